@@ -1,0 +1,92 @@
+//! The law in the coordinates in which it is fitted.
+//!
+//! `N`, `D` and `L` are divided by their geometric means, so all of them are near 1, and the
+//! coefficients are fitted through their logarithms, so all of them stay positive:
+//!
+//! ```text
+//! f / L0 = (a x^b_S + c_S) n^(-b_N) + e d^(-b_D) + c,   n = N/N0, d = D/D0,
+//! a_S = L0 N0^b_N a,  c_S = L0 N0^b_N c_S',  a_D = D0 (L0 e)^(1/b_D),  c = L0 c'
+//! ```
+
+use super::observations::Observations;
+use crate::law::{CoefficientName, CoefficientValues, Coefficients, DomainError};
+
+/// Number of coefficients.
+pub(super) const COUNT: usize = 7;
+
+/// Logarithms of the normalised coefficients `[a, b_S, c_S', b_N, e, b_D, c']`.
+pub(super) type Point = [f64; COUNT];
+
+/// Box in which the logarithms are sought. Amplitudes below e^-30 of a loss near 1 are beneath the
+/// rounding of the loss; exponents outside 1e-3..20 describe no training run, and e^20 times the
+/// widest range of ln N or ln D stays far from overflow.
+pub(super) const BOUNDS: [(f64, f64); COUNT] = {
+    const AMPLITUDE: (f64, f64) = (-30.0, 30.0);
+    const EXPONENT: (f64, f64) = (-6.907_755_278_982_137, 2.995_732_273_553_991);
+    [AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE]
+};
+
+/// Units of the normalised coordinates, and the runs in them.
+#[derive(Debug, Clone)]
+pub(super) struct Normalised {
+    ln_n0: f64,
+    ln_d0: f64,
+    ln_l0: f64,
+    /// `ln (1 - S)` of each run.
+    pub ln_x: Vec<f64>,
+    /// `ln (N / N0)` of each run.
+    pub ln_n: Vec<f64>,
+    /// `ln (D / D0)` of each run.
+    pub ln_d: Vec<f64>,
+    /// `ln (L / L0)` of each run.
+    pub ln_l: Vec<f64>,
+}
+
+impl Normalised {
+    pub fn new(runs: &Observations) -> Self {
+        let column = |of: fn(&super::Observation) -> f64| -> Vec<f64> {
+            runs.as_slice().iter().map(|run| of(run).ln()).collect()
+        };
+        let ln_x = column(|run| run.sparsity.density().get());
+        let (ln_n0, ln_n) = centred(column(|run| run.nonzero_params.get()));
+        let (ln_d0, ln_d) = centred(column(|run| run.data.get()));
+        let (ln_l0, ln_l) = centred(column(|run| run.loss.get()));
+        Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l }
+    }
+
+    /// `L0`, the unit of the loss.
+    pub fn loss_unit(&self) -> f64 {
+        self.ln_l0.exp()
+    }
+
+    /// Coefficients in raw units.
+    ///
+    /// # Errors
+    /// The coefficient that no double can hold: `a_D = D0 e^(1/b_D)` overflows where `b_D` is tiny.
+    pub fn coefficients(
+        &self,
+        point: &Point,
+    ) -> Result<Coefficients, (CoefficientName, DomainError)> {
+        let [ln_a, ln_bs, ln_cs, ln_bn, ln_e, ln_bd, ln_c] = *point;
+        let (b_n, b_d) = (ln_bn.exp(), ln_bd.exp());
+        let ln_capacity = self.ln_l0 + b_n * self.ln_n0;
+        Coefficients::new(CoefficientValues {
+            a_s: (ln_capacity + ln_a).exp(),
+            b_s: ln_bs.exp(),
+            c_s: (ln_capacity + ln_cs).exp(),
+            b_n,
+            a_d: (self.ln_d0 + (self.ln_l0 + ln_e) / b_d).exp(),
+            b_d,
+            c: (self.ln_l0 + ln_c).exp(),
+        })
+    }
+}
+
+/// Mean of the logarithms, and the logarithms less their mean.
+fn centred(mut logs: Vec<f64>) -> (f64, Vec<f64>) {
+    let mean = logs.iter().sum::<f64>() / logs.len() as f64;
+    for log in &mut logs {
+        *log -= mean;
+    }
+    (mean, logs)
+}

@@ -1,0 +1,27 @@
+//! The scaling law of sparsely-connected models and what follows from it.
+//!
+//! Pure mathematics: nothing here knows of HTTP, SQL, the clock, the environment or async, so
+//! every answer of the service can be had, and tested, by calling a function. Source of the
+//! formulas: Frantar, Riquelme, Houlsby, Alistarh, Evci, *Scaling Laws for Sparsely-Connected
+//! Foundation Models*, arXiv 2309.08520.
+//!
+//! Arguments are checked once, when a quantity is made ([`Sparsity::new`] and its kin); from there
+//! on every function is total. Near `S = 1` a sparsity has lost the digits of `1 - S`, so the
+//! formulas work on the density `x = 1 - S`.
+
+mod coefficients;
+mod cost;
+mod optimum;
+mod published;
+mod quantity;
+mod support;
+
+pub use coefficients::{CoefficientName, CoefficientValues, Coefficients};
+pub use cost::{FlopMode, PruningSchedule, TrainingCost};
+pub use optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
+pub use published::{PublishedLaw, T5_C4, VIT_JFT};
+pub use quantity::{
+    ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
+    Sparsity,
+};
+pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};

@@ -1,0 +1,161 @@
+//! Quantities of the law as checked newtypes: the one place that knows their ranges.
+
+use std::fmt;
+
+/// A value outside the range in which a quantity, or a set of them, has a meaning.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum DomainError {
+    /// One number is out of its range (or not a number).
+    #[error("must be {range}, not {value}")]
+    OutOfRange {
+        /// The range in words.
+        range: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// Pruning must begin before it ends.
+    #[error("pruning must start before it ends, not at {start} and {end}")]
+    PruningOrder {
+        /// Training progress at which pruning starts.
+        start: f64,
+        /// Training progress at which pruning ends.
+        end: f64,
+    },
+}
+
+/// Declares a checked newtype over `f64`; a NaN fails every comparison and so every check.
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident, $range:literal, |$value:ident| $valid:expr) => {
+        $(#[$doc])*
+        ///
+        #[doc = concat!("Range: ", $range, ".")]
+        #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+        pub struct $name(f64);
+
+        impl $name {
+            /// The range in words, as an error names it.
+            pub const RANGE: &'static str = $range;
+
+            /// Checks the range.
+            ///
+            /// # Errors
+            /// [`DomainError::OutOfRange`] outside it, NaN and infinities included.
+            pub fn new($value: f64) -> Result<Self, DomainError> {
+                if $valid {
+                    Ok(Self($value))
+                } else {
+                    Err(DomainError::OutOfRange { range: Self::RANGE, value: $value })
+                }
+            }
+
+            /// The plain number.
+            #[must_use]
+            pub const fn get(self) -> f64 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+quantity!(
+    /// `N`: non-zero parameters at the end of training.
+    NonzeroParams, "between 1 and 1e18", |v| (1.0..=1e18).contains(&v)
+);
+quantity!(
+    /// `S`: fraction of zeros among the prunable parameters at the end of training.
+    Sparsity, "at least 0 and below 1", |v| (0.0..1.0).contains(&v)
+);
+quantity!(
+    /// `x = 1 - S`: fraction of parameters that are not zero.
+    Density, "above 0 and at most 1", |v| v > 0.0 && v <= 1.0
+);
+quantity!(
+    /// `D`: data seen in training, in the family's data unit.
+    Data, "between 1e-6 and 1e30", |v| (1e-6..=1e30).contains(&v)
+);
+quantity!(
+    /// `L`: validation loss.
+    Loss, "between 1e-12 and 1e12", |v| (1e-12..=1e12).contains(&v)
+);
+quantity!(
+    /// `C`: training cost in FLOPs.
+    Compute, "between 1 and 1e40", |v| (1.0..=1e40).contains(&v)
+);
+quantity!(
+    /// `k`: FLOPs per parameter and data unit; 6 for one forward and backward pass.
+    FlopsPerParam, "between 1e-3 and 1e12", |v| (1e-3..=1e12).contains(&v)
+);
+quantity!(
+    /// `M`: training cost over the cost at which `N` would be dense compute-optimal.
+    ChinchillaRatio, "above 0 and finite", |v| v > 0.0 && v.is_finite()
+);
+
+impl Sparsity {
+    /// No zeros at all.
+    pub const DENSE: Self = Self(0.0);
+
+    /// `1 - S`. Exact for `S >= 0.5`, correctly rounded below.
+    #[must_use]
+    pub const fn density(self) -> Density {
+        Density(1.0 - self.0)
+    }
+}
+
+impl Density {
+    /// No zeros at all.
+    pub const DENSE: Self = Self(1.0);
+
+    /// The density nearest to `value`: for results of formulas that may underflow to 0 or round
+    /// past 1.
+    #[must_use]
+    pub(super) const fn clamped(value: f64) -> Self {
+        Self(value.clamp(f64::MIN_POSITIVE, 1.0))
+    }
+
+    /// `1 - x`, kept below 1 where the density is smaller than the spacing of numbers near 1.
+    #[must_use]
+    pub const fn sparsity(self) -> Sparsity {
+        const LARGEST: f64 = 1.0 - f64::EPSILON / 2.0;
+        Sparsity((1.0 - self.0).min(LARGEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn not_a_number_and_infinities_are_refused_everywhere() {
+        for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert!(NonzeroParams::new(value).is_err());
+            assert!(Sparsity::new(value).is_err());
+            assert!(Density::new(value).is_err());
+            assert!(Data::new(value).is_err());
+            assert!(Loss::new(value).is_err());
+            assert!(Compute::new(value).is_err());
+            assert!(FlopsPerParam::new(value).is_err());
+            assert!(ChinchillaRatio::new(value).is_err());
+        }
+    }
+
+    #[test]
+    fn ends_of_the_sparsity_range() {
+        assert!(Sparsity::new(0.0).is_ok());
+        assert!(Sparsity::new(-0.0001).is_err());
+        assert_eq!(
+            Sparsity::new(1.0).unwrap_err().to_string(),
+            "must be at least 0 and below 1, not 1"
+        );
+    }
+
+    #[test]
+    fn a_tiny_density_is_a_sparsity_below_one() {
+        assert!(Density::new(1e-300).unwrap().sparsity().get() < 1.0);
+    }
+}

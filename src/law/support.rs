@@ -1,0 +1,306 @@
+//! Where the data stops: the ranges of the runs behind a law, and what a question asks beyond them.
+
+use super::cost::TrainingCost;
+use super::quantity::{Data, Density, NonzeroParams, Sparsity};
+
+/// Closed interval of a positive quantity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range {
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+impl Range {
+    fn of(value: f64) -> Self {
+        Self { min: value, max: value }
+    }
+
+    fn join(self, other: Self) -> Self {
+        Self { min: self.min.min(other.min), max: self.max.max(other.max) }
+    }
+}
+
+/// What the runs at one level of sparsity cover.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SparsityLevel {
+    /// Sparsity, rounded to three decimals: pruned runs scatter about their target.
+    pub sparsity: f64,
+    /// Runs at this level.
+    pub runs: u32,
+    /// Range of `N`.
+    pub nonzero_params: Range,
+    /// Range of `D`.
+    pub data: Range,
+    /// Range of `N D`, from which the range of the training cost follows in every FLOP mode.
+    pub params_times_data: Range,
+}
+
+/// The ranges of the runs that a law was fitted on, by level of sparsity in rising order.
+///
+/// At most a thousand levels however many runs there are, so it is stored with the law.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Support {
+    levels: Vec<SparsityLevel>,
+}
+
+/// Sparsities that differ by less than this are the same level.
+const LEVELS_PER_UNIT: f64 = 1000.0;
+
+impl Support {
+    /// Support from levels in any order.
+    #[must_use]
+    pub fn new(mut levels: Vec<SparsityLevel>) -> Self {
+        levels.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
+        Self { levels }
+    }
+
+    /// Support of runs given as `(N, S, D)`.
+    pub fn of_runs(runs: impl IntoIterator<Item = (NonzeroParams, Sparsity, Data)>) -> Self {
+        let mut levels = std::collections::BTreeMap::<u16, SparsityLevel>::new();
+        for (nonzero_params, sparsity, data) in runs {
+            // At most 1000, so it fits.
+            let key = (sparsity.get() * LEVELS_PER_UNIT).round() as u16;
+            let run = SparsityLevel {
+                sparsity: f64::from(key) / LEVELS_PER_UNIT,
+                runs: 1,
+                nonzero_params: Range::of(nonzero_params.get()),
+                data: Range::of(data.get()),
+                params_times_data: Range::of(nonzero_params.get() * data.get()),
+            };
+            levels
+                .entry(key)
+                .and_modify(|level| {
+                    level.runs += 1;
+                    level.nonzero_params = level.nonzero_params.join(run.nonzero_params);
+                    level.data = level.data.join(run.data);
+                    level.params_times_data = level.params_times_data.join(run.params_times_data);
+                })
+                .or_insert(run);
+        }
+        Self { levels: levels.into_values().collect() }
+    }
+
+    /// Levels of sparsity in rising order.
+    #[must_use]
+    pub fn levels(&self) -> &[SparsityLevel] {
+        &self.levels
+    }
+
+    /// Number of runs.
+    #[must_use]
+    pub fn runs(&self) -> u32 {
+        self.levels.iter().map(|level| level.runs).sum()
+    }
+
+    fn range(&self, of: impl Fn(&SparsityLevel) -> Range) -> Option<Range> {
+        self.levels.iter().map(of).reduce(Range::join)
+    }
+
+    /// The quantities of `question` that lie outside the runs; empty where there are no runs known.
+    #[must_use]
+    pub fn extrapolation(&self, question: &Question<'_>) -> Vec<Extrapolation> {
+        let sparsity = question.density.sparsity();
+        let mut found = Vec::new();
+        let mut check = |variable, value: f64, range: Option<Range>| {
+            found.extend(range.and_then(|range| Extrapolation::find(variable, value, range)));
+        };
+        check(
+            Variable::NonzeroParams,
+            question.nonzero_params.get(),
+            self.range(|level| level.nonzero_params),
+        );
+        check(Variable::Data, question.data.get(), self.range(|level| level.data));
+        if let Some(cost) = question.cost {
+            let compute = cost.compute(question.density, question.nonzero_params, question.data);
+            let range = self.range(|level| {
+                let density = Density::clamped(1.0 - level.sparsity);
+                let per_param_and_unit = cost.flops_per_param().get() * cost.multiplier(density);
+                Range {
+                    min: level.params_times_data.min * per_param_and_unit,
+                    max: level.params_times_data.max * per_param_and_unit,
+                }
+            });
+            check(Variable::Compute, compute, range);
+        }
+        // How far a sparsity is from another is a matter of what is left, not of what is gone.
+        if let (Some(first), Some(last)) = (self.levels.first(), self.levels.last()) {
+            let half_level = 0.5 / LEVELS_PER_UNIT;
+            let outside = |limit: f64, side| Extrapolation {
+                variable: Variable::Sparsity,
+                factor: {
+                    let ratio = question.density.get() / (1.0 - limit);
+                    ratio.max(ratio.recip())
+                },
+                limit,
+                side,
+            };
+            if sparsity.get() > last.sparsity + half_level {
+                found.push(outside(last.sparsity, Side::Above));
+            } else if sparsity.get() < first.sparsity - half_level {
+                found.push(outside(first.sparsity, Side::Below));
+            }
+        }
+        found
+    }
+
+    /// The two neighbouring levels between which `sparsity` lies with no run near it.
+    ///
+    /// `None` at a level (within its rounding) and outside all of them.
+    #[must_use]
+    pub fn gap_around(&self, sparsity: Sparsity) -> Option<(f64, f64)> {
+        let half_level = 0.5 / LEVELS_PER_UNIT;
+        self.levels.windows(2).map(|pair| (pair[0].sparsity, pair[1].sparsity)).find(
+            |&(below, above)| {
+                sparsity.get() > below + half_level && sparsity.get() < above - half_level
+            },
+        )
+    }
+}
+
+/// A point at which a law is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// `N`.
+    pub nonzero_params: NonzeroParams,
+    /// `1 - S`.
+    pub density: Density,
+    /// `D`.
+    pub data: Data,
+    /// The FLOP mode, where the question is about a training cost.
+    pub cost: Option<&'a TrainingCost>,
+}
+
+/// Quantities that can lie outside the runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Variable {
+    /// `N`
+    NonzeroParams,
+    /// `S`
+    Sparsity,
+    /// `D`
+    Data,
+    /// `C`
+    Compute,
+}
+
+impl Variable {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NonzeroParams => "nonzero_params",
+            Self::Sparsity => "sparsity",
+            Self::Data => "data",
+            Self::Compute => "compute",
+        }
+    }
+}
+
+/// On which side of the runs a question lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Below the smallest value of any run.
+    Below,
+    /// Above the largest value of any run.
+    Above,
+}
+
+/// One quantity of a question that lies outside the runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extrapolation {
+    /// Which quantity.
+    pub variable: Variable,
+    /// How many times beyond the limit, at least 1; for a sparsity the ratio of the densities.
+    pub factor: f64,
+    /// The end of the range that is passed.
+    pub limit: f64,
+    /// Which end that is.
+    pub side: Side,
+}
+
+impl Extrapolation {
+    fn find(variable: Variable, value: f64, range: Range) -> Option<Self> {
+        // A question put at a run's own values must not be called outside for a rounding error.
+        const ROUNDING: f64 = 1.0 + 1e-9;
+        if value > range.max * ROUNDING {
+            Some(Self { variable, factor: value / range.max, limit: range.max, side: Side::Above })
+        } else if value * ROUNDING < range.min {
+            Some(Self { variable, factor: range.min / value, limit: range.min, side: Side::Below })
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{FlopMode, FlopsPerParam, PruningSchedule, T5_C4};
+
+    fn question(n: f64, sparsity: f64, d: f64) -> Question<'static> {
+        Question {
+            nonzero_params: NonzeroParams::new(n).unwrap(),
+            density: Sparsity::new(sparsity).unwrap().density(),
+            data: Data::new(d).unwrap(),
+            cost: None,
+        }
+    }
+
+    #[test]
+    fn a_question_inside_the_runs_extrapolates_nothing() {
+        let support = T5_C4.support();
+        assert_eq!(support.extrapolation(&question(1e7, 0.5, 3e10)), []);
+        assert_eq!(support.extrapolation(&question(84_934_656.0, 0.875, 65_536e6)), []);
+    }
+
+    #[test]
+    fn what_lies_outside_is_named_with_its_factor() {
+        let found = T5_C4.support().extrapolation(&question(8_493_465_600.0, 0.9375, 65_536e5));
+        let summary: Vec<_> =
+            found.iter().map(|e| (e.variable.as_str(), e.factor.round(), e.side)).collect();
+        assert_eq!(
+            summary,
+            [
+                ("nonzero_params", 100.0, Side::Above),
+                ("data", 3.0, Side::Below),
+                ("sparsity", 2.0, Side::Above),
+            ]
+        );
+    }
+
+    #[test]
+    fn compute_is_compared_in_the_mode_of_the_question() {
+        let flops = FlopsPerParam::new(6.0).unwrap();
+        let dense = TrainingCost::new(flops, PruningSchedule::default(), FlopMode::Dense);
+        let sparse = TrainingCost::new(flops, PruningSchedule::default(), FlopMode::Sparse);
+        // The largest run of all, at the highest sparsity: at the end of the range in each mode.
+        let largest = question(84_934_656.0, 0.875, 65_536e6);
+        for cost in [&dense, &sparse] {
+            let asked = Question { cost: Some(cost), ..largest };
+            assert_eq!(T5_C4.support().extrapolation(&asked), []);
+        }
+    }
+
+    #[test]
+    fn between_two_levels_there_is_a_gap() {
+        let gap = |s| T5_C4.support().gap_around(Sparsity::new(s).unwrap());
+        assert_eq!(gap(0.3), Some((0.0, 0.5)));
+        assert_eq!(gap(0.5), None);
+        assert_eq!(gap(0.5003), None);
+        assert_eq!(gap(0.9), None);
+    }
+
+    #[test]
+    fn support_of_runs_groups_by_level() {
+        let run = |n: f64, s: f64, d: f64| {
+            (NonzeroParams::new(n).unwrap(), Sparsity::new(s).unwrap(), Data::new(d).unwrap())
+        };
+        let support =
+            Support::of_runs([run(1e6, 0.7501, 1e9), run(4e6, 0.7499, 2e9), run(1e6, 0.0, 1e9)]);
+        assert_eq!(support.runs(), 3);
+        assert_eq!(support.levels().len(), 2);
+        assert_eq!(support.levels()[1].params_times_data, Range { min: 1e15, max: 8e15 });
+    }
+}

@@ -1,0 +1,4 @@
+//! Sparsity planner.
+
+pub mod fit;
+pub mod law;
