@@ -1,4 +1,37 @@
-//! Sparsity planner.
+//! Sparsity planner: fits the sparsity scaling law to training runs, and answers with predicted
+//! loss and optimal sparsity.
+//!
+//! ```text
+//! main -> app -> { api, jobs, postgres } -> store -> { fit -> law }
+//! ```
+//!
+//! | module | what it is for | may use |
+//! |---|---|---|
+//! | [`law`] | the mathematics; pure | nothing of this crate |
+//! | [`fit`] | from observations to a law; pure | `law` |
+//! | [`store`] | every line of SQL | `fit`, `law`, `clock`, `text` |
+//! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
+//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `submission` |
+//! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
+//! | [`app`] | puts the parts together; orderly start and end | all of the above |
+//! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
+//! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
+//! | [`config`], [`telemetry`], [`demo`] | settings; logs; synthetic runs | as needed |
+//!
+//! A test keeps `law` and `fit` free of HTTP, SQL, the clock, the environment and async.
 
+pub mod api;
+pub mod app;
+pub mod checks;
+pub mod clock;
+pub mod config;
+pub mod demo;
 pub mod fit;
+pub mod jobs;
 pub mod law;
+pub mod postgres;
+pub mod store;
+pub mod submission;
+pub mod table;
+pub mod telemetry;
+pub mod text;

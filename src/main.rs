@@ -1,1 +1,378 @@
-fn main() {}
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use clap::{Parser, Subcommand};
+use rayon::ThreadPoolBuilder;
+use serde_json::{Value, json};
+use sparsity_planner::app::{self, Database, Service};
+use sparsity_planner::clock::Clock;
+use sparsity_planner::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
+use sparsity_planner::fit::{Control, FitConfig, Observations, Residual, fit};
+use sparsity_planner::postgres::PrivatePostgres;
+use sparsity_planner::store::families::{self, Family, FamilySettings};
+use sparsity_planner::store::runs::{self, Merged};
+use sparsity_planner::table::{TableConfig, refuse_errors};
+use sparsity_planner::telemetry::{self, LogConfig};
+use sparsity_planner::text::{FamilyName, check_label};
+use sparsity_planner::{api, demo, law};
+use tower::ServiceExt;
+
+/// Fits the sparsity scaling law to training runs, and answers with predicted loss and optimal
+/// sparsity.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    log: LogConfig,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and work on refits.
+    Serve {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        http: HttpConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+    },
+    /// Work on refits only.
+    Worker {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+    },
+    /// Bring the database's schema up to date and end.
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Store the runs of a CSV or NDJSON file in a family.
+    Import(ImportArgs),
+    /// Fit a law to a CSV or NDJSON file and print it; needs no database.
+    Fit(FitArgs),
+    /// Start with a family of synthetic runs, fit it, ask a question and go on serving.
+    Demo {
+        #[command(flatten)]
+        private: PrivateConfig,
+        #[command(flatten)]
+        http: HttpConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+        /// Only print the synthetic runs as JSON.
+        #[arg(long)]
+        print_runs: bool,
+    },
+    /// Run a command with DATABASE_URL set to the private PostgreSQL.
+    Postgres {
+        #[command(flatten)]
+        private: PrivateConfig,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportArgs {
+    /// The family that the runs belong to.
+    #[arg(long)]
+    family: String,
+    /// Create the family if it does not exist, counting data in this unit.
+    #[arg(long, value_name = "DATA_UNIT")]
+    create: Option<String>,
+    /// Store the rows that are right even if others are wrong.
+    #[arg(long)]
+    skip_errors: bool,
+    #[command(flatten)]
+    table: TableConfig,
+    #[command(flatten)]
+    database: DatabaseConfig,
+}
+
+#[derive(Debug, clap::Args)]
+struct FitArgs {
+    #[command(flatten)]
+    table: TableConfig,
+    /// Compare absolute losses rather than their logarithms.
+    #[arg(long)]
+    linear: bool,
+    /// Where the Huber loss turns from quadratic to linear, in units of the residual.
+    #[arg(long, default_value_t = FitConfig::default().delta)]
+    delta: f64,
+    /// Number of random starts.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_STARTS)]
+    starts: u32,
+    /// Seed of the starts.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match telemetry::init(&cli.log) {
+        Ok(()) => run(cli.command).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve { database, http, refits } => {
+            let database = Database::open(&database).await?;
+            let service = Service::start(&database, &http, &refits).await?;
+            service.run_until_stopped().await?;
+            database.close().await?;
+        }
+        Command::Worker { database, refits } => {
+            let database = Database::open(&database).await?;
+            app::run_worker(&database, &refits).await?;
+            database.close().await?;
+        }
+        Command::Migrate { database } => Database::open(&database).await?.close().await?,
+        Command::Openapi => println!("{}", api::openapi().to_pretty_json()?),
+        Command::Import(args) => import(args).await?,
+        Command::Fit(args) => fit_file(&args)?,
+        Command::Demo { print_runs: true, .. } => print_json(&demo::runs())?,
+        Command::Demo { private, http, refits, .. } => run_demo(private, &http, &refits).await?,
+        Command::Postgres { private, command } => return with_postgres(&private, &command).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Runs that are stored by one statement; many statements make one transaction.
+const IMPORT_BATCH: usize = 5_000;
+
+async fn import(args: ImportArgs) -> anyhow::Result<()> {
+    let name = FamilyName::new(&args.family).context("the name of a family")?;
+    let table = args.table.read()?;
+    if !args.skip_errors {
+        refuse_errors(&args.table.file, &table.errors)?;
+    }
+    let database = Database::open(&args.database).await?;
+    let clock = Clock::system();
+    let mut transaction = database.pool.begin().await?;
+    let family = match (families::find_family(&mut *transaction, &name).await?, args.create) {
+        (Some(family), _) => family,
+        (None, Some(data_unit)) => {
+            let family = new_family(&clock, name, data_unit)?;
+            families::insert_family(&mut *transaction, &family).await?;
+            family
+        }
+        (None, None) => bail!("there is no family {name}; --create DATA_UNIT creates it"),
+    };
+    let mut merged = Merged::default();
+    let mut runs = table.runs;
+    while !runs.is_empty() {
+        let rest = runs.split_off(runs.len().min(IMPORT_BATCH));
+        let batch = runs::merge_runs(&mut *transaction, &clock, family.id, runs).await?;
+        merged.created += batch.created;
+        merged.updated += batch.updated;
+        merged.unchanged += batch.unchanged;
+        runs = rest;
+    }
+    transaction.commit().await?;
+    database.close().await?;
+    print_json(&json!({
+        "family": args.family,
+        "created": merged.created,
+        "updated": merged.updated,
+        "unchanged": merged.unchanged,
+        "rejected": table.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    }))
+}
+
+fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Result<Family> {
+    check_label(&data_unit).context("the data unit")?;
+    let default = FitConfig::default();
+    let now = clock.now();
+    Ok(Family {
+        id: clock.new_id(),
+        name,
+        settings: FamilySettings {
+            description: String::new(),
+            tokens_per_data_unit: (data_unit == "tokens").then_some(1.0),
+            data_unit,
+            flops_per_param: law::FlopsPerParam::TRAINING,
+            pruning: law::PruningSchedule::default(),
+            residual: default.residual,
+            delta: default.delta,
+        },
+        pinned_law_id: None,
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
+    let table = args.table.read()?;
+    refuse_errors(&args.table.file, &table.errors)?;
+    let residual = if args.linear { Residual::Linear } else { Residual::Log };
+    let FitArgs { delta, starts, seed, .. } = *args;
+    let config =
+        FitConfig { residual, delta, starts, seed }.check().context("options of the fit")?;
+    let law_runs = table.runs.iter().filter(|run| run.describes_law());
+    let observations = Observations::new(law_runs.map(|run| run.observation).collect());
+    let threads = ThreadPoolBuilder::new().build()?;
+    let report = threads.install(|| fit(&observations, &config, &Control::NONE))?;
+    let v = report.coefficients.values();
+    let warnings = report.warnings.iter();
+    print_json(&json!({
+        "coefficients": {
+            "a_s": v.a_s, "b_s": v.b_s, "c_s": v.c_s, "b_n": v.b_n, "a_d": v.a_d, "b_d": v.b_d,
+            "c": v.c,
+        },
+        "objective": report.objective,
+        "runs": report.runs,
+        "agreement": report.agreement,
+        "warnings": warnings
+            .map(|warning| json!({"code": warning.code.as_str(), "detail": warning.detail}))
+            .collect::<Vec<_>>(),
+        "options": config.get(),
+        "data_digest": report.data_digest,
+    }))
+}
+
+/// Runs a command beside the private PostgreSQL, and ends as it ends.
+async fn with_postgres(
+    private: &PrivateConfig,
+    command: &[std::ffi::OsString],
+) -> anyhow::Result<ExitCode> {
+    let postgres =
+        PrivatePostgres::start(private.data_dir.as_deref(), private.pg_bin.as_deref()).await?;
+    let (program, arguments) = command.split_first().context("no command")?;
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env("DATABASE_URL", postgres.url())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("running {}", program.to_string_lossy()))?;
+    let code = tokio::select! {
+        status = child.wait() => status?.code().and_then(|code| u8::try_from(code).ok()),
+        () = app::stop_signal() => None,
+    };
+    drop(child);
+    postgres.stop().await?;
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The question that the demo asks.
+const QUESTION: &str = "nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+
+async fn run_demo(
+    private: PrivateConfig,
+    http: &HttpConfig,
+    refits: &RefitConfig,
+) -> anyhow::Result<()> {
+    // Always private: synthetic runs have no place in a database that others use.
+    let database = Database::open(&DatabaseConfig {
+        database_url: None,
+        private,
+        database_connections: 10,
+        database_timeout_ms: 5_000,
+    })
+    .await?;
+    let service = Service::start(&database, http, refits).await?;
+    let shown = show_demo(&service).await;
+    if shown.is_ok() {
+        println!("Serving until Ctrl-C. The API's documentation: http://{}/docs/", service.address);
+        service.run_until_stopped().await?;
+    } else {
+        service.stop().await?;
+    }
+    database.close().await?;
+    shown
+}
+
+async fn show_demo(service: &Service) -> anyhow::Result<()> {
+    let base = format!("http://{}/v1/families", service.address);
+    let family = format!("/v1/families/{}", demo::FAMILY);
+    let (status, _) = call(service, Method::GET, &family, None).await?;
+    if status == StatusCode::NOT_FOUND {
+        let body = json!({"name": demo::FAMILY, "description": demo::DESCRIPTION});
+        expect(service, Method::POST, "/v1/families", Some(body)).await?;
+    }
+    let runs = serde_json::to_value(demo::runs())?;
+    let stored = expect(service, Method::POST, &format!("{family}/runs"), Some(runs)).await?;
+    println!("Family `demo`: {}.", demo::DESCRIPTION);
+    println!("Runs: {stored}");
+
+    let mut refit = expect(service, Method::POST, &format!("{family}/refits"), None).await?;
+    let refit_path = format!("/v1/refits/{}", refit["id"].as_str().unwrap_or_default());
+    while refit["finished_at"].is_null() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        refit = expect(service, Method::GET, &refit_path, None).await?;
+    }
+    if refit["state"] != "succeeded" {
+        bail!("the refit did not succeed: {refit}");
+    }
+    let law_path = format!("{family}/laws/{}", refit["law"]["version"]);
+    let law = expect(service, Method::GET, &law_path, None).await?;
+    println!(
+        "Law {}: objective {} over {} runs, coefficients {}",
+        law["version"], law["objective"], law["runs"], law["coefficients"]
+    );
+
+    let question = format!("{family}/optimal-sparsity?{QUESTION}");
+    let answer = expect(service, Method::GET, &question, None).await?;
+    println!("\nHow sparse should 100 M non-zero parameters be, trained with 1e20 FLOPs?");
+    println!("  curl '{base}/{}/optimal-sparsity?{QUESTION}'", demo::FAMILY);
+    println!("{answer:#}\n");
+    Ok(())
+}
+
+/// Sends a request through the service's own router.
+async fn call(
+    service: &Service,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<(StatusCode, Value)> {
+    let request = Request::builder().method(method).uri(path);
+    let request = match body {
+        Some(body) => request
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(serde_json::to_vec(&body)?))?,
+        None => request.body(Body::empty())?,
+    };
+    let response = service.router.clone().oneshot(request).await?;
+    let status = response.status();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
+    Ok((status, serde_json::from_slice(&bytes)?))
+}
+
+async fn expect(
+    service: &Service,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<Value> {
+    let (status, answer) = call(service, method.clone(), path, body).await?;
+    if !status.is_success() {
+        bail!("{method} {path} was answered with {answer}");
+    }
+    Ok(answer)
+}

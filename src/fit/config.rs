@@ -1,7 +1,10 @@
 //! What a fit minimises and how hard it tries.
 
+use serde::{Deserialize, Serialize};
+
 /// How prediction and measurement are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Residual {
     /// `ln f - ln L`: relative errors, the paper's choice for T5.
     Log,
@@ -20,8 +23,8 @@ impl Residual {
     }
 }
 
-/// Configuration of a fit, not yet checked.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Configuration of a fit, not yet checked. Serialised with every law, so that it can be refitted.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FitConfig {
     /// The residual.
     pub residual: Residual,

@@ -96,6 +96,11 @@ quantity!(
     ChinchillaRatio, "above 0 and finite", |v| v > 0.0 && v.is_finite()
 );
 
+impl FlopsPerParam {
+    /// One forward and one backward pass.
+    pub const TRAINING: Self = Self(6.0);
+}
+
 impl Sparsity {
     /// No zeros at all.
     pub const DENSE: Self = Self(0.0);

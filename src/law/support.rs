@@ -1,10 +1,12 @@
 //! Where the data stops: the ranges of the runs behind a law, and what a question asks beyond them.
 
+use serde::{Deserialize, Serialize};
+
 use super::cost::TrainingCost;
 use super::quantity::{Data, Density, NonzeroParams, Sparsity};
 
 /// Closed interval of a positive quantity.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Range {
     /// Smallest value.
     pub min: f64,
@@ -23,7 +25,7 @@ impl Range {
 }
 
 /// What the runs at one level of sparsity cover.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SparsityLevel {
     /// Sparsity, rounded to three decimals: pruned runs scatter about their target.
     pub sparsity: f64,

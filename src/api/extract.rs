@@ -1,0 +1,281 @@
+//! Extractors whose rejections are problems that name the field.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::problem::ApiError;
+use crate::checks::FieldError;
+use crate::store::{Page, PageRequest};
+use crate::text::FamilyName;
+
+/// A JSON body of one value.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = json_bytes(request, state).await?;
+        parse_json(&bytes, "").map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub struct OptionalJsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if request.headers().get(header::CONTENT_TYPE).is_none() {
+            let bytes = body_bytes(request, state).await?;
+            return match bytes.is_empty() {
+                true => Ok(Self(T::default())),
+                false => Err(unsupported(None)),
+            };
+        }
+        let bytes = json_bytes(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        parse_json(&bytes, "").map(Self)
+    }
+}
+
+fn unsupported(got: Option<&str>) -> ApiError {
+    let got = got.map_or_else(|| "missing".to_owned(), |got| format!("{got:?}"));
+    ApiError::UnsupportedMediaType { got, expected: "application/json" }
+}
+
+/// The body of a request that says it is JSON.
+///
+/// # Errors
+/// [`ApiError::UnsupportedMediaType`], [`ApiError::TooLarge`].
+pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported(content_type));
+    }
+    body_bytes(request, state).await
+}
+
+async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+        _ => ApiError::Malformed("the body ended before it was complete".to_owned()),
+    })
+}
+
+/// Parses one JSON value; errors are pointers below `prefix`.
+///
+/// # Errors
+/// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
+pub fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let cause = error.inner();
+        if cause.is_data() {
+            let message = cause.to_string();
+            // The place is in the pointer; a column within one row of many would mislead.
+            let detail = message.rsplit_once(" at line ").map_or(&*message, |(detail, _)| detail);
+            ApiError::Invalid(vec![field_error(prefix, error.path(), detail)])
+        } else {
+            ApiError::Malformed(cause.to_string())
+        }
+    })?;
+    deserializer.end().map_err(|error| ApiError::Malformed(error.to_string()))?;
+    Ok(value)
+}
+
+/// A pointer to the field that serde complains about. A missing or unknown field is not in the
+/// path, only in the message.
+fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> FieldError {
+    use serde_path_to_error::Segment;
+
+    let mut segments: Vec<String> = path
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } | Segment::Enum { variant: key } => Some(key.clone()),
+            Segment::Unknown => None,
+        })
+        .collect();
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| detail.strip_prefix(start))
+        .and_then(|rest| rest.split_once('`'))
+        .map(|(name, _)| name.to_owned());
+    if named.is_some() && segments.last() != named.as_ref() {
+        segments.extend(named);
+    }
+    let mut pointer = prefix.to_owned();
+    for segment in segments {
+        // RFC 6901 escapes.
+        pointer.push('/');
+        pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+    }
+    FieldError { pointer, detail: detail.to_owned() }
+}
+
+/// Query parameters; unknown and repeated ones are refused.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = form_urlencoded::parse(query.as_bytes());
+        let deserializer = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
+            let detail = error.inner().to_string();
+            ApiError::Invalid(vec![field_error("", error.path(), &detail)])
+        })
+    }
+}
+
+/// Path of a family.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct FamilyPath {
+    /// Name of the family.
+    #[param(example = "t5-c4")]
+    family: String,
+}
+
+impl FamilyPath {
+    /// The name; one that is no slug names no family.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn name(&self) -> Result<FamilyName, ApiError> {
+        family_name(&self.family)
+    }
+}
+
+/// The name of a family out of a path.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub fn family_name(name: &str) -> Result<FamilyName, ApiError> {
+    FamilyName::new(name).map_err(|_| no_family(name))
+}
+
+/// There is no such family.
+#[must_use]
+pub fn no_family(name: impl Into<String>) -> ApiError {
+    ApiError::NotFound { what: "family", name: name.into() }
+}
+
+/// An id out of a path.
+///
+/// # Errors
+/// [`ApiError::NotFound`]: what is no id names nothing.
+pub fn path_id(id: &str, what: &'static str) -> Result<Uuid, ApiError> {
+    Uuid::try_parse(id).map_err(|_| ApiError::NotFound { what, name: id.to_owned() })
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// The most items of the page.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    pub limit: u16,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl PageParams {
+    /// The most items that a page can have.
+    pub const MAX_LIMIT: u16 = 1000;
+
+    /// Items of a page where nothing is said.
+    #[must_use]
+    pub const fn default_limit() -> u16 {
+        100
+    }
+
+    /// The checked request.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] for a limit out of range or a cursor that no list gave out.
+    pub fn check(&self) -> Result<PageRequest, ApiError> {
+        if !(1..=Self::MAX_LIMIT).contains(&self.limit) {
+            let detail = format!("must be between 1 and {}, not {}", Self::MAX_LIMIT, self.limit);
+            return Err(ApiError::field("/limit", detail));
+        }
+        let after = match &self.cursor {
+            Some(cursor) => Some(Uuid::try_parse(cursor).map_err(|_| {
+                ApiError::field("/cursor", "must be the next_cursor of the page before")
+            })?),
+            None => None,
+        };
+        Ok(PageRequest { limit: self.limit, after })
+    }
+}
+
+/// Where the next page starts.
+pub fn next_cursor<T>(page: &Page<T>) -> Option<String> {
+    page.next.map(|id| id.simple().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[serde(rename = "a/b")]
+        _slash: Option<f64>,
+        _list: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        _value: f64,
+    }
+
+    fn error(json: &str) -> FieldError {
+        match parse_json::<Body>(json.as_bytes(), "/7").unwrap_err() {
+            ApiError::Invalid(mut errors) => errors.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pointers_lead_to_the_field() {
+        assert_eq!(
+            error(r#"{"_list": [{"_value": 1}, {"_value": "x"}]}"#).pointer,
+            "/7/_list/1/_value"
+        );
+        assert_eq!(error(r#"{"_list": [{}]}"#).pointer, "/7/_list/0/_value");
+        assert_eq!(error(r#"{"_list": [], "more": 1}"#).pointer, "/7/more");
+        assert_eq!(error(r#"{"_list": [], "a/b": "x"}"#).pointer, "/7/a~1b");
+        assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
+        assert_eq!(error("[1, 2, 3]").pointer, "/7/_list");
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        for json in ["", "{", "{\"_list\": []} x", "nul", "{\"_list\": [{\"_value\": 1e999}]}"] {
+            let error = parse_json::<Body>(json.as_bytes(), "").unwrap_err();
+            assert!(matches!(error, ApiError::Malformed(_)), "{json}: {error:?}");
+        }
+    }
+}

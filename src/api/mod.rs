@@ -1,0 +1,170 @@
+//! The HTTP contract: one file a resource, views apart from domain types, errors as problems.
+//!
+//! Data goes one way: a request becomes a checked value (`check`), a function of [`crate::law`] or
+//! [`crate::store`] answers, and a view is sent. Routes and OpenAPI document come from the same
+//! list, so that neither can lack what the other has.
+
+mod caching;
+mod document;
+mod extract;
+mod families;
+mod health;
+mod laws;
+mod problem;
+mod questions;
+mod refits;
+mod runs;
+mod views;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Request, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
+use tower_http::ServiceBuilderExt;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::MakeRequestUuid;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::clock::Clock;
+use problem::{Problem, ProblemKind};
+
+pub use document::openapi;
+
+/// Tag of the families' operations.
+const TAG_FAMILIES: &str = "families";
+/// Tag of the runs' operations.
+const TAG_RUNS: &str = "runs";
+/// Tag of the refits' operations.
+const TAG_REFITS: &str = "refits";
+/// Tag of the laws' operations.
+const TAG_LAWS: &str = "laws";
+/// Tag of the questions.
+const TAG_QUESTIONS: &str = "questions";
+/// Tag of what is about the service itself.
+const TAG_SERVICE: &str = "service";
+
+/// What every handler may use.
+#[derive(Debug, Clone)]
+pub struct AppState {
+    /// The database.
+    pub pool: PgPool,
+    /// Time and ids.
+    pub clock: Arc<Clock>,
+    /// Cancelled when the service is to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Limits of what a request may cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The largest body, in bytes.
+    pub max_body_bytes: usize,
+    /// The longest time that an answer may take to begin.
+    pub request_timeout: Duration,
+}
+
+/// All operations.
+fn operations() -> OpenApiRouter<AppState> {
+    document::base()
+        .merge(families::router())
+        .merge(runs::router())
+        .merge(refits::router())
+        .merge(laws::router())
+        .merge(questions::router())
+        .merge(health::router())
+}
+
+/// The whole service as one router.
+pub fn router(state: AppState, limits: Limits) -> Router {
+    let (router, _) = operations().split_for_parts();
+    let request_id = HeaderName::from_static("x-request-id");
+    let layers = ServiceBuilder::new()
+        .set_request_id(request_id.clone(), MakeRequestUuid)
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_response(log_response))
+        .propagate_request_id(request_id)
+        .layer(middleware::from_fn(problem_for_bare_errors))
+        .layer(CatchPanicLayer::custom(|_| {
+            // The panic hook has logged what it was.
+            ApiPanic.into_response()
+        }))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
+        .layer(DefaultBodyLimit::max(limits.max_body_bytes));
+    router
+        .merge(health::pages())
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .layer(layers)
+        .with_state(state)
+}
+
+/// A handler that panicked.
+struct ApiPanic;
+
+impl IntoResponse for ApiPanic {
+    fn into_response(self) -> Response {
+        let detail = "the cause is in the service's log, under this request's x-request-id";
+        Problem::new(ProblemKind::Internal, detail).into_response()
+    }
+}
+
+fn span(request: &Request<Body>) -> tracing::Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+    tracing::info_span!(
+        "request",
+        method = %request.method(),
+        // The path without the query: what is asked is the caller's business.
+        path = request.uri().path(),
+        request_id = id,
+    )
+}
+
+/// One line a request.
+fn log_response(response: &Response, latency: Duration, _: &tracing::Span) {
+    tracing::info!(
+        status = response.status().as_u16(),
+        latency_ms = latency.as_secs_f64() * 1e3,
+        "answered"
+    );
+}
+
+/// Errors that come from below the handlers (unknown paths and methods, timeouts, paths that are
+/// no UTF-8) become problems too.
+async fn problem_for_bare_errors(request: Request<Body>, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_problem = content_type.is_some_and(|value| value == "application/problem+json");
+    if !(status.is_client_error() || status.is_server_error()) || is_problem {
+        return response;
+    }
+    let (kind, detail) = match status {
+        StatusCode::NOT_FOUND => (ProblemKind::NotFound, format!("there is nothing at {path}")),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (ProblemKind::MethodNotAllowed, format!("the methods of {path} are in Allow"))
+        }
+        StatusCode::REQUEST_TIMEOUT => {
+            (ProblemKind::RequestTimeout, "send less at a time, or try again later".to_owned())
+        }
+        _ if status.is_client_error() => {
+            (ProblemKind::Malformed, "the request cannot be read".to_owned())
+        }
+        _ => (ProblemKind::Internal, "the cause is in the service's log".to_owned()),
+    };
+    let mut problem = Problem::new(kind, detail).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        problem.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    problem
+}

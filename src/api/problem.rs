@@ -1,0 +1,401 @@
+//! Errors as users see them: RFC 9457 problem documents.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::checks::FieldError;
+use crate::store::StoreError;
+
+/// Seconds after which a request that met an unavailable database may be tried again.
+const RETRY_AFTER_SECONDS: u16 = 1;
+
+/// Every kind of problem; `docs/problems.md` describes each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The body cannot be read at all.
+    Malformed,
+    /// Fields or parameters are missing, unknown or out of range.
+    Invalid,
+    /// What the path names does not exist.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The request took too long to arrive.
+    RequestTimeout,
+    /// A family of this name exists.
+    FamilyExists,
+    /// A family's data unit cannot change under its runs and laws.
+    DataUnitInUse,
+    /// The family has no law yet.
+    NoLaw,
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The body is of a type that is not understood.
+    UnsupportedMediaType,
+    /// The answer is a number that no double can hold.
+    NotRepresentable,
+    /// A refit found no runs.
+    NoRuns,
+    /// A refit's runs determine no law.
+    NotIdentifiable,
+    /// A refit's workers died.
+    WorkerLost,
+    /// A defect of the service.
+    Internal,
+    /// The database is out of reach for now.
+    Unavailable,
+}
+
+impl ProblemKind {
+    /// All kinds.
+    pub const ALL: [Self; 16] = [
+        Self::Malformed,
+        Self::Invalid,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::FamilyExists,
+        Self::DataUnitInUse,
+        Self::NoLaw,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::NotRepresentable,
+        Self::NoRuns,
+        Self::NotIdentifiable,
+        Self::WorkerLost,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    /// Last segment of the problem's type.
+    #[must_use]
+    pub const fn slug(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Invalid => "invalid",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::RequestTimeout => "request-timeout",
+            Self::FamilyExists => "family-exists",
+            Self::DataUnitInUse => "data-unit-in-use",
+            Self::NoLaw => "no-law",
+            Self::TooLarge => "too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::NotRepresentable => "not-representable",
+            Self::NoRuns => "no-runs",
+            Self::NotIdentifiable => "not-identifiable",
+            Self::WorkerLost => "worker-lost",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The title, the same for every problem of the kind.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Malformed => "The request body cannot be read",
+            Self::Invalid => "Some fields are not valid",
+            Self::NotFound => "There is no such resource",
+            Self::MethodNotAllowed => "The resource does not have this method",
+            Self::RequestTimeout => "The request took too long",
+            Self::FamilyExists => "The family exists already",
+            Self::DataUnitInUse => "The data unit is in use",
+            Self::NoLaw => "The family has no law yet",
+            Self::TooLarge => "The request body is too large",
+            Self::UnsupportedMediaType => "The type of the body is not understood",
+            Self::NotRepresentable => "The answer is no finite number",
+            Self::NoRuns => "There are no runs to fit",
+            Self::NotIdentifiable => "The runs determine no law",
+            Self::WorkerLost => "The workers of the refit died",
+            Self::Internal => "The service failed",
+            Self::Unavailable => "The service is not available for now",
+        }
+    }
+
+    /// The status that goes with it.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Malformed => StatusCode::BAD_REQUEST,
+            Self::Invalid | Self::NotRepresentable | Self::NoRuns | Self::NotIdentifiable => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::FamilyExists | Self::DataUnitInUse | Self::NoLaw => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::WorkerLost | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The kind with this slug; [`ProblemKind::Internal`] for one that this version does not know.
+    #[must_use]
+    pub fn from_slug(slug: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.slug() == slug).unwrap_or(Self::Internal)
+    }
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    /// URI reference of the kind of problem; it leads to its description.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/invalid")]
+    pub kind: String,
+    /// What kind of problem it is.
+    #[schema(example = "Some fields are not valid")]
+    pub title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What is the matter this time.
+    #[schema(example = "sparsity must be at least 0 and below 1, not 1.5")]
+    pub detail: String,
+    /// The fields that are wrong, where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub errors: Vec<FieldErrorView>,
+}
+
+/// One field that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = FieldError)]
+pub struct FieldErrorView {
+    /// JSON pointer into the body, or `/` and the name of a query parameter.
+    #[schema(example = "/sparsity")]
+    pub pointer: String,
+    /// What is wrong with it.
+    #[schema(example = "must be at least 0 and below 1, not 1.5")]
+    pub detail: String,
+}
+
+impl From<FieldError> for FieldErrorView {
+    fn from(error: FieldError) -> Self {
+        Self { pointer: error.pointer, detail: error.detail }
+    }
+}
+
+impl Problem {
+    /// A problem of a kind.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{}", kind.slug()),
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response
+    }
+}
+
+/// Why a request was not answered; becomes a [`Problem`] at the boundary.
+#[derive(Debug)]
+pub enum ApiError {
+    /// The body is not what it claims to be.
+    Malformed(String),
+    /// Fields or parameters are wrong.
+    Invalid(Vec<FieldError>),
+    /// What the path names does not exist.
+    NotFound {
+        /// What kind of thing.
+        what: &'static str,
+        /// Which one.
+        name: String,
+    },
+    /// The name of a new family is taken.
+    FamilyExists,
+    /// The data unit of a family with runs or laws.
+    DataUnitInUse,
+    /// The family has no law to answer with.
+    NoLaw,
+    /// The body is larger than so many bytes.
+    TooLarge,
+    /// The content type is not understood.
+    UnsupportedMediaType {
+        /// What was sent.
+        got: String,
+        /// What is understood.
+        expected: &'static str,
+    },
+    /// The answer overflows.
+    NotRepresentable(String),
+    /// The database is out of reach.
+    Unavailable(anyhow::Error),
+    /// A defect.
+    Internal(anyhow::Error),
+}
+
+impl ApiError {
+    /// The kind of problem that it becomes.
+    #[must_use]
+    pub const fn kind(&self) -> ProblemKind {
+        match self {
+            Self::Malformed(_) => ProblemKind::Malformed,
+            Self::Invalid(_) => ProblemKind::Invalid,
+            Self::NotFound { .. } => ProblemKind::NotFound,
+            Self::FamilyExists => ProblemKind::FamilyExists,
+            Self::DataUnitInUse => ProblemKind::DataUnitInUse,
+            Self::NoLaw => ProblemKind::NoLaw,
+            Self::TooLarge => ProblemKind::TooLarge,
+            Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
+            Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
+            Self::Unavailable(_) => ProblemKind::Unavailable,
+            Self::Internal(_) => ProblemKind::Internal,
+        }
+    }
+
+    /// One field that is wrong.
+    pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
+    }
+}
+
+/// The most fields that one problem names; the rest are counted.
+const MOST_FIELDS: usize = 100;
+
+impl From<ApiError> for Problem {
+    fn from(error: ApiError) -> Self {
+        let kind = error.kind();
+        let detail = match error {
+            ApiError::Malformed(detail) | ApiError::NotRepresentable(detail) => detail,
+            ApiError::Invalid(mut errors) => {
+                let count = errors.len();
+                let detail = match errors.as_slice() {
+                    [only] => format!("{} {}", only.pointer.trim_start_matches('/'), only.detail),
+                    _ if count > MOST_FIELDS => {
+                        format!("{count} fields are wrong, of which {MOST_FIELDS} are named")
+                    }
+                    _ => format!("{count} fields are wrong"),
+                };
+                errors.truncate(MOST_FIELDS);
+                let errors = errors.into_iter().map(FieldErrorView::from).collect();
+                return Self { errors, ..Self::new(kind, detail.trim_start()) };
+            }
+            ApiError::NotFound { what, name } => format!("there is no {what} {name}"),
+            ApiError::FamilyExists => {
+                "choose another name, or PATCH the family that has this one".to_owned()
+            }
+            ApiError::DataUnitInUse => "the runs and laws of this family count data in its unit: \
+                                        create another family for another unit"
+                .to_owned(),
+            ApiError::NoLaw => "submit runs and POST to refits, or POST published coefficients to \
+                                laws"
+                .to_owned(),
+            ApiError::TooLarge => {
+                "send less at a time; the limit is --max-body-bytes of the service".to_owned()
+            }
+            ApiError::UnsupportedMediaType { got, expected } => {
+                format!("the content type is {got}; send {expected}")
+            }
+            // The cause is for the log: it may name hosts, statements or files.
+            ApiError::Unavailable(cause) => {
+                tracing::warn!(error = format!("{cause:#}"), "the database is unavailable");
+                "the database cannot be reached; try again".to_owned()
+            }
+            ApiError::Internal(cause) => {
+                tracing::error!(error = format!("{cause:#}"), "a request failed");
+                "the cause is in the service's log, under this request's x-request-id".to_owned()
+            }
+        };
+        Self::new(kind, detail)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        Problem::from(self).into_response()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::FamilyNameTaken => Self::FamilyExists,
+            StoreError::FamilyGone => {
+                Self::NotFound { what: "family", name: "of this name any more".to_owned() }
+            }
+            _ if error.is_unavailable() => Self::Unavailable(error.into()),
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<sqlx::Error> for ApiError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<Vec<FieldError>> for ApiError {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::Invalid(errors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_documented_and_found_by_its_slug() {
+        let document = include_str!("../../docs/problems.md");
+        for kind in ProblemKind::ALL {
+            let row = format!("| `{}` | {} |", kind.slug(), kind.status().as_u16());
+            assert!(document.contains(&row), "docs/problems.md lacks {row}");
+            assert_eq!(ProblemKind::from_slug(kind.slug()), kind);
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_tells_no_cause() {
+        let cause = || anyhow::anyhow!("password=hunter2 at db.internal");
+        let table = [
+            (ApiError::Malformed("x".into()), 400),
+            (ApiError::field("/loss", "must be a number"), 422),
+            (ApiError::NotFound { what: "run", name: "7".into() }, 404),
+            (ApiError::FamilyExists, 409),
+            (ApiError::DataUnitInUse, 409),
+            (ApiError::NoLaw, 409),
+            (ApiError::TooLarge, 413),
+            (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
+            (ApiError::NotRepresentable("x".into()), 422),
+            (ApiError::Unavailable(cause()), 503),
+            (ApiError::Internal(cause()), 500),
+        ];
+        for (error, status) in table {
+            let problem = Problem::from(error);
+            assert_eq!(problem.status, status, "{problem:?}");
+            assert!(!format!("{problem:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn all_wrong_fields_are_named_up_to_a_limit() {
+        let many: Vec<FieldError> = (0..150)
+            .map(|i| FieldError { pointer: format!("/{i}"), detail: "bad".into() })
+            .collect();
+        let problem = Problem::from(ApiError::Invalid(many));
+        assert_eq!(problem.errors.len(), 100);
+        assert_eq!(problem.detail, "150 fields are wrong, of which 100 are named");
+    }
+}

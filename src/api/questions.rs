@@ -1,0 +1,400 @@
+//! Predicted loss and optimal sparsity: the questions that a law answers.
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caching::{Freshness, cached};
+use super::extract::{FamilyPath, Query};
+use super::families::existing;
+use super::problem::{ApiError, Problem};
+use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use super::{AppState, TAG_QUESTIONS};
+use crate::checks::Checks;
+use crate::law::{
+    Compute, Data, Density, DomainError, FlopMode, NonzeroParams, Question, Sparsity, TrainingCost,
+    chinchilla_ratio, optimal_sparsity,
+};
+use crate::store::laws::{self, Law};
+use crate::text::FamilyName;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_prediction)).routes(routes!(get_optimal_sparsity))
+}
+
+/// Which parameters cost FLOPs during training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FlopMode)]
+pub enum FlopModeView {
+    /// Zeros cost as much as other parameters.
+    Dense,
+    /// Zeros are free.
+    Sparse,
+}
+
+impl From<FlopModeView> for FlopMode {
+    fn from(mode: FlopModeView) -> Self {
+        match mode {
+            FlopModeView::Dense => Self::Dense,
+            FlopModeView::Sparse => Self::Sparse,
+        }
+    }
+}
+
+/// The law that a question is put to.
+async fn asked_law(
+    state: &AppState,
+    name: &FamilyName,
+    version: Option<i32>,
+) -> Result<(Law, Freshness), ApiError> {
+    let law = match version {
+        Some(version) => laws::find_law(&state.pool, name, version).await?,
+        None => laws::find_active_law(&state.pool, name).await?,
+    };
+    if let Some(law) = law {
+        let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
+        return Ok((law, freshness));
+    }
+    // Only where there is no answer does it matter why.
+    existing(state, name).await?;
+    match version {
+        Some(version) => Err(ApiError::NotFound { what: "law", name: version.to_string() }),
+        None => Err(ApiError::NoLaw),
+    }
+}
+
+fn training_cost(law: &Law, mode: FlopMode) -> TrainingCost {
+    TrainingCost::new(law.content.flops_per_param, law.content.pruning, mode)
+}
+
+/// A number of an answer, if it is one.
+fn finite(name: &str, value: f64) -> Result<f64, ApiError> {
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        let detail = format!("{name} overflows at this question: it lies far outside any data");
+        Err(ApiError::NotRepresentable(detail))
+    }
+}
+
+fn budget_error(error: &DomainError) -> ApiError {
+    ApiError::NotRepresentable(format!("the data that this compute pays for {error}"))
+}
+
+/// What to know before trusting an answer at this point.
+fn caveats(
+    law: &Law,
+    question: &Question<'_>,
+    intervals: bool,
+) -> (Vec<ExtrapolationView>, Vec<WarningView>) {
+    let support = &law.content.support;
+    let extrapolation = support.extrapolation(question).into_iter().map(Into::into).collect();
+    let mut warnings: Vec<WarningView> =
+        law.content.warnings.iter().map(WarningView::from).collect();
+    if support.levels().is_empty() {
+        let detail = "the runs behind this law are not known: how far the answer extrapolates \
+                      cannot be said";
+        warnings.push(WarningView::new("unknown_support", detail));
+    }
+    if let Some((below, above)) = support.gap_around(question.density.sparsity()) {
+        let detail = format!("no run has a sparsity between {below} and {above}");
+        warnings.push(WarningView::new("interpolated", detail));
+    }
+    if intervals {
+        let detail = "this law carries no resampled coefficients to compute intervals from";
+        warnings.push(WarningView::new("no_intervals", detail));
+    }
+    (extrapolation, warnings)
+}
+
+/// A field that is left out where the caller does not want intervals, and null where the law has
+/// none.
+type MaybeInterval = Option<Option<IntervalView>>;
+
+/// A predicted loss.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Prediction)]
+pub struct PredictionView {
+    /// The law that it was computed from.
+    law: LawRef,
+    /// Predicted validation loss.
+    loss: f64,
+    /// Data that it is for: as asked, or what the compute pays for.
+    data: f64,
+    /// Interval of the mean loss; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Interval of the loss of one new run; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    prediction_interval: MaybeInterval,
+    /// The quantities that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// What to know before trusting it.
+    warnings: Vec<WarningView>,
+}
+
+/// What loss to predict.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PredictionParams {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[param(example = 1e7)]
+    nonzero_params: f64,
+    /// Fraction of zeros at the end of training, at least 0 and below 1.
+    #[param(example = 0.75)]
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit, between 1e-6 and 1e30. Either this, or
+    /// `compute` and `flop_mode`.
+    #[param(example = 3e10)]
+    data: Option<f64>,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    compute: Option<f64>,
+    /// Which parameters cost FLOPs.
+    #[param(inline)]
+    flop_mode: Option<FlopModeView>,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "yes")]
+    #[param(default = true)]
+    intervals: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// How much training a question is about.
+enum Budget {
+    Data(Data),
+    Compute(Compute, FlopMode),
+}
+
+impl PredictionParams {
+    fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
+        let mut checks = Checks::default();
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
+        let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
+        let budget = match (self.data, self.compute, self.flop_mode) {
+            (Some(data), None, None) => checks.take("data", Data::new(data)).map(Budget::Data),
+            (None, Some(compute), Some(mode)) => checks
+                .take("compute", Compute::new(compute))
+                .map(|compute| Budget::Compute(compute, mode.into())),
+            (None, Some(_), None) => {
+                checks.refuse("flop_mode", "must be given with compute: dense or sparse");
+                None
+            }
+            (Some(_), Some(_), _) => {
+                checks.refuse("compute", "must not be given beside data");
+                None
+            }
+            (Some(_), None, Some(_)) => {
+                checks.refuse("flop_mode", "belongs to compute, not to data");
+                None
+            }
+            (None, None, _) => {
+                checks.refuse("data", "must be given, or compute and flop_mode in its place");
+                None
+            }
+        };
+        let values = nonzero_params.zip(sparsity).zip(budget);
+        let ((nonzero_params, sparsity), budget) = checks.finish(values)?;
+        Ok((nonzero_params, sparsity.density(), budget))
+    }
+}
+
+fn predict(law: &Law, params: &PredictionParams) -> Result<PredictionView, ApiError> {
+    let (nonzero_params, density, budget) = params.check()?;
+    let (data, cost) = match budget {
+        Budget::Data(data) => (data, None),
+        Budget::Compute(compute, mode) => {
+            let cost = training_cost(law, mode);
+            let data = cost.data(density, nonzero_params, compute).map_err(|e| budget_error(&e))?;
+            (data, Some(cost))
+        }
+    };
+    let loss = finite("the loss", law.content.coefficients.loss(density, nonzero_params, data))?;
+    let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
+    let (extrapolation, warnings) = caveats(law, &question, params.intervals);
+    let interval = params.intervals.then_some(None);
+    Ok(PredictionView {
+        law: law.into(),
+        loss,
+        data: data.get(),
+        interval,
+        prediction_interval: interval,
+        extrapolation,
+        warnings,
+    })
+}
+
+/// Predicts the loss of a model.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/prediction", tag = TAG_QUESTIONS,
+    params(FamilyPath, PredictionParams),
+    responses(
+        (status = OK, description = "The predicted loss", body = PredictionView,
+            headers(("ETag" = String, description = "Changes with the law"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn get_prediction(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<PredictionParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.check()?;
+    let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    cached(&headers, &law.id.to_string(), freshness, || predict(&law, &params))
+}
+
+/// The sparsity that makes the most of a training budget.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OptimalSparsity)]
+pub struct OptimalSparsityView {
+    /// The law that it was computed from.
+    law: LawRef,
+    /// The best sparsity; exactly 0 where no zeros pay.
+    sparsity: f64,
+    /// Interval of the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Predicted loss at it.
+    loss: f64,
+    /// Data that the compute pays for at it.
+    data: f64,
+    /// Parameters at it, zeros included.
+    total_params: f64,
+    /// The dense model with as many non-zero parameters and the same compute.
+    dense: DenseView,
+    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    gain: f64,
+    /// The compute relative to that at which a dense model of this size is compute-optimal.
+    chinchilla_ratio: f64,
+    /// The best pattern that the FLOP mode can run; null where it knows no patterns.
+    pattern: Option<PatternView>,
+    /// The quantities that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// What to know before trusting it.
+    warnings: Vec<WarningView>,
+}
+
+/// The dense alternative.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DenseAlternative)]
+pub struct DenseView {
+    /// Predicted loss.
+    loss: f64,
+    /// Data that the compute pays for.
+    data: f64,
+}
+
+/// A deployable pattern.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PatternChoice)]
+pub struct PatternView {
+    /// Its name.
+    #[schema(example = "2:4")]
+    name: String,
+    /// Its sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Predicted loss at it.
+    loss: f64,
+}
+
+/// What training budget to make the most of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OptimalSparsityParams {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[param(example = 1e7)]
+    nonzero_params: f64,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    #[param(example = 1e17)]
+    compute: f64,
+    /// Which parameters cost FLOPs.
+    #[param(inline, example = "sparse")]
+    flop_mode: FlopModeView,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "yes")]
+    #[param(default = true)]
+    intervals: bool,
+}
+
+impl OptimalSparsityParams {
+    fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
+        let mut checks = Checks::default();
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
+        let compute = checks.take("compute", Compute::new(self.compute));
+        Ok(checks.finish(nonzero_params.zip(compute))?)
+    }
+}
+
+fn optimise(law: &Law, params: &OptimalSparsityParams) -> Result<OptimalSparsityView, ApiError> {
+    let (nonzero_params, compute) = params.check()?;
+    let coefficients = &law.content.coefficients;
+    let cost = training_cost(law, params.flop_mode.into());
+    let best = optimal_sparsity(coefficients, &cost, nonzero_params, compute)
+        .map_err(|e| budget_error(&e))?;
+    let dense_data =
+        cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
+    let dense_loss = coefficients.loss(Density::DENSE, nonzero_params, dense_data);
+    let ratio = chinchilla_ratio(coefficients, &cost, nonzero_params, compute);
+    let (density, data) = (best.density, best.data);
+    let question = Question { nonzero_params, density, data, cost: Some(&cost) };
+    let (extrapolation, warnings) = caveats(law, &question, params.intervals);
+    Ok(OptimalSparsityView {
+        law: law.into(),
+        sparsity: best.sparsity().get(),
+        interval: params.intervals.then_some(None),
+        loss: finite("the loss", best.loss)?,
+        data: data.get(),
+        total_params: finite("total_params", best.total_params(nonzero_params))?,
+        dense: DenseView { loss: finite("the dense loss", dense_loss)?, data: dense_data.get() },
+        gain: finite("the gain", coefficients.gain(density))?,
+        chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
+        pattern: None,
+        extrapolation,
+        warnings,
+    })
+}
+
+/// Finds the sparsity that makes the most of a training budget.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
+    params(FamilyPath, OptimalSparsityParams),
+    responses(
+        (status = OK, description = "The best sparsity", body = OptimalSparsityView,
+            headers(("ETag" = String, description = "Changes with the law"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn get_optimal_sparsity(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<OptimalSparsityParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.check()?;
+    let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    cached(&headers, &law.id.to_string(), freshness, || optimise(&law, &params))
+}

@@ -1,0 +1,297 @@
+//! `/v1/families/{family}/refits` and `/v1/refits/{id}`: fits that are asked for.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::extract::{FamilyPath, OptionalJsonBody, path_id};
+use super::families::existing;
+use super::problem::{ApiError, Problem, ProblemKind};
+use super::views::{FitOptionsView, ObjectiveView, check_fit_config};
+use super::{AppState, TAG_REFITS};
+use crate::checks::Checks;
+use crate::fit::FitConfig;
+use crate::store::StoreError;
+use crate::store::families::FamilySettings;
+use crate::store::refits::{self, Refit, RefitState};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create_refit))
+        .routes(routes!(get_refit, delete_refit))
+        .routes(routes!(list_refit_events))
+}
+
+/// A fit that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Refit)]
+pub struct RefitView {
+    /// Id of the refit.
+    id: Uuid,
+    /// Name of the family.
+    #[schema(example = "my-models")]
+    family: String,
+    /// Where it is in its life.
+    state: RefitStateView,
+    /// Share of the work that is done, 0 to 1.
+    #[schema(example = 0.5, minimum = 0, maximum = 1)]
+    progress: f64,
+    /// What it is at.
+    #[schema(example = "fitting")]
+    phase: String,
+    /// What it runs with.
+    #[schema(value_type = FitOptionsView)]
+    options: Options,
+    /// The law that came of it.
+    law: Option<RefitLaw>,
+    /// Why it failed.
+    error: Option<Problem>,
+    /// When it was asked for.
+    created_at: DateTime<Utc>,
+    /// When a worker first took it.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// Compared, so that an event is sent only where something changed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Options(FitConfig);
+
+impl Serialize for Options {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        FitOptionsView::from(self.0).serialize(serializer)
+    }
+}
+
+/// The law that came of a refit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RefitLaw {
+    /// Id of the law.
+    id: Uuid,
+    /// Its version within the family.
+    #[schema(example = 1)]
+    version: i32,
+}
+
+/// Where a refit is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RefitState)]
+pub enum RefitStateView {
+    /// Waiting for a worker.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// There is a law.
+    Succeeded,
+    /// There is an error.
+    Failed,
+    /// Somebody asked to stop it.
+    Cancelled,
+}
+
+impl From<RefitState> for RefitStateView {
+    fn from(state: RefitState) -> Self {
+        match state {
+            RefitState::Queued => Self::Queued,
+            RefitState::Running => Self::Running,
+            RefitState::Succeeded => Self::Succeeded,
+            RefitState::Failed => Self::Failed,
+            RefitState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<Refit> for RefitView {
+    fn from(refit: Refit) -> Self {
+        Self {
+            id: refit.id,
+            family: refit.family,
+            state: refit.state.into(),
+            progress: refit.progress,
+            phase: refit.phase,
+            options: Options(refit.options),
+            law: refit.law.map(|(version, id)| RefitLaw { id, version }),
+            error: refit
+                .error
+                .map(|error| Problem::new(ProblemKind::from_slug(&error.kind), error.detail)),
+            created_at: refit.created_at,
+            started_at: refit.started_at,
+            finished_at: refit.finished_at,
+        }
+    }
+}
+
+/// How to fit; what is left out has its default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRefit {
+    /// Number of random starts: 32 unless said otherwise.
+    #[schema(default = 32, minimum = 1, maximum = 4096)]
+    starts: Option<u32>,
+    /// Seed of the starts; the same runs, options and seed give the same law.
+    #[schema(default = 0, maximum = 9_007_199_254_740_991_u64)]
+    seed: Option<u64>,
+    /// What is minimised: the family's objective unless said otherwise.
+    objective: Option<ObjectiveView>,
+}
+
+/// The largest seed: every integer up to it passes through a JSON number unharmed.
+const MAX_SEED: u64 = (1 << 53) - 1;
+
+impl CreateRefit {
+    fn check(self, family: &FamilySettings) -> Result<FitConfig, ApiError> {
+        let mut checks = Checks::default();
+        let objective =
+            self.objective.unwrap_or_else(|| ObjectiveView::new(family.residual, family.delta));
+        let config = FitConfig {
+            residual: objective.residual(),
+            delta: objective.delta,
+            starts: self.starts.unwrap_or(FitConfig::DEFAULT_STARTS),
+            seed: self.seed.unwrap_or_default(),
+        };
+        if config.seed > MAX_SEED {
+            checks.refuse("seed", format!("must be at most {MAX_SEED}"));
+        }
+        let config = check_fit_config(config, &mut checks);
+        Ok(checks.finish(config)?)
+    }
+}
+
+/// Asks for a fit of the family's runs. One that waits already is returned in place of another.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath),
+    request_body = Option<CreateRefit>,
+    responses(
+        (status = ACCEPTED, description = "It is queued", body = RefitView,
+            headers(("Location" = String, description = "Path of the refit"))),
+        (status = OK, description = "One is queued already", body = RefitView,
+            headers(("Location" = String, description = "Path of the refit"))),
+    ),
+)]
+async fn create_refit(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
+) -> Result<impl IntoResponse, ApiError> {
+    let family = existing(&state, &path.name()?).await?;
+    let options = body.check(&family.settings)?;
+    let (status, id) = loop {
+        let id = state.clock.new_id();
+        let now = state.clock.now();
+        match refits::insert_refit(&state.pool, id, family.id, &options, now).await {
+            Ok(()) => break (StatusCode::ACCEPTED, id),
+            // If a worker takes that one before we look, there is room for ours.
+            Err(StoreError::RefitQueued) => {
+                if let Some(id) = refits::find_queued_refit(&state.pool, family.id).await? {
+                    break (StatusCode::OK, id);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let refit = find(&state, id).await?;
+    let location = format!("/v1/refits/{id}");
+    Ok((status, [(header::LOCATION, location)], Json(refit)))
+}
+
+/// Path of a refit.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct RefitPath {
+    /// Id of the refit.
+    #[param(format = Uuid)]
+    id: String,
+}
+
+async fn find(state: &AppState, id: Uuid) -> Result<RefitView, ApiError> {
+    let refit = refits::find_refit(&state.pool, id).await?;
+    refit
+        .map(RefitView::from)
+        .ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })
+}
+
+/// Shows a refit.
+#[utoipa::path(
+    get, path = "/v1/refits/{id}", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "The refit as it stands", body = RefitView)),
+)]
+async fn get_refit(
+    State(state): State<AppState>,
+    Path(path): Path<RefitPath>,
+) -> Result<Json<RefitView>, ApiError> {
+    find(&state, path_id(&path.id, "refit")?).await.map(Json)
+}
+
+/// Cancels a refit: one that waits at once, a running one as soon as its worker notices. One that
+/// has ended stays as it is.
+#[utoipa::path(
+    delete, path = "/v1/refits/{id}", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "The refit as it stands", body = RefitView)),
+)]
+async fn delete_refit(
+    State(state): State<AppState>,
+    Path(path): Path<RefitPath>,
+) -> Result<Json<RefitView>, ApiError> {
+    let id = path_id(&path.id, "refit")?;
+    refits::cancel_refit(&state.pool, id, state.clock.now()).await?;
+    find(&state, id).await.map(Json)
+}
+
+/// How often a refit is looked at for its events.
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Streams a refit's changes as server-sent events of type `refit`, each the refit as it stands;
+/// ends with the refit.
+#[utoipa::path(
+    get, path = "/v1/refits/{id}/events", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "An event for each change", body = String,
+        content_type = "text/event-stream")),
+)]
+async fn list_refit_events(
+    State(state): State<AppState>,
+    Path(path): Path<RefitPath>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let first = find(&state, path_id(&path.id, "refit")?).await?;
+    let events = stream::unfold((state, None, Some(first)), |(state, sent, next)| async move {
+        let refit = match next {
+            Some(refit) => refit,
+            None => next_change(&state, sent?).await?,
+        };
+        let event = Event::default().event("refit").json_data(&refit).ok()?;
+        Some((Ok(event), (state, Some(refit), None)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// Waits until the refit differs from `sent`; `None` when it has ended, is gone, or the service
+/// stops.
+async fn next_change(state: &AppState, sent: RefitView) -> Option<RefitView> {
+    if sent.finished_at.is_some() {
+        return None;
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVENT_INTERVAL) => {}
+            () = state.shutdown.cancelled() => return None,
+        }
+        let refit = find(state, sent.id).await.ok()?;
+        if refit != sent {
+            return Some(refit);
+        }
+    }
+}

@@ -1,0 +1,538 @@
+//! `/v1/families/{family}/runs`: finished training runs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::extract::{
+    FamilyPath, JsonBody, PageParams, Query, family_name, json_bytes, next_cursor, parse_json,
+    path_id,
+};
+use super::families::existing;
+use super::problem::ApiError;
+use super::{AppState, TAG_RUNS};
+use crate::checks::{Checks, FieldError};
+use crate::store::PageRequest;
+use crate::store::families::Family;
+use crate::store::runs::{self, Run, RunFilter, Start, SubmittedRun};
+use crate::submission::RunFields;
+use crate::text::{Pattern, check_label, check_prose};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list_runs, create_runs))
+        .routes(routes!(get_run, update_run, delete_run))
+}
+
+/// What a run started from.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Start)]
+pub enum StartView {
+    /// Random weights.
+    Scratch,
+    /// A pretrained dense checkpoint.
+    Pretrained,
+}
+
+impl From<Start> for StartView {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Scratch => Self::Scratch,
+            Start::Pretrained => Self::Pretrained,
+        }
+    }
+}
+
+impl From<StartView> for Start {
+    fn from(start: StartView) -> Self {
+        match start {
+            StartView::Scratch => Self::Scratch,
+            StartView::Pretrained => Self::Pretrained,
+        }
+    }
+}
+
+/// A training run.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Run)]
+pub struct RunView {
+    /// Id of the run here.
+    id: Uuid,
+    /// The submitter's name of the run.
+    #[schema(example = "sweep-3/run-17")]
+    external_id: String,
+    /// Non-zero parameters at the end of training.
+    #[schema(example = 42_467_328.0)]
+    nonzero_params: f64,
+    /// Parameters, zeros included.
+    #[schema(example = 84_934_656.0)]
+    total_params: f64,
+    /// Fraction of zeros at the end of training.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit.
+    #[schema(example = 3.2768e10)]
+    data: f64,
+    /// Validation loss.
+    #[schema(example = 2.05)]
+    loss: f64,
+    /// What the run started from.
+    start: StartView,
+    /// Structured pattern; null for unstructured sparsity.
+    #[schema(example = "2:4")]
+    pattern: Option<String>,
+    /// The submitter's labels.
+    tags: BTreeMap<String, String>,
+    /// Whether fits leave the run out.
+    excluded: bool,
+    /// Why they do.
+    exclusion_reason: Option<String>,
+    /// When the run arrived.
+    created_at: DateTime<Utc>,
+    /// When one of its values last changed.
+    updated_at: DateTime<Utc>,
+}
+
+impl From<Run> for RunView {
+    fn from(run: Run) -> Self {
+        let submitted = run.submitted;
+        let observation = submitted.observation;
+        Self {
+            id: run.id,
+            external_id: submitted.external_id,
+            nonzero_params: observation.nonzero_params.get(),
+            total_params: observation.nonzero_params.get() / observation.sparsity.density().get(),
+            sparsity: observation.sparsity.get(),
+            data: observation.data.get(),
+            loss: observation.loss.get(),
+            start: submitted.start.into(),
+            pattern: submitted.pattern.map(|pattern| pattern.as_str().to_owned()),
+            tags: submitted.tags,
+            excluded: run.exclusion_reason.is_some(),
+            exclusion_reason: run.exclusion_reason,
+            created_at: run.created_at,
+            updated_at: run.updated_at,
+        }
+    }
+}
+
+/// A page of runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RunList {
+    /// Newest first.
+    items: Vec<RunView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// A run to submit. Exactly one of `nonzero_params` and `total_params` is given.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRun {
+    /// The submitter's name of the run, at most 200 characters; sent again it is the same run.
+    #[schema(example = "sweep-3/run-17")]
+    external_id: String,
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[schema(example = 42_467_328.0)]
+    nonzero_params: Option<f64>,
+    /// Parameters, zeros included: `nonzero_params / (1 - sparsity)`.
+    total_params: Option<f64>,
+    /// Fraction of zeros at the end of training: at least 0 and below 1.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit, between 1e-6 and 1e30.
+    #[schema(example = 3.2768e10)]
+    data: f64,
+    /// Validation loss, between 1e-12 and 1e12.
+    #[schema(example = 2.05)]
+    loss: f64,
+    /// What the run started from: `scratch` unless said otherwise.
+    start: Option<StartView>,
+    /// Structured pattern `n:m`; leave it out for unstructured sparsity.
+    #[schema(example = json!(null))]
+    pattern: Option<String>,
+    /// Labels: at most 50, keys and values of at most 200 characters.
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl From<SubmitRun> for RunFields {
+    fn from(run: SubmitRun) -> Self {
+        Self {
+            external_id: run.external_id,
+            nonzero_params: run.nonzero_params,
+            total_params: run.total_params,
+            sparsity: run.sparsity,
+            data: run.data,
+            loss: run.loss,
+            start: run.start.map_or(Start::Scratch, Start::from),
+            pattern: run.pattern,
+            tags: run.tags,
+        }
+    }
+}
+
+/// One run or an array of runs.
+#[derive(Debug, ToSchema)]
+#[schema(as = SubmitRuns)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes a body that is read row by row")]
+pub enum SubmitRunsBody {
+    /// One run.
+    One(Box<SubmitRun>),
+    /// Many runs.
+    Many(Vec<SubmitRun>),
+}
+
+/// What to do with a row that is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Store nothing.
+    #[default]
+    Abort,
+    /// Store the other rows and name this one.
+    Skip,
+}
+
+/// How to take a submission.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CreateRunsParams {
+    /// `abort` stores nothing if a row is wrong; `skip` stores the others.
+    #[serde(default)]
+    #[param(inline)]
+    on_error: OnError,
+}
+
+/// What became of a submission.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SubmissionResult {
+    /// New runs.
+    #[schema(example = 48)]
+    created: u64,
+    /// Runs that were there with other values.
+    #[schema(example = 0)]
+    updated: u64,
+    /// Runs that were there with the same values.
+    #[schema(example = 0)]
+    unchanged: u64,
+    /// Rows that were not stored; only with `on_error=skip`.
+    rejected: Vec<Rejection>,
+}
+
+/// A row that was not stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Rejection {
+    /// Its place in the submission, from 0.
+    #[schema(example = 17)]
+    row: usize,
+    /// The field that is wrong.
+    #[schema(example = "loss")]
+    field: String,
+    /// What is wrong with it.
+    #[schema(example = "must be between 1e-12 and 1e12, not -1")]
+    detail: String,
+}
+
+/// Reads a body of one run or an array: the checked runs, and what is wrong by row.
+fn read_runs(body: &[u8]) -> Result<(Vec<SubmittedRun>, Vec<RowError>), ApiError> {
+    let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let rows: Vec<&RawValue> = if array {
+        serde_json::from_slice(body)
+    } else {
+        serde_json::from_slice(body).map(|row| vec![row])
+    }
+    .map_err(|error| ApiError::Malformed(error.to_string()))?;
+
+    let mut runs = Vec::with_capacity(rows.len());
+    let mut errors = Vec::new();
+    let mut seen = HashMap::with_capacity(rows.len());
+    for (row, json) in rows.into_iter().enumerate() {
+        let prefix = if array { format!("/{row}") } else { String::new() };
+        match read_run(json, &prefix) {
+            Ok(run) => match seen.entry(run.external_id.clone()) {
+                std::collections::hash_map::Entry::Vacant(free) => {
+                    free.insert(row);
+                    runs.push(run);
+                }
+                std::collections::hash_map::Entry::Occupied(first) => {
+                    let pointer = format!("{prefix}/external_id");
+                    let detail = format!("is that of row {} too", first.get());
+                    errors.push(RowError { row, error: FieldError { pointer, detail } });
+                }
+            },
+            Err(ApiError::Invalid(found)) => {
+                errors.extend(found.into_iter().map(|error| RowError { row, error }));
+            }
+            // The array as a whole was JSON, but a number in it may overflow.
+            Err(ApiError::Malformed(detail)) => {
+                errors.push(RowError { row, error: FieldError { pointer: prefix, detail } });
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((runs, errors))
+}
+
+fn read_run(json: &RawValue, prefix: &str) -> Result<SubmittedRun, ApiError> {
+    let run: SubmitRun = parse_json(json.get().as_bytes(), prefix)?;
+    Ok(RunFields::from(run).check(Checks::below(prefix))?)
+}
+
+struct RowError {
+    row: usize,
+    error: FieldError,
+}
+
+impl From<RowError> for Rejection {
+    fn from(RowError { row, error }: RowError) -> Self {
+        // What follows the row in the pointer.
+        let field = error.pointer.trim_start_matches('/');
+        let field = field.strip_prefix(&row.to_string()).unwrap_or(field).trim_start_matches('/');
+        Self { row, field: field.to_owned(), detail: error.detail }
+    }
+}
+
+/// Submits one run or many. A run that was sent before is the same run: a retry is safe.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/runs", tag = TAG_RUNS,
+    params(FamilyPath, CreateRunsParams), request_body = SubmitRunsBody,
+    responses((status = OK, description = "What became of them", body = SubmissionResult)),
+)]
+async fn create_runs(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<CreateRunsParams>,
+    request: Request,
+) -> Result<Json<SubmissionResult>, ApiError> {
+    let family = existing(&state, &path.name()?).await?;
+    let body = json_bytes(request, &state).await?;
+    let (runs, errors) = read_runs(&body)?;
+    if !errors.is_empty() && params.on_error == OnError::Abort {
+        return Err(ApiError::Invalid(errors.into_iter().map(|row| row.error).collect()));
+    }
+    let merged = runs::merge_runs(&state.pool, &state.clock, family.id, runs).await?;
+    Ok(Json(SubmissionResult {
+        created: merged.created,
+        updated: merged.updated,
+        unchanged: merged.unchanged,
+        rejected: errors.into_iter().map(Rejection::from).collect(),
+    }))
+}
+
+/// Which runs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RunParams {
+    /// The most items of the page.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: u16,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Smallest non-zero parameters.
+    min_nonzero_params: Option<f64>,
+    /// Largest non-zero parameters.
+    max_nonzero_params: Option<f64>,
+    /// Smallest sparsity.
+    min_sparsity: Option<f64>,
+    /// Largest sparsity.
+    max_sparsity: Option<f64>,
+    /// Least data.
+    min_data: Option<f64>,
+    /// Most data.
+    max_data: Option<f64>,
+    /// Smallest loss.
+    min_loss: Option<f64>,
+    /// Largest loss.
+    max_loss: Option<f64>,
+    /// Only this structured pattern.
+    pattern: Option<String>,
+    /// Only this start.
+    #[param(inline)]
+    start: Option<StartView>,
+    /// Only excluded runs, or only the others.
+    excluded: Option<bool>,
+    /// Only runs with all of these tags: `key:value,key:value`.
+    tags: Option<String>,
+}
+
+impl RunParams {
+    fn check(self) -> Result<(RunFilter, PageRequest), ApiError> {
+        let request = PageParams { limit: self.limit, cursor: self.cursor }.check()?;
+        let mut checks = Checks::default();
+        for (name, bound) in [
+            ("min_nonzero_params", self.min_nonzero_params),
+            ("max_nonzero_params", self.max_nonzero_params),
+            ("min_sparsity", self.min_sparsity),
+            ("max_sparsity", self.max_sparsity),
+            ("min_data", self.min_data),
+            ("max_data", self.max_data),
+            ("min_loss", self.min_loss),
+            ("max_loss", self.max_loss),
+        ] {
+            if bound.is_some_and(|bound| !bound.is_finite()) {
+                checks.refuse(name, "must be a finite number");
+            }
+        }
+        let pattern = self
+            .pattern
+            .as_deref()
+            .and_then(|pattern| checks.take("pattern", Pattern::new(pattern)));
+        let mut tags = BTreeMap::new();
+        for pair in self.tags.as_deref().into_iter().flat_map(|tags| tags.split(',')) {
+            match pair.split_once(':') {
+                Some((key, value)) => {
+                    checks.take("tags", check_label(key).and_then(|()| check_label(value)));
+                    tags.insert(key.to_owned(), value.to_owned());
+                }
+                None => checks.refuse("tags", "must be key:value,key:value"),
+            }
+        }
+        let filter = RunFilter {
+            nonzero_params: (self.min_nonzero_params, self.max_nonzero_params),
+            sparsity: (self.min_sparsity, self.max_sparsity),
+            data: (self.min_data, self.max_data),
+            loss: (self.min_loss, self.max_loss),
+            pattern,
+            start: self.start.map(Start::from),
+            excluded: self.excluded,
+            tags,
+        };
+        Ok((checks.finish(Some(filter))?, request))
+    }
+}
+
+/// Lists a family's runs, newest first.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/runs", tag = TAG_RUNS, params(FamilyPath, RunParams),
+    responses((status = OK, description = "A page of runs", body = RunList)),
+)]
+async fn list_runs(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<RunParams>,
+) -> Result<Json<RunList>, ApiError> {
+    let (filter, request) = params.check()?;
+    let family = existing(&state, &path.name()?).await?;
+    let page = runs::list_runs(&state.pool, family.id, &filter, request).await?;
+    let next_cursor = next_cursor(&page);
+    Ok(Json(RunList { items: page.items.into_iter().map(RunView::from).collect(), next_cursor }))
+}
+
+/// Path of a run.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct RunPath {
+    /// Name of the family.
+    #[param(example = "t5-c4")]
+    family: String,
+    /// Id of the run.
+    #[param(format = Uuid)]
+    id: String,
+}
+
+impl RunPath {
+    async fn find(&self, state: &AppState) -> Result<(Family, Uuid), ApiError> {
+        let family = existing(state, &family_name(&self.family)?).await?;
+        Ok((family, path_id(&self.id, "run")?))
+    }
+
+    fn not_found(self) -> ApiError {
+        ApiError::NotFound { what: "run", name: self.id }
+    }
+}
+
+/// Shows a run.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
+    responses((status = OK, description = "The run", body = RunView)),
+)]
+async fn get_run(
+    State(state): State<AppState>,
+    Path(path): Path<RunPath>,
+) -> Result<Json<RunView>, ApiError> {
+    let (family, id) = path.find(&state).await?;
+    let run = runs::find_run(&state.pool, family.id, id).await?;
+    run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
+}
+
+/// Whether fits leave a run out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRun {
+    /// Whether fits leave it out.
+    #[schema(example = true)]
+    excluded: bool,
+    /// Why; required with `excluded`, at most 2,000 characters.
+    #[schema(example = "diverged after step 180,000")]
+    exclusion_reason: Option<String>,
+}
+
+impl UpdateRun {
+    /// The reason, or `None` to take the run in again.
+    fn check(&self) -> Result<Option<&str>, ApiError> {
+        let mut checks = Checks::default();
+        let reason = self.exclusion_reason.as_deref();
+        match (self.excluded, reason) {
+            (true, None | Some("")) => {
+                checks.refuse("exclusion_reason", "must say why the run is excluded");
+            }
+            (true, Some(reason)) => drop(checks.take("exclusion_reason", check_prose(reason))),
+            (false, Some(_)) => {
+                checks.refuse("exclusion_reason", "belongs to a run that is excluded");
+            }
+            (false, None) => {}
+        }
+        Ok(checks.finish(Some(reason))?)
+    }
+}
+
+/// Excludes a run from fits, or takes it in again.
+#[utoipa::path(
+    patch, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
+    request_body = UpdateRun,
+    responses((status = OK, description = "The run as it is now", body = RunView)),
+)]
+async fn update_run(
+    State(state): State<AppState>,
+    Path(path): Path<RunPath>,
+    JsonBody(body): JsonBody<UpdateRun>,
+) -> Result<Json<RunView>, ApiError> {
+    let reason = body.check()?;
+    let (family, id) = path.find(&state).await?;
+    let now = state.clock.now();
+    let run = runs::update_run_exclusion(&state.pool, family.id, id, reason, now).await?;
+    run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
+}
+
+/// Deletes a run. Laws that were fitted on it stay as they are.
+#[utoipa::path(
+    delete, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
+    responses((status = NO_CONTENT, description = "It is gone")),
+)]
+async fn delete_run(
+    State(state): State<AppState>,
+    Path(path): Path<RunPath>,
+) -> Result<StatusCode, ApiError> {
+    let (family, id) = path.find(&state).await?;
+    if runs::delete_run(&state.pool, family.id, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(path.not_found())
+    }
+}

@@ -1,0 +1,178 @@
+//! Putting the parts together: database, router, worker, and an orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, AppState};
+use crate::clock::Clock;
+use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
+use crate::jobs::Worker;
+use crate::postgres::PrivatePostgres;
+use crate::store;
+
+/// An open database: the configured one, or a private one that is left when this is closed.
+#[derive(Debug)]
+pub struct Database {
+    /// Connections to it.
+    pub pool: PgPool,
+    private: Option<PrivatePostgres>,
+}
+
+impl Database {
+    /// Connects, starting a private PostgreSQL where no URL is given, and brings the schema up to
+    /// date.
+    ///
+    /// # Errors
+    /// Where there is no database to be had, or its schema is newer than this binary.
+    pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Self> {
+        let (options, private) = match &config.database_url {
+            Some(url) => (url.parse::<PgConnectOptions>().map_err(unreadable_url)?, None),
+            None => {
+                let config = &config.private;
+                let private =
+                    PrivatePostgres::start(config.data_dir.as_deref(), config.pg_bin.as_deref())
+                        .await?;
+                (private.connect_options(), Some(private))
+            }
+        };
+        let timeout = Duration::from_millis(config.database_timeout_ms);
+        let pool = store::connect(options, config.database_connections, timeout)
+            .await
+            .context("connecting to the database")?;
+        store::migrate(&pool).await.context("migrating the database")?;
+        Ok(Self { pool, private })
+    }
+
+    /// Closes the connections and leaves the private PostgreSQL.
+    ///
+    /// # Errors
+    /// Where the private PostgreSQL does not stop.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        if let Some(private) = self.private {
+            private.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The URL is not repeated: it holds a password.
+fn unreadable_url(_: sqlx::Error) -> anyhow::Error {
+    anyhow::anyhow!("DATABASE_URL is not a URL such as postgres://user:password@host:5432/database")
+}
+
+/// A service that is up: its address, its router for callers in the same process, and its end.
+#[derive(Debug)]
+pub struct Service {
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// The same router that is served.
+    pub router: Router,
+    shutdown: CancellationToken,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    worker: tokio::task::JoinHandle<()>,
+    drain: Duration,
+}
+
+impl Service {
+    /// Starts the API and a worker on an open database.
+    ///
+    /// # Errors
+    /// Where the address is taken or there are no threads.
+    pub async fn start(
+        database: &Database,
+        http: &HttpConfig,
+        refits: &RefitConfig,
+    ) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(http.bind).await.with_context(|| {
+            format!("listening on {}; choose another address with --bind", http.bind)
+        })?;
+        let address = listener.local_addr()?;
+        let clock = Arc::new(Clock::system());
+        let shutdown = CancellationToken::new();
+        let worker =
+            Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
+        let state = AppState { pool: database.pool.clone(), clock, shutdown: shutdown.clone() };
+        let router = api::router(state, http.limits());
+        let stop = shutdown.clone();
+        let served = axum::serve(listener, router.clone())
+            .with_graceful_shutdown(async move { stop.cancelled().await });
+        tracing::info!(%address, "listening");
+        Ok(Self {
+            address,
+            router,
+            shutdown,
+            http: tokio::spawn(served.into_future()),
+            worker: tokio::spawn(worker.run()),
+            drain: Duration::from_millis(http.drain_timeout_ms),
+        })
+    }
+
+    /// Runs until a signal asks to stop, then lets requests under way end and gives a running refit
+    /// back.
+    ///
+    /// # Errors
+    /// Where serving fails.
+    pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            () = stop_signal() => tracing::info!("stopping"),
+            // It ends by itself only with an error.
+            ended = &mut self.http => ended??,
+        }
+        self.stop().await
+    }
+
+    /// Stops.
+    ///
+    /// # Errors
+    /// Where serving failed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        let abort = self.http.abort_handle();
+        if tokio::time::timeout(self.drain, self.http).await.is_err() {
+            tracing::warn!("requests were still under way when the time to drain was over");
+            abort.abort();
+        }
+        self.worker.await?;
+        Ok(())
+    }
+}
+
+/// Runs a worker alone until a signal asks to stop.
+///
+/// # Errors
+/// Where there are no threads.
+pub async fn run_worker(database: &Database, refits: &RefitConfig) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let clock = Arc::new(Clock::system());
+    let worker = Worker::new(database.pool.clone(), clock, refits.worker(), shutdown.clone())?;
+    let worker = tokio::spawn(worker.run());
+    tracing::info!("working");
+    stop_signal().await;
+    tracing::info!("stopping");
+    shutdown.cancel();
+    worker.await?;
+    Ok(())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // Without a handler the signal would end the process at once, which also stops it.
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

@@ -1,0 +1,66 @@
+//! Collects everything that is wrong with an input, so that one answer names it all.
+
+/// One field that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// JSON pointer to the field, or `/` and the name of a query parameter.
+    pub pointer: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// Checks of the fields of one value.
+#[derive(Debug, Default)]
+pub struct Checks {
+    errors: Vec<FieldError>,
+    prefix: String,
+}
+
+impl Checks {
+    /// Checks of fields below `prefix`, a JSON pointer.
+    pub fn below(prefix: impl Into<String>) -> Self {
+        Self { errors: Vec::new(), prefix: prefix.into() }
+    }
+
+    /// The value, or its error noted under `field`.
+    pub fn take<T, E: std::fmt::Display>(
+        &mut self,
+        field: &str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        result.map_err(|error| self.refuse(field, error.to_string())).ok()
+    }
+
+    /// Notes that `field` is wrong.
+    pub fn refuse(&mut self, field: &str, detail: impl Into<String>) {
+        let pointer = format!("{}/{field}", self.prefix);
+        self.errors.push(FieldError { pointer, detail: detail.into() });
+    }
+
+    /// The value, if it is there and nothing was wrong.
+    ///
+    /// # Errors
+    /// Everything that was noted.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Vec<FieldError>> {
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(self.errors),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_field_is_named_below_the_prefix() {
+        let mut checks = Checks::below("/3");
+        assert_eq!(checks.take("loss", "7".parse::<f64>()), Some(7.0));
+        assert_eq!(checks.take("data", "x".parse::<f64>()), None);
+        checks.refuse("sparsity", "must be small");
+        let errors = checks.finish(Some(())).unwrap_err();
+        let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/3/data", "/3/sparsity"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Configuration: one small struct a concern, each field naming its variable and its default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::api::Limits;
+use crate::jobs::WorkerConfig;
+
+/// Where the database is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseConfig {
+    /// PostgreSQL to use; without it a private one is started in the data directory.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    #[command(flatten)]
+    pub private: PrivateConfig,
+    /// Connections of this process to the database.
+    #[arg(long, env = "SPARSITY_PLANNER_DATABASE_CONNECTIONS", default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub database_connections: u32,
+    /// How long a request waits for a free connection.
+    #[arg(long, env = "SPARSITY_PLANNER_DATABASE_TIMEOUT_MS", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub database_timeout_ms: u64,
+}
+
+/// The private PostgreSQL.
+#[derive(Debug, Clone, Args)]
+pub struct PrivateConfig {
+    /// Directory of the private PostgreSQL; the user's data directory unless said otherwise.
+    #[arg(long, env = "SPARSITY_PLANNER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Directory with initdb, pg_ctl and postgres; found on the machine unless said otherwise.
+    #[arg(long = "pg-bin", env = "SPARSITY_PLANNER_PG_BIN")]
+    pub pg_bin: Option<PathBuf>,
+}
+
+/// The HTTP side.
+#[derive(Debug, Clone, Args)]
+pub struct HttpConfig {
+    /// Address to listen on; port 0 takes a free one and prints it.
+    #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080")]
+    pub bind: SocketAddr,
+    /// The largest request body.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value_t = 16 * 1024 * 1024)]
+    pub max_body_bytes: usize,
+    /// How long an answer may take to begin.
+    #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub request_timeout_ms: u64,
+    /// How long requests under way may take to end when the service stops.
+    #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub drain_timeout_ms: u64,
+}
+
+impl HttpConfig {
+    /// Limits of a request.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            max_body_bytes: self.max_body_bytes,
+            request_timeout: Duration::from_millis(self.request_timeout_ms),
+        }
+    }
+}
+
+/// The background work.
+#[derive(Debug, Clone, Args)]
+pub struct RefitConfig {
+    /// Threads that fit; all cores but one unless said otherwise, so that answers stay served.
+    #[arg(long, env = "SPARSITY_PLANNER_FIT_THREADS",
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub fit_threads: Option<u16>,
+    /// How long a worker that says nothing is believed to live; then another takes its refit.
+    #[arg(long, env = "SPARSITY_PLANNER_LEASE_MS", default_value_t = 4_000,
+        value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
+    pub lease_ms: u64,
+    /// How often a worker looks for refits that nobody announced.
+    #[arg(long, env = "SPARSITY_PLANNER_POLL_INTERVAL_MS", default_value_t = 2_000,
+        value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    pub poll_interval_ms: u64,
+}
+
+impl RefitConfig {
+    /// How the worker works.
+    #[must_use]
+    pub fn worker(&self) -> WorkerConfig {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        WorkerConfig {
+            fit_threads: self.fit_threads.map_or((cores - 1).max(1), usize::from),
+            lease: Duration::from_millis(self.lease_ms),
+            poll_interval: Duration::from_millis(self.poll_interval_ms),
+        }
+    }
+}

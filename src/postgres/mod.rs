@@ -1,0 +1,326 @@
+//! A private PostgreSQL for those who have none: made, started, shared and stopped by the service.
+//!
+//! Everything lives in `<data_dir>/postgres`: `cluster`, its `password`, logs, and two lock files.
+//! `start.lock` is held alone while somebody starts or stops the server. `users.lock` is held
+//! shared by each process that uses it; whoever leaves and then gets it alone was the last and
+//! stops the server. The kernel frees the locks of a killed process, so its server goes on running,
+//! is found by the next start, and stops with that one.
+//!
+//! Only a connection that authenticates proves a server; neither `pg_ctl` nor `postmaster.pid` is
+//! believed, as both are wrong for about a second after a server was killed. It listens on the
+//! loopback address with a generated password, syncs to disk as PostgreSQL does by default, and
+//! suits one machine: several machines need a server of their own choosing.
+//!
+//! Rejected: `postgresql_embedded` (no fsync, no root, no start after a crash), and counting users
+//! in a file (wrong after the first kill).
+
+mod binaries;
+mod cluster;
+mod lock;
+mod owner;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use cluster::{Answer, Cluster, NAME};
+use lock::Lock;
+use owner::Home;
+
+/// How long a start waits for another process that starts or stops the server; recovery of a large
+/// cluster takes minutes.
+const START_LOCK_LIMIT: Duration = Duration::from_secs(330);
+/// How long a stop waits for another process; longer than a stop takes, as a start needs no wait:
+/// its process uses the server from then on.
+const STOP_LOCK_LIMIT: Duration = Duration::from_secs(35);
+/// How long starting is tried again over a taken port or the remains of a killed server.
+const RETRY_LIMIT: Duration = Duration::from_secs(10);
+/// How long a server that says it is recovering is waited for.
+const RECOVERY_LIMIT: Duration = Duration::from_mins(5);
+/// Pause before starting is tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Pause before a recovering server is asked again.
+const RECOVERY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why there is no private server.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// A file or program could not be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was attempted, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no place for data by default.
+    #[error("the home directory of this user is unknown: name a data directory")]
+    NoHomeDirectory,
+    /// The configured programs do not serve.
+    #[error("the PostgreSQL programs configured in {} cannot be used: {reason}", directory.display())]
+    BinaryDirectory {
+        /// As configured.
+        directory: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No programs on this machine, and none to be had.
+    #[error(
+        "no usable PostgreSQL server programs on this machine{found}, and fetching them failed: {cause}.\n\
+         Install them with `{install}`, or set DATABASE_URL to a server that exists"
+    )]
+    NoBinaries {
+        /// Programs that were found and refused, or nothing.
+        found: String,
+        /// Why fetching failed.
+        cause: String,
+        /// The command for this machine.
+        install: &'static str,
+    },
+    /// PostgreSQL does not run as root, and root knows nobody to run it.
+    #[error(
+        "PostgreSQL does not run as root, and there is no user postgres or nobody: run as another user"
+    )]
+    NoServerUser,
+    /// The cluster is somebody else's.
+    #[error("{} belongs to uid {uid}, as whom this process cannot run PostgreSQL: \
+             run as its owner, change its owner, or use another data directory", path.display())]
+    ForeignCluster {
+        /// The cluster.
+        path: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// The user that root lends the server to has no way to it.
+    #[error("{} cannot be entered by the unprivileged user that PostgreSQL runs as (uid {uid})", path.display())]
+    Unreachable {
+        /// Where the cluster is, or would be.
+        path: PathBuf,
+        /// That user.
+        uid: u32,
+    },
+    /// Another process holds a lock for too long.
+    #[error("another process has been holding {} for too long", path.display())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes for a password.
+    #[error("cannot generate a password: {0}")]
+    NoRandomness(getrandom::Error),
+    /// No port could be had on the loopback address.
+    #[error("no free port on 127.0.0.1: {0}")]
+    NoPort(io::Error),
+    /// `initdb` failed.
+    #[error("initdb failed: {cause}{log}")]
+    NotInitialised {
+        /// How it ended.
+        cause: String,
+        /// Its last lines.
+        log: String,
+    },
+    /// The server does not accept connections.
+    #[error("the private PostgreSQL did not start: {cause}{log}")]
+    NotStarted {
+        /// What the last connection attempt met.
+        cause: String,
+        /// The last lines of the server's log.
+        log: String,
+    },
+    /// The server runs on.
+    #[error("the private PostgreSQL did not stop{log}")]
+    NotStopped {
+        /// The last lines of `pg_ctl`.
+        log: String,
+    },
+    /// The stop was interrupted with the runtime.
+    #[error("stopping the private PostgreSQL was interrupted")]
+    Interrupted,
+}
+
+/// Turns an I/O error on `path` into a [`PostgresError`].
+fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PostgresError {
+    let path = path.to_owned();
+    move |source| PostgresError::Io { action, path, source }
+}
+
+/// Use of a private server, which runs at least as long as this value lives.
+///
+/// Dropping it stops the server like [`PrivatePostgres::stop`] but blocks the thread for it.
+pub struct PrivatePostgres {
+    cluster: Cluster,
+    port: u16,
+    /// Shared; gone once the server was left.
+    users: Option<Lock>,
+    /// Held while starting, and still there if that is given up.
+    start: Option<Lock>,
+}
+
+impl PrivatePostgres {
+    /// Starts, or finds running, the server of the cluster below `data_dir`, which is made first if
+    /// need be.
+    ///
+    /// | argument | |
+    /// |---|---|
+    /// | `data_dir` | `None`: `sparsity-planner` in the platform's data directory, for root under `/var/lib` |
+    /// | `bin_dir` | must hold `initdb`, `pg_ctl` and `postgres`; `None`: found on this machine or fetched |
+    ///
+    /// A start that is given up (its future dropped) stops what it started.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError`], in words for whoever runs the service.
+    pub async fn start(
+        data_dir: Option<&Path>,
+        bin_dir: Option<&Path>,
+    ) -> Result<PrivatePostgres, PostgresError> {
+        let (data_dir, bin_dir) = (data_dir.map(Path::to_owned), bin_dir.map(Path::to_owned));
+        let (home, found) = off_thread(move || {
+            let home = Home::prepare(data_dir.as_deref())?;
+            let found = binaries::find(bin_dir.as_deref(), &home)?;
+            Ok((home, found))
+        })
+        .await?;
+        let binaries = match found {
+            Ok(binaries) => binaries,
+            Err(refusals) => binaries::fetch(&home, refusals).await?,
+        };
+
+        let (start_path, users_path) = (home.path("start.lock"), home.path("users.lock"));
+        let start =
+            Lock::exclusive(home.open("start.lock", false)?, &start_path, START_LOCK_LIMIT).await?;
+        let cluster = Cluster::open(home, binaries).await?;
+        // Nobody holds this lock alone without the start lock.
+        let users = Lock::shared(cluster.home.open("users.lock", false)?, &users_path)?
+            .ok_or(PostgresError::Busy { path: users_path })?;
+        // From here on giving up means to stop the server.
+        let mut server =
+            PrivatePostgres { cluster, port: 0, users: Some(users), start: Some(start) };
+        server.port = server.serve().await?;
+        server.start = None;
+        tracing::info!(directory = %server.directory().display(), port = server.port, "private PostgreSQL is ready");
+        Ok(server)
+    }
+
+    /// Finds or starts the server, and returns its port.
+    async fn serve(&self) -> Result<u16, PostgresError> {
+        let begun = Instant::now();
+        let mut give_up = begun + RETRY_LIMIT;
+        let mut cause = String::from("no server is recorded");
+        let mut launched = false;
+        loop {
+            if let Some(port) = self.cluster.recorded_port() {
+                match self.cluster.ask(port).await {
+                    Answer::Ready => return Ok(port),
+                    Answer::NotYet if begun.elapsed() < RECOVERY_LIMIT => {
+                        give_up = Instant::now() + RETRY_LIMIT;
+                        sleep(RECOVERY_PAUSE).await;
+                        continue;
+                    }
+                    Answer::NotYet => {
+                        cause = format!("still recovering after {} s", RECOVERY_LIMIT.as_secs())
+                    }
+                    Answer::Failed(why) => cause = why,
+                }
+            }
+            if Instant::now() >= give_up {
+                return Err(PostgresError::NotStarted { cause, log: self.cluster.last_words() });
+            }
+            if launched {
+                sleep(RETRY_PAUSE).await;
+            }
+            self.cluster.launch().await?;
+            launched = true;
+        }
+    }
+
+    /// How to connect to the service's database.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.cluster.options(self.port, NAME)
+    }
+
+    /// The same as a URL, password included.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}", self.cluster.password, self.port)
+    }
+
+    /// The directory with the cluster, its password and its logs.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.cluster.home.directory
+    }
+
+    /// Stops the server if nobody else uses it.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError::NotStopped`] if it runs on although nobody uses it, and what keeps from
+    /// telling.
+    pub async fn stop(mut self) -> Result<(), PostgresError> {
+        off_thread(move || self.leave()).await
+    }
+
+    /// Leaves the server, and stops it if that was the last use; blocks.
+    fn leave(&mut self) -> Result<(), PostgresError> {
+        let Some(users) = self.users.take() else {
+            return Ok(());
+        };
+        let home = &self.cluster.home;
+        let _start = match self.start.take() {
+            Some(held) => held,
+            None => {
+                let path = home.path("start.lock");
+                Lock::exclusive_blocking(home.open("start.lock", false)?, &path, STOP_LOCK_LIMIT)?
+            }
+        };
+        drop(users);
+        let Some(_alone) = Lock::alone(home.open("users.lock", false)?, &home.path("users.lock"))?
+        else {
+            tracing::info!(directory = %home.directory.display(), "private PostgreSQL is left to its other users");
+            return Ok(());
+        };
+        self.cluster.halt()?;
+        tracing::info!(directory = %home.directory.display(), "private PostgreSQL has stopped");
+        Ok(())
+    }
+}
+
+impl Drop for PrivatePostgres {
+    fn drop(&mut self) {
+        if let Err(error) = self.leave() {
+            tracing::warn!(%error, "leaving the private PostgreSQL");
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for PrivatePostgres {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("PrivatePostgres")
+            .field("directory", &self.directory())
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs what blocks on a thread made for it.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PostgresError> + Send + 'static,
+) -> Result<T, PostgresError> {
+    match spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(PostgresError::Interrupted),
+    }
+}

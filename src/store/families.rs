@@ -1,0 +1,283 @@
+//! Model families.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+use crate::fit::Residual;
+use crate::law::{FlopsPerParam, PruningSchedule};
+use crate::text::FamilyName;
+
+/// A model family: the runs that one law describes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// Its name in URLs.
+    pub name: FamilyName,
+    /// What its owner set.
+    pub settings: FamilySettings,
+    /// The law that answers; `None` for the newest fit.
+    pub pinned_law_id: Option<Uuid>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When its settings last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What the owner of a family sets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FamilySettings {
+    /// For people.
+    pub description: String,
+    /// What `D` counts.
+    pub data_unit: String,
+    /// Tokens in one data unit, where known.
+    pub tokens_per_data_unit: Option<f64>,
+    /// `k`.
+    pub flops_per_param: FlopsPerParam,
+    /// How its models are pruned during training.
+    pub pruning: PruningSchedule,
+    /// Residual that refits minimise.
+    pub residual: Residual,
+    /// Huber parameter of refits.
+    pub delta: f64,
+}
+
+#[derive(Debug)]
+struct FamilyRow {
+    id: Uuid,
+    name: String,
+    description: String,
+    data_unit: String,
+    tokens_per_data_unit: Option<f64>,
+    flops_per_param: f64,
+    pruning_start: f64,
+    pruning_end: f64,
+    pruning_exponent: f64,
+    residual: String,
+    delta: f64,
+    pinned_law_id: Option<Uuid>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<FamilyRow> for Family {
+    type Error = StoreError;
+
+    fn try_from(row: FamilyRow) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::Corrupt { table: "families", id: row.id, detail };
+        let settings = FamilySettings {
+            description: row.description,
+            data_unit: row.data_unit,
+            tokens_per_data_unit: row.tokens_per_data_unit,
+            flops_per_param: FlopsPerParam::new(row.flops_per_param)
+                .map_err(|e| corrupt(e.to_string()))?,
+            pruning: PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
+                .map_err(|(_, e)| corrupt(e.to_string()))?,
+            residual: parse_residual(&row.residual)
+                .ok_or_else(|| corrupt(format!("residual {}", row.residual)))?,
+            delta: row.delta,
+        };
+        Ok(Self {
+            id: row.id,
+            name: FamilyName::new(&row.name).map_err(|e| corrupt(e.to_string()))?,
+            settings,
+            pinned_law_id: row.pinned_law_id,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+fn parse_residual(name: &str) -> Option<Residual> {
+    [Residual::Log, Residual::Linear].into_iter().find(|residual| residual.as_str() == name)
+}
+
+/// Stores a new family.
+///
+/// # Errors
+/// [`StoreError::FamilyNameTaken`].
+pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
+    let settings = &family.settings;
+    sqlx::query!(
+        r#"
+        INSERT INTO families (
+            id, name, description, data_unit, tokens_per_data_unit, flops_per_param,
+            pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        "#,
+        family.id,
+        family.name.as_str(),
+        settings.description,
+        settings.data_unit,
+        settings.tokens_per_data_unit,
+        settings.flops_per_param.get(),
+        settings.pruning.start(),
+        settings.pruning.end(),
+        settings.pruning.exponent(),
+        settings.residual.as_str(),
+        settings.delta,
+        family.created_at,
+        family.updated_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The family of a name.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_family(
+    db: impl PgExecutor<'_>,
+    name: &FamilyName,
+) -> Result<Option<Family>, StoreError> {
+    sqlx::query_as!(FamilyRow, "SELECT * FROM families WHERE name = $1", name.as_str())
+        .fetch_optional(db)
+        .await?
+        .map(Family::try_from)
+        .transpose()
+}
+
+/// The family of an id.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_family_by_id(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+) -> Result<Option<Family>, StoreError> {
+    sqlx::query_as!(FamilyRow, "SELECT * FROM families WHERE id = $1", id)
+        .fetch_optional(db)
+        .await?
+        .map(Family::try_from)
+        .transpose()
+}
+
+/// The family of a name, locked until the transaction ends: its settings, runs and laws are
+/// compared and changed as one.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_family_for_update(
+    db: impl PgExecutor<'_>,
+    name: &FamilyName,
+) -> Result<Option<Family>, StoreError> {
+    sqlx::query_as!(
+        FamilyRow,
+        r#"
+        -- NO KEY: rows that merely refer to the family may still be inserted.
+        SELECT * FROM families WHERE name = $1 FOR NO KEY UPDATE
+        "#,
+        name.as_str()
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Family::try_from)
+    .transpose()
+}
+
+/// A page of families.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_families(
+    db: impl PgExecutor<'_>,
+    request: PageRequest,
+) -> Result<Page<Family>, StoreError> {
+    let rows = sqlx::query_as!(
+        FamilyRow,
+        r#"
+        SELECT * FROM families
+        WHERE $1::uuid IS NULL OR id < $1
+        ORDER BY id DESC
+        LIMIT $2
+        "#,
+        request.after,
+        request.fetch(),
+    )
+    .fetch_all(db)
+    .await?;
+    let families = rows.into_iter().map(Family::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(families, |family: &Family| family.id))
+}
+
+/// Replaces the settings of a family.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
+    let settings = &family.settings;
+    sqlx::query!(
+        r#"
+        UPDATE families
+        SET description = $2, data_unit = $3, tokens_per_data_unit = $4, flops_per_param = $5,
+            pruning_start = $6, pruning_end = $7, pruning_exponent = $8, residual = $9, delta = $10,
+            updated_at = $11
+        WHERE id = $1
+        "#,
+        family.id,
+        settings.description,
+        settings.data_unit,
+        settings.tokens_per_data_unit,
+        settings.flops_per_param.get(),
+        settings.pruning.start(),
+        settings.pruning.end(),
+        settings.pruning.exponent(),
+        settings.residual.as_str(),
+        settings.delta,
+        family.updated_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Pins the law that answers, or with `None` leaves it to the newest fit.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_pinned_law(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    law_id: Option<Uuid>,
+) -> Result<(), StoreError> {
+    sqlx::query!("UPDATE families SET pinned_law_id = $2 WHERE id = $1", family_id, law_id)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Whether a family has runs or laws, which are bound to its data unit.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_family_in_use(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+) -> Result<bool, StoreError> {
+    let in_use = sqlx::query_scalar!(
+        r#"
+        SELECT EXISTS (SELECT FROM runs WHERE family_id = $1)
+            OR EXISTS (SELECT FROM laws WHERE family_id = $1) AS "in_use!"
+        "#,
+        family_id
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(in_use)
+}
+
+/// Deletes a family with its runs, laws and refits; `false` if there is none.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn delete_family(db: impl PgExecutor<'_>, name: &FamilyName) -> Result<bool, StoreError> {
+    let deleted =
+        sqlx::query!("DELETE FROM families WHERE name = $1", name.as_str()).execute(db).await?;
+    Ok(deleted.rows_affected() > 0)
+}

@@ -1,0 +1,380 @@
+//! Laws: immutable once stored.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+use crate::fit::{FitConfig, Report};
+use crate::law::{
+    CoefficientValues, Coefficients, FlopsPerParam, PruningSchedule, SparsityLevel, Support,
+};
+use crate::text::FamilyName;
+
+/// Where a law comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LawSource {
+    /// Fitted on runs of the family.
+    Fit,
+    /// Imported coefficients.
+    Published,
+}
+
+impl LawSource {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fit => "fit",
+            Self::Published => "published",
+        }
+    }
+}
+
+/// A stored law with everything that its answers depend on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Law {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// The family that it describes.
+    pub family_id: Uuid,
+    /// Counts the laws of a family from 1.
+    pub version: i32,
+    /// What it says.
+    pub content: LawContent,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What a law says, before it has a place in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LawContent {
+    /// Where it comes from.
+    pub source: LawSource,
+    /// Where published coefficients stand.
+    pub reference: Option<String>,
+    /// The coefficients, in raw units.
+    pub coefficients: Coefficients,
+    /// Mean Huber loss over its runs, where known.
+    pub objective: Option<f64>,
+    /// Number of its runs, where known.
+    pub runs: Option<u32>,
+    /// Data unit of the family when the law was made.
+    pub data_unit: String,
+    /// `k` of the family when the law was made.
+    pub flops_per_param: FlopsPerParam,
+    /// Pruning schedule of the family when the law was made.
+    pub pruning: PruningSchedule,
+    /// Where its runs stop; no levels where that is unknown.
+    pub support: Support,
+    /// What the fit was asked for; `None` for a published law.
+    pub options: Option<FitConfig>,
+    /// What the fit says about itself; `None` for a published law.
+    pub diagnostics: Option<Diagnostics>,
+    /// What the runs cannot tell.
+    pub warnings: Vec<StoredWarning>,
+    /// Digest of its runs.
+    pub data_digest: Option<String>,
+    /// When it was fitted, or published.
+    pub fitted_at: DateTime<Utc>,
+}
+
+/// What a fit says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// Share of starts within 0.1 % of the best objective.
+    pub agreement: f64,
+    /// Every start, by index.
+    pub starts: Vec<StartDiagnostics>,
+}
+
+/// One start of a fit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartDiagnostics {
+    /// Mean Huber loss that it reached.
+    pub objective: f64,
+    /// Why it ended.
+    pub termination: String,
+    /// Evaluations that it took.
+    pub evaluations: u32,
+}
+
+/// A warning as it was given; codes of older versions of the service are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredWarning {
+    /// Stable code.
+    pub code: String,
+    /// A sentence for a person.
+    pub detail: String,
+}
+
+impl From<&Report> for Diagnostics {
+    fn from(report: &Report) -> Self {
+        let starts = report
+            .starts
+            .iter()
+            .map(|start| StartDiagnostics {
+                objective: start.objective,
+                termination: start.termination.as_str().to_owned(),
+                evaluations: start.evaluations,
+            })
+            .collect();
+        Self { agreement: report.agreement, starts }
+    }
+}
+
+#[derive(Debug)]
+struct LawRow {
+    id: Uuid,
+    family_id: Uuid,
+    version: i32,
+    source: String,
+    reference: Option<String>,
+    a_s: f64,
+    b_s: f64,
+    c_s: f64,
+    b_n: f64,
+    a_d: f64,
+    b_d: f64,
+    c: f64,
+    objective: Option<f64>,
+    runs: Option<i32>,
+    data_unit: String,
+    flops_per_param: f64,
+    pruning_start: f64,
+    pruning_end: f64,
+    pruning_exponent: f64,
+    support: Json<Vec<SparsityLevel>>,
+    options: Option<Json<FitConfig>>,
+    diagnostics: Option<Json<Diagnostics>>,
+    warnings: Json<Vec<StoredWarning>>,
+    data_digest: Option<String>,
+    fitted_at: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<LawRow> for Law {
+    type Error = StoreError;
+
+    fn try_from(row: LawRow) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::Corrupt { table: "laws", id: row.id, detail };
+        let source = [LawSource::Fit, LawSource::Published]
+            .into_iter()
+            .find(|source| source.as_str() == row.source)
+            .ok_or_else(|| corrupt(format!("source {}", row.source)))?;
+        let coefficients = Coefficients::new(CoefficientValues {
+            a_s: row.a_s,
+            b_s: row.b_s,
+            c_s: row.c_s,
+            b_n: row.b_n,
+            a_d: row.a_d,
+            b_d: row.b_d,
+            c: row.c,
+        });
+        let content = LawContent {
+            source,
+            reference: row.reference,
+            coefficients: coefficients
+                .map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?,
+            objective: row.objective,
+            runs: row.runs.and_then(|runs| u32::try_from(runs).ok()),
+            data_unit: row.data_unit,
+            flops_per_param: FlopsPerParam::new(row.flops_per_param)
+                .map_err(|e| corrupt(e.to_string()))?,
+            pruning: PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
+                .map_err(|(_, e)| corrupt(e.to_string()))?,
+            support: Support::new(row.support.0),
+            options: row.options.map(|options| options.0),
+            diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
+            warnings: row.warnings.0,
+            data_digest: row.data_digest,
+            fitted_at: row.fitted_at,
+        };
+        Ok(Self {
+            id: row.id,
+            family_id: row.family_id,
+            version: row.version,
+            content,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// Stores a law under the next version of its family; the caller holds the family's row, so that
+/// versions have no gaps and no twins.
+///
+/// # Errors
+/// [`StoreError::FamilyGone`], [`StoreError::LawVersionTaken`].
+pub async fn insert_law(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    family_id: Uuid,
+    content: &LawContent,
+    now: DateTime<Utc>,
+) -> Result<Law, StoreError> {
+    let v = content.coefficients.values();
+    let version = sqlx::query_scalar!(
+        r#"
+        INSERT INTO laws (
+            id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
+            runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
+            options, diagnostics, warnings, data_digest, fitted_at, created_at
+        )
+        SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25
+        FROM laws WHERE family_id = $2
+        RETURNING version
+        "#,
+        id,
+        family_id,
+        content.source.as_str(),
+        content.reference,
+        v.a_s,
+        v.b_s,
+        v.c_s,
+        v.b_n,
+        v.a_d,
+        v.b_d,
+        v.c,
+        content.objective,
+        content.runs.map(|runs| i32::try_from(runs).unwrap_or(i32::MAX)),
+        content.data_unit,
+        content.flops_per_param.get(),
+        content.pruning.start(),
+        content.pruning.end(),
+        content.pruning.exponent(),
+        Json(content.support.levels()) as _,
+        content.options.map(Json) as _,
+        content.diagnostics.as_ref().map(Json) as _,
+        Json(&content.warnings) as _,
+        content.data_digest,
+        content.fitted_at,
+        now,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(Law { id, family_id, version, content: content.clone(), created_at: now })
+}
+
+/// One version of a family's laws.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_law(
+    db: impl PgExecutor<'_>,
+    family: &FamilyName,
+    version: i32,
+) -> Result<Option<Law>, StoreError> {
+    sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT laws.id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
+            objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
+            laws.pruning_end, laws.pruning_exponent, support AS "support: _",
+            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
+            data_digest, fitted_at, laws.created_at
+        FROM laws JOIN families ON families.id = family_id
+        WHERE name = $1 AND version = $2
+        "#,
+        family.as_str(),
+        version
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Law::try_from)
+    .transpose()
+}
+
+/// The law that answers for a family: the pinned one, else the newest fit, else the newest
+/// published one.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_active_law(
+    db: impl PgExecutor<'_>,
+    family: &FamilyName,
+) -> Result<Option<Law>, StoreError> {
+    sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT laws.id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
+            objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
+            laws.pruning_end, laws.pruning_exponent, support AS "support: _",
+            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
+            data_digest, fitted_at, laws.created_at
+        FROM laws JOIN families ON families.id = family_id
+        WHERE name = $1
+        ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
+        LIMIT 1
+        "#,
+        family.as_str()
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Law::try_from)
+    .transpose()
+}
+
+/// The laws that answer for several families, by family.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_active_laws(
+    db: impl PgExecutor<'_>,
+    family_ids: &[Uuid],
+) -> Result<HashMap<Uuid, Law>, StoreError> {
+    let rows = sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT DISTINCT ON (family_id) laws.id, family_id, version, source, reference, a_s, b_s,
+            c_s, b_n, a_d, b_d, c, objective, runs, laws.data_unit, laws.flops_per_param,
+            laws.pruning_start, laws.pruning_end, laws.pruning_exponent, support AS "support: _",
+            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
+            data_digest, fitted_at, laws.created_at
+        FROM laws JOIN families ON families.id = family_id
+        WHERE family_id = ANY ($1)
+        ORDER BY family_id, laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC,
+            version DESC
+        "#,
+        family_ids
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(|row| Ok((row.family_id, Law::try_from(row)?))).collect()
+}
+
+/// A page of a family's laws.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_laws(
+    db: impl PgExecutor<'_>,
+    family: &FamilyName,
+    request: PageRequest,
+) -> Result<Page<Law>, StoreError> {
+    let rows = sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT laws.id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
+            objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
+            laws.pruning_end, laws.pruning_exponent, support AS "support: _",
+            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
+            data_digest, fitted_at, laws.created_at
+        FROM laws JOIN families ON families.id = family_id
+        WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
+        ORDER BY laws.id DESC
+        LIMIT $3
+        "#,
+        family.as_str(),
+        request.after,
+        request.fetch()
+    )
+    .fetch_all(db)
+    .await?;
+    let laws = rows.into_iter().map(Law::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(laws, |law: &Law| law.id))
+}

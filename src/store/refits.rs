@@ -1,0 +1,445 @@
+//! Refits: the queue of fits, and what became of them.
+//!
+//! A worker claims a refit in a short transaction and holds a lease on it while it computes with no
+//! connection. It renews the lease with its progress; a worker that dies lets it expire, and
+//! another claims the refit. Only the holder of the lease can finish it, in one transaction that
+//! stores the law and the state together.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::laws::{self, LawContent};
+use crate::clock::Clock;
+use crate::fit::FitConfig;
+
+/// Channel on which a new refit is announced to waiting workers.
+pub const CHANNEL: &str = "sparsity_planner_refits";
+
+/// How often a refit is claimed before it is given up: a worker that dies takes one claim with it.
+pub const MAX_ATTEMPTS: i32 = 3;
+
+/// Where a refit is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefitState {
+    /// Waiting for a worker.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// There is a law.
+    Succeeded,
+    /// There is an error.
+    Failed,
+    /// Somebody asked to stop it.
+    Cancelled,
+}
+
+impl RefitState {
+    const ALL: [Self; 5] =
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether it stays like this.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// Why a refit failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefitFailure {
+    /// Kind of problem, as in the `type` of a problem document.
+    pub kind: String,
+    /// A sentence for a person.
+    pub detail: String,
+}
+
+/// A refit as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refit {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// Name of the family.
+    pub family: String,
+    /// Where it is in its life.
+    pub state: RefitState,
+    /// What a running refit is at.
+    pub phase: String,
+    /// Share of the work that is done.
+    pub progress: f64,
+    /// What it runs with.
+    pub options: FitConfig,
+    /// Version and id of the law that came of it.
+    pub law: Option<(i32, Uuid)>,
+    /// Why it failed.
+    pub error: Option<RefitFailure>,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a worker first claimed it.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+struct RefitRow {
+    id: Uuid,
+    family: String,
+    state: String,
+    phase: String,
+    progress: f64,
+    options: Json<FitConfig>,
+    law_version: Option<i32>,
+    law_id: Option<Uuid>,
+    error: Option<Json<RefitFailure>>,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<RefitRow> for Refit {
+    type Error = StoreError;
+
+    fn try_from(row: RefitRow) -> Result<Self, StoreError> {
+        let state = RefitState::ALL.into_iter().find(|state| state.as_str() == row.state);
+        let state = state.ok_or_else(|| StoreError::Corrupt {
+            table: "refits",
+            id: row.id,
+            detail: format!("state {}", row.state),
+        })?;
+        Ok(Self {
+            id: row.id,
+            family: row.family,
+            state,
+            phase: row.phase,
+            progress: row.progress,
+            options: row.options.0,
+            law: row.law_version.zip(row.law_id),
+            error: row.error.map(|error| error.0),
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// Queues a refit and tells waiting workers when the transaction commits.
+///
+/// # Errors
+/// [`StoreError::RefitQueued`] where one is queued already, [`StoreError::FamilyGone`].
+pub async fn insert_refit(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    family_id: Uuid,
+    options: &FitConfig,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        WITH refit AS (
+            INSERT INTO refits (
+                id, family_id, state, phase, progress, options, attempts, cancel_requested,
+                created_at
+            )
+            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4)
+            RETURNING id
+        )
+        SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
+        "#,
+        id,
+        family_id,
+        Json(options) as _,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A refit by its id.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refit>, StoreError> {
+    sqlx::query_as!(
+        RefitRow,
+        r#"
+        SELECT refits.id, families.name AS family, state, phase, progress,
+            refits.options AS "options: _", laws.version AS "law_version?", law_id,
+            error AS "error: _", refits.created_at, started_at, finished_at
+        FROM refits
+            JOIN families ON families.id = refits.family_id
+            LEFT JOIN laws ON laws.id = law_id
+        WHERE refits.id = $1
+        "#,
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Refit::try_from)
+    .transpose()
+}
+
+/// The queued refit of a family.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_queued_refit(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+) -> Result<Option<Uuid>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "SELECT id FROM refits WHERE family_id = $1 AND state = 'queued'",
+        family_id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(id)
+}
+
+/// Asks a refit to stop: a queued one is cancelled at once, a running one by its worker. `false`
+/// if there is none; a finished one stays as it is.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn cancel_refit(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let asked = sqlx::query!(
+        r#"
+        UPDATE refits
+        SET cancel_requested = cancel_requested OR state IN ('queued', 'running'),
+            finished_at = CASE state WHEN 'queued' THEN $2 ELSE finished_at END,
+            phase = CASE state WHEN 'queued' THEN 'cancelled' ELSE phase END,
+            state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END
+        WHERE id = $1
+        "#,
+        id,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(asked.rows_affected() > 0)
+}
+
+/// A refit that a worker has claimed.
+#[derive(Debug, Clone)]
+pub struct ClaimedRefit {
+    /// The refit.
+    pub id: Uuid,
+    /// The family whose runs are fitted.
+    pub family_id: Uuid,
+    /// What to run it with.
+    pub options: FitConfig,
+    /// Proof of the claim.
+    pub lease_token: Uuid,
+    /// How often it has been claimed, this time included.
+    pub attempts: i32,
+}
+
+/// Claims the oldest refit that waits or whose worker is dead, for as long as the lease.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn claim_refit(
+    db: impl PgExecutor<'_>,
+    lease_token: Uuid,
+    lease: Duration,
+    now: DateTime<Utc>,
+) -> Result<Option<ClaimedRefit>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        UPDATE refits
+        SET state = 'running', phase = 'starting', progress = 0, attempts = attempts + 1,
+            lease_token = $1, lease_expires_at = $3, started_at = coalesce(started_at, $2)
+        WHERE id = (
+            SELECT id FROM refits AS waiting
+            WHERE state = 'queued' OR (state = 'running' AND lease_expires_at <= $2)
+            ORDER BY created_at
+            LIMIT 1
+            -- Two workers that look at once take different refits, or one goes away empty.
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING id, family_id, options AS "options: Json<FitConfig>", attempts
+        "#,
+        lease_token,
+        now,
+        now + lease
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| ClaimedRefit {
+        id: row.id,
+        family_id: row.family_id,
+        options: row.options.0,
+        lease_token,
+        attempts: row.attempts,
+    }))
+}
+
+/// What the store says to a worker that renews its lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Go on.
+    Held,
+    /// Somebody asked to stop.
+    CancelRequested,
+    /// The lease is another's now, or the refit is gone.
+    Lost,
+}
+
+/// Renews the lease and notes the progress.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn renew_lease(
+    db: impl PgExecutor<'_>,
+    claimed: &ClaimedRefit,
+    lease: Duration,
+    phase: &str,
+    progress: f64,
+    now: DateTime<Utc>,
+) -> Result<Renewal, StoreError> {
+    let cancel_requested = sqlx::query_scalar!(
+        r#"
+        UPDATE refits
+        SET lease_expires_at = $3, phase = $4, progress = $5
+        WHERE id = $1 AND lease_token = $2
+        RETURNING cancel_requested
+        "#,
+        claimed.id,
+        claimed.lease_token,
+        now + lease,
+        phase,
+        progress
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(match cancel_requested {
+        Some(true) => Renewal::CancelRequested,
+        Some(false) => Renewal::Held,
+        None => Renewal::Lost,
+    })
+}
+
+/// Gives a claimed refit back, so that the next worker takes it at once; the claim does not count.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn release_refit(
+    db: impl PgExecutor<'_>,
+    claimed: &ClaimedRefit,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        r#"
+        -- It stays 'running' with an expired lease: the family may have queued another meanwhile.
+        WITH refit AS (
+            UPDATE refits
+            SET lease_expires_at = $3, attempts = attempts - 1, phase = 'interrupted'
+            WHERE id = $1 AND lease_token = $2
+            RETURNING id
+        )
+        SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
+        "#,
+        claimed.id,
+        claimed.lease_token,
+        now
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How a claimed refit ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// With a law.
+    Succeeded(Box<LawContent>),
+    /// With an error.
+    Failed(RefitFailure),
+    /// On request.
+    Cancelled,
+}
+
+/// Ends a claimed refit: law and state are stored together, and only by the holder of the lease.
+/// `false` if the lease is another's now; then nothing is stored.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn finish_refit(
+    pool: &PgPool,
+    clock: &Clock,
+    claimed: &ClaimedRefit,
+    outcome: &Outcome,
+) -> Result<bool, StoreError> {
+    let now = clock.now();
+    let mut transaction = pool.begin().await?;
+    // The family first: that is the order in which others lock, and it serialises law versions.
+    sqlx::query!("SELECT id FROM families WHERE id = $1 FOR NO KEY UPDATE", claimed.family_id)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let held = sqlx::query_scalar!(
+        "SELECT id FROM refits WHERE id = $1 AND lease_token = $2 FOR UPDATE",
+        claimed.id,
+        claimed.lease_token
+    )
+    .fetch_optional(&mut *transaction)
+    .await?
+    .is_some();
+    if !held {
+        return Ok(false);
+    }
+    let (state, law_id, error) = match outcome {
+        Outcome::Succeeded(content) => {
+            let law = laws::insert_law(
+                &mut *transaction,
+                clock.new_id(),
+                claimed.family_id,
+                content,
+                now,
+            )
+            .await?;
+            (RefitState::Succeeded, Some(law.id), None)
+        }
+        Outcome::Failed(failure) => (RefitState::Failed, None, Some(Json(failure))),
+        Outcome::Cancelled => (RefitState::Cancelled, None, None),
+    };
+    sqlx::query!(
+        r#"
+        UPDATE refits
+        SET state = $2, phase = $2, law_id = $3, error = $4, finished_at = $5,
+            progress = CASE $2 WHEN 'succeeded' THEN 1 ELSE progress END,
+            lease_token = NULL, lease_expires_at = NULL
+        WHERE id = $1
+        "#,
+        claimed.id,
+        state.as_str(),
+        law_id,
+        error as _,
+        now
+    )
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(true)
+}

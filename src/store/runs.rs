@@ -1,0 +1,388 @@
+//! Training runs.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+use crate::clock::Clock;
+use crate::fit::Observation;
+use crate::law::{Data, Loss, NonzeroParams, Sparsity};
+use crate::text::Pattern;
+
+/// What a run started from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Random weights.
+    Scratch,
+    /// A pretrained dense checkpoint.
+    Pretrained,
+}
+
+impl Start {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scratch => "scratch",
+            Self::Pretrained => "pretrained",
+        }
+    }
+}
+
+/// A finished training run as its team submits it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubmittedRun {
+    /// The submitter's name of the run.
+    pub external_id: String,
+    /// What was measured.
+    pub observation: Observation,
+    /// What the run started from.
+    pub start: Start,
+    /// `None` for unstructured sparsity.
+    pub pattern: Option<Pattern>,
+    /// The submitter's labels.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl SubmittedRun {
+    /// Whether a law is fitted on it: unstructured and from scratch. [`list_observations`] chooses
+    /// by the same rule.
+    #[must_use]
+    pub fn describes_law(&self) -> bool {
+        self.start == Start::Scratch && self.pattern.is_none()
+    }
+}
+
+/// A stored run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// What was submitted.
+    pub submitted: SubmittedRun,
+    /// Why fits leave the run out; `None` where they do not.
+    pub exclusion_reason: Option<String>,
+    /// When it arrived.
+    pub created_at: DateTime<Utc>,
+    /// When one of its values last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What became of submitted runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Merged {
+    /// New runs.
+    pub created: u64,
+    /// Runs whose values differed.
+    pub updated: u64,
+    /// Runs that were there with the same values.
+    pub unchanged: u64,
+}
+
+/// Which runs a list shows; a `None` leaves its quantity free.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Range of `N`, ends included.
+    pub nonzero_params: (Option<f64>, Option<f64>),
+    /// Range of `S`, ends included.
+    pub sparsity: (Option<f64>, Option<f64>),
+    /// Range of `D`, ends included.
+    pub data: (Option<f64>, Option<f64>),
+    /// Range of `L`, ends included.
+    pub loss: (Option<f64>, Option<f64>),
+    /// This pattern.
+    pub pattern: Option<Pattern>,
+    /// This start.
+    pub start: Option<Start>,
+    /// Excluded runs only, or the others only.
+    pub excluded: Option<bool>,
+    /// All of these tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct RunRow {
+    id: Uuid,
+    external_id: String,
+    nonzero_params: f64,
+    sparsity: f64,
+    data: f64,
+    loss: f64,
+    start: String,
+    pattern: Option<String>,
+    tags: Json<BTreeMap<String, String>>,
+    exclusion_reason: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<RunRow> for Run {
+    type Error = StoreError;
+
+    fn try_from(row: RunRow) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::Corrupt { table: "runs", id: row.id, detail };
+        let start = match row.start.as_str() {
+            "scratch" => Start::Scratch,
+            "pretrained" => Start::Pretrained,
+            other => return Err(corrupt(format!("start {other}"))),
+        };
+        let pattern = row.pattern.as_deref().map(Pattern::new).transpose();
+        Ok(Self {
+            id: row.id,
+            submitted: SubmittedRun {
+                external_id: row.external_id,
+                observation: observation(row.nonzero_params, row.sparsity, row.data, row.loss)
+                    .map_err(|e| corrupt(e.to_string()))?,
+                start,
+                pattern: pattern.map_err(|e| corrupt(e.to_string()))?,
+                tags: row.tags.0,
+            },
+            exclusion_reason: row.exclusion_reason,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+fn observation(
+    nonzero_params: f64,
+    sparsity: f64,
+    data: f64,
+    loss: f64,
+) -> Result<Observation, crate::law::DomainError> {
+    Ok(Observation {
+        nonzero_params: NonzeroParams::new(nonzero_params)?,
+        sparsity: Sparsity::new(sparsity)?,
+        data: Data::new(data)?,
+        loss: Loss::new(loss)?,
+    })
+}
+
+/// Stores runs that are new and updates those whose values differ, in one statement: all or none.
+///
+/// A run is identified by its `external_id` within the family; `runs` must not name one twice.
+/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in
+/// the order of their ids.
+///
+/// # Errors
+/// [`StoreError::FamilyGone`].
+pub async fn merge_runs(
+    db: impl PgExecutor<'_>,
+    clock: &Clock,
+    family_id: Uuid,
+    mut runs: Vec<SubmittedRun>,
+) -> Result<Merged, StoreError> {
+    let total = runs.len() as u64;
+    // Ids in the order of arrival, rows in the order of keys.
+    let mut ids: Vec<(Uuid, SubmittedRun)> =
+        runs.drain(..).map(|run| (clock.new_id(), run)).collect();
+    ids.sort_by(|(_, a), (_, b)| a.external_id.cmp(&b.external_id));
+    let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
+        ids.iter().map(|(_, run)| of(&run.observation)).collect()
+    };
+    let changes = sqlx::query_scalar!(
+        r#"
+        INSERT INTO runs (
+            id, family_id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
+            excluded, created_at, updated_at
+        )
+        SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
+            false, $11, $11
+        FROM unnest(
+            $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+            $8::text[], $9::text[], $10::jsonb[]
+        ) AS submitted (
+            id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags
+        )
+        ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
+        SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
+            data = excluded.data, loss = excluded.loss, start = excluded.start,
+            pattern = excluded.pattern, tags = excluded.tags, updated_at = excluded.updated_at
+        WHERE (
+                runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start, runs.pattern,
+                runs.tags
+            ) IS DISTINCT FROM (
+                excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
+                excluded.start, excluded.pattern, excluded.tags
+            )
+        -- A row version made by an insert has no deleter; one made by an update was locked first.
+        RETURNING (xmax = 0) AS "created!"
+        "#,
+        family_id,
+        &ids.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+        &ids.iter().map(|(_, run)| run.external_id.clone()).collect::<Vec<_>>(),
+        &column(|run| run.nonzero_params.get()),
+        &column(|run| run.sparsity.get()),
+        &column(|run| run.data.get()),
+        &column(|run| run.loss.get()),
+        &ids.iter().map(|(_, run)| run.start.as_str().to_owned()).collect::<Vec<_>>(),
+        &ids.iter()
+            .map(|(_, run)| run.pattern.as_ref().map(|p| p.as_str().to_owned()))
+            .collect::<Vec<_>>() as &[Option<String>],
+        &ids.iter().map(|(_, run)| serde_json::json!(run.tags)).collect::<Vec<_>>(),
+        clock.now(),
+    )
+    .fetch_all(db)
+    .await?;
+    let created = changes.iter().filter(|created| **created).count() as u64;
+    let updated = changes.len() as u64 - created;
+    Ok(Merged { created, updated, unchanged: total - created - updated })
+}
+
+/// A page of a family's runs.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_runs(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    filter: &RunFilter,
+    request: PageRequest,
+) -> Result<Page<Run>, StoreError> {
+    let rows = sqlx::query_as!(
+        RunRow,
+        r#"
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
+            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        FROM runs
+        WHERE family_id = $1
+            AND ($2::uuid IS NULL OR id < $2)
+            AND ($4::float8 IS NULL OR nonzero_params >= $4)
+            AND ($5::float8 IS NULL OR nonzero_params <= $5)
+            AND ($6::float8 IS NULL OR sparsity >= $6)
+            AND ($7::float8 IS NULL OR sparsity <= $7)
+            AND ($8::float8 IS NULL OR data >= $8)
+            AND ($9::float8 IS NULL OR data <= $9)
+            AND ($10::float8 IS NULL OR loss >= $10)
+            AND ($11::float8 IS NULL OR loss <= $11)
+            AND ($12::text IS NULL OR pattern = $12)
+            AND ($13::text IS NULL OR start = $13)
+            AND ($14::boolean IS NULL OR excluded = $14)
+            AND tags @> $15
+        ORDER BY id DESC
+        LIMIT $3
+        "#,
+        family_id,
+        request.after,
+        request.fetch(),
+        filter.nonzero_params.0,
+        filter.nonzero_params.1,
+        filter.sparsity.0,
+        filter.sparsity.1,
+        filter.data.0,
+        filter.data.1,
+        filter.loss.0,
+        filter.loss.1,
+        filter.pattern.as_ref().map(Pattern::as_str),
+        filter.start.map(Start::as_str),
+        filter.excluded,
+        serde_json::json!(filter.tags),
+    )
+    .fetch_all(db)
+    .await?;
+    let runs = rows.into_iter().map(Run::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(runs, |run: &Run| run.id))
+}
+
+/// What a law of the family is fitted on: unstructured runs from scratch that are not excluded.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_observations(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+) -> Result<Vec<Observation>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT id, nonzero_params, sparsity, data, loss
+        FROM runs
+        WHERE family_id = $1 AND start = 'scratch' AND pattern IS NULL AND NOT excluded
+        "#,
+        family_id
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            observation(row.nonzero_params, row.sparsity, row.data, row.loss).map_err(|e| {
+                StoreError::Corrupt { table: "runs", id: row.id, detail: e.to_string() }
+            })
+        })
+        .collect()
+}
+
+/// One run of a family.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_run(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    id: Uuid,
+) -> Result<Option<Run>, StoreError> {
+    sqlx::query_as!(
+        RunRow,
+        r#"
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
+            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        FROM runs
+        WHERE family_id = $1 AND id = $2
+        "#,
+        family_id,
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Run::try_from)
+    .transpose()
+}
+
+/// Excludes a run from fits for a reason, or with `None` takes it in again; the run as it is then.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_run_exclusion(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    id: Uuid,
+    reason: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<Option<Run>, StoreError> {
+    sqlx::query_as!(
+        RunRow,
+        r#"
+        UPDATE runs
+        SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
+        WHERE family_id = $1 AND id = $2
+        RETURNING id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
+            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        "#,
+        family_id,
+        id,
+        reason,
+        now
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Run::try_from)
+    .transpose()
+}
+
+/// Deletes a run; `false` if there is none.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn delete_run(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    id: Uuid,
+) -> Result<bool, StoreError> {
+    let deleted = sqlx::query!("DELETE FROM runs WHERE family_id = $1 AND id = $2", family_id, id)
+        .execute(db)
+        .await?;
+    Ok(deleted.rows_affected() > 0)
+}

@@ -1,0 +1,137 @@
+//! From the fields of a submitted run, whatever they came in, to a checked run.
+
+use std::collections::BTreeMap;
+
+use crate::checks::{Checks, FieldError};
+use crate::fit::Observation;
+use crate::law::{Data, Loss, NonzeroParams, Sparsity};
+use crate::store::runs::{Start, SubmittedRun};
+use crate::text::{Pattern, check_label};
+
+/// The most tags of a run.
+pub const MAX_TAGS: usize = 50;
+
+/// Fields of a run as they were given.
+#[derive(Debug, Clone)]
+pub struct RunFields {
+    /// The submitter's name of the run.
+    pub external_id: String,
+    /// `N`, or else `total_params`.
+    pub nonzero_params: Option<f64>,
+    /// `N / (1 - S)`, or else `nonzero_params`.
+    pub total_params: Option<f64>,
+    /// `S`.
+    pub sparsity: f64,
+    /// `D`.
+    pub data: f64,
+    /// `L`.
+    pub loss: f64,
+    /// What the run started from.
+    pub start: Start,
+    /// Structured pattern.
+    pub pattern: Option<String>,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl RunFields {
+    /// The checked run.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn check(self, mut checks: Checks) -> Result<SubmittedRun, Vec<FieldError>> {
+        checks.take("external_id", check_label(&self.external_id));
+        let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
+        let data = checks.take("data", Data::new(self.data));
+        let loss = checks.take("loss", Loss::new(self.loss));
+        let nonzero_params = match (self.nonzero_params, self.total_params) {
+            (Some(nonzero), None) => checks.take("nonzero_params", NonzeroParams::new(nonzero)),
+            (None, Some(total)) => sparsity.and_then(|sparsity| {
+                let nonzero = NonzeroParams::new(total * sparsity.density().get());
+                checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
+            }),
+            (Some(_), Some(_)) => {
+                checks.refuse("total_params", "must not be given beside nonzero_params");
+                None
+            }
+            (None, None) => {
+                checks.refuse("nonzero_params", "must be given, or total_params in its place");
+                None
+            }
+        };
+        let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
+        if self.tags.len() > MAX_TAGS {
+            checks.refuse("tags", format!("must be at most {MAX_TAGS}, not {}", self.tags.len()));
+        }
+        for (key, value) in &self.tags {
+            checks.take("tags", check_label(key).map_err(|e| format!("keys {e}")));
+            checks.take("tags", check_label(value).map_err(|e| format!("values {e}")));
+        }
+        let observation = || {
+            Some(Observation {
+                nonzero_params: nonzero_params?,
+                sparsity: sparsity?,
+                data: data?,
+                loss: loss?,
+            })
+        };
+        let run = observation().map(|observation| SubmittedRun {
+            external_id: self.external_id,
+            observation,
+            start: self.start,
+            pattern: pattern.flatten(),
+            tags: self.tags,
+        });
+        checks.finish(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> RunFields {
+        RunFields {
+            external_id: "a".into(),
+            nonzero_params: Some(1e6),
+            total_params: None,
+            sparsity: 0.5,
+            data: 1e9,
+            loss: 3.0,
+            start: Start::Scratch,
+            pattern: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn wrong(fields: RunFields) -> Vec<String> {
+        let errors = fields.check(Checks::default()).unwrap_err();
+        errors.into_iter().map(|error| error.pointer).collect()
+    }
+
+    #[test]
+    fn total_parameters_become_non_zero_ones() {
+        let run = RunFields { nonzero_params: None, total_params: Some(2e6), ..fields() };
+        let run = run.check(Checks::default()).unwrap();
+        assert_eq!(run.observation.nonzero_params.get(), 1e6);
+    }
+
+    #[test]
+    fn one_of_the_two_sizes_is_given() {
+        assert_eq!(wrong(RunFields { total_params: Some(2e6), ..fields() }), ["/total_params"]);
+        assert_eq!(wrong(RunFields { nonzero_params: None, ..fields() }), ["/nonzero_params"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named() {
+        let run = RunFields {
+            external_id: "a\0".into(),
+            sparsity: 50.0,
+            loss: f64::NAN,
+            pattern: Some("4:2".into()),
+            tags: BTreeMap::from([(String::new(), "x".into())]),
+            ..fields()
+        };
+        assert_eq!(wrong(run), ["/external_id", "/sparsity", "/loss", "/pattern", "/tags"]);
+    }
+}

@@ -1,0 +1,159 @@
+//! Texts that users send, checked once: lengths, and no character that the database refuses.
+
+use std::fmt;
+
+/// A text that cannot be taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Nothing there.
+    #[error("must not be empty")]
+    Empty,
+    /// Too long.
+    #[error("must have at most {max} characters, not {length}")]
+    TooLong {
+        /// The most characters.
+        max: usize,
+        /// How many there are.
+        length: usize,
+    },
+    /// A character that no name or label needs; PostgreSQL refuses NUL outright.
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    /// Not a family's name.
+    #[error("must be 1 to 64 lower-case letters, digits and hyphens, with no hyphen at either end")]
+    NotASlug,
+    /// Not a pattern.
+    #[error("must be a pattern n:m with 1 <= n < m <= 1024, such as 2:4")]
+    NotAPattern,
+}
+
+/// The most characters of an id, label, unit or pattern.
+pub const LABEL_LIMIT: usize = 200;
+/// The most characters of a description or reason.
+pub const PROSE_LIMIT: usize = 2000;
+
+/// Checks a label: not empty, at most [`LABEL_LIMIT`] characters, no control characters.
+///
+/// # Errors
+/// [`TextError`].
+pub fn check_label(text: &str) -> Result<(), TextError> {
+    if text.is_empty() {
+        return Err(TextError::Empty);
+    }
+    check(text, LABEL_LIMIT, false)
+}
+
+/// Checks prose: at most [`PROSE_LIMIT`] characters, no control characters but line ends and tabs.
+///
+/// # Errors
+/// [`TextError`].
+pub fn check_prose(text: &str) -> Result<(), TextError> {
+    check(text, PROSE_LIMIT, true)
+}
+
+fn check(text: &str, max: usize, lines: bool) -> Result<(), TextError> {
+    let length = text.chars().count();
+    if length > max {
+        return Err(TextError::TooLong { max, length });
+    }
+    let refused = |c: char| c.is_control() && !(lines && matches!(c, '\n' | '\r' | '\t'));
+    if text.contains(refused) { Err(TextError::ControlCharacter) } else { Ok(()) }
+}
+
+/// Name of a family: a slug, as it stands in URLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FamilyName(String);
+
+impl FamilyName {
+    /// Checks that it is a slug.
+    ///
+    /// # Errors
+    /// [`TextError::NotASlug`].
+    pub fn new(name: &str) -> Result<Self, TextError> {
+        let characters = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let valid = (1..=64).contains(&name.len())
+            && name.bytes().all(characters)
+            && !name.starts_with('-')
+            && !name.ends_with('-');
+        if valid { Ok(Self(name.to_owned())) } else { Err(TextError::NotASlug) }
+    }
+
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FamilyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A structured pattern `n:m`: of every `m` parameters in a row `n` are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Checks the form.
+    ///
+    /// # Errors
+    /// [`TextError::NotAPattern`].
+    pub fn new(pattern: &str) -> Result<Self, TextError> {
+        let number = |digits: &str| -> Option<u32> {
+            let plain = !digits.starts_with('0') && digits.bytes().all(|c| c.is_ascii_digit());
+            if plain { digits.parse().ok() } else { None }
+        };
+        let parsed = pattern.split_once(':').and_then(|(n, m)| Some((number(n)?, number(m)?)));
+        match parsed {
+            Some((n, m)) if 1 <= n && n < m && m <= 1024 => Ok(Self(pattern.to_owned())),
+            _ => Err(TextError::NotAPattern),
+        }
+    }
+
+    /// As it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_refused_and_prose_may_have_lines() {
+        assert_eq!(check_label("a\0b"), Err(TextError::ControlCharacter));
+        assert_eq!(check_label("a\nb"), Err(TextError::ControlCharacter));
+        assert_eq!(check_label(""), Err(TextError::Empty));
+        assert_eq!(check_label(&"ü".repeat(200)), Ok(()));
+        assert_eq!(
+            check_label(&"ü".repeat(201)),
+            Err(TextError::TooLong { max: 200, length: 201 })
+        );
+        assert_eq!(check_prose("two\nlines\0"), Err(TextError::ControlCharacter));
+        assert_eq!(check_prose("two\nlines"), Ok(()));
+    }
+
+    #[test]
+    fn names_are_slugs() {
+        for good in ["t5-c4", "a", "7b"] {
+            assert!(FamilyName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "a b", "a\0", &"a".repeat(65)] {
+            assert_eq!(FamilyName::new(bad), Err(TextError::NotASlug), "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_keep_fewer_than_all() {
+        for good in ["2:4", "1:16", "4:8"] {
+            assert!(Pattern::new(good).is_ok(), "{good}");
+        }
+        for bad in ["4:2", "2:2", "0:4", "2", "2:4:8", "+2:4", "02:4", "2:2000", ""] {
+            assert_eq!(Pattern::new(bad), Err(TextError::NotAPattern), "{bad}");
+        }
+    }
+}
