@@ -15,6 +15,7 @@ pub struct DatabaseConfig {
     /// PostgreSQL to use; without it a private one is started in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// The private one.
     #[command(flatten)]
     pub private: PrivateConfig,
     /// Connections of this process to the database.

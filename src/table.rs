@@ -305,7 +305,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
-        let arguments = ["test", path.to_str().unwrap()].iter().chain(arguments);
+        let arguments =
+            ["test", path.to_str().unwrap()].into_iter().chain(arguments.iter().copied());
         <Cli as clap::Parser>::try_parse_from(arguments).unwrap().table.read().unwrap()
     }
 

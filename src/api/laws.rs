@@ -233,7 +233,7 @@ async fn get_law(
     let active = laws::find_active_law(&state.pool, &family.name).await?.map(|law| law.id);
     // A law never changes, but whether it is the active one does.
     let tag = format!("{}.{}", law.id, active == Some(law.id));
-    Ok(cached(&headers, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))?)
+    cached(&headers, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
 }
 
 /// Published coefficients to import.

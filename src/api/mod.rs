@@ -39,7 +39,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::clock::Clock;
 use problem::{Problem, ProblemKind};
 
-pub use document::openapi;
+pub use document::{EXAMPLES, openapi};
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";

@@ -281,7 +281,7 @@ impl From<ApiError> for Problem {
             ApiError::Invalid(mut errors) => {
                 let count = errors.len();
                 let detail = match errors.as_slice() {
-                    [only] => format!("{} {}", only.pointer.trim_start_matches('/'), only.detail),
+                    [only] => format!("{}: {}", only.pointer.trim_start_matches('/'), only.detail),
                     _ if count > MOST_FIELDS => {
                         format!("{count} fields are wrong, of which {MOST_FIELDS} are named")
                     }

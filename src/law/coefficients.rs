@@ -75,13 +75,13 @@ impl CoefficientValues {
 /// ```
 /// use sparsity_planner::law::{Data, Density, NonzeroParams, T5_C4};
 ///
-/// // 42 M non-zeros at 75 %, 500,000 steps of 65,536 tokens.
+/// // The paper's extrapolation: 604 M non-zeros at 75 %, 500,000 steps of 65,536 tokens.
 /// let loss = T5_C4.coefficients().loss(
 ///     Density::new(0.25)?,
-///     NonzeroParams::new(42.5e6)?,
+///     NonzeroParams::new(48.0 * 12.0 * 1024.0 * 1024.0)?,
 ///     Data::new(500_000.0 * 65_536.0)?,
 /// );
-/// assert!((loss - 1.87).abs() < 0.01, "{loss}");
+/// assert!((loss - 1.46830).abs() < 5e-6, "{loss}");
 /// # Ok::<(), sparsity_planner::law::DomainError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,0 +1,150 @@
+//! What must hold without a database: the committed document, its names, and the module rule.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde_json::Value;
+use sparsity_planner::api::openapi;
+
+fn document() -> Value {
+    serde_json::to_value(openapi()).unwrap()
+}
+
+fn operations(document: &Value) -> Vec<(String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let found: Vec<_> = paths
+        .iter()
+        .flat_map(|(path, item)| {
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| (format!("{method} {path}"), operation))
+        })
+        .collect();
+    assert!(found.len() > 20);
+    found
+}
+
+#[test]
+fn the_committed_document_is_the_generated_one() {
+    let committed = include_str!("../../openapi/openapi.json");
+    let generated = format!("{}\n", openapi().to_pretty_json().unwrap());
+    assert!(
+        committed == generated,
+        "openapi/openapi.json is out of date: cargo run -- openapi > openapi/openapi.json"
+    );
+}
+
+#[test]
+fn it_is_openapi_3_1() {
+    assert!(document()["openapi"].as_str().unwrap().starts_with("3.1."));
+}
+
+#[test]
+fn operation_ids_are_verb_and_resource_and_unique() {
+    let document = document();
+    let verbs = ["list_", "create_", "get_", "update_", "delete_"];
+    let mut seen = HashSet::new();
+    for (name, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap();
+        assert!(verbs.iter().any(|verb| id.starts_with(verb)), "{name}: {id}");
+        assert!(seen.insert(id.to_owned()), "{id} twice");
+    }
+}
+
+#[test]
+fn every_operation_is_described_with_every_answer() {
+    let document = document();
+    for (name, operation) in operations(&document) {
+        assert!(operation["summary"].is_string(), "{name} has no summary");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let description = response["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty(), "{name} {status} has no description");
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["description"].is_string(), "{name}: {parameter}");
+        }
+    }
+}
+
+#[test]
+fn every_field_of_every_schema_is_described() {
+    let document = document();
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            // A nullable reference carries its description inside.
+            let variants = property["oneOf"].as_array().into_iter().flatten();
+            let described =
+                variants.chain([property]).any(|schema| schema["description"].is_string());
+            assert!(described, "{name}.{field} has no description");
+        }
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document();
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    assert!(found.len() > 20);
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+/// The mathematics knows nothing of the service around it.
+#[test]
+fn law_and_fit_are_pure() {
+    const FORBIDDEN: [&str; 12] = [
+        "crate::api",
+        "crate::app",
+        "crate::store",
+        "crate::jobs",
+        "crate::clock",
+        "crate::config",
+        "axum",
+        "sqlx",
+        "tokio",
+        "async ",
+        "std::env",
+        "std::time",
+    ];
+    let mut files = 0;
+    for module in ["law", "fit"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for line in code {
+                for word in FORBIDDEN {
+                    assert!(!line.contains(word), "{}: {line}", path.display());
+                }
+            }
+            files += 1;
+        }
+    }
+    assert!(files > 10);
+}
+
+/// Law knows nothing of fit.
+#[test]
+fn law_stands_below_fit() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/law");
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("crate::fit"), "{}", path.display());
+    }
+}

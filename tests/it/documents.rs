@@ -1,0 +1,75 @@
+//! What the service says of itself: health, the OpenAPI document, its examples and its browser.
+
+use serde_json::Value;
+
+use crate::support::{App, OK};
+
+#[tokio::test]
+async fn it_is_alive_and_ready() {
+    let app = App::new().await;
+    assert_eq!(app.get("/healthz").await.json::<Value>()["status"], "ok");
+    assert_eq!(app.get("/readyz").await.json::<Value>()["status"], "ready");
+    app.pool.close().await;
+    app.get("/healthz").await.assert_status(OK);
+    let response = app.get("/readyz").await;
+    crate::support::problem(&response, 503, "unavailable");
+    assert_eq!(response.header("retry-after"), "1");
+    let response = app.get("/v1/families").await;
+    crate::support::problem(&response, 503, "unavailable");
+}
+
+#[tokio::test]
+async fn the_document_and_its_browser_are_served_from_the_binary() {
+    let app = App::new().await;
+    let document: Value = app.get("/openapi.json").await.json();
+    let committed: Value =
+        serde_json::from_str(include_str!("../../openapi/openapi.json")).unwrap();
+    assert_eq!(document, committed);
+    let page = app.get("/docs/").await;
+    page.assert_status(OK);
+    // Everything that the page loads is relative: nothing comes from another host.
+    assert!(!page.text().contains("https://"), "{}", page.text());
+    app.get("/docs/swagger-ui-bundle.js").await.assert_status(OK);
+    assert_eq!(app.get("/").await.header("location"), "/docs/");
+    assert!(app.get("/problems/invalid").await.text().contains("`invalid`"));
+}
+
+/// The examples of the document are the answers of a new installation to the examples of its
+/// parameters. `UPDATE_EXAMPLES=1` writes them anew.
+#[tokio::test]
+async fn the_examples_in_the_document_are_real() {
+    let app = App::new().await;
+    let document: Value = app.get("/openapi.json").await.json();
+    let mut checked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let operation = &item["get"];
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        let Some(example) =
+            operation["responses"]["200"]["content"]["application/json"].get("example")
+        else {
+            continue;
+        };
+        let (mut url, mut query) = (path.clone(), Vec::new());
+        for parameter in operation["parameters"].as_array().unwrap() {
+            let name = parameter["name"].as_str().unwrap();
+            let Some(value) = parameter.get("example") else { continue };
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match parameter["in"].as_str().unwrap() {
+                "path" => url = url.replace(&format!("{{{name}}}"), &value),
+                _ => query.push(format!("{name}={value}")),
+            }
+        }
+        let response = app.get(&format!("{url}?{}", query.join("&"))).await;
+        response.assert_status(OK);
+        let answer: Value = response.json();
+        if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+            let file = format!("{}/openapi/examples/{id}.json", env!("CARGO_MANIFEST_DIR"));
+            let text = serde_json::to_string_pretty(&answer).unwrap();
+            std::fs::write(file, format!("{text}\n")).unwrap();
+        } else {
+            assert_eq!(&answer, example, "{id}");
+        }
+        checked += 1;
+    }
+    assert_eq!(checked, sparsity_planner::api::EXAMPLES.len());
+}

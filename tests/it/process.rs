@@ -1,0 +1,230 @@
+//! The program as people start it: commands, signals, and the README's walk.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use sparsity_planner::demo;
+
+use crate::support::{PROGRAM, empty_database};
+
+/// A service of its own process, killed at the end of the test if it still runs.
+struct Service {
+    child: Child,
+    base: String,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Service {
+    fn start(database_url: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(["serve", "--bind", "127.0.0.1:0", "--lease-ms", "500"])
+            .args(arguments)
+            .env("DATABASE_URL", database_url)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service did not start");
+        }
+        let address = line.trim().rsplit("address=").next().unwrap();
+        let base = format!("http://{address}");
+        Self { child, base, log }
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command of the program to its end.
+fn planner(database_url: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--log", "warn"]).args(arguments).env("DATABASE_URL", database_url);
+    command.output().unwrap()
+}
+
+fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The block of the README that follows this marker.
+fn readme_block(marker: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_walk_of_the_readme_works_as_written() {
+    let service = Service::start(&empty_database().await, &[]);
+    let text = script(&service.base, &readme_block("walk"));
+    assert!(text.contains("\"created\":48"), "{text}");
+    let answer: Value = serde_json::from_str(text.trim().lines().last().unwrap()).unwrap();
+    assert_eq!(answer["law"]["source"], "fit");
+    let sparsity = answer["sparsity"].as_f64().unwrap();
+    assert!((0.4..0.9).contains(&sparsity), "{sparsity}");
+}
+
+/// Runs a shell script against a service, and returns what it prints.
+fn script(base: &str, script: &str) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-eu", "-c", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    succeeded(&command.env("BASE", base).output().unwrap())
+}
+
+/// Uploads the walk's runs and asks for a fit of so many starts: the path of the refit.
+fn upload_and_ask(base: &str, starts: u32) -> String {
+    let walk = readme_block("walk");
+    let upload = walk.split("# Ask for a fit").next().unwrap();
+    let ask = format!(
+        "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \
+         -d '{{\"starts\": {starts}}}' $BASE/v1/families/my-models/refits"
+    );
+    let text = script(base, &format!("{upload}\n{ask}"));
+    let refit: Value = serde_json::from_str(text.trim().lines().last().unwrap()).unwrap();
+    format!("/v1/refits/{}", refit["id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
+    for signal in ["-TERM", "-INT"] {
+        let mut service = Service::start(&empty_database().await, &[]);
+        let refit = upload_and_ask(&service.base, 4096);
+        // An open stream of events must not hold the service up.
+        let mut stream = Command::new("curl")
+            .args(["-sS", "--no-buffer", &format!("{}{refit}/events", service.base)])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut events = BufReader::new(stream.stdout.take().unwrap());
+        let mut event = String::new();
+        while !event.contains("\"state\":\"running\"") {
+            event.clear();
+            assert_ne!(events.read_line(&mut event).unwrap(), 0, "the refit never ran");
+        }
+        service.signal(signal);
+        let status = service.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+        let mut rest = String::new();
+        service.log.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains("given back"), "{rest}");
+        // Nothing had to be cut off when the time to drain was over.
+        assert!(!rest.contains("still under way"), "{rest}");
+        assert!(stream.wait().unwrap().success(), "the stream was not ended in order");
+    }
+}
+
+#[tokio::test]
+async fn a_killed_service_loses_nothing_and_its_refit_goes_on_elsewhere() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &[]);
+    let refit = upload_and_ask(&service.base, 512);
+    service.signal("-KILL");
+    let other = Service::start(&url, &["--poll-interval-ms", "100"]);
+    let events = script(&other.base, &format!("curl -sS --no-buffer $BASE{refit}/events"));
+    assert!(events.trim().lines().last().unwrap().contains("\"state\":\"succeeded\""), "{events}");
+}
+
+/// The columns of the authors' T5 file, with synthetic values.
+fn t5_like(directory: &Path) -> String {
+    let runs = serde_json::to_value(demo::runs()).unwrap();
+    let mut csv = String::from(",sparsity,scale,val-loss,steps\n");
+    for (row, run) in runs.as_array().unwrap().iter().enumerate() {
+        let number = |field: &str| run[field].as_f64().unwrap();
+        let scale = number("nonzero_params") / (1.0 - number("sparsity")) / 169_869_312.0;
+        let steps = number("data") / 65_536.0;
+        csv += &format!("{row},{},{scale},{},{steps}\n", number("sparsity"), number("loss"));
+    }
+    let path = directory.join("t5-like.csv");
+    std::fs::write(&path, csv).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+const T5_COLUMNS: [&str; 10] = [
+    "--total-params-column",
+    "scale",
+    "--scale",
+    "total_params=169869312",
+    "--map",
+    "data=steps",
+    "--scale",
+    "data=65536",
+    "--map",
+    "loss=val-loss",
+];
+
+#[tokio::test]
+async fn a_file_is_imported_once_however_often() {
+    let url = empty_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = t5_like(directory.path());
+    let import = [&["import", "--family", "mine", &file], &T5_COLUMNS[..]].concat();
+    let output = planner(&url, &import);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no family mine"));
+    let created = [&import[..], &["--create", "tokens"]].concat();
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &created))).unwrap();
+    assert_eq!(result["created"], 48);
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
+    assert_eq!(result["unchanged"], 48);
+}
+
+#[tokio::test]
+async fn a_file_with_errors_is_refused_whole_unless_told_to_skip() {
+    let url = empty_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runs.csv");
+    let rows = "external_id,nonzero_params,sparsity,data,loss\na,1e6,0,1e9,3\nb,1e6,2,1e9,3\n";
+    std::fs::write(&file, rows).unwrap();
+    let file = file.to_str().unwrap();
+    let import = ["import", "--family", "mine", "--create", "tokens", file];
+    let output = planner(&url, &import);
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("row 2: sparsity must be at least 0 and below 1, not 2"), "{message}");
+    let skipping = [&import[..], &["--skip-errors"]].concat();
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &skipping))).unwrap();
+    assert_eq!(result["created"], 1);
+    assert_eq!(result["rejected"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_is_fitted_without_a_database() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = t5_like(directory.path());
+    let fit = [&["fit", &file, "--seed", "5"], &T5_COLUMNS[..]].concat();
+    let law: Value =
+        serde_json::from_str(&succeeded(&planner("postgres://nobody@127.0.0.1:1/none", &fit)))
+            .unwrap();
+    assert_eq!(law["runs"], 48);
+    assert!(law["objective"].as_f64().unwrap() < 1e-5);
+    assert!(law["coefficients"]["b_n"].as_f64().unwrap() > 0.1);
+}
+
+#[test]
+fn a_database_out_of_reach_is_an_error_that_shows_no_password() {
+    let output = planner("postgres://user:hunter2@127.0.0.1:1/none", &["migrate"]);
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("connecting to the database"), "{message}");
+    assert!(!message.contains("hunter2"));
+    let output = planner("hunter2@nowhere", &["migrate"]);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("DATABASE_URL is not a URL"), "{message}");
+    assert!(!message.contains("hunter2"));
+}

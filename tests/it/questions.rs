@@ -1,0 +1,175 @@
+//! Predicted loss and optimal sparsity over HTTP.
+
+use serde_json::{Value, json};
+use sparsity_planner::law::{CoefficientName, PublishedLaw, T5_C4, VIT_JFT};
+
+use crate::support::{App, CREATED, OK, problem};
+
+/// The known answers of the built-in laws; the acceptance tolerance.
+const TOLERANCE: f64 = 1e-6;
+
+#[tokio::test]
+async fn a_new_installation_knows_the_published_answers() {
+    let app = App::new().await;
+    let table = [
+        ("1e7", "1e17", [0.677614362, 0.447981539, 0.624193705, 0.291129893]),
+        ("1e8", "1e19", [0.833006175, 0.717435889, 0.593361640, 0.212112566]),
+        ("1000000000", "1e21", [0.913904160, 0.855362669, 0.560416028, 0.124287224]),
+    ];
+    for (n, c, expected) in table {
+        let questions =
+            [("vit-jft", "sparse"), ("vit-jft", "dense"), ("t5-c4", "sparse"), ("t5-c4", "dense")];
+        for ((family, mode), expected) in questions.into_iter().zip(expected) {
+            let path = format!(
+                "/v1/families/{family}/optimal-sparsity?nonzero_params={n}&compute={c}&flop_mode={mode}"
+            );
+            let answer: Value = app.get(&path).await.json();
+            let sparsity = answer["sparsity"].as_f64().unwrap();
+            assert!((sparsity - expected).abs() < TOLERANCE, "{path}: {sparsity}");
+            assert!(answer["loss"].as_f64() < answer["dense"]["loss"].as_f64());
+            // The prediction at the optimum is the optimum's loss.
+            let path = format!(
+                "/v1/families/{family}/prediction?nonzero_params={n}&sparsity={sparsity}&compute={c}&flop_mode={mode}"
+            );
+            let prediction: Value = app.get(&path).await.json();
+            let (loss, best) =
+                (prediction["loss"].as_f64().unwrap(), answer["loss"].as_f64().unwrap());
+            assert!((loss / best - 1.0).abs() < 1e-12, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_stored_published_laws_are_those_of_the_library_to_the_bit() {
+    let app = App::new().await;
+    let published: [&PublishedLaw; 2] = [&T5_C4, &VIT_JFT];
+    for law in published {
+        let stored: Value = app.get(&format!("/v1/families/{}/laws/1", law.family)).await.json();
+        let values = law.coefficients().values().to_array();
+        for (name, value) in CoefficientName::ALL.into_iter().zip(values) {
+            assert_eq!(stored["coefficients"][name.as_str()].as_f64(), Some(value));
+        }
+        assert_eq!(stored["source"], "published");
+        assert_eq!(stored["reference"], law.reference);
+        assert_eq!(stored["data_unit"], law.data_unit);
+        assert_eq!(stored["objective"], law.objective);
+        assert_eq!(stored["runs"], law.support().runs());
+        let levels = law.support().levels();
+        assert_eq!(stored["support"].as_array().unwrap().len(), levels.len());
+        for (stored, level) in stored["support"].as_array().unwrap().iter().zip(levels) {
+            assert_eq!(stored["sparsity"], level.sparsity);
+            assert_eq!(stored["runs"], level.runs);
+            assert_eq!(stored["nonzero_params"]["max"], level.nonzero_params.max);
+            assert_eq!(stored["data"]["min"], level.data.min);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_says_where_the_data_stops() {
+    let app = App::new().await;
+    let path = "/v1/families/t5-c4/optimal-sparsity?nonzero_params=8.4934656e9&compute=1e23&flop_mode=dense";
+    let answer: Value = app.get(path).await.json();
+    let extrapolation = answer["extrapolation"].as_array().unwrap();
+    assert_eq!(
+        extrapolation[0],
+        json!({
+            "variable": "nonzero_params", "factor": 100.0, "limit": 84934656.0, "side": "above"
+        })
+    );
+    let variables: Vec<&Value> = extrapolation.iter().map(|e| &e["variable"]).collect();
+    assert_eq!(variables, ["nonzero_params", "data", "compute"]);
+    let codes: Vec<&Value> =
+        answer["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
+    assert_eq!(codes, ["interpolated", "no_intervals"]);
+    let inside: Value = app
+        .get("/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&data=3e10&intervals=false")
+        .await
+        .json();
+    assert_eq!(inside["extrapolation"], json!([]));
+    assert_eq!(inside["warnings"], json!([]));
+    assert!(inside.get("interval").is_none(), "left out where not wanted");
+    let with: Value = app
+        .get("/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&data=3e10")
+        .await
+        .json();
+    assert_eq!(with["interval"], Value::Null);
+}
+
+#[tokio::test]
+async fn questions_are_checked() {
+    let app = App::new().await;
+    for (query, pointers) in [
+        ("", vec!["/nonzero_params"]),
+        ("nonzero_params=1e7&sparsity=0.5", vec!["/data"]),
+        ("nonzero_params=1e7&sparsity=0.5&data=1e9&compute=1e19&flop_mode=dense", vec!["/compute"]),
+        ("nonzero_params=1e7&sparsity=0.5&data=1e9&flop_mode=dense", vec!["/flop_mode"]),
+        ("nonzero_params=1e7&sparsity=0.5&compute=1e19", vec!["/flop_mode"]),
+        ("nonzero_params=1e7&sparsity=0.5&compute=1e19&flop_mode=half", vec!["/flop_mode"]),
+        ("nonzero_params=0&sparsity=1&data=-1", vec!["/nonzero_params", "/sparsity", "/data"]),
+        ("nonzero_params=NaN&sparsity=inf&data=1e9", vec!["/nonzero_params", "/sparsity"]),
+        ("nonzero_params=1e7&sparsity=0.5&data=1e9&extra=1", vec!["/extra"]),
+        ("nonzero_params=1e7&sparsity=0.5&data=1e9&sparsity=0.6", vec!["/sparsity"]),
+    ] {
+        let response = app.get(&format!("/v1/families/t5-c4/prediction?{query}")).await;
+        assert_eq!(problem(&response, 422, "invalid"), pointers, "{query}");
+    }
+    for (query, pointers) in [
+        ("nonzero_params=1e7&compute=1e19", vec!["/flop_mode"]),
+        ("nonzero_params=0.5&compute=0&flop_mode=dense", vec!["/nonzero_params", "/compute"]),
+        ("nonzero_params=1e7&compute=1e19&flop_mode=sparse%00", vec!["/flop_mode"]),
+    ] {
+        let response = app.get(&format!("/v1/families/t5-c4/optimal-sparsity?{query}")).await;
+        assert_eq!(problem(&response, 422, "invalid"), pointers, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_family_without_a_law_says_what_to_do() {
+    let app = App::new().await;
+    app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
+    let question = "optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
+    problem(&app.get(&format!("/v1/families/mine/{question}")).await, 409, "no-law");
+    problem(&app.get(&format!("/v1/families/none/{question}")).await, 404, "not-found");
+    let response = app.get(&format!("/v1/families/t5-c4/{question}&law_version=9")).await;
+    problem(&response, 404, "not-found");
+}
+
+#[tokio::test]
+async fn answers_are_finite_to_the_ends_of_every_range() {
+    let app = App::new().await;
+    for n in ["1", "1e18"] {
+        for c in ["1", "1e40"] {
+            for mode in ["dense", "sparse"] {
+                let path = format!(
+                    "/v1/families/vit-jft/optimal-sparsity?nonzero_params={n}&compute={c}&flop_mode={mode}"
+                );
+                let response = app.get(&path).await;
+                // Either a finite answer or a problem that says why there is none.
+                if response.status_code() != OK {
+                    problem(&response, 422, "not-representable");
+                    continue;
+                }
+                let answer: Value = response.json();
+                assert!(answer["loss"].as_f64().unwrap().is_finite(), "{path}");
+                assert!(answer["sparsity"].as_f64().unwrap() < 1.0, "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_known_is_not_computed_again() {
+    let app = App::new().await;
+    let path =
+        "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
+    let first = app.get(path).await;
+    assert_eq!(first.header("cache-control"), "private, no-cache");
+    let etag = first.header("etag");
+    let again = app.server.get(path).add_header("if-none-match", etag.clone()).await;
+    assert_eq!(again.status_code(), 304);
+    assert_eq!(again.header("etag"), etag);
+    let pinned = app.get(&format!("{path}&law_version=1")).await;
+    assert_eq!(pinned.header("cache-control"), "private, max-age=3600");
+    assert_eq!(pinned.json::<Value>(), first.json::<Value>());
+}

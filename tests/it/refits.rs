@@ -1,0 +1,250 @@
+//! Refits: the queue, the worker and its leases.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal};
+
+use crate::support::{ACCEPTED, App, CREATED, NO_CONTENT, OK, problem};
+
+#[tokio::test]
+async fn a_refit_of_uploaded_runs_becomes_the_active_law() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    let refit = app.refit("mine", json!({"seed": 7})).await;
+    assert_eq!(refit["state"], "succeeded", "{refit}");
+    assert_eq!(refit["progress"], 1.0);
+    assert_eq!(refit["options"]["seed"], 7);
+    let law: Value = app.get("/v1/families/mine/laws/1").await.json();
+    assert_eq!(refit["law"], json!({"id": law["id"], "version": 1}));
+    assert_eq!(law["runs"], 48);
+    assert_eq!(law["active"], true);
+    assert_eq!(law["source"], "fit");
+    assert_eq!(law["diagnostics"]["starts"].as_array().unwrap().len(), 32);
+    assert!(law["diagnostics"]["agreement"].as_f64().unwrap() > 0.5);
+    let codes: Vec<&str> = law["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["few_data_levels", "narrow_data"]);
+    let family: Value = app.get("/v1/families/mine").await.json();
+    assert_eq!(family["active_law"]["id"], law["id"]);
+    // The noise is half a percent, so the prediction at a run is about as good.
+    let answer: Value = app
+        .get("/v1/families/mine/prediction?nonzero_params=1327104&sparsity=0&data=16384000000")
+        .await
+        .json();
+    assert!((answer["loss"].as_f64().unwrap() / 3.13228 - 1.0).abs() < 0.02, "{answer}");
+    assert_eq!(answer["extrapolation"], json!([]));
+}
+
+#[tokio::test]
+async fn the_same_runs_options_and_seed_give_the_same_bits() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    for _ in 0..2 {
+        app.refit("mine", json!({"seed": 3, "starts": 8})).await;
+    }
+    let law = |version: i32| {
+        let app = &app;
+        async move { app.get(&format!("/v1/families/mine/laws/{version}")).await.json::<Value>() }
+    };
+    let (first, second) = (law(1).await, law(2).await);
+    assert_eq!(first["coefficients"], second["coefficients"]);
+    assert_eq!(first["data_digest"], second["data_digest"]);
+    assert_eq!(first["diagnostics"], second["diagnostics"]);
+    assert_ne!(first["id"], second["id"]);
+}
+
+#[tokio::test]
+async fn only_unstructured_runs_from_scratch_that_are_not_excluded_are_fitted() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    let runs: Value = app.get("/v1/families/mine/runs?limit=3").await.json();
+    let id = runs["items"][0]["id"].as_str().unwrap();
+    let exclude = json!({"excluded": true, "exclusion_reason": "diverged"});
+    app.server
+        .patch(&format!("/v1/families/mine/runs/{id}"))
+        .json(&exclude)
+        .await
+        .assert_status(OK);
+    let others = json!([
+        {"external_id": "p", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 9, "pattern": "2:4"},
+        {"external_id": "q", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 9, "start": "pretrained"},
+    ]);
+    app.post("/v1/families/mine/runs", others).await.assert_status(OK);
+    app.refit("mine", json!({"starts": 4})).await;
+    let law: Value = app.get("/v1/families/mine/laws/1").await.json();
+    assert_eq!(law["runs"], 47);
+}
+
+#[tokio::test]
+async fn one_refit_a_family_waits_and_is_returned_to_who_asks_again() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    let first = app.post("/v1/families/mine/refits", json!({})).await;
+    first.assert_status(ACCEPTED);
+    // Without a body at all.
+    let again = app.server.post("/v1/families/mine/refits").await;
+    again.assert_status(OK);
+    assert_eq!(first.json::<Value>(), again.json::<Value>());
+    assert_eq!(first.header("location"), again.header("location"));
+    assert_eq!(first.json::<Value>()["state"], "queued");
+    // Another family has its own queue.
+    app.demo_family("other").await;
+    app.post("/v1/families/other/refits", json!({})).await.assert_status(ACCEPTED);
+}
+
+#[tokio::test]
+async fn options_are_checked() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    for (options, pointer) in [
+        (json!({"starts": 0}), "/starts"),
+        (json!({"starts": 5000}), "/starts"),
+        (json!({"starts": -1}), "/starts"),
+        (json!({"seed": 9_007_199_254_740_992_u64}), "/seed"),
+        (json!({"objective": {"residual": "log", "delta": -1}}), "/objective/delta"),
+        (json!({"bootstraps": 1}), "/bootstraps"),
+    ] {
+        let response = app.post("/v1/families/mine/refits", options).await;
+        assert_eq!(problem(&response, 422, "invalid"), [pointer]);
+    }
+    problem(&app.post("/v1/families/none/refits", json!({})).await, 404, "not-found");
+    problem(&app.get("/v1/refits/x").await, 404, "not-found");
+    let unknown = "/v1/refits/018a9623-2400-7000-8000-000000000009";
+    problem(&app.get(unknown).await, 404, "not-found");
+    problem(&app.server.delete(unknown).await, 404, "not-found");
+    problem(&app.get(&format!("{unknown}/events")).await, 404, "not-found");
+}
+
+#[tokio::test]
+async fn runs_that_determine_no_law_fail_with_a_problem() {
+    let app = App::with_worker().await;
+    app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
+    let refit = app.refit("mine", json!({})).await;
+    assert_eq!(refit["state"], "failed");
+    assert_eq!(refit["error"]["type"], "/problems/no-runs");
+    let rows: Vec<Value> = (1..10)
+        .map(|i| {
+            let size = 1e6 * f64::from(i);
+            json!({"external_id": i.to_string(), "nonzero_params": size, "sparsity": 0,
+                   "data": 1e9 * f64::from(i), "loss": 3.0})
+        })
+        .collect();
+    app.post("/v1/families/mine/runs", json!(rows)).await.assert_status(OK);
+    let refit = app.refit("mine", json!({})).await;
+    assert_eq!(refit["error"]["type"], "/problems/not-identifiable");
+    assert_eq!(refit["error"]["status"], 422);
+    assert!(refit["error"]["detail"].as_str().unwrap().contains("same sparsity"), "{refit}");
+}
+
+#[tokio::test]
+async fn a_waiting_refit_is_cancelled_at_once_and_a_running_one_soon() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    let response = app.post("/v1/families/mine/refits", json!({})).await;
+    let path = response.header("location").to_str().unwrap().to_owned();
+    let cancelled: Value = app.server.delete(&path).await.json();
+    assert_eq!(cancelled["state"], "cancelled");
+
+    tokio::spawn(app.worker().run());
+    let response = app.post("/v1/families/mine/refits", json!({"starts": 4096})).await;
+    let path = response.header("location").to_str().unwrap().to_owned();
+    while app.get(&path).await.json::<Value>()["state"] == "queued" {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    app.server.delete(&path).await.assert_status(OK);
+    let refit = app.finished(&path).await;
+    assert_eq!(refit["state"], "cancelled");
+    assert_eq!(refit["law"], Value::Null);
+    // What has ended stays as it is.
+    let again: Value = app.server.delete(&path).await.json();
+    assert_eq!(again, refit);
+}
+
+#[tokio::test]
+async fn events_follow_a_refit_to_its_end() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    let response = app.post("/v1/families/mine/refits", json!({})).await;
+    let path = response.header("location").to_str().unwrap().to_owned();
+    // The stream ends with the refit, so the whole body can be read.
+    let events = app.get(&format!("{path}/events")).await;
+    assert_eq!(events.header("content-type"), "text/event-stream");
+    let text = events.text();
+    let last = text.trim().rsplit("\n\n").next().unwrap();
+    let data = last.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    assert!(last.contains("event: refit"), "{last}");
+    let refit: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(refit["state"], "succeeded");
+}
+
+const LEASE: Duration = Duration::from_secs(4);
+
+#[tokio::test]
+async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let dead = claim().await.unwrap().unwrap();
+    assert!(claim().await.unwrap().is_none(), "the lease is held");
+    app.clock.advance(TimeDelta::seconds(5));
+    let heir = claim().await.unwrap().unwrap();
+    assert_eq!((heir.id, heir.attempts), (dead.id, 2));
+
+    // The one that was taken for dead comes back: it can neither renew nor finish.
+    let renewal = refits::renew_lease(&app.pool, &dead, LEASE, "fitting", 0.5, app.clock.now());
+    assert_eq!(renewal.await.unwrap(), Renewal::Lost);
+    let failure = RefitFailure { kind: "internal".into(), detail: "late".into() };
+    let finish = |claimed| {
+        let (pool, clock) = (&app.pool, &app.clock);
+        let outcome = Outcome::Failed(failure.clone());
+        async move { refits::finish_refit(pool, clock, claimed, &outcome).await.unwrap() }
+    };
+    assert!(!finish(&dead).await);
+    assert!(finish(&heir).await);
+}
+
+#[tokio::test]
+async fn a_refit_that_kills_its_workers_is_given_up() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    let response = app.post("/v1/families/mine/refits", json!({})).await;
+    let path = response.header("location").to_str().unwrap().to_owned();
+    for _ in 0..MAX_ATTEMPTS {
+        let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+        assert!(claim.await.unwrap().is_some());
+        app.clock.advance(TimeDelta::seconds(5));
+    }
+    tokio::spawn(app.worker().run());
+    let refit = app.finished(&path).await;
+    assert_eq!(refit["error"]["type"], "/problems/worker-lost");
+}
+
+#[tokio::test]
+async fn a_refit_given_back_is_taken_at_once_and_does_not_count() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claimed = claim().await.unwrap().unwrap();
+    refits::release_refit(&app.pool, &claimed, app.clock.now()).await.unwrap();
+    assert_eq!(claim().await.unwrap().unwrap().attempts, 1);
+}
+
+#[tokio::test]
+async fn a_family_deleted_under_its_refit_leaves_nothing_behind() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
+    let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claimed = claim.await.unwrap().unwrap();
+    app.server.delete("/v1/families/mine").await.assert_status(NO_CONTENT);
+    let outcome = Outcome::Cancelled;
+    assert!(!refits::finish_refit(&app.pool, &app.clock, &claimed, &outcome).await.unwrap());
+}

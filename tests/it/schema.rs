@@ -1,0 +1,58 @@
+//! The schema: applied once however many start, and commented throughout.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sparsity_planner::store;
+
+use crate::support::{database, empty_database};
+
+#[tokio::test]
+async fn five_replicas_migrate_at_once() {
+    let url = empty_database().await;
+    let replicas = (0..5).map(|_| async {
+        let pool = store::connect(url.parse().unwrap(), 2, Duration::from_secs(30)).await.unwrap();
+        store::migrate(&pool).await.unwrap();
+        assert!(store::is_migrated(&pool).await.unwrap());
+        pool.close().await;
+    });
+    join_all(replicas).await;
+}
+
+#[tokio::test]
+async fn every_table_and_column_is_commented() {
+    let pool = database().await;
+    let bare: Vec<String> = sqlx::query_scalar(
+        "SELECT relname || '.' || attname
+         FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
+             AND relname <> '_sqlx_migrations' AND col_description(attrelid, attnum) IS NULL",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(bare, [""; 0]);
+    let commented: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM pg_class
+         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+             AND obj_description(oid) IS NOT NULL",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(commented, 4);
+}
+
+#[tokio::test]
+async fn every_constraint_is_named_by_us() {
+    let pool = database().await;
+    // What PostgreSQL names itself ends in a number where it had to make names unique.
+    let generated: Vec<String> = sqlx::query_scalar(
+        "SELECT conname::text FROM pg_constraint
+         WHERE connamespace = 'public'::regnamespace AND conname ~ '[0-9]$'",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(generated, [""; 0]);
+}

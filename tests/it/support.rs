@@ -1,0 +1,197 @@
+//! The server of the run, databases of the tests, and the service on one of them.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum_test::{TestResponse, TestServer};
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sparsity_planner::api::{self, AppState, Limits};
+use sparsity_planner::clock::Clock;
+use sparsity_planner::jobs::{Worker, WorkerConfig};
+use sparsity_planner::{demo, store};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sparsity-planner");
+
+/// The private server of this run. It ends when our end of its standard input closes, however this
+/// process ends, and takes its directory with it.
+struct Server {
+    url: String,
+    _child: Child,
+}
+
+static SERVER: LazyLock<Server> = LazyLock::new(|| {
+    let directory = tempfile::Builder::new()
+        .prefix("sparsity-planner-test-")
+        .permissions(std::fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+        .keep();
+    let script = r#""$1" --log warn postgres --data-dir "$2" sh -c 'echo "$DATABASE_URL"; cat'; rm -rf "$2""#;
+    let mut child = Command::new("sh")
+        .args(["-c", script, "sh", PROGRAM])
+        .arg(&directory)
+        // Ctrl-C is for the tests; this one cleans up after them.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    assert!(url.starts_with("postgres://"), "the private PostgreSQL did not start");
+    Server { url: url.trim().to_owned(), _child: child }
+});
+
+static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+async fn execute(sql: String) {
+    let mut connection = PgConnection::connect(&SERVER.url).await.unwrap();
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+fn options(database: &str) -> PgConnectOptions {
+    SERVER.url.parse::<PgConnectOptions>().unwrap().database(database)
+}
+
+/// URL of a new, empty database.
+pub async fn empty_database() -> String {
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    execute(format!("CREATE DATABASE {name}")).await;
+    let (server, _) = SERVER.url.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+/// A pool on a new database with the schema of a new installation.
+pub async fn database() -> PgPool {
+    TEMPLATE
+        .get_or_init(|| async {
+            execute("CREATE DATABASE template_planner".to_owned()).await;
+            let pool = store::connect(options("template_planner"), 2, TIMEOUT).await.unwrap();
+            store::migrate(&pool).await.unwrap();
+            pool.close().await;
+        })
+        .await;
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    execute(format!("CREATE DATABASE {name} TEMPLATE template_planner")).await;
+    store::connect(options(&name), 5, TIMEOUT).await.unwrap()
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The service on a database of its own, with a clock that stands still.
+pub struct App {
+    pub server: TestServer,
+    pub pool: PgPool,
+    pub clock: Arc<Clock>,
+    worker: CancellationToken,
+}
+
+impl App {
+    pub async fn new() -> Self {
+        let pool = database().await;
+        let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
+        let clock = Arc::new(Clock::mock(start));
+        let shutdown = CancellationToken::new();
+        let state = AppState { pool: pool.clone(), clock: clock.clone(), shutdown };
+        let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
+        let server = TestServer::new(api::router(state, limits));
+        Self { server, pool, clock, worker: CancellationToken::new() }
+    }
+
+    /// The same with a worker beside it.
+    pub async fn with_worker() -> Self {
+        let app = Self::new().await;
+        tokio::spawn(app.worker().run());
+        app
+    }
+
+    /// A worker on this app's database.
+    pub fn worker(&self) -> Worker {
+        let config = WorkerConfig {
+            fit_threads: 2,
+            lease: Duration::from_secs(4),
+            poll_interval: Duration::from_millis(50),
+        };
+        Worker::new(self.pool.clone(), self.clock.clone(), config, self.worker.clone()).unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> TestResponse {
+        self.server.get(path).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> TestResponse {
+        self.server.post(path).json(&body).await
+    }
+
+    /// A family with the demo runs.
+    pub async fn demo_family(&self, name: &str) {
+        self.post("/v1/families", serde_json::json!({"name": name})).await.assert_status(CREATED);
+        let runs = serde_json::to_value(demo::runs()).unwrap();
+        self.post(&format!("/v1/families/{name}/runs"), runs).await.assert_status(OK);
+    }
+
+    /// Asks for a refit and waits for its end.
+    pub async fn refit(&self, family: &str, options: Value) -> Value {
+        let response = self.post(&format!("/v1/families/{family}/refits"), options).await;
+        response.assert_status(ACCEPTED);
+        let path = response.header("location").to_str().unwrap().to_owned();
+        self.finished(&path).await
+    }
+
+    pub async fn finished(&self, refit: &str) -> Value {
+        // Bounded by count: a debug build takes well under a second.
+        for _ in 0..1200 {
+            let refit: Value = self.get(refit).await.json();
+            if !refit["finished_at"].is_null() {
+                return refit;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{refit} does not end");
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.worker.cancel();
+    }
+}
+
+pub use axum::http::StatusCode;
+pub const OK: StatusCode = StatusCode::OK;
+pub const CREATED: StatusCode = StatusCode::CREATED;
+pub const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
+pub const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
+pub const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+pub const CONFLICT: StatusCode = StatusCode::CONFLICT;
+
+/// A run as it is submitted.
+pub fn run(external_id: &str) -> Value {
+    serde_json::json!({
+        "external_id": external_id, "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 2.5
+    })
+}
+
+/// Checks that a response is a problem of this kind, and returns the pointers of its errors.
+pub fn problem(response: &TestResponse, status: u16, kind: &str) -> Vec<String> {
+    assert_eq!(response.status_code().as_u16(), status, "{}", response.text());
+    assert_eq!(response.header("content-type"), "application/problem+json");
+    let problem: Value = response.json();
+    assert_eq!(problem["type"], format!("/problems/{kind}"));
+    assert_eq!(problem["status"], status);
+    let errors = problem["errors"].as_array().into_iter().flatten();
+    errors.map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+}
