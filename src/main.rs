@@ -1,5 +1,7 @@
 //! The command line.
 
+#![allow(clippy::print_stdout, reason = "commands answer on standard output")]
+
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};

@@ -4,6 +4,8 @@
 //! asked for: `SPARSITY_PLANNER_PAPER_DATA=<directory> cargo test --test paper_data -- --ignored`,
 //! with `t5-data.csv` and `vit-data.json` of google-research/jaxpruner in that directory.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

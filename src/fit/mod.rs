@@ -6,7 +6,7 @@
 //! index, sums run in a canonical order, and the best start is chosen by value, then index.
 //!
 //! The descent is argmin's L-BFGS. Its `Ok` does not mean that it converged, so the objective
-//! records its own best point and bounds its own evaluations ([`descent`]).
+//! records its own best point and bounds its own evaluations (`descent`).
 
 mod config;
 mod descent;

@@ -1,5 +1,7 @@
 //! What must hold without a database: the committed document, its names, and the module rule.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::collections::HashSet;
 use std::path::Path;
 

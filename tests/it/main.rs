@@ -1,6 +1,8 @@
 //! The service against a real PostgreSQL: one private server for the whole run, a database of its
 //! own for each test.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod documents;
 mod families;
 mod laws;

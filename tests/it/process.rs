@@ -228,3 +228,33 @@ fn a_database_out_of_reach_is_an_error_that_shows_no_password() {
     assert!(message.contains("DATABASE_URL is not a URL"), "{message}");
     assert!(!message.contains("hunter2"));
 }
+
+/// The authors' T5 runs, imported by the README's command, refitted and asked over HTTP.
+#[tokio::test]
+#[ignore = "needs the authors' run data"]
+async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
+    let directory = std::env::var("SPARSITY_PLANNER_PAPER_DATA")
+        .expect("SPARSITY_PLANNER_PAPER_DATA names the directory with the authors' run data");
+    let url = empty_database().await;
+    let file = format!("{directory}/t5-data.csv");
+    let import =
+        [&["import", &file, "--family", "t5-runs", "--create", "tokens"], &T5_COLUMNS[..]].concat();
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
+    assert_eq!(result["created"], 48);
+    let service = Service::start(&url, &[]);
+    let refit = "refit=$(curl -sS --fail-with-body -X POST -o /dev/null -w '%header{location}' \
+                 $BASE/v1/families/t5-runs/refits)
+                 curl -sS --fail-with-body --no-buffer $BASE$refit/events > /dev/null
+                 curl -sS --fail-with-body $BASE/v1/families/t5-runs/laws/1";
+    let law: Value = serde_json::from_str(&script(&service.base, refit)).unwrap();
+    let objective = law["objective"].as_f64().unwrap();
+    // The known minimum has seven digits.
+    assert!((objective / 4.880117e-6 - 1.0).abs() < 2e-7, "{objective:e}");
+    let codes: Vec<&str> = law["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, ["few_data_levels", "narrow_data", "unphysical"]);
+}
