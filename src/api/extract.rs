@@ -78,11 +78,17 @@ async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
     })
 }
 
-/// Parses one JSON value; errors are pointers below `prefix`.
+/// Parses one JSON object; errors are pointers below `prefix`.
 ///
 /// # Errors
 /// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
 pub fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
+    // Left to itself serde would also take an array, field by field.
+    if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(json)
+            .map_err(|error| ApiError::Malformed(error.to_string()))?;
+        return Err(ApiError::field(prefix, "must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let cause = error.inner();
@@ -298,6 +304,8 @@ mod tests {
         assert_eq!(error(r#"{"_list": [], "more": 1}"#).pointer, "/7/more");
         assert_eq!(error(r#"{"_list": [], "a/b": "x"}"#).pointer, "/7/a~1b");
         assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
+        assert_eq!(error("[1, []]").pointer, "/7");
+        assert_eq!(error("null").detail, "must be a JSON object");
     }
 
     #[test]

@@ -91,7 +91,12 @@ pub fn router(state: AppState, limits: Limits) -> Router {
     let request_id = HeaderName::from_static("x-request-id");
     let layers = ServiceBuilder::new()
         .set_request_id(request_id.clone(), MakeRequestUuid)
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_response(log_response))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(log_response)
+                .on_failure(()),
+        )
         .propagate_request_id(request_id)
         .layer(middleware::from_fn(problem_for_bare_errors))
         .layer(CatchPanicLayer::custom(|_| {

@@ -281,6 +281,7 @@ impl From<ApiError> for Problem {
             ApiError::Invalid(mut errors) => {
                 let count = errors.len();
                 let detail = match errors.as_slice() {
+                    [only] if only.pointer.is_empty() => only.detail.clone(),
                     [only] => format!("{}: {}", only.pointer.trim_start_matches('/'), only.detail),
                     _ if count > MOST_FIELDS => {
                         format!("{count} fields are wrong, of which {MOST_FIELDS} are named")
@@ -289,7 +290,7 @@ impl From<ApiError> for Problem {
                 };
                 errors.truncate(MOST_FIELDS);
                 let errors = errors.into_iter().map(FieldErrorView::from).collect();
-                return Self { errors, ..Self::new(kind, detail.trim_start()) };
+                return Self { errors, ..Self::new(kind, detail) };
             }
             ApiError::NotFound { what, name } => format!("there is no {what} {name}"),
             ApiError::FamilyExists => {

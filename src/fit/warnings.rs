@@ -103,7 +103,7 @@ pub(super) fn find(
     let (least, most) = data.fold((f64::INFINITY, 0.0_f64), |(a, b), d| (a.min(d), b.max(d)));
     if most < NARROWEST_DATA * least {
         let detail = format!(
-            "the amounts of data span a factor of {:.3}: how the loss falls beyond them is hardly \
+            "the amounts of data span a factor of {:.1}: how the loss falls beyond them is hardly \
              determined",
             most / least
         );

@@ -115,12 +115,16 @@ async fn one_wrong_row_and_nothing_is_stored() {
 }
 
 #[tokio::test]
-async fn a_number_too_large_for_a_double_is_refused() {
+async fn rows_that_no_run_can_be_read_from_are_refused() {
     let app = app().await;
     let text =
         r#"[{"external_id": "a", "nonzero_params": 1e7, "sparsity": 0, "data": 1e999, "loss": 2}]"#;
     let response = app.server.post(RUNS).text(text).content_type("application/json").await;
-    assert!(response.status_code().is_client_error(), "{}", response.text());
+    assert_eq!(problem(&response, 422, "invalid"), ["/0"]);
+    // A row that is an array is no run, even if its places would fit.
+    let text = r#"[["a", 1e6, null, 0.5, 1e9, 3, null, null, {}]]"#;
+    let response = app.server.post(RUNS).text(text).content_type("application/json").await;
+    assert_eq!(problem(&response, 422, "invalid"), ["/0"]);
     assert_eq!(app.get(RUNS).await.json::<Value>()["items"], json!([]));
 }
 
