@@ -21,7 +21,7 @@ pub struct LogConfig {
     #[arg(
         long,
         env = "SPARSITY_PLANNER_LOG",
-        default_value = "info,sqlx::postgres::notice=warn",
+        default_value = "info,sqlx::postgres::notice=warn,reqwest_retry=error",
         global = true
     )]
     pub log: String,

@@ -101,6 +101,6 @@ fn vit_reaches_its_global_minimum_from_every_seed() {
         let report = fitted(&runs, Residual::Linear, 1e-2, seed);
         let objective = report.objective;
         assert!((objective / 4.929088e-4 - 1.0).abs() < SEVEN_DIGITS, "seed {seed}: {objective:e}");
-        assert!(report.agreement > 0.5, "seed {seed}: {}", report.agreement);
+        assert!(report.agreement > 0.4, "seed {seed}: {}", report.agreement);
     }
 }

@@ -105,14 +105,16 @@ pub struct CreateFamily {
     name: String,
     /// For people; at most 2,000 characters.
     #[serde(default)]
+    #[schema(max_length = 2000)]
     description: String,
     /// What `data` counts: `tokens` unless said otherwise.
     #[schema(example = "tokens", default = "tokens")]
     data_unit: Option<String>,
     /// Tokens in one data unit, where known; 1 for tokens.
+    #[schema(minimum = 1e-6, maximum = 1e12)]
     tokens_per_data_unit: Option<f64>,
     /// FLOPs per parameter and data unit in training: 6 for one forward and backward pass.
-    #[schema(default = 6)]
+    #[schema(default = 6, minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
     /// When its models are pruned: from 25 % to 75 % of training with exponent 3.
     pruning: Option<PruningView>,
@@ -156,9 +158,10 @@ pub struct UpdateFamily {
     data_unit: Option<String>,
     /// Tokens in one data unit; null where unknown.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<f64>, minimum = 1e-6, maximum = 1e12)]
     tokens_per_data_unit: Option<Option<f64>>,
     /// FLOPs per parameter and data unit in training; laws that exist keep theirs.
+    #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
     /// When its models are pruned; laws that exist keep theirs.
     pruning: Option<PruningView>,

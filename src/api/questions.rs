@@ -147,16 +147,17 @@ pub struct PredictionView {
 #[into_params(parameter_in = Query)]
 struct PredictionParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
-    #[param(example = 1e7)]
+    #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
     /// Fraction of zeros at the end of training, at least 0 and below 1.
-    #[param(example = 0.75)]
+    #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
     /// Data seen in training, in the family's data unit, between 1e-6 and 1e30. Either this, or
     /// `compute` and `flop_mode`.
-    #[param(example = 3e10)]
+    #[param(example = 3e10, minimum = 1e-6, maximum = 1e30)]
     data: Option<f64>,
     /// Training cost in FLOPs, between 1 and 1e40.
+    #[param(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
     /// Which parameters cost FLOPs.
     #[param(inline)]
@@ -322,10 +323,10 @@ pub struct PatternView {
 #[into_params(parameter_in = Query)]
 struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
-    #[param(example = 1e7)]
+    #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
     /// Training cost in FLOPs, between 1 and 1e40.
-    #[param(example = 1e17)]
+    #[param(example = 1e17, minimum = 1, maximum = 1e40)]
     compute: f64,
     /// Which parameters cost FLOPs.
     #[param(inline, example = "sparse")]

@@ -141,21 +141,21 @@ pub struct RunList {
 #[serde(deny_unknown_fields)]
 pub struct SubmitRun {
     /// The submitter's name of the run, at most 200 characters; sent again it is the same run.
-    #[schema(example = "sweep-3/run-17")]
+    #[schema(example = "sweep-3/run-17", min_length = 1, max_length = 200)]
     external_id: String,
     /// Non-zero parameters at the end of training, between 1 and 1e18.
-    #[schema(example = 42_467_328.0)]
+    #[schema(example = 42_467_328.0, minimum = 1, maximum = 1e18)]
     nonzero_params: Option<f64>,
     /// Parameters, zeros included: `nonzero_params / (1 - sparsity)`.
     total_params: Option<f64>,
     /// Fraction of zeros at the end of training: at least 0 and below 1.
-    #[schema(example = 0.5)]
+    #[schema(example = 0.5, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
     /// Data seen in training, in the family's data unit, between 1e-6 and 1e30.
-    #[schema(example = 3.2768e10)]
+    #[schema(example = 3.2768e10, minimum = 1e-6, maximum = 1e30)]
     data: f64,
     /// Validation loss, between 1e-12 and 1e12.
-    #[schema(example = 2.05)]
+    #[schema(example = 2.05, minimum = 1e-12, maximum = 1e12)]
     loss: f64,
     /// What the run started from: `scratch` unless said otherwise.
     start: Option<StartView>,

@@ -54,8 +54,8 @@ pub enum ConfigError {
 }
 
 impl FitConfig {
-    /// Starts where none are asked for. More than nine in ten reach the global minimum on the
-    /// paper's runs, so this many miss it with a chance below 1e-30.
+    /// Starts where none are asked for. Of 400 starts all reach the global minimum of the paper's T5
+    /// runs and some 65 % that of its ViT runs, so this many miss it with a chance below 1e-14.
     pub const DEFAULT_STARTS: u32 = 32;
     /// The most starts that can be asked for.
     pub const MAX_STARTS: u32 = 4096;

@@ -21,7 +21,7 @@ pub enum WarningCode {
     AtBound,
     /// The fitted gain rises faster at `S = 0` than the density falls.
     Unphysical,
-    /// Most starts ended in another minimum than the best.
+    /// Few starts reached the best objective.
     StartsDisagree,
 }
 
@@ -57,8 +57,10 @@ const FEWEST_RUNS: usize = 8;
 const FEWEST_LEVELS: usize = 4;
 /// Smallest ratio of the largest to the smallest amount of data without a warning.
 const NARROWEST_DATA: f64 = 10.0;
-/// Smallest share of starts that agree with the best without a warning.
-const FEWEST_AGREEING: f64 = 0.5;
+/// Smallest share of starts that agree with the best without a warning. Well below the 65 % of the
+/// paper's ViT runs, where the Huber loss has kinks that hold descents up; were the share of all
+/// starts this small, the default number would still find the best with a chance above 99.9 %.
+const FEWEST_AGREEING: f64 = 0.2;
 
 /// Looks for everything that can be said without resampling.
 pub(super) fn find(
@@ -168,6 +170,6 @@ mod tests {
         let mut point = [0.0; 7];
         point[2] = BOUNDS[2].0;
         assert_eq!(codes(all.clone(), point, 1.0), ["at_bound"]);
-        assert_eq!(codes(all, [0.0; 7], 0.3), ["starts_disagree"]);
+        assert_eq!(codes(all, [0.0; 7], 0.1), ["starts_disagree"]);
     }
 }

@@ -89,7 +89,7 @@ pub struct Coefficients(CoefficientValues);
 
 impl Coefficients {
     /// Range of each coefficient in words, as an error names it.
-    pub const RANGE: &'static str = "above 0, between 1e-300 and 1e300";
+    pub const RANGE: &'static str = "between 1e-300 and 1e300";
 
     /// Checks that every coefficient is positive and finite.
     ///
