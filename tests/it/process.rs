@@ -140,6 +140,60 @@ async fn a_killed_service_loses_nothing_and_its_refit_goes_on_elsewhere() {
     assert!(events.trim().lines().last().unwrap().contains("\"state\":\"succeeded\""), "{events}");
 }
 
+#[tokio::test]
+async fn a_worker_alone_takes_over_what_a_killed_service_left() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &[]);
+    upload_and_ask(&service.base, 512);
+    service.signal("-KILL");
+    let mut worker = Command::new(PROGRAM)
+        .args(["worker", "--lease-ms", "500", "--poll-interval-ms", "100"])
+        .env("DATABASE_URL", &url)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(worker.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("refit ended") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker ended early");
+    }
+    assert!(line.contains("succeeded"), "{line}");
+    let pid = worker.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(worker.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn the_demo_answers_a_question_and_serves_on() {
+    let directory = tempfile::Builder::new()
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let mut demo = Command::new(PROGRAM)
+        .args(["--log", "warn", "demo", "--bind", "127.0.0.1:0", "--data-dir"])
+        .arg(directory.path())
+        .env_remove("DATABASE_URL")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(demo.stdout.take().unwrap());
+    let (mut text, mut line) = (String::new(), String::new());
+    while !line.starts_with("Serving until Ctrl-C") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the demo ended early: {text}");
+        text.push_str(&line);
+    }
+    assert!(text.contains("nobody's measurements"), "{text}");
+    assert!(text.contains("\"sparsity\": 0.7"), "{text}");
+    let base = line.trim().rsplit(' ').next().unwrap().trim_end_matches("/docs/");
+    let family = script(base, "curl -sS --fail-with-body $BASE/v1/families/demo");
+    assert!(family.contains("Synthetic runs"), "{family}");
+    let pid = demo.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(demo.wait().unwrap().success());
+}
+
 /// The columns of the authors' T5 file, with synthetic values.
 fn t5_like(directory: &Path) -> String {
     let runs = serde_json::to_value(demo::runs()).unwrap();
