@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -280,6 +280,10 @@ async fn create_law(
     }
     if body.runs.is_some_and(|runs| i32::try_from(runs).is_err()) {
         checks.refuse("runs", "must be at most 2147483647");
+    }
+    // What PostgreSQL and RFC 3339 both can hold, and a publication can have.
+    if body.fitted_at.is_some_and(|time| !(1900..=9999).contains(&time.year())) {
+        checks.refuse("fitted_at", "must be in the years 1900 to 9999");
     }
     let coefficients = checks.finish(coefficients)?;
 

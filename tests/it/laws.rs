@@ -36,6 +36,11 @@ async fn coefficients_are_checked_by_name() {
     let law = json!({"coefficients": bad, "reference": " "});
     let response = app.post("/v1/families/t5-c4/laws", law).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/coefficients/b_n", "/reference"]);
+    for time in ["+262142-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "yesterday"] {
+        let law = json!({"coefficients": coefficients(), "reference": "x", "fitted_at": time});
+        let response = app.post("/v1/families/t5-c4/laws", law).await;
+        assert_eq!(problem(&response, 422, "invalid"), ["/fitted_at"], "{time}");
+    }
     let law = json!({"coefficients": {"a_s": 1}, "reference": "x"});
     let response = app.post("/v1/families/t5-c4/laws", law).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/coefficients/b_s"]);
