@@ -53,8 +53,7 @@ pub struct RefitView {
     #[schema(example = "fitting")]
     phase: String,
     /// What it runs with.
-    #[schema(value_type = FitOptionsView)]
-    options: Options,
+    options: FitOptionsView,
     /// The law that came of it.
     law: Option<RefitLaw>,
     /// Why it failed.
@@ -65,16 +64,6 @@ pub struct RefitView {
     started_at: Option<DateTime<Utc>>,
     /// When it ended.
     finished_at: Option<DateTime<Utc>>,
-}
-
-/// Compared, so that an event is sent only where something changed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Options(FitConfig);
-
-impl Serialize for Options {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        FitOptionsView::from(self.0).serialize(serializer)
-    }
 }
 
 /// The law that came of a refit.
@@ -124,7 +113,7 @@ impl From<Refit> for RefitView {
             state: refit.state.into(),
             progress: refit.progress,
             phase: refit.phase,
-            options: Options(refit.options),
+            options: refit.options.into(),
             law: refit.law.map(|(version, id)| RefitLaw { id, version }),
             error: refit
                 .error

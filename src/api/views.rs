@@ -132,7 +132,7 @@ impl PruningView {
 }
 
 /// What a fit minimises: the mean Huber loss of the residuals.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Objective)]
 pub struct ObjectiveView {
@@ -144,7 +144,7 @@ pub struct ObjectiveView {
 }
 
 /// How prediction and measurement are compared.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Residual)]
 pub enum ResidualView {
@@ -176,7 +176,7 @@ impl ObjectiveView {
 }
 
 /// Options of a fit.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
 #[schema(as = FitOptions)]
 pub struct FitOptionsView {
     /// Number of random starts.

@@ -150,7 +150,7 @@ impl Worker {
             Ok(outcome) => self.finish(&claimed, outcome).await,
             Err(Interruption::Cancelled) => self.finish(&claimed, &Outcome::Cancelled).await,
             Err(Interruption::Shutdown) => {
-                refits::release_refit(&self.pool, &claimed, self.clock.now()).await.map(|()| true)
+                refits::release_refit(&self.pool, &claimed).await.map(|()| true)
             }
             Err(Interruption::LeaseLost) => Ok(false),
         };
@@ -222,9 +222,8 @@ impl Worker {
         renewed: &mut Instant,
     ) -> Option<Interruption> {
         let lease = self.config.lease;
-        let (now, progress) = (self.clock.now(), watch.progress());
-        let renewal =
-            refits::renew_lease(&self.pool, claimed, lease, "fitting", progress, now).await;
+        let progress = watch.progress();
+        let renewal = refits::renew_lease(&self.pool, claimed, lease, "fitting", progress).await;
         match renewal {
             Ok(Renewal::Held) => {
                 *renewed = Instant::now();

@@ -4,6 +4,9 @@
 //! connection. It renews the lease with its progress; a worker that dies lets it expire, and
 //! another claims the refit. Only the holder of the lease can finish it, in one transaction that
 //! stores the law and the state together.
+//!
+//! Leases are measured by the database's clock, the one that all workers share: those of their
+//! machines may differ by more than a lease.
 
 use std::time::Duration;
 
@@ -270,10 +273,12 @@ pub async fn claim_refit(
         r#"
         UPDATE refits
         SET state = 'running', phase = 'starting', progress = 0, attempts = attempts + 1,
-            lease_token = $1, lease_expires_at = $3, started_at = coalesce(started_at, $2)
+            lease_token = $1, started_at = coalesce(started_at, $2),
+            lease_expires_at = clock_timestamp() + make_interval(secs => $3)
         WHERE id = (
             SELECT id FROM refits AS waiting
-            WHERE state = 'queued' OR (state = 'running' AND lease_expires_at <= $2)
+            WHERE state = 'queued'
+                OR (state = 'running' AND lease_expires_at <= clock_timestamp())
             ORDER BY created_at
             LIMIT 1
             -- Two workers that look at once take different refits, or one goes away empty.
@@ -283,7 +288,7 @@ pub async fn claim_refit(
         "#,
         lease_token,
         now,
-        now + lease
+        lease.as_secs_f64()
     )
     .fetch_optional(db)
     .await?;
@@ -317,18 +322,18 @@ pub async fn renew_lease(
     lease: Duration,
     phase: &str,
     progress: f64,
-    now: DateTime<Utc>,
 ) -> Result<Renewal, StoreError> {
     let cancel_requested = sqlx::query_scalar!(
         r#"
         UPDATE refits
-        SET lease_expires_at = $3, phase = $4, progress = $5
+        SET lease_expires_at = clock_timestamp() + make_interval(secs => $3), phase = $4,
+            progress = $5
         WHERE id = $1 AND lease_token = $2
         RETURNING cancel_requested
         "#,
         claimed.id,
         claimed.lease_token,
-        now + lease,
+        lease.as_secs_f64(),
         phase,
         progress
     )
@@ -348,22 +353,21 @@ pub async fn renew_lease(
 pub async fn release_refit(
     db: impl PgExecutor<'_>,
     claimed: &ClaimedRefit,
-    now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         r#"
         -- It stays 'running' with an expired lease: the family may have queued another meanwhile.
         WITH refit AS (
             UPDATE refits
-            SET lease_expires_at = $3, attempts = attempts - 1, phase = 'interrupted'
+            SET lease_expires_at = clock_timestamp(), attempts = attempts - 1,
+                phase = 'interrupted'
             WHERE id = $1 AND lease_token = $2
             RETURNING id
         )
         SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
         "#,
         claimed.id,
-        claimed.lease_token,
-        now
+        claimed.lease_token
     )
     .execute(db)
     .await?;
