@@ -105,6 +105,9 @@ impl Service {
         let stop = shutdown.clone();
         let served = axum::serve(listener, router.clone())
             .with_graceful_shutdown(async move { stop.cancelled().await });
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "whoever reaches this address can read and write everything");
+        }
         tracing::info!(%address, "listening");
         Ok(Self {
             address,
