@@ -4,7 +4,7 @@
 -- rule of the service (src/law/quantity.rs), so that no other writer can store what it cannot read.
 
 CREATE TABLE families (
-    id                   uuid PRIMARY KEY,
+    id                   uuid NOT NULL,
     name                 text NOT NULL,
     description          text NOT NULL,
     data_unit            text NOT NULL,
@@ -18,6 +18,7 @@ CREATE TABLE families (
     pinned_law_id        uuid,
     created_at           timestamptz NOT NULL,
     updated_at           timestamptz NOT NULL,
+    CONSTRAINT families_pkey PRIMARY KEY (id),
     CONSTRAINT families_name_key UNIQUE (name),
     CONSTRAINT families_name_check CHECK (name ~ '^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$'),
     CONSTRAINT families_flops_per_param_check CHECK (flops_per_param BETWEEN 1e-3 AND 1e12),
@@ -46,7 +47,7 @@ COMMENT ON COLUMN families.created_at IS 'When the family was created.';
 COMMENT ON COLUMN families.updated_at IS 'When its settings last changed.';
 
 CREATE TABLE runs (
-    id               uuid PRIMARY KEY,
+    id               uuid NOT NULL,
     family_id        uuid NOT NULL,
     external_id      text NOT NULL,
     nonzero_params   double precision NOT NULL,
@@ -60,6 +61,7 @@ CREATE TABLE runs (
     exclusion_reason text,
     created_at       timestamptz NOT NULL,
     updated_at       timestamptz NOT NULL,
+    CONSTRAINT runs_pkey PRIMARY KEY (id),
     CONSTRAINT runs_family_id_fkey FOREIGN KEY (family_id) REFERENCES families (id) ON DELETE CASCADE,
     CONSTRAINT runs_family_id_external_id_key UNIQUE (family_id, external_id),
     CONSTRAINT runs_nonzero_params_check CHECK (nonzero_params BETWEEN 1 AND 1e18),
@@ -91,7 +93,7 @@ COMMENT ON COLUMN runs.created_at IS 'When the run arrived.';
 COMMENT ON COLUMN runs.updated_at IS 'When one of its values last changed.';
 
 CREATE TABLE laws (
-    id                   uuid PRIMARY KEY,
+    id                   uuid NOT NULL,
     family_id            uuid NOT NULL,
     version              integer NOT NULL,
     source               text NOT NULL,
@@ -117,6 +119,7 @@ CREATE TABLE laws (
     data_digest          text,
     fitted_at            timestamptz NOT NULL,
     created_at           timestamptz NOT NULL,
+    CONSTRAINT laws_pkey PRIMARY KEY (id),
     CONSTRAINT laws_family_id_fkey FOREIGN KEY (family_id) REFERENCES families (id) ON DELETE CASCADE,
     CONSTRAINT laws_family_id_version_key UNIQUE (family_id, version),
     CONSTRAINT laws_version_check CHECK (version >= 1),
@@ -167,7 +170,7 @@ COMMENT ON COLUMN laws.fitted_at IS 'When the law was fitted, or published.';
 COMMENT ON COLUMN laws.created_at IS 'When the law was stored here.';
 
 CREATE TABLE refits (
-    id               uuid PRIMARY KEY,
+    id               uuid NOT NULL,
     family_id        uuid NOT NULL,
     state            text NOT NULL,
     phase            text NOT NULL,
@@ -182,6 +185,7 @@ CREATE TABLE refits (
     created_at       timestamptz NOT NULL,
     started_at       timestamptz,
     finished_at      timestamptz,
+    CONSTRAINT refits_pkey PRIMARY KEY (id),
     CONSTRAINT refits_family_id_fkey FOREIGN KEY (family_id) REFERENCES families (id) ON DELETE CASCADE,
     CONSTRAINT refits_law_id_fkey FOREIGN KEY (law_id) REFERENCES laws (id) ON DELETE CASCADE,
     CONSTRAINT refits_state_check CHECK (

@@ -123,6 +123,14 @@ mod tests {
     }
 
     #[test]
+    fn tags_are_limited() {
+        let tags = |count: usize| (0..count).map(|i| (i.to_string(), "x".into())).collect();
+        let run = RunFields { tags: tags(MAX_TAGS), ..fields() };
+        assert!(run.check(Checks::default()).is_ok());
+        assert_eq!(wrong(RunFields { tags: tags(MAX_TAGS + 1), ..fields() }), ["/tags"]);
+    }
+
+    #[test]
     fn all_that_is_wrong_is_named() {
         let run = RunFields {
             external_id: "a\0".into(),

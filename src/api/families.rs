@@ -82,7 +82,7 @@ impl FamilyView {
 
     /// The family with the law that answers for it.
     pub(super) async fn load(state: &AppState, family: Family) -> Result<Self, ApiError> {
-        let law = laws::find_active_law(&state.pool, &family.name).await?;
+        let law = laws::find_law(&state.pool, &family.name, None).await?;
         Ok(Self::new(family, law.as_ref().map(LawRef::from)))
     }
 }

@@ -195,7 +195,7 @@ async fn list_laws(
     let family = existing(&state, &path.name()?).await?;
     let page = laws::list_laws(&state.pool, &family.name, request).await?;
     let next_cursor = next_cursor(&page);
-    let active = laws::find_active_law(&state.pool, &family.name).await?.map(|law| law.id);
+    let active = laws::find_law(&state.pool, &family.name, None).await?.map(|law| law.id);
     let items = page.items.into_iter().map(|law| LawView::new(law, active)).collect();
     Ok(Json(LawList { items, next_cursor }))
 }
@@ -229,8 +229,9 @@ async fn get_law(
     let family = existing(&state, &family_name(&path.family)?).await?;
     let not_found = || ApiError::NotFound { what: "law", name: path.version.clone() };
     let version: i32 = path.version.parse().map_err(|_| not_found())?;
-    let law = laws::find_law(&state.pool, &family.name, version).await?.ok_or_else(not_found)?;
-    let active = laws::find_active_law(&state.pool, &family.name).await?.map(|law| law.id);
+    let law =
+        laws::find_law(&state.pool, &family.name, Some(version)).await?.ok_or_else(not_found)?;
+    let active = laws::find_law(&state.pool, &family.name, None).await?.map(|law| law.id);
     // A law never changes, but whether it is the active one does.
     let tag = format!("{}.{}", law.id, active == Some(law.id));
     cached(&headers, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
@@ -312,7 +313,7 @@ async fn create_law(
     let id = state.clock.new_id();
     let law = laws::insert_law(&mut *transaction, id, family.id, &content, now).await?;
     transaction.commit().await?;
-    let active = laws::find_active_law(&state.pool, &name).await?.map(|law| law.id);
+    let active = laws::find_law(&state.pool, &name, None).await?.map(|law| law.id);
     let location = format!("/v1/families/{name}/laws/{}", law.version);
     let body = Json(LawView::new(law, active));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
@@ -352,11 +353,11 @@ async fn update_active_law(
 
 async fn pinnable(state: &AppState, name: &FamilyName, version: i32) -> Result<Uuid, ApiError> {
     existing(state, name).await?;
-    let law = laws::find_law(&state.pool, name, version).await?;
+    let law = laws::find_law(&state.pool, name, Some(version)).await?;
     law.map(|law| law.id).ok_or_else(|| {
-        ApiError::Invalid(vec![crate::checks::FieldError {
-            pointer: "/version".to_owned(),
-            detail: format!("must be a version of this family's laws, not {version}"),
-        }])
+        ApiError::field(
+            "/version",
+            format!("must be a version of this family's laws, not {version}"),
+        )
     })
 }

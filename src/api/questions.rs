@@ -53,11 +53,7 @@ async fn asked_law(
     name: &FamilyName,
     version: Option<i32>,
 ) -> Result<(Law, Freshness), ApiError> {
-    let law = match version {
-        Some(version) => laws::find_law(&state.pool, name, version).await?,
-        None => laws::find_active_law(&state.pool, name).await?,
-    };
-    if let Some(law) = law {
+    if let Some(law) = laws::find_law(&state.pool, name, version).await? {
         let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
         return Ok((law, freshness));
     }
@@ -213,8 +209,11 @@ impl PredictionParams {
     }
 }
 
-fn predict(law: &Law, params: &PredictionParams) -> Result<PredictionView, ApiError> {
-    let (nonzero_params, density, budget) = params.check()?;
+fn predict(
+    law: &Law,
+    (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
+    intervals: bool,
+) -> Result<PredictionView, ApiError> {
     let (data, cost) = match budget {
         Budget::Data(data) => (data, None),
         Budget::Compute(compute, mode) => {
@@ -225,8 +224,8 @@ fn predict(law: &Law, params: &PredictionParams) -> Result<PredictionView, ApiEr
     };
     let loss = finite("the loss", law.content.coefficients.loss(density, nonzero_params, data))?;
     let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
-    let (extrapolation, warnings) = caveats(law, &question, params.intervals);
-    let interval = params.intervals.then_some(None);
+    let (extrapolation, warnings) = caveats(law, &question, intervals);
+    let interval = intervals.then_some(None);
     Ok(PredictionView {
         law: law.into(),
         loss,
@@ -256,9 +255,10 @@ async fn get_prediction(
     Query(params): Query<PredictionParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    params.check()?;
+    let question = params.check()?;
     let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    cached(&headers, &law.id.to_string(), freshness, || predict(&law, &params))
+    let answer = || predict(&law, question, params.intervals);
+    cached(&headers, &law.id.to_string(), freshness, answer)
 }
 
 /// The sparsity that makes the most of a training budget.
@@ -348,10 +348,14 @@ impl OptimalSparsityParams {
     }
 }
 
-fn optimise(law: &Law, params: &OptimalSparsityParams) -> Result<OptimalSparsityView, ApiError> {
-    let (nonzero_params, compute) = params.check()?;
+fn optimise(
+    law: &Law,
+    (nonzero_params, compute): (NonzeroParams, Compute),
+    mode: FlopMode,
+    intervals: bool,
+) -> Result<OptimalSparsityView, ApiError> {
     let coefficients = &law.content.coefficients;
-    let cost = training_cost(law, params.flop_mode.into());
+    let cost = training_cost(law, mode);
     let best = optimal_sparsity(coefficients, &cost, nonzero_params, compute)
         .map_err(|e| budget_error(&e))?;
     let dense_data =
@@ -360,11 +364,11 @@ fn optimise(law: &Law, params: &OptimalSparsityParams) -> Result<OptimalSparsity
     let ratio = chinchilla_ratio(coefficients, &cost, nonzero_params, compute);
     let (density, data) = (best.density, best.data);
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, warnings) = caveats(law, &question, params.intervals);
+    let (extrapolation, warnings) = caveats(law, &question, intervals);
     Ok(OptimalSparsityView {
         law: law.into(),
         sparsity: best.sparsity().get(),
-        interval: params.intervals.then_some(None),
+        interval: intervals.then_some(None),
         loss: finite("the loss", best.loss)?,
         data: data.get(),
         total_params: finite("total_params", best.total_params(nonzero_params))?,
@@ -395,7 +399,8 @@ async fn get_optimal_sparsity(
     Query(params): Query<OptimalSparsityParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    params.check()?;
+    let question = params.check()?;
     let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    cached(&headers, &law.id.to_string(), freshness, || optimise(&law, &params))
+    let answer = || optimise(&law, question, params.flop_mode.into(), params.intervals);
+    cached(&headers, &law.id.to_string(), freshness, answer)
 }

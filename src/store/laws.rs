@@ -260,14 +260,15 @@ pub async fn insert_law(
     Ok(Law { id, family_id, version, content: content.clone(), created_at: now })
 }
 
-/// One version of a family's laws.
+/// One version of a family's laws, or with `None` the one that answers: the pinned one, else the
+/// newest fit, else the newest published one.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn find_law(
     db: impl PgExecutor<'_>,
     family: &FamilyName,
-    version: i32,
+    version: Option<i32>,
 ) -> Result<Option<Law>, StoreError> {
     sqlx::query_as!(
         LawRow,
@@ -278,40 +279,12 @@ pub async fn find_law(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at
         FROM laws JOIN families ON families.id = family_id
-        WHERE name = $1 AND version = $2
-        "#,
-        family.as_str(),
-        version
-    )
-    .fetch_optional(db)
-    .await?
-    .map(Law::try_from)
-    .transpose()
-}
-
-/// The law that answers for a family: the pinned one, else the newest fit, else the newest
-/// published one.
-///
-/// # Errors
-/// [`StoreError::Database`].
-pub async fn find_active_law(
-    db: impl PgExecutor<'_>,
-    family: &FamilyName,
-) -> Result<Option<Law>, StoreError> {
-    sqlx::query_as!(
-        LawRow,
-        r#"
-        SELECT laws.id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
-            objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
-            laws.pruning_end, laws.pruning_exponent, support AS "support: _",
-            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
-            data_digest, fitted_at, laws.created_at
-        FROM laws JOIN families ON families.id = family_id
-        WHERE name = $1
+        WHERE name = $1 AND ($2::integer IS NULL OR version = $2)
         ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
         LIMIT 1
         "#,
-        family.as_str()
+        family.as_str(),
+        version
     )
     .fetch_optional(db)
     .await?

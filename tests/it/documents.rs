@@ -1,8 +1,11 @@
 //! What the service says of itself: health, the OpenAPI document, its examples and its browser.
 
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::support::{App, OK};
+use serde_json::Value;
+use sparsity_planner::api::Limits;
+
+use crate::support::{App, OK, problem};
 
 #[tokio::test]
 async fn it_is_alive_and_ready() {
@@ -12,10 +15,21 @@ async fn it_is_alive_and_ready() {
     app.pool.close().await;
     app.get("/healthz").await.assert_status(OK);
     let response = app.get("/readyz").await;
-    crate::support::problem(&response, 503, "unavailable");
+    problem(&response, 503, "unavailable");
     assert_eq!(response.header("retry-after"), "1");
     let response = app.get("/v1/families").await;
-    crate::support::problem(&response, 503, "unavailable");
+    problem(&response, 503, "unavailable");
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    let request_timeout = Duration::from_millis(100);
+    let app = App::with_limits(Limits { max_body_bytes: 1024, request_timeout }).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
+    problem(&app.get("/v1/families/t5-c4").await, 408, "request-timeout");
+    transaction.rollback().await.unwrap();
+    app.get("/v1/families/t5-c4").await.assert_status(OK);
 }
 
 #[tokio::test]

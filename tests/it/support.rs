@@ -101,12 +101,16 @@ pub struct App {
 
 impl App {
     pub async fn new() -> Self {
+        Self::with_limits(Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT }).await
+    }
+
+    /// The same with other limits.
+    pub async fn with_limits(limits: Limits) -> Self {
         let pool = database().await;
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let state = AppState { pool: pool.clone(), clock: clock.clone(), shutdown };
-        let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
         let server = TestServer::new(api::router(state, limits));
         Self { server, pool, clock, worker: CancellationToken::new() }
     }
