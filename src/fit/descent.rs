@@ -74,11 +74,10 @@ pub(super) fn descend(
     let recorder = Recorder::new(objective, *start, budget, should_stop);
     let mut termination = run(&recorder);
     loop {
-        let (point, before) = recorder.best();
+        let (_, before) = recorder.best();
         if !matches!(termination, Termination::Converged | Termination::LineSearch) {
             break;
         }
-        recorder.forget(point);
         let again = run(&recorder);
         let (_, after) = recorder.best();
         if matches!(again, Termination::Budget | Termination::Stopped) {
@@ -156,12 +155,6 @@ impl<'a> Recorder<'a> {
 
     fn best(&self) -> (Point, f64) {
         self.state.borrow().best
-    }
-
-    /// Drops the last evaluation before a restart at `point`.
-    fn forget(&self, point: Point) {
-        let mut state = self.state.borrow_mut();
-        state.last = state.last.filter(|(last, ..)| *last == point);
     }
 
     fn evaluate(&self, param: &[f64]) -> Result<(f64, Point), Error> {
