@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AppState};
+use crate::api::{self, AppState, LawCache};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
@@ -100,7 +100,12 @@ impl Service {
         let shutdown = CancellationToken::new();
         let worker =
             Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
-        let state = AppState { pool: database.pool.clone(), clock, shutdown: shutdown.clone() };
+        let state = AppState {
+            pool: database.pool.clone(),
+            clock,
+            laws: LawCache::new(http.law_cache_bytes),
+            shutdown: shutdown.clone(),
+        };
         let router = api::router(state, http.limits());
         let stop = shutdown.clone();
         let served = axum::serve(listener, router.clone())

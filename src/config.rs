@@ -52,6 +52,9 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
+    /// Memory for laws that were asked lately, with their resamples.
+    #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub law_cache_bytes: u64,
     /// How long requests under way may take to end when the service stops.
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]

@@ -15,6 +15,7 @@
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
 //! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
+//! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`demo`] | settings; logs; synthetic runs | as needed |
 //!
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod fit;
+pub mod grouping;
 pub mod jobs;
 pub mod law;
 pub mod postgres;

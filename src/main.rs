@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use sparsity_planner::app::{self, Database, Service};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
-use sparsity_planner::fit::{Control, FitConfig, Observations, Residual, fit};
+use sparsity_planner::fit::{Constraint, Control, FitConfig, Residual, fit};
+use sparsity_planner::grouping::GroupedRuns;
+use sparsity_planner::law::CoefficientName;
 use sparsity_planner::postgres::PrivatePostgres;
 use sparsity_planner::store::families::{self, Family, FamilySettings};
 use sparsity_planner::store::runs::{self, Merged};
@@ -115,9 +117,31 @@ struct FitArgs {
     /// Number of random starts.
     #[arg(long, default_value_t = FitConfig::DEFAULT_STARTS)]
     starts: u32,
-    /// Seed of the starts.
+    /// Seed of starts and resamples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Bootstrap resamples, from which the intervals follow; 0 for none.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_BOOTSTRAP)]
+    bootstrap: u32,
+    /// Nominal coverage of the intervals.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_CONFIDENCE)]
+    confidence: f64,
+    /// Hold a coefficient: --fix c=0.65 pins the irreducible loss.
+    #[arg(long = "fix", value_name = "COEFFICIENT=VALUE", value_parser = fixed)]
+    fixed: Vec<(CoefficientName, f64)>,
+    /// Keep the gain's slope at sparsity 0 at most 1.
+    #[arg(long)]
+    physical: bool,
+    /// Threads that fit; all cores unless said otherwise.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
+    let (name, value) = text.split_once('=').ok_or("must be COEFFICIENT=VALUE")?;
+    let found = CoefficientName::ALL.into_iter().find(|known| known.as_str() == name);
+    let name = found.ok_or("must name one of a_s, b_s, c_s, b_n, a_d, b_d and c")?;
+    Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
 }
 
 #[tokio::main]
@@ -232,27 +256,47 @@ fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Res
 fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
     let table = args.table.read()?;
     refuse_errors(&args.table.file, &table.errors)?;
-    let residual = if args.linear { Residual::Linear } else { Residual::Log };
-    let FitArgs { delta, starts, seed, .. } = *args;
-    let config =
-        FitConfig { residual, delta, starts, seed }.check().context("options of the fit")?;
-    let law_runs = table.runs.iter().filter(|run| run.describes_law());
-    let observations = Observations::new(law_runs.map(|run| run.observation).collect());
-    let threads = ThreadPoolBuilder::new().build()?;
-    let report = threads.install(|| fit(&observations, &config, &Control::NONE))?;
-    let v = report.coefficients.values();
-    let warnings = report.warnings.iter();
+    let config = FitConfig {
+        residual: if args.linear { Residual::Linear } else { Residual::Log },
+        delta: args.delta,
+        starts: args.starts,
+        seed: args.seed,
+        bootstrap: args.bootstrap,
+        confidence: args.confidence,
+        fixed: args.fixed.iter().copied().collect(),
+        constraint: args.physical.then_some(Constraint::Physical),
+        ..FitConfig::default()
+    };
+    let config = config.check().map_err(|errors| {
+        let errors: Vec<String> =
+            errors.iter().map(|error| format!("{} {error}", error.field())).collect();
+        anyhow::anyhow!("options of the fit: {}", errors.join("; "))
+    })?;
+    // A file has no ids; nothing is stored.
+    let runs = table.runs.into_iter().map(|run| (uuid::Uuid::nil(), run));
+    let grouped = GroupedRuns::new(runs, &[]);
+    let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
+    let report = threads.install(|| fit(&grouped.set, &config, &Control::NONE))?;
+    let coefficients = |law: &law::Coefficients| -> serde_json::Map<String, Value> {
+        let values = law::CoefficientName::ALL.into_iter().zip(law.values().to_array());
+        values
+            .map(|(name, value)| {
+                let value = if law.has(name) { json!(value) } else { Value::Null };
+                (name.as_str().to_owned(), value)
+            })
+            .collect()
+    };
+    let intervals = report.ensemble.as_ref().map(law::Ensemble::coefficient_intervals);
     print_json(&json!({
-        "coefficients": {
-            "a_s": v.a_s, "b_s": v.b_s, "c_s": v.c_s, "b_n": v.b_n, "a_d": v.a_d, "b_d": v.b_d,
-            "c": v.c,
-        },
+        "coefficients": coefficients(&report.coefficients),
+        "intervals": intervals,
         "objective": report.objective,
         "runs": report.runs,
-        "agreement": report.agreement,
-        "warnings": warnings
-            .map(|warning| json!({"code": warning.code.as_str(), "detail": warning.detail}))
-            .collect::<Vec<_>>(),
+        "failed_resamples": report.failed_resamples,
+        "warnings": report.warnings,
+        "diagnostics": report.diagnostics,
+        "patterns": report.patterns,
+        "pretrained": report.pretrained,
         "options": config.get(),
         "data_digest": report.data_digest,
     }))

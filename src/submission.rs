@@ -28,6 +28,8 @@ pub struct RunFields {
     pub loss: f64,
     /// What the run started from.
     pub start: Start,
+    /// Data that a pretrained start had seen.
+    pub pretraining_data: Option<f64>,
     /// Structured pattern.
     pub pattern: Option<String>,
     /// Labels.
@@ -60,6 +62,11 @@ impl RunFields {
             }
         };
         let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
+        let pretraining_data =
+            self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
+        if pretraining_data.is_some() && self.start == Start::Scratch {
+            checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
+        }
         if self.tags.len() > MAX_TAGS {
             checks.refuse("tags", format!("must be at most {MAX_TAGS}, not {}", self.tags.len()));
         }
@@ -79,6 +86,7 @@ impl RunFields {
             external_id: self.external_id,
             observation,
             start: self.start,
+            pretraining_data: pretraining_data.flatten(),
             pattern: pattern.flatten(),
             tags: self.tags,
         });
@@ -99,6 +107,7 @@ mod tests {
             data: 1e9,
             loss: 3.0,
             start: Start::Scratch,
+            pretraining_data: None,
             pattern: None,
             tags: BTreeMap::new(),
         }
@@ -120,6 +129,16 @@ mod tests {
     fn one_of_the_two_sizes_is_given() {
         assert_eq!(wrong(RunFields { total_params: Some(2e6), ..fields() }), ["/total_params"]);
         assert_eq!(wrong(RunFields { nonzero_params: None, ..fields() }), ["/nonzero_params"]);
+    }
+
+    #[test]
+    fn only_a_pretrained_start_has_pretraining_behind_it() {
+        let data = Some(1e9);
+        assert_eq!(wrong(RunFields { pretraining_data: data, ..fields() }), ["/pretraining_data"]);
+        let run = RunFields { start: Start::Pretrained, pretraining_data: data, ..fields() };
+        assert_eq!(run.check(Checks::default()).unwrap().pretraining_data.unwrap().get(), 1e9);
+        let run = RunFields { start: Start::Pretrained, pretraining_data: Some(-1.0), ..fields() };
+        assert_eq!(wrong(run), ["/pretraining_data"]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum TableFormat {
 }
 
 /// Fields that a column can be mapped to.
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 9] = [
     "external_id",
     "nonzero_params",
     "total_params",
@@ -31,6 +31,7 @@ const FIELDS: [&str; 8] = [
     "data",
     "loss",
     "start",
+    "pretraining_data",
     "pattern",
 ];
 
@@ -44,7 +45,7 @@ pub struct TableConfig {
     pub format: Option<TableFormat>,
     /// Column of a field: --map loss=val-loss. A field that is not mapped is looked for under its
     /// own name. Fields: external_id, nonzero_params, total_params, sparsity, data, loss, start,
-    /// pattern.
+    /// pretraining_data, pattern.
     #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
     pub map: Vec<(String, String)>,
     /// Column with total parameters, zeros included, for data that has no non-zero ones.
@@ -194,6 +195,7 @@ impl TableConfig {
             },
         };
         let (nonzero_params, total_params) = (number("nonzero_params"), number("total_params"));
+        let pretraining_data = number("pretraining_data");
         let required = [number("sparsity"), number("data"), number("loss")];
         for (field, value) in ["sparsity", "data", "loss"].into_iter().zip(&required) {
             if *value == Ok(None) {
@@ -224,6 +226,7 @@ impl TableConfig {
                 data: data?,
                 loss: loss?,
                 start: start?,
+                pretraining_data: pretraining_data.ok()?,
                 pattern: text("pattern"),
                 tags,
             })

@@ -117,6 +117,14 @@ impl Pattern {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The fraction of zeros that it prescribes: `1 - n/m`.
+    #[must_use]
+    pub fn sparsity(&self) -> f64 {
+        let number = |digits: &str| digits.parse::<f64>().expect("new has parsed the numbers");
+        let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
+        1.0 - number(kept) / number(all)
+    }
 }
 
 #[cfg(test)]
@@ -152,6 +160,7 @@ mod tests {
         for good in ["2:4", "1:16", "4:8"] {
             assert!(Pattern::new(good).is_ok(), "{good}");
         }
+        assert_eq!(Pattern::new("2:8").unwrap().sparsity(), 0.75);
         for bad in ["4:2", "2:2", "0:4", "2", "2:4:8", "+2:4", "02:4", "2:2000", ""] {
             assert_eq!(Pattern::new(bad), Err(TextError::NotAPattern), "{bad}");
         }

@@ -214,7 +214,8 @@ impl SettingChanges {
         }
         if let Some(objective) = self.objective {
             let (residual, delta) = (objective.residual(), objective.delta);
-            check_fit_config(FitConfig { residual, delta, ..FitConfig::default() }, checks)?;
+            let config = FitConfig { residual, delta, ..FitConfig::default() };
+            check_fit_config(config, checks)?;
             settings.residual = residual;
             settings.delta = delta;
         }

@@ -1,5 +1,7 @@
 //! `/v1/families/{family}/laws`: fitted and published laws.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -18,14 +20,15 @@ use super::extract::{
 use super::families::{FamilyView, existing};
 use super::problem::ApiError;
 use super::views::{
-    CoefficientsView, FitOptionsView, IntervalView, LawSourceView, PruningView, SparsityLevelView,
-    WarningView,
+    CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView, LawCoefficientsView,
+    LawSourceView, PruningView, SparsityLevelView, WarningView,
 };
 use super::{AppState, TAG_LAWS};
 use crate::checks::Checks;
-use crate::law::{Coefficients, Support};
+use crate::fit::{Diagnostics, PatternReport, PretrainedReport, Profile};
+use crate::law::{CoefficientName, Coefficients, Interval, Support};
 use crate::store::families;
-use crate::store::laws::{self, Diagnostics, Law, LawContent, LawSource};
+use crate::store::laws::{self, Law, LawContent, LawSource, Resamples};
 use crate::text::{FamilyName, check_prose};
 
 /// Routes of this resource.
@@ -52,7 +55,7 @@ pub struct LawView {
     /// Whether it is the law that answers now.
     active: bool,
     /// The coefficients, in raw units at full precision.
-    coefficients: CoefficientsView,
+    coefficients: LawCoefficientsView,
     /// Interval of each coefficient; null where the law has none.
     intervals: Option<CoefficientIntervals>,
     /// Mean Huber loss over its runs, where known.
@@ -67,6 +70,10 @@ pub struct LawView {
     warnings: Vec<WarningView>,
     /// What the fit says about itself; null for a published law.
     diagnostics: Option<DiagnosticsView>,
+    /// Effective sparsity of each structured pattern among the runs.
+    patterns: Vec<PatternReportView>,
+    /// Runs from pretrained checkpoints; null where there were none.
+    pretrained: Option<PretrainedReportView>,
     /// What the fit ran with; null for a published law.
     options: Option<FitOptionsView>,
     /// Digest of the runs that it was fitted on; null for a published law.
@@ -83,23 +90,39 @@ pub struct LawView {
     fitted_at: DateTime<Utc>,
 }
 
-/// Interval of each coefficient.
+/// Interval of each coefficient; null for one that the law does not have.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CoefficientIntervals {
     /// Of `a_s`.
-    a_s: IntervalView,
+    a_s: Option<IntervalView>,
     /// Of `b_s`.
-    b_s: IntervalView,
+    b_s: Option<IntervalView>,
     /// Of `c_s`.
-    c_s: IntervalView,
+    c_s: Option<IntervalView>,
     /// Of `b_n`.
-    b_n: IntervalView,
+    b_n: Option<IntervalView>,
     /// Of `a_d`.
-    a_d: IntervalView,
+    a_d: Option<IntervalView>,
     /// Of `b_d`.
-    b_d: IntervalView,
+    b_d: Option<IntervalView>,
     /// Of `c`.
-    c: IntervalView,
+    c: Option<IntervalView>,
+}
+
+impl CoefficientIntervals {
+    /// `None` where there is none at all.
+    fn new(intervals: &BTreeMap<CoefficientName, Interval>) -> Option<Self> {
+        let of = |name| intervals.get(&name).copied().map(IntervalView::from);
+        (!intervals.is_empty()).then(|| Self {
+            a_s: of(CoefficientName::AS),
+            b_s: of(CoefficientName::BS),
+            c_s: of(CoefficientName::CS),
+            b_n: of(CoefficientName::BN),
+            a_d: of(CoefficientName::AD),
+            b_d: of(CoefficientName::BD),
+            c: of(CoefficientName::C),
+        })
+    }
 }
 
 /// What a fit says about itself.
@@ -109,11 +132,80 @@ pub struct DiagnosticsView {
     /// Share of the starts whose objective is within 0.1 % of the best.
     #[schema(example = 0.97)]
     agreement: f64,
-    /// Slope of the gain at sparsity 0; above 1 the law is unphysical there.
+    /// Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
+    /// does not know what sparsity or size do.
     #[schema(example = 0.8)]
-    gain_slope: f64,
+    gain_slope: Option<f64>,
+    /// Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
+    /// of the objective's residual.
+    #[schema(example = 0.007)]
+    noise: f64,
+    /// Correlations of the fitted coefficients.
+    correlations: CorrelationsView,
+    /// Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
+    /// length; null where the runs do not determine all coefficients.
+    #[schema(example = 185.0)]
+    condition: Option<f64>,
+    /// Profile interval of each fitted exponent.
+    profiles: Vec<ProfileView>,
+    /// How well left-out runs were predicted.
+    holdouts: Vec<HoldoutReportView>,
+    /// Resamples that gave a law.
+    #[schema(example = 1000)]
+    resamples: Option<u32>,
+    /// Resamples that determined none.
+    #[schema(example = 0)]
+    failed_resamples: Option<u32>,
     /// Every start, in the order of its index.
     starts: Vec<StartReportView>,
+}
+
+/// Correlations of the logarithms of the coefficients at the geometric mean of the runs, where
+/// `a_s`, `c_s` and `a_d` count as their part of the loss there: in raw units they say mostly how far
+/// one parameter and one token are from the runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Correlations)]
+pub struct CorrelationsView {
+    /// The coefficients of rows and columns.
+    #[schema(example = json!(["a_s", "b_s"]))]
+    coefficients: Vec<&'static str>,
+    /// Row by row; empty where the runs do not determine all coefficients.
+    #[schema(example = json!([[1.0, -0.6], [-0.6, 1.0]]))]
+    matrix: Vec<Vec<f64>>,
+}
+
+/// How far one exponent can go while the others make up for it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Profile)]
+pub struct ProfileView {
+    /// The exponent.
+    #[schema(example = "b_d")]
+    coefficient: &'static str,
+    /// Nominal coverage.
+    #[schema(example = 0.95)]
+    level: f64,
+    /// Lower end; null where the runs set none.
+    low: Option<f64>,
+    /// Upper end; null where the runs set none.
+    high: Option<f64>,
+}
+
+/// How well runs were predicted by a law that was fitted without them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HoldoutReport)]
+pub struct HoldoutReportView {
+    /// Which runs were left out.
+    holdout: HoldoutView,
+    /// The smallest value of the quantity that was left out.
+    limit: f64,
+    /// Runs that were predicted.
+    runs: usize,
+    /// Runs that the law was fitted on.
+    fitted_runs: usize,
+    /// Mean residual: positive where the losses were predicted too high.
+    bias: f64,
+    /// Root mean square of the residuals.
+    rms: f64,
 }
 
 /// One start of a fit.
@@ -122,24 +214,153 @@ pub struct DiagnosticsView {
 pub struct StartReportView {
     /// Mean Huber loss that it reached.
     objective: f64,
-    /// Why it ended: `converged`, `line_search`, `budget` or `stopped`.
+    /// Why it ended: `converged`, `stalled`, `budget` or `stopped`.
     #[schema(example = "converged")]
-    termination: String,
-    /// Evaluations of the objective and its gradient that it took.
+    termination: &'static str,
+    /// Evaluations of the objective and its derivatives that it took.
     evaluations: u32,
 }
 
 impl DiagnosticsView {
-    fn new(diagnostics: Diagnostics, coefficients: &Coefficients) -> Self {
-        let starts = diagnostics.starts.into_iter().map(|start| StartReportView {
-            objective: start.objective,
-            termination: start.termination,
-            evaluations: start.evaluations,
-        });
+    fn new(
+        diagnostics: Diagnostics,
+        resamples: Option<Resamples>,
+        coefficients: &Coefficients,
+    ) -> Self {
+        let known = coefficients.determines();
         Self {
             agreement: diagnostics.agreement,
-            gain_slope: coefficients.gain_slope(),
-            starts: starts.collect(),
+            gain_slope: (known.sparsity && known.nonzero_params).then(|| coefficients.gain_slope()),
+            noise: diagnostics.noise,
+            correlations: CorrelationsView {
+                coefficients: diagnostics.fitted.into_iter().map(CoefficientName::as_str).collect(),
+                matrix: diagnostics.correlations,
+            },
+            condition: diagnostics.condition,
+            profiles: diagnostics
+                .profiles
+                .into_iter()
+                .map(|Profile { coefficient, level, low, high }| ProfileView {
+                    coefficient: coefficient.as_str(),
+                    level,
+                    low,
+                    high,
+                })
+                .collect(),
+            holdouts: diagnostics
+                .holdouts
+                .into_iter()
+                .map(|report| HoldoutReportView {
+                    holdout: report.holdout.into(),
+                    limit: report.limit,
+                    runs: report.runs,
+                    fitted_runs: report.fitted_runs,
+                    bias: report.bias,
+                    rms: report.rms,
+                })
+                .collect(),
+            resamples: resamples.map(|resamples| resamples.fitted),
+            failed_resamples: resamples.map(|resamples| resamples.failed),
+            starts: diagnostics
+                .starts
+                .into_iter()
+                .map(|start| StartReportView {
+                    objective: start.objective,
+                    termination: start.termination.as_str(),
+                    evaluations: start.evaluations,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// What a structured pattern is worth, measured by its runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PatternReport)]
+pub struct PatternReportView {
+    /// Its name.
+    #[schema(example = "2:4")]
+    pattern: String,
+    /// Fraction of zeros that it prescribes.
+    #[schema(example = 0.5)]
+    nominal_sparsity: f64,
+    /// Number of its runs.
+    runs: usize,
+    /// Unstructured sparsity that explains its runs best, all coefficients of the law held.
+    effective_sparsity: EstimateView,
+    /// Gain at the effective sparsity; null where the law does not know what size does.
+    gain: Option<EstimateView>,
+    /// Gain of unstructured sparsity equal to the nominal one.
+    unstructured_gain: Option<f64>,
+}
+
+impl From<PatternReport> for PatternReportView {
+    fn from(report: PatternReport) -> Self {
+        Self {
+            pattern: report.name,
+            nominal_sparsity: report.nominal_sparsity,
+            runs: report.runs,
+            effective_sparsity: report.effective_sparsity.into(),
+            gain: report.gain.map(EstimateView::from),
+            unstructured_gain: report.unstructured_gain,
+        }
+    }
+}
+
+/// The law of runs from pretrained checkpoints, and how much data the checkpoint was worth.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PretrainedReport)]
+pub struct PretrainedReportView {
+    /// Coefficients of these runs alone; their data is that of the sparse phase.
+    coefficients: LawCoefficientsView,
+    /// Interval of each coefficient; null where no resamples were made.
+    intervals: Option<CoefficientIntervals>,
+    /// Mean Huber loss over these runs.
+    objective: f64,
+    /// Number of runs.
+    runs: usize,
+    /// What these runs cannot tell.
+    warnings: Vec<WarningView>,
+    /// By sparsity, how much more data training from scratch needs for the same loss.
+    multipliers: Vec<MultiplierView>,
+}
+
+/// Data that training from scratch needs for the loss of the pretrained start, relative to its data:
+/// the geometric mean over the pretrained runs of one sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DataMultiplier)]
+pub struct MultiplierView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Number of pretrained runs at it.
+    runs: usize,
+    /// Counting the data of the sparse phase alone; null where no amount of data reaches the loss.
+    sparse_phase: Option<EstimateView>,
+    /// Counting dense pretraining and sparse phase together; null also where a run does not say how
+    /// much data its checkpoint had seen.
+    both_phases: Option<EstimateView>,
+}
+
+impl From<PretrainedReport> for PretrainedReportView {
+    fn from(report: PretrainedReport) -> Self {
+        let multipliers = report.multipliers.into_iter().map(|multiplier| MultiplierView {
+            sparsity: multiplier.sparsity,
+            runs: multiplier.runs,
+            sparse_phase: multiplier.sparse_phase.map(EstimateView::from),
+            both_phases: multiplier.both_phases.map(EstimateView::from),
+        });
+        Self {
+            coefficients: (&report.coefficients).into(),
+            intervals: CoefficientIntervals::new(&report.intervals),
+            objective: report.objective,
+            runs: report.runs,
+            warnings: report
+                .warnings
+                .iter()
+                .map(|warning| WarningView::new(warning.code.as_str(), &*warning.detail))
+                .collect(),
+            multipliers: multipliers.collect(),
         }
     }
 }
@@ -153,15 +374,17 @@ impl LawView {
             source: content.source.into(),
             reference: content.reference,
             active: active_id == Some(law.id),
-            coefficients: content.coefficients.values().into(),
-            intervals: None,
+            coefficients: (&content.coefficients).into(),
+            intervals: CoefficientIntervals::new(&content.intervals),
             objective: content.objective,
             runs: content.runs,
             support: content.support.levels().iter().map(SparsityLevelView::from).collect(),
             warnings: content.warnings.iter().map(WarningView::from).collect(),
-            diagnostics: content
-                .diagnostics
-                .map(|diagnostics| DiagnosticsView::new(diagnostics, &content.coefficients)),
+            diagnostics: content.diagnostics.map(|diagnostics| {
+                DiagnosticsView::new(diagnostics, content.resamples, &content.coefficients)
+            }),
+            patterns: content.patterns.into_iter().map(PatternReportView::from).collect(),
+            pretrained: content.pretrained.map(PretrainedReportView::from),
             options: content.options.map(FitOptionsView::from),
             data_digest: content.data_digest,
             data_unit: content.data_unit,
@@ -300,6 +523,10 @@ async fn create_law(
         coefficients,
         objective: body.objective,
         runs: body.runs,
+        intervals: BTreeMap::new(),
+        resamples: None,
+        patterns: Vec::new(),
+        pretrained: None,
         data_unit: family.settings.data_unit,
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning,

@@ -4,14 +4,18 @@
 //! [`crate::store`] answers, and a view is sent. Routes and OpenAPI document come from the same
 //! list, so that neither can lack what the other has.
 
+mod asked;
 mod caching;
+mod comparison;
 mod document;
 mod extract;
 mod families;
+mod fit_quality;
 mod health;
 mod laws;
 mod problem;
 mod questions;
+mod readings;
 mod refits;
 mod runs;
 mod views;
@@ -39,6 +43,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::clock::Clock;
 use problem::{Problem, ProblemKind};
 
+pub use asked::LawCache;
 pub use document::{EXAMPLES, openapi};
 
 /// Tag of the families' operations.
@@ -61,6 +66,8 @@ pub struct AppState {
     pub pool: PgPool,
     /// Time and ids.
     pub clock: Arc<Clock>,
+    /// Laws that were asked lately.
+    pub laws: LawCache,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -81,7 +88,10 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(runs::router())
         .merge(refits::router())
         .merge(laws::router())
+        .merge(comparison::router())
+        .merge(fit_quality::router())
         .merge(questions::router())
+        .merge(readings::router())
         .merge(health::router())
 }
 

@@ -41,6 +41,10 @@ pub enum ProblemKind {
     NoRuns,
     /// A refit's runs determine no law.
     NotIdentifiable,
+    /// The law does not know what the question is about.
+    Undetermined,
+    /// A law came out different when it was fitted again.
+    NotReproduced,
     /// A refit's workers died.
     WorkerLost,
     /// A defect of the service.
@@ -51,7 +55,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
@@ -65,6 +69,8 @@ impl ProblemKind {
         Self::NotRepresentable,
         Self::NoRuns,
         Self::NotIdentifiable,
+        Self::Undetermined,
+        Self::NotReproduced,
         Self::WorkerLost,
         Self::Internal,
         Self::Unavailable,
@@ -87,6 +93,8 @@ impl ProblemKind {
             Self::NotRepresentable => "not-representable",
             Self::NoRuns => "no-runs",
             Self::NotIdentifiable => "not-identifiable",
+            Self::Undetermined => "undetermined",
+            Self::NotReproduced => "not-reproduced",
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
@@ -110,6 +118,8 @@ impl ProblemKind {
             Self::NotRepresentable => "The answer is no finite number",
             Self::NoRuns => "There are no runs to fit",
             Self::NotIdentifiable => "The runs determine no law",
+            Self::Undetermined => "The law does not know what the question is about",
+            Self::NotReproduced => "The law came out different",
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
             Self::Unavailable => "The service is not available for now",
@@ -127,7 +137,11 @@ impl ProblemKind {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::FamilyExists | Self::DataUnitInUse | Self::NoLaw => StatusCode::CONFLICT,
+            Self::FamilyExists
+            | Self::DataUnitInUse
+            | Self::NoLaw
+            | Self::Undetermined
+            | Self::NotReproduced => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WorkerLost | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -228,6 +242,8 @@ pub enum ApiError {
     DataUnitInUse,
     /// The family has no law to answer with.
     NoLaw,
+    /// The law does not know what the question is about.
+    Undetermined(String),
     /// The body is larger than so many bytes.
     TooLarge,
     /// The content type is not understood.
@@ -256,6 +272,7 @@ impl ApiError {
             Self::FamilyExists => ProblemKind::FamilyExists,
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
             Self::NoLaw => ProblemKind::NoLaw,
+            Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::TooLarge => ProblemKind::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
@@ -277,7 +294,9 @@ impl From<ApiError> for Problem {
     fn from(error: ApiError) -> Self {
         let kind = error.kind();
         let detail = match error {
-            ApiError::Malformed(detail) | ApiError::NotRepresentable(detail) => detail,
+            ApiError::Malformed(detail)
+            | ApiError::NotRepresentable(detail)
+            | ApiError::Undetermined(detail) => detail,
             ApiError::Invalid(mut errors) => {
                 let count = errors.len();
                 let detail = match errors.as_slice() {
@@ -377,6 +396,7 @@ mod tests {
             (ApiError::FamilyExists, 409),
             (ApiError::DataUnitInUse, 409),
             (ApiError::NoLaw, 409),
+            (ApiError::Undetermined("x".into()), 409),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
             (ApiError::NotRepresentable("x".into()), 422),

@@ -8,19 +8,17 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caching::{Freshness, cached};
+use super::asked::{AskedLaw, asked_law, budget_error, finite};
+use super::caching::cached;
 use super::extract::{FamilyPath, Query};
-use super::families::existing;
 use super::problem::{ApiError, Problem};
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
-    Compute, Data, Density, DomainError, FlopMode, NonzeroParams, Question, Sparsity, TrainingCost,
-    chinchilla_ratio, optimal_sparsity,
+    Coefficients, Compute, Data, Density, FlopMode, Member, NonzeroParams, Question, Sparsity,
+    chinchilla_ratio, optimal_density, optimal_sparsity,
 };
-use crate::store::laws::{self, Law};
-use crate::text::FamilyName;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -28,7 +26,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 /// Which parameters cost FLOPs during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FlopMode)]
 pub enum FlopModeView {
@@ -45,68 +43,6 @@ impl From<FlopModeView> for FlopMode {
             FlopModeView::Sparse => Self::Sparse,
         }
     }
-}
-
-/// The law that a question is put to.
-async fn asked_law(
-    state: &AppState,
-    name: &FamilyName,
-    version: Option<i32>,
-) -> Result<(Law, Freshness), ApiError> {
-    if let Some(law) = laws::find_law(&state.pool, name, version).await? {
-        let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
-        return Ok((law, freshness));
-    }
-    // Only where there is no answer does it matter why.
-    existing(state, name).await?;
-    match version {
-        Some(version) => Err(ApiError::NotFound { what: "law", name: version.to_string() }),
-        None => Err(ApiError::NoLaw),
-    }
-}
-
-fn training_cost(law: &Law, mode: FlopMode) -> TrainingCost {
-    TrainingCost::new(law.content.flops_per_param, law.content.pruning, mode)
-}
-
-/// A number of an answer, if it is one.
-fn finite(name: &str, value: f64) -> Result<f64, ApiError> {
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        let detail = format!("{name} overflows at this question: it lies far outside any data");
-        Err(ApiError::NotRepresentable(detail))
-    }
-}
-
-fn budget_error(error: &DomainError) -> ApiError {
-    ApiError::NotRepresentable(format!("the data that this compute pays for {error}"))
-}
-
-/// What to know before trusting an answer at this point.
-fn caveats(
-    law: &Law,
-    question: &Question<'_>,
-    intervals: bool,
-) -> (Vec<ExtrapolationView>, Vec<WarningView>) {
-    let support = &law.content.support;
-    let extrapolation = support.extrapolation(question).into_iter().map(Into::into).collect();
-    let mut warnings: Vec<WarningView> =
-        law.content.warnings.iter().map(WarningView::from).collect();
-    if support.levels().is_empty() {
-        let detail = "the runs behind this law are not known: how far the answer extrapolates \
-                      cannot be said";
-        warnings.push(WarningView::new("unknown_support", detail));
-    }
-    if let Some((below, above)) = support.gap_around(question.density.sparsity()) {
-        let detail = format!("no run has a sparsity between {below} and {above}");
-        warnings.push(WarningView::new("interpolated", detail));
-    }
-    if intervals {
-        let detail = "this law carries no resampled coefficients to compute intervals from";
-        warnings.push(WarningView::new("no_intervals", detail));
-    }
-    (extrapolation, warnings)
 }
 
 /// A field that is left out where the caller does not want intervals, and null where the law has
@@ -166,7 +102,7 @@ struct PredictionParams {
     intervals: bool,
 }
 
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
@@ -210,28 +146,36 @@ impl PredictionParams {
 }
 
 fn predict(
-    law: &Law,
+    asked: &AskedLaw,
     (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
     intervals: bool,
 ) -> Result<PredictionView, ApiError> {
     let (data, cost) = match budget {
         Budget::Data(data) => (data, None),
         Budget::Compute(compute, mode) => {
-            let cost = training_cost(law, mode);
+            let cost = asked.cost(mode);
             let data = cost.data(density, nonzero_params, compute).map_err(|e| budget_error(&e))?;
             (data, Some(cost))
         }
     };
-    let loss = finite("the loss", law.content.coefficients.loss(density, nonzero_params, data))?;
     let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
-    let (extrapolation, warnings) = caveats(law, &question, intervals);
-    let interval = intervals.then_some(None);
+    asked.require_at(&question)?;
+    let loss = |law: &Coefficients| law.loss(density, nonzero_params, data);
+    let residual = asked.residual();
+    let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(PredictionView {
-        law: law.into(),
-        loss,
+        law: (&asked.law).into(),
+        loss: finite("the loss", loss(&asked.law.content.coefficients))?,
         data: data.get(),
-        interval,
-        prediction_interval: interval,
+        interval: intervals.then(|| asked.interval(|member| loss(&member.coefficients))),
+        prediction_interval: intervals.then(|| {
+            let residual = residual?;
+            // No run has a loss below 0, however large the noise.
+            let run = |member: &Member| {
+                residual.measured(loss(&member.coefficients), member.noise).max(0.0)
+            };
+            asked.interval(run)
+        }),
         extrapolation,
         warnings,
     })
@@ -245,7 +189,7 @@ fn predict(
         (status = OK, description = "The predicted loss", body = PredictionView,
             headers(("ETag" = String, description = "Changes with the law"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
-        (status = CONFLICT, description = "The family has no law yet", body = Problem,
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
             content_type = "application/problem+json"),
     ),
 )]
@@ -256,9 +200,9 @@ async fn get_prediction(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
-    let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || predict(&law, question, params.intervals);
-    cached(&headers, &law.id.to_string(), freshness, answer)
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let answer = || predict(&asked, question, params.intervals);
+    cached(&headers, &asked.law.id.to_string(), freshness, answer)
 }
 
 /// The sparsity that makes the most of a training budget.
@@ -285,12 +229,29 @@ pub struct OptimalSparsityView {
     gain: f64,
     /// The compute relative to that at which a dense model of this size is compute-optimal.
     chinchilla_ratio: f64,
+    /// Intervals of what follows from the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<OptimumIntervals>)]
+    intervals: Option<Option<OptimumIntervals>>,
     /// The best pattern that the FLOP mode can run; null where it knows no patterns.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<WarningView>,
+}
+
+/// Intervals of what follows from the recommended sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OptimumIntervals {
+    /// Of the loss at the recommended sparsity.
+    loss: IntervalView,
+    /// Of the loss of the dense alternative.
+    dense_loss: IntervalView,
+    /// Of the gain at the recommended sparsity.
+    gain: IntervalView,
+    /// Of the chinchilla ratio of the question.
+    chinchilla_ratio: IntervalView,
 }
 
 /// The dense alternative.
@@ -349,32 +310,51 @@ impl OptimalSparsityParams {
 }
 
 fn optimise(
-    law: &Law,
+    asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: FlopMode,
     intervals: bool,
 ) -> Result<OptimalSparsityView, ApiError> {
-    let coefficients = &law.content.coefficients;
-    let cost = training_cost(law, mode);
+    asked.require_all("the optimal sparsity")?;
+    let coefficients = &asked.law.content.coefficients;
+    let cost = asked.cost(mode);
     let best = optimal_sparsity(coefficients, &cost, nonzero_params, compute)
         .map_err(|e| budget_error(&e))?;
     let dense_data =
         cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
-    let dense_loss = coefficients.loss(Density::DENSE, nonzero_params, dense_data);
-    let ratio = chinchilla_ratio(coefficients, &cost, nonzero_params, compute);
     let (density, data) = (best.density, best.data);
+    let dense_loss = |law: &Coefficients| law.loss(Density::DENSE, nonzero_params, dense_data);
+    let ratio = |law: &Coefficients| chinchilla_ratio(law, &cost, nonzero_params, compute);
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, warnings) = caveats(law, &question, intervals);
+    let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    let optimum = |member: &Member| {
+        let density = optimal_density(&member.coefficients, &cost, nonzero_params, compute);
+        density.sparsity().get()
+    };
+    let interval = |answer: &dyn Fn(&Coefficients) -> f64| {
+        asked.interval(|member| answer(&member.coefficients))
+    };
     Ok(OptimalSparsityView {
-        law: law.into(),
+        law: (&asked.law).into(),
         sparsity: best.sparsity().get(),
-        interval: intervals.then_some(None),
+        interval: intervals.then(|| asked.interval(optimum)),
         loss: finite("the loss", best.loss)?,
         data: data.get(),
         total_params: finite("total_params", best.total_params(nonzero_params))?,
-        dense: DenseView { loss: finite("the dense loss", dense_loss)?, data: dense_data.get() },
+        dense: DenseView {
+            loss: finite("the dense loss", dense_loss(coefficients))?,
+            data: dense_data.get(),
+        },
         gain: finite("the gain", coefficients.gain(density))?,
-        chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
+        chinchilla_ratio: finite("chinchilla_ratio", ratio(coefficients))?,
+        intervals: intervals.then(|| {
+            Some(OptimumIntervals {
+                loss: interval(&|law| law.loss(density, nonzero_params, data))?,
+                dense_loss: interval(&dense_loss)?,
+                gain: interval(&|law| law.gain(density))?,
+                chinchilla_ratio: interval(&ratio)?,
+            })
+        }),
         pattern: None,
         extrapolation,
         warnings,
@@ -389,7 +369,7 @@ fn optimise(
         (status = OK, description = "The best sparsity", body = OptimalSparsityView,
             headers(("ETag" = String, description = "Changes with the law"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
-        (status = CONFLICT, description = "The family has no law yet", body = Problem,
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
             content_type = "application/problem+json"),
     ),
 )]
@@ -400,7 +380,7 @@ async fn get_optimal_sparsity(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
-    let (law, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || optimise(&law, question, params.flop_mode.into(), params.intervals);
-    cached(&headers, &law.id.to_string(), freshness, answer)
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let answer = || optimise(&asked, question, params.flop_mode.into(), params.intervals);
+    cached(&headers, &asked.law.id.to_string(), freshness, answer)
 }

@@ -19,13 +19,16 @@ use uuid::Uuid;
 use super::extract::{FamilyPath, OptionalJsonBody, path_id};
 use super::families::existing;
 use super::problem::{ApiError, Problem, ProblemKind};
-use super::views::{FitOptionsView, ObjectiveView, check_fit_config};
+use super::views::{
+    ConstraintView, FitOptionsView, FixedView, HoldoutView, ObjectiveView, TagWeightView,
+    check_fit_config, check_weights,
+};
 use super::{AppState, TAG_REFITS};
 use crate::checks::Checks;
-use crate::fit::FitConfig;
-use crate::store::StoreError;
-use crate::store::families::FamilySettings;
-use crate::store::refits::{self, Refit, RefitState};
+use crate::fit::{Constraint, FitConfig, Holdout};
+use crate::store::families::{Family, FamilySettings};
+use crate::store::refits::{self, Refit, RefitOptions, RefitState};
+use crate::store::{StoreError, law_evidence, laws};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -50,10 +53,13 @@ pub struct RefitView {
     #[schema(example = 0.5, minimum = 0, maximum = 1)]
     progress: f64,
     /// What it is at.
-    #[schema(example = "fitting")]
+    #[schema(example = "resampling")]
     phase: String,
     /// What it runs with.
     options: FitOptionsView,
+    /// Version of the law that it fits again and compares; null where it makes a new one.
+    #[schema(example = json!(null))]
+    reproduces: Option<i32>,
     /// The law that came of it.
     law: Option<RefitLaw>,
     /// Why it failed.
@@ -114,6 +120,7 @@ impl From<Refit> for RefitView {
             progress: refit.progress,
             phase: refit.phase,
             options: refit.options.into(),
+            reproduces: refit.reproduces,
             law: refit.law.map(|(version, id)| RefitLaw { id, version }),
             error: refit
                 .error
@@ -132,33 +139,112 @@ pub struct CreateRefit {
     /// Number of random starts: 32 unless said otherwise.
     #[schema(default = 32, minimum = 1, maximum = 4096)]
     starts: Option<u32>,
-    /// Seed of the starts; the same runs, options and seed give the same law.
+    /// Seed of starts and resamples; the same runs, options and seed give the same law.
     #[schema(default = 0, maximum = 9_007_199_254_740_991_u64)]
     seed: Option<u64>,
     /// What is minimised: the family's objective unless said otherwise.
     objective: Option<ObjectiveView>,
+    /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for none,
+    /// else between 100 and 10,000.
+    #[schema(default = 1000, minimum = 0, maximum = 10_000)]
+    bootstrap: Option<u32>,
+    /// Nominal coverage of the intervals: 0.95 unless said otherwise.
+    #[schema(default = 0.95, minimum = 0.5, maximum = 0.999)]
+    confidence: Option<f64>,
+    /// Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    fixed: Option<FixedView>,
+    /// A condition to keep; none unless said otherwise.
+    constraint: Option<ConstraintView>,
+    /// Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
+    holdout: Option<Vec<HoldoutView>>,
+    /// What runs count by tag: at most 50 entries; the weights of all entries that a run matches are
+    /// multiplied.
+    #[serde(default)]
+    weights: Vec<TagWeightView>,
+    /// Version of a fitted law to fit again from its own runs and options, and to compare to the last
+    /// bit. All other options must be left out.
+    #[schema(example = json!(null))]
+    reproduces: Option<i32>,
 }
 
-/// The largest seed: every integer up to it passes through a JSON number unharmed.
-const MAX_SEED: u64 = (1 << 53) - 1;
-
 impl CreateRefit {
-    fn check(self, family: &FamilySettings) -> Result<FitConfig, ApiError> {
+    fn check(self, family: &FamilySettings) -> Result<RefitOptions, ApiError> {
         let mut checks = Checks::default();
         let objective =
             self.objective.unwrap_or_else(|| ObjectiveView::new(family.residual, family.delta));
+        let default = FitConfig::default();
+        let mut holdout = self
+            .holdout
+            .map_or(default.holdout, |asked| asked.into_iter().map(Holdout::from).collect());
+        holdout.sort_unstable();
+        holdout.dedup();
         let config = FitConfig {
             residual: objective.residual(),
             delta: objective.delta,
-            starts: self.starts.unwrap_or(FitConfig::DEFAULT_STARTS),
+            starts: self.starts.unwrap_or(default.starts),
             seed: self.seed.unwrap_or_default(),
+            bootstrap: self.bootstrap.unwrap_or(default.bootstrap),
+            confidence: self.confidence.unwrap_or(default.confidence),
+            fixed: self.fixed.unwrap_or_default().named().collect(),
+            constraint: self.constraint.map(Constraint::from),
+            holdout,
         };
-        if config.seed > MAX_SEED {
-            checks.refuse("seed", format!("must be at most {MAX_SEED}"));
-        }
         let config = check_fit_config(config, &mut checks);
-        Ok(checks.finish(config)?)
+        let weights = check_weights(self.weights, &mut checks);
+        let fit = checks.finish(config)?.get().clone();
+        Ok(RefitOptions { fit, weights })
     }
+
+    /// Whether nothing but the law to reproduce is given.
+    fn is_bare(&self) -> bool {
+        let Self {
+            starts,
+            seed,
+            objective,
+            bootstrap,
+            confidence,
+            fixed,
+            constraint,
+            holdout,
+            weights,
+            reproduces: _,
+        } = self;
+        starts.is_none()
+            && seed.is_none()
+            && objective.is_none()
+            && bootstrap.is_none()
+            && confidence.is_none()
+            && fixed.is_none()
+            && constraint.is_none()
+            && holdout.is_none()
+            && weights.is_empty()
+    }
+}
+
+/// What a refit is to do: its options, and the law that it checks.
+async fn check_request(
+    state: &AppState,
+    family: &Family,
+    body: CreateRefit,
+) -> Result<(RefitOptions, Option<Uuid>), ApiError> {
+    let Some(version) = body.reproduces else {
+        return Ok((body.check(&family.settings)?, None));
+    };
+    if !body.is_bare() {
+        let detail = "must be given alone: the law's own options are used";
+        return Err(ApiError::field("/reproduces", detail));
+    }
+    let law = laws::find_law(&state.pool, &family.name, Some(version)).await?;
+    let law = law.and_then(|law| law.content.options.map(|options| (options, law.id)));
+    let (options, id) = law.ok_or_else(|| {
+        let detail = format!("must be a version of this family's fitted laws, not {version}");
+        ApiError::field("/reproduces", detail)
+    })?;
+    if law_evidence::list_law_runs(&state.pool, id, false, 0, 1).await?.is_empty() {
+        let detail = "this law was fitted by a version that did not keep the runs of a law";
+        return Err(ApiError::field("/reproduces", detail));
+    }
+    Ok((options, Some(id)))
 }
 
 /// Asks for a fit of the family's runs. One that waits already is returned in place of another.
@@ -178,11 +264,11 @@ async fn create_refit(
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
     let family = existing(&state, &path.name()?).await?;
-    let options = body.check(&family.settings)?;
+    let (options, reproduces) = check_request(&state, &family, body).await?;
     let (status, id) = loop {
         let id = state.clock.new_id();
         let now = state.clock.now();
-        match refits::insert_refit(&state.pool, id, family.id, &options, now).await {
+        match refits::insert_refit(&state.pool, id, family.id, &options, reproduces, now).await {
             Ok(()) => break (StatusCode::ACCEPTED, id),
             // If a worker takes that one before we look, there is room for ours.
             Err(StoreError::RefitQueued) => {

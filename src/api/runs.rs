@@ -21,6 +21,7 @@ use super::families::existing;
 use super::problem::ApiError;
 use super::{AppState, TAG_RUNS};
 use crate::checks::{Checks, FieldError};
+use crate::law::Data;
 use crate::store::PageRequest;
 use crate::store::families::Family;
 use crate::store::runs::{self, Run, RunFilter, Start, SubmittedRun};
@@ -89,6 +90,9 @@ pub struct RunView {
     loss: f64,
     /// What the run started from.
     start: StartView,
+    /// Data that the checkpoint of a pretrained start had seen; null where unknown.
+    #[schema(example = json!(null))]
+    pretraining_data: Option<f64>,
     /// Structured pattern; null for unstructured sparsity.
     #[schema(example = "2:4")]
     pattern: Option<String>,
@@ -117,6 +121,7 @@ impl From<Run> for RunView {
             data: observation.data.get(),
             loss: observation.loss.get(),
             start: submitted.start.into(),
+            pretraining_data: submitted.pretraining_data.map(Data::get),
             pattern: submitted.pattern.map(|pattern| pattern.as_str().to_owned()),
             tags: submitted.tags,
             excluded: run.exclusion_reason.is_some(),
@@ -159,6 +164,9 @@ pub struct SubmitRun {
     loss: f64,
     /// What the run started from: `scratch` unless said otherwise.
     start: Option<StartView>,
+    /// Data that the dense checkpoint of a pretrained start had seen, in the family's data unit.
+    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
+    pretraining_data: Option<f64>,
     /// Structured pattern `n:m`; leave it out for unstructured sparsity.
     #[schema(example = json!(null))]
     pattern: Option<String>,
@@ -177,6 +185,7 @@ impl From<SubmitRun> for RunFields {
             data: run.data,
             loss: run.loss,
             start: run.start.map_or(Start::Scratch, Start::from),
+            pretraining_data: run.pretraining_data,
             pattern: run.pattern,
             tags: run.tags,
         }

@@ -6,9 +6,14 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::checks::Checks;
-use crate::fit::{ConfigError, FitConfig, Residual};
-use crate::law::{CoefficientValues, Extrapolation, PruningSchedule, Range, Side, SparsityLevel};
+use crate::fit::{Constraint, Estimate, FitConfig, Holdout, Residual, ValidFitConfig};
+use crate::law::{
+    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Interval, PruningSchedule,
+    Range, Side, SparsityLevel,
+};
 use crate::store::laws::{Law, LawSource, StoredWarning};
+use crate::store::refits::{RefitOptions, TagWeight};
+use crate::text::check_label;
 
 /// The law that an answer was computed from.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -86,17 +91,57 @@ pub struct CoefficientsView {
     pub c: f64,
 }
 
-impl From<CoefficientValues> for CoefficientsView {
-    fn from(v: CoefficientValues) -> Self {
-        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = v;
-        Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
-    }
-}
-
 impl From<CoefficientsView> for CoefficientValues {
     fn from(v: CoefficientsView) -> Self {
         let CoefficientsView { a_s, b_s, c_s, b_n, a_d, b_d, c } = v;
         Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
+    }
+}
+
+/// Coefficients of a law, in raw units. One that the runs do not tell apart from others, because a
+/// quantity never varies over them, is null, and `c_s` or `c` holds their sum.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = LawCoefficients)]
+pub struct LawCoefficientsView {
+    /// Capacity that sparsity costs; null where all runs have one sparsity. Where all runs have one
+    /// size, its part of the loss at that size.
+    #[schema(example = 16.787050107077444)]
+    a_s: Option<f64>,
+    /// Exponent of the density; null where all runs have one sparsity.
+    #[schema(example = 0.72161276)]
+    b_s: Option<f64>,
+    /// Capacity that is left as `S -> 1`, or of all runs where they have one sparsity; null where all
+    /// runs have one size.
+    #[schema(example = 45.01844735112024)]
+    c_s: Option<f64>,
+    /// Exponent of the non-zero parameters; null where all runs have one size.
+    #[schema(example = 0.24513173)]
+    b_n: Option<f64>,
+    /// Scale of the data, in the data unit; null where all runs have one amount of data.
+    #[schema(example = 689991261.9177524)]
+    a_d: Option<f64>,
+    /// Exponent of the data; null where all runs have one amount of data.
+    #[schema(example = 0.20270772)]
+    b_d: Option<f64>,
+    /// Irreducible loss, with the terms that the runs do not tell from it.
+    #[schema(example = 0.65074219)]
+    c: f64,
+}
+
+impl From<&Coefficients> for LawCoefficientsView {
+    fn from(law: &Coefficients) -> Self {
+        use CoefficientName::{AD, AS, BD, BN, BS, CS};
+        let v = law.values();
+        let known = |name: CoefficientName, value: f64| law.has(name).then_some(value);
+        Self {
+            a_s: known(AS, v.a_s),
+            b_s: known(BS, v.b_s),
+            c_s: known(CS, v.c_s),
+            b_n: known(BN, v.b_n),
+            a_d: known(AD, v.a_d),
+            b_d: known(BD, v.b_d),
+            c: v.c,
+        }
     }
 }
 
@@ -175,40 +220,225 @@ impl ObjectiveView {
     }
 }
 
+/// A condition on the coefficients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Constraint)]
+pub enum ConstraintView {
+    /// `s0 = a_s b_s / (b_n (a_s + c_s)) <= 1`: no slightly sparse model beats a dense one of the
+    /// same total size.
+    Physical,
+}
+
+impl From<ConstraintView> for Constraint {
+    fn from(constraint: ConstraintView) -> Self {
+        match constraint {
+            ConstraintView::Physical => Self::Physical,
+        }
+    }
+}
+
+impl From<Constraint> for ConstraintView {
+    fn from(constraint: Constraint) -> Self {
+        match constraint {
+            Constraint::Physical => Self::Physical,
+        }
+    }
+}
+
+/// Runs that are left out in turn, fitted without, and then predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Holdout)]
+pub enum HoldoutView {
+    /// The runs with the most non-zero parameters.
+    NonzeroParams,
+    /// The runs with the most data.
+    Data,
+    /// The sparsest runs.
+    Sparsity,
+    /// Each size in turn, predicted from all smaller ones.
+    Rolling,
+}
+
+impl From<HoldoutView> for Holdout {
+    fn from(holdout: HoldoutView) -> Self {
+        match holdout {
+            HoldoutView::NonzeroParams => Self::NonzeroParams,
+            HoldoutView::Data => Self::Data,
+            HoldoutView::Sparsity => Self::Sparsity,
+            HoldoutView::Rolling => Self::Rolling,
+        }
+    }
+}
+
+impl From<Holdout> for HoldoutView {
+    fn from(holdout: Holdout) -> Self {
+        match holdout {
+            Holdout::NonzeroParams => Self::NonzeroParams,
+            Holdout::Data => Self::Data,
+            Holdout::Sparsity => Self::Sparsity,
+            Holdout::Rolling => Self::Rolling,
+        }
+    }
+}
+
+/// What runs with one tag count, relative to runs without it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TagWeight)]
+pub struct TagWeightView {
+    /// Key of the tag.
+    #[schema(example = "quality", min_length = 1, max_length = 200)]
+    tag: String,
+    /// Its value.
+    #[schema(example = "poor", min_length = 1, max_length = 200)]
+    value: String,
+    /// The weight; 0 leaves the runs out.
+    #[schema(example = 0.5, minimum = 0, maximum = 1000)]
+    weight: f64,
+}
+
+impl From<TagWeight> for TagWeightView {
+    fn from(TagWeight { tag, value, weight }: TagWeight) -> Self {
+        Self { tag, value, weight }
+    }
+}
+
+/// The most weights of one fit.
+const MAX_WEIGHTS: usize = 50;
+
+/// Checks weights by tag; errors are noted below `weights`.
+pub fn check_weights(weights: Vec<TagWeightView>, checks: &mut Checks) -> Vec<TagWeight> {
+    if weights.len() > MAX_WEIGHTS {
+        checks.refuse("weights", format!("must be at most {MAX_WEIGHTS}, not {}", weights.len()));
+    }
+    for (i, entry) in weights.iter().enumerate() {
+        checks.take(&format!("weights/{i}/tag"), check_label(&entry.tag));
+        checks.take(&format!("weights/{i}/value"), check_label(&entry.value));
+        if !(0.0..=1000.0).contains(&entry.weight) {
+            let detail = format!("must be between 0 and 1000, not {}", entry.weight);
+            checks.refuse(&format!("weights/{i}/weight"), detail);
+        }
+    }
+    let checked = weights.into_iter();
+    checked.map(|TagWeightView { tag, value, weight }| TagWeight { tag, value, weight }).collect()
+}
+
+/// Coefficients that a fit holds, in raw units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FixedCoefficients)]
+pub struct FixedView {
+    /// `a_s`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    a_s: Option<f64>,
+    /// `b_s`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_s: Option<f64>,
+    /// `c_s`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    c_s: Option<f64>,
+    /// `b_n`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_n: Option<f64>,
+    /// `a_d`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    a_d: Option<f64>,
+    /// `b_d`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_d: Option<f64>,
+    /// The irreducible loss `c`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 0.65, minimum = 1e-100, maximum = 1e100)]
+    c: Option<f64>,
+}
+
+impl FixedView {
+    /// Those that are given, by name.
+    pub fn named(self) -> impl Iterator<Item = (CoefficientName, f64)> {
+        let values = [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c];
+        CoefficientName::ALL
+            .into_iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    fn of(config: &FitConfig) -> Self {
+        let value = |name| config.fixed.get(&name).copied();
+        Self {
+            a_s: value(CoefficientName::AS),
+            b_s: value(CoefficientName::BS),
+            c_s: value(CoefficientName::CS),
+            b_n: value(CoefficientName::BN),
+            a_d: value(CoefficientName::AD),
+            b_d: value(CoefficientName::BD),
+            c: value(CoefficientName::C),
+        }
+    }
+}
+
 /// Options of a fit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = FitOptions)]
 pub struct FitOptionsView {
     /// Number of random starts.
     #[schema(example = 32)]
-    pub starts: u32,
-    /// Seed of the starts.
+    starts: u32,
+    /// Seed of starts and resamples.
     #[schema(example = 0)]
-    pub seed: u64,
+    seed: u64,
     /// What is minimised.
-    pub objective: ObjectiveView,
+    objective: ObjectiveView,
+    /// Number of bootstrap resamples; 0 for none.
+    #[schema(example = 1000)]
+    bootstrap: u32,
+    /// Nominal coverage of the intervals.
+    #[schema(example = 0.95)]
+    confidence: f64,
+    /// Coefficients that were held.
+    fixed: FixedView,
+    /// The condition that was kept.
+    constraint: Option<ConstraintView>,
+    /// Which runs were left out in turn.
+    holdout: Vec<HoldoutView>,
+    /// What runs counted by tag.
+    weights: Vec<TagWeightView>,
 }
 
-impl From<FitConfig> for FitOptionsView {
-    fn from(config: FitConfig) -> Self {
-        let objective = ObjectiveView::new(config.residual, config.delta);
-        Self { starts: config.starts, seed: config.seed, objective }
-    }
-}
-
-/// Checks a configuration; errors are noted under the field that they are about.
-pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<FitConfig> {
-    match config.check() {
-        Ok(valid) => Some(*valid.get()),
-        Err(error) => {
-            let field = match error {
-                ConfigError::Delta(_) => "objective/delta",
-                ConfigError::Starts(_) => "starts",
-            };
-            checks.refuse(field, error.to_string());
-            None
+impl From<RefitOptions> for FitOptionsView {
+    fn from(options: RefitOptions) -> Self {
+        let config = options.fit;
+        Self {
+            starts: config.starts,
+            seed: config.seed,
+            objective: ObjectiveView::new(config.residual, config.delta),
+            bootstrap: config.bootstrap,
+            confidence: config.confidence,
+            fixed: FixedView::of(&config),
+            constraint: config.constraint.map(ConstraintView::from),
+            holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
+            weights: options.weights.into_iter().map(TagWeightView::from).collect(),
         }
     }
+}
+
+/// Checks a configuration; errors are noted under the fields that they are about.
+pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<ValidFitConfig> {
+    config
+        .check()
+        .map_err(|errors| {
+            for error in errors {
+                checks.refuse(&error.field(), error.to_string());
+            }
+        })
+        .ok()
 }
 
 /// Something to know before trusting an answer.
@@ -289,6 +519,28 @@ pub struct IntervalView {
     pub low: f64,
     /// Upper end.
     pub high: f64,
+}
+
+impl From<Interval> for IntervalView {
+    fn from(Interval { level, low, high }: Interval) -> Self {
+        Self { level, low, high }
+    }
+}
+
+/// A number that was estimated.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Estimate)]
+pub struct EstimateView {
+    /// The number.
+    value: f64,
+    /// Its interval; null where the law has none.
+    interval: Option<IntervalView>,
+}
+
+impl From<Estimate> for EstimateView {
+    fn from(estimate: Estimate) -> Self {
+        Self { value: estimate.value, interval: estimate.interval.map(IntervalView::from) }
+    }
 }
 
 /// Smallest and largest value.

@@ -2,26 +2,49 @@
 //!
 //! Pure, as [`crate::law`] is: no HTTP, SQL, clock, environment or async. A fit takes checked
 //! observations and a checked configuration and returns a [`Report`]; the same input gives the same
-//! bits whatever the number of threads, because every start derives its random numbers from its
-//! index, sums run in a canonical order, and the best start is chosen by value, then index.
+//! bits whatever the number of threads, because every start and resample derives its random numbers
+//! from its index, sums run in a canonical order, and the best start is chosen by value, then index.
 //!
-//! The descent is argmin's L-BFGS. Its `Ok` does not mean that it converged, so the objective
-//! records its own best point and bounds its own evaluations (`descent`).
+//! | module | what it does |
+//! |---|---|
+//! | `observations`, `normalised` | runs in canonical order; in units near 1 |
+//! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
+//! | `newton`, `descent`, `starts`, `search`, `sketch` | one descent under argmin's executor; many |
+//! | `bootstrap`, `diagnostics`, `profile`, `holdout` | what the runs leave open |
+//! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
+//! | `multistart`, `warnings`, `report` | the whole; what it says |
 
+mod bootstrap;
 mod config;
 mod descent;
+mod diagnostics;
+mod holdout;
 mod multistart;
+mod newton;
 mod normalised;
 mod objective;
 mod observations;
+mod parameters;
+mod patterns;
+mod pretrained;
+mod profile;
 mod report;
+mod search;
+mod sketch;
+mod starts;
 #[cfg(test)]
 mod testing;
 mod warnings;
 
-pub use config::{ConfigError, FitConfig, Residual, ValidFitConfig};
+pub use config::{ConfigError, Constraint, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use descent::Termination;
-pub use multistart::{Control, FitError, fit};
+pub use diagnostics::OUTLYING;
+pub use multistart::{Control, FitError, Phase, RunSet, fit};
 pub use observations::{Observation, Observations};
-pub use report::{Report, StartReport};
+pub use patterns::PatternRuns;
+pub use pretrained::PretrainedRuns;
+pub use report::{
+    Diagnostics, Estimate, FittedRun, HoldoutReport, Multiplier, PatternReport, PretrainedReport,
+    Profile, Report, StartReport,
+};
 pub use warnings::{Warning, WarningCode};

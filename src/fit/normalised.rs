@@ -17,6 +17,24 @@ pub(super) const COUNT: usize = 7;
 /// Logarithms of the normalised coefficients `[a, b_S, c_S', b_N, e, b_D, c']`.
 pub(super) type Point = [f64; COUNT];
 
+/// Places in a [`Point`].
+pub(super) mod at {
+    /// `ln a`
+    pub const A: usize = 0;
+    /// `ln b_S`
+    pub const BS: usize = 1;
+    /// `ln c_S'`
+    pub const CS: usize = 2;
+    /// `ln b_N`
+    pub const BN: usize = 3;
+    /// `ln e`
+    pub const E: usize = 4;
+    /// `ln b_D`
+    pub const BD: usize = 5;
+    /// `ln c'`
+    pub const C: usize = 6;
+}
+
 /// Box in which the logarithms are sought. Amplitudes below e^-30 of a loss near 1 are beneath the
 /// rounding of the loss; exponents outside 1e-3..20 describe no training run, and e^20 times the
 /// widest range of ln N or ln D stays far from overflow.
@@ -26,20 +44,47 @@ pub(super) const BOUNDS: [(f64, f64); COUNT] = {
     [AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE]
 };
 
+/// A column of the runs as its distinct values and each run's place among them: runs are made on
+/// grids, so a power of each level is computed once and not once a run.
+#[derive(Debug, Clone)]
+pub(super) struct Levels {
+    /// The distinct values, rising.
+    pub values: Vec<f64>,
+    /// Each run's place in `values`.
+    pub index: Vec<u32>,
+}
+
+impl Levels {
+    fn of(column: &[f64]) -> Self {
+        let mut values = column.to_vec();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let place = |value: &f64| {
+            let found = values.binary_search_by(|level| level.total_cmp(value));
+            // The column's own values, and fewer than 2^32 runs fit into memory.
+            u32::try_from(found.expect("every value is a level")).expect("an index below 2^32")
+        };
+        let index = column.iter().map(place).collect();
+        Self { values, index }
+    }
+}
+
 /// Units of the normalised coordinates, and the runs in them.
 #[derive(Debug, Clone)]
 pub(super) struct Normalised {
-    ln_n0: f64,
-    ln_d0: f64,
-    ln_l0: f64,
+    pub ln_n0: f64,
+    pub ln_d0: f64,
+    pub ln_l0: f64,
     /// `ln (1 - S)` of each run.
-    pub ln_x: Vec<f64>,
+    pub ln_x: Levels,
     /// `ln (N / N0)` of each run.
-    pub ln_n: Vec<f64>,
+    pub ln_n: Levels,
     /// `ln (D / D0)` of each run.
-    pub ln_d: Vec<f64>,
+    pub ln_d: Levels,
     /// `ln (L / L0)` of each run.
     pub ln_l: Vec<f64>,
+    /// `L / L0` of each run.
+    pub l: Vec<f64>,
 }
 
 impl Normalised {
@@ -51,7 +96,14 @@ impl Normalised {
         let (ln_n0, ln_n) = centred(column(|run| run.nonzero_params.get()));
         let (ln_d0, ln_d) = centred(column(|run| run.data.get()));
         let (ln_l0, ln_l) = centred(column(|run| run.loss.get()));
-        Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l }
+        let l = ln_l.iter().map(|ln_l| ln_l.exp()).collect();
+        let (ln_x, ln_n, ln_d) = (Levels::of(&ln_x), Levels::of(&ln_n), Levels::of(&ln_d));
+        Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l, l }
+    }
+
+    /// Number of runs.
+    pub fn len(&self) -> usize {
+        self.ln_l.len()
     }
 
     /// `L0`, the unit of the loss.
@@ -59,7 +111,8 @@ impl Normalised {
         self.ln_l0.exp()
     }
 
-    /// Coefficients in raw units.
+    /// Coefficients in raw units. A term that is switched off (`ln a`, `ln e` or `ln b_N` minus
+    /// infinity) is one that the runs do not tell apart from another.
     ///
     /// # Errors
     /// The coefficient that no double can hold: `a_D = D0 e^(1/b_D)` overflows where `b_D` is tiny.
@@ -70,7 +123,7 @@ impl Normalised {
         let [ln_a, ln_bs, ln_cs, ln_bn, ln_e, ln_bd, ln_c] = *point;
         let (b_n, b_d) = (ln_bn.exp(), ln_bd.exp());
         let ln_capacity = self.ln_l0 + b_n * self.ln_n0;
-        Coefficients::new(CoefficientValues {
+        Coefficients::reduced(CoefficientValues {
             a_s: (ln_capacity + ln_a).exp(),
             b_s: ln_bs.exp(),
             c_s: (ln_capacity + ln_cs).exp(),

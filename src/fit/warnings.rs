@@ -1,14 +1,21 @@
 //! What the runs cannot tell, said with a stable code and a sentence.
 
-use super::normalised::{BOUNDS, Point};
+use serde::{Deserialize, Serialize};
+
+use super::normalised::{BOUNDS, COUNT, Point};
 use super::observations::Observations;
-use crate::law::{CoefficientName, Coefficients};
+use super::parameters::{Form, Parameters};
+use super::report::{Diagnostics, FittedRun};
+use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble};
 
 /// Stable code of a warning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WarningCode {
     /// Fewer runs than one more than there are coefficients.
     TooFewRuns,
+    /// A quantity never varies: its term cannot be told from another.
+    NotSeparable,
     /// Fewer than four distinct sizes.
     FewNonzeroParamsLevels,
     /// Fewer than four distinct amounts of data.
@@ -17,12 +24,20 @@ pub enum WarningCode {
     FewSparsityLevels,
     /// The largest amount of data is less than ten times the smallest.
     NarrowData,
+    /// Two coefficients make up for each other.
+    Correlated,
+    /// An exponent whose interval spans more than a factor of three.
+    WeaklyDetermined,
     /// A coefficient ended at the edge of where it is sought.
     AtBound,
     /// The fitted gain rises faster at `S = 0` than the density falls.
     Unphysical,
     /// Few starts reached the best objective.
     StartsDisagree,
+    /// Runs that lie far off the law.
+    Outliers,
+    /// Many resamples determined no law.
+    ResamplesFailed,
 }
 
 impl WarningCode {
@@ -31,19 +46,24 @@ impl WarningCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TooFewRuns => "too_few_runs",
+            Self::NotSeparable => "not_separable",
             Self::FewNonzeroParamsLevels => "few_nonzero_params_levels",
             Self::FewDataLevels => "few_data_levels",
             Self::FewSparsityLevels => "few_sparsity_levels",
             Self::NarrowData => "narrow_data",
+            Self::Correlated => "correlated",
+            Self::WeaklyDetermined => "weakly_determined",
             Self::AtBound => "at_bound",
             Self::Unphysical => "unphysical",
             Self::StartsDisagree => "starts_disagree",
+            Self::Outliers => "outliers",
+            Self::ResamplesFailed => "resamples_failed",
         }
     }
 }
 
 /// One thing that the runs cannot tell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// Which one.
     pub code: WarningCode,
@@ -51,125 +71,194 @@ pub struct Warning {
     pub detail: String,
 }
 
-/// Fewest runs without a warning: one more than coefficients.
-const FEWEST_RUNS: usize = 8;
 /// Fewest distinct values of each quantity without a warning.
 const FEWEST_LEVELS: usize = 4;
 /// Smallest ratio of the largest to the smallest amount of data without a warning.
 const NARROWEST_DATA: f64 = 10.0;
-/// Smallest share of starts that agree with the best without a warning. Well below the 65 % of the
-/// paper's ViT runs, where the Huber loss has kinks that hold descents up; were the share of all
+/// Smallest share of starts that agree with the best without a warning. Were the share of all
 /// starts this small, the default number would still find the best with a chance above 99.9 %.
 const FEWEST_AGREEING: f64 = 0.2;
+/// Correlation of two coefficients above which they are called correlated.
+const CORRELATED: f64 = 0.95;
+/// Ratio of the ends of an exponent's interval above which it is called weakly determined.
+const WEAK: f64 = 3.0;
+/// Share of failed resamples above which they are told.
+const FAILING: f64 = 0.01;
+/// Logarithm of an amplitude, relative to the loss, below which its term is as good as absent.
+const ABSENT: f64 = -12.0;
 
-/// Looks for everything that can be said without resampling.
-pub(super) fn find(
-    runs: &Observations,
-    coefficients: &Coefficients,
-    point: &Point,
-    agreement: f64,
-) -> Vec<Warning> {
-    let mut found = Vec::new();
-    let mut warn = |code, detail| found.push(Warning { code, detail });
-
-    if runs.len() < FEWEST_RUNS {
-        let detail = format!(
-            "{} runs for seven coefficients: many different laws fit them equally well",
-            runs.len()
-        );
-        warn(WarningCode::TooFewRuns, detail);
-    }
-    let levels = [
-        (
-            WarningCode::FewNonzeroParamsLevels,
-            "sizes (nonzero_params)",
-            runs.distinct(|run| run.nonzero_params.get()),
-        ),
-        (WarningCode::FewDataLevels, "amounts of data", runs.distinct(|run| run.data.get())),
-        (
-            WarningCode::FewSparsityLevels,
-            "sparsities",
-            runs.distinct(|run| run.sparsity.density().get()),
-        ),
-    ];
-    for (code, what, levels) in levels {
-        if levels < FEWEST_LEVELS {
-            let detail = format!(
-                "the runs have {levels} different {what}; at least {FEWEST_LEVELS} are needed to \
-                 tell the shape of a curve from its height"
-            );
-            warn(code, detail);
-        }
-    }
-    let data = runs.as_slice().iter().map(|run| run.data.get());
-    let (least, most) = data.fold((f64::INFINITY, 0.0_f64), |(a, b), d| (a.min(d), b.max(d)));
-    if most < NARROWEST_DATA * least {
-        let detail = format!(
-            "the amounts of data span a factor of {:.1}: how the loss falls beyond them is hardly \
-             determined",
-            most / least
-        );
-        warn(WarningCode::NarrowData, detail);
-    }
-    for ((name, value), (low, high)) in CoefficientName::ALL.into_iter().zip(point).zip(BOUNDS) {
-        if *value <= low || *value >= high {
-            let detail = format!(
-                "{} ended at the edge of the values that are tried: the runs do not determine it",
-                name.as_str()
-            );
-            warn(WarningCode::AtBound, detail);
-        }
-    }
-    let slope = coefficients.gain_slope();
-    if slope > 1.0 {
-        let detail = format!(
-            "the gain starts with slope {slope:.3} > 1: by this law a slightly sparse model would \
-             beat a dense one of the same total size"
-        );
-        warn(WarningCode::Unphysical, detail);
-    }
-    if agreement < FEWEST_AGREEING {
-        let detail = format!(
-            "only {:.0} % of the starts reached the best objective: there may be a better one",
-            agreement * 100.0
-        );
-        warn(WarningCode::StartsDisagree, detail);
-    }
-    found
+/// What is known of a fit when its warnings are written.
+pub(super) struct Evidence<'a> {
+    pub runs: &'a Observations,
+    pub form: Form,
+    pub coefficients: &'a Coefficients,
+    pub point: &'a Point,
+    pub parameters: &'a Parameters,
+    pub diagnostics: &'a Diagnostics,
+    pub fitted: &'a [FittedRun],
+    pub ensemble: Option<&'a Ensemble>,
+    pub resamples: u32,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fit::testing::grid;
-    use crate::law::T5_C4;
-
-    fn codes(
-        runs: Vec<crate::fit::Observation>,
-        point: Point,
-        agreement: f64,
-    ) -> Vec<&'static str> {
-        find(&Observations::new(runs), T5_C4.coefficients(), &point, agreement)
-            .into_iter()
-            .map(|warning| warning.code.as_str())
-            .collect()
+impl Evidence<'_> {
+    /// Everything that is to be said.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut found = Vec::new();
+        let mut warn = |code, detail| found.push(Warning { code, detail });
+        self.design(&mut warn);
+        self.coefficients(&mut warn);
+        self.quality(&mut warn);
+        found
     }
 
-    #[test]
-    fn a_full_grid_gives_no_warning() {
-        assert_eq!(codes(grid(T5_C4.coefficients(), 0.0, 0), [0.0; 7], 1.0), [""; 0]);
+    /// What the choice of runs leaves open, whatever their losses.
+    fn design(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let (runs, free) = (self.runs.len(), self.parameters.count());
+        if runs <= free {
+            let detail = format!(
+                "{runs} runs for {free} coefficients: many different laws fit them equally well"
+            );
+            warn(WarningCode::TooFewRuns, detail);
+        }
+        let levels = [
+            (
+                self.form.nonzero_params,
+                WarningCode::FewNonzeroParamsLevels,
+                "nonzero_params",
+                self.runs.levels(|run| run.nonzero_params.get()).len(),
+            ),
+            (
+                self.form.data,
+                WarningCode::FewDataLevels,
+                "data",
+                self.runs.levels(|run| run.data.get()).len(),
+            ),
+            (
+                self.form.sparsity,
+                WarningCode::FewSparsityLevels,
+                "sparsity",
+                self.runs.levels(|run| run.sparsity.density().get()).len(),
+            ),
+        ];
+        for (varies, code, quantity, levels) in levels {
+            if !varies {
+                let detail = format!(
+                    "all runs have the same {quantity}: the law cannot be asked what another \
+                     {quantity} would do"
+                );
+                warn(WarningCode::NotSeparable, detail);
+            } else if levels < FEWEST_LEVELS {
+                let detail = format!(
+                    "the runs have {levels} different values of {quantity}; at least \
+                     {FEWEST_LEVELS} are needed to tell the shape of a curve from its height"
+                );
+                warn(code, detail);
+            }
+        }
+        let data = self.runs.as_slice().iter().map(|run| run.data.get());
+        let (least, most) = data.fold((f64::INFINITY, 0.0_f64), |(a, b), d| (a.min(d), b.max(d)));
+        if self.form.data && most < NARROWEST_DATA * least {
+            let detail = format!(
+                "the amounts of data span a factor of {:.1}: how the loss falls beyond them is \
+                 hardly determined",
+                most / least
+            );
+            warn(WarningCode::NarrowData, detail);
+        }
     }
 
-    #[test]
-    fn each_shortcoming_has_its_code() {
-        let all = grid(T5_C4.coefficients(), 0.0, 0);
-        let few: Vec<_> = all.iter().copied().take(5).collect();
-        assert_eq!(codes(few, [0.0; 7], 1.0)[0], "too_few_runs");
-        let narrow: Vec<_> = all.iter().copied().filter(|run| run.data.get() < 5e9).collect();
-        assert_eq!(codes(narrow, [0.0; 7], 1.0), ["few_data_levels", "narrow_data"]);
-        let mut point = [0.0; 7];
-        point[2] = BOUNDS[2].0;
-        assert_eq!(codes(all.clone(), point, 1.0), ["at_bound"]);
-        assert_eq!(codes(all, [0.0; 7], 0.1), ["starts_disagree"]);
+    /// What is odd or open about single coefficients.
+    fn coefficients(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let fitted = &self.diagnostics.fitted;
+        for (i, row) in self.diagnostics.correlations.iter().enumerate() {
+            for (j, &correlation) in row.iter().enumerate().skip(i + 1) {
+                if correlation.abs() > CORRELATED {
+                    let detail = format!(
+                        "{} and {} are correlated ({correlation:.3}): the runs determine them \
+                         together rather than one by one",
+                        fitted[i].as_str(),
+                        fitted[j].as_str()
+                    );
+                    warn(WarningCode::Correlated, detail);
+                }
+            }
+        }
+        for name in fitted.iter().filter(|name| name.is_exponent()) {
+            let Some(ensemble) = self.ensemble else { continue };
+            let place = *name as usize;
+            let interval =
+                ensemble.interval(|member| member.coefficients.values().to_array()[place]);
+            if interval.high > WEAK * interval.low {
+                let detail = format!(
+                    "{} could be anywhere between {:.3} and {:.3}: answers that lean on it, far \
+                     from the runs most of all, are uncertain by more than their digits show",
+                    name.as_str(),
+                    interval.low,
+                    interval.high
+                );
+                warn(WarningCode::WeaklyDetermined, detail);
+            }
+        }
+        for place in (0..COUNT).filter(|place| self.parameters.is_free(*place)) {
+            let (low, high) = BOUNDS[place];
+            let name = CoefficientName::ALL[place];
+            let absent = !name.is_exponent() && self.point[place] < ABSENT;
+            if absent {
+                let detail = format!(
+                    "the term of {} vanishes in the fit: the runs show no sign of it",
+                    name.as_str()
+                );
+                warn(WarningCode::AtBound, detail);
+            } else if self.point[place] <= low || self.point[place] >= high {
+                let detail = format!(
+                    "{} ended at the edge of the values that are tried: the runs do not \
+                     determine it",
+                    name.as_str()
+                );
+                warn(WarningCode::AtBound, detail);
+            }
+        }
+        let CoefficientValues { b_n, .. } = self.coefficients.values();
+        let slope = self.coefficients.gain_slope();
+        // On the boundary of the constraint it is 1 to rounding.
+        if b_n > 0.0 && slope > 1.0 + 1e-9 {
+            let detail = format!(
+                "the gain starts with slope s0 = {slope:.3} > 1: by this law a slightly sparse \
+                 model would beat a dense one of the same total size"
+            );
+            warn(WarningCode::Unphysical, detail);
+        }
+    }
+
+    /// How far the fit itself can be trusted.
+    fn quality(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let agreement = self.diagnostics.agreement;
+        if agreement < FEWEST_AGREEING {
+            let detail = format!(
+                "only {:.0} % of the starts reached the best objective: there may be a better one",
+                agreement * 100.0
+            );
+            warn(WarningCode::StartsDisagree, detail);
+        }
+        let outliers = self.fitted.iter().filter(|run| run.outlier).count();
+        if outliers > 0 {
+            let detail = format!(
+                "{outliers} of {} runs lie more than {} standard deviations off the law; the runs \
+                 of the law name them",
+                self.fitted.len(),
+                super::OUTLYING
+            );
+            warn(WarningCode::Outliers, detail);
+        }
+        let made = self.ensemble.map_or(0, |ensemble| ensemble.members().len());
+        let failed = self.resamples as usize - made;
+        if failed as f64 > FAILING * f64::from(self.resamples) {
+            let detail = format!(
+                "{failed} of {} resamples determined no law: the intervals rest on the others and \
+                 are too narrow",
+                self.resamples
+            );
+            warn(WarningCode::ResamplesFailed, detail);
+        }
     }
 }

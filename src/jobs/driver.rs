@@ -1,7 +1,7 @@
 //! The loop of a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::refit;
 use crate::clock::Clock;
+use crate::fit::Phase;
 use crate::store::StoreError;
 use crate::store::refits::{
     self, CHANNEL, ClaimedRefit, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal,
@@ -43,18 +44,22 @@ pub struct Worker {
 pub(super) struct Watch {
     /// Set to stop the fit.
     pub stop: AtomicBool,
+    /// Place of the phase in [`Phase::ALL`].
+    phase: AtomicU8,
     /// Share of the work that is done, as the bits of a double.
     progress: AtomicU64,
 }
 
 impl Watch {
-    pub fn advance(&self, share: f64) {
+    pub fn advance(&self, phase: Phase, share: f64) {
         // Threads report out of order; shares of 0..1 order as their bits do.
         self.progress.fetch_max(share.to_bits(), Ordering::Relaxed);
+        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
     }
 
-    fn progress(&self) -> f64 {
-        f64::from_bits(self.progress.load(Ordering::Relaxed))
+    fn progress(&self) -> (Phase, f64) {
+        let phase = Phase::ALL[usize::from(self.phase.load(Ordering::Relaxed))];
+        (phase, f64::from_bits(self.progress.load(Ordering::Relaxed)))
     }
 }
 
@@ -95,7 +100,7 @@ impl Worker {
             match self.claim().await {
                 Ok(Some(claimed)) => {
                     let span = tracing::info_span!("job.refit", refit = %claimed.id);
-                    self.work(claimed).instrument(span).await;
+                    self.work(claimed, &mut listener).instrument(span).await;
                 }
                 Ok(None) => self.wait(&mut listener).await,
                 Err(error) => {
@@ -114,19 +119,8 @@ impl Worker {
 
     /// Waits for an announcement, the next look at the queue, or shutdown.
     async fn wait(&self, listener: &mut Option<PgListener>) {
-        let announced = async {
-            match listener {
-                Some(listening) => {
-                    if let Err(error) = listening.recv().await {
-                        tracing::warn!(%error, "listening for refits");
-                        *listener = None;
-                    }
-                }
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = announced => {}
+            () = announced(listener) => {}
             () = tokio::time::sleep(self.config.poll_interval) => {}
             () = self.shutdown.cancelled() => {}
         }
@@ -138,13 +132,13 @@ impl Worker {
     }
 
     /// Runs a claimed refit to its end and stores what came of it.
-    async fn work(&self, claimed: ClaimedRefit) {
+    async fn work(&self, claimed: ClaimedRefit, listener: &mut Option<PgListener>) {
         tracing::info!(attempt = claimed.attempts, "refit claimed");
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
             Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
         } else {
-            self.compute(&claimed).await
+            self.compute(&claimed, listener).await
         };
         let stored = match &outcome {
             Ok(outcome) => self.finish(&claimed, outcome).await,
@@ -177,7 +171,11 @@ impl Worker {
     }
 
     /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
-    async fn compute(&self, claimed: &ClaimedRefit) -> Result<Outcome, Interruption> {
+    async fn compute(
+        &self,
+        claimed: &ClaimedRefit,
+        listener: &mut Option<PgListener>,
+    ) -> Result<Outcome, Interruption> {
         let watch = Arc::new(Watch::default());
         let work = refit::run(
             self.pool.clone(),
@@ -205,7 +203,8 @@ impl Worker {
                 () = self.shutdown.cancelled(), if interruption.is_none() => {
                     interruption = Some(Interruption::Shutdown);
                 }
-                () = tokio::time::sleep(interval), if interruption.is_none() => {
+                // An announcement may be that this refit is cancelled.
+                () = tick(interval, listener), if interruption.is_none() => {
                     interruption = self.renew(claimed, &watch, &mut renewed).await;
                 }
             }
@@ -222,8 +221,9 @@ impl Worker {
         renewed: &mut Instant,
     ) -> Option<Interruption> {
         let lease = self.config.lease;
-        let progress = watch.progress();
-        let renewal = refits::renew_lease(&self.pool, claimed, lease, "fitting", progress).await;
+        let (phase, progress) = watch.progress();
+        let renewal =
+            refits::renew_lease(&self.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
             Ok(Renewal::Held) => {
                 *renewed = Instant::now();
@@ -237,5 +237,26 @@ impl Worker {
                 (renewed.elapsed() > lease).then_some(Interruption::LeaseLost)
             }
         }
+    }
+}
+
+/// Waits until something is announced; for ever where nobody listens.
+async fn announced(listener: &mut Option<PgListener>) {
+    match listener {
+        Some(listening) => {
+            if let Err(error) = listening.recv().await {
+                tracing::warn!(%error, "listening for refits");
+                *listener = None;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the interval or an announcement.
+async fn tick(interval: Duration, listener: &mut Option<PgListener>) {
+    tokio::select! {
+        () = announced(listener) => {}
+        () = tokio::time::sleep(interval) => {}
     }
 }

@@ -1,16 +1,20 @@
-//! The work of a refit: load the runs, fit them, make a law.
+//! The work of a refit: load the runs, fit them, make a law, or compare with the one that is there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::driver::Watch;
 use crate::clock::Clock;
-use crate::fit::{Control, FitError, Observations, Report, ValidFitConfig, fit};
+use crate::fit::{Control, FitError, Observations, Report, RunSet, fit};
+use crate::grouping::GroupedRuns;
+use crate::law::Ensemble;
 use crate::store::families::{self, Family};
-use crate::store::laws::{Diagnostics, LawContent, LawSource, StoredWarning};
-use crate::store::refits::{ClaimedRefit, Outcome, RefitFailure};
+use crate::store::law_evidence::{self, LawRun};
+use crate::store::laws::{self, Law, LawContent, LawSource, Resamples, StoredWarning};
+use crate::store::refits::{ClaimedRefit, NewLaw, Outcome, RefitFailure, RefitOptions};
 use crate::store::{StoreError, runs};
 
 /// Runs a claimed refit; what goes wrong with the fit is its outcome.
@@ -24,73 +28,137 @@ pub(super) async fn run(
     threads: Arc<rayon::ThreadPool>,
     watch: Arc<Watch>,
 ) -> Result<Outcome, StoreError> {
-    let config = match claimed.options.check() {
+    let config = match claimed.options.fit.clone().check() {
         Ok(config) => config,
-        Err(error) => return Ok(internal(&error.into())),
+        Err(errors) => return Ok(internal(&anyhow::anyhow!("{errors:?}"))),
     };
-    let Some((family, observations)) = load(&pool, &claimed).await? else {
+    let Some(task) = load(&pool, &claimed).await? else {
         // Deleted since; finishing will find no lease.
         return Ok(Outcome::Cancelled);
     };
+    let (task, set) = task;
+    let fitting = config.clone();
     let fitted = tokio::task::spawn_blocking(move || {
         threads.install(|| {
             let control = Control {
                 should_stop: &|| watch.stop.load(Ordering::Relaxed),
-                progress: &|share| watch.advance(share),
+                progress: &|phase, share| watch.advance(phase, share),
             };
-            fit(&observations, &config, &control)
+            let report = fit(&set, &fitting, &control);
+            report.map(|report| (report, set.law))
         })
     });
     Ok(match fitted.await {
-        Ok(Ok(report)) => Outcome::Succeeded(Box::new(law(&family, &config, &report, clock.now()))),
+        Ok(Ok((report, observations))) => match task {
+            Task::Make { family, ids } => {
+                let runs = law_runs(ids, &observations, &report);
+                let content = law(&family, claimed.options, &report, clock.now());
+                Outcome::Succeeded(Box::new(NewLaw { content, ensemble: report.ensemble, runs }))
+            }
+            Task::Check { law, ensemble } => compare(&law, ensemble.as_ref(), &report),
+        },
         Ok(Err(error)) => failed(&error),
         Err(panic) => internal(&panic.into()),
     })
 }
 
-async fn load(
-    pool: &PgPool,
-    claimed: &ClaimedRefit,
-) -> Result<Option<(Family, Observations)>, StoreError> {
+/// What a refit is for.
+enum Task {
+    /// To make a law of the family's runs, given by their ids in canonical order.
+    Make { family: Box<Family>, ids: Vec<Uuid> },
+    /// To see whether a law comes out the same once more.
+    Check { law: Box<Law>, ensemble: Option<Ensemble> },
+}
+
+async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Option<(Task, RunSet)>, StoreError> {
+    if let Some(law_id) = claimed.reproduces_law_id {
+        let Some(law) = laws::find_law_by_id(pool, law_id).await? else { return Ok(None) };
+        let ensemble = law_evidence::find_law_resamples(pool, law_id).await?;
+        let runs = law_evidence::list_law_runs(pool, law_id, false, 0, i64::MAX).await?;
+        let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
+        let set = Observations::weighted(runs.collect()).into();
+        return Ok(Some((Task::Check { law: Box::new(law), ensemble }, set)));
+    }
     let Some(family) = families::find_family_by_id(pool, claimed.family_id).await? else {
         return Ok(None);
     };
-    let runs = runs::list_observations(pool, family.id).await?;
-    Ok(Some((family, Observations::new(runs))))
+    let runs = runs::list_fit_runs(pool, family.id).await?;
+    let runs = runs.into_iter().map(|run| (run.id, run.submitted));
+    let GroupedRuns { set, ids } = GroupedRuns::new(runs, &claimed.options.weights);
+    Ok(Some((Task::Make { family: Box::new(family), ids }, set)))
+}
+
+fn law_runs(ids: Vec<Uuid>, observations: &Observations, report: &Report) -> Vec<LawRun> {
+    let rows = observations.as_slice().iter().zip(observations.weights()).zip(&report.fitted);
+    ids.into_iter()
+        .zip(rows)
+        .map(|(run_id, ((observation, weight), fitted))| LawRun {
+            run_id,
+            observation: *observation,
+            weight: *weight,
+            fitted: *fitted,
+        })
+        .collect()
 }
 
 fn law(
     family: &Family,
-    config: &ValidFitConfig,
+    options: RefitOptions,
     report: &Report,
     fitted_at: chrono::DateTime<chrono::Utc>,
 ) -> LawContent {
-    let warnings = report.warnings.iter().map(|warning| StoredWarning {
-        code: warning.code.as_str().to_owned(),
-        detail: warning.detail.clone(),
-    });
+    let ensemble = report.ensemble.as_ref();
+    let fitted = ensemble.map_or(0, |ensemble| ensemble.members().len());
     LawContent {
         source: LawSource::Fit,
         reference: None,
         coefficients: report.coefficients,
         objective: Some(report.objective),
         runs: u32::try_from(report.runs).ok(),
+        intervals: ensemble.map(Ensemble::coefficient_intervals).unwrap_or_default(),
+        resamples: u32::try_from(fitted)
+            .ok()
+            .map(|fitted| Resamples { fitted, failed: report.failed_resamples }),
+        patterns: report.patterns.clone(),
+        pretrained: report.pretrained.clone(),
         data_unit: family.settings.data_unit.clone(),
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning,
         support: report.support.clone(),
-        options: Some(*config.get()),
-        diagnostics: Some(Diagnostics::from(report)),
-        warnings: warnings.collect(),
+        options: Some(options),
+        diagnostics: Some(report.diagnostics.clone()),
+        warnings: report.warnings.iter().map(StoredWarning::from).collect(),
         data_digest: Some(report.data_digest.clone()),
         fitted_at,
     }
 }
 
+/// Whether the law came out the same to the last bit, resamples included.
+fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
+    let content = &law.content;
+    let what = if content.data_digest.as_ref() != Some(&report.data_digest) {
+        "the digest of its stored runs"
+    } else if content.coefficients != report.coefficients {
+        "the coefficients"
+    } else if content.objective != Some(report.objective) {
+        "the objective"
+    } else if ensemble != report.ensemble.as_ref() {
+        "the resampled coefficients"
+    } else {
+        return Outcome::Reproduced(law.id);
+    };
+    let detail = format!(
+        "version {} was fitted again from its stored runs and options, and {what} came out \
+         different: another version of the service or another processor made it",
+        law.version
+    );
+    Outcome::Failed(RefitFailure { kind: "not-reproduced".to_owned(), detail })
+}
+
 fn failed(error: &FitError) -> Outcome {
     let kind = match error {
         FitError::NoRuns => "no-runs",
-        FitError::NotIdentifiable { .. } => "not-identifiable",
+        FitError::NotIdentifiable { .. } | FitError::Inseparable { .. } => "not-identifiable",
         FitError::NotRepresentable { .. } => "not-representable",
         FitError::Stopped => return Outcome::Cancelled,
     };

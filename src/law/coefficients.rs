@@ -1,23 +1,32 @@
 //! The seven coefficients and the formulas that need nothing else.
 
+use serde::{Deserialize, Serialize};
+
 use super::quantity::{Data, Density, DomainError, NonzeroParams};
 
 /// Names of the coefficients, in the order of [`CoefficientValues::to_array`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CoefficientName {
     /// `a_S`
+    #[serde(rename = "a_s")]
     AS,
     /// `b_S`
+    #[serde(rename = "b_s")]
     BS,
     /// `c_S`
+    #[serde(rename = "c_s")]
     CS,
     /// `b_N`
+    #[serde(rename = "b_n")]
     BN,
     /// `a_D`
+    #[serde(rename = "a_d")]
     AD,
     /// `b_D`
+    #[serde(rename = "b_d")]
     BD,
     /// `c`
+    #[serde(rename = "c")]
     C,
 }
 
@@ -39,10 +48,16 @@ impl CoefficientName {
             Self::C => "c",
         }
     }
+
+    /// Whether it is an exponent: without unit, and the same in every unit of `N`, `D` and `L`.
+    #[must_use]
+    pub const fn is_exponent(self) -> bool {
+        matches!(self, Self::BS | Self::BN | Self::BD)
+    }
 }
 
 /// Coefficients as plain numbers, not yet checked. `N` counts parameters, `D` the data unit.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoefficientValues {
     /// Capacity that sparsity costs.
     pub a_s: f64,
@@ -66,11 +81,37 @@ impl CoefficientValues {
     pub const fn to_array(self) -> [f64; 7] {
         [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c]
     }
+
+    /// From the order of [`CoefficientName::ALL`].
+    #[must_use]
+    pub const fn from_array([a_s, b_s, c_s, b_n, a_d, b_d, c]: [f64; 7]) -> Self {
+        Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
+    }
+}
+
+/// Which quantities a law can be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Determined {
+    /// Whether it knows what other sizes do.
+    pub nonzero_params: bool,
+    /// Whether it knows what other sparsities do.
+    pub sparsity: bool,
+    /// Whether it knows what other amounts of data do.
+    pub data: bool,
+}
+
+impl Determined {
+    /// Whether it knows all three.
+    #[must_use]
+    pub const fn all(self) -> bool {
+        self.nonzero_params && self.sparsity && self.data
+    }
 }
 
 /// The law `L(S, N, D) = (a_S (1-S)^b_S + c_S) N^(-b_N) + (a_D / D)^b_D + c`.
 ///
-/// All seven coefficients are positive and finite (arXiv 2309.08520, equation 2).
+/// All seven coefficients are positive and finite (arXiv 2309.08520, equation 2), but for a
+/// [reduced](Coefficients::reduced) law.
 ///
 /// ```
 /// use sparsity_planner::law::{Data, Density, NonzeroParams, T5_C4};
@@ -84,8 +125,23 @@ impl CoefficientValues {
 /// assert!((loss - 1.46830).abs() < 5e-6, "{loss}");
 /// # Ok::<(), sparsity_planner::law::DomainError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "CoefficientValues", into = "CoefficientValues")]
 pub struct Coefficients(CoefficientValues);
+
+impl From<Coefficients> for CoefficientValues {
+    fn from(law: Coefficients) -> Self {
+        law.0
+    }
+}
+
+impl TryFrom<CoefficientValues> for Coefficients {
+    type Error = String;
+
+    fn try_from(values: CoefficientValues) -> Result<Self, String> {
+        Self::reduced(values).map_err(|(name, error)| format!("{} {error}", name.as_str()))
+    }
+}
 
 impl Coefficients {
     /// Range of each coefficient in words, as an error names it.
@@ -102,6 +158,49 @@ impl Coefficients {
             }
         }
         Ok(Self(values))
+    }
+
+    /// A law fitted on runs that never vary `S`, `N` or `D`, which therefore do not tell some terms
+    /// apart: these are 0 and their sum stands in the term that is left.
+    ///
+    /// | constant | what is zero | what the others hold |
+    /// |---|---|---|
+    /// | `S = 0` | `a_S` | `c_S` holds `a_S + c_S` |
+    /// | `N` | `b_N`, `c_S` | `a_S` holds `a_S N^(-b_N)`, `c` holds `c_S N^(-b_N) + c` |
+    /// | `D` | `a_D` | `c` holds `(a_D / D)^b_D + c` |
+    ///
+    /// # Errors
+    /// The first coefficient that is neither in range nor such a zero.
+    pub fn reduced(values: CoefficientValues) -> Result<Self, (CoefficientName, DomainError)> {
+        let CoefficientValues { a_s, c_s, b_n, a_d, .. } = values;
+        let constant_size = b_n == 0.0 && c_s == 0.0;
+        let filled = CoefficientValues {
+            a_s: if a_s == 0.0 { 1.0 } else { a_s },
+            c_s: if constant_size { 1.0 } else { c_s },
+            b_n: if constant_size { 1.0 } else { b_n },
+            a_d: if a_d == 0.0 { 1.0 } else { a_d },
+            ..values
+        };
+        Self::new(filled).map(|_| Self(values))
+    }
+
+    /// Which quantities the law can be asked about.
+    #[must_use]
+    pub fn determines(&self) -> Determined {
+        let CoefficientValues { a_s, b_n, a_d, .. } = self.0;
+        Determined { nonzero_params: b_n != 0.0, sparsity: a_s != 0.0, data: a_d != 0.0 }
+    }
+
+    /// Whether the law has this coefficient, or its runs do not determine it.
+    #[must_use]
+    pub fn has(&self, name: CoefficientName) -> bool {
+        let Determined { nonzero_params, sparsity, data } = self.determines();
+        match name {
+            CoefficientName::AS | CoefficientName::BS => sparsity,
+            CoefficientName::CS | CoefficientName::BN => nonzero_params,
+            CoefficientName::AD | CoefficientName::BD => data,
+            CoefficientName::C => true,
+        }
     }
 
     /// Coefficients that are known to be in range: for constants of this crate.
@@ -125,6 +224,15 @@ impl Coefficients {
         (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n)
             + (a_d / data.get()).powf(b_d)
             + c
+    }
+
+    /// Data at which the loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`;
+    /// infinite where no amount of data reaches it.
+    #[must_use]
+    pub fn data_for_loss(&self, density: Density, nonzero_params: NonzeroParams, loss: f64) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
+        let limit = (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n) + c;
+        if loss > limit { a_d * (loss - limit).powf(-1.0 / b_d) } else { f64::INFINITY }
     }
 
     /// `gain(S) = ((a_S (1-S)^b_S + c_S) / (a_S + c_S))^(-1/b_N)`.
@@ -186,6 +294,29 @@ mod tests {
     }
 
     #[test]
+    fn a_reduced_law_says_what_it_knows() {
+        let full = T5_C4.coefficients().values();
+        let dense = Coefficients::reduced(CoefficientValues { a_s: 0.0, ..full }).unwrap();
+        assert_eq!(
+            dense.determines(),
+            Determined { nonzero_params: true, sparsity: false, data: true }
+        );
+        let missing = |law: &Coefficients| -> Vec<&str> {
+            let names = CoefficientName::ALL.into_iter().filter(|name| !law.has(*name));
+            names.map(CoefficientName::as_str).collect()
+        };
+        assert_eq!(missing(&dense), ["a_s", "b_s"]);
+        let one_size = CoefficientValues { b_n: 0.0, c_s: 0.0, a_d: 0.0, ..full };
+        assert_eq!(
+            missing(&Coefficients::reduced(one_size).unwrap()),
+            ["c_s", "b_n", "a_d", "b_d"]
+        );
+        assert!(Coefficients::reduced(CoefficientValues { b_n: 0.0, ..full }).is_err());
+        assert!(Coefficients::reduced(CoefficientValues { c: 0.0, ..full }).is_err());
+        assert!(Coefficients::new(CoefficientValues { a_s: 0.0, ..full }).is_err());
+    }
+
+    #[test]
     fn the_first_bad_coefficient_is_named() {
         let good = T5_C4.coefficients().values();
         let (name, _) = Coefficients::new(CoefficientValues { b_n: 0.0, ..good }).unwrap_err();
@@ -209,6 +340,17 @@ mod tests {
             prop_assert!(at(x, ln_n + 0.1, ln_d) < here);
             prop_assert!(at(x, ln_n, ln_d + 0.1) < here);
             prop_assert!(at(x + 0.01, ln_n, ln_d) > here);
+        }
+
+        #[test]
+        fn the_data_for_a_loss_gives_it(
+            x in 0.01..1.0f64, ln_n in 10.0..25.0f64, ln_d in 15.0..32.0f64,
+        ) {
+            let law = T5_C4.coefficients();
+            let (x, n) = (Density::new(x).unwrap(), NonzeroParams::new(ln_n.exp()).unwrap());
+            let loss = law.loss(x, n, Data::new(ln_d.exp()).unwrap());
+            prop_assert!((law.data_for_loss(x, n, loss).ln() - ln_d).abs() < 1e-9);
+            prop_assert!(law.data_for_loss(x, n, 0.65).is_infinite());
         }
 
         #[test]

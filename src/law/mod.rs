@@ -10,15 +10,19 @@
 //! formulas work on the density `x = 1 - S`.
 
 mod coefficients;
+mod contour;
 mod cost;
+mod ensemble;
 mod optimum;
 mod published;
 mod quantity;
 mod support;
 
-pub use coefficients::{CoefficientName, CoefficientValues, Coefficients};
+pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
+pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
-pub use optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
+pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,

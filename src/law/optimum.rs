@@ -56,7 +56,7 @@ pub fn optimal_sparsity(
     Ok(Optimum { density, data, loss })
 }
 
-/// Root of the optimality condition in `y = -ln(1 - S)`.
+/// `1 - S_opt(N, C)`: the root of the optimality condition in `y = -ln(1 - S)`.
 ///
 /// Setting the derivative of the loss in `S` to zero gives, with `D_C = C/(kN)`,
 ///
@@ -74,7 +74,8 @@ pub fn optimal_sparsity(
 ///
 /// `F` rises strictly for every `0 <= m < 1`, so `F(0) >= 0` means that no zeros pay, and
 /// otherwise the root is unique. Dense mode has `m = 0` and the closed form `y = -F0/(b_S + b_D)`.
-fn optimal_density(
+#[must_use]
+pub fn optimal_density(
     law: &Coefficients,
     cost: &TrainingCost,
     nonzero_params: NonzeroParams,

@@ -119,7 +119,7 @@ impl Density {
     /// The density nearest to `value`: for results of formulas that may underflow to 0 or round
     /// past 1.
     #[must_use]
-    pub(super) const fn clamped(value: f64) -> Self {
+    pub const fn clamped(value: f64) -> Self {
         Self(value.clamp(f64::MIN_POSITIVE, 1.0))
     }
 

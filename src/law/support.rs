@@ -19,7 +19,9 @@ impl Range {
         Self { min: value, max: value }
     }
 
-    fn join(self, other: Self) -> Self {
+    /// The smallest range that holds both.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
         Self { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 }
@@ -96,6 +98,18 @@ impl Support {
         self.levels.iter().map(|level| level.runs).sum()
     }
 
+    /// Range of `N`.
+    #[must_use]
+    pub fn nonzero_params(&self) -> Option<Range> {
+        self.range(|level| level.nonzero_params)
+    }
+
+    /// Range of `D`.
+    #[must_use]
+    pub fn data(&self) -> Option<Range> {
+        self.range(|level| level.data)
+    }
+
     fn range(&self, of: impl Fn(&SparsityLevel) -> Range) -> Option<Range> {
         self.levels.iter().map(of).reduce(Range::join)
     }
@@ -108,12 +122,8 @@ impl Support {
         let mut check = |variable, value: f64, range: Option<Range>| {
             found.extend(range.and_then(|range| Extrapolation::find(variable, value, range)));
         };
-        check(
-            Variable::NonzeroParams,
-            question.nonzero_params.get(),
-            self.range(|level| level.nonzero_params),
-        );
-        check(Variable::Data, question.data.get(), self.range(|level| level.data));
+        check(Variable::NonzeroParams, question.nonzero_params.get(), self.nonzero_params());
+        check(Variable::Data, question.data.get(), self.data());
         if let Some(cost) = question.cost {
             let compute = cost.compute(question.density, question.nonzero_params, question.data);
             let range = self.range(|level| {

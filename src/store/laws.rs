@@ -1,6 +1,6 @@
 //! Laws: immutable once stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,12 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::refits::RefitOptions;
 use super::{Page, PageRequest, StoreError};
-use crate::fit::{FitConfig, Report};
+use crate::fit::{Diagnostics, PatternReport, PretrainedReport};
 use crate::law::{
-    CoefficientValues, Coefficients, FlopsPerParam, PruningSchedule, SparsityLevel, Support,
+    CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, PruningSchedule,
+    SparsityLevel, Support,
 };
 use crate::text::FamilyName;
 
@@ -63,6 +65,14 @@ pub struct LawContent {
     pub objective: Option<f64>,
     /// Number of its runs, where known.
     pub runs: Option<u32>,
+    /// Interval of each coefficient; empty for a law without resamples.
+    pub intervals: BTreeMap<CoefficientName, Interval>,
+    /// Resamples that gave a law and that gave none; `None` for a published law.
+    pub resamples: Option<Resamples>,
+    /// Effective sparsity of each structured pattern among the runs.
+    pub patterns: Vec<PatternReport>,
+    /// Runs from pretrained checkpoints, where there were enough.
+    pub pretrained: Option<PretrainedReport>,
     /// Data unit of the family when the law was made.
     pub data_unit: String,
     /// `k` of the family when the law was made.
@@ -72,7 +82,7 @@ pub struct LawContent {
     /// Where its runs stop; no levels where that is unknown.
     pub support: Support,
     /// What the fit was asked for; `None` for a published law.
-    pub options: Option<FitConfig>,
+    pub options: Option<RefitOptions>,
     /// What the fit says about itself; `None` for a published law.
     pub diagnostics: Option<Diagnostics>,
     /// What the runs cannot tell.
@@ -83,24 +93,13 @@ pub struct LawContent {
     pub fitted_at: DateTime<Utc>,
 }
 
-/// What a fit says about itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Diagnostics {
-    /// Share of starts within 0.1 % of the best objective.
-    pub agreement: f64,
-    /// Every start, by index.
-    pub starts: Vec<StartDiagnostics>,
-}
-
-/// One start of a fit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StartDiagnostics {
-    /// Mean Huber loss that it reached.
-    pub objective: f64,
-    /// Why it ended.
-    pub termination: String,
-    /// Evaluations that it took.
-    pub evaluations: u32,
+/// How many resamples of the runs gave a law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resamples {
+    /// Those that did.
+    pub fitted: u32,
+    /// Those that did not.
+    pub failed: u32,
 }
 
 /// A warning as it was given; codes of older versions of the service are kept.
@@ -112,18 +111,9 @@ pub struct StoredWarning {
     pub detail: String,
 }
 
-impl From<&Report> for Diagnostics {
-    fn from(report: &Report) -> Self {
-        let starts = report
-            .starts
-            .iter()
-            .map(|start| StartDiagnostics {
-                objective: start.objective,
-                termination: start.termination.as_str().to_owned(),
-                evaluations: start.evaluations,
-            })
-            .collect();
-        Self { agreement: report.agreement, starts }
+impl From<&crate::fit::Warning> for StoredWarning {
+    fn from(warning: &crate::fit::Warning) -> Self {
+        Self { code: warning.code.as_str().to_owned(), detail: warning.detail.clone() }
     }
 }
 
@@ -134,22 +124,27 @@ struct LawRow {
     version: i32,
     source: String,
     reference: Option<String>,
-    a_s: f64,
-    b_s: f64,
-    c_s: f64,
-    b_n: f64,
-    a_d: f64,
-    b_d: f64,
+    a_s: Option<f64>,
+    b_s: Option<f64>,
+    c_s: Option<f64>,
+    b_n: Option<f64>,
+    a_d: Option<f64>,
+    b_d: Option<f64>,
     c: f64,
     objective: Option<f64>,
     runs: Option<i32>,
+    intervals: Option<Json<BTreeMap<CoefficientName, Interval>>>,
+    resamples: Option<i32>,
+    failed_resamples: Option<i32>,
+    patterns: Option<Json<Vec<PatternReport>>>,
+    pretrained: Option<Json<PretrainedReport>>,
     data_unit: String,
     flops_per_param: f64,
     pruning_start: f64,
     pruning_end: f64,
     pruning_exponent: f64,
     support: Json<Vec<SparsityLevel>>,
-    options: Option<Json<FitConfig>>,
+    options: Option<Json<RefitOptions>>,
     diagnostics: Option<Json<Diagnostics>>,
     warnings: Json<Vec<StoredWarning>>,
     data_digest: Option<String>,
@@ -166,22 +161,28 @@ impl TryFrom<LawRow> for Law {
             .into_iter()
             .find(|source| source.as_str() == row.source)
             .ok_or_else(|| corrupt(format!("source {}", row.source)))?;
-        let coefficients = Coefficients::new(CoefficientValues {
-            a_s: row.a_s,
-            b_s: row.b_s,
-            c_s: row.c_s,
-            b_n: row.b_n,
-            a_d: row.a_d,
-            b_d: row.b_d,
+        let coefficients = Coefficients::reduced(CoefficientValues {
+            a_s: row.a_s.unwrap_or(0.0),
+            b_s: row.b_s.unwrap_or(1.0),
+            c_s: row.c_s.unwrap_or(0.0),
+            b_n: row.b_n.unwrap_or(0.0),
+            a_d: row.a_d.unwrap_or(0.0),
+            b_d: row.b_d.unwrap_or(1.0),
             c: row.c,
         });
+        let count = |stored: Option<i32>| stored.and_then(|count| u32::try_from(count).ok());
+        let resamples = count(row.resamples).zip(count(row.failed_resamples));
         let content = LawContent {
             source,
             reference: row.reference,
             coefficients: coefficients
                 .map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?,
             objective: row.objective,
-            runs: row.runs.and_then(|runs| u32::try_from(runs).ok()),
+            runs: count(row.runs),
+            intervals: row.intervals.map(|intervals| intervals.0).unwrap_or_default(),
+            resamples: resamples.map(|(fitted, failed)| Resamples { fitted, failed }),
+            patterns: row.patterns.map(|patterns| patterns.0).unwrap_or_default(),
+            pretrained: row.pretrained.map(|pretrained| pretrained.0),
             data_unit: row.data_unit,
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
@@ -216,16 +217,20 @@ pub async fn insert_law(
     content: &LawContent,
     now: DateTime<Utc>,
 ) -> Result<Law, StoreError> {
-    let v = content.coefficients.values();
+    let law = &content.coefficients;
+    let value =
+        |name: CoefficientName| law.has(name).then(|| law.values().to_array()[name as usize]);
+    let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     let version = sqlx::query_scalar!(
         r#"
         INSERT INTO laws (
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
-            options, diagnostics, warnings, data_digest, fitted_at, created_at
+            options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
+            resamples, failed_resamples, patterns, pretrained
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25
+            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30
         FROM laws WHERE family_id = $2
         RETURNING version
         "#,
@@ -233,27 +238,32 @@ pub async fn insert_law(
         family_id,
         content.source.as_str(),
         content.reference,
-        v.a_s,
-        v.b_s,
-        v.c_s,
-        v.b_n,
-        v.a_d,
-        v.b_d,
-        v.c,
+        value(CoefficientName::AS),
+        value(CoefficientName::BS),
+        value(CoefficientName::CS),
+        value(CoefficientName::BN),
+        value(CoefficientName::AD),
+        value(CoefficientName::BD),
+        law.values().c,
         content.objective,
-        content.runs.map(|runs| i32::try_from(runs).unwrap_or(i32::MAX)),
+        content.runs.map(count),
         content.data_unit,
         content.flops_per_param.get(),
         content.pruning.start(),
         content.pruning.end(),
         content.pruning.exponent(),
         Json(content.support.levels()) as _,
-        content.options.map(Json) as _,
+        content.options.as_ref().map(Json) as _,
         content.diagnostics.as_ref().map(Json) as _,
         Json(&content.warnings) as _,
         content.data_digest,
         content.fitted_at,
         now,
+        (!content.intervals.is_empty()).then_some(Json(&content.intervals)) as _,
+        content.resamples.map(|resamples| count(resamples.fitted)),
+        content.resamples.map(|resamples| count(resamples.failed)),
+        (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
+        content.pretrained.as_ref().map(Json) as _,
     )
     .fetch_one(db)
     .await?;
@@ -277,7 +287,8 @@ pub async fn find_law(
             objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
-            data_digest, fitted_at, laws.created_at
+            data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::integer IS NULL OR version = $2)
         ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
@@ -307,7 +318,8 @@ pub async fn list_active_laws(
             c_s, b_n, a_d, b_d, c, objective, runs, laws.data_unit, laws.flops_per_param,
             laws.pruning_start, laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
-            data_digest, fitted_at, laws.created_at
+            data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE family_id = ANY ($1)
         ORDER BY family_id, laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC,
@@ -336,7 +348,8 @@ pub async fn list_laws(
             objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
-            data_digest, fitted_at, laws.created_at
+            data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
         ORDER BY laws.id DESC
@@ -350,4 +363,54 @@ pub async fn list_laws(
     .await?;
     let laws = rows.into_iter().map(Law::try_from).collect::<Result<_, _>>()?;
     Ok(request.page(laws, |law: &Law| law.id))
+}
+
+/// The law that a question is put to, by its id alone: as [`find_law`] chooses it.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_law_id(
+    db: impl PgExecutor<'_>,
+    family: &FamilyName,
+    version: Option<i32>,
+) -> Result<Option<Uuid>, StoreError> {
+    let id = sqlx::query_scalar!(
+        r#"
+        SELECT laws.id
+        FROM laws JOIN families ON families.id = family_id
+        WHERE name = $1 AND ($2::integer IS NULL OR version = $2)
+        ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
+        LIMIT 1
+        "#,
+        family.as_str(),
+        version
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(id)
+}
+
+/// A law by its id.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Law>, StoreError> {
+    sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT laws.id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
+            objective, runs, laws.data_unit, laws.flops_per_param, laws.pruning_start,
+            laws.pruning_end, laws.pruning_exponent, support AS "support: _",
+            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
+            data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+        FROM laws
+        WHERE id = $1
+        "#,
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Law::try_from)
+    .transpose()
 }

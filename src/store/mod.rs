@@ -11,6 +11,7 @@
 //! | `claim_`, `renew_`, `finish_` | the life of a refit |
 
 pub mod families;
+pub mod law_evidence;
 pub mod laws;
 pub mod refits;
 pub mod runs;

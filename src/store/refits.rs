@@ -17,9 +17,11 @@ use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
+use super::law_evidence::{LawRun, insert_law_resamples, insert_law_runs};
 use super::laws::{self, LawContent};
 use crate::clock::Clock;
 use crate::fit::FitConfig;
+use crate::law::Ensemble;
 
 /// Channel on which a new refit is announced to waiting workers.
 pub const CHANNEL: &str = "sparsity_planner_refits";
@@ -65,6 +67,28 @@ impl RefitState {
     }
 }
 
+/// What runs with one tag count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TagWeight {
+    /// Key of the tag.
+    pub tag: String,
+    /// Its value.
+    pub value: String,
+    /// What a run with it counts, relative to one without: between 0 and 1000.
+    pub weight: f64,
+}
+
+/// What a fit runs with: stored with the refit and with its law.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct RefitOptions {
+    /// Options of the fit.
+    #[serde(flatten)]
+    pub fit: FitConfig,
+    /// Weights by tag; a run's weight is the product of those that it matches.
+    #[serde(default)]
+    pub weights: Vec<TagWeight>,
+}
+
 /// Why a refit failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefitFailure {
@@ -88,7 +112,9 @@ pub struct Refit {
     /// Share of the work that is done.
     pub progress: f64,
     /// What it runs with.
-    pub options: FitConfig,
+    pub options: RefitOptions,
+    /// Version of the law that it checks, in place of making one.
+    pub reproduces: Option<i32>,
     /// Version and id of the law that came of it.
     pub law: Option<(i32, Uuid)>,
     /// Why it failed.
@@ -108,7 +134,8 @@ struct RefitRow {
     state: String,
     phase: String,
     progress: f64,
-    options: Json<FitConfig>,
+    options: Json<RefitOptions>,
+    reproduces: Option<i32>,
     law_version: Option<i32>,
     law_id: Option<Uuid>,
     error: Option<Json<RefitFailure>>,
@@ -134,6 +161,7 @@ impl TryFrom<RefitRow> for Refit {
             phase: row.phase,
             progress: row.progress,
             options: row.options.0,
+            reproduces: row.reproduces,
             law: row.law_version.zip(row.law_id),
             error: row.error.map(|error| error.0),
             created_at: row.created_at,
@@ -151,7 +179,8 @@ pub async fn insert_refit(
     db: impl PgExecutor<'_>,
     id: Uuid,
     family_id: Uuid,
-    options: &FitConfig,
+    options: &RefitOptions,
+    reproduces_law_id: Option<Uuid>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -159,9 +188,9 @@ pub async fn insert_refit(
         WITH refit AS (
             INSERT INTO refits (
                 id, family_id, state, phase, progress, options, attempts, cancel_requested,
-                created_at
+                created_at, reproduces_law_id
             )
-            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4)
+            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4, $5)
             RETURNING id
         )
         SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
@@ -169,7 +198,8 @@ pub async fn insert_refit(
         id,
         family_id,
         Json(options) as _,
-        now
+        now,
+        reproduces_law_id
     )
     .execute(db)
     .await?;
@@ -185,11 +215,13 @@ pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refi
         RefitRow,
         r#"
         SELECT refits.id, families.name AS family, state, phase, progress,
-            refits.options AS "options: _", laws.version AS "law_version?", law_id,
-            error AS "error: _", refits.created_at, started_at, finished_at
+            refits.options AS "options: _", checked.version AS "reproduces?",
+            laws.version AS "law_version?", law_id, error AS "error: _", refits.created_at,
+            started_at, finished_at
         FROM refits
             JOIN families ON families.id = refits.family_id
             LEFT JOIN laws ON laws.id = law_id
+            LEFT JOIN laws AS checked ON checked.id = reproduces_law_id
         WHERE refits.id = $1
         "#,
         id
@@ -229,19 +261,24 @@ pub async fn cancel_refit(
 ) -> Result<bool, StoreError> {
     let asked = sqlx::query!(
         r#"
-        UPDATE refits
-        SET cancel_requested = cancel_requested OR state IN ('queued', 'running'),
-            finished_at = CASE state WHEN 'queued' THEN $2 ELSE finished_at END,
-            phase = CASE state WHEN 'queued' THEN 'cancelled' ELSE phase END,
-            state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END
-        WHERE id = $1
+        WITH refit AS (
+            UPDATE refits
+            SET cancel_requested = cancel_requested OR state IN ('queued', 'running'),
+                finished_at = CASE state WHEN 'queued' THEN $2 ELSE finished_at END,
+                phase = CASE state WHEN 'queued' THEN 'cancelled' ELSE phase END,
+                state = CASE state WHEN 'queued' THEN 'cancelled' ELSE state END
+            WHERE id = $1
+            RETURNING id
+        )
+        -- Its worker listens, and need not wait for its next look.
+        SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
         "#,
         id,
         now
     )
-    .execute(db)
+    .fetch_optional(db)
     .await?;
-    Ok(asked.rows_affected() > 0)
+    Ok(asked.is_some())
 }
 
 /// A refit that a worker has claimed.
@@ -252,7 +289,9 @@ pub struct ClaimedRefit {
     /// The family whose runs are fitted.
     pub family_id: Uuid,
     /// What to run it with.
-    pub options: FitConfig,
+    pub options: RefitOptions,
+    /// The law to check, in place of making one.
+    pub reproduces_law_id: Option<Uuid>,
     /// Proof of the claim.
     pub lease_token: Uuid,
     /// How often it has been claimed, this time included.
@@ -284,7 +323,8 @@ pub async fn claim_refit(
             -- Two workers that look at once take different refits, or one goes away empty.
             FOR UPDATE SKIP LOCKED
         )
-        RETURNING id, family_id, options AS "options: Json<FitConfig>", attempts
+        RETURNING id, family_id, options AS "options: Json<RefitOptions>", reproduces_law_id,
+            attempts
         "#,
         lease_token,
         now,
@@ -296,6 +336,7 @@ pub async fn claim_refit(
         id: row.id,
         family_id: row.family_id,
         options: row.options.0,
+        reproduces_law_id: row.reproduces_law_id,
         lease_token,
         attempts: row.attempts,
     }))
@@ -374,11 +415,24 @@ pub async fn release_refit(
     Ok(())
 }
 
+/// A law that a refit made, with what stands behind it.
+#[derive(Debug, Clone)]
+pub struct NewLaw {
+    /// The law.
+    pub content: LawContent,
+    /// The laws of resampled runs.
+    pub ensemble: Option<Ensemble>,
+    /// The runs.
+    pub runs: Vec<LawRun>,
+}
+
 /// How a claimed refit ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// With a law.
-    Succeeded(Box<LawContent>),
+    Succeeded(Box<NewLaw>),
+    /// The law to check came out the same.
+    Reproduced(Uuid),
     /// With an error.
     Failed(RefitFailure),
     /// On request.
@@ -414,17 +468,22 @@ pub async fn finish_refit(
         return Ok(false);
     }
     let (state, law_id, error) = match outcome {
-        Outcome::Succeeded(content) => {
+        Outcome::Succeeded(new) => {
             let law = laws::insert_law(
                 &mut *transaction,
                 clock.new_id(),
                 claimed.family_id,
-                content,
+                &new.content,
                 now,
             )
             .await?;
+            insert_law_runs(&mut *transaction, law.id, &new.runs).await?;
+            if let Some(ensemble) = &new.ensemble {
+                insert_law_resamples(&mut *transaction, law.id, ensemble).await?;
+            }
             (RefitState::Succeeded, Some(law.id), None)
         }
+        Outcome::Reproduced(law_id) => (RefitState::Succeeded, Some(*law_id), None),
         Outcome::Failed(failure) => (RefitState::Failed, None, Some(Json(failure))),
         Outcome::Cancelled => (RefitState::Cancelled, None, None),
     };

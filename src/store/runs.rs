@@ -42,19 +42,12 @@ pub struct SubmittedRun {
     pub observation: Observation,
     /// What the run started from.
     pub start: Start,
+    /// Data that the dense checkpoint of a pretrained start had seen, where known.
+    pub pretraining_data: Option<Data>,
     /// `None` for unstructured sparsity.
     pub pattern: Option<Pattern>,
     /// The submitter's labels.
     pub tags: BTreeMap<String, String>,
-}
-
-impl SubmittedRun {
-    /// Whether a law is fitted on it: unstructured and from scratch. [`list_observations`] chooses
-    /// by the same rule.
-    #[must_use]
-    pub fn describes_law(&self) -> bool {
-        self.start == Start::Scratch && self.pattern.is_none()
-    }
 }
 
 /// A stored run.
@@ -113,6 +106,7 @@ struct RunRow {
     data: f64,
     loss: f64,
     start: String,
+    pretraining_data: Option<f64>,
     pattern: Option<String>,
     tags: Json<BTreeMap<String, String>>,
     exclusion_reason: Option<String>,
@@ -138,6 +132,11 @@ impl TryFrom<RunRow> for Run {
                 observation: observation(row.nonzero_params, row.sparsity, row.data, row.loss)
                     .map_err(|e| corrupt(e.to_string()))?,
                 start,
+                pretraining_data: row
+                    .pretraining_data
+                    .map(Data::new)
+                    .transpose()
+                    .map_err(|e| corrupt(e.to_string()))?,
                 pattern: pattern.map_err(|e| corrupt(e.to_string()))?,
                 tags: row.tags.0,
             },
@@ -187,27 +186,29 @@ pub async fn merge_runs(
     let changes = sqlx::query_scalar!(
         r#"
         INSERT INTO runs (
-            id, family_id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
-            excluded, created_at, updated_at
+            id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
+            pretraining_data, pattern, tags, excluded, created_at, updated_at
         )
-        SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
-            false, $11, $11
+        SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            pattern, tags, false, $11, $11
         FROM unnest(
             $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
-            $8::text[], $9::text[], $10::jsonb[]
+            $8::text[], $9::text[], $10::jsonb[], $12::float8[]
         ) AS submitted (
-            id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags
+            id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
+            pretraining_data
         )
         ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
         SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
             data = excluded.data, loss = excluded.loss, start = excluded.start,
-            pattern = excluded.pattern, tags = excluded.tags, updated_at = excluded.updated_at
+            pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
+            tags = excluded.tags, updated_at = excluded.updated_at
         WHERE (
-                runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start, runs.pattern,
-                runs.tags
+                runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
+                runs.pretraining_data, runs.pattern, runs.tags
             ) IS DISTINCT FROM (
                 excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
-                excluded.start, excluded.pattern, excluded.tags
+                excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags
             )
         -- A row version made by an insert has no deleter; one made by an update was locked first.
         RETURNING (xmax = 0) AS "created!"
@@ -225,6 +226,8 @@ pub async fn merge_runs(
             .collect::<Vec<_>>() as &[Option<String>],
         &ids.iter().map(|(_, run)| serde_json::json!(run.tags)).collect::<Vec<_>>(),
         clock.now(),
+        &ids.iter().map(|(_, run)| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
+            as &[Option<f64>],
     )
     .fetch_all(db)
     .await?;
@@ -246,8 +249,8 @@ pub async fn list_runs(
     let rows = sqlx::query_as!(
         RunRow,
         r#"
-        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
-            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1
             AND ($2::uuid IS NULL OR id < $2)
@@ -288,31 +291,27 @@ pub async fn list_runs(
     Ok(request.page(runs, |run: &Run| run.id))
 }
 
-/// What a law of the family is fitted on: unstructured runs from scratch that are not excluded.
+/// What the laws of a family are made of: all runs that are not excluded.
 ///
 /// # Errors
 /// [`StoreError::Database`].
-pub async fn list_observations(
+pub async fn list_fit_runs(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
-) -> Result<Vec<Observation>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query_as!(
+        RunRow,
         r#"
-        SELECT id, nonzero_params, sparsity, data, loss
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
-        WHERE family_id = $1 AND start = 'scratch' AND pattern IS NULL AND NOT excluded
+        WHERE family_id = $1 AND NOT excluded
         "#,
         family_id
     )
     .fetch_all(db)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            observation(row.nonzero_params, row.sparsity, row.data, row.loss).map_err(|e| {
-                StoreError::Corrupt { table: "runs", id: row.id, detail: e.to_string() }
-            })
-        })
-        .collect()
+    rows.into_iter().map(Run::try_from).collect()
 }
 
 /// One run of a family.
@@ -327,8 +326,8 @@ pub async fn find_run(
     sqlx::query_as!(
         RunRow,
         r#"
-        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
-            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1 AND id = $2
         "#,
@@ -358,8 +357,8 @@ pub async fn update_run_exclusion(
         UPDATE runs
         SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
         WHERE family_id = $1 AND id = $2
-        RETURNING id, external_id, nonzero_params, sparsity, data, loss, start, pattern,
-            tags AS "tags: _", exclusion_reason, created_at, updated_at
+        RETURNING id, external_id, nonzero_params, sparsity, data, loss, start,
+            pretraining_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         "#,
         family_id,
         id,

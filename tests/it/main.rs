@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod documents;
+mod evidence;
 mod families;
 mod laws;
 mod private_postgres;

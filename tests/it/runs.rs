@@ -56,6 +56,7 @@ async fn a_run_comes_back_as_it_was_sent() {
       "loss": 0.30000000000000004,
       "nonzero_params": 12000000.0,
       "pattern": "2:4",
+      "pretraining_data": null,
       "sparsity": 0.6,
       "start": "pretrained",
       "tags": {

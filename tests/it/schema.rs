@@ -40,7 +40,7 @@ async fn every_table_and_column_is_commented() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(commented, 4);
+    assert_eq!(commented, 6);
 }
 
 #[tokio::test]
@@ -56,8 +56,11 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
     .await
     .unwrap();
     assert!(names.len() > 20, "{names:?}");
-    let migration = include_str!("../../migrations/20261124090000_families_runs_laws_refits.sql");
-    let words: Vec<&str> = migration.split_whitespace().collect();
+    let migrations = concat!(
+        include_str!("../../migrations/20261124090000_families_runs_laws_refits.sql"),
+        include_str!("../../migrations/20261124180000_law_intervals.sql"),
+    );
+    let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {
         assert!(
             words.windows(2).any(|pair| pair == ["CONSTRAINT", &name]),

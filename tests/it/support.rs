@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::{self, AppState, Limits};
+use sparsity_planner::api::{self, AppState, LawCache, Limits};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::{demo, store};
@@ -110,7 +110,8 @@ impl App {
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
-        let state = AppState { pool: pool.clone(), clock: clock.clone(), shutdown };
+        let laws = LawCache::new(1024 * 1024);
+        let state = AppState { pool: pool.clone(), clock: clock.clone(), laws, shutdown };
         let server = TestServer::new(api::router(state, limits));
         Self { server, pool, clock, worker: CancellationToken::new() }
     }

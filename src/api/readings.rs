@@ -1,0 +1,373 @@
+//! Readings of a law: contours of the optimal sparsity, and the gain.
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::asked::{AskedLaw, asked_law, finite};
+use super::caching::cached;
+use super::extract::{FamilyPath, Query};
+use super::problem::{ApiError, Problem};
+use super::questions::FlopModeView;
+use super::views::{IntervalView, LawRef, WarningView};
+use super::{AppState, TAG_QUESTIONS};
+use crate::checks::Checks;
+use crate::law::{
+    Coefficients, Density, Member, NonzeroParams, Range, Sparsity, TrainingCost, contour_compute,
+    ln_contour_ratio,
+};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_contours)).routes(routes!(get_gain))
+}
+
+/// The most sparsities of one request.
+const MAX_LEVELS: usize = 100;
+
+/// Reads `0,0.5,0.75`.
+fn sparsities(field: &str, text: &str, checks: &mut Checks) -> Option<Vec<Sparsity>> {
+    let parts: Vec<&str> = text.split(',').collect();
+    if parts.len() > MAX_LEVELS {
+        checks.refuse(field, format!("must be at most {MAX_LEVELS}, not {}", parts.len()));
+        return None;
+    }
+    let read = |part: &str| -> Result<Sparsity, String> {
+        let number: f64 = part
+            .trim()
+            .parse()
+            .map_err(|_| format!("must be numbers such as 0,0.5, not {part}"))?;
+        Sparsity::new(number).map_err(|error| error.to_string())
+    };
+    parts.into_iter().map(|part| checks.take(field, read(part))).collect()
+}
+
+/// Which contours to draw.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ContoursParams {
+    /// Which parameters cost FLOPs.
+    #[param(inline)]
+    flop_mode: FlopModeView,
+    /// Sparsities, at most 100: `0,0.5,0.75,0.875` unless said otherwise.
+    #[serde(default = "ContoursParams::default_levels")]
+    #[param(default = "0,0.5,0.75,0.875")]
+    levels: String,
+    /// Left end of the lines: the smallest size of the runs unless said otherwise.
+    #[param(minimum = 1, maximum = 1e18)]
+    min_nonzero_params: Option<f64>,
+    /// Right end of the lines: 100 times the largest size of the runs unless said otherwise.
+    #[param(minimum = 1, maximum = 1e18)]
+    max_nonzero_params: Option<f64>,
+    /// Points of each line, spaced evenly in the logarithm. The lines are straight there, so two
+    /// tell all; the bands are not.
+    #[serde(default = "ContoursParams::default_points")]
+    #[param(default = 9, minimum = 2, maximum = 200)]
+    points: u32,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "super::questions::yes")]
+    #[param(default = true)]
+    intervals: bool,
+}
+
+/// Sizes where the runs are not known: a law without support is asked about models of any size.
+const ANY_SIZE: Range = Range { min: 1e6, max: 1e10 };
+
+/// How far beyond the largest run the lines go.
+const BEYOND: f64 = 100.0;
+
+impl ContoursParams {
+    fn default_levels() -> String {
+        "0,0.5,0.75,0.875".to_owned()
+    }
+
+    const fn default_points() -> u32 {
+        9
+    }
+
+    /// Levels, and the sizes at which the lines are computed.
+    fn check(
+        &self,
+        support: Option<Range>,
+    ) -> Result<(Vec<Sparsity>, Vec<NonzeroParams>), ApiError> {
+        let mut checks = Checks::default();
+        let levels = sparsities("levels", &self.levels, &mut checks);
+        let support =
+            support.map_or(ANY_SIZE, |Range { min, max }| Range { min, max: max * BEYOND });
+        let min = self.min_nonzero_params.unwrap_or(support.min);
+        let max = self.max_nonzero_params.unwrap_or(support.max.min(1e18));
+        let min = checks.take("min_nonzero_params", NonzeroParams::new(min));
+        let max = checks.take("max_nonzero_params", NonzeroParams::new(max));
+        let ends = min.zip(max).map(|(min, max)| (min.get(), max.get()));
+        if ends.is_some_and(|(min, max)| min >= max) {
+            checks.refuse("max_nonzero_params", "must be above min_nonzero_params");
+        }
+        if !(2..=200).contains(&self.points) {
+            checks.refuse("points", format!("must be between 2 and 200, not {}", self.points));
+        }
+        let (levels, (min, max)) = checks.finish(levels.zip(ends))?;
+        let last = f64::from(self.points - 1);
+        let sizes = (0..self.points).map(|point| {
+            let share = f64::from(point) / last;
+            // Between two sizes that are in range.
+            NonzeroParams::new((min.ln() * (1.0 - share) + max.ln() * share).exp().clamp(min, max))
+                .expect("a size between two sizes")
+        });
+        Ok((levels, sizes.collect()))
+    }
+}
+
+/// Lines of equal optimal sparsity in (N, C).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Contours)]
+pub struct ContoursView {
+    /// The law that they were computed from.
+    law: LawRef,
+    /// Which parameters cost FLOPs.
+    flop_mode: FlopModeView,
+    /// Where a dense model of each size is compute-optimal.
+    chinchilla: ChinchillaLineView,
+    /// A line for each sparsity, in the order that was asked.
+    lines: Vec<ContourView>,
+    /// What to know before trusting them.
+    warnings: Vec<WarningView>,
+}
+
+/// Where a dense model is compute-optimal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ChinchillaLine)]
+pub struct ChinchillaLineView {
+    /// `[nonzero_params, compute]`.
+    points: Vec<[f64; 2]>,
+    /// `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    band: Option<Vec<[f64; 3]>>,
+}
+
+/// The budgets at which one sparsity is optimal.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Contour)]
+pub struct ContourView {
+    /// The sparsity; at 0 the budgets up to which no zeros pay.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Budget over the compute at which a dense model of the same size is compute-optimal: the same
+    /// at every size.
+    #[schema(example = 2.458)]
+    chinchilla_ratio: f64,
+    /// Interval of the ratio; null where the law has none.
+    interval: Option<IntervalView>,
+    /// `[nonzero_params, compute]`.
+    points: Vec<[f64; 2]>,
+    /// `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    band: Option<Vec<[f64; 3]>>,
+}
+
+/// `[nonzero_params, compute]` of a line, and of its band the two ends of the compute.
+type Line = (Vec<[f64; 2]>, Option<Vec<[f64; 3]>>);
+
+/// The line of one ratio with its band.
+fn line(
+    asked: &AskedLaw,
+    cost: &TrainingCost,
+    sizes: &[NonzeroParams],
+    ln_ratio: impl Fn(&Coefficients) -> f64,
+    intervals: bool,
+) -> Result<Line, ApiError> {
+    let compute =
+        |law: &Coefficients, size: NonzeroParams| contour_compute(law, cost, size, ln_ratio(law));
+    let points = sizes.iter().map(|&size| {
+        let compute = compute(&asked.law.content.coefficients, size);
+        Ok([size.get(), finite("the compute of a contour", compute)?])
+    });
+    let ensemble = asked.ensemble.as_ref().filter(|_| intervals);
+    let band = ensemble.map(|ensemble| {
+        let at = |&size: &NonzeroParams| {
+            let interval = ensemble.interval(|member| compute(&member.coefficients, size));
+            [size.get(), interval.low, interval.high]
+        };
+        sizes.iter().map(at).collect()
+    });
+    Ok((points.collect::<Result<_, ApiError>>()?, band))
+}
+
+fn contours(
+    asked: &AskedLaw,
+    params: &ContoursParams,
+    levels: &[Sparsity],
+    sizes: &[NonzeroParams],
+) -> Result<ContoursView, ApiError> {
+    asked.require_all("the optimal sparsity")?;
+    let cost = asked.cost(params.flop_mode.into());
+    let (points, band) = line(asked, &cost, sizes, |_| 0.0, params.intervals)?;
+    let lines = levels.iter().map(|level| {
+        let density = level.density();
+        let ln_ratio = |law: &Coefficients| ln_contour_ratio(law, &cost, density);
+        let (points, band) = line(asked, &cost, sizes, ln_ratio, params.intervals)?;
+        let ratio = ln_ratio(&asked.law.content.coefficients).exp();
+        let interval = |member: &Member| ln_ratio(&member.coefficients).exp();
+        Ok(ContourView {
+            sparsity: level.get(),
+            chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
+            interval: if params.intervals { asked.interval(interval) } else { None },
+            points,
+            band,
+        })
+    });
+    Ok(ContoursView {
+        law: (&asked.law).into(),
+        flop_mode: params.flop_mode,
+        chinchilla: ChinchillaLineView { points, band },
+        lines: lines.collect::<Result<_, ApiError>>()?,
+        warnings: asked.warnings(params.intervals),
+    })
+}
+
+/// Lines of equal optimal sparsity, straight in (log N, log C) and parallel to the Chinchilla line.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/contours", tag = TAG_QUESTIONS,
+    params(FamilyPath, ContoursParams),
+    responses(
+        (status = OK, description = "The lines", body = ContoursView,
+            headers(("ETag" = String, description = "Changes with the law"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_contours(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<ContoursParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    // What is wrong whatever the law is said before one is looked for.
+    params.check(None)?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let (levels, sizes) = params.check(asked.law.content.support.nonzero_params())?;
+    let answer = || contours(&asked, &params, &levels, &sizes);
+    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+}
+
+/// At which sparsities to compute the gain.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct GainParams {
+    /// Sparsities, at most 100: `0,0.25,0.5,0.75,0.875,0.9375` unless said otherwise.
+    #[serde(default = "GainParams::default_sparsities")]
+    #[param(default = "0,0.25,0.5,0.75,0.875,0.9375")]
+    sparsities: String,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "super::questions::yes")]
+    #[param(default = true)]
+    intervals: bool,
+}
+
+impl GainParams {
+    fn default_sparsities() -> String {
+        "0,0.25,0.5,0.75,0.875,0.9375".to_owned()
+    }
+}
+
+/// What sparsity buys at an equal number of non-zero parameters.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gains)]
+pub struct GainsView {
+    /// The law that it was computed from.
+    law: LawRef,
+    /// A point for each sparsity, in the order that was asked.
+    points: Vec<GainView>,
+    /// The gain as the sparsity goes to 1: no model gains more.
+    #[schema(example = 3.64)]
+    limit: f64,
+    /// Interval of the limit; null where the law has none.
+    limit_interval: Option<IntervalView>,
+    /// What to know before trusting it.
+    warnings: Vec<WarningView>,
+}
+
+/// The gain at one sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gain)]
+pub struct GainView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Size of the dense model of equal loss on the same data, over the non-zero parameters.
+    #[schema(example = 1.586)]
+    gain: f64,
+    /// Interval of the gain; null where the law has none.
+    interval: Option<IntervalView>,
+    /// The same over all parameters, zeros included: `(1 - sparsity) gain`.
+    #[schema(example = 0.793)]
+    total_params_gain: f64,
+}
+
+fn gains(
+    asked: &AskedLaw,
+    sparsities: &[Sparsity],
+    intervals: bool,
+) -> Result<GainsView, ApiError> {
+    let known = asked.law.content.coefficients.determines();
+    if !(known.sparsity && known.nonzero_params) {
+        asked.require_all("the gain")?;
+    }
+    let law = &asked.law.content.coefficients;
+    let interval = |density: Density| {
+        let gain = |member: &Member| member.coefficients.gain(density);
+        if intervals { asked.interval(gain) } else { None }
+    };
+    let points = sparsities.iter().map(|sparsity| {
+        let density = sparsity.density();
+        let gain = finite("the gain", law.gain(density))?;
+        Ok(GainView {
+            sparsity: sparsity.get(),
+            gain,
+            interval: interval(density),
+            total_params_gain: density.get() * gain,
+        })
+    });
+    let all = Density::clamped(0.0);
+    Ok(GainsView {
+        law: (&asked.law).into(),
+        points: points.collect::<Result<_, ApiError>>()?,
+        limit: finite("the gain", law.gain(all))?,
+        limit_interval: interval(all),
+        warnings: asked.warnings(intervals),
+    })
+}
+
+/// What sparsity buys: the size of the dense model that a sparse one is worth.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/gain", tag = TAG_QUESTIONS,
+    params(FamilyPath, GainParams),
+    responses(
+        (status = OK, description = "The gain by sparsity", body = GainsView,
+            headers(("ETag" = String, description = "Changes with the law"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_gain(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<GainParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let mut checks = Checks::default();
+    let sparsities = sparsities("sparsities", &params.sparsities, &mut checks);
+    let sparsities = checks.finish(sparsities)?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let answer = || gains(&asked, &sparsities, params.intervals);
+    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+}

@@ -1,0 +1,96 @@
+//! The search for a minimum: many descents, the constraint kept, the best of them.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::config::Constraint;
+use super::descent::{Descent, Termination, descend, polish};
+use super::normalised::Point;
+use super::objective::Objective;
+use super::parameters::{Parameters, ln_gain_slope};
+use super::starts::start_point;
+
+/// What is common to all descents of a fit.
+pub(super) struct Search<'a> {
+    pub parameters: Parameters,
+    pub constraint: Option<Constraint>,
+    pub should_stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Slope of the gain above 1, in its logarithm, that is rounding.
+const ON_BOUNDARY: f64 = 1e-9;
+
+impl Search<'_> {
+    /// The same search with one coordinate held.
+    pub fn holding(&self, place: usize, value: f64) -> Self {
+        Self { parameters: self.parameters.holding(place, value), ..*self }
+    }
+
+    /// From a start that is far from any minimum.
+    pub fn descend(&self, objective: &Objective<'_>, start: &Point) -> Descent {
+        self.constrained(objective, start, descend)
+    }
+
+    /// From a start that is near a minimum.
+    pub fn polish(&self, objective: &Objective<'_>, start: &Point) -> Descent {
+        self.constrained(objective, start, polish)
+    }
+
+    /// A minimum under the constraint lies inside, where the constraint does not matter, or on the
+    /// boundary: a descent that leaves goes on along the boundary from where it ended.
+    fn constrained(
+        &self,
+        objective: &Objective<'_>,
+        start: &Point,
+        method: fn(&Objective<'_>, &Parameters, &Point, &(dyn Fn() -> bool + Sync)) -> Descent,
+    ) -> Descent {
+        let free = method(objective, &self.parameters, start, self.should_stop);
+        let keeps = match self.constraint {
+            None => true,
+            Some(Constraint::Physical) => ln_gain_slope(&free.point) <= ON_BOUNDARY,
+        };
+        if keeps || free.termination == Termination::Stopped {
+            return free;
+        }
+        let bound = self.parameters.on_boundary();
+        let mut descent = method(objective, &bound, &free.point, self.should_stop);
+        descent.evaluations += free.evaluations;
+        descent
+    }
+
+    /// The best of descents from points near a minimum and from `fresh` random starts.
+    ///
+    /// Random starts descend on `sketch`, the same objective over fewer runs where there are very
+    /// many, and go on over all runs only where they found a better place than the others there.
+    pub fn best_of(
+        &self,
+        objective: &Objective<'_>,
+        sketch: &Objective<'_>,
+        near: &[Point],
+        fresh: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Descent> {
+        let mut best: Option<Descent> = None;
+        let mut consider = |descent: Descent| {
+            if best.is_none_or(|best| descent.value < best.value) {
+                best = Some(descent);
+            }
+        };
+        for point in near {
+            consider(self.polish(objective, point));
+        }
+        let whole = std::ptr::eq(objective, sketch);
+        for _ in 0..fresh {
+            let found = self.descend(sketch, &start_point(sketch, rng));
+            let promising = || {
+                let seen = near.iter().map(|point| sketch.value(&self.parameters.complete(point)));
+                seen.fold(f64::INFINITY, f64::min) > found.value
+            };
+            if whole {
+                consider(found);
+            } else if promising() {
+                consider(self.polish(objective, &found.point));
+            }
+        }
+        best
+    }
+}

@@ -1,0 +1,212 @@
+//! What stands behind a law: the coefficients of resampled runs, and the runs themselves.
+//!
+//! Both are immutable as the law is, and large next to it, so they are stored by columns beside it
+//! and read only where they are needed.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::fit::{FittedRun, Observation};
+use crate::law::{
+    CoefficientValues, Coefficients, Data, Ensemble, Loss, Member, NonzeroParams, Sparsity,
+};
+
+/// One run as a law saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LawRun {
+    /// Id of the run; it may have been changed or deleted since.
+    pub run_id: Uuid,
+    /// What was measured, as the fit saw it.
+    pub observation: Observation,
+    /// What it counted, relative to the others.
+    pub weight: f64,
+    /// What the law says of it.
+    pub fitted: FittedRun,
+}
+
+/// A law's run with the name that its submitter gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedLawRun {
+    /// The run.
+    pub run: LawRun,
+    /// The submitter's name; `None` where the run was deleted since.
+    pub external_id: Option<String>,
+}
+
+/// Stores the laws of resampled runs.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn insert_law_resamples(
+    db: impl PgExecutor<'_>,
+    law_id: Uuid,
+    ensemble: &Ensemble,
+) -> Result<(), StoreError> {
+    let column = |place: usize| -> Vec<f64> {
+        let values = |member: &Member| member.coefficients.values().to_array()[place];
+        ensemble.members().iter().map(values).collect()
+    };
+    let noise: Vec<f64> = ensemble.members().iter().map(|member| member.noise).collect();
+    sqlx::query!(
+        r#"
+        INSERT INTO law_resamples (law_id, level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "#,
+        law_id,
+        ensemble.level(),
+        ensemble.tail(),
+        &column(0),
+        &column(1),
+        &column(2),
+        &column(3),
+        &column(4),
+        &column(5),
+        &column(6),
+        &noise
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The laws of resampled runs of a law, where it has some.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_law_resamples(
+    db: impl PgExecutor<'_>,
+    law_id: Uuid,
+) -> Result<Option<Ensemble>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise
+        FROM law_resamples WHERE law_id = $1
+        "#,
+        law_id
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let corrupt = |detail: &str| StoreError::Corrupt {
+        table: "law_resamples",
+        id: law_id,
+        detail: detail.to_owned(),
+    };
+    let columns = [&row.a_s, &row.b_s, &row.c_s, &row.b_n, &row.a_d, &row.b_d, &row.c];
+    if columns.iter().any(|column| column.len() != row.noise.len()) {
+        return Err(corrupt("columns of different lengths"));
+    }
+    let members = row
+        .noise
+        .iter()
+        .enumerate()
+        .map(|(at, &noise)| {
+            let values = CoefficientValues::from_array(columns.map(|column| column[at]));
+            let coefficients = Coefficients::try_from(values).map_err(|e| corrupt(&e))?;
+            Ok(Member { coefficients, noise })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    Ok(Ensemble::new(members, row.level, row.tail))
+}
+
+/// Stores the runs that a law was fitted on.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn insert_law_runs(
+    db: impl PgExecutor<'_>,
+    law_id: Uuid,
+    runs: &[LawRun],
+) -> Result<(), StoreError> {
+    let column = |of: fn(&LawRun) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+    sqlx::query!(
+        r#"
+        INSERT INTO law_runs (
+            law_id, run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual,
+            leverage, outlier
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "#,
+        law_id,
+        &runs.iter().map(|run| run.run_id).collect::<Vec<_>>(),
+        &column(|run| run.observation.nonzero_params.get()),
+        &column(|run| run.observation.sparsity.get()),
+        &column(|run| run.observation.data.get()),
+        &column(|run| run.observation.loss.get()),
+        &column(|run| run.weight),
+        &column(|run| run.fitted.predicted),
+        &column(|run| run.fitted.residual),
+        &column(|run| run.fitted.leverage),
+        &runs.iter().map(|run| run.fitted.outlier).collect::<Vec<_>>()
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Runs of a law in canonical order: `limit` of them from place `first` (from 0), outliers only or
+/// all.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_law_runs(
+    db: impl PgExecutor<'_>,
+    law_id: Uuid,
+    outliers_only: bool,
+    first: i64,
+    limit: i64,
+) -> Result<Vec<(i64, NamedLawRun)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT fitted.place - 1 AS "place!", fitted.run_id AS "run_id!",
+            fitted.nonzero_params AS "nonzero_params!", fitted.sparsity AS "sparsity!",
+            fitted.data AS "data!", fitted.loss AS "loss!", fitted.weight AS "weight!",
+            fitted.predicted AS "predicted!", fitted.residual AS "residual!",
+            fitted.leverage AS "leverage!", fitted.outlier AS "outlier!",
+            runs.external_id AS "external_id?"
+        FROM law_runs,
+            unnest(
+                law_runs.run_id, law_runs.nonzero_params, law_runs.sparsity, law_runs.data,
+                law_runs.loss, law_runs.weight, law_runs.predicted, law_runs.residual,
+                law_runs.leverage, law_runs.outlier
+            ) WITH ORDINALITY AS fitted (
+                run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual, leverage,
+                outlier, place
+            )
+            LEFT JOIN runs ON runs.id = fitted.run_id
+        WHERE law_runs.law_id = $1 AND fitted.place > $2 AND (fitted.outlier OR NOT $3)
+        ORDER BY fitted.place
+        LIMIT $4
+        "#,
+        law_id,
+        first,
+        outliers_only,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let corrupt = |e: crate::law::DomainError| StoreError::Corrupt {
+                table: "law_runs",
+                id: law_id,
+                detail: e.to_string(),
+            };
+            let observation = Observation {
+                nonzero_params: NonzeroParams::new(row.nonzero_params).map_err(corrupt)?,
+                sparsity: Sparsity::new(row.sparsity).map_err(corrupt)?,
+                data: Data::new(row.data).map_err(corrupt)?,
+                loss: Loss::new(row.loss).map_err(corrupt)?,
+            };
+            let fitted = FittedRun {
+                predicted: row.predicted,
+                residual: row.residual,
+                leverage: row.leverage,
+                outlier: row.outlier,
+            };
+            let run = LawRun { run_id: row.run_id, observation, weight: row.weight, fitted };
+            Ok((row.place, NamedLawRun { run, external_id: row.external_id }))
+        })
+        .collect()
+}
