@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AppState, LawCache};
+use crate::api::{self, AppState, LawCache, follow_laws};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
@@ -79,6 +79,7 @@ pub struct Service {
     shutdown: CancellationToken,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     worker: tokio::task::JoinHandle<()>,
+    follower: tokio::task::JoinHandle<()>,
     drain: Duration,
 }
 
@@ -100,12 +101,10 @@ impl Service {
         let shutdown = CancellationToken::new();
         let worker =
             Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
-        let state = AppState {
-            pool: database.pool.clone(),
-            clock,
-            laws: LawCache::new(http.law_cache_bytes),
-            shutdown: shutdown.clone(),
-        };
+        let laws = LawCache::new(http.law_cache_bytes);
+        let follower = follow_laws(database.pool.clone(), laws.clone(), shutdown.clone());
+        let state =
+            AppState { pool: database.pool.clone(), clock, laws, shutdown: shutdown.clone() };
         let router = api::router(state, http.limits());
         let stop = shutdown.clone();
         let served = axum::serve(listener, router.clone())
@@ -120,6 +119,7 @@ impl Service {
             shutdown,
             http: tokio::spawn(served.into_future()),
             worker: tokio::spawn(worker.run()),
+            follower: tokio::spawn(follower),
             drain: Duration::from_millis(http.drain_timeout_ms),
         })
     }
@@ -150,6 +150,7 @@ impl Service {
             abort.abort();
         }
         self.worker.await?;
+        self.follower.await?;
         Ok(())
     }
 }

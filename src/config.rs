@@ -18,9 +18,9 @@ pub struct DatabaseConfig {
     /// The private one.
     #[command(flatten)]
     pub private: PrivateConfig,
-    /// Connections of this process to the database.
+    /// Connections of this process to the database; two of them listen for announcements.
     #[arg(long, env = "SPARSITY_PLANNER_DATABASE_CONNECTIONS", default_value_t = 10,
-        value_parser = clap::value_parser!(u32).range(2..=1000))]
+        value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub database_connections: u32,
     /// How long a request waits for a free connection.
     #[arg(long, env = "SPARSITY_PLANNER_DATABASE_TIMEOUT_MS", default_value_t = 5_000,

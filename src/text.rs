@@ -61,7 +61,7 @@ fn check(text: &str, max: usize, lines: bool) -> Result<(), TextError> {
 }
 
 /// Name of a family: a slug, as it stands in URLs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FamilyName(String);
 
 impl FamilyName {

@@ -1,33 +1,73 @@
 //! The law that a question is put to, and what to know before trusting its answer.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use moka::future::Cache;
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::AppState;
 use super::caching::Freshness;
 use super::families::existing;
 use super::problem::ApiError;
-use super::views::{ExtrapolationView, IntervalView, WarningView};
+use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{DomainError, Ensemble, FlopMode, Member, Question, Range, TrainingCost};
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
 use crate::text::FamilyName;
 
-/// A law with the laws of its resampled runs.
+/// A law with the laws of its resampled runs, and what every answer says of it.
 #[derive(Debug)]
 pub struct AskedLaw {
     /// The law.
     pub law: Law,
     /// Where its intervals come from, if it has any.
     pub ensemble: Option<Ensemble>,
+    /// How an answer names it.
+    pub reference: Arc<LawRef>,
+    /// What its runs cannot tell.
+    warnings: Vec<Arc<WarningView>>,
 }
 
-/// Laws by id. They never change, so nothing in here is ever out of date.
+impl AskedLaw {
+    fn new(law: Law, ensemble: Option<Ensemble>) -> Self {
+        let reference = Arc::new(LawRef::from(&law));
+        let warnings = law.content.warnings.iter().map(|w| Arc::new(w.into())).collect();
+        Self { law, ensemble, reference, warnings }
+    }
+}
+
+/// Laws in memory, so that a question does no database work.
+///
+/// By id they never change. Which of them answers for a family does: that is remembered only while
+/// the database's announcements are followed ([`follow_laws`]), and forgotten when one names the
+/// family or the connection is lost.
 #[derive(Debug, Clone)]
-pub struct LawCache(Cache<Uuid, Arc<AskedLaw>>);
+pub struct LawCache {
+    by_id: Cache<Uuid, Arc<AskedLaw>>,
+    answering: Arc<RwLock<Answering>>,
+}
+
+/// The laws that answer for families, and versions that were asked by number.
+#[derive(Debug, Default)]
+struct Answering {
+    /// Whether announcements are followed; nothing is remembered otherwise.
+    followed: bool,
+    /// Rises with everything that is forgotten, so that what was looked up before is not remembered
+    /// after.
+    generation: u64,
+    laws: HashMap<FamilyName, HashMap<Option<i32>, Arc<AskedLaw>>>,
+}
+
+/// Families that are remembered at most; past that all are forgotten.
+const MOST_FAMILIES: usize = 10_000;
+/// Versions of one family that are remembered at most; past that all of them are forgotten.
+const MOST_VERSIONS: usize = 100;
 
 /// What a law takes besides its resamples: diagnostics and support.
 const BYTES_OF_LAW: usize = 16 * 1024;
@@ -40,18 +80,108 @@ impl LawCache {
             let members = asked.ensemble.as_ref().map_or(0, |ensemble| ensemble.members().len());
             u32::try_from(BYTES_OF_LAW + members * size_of::<Member>()).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(max_bytes).weigher(bytes).build())
+        let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
+        Self { by_id, answering: Arc::default() }
+    }
+
+    /// Whether announcements are followed.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.read().followed
+    }
+
+    /// Forgets which laws answer for a family.
+    pub fn forget(&self, family: &str) {
+        let mut answering = self.write();
+        answering.generation += 1;
+        answering.laws.retain(|name, _| name.as_str() != family);
+    }
+
+    fn follow(&self, followed: bool) {
+        let mut answering = self.write();
+        answering.followed = followed;
+        answering.generation += 1;
+        answering.laws.clear();
+    }
+
+    fn remembered(&self, name: &FamilyName, version: Option<i32>) -> Option<Arc<AskedLaw>> {
+        self.read().laws.get(name)?.get(&version).cloned()
+    }
+
+    /// Remembers what was looked up at a generation, unless something was forgotten since.
+    fn remember(
+        &self,
+        generation: u64,
+        name: &FamilyName,
+        version: Option<i32>,
+        law: &Arc<AskedLaw>,
+    ) {
+        let mut answering = self.write();
+        if !answering.followed || answering.generation != generation {
+            return;
+        }
+        if answering.laws.len() >= MOST_FAMILIES {
+            answering.laws.clear();
+        }
+        let versions = answering.laws.entry(name.clone()).or_default();
+        if versions.len() >= MOST_VERSIONS {
+            versions.clear();
+        }
+        versions.insert(version, law.clone());
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Answering> {
+        self.answering.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Answering> {
+        self.answering.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn get(&self, state: &AppState, id: Uuid) -> Result<Option<Arc<AskedLaw>>, StoreError> {
-        if let Some(known) = self.0.get(&id).await {
+        if let Some(known) = self.by_id.get(&id).await {
             return Ok(Some(known));
         }
         let Some(law) = laws::find_law_by_id(&state.pool, id).await? else { return Ok(None) };
         let ensemble = law_evidence::find_law_resamples(&state.pool, id).await?;
-        let asked = Arc::new(AskedLaw { law, ensemble });
-        self.0.insert(id, asked.clone()).await;
+        let asked = Arc::new(AskedLaw::new(law, ensemble));
+        self.by_id.insert(id, asked.clone()).await;
         Ok(Some(asked))
+    }
+}
+
+/// Time between two attempts to follow the announcements again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the database's announcements of laws until shutdown. While it cannot, every question looks
+/// its law up, and `readyz` says so.
+pub async fn follow_laws(pool: PgPool, cache: LawCache, shutdown: CancellationToken) {
+    let follow = async {
+        loop {
+            if let Err(error) = follow_once(&pool, &cache).await {
+                cache.follow(false);
+                tracing::warn!(%error, "following announcements of laws");
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+async fn follow_once(pool: &PgPool, cache: &LawCache) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    // A lost connection is an end and no silent new one: what was missed must be forgotten.
+    listener.ignore_pool_close_event(false);
+    listener.listen(laws::CHANNEL).await?;
+    cache.follow(true);
+    loop {
+        match listener.try_recv().await? {
+            Some(announced) => cache.forget(announced.payload()),
+            None => return Err(sqlx::Error::WorkerCrashed),
+        }
     }
 }
 
@@ -64,11 +194,16 @@ pub async fn asked_law(
     name: &FamilyName,
     version: Option<i32>,
 ) -> Result<(Arc<AskedLaw>, Freshness), ApiError> {
+    let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
+    if let Some(law) = state.laws.remembered(name, version) {
+        return Ok((law, freshness));
+    }
+    let generation = state.laws.read().generation;
     if let Some(id) = laws::find_law_id(&state.pool, name, version).await?
         // It may have gone with its family since.
         && let Some(law) = state.laws.get(state, id).await?
     {
-        let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
+        state.laws.remember(generation, name, version, &law);
         return Ok((law, freshness));
     }
     // Only where there is no answer does it matter why.
@@ -158,30 +293,29 @@ impl AskedLaw {
         &self,
         question: &Question<'_>,
         intervals: bool,
-    ) -> (Vec<ExtrapolationView>, Vec<WarningView>) {
+    ) -> (Vec<ExtrapolationView>, Vec<Arc<WarningView>>) {
         let support = &self.law.content.support;
         let extrapolation = support.extrapolation(question).into_iter().map(Into::into).collect();
-        let mut warnings: Vec<WarningView> = Vec::new();
+        let mut warnings: Vec<Arc<WarningView>> = Vec::new();
         if support.levels().is_empty() {
             let detail = "the runs behind this law are not known: how far the answer extrapolates \
                           cannot be said";
-            warnings.push(WarningView::new("unknown_support", detail));
+            warnings.push(Arc::new(WarningView::new("unknown_support", detail)));
         }
         if let Some((below, above)) = support.gap_around(question.density.sparsity()) {
             let detail = format!("no run has a sparsity between {below} and {above}");
-            warnings.push(WarningView::new("interpolated", detail));
+            warnings.push(Arc::new(WarningView::new("interpolated", detail)));
         }
         warnings.extend(self.warnings(intervals));
         (extrapolation, warnings)
     }
 
     /// What to know before trusting any answer.
-    pub fn warnings(&self, intervals: bool) -> Vec<WarningView> {
-        let mut warnings: Vec<WarningView> =
-            self.law.content.warnings.iter().map(WarningView::from).collect();
+    pub fn warnings(&self, intervals: bool) -> Vec<Arc<WarningView>> {
+        let mut warnings = self.warnings.clone();
         if intervals && self.ensemble.is_none() {
             let detail = "this law carries no resampled coefficients to compute intervals from";
-            warnings.push(WarningView::new("no_intervals", detail));
+            warnings.push(Arc::new(WarningView::new("no_intervals", detail)));
         }
         warnings
     }

@@ -334,6 +334,7 @@ async fn delete_family(
 ) -> Result<StatusCode, ApiError> {
     let name = path.name()?;
     if families::delete_family(&state.pool, &name).await? {
+        state.laws.forget(name.as_str());
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_family(name.as_str()))

@@ -34,7 +34,7 @@ async fn get_problems() -> impl IntoResponse {
 /// How the service is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok` or `ready`.
+    /// `ok`.
     #[schema(example = "ok")]
     status: &'static str,
     /// Version of the service.
@@ -42,10 +42,19 @@ pub struct Health {
     version: &'static str,
 }
 
-impl Health {
-    const fn new(status: &'static str) -> Self {
-        Self { status, version: env!("CARGO_PKG_VERSION") }
-    }
+/// How ready the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// Version of the service.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Whether the service hears at once which law answers for a family. While it does not, it looks
+    /// laws up for every question: the answers are the same, and slower.
+    #[schema(example = true)]
+    follows_announcements: bool,
 }
 
 /// Whether the process is alive.
@@ -54,24 +63,28 @@ impl Health {
     responses((status = OK, description = "It is", body = Health)),
 )]
 async fn get_healthz() -> Json<Health> {
-    Json(Health::new("ok"))
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Whether requests can be answered: the database is there and has this version's schema.
 #[utoipa::path(
     get, path = "/readyz", tag = TAG_SERVICE,
     responses(
-        (status = OK, description = "They can", body = Health),
+        (status = OK, description = "They can", body = Readiness),
         (status = SERVICE_UNAVAILABLE, description = "Not now", body = Problem,
             content_type = "application/problem+json"),
     ),
 )]
-async fn get_readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
+async fn get_readyz(State(state): State<AppState>) -> Result<Json<Readiness>, ApiError> {
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
     }
     match store::is_migrated(&state.pool).await {
-        Ok(true) => Ok(Json(Health::new("ready"))),
+        Ok(true) => Ok(Json(Readiness {
+            status: "ready",
+            version: env!("CARGO_PKG_VERSION"),
+            follows_announcements: state.laws.is_followed(),
+        })),
         Ok(false) => Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date"))),
         Err(error) => Err(ApiError::Unavailable(error.into())),
     }

@@ -540,6 +540,8 @@ async fn create_law(
     let id = state.clock.new_id();
     let law = laws::insert_law(&mut *transaction, id, family.id, &content, now).await?;
     transaction.commit().await?;
+    // Whoever asks here next gets it, however long the announcement takes.
+    state.laws.forget(name.as_str());
     let active = laws::find_law(&state.pool, &name, None).await?.map(|law| law.id);
     let location = format!("/v1/families/{name}/laws/{}", law.version);
     let body = Json(LawView::new(law, active));
@@ -574,6 +576,7 @@ async fn update_active_law(
     };
     let family = existing(&state, &name).await?;
     families::update_pinned_law(&state.pool, family.id, law_id).await?;
+    state.laws.forget(name.as_str());
     let family = existing(&state, &name).await?;
     FamilyView::load(&state, family).await.map(Json)
 }

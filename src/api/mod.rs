@@ -43,7 +43,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::clock::Clock;
 use problem::{Problem, ProblemKind};
 
-pub use asked::LawCache;
+pub use asked::{LawCache, follow_laws};
 pub use document::{EXAMPLES, openapi};
 
 /// Tag of the families' operations.

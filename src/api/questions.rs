@@ -1,5 +1,7 @@
 //! Predicted loss and optimal sparsity: the questions that a law answers.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -54,7 +56,7 @@ type MaybeInterval = Option<Option<IntervalView>>;
 #[schema(as = Prediction)]
 pub struct PredictionView {
     /// The law that it was computed from.
-    law: LawRef,
+    law: Arc<LawRef>,
     /// Predicted validation loss.
     loss: f64,
     /// Data that it is for: as asked, or what the compute pays for.
@@ -70,7 +72,7 @@ pub struct PredictionView {
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
-    warnings: Vec<WarningView>,
+    warnings: Vec<Arc<WarningView>>,
 }
 
 /// What loss to predict.
@@ -164,7 +166,7 @@ fn predict(
     let residual = asked.residual();
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(PredictionView {
-        law: (&asked.law).into(),
+        law: asked.reference.clone(),
         loss: finite("the loss", loss(&asked.law.content.coefficients))?,
         data: data.get(),
         interval: intervals.then(|| asked.interval(|member| loss(&member.coefficients))),
@@ -210,7 +212,7 @@ async fn get_prediction(
 #[schema(as = OptimalSparsity)]
 pub struct OptimalSparsityView {
     /// The law that it was computed from.
-    law: LawRef,
+    law: Arc<LawRef>,
     /// The best sparsity; exactly 0 where no zeros pay.
     sparsity: f64,
     /// Interval of the best sparsity; null where the law has none.
@@ -238,7 +240,7 @@ pub struct OptimalSparsityView {
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
-    warnings: Vec<WarningView>,
+    warnings: Vec<Arc<WarningView>>,
 }
 
 /// Intervals of what follows from the recommended sparsity.
@@ -335,7 +337,7 @@ fn optimise(
         asked.interval(|member| answer(&member.coefficients))
     };
     Ok(OptimalSparsityView {
-        law: (&asked.law).into(),
+        law: asked.reference.clone(),
         sparsity: best.sparsity().get(),
         interval: intervals.then(|| asked.interval(optimum)),
         loss: finite("the loss", best.loss)?,

@@ -1,5 +1,7 @@
 //! Readings of a law: contours of the optimal sparsity, and the gain.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -129,7 +131,7 @@ impl ContoursParams {
 #[schema(as = Contours)]
 pub struct ContoursView {
     /// The law that they were computed from.
-    law: LawRef,
+    law: Arc<LawRef>,
     /// Which parameters cost FLOPs.
     flop_mode: FlopModeView,
     /// Where a dense model of each size is compute-optimal.
@@ -137,7 +139,7 @@ pub struct ContoursView {
     /// A line for each sparsity, in the order that was asked.
     lines: Vec<ContourView>,
     /// What to know before trusting them.
-    warnings: Vec<WarningView>,
+    warnings: Vec<Arc<WarningView>>,
 }
 
 /// Where a dense model is compute-optimal.
@@ -221,7 +223,7 @@ fn contours(
         })
     });
     Ok(ContoursView {
-        law: (&asked.law).into(),
+        law: asked.reference.clone(),
         flop_mode: params.flop_mode,
         chinchilla: ChinchillaLineView { points, band },
         lines: lines.collect::<Result<_, ApiError>>()?,
@@ -283,7 +285,7 @@ impl GainParams {
 #[schema(as = Gains)]
 pub struct GainsView {
     /// The law that it was computed from.
-    law: LawRef,
+    law: Arc<LawRef>,
     /// A point for each sparsity, in the order that was asked.
     points: Vec<GainView>,
     /// The gain as the sparsity goes to 1: no model gains more.
@@ -292,7 +294,7 @@ pub struct GainsView {
     /// Interval of the limit; null where the law has none.
     limit_interval: Option<IntervalView>,
     /// What to know before trusting it.
-    warnings: Vec<WarningView>,
+    warnings: Vec<Arc<WarningView>>,
 }
 
 /// The gain at one sparsity.
@@ -338,7 +340,7 @@ fn gains(
     });
     let all = Density::clamped(0.0);
     Ok(GainsView {
-        law: (&asked.law).into(),
+        law: asked.reference.clone(),
         points: points.collect::<Result<_, ApiError>>()?,
         limit: finite("the gain", law.gain(all))?,
         limit_interval: interval(all),

@@ -295,6 +295,10 @@ struct RefitPath {
 
 async fn find(state: &AppState, id: Uuid) -> Result<RefitView, ApiError> {
     let refit = refits::find_refit(&state.pool, id).await?;
+    if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
+        // Whoever hears of the new law here must get its answers here.
+        state.laws.forget(&refit.family);
+    }
     refit
         .map(RefitView::from)
         .ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })

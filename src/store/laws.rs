@@ -17,6 +17,10 @@ use crate::law::{
 };
 use crate::text::FamilyName;
 
+/// Channel on which the database announces families whose answering law may be another one; the
+/// payload is the family's name.
+pub const CHANNEL: &str = "sparsity_planner_laws";
+
 /// Where a law comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LawSource {

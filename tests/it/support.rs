@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::{self, AppState, LawCache, Limits};
+use sparsity_planner::api::{self, AppState, LawCache, Limits, follow_laws};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::{demo, store};
@@ -96,6 +96,7 @@ pub struct App {
     pub server: TestServer,
     pub pool: PgPool,
     pub clock: Arc<Clock>,
+    pub laws: LawCache,
     worker: CancellationToken,
 }
 
@@ -106,14 +107,43 @@ impl App {
 
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
-        let pool = database().await;
+        Self::on(database().await, limits).await
+    }
+
+    /// Another replica on the same database.
+    pub async fn replica(&self) -> Self {
+        let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
+        Self::on(self.pool.clone(), limits).await
+    }
+
+    async fn on(pool: PgPool, limits: Limits) -> Self {
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
-        let state = AppState { pool: pool.clone(), clock: clock.clone(), laws, shutdown };
+        let state =
+            AppState { pool: pool.clone(), clock: clock.clone(), laws: laws.clone(), shutdown };
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, worker: CancellationToken::new() }
+        Self { server, pool, clock, laws, worker: CancellationToken::new() }
+    }
+
+    /// Follows announcements of laws, as a running service does.
+    pub async fn follow(&self) {
+        let (pool, laws) = (self.pool.clone(), self.laws.clone());
+        tokio::spawn(follow_laws(pool, laws, self.worker.clone()));
+        self.until_followed(true).await;
+    }
+
+    /// Waits until announcements are followed, or are not.
+    pub async fn until_followed(&self, followed: bool) {
+        // Bounded by count.
+        for _ in 0..1000 {
+            if self.laws.is_followed() == followed {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("followed is not {followed}");
     }
 
     /// The same with a worker beside it.

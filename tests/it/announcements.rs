@@ -1,0 +1,110 @@
+//! Laws in memory: questions need no database while announcements are followed, and every replica
+//! hears of another law.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{App, CREATED, OK, problem};
+
+const QUESTION: &str =
+    "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
+
+async fn import(app: &App) {
+    let law = json!({"coefficients": {"a_s": 16.8, "b_s": 0.72, "c_s": 45.0, "b_n": 0.245,
+        "a_d": 6.9e8, "b_d": 0.2, "c": 0.65}, "reference": "x"});
+    app.post("/v1/families/t5-c4/laws", law).await.assert_status(CREATED);
+}
+
+async fn answering_version(app: &App) -> i64 {
+    app.get(QUESTION).await.json::<Value>()["law"]["version"].as_i64().unwrap()
+}
+
+/// Waits, bounded by count, until a replica answers with a version.
+async fn until_version(app: &App, version: i64) {
+    for _ in 0..1000 {
+        if answering_version(app).await == version {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("version {version} does not answer");
+}
+
+#[tokio::test]
+async fn a_question_needs_no_database_while_announcements_are_followed() {
+    let app = App::new().await;
+    app.follow().await;
+    let before: Value = app.get(QUESTION).await.json();
+    let pinned = format!("{QUESTION}&law_version=1");
+    app.get(&pinned).await.assert_status(OK);
+    let mut transaction = app.pool.begin().await.unwrap();
+    let lock = "LOCK TABLE families, laws, law_resamples";
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+    assert_eq!(app.get(QUESTION).await.json::<Value>(), before);
+    app.get(&pinned).await.assert_status(OK);
+    transaction.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_replica_hears_of_another_law() {
+    let here = App::new().await;
+    here.follow().await;
+    let there = here.replica().await;
+    there.follow().await;
+    for app in [&here, &there] {
+        assert_eq!(answering_version(app).await, 1);
+    }
+    import(&here).await;
+    // Whoever changed it is answered by it at once.
+    assert_eq!(answering_version(&here).await, 2);
+    until_version(&there, 2).await;
+    let pin = json!({"version": 1});
+    there.server.put("/v1/families/t5-c4/active-law").json(&pin).await.assert_status(OK);
+    assert_eq!(answering_version(&there).await, 1);
+    until_version(&here, 1).await;
+    // A family that is gone is gone everywhere.
+    here.server.delete("/v1/families/t5-c4").await;
+    problem(&here.get(QUESTION).await, 404, "not-found");
+    for _ in 0..1000 {
+        if there.get(QUESTION).await.status_code() == 404 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the other replica answers for a family that is gone");
+}
+
+#[tokio::test]
+async fn the_law_of_a_refit_answers_whoever_heard_of_it() {
+    let app = App::with_worker().await;
+    app.follow().await;
+    app.demo_family("mine").await;
+    let question = "/v1/families/mine/prediction?nonzero_params=1e7&sparsity=0.5&data=3e10";
+    for version in 1..=3 {
+        app.refit("mine", json!({"starts": 2, "bootstrap": 0, "holdout": []})).await;
+        let answer: Value = app.get(question).await.json();
+        assert_eq!(answer["law"]["version"], version);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_its_connection_says_so_and_catches_up() {
+    let app = App::new().await;
+    let ready =
+        || async { app.get("/readyz").await.json::<Value>()["follows_announcements"].clone() };
+    assert_eq!(ready().await, false);
+    app.follow().await;
+    assert_eq!(ready().await, true);
+    assert_eq!(answering_version(&app).await, 1);
+    // What was announced while nobody listened is not missed.
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    sqlx::query(sql).execute(&app.pool).await.unwrap();
+    app.until_followed(false).await;
+    let other = app.replica().await;
+    import(&other).await;
+    assert_eq!(answering_version(&app).await, 2);
+    app.until_followed(true).await;
+    assert_eq!(answering_version(&app).await, 2);
+}
