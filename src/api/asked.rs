@@ -16,7 +16,7 @@ use super::families::existing;
 use super::problem::ApiError;
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
-use crate::law::{DomainError, Ensemble, FlopMode, Member, Question, Range, TrainingCost};
+use crate::law::{DomainError, Ensemble, FlopMode, Member, Optima, Question, Range, TrainingCost};
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
 use crate::text::FamilyName;
@@ -28,6 +28,8 @@ pub struct AskedLaw {
     pub law: Law,
     /// Where its intervals come from, if it has any.
     pub ensemble: Option<Ensemble>,
+    /// Its resampled laws prepared for optimal sparsities, where it can be asked for them.
+    pub optima: Option<Optima>,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
@@ -38,7 +40,9 @@ impl AskedLaw {
     fn new(law: Law, ensemble: Option<Ensemble>) -> Self {
         let reference = Arc::new(LawRef::from(&law));
         let warnings = law.content.warnings.iter().map(|w| Arc::new(w.into())).collect();
-        Self { law, ensemble, reference, warnings }
+        let knows_all = law.content.coefficients.determines().all();
+        let optima = ensemble.as_ref().filter(|_| knows_all).map(Optima::new);
+        Self { law, ensemble, optima, reference, warnings }
     }
 }
 
@@ -72,13 +76,16 @@ const MOST_VERSIONS: usize = 100;
 /// What a law takes besides its resamples: diagnostics and support.
 const BYTES_OF_LAW: usize = 16 * 1024;
 
+/// What a resample takes: its coefficients, and what is prepared of them.
+const BYTES_OF_MEMBER: usize = size_of::<Member>() + Optima::BYTES_OF_LAW;
+
 impl LawCache {
     /// A cache of about so many bytes.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let bytes = |_: &Uuid, asked: &Arc<AskedLaw>| {
             let members = asked.ensemble.as_ref().map_or(0, |ensemble| ensemble.members().len());
-            u32::try_from(BYTES_OF_LAW + members * size_of::<Member>()).unwrap_or(u32::MAX)
+            u32::try_from(BYTES_OF_LAW + members * BYTES_OF_MEMBER).unwrap_or(u32::MAX)
         };
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
         Self { by_id, answering: Arc::default() }

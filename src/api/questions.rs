@@ -19,7 +19,7 @@ use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
     Coefficients, Compute, Data, Density, FlopMode, Member, NonzeroParams, Question, Sparsity,
-    chinchilla_ratio, optimal_density, optimal_sparsity,
+    chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -329,17 +329,16 @@ fn optimise(
     let ratio = |law: &Coefficients| chinchilla_ratio(law, &cost, nonzero_params, compute);
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
-    let optimum = |member: &Member| {
-        let density = optimal_density(&member.coefficients, &cost, nonzero_params, compute);
-        density.sparsity().get()
-    };
     let interval = |answer: &dyn Fn(&Coefficients) -> f64| {
         asked.interval(|member| answer(&member.coefficients))
     };
     Ok(OptimalSparsityView {
         law: asked.reference.clone(),
         sparsity: best.sparsity().get(),
-        interval: intervals.then(|| asked.interval(optimum)),
+        interval: intervals.then(|| {
+            let optima = asked.optima.as_ref()?;
+            Some(optima.interval(&cost, nonzero_params, compute, density).into())
+        }),
         loss: finite("the loss", best.loss)?,
         data: data.get(),
         total_params: finite("total_params", best.total_params(nonzero_params))?,

@@ -48,6 +48,18 @@ pub(super) struct Descent {
     pub evaluations: u32,
 }
 
+impl Descent {
+    /// Before the first step.
+    fn from(start: &Point, parameters: &Parameters) -> Self {
+        Self {
+            point: parameters.complete(start),
+            value: f64::INFINITY,
+            termination: Termination::Budget,
+            evaluations: 0,
+        }
+    }
+}
+
 /// Evaluations that one descent may spend; it takes some thirty.
 const BUDGET: u32 = 2_000;
 
@@ -71,12 +83,7 @@ pub(super) fn descend(
     start: &Point,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) -> Descent {
-    let mut descent = Descent {
-        point: parameters.complete(start),
-        value: f64::INFINITY,
-        termination: Termination::Budget,
-        evaluations: 0,
-    };
+    let mut descent = Descent::from(start, parameters);
     let mut delta = f64::INFINITY;
     while delta > objective.delta {
         let median = median_residual(objective, &descent.point);
@@ -99,12 +106,7 @@ pub(super) fn polish(
     start: &Point,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) -> Descent {
-    let mut descent = Descent {
-        point: parameters.complete(start),
-        value: f64::INFINITY,
-        termination: Termination::Budget,
-        evaluations: 0,
-    };
+    let mut descent = Descent::from(start, parameters);
     stage(objective, parameters, objective.delta, &mut descent, should_stop);
     descent
 }

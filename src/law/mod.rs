@@ -13,6 +13,7 @@ mod coefficients;
 mod contour;
 mod cost;
 mod ensemble;
+mod optima;
 mod optimum;
 mod published;
 mod quantity;
@@ -22,6 +23,7 @@ pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determi
 pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{

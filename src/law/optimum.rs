@@ -98,7 +98,7 @@ pub fn optimal_density(
 
 /// Root of `at_zero + slope y + bend ln(1 - m (1 - e^-y))` for `at_zero < 0`, by Newton's method
 /// kept inside a bracket.
-fn root(at_zero: f64, slope: f64, bend: f64, m: f64) -> f64 {
+pub(super) fn root(at_zero: f64, slope: f64, bend: f64, m: f64) -> f64 {
     // The last term lies between 0 and bend ln(1 - m).
     let mut low = 0.0;
     let mut high = (-at_zero - (bend * (1.0 - m).ln()).min(0.0)) / slope;

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use axum_test::TestResponse;
 use serde_json::{Value, json};
 
-use crate::support::{App, CREATED, OK, problem};
+use crate::support::{App, CREATED, NOT_FOUND, OK, problem};
 
 const QUESTION: &str =
     "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
@@ -17,18 +18,23 @@ async fn import(app: &App) {
 }
 
 async fn answering_version(app: &App) -> i64 {
-    app.get(QUESTION).await.json::<Value>()["law"]["version"].as_i64().unwrap()
+    version(&app.get(QUESTION).await).unwrap()
 }
 
-/// Waits, bounded by count, until a replica answers with a version.
-async fn until_version(app: &App, version: i64) {
+/// Waits, bounded by count, until a replica's answer is as expected.
+async fn until(app: &App, expected: impl Fn(&TestResponse) -> bool) {
     for _ in 0..1000 {
-        if answering_version(app).await == version {
+        if expected(&app.get(QUESTION).await) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("version {version} does not answer");
+    panic!("the answer stays as it was");
+}
+
+/// The version that an answer names.
+fn version(answer: &TestResponse) -> Option<i64> {
+    answer.json::<Value>()["law"]["version"].as_i64()
 }
 
 #[tokio::test]
@@ -58,21 +64,15 @@ async fn every_replica_hears_of_another_law() {
     import(&here).await;
     // Whoever changed it is answered by it at once.
     assert_eq!(answering_version(&here).await, 2);
-    until_version(&there, 2).await;
+    until(&there, |answer| version(answer) == Some(2)).await;
     let pin = json!({"version": 1});
     there.server.put("/v1/families/t5-c4/active-law").json(&pin).await.assert_status(OK);
     assert_eq!(answering_version(&there).await, 1);
-    until_version(&here, 1).await;
+    until(&here, |answer| version(answer) == Some(1)).await;
     // A family that is gone is gone everywhere.
     here.server.delete("/v1/families/t5-c4").await;
     problem(&here.get(QUESTION).await, 404, "not-found");
-    for _ in 0..1000 {
-        if there.get(QUESTION).await.status_code() == 404 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the other replica answers for a family that is gone");
+    until(&there, |answer| answer.status_code() == NOT_FOUND).await;
 }
 
 #[tokio::test]
