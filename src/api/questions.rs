@@ -163,21 +163,29 @@ fn predict(
     let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
     asked.require_at(&question)?;
     let loss = |law: &Coefficients| law.loss(density, nonzero_params, data);
-    let residual = asked.residual();
+    let (interval, prediction_interval) = match &asked.ensemble {
+        Some(ensemble) if intervals => {
+            let losses = ensemble.members().iter().map(|member| loss(&member.coefficients));
+            let losses: Vec<f64> = losses.collect();
+            let new_run = asked.residual().map(|residual| {
+                let pairs = losses.iter().zip(ensemble.members());
+                // No run has a loss below 0, however large the noise.
+                let run = |(loss, member): (&f64, &Member)| {
+                    residual.measured(*loss, member.noise).max(0.0)
+                };
+                ensemble.interval_of(pairs.map(run).collect())
+            });
+            (Some(ensemble.interval_of(losses)), new_run)
+        }
+        _ => (None, None),
+    };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(PredictionView {
         law: asked.reference.clone(),
         loss: finite("the loss", loss(&asked.law.content.coefficients))?,
         data: data.get(),
-        interval: intervals.then(|| asked.interval(|member| loss(&member.coefficients))),
-        prediction_interval: intervals.then(|| {
-            let residual = residual?;
-            // No run has a loss below 0, however large the noise.
-            let run = |member: &Member| {
-                residual.measured(loss(&member.coefficients), member.noise).max(0.0)
-            };
-            asked.interval(run)
-        }),
+        interval: intervals.then(|| interval.map(IntervalView::from)),
+        prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
         extrapolation,
         warnings,
     })
