@@ -94,7 +94,8 @@ pub struct FittedRunView {
     residual: f64,
     /// Share of its own prediction that the run determines, 0 to 1.
     leverage: f64,
-    /// Whether it lies more than four robust standard deviations off the law.
+    /// Whether it lies more than four robust standard deviations off the law, or among thousands of
+    /// runs farther than chance puts any.
     outlier: bool,
 }
 

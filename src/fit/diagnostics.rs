@@ -1,6 +1,7 @@
 //! What the fit rests on: the Jacobian of the residuals at the law.
 
 use nalgebra::{DMatrix, DVector};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::bootstrap::widening;
 use super::normalised::{COUNT, Point};
@@ -11,9 +12,13 @@ use crate::law::{CoefficientName, Coefficients};
 
 use super::observations::Observations;
 
-/// Distance from the law, in robust standard deviations, beyond which a run is called an outlier:
-/// one of 16,000 normal residuals lies there.
-pub const OUTLYING: f64 = 4.0;
+/// Distance from the law, in robust standard deviations, beyond which one of so many runs is called
+/// an outlier: 4, or with thousands of runs as far as chance puts one of them in twenty such sets.
+#[must_use]
+pub fn outlying_distance(runs: usize) -> f64 {
+    let chance = 0.05 / runs.max(1) as f64;
+    Normal::standard().inverse_cdf(1.0 - chance / 2.0).max(4.0)
+}
 
 /// Relative singular value that is zero to rounding.
 const SINGULAR: f64 = 1e-10;
@@ -116,7 +121,7 @@ impl Jacobian {
 
     /// Each run as the law sees it.
     pub fn runs(&self, runs: &Observations, law: &Coefficients) -> Vec<FittedRun> {
-        let distance = OUTLYING * self.noise.max(LEAST_NOISE);
+        let distance = outlying_distance(runs.len()) * self.noise.max(LEAST_NOISE);
         runs.as_slice()
             .iter()
             .zip(self.residuals.iter().zip(&self.leverages))
@@ -138,4 +143,16 @@ const LEAST_NOISE: f64 = 1e-7;
 fn robust_deviation(residuals: &[f64]) -> f64 {
     let mut absolute: Vec<f64> = residuals.iter().map(|residual| residual.abs()).collect();
     crate::law::quantile(&mut absolute, 0.5) / MAD_OF_NORMAL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_runs_have_far_ones_by_chance() {
+        assert_eq!(outlying_distance(48), 4.0);
+        // R: qnorm(1 - 0.05 / 1e5 / 2)
+        assert!((outlying_distance(100_000) - 5.026_3).abs() < 1e-3);
+    }
 }

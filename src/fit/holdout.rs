@@ -11,6 +11,8 @@ use super::starts::{Stream, generator};
 
 /// Fewest runs that a law is fitted on for a hold-out: one more than it has coefficients.
 const FEWEST_RUNS: usize = 8;
+/// Share of the runs that is left out at least, where values are all different.
+const LEAST_SHARE: f64 = 0.05;
 /// The most sizes that the rolling hold-out predicts.
 const MOST_ROUNDS: usize = 8;
 /// Random starts of each fit, beside the law of all runs.
@@ -40,17 +42,26 @@ impl Holdouts<'_> {
             if !varies {
                 continue;
             }
-            let levels = self.runs.levels(quantity(holdout));
-            let rounds: Vec<usize> = match holdout {
-                Holdout::Rolling => rolling(levels.len()),
-                _ => vec![levels.len() - 1],
+            let limits = match holdout {
+                Holdout::Rolling => rolling(&self.runs.levels(quantity(holdout))),
+                _ => vec![self.largest(quantity(holdout))],
             };
-            for round in rounds {
-                let next = levels.get(round + 1).copied().unwrap_or(f64::INFINITY);
-                found.extend(self.leave_out(holdout, levels[round], next)?);
+            for (round, &limit) in limits.iter().enumerate() {
+                let next = limits.get(round + 1).copied().unwrap_or(f64::INFINITY);
+                found.extend(self.leave_out(holdout, limit, next)?);
             }
         }
         Some(found)
+    }
+
+    /// The largest level, or where it holds few of the runs, as many levels as it takes.
+    fn largest(&self, quantity: fn(&Observation) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.runs.as_slice().iter().map(quantity).collect();
+        let many = crate::law::quantile(&mut values, 1.0 - LEAST_SHARE);
+        let levels = self.runs.levels(quantity);
+        let place = levels.partition_point(|level| *level <= many);
+        // There are two levels at least: the quantity varies. The smallest is never left out.
+        levels[place.saturating_sub(1).max(1)]
     }
 
     /// Leaves out the runs from `limit` up and predicts those of them below `next`. `Some(None)`
@@ -104,10 +115,10 @@ fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
 }
 
 /// The sizes that are predicted in turn: all but the smallest, spread evenly where there are many.
-fn rolling(levels: usize) -> Vec<usize> {
-    let candidates = levels - 1;
+fn rolling(levels: &[f64]) -> Vec<f64> {
+    let candidates = levels.len() - 1;
     let rounds = candidates.min(MOST_ROUNDS);
-    (1..=rounds).map(|round| round * candidates / rounds).collect()
+    (1..=rounds).map(|round| levels[round * candidates / rounds]).collect()
 }
 
 #[cfg(test)]
@@ -116,8 +127,9 @@ mod tests {
 
     #[test]
     fn rolling_ends_with_the_largest_size() {
-        assert_eq!(rolling(4), [1, 2, 3]);
-        let many = rolling(100);
-        assert_eq!((many.len(), many[7]), (8, 99));
+        assert_eq!(rolling(&[1.0, 2.0, 4.0, 8.0]), [2.0, 4.0, 8.0]);
+        let many: Vec<f64> = (0..100).map(f64::from).collect();
+        let rounds = rolling(&many);
+        assert_eq!((rounds.len(), rounds[7]), (8, 99.0));
     }
 }

@@ -38,7 +38,7 @@ mod warnings;
 
 pub use config::{ConfigError, Constraint, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use descent::Termination;
-pub use diagnostics::OUTLYING;
+pub use diagnostics::outlying_distance;
 pub use multistart::{Control, FitError, Phase, RunSet, fit};
 pub use observations::{Observation, Observations};
 pub use patterns::PatternRuns;

@@ -88,7 +88,7 @@ pub struct FittedRun {
     /// Share of its own prediction that a run determines, 0 to 1; all of them sum to the number of
     /// fitted coefficients.
     pub leverage: f64,
-    /// Whether it lies more than [`super::OUTLYING`] robust standard deviations from the law.
+    /// Whether it lies farther from the law than [`super::outlying_distance`] robust standard deviations.
     pub outlier: bool,
 }
 

@@ -243,10 +243,10 @@ impl Evidence<'_> {
         let outliers = self.fitted.iter().filter(|run| run.outlier).count();
         if outliers > 0 {
             let detail = format!(
-                "{outliers} of {} runs lie more than {} standard deviations off the law; the runs \
-                 of the law name them",
+                "{outliers} of {} runs lie more than {:.1} standard deviations off the law; \
+                 fit-quality with outliers=true names them",
                 self.fitted.len(),
-                super::OUTLYING
+                super::outlying_distance(self.fitted.len())
             );
             warn(WarningCode::Outliers, detail);
         }
