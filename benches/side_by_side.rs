@@ -16,10 +16,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::time::{ClockId, clock_gettime};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use shared::{fitted, has_paper_data, paper, point_fit, pool, thread_counts};
-use sparsity_planner::fit::{FitConfig, Observation, Observations};
+use sparsity_planner::fit::{FitConfig, Observation, Observations, Report};
 use sparsity_planner::law::{Data, Loss, NonzeroParams, Sparsity, T5_C4};
 
 /// Fits of which the median time is taken.
@@ -42,39 +43,75 @@ fn beside_scipy() {
         "Median time of SciPy from {SCIPY_SEEDS} seeds, with the best and worst objective of these, \
          and of {REPEATS} of each fit:\n"
     );
-    println!("| runs | what | threads | seconds | of SciPy's | objective |");
-    println!("|---|---|---|---|---|---|");
+    println!("| runs | what | threads | seconds | CPU seconds | CPU, of SciPy's | objective |");
+    println!("|---|---|---|---|---|---|---|");
     let cases = [
         ("T5", "t5-data.csv", paper::t5_runs(), paper::t5_config()),
         ("ViT", "vit-data.json", paper::vit_runs(), paper::vit_config()),
     ];
     for (name, file, runs, default) in cases {
         let scipy = scipy(file);
-        let row = |what: &str, threads: usize, seconds: f64, objective: &str| {
-            let ratio = seconds / scipy.seconds;
+        let row = |what: &str, threads: usize, time: Time, objective: &str| {
+            let Time { seconds, cpu_seconds } = time;
+            let ratio = cpu_seconds / scipy.time.cpu_seconds;
             let ratio =
                 if ratio < 0.1 { format!("1/{:.0}", ratio.recip()) } else { format!("{ratio:.2}") };
-            println!("| {name} | {what} | {threads} | {seconds:.4} | {ratio} | {objective} |");
+            println!(
+                "| {name} | {what} | {threads} | {seconds:.4} | {cpu_seconds:.4} | {ratio} | \
+                 {objective} |"
+            );
         };
-        let what = format!("SciPy {}, {} starts", scipy.scipy, scipy.starts);
         let (least, most) = scipy.objectives;
-        row(&what, 1, scipy.seconds, &format!("{least:.6e} to {most:.6e}"));
+        let what = format!("SciPy {}, {} starts", scipy.scipy, scipy.starts);
+        row(&what, 1, scipy.time, &format!("{least:.6e} to {most:.6e}"));
         let point = point_fit(&default);
         let what = format!("point fit, {} starts", point.starts);
-        let (seconds, objective) = median_fit(&runs, &point, 1);
-        row(&what, 1, seconds, &objective);
+        let (time, objective) = median_fit(&runs, &point, 1);
+        row(&what, 1, time, &objective);
         let what = format!("default refit, {} resamples", default.bootstrap);
         for threads in thread_counts() {
-            let (seconds, objective) = median_fit(&runs, &default, threads);
-            row(&what, threads, seconds, &objective);
+            let (time, objective) = median_fit(&runs, &default, threads);
+            row(&what, threads, time, &objective);
         }
     }
     println!();
 }
 
+/// What passed by the clock, and what was computed in it, which other work on the machine changes
+/// little.
+#[derive(Clone, Copy, serde::Deserialize)]
+struct Time {
+    seconds: f64,
+    cpu_seconds: f64,
+}
+
+impl Time {
+    fn of<T>(work: impl FnOnce() -> T) -> (Self, T) {
+        let (begin, cpu_begin) = (Instant::now(), cpu());
+        let result = work();
+        let cpu_seconds = (cpu() - cpu_begin).as_secs_f64();
+        (Self { seconds: begin.elapsed().as_secs_f64(), cpu_seconds }, result)
+    }
+
+    /// Each of the two alone.
+    fn median(times: &[Self]) -> Self {
+        let of = |value: fn(&Self) -> f64| {
+            let mut values: Vec<f64> = times.iter().map(value).collect();
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        Self { seconds: of(|time| time.seconds), cpu_seconds: of(|time| time.cpu_seconds) }
+    }
+}
+
+/// CPU time of all threads of this process.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
+}
+
 /// SciPy's runs together.
 struct Scipy {
-    seconds: f64,
+    time: Time,
     /// The best and the worst of what its runs found.
     objectives: (f64, f64),
     starts: u32,
@@ -85,7 +122,8 @@ fn scipy(file: &str) -> Scipy {
     /// What the script prints.
     #[derive(serde::Deserialize)]
     struct Printed {
-        seconds: f64,
+        #[serde(flatten)]
+        time: Time,
         objective: f64,
         starts: u32,
         scipy: String,
@@ -99,30 +137,25 @@ fn scipy(file: &str) -> Scipy {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    let mut runs: Vec<Printed> = (0..SCIPY_SEEDS).map(run).collect();
+    let runs: Vec<Printed> = (0..SCIPY_SEEDS).map(run).collect();
     let objectives = || runs.iter().map(|run| run.objective);
-    let range = (
-        objectives().fold(f64::INFINITY, f64::min),
-        objectives().fold(f64::NEG_INFINITY, f64::max),
-    );
-    runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let Printed { seconds, starts, scipy, .. } = runs.swap_remove(SCIPY_SEEDS / 2);
-    Scipy { seconds, objectives: range, starts, scipy }
+    Scipy {
+        time: Time::median(&runs.iter().map(|run| run.time).collect::<Vec<_>>()),
+        objectives: (
+            objectives().fold(f64::INFINITY, f64::min),
+            objectives().fold(f64::NEG_INFINITY, f64::max),
+        ),
+        starts: runs[0].starts,
+        scipy: runs[0].scipy.clone(),
+    }
 }
 
-/// Median seconds, and the objective, which is the same every time.
-fn median_fit(runs: &Observations, config: &FitConfig, threads: usize) -> (f64, String) {
+/// The median time, and the objective, which is the same every time.
+fn median_fit(runs: &Observations, config: &FitConfig, threads: usize) -> (Time, String) {
     let pool = pool(threads);
-    let (mut times, objectives): (Vec<Duration>, Vec<f64>) =
-        (0..REPEATS).map(|_| timed(runs, config, &pool)).unzip();
-    times.sort_unstable();
-    (times[REPEATS / 2].as_secs_f64(), format!("{:.6e}", objectives[0]))
-}
-
-fn timed(runs: &Observations, config: &FitConfig, pool: &rayon::ThreadPool) -> (Duration, f64) {
-    let begin = Instant::now();
-    let report = pool.install(|| fitted(runs, config));
-    (begin.elapsed(), report.objective)
+    let fit = || Time::of(|| pool.install(|| fitted(runs, config)));
+    let (times, reports): (Vec<Time>, Vec<Report>) = (0..REPEATS).map(|_| fit()).unzip();
+    (Time::median(&times), format!("{:.6e}", reports[0].objective))
 }
 
 /// Default refits of ever more runs. The peak of the memory never falls, so sizes must rise.
@@ -134,16 +167,18 @@ fn many_runs(sizes: &[usize]) {
          threads, once each:\n",
         config.bootstrap
     );
-    println!("| runs | seconds | microseconds a run and resample | peak memory, MiB | objective |");
+    println!(
+        "| runs | seconds | CPU seconds | CPU microseconds a run and resample | peak memory, MiB |"
+    );
     println!("|---|---|---|---|---|");
     for &size in sizes {
         let runs = different_runs(size);
-        let (time, objective) = timed(&runs, &config, &pool(threads));
-        let seconds = time.as_secs_f64();
-        let each = seconds * 1e6 / (size as f64 * f64::from(config.bootstrap));
-        let memory =
-            peak_memory().map_or_else(|| "unknown".to_owned(), |kib| (kib / 1024).to_string());
-        println!("| {size} | {seconds:.1} | {each:.3} | {memory} | {objective:.6e} |");
+        let pool = pool(threads);
+        let (time, _) = Time::of(|| pool.install(|| fitted(&runs, &config)));
+        let Time { seconds, cpu_seconds } = time;
+        let each = cpu_seconds * 1e6 / (size as f64 * f64::from(config.bootstrap));
+        let memory = peak_memory().map_or_else(|| "?".to_owned(), |kib| (kib / 1024).to_string());
+        println!("| {size} | {seconds:.1} | {cpu_seconds:.1} | {each:.3} | {memory} |");
     }
 }
 
