@@ -127,17 +127,8 @@ impl<'a> Objective<'a> {
 
     /// The same objective over the same runs with other weights.
     pub fn reweighted(&self, weights: &[f64]) -> Self {
-        Self { weighted: shares(weights), ..self.clone_without_weights() }
-    }
-
-    /// The same objective over other weighted runs.
-    pub fn over(&self, weighted: Vec<Weighted>) -> Self {
-        Self { weighted, ..self.clone_without_weights() }
-    }
-
-    fn clone_without_weights(&self) -> Self {
         let Self { runs, residual, delta, .. } = *self;
-        Self { runs, weighted: Vec::new(), residual, delta }
+        Self { runs, weighted: shares(weights), residual, delta }
     }
 
     /// Residual of a run that is predicted to be `loss`, in the unit of `delta`.
