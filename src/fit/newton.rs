@@ -96,6 +96,12 @@ impl<'a> DampedNewton<'a> {
     }
 }
 
+/// What is minimised. [`Problem::problem`] would count the calls by name, in a hash map;
+/// [`Descent`](super::descent::Descent) counts iterations.
+fn target<'a, 'b>(problem: &'a Problem<Target<'b>>) -> Result<&'a Target<'b>, Error> {
+    problem.problem.as_ref().ok_or_else(|| Error::msg("the executor holds the problem"))
+}
+
 /// Change of the value that the quadratic model predicts.
 fn predicted(gradient: &Gradient, hessian: &Hessian, step: &Gradient) -> f64 {
     gradient.dot(step) + 0.5 * step.dot(&(hessian * step))
@@ -112,9 +118,10 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
         mut state: DescentState,
     ) -> Result<(DescentState, Option<KV>), Error> {
         let start = state.take_param().ok_or_else(|| Error::msg("a descent has a start"))?;
-        let here = problem.problem("evaluations", |target| Ok(target.evaluate(&start)))?;
+        let here = target(problem)?.evaluate(&start);
+        let value = here.value;
         self.current = Some(here);
-        Ok((state.param(start).cost(here.value), None))
+        Ok((state.param(start).cost(value), None))
     }
 
     fn next_iter(
@@ -123,9 +130,10 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
         mut state: DescentState,
     ) -> Result<(DescentState, Option<KV>), Error> {
         let lost = || Error::msg("init leaves a point and its evaluation");
-        let here = self.current.ok_or_else(lost)?;
+        let target = target(problem)?;
+        let here = self.current.as_ref().ok_or_else(lost)?;
         let point = state.take_param().ok_or_else(lost)?;
-        let Some(step) = self.step(&here) else {
+        let Some(step) = self.step(here) else {
             self.damping = (self.damping * 8.0).max(FIRST_DAMPING);
             return Ok((self.unless_stalled(state.param(point).cost(here.value)), None));
         };
@@ -133,9 +141,7 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
         for (coordinate, step) in trial.iter_mut().zip(step.iter()) {
             *coordinate += step;
         }
-        let (trial, tolerance) = problem.problem("completions", |target| {
-            Ok((target.parameters.complete(&trial), target.tolerance))
-        })?;
+        let trial = target.parameters.complete(&trial);
         // Where the box cut the step short the model is asked about what is left of it.
         let full_step = step;
         let step = Gradient::from_fn(|i, _| {
@@ -148,11 +154,11 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
         });
         let expected = predicted(&here.gradient, &here.hessian, &step);
         let cut = full_step != step;
-        if (expected >= -tolerance * here.value && !cut) || here.value <= EXACT {
+        if (expected >= -target.tolerance * here.value && !cut) || here.value <= EXACT {
             let state = state.param(point).cost(here.value);
             return Ok((state.terminate_with(TerminationReason::SolverConverged), None));
         }
-        let there = problem.problem("evaluations", |target| Ok(target.evaluate(&trial)))?;
+        let there = target.evaluate(&trial);
         let quality = (there.value - here.value) / expected;
         if quality > 0.75 {
             self.damping = (self.damping / EASING).max(LEAST_DAMPING);
@@ -160,8 +166,9 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
             self.damping = (self.damping * TIGHTENING).max(1e-9);
         }
         if there.value < here.value {
+            let value = there.value;
             self.current = Some(there);
-            return Ok((state.param(trial).cost(there.value), None));
+            return Ok((state.param(trial).cost(value), None));
         }
         Ok((self.unless_stalled(state.param(point).cost(here.value)), None))
     }

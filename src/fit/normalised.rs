@@ -67,6 +67,11 @@ impl Levels {
         let index = column.iter().map(place).collect();
         Self { values, index }
     }
+
+    fn only(&self, runs: &[u32]) -> Self {
+        let value = |run: &u32| self.values[self.index[*run as usize] as usize];
+        Self::of(&runs.iter().map(value).collect::<Vec<_>>())
+    }
 }
 
 /// Units of the normalised coordinates, and the runs in them.
@@ -99,6 +104,19 @@ impl Normalised {
         let l = ln_l.iter().map(|ln_l| ln_l.exp()).collect();
         let (ln_x, ln_n, ln_d) = (Levels::of(&ln_x), Levels::of(&ln_n), Levels::of(&ln_d));
         Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l, l }
+    }
+
+    /// Some of the runs, in the same units.
+    pub fn only(&self, runs: &[u32]) -> Self {
+        let pick = |column: &[f64]| runs.iter().map(|run| column[*run as usize]).collect();
+        Self {
+            ln_x: self.ln_x.only(runs),
+            ln_n: self.ln_n.only(runs),
+            ln_d: self.ln_d.only(runs),
+            ln_l: pick(&self.ln_l),
+            l: pick(&self.l),
+            ..*self
+        }
     }
 
     /// Number of runs.

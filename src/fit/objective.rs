@@ -127,17 +127,8 @@ impl<'a> Objective<'a> {
 
     /// The same objective over the same runs with other weights.
     pub fn reweighted(&self, weights: &[f64]) -> Self {
-        Self { weighted: shares(weights), ..self.clone_without_weights() }
-    }
-
-    /// The same objective over other weighted runs.
-    pub fn over(&self, weighted: Vec<Weighted>) -> Self {
-        Self { weighted, ..self.clone_without_weights() }
-    }
-
-    fn clone_without_weights(&self) -> Self {
         let Self { runs, residual, delta, .. } = *self;
-        Self { runs, weighted: Vec::new(), residual, delta }
+        Self { runs, weighted: shares(weights), residual, delta }
     }
 
     /// Residual of a run that is predicted to be `loss`, in the unit of `delta`.
@@ -246,20 +237,21 @@ impl<'a> Objective<'a> {
                     }
                 }
             }
-            // Second derivatives of the law, which is a sum of exponentials of exponentials.
+            // Second derivatives of the law, which is a sum of exponentials of exponentials: here
+            // what they have beyond the slopes themselves.
             let [p, q, v] = parts.exponents;
-            h[0] += by_f * s[0];
-            h[1] += by_f * s[1];
             h[3] += by_f * s[0] * q;
-            h[7] += by_f * s[1] * (1.0 + p);
+            h[7] += by_f * s[1] * p;
             h[9] += by_f * s[1] * q;
-            h[13] += by_f * s[2];
             h[14] += by_f * s[2] * q;
-            h[18] += by_f * s[3] * (1.0 + q);
-            h[22] += by_f * s[4];
-            h[23] += by_f * s[5];
-            h[25] += by_f * s[5] * (1.0 + v);
-            h[27] += by_f * s[6];
+            h[18] += by_f * s[3] * q;
+            h[25] += by_f * s[5] * v;
+        }
+        // What is a slope again: the sums of those are the gradient.
+        for (cell, place) in
+            [(0, 0), (1, 1), (7, 1), (13, 2), (18, 3), (22, 4), (23, 5), (25, 5), (27, 6)]
+        {
+            h[cell] += g[place];
         }
         let mut hessian = Hessian::zeros();
         let mut cell = 0;

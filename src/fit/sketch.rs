@@ -2,6 +2,7 @@
 
 use rand::seq::index;
 
+use super::normalised::Normalised;
 use super::objective::{Objective, Weighted};
 use super::starts::{Stream, generator};
 
@@ -12,7 +13,15 @@ const ENOUGH: usize = 2_000;
 #[derive(Debug)]
 pub(super) struct Sketch<'a> {
     objective: &'a Objective<'a>,
-    chosen: Option<Vec<u32>>,
+    chosen: Option<Chosen>,
+}
+
+#[derive(Debug)]
+struct Chosen {
+    /// Places among all runs.
+    places: Vec<u32>,
+    /// On their own, so that an evaluation computes no powers of the levels of the others.
+    runs: Normalised,
 }
 
 impl<'a> Sketch<'a> {
@@ -20,16 +29,16 @@ impl<'a> Sketch<'a> {
         let runs = objective.weighted.len();
         let chosen = (runs > ENOUGH).then(|| {
             let mut rng = generator(seed, Stream::Thinning);
-            let places = index::sample(&mut rng, runs, ENOUGH).into_iter();
-            let mut chosen: Vec<u32> = places.map(|at| objective.weighted[at].run).collect();
-            chosen.sort_unstable();
-            chosen
+            let sample = index::sample(&mut rng, runs, ENOUGH).into_iter();
+            let mut places: Vec<u32> = sample.map(|at| objective.weighted[at].run).collect();
+            places.sort_unstable();
+            Chosen { runs: objective.runs.only(&places), places }
         });
         Self { objective, chosen }
     }
 
     /// The objective over the chosen runs; `None` where that is the objective itself.
-    pub fn objective(&self) -> Option<Objective<'a>> {
+    pub fn objective(&self) -> Option<Objective<'_>> {
         let mut weights = vec![0.0; self.objective.runs.len()];
         for weighted in &self.objective.weighted {
             weights[weighted.run as usize] = weighted.share;
@@ -39,15 +48,16 @@ impl<'a> Sketch<'a> {
 
     /// The objective over the chosen runs with these weights of all runs; `None` where that is the
     /// objective itself.
-    pub fn reweighted(&self, weights: &[f64]) -> Option<Objective<'a>> {
-        let chosen = self.chosen.as_ref()?;
-        let weight = |run: &u32| weights[*run as usize];
-        let total: f64 = chosen.iter().map(weight).sum();
-        let weighted = chosen
-            .iter()
-            .filter(|run| weight(run) > 0.0)
-            .map(|run| Weighted { run: *run, share: weight(run) / total })
+    pub fn reweighted(&self, weights: &[f64]) -> Option<Objective<'_>> {
+        let Chosen { places, runs } = self.chosen.as_ref()?;
+        let weight = |place: &u32| weights[*place as usize];
+        let total: f64 = places.iter().map(weight).sum();
+        let weighted = (0..)
+            .zip(places)
+            .filter(|(_, place)| weight(place) > 0.0)
+            .map(|(run, place)| Weighted { run, share: weight(place) / total })
             .collect();
-        Some(self.objective.over(weighted))
+        let Objective { residual, delta, .. } = *self.objective;
+        Some(Objective { runs, weighted, residual, delta })
     }
 }
