@@ -486,7 +486,7 @@ mod tests {
     use super::*;
     use crate::fit::testing::{grid, shuffled};
     use crate::fit::{FitConfig, Observation, Residual};
-    use crate::law::{CoefficientName, T5_C4, VIT_JFT};
+    use crate::law::{CoefficientName, Data, Loss, NonzeroParams, T5_C4, VIT_JFT};
 
     fn fitted(runs: Vec<Observation>, config: FitConfig) -> Report {
         try_fit(runs, config).unwrap()
@@ -668,5 +668,72 @@ mod tests {
         assert!((weighted.objective / twice.objective - 1.0).abs() < 1e-9);
         let (a, b) = (weighted.coefficients.values().b_s, twice.coefficients.values().b_s);
         assert!((a / b - 1.0).abs() < 1e-5);
+    }
+
+    /// Fits of the same runs in other units end at the same place, to what stopping leaves open
+    /// along the flattest direction.
+    const SAME_PLACE: f64 = 1e-5;
+
+    #[test]
+    fn other_units_change_the_coefficients_as_their_units_say() {
+        let runs = grid(T5_C4.coefficients(), 0.005, 3);
+        let scaled = |by_n: f64, by_d: f64, by_l: f64| {
+            let scale = |run: &Observation| Observation {
+                nonzero_params: NonzeroParams::new(by_n * run.nonzero_params.get()).unwrap(),
+                data: Data::new(by_d * run.data.get()).unwrap(),
+                loss: Loss::new(by_l * run.loss.get()).unwrap(),
+                ..*run
+            };
+            fitted(runs.iter().map(scale).collect(), plain())
+        };
+        let before = fitted(runs.clone(), plain());
+        let v = before.coefficients.values();
+        for [by_n, by_d, by_l] in
+            [[1e-3, 1.0, 1.0], [1.0, 1e-6, 1.0], [1.0, 1.0, 7.0], [3e4, 2e3, 1e-3]]
+        {
+            let after = scaled(by_n, by_d, by_l);
+            assert!((after.objective / before.objective - 1.0).abs() < 1e-9);
+            let capacity = by_l * by_n.powf(v.b_n);
+            let expected = crate::law::CoefficientValues {
+                a_s: v.a_s * capacity,
+                c_s: v.c_s * capacity,
+                a_d: v.a_d * by_d * by_l.powf(v.b_d.recip()),
+                c: v.c * by_l,
+                ..v
+            };
+            let got = after.coefficients.values().to_array();
+            for (name, (got, expected)) in
+                CoefficientName::ALL.iter().zip(got.into_iter().zip(expected.to_array()))
+            {
+                assert!((got / expected - 1.0).abs() < SAME_PLACE, "{name:?} {by_n} {by_d} {by_l}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_ratios_of_weights_matter_and_copies_of_all_runs_change_nothing() {
+        let runs = grid(T5_C4.coefficients(), 0.005, 3);
+        let scaled = |factor: f64| {
+            let weight = |i: usize| factor * (1.0 + (i % 3) as f64);
+            let rows = runs.iter().enumerate().map(|(i, run)| (*run, weight(i))).collect();
+            let config = plain().check().unwrap();
+            fit(&Observations::weighted(rows).into(), &config, &Control::NONE).unwrap()
+        };
+        let once = scaled(1.0);
+        // A power of two changes no digit of a share.
+        assert_eq!(scaled(1024.0).coefficients, once.coefficients);
+        let close = |a: &Report, b: &Report| {
+            let pairs = a
+                .coefficients
+                .values()
+                .to_array()
+                .into_iter()
+                .zip(b.coefficients.values().to_array());
+            pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max) < SAME_PLACE
+        };
+        assert!(close(&scaled(1e-290), &once));
+        let single = fitted(runs.clone(), plain());
+        let thrice = fitted([runs.clone(), runs.clone(), runs].concat(), plain());
+        assert!(close(&thrice, &single));
     }
 }
