@@ -14,8 +14,10 @@ mod contour;
 mod cost;
 mod ensemble;
 mod optimum;
+mod pattern;
 mod published;
 mod quantity;
+mod step;
 mod support;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
@@ -23,9 +25,11 @@ pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
+pub use pattern::train_pattern;
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
     Sparsity,
 };
+pub use step::{PointError, StepCost};
 pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};

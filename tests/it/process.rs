@@ -310,7 +310,8 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
         .iter()
         .map(|warning| warning["code"].as_str().unwrap())
         .collect();
-    for code in ["few_data_levels", "narrow_data", "correlated", "weakly_determined", "unphysical"] {
+    for code in ["few_data_levels", "narrow_data", "correlated", "weakly_determined", "unphysical"]
+    {
         assert!(codes.contains(&code), "{code}: {codes:?}");
     }
     // The run that the paper extrapolates to: 7 times the largest size, loss 1.48278.
