@@ -22,6 +22,9 @@ pub enum TextError {
     /// Not a family's name.
     #[error("must be 1 to 64 lower-case letters, digits and hyphens, with no hyphen at either end")]
     NotASlug,
+    /// A name that means something else already.
+    #[error("must not be dense or sparse, which are flop modes without a profile")]
+    Reserved,
     /// Not a pattern.
     #[error("must be a pattern n:m with 1 <= n < m <= 1024, such as 2:4")]
     NotAPattern,
@@ -70,12 +73,7 @@ impl FamilyName {
     /// # Errors
     /// [`TextError::NotASlug`].
     pub fn new(name: &str) -> Result<Self, TextError> {
-        let characters = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        let valid = (1..=64).contains(&name.len())
-            && name.bytes().all(characters)
-            && !name.starts_with('-')
-            && !name.ends_with('-');
-        if valid { Ok(Self(name.to_owned())) } else { Err(TextError::NotASlug) }
+        check_slug(name).map(|()| Self(name.to_owned()))
     }
 
     /// The slug.
@@ -91,8 +89,47 @@ impl fmt::Display for FamilyName {
     }
 }
 
-/// A structured pattern `n:m`: of every `m` parameters in a row `n` are kept.
+/// Name of a hardware profile: a slug that is no built-in FLOP mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileName(String);
+
+impl ProfileName {
+    /// Checks that it is a slug, and neither `dense` nor `sparse`.
+    ///
+    /// # Errors
+    /// [`TextError::NotASlug`], [`TextError::Reserved`].
+    pub fn new(name: &str) -> Result<Self, TextError> {
+        if matches!(name, "dense" | "sparse") {
+            return Err(TextError::Reserved);
+        }
+        check_slug(name).map(|()| Self(name.to_owned()))
+    }
+
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ProfileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks what stands in a URL and needs no escape there.
+fn check_slug(name: &str) -> Result<(), TextError> {
+    let characters = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    let valid = (1..=64).contains(&name.len())
+        && name.bytes().all(characters)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if valid { Ok(()) } else { Err(TextError::NotASlug) }
+}
+
+/// A structured pattern `n:m`: of every `m` parameters in a row `n` are kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern(String);
 
 impl Pattern {
@@ -153,6 +190,14 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a_b", "a b", "a\0", &"a".repeat(65)] {
             assert_eq!(FamilyName::new(bad), Err(TextError::NotASlug), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_profile_is_not_named_like_a_mode() {
+        assert!(ProfileName::new("a100-2-4").is_ok());
+        assert_eq!(ProfileName::new("A100"), Err(TextError::NotASlug));
+        assert_eq!(ProfileName::new("dense"), Err(TextError::Reserved));
+        assert_eq!(ProfileName::new("sparse"), Err(TextError::Reserved));
     }
 
     #[test]

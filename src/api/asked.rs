@@ -16,7 +16,7 @@ use super::families::existing;
 use super::problem::ApiError;
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
-use crate::law::{DomainError, Ensemble, FlopMode, Member, Optima, Question, Range, TrainingCost};
+use crate::law::{DomainError, Ensemble, Member, Optima, Question, Range, StepCost, TrainingCost};
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
 use crate::text::FamilyName;
@@ -223,8 +223,8 @@ pub async fn asked_law(
 
 impl AskedLaw {
     /// Training cost as of the law's making.
-    pub fn cost(&self, mode: FlopMode) -> TrainingCost {
-        TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, mode)
+    pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
+        TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, step)
     }
 
     /// The interval of an answer, where the law has resamples.

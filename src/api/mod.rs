@@ -13,7 +13,9 @@ mod families;
 mod fit_quality;
 mod health;
 mod laws;
+mod modes;
 mod problem;
+mod profiles;
 mod questions;
 mod readings;
 mod refits;
@@ -56,6 +58,8 @@ const TAG_REFITS: &str = "refits";
 const TAG_LAWS: &str = "laws";
 /// Tag of the questions.
 const TAG_QUESTIONS: &str = "questions";
+/// Tag of the hardware profiles.
+const TAG_PROFILES: &str = "hardware-profiles";
 /// Tag of what is about the service itself.
 const TAG_SERVICE: &str = "service";
 
@@ -92,6 +96,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(fit_quality::router())
         .merge(questions::router())
         .merge(readings::router())
+        .merge(profiles::router())
         .merge(health::router())
 }
 

@@ -27,6 +27,8 @@ pub enum ProblemKind {
     RequestTimeout,
     /// A family of this name exists.
     FamilyExists,
+    /// A hardware profile of this name exists.
+    ProfileExists,
     /// A family's data unit cannot change under its runs and laws.
     DataUnitInUse,
     /// The family has no law yet.
@@ -55,13 +57,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::FamilyExists,
+        Self::ProfileExists,
         Self::DataUnitInUse,
         Self::NoLaw,
         Self::TooLarge,
@@ -86,6 +89,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "method-not-allowed",
             Self::RequestTimeout => "request-timeout",
             Self::FamilyExists => "family-exists",
+            Self::ProfileExists => "profile-exists",
             Self::DataUnitInUse => "data-unit-in-use",
             Self::NoLaw => "no-law",
             Self::TooLarge => "too-large",
@@ -111,6 +115,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "The resource does not have this method",
             Self::RequestTimeout => "The request took too long",
             Self::FamilyExists => "The family exists already",
+            Self::ProfileExists => "The hardware profile exists already",
             Self::DataUnitInUse => "The data unit is in use",
             Self::NoLaw => "The family has no law yet",
             Self::TooLarge => "The request body is too large",
@@ -138,6 +143,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::FamilyExists
+            | Self::ProfileExists
             | Self::DataUnitInUse
             | Self::NoLaw
             | Self::Undetermined
@@ -238,6 +244,8 @@ pub enum ApiError {
     },
     /// The name of a new family is taken.
     FamilyExists,
+    /// The name of a new hardware profile is taken.
+    ProfileExists,
     /// The data unit of a family with runs or laws.
     DataUnitInUse,
     /// The family has no law to answer with.
@@ -270,6 +278,7 @@ impl ApiError {
             Self::Invalid(_) => ProblemKind::Invalid,
             Self::NotFound { .. } => ProblemKind::NotFound,
             Self::FamilyExists => ProblemKind::FamilyExists,
+            Self::ProfileExists => ProblemKind::ProfileExists,
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
@@ -315,6 +324,9 @@ impl From<ApiError> for Problem {
             ApiError::FamilyExists => {
                 "choose another name, or PATCH the family that has this one".to_owned()
             }
+            ApiError::ProfileExists => {
+                "choose another name, or PATCH the profile that has this one".to_owned()
+            }
             ApiError::DataUnitInUse => "the runs and laws of this family count data in its unit: \
                                         create another family for another unit"
                 .to_owned(),
@@ -351,6 +363,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::FamilyNameTaken => Self::FamilyExists,
+            StoreError::ProfileNameTaken => Self::ProfileExists,
             StoreError::FamilyGone => {
                 Self::NotFound { what: "family", name: "of this name any more".to_owned() }
             }
@@ -394,6 +407,7 @@ mod tests {
             (ApiError::field("/loss", "must be a number"), 422),
             (ApiError::NotFound { what: "run", name: "7".into() }, 404),
             (ApiError::FamilyExists, 409),
+            (ApiError::ProfileExists, 409),
             (ApiError::DataUnitInUse, 409),
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),

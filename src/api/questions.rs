@@ -13,13 +13,14 @@ use utoipa_axum::routes;
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
 use super::caching::cached;
 use super::extract::{FamilyPath, Query};
+use super::modes::{Mode, PatternView, check_mode};
 use super::problem::{ApiError, Problem};
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
     Coefficients, Compute, Data, Density, FlopMode, Member, NonzeroParams, Question, Sparsity,
-    chinchilla_ratio, optimal_sparsity,
+    chinchilla_ratio, optimal_density, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -27,8 +28,8 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_prediction)).routes(routes!(get_optimal_sparsity))
 }
 
-/// Which parameters cost FLOPs during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// The FLOP modes that are no hardware profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FlopMode)]
 pub enum FlopModeView {
@@ -93,9 +94,9 @@ struct PredictionParams {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[param(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
-    /// Which parameters cost FLOPs.
-    #[param(inline)]
-    flop_mode: Option<FlopModeView>,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    flop_mode: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -111,7 +112,8 @@ pub(super) const fn yes() -> bool {
 /// How much training a question is about.
 enum Budget {
     Data(Data),
-    Compute(Compute, FlopMode),
+    /// Together with the flop mode, which the store knows.
+    Compute(Compute),
 }
 
 impl PredictionParams {
@@ -119,13 +121,15 @@ impl PredictionParams {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
-        let budget = match (self.data, self.compute, self.flop_mode) {
+        let budget = match (self.data, self.compute, &self.flop_mode) {
             (Some(data), None, None) => checks.take("data", Data::new(data)).map(Budget::Data),
-            (None, Some(compute), Some(mode)) => checks
-                .take("compute", Compute::new(compute))
-                .map(|compute| Budget::Compute(compute, mode.into())),
+            (None, Some(compute), Some(mode)) => {
+                check_mode(mode, &mut checks);
+                checks.take("compute", Compute::new(compute)).map(Budget::Compute)
+            }
             (None, Some(_), None) => {
-                checks.refuse("flop_mode", "must be given with compute: dense or sparse");
+                let detail = "must be given with compute: dense, sparse or a hardware profile";
+                checks.refuse("flop_mode", detail);
                 None
             }
             (Some(_), Some(_), _) => {
@@ -150,12 +154,13 @@ impl PredictionParams {
 fn predict(
     asked: &AskedLaw,
     (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
+    mode: &Mode,
     intervals: bool,
 ) -> Result<PredictionView, ApiError> {
     let (data, cost) = match budget {
         Budget::Data(data) => (data, None),
-        Budget::Compute(compute, mode) => {
-            let cost = asked.cost(mode);
+        Budget::Compute(compute) => {
+            let cost = asked.cost(mode.step());
             let data = cost.data(density, nonzero_params, compute).map_err(|e| budget_error(&e))?;
             (data, Some(cost))
         }
@@ -197,7 +202,7 @@ fn predict(
     params(FamilyPath, PredictionParams),
     responses(
         (status = OK, description = "The predicted loss", body = PredictionView,
-            headers(("ETag" = String, description = "Changes with the law"))),
+            headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
             content_type = "application/problem+json"),
@@ -210,9 +215,10 @@ async fn get_prediction(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
+    let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || predict(&asked, question, params.intervals);
-    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+    let answer = || predict(&asked, question, &mode, params.intervals);
+    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }
 
 /// The sparsity that makes the most of a training budget.
@@ -243,7 +249,7 @@ pub struct OptimalSparsityView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OptimumIntervals>)]
     intervals: Option<Option<OptimumIntervals>>,
-    /// The best pattern that the FLOP mode can run; null where it knows no patterns.
+    /// The best pattern that the hardware can run; null where the mode lists no patterns.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
@@ -274,20 +280,6 @@ pub struct DenseView {
     data: f64,
 }
 
-/// A deployable pattern.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PatternChoice)]
-pub struct PatternView {
-    /// Its name.
-    #[schema(example = "2:4")]
-    name: String,
-    /// Its sparsity.
-    #[schema(example = 0.5)]
-    sparsity: f64,
-    /// Predicted loss at it.
-    loss: f64,
-}
-
 /// What training budget to make the most of.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -299,9 +291,10 @@ struct OptimalSparsityParams {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
     compute: f64,
-    /// Which parameters cost FLOPs.
-    #[param(inline, example = "sparse")]
-    flop_mode: FlopModeView,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    #[param(example = "sparse")]
+    flop_mode: String,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -315,6 +308,7 @@ impl OptimalSparsityParams {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let compute = checks.take("compute", Compute::new(self.compute));
+        check_mode(&self.flop_mode, &mut checks);
         Ok(checks.finish(nonzero_params.zip(compute))?)
     }
 }
@@ -322,12 +316,12 @@ impl OptimalSparsityParams {
 fn optimise(
     asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
-    mode: FlopMode,
+    mode: &Mode,
     intervals: bool,
 ) -> Result<OptimalSparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let coefficients = &asked.law.content.coefficients;
-    let cost = asked.cost(mode);
+    let cost = asked.cost(mode.step());
     let best = optimal_sparsity(coefficients, &cost, nonzero_params, compute)
         .map_err(|e| budget_error(&e))?;
     let dense_data =
@@ -344,8 +338,14 @@ fn optimise(
         law: asked.reference.clone(),
         sparsity: best.sparsity().get(),
         interval: intervals.then(|| {
-            let optima = asked.optima.as_ref()?;
-            Some(optima.interval(&cost, nonzero_params, compute, density).into())
+            let prepared = asked.optima.as_ref()?;
+            let fast = prepared.interval(&cost, nonzero_params, compute, density);
+            // A profile may have several local optima; each law is searched on its own.
+            let searched = |member: &Member| {
+                let best = optimal_density(&member.coefficients, &cost, nonzero_params, compute);
+                best.sparsity().get()
+            };
+            fast.map(IntervalView::from).or_else(|| asked.interval(searched))
         }),
         loss: finite("the loss", best.loss)?,
         data: data.get(),
@@ -364,7 +364,7 @@ fn optimise(
                 chinchilla_ratio: interval(&ratio)?,
             })
         }),
-        pattern: None,
+        pattern: mode.pattern(asked, (nonzero_params, compute), &best)?,
         extrapolation,
         warnings,
     })
@@ -376,7 +376,7 @@ fn optimise(
     params(FamilyPath, OptimalSparsityParams),
     responses(
         (status = OK, description = "The best sparsity", body = OptimalSparsityView,
-            headers(("ETag" = String, description = "Changes with the law"))),
+            headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
             content_type = "application/problem+json"),
@@ -389,7 +389,8 @@ async fn get_optimal_sparsity(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
+    let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || optimise(&asked, question, params.flop_mode.into(), params.intervals);
-    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+    let answer = || optimise(&asked, question, &mode, params.intervals);
+    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }

@@ -13,8 +13,8 @@ use utoipa_axum::routes;
 use super::asked::{AskedLaw, asked_law, finite};
 use super::caching::cached;
 use super::extract::{FamilyPath, Query};
+use super::modes::{Mode, check_mode};
 use super::problem::{ApiError, Problem};
-use super::questions::FlopModeView;
 use super::views::{IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
@@ -53,9 +53,10 @@ fn sparsities(field: &str, text: &str, checks: &mut Checks) -> Option<Vec<Sparsi
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ContoursParams {
-    /// Which parameters cost FLOPs.
-    #[param(inline)]
-    flop_mode: FlopModeView,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    #[param(example = "sparse")]
+    flop_mode: String,
     /// Sparsities, at most 100: `0,0.5,0.75,0.875` unless said otherwise.
     #[serde(default = "ContoursParams::default_levels")]
     #[param(default = "0,0.5,0.75,0.875")]
@@ -105,6 +106,7 @@ impl ContoursParams {
             support.map_or(ANY_SIZE, |Range { min, max }| Range { min, max: max * BEYOND });
         let min = self.min_nonzero_params.unwrap_or(support.min);
         let max = self.max_nonzero_params.unwrap_or(support.max.min(1e18));
+        check_mode(&self.flop_mode, &mut checks);
         let min = checks.take("min_nonzero_params", NonzeroParams::new(min));
         let max = checks.take("max_nonzero_params", NonzeroParams::new(max));
         let ends = min.zip(max).map(|(min, max)| (min.get(), max.get()));
@@ -132,8 +134,9 @@ impl ContoursParams {
 pub struct ContoursView {
     /// The law that they were computed from.
     law: Arc<LawRef>,
-    /// Which parameters cost FLOPs.
-    flop_mode: FlopModeView,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    #[schema(example = "sparse")]
+    flop_mode: String,
     /// Where a dense model of each size is compute-optimal.
     chinchilla: ChinchillaLineView,
     /// A line for each sparsity, in the order that was asked.
@@ -160,10 +163,11 @@ pub struct ContourView {
     #[schema(example = 0.5)]
     sparsity: f64,
     /// Budget over the compute at which a dense model of the same size is compute-optimal: the same
-    /// at every size.
+    /// at every size. Null, and no points, where a hardware profile makes the best sparsity jump over
+    /// this one, so that no budget asks for it; where a range of budgets does, its upper end.
     #[schema(example = 2.458)]
-    chinchilla_ratio: f64,
-    /// Interval of the ratio; null where the law has none.
+    chinchilla_ratio: Option<f64>,
+    /// Interval of the ratio, over the resampled laws that have one; null where there are none.
     interval: Option<IntervalView>,
     /// `[nonzero_params, compute]`.
     points: Vec<[f64; 2]>,
@@ -174,60 +178,105 @@ pub struct ContourView {
 /// `[nonzero_params, compute]` of a line, and of its band the two ends of the compute.
 type Line = (Vec<[f64; 2]>, Option<Vec<[f64; 3]>>);
 
-/// The line of one ratio with its band.
-fn line(
-    asked: &AskedLaw,
-    cost: &TrainingCost,
-    sizes: &[NonzeroParams],
-    ln_ratio: impl Fn(&Coefficients) -> f64,
-    intervals: bool,
-) -> Result<Line, ApiError> {
-    let compute =
-        |law: &Coefficients, size: NonzeroParams| contour_compute(law, cost, size, ln_ratio(law));
-    let points = sizes.iter().map(|&size| {
-        let compute = compute(&asked.law.content.coefficients, size);
-        Ok([size.get(), finite("the compute of a contour", compute)?])
-    });
-    let ensemble = asked.ensemble.as_ref().filter(|_| intervals);
-    let band = ensemble.map(|ensemble| {
-        let at = |&size: &NonzeroParams| {
-            let interval = ensemble.interval(|member| compute(&member.coefficients, size));
-            [size.get(), interval.low, interval.high]
-        };
-        sizes.iter().map(at).collect()
-    });
-    Ok((points.collect::<Result<_, ApiError>>()?, band))
+/// `ln M` of one line by the law, and by each law of its resampled runs where intervals are wanted;
+/// not a number where a resample knows no such budget.
+struct LnRatio {
+    own: f64,
+    members: Option<Vec<f64>>,
+}
+
+impl LnRatio {
+    /// `None` where the law knows no such budget.
+    fn new(
+        asked: &AskedLaw,
+        intervals: bool,
+        of: impl Fn(&Coefficients) -> Option<f64>,
+    ) -> Option<Self> {
+        let own = of(&asked.law.content.coefficients)?;
+        let ensemble = asked.ensemble.as_ref().filter(|_| intervals);
+        let members = ensemble.map(|ensemble| {
+            let ratio = |member: &Member| of(&member.coefficients).unwrap_or(f64::NAN);
+            ensemble.members().iter().map(ratio).collect::<Vec<_>>()
+        });
+        // Of ratios that no resample has there is no interval.
+        let members = members.filter(|ratios| ratios.iter().any(|ratio| !ratio.is_nan()));
+        Some(Self { own, members })
+    }
+
+    fn interval(&self, asked: &AskedLaw) -> Option<IntervalView> {
+        let (ensemble, members) = asked.ensemble.as_ref().zip(self.members.as_ref())?;
+        Some(ensemble.interval_of(members.iter().map(|ratio| ratio.exp()).collect()).into())
+    }
+
+    /// The line with its band.
+    fn line(
+        &self,
+        asked: &AskedLaw,
+        cost: &TrainingCost,
+        sizes: &[NonzeroParams],
+    ) -> Result<Line, ApiError> {
+        let points = sizes.iter().map(|&size| {
+            let compute = contour_compute(&asked.law.content.coefficients, cost, size, self.own);
+            Ok([size.get(), finite("the compute of a contour", compute)?])
+        });
+        let ensemble = asked.ensemble.as_ref().zip(self.members.as_ref());
+        let band = ensemble.map(|(ensemble, ratios)| {
+            let at = |&size: &NonzeroParams| {
+                let compute = ensemble.members().iter().zip(ratios).map(|(member, &ratio)| {
+                    contour_compute(&member.coefficients, cost, size, ratio)
+                });
+                let interval = ensemble.interval_of(compute.collect());
+                [size.get(), interval.low, interval.high]
+            };
+            sizes.iter().map(at).collect()
+        });
+        Ok((points.collect::<Result<_, ApiError>>()?, band))
+    }
 }
 
 fn contours(
     asked: &AskedLaw,
     params: &ContoursParams,
+    mode: &Mode,
     levels: &[Sparsity],
     sizes: &[NonzeroParams],
 ) -> Result<ContoursView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let cost = asked.cost(params.flop_mode.into());
-    let (points, band) = line(asked, &cost, sizes, |_| 0.0, params.intervals)?;
+    let cost = asked.cost(mode.step());
+    let chinchilla = LnRatio::new(asked, params.intervals, |_| Some(0.0));
+    let (points, band) =
+        chinchilla.map(|ratio| ratio.line(asked, &cost, sizes)).transpose()?.unwrap_or_default();
+    let mut warnings = asked.warnings(params.intervals);
     let lines = levels.iter().map(|level| {
-        let density = level.density();
-        let ln_ratio = |law: &Coefficients| ln_contour_ratio(law, &cost, density);
-        let (points, band) = line(asked, &cost, sizes, ln_ratio, params.intervals)?;
-        let ratio = ln_ratio(&asked.law.content.coefficients).exp();
-        let interval = |member: &Member| ln_ratio(&member.coefficients).exp();
+        let ratio = LnRatio::new(asked, params.intervals, |law| {
+            ln_contour_ratio(law, &cost, level.density())
+        });
+        let Some(ratio) = ratio else {
+            let detail = format!("no budget makes a sparsity of {level} optimal on this hardware");
+            warnings.push(Arc::new(WarningView::new("no_budget", detail)));
+            return Ok(ContourView {
+                sparsity: level.get(),
+                chinchilla_ratio: None,
+                interval: None,
+                points: Vec::new(),
+                band: None,
+            });
+        };
+        let (points, band) = ratio.line(asked, &cost, sizes)?;
         Ok(ContourView {
             sparsity: level.get(),
-            chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
-            interval: if params.intervals { asked.interval(interval) } else { None },
+            chinchilla_ratio: Some(finite("chinchilla_ratio", ratio.own.exp())?),
+            interval: ratio.interval(asked),
             points,
             band,
         })
     });
     Ok(ContoursView {
         law: asked.reference.clone(),
-        flop_mode: params.flop_mode,
+        flop_mode: mode.name().to_owned(),
         chinchilla: ChinchillaLineView { points, band },
         lines: lines.collect::<Result<_, ApiError>>()?,
-        warnings: asked.warnings(params.intervals),
+        warnings,
     })
 }
 
@@ -237,7 +286,7 @@ fn contours(
     params(FamilyPath, ContoursParams),
     responses(
         (status = OK, description = "The lines", body = ContoursView,
-            headers(("ETag" = String, description = "Changes with the law"))),
+            headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
             body = Problem, content_type = "application/problem+json"),
@@ -251,10 +300,11 @@ async fn get_contours(
 ) -> Result<Response, ApiError> {
     // What is wrong whatever the law is said before one is looked for.
     params.check(None)?;
+    let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let (levels, sizes) = params.check(asked.law.content.support.nonzero_params())?;
-    let answer = || contours(&asked, &params, &levels, &sizes);
-    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+    let answer = || contours(&asked, &params, &mode, &levels, &sizes);
+    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }
 
 /// At which sparsities to compute the gain.

@@ -5,6 +5,7 @@
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
+use super::optimum::Condition;
 use super::quantity::{Density, NonzeroParams};
 
 /// `ln M` at which the sparsity `1 - x` is optimal:
@@ -15,15 +16,62 @@ use super::quantity::{Density, NonzeroParams};
 ///
 /// the root of the optimality condition of [`super::optimal_sparsity`], solved for the budget. At
 /// density 1 it is the budget up to which no zeros pay.
+///
+/// In dense and sparse mode `M` rises with `S` and every sparsity has its budget. On other hardware
+/// a root of the condition is only *locally* best: `S_opt` still never falls as the budget grows,
+/// but it may jump over a sparsity, which then is the answer at no budget. `None` there, by a search
+/// at that budget. A kink of the step cost, and `S = 0`, are the answer over a range of budgets, of
+/// which this is the upper end; where that is a jump it is found by bisection.
 #[must_use]
-pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Density) -> f64 {
+pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Density) -> Option<f64> {
     let v = law.values();
-    let (x, m) = (density.get(), cost.saved_share());
-    let multiplier = cost.multiplier(density).ln();
-    // (ln c_mul)' = (1 - m) / (x (1 - m (1 - x)))
-    let slope = (1.0 - m).ln() - x.ln() - (-m * (1.0 - x)).ln_1p();
-    multiplier + (slope + (1.0 - v.b_s) * x.ln() - law.gain_slope().ln()) / v.b_d
+    let ln_x = density.get().ln();
+    let ratio = |ln_multiplier: f64, ln_slope: f64| {
+        ln_multiplier + (ln_slope + (1.0 - v.b_s) * ln_x - law.gain_slope().ln()) / v.b_d
+    };
+    let curve = match cost.saved_share() {
+        Ok(m) => {
+            // (ln c_mul)' = (1 - m) / (x (1 - m (1 - x)))
+            let slope = (1.0 - m).ln() - ln_x - (-m * (1.0 - density.get())).ln_1p();
+            return Some(ratio(cost.multiplier(density).ln(), slope));
+        }
+        Err(curve) => curve,
+    };
+    let node = curve.at_density(density);
+    let optimum = |ln_ratio: f64| {
+        // The same at every size: taken at one parameter.
+        let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
+        let condition = Condition::new(law, 0.0, ln_data);
+        let best = curve.at_density(condition.best(curve));
+        // Rounding of the logarithms, which are up to a few tens.
+        let is_here = condition.loss(&node) <= condition.loss(&best) * (1.0 + 1e-12);
+        (best.density, is_here)
+    };
+    // (ln c_mul)' = w / x
+    let mut high = ratio(node.ln_multiplier, node.ln_elasticity_above - ln_x);
+    if !high.is_finite() {
+        return None;
+    }
+    let (_, is_here) = optimum(high);
+    if is_here {
+        return Some(high);
+    }
+    if density < Density::DENSE && !node.is_kink() {
+        return None;
+    }
+    let mut low = high - RANGE;
+    while high - low > RANGE_DIGITS {
+        let middle = 0.5 * (low + high);
+        if optimum(middle).0 >= density { low = middle } else { high = middle }
+    }
+    let (_, is_here) = optimum(low);
+    is_here.then_some(low)
 }
+
+/// How far below its upper end the budgets of a kink are looked for, in `ln M`: a factor of 1e13.
+const RANGE: f64 = 30.0;
+/// How far the bisection of their upper end goes.
+const RANGE_DIGITS: f64 = 1e-9;
 
 /// Compute at which a model of `N` non-zeros has the chinchilla ratio `e^ln_ratio`:
 /// `C = M k N D_chin(N)`.
@@ -42,7 +90,7 @@ pub fn contour_compute(
 mod tests {
     use super::*;
     use crate::law::{
-        Compute, FlopMode, FlopsPerParam, PruningSchedule, Sparsity, T5_C4, VIT_JFT,
+        Compute, FlopMode, FlopsPerParam, PruningSchedule, Sparsity, StepCost, T5_C4, VIT_JFT,
         optimal_sparsity,
     };
     use proptest::prelude::*;
@@ -65,7 +113,7 @@ mod tests {
         for (law, mode, ratios) in rows {
             for (expected, sparsity) in ratios.into_iter().zip([0.0, 0.5, 0.75, 0.875]) {
                 let density = Sparsity::new(sparsity).unwrap().density();
-                let got = ln_contour_ratio(law, &cost(mode), density).exp();
+                let got = ln_contour_ratio(law, &cost(mode), density).unwrap().exp();
                 // One ratio is given to two digits.
                 let tolerance = if expected < 0.1 { 2e-2 } else { THREE_DIGITS };
                 assert!((got / expected - 1.0).abs() < tolerance, "{mode:?} {sparsity}: {got}");
@@ -82,9 +130,54 @@ mod tests {
             let cost = cost(if sparse { FlopMode::Sparse } else { FlopMode::Dense });
             let density = Sparsity::new(sparsity).unwrap().density();
             let n = NonzeroParams::new(ln_n.exp()).unwrap();
-            let compute = contour_compute(law, &cost, n, ln_contour_ratio(law, &cost, density));
+            let ln_ratio = ln_contour_ratio(law, &cost, density).unwrap();
+            let compute = contour_compute(law, &cost, n, ln_ratio);
             let best = optimal_sparsity(law, &cost, n, Compute::new(compute).unwrap()).unwrap();
             prop_assert!((best.sparsity().get() - sparsity).abs() < 1e-9);
+        }
+
+        #[test]
+        fn on_any_hardware_a_contour_is_a_global_optimum_or_is_not_there(
+            share in 0.05..1.0f64, efficiency in 0.05..1.0f64, sparsity in 0.0..0.98f64,
+            t5 in any::<bool>(),
+        ) {
+            let law = if t5 { T5_C4.coefficients() } else { VIT_JFT.coefficients() };
+            let step = StepCost::of_share(share, efficiency).unwrap();
+            let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
+            let density = Sparsity::new(sparsity).unwrap().density();
+            let n = NonzeroParams::new(1e8).unwrap();
+            if let Some(ln_ratio) = ln_contour_ratio(law, &cost, density) {
+                let compute = Compute::new(contour_compute(law, &cost, n, ln_ratio)).unwrap();
+                let best = optimal_sparsity(law, &cost, n, compute).unwrap();
+                let here = law.loss(density, n, cost.data(density, n, compute).unwrap());
+                prop_assert!(here <= best.loss * (1.0 + 1e-12));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sparsity_that_the_optimum_jumps_over_has_no_contour() {
+        let law = VIT_JFT.coefficients();
+        // Nothing gained before 40 %, all of the ideal soon after.
+        let step = StepCost::of_points(&[(0.4, 1.0), (0.5, 0.3), (1.0, 0.01)]).unwrap();
+        let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
+        let at = |s: f64| ln_contour_ratio(law, &cost, Sparsity::new(s).unwrap().density());
+        assert_eq!((at(0.4), at(0.45)), (None, None));
+        assert!(at(0.0).unwrap() < at(0.95).unwrap());
+        // Cheap at one half alone.
+        let step = StepCost::of_points(&[(0.45, 1.0), (0.5, 0.4), (0.55, 1.0)]).unwrap();
+        let kink = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
+        // Zero and a kink are the answer over a range of budgets, and given at its upper end.
+        let n = NonzeroParams::new(1e8).unwrap();
+        for (cost, sparsity) in [(&cost, 0.0), (&kink, 0.0), (&kink, 0.5)] {
+            let density = Sparsity::new(sparsity).unwrap().density();
+            let ln_ratio = ln_contour_ratio(law, cost, density).unwrap();
+            let optimum = |ln_ratio: f64| {
+                let compute = Compute::new(contour_compute(law, cost, n, ln_ratio)).unwrap();
+                optimal_sparsity(law, cost, n, compute).unwrap().sparsity().get()
+            };
+            assert_eq!(optimum(ln_ratio - 1e-6), sparsity);
+            assert!(optimum(ln_ratio + 1e-6) > sparsity);
         }
     }
 }

@@ -1,6 +1,9 @@
-//! What training costs: the pruning schedule and the FLOP modes.
+//! What training costs: the pruning schedule, the FLOP modes, and the cost of a whole run.
+
+use std::sync::{Arc, OnceLock};
 
 use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
+use super::step::{Piece, Shape, StepCost, mean_cost};
 
 /// When pruning happens during training, as fractions of the training progress.
 ///
@@ -74,7 +77,7 @@ impl PruningSchedule {
     }
 }
 
-/// Which parameters cost FLOPs during training.
+/// The FLOP modes that need no measurement: the two ends between which hardware lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlopMode {
     /// Zeros cost as much as other parameters: today's dense hardware.
@@ -94,30 +97,143 @@ impl FlopMode {
     }
 }
 
-/// Training cost `C = k N D c_mul(S)` of one family in one FLOP mode, where
-/// `c_mul(S) = (1 - m S) / (1 - S)` with `m` the share of sparsity that saves FLOPs: 0 in dense
-/// mode, [`PruningSchedule::mean_share`] in sparse mode.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Training cost `C = k N D c_mul(S)` of one family on one kind of hardware, where
+///
+/// ```text
+/// c_mul(S) = A(S) / (1 - S),   A(S) = integral over training progress p of h(s(p))
+/// ```
+///
+/// with `h` the [`StepCost`] and `s(p)` the [`PruningSchedule`]. For `h = 1 - k s`, dense and sparse
+/// mode among them, `A(S) = 1 - m S` with `m` the share of sparsity that saves FLOPs: `k` times
+/// [`PruningSchedule::mean_share`]. A clone shares what is computed once.
+#[derive(Debug, Clone)]
 pub struct TrainingCost {
     flops_per_param: FlopsPerParam,
-    saved_share: f64,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Linear { saved_share: f64 },
+    Curve(Arc<Curve>),
+}
+
+/// The multiplier where it has no short formula.
+#[derive(Debug)]
+pub(super) struct Curve {
+    pieces: Arc<[Piece]>,
+    pruning: PruningSchedule,
+    nodes: OnceLock<Vec<Node>>,
+}
+
+/// The multiplier at one density, with its elasticity
+/// `w = d ln c_mul / dy = 1 + (1 - S) A' / A` in `y = -ln(1 - S)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    /// `1 - S`.
+    pub density: Density,
+    /// `-ln(1 - S)`.
+    pub y: f64,
+    /// `ln c_mul`.
+    pub ln_multiplier: f64,
+    /// `ln w` towards smaller sparsities; minus infinity where the multiplier falls.
+    pub ln_elasticity_below: f64,
+    /// `ln w` towards larger ones; another at a kink of `h`.
+    pub ln_elasticity_above: f64,
+}
+
+impl Node {
+    /// Whether `h` has a kink here.
+    pub(super) fn is_kink(&self) -> bool {
+        self.ln_elasticity_below != self.ln_elasticity_above
+    }
+}
+
+impl Curve {
+    /// Largest distance of two nodes in `y`.
+    const SPACING: f64 = 0.05;
+    /// Fewest steps between two kinks.
+    const FEWEST_STEPS: f64 = 4.0;
+    /// How far in `y` the nodes go beyond the last kink: from there on the multiplier is that of
+    /// dense hardware but for a factor and what a density of 6e-6 still tells.
+    const BEYOND: f64 = 12.0;
+
+    pub(super) fn at(&self, y: f64) -> Node {
+        self.node(-(-y).exp_m1(), Density::clamped((-y).exp()), y)
+    }
+
+    pub(super) fn at_density(&self, density: Density) -> Node {
+        self.node(1.0 - density.get(), density, -density.get().ln())
+    }
+
+    fn node(&self, sparsity: f64, density: Density, y: f64) -> Node {
+        let mean = mean_cost(&self.pieces, &self.pruning, sparsity);
+        let ln_elasticity = |slope: f64| {
+            let elasticity = 1.0 + density.get() * slope / mean.value;
+            if elasticity > 0.0 { elasticity.ln() } else { f64::NEG_INFINITY }
+        };
+        Node {
+            density,
+            y,
+            ln_multiplier: mean.value.ln() + y,
+            ln_elasticity_below: ln_elasticity(mean.slope_below),
+            ln_elasticity_above: ln_elasticity(mean.slope_above),
+        }
+    }
+
+    /// Nodes in rising order of `y`, every kink of `h` below `S = 1` among them: between two
+    /// neighbours all is smooth. They do not depend on the law, so a thousand laws share them.
+    pub(super) fn nodes(&self) -> &[Node] {
+        self.nodes.get_or_init(|| {
+            let mut nodes = vec![self.node(0.0, Density::DENSE, 0.0)];
+            let kinks = self.pieces.iter().map(|piece| piece.end).filter(|end| *end < 1.0);
+            for sparsity in kinks {
+                let density = Density::clamped(1.0 - sparsity);
+                let y = -(-sparsity).ln_1p();
+                self.fill(&mut nodes, y);
+                nodes.push(self.node(sparsity, density, y));
+            }
+            let end = nodes.last().map_or(0.0, |node| node.y) + Self::BEYOND;
+            self.fill(&mut nodes, end);
+            nodes.push(self.at(end));
+            nodes
+        })
+    }
+
+    /// Adds evenly spaced nodes between the last one and `end`.
+    fn fill(&self, nodes: &mut Vec<Node>, end: f64) {
+        let start = nodes.last().map_or(0.0, |node| node.y);
+        let steps = ((end - start) / Self::SPACING).ceil().max(Self::FEWEST_STEPS);
+        // A few hundred: no kink has a y above 37.
+        for step in 1..steps as u32 {
+            nodes.push(self.at(start + (end - start) * f64::from(step) / steps));
+        }
+    }
 }
 
 impl TrainingCost {
-    /// Cost of a family in `mode`.
+    /// Cost of a family where a step costs `step`: a [`FlopMode`] or a measured [`StepCost`].
     #[must_use]
-    pub fn new(flops_per_param: FlopsPerParam, pruning: PruningSchedule, mode: FlopMode) -> Self {
-        let saved_share = match mode {
-            FlopMode::Dense => 0.0,
-            FlopMode::Sparse => pruning.mean_share(),
+    pub fn new(
+        flops_per_param: FlopsPerParam,
+        pruning: PruningSchedule,
+        step: impl Into<StepCost>,
+    ) -> Self {
+        let form = match step.into().0 {
+            Shape::Linear { saved } => Form::Linear { saved_share: saved * pruning.mean_share() },
+            Shape::Pieces(pieces) => {
+                Form::Curve(Arc::new(Curve { pieces, pruning, nodes: OnceLock::new() }))
+            }
         };
-        Self { flops_per_param, saved_share }
+        Self { flops_per_param, form }
     }
 
-    /// `m`: 0 in dense mode, the mean share of the schedule in sparse mode; below 1.
-    #[must_use]
-    pub(super) const fn saved_share(&self) -> f64 {
-        self.saved_share
+    /// `m` where the cost is linear in the sparsity, below 1; the curve otherwise.
+    pub(super) fn saved_share(&self) -> Result<f64, &Curve> {
+        match &self.form {
+            Form::Linear { saved_share } => Ok(*saved_share),
+            Form::Curve(curve) => Err(curve),
+        }
     }
 
     /// `k`.
@@ -126,11 +242,16 @@ impl TrainingCost {
         self.flops_per_param
     }
 
-    /// `c_mul`: cost relative to a dense model with as many *non-zero* parameters; at least 1.
+    /// `c_mul`: cost relative to a dense model with as many *non-zero* parameters; at least 1
+    /// wherever a step at sparsity `s` costs at least `1 - s`.
     #[must_use]
     pub fn multiplier(&self, density: Density) -> f64 {
         let x = density.get();
-        (1.0 - self.saved_share * (1.0 - x)) / x
+        let mean = match &self.form {
+            Form::Linear { saved_share } => 1.0 - saved_share * (1.0 - x),
+            Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0 - x).value,
+        };
+        mean / x
     }
 
     /// Data that `compute` pays for: `D = C / (k N c_mul)`.
@@ -194,6 +315,26 @@ mod tests {
         assert_eq!(cost(FlopMode::Dense).multiplier(x), 8.0);
         assert_eq!(cost(FlopMode::Sparse).multiplier(x), (1.0 - 0.625 * 0.875) / 0.125);
         assert_eq!(cost(FlopMode::Sparse).multiplier(Density::DENSE), 1.0);
+    }
+
+    #[test]
+    fn a_profile_equal_to_a_mode_costs_the_same() {
+        let cost = |points: &[(f64, f64)]| {
+            let step = StepCost::of_points(points).unwrap();
+            TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step)
+        };
+        let (dense, sparse) = (cost(&[(1.0, 1.0)]), cost(&[(0.0, 1.0), (1.0, 0.0)]));
+        // The same line with a kink that is none, which the general formula has to see through.
+        let kinked = cost(&[(0.25, 0.75), (0.5, 0.5), (1.0, 0.0)]);
+        assert!(kinked.saved_share().is_err());
+        for x in [1.0, 0.9, 0.75, 0.5, 0.3, 0.01, 1e-6] {
+            let x = Density::new(x).unwrap();
+            assert_eq!(dense.multiplier(x), super::tests::cost(FlopMode::Dense).multiplier(x));
+            let expected = super::tests::cost(FlopMode::Sparse).multiplier(x);
+            assert_eq!(sparse.multiplier(x), expected);
+            // Absolute error of the mean cost: a few roundings of numbers near 1.
+            assert!((kinked.multiplier(x) / expected - 1.0).abs() < 1e-14, "{x}");
+        }
     }
 
     #[test]

@@ -15,8 +15,10 @@ mod cost;
 mod ensemble;
 mod optima;
 mod optimum;
+mod pattern;
 mod published;
 mod quantity;
+mod step;
 mod support;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
@@ -25,9 +27,11 @@ pub use cost::{FlopMode, PruningSchedule, TrainingCost};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
+pub use pattern::train_pattern;
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
     Sparsity,
 };
+pub use step::{PointError, StepCost};
 pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};

@@ -68,7 +68,8 @@ impl Optima {
     }
 
     /// The interval of the optimal sparsity, as [`Ensemble::interval`] of it to within `1e-9`; `near`
-    /// is the optimum of the law of all runs.
+    /// is the optimum of the law of all runs. `None` for a cost whose condition may have several
+    /// roots.
     #[must_use]
     pub fn interval(
         &self,
@@ -76,8 +77,8 @@ impl Optima {
         nonzero_params: NonzeroParams,
         compute: Compute,
         near: Density,
-    ) -> Interval {
-        let m = cost.saved_share();
+    ) -> Option<Interval> {
+        let m = cost.saved_share().ok()?;
         let ln_n = nonzero_params.get().ln();
         let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
         let (ln_kept, start) = ((1.0 - m).ln(), -near.get().ln());
@@ -105,7 +106,7 @@ impl Optima {
             }
         };
         let (low, high) = (quantile(self.tail), quantile(1.0 - self.tail));
-        Interval { level: self.level, low, high }
+        Some(Interval { level: self.level, low, high })
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
             let best = |law: &Coefficients| optimal_sparsity(law, &cost, n, c);
             prop_assume!(best(T5_C4.coefficients()).is_ok());
             let near = best(T5_C4.coefficients()).unwrap().density;
-            let fast = Optima::new(&ensemble).interval(&cost, n, c, near);
+            let fast = Optima::new(&ensemble).interval(&cost, n, c, near).unwrap();
             let direct = ensemble.interval(|member| {
                 crate::law::optimal_density(&member.coefficients, &cost, n, c).sparsity().get()
             });

@@ -13,6 +13,14 @@ pub enum DomainError {
         /// What was given.
         value: f64,
     },
+    /// A sequence must rise.
+    #[error("must be above the {before} of the point before it, not {value}")]
+    NotRising {
+        /// The number before.
+        before: f64,
+        /// What was given.
+        value: f64,
+    },
     /// Pruning must begin before it ends.
     #[error("pruning must start before it ends, not at {start} and {end}")]
     PruningOrder {
@@ -99,6 +107,11 @@ quantity!(
 impl FlopsPerParam {
     /// One forward and one backward pass.
     pub const TRAINING: Self = Self(6.0);
+}
+
+impl NonzeroParams {
+    /// A single parameter, whose logarithm is 0.
+    pub(super) const ONE: Self = Self(1.0);
 }
 
 impl Sparsity {

@@ -13,6 +13,7 @@
 pub mod families;
 pub mod law_evidence;
 pub mod laws;
+pub mod profiles;
 pub mod refits;
 pub mod runs;
 
@@ -29,6 +30,9 @@ pub enum StoreError {
     /// Another family has the name.
     #[error("a family of this name exists already")]
     FamilyNameTaken,
+    /// Another hardware profile has the name.
+    #[error("a hardware profile of this name exists already")]
+    ProfileNameTaken,
     /// The family was deleted meanwhile.
     #[error("the family does not exist any more")]
     FamilyGone,
@@ -59,6 +63,7 @@ impl From<sqlx::Error> for StoreError {
         let constraint = error.as_database_error().and_then(|error| error.constraint());
         match constraint {
             Some("families_name_key") => Self::FamilyNameTaken,
+            Some("hardware_profiles_name_key") => Self::ProfileNameTaken,
             Some("runs_family_id_fkey" | "laws_family_id_fkey" | "refits_family_id_fkey") => {
                 Self::FamilyGone
             }

@@ -23,7 +23,7 @@ async fn it_is_alive_and_ready() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
-    let request_timeout = Duration::from_millis(100);
+    let request_timeout = Duration::from_millis(500);
     let app = App::with_limits(Limits { max_body_bytes: 1024, request_timeout }).await;
     let mut transaction = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();

@@ -10,6 +10,7 @@ mod families;
 mod laws;
 mod private_postgres;
 mod process;
+mod profiles;
 mod questions;
 mod refits;
 mod runs;

@@ -40,7 +40,7 @@ async fn every_table_and_column_is_commented() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(commented, 6);
+    assert_eq!(commented, 7);
 }
 
 #[tokio::test]
@@ -59,6 +59,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
     let migrations = concat!(
         include_str!("../../migrations/20261124090000_families_runs_laws_refits.sql"),
         include_str!("../../migrations/20261124180000_law_intervals.sql"),
+        include_str!("../../migrations/20261124190000_hardware_profiles.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -1,0 +1,177 @@
+//! The FLOP mode that a question names: `dense`, `sparse` or a hardware profile.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::AppState;
+use super::asked::{AskedLaw, finite};
+use super::caching::Freshness;
+use super::problem::ApiError;
+use crate::checks::Checks;
+use crate::law::{
+    Compute, Density, FlopMode, NonzeroParams, Optimum, Sparsity, StepCost, train_pattern,
+};
+use crate::store::profiles::{self, HardwareProfile};
+use crate::text::ProfileName;
+
+/// What a training step costs, by name.
+#[derive(Debug)]
+pub enum Mode {
+    /// One that needs no measurement.
+    Known(FlopMode),
+    /// As the store has it now.
+    Profile(Box<HardwareProfile>),
+}
+
+fn known(name: &str) -> Option<FlopMode> {
+    [FlopMode::Dense, FlopMode::Sparse].into_iter().find(|mode| mode.as_str() == name)
+}
+
+const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \
+                     /v1/hardware-profiles has the list";
+
+/// Notes where `name` cannot be one, whatever the store has.
+pub fn check_mode(name: &str, checks: &mut Checks) {
+    if known(name).is_none() && ProfileName::new(name).is_err() {
+        checks.refuse("flop_mode", WHICH);
+    }
+}
+
+impl Mode {
+    /// The mode of a name.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] where nothing has it.
+    pub async fn find(state: &AppState, name: &str) -> Result<Self, ApiError> {
+        if let Some(mode) = known(name) {
+            return Ok(Self::Known(mode));
+        }
+        let unknown = || ApiError::field("/flop_mode", WHICH);
+        let name = ProfileName::new(name).map_err(|_| unknown())?;
+        let profile = profiles::find_profile(&state.pool, &name).await?;
+        profile.map(|profile| Self::Profile(Box::new(profile))).ok_or_else(unknown)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(mode) => mode.as_str(),
+            Self::Profile(profile) => profile.name.as_str(),
+        }
+    }
+
+    /// What a step costs.
+    #[must_use]
+    pub fn step(&self) -> StepCost {
+        match self {
+            Self::Known(mode) => (*mode).into(),
+            Self::Profile(profile) => profile.settings.cost.step().clone(),
+        }
+    }
+
+    /// Names the state that an answer of a law in this mode depends on.
+    #[must_use]
+    pub fn tag(&self, law: Uuid) -> String {
+        match self {
+            Self::Known(_) => law.to_string(),
+            Self::Profile(profile) => {
+                // Every change moves the time on.
+                format!("{law}.{}.{}", profile.id.simple(), profile.updated_at.timestamp_micros())
+            }
+        }
+    }
+
+    /// How fresh an answer of a law is in this mode: no law's version pins a profile.
+    #[must_use]
+    pub const fn freshness(&self, law: Freshness) -> Freshness {
+        match self {
+            Self::Known(_) => law,
+            Self::Profile(_) => Freshness::Revalidate,
+        }
+    }
+
+    /// The best of the patterns that the hardware can run, dense itself among them, at the size and
+    /// budget of `best`; `None` where the mode lists none.
+    ///
+    /// # Errors
+    /// [`ApiError::NotRepresentable`].
+    pub fn pattern(
+        &self,
+        asked: &AskedLaw,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        best: &Optimum,
+    ) -> Result<Option<PatternView>, ApiError> {
+        let Self::Profile(profile) = self else { return Ok(None) };
+        let settings = &profile.settings;
+        if settings.patterns.is_empty() {
+            return Ok(None);
+        }
+        let content = &asked.law.content;
+        let train = |step_cost, nominal, effective| {
+            // A budget that pays for no amount of data that is one is no candidate.
+            train_pattern(
+                &content.coefficients,
+                content.flops_per_param,
+                content.pruning,
+                step_cost,
+                nominal,
+                effective,
+                nonzero_params,
+                compute,
+            )
+            .ok()
+        };
+        let dense = train(1.0, Density::DENSE, Density::DENSE).map(|model| ("dense", model, None));
+        let patterns = settings.patterns.iter().filter_map(|pattern| {
+            let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
+            // What the runs of this pattern have told, if there were any.
+            let report = content.patterns.iter().find(|report| report.name == pattern.as_str());
+            let effective = report.map(|report| report.effective_sparsity.value);
+            let effective_density = match effective {
+                Some(sparsity) => Sparsity::new(sparsity).ok()?.density(),
+                None => nominal,
+            };
+            let model = train(settings.pattern_cost(pattern), nominal, effective_density)?;
+            Some((pattern.as_str(), model, effective))
+        });
+        let candidates = dense.into_iter().chain(patterns);
+        let least = candidates.min_by(|(_, a, _), (_, b, _)| a.loss.total_cmp(&b.loss));
+        least
+            .map(|(name, model, effective_sparsity)| {
+                Ok(PatternView {
+                    name: name.to_owned(),
+                    sparsity: model.density.sparsity().get(),
+                    effective_sparsity,
+                    loss: finite("the loss of a pattern", model.loss)?,
+                    data: model.data.get(),
+                    excess_loss: finite("the excess loss", model.loss - best.loss)?,
+                })
+            })
+            .transpose()
+    }
+}
+
+/// The best deployable pattern at the size and budget of the question.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PatternChoice)]
+pub struct PatternView {
+    /// Its name; `dense` where no pattern is better than the dense model.
+    #[schema(example = "2:4")]
+    name: String,
+    /// Its nominal sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// The unstructured sparsity that the runs of this pattern were found to be worth, by which the
+    /// loss was computed; null where the law has no such runs, and it was computed by the nominal one.
+    effective_sparsity: Option<f64>,
+    /// Predicted loss at it.
+    loss: f64,
+    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
+    /// pattern does from there on.
+    data: f64,
+    /// How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
+    /// an unstructured step of its sparsity.
+    excess_loss: f64,
+}

@@ -1,0 +1,368 @@
+//! Hardware profiles.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+use crate::law::{DomainError, PointError, StepCost};
+use crate::text::{Pattern, ProfileName};
+
+/// A named FLOP mode.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HardwareProfile {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// Its name in URLs and in a `flop_mode`.
+    pub name: ProfileName,
+    /// What its owner set.
+    pub settings: ProfileSettings,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What the owner of a profile sets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileSettings {
+    /// What a training step costs at any sparsity.
+    pub cost: ProfileCost,
+    /// Patterns that the hardware can run.
+    pub patterns: Vec<Pattern>,
+    /// Measured cost of a step, for some of the patterns.
+    pub pattern_costs: BTreeMap<Pattern, f64>,
+    /// How weights are stored.
+    pub storage: StorageFormat,
+    /// Where the numbers come from.
+    pub source: String,
+}
+
+impl ProfileSettings {
+    /// What a step costs at a pattern: as measured, else by the curve at its sparsity.
+    #[must_use]
+    pub fn pattern_cost(&self, pattern: &Pattern) -> f64 {
+        let measured = self.pattern_costs.get(pattern);
+        measured.copied().unwrap_or_else(|| self.cost.step().at(pattern.sparsity()))
+    }
+}
+
+/// What a training step costs, as it was given and as the law reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProfileCost {
+    given: GivenCost,
+    step: StepCost,
+}
+
+/// The two ways to say what a step costs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GivenCost {
+    /// `(1 - f) + f min(1, (1 - s) / eta)`.
+    Share {
+        /// `f`.
+        prunable_share: f64,
+        /// `eta`.
+        efficiency: f64,
+    },
+    /// Measured points `(s, h)`.
+    Points(Vec<(f64, f64)>),
+}
+
+impl ProfileCost {
+    /// From `f` and `eta`.
+    ///
+    /// # Errors
+    /// As of [`StepCost::of_share`].
+    pub fn of_share(
+        prunable_share: f64,
+        efficiency: f64,
+    ) -> Result<Self, (&'static str, DomainError)> {
+        let step = StepCost::of_share(prunable_share, efficiency)?;
+        Ok(Self { given: GivenCost::Share { prunable_share, efficiency }, step })
+    }
+
+    /// From measured points.
+    ///
+    /// # Errors
+    /// As of [`StepCost::of_points`].
+    pub fn of_points(points: Vec<(f64, f64)>) -> Result<Self, PointError> {
+        let step = StepCost::of_points(&points)?;
+        Ok(Self { given: GivenCost::Points(points), step })
+    }
+
+    /// As it was given.
+    #[must_use]
+    pub const fn given(&self) -> &GivenCost {
+        &self.given
+    }
+
+    /// As the law reads it.
+    #[must_use]
+    pub const fn step(&self) -> &StepCost {
+        &self.step
+    }
+}
+
+/// How the weights of a sparse model are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageFormat {
+    /// Zeros and all.
+    Dense,
+    /// A bit for each weight, and the non-zeros.
+    Bitmask,
+    /// Compressed rows: the non-zeros with their columns.
+    Csr,
+    /// Two of four, with two bits for each kept weight.
+    TwoOfFour,
+}
+
+impl StorageFormat {
+    /// All formats.
+    pub const ALL: [Self; 4] = [Self::Dense, Self::Bitmask, Self::Csr, Self::TwoOfFour];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::Bitmask => "bitmask",
+            Self::Csr => "csr",
+            Self::TwoOfFour => "2:4",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ProfileRow {
+    id: Uuid,
+    name: String,
+    prunable_share: Option<f64>,
+    efficiency: Option<f64>,
+    points: Option<Json<Vec<(f64, f64)>>>,
+    patterns: Vec<String>,
+    pattern_costs: Json<BTreeMap<String, f64>>,
+    storage: String,
+    source: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<ProfileRow> for HardwareProfile {
+    type Error = StoreError;
+
+    fn try_from(row: ProfileRow) -> Result<Self, StoreError> {
+        let corrupt =
+            |detail| StoreError::Corrupt { table: "hardware_profiles", id: row.id, detail };
+        let cost = match (row.prunable_share, row.efficiency, row.points) {
+            (Some(share), Some(efficiency), None) => ProfileCost::of_share(share, efficiency)
+                .map_err(|(field, e)| corrupt(format!("{field} {e}")))?,
+            (None, None, Some(Json(points))) => ProfileCost::of_points(points)
+                .map_err(|e| corrupt(format!("point {} {}", e.point, e.error)))?,
+            _ => return Err(corrupt("neither a share nor points".to_owned())),
+        };
+        let pattern = |name: &str| Pattern::new(name).map_err(|e| corrupt(e.to_string()));
+        let costs = row.pattern_costs.0.iter().map(|(name, cost)| Ok((pattern(name)?, *cost)));
+        let storage = StorageFormat::ALL.into_iter().find(|format| format.as_str() == row.storage);
+        let settings = ProfileSettings {
+            cost,
+            patterns: row.patterns.iter().map(|name| pattern(name)).collect::<Result<_, _>>()?,
+            pattern_costs: costs.collect::<Result<_, StoreError>>()?,
+            storage: storage.ok_or_else(|| corrupt(format!("storage {}", row.storage)))?,
+            source: row.source,
+        };
+        Ok(Self {
+            id: row.id,
+            name: ProfileName::new(&row.name).map_err(|e| corrupt(e.to_string()))?,
+            settings,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// The settings as columns.
+struct Columns {
+    prunable_share: Option<f64>,
+    efficiency: Option<f64>,
+    points: Option<serde_json::Value>,
+    patterns: Vec<String>,
+    pattern_costs: serde_json::Value,
+}
+
+impl From<&ProfileSettings> for Columns {
+    fn from(settings: &ProfileSettings) -> Self {
+        let (share, points) = match settings.cost.given() {
+            GivenCost::Share { prunable_share, efficiency } => {
+                (Some((*prunable_share, *efficiency)), None)
+            }
+            GivenCost::Points(points) => (None, Some(serde_json::json!(points))),
+        };
+        let (prunable_share, efficiency) = share.unzip();
+        let costs = settings.pattern_costs.iter();
+        Self {
+            prunable_share,
+            efficiency,
+            points,
+            patterns: settings.patterns.iter().map(|p| p.as_str().to_owned()).collect(),
+            pattern_costs: costs.map(|(p, cost)| (p.as_str().to_owned(), *cost)).collect(),
+        }
+    }
+}
+
+/// Stores a new profile.
+///
+/// # Errors
+/// [`StoreError::ProfileNameTaken`].
+pub async fn insert_profile(
+    db: impl PgExecutor<'_>,
+    profile: &HardwareProfile,
+) -> Result<(), StoreError> {
+    let columns = Columns::from(&profile.settings);
+    sqlx::query!(
+        r#"
+        INSERT INTO hardware_profiles (
+            id, name, prunable_share, efficiency, points, patterns, pattern_costs, storage, source,
+            created_at, updated_at
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        "#,
+        profile.id,
+        profile.name.as_str(),
+        columns.prunable_share,
+        columns.efficiency,
+        columns.points,
+        &columns.patterns,
+        columns.pattern_costs,
+        profile.settings.storage.as_str(),
+        profile.settings.source,
+        profile.created_at,
+        profile.updated_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The profile of a name.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_profile(
+    db: impl PgExecutor<'_>,
+    name: &ProfileName,
+) -> Result<Option<HardwareProfile>, StoreError> {
+    sqlx::query_as!(
+        ProfileRow,
+        r#"
+        SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+        FROM hardware_profiles
+        WHERE name = $1
+        "#,
+        name.as_str()
+    )
+    .fetch_optional(db)
+    .await?
+    .map(HardwareProfile::try_from)
+    .transpose()
+}
+
+/// The profile of a name, locked until the transaction ends.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_profile_for_update(
+    db: impl PgExecutor<'_>,
+    name: &ProfileName,
+) -> Result<Option<HardwareProfile>, StoreError> {
+    sqlx::query_as!(
+        ProfileRow,
+        r#"
+        SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+        FROM hardware_profiles
+        WHERE name = $1
+        FOR UPDATE
+        "#,
+        name.as_str()
+    )
+    .fetch_optional(db)
+    .await?
+    .map(HardwareProfile::try_from)
+    .transpose()
+}
+
+/// A page of profiles.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_profiles(
+    db: impl PgExecutor<'_>,
+    request: PageRequest,
+) -> Result<Page<HardwareProfile>, StoreError> {
+    let rows = sqlx::query_as!(
+        ProfileRow,
+        r#"
+        SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+        FROM hardware_profiles
+        WHERE $1::uuid IS NULL OR id < $1
+        ORDER BY id DESC
+        LIMIT $2
+        "#,
+        request.after,
+        request.fetch(),
+    )
+    .fetch_all(db)
+    .await?;
+    let profiles = rows.into_iter().map(HardwareProfile::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(profiles, |profile: &HardwareProfile| profile.id))
+}
+
+/// Replaces the settings of a profile.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_profile(
+    db: impl PgExecutor<'_>,
+    profile: &HardwareProfile,
+) -> Result<(), StoreError> {
+    let columns = Columns::from(&profile.settings);
+    sqlx::query!(
+        r#"
+        UPDATE hardware_profiles
+        SET prunable_share = $2, efficiency = $3, points = $4, patterns = $5, pattern_costs = $6,
+            storage = $7, source = $8, updated_at = $9
+        WHERE id = $1
+        "#,
+        profile.id,
+        columns.prunable_share,
+        columns.efficiency,
+        columns.points,
+        &columns.patterns,
+        columns.pattern_costs,
+        profile.settings.storage.as_str(),
+        profile.settings.source,
+        profile.updated_at,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Deletes a profile; `false` if there is none.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn delete_profile(
+    db: impl PgExecutor<'_>,
+    name: &ProfileName,
+) -> Result<bool, StoreError> {
+    let deleted = sqlx::query!("DELETE FROM hardware_profiles WHERE name = $1", name.as_str())
+        .execute(db)
+        .await?;
+    Ok(deleted.rows_affected() > 0)
+}
