@@ -60,11 +60,28 @@ impl Descent {
     }
 }
 
-/// Evaluations that one descent may spend; it takes some thirty.
+/// Evaluations that one descent may spend; it takes some eighty.
 const BUDGET: u32 = 2_000;
 
-/// Relative improvement at which the last stage has converged.
-const FINE: f64 = 1e-14;
+/// Improvement that a step must promise, relative to the value, in the last stage of a descent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Precision {
+    /// To rounding: for the law itself.
+    Full,
+    /// To a billionth of the objective: where resamples or other values of an exponent differ from the
+    /// law by far more.
+    Enough,
+}
+
+impl Precision {
+    const fn tolerance(self) -> f64 {
+        match self {
+            Self::Full => 1e-14,
+            Self::Enough => 1e-9,
+        }
+    }
+}
+
 /// Relative improvement at which a stage before it has: the next one starts elsewhere anyway, but
 /// needs to know which runs lie off the law. A stage left at 3e-3 lets the next one crawl along the
 /// edges of a delta far below the residuals until its budget is spent.
@@ -83,6 +100,7 @@ pub(super) fn descend(
     objective: &Objective<'_>,
     parameters: &Parameters,
     start: &Point,
+    precision: Precision,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) -> Descent {
     let mut descent = Descent::from(start, parameters);
@@ -90,7 +108,7 @@ pub(super) fn descend(
     while delta > objective.delta {
         let median = median_residual(objective, &descent.point);
         delta = objective.delta.max(median.min(delta * SHARPENING));
-        stage(objective, parameters, delta, &mut descent, should_stop);
+        stage(objective, parameters, delta, precision, &mut descent, should_stop);
         if matches!(descent.termination, Termination::Budget | Termination::Stopped) {
             break;
         }
@@ -106,10 +124,11 @@ pub(super) fn polish(
     objective: &Objective<'_>,
     parameters: &Parameters,
     start: &Point,
+    precision: Precision,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) -> Descent {
     let mut descent = Descent::from(start, parameters);
-    stage(objective, parameters, objective.delta, &mut descent, should_stop);
+    stage(objective, parameters, objective.delta, precision, &mut descent, should_stop);
     descent
 }
 
@@ -117,10 +136,11 @@ fn stage(
     objective: &Objective<'_>,
     parameters: &Parameters,
     delta: f64,
+    precision: Precision,
     descent: &mut Descent,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) {
-    let tolerance = if delta > objective.delta { ROUGH } else { FINE };
+    let tolerance = if delta > objective.delta { ROUGH } else { precision.tolerance() };
     let target = Target { objective, parameters, delta, tolerance };
     let budget = u64::from(BUDGET.saturating_sub(descent.evaluations));
     let outcome = Executor::new(target, DampedNewton::new(should_stop))
@@ -210,7 +230,7 @@ mod tests {
             termination: Termination::Budget,
             evaluations: BUDGET - budget,
         };
-        stage(objective, parameters, objective.delta, &mut descent, GO_ON);
+        stage(objective, parameters, objective.delta, Precision::Full, &mut descent, GO_ON);
         descent
     }
 
@@ -246,7 +266,7 @@ mod tests {
     #[test]
     fn a_descent_is_called_converged_only_where_no_newton_step_promises_anything() {
         everywhere(|objective, parameters, start| {
-            let descent = descend(objective, parameters, start, GO_ON);
+            let descent = descend(objective, parameters, start, Precision::Full, GO_ON);
             if descent.termination == Termination::Converged && descent.value > EXACT {
                 let promise = promise(objective, &descent);
                 assert!(promise < NOTHING, "{promise:e} {descent:?}");
@@ -290,7 +310,7 @@ mod tests {
                 assert!((value - objective.value(&point)).abs() <= 1e-12 * value);
                 before = value;
             }
-            let descent = descend(objective, parameters, start, GO_ON);
+            let descent = descend(objective, parameters, start, Precision::Full, GO_ON);
             let value = objective.value(&descent.point);
             assert!((descent.value - value).abs() <= 1e-12 * value);
         });

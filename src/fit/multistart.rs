@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::bootstrap::{Bootstrap, Resampled, tail};
 use super::config::{Constraint, ValidFitConfig};
-use super::descent::{Descent, Termination};
+use super::descent::{Descent, Precision, Termination};
 use super::diagnostics::Jacobian;
 use super::holdout::Holdouts;
 use super::normalised::{Normalised, Point};
@@ -269,7 +269,8 @@ pub(super) fn fit_group(
     // One normalised residual in the residual's own unit, one scaled objective in its own.
     let unit = options.delta / objective.delta;
     let scale = options.delta * options.delta;
-    let search = Search { parameters, constraint, should_stop: control.should_stop };
+    let should_stop = control.should_stop;
+    let search = Search { parameters, constraint, precision: Precision::Full, should_stop };
     let sketch = Sketch::new(&objective, options.seed);
 
     let starts = descend_from_starts(&search, &objective, &sketch, config, group, control)?;
@@ -285,7 +286,7 @@ pub(super) fn fit_group(
     control.tell(Phase::Resampling, 0.0);
     let done = AtomicU32::new(0);
     let bootstrap = Bootstrap {
-        search: &search,
+        search: &search.with(Precision::Enough),
         objective: &objective,
         sketch: &sketch,
         runs,
@@ -320,7 +321,7 @@ pub(super) fn fit_group(
                 unit,
             };
             rayon::join(
-                || profiles(&search, &objective, &best, options.confidence),
+                || profiles(&search.with(Precision::Enough), &objective, &best, options.confidence),
                 || holdouts.run(&options.holdout),
             )
         }

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::config::Constraint;
-use super::descent::{Descent, Termination, descend, polish};
+use super::descent::{Descent, Precision, Termination, descend, polish};
 use super::normalised::Point;
 use super::objective::Objective;
 use super::parameters::{Parameters, ln_gain_slope};
@@ -13,8 +13,13 @@ use super::starts::start_point;
 pub(super) struct Search<'a> {
     pub parameters: Parameters,
     pub constraint: Option<Constraint>,
+    pub precision: Precision,
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
 }
+
+/// [`descend`] or [`polish`].
+type Method =
+    fn(&Objective<'_>, &Parameters, &Point, Precision, &(dyn Fn() -> bool + Sync)) -> Descent;
 
 /// Slope of the gain above 1, in its logarithm, that is rounding.
 const ON_BOUNDARY: f64 = 1e-9;
@@ -23,6 +28,11 @@ impl Search<'_> {
     /// The same search with one coordinate held.
     pub fn holding(&self, place: usize, value: f64) -> Self {
         Self { parameters: self.parameters.holding(place, value), ..*self }
+    }
+
+    /// The same search with this precision.
+    pub fn with(&self, precision: Precision) -> Self {
+        Self { parameters: self.parameters.clone(), precision, ..*self }
     }
 
     /// From a start that is far from any minimum.
@@ -37,13 +47,8 @@ impl Search<'_> {
 
     /// A minimum under the constraint lies inside, where the constraint does not matter, or on the
     /// boundary: a descent that leaves goes on along the boundary from where it ended.
-    fn constrained(
-        &self,
-        objective: &Objective<'_>,
-        start: &Point,
-        method: fn(&Objective<'_>, &Parameters, &Point, &(dyn Fn() -> bool + Sync)) -> Descent,
-    ) -> Descent {
-        let free = method(objective, &self.parameters, start, self.should_stop);
+    fn constrained(&self, objective: &Objective<'_>, start: &Point, method: Method) -> Descent {
+        let free = method(objective, &self.parameters, start, self.precision, self.should_stop);
         let keeps = match self.constraint {
             None => true,
             Some(Constraint::Physical) => ln_gain_slope(&free.point) <= ON_BOUNDARY,
@@ -52,7 +57,7 @@ impl Search<'_> {
             return free;
         }
         let bound = self.parameters.on_boundary();
-        let mut descent = method(objective, &bound, &free.point, self.should_stop);
+        let mut descent = method(objective, &bound, &free.point, self.precision, self.should_stop);
         descent.evaluations += free.evaluations;
         descent
     }
