@@ -136,16 +136,16 @@ impl From<Refit> for RefitView {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRefit {
-    /// Number of random starts: 32 unless said otherwise.
-    #[schema(default = 32, minimum = 1, maximum = 4096)]
+    /// Number of random starts: 16 unless said otherwise.
+    #[schema(default = 16, minimum = 1, maximum = 4096)]
     starts: Option<u32>,
     /// Seed of starts and resamples; the same runs, options and seed give the same law.
     #[schema(default = 0, maximum = 9_007_199_254_740_991_u64)]
     seed: Option<u64>,
     /// What is minimised: the family's objective unless said otherwise.
     objective: Option<ObjectiveView>,
-    /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for none,
-    /// else between 100 and 10,000.
+    /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
+    /// without intervals, else between 100 and 10,000.
     #[schema(default = 1000, minimum = 0, maximum = 10_000)]
     bootstrap: Option<u32>,
     /// Nominal coverage of the intervals: 0.95 unless said otherwise.

@@ -389,7 +389,7 @@ impl FixedView {
 #[schema(as = FitOptions)]
 pub struct FitOptionsView {
     /// Number of random starts.
-    #[schema(example = 32)]
+    #[schema(example = 16)]
     starts: u32,
     /// Seed of starts and resamples.
     #[schema(example = 0)]

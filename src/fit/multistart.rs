@@ -283,6 +283,9 @@ pub(super) fn fit_group(
         .map_err(|(name, _)| FitError::NotRepresentable { coefficient: name.as_str() })?;
     let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
 
+    let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
+    let agreeing = starts.iter().filter(|descent| descent.value <= threshold).count();
+
     control.tell(Phase::Resampling, 0.0);
     let done = AtomicU32::new(0);
     let bootstrap = Bootstrap {
@@ -297,6 +300,7 @@ pub(super) fn fit_group(
         },
         seed: options.seed,
         minima: &minima(&starts, &best),
+        starts_agree: agreeing == starts.len(),
         residuals: &jacobian.widened_residuals(),
     };
     let Resampled { members, failed } = bootstrap
@@ -321,14 +325,18 @@ pub(super) fn fit_group(
                 unit,
             };
             rayon::join(
-                || profiles(&search.with(Precision::Enough), &objective, &best, options.confidence),
+                || {
+                    // Who wants no intervals wants none of these either.
+                    if options.bootstrap == 0 {
+                        return Some(Vec::new());
+                    }
+                    profiles(&search.with(Precision::Enough), &objective, &best, options.confidence)
+                },
                 || holdouts.run(&options.holdout),
             )
         }
         Group::Pretrained => (Some(Vec::new()), Some(Vec::new())),
     };
-    let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
-    let agreeing = starts.iter().filter(|descent| descent.value <= threshold).count();
     let diagnostics = Diagnostics {
         agreement: agreeing as f64 / starts.len() as f64,
         starts: starts

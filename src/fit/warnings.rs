@@ -77,7 +77,7 @@ const FEWEST_LEVELS: usize = 4;
 const NARROWEST_DATA: f64 = 10.0;
 /// Smallest share of starts that agree with the best without a warning. Were the share of all
 /// starts this small, the default number would still find the best with a chance above 99.9 %.
-const FEWEST_AGREEING: f64 = 0.2;
+const FEWEST_AGREEING: f64 = 0.5;
 /// Correlation of two coefficients above which they are called correlated.
 const CORRELATED: f64 = 0.95;
 /// Ratio of the ends of an exponent's interval above which it is called weakly determined.

@@ -20,7 +20,7 @@ async fn a_refit_of_uploaded_runs_becomes_the_active_law() {
     assert_eq!(law["runs"], 48);
     assert_eq!(law["active"], true);
     assert_eq!(law["source"], "fit");
-    assert_eq!(law["diagnostics"]["starts"].as_array().unwrap().len(), 32);
+    assert_eq!(law["diagnostics"]["starts"].as_array().unwrap().len(), 16);
     assert!(law["diagnostics"]["agreement"].as_f64().unwrap() > 0.5);
     let codes: Vec<&str> = law["warnings"]
         .as_array()
