@@ -40,7 +40,12 @@ fn grid(change: impl Fn(usize, [f64; 4]) -> [f64; 4]) -> Vec<Observation> {
 
 /// Few starts and resamples: what can go wrong goes wrong in few of them too.
 fn quick() -> FitConfig {
-    FitConfig { starts: 4, bootstrap: 100, ..FitConfig::default() }
+    FitConfig { starts: 3, bootstrap: 100, ..FitConfig::default() }
+}
+
+/// The same fit alone.
+fn without_resamples(config: FitConfig) -> FitConfig {
+    FitConfig { bootstrap: 0, holdout: Vec::new(), ..config }
 }
 
 /// What is wrong with numbers of a report, if anything: by name.
@@ -153,14 +158,11 @@ fn configs() -> Vec<FitConfig> {
     let both = [Residual::Log, Residual::Linear];
     both.into_iter()
         .flat_map(|residual| {
-            // Resamples of wild runs spend their budgets too: one configuration has them.
-            let usual = |delta| delta == 1e-3 && residual == Residual::Log;
-            let bootstrap = |delta| if usual(delta) { 100 } else { 0 };
-            deltas.map(|delta| FitConfig {
-                residual,
-                delta,
-                bootstrap: bootstrap(delta),
-                ..quick()
+            // Resamples and hold-outs of wild runs spend their budgets too: one in six has them.
+            deltas.map(|delta| {
+                let config = FitConfig { residual, delta, ..quick() };
+                let usual = delta == 1e-3 && residual == Residual::Log;
+                if usual { config } else { without_resamples(config) }
             })
         })
         .collect()
@@ -277,37 +279,26 @@ fn duplicates_only() {
     survives("all three times", [all.clone(), all.clone(), all].concat());
 }
 
-/// Weights that the API lets through, and as far from one another.
-const WEIGHTS: [f64; 3] = [1e-300, 1.0, 1000.0];
-
 #[test]
 fn weights_of_all_magnitudes() {
-    for which in 0..8 {
-        let weighted = grid(|i, [n, s, d, l]| [n, s, d, l * (1.0 + 1e-3 * (i * 7 % 27) as f64)]);
-        let weight = |i: usize| match which {
-            0..3 => WEIGHTS[which],
-            3 => WEIGHTS[i % 3],
-            4 => {
-                if i == 0 {
-                    1000.0
-                } else {
-                    1e-300
-                }
-            }
-            5 => {
-                if i == 0 {
-                    1e-300
-                } else {
-                    1000.0
-                }
-            }
-            6 => f64::MIN_POSITIVE,
-            _ => 5e-324,
-        };
-        let rows = weighted.into_iter().enumerate().map(|(i, run)| (run, weight(i))).collect();
+    const LEAST: f64 = 1e-300;
+    const MOST: f64 = 1000.0;
+    type Case = (&'static str, fn(usize) -> f64);
+    let cases: [Case; 6] = [
+        ("least", |_| LEAST),
+        ("most", |_| MOST),
+        ("in turn", |i| [LEAST, 1.0, MOST][i % 3]),
+        ("one heavy", |i| if i == 0 { MOST } else { LEAST }),
+        ("one light", |i| if i == 0 { LEAST } else { MOST }),
+        // The smallest positive double: twice it over twice it is still 1.
+        ("denormal", |_| 5e-324),
+    ];
+    for (name, weight) in cases {
+        let noisy = grid(|i, [n, s, d, l]| [n, s, d, l * (1.0 + 1e-3 * (i * 7 % 27) as f64)]);
+        let rows = noisy.into_iter().enumerate().map(|(i, run)| (run, weight(i))).collect();
         let runs: RunSet = Observations::weighted(rows).into();
         for config in configs() {
-            fit_soundly(&format!("weights {which}"), &runs, config).unwrap();
+            fit_soundly(&format!("weights: {name}"), &runs, config).unwrap();
         }
     }
 }
@@ -318,9 +309,14 @@ fn coefficients_fixed_at_the_ends_of_their_ranges() {
     for name in CoefficientName::ALL {
         let ends = if name.is_exponent() { [1e-3, 20.0] } else { [1e-100, 1e100] };
         for value in ends {
-            for (residual, bootstrap) in [(Residual::Log, 100), (Residual::Linear, 0)] {
+            for residual in [Residual::Log, Residual::Linear] {
                 let fixed = [(name, value)].into();
-                let config = FitConfig { residual, bootstrap, fixed, ..quick() };
+                let config = FitConfig { residual, fixed, ..quick() };
+                // Resamples of a law this wrong spend their budgets: one of each kind has them.
+                let resampled = matches!(name, CoefficientName::BN | CoefficientName::C)
+                    && residual == Residual::Log
+                    && value < 1.0;
+                let config = if resampled { config } else { without_resamples(config) };
                 match fit_soundly(&format!("{} = {value:e}", name.as_str()), &runs, config) {
                     Ok(report) => {
                         let got = report.coefficients.values().to_array()[name as usize];
@@ -350,6 +346,7 @@ fn the_constraint_holds_whatever_the_runs() {
         let runs: RunSet = Observations::new(runs).into();
         for config in configs() {
             let config = FitConfig { constraint: Some(Constraint::Physical), ..config };
+            let config = if which == 0 { config } else { without_resamples(config) };
             match fit_soundly(&format!("constraint {which}"), &runs, config) {
                 Ok(report) => {
                     let slope = report.coefficients.gain_slope();
@@ -410,23 +407,23 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn any_runs_are_fitted_soundly_or_refused(
         runs in prop::collection::vec((any_run(), 0.0..1000.0_f64), 1..=30),
         linear in any::<bool>(), constrained in any::<bool>(), ln_delta in -9.0..6.0_f64,
-        resampled in prop::bool::weighted(0.25), seed in 0..1000_u64,
+        resampled in prop::bool::weighted(0.1), seed in 0..1000_u64,
     ) {
         let config = FitConfig {
             residual: if linear { Residual::Linear } else { Residual::Log },
             delta: 10_f64.powf(ln_delta).clamp(1e-9, 1e6),
             constraint: constrained.then_some(Constraint::Physical),
             starts: 3,
-            bootstrap: if resampled { 100 } else { 0 },
             seed,
             ..quick()
         };
+        let config = if resampled { config } else { without_resamples(config) };
         let runs: RunSet = Observations::weighted(runs).into();
         match fit_soundly("any", &runs, config) {
             Ok(_) | Err(FitError::NotRepresentable { .. } | FitError::Inseparable { .. } | FitError::NotIdentifiable { .. } | FitError::NoRuns) => {}

@@ -238,8 +238,7 @@ mod tests {
     /// to the value.
     fn promise(objective: &Objective<'_>, descent: &Descent) -> f64 {
         let mut here = objective.evaluate(&descent.point, objective.delta);
-        for place in 0..COUNT {
-            let (low, high) = BOUNDS[place];
+        for (place, (low, high)) in BOUNDS.into_iter().enumerate() {
             if descent.point[place] <= low || descent.point[place] >= high {
                 here.hold(place);
             }
