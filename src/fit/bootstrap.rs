@@ -81,7 +81,7 @@ impl Bootstrap<'_> {
         let objective = self.objective.reweighted(&weights);
         let sketch = self.sketch.reweighted(&weights);
         let sketch = sketch.as_ref().unwrap_or(&objective);
-        let fresh = usize::from(!self.starts_agree || index % SPARING == 0);
+        let fresh = usize::from(!self.starts_agree || index.is_multiple_of(SPARING));
         let best = self.search.best_of(&objective, sketch, self.minima, fresh, &mut rng);
         let Some(best) = best else { return Ok(None) };
         match best.termination {

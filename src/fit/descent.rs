@@ -291,7 +291,8 @@ mod tests {
                 let should_stop = || polled.fetch_add(1, Ordering::Relaxed) >= allowed;
                 for method in [descend, polish] {
                     polled.store(0, Ordering::Relaxed);
-                    let descent = method(objective, parameters, start, &should_stop);
+                    let descent =
+                        method(objective, parameters, start, Precision::Full, &should_stop);
                     assert_eq!(descent.termination, Termination::Stopped);
                 }
             }
@@ -323,7 +324,7 @@ mod tests {
                     let mut start = *start;
                     start[place] = wild;
                     for method in [descend, polish] {
-                        let descent = method(objective, parameters, &start, GO_ON);
+                        let descent = method(objective, parameters, &start, Precision::Full, GO_ON);
                         assert!(descent.evaluations <= BUDGET + 1);
                         if wild.is_nan() {
                             assert_ne!(descent.termination, Termination::Converged);
