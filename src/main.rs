@@ -148,7 +148,7 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match telemetry::init(&cli.log) {
-        Ok(()) => run(cli.command).await,
+        Ok(_logs) => run(cli.command).await,
         Err(error) => Err(error),
     };
     match result {

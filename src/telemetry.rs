@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// How logs look.
@@ -36,21 +37,24 @@ pub struct LogConfig {
     pub log_format: LogFormat,
 }
 
-/// Installs the subscriber.
+/// Installs the subscriber. A thread of its own writes the lines, so that no request waits for a disk
+/// or a pipe; what is queued is written when the guard is dropped.
 ///
 /// # Errors
 /// Where the filter cannot be read.
-pub fn init(config: &LogConfig) -> anyhow::Result<()> {
+pub fn init(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(&config.log)?;
     let ansi = std::io::stderr().is_terminal();
+    // Lines are never dropped: where they cannot be written as fast as they come, requests wait.
+    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(ansi)
         .with_target(false);
     match config.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
-    Ok(())
+    Ok(guard)
 }

@@ -22,13 +22,15 @@ mod refits;
 mod runs;
 mod views;
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Request, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use sqlx::PgPool;
@@ -36,11 +38,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower_http::ServiceBuilderExt;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::MakeRequestUuid;
+use tower_http::request_id::{MakeRequestId, RequestId};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
+use uuid::Uuid;
 
 use crate::clock::Clock;
 use problem::{Problem, ProblemKind};
@@ -63,9 +66,29 @@ const TAG_PROFILES: &str = "hardware-profiles";
 /// Tag of what is about the service itself.
 const TAG_SERVICE: &str = "service";
 
-/// What every handler may use.
+/// What every handler may use, shared: each request clones it several times.
 #[derive(Debug, Clone)]
-pub struct AppState {
+pub struct AppState(Arc<AppParts>);
+
+impl AppState {
+    /// Shares the parts.
+    #[must_use]
+    pub fn new(parts: AppParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for AppState {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.0
+    }
+}
+
+/// The parts of the state.
+#[derive(Debug)]
+pub struct AppParts {
     /// The database.
     pub pool: PgPool,
     /// Time and ids.
@@ -105,11 +128,14 @@ pub fn router(state: AppState, limits: Limits) -> Router {
     let (router, _) = operations().split_for_parts();
     let request_id = HeaderName::from_static("x-request-id");
     let layers = ServiceBuilder::new()
-        .set_request_id(request_id.clone(), MakeRequestUuid)
+        .set_request_id(request_id.clone(), RequestIds::default())
         .layer(
             TraceLayer::new_for_http()
                 .make_span_with(span)
+                .on_request(())
                 .on_response(log_response)
+                .on_body_chunk(())
+                .on_eos(())
                 .on_failure(()),
         )
         .propagate_request_id(request_id)
@@ -126,6 +152,30 @@ pub fn router(state: AppState, limits: Limits) -> Router {
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(layers)
         .with_state(state)
+}
+
+/// Ids of requests whose senders gave them none: random where this process starts, one by one from
+/// there, as asking the system for random bytes costs more than the rest of the bookkeeping.
+#[derive(Debug, Clone)]
+struct RequestIds {
+    process: u64,
+    next: Arc<AtomicU64>,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        let (process, first) = Uuid::new_v4().as_u64_pair();
+        Self { process, next: Arc::new(AtomicU64::new(first)) }
+    }
+}
+
+impl MakeRequestId for RequestIds {
+    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+        let id = Uuid::from_u64_pair(self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        let mut text = Uuid::encode_buffer();
+        let id = id.hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(id).ok().map(RequestId::new)
+    }
 }
 
 /// A handler that panicked.
@@ -161,7 +211,7 @@ fn log_response(response: &Response, latency: Duration, _: &tracing::Span) {
 /// Errors that come from below the handlers (unknown paths and methods, timeouts, paths that are
 /// no UTF-8) become problems too.
 async fn problem_for_bare_errors(request: Request<Body>, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
     let response = next.run(request).await;
     let status = response.status();
     let content_type = response.headers().get(header::CONTENT_TYPE);
@@ -170,9 +220,11 @@ async fn problem_for_bare_errors(request: Request<Body>, next: Next) -> Response
         return response;
     }
     let (kind, detail) = match status {
-        StatusCode::NOT_FOUND => (ProblemKind::NotFound, format!("there is nothing at {path}")),
+        StatusCode::NOT_FOUND => {
+            (ProblemKind::NotFound, format!("there is nothing at {}", uri.path()))
+        }
         StatusCode::METHOD_NOT_ALLOWED => {
-            (ProblemKind::MethodNotAllowed, format!("the methods of {path} are in Allow"))
+            (ProblemKind::MethodNotAllowed, format!("the methods of {} are in Allow", uri.path()))
         }
         StatusCode::REQUEST_TIMEOUT => {
             (ProblemKind::RequestTimeout, "send less at a time, or try again later".to_owned())
