@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AppState, LawCache, follow_laws};
+use crate::api::{self, AnswerThreads, AppState, LawCache, follow_laws};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
@@ -103,8 +103,13 @@ impl Service {
             Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
         let laws = LawCache::new(http.law_cache_bytes);
         let follower = follow_laws(database.pool.clone(), laws.clone(), shutdown.clone());
-        let state =
-            AppState { pool: database.pool.clone(), clock, laws, shutdown: shutdown.clone() };
+        let state = AppState {
+            pool: database.pool.clone(),
+            clock,
+            laws,
+            threads: AnswerThreads::new(http.answer_threads()),
+            shutdown: shutdown.clone(),
+        };
         let router = api::router(state, http.limits());
         let stop = shutdown.clone();
         let served = axum::serve(listener, router.clone())

@@ -27,6 +27,7 @@ pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod draw;
 pub mod fit;
 pub mod grouping;
 pub mod jobs;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::{self, AppState, LawCache, Limits, follow_laws};
+use sparsity_planner::api::{self, AnswerThreads, AppState, LawCache, Limits, follow_laws};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::{demo, store};
@@ -121,8 +121,13 @@ impl App {
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
-        let state =
-            AppState { pool: pool.clone(), clock: clock.clone(), laws: laws.clone(), shutdown };
+        let state = AppState {
+            pool: pool.clone(),
+            clock: clock.clone(),
+            laws: laws.clone(),
+            threads: AnswerThreads::new(2),
+            shutdown,
+        };
         let server = TestServer::new(api::router(state, limits));
         Self { server, pool, clock, laws, worker: CancellationToken::new() }
     }
