@@ -60,8 +60,8 @@ struct LossBySparsityParams {
     /// Height of a picture in pixels, between 360 and 1800.
     #[param(default = 540, minimum = 360, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture.
-    #[param(inline, default = "light")]
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
     theme: Option<ThemeView>,
 }
 

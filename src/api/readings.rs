@@ -86,8 +86,8 @@ struct ContoursParams {
     /// Height of a picture in pixels, between 360 and 1800.
     #[param(default = 540, minimum = 360, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture.
-    #[param(inline, default = "light")]
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
     theme: Option<ThemeView>,
 }
 
@@ -374,8 +374,8 @@ struct GainParams {
     /// Height of a picture in pixels, between 360 and 1800.
     #[param(default = 540, minimum = 360, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture.
-    #[param(inline, default = "light")]
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
     theme: Option<ThemeView>,
 }
 

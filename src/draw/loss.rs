@@ -45,6 +45,7 @@ impl LossPicture {
         let palette = canvas.palette();
         let last = self.points.last().map_or(0.95, |point| point[0]);
         let x = Axis::density("sparsity (%), logarithmic in the density", last);
+        let crowded = x.place(self.best.sparsity) < 0.2;
         let losses = self.points.iter().map(|point| point[1]).chain([self.dense_loss]);
         let y = Axis::linear("predicted loss", Unit::Decimal, losses).with_room(0.2, 0.12);
         let entry =
@@ -96,7 +97,9 @@ impl LossPicture {
         let band = self.band.iter().flatten().map(|&[_, low, _]| low);
         sheet.note(&words, sparsity, band.fold(loss, f64::min), (0.0, 20.0), Hold::Middle);
         let words = format!("dense {}", numbers::rounded(self.dense_loss, 4));
-        sheet.note(&words, sparsity, self.dense_loss, (0.0, -10.0), Hold::Middle);
+        // Beside a curve that rises from the left its end has room.
+        let (at, hold) = if crowded { (last, Hold::End) } else { (sparsity, Hold::Middle) };
+        sheet.note(&words, at, self.dense_loss, (0.0, -10.0), hold);
         sheet.finish()
     }
 }
