@@ -144,12 +144,12 @@ async fn a_fitted_law_is_drawn_with_its_runs_and_bands() {
         (elements(&gain, "gain"), elements(&gain, "band"), elements(&gain, "limit")),
         (1, 1, 1)
     );
-    // Two marks that the fit did not see: the limit's, and none of a curve of a hundred points.
+    // The limit's; a curve of a hundred points has none.
     assert_eq!(elements(&gain, "mark"), 1);
     let some = svg(&app, "/v1/families/mine/gain?sparsities=0,0.5,0.9").await;
     assert_eq!(elements(&some, "mark"), 4);
 
-    // All runs, whatever page JSON would show; four levels and no outlier's mark in the legend.
+    // All runs, whatever page JSON would show, and the legend's mark of each level.
     let runs = svg(&app, "/v1/families/mine/fit-quality?limit=1").await;
     assert_eq!((elements(&runs, "mark"), elements(&runs, "outlier")), (49 + 4, 1));
     assert!(runs.contains("residual noise 0."), "{runs}");
