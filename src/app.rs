@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AppParts, AppState, LawCache, follow_laws};
+use crate::api::{self, AnswerThreads, AppParts, AppState, LawCache, follow_laws};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
@@ -107,6 +107,7 @@ impl Service {
             pool: database.pool.clone(),
             clock,
             laws,
+            threads: AnswerThreads::new(http.answer_threads()),
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());

@@ -55,6 +55,11 @@ pub struct HttpConfig {
     /// Memory for laws that were asked lately, with their resamples.
     #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value_t = 256 * 1024 * 1024)]
     pub law_cache_bytes: u64,
+    /// Threads for answers that take long to compute (contours, losses by sparsity, pictures); half of
+    /// the cores unless said otherwise.
+    #[arg(long, env = "SPARSITY_PLANNER_ANSWER_THREADS",
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub answer_threads: Option<u16>,
     /// How long requests under way may take to end when the service stops.
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
@@ -62,6 +67,12 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
+    /// How many answers that take long are computed at once.
+    #[must_use]
+    pub fn answer_threads(&self) -> usize {
+        self.answer_threads.map_or_else(|| cores().div_ceil(2), usize::from)
+    }
+
     /// Limits of a request.
     #[must_use]
     pub const fn limits(&self) -> Limits {
@@ -70,6 +81,10 @@ impl HttpConfig {
             request_timeout: Duration::from_millis(self.request_timeout_ms),
         }
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The background work.
@@ -93,9 +108,8 @@ impl RefitConfig {
     /// How the worker works.
     #[must_use]
     pub fn worker(&self) -> WorkerConfig {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         WorkerConfig {
-            fit_threads: self.fit_threads.map_or((cores - 1).max(1), usize::from),
+            fit_threads: self.fit_threads.map_or_else(|| (cores() - 1).max(1), usize::from),
             lease: Duration::from_millis(self.lease_ms),
             poll_interval: Duration::from_millis(self.poll_interval_ms),
         }

@@ -2,7 +2,7 @@
 //! loss and optimal sparsity.
 //!
 //! ```text
-//! main -> app -> { api, jobs, postgres } -> store -> { fit -> law }
+//! main -> app -> { api -> draw, jobs, postgres } -> store -> { fit -> law }
 //! ```
 //!
 //! | module | what it is for | may use |
@@ -11,7 +11,8 @@
 //! | [`fit`] | from observations to a law; pure | `law` |
 //! | [`store`] | every line of SQL | `fit`, `law`, `clock`, `text` |
 //! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
-//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `submission` |
+//! | [`draw`] | pictures of answers: numbers in, SVG and PNG out; pure | nothing of this crate |
+//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `submission` |
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
 //! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
@@ -19,7 +20,7 @@
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`demo`] | settings; logs; synthetic runs | as needed |
 //!
-//! A test keeps `law` and `fit` free of HTTP, SQL, the clock, the environment and async.
+//! A test keeps `law`, `fit` and `draw` free of HTTP, SQL, the clock, the environment and async.
 
 pub mod api;
 pub mod app;
@@ -27,6 +28,7 @@ pub mod checks;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod draw;
 pub mod fit;
 pub mod grouping;
 pub mod jobs;

@@ -16,7 +16,10 @@ use super::families::existing;
 use super::problem::ApiError;
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
-use crate::law::{DomainError, Ensemble, Member, Optima, Question, Range, StepCost, TrainingCost};
+use crate::law::{
+    Compute, Density, DomainError, Ensemble, Member, NonzeroParams, Optima, Question, Range,
+    StepCost, TrainingCost, optimal_density,
+};
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
 use crate::text::FamilyName;
@@ -230,6 +233,26 @@ impl AskedLaw {
     /// The interval of an answer, where the law has resamples.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<IntervalView> {
         self.ensemble.as_ref().map(|ensemble| ensemble.interval(answer).into())
+    }
+
+    /// The interval of the optimal sparsity, of which `best` is that of the law of all runs; `None`
+    /// where the law has no resamples.
+    pub fn optimum_interval(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        best: Density,
+    ) -> Option<IntervalView> {
+        let prepared = self.optima.as_ref()?;
+        if let Some(interval) = prepared.interval(cost, nonzero_params, compute, best) {
+            return Some(interval.into());
+        }
+        // A profile may have several local optima; each law is searched on its own.
+        self.interval(|member| {
+            let best = optimal_density(&member.coefficients, cost, nonzero_params, compute);
+            best.sparsity().get()
+        })
     }
 
     /// How the fit compared prediction and measurement; `None` for a published law.

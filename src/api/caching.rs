@@ -1,7 +1,7 @@
 //! ETags: what depends only on a law need not be computed or sent twice.
 
 use axum::Json;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -26,9 +26,42 @@ impl Freshness {
     }
 }
 
+/// The ETag of an answer, and whether the caller has it already.
+#[derive(Debug)]
+pub struct Validator {
+    headers: [(HeaderName, String); 2],
+    known: bool,
+}
+
+impl Validator {
+    /// `tag` names the state that the answer depends on; the version of the service is added to it.
+    #[must_use]
+    pub fn new(request: &HeaderMap, tag: &str, freshness: Freshness) -> Self {
+        let tag = format!("\"{tag}.{}\"", env!("CARGO_PKG_VERSION"));
+        let known = request
+            .get_all(header::IF_NONE_MATCH)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .map(|entry| entry.trim().trim_start_matches("W/"))
+            .any(|entry| entry == tag || entry == "*");
+        let cache_control = freshness.cache_control().to_owned();
+        Self { headers: [(header::ETAG, tag), (header::CACHE_CONTROL, cache_control)], known }
+    }
+
+    /// 304 where the caller has the answer.
+    #[must_use]
+    pub fn not_modified(&self) -> Option<Response> {
+        self.known.then(|| (StatusCode::NOT_MODIFIED, self.headers.clone()).into_response())
+    }
+
+    /// The answer with its ETag.
+    pub fn attach(self, answer: impl IntoResponse) -> Response {
+        (self.headers, answer).into_response()
+    }
+}
+
 /// The answer with its ETag, or 304 where the caller has it already.
-///
-/// `tag` names the state that the answer depends on; the version of the service is added to it.
 ///
 /// # Errors
 /// Those of `answer`.
@@ -38,18 +71,9 @@ pub fn cached<T: Serialize>(
     freshness: Freshness,
     answer: impl FnOnce() -> Result<T, ApiError>,
 ) -> Result<Response, ApiError> {
-    let tag = format!("\"{tag}.{}\"", env!("CARGO_PKG_VERSION"));
-    let known = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .map(|entry| entry.trim().trim_start_matches("W/"))
-        .any(|entry| entry == tag || entry == "*");
-    let headers =
-        [(header::ETAG, tag), (header::CACHE_CONTROL, freshness.cache_control().to_owned())];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    let validator = Validator::new(request, tag, freshness);
+    match validator.not_modified() {
+        Some(response) => Ok(response),
+        None => Ok(validator.attach(Json(answer()?))),
     }
-    Ok((headers, Json(answer()?)).into_response())
 }

@@ -1,19 +1,29 @@
 //! The runs behind a law: predicted against measured loss.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::asked::asked_law;
+use super::asked::{AskedLaw, asked_law};
 use super::extract::{FamilyPath, PageParams, Query};
+use super::negotiation::Representation;
+use super::pictures::{PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying};
 use super::problem::{ApiError, Problem};
 use super::views::{LawRef, ObjectiveView};
 use super::{AppState, TAG_LAWS};
+use crate::checks::Checks;
+use crate::draw::{Canvas, FitPicture, FittedPoint};
+use crate::fit::Residual;
 use crate::store::law_evidence::{self, NamedLawRun};
+use crate::store::laws::LawSource;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -25,7 +35,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct FitQualityParams {
-    /// The most runs of the page.
+    /// The most runs of the page. Of no effect on a picture, as `cursor`: it shows all runs, or the
+    /// first 10,000 and says so.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
@@ -36,11 +47,20 @@ struct FitQualityParams {
     outliers: bool,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
 }
 
 impl FitQualityParams {
-    /// How many runs from which place.
-    fn check(&self) -> Result<(i64, i64), ApiError> {
+    /// How many runs from which place, and the canvas of a picture.
+    fn check(&self) -> Result<(i64, i64, Canvas), ApiError> {
         let limit = PageParams { limit: self.limit, cursor: None }.check()?.limit;
         let first = match &self.cursor {
             None => 0,
@@ -48,7 +68,10 @@ impl FitQualityParams {
                 ApiError::field("/cursor", "must be the next_cursor of the page before")
             })?,
         };
-        Ok((i64::from(limit), i64::from(first)))
+        let mut checks = Checks::default();
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        checks.finish(Some(()))?;
+        Ok((i64::from(limit), i64::from(first), canvas))
     }
 }
 
@@ -122,7 +145,14 @@ impl From<NamedLawRun> for FittedRunView {
     get, path = "/v1/families/{family}/fit-quality", tag = TAG_LAWS,
     params(FamilyPath, FitQualityParams),
     responses(
-        (status = OK, description = "A page of runs", body = FitQualityView),
+        (status = OK, description = "A page of runs, or a picture of all",
+            content((FitQualityView = "application/json"), (SvgPicture = "image/svg+xml"),
+                (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Of pictures alone: names of runs change"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
         (status = CONFLICT, description = "The family has no law yet", body = Problem,
             content_type = "application/problem+json"),
     ),
@@ -131,9 +161,18 @@ async fn get_fit_quality(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<FitQualityParams>,
-) -> Result<Json<FitQualityView>, ApiError> {
-    let (limit, first) = params.check()?;
-    let (asked, _) = asked_law(&state, &path.name()?, params.law_version).await?;
+    representation: Representation,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let (limit, first, canvas) = params.check()?;
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    if let Representation::Picture(format) = representation {
+        let picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
+        let tag = asked.law.id.to_string();
+        let sending = Sending { headers: &headers, representation, tag, freshness };
+        return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
+    }
     let (pool, id) = (&state.pool, asked.law.id);
     // One more than asked for, to see whether there is a next page.
     let mut runs = law_evidence::list_law_runs(pool, id, params.outliers, first, limit + 1).await?;
@@ -151,5 +190,51 @@ async fn get_fit_quality(
         items: runs.into_iter().map(|(_, run)| run.into()).collect(),
         next_cursor: if more { last } else { None },
     };
-    Ok(Json(view))
+    Ok(varying(Json(view).into_response()))
+}
+
+/// The most runs of a picture: more cannot be told apart.
+const MOST_DRAWN: usize = 10_000;
+
+async fn picture(
+    state: &AppState,
+    family: &str,
+    asked: &AskedLaw,
+    outliers: bool,
+) -> Result<FitPicture, ApiError> {
+    let (pool, id) = (&state.pool, asked.law.id);
+    // One more, to see whether any are left out.
+    let most = MOST_DRAWN as i64 + 1;
+    let mut runs = law_evidence::list_law_runs(pool, id, outliers, 0, most).await?;
+    let mut caption = caption(family, asked, asked.warnings(false).iter().map(Arc::as_ref));
+    if runs.len() > MOST_DRAWN {
+        runs.truncate(MOST_DRAWN);
+        caption.notes.push(format!(
+            "Drawn are the first {MOST_DRAWN} by size, sparsity and data; the JSON answer has all"
+        ));
+    }
+    let diagnostics = asked.law.content.diagnostics.as_ref();
+    let noise = asked.residual().zip(diagnostics).map(|(residual, diagnostics)| {
+        let noise = diagnostics.noise;
+        match residual {
+            Residual::Log => format!("residual noise {:.2} % of the loss", noise * 100.0),
+            Residual::Linear => format!("residual noise {noise:.4} in the loss"),
+        }
+    });
+    let point = |(_, NamedLawRun { run, .. }): (i64, NamedLawRun)| FittedPoint {
+        measured: run.observation.loss.get(),
+        predicted: run.fitted.predicted,
+        sparsity: run.observation.sparsity.get(),
+        outlier: run.fitted.outlier,
+    };
+    Ok(FitPicture {
+        caption,
+        runs: runs.into_iter().map(point).collect(),
+        outliers_only: outliers,
+        noise: noise.map(|noise| format!("{noise} (robust standard deviation)")),
+        without_runs: match asked.law.content.source {
+            LawSource::Published => "This law was published elsewhere: its runs are not here",
+            LawSource::Fit => "No run lies far off this law",
+        },
+    })
 }

@@ -13,13 +13,17 @@ mod families;
 mod fit_quality;
 mod health;
 mod laws;
+mod loss_by_sparsity;
 mod modes;
+mod negotiation;
+mod pictures;
 mod problem;
 mod profiles;
 mod questions;
 mod readings;
 mod refits;
 mod runs;
+mod threads;
 mod views;
 
 use std::ops::Deref;
@@ -50,6 +54,7 @@ use problem::{Problem, ProblemKind};
 
 pub use asked::{LawCache, follow_laws};
 pub use document::{EXAMPLES, openapi};
+pub use threads::AnswerThreads;
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";
@@ -95,6 +100,8 @@ pub struct AppParts {
     pub clock: Arc<Clock>,
     /// Laws that were asked lately.
     pub laws: LawCache,
+    /// For answers that take long to compute.
+    pub threads: AnswerThreads,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -119,6 +126,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(fit_quality::router())
         .merge(questions::router())
         .merge(readings::router())
+        .merge(loss_by_sparsity::router())
         .merge(profiles::router())
         .merge(health::router())
 }

@@ -23,6 +23,8 @@ pub enum ProblemKind {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The answer has no representation that the caller takes.
+    NotAcceptable,
     /// The request took too long to arrive.
     RequestTimeout,
     /// A family of this name exists.
@@ -57,11 +59,12 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::RequestTimeout,
         Self::FamilyExists,
         Self::ProfileExists,
@@ -87,6 +90,7 @@ impl ProblemKind {
             Self::Invalid => "invalid",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
+            Self::NotAcceptable => "not-acceptable",
             Self::RequestTimeout => "request-timeout",
             Self::FamilyExists => "family-exists",
             Self::ProfileExists => "profile-exists",
@@ -113,6 +117,7 @@ impl ProblemKind {
             Self::Invalid => "Some fields are not valid",
             Self::NotFound => "There is no such resource",
             Self::MethodNotAllowed => "The resource does not have this method",
+            Self::NotAcceptable => "There is no such representation of the answer",
             Self::RequestTimeout => "The request took too long",
             Self::FamilyExists => "The family exists already",
             Self::ProfileExists => "The hardware profile exists already",
@@ -141,6 +146,7 @@ impl ProblemKind {
             }
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::FamilyExists
             | Self::ProfileExists
@@ -224,6 +230,9 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
+        if status == StatusCode::NOT_ACCEPTABLE {
+            headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        }
         response
     }
 }
@@ -261,6 +270,11 @@ pub enum ApiError {
         /// What is understood.
         expected: &'static str,
     },
+    /// The caller takes no representation that the answer has.
+    NotAcceptable {
+        /// What it takes.
+        accept: String,
+    },
     /// The answer overflows.
     NotRepresentable(String),
     /// The database is out of reach.
@@ -284,6 +298,7 @@ impl ApiError {
             Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::TooLarge => ProblemKind::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
+            Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
             Self::Unavailable(_) => ProblemKind::Unavailable,
             Self::Internal(_) => ProblemKind::Internal,
@@ -339,6 +354,9 @@ impl From<ApiError> for Problem {
             ApiError::UnsupportedMediaType { got, expected } => {
                 format!("the content type is {got}; send {expected}")
             }
+            ApiError::NotAcceptable { accept } => format!(
+                "Accept is {accept:?}; there are application/json, image/svg+xml and image/png"
+            ),
             // The cause is for the log: it may name hosts, statements or files.
             ApiError::Unavailable(cause) => {
                 tracing::warn!(error = format!("{cause:#}"), "the database is unavailable");
@@ -413,6 +431,7 @@ mod tests {
             (ApiError::Undetermined("x".into()), 409),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
+            (ApiError::NotAcceptable { accept: "a/b".into() }, 406),
             (ApiError::NotRepresentable("x".into()), 422),
             (ApiError::Unavailable(cause()), 503),
             (ApiError::Internal(cause()), 500),

@@ -20,7 +20,7 @@ use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
     Coefficients, Compute, Data, Density, FlopMode, Member, NonzeroParams, Question, Sparsity,
-    chinchilla_ratio, optimal_density, optimal_sparsity,
+    chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -50,7 +50,7 @@ impl From<FlopModeView> for FlopMode {
 
 /// A field that is left out where the caller does not want intervals, and null where the law has
 /// none.
-type MaybeInterval = Option<Option<IntervalView>>;
+pub(super) type MaybeInterval = Option<Option<IntervalView>>;
 
 /// A predicted loss.
 #[derive(Debug, Serialize, ToSchema)]
@@ -337,16 +337,8 @@ fn optimise(
     Ok(OptimalSparsityView {
         law: asked.reference.clone(),
         sparsity: best.sparsity().get(),
-        interval: intervals.then(|| {
-            let prepared = asked.optima.as_ref()?;
-            let fast = prepared.interval(&cost, nonzero_params, compute, density);
-            // A profile may have several local optima; each law is searched on its own.
-            let searched = |member: &Member| {
-                let best = optimal_density(&member.coefficients, &cost, nonzero_params, compute);
-                best.sparsity().get()
-            };
-            fast.map(IntervalView::from).or_else(|| asked.interval(searched))
-        }),
+        interval: intervals
+            .then(|| asked.optimum_interval(&cost, nonzero_params, compute, density)),
         loss: finite("the loss", best.loss)?,
         data: data.get(),
         total_params: finite("total_params", best.total_params(nonzero_params))?,

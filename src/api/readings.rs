@@ -14,10 +14,13 @@ use super::asked::{AskedLaw, asked_law, finite};
 use super::caching::cached;
 use super::extract::{FamilyPath, Query};
 use super::modes::{Mode, check_mode};
+use super::negotiation::Representation;
+use super::pictures::{PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying};
 use super::problem::{ApiError, Problem};
 use super::views::{IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
+use crate::draw::{Canvas, ContourPicture, GainPicture, GainPoint, LevelLine, Line};
 use crate::law::{
     Coefficients, Density, Member, NonzeroParams, Range, Sparsity, TrainingCost, contour_compute,
     ln_contour_ratio,
@@ -67,17 +70,25 @@ struct ContoursParams {
     /// Right end of the lines: 100 times the largest size of the runs unless said otherwise.
     #[param(minimum = 1, maximum = 1e18)]
     max_nonzero_params: Option<f64>,
-    /// Points of each line, spaced evenly in the logarithm. The lines are straight there, so two
-    /// tell all; the bands are not.
-    #[serde(default = "ContoursParams::default_points")]
+    /// Points of each line, spaced evenly in the logarithm; 9 unless said otherwise, and in a picture
+    /// 49. The lines are straight there, so two tell all; the bands are not.
     #[param(default = 9, minimum = 2, maximum = 200)]
-    points: u32,
+    points: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "super::questions::yes")]
     #[param(default = true)]
     intervals: bool,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
 }
 
 /// Sizes where the runs are not known: a law without support is asked about models of any size.
@@ -91,15 +102,12 @@ impl ContoursParams {
         "0,0.5,0.75,0.875".to_owned()
     }
 
-    const fn default_points() -> u32 {
-        9
-    }
-
-    /// Levels, and the sizes at which the lines are computed.
+    /// Levels, the sizes at which the lines are computed, and the canvas of a picture.
     fn check(
         &self,
         support: Option<Range>,
-    ) -> Result<(Vec<Sparsity>, Vec<NonzeroParams>), ApiError> {
+        representation: Representation,
+    ) -> Result<(Vec<Sparsity>, Vec<NonzeroParams>, Canvas), ApiError> {
         let mut checks = Checks::default();
         let levels = sparsities("levels", &self.levels, &mut checks);
         let support =
@@ -113,18 +121,21 @@ impl ContoursParams {
         if ends.is_some_and(|(min, max)| min >= max) {
             checks.refuse("max_nonzero_params", "must be above min_nonzero_params");
         }
-        if !(2..=200).contains(&self.points) {
-            checks.refuse("points", format!("must be between 2 and 200, not {}", self.points));
+        let usual = if representation == Representation::Json { 9 } else { 49 };
+        let points = self.points.unwrap_or(usual);
+        if !(2..=200).contains(&points) {
+            checks.refuse("points", format!("must be between 2 and 200, not {points}"));
         }
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
         let (levels, (min, max)) = checks.finish(levels.zip(ends))?;
-        let last = f64::from(self.points - 1);
-        let sizes = (0..self.points).map(|point| {
+        let last = f64::from(points - 1);
+        let sizes = (0..points).map(|point| {
             let share = f64::from(point) / last;
             // Between two sizes that are in range.
             NonzeroParams::new((min.ln() * (1.0 - share) + max.ln() * share).exp().clamp(min, max))
                 .expect("a size between two sizes")
         });
-        Ok((levels, sizes.collect()))
+        Ok((levels, sizes.collect(), canvas))
     }
 }
 
@@ -176,7 +187,7 @@ pub struct ContourView {
 }
 
 /// `[nonzero_params, compute]` of a line, and of its band the two ends of the compute.
-type Line = (Vec<[f64; 2]>, Option<Vec<[f64; 3]>>);
+type LineWithBand = (Vec<[f64; 2]>, Option<Vec<[f64; 3]>>);
 
 /// `ln M` of one line by the law, and by each law of its resampled runs where intervals are wanted;
 /// not a number where a resample knows no such budget.
@@ -214,7 +225,7 @@ impl LnRatio {
         asked: &AskedLaw,
         cost: &TrainingCost,
         sizes: &[NonzeroParams],
-    ) -> Result<Line, ApiError> {
+    ) -> Result<LineWithBand, ApiError> {
         let points = sizes.iter().map(|&size| {
             let compute = contour_compute(&asked.law.content.coefficients, cost, size, self.own);
             Ok([size.get(), finite("the compute of a contour", compute)?])
@@ -285,8 +296,12 @@ fn contours(
     get, path = "/v1/families/{family}/contours", tag = TAG_QUESTIONS,
     params(FamilyPath, ContoursParams),
     responses(
-        (status = OK, description = "The lines", body = ContoursView,
-            headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
+        (status = OK, description = "The lines, or a picture of them",
+            content((ContoursView = "application/json"), (SvgPicture = "image/svg+xml"), (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Changes with the law, the hardware profile and the representation"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
             body = Problem, content_type = "application/problem+json"),
@@ -296,15 +311,46 @@ async fn get_contours(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<ContoursParams>,
+    representation: Representation,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     // What is wrong whatever the law is said before one is looked for.
-    params.check(None)?;
+    params.check(None, representation)?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
-    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let (levels, sizes) = params.check(asked.law.content.support.nonzero_params())?;
-    let answer = || contours(&asked, &params, &mode, &levels, &sizes);
-    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (levels, sizes, canvas) =
+        params.check(asked.law.content.support.nonzero_params(), representation)?;
+    let (tag, freshness) = (mode.tag(asked.law.id), mode.freshness(freshness));
+    let sending = Sending { headers: &headers, representation, tag, freshness };
+    let law = Arc::clone(&asked);
+    let answer = move || contours(&law, &params, &mode, &levels, &sizes);
+    let draw = move |view: &ContoursView| view.picture(name.as_str(), &asked).svg(canvas);
+    sending.send(&state, answer, draw).await
+}
+
+impl ContoursView {
+    fn picture(&self, family: &str, asked: &AskedLaw) -> ContourPicture {
+        let line = |points: &[[f64; 2]], band: &Option<Vec<[f64; 3]>>| Line {
+            points: points.to_vec(),
+            band: band.clone(),
+        };
+        let banded = self.lines.iter().find_map(|line| line.interval);
+        ContourPicture {
+            caption: caption(family, asked, self.warnings.iter().map(Arc::as_ref)),
+            flop_mode: self.flop_mode.clone(),
+            chinchilla: line(&self.chinchilla.points, &self.chinchilla.band),
+            lines: self
+                .lines
+                .iter()
+                .map(|contour| LevelLine {
+                    sparsity: contour.sparsity,
+                    line: line(&contour.points, &contour.band),
+                })
+                .collect(),
+            coverage: banded.map(|interval| interval.level),
+        }
+    }
 }
 
 /// At which sparsities to compute the gain.
@@ -312,21 +358,63 @@ async fn get_contours(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct GainParams {
-    /// Sparsities, at most 100: `0,0.25,0.5,0.75,0.875,0.9375` unless said otherwise.
-    #[serde(default = "GainParams::default_sparsities")]
+    /// Sparsities, at most 100. Unless said otherwise `0,0.25,0.5,0.75,0.875,0.9375`, and in a picture
+    /// 100 from 0 to 99.99 %.
     #[param(default = "0,0.25,0.5,0.75,0.875,0.9375")]
-    sparsities: String,
+    sparsities: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "super::questions::yes")]
     #[param(default = true)]
     intervals: bool,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
+}
+
+/// Sparsities of a curve, closer to each other towards 1, where the gain is steep.
+fn towards_one(at: usize) -> f64 {
+    let left = 1.0 - at as f64 / MAX_LEVELS as f64;
+    1.0 - left * left
 }
 
 impl GainParams {
-    fn default_sparsities() -> String {
-        "0,0.25,0.5,0.75,0.875,0.9375".to_owned()
+    fn check(&self, representation: Representation) -> Result<(Vec<Sparsity>, Canvas), ApiError> {
+        let mut checks = Checks::default();
+        let sparsities = match (&self.sparsities, representation) {
+            (Some(text), _) => sparsities("sparsities", text, &mut checks),
+            (None, Representation::Json) => {
+                sparsities("sparsities", "0,0.25,0.5,0.75,0.875,0.9375", &mut checks)
+            }
+            (None, _) => (0..MAX_LEVELS).map(|at| Sparsity::new(towards_one(at)).ok()).collect(),
+        };
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        Ok((checks.finish(sparsities)?, canvas))
+    }
+}
+
+impl GainsView {
+    fn picture(&self, family: &str, asked: &AskedLaw) -> GainPicture {
+        let ends = |interval: IntervalView| (interval.low, interval.high);
+        let point = |point: &GainView| GainPoint {
+            sparsity: point.sparsity,
+            gain: point.gain,
+            interval: point.interval.map(ends),
+        };
+        GainPicture {
+            caption: caption(family, asked, self.warnings.iter().map(Arc::as_ref)),
+            points: self.points.iter().map(point).collect(),
+            limit: self.limit,
+            limit_interval: self.limit_interval.map(ends),
+            coverage: self.limit_interval.map(|interval| interval.level),
+        }
     }
 }
 
@@ -403,8 +491,12 @@ fn gains(
     get, path = "/v1/families/{family}/gain", tag = TAG_QUESTIONS,
     params(FamilyPath, GainParams),
     responses(
-        (status = OK, description = "The gain by sparsity", body = GainsView,
-            headers(("ETag" = String, description = "Changes with the law"))),
+        (status = OK, description = "The gain by sparsity, or a picture of it",
+            content((GainsView = "application/json"), (SvgPicture = "image/svg+xml"), (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Changes with the law and the representation"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
             body = Problem, content_type = "application/problem+json"),
@@ -414,12 +506,19 @@ async fn get_gain(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<GainParams>,
+    representation: Representation,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let mut checks = Checks::default();
-    let sparsities = sparsities("sparsities", &params.sparsities, &mut checks);
-    let sparsities = checks.finish(sparsities)?;
-    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || gains(&asked, &sparsities, params.intervals);
-    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+    let (sparsities, canvas) = params.check(representation)?;
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let tag = asked.law.id.to_string();
+    let law = Arc::clone(&asked);
+    let answer = move || gains(&law, &sparsities, params.intervals);
+    if representation == Representation::Json {
+        return Ok(varying(cached(&headers, &tag, freshness, answer)?));
+    }
+    let sending = Sending { headers: &headers, representation, tag, freshness };
+    let draw = move |view: &GainsView| view.picture(name.as_str(), &asked).svg(canvas);
+    sending.send(&state, answer, draw).await
 }

@@ -105,9 +105,9 @@ fn every_reference_leads_somewhere() {
     }
 }
 
-/// The mathematics knows nothing of the service around it.
+/// The mathematics and its pictures know nothing of the service around them.
 #[test]
-fn law_and_fit_are_pure() {
+fn law_fit_and_draw_are_pure() {
     const FORBIDDEN: [&str; 12] = [
         "crate::api",
         "crate::app",
@@ -123,7 +123,7 @@ fn law_and_fit_are_pure() {
         "std::time",
     ];
     let mut files = 0;
-    for module in ["law", "fit"] {
+    for module in ["law", "fit", "draw"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -140,13 +140,21 @@ fn law_and_fit_are_pure() {
     assert!(files > 10);
 }
 
-/// Law knows nothing of fit.
+/// Law knows nothing of fit, and neither knows of pictures.
 #[test]
-fn law_stands_below_fit() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/law");
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("crate::fit"), "{}", path.display());
+fn law_stands_below_fit_and_pictures_beside_both() {
+    for (module, above) in [
+        ("src/law", vec!["crate::fit", "crate::draw"]),
+        ("src/fit", vec!["crate::draw"]),
+        ("src/draw", vec!["use crate::"]),
+    ] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for word in &above {
+                assert!(!text.contains(word), "{}: {word}", path.display());
+            }
+        }
     }
 }

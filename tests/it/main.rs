@@ -8,6 +8,7 @@ mod documents;
 mod evidence;
 mod families;
 mod laws;
+mod pictures;
 mod private_postgres;
 mod process;
 mod profiles;

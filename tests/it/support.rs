@@ -11,7 +11,9 @@ use std::time::Duration;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::{self, AppParts, AppState, LawCache, Limits, follow_laws};
+use sparsity_planner::api::{
+    self, AnswerThreads, AppParts, AppState, LawCache, Limits, follow_laws,
+};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::{demo, store};
@@ -125,6 +127,7 @@ impl App {
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
+            threads: AnswerThreads::new(2),
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));

@@ -1,0 +1,250 @@
+//! Axes: where a value lies, and which values are marked.
+
+use super::numbers;
+
+/// How values become places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scale {
+    Linear,
+    Log,
+    /// `-ln(1 - S)`: even in the logarithm of the density.
+    Density,
+}
+
+impl Scale {
+    fn place(self, value: f64) -> f64 {
+        match self {
+            Self::Linear => value,
+            Self::Log => value.log10(),
+            Self::Density => -(1.0 - value).ln(),
+        }
+    }
+}
+
+/// How the marked values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// Parameters: `10M`.
+    Count,
+    /// Compute: powers of ten.
+    Power,
+    /// As they are.
+    Decimal,
+    /// Sparsities, in percent; the unit stands in the axis' name.
+    Percent,
+}
+
+/// An axis from one end to the other.
+#[derive(Debug, Clone)]
+pub(super) struct Axis {
+    pub(super) name: String,
+    scale: Scale,
+    unit: Unit,
+    low: f64,
+    high: f64,
+}
+
+/// A marked value.
+#[derive(Debug, Clone)]
+pub(super) struct Tick {
+    pub(super) value: f64,
+    /// `None` for the small marks between.
+    pub(super) label: Option<String>,
+}
+
+/// Places beyond the axis by more than this are cut: what is drawn there is clipped anyway.
+const FARTHEST: f64 = 100.0;
+
+impl Axis {
+    /// A logarithmic axis over positive values.
+    pub(super) fn log(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
+        let values = values.filter(|value| value.is_finite() && *value > 0.0);
+        Self::over(name, Scale::Log, unit, values.map(f64::log10))
+    }
+
+    /// A linear axis over values.
+    pub(super) fn linear(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
+        Self::over(name, Scale::Linear, unit, values.filter(|value| value.is_finite()))
+    }
+
+    /// Sparsities from 0 to `high`, even in the logarithm of the density.
+    pub(super) fn density(name: &str, high: f64) -> Self {
+        let high = Scale::Density.place(high.clamp(0.0, 1.0 - 1e-12)).max(0.1);
+        Self { name: name.to_owned(), scale: Scale::Density, unit: Unit::Percent, low: 0.0, high }
+    }
+
+    fn over(name: &str, scale: Scale, unit: Unit, places: impl Iterator<Item = f64>) -> Self {
+        let ends = places.fold(None, |ends: Option<(f64, f64)>, place| match ends {
+            None => Some((place, place)),
+            Some((low, high)) => Some((low.min(place), high.max(place))),
+        });
+        let (mut low, mut high) = ends.unwrap_or((0.0, 1.0));
+        if high - low <= 1e-9 * high.abs().max(1e-9) {
+            let half = 0.05 * high.abs().max(1.0);
+            (low, high) = (low - half, high + half);
+        }
+        Self { name: name.to_owned(), scale, unit, low, high }
+    }
+
+    /// The same with room beyond both ends, in shares of its length.
+    pub(super) fn with_room(mut self, below: f64, above: f64) -> Self {
+        let length = self.high - self.low;
+        self.low -= below * length;
+        self.high += above * length;
+        self
+    }
+
+    /// Where a value lies: 0 at the low end, 1 at the high one.
+    pub(super) fn place(&self, value: f64) -> f64 {
+        let place = (self.scale.place(value) - self.low) / (self.high - self.low);
+        // The logarithm of 0, and of what is below.
+        if place.is_nan() { -FARTHEST } else { place.clamp(-FARTHEST, FARTHEST) }
+    }
+
+    /// Marked values, of which at most about `most` have a label.
+    pub(super) fn ticks(&self, most: usize) -> Vec<Tick> {
+        let most = most.max(2);
+        match self.scale {
+            Scale::Linear => self.even(self.low, self.high, most),
+            Scale::Log => self.decades(most),
+            Scale::Density => self.densities(most),
+        }
+    }
+
+    fn label(&self, value: f64, step: f64) -> String {
+        match self.unit {
+            Unit::Count => numbers::count(value),
+            Unit::Power => numbers::power(value),
+            Unit::Decimal => numbers::decimal(value, step),
+            Unit::Percent => numbers::decimal(value * 100.0, step * 100.0),
+        }
+    }
+
+    /// Multiples of 1, 2 or 5 times a power of ten.
+    fn even(&self, low: f64, high: f64, most: usize) -> Vec<Tick> {
+        let least = (high - low) / most as f64;
+        let magnitude = 10f64.powf(least.log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
+        // The last is at least 10 / 10 of what is needed.
+        let step = steps.into_iter().find(|step| *step >= least).unwrap_or(steps[3]);
+        // Rounding must not lose a mark at an end.
+        let margin = 1e-9 * (high - low);
+        let (first, last) = (((low - margin) / step).ceil(), ((high + margin) / step).floor());
+        // At most 200 times `least`, so a small number.
+        let count = (last - first).max(0.0) as u32;
+        let value = |i: u32| (first + f64::from(i)) * step;
+        (0..=count)
+            .map(value)
+            .map(|value| Tick { value, label: Some(self.label(value, step)) })
+            .collect()
+    }
+
+    fn decades(&self, most: usize) -> Vec<Tick> {
+        let (first, last) = (self.low.ceil(), self.high.floor());
+        if last - first < 1.0 {
+            // No two decades: 1, 2 and 5 of each, and if that is little, even steps.
+            let from = self.low.floor() as i32;
+            let values = (from..=last as i32 + 1)
+                .flat_map(|exponent| [1.0, 2.0, 5.0].map(|factor| factor * 10f64.powi(exponent)));
+            let margin = 1e-9;
+            let inside = self.low - margin..=self.high + margin;
+            let ticks: Vec<_> = values
+                .filter(|value| inside.contains(&value.log10()))
+                .map(|value| Tick { value, label: Some(self.label(value, value)) })
+                .collect();
+            if ticks.len() >= 3 {
+                return ticks;
+            }
+            return self.even(10f64.powf(self.low), 10f64.powf(self.high), most.min(6));
+        }
+        let (first, last) = (first as i32, last as i32);
+        let count = (last - first + 1) as usize;
+        let every = count.div_ceil(most);
+        let mut ticks = Vec::new();
+        for exponent in first - 1..=last {
+            let decade = 10f64.powi(exponent);
+            // Round exponents where not every decade has a label.
+            let labelled = exponent.rem_euclid(every as i32) == 0;
+            ticks.push(Tick { value: decade, label: labelled.then(|| self.label(decade, decade)) });
+            if count <= 8 {
+                let between = (2..10).map(|factor| f64::from(factor) * decade);
+                ticks.extend(between.map(|value| Tick { value, label: None }));
+            }
+        }
+        ticks.retain(|tick| (self.low..=self.high).contains(&tick.value.log10()));
+        ticks
+    }
+
+    fn densities(&self, most: usize) -> Vec<Tick> {
+        // The usual levels, and from there on what is left falls by about a half.
+        let nines = (2..=12).flat_map(|nines| {
+            let left = 10f64.powi(-nines);
+            [1.0 - 5.0 * left, 1.0 - 2.0 * left, 1.0 - left]
+        });
+        let values = [0.0, 0.25, 0.5, 0.75, 0.875].into_iter().chain(nines);
+        let apart = 1.0 / most as f64;
+        let mut last = -1.0;
+        let mut ticks = Vec::new();
+        for value in values {
+            let place = self.place(value);
+            if place > 1.0 + 1e-9 {
+                break;
+            }
+            if place - last >= apart {
+                last = place;
+                let text = numbers::percent(value).trim_end_matches(" %").to_owned();
+                ticks.push(Tick { value, label: Some(text) });
+            }
+        }
+        ticks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(axis: &Axis, most: usize) -> Vec<String> {
+        let ticks = axis.ticks(most).into_iter();
+        ticks.filter_map(|tick| tick.label).collect()
+    }
+
+    #[test]
+    fn decades_are_marked_and_labelled() {
+        let sizes = Axis::log("N", Unit::Count, [1.3e6, 8.5e9].into_iter());
+        assert_eq!(labels(&sizes, 10), ["10M", "100M", "1B"]);
+        let compute = Axis::log("C", Unit::Power, [1e15, 1e31].into_iter());
+        assert_eq!(
+            labels(&compute, 9),
+            ["10¹⁶", "10¹⁸", "10²⁰", "10²²", "10²⁴", "10²⁶", "10²⁸", "10³⁰"]
+        );
+        let narrow = Axis::log("N", Unit::Count, [2e7, 6e7].into_iter());
+        assert_eq!(labels(&narrow, 6), ["20M", "30M", "40M", "50M", "60M"]);
+        let wider = Axis::log("N", Unit::Count, [4e6, 6e7].into_iter());
+        assert_eq!(labels(&wider, 6), ["5M", "10M", "20M", "50M"]);
+    }
+
+    #[test]
+    fn linear_axes_have_round_marks() {
+        let axis = Axis::linear("L", Unit::Decimal, [2.31, 4.02].into_iter());
+        assert_eq!(labels(&axis, 6), ["2.5", "3.0", "3.5", "4.0"]);
+        let percent = Axis::linear("S", Unit::Percent, [0.0, 1.0].into_iter());
+        assert_eq!(labels(&percent, 6), ["0", "20", "40", "60", "80", "100"]);
+    }
+
+    #[test]
+    fn densities_are_marked_at_what_is_left() {
+        let axis = Axis::density("S", 0.995);
+        assert_eq!(labels(&axis, 12), ["0", "50", "75", "87.5", "95", "98", "99", "99.5"]);
+    }
+
+    #[test]
+    fn no_value_lies_nowhere() {
+        let axis = Axis::log("C", Unit::Power, [1e15, 1e20].into_iter());
+        for value in [0.0, -1.0, 1e300, f64::INFINITY, f64::NAN] {
+            assert!(axis.place(value).is_finite());
+        }
+        assert!(Axis::linear("L", Unit::Decimal, [2.0].into_iter()).place(2.0) == 0.5);
+        assert!(!Axis::linear("L", Unit::Decimal, std::iter::empty()).ticks(5).is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! The gain by sparsity.
+
+use super::axis::{Axis, Unit};
+use super::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use super::{Canvas, Caption, numbers};
+
+/// What to draw.
+#[derive(Debug, Clone)]
+pub struct GainPicture {
+    /// Where it comes from.
+    pub caption: Caption,
+    /// The gain at some sparsities, in any order.
+    pub points: Vec<GainPoint>,
+    /// The gain as the sparsity goes to 1.
+    pub limit: f64,
+    /// Its interval.
+    pub limit_interval: Option<(f64, f64)>,
+    /// Nominal coverage of the intervals, where there are some.
+    pub coverage: Option<f64>,
+}
+
+/// The gain at one sparsity.
+#[derive(Debug, Clone, Copy)]
+pub struct GainPoint {
+    /// The sparsity.
+    pub sparsity: f64,
+    /// The gain.
+    pub gain: f64,
+    /// Its interval.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// More points than this are a curve without marks.
+const MOST_MARKS: usize = 24;
+
+impl GainPicture {
+    /// The picture as SVG.
+    #[must_use]
+    pub fn svg(&self, canvas: Canvas) -> String {
+        let palette = canvas.palette();
+        let mut points = self.points.clone();
+        points.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
+        // As much of the limit's interval as leaves the curve its shape.
+        let end = self.limit_interval.map_or(self.limit, |(_, high)| high);
+        let end = end.clamp(self.limit, 1.0 + 2.0 * (self.limit - 1.0).max(0.0));
+        let gains = points.iter().map(|point| point.gain).chain([1.0, self.limit, end]);
+        let x = Axis::linear("sparsity (%)", Unit::Percent, [0.0, 1.0].into_iter());
+        let x = x.with_room(0.0, 0.02);
+        let y = Axis::linear("gain", Unit::Decimal, gains).with_room(0.06, 0.08);
+        let mut legend = vec![Entry {
+            sign: Sign::Line,
+            colour: palette.curve.to_owned(),
+            text: "gain".to_owned(),
+        }];
+        if let Some(coverage) = self.coverage {
+            let text = format!("{} interval", numbers::percent(coverage));
+            legend.push(Entry { sign: Sign::Band, colour: palette.curve.to_owned(), text });
+        }
+        legend.push(Entry {
+            sign: Sign::Dashed,
+            colour: palette.accent.to_owned(),
+            text: "limit as sparsity goes to 100 %".to_owned(),
+        });
+        let heading = Heading {
+            title: format!(
+                "Gain of sparsity of {}, law {}",
+                self.caption.family, self.caption.law_version
+            ),
+            subtitle: "Size of the dense model of equal loss on the same data, over the non-zero \
+                       parameters"
+                .to_owned(),
+            legend,
+            caption: &self.caption,
+        };
+        let mut sheet = Sheet::new(canvas, heading, x, y, 8.0);
+        let band: Option<Vec<_>> = points
+            .iter()
+            .map(|point| point.interval.map(|(low, high)| [point.sparsity, low, high]))
+            .collect();
+        sheet.band(&band.unwrap_or_default(), palette.curve, 0.2);
+        let limit = [[0.0, self.limit], [1.0, self.limit]];
+        let stroke = Stroke { colour: palette.accent, width: 1.6, dashed: true, class: "limit" };
+        sheet.line(&limit, stroke);
+        let curve: Vec<_> = points.iter().map(|point| [point.sparsity, point.gain]).collect();
+        let stroke = Stroke { colour: palette.curve, width: 2.4, dashed: false, class: "gain" };
+        sheet.line(&curve, stroke);
+        if points.len() <= MOST_MARKS {
+            for [sparsity, gain] in curve {
+                sheet.mark(Shape::Circle, sparsity, gain, 4.0, palette.curve);
+            }
+        }
+        let mut words = format!("limit {}", numbers::rounded(self.limit, 2));
+        if let Some((low, high)) = self.limit_interval {
+            sheet.bar((1.0, low), (1.0, high), palette.accent);
+            let (low, high) = (numbers::rounded(low, 2), numbers::rounded(high, 2));
+            words = format!("{words} ({low} to {high})");
+        }
+        sheet.mark(Shape::Diamond, 1.0, self.limit, 4.5, palette.accent);
+        sheet.note(&words, 0.02, self.limit, (0.0, -7.0), Hold::Start);
+        sheet.finish()
+    }
+}

@@ -1,0 +1,568 @@
+//! The sheet that every picture is drawn on: title, legend, axes, clipped inside, notes.
+
+use std::fmt::Write;
+
+use svg::Document;
+use svg::node::element::{Circle, ClipPath, Definitions, Group, Path, Rectangle, Text, Title};
+
+use super::Caption;
+use super::axis::Axis;
+use super::canvas::{Canvas, Palette};
+
+/// What stands above and below a picture.
+#[derive(Debug)]
+pub(super) struct Heading<'a> {
+    pub(super) title: String,
+    pub(super) subtitle: String,
+    pub(super) legend: Vec<Entry>,
+    pub(super) caption: &'a Caption,
+}
+
+/// A sign of the legend and its meaning.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) sign: Sign,
+    pub(super) colour: String,
+    pub(super) text: String,
+}
+
+/// What an entry of the legend shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    Line,
+    Dashed,
+    Band,
+    Tint,
+    Mark(Shape),
+    Ring,
+}
+
+/// Shapes of marks, which are told apart without colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Circle,
+    Square,
+    Diamond,
+    Triangle,
+}
+
+impl Shape {
+    /// The shape of level `rank`.
+    pub(super) const fn of(rank: usize) -> Self {
+        match rank % 4 {
+            0 => Self::Circle,
+            1 => Self::Square,
+            2 => Self::Diamond,
+            _ => Self::Triangle,
+        }
+    }
+}
+
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stroke<'a> {
+    pub(super) colour: &'a str,
+    pub(super) width: f64,
+    pub(super) dashed: bool,
+    /// Class of its element, by which scripts and tests find it.
+    pub(super) class: &'static str,
+}
+
+/// Where a text is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    Start,
+    Middle,
+    End,
+}
+
+impl Hold {
+    const fn anchor(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Middle => "middle",
+            Self::End => "end",
+        }
+    }
+}
+
+const TITLE: f64 = 16.0;
+const BODY: f64 = 12.0;
+const SMALL: f64 = 10.5;
+/// Height of a line of the legend and of the notes.
+const ROW: f64 = 18.0;
+const NOTE_ROW: f64 = 14.0;
+/// Room for the labels of the vertical axis.
+const LEFT: f64 = 72.0;
+const MARGIN: f64 = 16.0;
+/// Average width of a letter in shares of its size: what is wide among sans-serif fonts, since
+/// another program may draw the SVG with another one.
+const LETTER: f64 = 0.55;
+/// Height of a side label.
+const LABEL: f64 = 15.0;
+
+fn width_of(text: &str, size: f64) -> f64 {
+    text.chars().count() as f64 * LETTER * size
+}
+
+/// A rectangle of the layout, `y` downwards.
+#[derive(Debug, Clone, Copy)]
+struct Area {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+/// A picture in the making.
+pub(super) struct Sheet {
+    canvas: Canvas,
+    units: (f64, f64),
+    palette: &'static Palette,
+    plot: Area,
+    x: Axis,
+    y: Axis,
+    title: String,
+    /// Heading, axes and notes.
+    around: Group,
+    inside: Group,
+    above: Group,
+}
+
+impl Sheet {
+    /// A sheet with everything around the picture; `right` units stay free beside it.
+    pub(super) fn new(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
+        let mut sheet = Self::bare(canvas, heading, x, y, right);
+        sheet.axes();
+        sheet
+    }
+
+    /// A sheet without numbers beside its frame, for a picture of nothing.
+    pub(super) fn bare(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
+        let units = canvas.units();
+        let palette = canvas.palette();
+        let mut around = Group::new();
+        let mut top = MARGIN + TITLE * 0.8;
+        let title = heading.title;
+        let line = text(&title, (MARGIN, top), TITLE, palette.ink, Hold::Start);
+        around = around.add(line.set("font-weight", "bold").set("class", "title"));
+        top += ROW;
+        for line in wrapped(&heading.subtitle, units.0 - 2.0 * MARGIN, BODY) {
+            around = around.add(text(&line, (MARGIN, top), BODY, palette.muted, Hold::Start));
+            top += ROW - 2.0;
+        }
+        top += 4.0;
+        let (legend, rows) = legend(&heading.legend, top, units.0, palette);
+        around = around.add(legend);
+        top += ROW * rows + 2.0;
+
+        let mut notes: Vec<String> = Vec::new();
+        for note in &heading.caption.notes {
+            notes.extend(wrapped(note, units.0 - 2.0 * MARGIN, SMALL));
+        }
+        let mut foot = units.1 - 10.0 - NOTE_ROW * notes.len().saturating_sub(1) as f64;
+        let bottom = foot - 58.0;
+        for note in &notes {
+            around = around.add(text(note, (MARGIN, foot), SMALL, palette.muted, Hold::Start));
+            foot += NOTE_ROW;
+        }
+        let plot = Area {
+            left: LEFT,
+            top,
+            width: units.0 - LEFT - right - MARGIN,
+            height: (bottom - top).max(80.0),
+        };
+        let (inside, above) = (Group::new(), Group::new());
+        Self { canvas, units, palette, plot, x, y, title, around, inside, above }
+    }
+
+    fn axes(&mut self) {
+        let Area { left, top, width, height } = self.plot;
+        let bottom = top + height;
+        let mut grid = Group::new().set("stroke", self.palette.grid).set("fill", "none");
+        let mut marks = Group::new().set("stroke", self.palette.muted).set("fill", "none");
+        let mut labels = Group::new();
+        // A label of the horizontal axis takes some 60 units, of the vertical one some 34.
+        for tick in self.x.ticks((width / 60.0) as usize) {
+            let x = left + self.x.place(tick.value) * width;
+            let long = if tick.label.is_some() { 5.0 } else { 2.5 };
+            marks = marks.add(path(&[(x, bottom), (x, bottom + long)], false));
+            let Some(label) = tick.label else { continue };
+            grid = grid.add(path(&[(x, top), (x, bottom)], false));
+            let at = (x, bottom + 18.0);
+            labels = labels.add(text(&label, at, BODY, self.palette.ink, Hold::Middle));
+        }
+        for tick in self.y.ticks((height / 34.0) as usize) {
+            let y = bottom - self.y.place(tick.value) * height;
+            let long = if tick.label.is_some() { 5.0 } else { 2.5 };
+            marks = marks.add(path(&[(left - long, y), (left, y)], false));
+            let Some(label) = tick.label else { continue };
+            grid = grid.add(path(&[(left, y), (left + width, y)], false));
+            let at = (left - 9.0, y + 4.2);
+            labels = labels.add(text(&label, at, BODY, self.palette.ink, Hold::End));
+        }
+        let centre = (left + width / 2.0, bottom + 38.0);
+        labels = labels.add(text(&self.x.name, centre, BODY, self.palette.ink, Hold::Middle));
+        let centre = (MARGIN + 4.0, top + height / 2.0);
+        let turned = format!("rotate(-90 {:.2} {:.2})", centre.0, centre.1);
+        let name = text(&self.y.name, centre, BODY, self.palette.ink, Hold::Middle);
+        labels = labels.add(name.set("transform", turned));
+        self.around = std::mem::take(&mut self.around).add(grid).add(marks).add(labels);
+    }
+
+    /// Where a value lies, in units.
+    fn at(&self, x: f64, y: f64) -> (f64, f64) {
+        let Area { left, top, width, height } = self.plot;
+        (left + self.x.place(x) * width, top + (1.0 - self.y.place(y)) * height)
+    }
+
+    fn add(&mut self, element: impl svg::Node) {
+        self.inside = std::mem::take(&mut self.inside).add(element);
+    }
+
+    fn add_above(&mut self, element: impl svg::Node) {
+        self.above = std::mem::take(&mut self.above).add(element);
+    }
+
+    /// A line through points.
+    pub(super) fn line(&mut self, points: &[[f64; 2]], stroke: Stroke<'_>) {
+        let places: Vec<_> = points.iter().map(|&[x, y]| self.at(x, y)).collect();
+        if places.is_empty() {
+            return;
+        }
+        let line = path(&places, false)
+            .set("class", stroke.class)
+            .set("fill", "none")
+            .set("stroke", stroke.colour)
+            .set("stroke-width", stroke.width)
+            .set("stroke-linejoin", "round");
+        self.add(if stroke.dashed { line.set("stroke-dasharray", "7 4") } else { line });
+    }
+
+    /// A band between two curves, with thin edges.
+    pub(super) fn band(&mut self, band: &[[f64; 3]], colour: &str, opacity: f64) {
+        let low: Vec<_> = band.iter().map(|&[x, low, _]| self.at(x, low)).collect();
+        let high: Vec<_> = band.iter().map(|&[x, _, high]| self.at(x, high)).collect();
+        if low.is_empty() {
+            return;
+        }
+        let around: Vec<_> = low.iter().chain(high.iter().rev()).copied().collect();
+        let filled = path(&around, true).set("fill", colour).set("fill-opacity", opacity);
+        self.add(filled.set("class", "band"));
+        for edge in [low, high] {
+            let edge = path(&edge, false)
+                .set("fill", "none")
+                .set("stroke", colour)
+                .set("stroke-width", 0.8)
+                .set("stroke-opacity", 0.75);
+            self.add(edge);
+        }
+    }
+
+    /// The region below a line, tinted and named at its lower right.
+    pub(super) fn region_below(&mut self, line: &[[f64; 2]], name: &str) {
+        let Some((first, last)) = line.first().zip(line.last()) else { return };
+        let bottom = self.plot.top + self.plot.height;
+        let mut places: Vec<_> = line.iter().map(|&[x, y]| self.at(x, y)).collect();
+        let right = self.at(last[0], last[1]).0;
+        places.push((right, bottom));
+        places.push((self.at(first[0], first[1]).0, bottom));
+        let tint = path(&places, true).set("fill", self.palette.tint).set("fill-opacity", 0.25);
+        self.add(tint.set("class", "region"));
+        self.inside_text(name, (right - 10.0, bottom - 10.0), Hold::End);
+    }
+
+    /// A text within the axes, with the background showing about its letters.
+    fn inside_text(&mut self, words: &str, at: (f64, f64), hold: Hold) {
+        let halo = text(words, at, BODY, self.palette.background, hold)
+            .set("stroke", self.palette.background)
+            .set("stroke-width", 3)
+            .set("stroke-opacity", 0.8)
+            .set("stroke-linejoin", "round")
+            .set("aria-hidden", "true");
+        self.add_above(halo);
+        self.add_above(text(words, at, BODY, self.palette.ink, hold));
+    }
+
+    /// A text at a value, moved by so many units.
+    pub(super) fn note(&mut self, words: &str, x: f64, y: f64, moved: (f64, f64), hold: Hold) {
+        let place = self.at(x, y);
+        // No letter leaves the axes.
+        let width = width_of(words, BODY);
+        let (before, after) = match hold {
+            Hold::Start => (0.0, width),
+            Hold::Middle => (width / 2.0, width / 2.0),
+            Hold::End => (width, 0.0),
+        };
+        let Area { left, top, width, height } = self.plot;
+        let (least, most) = (left + before + 4.0, left + width - after - 4.0);
+        let along = (place.0 + moved.0).min(most).max(least);
+        let down = (place.1 + moved.1).min(top + height - 6.0).max(top + BODY + 2.0);
+        self.inside_text(words, (along, down), hold);
+    }
+
+    /// A text in the middle of the axes.
+    pub(super) fn message(&mut self, words: &str) {
+        let Area { left, top, width, height } = self.plot;
+        let mut down = top + height / 2.0;
+        for line in wrapped(words, width - 40.0, BODY) {
+            self.inside_text(&line, (left + width / 2.0, down), Hold::Middle);
+            down += ROW;
+        }
+    }
+
+    /// A mark at a value.
+    pub(super) fn mark(&mut self, shape: Shape, x: f64, y: f64, size: f64, colour: &str) {
+        let place = self.at(x, y);
+        let marks = shape_at(shape, place, size, colour, self.palette.background);
+        self.add_above(marks);
+    }
+
+    /// A ring about a value.
+    pub(super) fn ring(&mut self, x: f64, y: f64) {
+        let place = self.at(x, y);
+        let ring = ring_at(place, self.palette.accent).set("class", "outlier");
+        self.add_above(ring);
+    }
+
+    /// An upright or level bar from one value to another, with short ends.
+    pub(super) fn bar(&mut self, from: (f64, f64), to: (f64, f64), colour: &str) {
+        let (a, b) = (self.at(from.0, from.1), self.at(to.0, to.1));
+        let across = if (a.0 - b.0).abs() < (a.1 - b.1).abs() { (4.0, 0.0) } else { (0.0, 4.0) };
+        let end =
+            |p: (f64, f64)| [(p.0 - across.0, p.1 - across.1), (p.0 + across.0, p.1 + across.1)];
+        for piece in [[a, b], end(a), end(b)] {
+            let piece = path(&piece, false).set("fill", "none").set("stroke", colour);
+            self.add(piece.set("stroke-width", 1.8));
+        }
+    }
+
+    /// Texts right of the picture beside the ends of lines: moved apart where they crowd, and where
+    /// there are too many for that, only those that find room; the first always does.
+    pub(super) fn side_labels(&mut self, labels: &[(f64, String, String)]) {
+        let Area { left, top, width, height } = self.plot;
+        let right = left + width;
+        let place = |value: f64| top + (1.0 - self.y.place(value).clamp(0.0, 1.0)) * height;
+        let mut placed: Vec<(f64, &str, &str)> = Vec::new();
+        let many = labels.len() as f64 * LABEL > 0.6 * height;
+        for (value, words, colour) in labels {
+            let at = place(*value);
+            if !many || placed.iter().all(|label| (label.0 - at).abs() >= LABEL) {
+                placed.push((at, words.as_str(), colour.as_str()));
+            }
+        }
+        placed.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let wanted: Vec<f64> = placed.iter().map(|label| label.0).collect();
+        let spread = apart(&wanted, LABEL, top + 4.0, top + height - 2.0);
+        for ((place, words, colour), moved) in placed.into_iter().zip(spread) {
+            let leader =
+                path(&[(right, place), (right + 6.0, moved), (right + 10.0, moved)], false)
+                    .set("fill", "none")
+                    .set("stroke", colour);
+            let at = (right + 14.0, moved + 4.2);
+            let label = text(words, at, BODY, self.palette.ink, Hold::Start).set("class", "label");
+            self.around = std::mem::take(&mut self.around).add(leader).add(label);
+        }
+    }
+
+    /// The SVG.
+    pub(super) fn finish(self) -> String {
+        let Area { left, top, width, height } = self.plot;
+        let frame = || {
+            Rectangle::new()
+                .set("x", decimals(left))
+                .set("y", decimals(top))
+                .set("width", decimals(width))
+                .set("height", decimals(height))
+        };
+        let all = Rectangle::new().set("width", "100%").set("height", "100%");
+        let (pixels, units) = (self.canvas.pixels(), self.units);
+        let document = Document::new()
+            .set("width", pixels.0)
+            .set("height", pixels.1)
+            .set("viewBox", format!("0 0 {} {}", decimals(units.0), decimals(units.1)))
+            .set("font-family", "sans-serif")
+            .set("role", "img")
+            .add(Title::new(self.title))
+            .add(Definitions::new().add(ClipPath::new().set("id", "plot").add(frame())))
+            .add(all.set("fill", self.palette.background))
+            .add(self.around)
+            .add(self.inside.set("clip-path", "url(#plot)"))
+            .add(frame().set("fill", "none").set("stroke", self.palette.muted))
+            .add(self.above);
+        format!("{document}\n")
+    }
+}
+
+/// A number of the layout: hundredths of a unit are more than can be seen.
+fn decimals(value: f64) -> String {
+    format!("{value:.2}")
+}
+
+fn path(places: &[(f64, f64)], closed: bool) -> Path {
+    let mut steps = String::new();
+    for (i, (x, y)) in places.iter().enumerate() {
+        let letter = if i == 0 { 'M' } else { 'L' };
+        // Writing to a string does not fail.
+        let _ = write!(steps, "{letter}{x:.2} {y:.2}");
+    }
+    if closed {
+        steps.push('Z');
+    }
+    Path::new().set("d", steps)
+}
+
+fn text(words: &str, at: (f64, f64), size: f64, colour: &str, hold: Hold) -> Text {
+    Text::new(words)
+        .set("x", decimals(at.0))
+        .set("y", decimals(at.1))
+        .set("font-size", size)
+        .set("fill", colour)
+        .set("text-anchor", hold.anchor())
+}
+
+fn shape_at(shape: Shape, at: (f64, f64), size: f64, colour: &str, edge: &str) -> Path {
+    let (x, y) = at;
+    let places = match shape {
+        Shape::Circle => {
+            let around = (0..16).map(|i| f64::from(i) * std::f64::consts::TAU / 16.0);
+            around.map(|angle| (x + size * angle.cos(), y + size * angle.sin())).collect()
+        }
+        Shape::Square => {
+            let half = size * 0.9;
+            vec![
+                (x - half, y - half),
+                (x + half, y - half),
+                (x + half, y + half),
+                (x - half, y + half),
+            ]
+        }
+        Shape::Diamond => {
+            let half = size * 1.25;
+            vec![(x - half, y), (x, y - half), (x + half, y), (x, y + half)]
+        }
+        Shape::Triangle => {
+            let half = size * 1.15;
+            vec![(x - half, y + half * 0.8), (x, y - half), (x + half, y + half * 0.8)]
+        }
+    };
+    path(&places, true)
+        .set("fill", colour)
+        .set("stroke", edge)
+        .set("stroke-width", 0.7)
+        .set("class", "mark")
+}
+
+fn ring_at(at: (f64, f64), colour: &str) -> Circle {
+    Circle::new()
+        .set("cx", decimals(at.0))
+        .set("cy", decimals(at.1))
+        .set("r", 8)
+        .set("fill", "none")
+        .set("stroke", colour)
+        .set("stroke-width", 1.8)
+}
+
+/// Entries side by side, in as many rows as they need.
+fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group, f64) {
+    const SIGN: f64 = 24.0;
+    let mut group = Group::new();
+    let (mut x, mut y, mut rows) = (MARGIN, top, 1.0);
+    for entry in entries {
+        let width = SIGN + 6.0 + width_of(&entry.text, BODY) + 16.0;
+        if x + width > units && x > MARGIN {
+            (x, y, rows) = (MARGIN, y + ROW, rows + 1.0);
+        }
+        let middle = y - 4.0;
+        let colour = entry.colour.as_str();
+        let centre = (x + SIGN / 2.0, middle);
+        let block = |opacity: f64| {
+            Rectangle::new()
+                .set("x", decimals(x))
+                .set("y", decimals(middle - 6.0))
+                .set("width", SIGN)
+                .set("height", 12)
+                .set("fill", colour)
+                .set("fill-opacity", opacity)
+        };
+        let line = path(&[(x, middle), (x + SIGN, middle)], false)
+            .set("stroke", colour)
+            .set("stroke-width", 2.2);
+        group = match entry.sign {
+            Sign::Line => group.add(line),
+            Sign::Dashed => group.add(line.set("stroke-dasharray", "7 4")),
+            Sign::Band => group.add(block(0.25).set("stroke", colour).set("stroke-width", 0.8)),
+            Sign::Tint => group.add(block(0.25)),
+            Sign::Mark(shape) => {
+                group.add(shape_at(shape, centre, 4.5, colour, palette.background))
+            }
+            Sign::Ring => group.add(ring_at(centre, colour)),
+        };
+        let words = (x + SIGN + 6.0, y);
+        group = group.add(text(&entry.text, words, BODY, palette.ink, Hold::Start));
+        x += width;
+    }
+    (group, if entries.is_empty() { 0.0 } else { rows })
+}
+
+/// Lines of a text that fit into so many units.
+fn wrapped(words: &str, room: f64, size: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if width_of(line, size) + width_of(word, size) + size <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// Places in rising order, moved to lie `gap` apart within the ends: each crowd about its middle.
+fn apart(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
+    // Crowds from low to high: how many they hold, and where the middle of what they want is.
+    let mut crowds: Vec<(usize, f64)> = Vec::new();
+    let first = |(count, middle): (usize, f64)| {
+        let length = (count - 1) as f64 * gap;
+        (middle - length / 2.0).min(high - length).max(low)
+    };
+    for &place in wanted {
+        let mut crowd = (1, place);
+        while let Some(&below) = crowds.last() {
+            if first(below) + below.0 as f64 * gap <= first(crowd) {
+                break;
+            }
+            let count = below.0 + crowd.0;
+            let sum = below.1 * below.0 as f64 + crowd.1 * crowd.0 as f64;
+            crowd = (count, sum / count as f64);
+            crowds.pop();
+        }
+        crowds.push(crowd);
+    }
+    let places = crowds.into_iter().flat_map(|crowd| {
+        let start = first(crowd);
+        (0..crowd.0).map(move |at| start + at as f64 * gap)
+    });
+    places.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_pushed_apart_and_stay_inside() {
+        assert_eq!(apart(&[10.0, 50.0], 15.0, 0.0, 100.0), [10.0, 50.0]);
+        assert_eq!(apart(&[30.0, 31.0, 35.0], 15.0, 0.0, 100.0), [17.0, 32.0, 47.0]);
+        assert_eq!(apart(&[1.0, 12.0, 13.0], 15.0, 0.0, 100.0), [0.0, 15.0, 30.0]);
+        assert_eq!(apart(&[90.0, 95.0, 99.0], 15.0, 0.0, 100.0), [70.0, 85.0, 100.0]);
+    }
+
+    #[test]
+    fn texts_break_between_words() {
+        assert_eq!(wrapped("a few words", 1000.0, 10.0), ["a few words"]);
+        assert_eq!(wrapped("a few words", 50.0, 10.0), ["a few", "words"]);
+    }
+}
