@@ -11,6 +11,7 @@ mod document;
 mod extract;
 mod families;
 mod fit_quality;
+mod forecasts;
 mod health;
 mod laws;
 mod modes;
@@ -58,6 +59,8 @@ const TAG_REFITS: &str = "refits";
 const TAG_LAWS: &str = "laws";
 /// Tag of the questions.
 const TAG_QUESTIONS: &str = "questions";
+/// Tag of the forecasts.
+const TAG_FORECASTS: &str = "forecasts";
 /// Tag of the hardware profiles.
 const TAG_PROFILES: &str = "hardware-profiles";
 /// Tag of what is about the service itself.
@@ -95,6 +98,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(comparison::router())
         .merge(fit_quality::router())
         .merge(questions::router())
+        .merge(forecasts::router())
         .merge(readings::router())
         .merge(profiles::router())
         .merge(health::router())

@@ -7,6 +7,7 @@ mod announcements;
 mod documents;
 mod evidence;
 mod families;
+mod forecasts;
 mod laws;
 mod private_postgres;
 mod process;
