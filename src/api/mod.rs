@@ -8,6 +8,7 @@ mod asked;
 mod caching;
 mod comparison;
 mod document;
+mod effective;
 mod extract;
 mod families;
 mod fit_quality;
@@ -98,6 +99,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(comparison::router())
         .merge(fit_quality::router())
         .merge(questions::router())
+        .merge(effective::router())
         .merge(forecasts::router())
         .merge(readings::router())
         .merge(profiles::router())

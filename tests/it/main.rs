@@ -5,6 +5,7 @@
 
 mod announcements;
 mod documents;
+mod effective;
 mod evidence;
 mod families;
 mod forecasts;
