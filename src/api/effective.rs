@@ -132,7 +132,7 @@ pub struct EffectiveParamsView {
     dense_params: EstimateView,
     /// `dense_params / nonzero_params`.
     gain: EstimateView,
-    /// `dense_params / total_params`: below 1, as zeros are worth less than parameters.
+    /// `dense_params / total_params`: below 1 where zeros are worth less than parameters.
     total_params_gain: EstimateView,
     /// Gain of unstructured sparsity equal to the nominal one of the pattern; null without a pattern.
     unstructured_gain: Option<EstimateView>,
