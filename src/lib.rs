@@ -9,14 +9,15 @@
 //! |---|---|---|
 //! | [`law`] | the mathematics; pure | nothing of this crate |
 //! | [`fit`] | from observations to a law; pure | `law` |
-//! | [`store`] | every line of SQL | `fit`, `law`, `clock`, `text` |
+//! | [`store`] | every line of SQL | `fit`, `law`, `calibration`, `clock`, `text` |
 //! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
 //! | [`draw`] | pictures of answers: numbers in, SVG and PNG out; pure | nothing of this crate |
-//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `submission` |
+//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `submission`, `calibration` |
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
 //! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
 //! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
+//! | [`calibration`] | how often forecasts came true; pure | `law` |
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`demo`] | settings; logs; synthetic runs | as needed |
 //!
@@ -24,6 +25,7 @@
 
 pub mod api;
 pub mod app;
+pub mod calibration;
 pub mod checks;
 pub mod clock;
 pub mod config;

@@ -36,6 +36,30 @@ pub struct RunFields {
     pub tags: BTreeMap<String, String>,
 }
 
+/// `N` out of exactly one of the two sizes that are asked for.
+pub fn check_size(
+    nonzero_params: Option<f64>,
+    total_params: Option<f64>,
+    sparsity: Option<Sparsity>,
+    checks: &mut Checks,
+) -> Option<NonzeroParams> {
+    match (nonzero_params, total_params) {
+        (Some(nonzero), None) => checks.take("nonzero_params", NonzeroParams::new(nonzero)),
+        (None, Some(total)) => sparsity.and_then(|sparsity| {
+            let nonzero = NonzeroParams::new(total * sparsity.density().get());
+            checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
+        }),
+        (Some(_), Some(_)) => {
+            checks.refuse("total_params", "must not be given beside nonzero_params");
+            None
+        }
+        (None, None) => {
+            checks.refuse("nonzero_params", "must be given, or total_params in its place");
+            None
+        }
+    }
+}
+
 impl RunFields {
     /// The checked run.
     ///
@@ -46,21 +70,8 @@ impl RunFields {
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
         let data = checks.take("data", Data::new(self.data));
         let loss = checks.take("loss", Loss::new(self.loss));
-        let nonzero_params = match (self.nonzero_params, self.total_params) {
-            (Some(nonzero), None) => checks.take("nonzero_params", NonzeroParams::new(nonzero)),
-            (None, Some(total)) => sparsity.and_then(|sparsity| {
-                let nonzero = NonzeroParams::new(total * sparsity.density().get());
-                checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
-            }),
-            (Some(_), Some(_)) => {
-                checks.refuse("total_params", "must not be given beside nonzero_params");
-                None
-            }
-            (None, None) => {
-                checks.refuse("nonzero_params", "must be given, or total_params in its place");
-                None
-            }
-        };
+        let nonzero_params =
+            check_size(self.nonzero_params, self.total_params, sparsity, &mut checks);
         let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));

@@ -14,11 +14,11 @@ use super::AppState;
 use super::caching::Freshness;
 use super::families::existing;
 use super::problem::ApiError;
-use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use super::views::{IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{
-    Compute, Density, DomainError, Ensemble, Member, NonzeroParams, Optima, Question, Range,
-    StepCost, TrainingCost, optimal_density,
+    Compute, Density, DomainError, Ensemble, Extrapolation, Member, NonzeroParams, Optima,
+    Question, Range, StepCost, TrainingCost, optimal_density,
 };
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
@@ -323,9 +323,9 @@ impl AskedLaw {
         &self,
         question: &Question<'_>,
         intervals: bool,
-    ) -> (Vec<ExtrapolationView>, Vec<Arc<WarningView>>) {
+    ) -> (Vec<Extrapolation>, Vec<Arc<WarningView>>) {
         let support = &self.law.content.support;
-        let extrapolation = support.extrapolation(question).into_iter().map(Into::into).collect();
+        let extrapolation = support.extrapolation(question);
         let mut warnings: Vec<Arc<WarningView>> = Vec::new();
         if support.levels().is_empty() {
             let detail = "the runs behind this law are not known: how far the answer extrapolates \

@@ -7,8 +7,8 @@ use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    AppState, TAG_FAMILIES, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS, TAG_REFITS, TAG_RUNS,
-    TAG_SERVICE, operations,
+    AppState, TAG_FAMILIES, TAG_FORECASTS, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS, TAG_REFITS,
+    TAG_RUNS, TAG_SERVICE, operations,
 };
 
 #[derive(OpenApi)]
@@ -29,6 +29,7 @@ use super::{
         (name = TAG_REFITS, description = "Fits that are asked for"),
         (name = TAG_LAWS, description = "Fitted and published laws"),
         (name = TAG_QUESTIONS, description = "Predicted loss and optimal sparsity"),
+        (name = TAG_FORECASTS, description = "Predictions that are registered before training, and how they came true"),
         (name = TAG_PROFILES, description = "Named FLOP modes beside dense and sparse"),
         (name = TAG_SERVICE, description = "The service itself"),
     ),

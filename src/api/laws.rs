@@ -25,7 +25,7 @@ use super::views::{
 };
 use super::{AppState, TAG_LAWS};
 use crate::checks::Checks;
-use crate::fit::{Diagnostics, PatternReport, PretrainedReport, Profile};
+use crate::fit::{Diagnostics, Multiplier, PatternReport, PretrainedReport, Profile};
 use crate::law::{CoefficientName, Coefficients, Interval, Support};
 use crate::store::families;
 use crate::store::laws::{self, Law, LawContent, LawSource, Resamples};
@@ -342,14 +342,20 @@ pub struct MultiplierView {
     both_phases: Option<EstimateView>,
 }
 
-impl From<PretrainedReport> for PretrainedReportView {
-    fn from(report: PretrainedReport) -> Self {
-        let multipliers = report.multipliers.into_iter().map(|multiplier| MultiplierView {
+impl From<Multiplier> for MultiplierView {
+    fn from(multiplier: Multiplier) -> Self {
+        Self {
             sparsity: multiplier.sparsity,
             runs: multiplier.runs,
             sparse_phase: multiplier.sparse_phase.map(EstimateView::from),
             both_phases: multiplier.both_phases.map(EstimateView::from),
-        });
+        }
+    }
+}
+
+impl From<PretrainedReport> for PretrainedReportView {
+    fn from(report: PretrainedReport) -> Self {
+        let multipliers = report.multipliers.into_iter().map(MultiplierView::from);
         Self {
             coefficients: (&report.coefficients).into(),
             intervals: CoefficientIntervals::new(&report.intervals),

@@ -218,7 +218,7 @@ fn losses(
         },
         dense: curve.at(Density::DENSE)?,
         points: points.collect::<Result<_, ApiError>>()?,
-        extrapolation,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })
 }

@@ -8,9 +8,11 @@ mod asked;
 mod caching;
 mod comparison;
 mod document;
+mod effective;
 mod extract;
 mod families;
 mod fit_quality;
+mod forecasts;
 mod health;
 mod laws;
 mod loss_by_sparsity;
@@ -66,6 +68,8 @@ const TAG_REFITS: &str = "refits";
 const TAG_LAWS: &str = "laws";
 /// Tag of the questions.
 const TAG_QUESTIONS: &str = "questions";
+/// Tag of the forecasts.
+const TAG_FORECASTS: &str = "forecasts";
 /// Tag of the hardware profiles.
 const TAG_PROFILES: &str = "hardware-profiles";
 /// Tag of what is about the service itself.
@@ -125,6 +129,8 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(comparison::router())
         .merge(fit_quality::router())
         .merge(questions::router())
+        .merge(effective::router())
+        .merge(forecasts::router())
         .merge(readings::router())
         .merge(loss_by_sparsity::router())
         .merge(profiles::router())

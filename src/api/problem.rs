@@ -33,6 +33,10 @@ pub enum ProblemKind {
     ProfileExists,
     /// A family's data unit cannot change under its runs and laws.
     DataUnitInUse,
+    /// A forecast of this name asked something else.
+    ForecastExists,
+    /// The run of a forecast has arrived before it.
+    RunExists,
     /// The family has no law yet.
     NoLaw,
     /// The body is larger than the limit.
@@ -59,7 +63,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
@@ -69,6 +73,8 @@ impl ProblemKind {
         Self::FamilyExists,
         Self::ProfileExists,
         Self::DataUnitInUse,
+        Self::ForecastExists,
+        Self::RunExists,
         Self::NoLaw,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -95,6 +101,8 @@ impl ProblemKind {
             Self::FamilyExists => "family-exists",
             Self::ProfileExists => "profile-exists",
             Self::DataUnitInUse => "data-unit-in-use",
+            Self::ForecastExists => "forecast-exists",
+            Self::RunExists => "run-exists",
             Self::NoLaw => "no-law",
             Self::TooLarge => "too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
@@ -122,6 +130,8 @@ impl ProblemKind {
             Self::FamilyExists => "The family exists already",
             Self::ProfileExists => "The hardware profile exists already",
             Self::DataUnitInUse => "The data unit is in use",
+            Self::ForecastExists => "The forecast exists already",
+            Self::RunExists => "The run has arrived already",
             Self::NoLaw => "The family has no law yet",
             Self::TooLarge => "The request body is too large",
             Self::UnsupportedMediaType => "The type of the body is not understood",
@@ -151,6 +161,8 @@ impl ProblemKind {
             Self::FamilyExists
             | Self::ProfileExists
             | Self::DataUnitInUse
+            | Self::ForecastExists
+            | Self::RunExists
             | Self::NoLaw
             | Self::Undetermined
             | Self::NotReproduced => StatusCode::CONFLICT,
@@ -257,6 +269,10 @@ pub enum ApiError {
     ProfileExists,
     /// The data unit of a family with runs or laws.
     DataUnitInUse,
+    /// Another question has been asked under this name.
+    ForecastExists,
+    /// The run of this name has arrived.
+    RunExists,
     /// The family has no law to answer with.
     NoLaw,
     /// The law does not know what the question is about.
@@ -294,6 +310,8 @@ impl ApiError {
             Self::FamilyExists => ProblemKind::FamilyExists,
             Self::ProfileExists => ProblemKind::ProfileExists,
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
+            Self::ForecastExists => ProblemKind::ForecastExists,
+            Self::RunExists => ProblemKind::RunExists,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::TooLarge => ProblemKind::TooLarge,
@@ -344,6 +362,14 @@ impl From<ApiError> for Problem {
             }
             ApiError::DataUnitInUse => "the runs and laws of this family count data in its unit: \
                                         create another family for another unit"
+                .to_owned(),
+            ApiError::ForecastExists => {
+                "another question was registered under this external_id, and \
+                                         a forecast does not change: choose another external_id"
+                    .to_owned()
+            }
+            ApiError::RunExists => "a run of this external_id is there, and a forecast is made \
+                                    before its result"
                 .to_owned(),
             ApiError::NoLaw => "submit runs and POST to refits, or POST published coefficients to \
                                 laws"
@@ -427,6 +453,8 @@ mod tests {
             (ApiError::FamilyExists, 409),
             (ApiError::ProfileExists, 409),
             (ApiError::DataUnitInUse, 409),
+            (ApiError::ForecastExists, 409),
+            (ApiError::RunExists, 409),
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),
             (ApiError::TooLarge, 413),

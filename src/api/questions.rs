@@ -19,8 +19,8 @@ use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
-    Coefficients, Compute, Data, Density, FlopMode, Member, NonzeroParams, Question, Sparsity,
-    chinchilla_ratio, optimal_sparsity,
+    Coefficients, Compute, Data, Density, Extrapolation, FlopMode, Interval, Member, NonzeroParams,
+    Question, Sparsity, chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -110,22 +110,26 @@ pub(super) const fn yes() -> bool {
 }
 
 /// How much training a question is about.
-enum Budget {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Budget {
     Data(Data),
     /// Together with the flop mode, which the store knows.
     Compute(Compute),
 }
 
-impl PredictionParams {
-    fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
-        let mut checks = Checks::default();
-        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
-        let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
-        let budget = match (self.data, self.compute, &self.flop_mode) {
-            (Some(data), None, None) => checks.take("data", Data::new(data)).map(Budget::Data),
+impl Budget {
+    /// Out of `data`, or `compute` and `flop_mode`.
+    pub(super) fn check(
+        data: Option<f64>,
+        compute: Option<f64>,
+        flop_mode: Option<&str>,
+        checks: &mut Checks,
+    ) -> Option<Self> {
+        match (data, compute, flop_mode) {
+            (Some(data), None, None) => checks.take("data", Data::new(data)).map(Self::Data),
             (None, Some(compute), Some(mode)) => {
-                check_mode(mode, &mut checks);
-                checks.take("compute", Compute::new(compute)).map(Budget::Compute)
+                check_mode(mode, checks);
+                checks.take("compute", Compute::new(compute)).map(Self::Compute)
             }
             (None, Some(_), None) => {
                 let detail = "must be given with compute: dense, sparse or a hardware profile";
@@ -144,19 +148,43 @@ impl PredictionParams {
                 checks.refuse("data", "must be given, or compute and flop_mode in its place");
                 None
             }
-        };
+        }
+    }
+}
+
+impl PredictionParams {
+    fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
+        let mut checks = Checks::default();
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
+        let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
+        let flop_mode = self.flop_mode.as_deref();
+        let budget = Budget::check(self.data, self.compute, flop_mode, &mut checks);
         let values = nonzero_params.zip(sparsity).zip(budget);
         let ((nonzero_params, sparsity), budget) = checks.finish(values)?;
         Ok((nonzero_params, sparsity.density(), budget))
     }
 }
 
-fn predict(
+/// What a law predicts.
+pub(super) struct Predicted {
+    pub(super) loss: f64,
+    /// As asked, or what the compute pays for.
+    pub(super) data: Data,
+    /// Of the mean loss.
+    pub(super) interval: Option<Interval>,
+    /// Of the loss of one new run.
+    pub(super) prediction_interval: Option<Interval>,
+    pub(super) extrapolation: Vec<Extrapolation>,
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// The loss of a model, for every resource that predicts one.
+pub(super) fn predict(
     asked: &AskedLaw,
     (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
     mode: &Mode,
     intervals: bool,
-) -> Result<PredictionView, ApiError> {
+) -> Result<Predicted, ApiError> {
     let (data, cost) = match budget {
         Budget::Data(data) => (data, None),
         Budget::Compute(compute) => {
@@ -185,15 +213,24 @@ fn predict(
         _ => (None, None),
     };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
-    Ok(PredictionView {
-        law: asked.reference.clone(),
-        loss: finite("the loss", loss(&asked.law.content.coefficients))?,
-        data: data.get(),
-        interval: intervals.then(|| interval.map(IntervalView::from)),
-        prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
-        extrapolation,
-        warnings,
-    })
+    let loss = finite("the loss", loss(&asked.law.content.coefficients))?;
+    Ok(Predicted { loss, data, interval, prediction_interval, extrapolation, warnings })
+}
+
+impl PredictionView {
+    fn new(asked: &AskedLaw, predicted: Predicted, intervals: bool) -> Self {
+        let shown =
+            |interval: Option<Interval>| intervals.then(|| interval.map(IntervalView::from));
+        Self {
+            law: asked.reference.clone(),
+            loss: predicted.loss,
+            data: predicted.data.get(),
+            interval: shown(predicted.interval),
+            prediction_interval: shown(predicted.prediction_interval),
+            extrapolation: predicted.extrapolation.into_iter().map(Into::into).collect(),
+            warnings: predicted.warnings,
+        }
+    }
 }
 
 /// Predicts the loss of a model.
@@ -217,7 +254,10 @@ async fn get_prediction(
     let question = params.check()?;
     let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || predict(&asked, question, &mode, params.intervals);
+    let answer = || {
+        let predicted = predict(&asked, question, &mode, params.intervals)?;
+        Ok(PredictionView::new(&asked, predicted, params.intervals))
+    };
     cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }
 
@@ -357,7 +397,7 @@ fn optimise(
             })
         }),
         pattern: mode.pattern(asked, (nonzero_params, compute), &best)?,
-        extrapolation,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })
 }

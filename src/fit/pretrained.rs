@@ -6,7 +6,7 @@ use super::multistart::{Fitted, Group, fit_group};
 use super::observations::{Observation, Observations};
 use super::report::{Estimate, Multiplier, PretrainedReport};
 use super::{Control, FitError};
-use crate::law::{Coefficients, Data, Ensemble};
+use crate::law::{Coefficients, Data, Ensemble, data_multiplier};
 
 /// Runs from pretrained checkpoints.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,11 +72,9 @@ fn multiplier(
         .collect();
     let ratio = |scratch: &Coefficients, own: &Coefficients, both: bool| -> Option<f64> {
         let ln_ratios = rows.iter().map(|(run, pretraining)| {
-            let density = run.sparsity.density();
-            let loss = own.loss(density, run.nonzero_params, run.data);
-            let needed = scratch.data_for_loss(density, run.nonzero_params, loss);
+            let point = (run.sparsity.density(), run.nonzero_params, run.data);
             let before = if both { pretraining.map(Data::get)? } else { 0.0 };
-            Some((needed / (run.data.get() + before)).ln())
+            Some(data_multiplier(scratch, own, point, before).ln())
         });
         let sum: f64 = ln_ratios.sum::<Option<f64>>()?;
         Some((sum / rows.len() as f64).exp())

@@ -12,6 +12,7 @@
 mod coefficients;
 mod contour;
 mod cost;
+mod effective;
 mod ensemble;
 mod optima;
 mod optimum;
@@ -24,6 +25,7 @@ mod support;
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
+pub use effective::{Factor, data_multiplier};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};

@@ -185,7 +185,8 @@ pub struct Question<'a> {
 }
 
 /// Quantities that can lie outside the runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Variable {
     /// `N`
     NonzeroParams,
@@ -211,7 +212,8 @@ impl Variable {
 }
 
 /// On which side of the runs a question lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Below the smallest value of any run.
     Below,
@@ -220,7 +222,7 @@ pub enum Side {
 }
 
 /// One quantity of a question that lies outside the runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Extrapolation {
     /// Which quantity.
     pub variable: Variable,

@@ -39,6 +39,11 @@ impl LawSource {
             Self::Published => "published",
         }
     }
+
+    /// The source of this name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        [Self::Fit, Self::Published].into_iter().find(|source| source.as_str() == name)
+    }
 }
 
 /// A stored law with everything that its answers depend on.
@@ -161,9 +166,7 @@ impl TryFrom<LawRow> for Law {
 
     fn try_from(row: LawRow) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::Corrupt { table: "laws", id: row.id, detail };
-        let source = [LawSource::Fit, LawSource::Published]
-            .into_iter()
-            .find(|source| source.as_str() == row.source)
+        let source = LawSource::parse(&row.source)
             .ok_or_else(|| corrupt(format!("source {}", row.source)))?;
         let coefficients = Coefficients::reduced(CoefficientValues {
             a_s: row.a_s.unwrap_or(0.0),

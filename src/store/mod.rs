@@ -9,8 +9,10 @@
 //! | `find_` | one or none |
 //! | `list_` | a page, newest first |
 //! | `claim_`, `renew_`, `finish_` | the life of a refit |
+//! | `lock_` | keep others from writing until the transaction ends |
 
 pub mod families;
+pub mod forecasts;
 pub mod law_evidence;
 pub mod laws;
 pub mod profiles;
@@ -64,9 +66,12 @@ impl From<sqlx::Error> for StoreError {
         match constraint {
             Some("families_name_key") => Self::FamilyNameTaken,
             Some("hardware_profiles_name_key") => Self::ProfileNameTaken,
-            Some("runs_family_id_fkey" | "laws_family_id_fkey" | "refits_family_id_fkey") => {
-                Self::FamilyGone
-            }
+            Some(
+                "runs_family_id_fkey"
+                | "laws_family_id_fkey"
+                | "refits_family_id_fkey"
+                | "forecasts_family_id_fkey",
+            ) => Self::FamilyGone,
             Some("laws_family_id_version_key") => Self::LawVersionTaken,
             Some("refits_one_queued_per_family_key") => Self::RefitQueued,
             _ => Self::Database(error),

@@ -5,8 +5,10 @@
 
 mod announcements;
 mod documents;
+mod effective;
 mod evidence;
 mod families;
+mod forecasts;
 mod laws;
 mod pictures;
 mod private_postgres;

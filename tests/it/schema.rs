@@ -40,7 +40,7 @@ async fn every_table_and_column_is_commented() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(commented, 7);
+    assert_eq!(commented, 8);
 }
 
 #[tokio::test]
@@ -60,6 +60,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261124090000_families_runs_laws_refits.sql"),
         include_str!("../../migrations/20261124180000_law_intervals.sql"),
         include_str!("../../migrations/20261124190000_hardware_profiles.sql"),
+        include_str!("../../migrations/20261124210000_forecasts.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -1,0 +1,456 @@
+//! Forecasts: what a law said of a run before the run was made.
+//!
+//! How they are scored is in the view `forecast_scores` of the migrations, and nowhere else.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgExecutor};
+use uuid::Uuid;
+
+use super::laws::LawSource;
+use super::{Page, PageRequest, StoreError};
+use crate::calibration::Month;
+use crate::law::{
+    Compute, Data, DomainError, Extrapolation, Interval, Loss, NonzeroParams, Sparsity,
+};
+
+/// What is asked of a law before a run is made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForecastQuestion {
+    /// The name under which the run will be submitted.
+    pub external_id: String,
+    /// `N` that is planned.
+    pub nonzero_params: NonzeroParams,
+    /// `S` that is planned.
+    pub sparsity: Sparsity,
+    /// How long it will be trained.
+    pub budget: ForecastBudget,
+    /// The version that is asked; `None` for the law that is active.
+    pub law_version: Option<i32>,
+}
+
+/// How long a planned run will be trained.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ForecastBudget {
+    /// On so much data.
+    Data(Data),
+    /// At so much training cost, in the FLOP mode of a name.
+    Compute(Compute, String),
+}
+
+/// What a law answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// The question.
+    pub question: ForecastQuestion,
+    /// `D` that is planned: as asked, or what the compute paid for.
+    pub data: Data,
+    /// For people.
+    pub note: Option<String>,
+    /// `L` that was predicted: one that a run may have.
+    pub loss: Loss,
+    /// Interval of the mean loss, where the law has one.
+    pub interval: Option<Interval>,
+    /// Interval of the loss of one new run, where the law has one.
+    pub prediction_interval: Option<Interval>,
+    /// What lay outside the runs of the law.
+    pub extrapolation: Vec<Extrapolation>,
+    /// When it was registered.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A forecast as it stands now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredForecast {
+    /// What was registered.
+    pub forecast: Forecast,
+    /// The law that predicted.
+    pub law: ForecastLaw,
+    /// How it came true; `None` while there is no run of its name.
+    pub score: Option<Score>,
+}
+
+/// The law that predicted, as answers name it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForecastLaw {
+    /// Its id.
+    pub id: Uuid,
+    /// Its version.
+    pub version: i32,
+    /// Where it comes from.
+    pub source: LawSource,
+    /// When it was fitted, or published.
+    pub fitted_at: DateTime<Utc>,
+    /// Digest of its runs.
+    pub data_digest: Option<String>,
+}
+
+/// A forecast against its run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// The run.
+    pub run_id: Uuid,
+    /// Its loss.
+    pub measured: f64,
+    /// `measured - predicted`.
+    pub error: f64,
+    /// The same over `predicted`.
+    pub relative_error: f64,
+    /// Whether the interval of the mean holds it, where there is one.
+    pub inside_interval: Option<bool>,
+    /// Whether the interval of a new run holds it, where there is one.
+    pub inside_prediction_interval: Option<bool>,
+    /// Whether the run is the one that was planned.
+    pub as_planned: bool,
+    /// Whether fits leave the run out.
+    pub excluded: bool,
+    /// When the run arrived.
+    pub arrived_at: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+struct ForecastRow {
+    id: Uuid,
+    external_id: String,
+    nonzero_params: f64,
+    sparsity: f64,
+    data: f64,
+    compute: Option<f64>,
+    flop_mode: Option<String>,
+    asked_law_version: Option<i32>,
+    note: Option<String>,
+    loss: f64,
+    level: Option<f64>,
+    interval_low: Option<f64>,
+    interval_high: Option<f64>,
+    prediction_low: Option<f64>,
+    prediction_high: Option<f64>,
+    extrapolation: Json<Vec<Extrapolation>>,
+    created_at: DateTime<Utc>,
+    law_id: Uuid,
+    law_version: i32,
+    law_source: String,
+    law_fitted_at: DateTime<Utc>,
+    law_data_digest: Option<String>,
+    run_id: Option<Uuid>,
+    measured: Option<f64>,
+    error: Option<f64>,
+    relative_error: Option<f64>,
+    inside_interval: Option<bool>,
+    inside_prediction_interval: Option<bool>,
+    as_planned: Option<bool>,
+    excluded: Option<bool>,
+    arrived_at: Option<DateTime<Utc>>,
+}
+
+impl ForecastRow {
+    fn interval(&self, low: Option<f64>, high: Option<f64>) -> Option<Interval> {
+        Some(Interval { level: self.level?, low: low?, high: high? })
+    }
+
+    /// All that comes of the run is there as soon as the run is.
+    fn score(&self) -> Option<Score> {
+        Some(Score {
+            run_id: self.run_id?,
+            measured: self.measured?,
+            error: self.error?,
+            relative_error: self.relative_error?,
+            inside_interval: self.inside_interval,
+            inside_prediction_interval: self.inside_prediction_interval,
+            as_planned: self.as_planned?,
+            excluded: self.excluded?,
+            arrived_at: self.arrived_at?,
+        })
+    }
+}
+
+impl TryFrom<ForecastRow> for ScoredForecast {
+    type Error = StoreError;
+
+    fn try_from(row: ForecastRow) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::Corrupt { table: "forecasts", id: row.id, detail };
+        let bad = |error: DomainError| corrupt(error.to_string());
+        let score = row.score();
+        let interval = row.interval(row.interval_low, row.interval_high);
+        let prediction_interval = row.interval(row.prediction_low, row.prediction_high);
+        let source = LawSource::parse(&row.law_source)
+            .ok_or_else(|| corrupt(format!("source {}", row.law_source)))?;
+        let data = Data::new(row.data).map_err(bad)?;
+        let budget = match (row.compute, row.flop_mode) {
+            (Some(compute), Some(mode)) => {
+                ForecastBudget::Compute(Compute::new(compute).map_err(bad)?, mode)
+            }
+            _ => ForecastBudget::Data(data),
+        };
+        let question = ForecastQuestion {
+            external_id: row.external_id,
+            nonzero_params: NonzeroParams::new(row.nonzero_params).map_err(bad)?,
+            sparsity: Sparsity::new(row.sparsity).map_err(bad)?,
+            budget,
+            law_version: row.asked_law_version,
+        };
+        let forecast = Forecast {
+            id: row.id,
+            question,
+            data,
+            note: row.note,
+            loss: Loss::new(row.loss).map_err(bad)?,
+            interval,
+            prediction_interval,
+            extrapolation: row.extrapolation.0,
+            created_at: row.created_at,
+        };
+        let law = ForecastLaw {
+            id: row.law_id,
+            version: row.law_version,
+            source,
+            fitted_at: row.law_fitted_at,
+            data_digest: row.law_data_digest,
+        };
+        Ok(Self { forecast, law, score })
+    }
+}
+
+/// Keeps the runs of a family from arriving until the transaction ends, and waits for those that are
+/// arriving: what is seen after it is all that there is. `false` where the family is gone.
+///
+/// A run that is stored locks its family's row for its foreign key; this lock excludes that one. A
+/// forecast that then finds no run of its name is committed before any, whatever clocks say.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn lock_family_runs(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"SELECT true AS "found!" FROM families WHERE id = $1 FOR UPDATE"#,
+        family_id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Stores a forecast, unless its name is taken: `false` where a run has it already. Take
+/// [`lock_family_runs`] before it, and see that no forecast has the name.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn insert_forecast(
+    db: &mut PgConnection,
+    family_id: Uuid,
+    law_id: Uuid,
+    forecast: &Forecast,
+) -> Result<bool, StoreError> {
+    let question = &forecast.question;
+    let (compute, flop_mode) = match &question.budget {
+        ForecastBudget::Data(_) => (None, None),
+        ForecastBudget::Compute(compute, mode) => (Some(compute.get()), Some(mode.as_str())),
+    };
+    let inserted = sqlx::query!(
+        r#"
+        INSERT INTO forecasts (
+            id, family_id, law_id, external_id, nonzero_params, sparsity, data, compute, flop_mode,
+            law_version, note, loss, level, interval_low, interval_high, prediction_low,
+            prediction_high, extrapolation, created_at
+        )
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
+        WHERE NOT EXISTS (SELECT FROM runs WHERE family_id = $2 AND external_id = $4)
+        "#,
+        forecast.id,
+        family_id,
+        law_id,
+        question.external_id,
+        question.nonzero_params.get(),
+        question.sparsity.get(),
+        forecast.data.get(),
+        compute,
+        flop_mode,
+        question.law_version,
+        forecast.note,
+        forecast.loss.get(),
+        forecast.interval.map(|interval| interval.level),
+        forecast.interval.map(|interval| interval.low),
+        forecast.interval.map(|interval| interval.high),
+        forecast.prediction_interval.map(|interval| interval.low),
+        forecast.prediction_interval.map(|interval| interval.high),
+        Json(&forecast.extrapolation) as _,
+        forecast.created_at
+    )
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+/// A forecast of a family by its id.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_forecast(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    id: Uuid,
+) -> Result<Option<ScoredForecast>, StoreError> {
+    sqlx::query_as!(
+        ForecastRow,
+        r#"
+        SELECT id AS "id!", external_id AS "external_id!", nonzero_params AS "nonzero_params!",
+            sparsity AS "sparsity!", data AS "data!", compute, flop_mode, asked_law_version, note,
+            loss AS "loss!", level, interval_low, interval_high, prediction_low, prediction_high,
+            extrapolation AS "extrapolation!: _", created_at AS "created_at!", law_id AS "law_id!",
+            law_version AS "law_version!", law_source AS "law_source!",
+            law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
+            relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
+            arrived_at
+        FROM forecast_scores
+        WHERE family_id = $1 AND id = $2
+        "#,
+        family_id,
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(ScoredForecast::try_from)
+    .transpose()
+}
+
+/// A forecast of a family by the name of its run.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_forecast_of_run(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    external_id: &str,
+) -> Result<Option<ScoredForecast>, StoreError> {
+    sqlx::query_as!(
+        ForecastRow,
+        r#"
+        SELECT id AS "id!", external_id AS "external_id!", nonzero_params AS "nonzero_params!",
+            sparsity AS "sparsity!", data AS "data!", compute, flop_mode, asked_law_version, note,
+            loss AS "loss!", level, interval_low, interval_high, prediction_low, prediction_high,
+            extrapolation AS "extrapolation!: _", created_at AS "created_at!", law_id AS "law_id!",
+            law_version AS "law_version!", law_source AS "law_source!",
+            law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
+            relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
+            arrived_at
+        FROM forecast_scores
+        WHERE family_id = $1 AND external_id = $2
+        "#,
+        family_id,
+        external_id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(ScoredForecast::try_from)
+    .transpose()
+}
+
+/// A page of a family's forecasts: those with a run, those without, or all.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_forecasts(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    scored: Option<bool>,
+    request: PageRequest,
+) -> Result<Page<ScoredForecast>, StoreError> {
+    let rows = sqlx::query_as!(
+        ForecastRow,
+        r#"
+        SELECT id AS "id!", external_id AS "external_id!", nonzero_params AS "nonzero_params!",
+            sparsity AS "sparsity!", data AS "data!", compute, flop_mode, asked_law_version, note,
+            loss AS "loss!", level, interval_low, interval_high, prediction_low, prediction_high,
+            extrapolation AS "extrapolation!: _", created_at AS "created_at!", law_id AS "law_id!",
+            law_version AS "law_version!", law_source AS "law_source!",
+            law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
+            relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
+            arrived_at
+        FROM forecast_scores
+        WHERE family_id = $1 AND ($2::uuid IS NULL OR id < $2)
+            AND ($3::boolean IS NULL OR (run_id IS NOT NULL) = $3)
+        ORDER BY id DESC
+        LIMIT $4
+        "#,
+        family_id,
+        request.after,
+        scored,
+        request.fetch()
+    )
+    .fetch_all(db)
+    .await?;
+    let forecasts = rows.into_iter().map(ScoredForecast::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(forecasts, |scored: &ScoredForecast| scored.forecast.id))
+}
+
+/// How many forecasts of a family are open, and sums over the others by the month in which their
+/// run arrived, oldest first.
+///
+/// One pass over the family's forecasts in the database; a service that has stood for a decade has
+/// 120 months.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_forecast_months(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+) -> Result<(i64, Vec<Month>), StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT date_trunc('month', arrived_at, 'UTC') AS month,
+            count(*) AS "forecasts!",
+            count(*) FILTER (WHERE NOT as_planned) AS "not_as_planned!",
+            count(*) FILTER (WHERE as_planned AND excluded) AS "excluded!",
+            count(*) FILTER (WHERE counted) AS "counted!",
+            count(*) FILTER (WHERE counted AND inside_prediction_interval IS NOT NULL)
+                AS "with_interval!",
+            count(*) FILTER (WHERE counted AND inside_prediction_interval) AS "inside!",
+            coalesce(
+                sum(level) FILTER (WHERE counted AND inside_prediction_interval IS NOT NULL), 0
+            ) AS "levels!",
+            coalesce(sum(error) FILTER (WHERE counted), 0) AS "errors!",
+            coalesce(sum(error * error) FILTER (WHERE counted), 0) AS "squared_errors!",
+            coalesce(sum(relative_error) FILTER (WHERE counted), 0) AS "relative_errors!",
+            coalesce(sum(relative_error * relative_error) FILTER (WHERE counted), 0)
+                AS "squared_relative_errors!"
+        FROM (
+            SELECT *, run_id IS NOT NULL AND as_planned AND NOT excluded AS counted
+            FROM forecast_scores
+            WHERE family_id = $1
+        ) AS scores
+        GROUP BY 1
+        ORDER BY 1
+        "#,
+        family_id
+    )
+    .fetch_all(db)
+    .await?;
+    let mut open = 0;
+    let mut months = Vec::with_capacity(rows.len());
+    for row in rows {
+        // An open forecast has no month.
+        let Some(start) = row.month else {
+            open = row.forecasts;
+            continue;
+        };
+        months.push(Month {
+            start: start.date_naive(),
+            scored: row.forecasts,
+            not_as_planned: row.not_as_planned,
+            excluded: row.excluded,
+            counted: row.counted,
+            with_interval: row.with_interval,
+            inside: row.inside,
+            levels: row.levels,
+            errors: row.errors,
+            squared_errors: row.squared_errors,
+            relative_errors: row.relative_errors,
+            squared_relative_errors: row.squared_relative_errors,
+        });
+    }
+    Ok((open, months))
+}
