@@ -17,8 +17,8 @@ use super::problem::ApiError;
 use super::views::{IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{
-    Compute, Density, DomainError, Ensemble, Extrapolation, Member, NonzeroParams, Optima,
-    Question, Range, StepCost, TrainingCost, optimal_density,
+    Compute, Data, Density, DomainError, Ensemble, Extrapolation, Interval, Member, NonzeroParams,
+    PreparedEnsemble, Question, Range, StepCost, TrainingCost, optimal_density,
 };
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
@@ -31,8 +31,8 @@ pub struct AskedLaw {
     pub law: Law,
     /// Where its intervals come from, if it has any.
     pub ensemble: Option<Ensemble>,
-    /// Its resampled laws prepared for optimal sparsities, where it can be asked for them.
-    pub optima: Option<Optima>,
+    /// The ensemble, prepared for quick answers.
+    pub prepared: Option<PreparedEnsemble>,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
@@ -43,9 +43,12 @@ impl AskedLaw {
     fn new(law: Law, ensemble: Option<Ensemble>) -> Self {
         let reference = Arc::new(LawRef::from(&law));
         let warnings = law.content.warnings.iter().map(|w| Arc::new(w.into())).collect();
-        let knows_all = law.content.coefficients.determines().all();
-        let optima = ensemble.as_ref().filter(|_| knows_all).map(Optima::new);
-        Self { law, ensemble, optima, reference, warnings }
+        // A law with an ensemble was fitted; without a residual there is no noise either.
+        let residual = law.content.options.as_ref().map(|options| options.fit.residual);
+        let measured =
+            |loss, noise| residual.map_or(loss, |residual| residual.measured(loss, noise));
+        let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
+        Self { law, ensemble, prepared, reference, warnings }
     }
 }
 
@@ -80,7 +83,7 @@ const MOST_VERSIONS: usize = 100;
 const BYTES_OF_LAW: usize = 16 * 1024;
 
 /// What a resample takes: its coefficients, and what is prepared of them.
-const BYTES_OF_MEMBER: usize = size_of::<Member>() + Optima::BYTES_OF_LAW;
+const BYTES_OF_MEMBER: usize = size_of::<Member>() + PreparedEnsemble::BYTES_OF_LAW;
 
 impl LawCache {
     /// A cache of about so many bytes.
@@ -244,8 +247,8 @@ impl AskedLaw {
         compute: Compute,
         best: Density,
     ) -> Option<IntervalView> {
-        let prepared = self.optima.as_ref()?;
-        if let Some(interval) = prepared.interval(cost, nonzero_params, compute, best) {
+        let prepared = self.prepared.as_ref()?;
+        if let Some(interval) = prepared.sparsity_interval(cost, nonzero_params, compute, best) {
             return Some(interval.into());
         }
         // A profile may have several local optima; each law is searched on its own.
@@ -258,6 +261,20 @@ impl AskedLaw {
     /// How the fit compared prediction and measurement; `None` for a published law.
     pub fn residual(&self) -> Option<Residual> {
         self.law.content.options.as_ref().map(|options| options.fit.residual)
+    }
+
+    /// The interval of the mean loss over the resampled laws, and that of the loss of one new run;
+    /// `None` where the law has no resamples.
+    pub fn loss_intervals(
+        &self,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> Option<(Interval, Interval)> {
+        let prepared = self.prepared.as_ref()?;
+        let losses = prepared.losses(density, nonzero_params, data);
+        let new_run = prepared.interval_of(prepared.new_runs(&losses));
+        Some((prepared.interval_of(losses), new_run))
     }
 
     /// Refuses a question about something that never varied over the runs.

@@ -19,8 +19,8 @@ use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
-    Coefficients, Compute, Data, Density, Extrapolation, FlopMode, Interval, Member, NonzeroParams,
-    Question, Sparsity, chinchilla_ratio, optimal_sparsity,
+    Compute, Data, Density, Extrapolation, FlopMode, Interval, NonzeroParams, Question, Sparsity,
+    chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -195,25 +195,11 @@ pub(super) fn predict(
     };
     let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
     asked.require_at(&question)?;
-    let loss = |law: &Coefficients| law.loss(density, nonzero_params, data);
-    let (interval, prediction_interval) = match &asked.ensemble {
-        Some(ensemble) if intervals => {
-            let losses = ensemble.members().iter().map(|member| loss(&member.coefficients));
-            let losses: Vec<f64> = losses.collect();
-            let new_run = asked.residual().map(|residual| {
-                let pairs = losses.iter().zip(ensemble.members());
-                // No run has a loss below 0, however large the noise.
-                let run = |(loss, member): (&f64, &Member)| {
-                    residual.measured(*loss, member.noise).max(0.0)
-                };
-                ensemble.interval_of(pairs.map(run).collect())
-            });
-            (Some(ensemble.interval_of(losses)), new_run)
-        }
-        _ => (None, None),
-    };
+    let found = if intervals { asked.loss_intervals(density, nonzero_params, data) } else { None };
+    let (interval, prediction_interval) = found.unzip();
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
-    let loss = finite("the loss", loss(&asked.law.content.coefficients))?;
+    let loss =
+        finite("the loss", asked.law.content.coefficients.loss(density, nonzero_params, data))?;
     Ok(Predicted { loss, data, interval, prediction_interval, extrapolation, warnings })
 }
 
@@ -367,13 +353,10 @@ fn optimise(
     let dense_data =
         cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
     let (density, data) = (best.density, best.data);
-    let dense_loss = |law: &Coefficients| law.loss(Density::DENSE, nonzero_params, dense_data);
-    let ratio = |law: &Coefficients| chinchilla_ratio(law, &cost, nonzero_params, compute);
+    let dense_loss = coefficients.loss(Density::DENSE, nonzero_params, dense_data);
+    let ratio = chinchilla_ratio(coefficients, &cost, nonzero_params, compute);
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
-    let interval = |answer: &dyn Fn(&Coefficients) -> f64| {
-        asked.interval(|member| answer(&member.coefficients))
-    };
     Ok(OptimalSparsityView {
         law: asked.reference.clone(),
         sparsity: best.sparsity().get(),
@@ -382,18 +365,19 @@ fn optimise(
         loss: finite("the loss", best.loss)?,
         data: data.get(),
         total_params: finite("total_params", best.total_params(nonzero_params))?,
-        dense: DenseView {
-            loss: finite("the dense loss", dense_loss(coefficients))?,
-            data: dense_data.get(),
-        },
+        dense: DenseView { loss: finite("the dense loss", dense_loss)?, data: dense_data.get() },
         gain: finite("the gain", coefficients.gain(density))?,
-        chinchilla_ratio: finite("chinchilla_ratio", ratio(coefficients))?,
+        chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
         intervals: intervals.then(|| {
+            let prepared = asked.prepared.as_ref()?;
+            let found = prepared.optimum_intervals(density, nonzero_params, data, dense_data);
             Some(OptimumIntervals {
-                loss: interval(&|law| law.loss(density, nonzero_params, data))?,
-                dense_loss: interval(&dense_loss)?,
-                gain: interval(&|law| law.gain(density))?,
-                chinchilla_ratio: interval(&ratio)?,
+                loss: found.loss.into(),
+                dense_loss: found.dense_loss.into(),
+                gain: found.gain.into(),
+                chinchilla_ratio: prepared
+                    .chinchilla_interval(&cost, nonzero_params, compute)
+                    .into(),
             })
         }),
         pattern: mode.pattern(asked, (nonzero_params, compute), &best)?,

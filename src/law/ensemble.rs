@@ -36,6 +36,12 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// An interval whose ends are finite.
+    pub(super) fn cut(level: f64, low: f64, high: f64) -> Self {
+        let cut = |value: f64| value.clamp(-LARGEST_END, LARGEST_END);
+        Self { level, low: cut(low), high: cut(high) }
+    }
+
     /// Whether the two have no point in common.
     #[must_use]
     pub fn is_apart_from(&self, other: &Self) -> bool {
@@ -103,10 +109,9 @@ impl Ensemble {
     #[must_use]
     pub fn interval_of(&self, mut values: Vec<f64>) -> Interval {
         values.retain(|value| !value.is_nan());
-        let cut = |value: f64| value.clamp(-LARGEST_END, LARGEST_END);
-        let low = cut(quantile(&mut values, self.tail));
-        let high = cut(quantile(&mut values, 1.0 - self.tail));
-        Interval { level: self.level, low, high }
+        let low = quantile(&mut values, self.tail);
+        let high = quantile(&mut values, 1.0 - self.tail);
+        Interval::cut(self.level, low, high)
     }
 }
 

@@ -9,14 +9,15 @@
 //! on every function is total. Near `S = 1` a sparsity has lost the digits of `1 - S`, so the
 //! formulas work on the density `x = 1 - S`.
 
+mod branchless;
 mod coefficients;
 mod contour;
 mod cost;
 mod effective;
 mod ensemble;
-mod optima;
 mod optimum;
 mod pattern;
+mod prepared;
 mod published;
 mod quantity;
 mod step;
@@ -27,9 +28,9 @@ pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
 pub use effective::{Factor, data_multiplier};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
-pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
 pub use pattern::train_pattern;
+pub use prepared::{OptimumIntervals, PreparedEnsemble};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,

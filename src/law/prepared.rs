@@ -1,0 +1,564 @@
+//! The laws of resampled runs, prepared for intervals that are asked thousands of times a second.
+//!
+//! What depends on a law alone is computed once, and kept by columns so that a loop over the laws is
+//! vector instructions. Every answer is the same function of the laws as in [`Ensemble::interval`],
+//! and the tests hold the one to the other.
+
+use super::branchless::{exp, ln};
+use super::coefficients::Coefficients;
+use super::cost::TrainingCost;
+use super::ensemble::{Ensemble, Interval};
+use super::optimum::root;
+use super::quantity::{Compute, Data, Density, NonzeroParams};
+
+/// An ensemble by columns.
+#[derive(Debug, Clone)]
+pub struct PreparedEnsemble {
+    a_s: Vec<f64>,
+    b_s: Vec<f64>,
+    c_s: Vec<f64>,
+    b_n: Vec<f64>,
+    ln_a_d: Vec<f64>,
+    b_d: Vec<f64>,
+    c: Vec<f64>,
+    /// A new run measures `factor loss + shift`.
+    new_run: Columns<2>,
+    /// `1 / (a_S + c_S)` and `-1 / b_N`.
+    gain: Columns<2>,
+    /// `ln D_chin = first + second ln N`.
+    chinchilla: Columns<2>,
+    optimality: Optimality,
+    level: f64,
+    tail: f64,
+}
+
+type Columns<const N: usize> = [Vec<f64>; N];
+
+/// The optimality conditions in `y = -ln(1 - S)` (see [`super::optimal_density`]), by columns:
+///
+/// ```text
+/// F(y) = F0 + slope y + bend ln(1 - m (1 - e^-y)),   slope = b_S + b_D,  bend = b_D - 1
+/// F0   = ln(1 - m) + level + (b_D + b_N) ln N - b_D ln(C / k)
+/// level = ln b_D + b_D ln a_D - ln a_S - ln b_S
+/// ```
+#[derive(Debug, Clone)]
+struct Optimality {
+    level: Vec<f64>,
+    by_size: Vec<f64>,
+    slope: Vec<f64>,
+    bend: Vec<f64>,
+}
+
+/// Intervals of what follows from an optimum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OptimumIntervals {
+    /// Of the loss at the optimum.
+    pub loss: Interval,
+    /// Of the loss of the dense alternative.
+    pub dense_loss: Interval,
+    /// Of the gain at the optimum.
+    pub gain: Interval,
+}
+
+/// How far a sparsity may lie from that of the direct computation.
+const PRECISION: f64 = 1e-9;
+/// Laws on each side of a quantile among which it is looked for exactly.
+const WINDOW: usize = 12;
+/// Newton steps within which a root is found from a start nearby; past that it is bracketed.
+const STEPS: usize = 8;
+
+impl PreparedEnsemble {
+    /// Memory that one law takes.
+    pub const BYTES_OF_LAW: usize = 17 * size_of::<f64>();
+
+    /// Prepares an ensemble. `measured` is what a new run would show, a linear function of the
+    /// predicted loss and a member's noise.
+    #[must_use]
+    pub fn new(ensemble: &Ensemble, measured: impl Fn(f64, f64) -> f64) -> Self {
+        let members = ensemble.members();
+        let column = |of: &dyn Fn(&Coefficients) -> f64| -> Vec<f64> {
+            members.iter().map(|member| of(&member.coefficients)).collect()
+        };
+        let shift = members.iter().map(|member| measured(0.0, member.noise));
+        let factor =
+            members.iter().map(|member| measured(1.0, member.noise) - measured(0.0, member.noise));
+        Self {
+            a_s: column(&|law| law.values().a_s),
+            b_s: column(&|law| law.values().b_s),
+            c_s: column(&|law| law.values().c_s),
+            b_n: column(&|law| law.values().b_n),
+            ln_a_d: column(&|law| law.values().a_d.ln()),
+            b_d: column(&|law| law.values().b_d),
+            c: column(&|law| law.values().c),
+            new_run: [factor.collect(), shift.collect()],
+            gain: [
+                column(&|law| (law.values().a_s + law.values().c_s).recip()),
+                column(&|law| -law.values().b_n.recip()),
+            ],
+            chinchilla: [
+                column(&|law| law.ln_chinchilla_data(NonzeroParams::ONE)),
+                column(&|law| law.values().b_n / law.values().b_d),
+            ],
+            optimality: Optimality {
+                level: column(&|law| {
+                    let v = law.values();
+                    v.b_d.ln() + v.b_d * v.a_d.ln() - v.a_s.ln() - v.b_s.ln()
+                }),
+                by_size: column(&|law| law.values().b_d + law.values().b_n),
+                slope: column(&|law| law.values().b_s + law.values().b_d),
+                bend: column(&|law| law.values().b_d - 1.0),
+            },
+            level: ensemble.level(),
+            tail: ensemble.tail(),
+        }
+    }
+
+    /// The loss by each law, in the order of the members.
+    #[must_use]
+    pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {
+        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln());
+        let ln_d = data.get().ln();
+        let n = self.a_s.len();
+        let mut losses = vec![0.0; n];
+        // Slices of one length: no bounds are checked in the loop.
+        let (a_s, b_s, c_s) = (&self.a_s[..n], &self.b_s[..n], &self.c_s[..n]);
+        let (b_n, ln_a_d, b_d) = (&self.b_n[..n], &self.ln_a_d[..n], &self.b_d[..n]);
+        let c = &self.c[..n];
+        for (i, loss) in losses.iter_mut().enumerate() {
+            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
+            *loss = capacity * exp(-b_n[i] * ln_n) + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
+        }
+        losses
+    }
+
+    /// What a new run with each law's noise would measure, at the losses of [`Self::losses`].
+    #[must_use]
+    pub fn new_runs(&self, losses: &[f64]) -> Vec<f64> {
+        let [factor, shift] = &self.new_run;
+        let run = |((loss, factor), shift): ((&f64, &f64), &f64)| {
+            // No run has a loss below 0, however large the noise.
+            (loss * factor + shift).max(0.0)
+        };
+        losses.iter().zip(factor).zip(shift).map(run).collect()
+    }
+
+    /// The interval of answers that were computed from the members one by one, none of them NaN.
+    #[must_use]
+    pub fn interval_of(&self, mut values: Vec<f64>) -> Interval {
+        self.interval_by(&mut values, |value| value)
+    }
+
+    /// The interval of a rising function of the values.
+    fn interval_by(&self, values: &mut [f64], map: impl Fn(f64) -> f64) -> Interval {
+        let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
+            let place = Place::new(share, values.len());
+            place.between(order_statistics(values, place.below).map(&map))
+        });
+        Interval::cut(self.level, low, high)
+    }
+
+    /// The intervals of the loss and [`Coefficients::gain`] at `density` and `data`, and of the loss of
+    /// a dense model with `dense_data`, which share most of their terms.
+    #[must_use]
+    pub fn optimum_intervals(
+        &self,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+        dense_data: Data,
+    ) -> OptimumIntervals {
+        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln());
+        let (ln_d, ln_dense_d) = (data.get().ln(), dense_data.get().ln());
+        let n = self.a_s.len();
+        let (mut losses, mut dense) = (vec![0.0; n], vec![0.0; n]);
+        let mut ln_gains = vec![0.0; n];
+        let (a_s, b_s, c_s) = (&self.a_s[..n], &self.b_s[..n], &self.c_s[..n]);
+        let (b_n, ln_a_d, b_d) = (&self.b_n[..n], &self.ln_a_d[..n], &self.b_d[..n]);
+        let (c, [per_dense, exponent]) = (&self.c[..n], &self.gain);
+        let (per_dense, exponent) = (&per_dense[..n], &exponent[..n]);
+        for i in 0..n {
+            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
+            let size = exp(-b_n[i] * ln_n);
+            losses[i] = capacity * size + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
+            let dense_data = exp(b_d[i] * (ln_a_d[i] - ln_dense_d));
+            dense[i] = (a_s[i] + c_s[i]) * size + dense_data + c[i];
+            ln_gains[i] = capacity * per_dense[i];
+        }
+        for (ln_gain, exponent) in ln_gains.iter_mut().zip(exponent) {
+            *ln_gain = exponent * ln(*ln_gain);
+        }
+        OptimumIntervals {
+            loss: self.interval_of(losses),
+            dense_loss: self.interval_of(dense),
+            gain: self.interval_by(&mut ln_gains, f64::exp),
+        }
+    }
+
+    /// The interval of [`super::chinchilla_ratio`].
+    #[must_use]
+    pub fn chinchilla_interval(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Interval {
+        let ln_n = nonzero_params.get().ln();
+        let ln_data = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
+        let [at_one, by_size] = &self.chinchilla;
+        let ln_ratio = |(at_one, by_size): (&f64, &f64)| ln_data - (at_one + by_size * ln_n);
+        let mut ln_ratios: Vec<f64> = at_one.iter().zip(by_size).map(ln_ratio).collect();
+        self.interval_by(&mut ln_ratios, f64::exp)
+    }
+
+    /// The interval of the optimal sparsity, to within `1e-9`; `near` is the optimum of the law of all
+    /// runs. `None` for a cost whose condition may have several roots.
+    #[must_use]
+    pub fn sparsity_interval(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        near: Density,
+    ) -> Option<Interval> {
+        let m = cost.saved_share().ok()?;
+        let ln_n = nonzero_params.get().ln();
+        let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
+        let ln_kept = (1.0 - m).ln();
+        let laws = &self.optimality;
+        let columns = laws.level.iter().zip(&laws.by_size).zip(&self.b_d);
+        let at_zero: Vec<f64> = columns
+            .map(|((level, by_size), b_d)| ln_kept + level + by_size * ln_n - b_d * ln_c)
+            .collect();
+        let conditions = Conditions { laws, at_zero: &at_zero, m };
+        let mut roots = conditions.estimates(-near.get().ln());
+        let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
+            let place = Place::new(share, roots.len());
+            let found = if m == 0.0 {
+                order_statistics(&mut roots, place.below)
+            } else {
+                conditions
+                    .order_statistics(&roots, place.below)
+                    .unwrap_or_else(|| order_statistics(&mut conditions.roots(), place.below))
+            };
+            // S rises with y, so order statistics of the one are those of the other.
+            place.between(found.map(|y| Density::clamped((-y).exp()).sparsity().get()))
+        });
+        Some(Interval { level: self.level, low, high })
+    }
+}
+
+/// The optimality conditions of all laws at one question.
+struct Conditions<'a> {
+    laws: &'a Optimality,
+    /// `F(0)`.
+    at_zero: &'a [f64],
+    m: f64,
+}
+
+impl Conditions<'_> {
+    /// `F(0)`, slope and bend of each law.
+    fn each(&self) -> impl Iterator<Item = ((&f64, &f64), &f64)> {
+        self.at_zero.iter().zip(&self.laws.slope).zip(&self.laws.bend)
+    }
+
+    /// Roots by one step of Newton's method from `start`: the roots themselves where `m` is 0.
+    fn estimates(&self, start: f64) -> Vec<f64> {
+        let mx = self.m * (-start).exp();
+        let kept = 1.0 - self.m + mx;
+        let (ln_kept, fall) = (kept.ln(), mx / kept);
+        let estimate = |((at_zero, slope), bend): ((&f64, &f64), &f64)| {
+            let value = at_zero + slope * start + bend * ln_kept;
+            let y = start - value / (slope - bend * fall);
+            if *at_zero >= 0.0 || y < 0.0 { 0.0 } else { y }
+        };
+        self.each().map(estimate).collect()
+    }
+
+    /// The root of one law, from a start nearby.
+    fn root(&self, index: usize, start: f64) -> f64 {
+        let at_zero = self.at_zero[index];
+        let (slope, bend) = (self.laws.slope[index], self.laws.bend[index]);
+        if at_zero >= 0.0 {
+            return 0.0;
+        }
+        let mut y = start;
+        for _ in 0..STEPS {
+            let mx = self.m * (-y).exp();
+            let kept = 1.0 - self.m + mx;
+            let value = at_zero + slope * y + bend * kept.ln();
+            let step = value / (slope - bend * mx / kept);
+            y = (y - step).max(0.0);
+            if step.abs() <= 0.01 * PRECISION {
+                return y;
+            }
+        }
+        root(at_zero, slope, bend, self.m)
+    }
+
+    /// All roots.
+    fn roots(&self) -> Vec<f64> {
+        let start = |at_zero: f64, slope: f64| (-at_zero / slope).max(0.0);
+        let each = self.each().enumerate();
+        each.map(|(index, ((at_zero, slope), _))| self.root(index, start(*at_zero, *slope)))
+            .collect()
+    }
+
+    /// How many roots are at most `y`: as `F` rises, those of the laws with `F(y) >= 0`.
+    fn at_most(&self, y: f64) -> usize {
+        if y < 0.0 {
+            return 0;
+        }
+        let ln_kept = (-self.m * -(-y).exp_m1()).ln_1p();
+        let turned = |((at_zero, slope), bend): ((&f64, &f64), &f64)| {
+            usize::from(at_zero + slope * y + bend * ln_kept >= 0.0)
+        };
+        self.each().map(turned).sum()
+    }
+
+    /// Two neighbouring order statistics of the roots to within the precision: those of the laws whose
+    /// estimates lie near are solved for, and all laws are asked on which side of them their roots are.
+    /// `None` where they say that it was another law.
+    fn order_statistics(&self, estimates: &[f64], below: usize) -> Option<[f64; 2]> {
+        let mut near = nearest(estimates, below)?;
+        let first = near.first_place;
+        for (index, y) in &mut near.entries {
+            *y = self.root(*index, *y);
+        }
+        near.entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
+        let place = |place: usize| near.entries.get(place - first).map(|&(_, y)| y);
+        let is_at = |y: f64, place: usize| {
+            self.at_most(y + PRECISION) > place && self.at_most(y - PRECISION) <= place
+        };
+        let found = [place(below)?, place((below + 1).min(estimates.len() - 1))?];
+        (is_at(found[0], below) && is_at(found[1], (below + 1).min(estimates.len() - 1)))
+            .then_some(found)
+    }
+}
+
+/// Where a quantile lies between two order statistics (type 7 of Hyndman and Fan).
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    below: usize,
+    weight: f64,
+}
+
+impl Place {
+    /// The place of a share of `count > 0` values.
+    fn new(share: f64, count: usize) -> Self {
+        let place = share.clamp(0.0, 1.0) * (count - 1) as f64;
+        // Between 0 and the last index.
+        Self { below: place.floor() as usize, weight: place.fract() }
+    }
+
+    fn between(self, [low, high]: [f64; 2]) -> f64 {
+        let Self { weight, .. } = self;
+        if weight == 0.0 || low == high { low } else { low * (1.0 - weight) + high * weight }
+    }
+}
+
+/// Every so many values make the sample that tells about where a quantile lies.
+const STRIDE: usize = 16;
+/// Places of the sample that the guess is taken to the safe side.
+const MARGIN: usize = 3;
+
+/// From which end the values about a place are counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Low,
+    High,
+}
+
+impl End {
+    /// The nearer one.
+    fn of(below: usize, count: usize) -> Self {
+        if below < count / 2 { Self::Low } else { Self::High }
+    }
+
+    /// Whether a value lies on this side of the bound.
+    fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Self::Low => value < bound,
+            Self::High => value > bound,
+        }
+    }
+
+    /// A value beyond which at least `wanted` values are likely to lie, by a sample; `None` where that
+    /// would be a large part of them.
+    fn bound(self, values: &[f64], wanted: usize) -> Option<f64> {
+        let mut sample: Vec<f64> = values.iter().copied().step_by(STRIDE).collect();
+        let last = sample.len().checked_sub(1)?;
+        let places = wanted.div_ceil(STRIDE) + MARGIN;
+        if places >= last / 2 {
+            return None;
+        }
+        let place = match self {
+            Self::Low => places,
+            Self::High => last - places,
+        };
+        let (_, &mut value, _) = sample.select_nth_unstable_by(place, f64::total_cmp);
+        Some(value)
+    }
+}
+
+/// The order statistics at `below` and the place after it, or twice the last.
+fn order_statistics(values: &mut [f64], below: usize) -> [f64; 2] {
+    let next = (below + 1).min(values.len() - 1);
+    let end = End::of(below, values.len());
+    let wanted = match end {
+        End::Low => next + 1,
+        End::High => values.len() - below,
+    };
+    if let Some(bound) = end.bound(values, wanted) {
+        let mut beyond: Vec<f64> = Vec::with_capacity(values.len() / 4);
+        beyond.extend(values.iter().filter(|value| end.holds(**value, bound)));
+        if beyond.len() >= wanted {
+            let first = if end == End::Low { 0 } else { values.len() - beyond.len() };
+            return select(&mut beyond, below - first, next - first);
+        }
+    }
+    select(values, below, next)
+}
+
+fn select(values: &mut [f64], below: usize, next: usize) -> [f64; 2] {
+    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
+    if next == below {
+        return [low, low];
+    }
+    [low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low)]
+}
+
+/// Values about one place in their order.
+struct Near {
+    /// With their index, in rising order.
+    entries: Vec<(usize, f64)>,
+    /// The place of the first.
+    first_place: usize,
+}
+
+/// The values at most [`WINDOW`] places from `below`; `None` where a sample does not tell where they
+/// are.
+fn nearest(values: &[f64], below: usize) -> Option<Near> {
+    let end = End::of(below, values.len());
+    let wanted = match end {
+        End::Low => below + WINDOW,
+        End::High => values.len() - below + WINDOW,
+    };
+    let bound = end.bound(values, wanted)?;
+    let mut entries: Vec<(usize, f64)> =
+        values.iter().copied().enumerate().filter(|(_, value)| end.holds(*value, bound)).collect();
+    entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
+    let first_place = if end == End::Low { 0 } else { values.len() - entries.len() };
+    let start = below.checked_sub(first_place)?.saturating_sub(WINDOW).min(entries.len());
+    entries.drain(..start);
+    entries.truncate(2 * WINDOW + 2);
+    Some(Near { entries, first_place: first_place + start })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{
+        CoefficientValues, FlopMode, FlopsPerParam, Member, PruningSchedule, T5_C4,
+        chinchilla_ratio, optimal_density, optimal_sparsity, quantile,
+    };
+    use proptest::prelude::*;
+
+    /// Laws that scatter about the published one.
+    fn ensemble(count: u32) -> Ensemble {
+        let v = T5_C4.coefficients().values();
+        let member = |i: u32| {
+            let wave = |phase: u32, size: f64| (size * (f64::from(i * phase)).sin()).exp();
+            let values = CoefficientValues {
+                a_s: v.a_s * wave(3, 0.4),
+                b_s: v.b_s * wave(5, 0.3),
+                c_s: v.c_s * wave(7, 0.3),
+                b_n: v.b_n * wave(11, 0.1),
+                a_d: v.a_d * wave(13, 2.0),
+                b_d: v.b_d * wave(17, 0.9),
+                c: v.c,
+            };
+            let noise = 0.01 * f64::from(i * 19).sin();
+            Member { coefficients: Coefficients::new(values).unwrap(), noise }
+        };
+        Ensemble::new((0..count).map(member).collect(), 0.95, 0.0144).unwrap()
+    }
+
+    fn measured(loss: f64, noise: f64) -> f64 {
+        loss * (-noise).exp()
+    }
+
+    /// Both ends are equal but for rounding.
+    fn same(fast: Interval, direct: Interval) -> bool {
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-11 * b.abs();
+        close(fast.low, direct.low) && close(fast.high, direct.high)
+    }
+
+    proptest! {
+        #[test]
+        fn every_interval_is_that_of_the_direct_computation(
+            ln_n in 5.0..30.0f64, ln_c in 30.0..70.0f64, ln_x in -5.0..0.0f64,
+            sparse in any::<bool>(), count in prop::sample::select(vec![1u32, 2, 40, 500, 1000]),
+        ) {
+            let mode = if sparse { FlopMode::Sparse } else { FlopMode::Dense };
+            let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode);
+            let n = NonzeroParams::new(ln_n.exp()).unwrap();
+            let c = Compute::new(ln_c.exp()).unwrap();
+            let x = Density::new(ln_x.exp()).unwrap();
+            let ensemble = ensemble(count);
+            let prepared = PreparedEnsemble::new(&ensemble, measured);
+            let best = |law: &Coefficients| optimal_sparsity(law, &cost, n, c);
+            prop_assume!(best(T5_C4.coefficients()).is_ok());
+            let near = best(T5_C4.coefficients()).unwrap();
+
+            let fast = prepared.sparsity_interval(&cost, n, c, near.density).unwrap();
+            let direct = ensemble.interval(|member| {
+                optimal_density(&member.coefficients, &cost, n, c).sparsity().get()
+            });
+            prop_assert!((fast.low - direct.low).abs() < 2.0 * PRECISION, "{fast:?} {direct:?}");
+            prop_assert!((fast.high - direct.high).abs() < 2.0 * PRECISION, "{fast:?} {direct:?}");
+
+            let losses = prepared.losses(x, n, near.data);
+            let direct = ensemble.interval(|member| member.coefficients.loss(x, n, near.data));
+            prop_assert!(same(prepared.interval_of(losses.clone()), direct));
+            let direct = ensemble.interval(|member| {
+                measured(member.coefficients.loss(x, n, near.data), member.noise)
+            });
+            prop_assert!(same(prepared.interval_of(prepared.new_runs(&losses)), direct));
+            let dense_data = Data::new(2.0 * near.data.get()).unwrap();
+            let optimum = prepared.optimum_intervals(x, n, near.data, dense_data);
+            prop_assert_eq!(optimum.loss, prepared.interval_of(losses));
+            let direct = ensemble.interval(|member| member.coefficients.gain(x));
+            prop_assert!(same(optimum.gain, direct));
+            let direct = ensemble
+                .interval(|member| member.coefficients.loss(Density::DENSE, n, dense_data));
+            prop_assert!(same(optimum.dense_loss, direct));
+            let direct =
+                ensemble.interval(|member| chinchilla_ratio(&member.coefficients, &cost, n, c));
+            prop_assert!(same(prepared.chinchilla_interval(&cost, n, c), direct));
+        }
+
+        #[test]
+        fn order_statistics_are_those_of_all_values(
+            values in prop::collection::vec(prop::sample::select(vec![0.0, 1.0, 2.5, 7.0, -3.0, 9.0]), 1..600),
+            spread in 0.0..1.0f64, share in 0.0..1.0f64,
+        ) {
+            let values: Vec<f64> =
+                values.iter().enumerate().map(|(i, v)| v + spread * (i as f64).sin()).collect();
+            let place = Place::new(share, values.len());
+            let fast = place.between(order_statistics(&mut values.clone(), place.below));
+            prop_assert_eq!(fast, quantile(&mut values.clone(), share));
+        }
+    }
+
+    #[test]
+    fn a_law_that_knows_no_data_predicts_the_same_for_all_amounts() {
+        let v = T5_C4.coefficients().values();
+        let law = Coefficients::reduced(CoefficientValues { a_d: 0.0, ..v }).unwrap();
+        let ensemble =
+            Ensemble::new(vec![Member { coefficients: law, noise: 0.0 }], 0.95, 0.025).unwrap();
+        let prepared = PreparedEnsemble::new(&ensemble, measured);
+        let (x, n) = (Density::DENSE, NonzeroParams::new(1e8).unwrap());
+        let loss = prepared.losses(x, n, Data::new(1e9).unwrap())[0];
+        assert!((loss - law.loss(x, n, Data::new(1e9).unwrap())).abs() < 1e-12);
+    }
+}
