@@ -23,6 +23,12 @@ const FAMILIES: u64 = 40;
 /// Runs that are suggested at most.
 const RUNS: usize = 4;
 
+/// Mean squared error with suggested runs over that with random ones; 0.33 to 0.43 are measured with
+/// 40 and with 80 families.
+const LEAST_ADVANTAGE: f64 = 0.7;
+/// Factor within which the width that was expected is achieved; up to 1.35 is measured.
+const AGREEMENT: f64 = 1.6;
+
 fn law() -> Coefficients {
     *T5_C4.coefficients()
 }
@@ -163,6 +169,8 @@ fn suggested_runs_beat_random_ones_of_the_same_budget() {
             "{name}: mean squared error {before:.3e}, random {random:.3e}, suggested \
              {suggested:.3e}; width expected {expected:.3}, achieved {achieved:.3}"
         );
-        assert!(suggested <= 0.7 * random, "{name}: {suggested} {random}");
+        assert!(suggested <= LEAST_ADVANTAGE * random, "{name}: {suggested} {random}");
+        let agreement = achieved / expected;
+        assert!((1.0 / AGREEMENT..AGREEMENT).contains(&agreement), "{name}: {agreement}");
     }
 }

@@ -23,6 +23,7 @@ mod questions;
 mod readings;
 mod refits;
 mod runs;
+mod suggestions;
 mod threads;
 mod views;
 
@@ -127,6 +128,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(questions::router())
         .merge(readings::router())
         .merge(loss_by_sparsity::router())
+        .merge(suggestions::router())
         .merge(profiles::router())
         .merge(health::router())
 }

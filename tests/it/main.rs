@@ -16,4 +16,5 @@ mod questions;
 mod refits;
 mod runs;
 mod schema;
+mod suggestions;
 mod support;
