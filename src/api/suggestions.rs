@@ -71,7 +71,7 @@ pub struct SuggestionRequest {
 
 /// The answer whose interval is to be narrowed: one of these.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", try_from = "TargetFields")]
 #[schema(as = SuggestionTarget)]
 pub enum TargetBody {
     /// A coefficient of the law.
@@ -80,6 +80,28 @@ pub enum TargetBody {
     OptimalSparsity(OptimumBody),
     /// The loss of a model.
     Prediction(PredictionBody),
+}
+
+/// A target as it is sent: serde takes a second key of an enum for broken JSON.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetFields {
+    coefficient: Option<CoefficientBody>,
+    optimal_sparsity: Option<OptimumBody>,
+    prediction: Option<PredictionBody>,
+}
+
+impl TryFrom<TargetFields> for TargetBody {
+    type Error = &'static str;
+
+    fn try_from(fields: TargetFields) -> Result<Self, Self::Error> {
+        match (fields.coefficient, fields.optimal_sparsity, fields.prediction) {
+            (Some(name), None, None) => Ok(Self::Coefficient(name)),
+            (None, Some(body), None) => Ok(Self::OptimalSparsity(body)),
+            (None, None, Some(body)) => Ok(Self::Prediction(body)),
+            _ => Err("must have one of coefficient, optimal_sparsity and prediction"),
+        }
+    }
 }
 
 /// A coefficient of the law.

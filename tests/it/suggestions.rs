@@ -88,6 +88,13 @@ async fn a_suggestion_is_checked() {
         (json!({}), vec!["/target"]),
         (json!({"target": target}), vec!["/compute"]),
         (json!({"target": {"coefficient": "b_x"}, "compute": 1e20}), vec!["/target/coefficient"]),
+        (json!({"target": {}, "compute": 1e20}), vec!["/target"]),
+        (json!({"target": {"loss": 1}, "compute": 1e20}), vec!["/target/loss"]),
+        (
+            json!({"target": {"coefficient": "b_d", "prediction":
+            {"nonzero_params": 1e8, "sparsity": 0, "data": 1e9}}, "compute": 1e20}),
+            vec!["/target"],
+        ),
         (json!({"target": target, "compute": 1e20, "more": 1}), vec!["/more"]),
         (
             json!({"target": target, "compute": 0, "runs": 0, "flop_mode": "A"}),
