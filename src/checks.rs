@@ -31,6 +31,11 @@ impl Checks {
         result.map_err(|error| self.refuse(field, error.to_string())).ok()
     }
 
+    /// The value of other checks, or their errors noted as they are.
+    pub fn absorb<T>(&mut self, result: Result<T, Vec<FieldError>>) -> Option<T> {
+        result.map_err(|errors| self.errors.extend(errors)).ok()
+    }
+
     /// Notes that `field` is wrong.
     pub fn refuse(&mut self, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.prefix);

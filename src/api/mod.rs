@@ -25,6 +25,7 @@ mod questions;
 mod readings;
 mod refits;
 mod runs;
+mod suggestions;
 mod threads;
 mod views;
 
@@ -133,6 +134,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(forecasts::router())
         .merge(readings::router())
         .merge(loss_by_sparsity::router())
+        .merge(suggestions::router())
         .merge(profiles::router())
         .merge(health::router())
 }

@@ -51,6 +51,8 @@ pub enum ProblemKind {
     NotIdentifiable,
     /// The law does not know what the question is about.
     Undetermined,
+    /// No run is known that would narrow an answer.
+    NoSuggestion,
     /// A law came out different when it was fitted again.
     NotReproduced,
     /// A refit's workers died.
@@ -63,7 +65,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
@@ -82,6 +84,7 @@ impl ProblemKind {
         Self::NoRuns,
         Self::NotIdentifiable,
         Self::Undetermined,
+        Self::NoSuggestion,
         Self::NotReproduced,
         Self::WorkerLost,
         Self::Internal,
@@ -110,6 +113,7 @@ impl ProblemKind {
             Self::NoRuns => "no-runs",
             Self::NotIdentifiable => "not-identifiable",
             Self::Undetermined => "undetermined",
+            Self::NoSuggestion => "no-suggestion",
             Self::NotReproduced => "not-reproduced",
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
@@ -139,6 +143,7 @@ impl ProblemKind {
             Self::NoRuns => "There are no runs to fit",
             Self::NotIdentifiable => "The runs determine no law",
             Self::Undetermined => "The law does not know what the question is about",
+            Self::NoSuggestion => "No run can be suggested",
             Self::NotReproduced => "The law came out different",
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
@@ -165,6 +170,7 @@ impl ProblemKind {
             | Self::RunExists
             | Self::NoLaw
             | Self::Undetermined
+            | Self::NoSuggestion
             | Self::NotReproduced => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -277,6 +283,8 @@ pub enum ApiError {
     NoLaw,
     /// The law does not know what the question is about.
     Undetermined(String),
+    /// No run is known that would narrow the answer.
+    NoSuggestion(String),
     /// The body is larger than so many bytes.
     TooLarge,
     /// The content type is not understood.
@@ -314,6 +322,7 @@ impl ApiError {
             Self::RunExists => ProblemKind::RunExists,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
+            Self::NoSuggestion(_) => ProblemKind::NoSuggestion,
             Self::TooLarge => ProblemKind::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
@@ -338,7 +347,8 @@ impl From<ApiError> for Problem {
         let detail = match error {
             ApiError::Malformed(detail)
             | ApiError::NotRepresentable(detail)
-            | ApiError::Undetermined(detail) => detail,
+            | ApiError::Undetermined(detail)
+            | ApiError::NoSuggestion(detail) => detail,
             ApiError::Invalid(mut errors) => {
                 let count = errors.len();
                 let detail = match errors.as_slice() {
@@ -457,6 +467,7 @@ mod tests {
             (ApiError::RunExists, 409),
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),
+            (ApiError::NoSuggestion("x".into()), 409),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
             (ApiError::NotAcceptable { accept: "a/b".into() }, 406),

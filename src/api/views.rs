@@ -199,15 +199,20 @@ pub enum ResidualView {
     Linear,
 }
 
+impl From<Residual> for ResidualView {
+    fn from(residual: Residual) -> Self {
+        match residual {
+            Residual::Log => Self::Log,
+            Residual::Linear => Self::Linear,
+        }
+    }
+}
+
 impl ObjectiveView {
     /// From a residual and its delta.
     #[must_use]
     pub fn new(residual: Residual, delta: f64) -> Self {
-        let residual = match residual {
-            Residual::Log => ResidualView::Log,
-            Residual::Linear => ResidualView::Linear,
-        };
-        Self { residual, delta }
+        Self { residual: residual.into(), delta }
     }
 
     /// The residual.

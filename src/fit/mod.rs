@@ -11,12 +11,14 @@
 //! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
 //! | `newton`, `descent`, `starts`, `search`, `sketch` | one descent under argmin's executor; many |
 //! | `bootstrap`, `diagnostics`, `profile`, `holdout` | what the runs leave open |
+//! | `design` | which runs to make next |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `multistart`, `warnings`, `report` | the whole; what it says |
 
 mod bootstrap;
 mod config;
 mod descent;
+mod design;
 mod diagnostics;
 mod holdout;
 mod multistart;
@@ -38,6 +40,7 @@ mod warnings;
 
 pub use config::{ConfigError, Constraint, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use descent::Termination;
+pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, spaced, usual_levels};
 pub use diagnostics::outlying_distance;
 pub use multistart::{Control, FitError, Phase, RunSet, fit};
 pub use observations::{Observation, Observations};

@@ -129,6 +129,21 @@ impl Normalised {
         self.ln_l0.exp()
     }
 
+    /// The point of coefficients in raw units.
+    pub fn point(&self, law: &Coefficients) -> Point {
+        let v = law.values();
+        let ln_capacity = self.ln_l0 + v.b_n * self.ln_n0;
+        [
+            v.a_s.ln() - ln_capacity,
+            v.b_s.ln(),
+            v.c_s.ln() - ln_capacity,
+            v.b_n.ln(),
+            v.b_d * (v.a_d.ln() - self.ln_d0) - self.ln_l0,
+            v.b_d.ln(),
+            v.c.ln() - self.ln_l0,
+        ]
+    }
+
     /// Coefficients in raw units. A term that is switched off (`ln a`, `ln e` or `ln b_N` minus
     /// infinity) is one that the runs do not tell apart from another.
     ///

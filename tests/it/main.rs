@@ -18,4 +18,5 @@ mod questions;
 mod refits;
 mod runs;
 mod schema;
+mod suggestions;
 mod support;
