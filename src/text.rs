@@ -162,6 +162,16 @@ impl Pattern {
         let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
         1.0 - number(kept) / number(all)
     }
+
+    /// Whether no four parameters in a row, counted from the first, have more than two that are
+    /// kept, so that the model has a 2:4 form too.
+    #[must_use]
+    pub fn is_two_of_four(&self) -> bool {
+        let number = |digits: &str| digits.parse::<u32>().expect("new has parsed the numbers");
+        let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
+        // Four in a row lie in at most two groups, or in one where groups are multiples of four.
+        number(kept) == 1 || (number(kept) == 2 && number(all).is_multiple_of(4))
+    }
 }
 
 #[cfg(test)]

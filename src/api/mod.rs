@@ -14,6 +14,7 @@ mod fit_quality;
 mod health;
 mod laws;
 mod modes;
+mod plans;
 mod problem;
 mod profiles;
 mod questions;
@@ -96,6 +97,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(fit_quality::router())
         .merge(questions::router())
         .merge(readings::router())
+        .merge(plans::router())
         .merge(profiles::router())
         .merge(health::router())
 }

@@ -45,6 +45,8 @@ pub enum ProblemKind {
     NotIdentifiable,
     /// The law does not know what the question is about.
     Undetermined,
+    /// No plan keeps every bound.
+    Infeasible,
     /// A law came out different when it was fitted again.
     NotReproduced,
     /// A refit's workers died.
@@ -57,7 +59,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
@@ -73,6 +75,7 @@ impl ProblemKind {
         Self::NoRuns,
         Self::NotIdentifiable,
         Self::Undetermined,
+        Self::Infeasible,
         Self::NotReproduced,
         Self::WorkerLost,
         Self::Internal,
@@ -98,6 +101,7 @@ impl ProblemKind {
             Self::NoRuns => "no-runs",
             Self::NotIdentifiable => "not-identifiable",
             Self::Undetermined => "undetermined",
+            Self::Infeasible => "infeasible",
             Self::NotReproduced => "not-reproduced",
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
@@ -124,6 +128,7 @@ impl ProblemKind {
             Self::NoRuns => "There are no runs to fit",
             Self::NotIdentifiable => "The runs determine no law",
             Self::Undetermined => "The law does not know what the question is about",
+            Self::Infeasible => "No plan keeps every bound",
             Self::NotReproduced => "The law came out different",
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
@@ -136,9 +141,11 @@ impl ProblemKind {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Invalid | Self::NotRepresentable | Self::NoRuns | Self::NotIdentifiable => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::Invalid
+            | Self::NotRepresentable
+            | Self::NoRuns
+            | Self::NotIdentifiable
+            | Self::Infeasible => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -252,6 +259,8 @@ pub enum ApiError {
     NoLaw,
     /// The law does not know what the question is about.
     Undetermined(String),
+    /// No plan keeps every bound; these are in the way.
+    Infeasible(Vec<FieldError>),
     /// The body is larger than so many bytes.
     TooLarge,
     /// The content type is not understood.
@@ -282,6 +291,7 @@ impl ApiError {
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
+            Self::Infeasible(_) => ProblemKind::Infeasible,
             Self::TooLarge => ProblemKind::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
@@ -317,6 +327,15 @@ impl From<ApiError> for Problem {
                     _ => format!("{count} fields are wrong"),
                 };
                 errors.truncate(MOST_FIELDS);
+                let errors = errors.into_iter().map(FieldErrorView::from).collect();
+                return Self { errors, ..Self::new(kind, detail) };
+            }
+            ApiError::Infeasible(errors) => {
+                let one = errors.iter().map(|e| {
+                    let name = e.pointer.trim_start_matches('/').replace('/', ".");
+                    format!("{name}: {}", e.detail)
+                });
+                let detail = one.collect::<Vec<_>>().join("; ");
                 let errors = errors.into_iter().map(FieldErrorView::from).collect();
                 return Self { errors, ..Self::new(kind, detail) };
             }
@@ -411,6 +430,7 @@ mod tests {
             (ApiError::DataUnitInUse, 409),
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),
+            (ApiError::Infeasible(Vec::new()), 422),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
             (ApiError::NotRepresentable("x".into()), 422),

@@ -12,26 +12,34 @@
 mod coefficients;
 mod contour;
 mod cost;
+mod design;
 mod ensemble;
+mod limits;
 mod optima;
 mod optimum;
 mod pattern;
+mod plan;
 mod published;
 mod quantity;
 mod step;
+mod storage;
 mod support;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
+pub use design::{Design, Goal, Model};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use limits::{Constraint, Limits};
 pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
-pub use pattern::train_pattern;
+pub use pattern::{pattern_multiplier, train_pattern};
+pub use plan::{Obstacle, Planner, Zeros};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
     Sparsity,
 };
 pub use step::{PointError, StepCost};
+pub use storage::{Storage, StorageFormat};
 pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};
