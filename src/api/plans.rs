@@ -19,8 +19,8 @@ use super::{AppState, TAG_QUESTIONS};
 use crate::checks::{Checks, FieldError};
 use crate::law::{
     Coefficients, Compute, Constraint, Data, Density, Design, DomainError, Goal, Limits, Loss,
-    Model, NonzeroParams, Obstacle, Planner, Question, Sparsity, StepCost, Storage, StorageFormat,
-    TrainingCost, Zeros,
+    Means, Model, NonzeroParams, Obstacle, Planner, Question, Range, Sparsity, Storage,
+    StorageFormat, TrainingCost, Zeros,
 };
 use crate::text::Pattern;
 
@@ -293,8 +293,8 @@ pub struct PlanView {
     /// of the least cost) is not among them.
     #[schema(example = json!(["memory_bytes", "sparsity.max"]))]
     binding: Vec<&'static str>,
-    /// The least loss at other costs, from 1/100 to 100 times that of the best model, which is one
-    /// of the points: costs rise, losses fall. The bounds on cost and loss are not kept there.
+    /// The least loss at other costs, from 1/100 to 100 times that of the best model (between 1
+    /// and 1e40), which is one of the points: costs rise, losses fall. The bounds on cost and loss are not kept there.
     frontier: Vec<FrontierPointView>,
     /// Intervals; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -401,20 +401,16 @@ struct Desk<'a> {
     mode: &'a Mode,
     request: &'a PlanRequest,
     cost: TrainingCost,
-    step: StepCost,
     storage: Storage,
 }
 
 impl Desk<'_> {
-    fn planner<'a>(&'a self, zeros: &'a Zeros, law: &'a Coefficients) -> Planner<'a> {
-        Planner {
-            law,
-            cost: &self.cost,
-            step: &self.step,
-            storage: self.storage,
-            inference_tokens: self.request.inference_tokens,
-            zeros,
-        }
+    fn means(&self, zeros: Zeros) -> Means {
+        Means::new(self.cost.clone(), self.mode.step(), self.storage, zeros)
+    }
+
+    fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
+        Planner { law, means, inference_tokens: self.request.inference_tokens }
     }
 
     fn law(&self) -> &Coefficients {
@@ -423,10 +419,11 @@ impl Desk<'_> {
 
     /// The dense model and those with one of the patterns.
     fn designs(&self, patterns: &[Pattern]) -> Vec<NamedDesign> {
+        let none = self.means(Zeros::Designs(Vec::new()));
         let dense = NamedDesign {
             pattern: None,
             effective_sparsity: None,
-            design: self.planner(&Zeros::Anywhere, self.law()).unstructured(Density::DENSE),
+            design: none.unstructured(Density::DENSE),
         };
         let named = |pattern: &Pattern| {
             let design = self.mode.design(self.asked, &self.cost, self.storage, pattern)?;
@@ -460,7 +457,7 @@ impl Desk<'_> {
     /// How the plan moves over the resampled laws.
     fn intervals(
         &self,
-        zeros: &Zeros,
+        means: &Means,
         limits: &Limits,
         best: &Model,
         dense: Option<&Model>,
@@ -476,7 +473,7 @@ impl Desk<'_> {
         let members = ensemble.members().iter().take(MOST_RESAMPLES);
         let plans: Vec<Model> = members
             .filter_map(|member| {
-                self.planner(zeros, &member.coefficients).best(Goal::LeastLoss, &limits)
+                self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
             })
             .collect();
         let interval = |of: fn(&Model) -> f64| -> IntervalView {
@@ -492,6 +489,26 @@ impl Desk<'_> {
     }
 }
 
+/// The quantity that no bound of the caller holds, and the service does.
+fn end_of_range(best: &Model, limits: &Limits) -> Option<&'static str> {
+    let (n, d) = (best.nonzero_params, best.data);
+    let ends = [
+        (Constraint::NonzeroParamsMin, n, "nonzero_params"),
+        (Constraint::NonzeroParamsMax, n, "nonzero_params"),
+        (Constraint::DataMin, d, "data"),
+        (Constraint::DataMax, d, "data"),
+    ];
+    let found = ends.into_iter().find(|(constraint, value, _)| {
+        !limits.has(*constraint) && limits.get(*constraint) == *value
+    });
+    found.map(|(_, _, quantity)| quantity)
+}
+
+/// No other than these.
+fn all_of(designs: &[NamedDesign]) -> Zeros {
+    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+}
+
 /// Size and data of a model, which are in range as the limits are.
 fn question_of(model: &Model) -> Option<(NonzeroParams, Data)> {
     NonzeroParams::new(model.nonzero_params).ok().zip(Data::new(model.data).ok())
@@ -501,17 +518,17 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     asked.require_all("a plan")?;
     let format = request.storage.unwrap_or_else(|| mode.storage());
     let storage = Storage::new(format, request.bits);
-    let (step, cost) = (mode.step(), asked.cost(mode.step()));
-    let desk = Desk { asked, mode, request, cost, step, storage };
+    let desk = Desk { asked, mode, request, cost: asked.cost(mode.step()), storage };
 
     let mut limits = request.limits;
     let of_the_mode = mode.patterns().filter(|patterns| !patterns.is_empty());
     let patterns = allowed_patterns(request, mode, format)?;
     let designs = patterns.as_ref().map(|patterns| desk.designs(patterns)).unwrap_or_default();
     let zeros = match &patterns {
-        Some(_) => Zeros::Designs(designs.iter().map(|named| named.design).collect()),
+        Some(_) => all_of(&designs),
         None => Zeros::Anywhere,
     };
+    let means = desk.means(zeros);
     // What no run has tried is not recommended unless it is asked for.
     let capped = !limits.has(Constraint::SparsityMax) && patterns.is_none();
     if capped {
@@ -522,7 +539,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         limits = limits.with(Constraint::SparsityMax, density.min(least));
     }
 
-    let planner = desk.planner(&zeros, desk.law());
+    let planner = desk.planner(&means, desk.law());
     let goal = request.goal;
     let best = planner
         .best(goal, &limits)
@@ -536,7 +553,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let at_equal_cost = limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
     let any_sparsity =
         |limits: Limits| limits.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
-    let only_dense = Zeros::Designs(vec![planner.unstructured(Density::DENSE)]);
+    let only_dense = desk.means(all_of(&desk.designs(&[])));
     let dense_planner = desk.planner(&only_dense, desk.law());
     let dense_limits = any_sparsity(at_equal_cost);
     let dense = dense_planner.best(Goal::LeastLoss, &dense_limits);
@@ -551,11 +568,11 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let pattern = match (of_the_mode, &patterns) {
         (Some(of_the_mode), None) => {
             let designs = desk.designs(of_the_mode);
-            let zeros = Zeros::Designs(designs.iter().map(|named| named.design).collect());
+            let means = desk.means(all_of(&designs));
             // A pattern that the hardware lists may be sparser than any run.
             let limits =
                 if capped { at_equal_cost.without(Constraint::SparsityMax) } else { at_equal_cost };
-            let model = desk.planner(&zeros, desk.law()).best(Goal::LeastLoss, &limits);
+            let model = desk.planner(&means, desk.law()).best(Goal::LeastLoss, &limits);
             model.map(|model| desk.view(&model, &designs)).transpose()?
         }
         _ => None,
@@ -588,7 +605,16 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         warn("dense_is_better", detail.to_owned());
     }
 
-    let frontier = planner.frontier(&limits, &best, request.points, SPAN);
+    if let Some(quantity) = end_of_range(&best, &limits) {
+        let detail =
+            format!("the best {quantity} lies at the end of the range that is answered for");
+        warn("range_end", detail);
+    }
+
+    // No cost that the service would not take as a budget.
+    let compute = best.compute();
+    let costs = Range { min: (compute / SPAN).max(1.0), max: (compute * SPAN).min(1e40) };
+    let frontier = planner.frontier(&limits, &best, request.points, costs);
     let view = |model: &Model| desk.view(model, &designs);
     Ok(PlanView {
         law: asked.reference.clone(),
@@ -606,11 +632,11 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         frontier: frontier.iter().map(point).collect::<Result<_, ApiError>>()?,
         intervals: request
             .intervals
-            .then(|| desk.intervals(&zeros, &limits, &best, dense.as_ref())),
+            .then(|| desk.intervals(&means, &limits, &best, dense.as_ref())),
         assumed: AssumedView {
             storage: format.into(),
             bits_per_param: request.bits,
-            max_sparsity: match &zeros {
+            max_sparsity: match means.zeros() {
                 Zeros::Anywhere => highest(limits.get(Constraint::SparsityMax)),
                 Zeros::Designs(designs) => designs
                     .iter()

@@ -202,7 +202,7 @@ impl Sizing {
         };
         // Exact where nothing is served.
         let start = (b_d * ln_compute - level) / (b_n + b_d);
-        let nonzero_params = root(low.ln(), high.ln(), start, slope).exp().clamp(low, high);
+        let nonzero_params = size(low, high, start, slope);
         let data = (compute / nonzero_params - self.served) / self.per_data;
         Some((nonzero_params, data.clamp(least, most)))
     }
@@ -236,10 +236,24 @@ impl Sizing {
         };
         // Exact where nothing is served.
         let start = (self.size_term * (b_n + b_d) / (reducible * b_d)).ln() / b_n;
-        let nonzero_params = root(low.ln(), high.ln(), start, slope).exp().clamp(low, high);
+        let nonzero_params = size(low, high, start, slope);
         let left = reducible - self.capacity(nonzero_params);
         let data = if left > 0.0 { a_d * left.powf(-1.0 / b_d) } else { most };
         Some((nonzero_params, data.clamp(least, most)))
+    }
+}
+
+/// The size at which a function of its logarithm that rises is 0, or the end that is nearest to it.
+fn size(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {
+    let (ln_low, ln_high) = (low.ln(), high.ln());
+    let n = root(ln_low, ln_high, start, function);
+    // The ends themselves, and not what the logarithm makes of them.
+    if n >= ln_high {
+        high
+    } else if n <= ln_low {
+        low
+    } else {
+        n.exp().clamp(low, high)
     }
 }
 

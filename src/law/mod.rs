@@ -15,6 +15,7 @@ mod cost;
 mod design;
 mod ensemble;
 mod limits;
+mod means;
 mod optima;
 mod optimum;
 mod pattern;
@@ -31,10 +32,11 @@ pub use cost::{FlopMode, PruningSchedule, TrainingCost};
 pub use design::{Design, Goal, Model};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use limits::{Constraint, Limits};
+pub use means::{Means, Zeros};
 pub use optima::Optima;
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
 pub use pattern::{pattern_multiplier, train_pattern};
-pub use plan::{Obstacle, Planner, Zeros};
+pub use plan::{Obstacle, Planner};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,

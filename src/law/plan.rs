@@ -1,8 +1,8 @@
 //! The best model for a budget, under bounds.
 //!
 //! At one sparsity the best size and amount of data are known ([`super::design`]), so only the
-//! sparsity is sought: over a grid in `y = -ln(1 - S)` with every kink of the cost and of the storage
-//! among its nodes, then by Brent's method around each node that is as good as its neighbours. The
+//! sparsity is sought: over a grid in `y = -ln(1 - S)` ([`super::means`]) with every kink of the cost and
+//! of the storage among its nodes, then by Brent's method around each node that is as good as its neighbours. The
 //! sparsities that the bounds on sizes leave are one interval, whose ends are nodes too. Two minima
 //! within one cell of the grid (0.05) are taken for one.
 
@@ -10,37 +10,21 @@ use argmin::core::{CostFunction, Error, Executor, State};
 use argmin::solver::brent::BrentOpt;
 
 use super::coefficients::Coefficients;
-use super::cost::TrainingCost;
 use super::design::{Design, Goal, Model, Task};
 use super::limits::{Constraint, Limits};
+use super::means::{Means, Zeros};
 use super::quantity::Density;
-use super::step::StepCost;
-use super::storage::Storage;
+use super::support::Range;
 
-/// Where zeros may be.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Zeros {
-    /// Anywhere: every sparsity that the bounds leave.
-    Anywhere,
-    /// As one of these; none at all is a design of its own.
-    Designs(Vec<Design>),
-}
-
-/// What plans are made with.
-#[derive(Debug, Clone)]
+/// Plans by a law.
+#[derive(Debug, Clone, Copy)]
 pub struct Planner<'a> {
     /// The law.
     pub law: &'a Coefficients,
-    /// What training costs.
-    pub cost: &'a TrainingCost,
-    /// What a step, and so a forward pass, costs.
-    pub step: &'a StepCost,
-    /// How weights are stored.
-    pub storage: Storage,
+    /// What models can be made of.
+    pub means: &'a Means,
     /// Tokens that the model will serve in its life.
     pub inference_tokens: f64,
-    /// Where zeros may be.
-    pub zeros: &'a Zeros,
 }
 
 /// A bound that is in the way of every plan.
@@ -53,12 +37,9 @@ pub struct Obstacle {
     pub needed: Option<f64>,
 }
 
-/// Distance of two nodes of the grid in `y`, at most.
-const SPACING: f64 = 0.05;
-/// Cells between two nodes that must be, at least.
-const FEWEST_CELLS: f64 = 4.0;
-/// Precision of `y` at the best sparsity: of the loss, the square of it.
-const PRECISION: f64 = 1e-9;
+/// Precision of `y` at the best sparsity. Of the loss it is the square where that is smooth; where two
+/// bounds meet it is not, and a cost may be a thousand times as steep as its loss.
+const PRECISION: f64 = 1e-12;
 /// Nothing is better by less than this: the rounding of a sum of two terms.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
 /// A cost is kept to this.
@@ -74,7 +55,7 @@ impl Planner<'_> {
     #[must_use]
     pub fn best(&self, goal: Goal, limits: &Limits) -> Option<Model> {
         let task = self.task(goal);
-        let best = match self.zeros {
+        let best = match self.means.zeros() {
             Zeros::Anywhere => self.best_anywhere(&task, limits),
             Zeros::Designs(designs) => designs
                 .iter()
@@ -86,20 +67,8 @@ impl Planner<'_> {
     }
 
     fn task(&self, goal: Goal) -> Task<'_> {
-        let flops_per_param = self.cost.flops_per_param().get();
+        let flops_per_param = self.means.flops_per_param();
         Task { law: self.law, flops_per_param, inference_tokens: self.inference_tokens, goal }
-    }
-
-    /// Zeros anywhere, at a density.
-    #[must_use]
-    pub fn unstructured(&self, density: Density) -> Design {
-        Design {
-            density,
-            effective: density,
-            multiplier: self.cost.multiplier(density),
-            inference_flops: self.step.inference_flops(density),
-            bits: self.storage.unstructured_bits(density),
-        }
     }
 
     fn best_anywhere(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
@@ -114,12 +83,12 @@ impl Planner<'_> {
             } else {
                 (-y).exp()
             };
-            self.unstructured(Density::clamped(density))
+            self.means.unstructured(Density::clamped(density))
         };
-        let at = |y: f64| design(y).best(task, limits);
         let (low, high) = self.interval(limits, design)?;
-        let mut nodes = self.grid(low, high);
-        if let Some(best) = search(&nodes, at) {
+        let mut nodes = self.means.nodes(low, high, design);
+        let at = |design: &Design| design.best(task, limits);
+        if let Some(best) = search(&nodes, design, at) {
             return Some(best);
         }
         // What the bounds on cost or loss leave may lie between two nodes: look where they are
@@ -129,10 +98,10 @@ impl Planner<'_> {
             Goal::LeastCost => (Goal::LeastLoss, limits.without(Constraint::Compute)),
         };
         let task = Task { goal: other, ..*task };
-        let found = search(&nodes, |y| design(y).best(&task, &easiest))?;
+        let found = search(&nodes, design, |design| design.best(&task, &easiest))?;
         let y = -found.design.density.get().ln();
-        nodes.insert(nodes.partition_point(|node| *node < y), y);
-        search(&nodes, at)
+        nodes.insert(nodes.partition_point(|(node, _)| *node < y), (y, found.design));
+        search(&nodes, design, at)
     }
 
     /// The ends in `y` of the sparsities that the bounds on sizes leave. At the lower end the fewest
@@ -152,27 +121,6 @@ impl Planner<'_> {
         let last = if dense_enough(high) { high } else { edge(low, high, dense_enough) };
         // Each is the inside end of an edge, so they may pass each other by its rounding.
         (first <= last + PRECISION).then(|| (first.min(last), last))
-    }
-
-    /// Nodes between two ends, in rising order.
-    fn grid(&self, low: f64, high: f64) -> Vec<f64> {
-        let mut ends = self.cost.kinks();
-        ends.extend(self.storage.pays_below().map(|density| -density.ln()));
-        ends.retain(|y| *y > low && *y < high);
-        ends.push(high);
-        ends.sort_by(f64::total_cmp);
-        let mut nodes = vec![low];
-        let mut start = low;
-        for end in ends {
-            let cells = ((end - start) / SPACING).ceil().max(FEWEST_CELLS);
-            // A few hundred: no sparsity has a y above 10.
-            for cell in 1..cells as u32 {
-                nodes.push(start + (end - start) * f64::from(cell) / cells);
-            }
-            nodes.push(end);
-            start = end;
-        }
-        nodes
     }
 
     /// The bounds that hold with equality at the best plan, and would make way for a better one if
@@ -231,11 +179,10 @@ impl Planner<'_> {
     }
 
     /// The trade-off between cost and loss around a plan: the least loss at costs in a geometric
-    /// series from `1 / span` to `span` times that of the plan, as far as the bounds leave plans at
-    /// all. The plan is one of them; a plan that costs more and is no better is left out, so costs
+    /// series between two costs about that of the plan, as far as the bounds leave plans at all. The plan is one of them; a plan that costs more and is no better is left out, so costs
     /// rise and losses fall.
     #[must_use]
-    pub fn frontier(&self, limits: &Limits, best: &Model, points: u32, span: f64) -> Vec<Model> {
+    pub fn frontier(&self, limits: &Limits, best: &Model, points: u32, costs: Range) -> Vec<Model> {
         let limits = limits.without(Constraint::TargetLoss);
         let at =
             |compute: f64| self.best(Goal::LeastLoss, &limits.with(Constraint::Compute, compute));
@@ -248,8 +195,8 @@ impl Planner<'_> {
             let ratio = (end / middle).ln();
             (1..=steps).map(move |step| middle * (ratio * f64::from(step) / f64::from(steps)).exp())
         };
-        let mut models: Vec<Model> = series((middle / span).max(cheapest).min(middle), below)
-            .chain(series(middle * span, above))
+        let mut models: Vec<Model> = series(costs.min.max(cheapest).min(middle), below)
+            .chain(series(costs.max.max(middle), above))
             .filter_map(at)
             .collect();
         if points > 0 {
@@ -300,8 +247,14 @@ fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> bool) -> f64 {
 }
 
 /// The best model over nodes in rising order and what lies between them; the densest of equals.
-fn search(nodes: &[f64], at: impl Fn(f64) -> Option<Model>) -> Option<Model> {
-    let mut found: Vec<(f64, Option<Model>)> = nodes.iter().map(|&y| (y, at(y))).collect();
+fn search(
+    nodes: &[(f64, Design)],
+    design: impl Fn(f64) -> Design,
+    best: impl Fn(&Design) -> Option<Model>,
+) -> Option<Model> {
+    let at = |y: f64| best(&design(y));
+    let mut found: Vec<(f64, Option<Model>)> =
+        nodes.iter().map(|(y, design)| (*y, best(design))).collect();
     // Between a node with plans and one without, the last sparsity that has some is a node too.
     let edges: Vec<(f64, Option<Model>)> = found
         .windows(2)
@@ -318,11 +271,11 @@ fn search(nodes: &[f64], at: impl Fn(f64) -> Option<Model>) -> Option<Model> {
     found.extend(edges);
     found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let badness = |i: usize| found.get(i)?.1.map(|model| model.badness);
-    let mut best: Option<Model> = None;
+    let mut least: Option<Model> = None;
     let mut consider = |model: Model| {
-        let better = |best: &Model| model.badness < best.badness - ROUNDING * best.badness.abs();
-        if best.as_ref().is_none_or(better) {
-            best = Some(model);
+        let better = |least: &Model| model.badness < least.badness - ROUNDING * least.badness.abs();
+        if least.as_ref().is_none_or(better) {
+            least = Some(model);
         }
     };
     for (i, (y, model)) in found.iter().enumerate() {
@@ -337,7 +290,7 @@ fn search(nodes: &[f64], at: impl Fn(f64) -> Option<Model>) -> Option<Model> {
             refine(low, high, &at).into_iter().for_each(&mut consider);
         }
     }
-    best
+    least
 }
 
 /// The best model between two sparsities that have some, by Brent's method.
@@ -364,8 +317,8 @@ impl<F: Fn(f64) -> Option<Model>> CostFunction for Between<'_, F> {
     type Output = f64;
 
     fn cost(&self, y: &f64) -> Result<f64, Error> {
-        // Finite, as Brent's parabolas need: far above every loss and every logarithm of a cost.
-        Ok((self.0)(*y).map_or(1e6, |model| model.badness))
+        // Finite, as Brent's parabolas need: above every loss that is one.
+        Ok((self.0)(*y).map_or(1e100, |model| model.badness))
     }
 }
 
@@ -374,7 +327,8 @@ mod tests {
     use super::*;
     use crate::law::{
         CoefficientValues, Compute, Data, FlopMode, FlopsPerParam, NonzeroParams, PruningSchedule,
-        StorageFormat, T5_C4, VIT_JFT, optimal_sparsity, pattern_multiplier,
+        StepCost, Storage, StorageFormat, T5_C4, TrainingCost, VIT_JFT, optimal_sparsity,
+        pattern_multiplier,
     };
     use proptest::prelude::*;
 
@@ -395,39 +349,32 @@ mod tests {
         Storage::new(formats[i as usize % formats.len()], 16)
     }
 
-    /// The planner of a test, and what it borrows.
+    /// What the planner of a test borrows.
     struct World {
         law: Coefficients,
         cost: TrainingCost,
         step: StepCost,
-        storage: Storage,
+        means: Means,
         tokens: f64,
-        zeros: Zeros,
     }
 
     impl World {
-        fn new(law: &Coefficients, mode: u32) -> Self {
+        fn new(law: &Coefficients, mode: u32, storage: Storage) -> Self {
             let step = step(mode);
             let pruning = PruningSchedule::default();
-            Self {
-                law: *law,
-                cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone()),
-                step,
-                storage: Storage::new(StorageFormat::Dense, 16),
-                tokens: 0.0,
-                zeros: Zeros::Anywhere,
-            }
+            let cost = TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone());
+            let means = Means::new(cost.clone(), step.clone(), storage, Zeros::Anywhere);
+            Self { law: *law, cost, step, means, tokens: 0.0 }
+        }
+
+        fn only(&self, designs: &[Design]) -> Means {
+            let storage = Storage::new(StorageFormat::TwoOfFour, 16);
+            let zeros = Zeros::Designs(designs.to_vec());
+            Means::new(self.cost.clone(), self.step.clone(), storage, zeros)
         }
 
         fn planner(&self) -> Planner<'_> {
-            Planner {
-                law: &self.law,
-                cost: &self.cost,
-                step: &self.step,
-                storage: self.storage,
-                inference_tokens: self.tokens,
-                zeros: &self.zeros,
-            }
+            Planner { law: &self.law, means: &self.means, inference_tokens: self.tokens }
         }
 
         /// Loss and cost of any model.
@@ -503,13 +450,12 @@ mod tests {
 
     /// The least loss over a grid of sparsities and sizes that keep the bounds.
     fn brute_force(world: &World, limits: &Limits) -> Option<f64> {
-        let planner = world.planner();
         let ends = (limits.get(Constraint::SparsityMin), limits.get(Constraint::SparsityMax));
         let mut best: Option<f64> = None;
         for i in 0..=120 {
             let x = (ends.0.ln() + (ends.1 / ends.0).ln() * f64::from(i) / 120.0).exp();
             let x = x.clamp(ends.1, ends.0);
-            let design = planner.unstructured(Density::new(x).unwrap());
+            let design = world.means.unstructured(Density::new(x).unwrap());
             for j in 0..=600 {
                 let n = (f64::from(j) * 0.069).exp();
                 let compute = limits.get(Constraint::Compute);
@@ -535,15 +481,12 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(192))]
-
         #[test]
         fn no_model_that_keeps_the_bounds_is_better(
             t5 in any::<bool>(), mode in 0..3u32, storage in 0..4u32, bounds in any_limits(),
             tokens in prop::option::of(18.0..32.0f64),
         ) {
-            let mut world = World::new(law(t5), mode);
-            world.storage = format(storage);
+            let mut world = World::new(law(t5), mode, format(storage));
             world.tokens = tokens.map_or(0.0, f64::exp);
             let found = world.planner().best(Goal::LeastLoss, &bounds);
             let brute = brute_force(&world, &bounds);
@@ -582,8 +525,7 @@ mod tests {
             t5 in any::<bool>(), mode in 0..3u32, storage in 0..4u32, bounds in any_limits(),
             tokens in prop::option::of(18.0..32.0f64),
         ) {
-            let mut world = World::new(law(t5), mode);
-            world.storage = format(storage);
+            let mut world = World::new(law(t5), mode, format(storage));
             world.tokens = tokens.map_or(0.0, f64::exp);
             let planner = world.planner();
             let Some(best) = planner.best(Goal::LeastLoss, &bounds) else { return Ok(()) };
@@ -606,8 +548,7 @@ mod tests {
             t5 in any::<bool>(), mode in 0..3u32, storage in 0..4u32, bounds in any_limits(),
             points in 1..30u32, tokens in prop::option::of(18.0..32.0f64),
         ) {
-            let mut world = World::new(law(t5), mode);
-            world.storage = format(storage);
+            let mut world = World::new(law(t5), mode, format(storage));
             world.tokens = tokens.map_or(0.0, f64::exp);
             let planner = world.planner();
             let Some(best) = planner.best(Goal::LeastLoss, &bounds) else { return Ok(()) };
@@ -623,7 +564,11 @@ mod tests {
                     );
                 }
             }
-            let frontier = planner.frontier(&bounds, &best, points, 100.0);
+            let frontier = {
+                let middle = best.compute();
+                let costs = Range { min: middle / 100.0, max: middle * 100.0 };
+                planner.frontier(&bounds, &best, points, costs)
+            };
             prop_assert!(!frontier.is_empty() && frontier.len() <= points as usize);
             for model in &frontier {
                 let others = bounds.without(Constraint::Compute);
@@ -638,7 +583,7 @@ mod tests {
         fn at_a_fixed_size_it_is_the_optimal_sparsity(
             t5 in any::<bool>(), mode in 0..3u32, ln_n in 14.0..23.0f64, ln_m in -3.0..5.0f64,
         ) {
-            let world = World::new(law(t5), mode);
+            let world = World::new(law(t5), mode, format(0));
             let n = NonzeroParams::new(ln_n.exp()).unwrap();
             let c = 6.0 * n.get() * (ln_m + world.law.ln_chinchilla_data(n)).exp();
             let expected =
@@ -660,7 +605,7 @@ mod tests {
 
         #[test]
         fn without_bounds_it_is_stationary(t5 in any::<bool>(), mode in 0..2u32, ln_c in 40.0..60.0f64) {
-            let world = World::new(law(t5), mode);
+            let world = World::new(law(t5), mode, format(0));
             let bounds = limits(&[(Constraint::Compute, ln_c.exp())]);
             let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
             // In the size: b_N of the one term is b_D of the other.
@@ -680,8 +625,7 @@ mod tests {
 
     #[test]
     fn what_binds_is_said() {
-        let mut world = World::new(T5_C4.coefficients(), 1);
-        world.storage = Storage::new(StorageFormat::Bitmask, 16);
+        let world = World::new(T5_C4.coefficients(), 1, format(1));
         let free = limits(&[(Constraint::Compute, 1e21)]);
         let planner = world.planner();
         let best = planner.best(Goal::LeastLoss, &free).unwrap();
@@ -698,7 +642,7 @@ mod tests {
 
     #[test]
     fn more_tokens_to_serve_make_a_smaller_model_of_more_data() {
-        let mut world = World::new(T5_C4.coefficients(), 0);
+        let mut world = World::new(T5_C4.coefficients(), 0, format(0));
         let bounds = limits(&[(Constraint::TargetLoss, 1.8), (Constraint::SparsityMax, 0.125)]);
         let plan = |world: &World| world.planner().best(Goal::LeastCost, &bounds).unwrap();
         let trained = plan(&world);
@@ -715,7 +659,7 @@ mod tests {
         let v = T5_C4.coefficients().values();
         let steep = Coefficients::new(CoefficientValues { a_s: 100.0 * v.a_s, ..v }).unwrap();
         assert!(steep.gain_slope() > 1.0);
-        let world = World::new(&steep, 1);
+        let world = World::new(&steep, 1, format(0));
         let bounds = limits(&[(Constraint::Compute, 1e21), (Constraint::SparsityMax, 0.125)]);
         let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
         assert_eq!(plan.design.density.get(), 0.125);
@@ -725,7 +669,7 @@ mod tests {
 
     #[test]
     fn a_loss_below_the_irreducible_one_needs_another_target() {
-        let world = World::new(T5_C4.coefficients(), 1);
+        let world = World::new(T5_C4.coefficients(), 1, format(0));
         let bounds = limits(&[(Constraint::TargetLoss, 0.6), (Constraint::DataMax, 1e12)]);
         let planner = world.planner();
         assert_eq!(planner.best(Goal::LeastCost, &bounds), None);
@@ -739,7 +683,7 @@ mod tests {
 
     #[test]
     fn bounds_that_only_meet_leave_one_model() {
-        let world = World::new(T5_C4.coefficients(), 1);
+        let world = World::new(T5_C4.coefficients(), 1, format(0));
         let bounds = limits(&[
             (Constraint::Compute, 1e21),
             (Constraint::NonzeroParamsMin, 3e8),
@@ -762,9 +706,8 @@ mod tests {
 
     #[test]
     fn of_patterns_the_best_is_chosen() {
-        let mut world = World::new(VIT_JFT.coefficients(), 0);
-        world.storage = Storage::new(StorageFormat::TwoOfFour, 16);
-        let dense = world.planner().unstructured(Density::DENSE);
+        let world = World::new(VIT_JFT.coefficients(), 0, format(0));
+        let dense = world.means.unstructured(Density::DENSE);
         let half = Density::new(0.5).unwrap();
         let two_of_four = Design {
             density: half,
@@ -773,13 +716,11 @@ mod tests {
             inference_flops: 2.0,
             bits: 9.0,
         };
-        world.zeros = Zeros::Designs(vec![dense, two_of_four]);
+        let (both, one) = (world.only(&[dense, two_of_four]), world.only(&[dense]));
         let bounds = limits(&[(Constraint::Compute, 1e20)]);
-        let planner = world.planner();
+        let planner = Planner { means: &both, ..world.planner() };
         let best = planner.best(Goal::LeastLoss, &bounds).unwrap();
-        let only_dense = Zeros::Designs(vec![dense]);
-        let without = Planner { zeros: &only_dense, ..planner.clone() };
-        let alone = without.best(Goal::LeastLoss, &bounds).unwrap();
+        let alone = Planner { means: &one, ..planner }.best(Goal::LeastLoss, &bounds).unwrap();
         assert_eq!(best.design.density, Density::DENSE);
         assert_eq!(best, alone);
         // Where memory is short two of four hold more.

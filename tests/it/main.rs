@@ -8,6 +8,7 @@ mod documents;
 mod evidence;
 mod families;
 mod laws;
+mod plans;
 mod private_postgres;
 mod process;
 mod profiles;
