@@ -179,6 +179,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn patterns_with_two_of_every_four_are_known() {
+        // By hand: whether some placement keeps three of four in a row.
+        for (pattern, fits) in [
+            ("2:4", true),
+            ("1:4", true),
+            ("1:2", true),
+            ("1:3", true),
+            ("2:8", true),
+            ("3:4", false),
+            ("4:8", false),
+            ("2:3", false),
+            ("2:6", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).unwrap().is_two_of_four(), fits, "{pattern}");
+        }
+    }
+
+    #[test]
     fn control_characters_are_refused_and_prose_may_have_lines() {
         assert_eq!(check_label("a\0b"), Err(TextError::ControlCharacter));
         assert_eq!(check_label("a\nb"), Err(TextError::ControlCharacter));
