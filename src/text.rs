@@ -162,11 +162,39 @@ impl Pattern {
         let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
         1.0 - number(kept) / number(all)
     }
+
+    /// Whether no four parameters in a row, counted from the first, have more than two that are
+    /// kept, so that the model has a 2:4 form too.
+    #[must_use]
+    pub fn is_two_of_four(&self) -> bool {
+        let number = |digits: &str| digits.parse::<u32>().expect("new has parsed the numbers");
+        let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
+        // Four in a row lie in at most two groups, or in one where groups are multiples of four.
+        number(kept) == 1 || (number(kept) == 2 && number(all).is_multiple_of(4))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_with_two_of_every_four_are_known() {
+        // By hand: whether some placement keeps three of four in a row.
+        for (pattern, fits) in [
+            ("2:4", true),
+            ("1:4", true),
+            ("1:2", true),
+            ("1:3", true),
+            ("2:8", true),
+            ("3:4", false),
+            ("4:8", false),
+            ("2:3", false),
+            ("2:6", false),
+        ] {
+            assert_eq!(Pattern::new(pattern).unwrap().is_two_of_four(), fits, "{pattern}");
+        }
+    }
 
     #[test]
     fn control_characters_are_refused_and_prose_may_have_lines() {

@@ -18,11 +18,28 @@ use super::views::{IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{
     Compute, Data, Density, DomainError, Ensemble, Extrapolation, Interval, Member, NonzeroParams,
-    PreparedEnsemble, Question, Range, StepCost, TrainingCost, optimal_density,
+    PreparedEnsemble, Question, Range, Sparsity, StepCost, TrainingCost, optimal_density,
 };
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
-use crate::text::FamilyName;
+use crate::text::{FamilyName, Pattern};
+
+/// What a structured pattern is worth to a law.
+#[derive(Debug, Clone, Copy)]
+pub struct PatternWorth {
+    /// Density that it prescribes.
+    pub nominal: Density,
+    /// Unstructured sparsity that is as good, where the law's runs of this pattern have told.
+    pub effective: Option<f64>,
+}
+
+impl PatternWorth {
+    /// The density at which the loss is looked up.
+    #[must_use]
+    pub fn density(&self) -> Density {
+        self.effective.map_or(self.nominal, |sparsity| Density::clamped(1.0 - sparsity))
+    }
+}
 
 /// A law with the laws of its resampled runs, and what every answer says of it.
 #[derive(Debug)]
@@ -231,6 +248,15 @@ impl AskedLaw {
     /// Training cost as of the law's making.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
         TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, step)
+    }
+
+    /// What a pattern is worth; `None` where its numbers are out of range.
+    pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
+        let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
+        let reports = &self.law.content.patterns;
+        let report = reports.iter().find(|report| report.name == pattern.as_str());
+        let effective = report.map(|report| Sparsity::new(report.effective_sparsity.value));
+        Some(PatternWorth { nominal, effective: effective.transpose().ok()?.map(Sparsity::get) })
     }
 
     /// The interval of an answer, where the law has resamples.

@@ -19,6 +19,7 @@ mod loss_by_sparsity;
 mod modes;
 mod negotiation;
 mod pictures;
+mod plans;
 mod problem;
 mod profiles;
 mod questions;
@@ -135,6 +136,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(readings::router())
         .merge(loss_by_sparsity::router())
         .merge(suggestions::router())
+        .merge(plans::router())
         .merge(profiles::router())
         .merge(health::router())
 }

@@ -10,10 +10,11 @@ use super::caching::Freshness;
 use super::problem::ApiError;
 use crate::checks::Checks;
 use crate::law::{
-    Compute, Density, FlopMode, NonzeroParams, Optimum, Sparsity, StepCost, train_pattern,
+    Compute, Density, Design, FlopMode, NonzeroParams, Optimum, StepCost, Storage, StorageFormat,
+    TrainingCost, pattern_multiplier, train_pattern,
 };
 use crate::store::profiles::{self, HardwareProfile};
-use crate::text::ProfileName;
+use crate::text::{Pattern, ProfileName};
 
 /// What a training step costs, by name.
 #[derive(Debug)]
@@ -125,16 +126,10 @@ impl Mode {
         };
         let dense = train(1.0, Density::DENSE, Density::DENSE).map(|model| ("dense", model, None));
         let patterns = settings.patterns.iter().filter_map(|pattern| {
-            let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
-            // What the runs of this pattern have told, if there were any.
-            let report = content.patterns.iter().find(|report| report.name == pattern.as_str());
-            let effective = report.map(|report| report.effective_sparsity.value);
-            let effective_density = match effective {
-                Some(sparsity) => Sparsity::new(sparsity).ok()?.density(),
-                None => nominal,
-            };
-            let model = train(settings.pattern_cost(pattern), nominal, effective_density)?;
-            Some((pattern.as_str(), model, effective))
+            let worth = asked.worth(pattern)?;
+            let cost = settings.pattern_cost(pattern);
+            let model = train(cost, worth.nominal, worth.density())?;
+            Some((pattern.as_str(), model, worth.effective))
         });
         let candidates = dense.into_iter().chain(patterns);
         let least = candidates.min_by(|(_, a, _), (_, b, _)| a.loss.total_cmp(&b.loss));
@@ -150,6 +145,54 @@ impl Mode {
                 })
             })
             .transpose()
+    }
+}
+
+impl Mode {
+    /// What a model with a pattern costs and is worth; `None` where its numbers are out of range.
+    ///
+    /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
+    /// mode it costs what any zeros cost.
+    #[must_use]
+    pub fn design(
+        &self,
+        asked: &AskedLaw,
+        cost: &TrainingCost,
+        storage: Storage,
+        pattern: &Pattern,
+    ) -> Option<Design> {
+        let worth = asked.worth(pattern)?;
+        let nominal = worth.nominal;
+        let (multiplier, inference_flops) = match self {
+            Self::Known(_) => (cost.multiplier(nominal), self.step().inference_flops(nominal)),
+            Self::Profile(profile) => {
+                let step_cost = profile.settings.pattern_cost(pattern);
+                let pruning = asked.law.content.pruning;
+                let multiplier = pattern_multiplier(pruning, step_cost, nominal);
+                (multiplier, 2.0 * step_cost / nominal.get())
+            }
+        };
+        let bits = storage.pattern_bits(nominal, pattern.is_two_of_four());
+        let effective = worth.density();
+        Some(Design { density: nominal, effective, multiplier, inference_flops, bits })
+    }
+
+    /// The patterns that the hardware can run; `None` where it is no profile.
+    #[must_use]
+    pub fn patterns(&self) -> Option<&[Pattern]> {
+        match self {
+            Self::Known(_) => None,
+            Self::Profile(profile) => Some(&profile.settings.patterns),
+        }
+    }
+
+    /// How weights are stored.
+    #[must_use]
+    pub fn storage(&self) -> StorageFormat {
+        match self {
+            Self::Known(_) => StorageFormat::Dense,
+            Self::Profile(profile) => profile.settings.storage,
+        }
     }
 }
 

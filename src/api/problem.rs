@@ -53,6 +53,8 @@ pub enum ProblemKind {
     Undetermined,
     /// No run is known that would narrow an answer.
     NoSuggestion,
+    /// No plan keeps every bound.
+    Infeasible,
     /// A law came out different when it was fitted again.
     NotReproduced,
     /// A refit's workers died.
@@ -65,7 +67,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Malformed,
         Self::Invalid,
         Self::NotFound,
@@ -85,6 +87,7 @@ impl ProblemKind {
         Self::NotIdentifiable,
         Self::Undetermined,
         Self::NoSuggestion,
+        Self::Infeasible,
         Self::NotReproduced,
         Self::WorkerLost,
         Self::Internal,
@@ -114,6 +117,7 @@ impl ProblemKind {
             Self::NotIdentifiable => "not-identifiable",
             Self::Undetermined => "undetermined",
             Self::NoSuggestion => "no-suggestion",
+            Self::Infeasible => "infeasible",
             Self::NotReproduced => "not-reproduced",
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
@@ -144,6 +148,7 @@ impl ProblemKind {
             Self::NotIdentifiable => "The runs determine no law",
             Self::Undetermined => "The law does not know what the question is about",
             Self::NoSuggestion => "No run can be suggested",
+            Self::Infeasible => "No plan keeps every bound",
             Self::NotReproduced => "The law came out different",
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
@@ -156,9 +161,11 @@ impl ProblemKind {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Malformed => StatusCode::BAD_REQUEST,
-            Self::Invalid | Self::NotRepresentable | Self::NoRuns | Self::NotIdentifiable => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            Self::Invalid
+            | Self::NotRepresentable
+            | Self::NoRuns
+            | Self::NotIdentifiable
+            | Self::Infeasible => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -285,6 +292,8 @@ pub enum ApiError {
     Undetermined(String),
     /// No run is known that would narrow the answer.
     NoSuggestion(String),
+    /// No plan keeps every bound; these are in the way.
+    Infeasible(Vec<FieldError>),
     /// The body is larger than so many bytes.
     TooLarge,
     /// The content type is not understood.
@@ -323,6 +332,7 @@ impl ApiError {
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::NoSuggestion(_) => ProblemKind::NoSuggestion,
+            Self::Infeasible(_) => ProblemKind::Infeasible,
             Self::TooLarge => ProblemKind::TooLarge,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
@@ -360,6 +370,15 @@ impl From<ApiError> for Problem {
                     _ => format!("{count} fields are wrong"),
                 };
                 errors.truncate(MOST_FIELDS);
+                let errors = errors.into_iter().map(FieldErrorView::from).collect();
+                return Self { errors, ..Self::new(kind, detail) };
+            }
+            ApiError::Infeasible(errors) => {
+                let one = errors.iter().map(|e| {
+                    let name = e.pointer.trim_start_matches('/').replace('/', ".");
+                    format!("{name}: {}", e.detail)
+                });
+                let detail = one.collect::<Vec<_>>().join("; ");
                 let errors = errors.into_iter().map(FieldErrorView::from).collect();
                 return Self { errors, ..Self::new(kind, detail) };
             }
@@ -468,6 +487,7 @@ mod tests {
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),
             (ApiError::NoSuggestion("x".into()), 409),
+            (ApiError::Infeasible(Vec::new()), 422),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
             (ApiError::NotAcceptable { accept: "a/b".into() }, 406),

@@ -16,10 +16,8 @@ use super::extract::{JsonBody, PageParams, Query, next_cursor};
 use super::problem::{ApiError, Problem};
 use super::{AppState, TAG_PROFILES};
 use crate::checks::Checks;
-use crate::law::StepCost;
-use crate::store::profiles::{
-    self, GivenCost, HardwareProfile, ProfileCost, ProfileSettings, StorageFormat,
-};
+use crate::law::{StepCost, StorageFormat};
+use crate::store::profiles::{self, GivenCost, HardwareProfile, ProfileCost, ProfileSettings};
 use crate::text::{Pattern, ProfileName, check_prose};
 
 /// Routes of this resource.
@@ -221,7 +219,7 @@ impl CostBody {
     }
 }
 
-fn check_patterns(patterns: &[String], checks: &mut Checks) -> Option<Vec<Pattern>> {
+pub(super) fn check_patterns(patterns: &[String], checks: &mut Checks) -> Option<Vec<Pattern>> {
     if patterns.len() > MAX_PATTERNS {
         let detail = format!("must be at most {MAX_PATTERNS}, not {}", patterns.len());
         checks.refuse("patterns", detail);

@@ -20,8 +20,8 @@ use crate::fit::{
     ChosenRun, DesignError, FitConfig, Knowledge, Observations, PlannedRun, spaced, usual_levels,
 };
 use crate::law::{
-    CoefficientName, Coefficients, Compute, Data, Density, DomainError, Member, NonzeroParams,
-    Question, Sparsity, TrainingCost, optimal_density, quantile,
+    CoefficientName, Coefficients, Compute, Data, Density, DomainError, Extrapolation, Member,
+    NonzeroParams, Question, Sparsity, TrainingCost, optimal_density, quantile,
 };
 use crate::store::law_evidence;
 
@@ -536,7 +536,7 @@ impl Asked {
         Ok(TargetView { value: finite("the target", self.value(law))?, interval })
     }
 
-    fn caveats(&self) -> Result<(Vec<ExtrapolationView>, Vec<Arc<WarningView>>), ApiError> {
+    fn caveats(&self) -> Result<(Vec<Extrapolation>, Vec<Arc<WarningView>>), ApiError> {
         let law = &self.law.law.content.coefficients;
         match (self.target, &self.target_cost) {
             (Target::OptimalSparsity(nonzero_params, compute), Some(cost)) => {
@@ -645,7 +645,7 @@ impl Asked {
                 noise: self.noise,
                 residual: self.fit.residual.into(),
             },
-            extrapolation,
+            extrapolation: extrapolation.into_iter().map(Into::into).collect(),
             warnings,
         })
     }

@@ -236,6 +236,16 @@ impl TrainingCost {
         }
     }
 
+    /// Where the cost of a step has kinks, as `y = -ln(1 - S)` in rising order.
+    pub(super) fn kinks(&self) -> Vec<f64> {
+        match self.saved_share() {
+            Ok(_) => Vec::new(),
+            Err(curve) => {
+                curve.nodes().iter().filter(|node| node.is_kink()).map(|node| node.y).collect()
+            }
+        }
+    }
+
     /// `k`.
     #[must_use]
     pub const fn flops_per_param(&self) -> FlopsPerParam {

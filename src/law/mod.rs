@@ -13,23 +13,32 @@ mod branchless;
 mod coefficients;
 mod contour;
 mod cost;
+mod design;
 mod effective;
 mod ensemble;
+mod limits;
+mod means;
 mod optimum;
 mod pattern;
+mod plan;
 mod prepared;
 mod published;
 mod quantity;
 mod step;
+mod storage;
 mod support;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use contour::{contour_compute, ln_contour_ratio};
 pub use cost::{FlopMode, PruningSchedule, TrainingCost};
+pub use design::{Design, Goal, Model};
 pub use effective::{Factor, data_multiplier};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use limits::{Constraint, Limits};
+pub use means::{Means, Zeros};
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
-pub use pattern::train_pattern;
+pub use pattern::{pattern_multiplier, train_pattern};
+pub use plan::{Obstacle, Planner};
 pub use prepared::{OptimumIntervals, PreparedEnsemble};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
@@ -37,4 +46,5 @@ pub use quantity::{
     Sparsity,
 };
 pub use step::{PointError, StepCost};
+pub use storage::{Storage, StorageFormat};
 pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};

@@ -5,7 +5,8 @@ use super::cost::PruningSchedule;
 use super::optimum::Optimum;
 use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
 
-/// The model of a pattern that a training budget buys.
+/// `c_mul` of a pattern: training cost relative to that of a dense model with as many *non-zero*
+/// parameters, per unit of data.
 ///
 /// A kernel for `n:m` can run only once every group of `m` has its zeros, which is when pruning
 /// ends; before that a step is the dense step. With `h` the cost of a step at the pattern,
@@ -14,9 +15,16 @@ use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, Nonzer
 /// c_mul = (t1 + (1 - t1) h) / (1 - S)
 /// ```
 ///
-/// where `S` is the *nominal* sparsity, which counts the parameters. `effective` is the density at
-/// which the loss is looked up: that of an unstructured model that is as good, where runs have
-/// told, else the nominal one.
+/// where `S` is the *nominal* sparsity, which counts the parameters.
+#[must_use]
+pub fn pattern_multiplier(pruning: PruningSchedule, step_cost: f64, nominal: Density) -> f64 {
+    (pruning.end() + (1.0 - pruning.end()) * step_cost) / nominal.get()
+}
+
+/// The model of a pattern that a training budget buys, by [`pattern_multiplier`].
+///
+/// `effective` is the density at which the loss is looked up: that of an unstructured model that is
+/// as good, where runs have told, else the nominal one.
 ///
 /// # Errors
 /// [`DomainError::OutOfRange`] where the budget pays for no representable amount of data.
@@ -31,8 +39,8 @@ pub fn train_pattern(
     nonzero_params: NonzeroParams,
     compute: Compute,
 ) -> Result<Optimum, DomainError> {
-    let mean = pruning.end() + (1.0 - pruning.end()) * step_cost;
-    let per_unit = flops_per_param.get() * nonzero_params.get() * mean / nominal.get();
+    let multiplier = pattern_multiplier(pruning, step_cost, nominal);
+    let per_unit = flops_per_param.get() * nonzero_params.get() * multiplier;
     let data = Data::new(compute.get() / per_unit)?;
     Ok(Optimum { density: nominal, data, loss: law.loss(effective, nonzero_params, data) })
 }

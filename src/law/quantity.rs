@@ -109,7 +109,17 @@ impl FlopsPerParam {
     pub const TRAINING: Self = Self(6.0);
 }
 
+impl Data {
+    /// The end of the range that an answer may not fall below.
+    pub(super) const SMALLEST: f64 = 1e-6;
+    /// The end of the range that an answer may not pass.
+    pub(super) const LARGEST: f64 = 1e30;
+}
+
 impl NonzeroParams {
+    /// The end of the range that an answer may not pass.
+    pub(super) const LARGEST: f64 = 1e18;
+
     /// A single parameter, whose logarithm is 0.
     pub(super) const ONE: Self = Self(1.0);
 }

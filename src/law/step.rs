@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cost::{FlopMode, PruningSchedule};
-use super::quantity::DomainError;
+use super::quantity::{Density, DomainError};
 
 /// `h(s)`: cost of a step at momentary sparsity `s` relative to a dense step of the same shape.
 ///
@@ -152,6 +152,19 @@ impl StepCost {
             }
             _ => Self(Shape::Pieces(pieces.into())),
         }
+    }
+
+    /// FLOPs of a forward pass per non-zero parameter and served token: `2 h(S) / (1 - S)`, which is
+    /// 2 where zeros are skipped, and `2 / (1 - S)` where they are not.
+    #[must_use]
+    pub fn inference_flops(&self, density: Density) -> f64 {
+        let x = density.get();
+        let cost = match &self.0 {
+            // Keeps the digits of a small density.
+            Shape::Linear { saved } => (1.0 - saved) + saved * x,
+            Shape::Pieces(_) => self.at(1.0 - x),
+        };
+        2.0 * cost / x
     }
 
     /// `h(s)` for `0 <= s <= 1`.

@@ -11,6 +11,7 @@ mod families;
 mod forecasts;
 mod laws;
 mod pictures;
+mod plans;
 mod private_postgres;
 mod process;
 mod profiles;

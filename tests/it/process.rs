@@ -80,6 +80,18 @@ async fn the_walk_of_the_readme_works_as_written() {
     assert!((0.4..0.9).contains(&sparsity), "{sparsity}");
 }
 
+#[tokio::test]
+async fn the_plans_of_the_readme_work_as_written() {
+    let service = Service::start(&empty_database().await, &[]);
+    let text = script(&service.base, &readme_block("plans"));
+    let plans: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let goals: Vec<_> = plans.iter().map(|plan| plan["goal"].as_str().unwrap()).collect();
+    assert_eq!(goals, ["least_loss", "least_cost", "least_loss", "least_cost"]);
+    assert_eq!(plans[2]["optimum"]["pattern"], "2:4");
+    assert_eq!(plans[2]["binding"][0], "memory_bytes");
+    assert!(plans[3]["optimum"]["inference_compute"].as_f64() > Some(0.0));
+}
+
 /// Runs a shell script against a service, and returns what it prints.
 fn script(base: &str, script: &str) -> String {
     let mut command = Command::new("sh");

@@ -1,0 +1,291 @@
+//! The best size and amount of data of a model of one sparsity.
+//!
+//! At a fixed sparsity the lifetime cost and the loss are
+//!
+//! ```text
+//! C = N (p D + q),   p = k c_mul(S),   q = T u(S)
+//! L = A N^(-b_N) + (a_D / D)^b_D + c,   A = a_S (1-S)^b_S + c_S
+//! ```
+//!
+//! with `u` the FLOPs of serving a token per non-zero parameter and `T` the tokens served. Every
+//! bound is then one on `N` or on `D`. What remains is a function of `n = ln N` alone:
+//!
+//! | goal | `D` | function of `n` |
+//! |---|---|---|
+//! | least loss | `(C e^-n - q) / p` | the sum of two convex ones, so convex |
+//! | least cost | `a_D (R - A e^(-b_N n))^(-1/b_D)`, `R = L - c` | `D e^n` is log-convex, `q e^n` convex |
+//!
+//! so the one root of the derivative answers, moved to the nearest end of what the bounds leave.
+
+use super::coefficients::{CoefficientValues, Coefficients};
+use super::limits::{Constraint, Limits};
+use super::quantity::Density;
+
+/// One way to be sparse, with what it costs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Design {
+    /// Fraction of the parameters that are not zero.
+    pub density: Density,
+    /// Density at which the loss is looked up: another where runs have told what a pattern is worth.
+    pub effective: Density,
+    /// `c_mul`: training cost relative to a dense model with as many non-zero parameters.
+    pub multiplier: f64,
+    /// `u`: FLOPs of serving a token, per non-zero parameter.
+    pub inference_flops: f64,
+    /// Bits of memory per parameter, zeros included.
+    pub bits: f64,
+}
+
+/// What a plan is to make the best of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// The least loss at no more than [`Constraint::Compute`].
+    LeastLoss,
+    /// The least cost at no more than [`Constraint::TargetLoss`].
+    LeastCost,
+}
+
+/// A planned model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Model {
+    /// How it is sparse.
+    pub design: Design,
+    /// `N`.
+    pub nonzero_params: f64,
+    /// `D`.
+    pub data: f64,
+    /// Predicted loss.
+    pub loss: f64,
+    /// FLOPs of training.
+    pub training_compute: f64,
+    /// FLOPs of serving all tokens.
+    pub inference_compute: f64,
+    /// What the goal makes small: the loss above the irreducible one, or the logarithm of the cost.
+    pub(super) badness: f64,
+}
+
+impl Model {
+    /// Lifetime cost: training and inference.
+    #[must_use]
+    pub fn compute(&self) -> f64 {
+        self.training_compute + self.inference_compute
+    }
+
+    /// Parameters, zeros included.
+    #[must_use]
+    pub fn total_params(&self) -> f64 {
+        self.nonzero_params / self.design.density.get()
+    }
+
+    /// Bytes of the weights.
+    #[must_use]
+    pub fn memory_bytes(&self) -> f64 {
+        self.total_params() * self.design.bits / 8.0
+    }
+}
+
+/// Bounds that meet but for rounding still leave what lies between them.
+const ROUNDING: f64 = 1e-12;
+
+/// The range from `low` to `high`, if there is one.
+fn range(low: f64, high: f64) -> Option<(f64, f64)> {
+    if low <= high {
+        Some((low, high))
+    } else if low <= high * (1.0 + ROUNDING) {
+        Some((high, high))
+    } else {
+        None
+    }
+}
+
+impl Design {
+    /// The sizes that the bounds leave at this sparsity, without those on cost and loss.
+    pub(super) fn sizes(&self, limits: &Limits) -> Option<(f64, f64)> {
+        let x = self.density.get();
+        let low = limits
+            .get(Constraint::NonzeroParamsMin)
+            .max(limits.get(Constraint::TotalParamsMin) * x);
+        let stored = limits.get(Constraint::MemoryBytes) * 8.0 / self.bits;
+        let high = limits
+            .get(Constraint::NonzeroParamsMax)
+            .min(limits.get(Constraint::TotalParamsMax).min(stored) * x);
+        range(low, high)
+    }
+
+    /// The best model of this sparsity; `None` where the bounds leave none.
+    pub(super) fn best(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
+        let sizing = Sizing::new(self, task);
+        let (low, high) = self.sizes(limits)?;
+        let (nonzero_params, data) = match task.goal {
+            Goal::LeastLoss => sizing.least_loss(limits, low, high)?,
+            Goal::LeastCost => sizing.least_cost(limits, low, high)?,
+        };
+        let reducible = sizing.capacity(nonzero_params) + sizing.data_term(data);
+        let training_compute = nonzero_params * sizing.per_data * data;
+        let inference_compute = nonzero_params * sizing.served;
+        let badness = match task.goal {
+            Goal::LeastLoss => reducible,
+            Goal::LeastCost => (training_compute + inference_compute).ln(),
+        };
+        Some(Model {
+            design: *self,
+            nonzero_params,
+            data,
+            loss: reducible + sizing.law.c,
+            training_compute,
+            inference_compute,
+            badness,
+        })
+        // A number that overflows is the best of nothing.
+        .filter(|model| model.badness.is_finite())
+    }
+}
+
+/// What is the same at every sparsity.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub law: &'a Coefficients,
+    pub flops_per_param: f64,
+    pub inference_tokens: f64,
+    pub goal: Goal,
+}
+
+/// The law at one sparsity.
+struct Sizing {
+    law: CoefficientValues,
+    /// `A`.
+    size_term: f64,
+    /// `p`.
+    per_data: f64,
+    /// `q`.
+    served: f64,
+}
+
+impl Sizing {
+    fn new(design: &Design, task: &Task<'_>) -> Self {
+        let law = task.law.values();
+        Self {
+            size_term: law.a_s * design.effective.get().powf(law.b_s) + law.c_s,
+            per_data: task.flops_per_param * design.multiplier,
+            served: task.inference_tokens * design.inference_flops,
+            law,
+        }
+    }
+
+    /// `A N^(-b_N)`.
+    fn capacity(&self, nonzero_params: f64) -> f64 {
+        self.size_term * nonzero_params.powf(-self.law.b_n)
+    }
+
+    /// `(a_D / D)^b_D`.
+    fn data_term(&self, data: f64) -> f64 {
+        (self.law.a_d / data).powf(self.law.b_d)
+    }
+
+    /// `(N, D)` of the least loss at the cost.
+    fn least_loss(&self, limits: &Limits, low: f64, high: f64) -> Option<(f64, f64)> {
+        let CoefficientValues { b_n, a_d, b_d, .. } = self.law;
+        let compute = limits.get(Constraint::Compute);
+        let (least, most) = (limits.get(Constraint::DataMin), limits.get(Constraint::DataMax));
+        // Beyond it the cost does not pay for the data that must be.
+        let (low, high) = range(low, high.min(compute / (self.per_data * least + self.served)))?;
+        // Below it the cost pays for more data than may be, and size costs nothing.
+        let low = low.max(high.min(compute / (self.per_data * most + self.served)));
+        let ln_compute = compute.ln();
+        // Logarithm of the two parts of the derivative in n, over each other; it rises.
+        let level = (b_d / (b_n * self.size_term)).ln() + b_d * (a_d.ln() + self.per_data.ln());
+        let slope = |n: f64| {
+            let paid = (ln_compute - n).exp();
+            let trained = paid - self.served;
+            let value = level + b_n * n + paid.ln() - (b_d + 1.0) * trained.ln();
+            (value, b_n - 1.0 + (b_d + 1.0) * paid / trained)
+        };
+        // Exact where nothing is served.
+        let start = (b_d * ln_compute - level) / (b_n + b_d);
+        let nonzero_params = size(low, high, start, slope);
+        let data = (compute / nonzero_params - self.served) / self.per_data;
+        Some((nonzero_params, data.clamp(least, most)))
+    }
+
+    /// `(N, D)` of the least cost at the loss.
+    fn least_cost(&self, limits: &Limits, low: f64, high: f64) -> Option<(f64, f64)> {
+        let CoefficientValues { b_n, a_d, b_d, c, .. } = self.law;
+        let (least, most) = (limits.get(Constraint::DataMin), limits.get(Constraint::DataMax));
+        let reducible = limits.get(Constraint::TargetLoss) - c;
+        // The size at which so much data reaches the loss.
+        let size_for = |data: f64| {
+            let left = reducible - self.data_term(data);
+            if left > 0.0 { (self.size_term / left).powf(1.0 / b_n) } else { f64::INFINITY }
+        };
+        // Below it no data that may be reaches the loss.
+        let (low, high) = range(low.max(size_for(most)), high)?;
+        // Beyond it the data that must be is more than enough, and size only costs.
+        let high = high.min(size_for(least)).max(low);
+        // The derivative of the cost in n over that of its part that is trained; it rises.
+        let slope = |n: f64| {
+            let capacity = self.size_term * (-b_n * n).exp();
+            let left = reducible - capacity;
+            if left <= 0.0 {
+                return (f64::NEG_INFINITY, f64::INFINITY);
+            }
+            let data = a_d * left.powf(-1.0 / b_d);
+            let (growth, served) =
+                (b_n / b_d * capacity / left, self.served / self.per_data / data);
+            let steepness = b_n * growth * reducible / left + served * growth;
+            (1.0 - growth + served, steepness)
+        };
+        // Exact where nothing is served.
+        let start = (self.size_term * (b_n + b_d) / (reducible * b_d)).ln() / b_n;
+        let nonzero_params = size(low, high, start, slope);
+        let left = reducible - self.capacity(nonzero_params);
+        let data = if left > 0.0 { a_d * left.powf(-1.0 / b_d) } else { most };
+        Some((nonzero_params, data.clamp(least, most)))
+    }
+}
+
+/// The size at which a function of its logarithm that rises is 0, or the end that is nearest to it.
+fn size(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {
+    let (ln_low, ln_high) = (low.ln(), high.ln());
+    let n = root(ln_low, ln_high, start, function);
+    // The ends themselves, and not what the logarithm makes of them.
+    if n >= ln_high {
+        high
+    } else if n <= ln_low {
+        low
+    } else {
+        n.exp().clamp(low, high)
+    }
+}
+
+/// The root of a rising function between two ends, or the end that is nearest to it: Newton's method
+/// kept inside a bracket. The function gives its value and its slope.
+fn root(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {
+    if function(low).0 >= 0.0 {
+        return low;
+    }
+    // Not a number where the cost pays for no training at all.
+    if function(high).0 <= 0.0 {
+        return high;
+    }
+    let (mut below, mut above) = (low, high);
+    let mut at = if start > low && start < high { start } else { 0.5 * (low + high) };
+    // Newton converges in a handful of steps; 200 halvings exhaust the bits of any bracket.
+    for _ in 0..200 {
+        let (value, slope) = function(at);
+        if value == 0.0 {
+            return at;
+        }
+        if value < 0.0 {
+            below = at
+        } else {
+            above = at
+        }
+        let newton = at - value / slope;
+        let next = if newton > below && newton < above { newton } else { 0.5 * (below + above) };
+        if (next - at).abs() <= 2.0 * f64::EPSILON * at.abs() {
+            return next;
+        }
+        at = next;
+    }
+    at
+}

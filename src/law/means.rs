@@ -1,0 +1,110 @@
+//! What models can be made of, whatever the law: ways to be sparse and what each costs.
+
+use super::cost::TrainingCost;
+use super::design::Design;
+use super::limits::Limits;
+use super::quantity::Density;
+use super::step::StepCost;
+use super::storage::Storage;
+
+/// Where zeros may be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Zeros {
+    /// Anywhere: every sparsity that the bounds leave.
+    Anywhere,
+    /// As one of these; none at all is a design of its own.
+    Designs(Vec<Design>),
+}
+
+/// Hardware, storage and where zeros may be: the same for a thousand laws, so what is computed once
+/// is shared.
+#[derive(Debug, Clone)]
+pub struct Means {
+    cost: TrainingCost,
+    step: StepCost,
+    storage: Storage,
+    zeros: Zeros,
+    /// `y = -ln(1 - S)` in rising order, every kink of the cost and of the storage among them.
+    nodes: Vec<(f64, Design)>,
+}
+
+/// Distance of two nodes in `y`, at most.
+const SPACING: f64 = 0.05;
+/// Cells between two kinks, and between two ends, at least.
+const FEWEST_CELLS: u32 = 4;
+
+impl Means {
+    /// Means with a training cost, the cost of the step that it is made of, and a storage.
+    #[must_use]
+    pub fn new(cost: TrainingCost, step: StepCost, storage: Storage, zeros: Zeros) -> Self {
+        let mut means = Self { cost, step, storage, zeros, nodes: Vec::new() };
+        if means.zeros == Zeros::Anywhere {
+            let mut ends = means.cost.kinks();
+            ends.extend(storage.pays_below().map(|density| -density.ln()));
+            let last = -(1.0 - Limits::HIGHEST_SPARSITY).ln();
+            ends.retain(|y| *y > 0.0 && *y < last);
+            ends.push(last);
+            ends.sort_by(f64::total_cmp);
+            let starts = std::iter::once(0.0).chain(ends.iter().copied());
+            let places: Vec<f64> = std::iter::once(0.0)
+                .chain(starts.zip(&ends).flat_map(|(start, &end)| even(start, end)))
+                .collect();
+            means.nodes = places.into_iter().map(|y| (y, means.at(y))).collect();
+        }
+        means
+    }
+
+    /// Where zeros may be.
+    #[must_use]
+    pub const fn zeros(&self) -> &Zeros {
+        &self.zeros
+    }
+
+    /// `k`.
+    pub(super) const fn flops_per_param(&self) -> f64 {
+        self.cost.flops_per_param().get()
+    }
+
+    /// Zeros anywhere, at a density.
+    #[must_use]
+    pub fn unstructured(&self, density: Density) -> Design {
+        Design {
+            density,
+            effective: density,
+            multiplier: self.cost.multiplier(density),
+            inference_flops: self.step.inference_flops(density),
+            bits: self.storage.unstructured_bits(density),
+        }
+    }
+
+    fn at(&self, y: f64) -> Design {
+        self.unstructured(Density::clamped((-y).exp()))
+    }
+
+    /// Nodes from one end to the other, in rising order, both among them.
+    pub(super) fn nodes(
+        &self,
+        low: f64,
+        high: f64,
+        at: impl Fn(f64) -> Design,
+    ) -> Vec<(f64, Design)> {
+        let inside = |y: f64| y > low && y < high;
+        let mut nodes = vec![(low, at(low))];
+        nodes.extend(self.nodes.iter().copied().filter(|(y, _)| inside(*y)));
+        if nodes.len() < FEWEST_CELLS as usize {
+            nodes.extend(even(low, high).filter(|y| inside(*y)).map(|y| (y, at(y))));
+            nodes.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        }
+        nodes.push((high, at(high)));
+        nodes
+    }
+}
+
+/// Evenly spaced places after one end, up to and with the other.
+fn even(start: f64, end: f64) -> impl Iterator<Item = f64> {
+    // A few hundred: no sparsity has a y above 10.
+    let cells = (((end - start) / SPACING).ceil() as u32).max(FEWEST_CELLS);
+    (1..=cells).map(move |cell| {
+        if cell == cells { end } else { start + (end - start) * f64::from(cell) / f64::from(cells) }
+    })
+}
