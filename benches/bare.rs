@@ -1,5 +1,5 @@
 //! The least that an axum service can do with a question: parse the same query, and send an answer of
-//! the same shape as JSON. `http.py` compares the service with it.
+//! the same shape as JSON. `over_http.py` compares the service with it.
 //!
 //! Runs until it is killed, or two minutes.
 
@@ -41,7 +41,7 @@ struct Interval {
     high: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Warning {
     code: &'static str,
     detail: &'static str,
@@ -69,8 +69,36 @@ struct Answer {
     intervals: Option<[Interval; 4]>,
     pattern: Option<()>,
     extrapolation: [(); 0],
-    warnings: [Warning; 1],
+    warnings: [Warning; 7],
 }
+
+/// As long as those of the demo's law.
+const WARNINGS: [Warning; 7] = [
+    Warning { code: "interpolated", detail: "no run has a sparsity between 0.5 and 0.75" },
+    Warning {
+        code: "few_data_levels",
+        detail: "the runs have 3 different values of data; at least 4 are needed to tell the shape \
+                 of a curve from its height",
+    },
+    Warning {
+        code: "narrow_data",
+        detail: "the amounts of data span a factor of 4.0: how the loss falls beyond them is hardly \
+                 determined",
+    },
+    CORRELATED,
+    CORRELATED,
+    CORRELATED,
+    Warning {
+        code: "weakly_determined",
+        detail: "b_d could be anywhere between 0.084 and 0.808: answers that lean on it, far from \
+                 the runs most of all, are uncertain by more than their digits show",
+    },
+];
+const CORRELATED: Warning = Warning {
+    code: "correlated",
+    detail: "a_d and b_d are correlated (-0.999): the runs determine them together rather than one \
+             by one",
+};
 
 /// Echoes the question's numbers, so that nothing of the answer is known before it is asked.
 async fn answer(Path(_family): Path<String>, Query(asked): Query<Params>) -> Json<Answer> {
@@ -97,10 +125,7 @@ async fn answer(Path(_family): Path<String>, Query(asked): Query<Params>) -> Jso
         intervals: intervals.then(|| [interval(), interval(), interval(), interval()]),
         pattern: None,
         extrapolation: [],
-        warnings: [Warning {
-            code: "interpolated",
-            detail: "no run has a sparsity between 0 and 0.5",
-        }],
+        warnings: WARNINGS,
     })
 }
 

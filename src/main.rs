@@ -144,6 +144,10 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
     Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
 }
 
+/// A question allocates some dozens of times; this allocator takes a third of the time of the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,6 +1,6 @@
 //! Logs: one line an event, to standard error.
 
-use std::io::IsTerminal;
+use std::io::{BufWriter, IsTerminal};
 
 use clap::{Args, ValueEnum};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
@@ -45,8 +45,9 @@ pub struct LogConfig {
 pub fn init(config: &LogConfig) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(&config.log)?;
     let ansi = std::io::stderr().is_terminal();
-    // Lines are never dropped: where they cannot be written as fast as they come, requests wait.
-    let (writer, guard) = NonBlockingBuilder::default().lossy(false).finish(std::io::stderr());
+    // The buffer is written whenever no line waits. Lines are never dropped: where they cannot be written as fast as they come, requests wait.
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(false).finish(BufWriter::new(std::io::stderr()));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)

@@ -5,6 +5,7 @@
 //! list, so that neither can lack what the other has.
 
 mod asked;
+mod bulk;
 mod caching;
 mod comparison;
 mod document;
@@ -131,6 +132,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(comparison::router())
         .merge(fit_quality::router())
         .merge(questions::router())
+        .merge(bulk::router())
         .merge(effective::router())
         .merge(forecasts::router())
         .merge(readings::router())

@@ -47,36 +47,48 @@ impl Representation {
         }
     }
 
-    /// The one that `Accept` likes best; among equals the one that it names more closely, then JSON,
-    /// SVG, PNG. JSON without the header.
+    /// The one that `Accept` likes best.
     ///
     /// # Errors
     /// [`ApiError::NotAcceptable`] where it takes none of them.
     pub fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let lists = headers.get_all(header::ACCEPT).iter();
-        let accept: Vec<&str> = lists.filter_map(|value| value.to_str().ok()).collect();
-        let ranges: Vec<Range<'_>> =
-            accept.iter().flat_map(|list| list.split(',')).filter_map(Range::read).collect();
-        if accept.iter().all(|list| list.trim().is_empty()) {
-            return Ok(Self::Json);
-        }
-        let mut best: Option<(f64, u8, Self)> = None;
-        for representation in Self::ALL {
-            // What names the type most closely says how much it is liked.
-            let closest = ranges
-                .iter()
-                .filter_map(|range| Some((range.closeness(representation)?, range.quality)))
-                .reduce(|a, b| if b.0 > a.0 { b } else { a });
-            let Some((closeness, quality)) = closest.filter(|(_, quality)| *quality > 0.0) else {
-                continue;
-            };
-            if best.is_none_or(|(q, c, _)| quality > q || (quality == q && closeness > c)) {
-                best = Some((quality, closeness, representation));
-            }
-        }
-        best.map(|(_, _, representation)| representation)
-            .ok_or_else(|| ApiError::NotAcceptable { accept: accept.join(", ") })
+        negotiate(headers, &Self::ALL, Self::media_type)
     }
+}
+
+/// The representation that `Accept` likes best of those that are offered; among equals the one that it
+/// names more closely, then the one that is offered first. The first without the header.
+///
+/// # Errors
+/// [`ApiError::NotAcceptable`] where it takes none of them.
+pub fn negotiate<T: Copy>(
+    headers: &HeaderMap,
+    offered: &[T],
+    media_type: impl Fn(T) -> &'static str,
+) -> Result<T, ApiError> {
+    let lists = headers.get_all(header::ACCEPT).iter();
+    let accept: Vec<&str> = lists.filter_map(|value| value.to_str().ok()).collect();
+    let anything = ["*/*"];
+    let silent = accept.iter().all(|list| list.trim().is_empty());
+    let lists = if silent { &anything[..] } else { &accept[..] };
+    let ranges: Vec<Range<'_>> =
+        lists.iter().flat_map(|list| list.split(',')).filter_map(Range::read).collect();
+    let mut best: Option<(f64, u8, T)> = None;
+    for &representation in offered {
+        // What names the type most closely says how much it is liked.
+        let closest = ranges
+            .iter()
+            .filter_map(|range| Some((range.closeness(media_type(representation))?, range.quality)))
+            .reduce(|a, b| if b.0 > a.0 { b } else { a });
+        let Some((closeness, quality)) = closest.filter(|(_, quality)| *quality > 0.0) else {
+            continue;
+        };
+        if best.is_none_or(|(q, c, _)| quality > q || (quality == q && closeness > c)) {
+            best = Some((quality, closeness, representation));
+        }
+    }
+    best.map(|(_, _, representation)| representation)
+        .ok_or_else(|| ApiError::NotAcceptable { accept: accept.join(", ") })
 }
 
 impl Format {
@@ -122,8 +134,8 @@ impl<'a> Range<'a> {
     }
 
     /// How closely it names the type: 2 by name, 1 as one of its kind, 0 as anything.
-    fn closeness(&self, representation: Representation) -> Option<u8> {
-        let (main, sub) = representation.media_type().split_once('/')?;
+    fn closeness(&self, media_type: &str) -> Option<u8> {
+        let (main, sub) = media_type.split_once('/')?;
         match (self.main, self.sub) {
             ("*", "*") => Some(0),
             (kind, "*") if kind.eq_ignore_ascii_case(main) => Some(1),

@@ -410,7 +410,7 @@ impl From<ApiError> for Problem {
                 format!("the content type is {got}; send {expected}")
             }
             ApiError::NotAcceptable { accept } => format!(
-                "Accept is {accept:?}; there are application/json, image/svg+xml and image/png"
+                "Accept is {accept:?}, which is none of the representations that the documentation lists"
             ),
             // The cause is for the log: it may name hosts, statements or files.
             ApiError::Unavailable(cause) => {

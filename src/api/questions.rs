@@ -19,8 +19,8 @@ use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
-    Compute, Data, Density, Extrapolation, FlopMode, Interval, NonzeroParams, Question, Sparsity,
-    chinchilla_ratio, optimal_sparsity,
+    Coefficients, Compute, Data, Density, Extrapolation, FlopMode, Interval, NonzeroParams,
+    Optimum, Question, Sparsity, TrainingCost, chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -301,9 +301,9 @@ pub struct OptimumIntervals {
 #[schema(as = DenseAlternative)]
 pub struct DenseView {
     /// Predicted loss.
-    loss: f64,
+    pub(super) loss: f64,
     /// Data that the compute pays for.
-    data: f64,
+    pub(super) data: f64,
 }
 
 /// What training budget to make the most of.
@@ -339,6 +339,41 @@ impl OptimalSparsityParams {
     }
 }
 
+/// The best sparsity of a budget, and what follows from it.
+pub(super) struct Optimised {
+    pub(super) best: Optimum,
+    pub(super) total_params: f64,
+    pub(super) dense_loss: f64,
+    pub(super) dense_data: Data,
+    pub(super) gain: f64,
+    pub(super) chinchilla_ratio: f64,
+}
+
+impl Optimised {
+    /// By a law that knows what size, sparsity and data do.
+    pub(super) fn new(
+        law: &Coefficients,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+    ) -> Result<Self, ApiError> {
+        let best =
+            optimal_sparsity(law, cost, nonzero_params, compute).map_err(|e| budget_error(&e))?;
+        let dense_data =
+            cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
+        let dense_loss = law.loss(Density::DENSE, nonzero_params, dense_data);
+        let ratio = chinchilla_ratio(law, cost, nonzero_params, compute);
+        finite("the loss", best.loss)?;
+        Ok(Self {
+            best,
+            total_params: finite("total_params", best.total_params(nonzero_params))?,
+            dense_loss: finite("the dense loss", dense_loss)?,
+            dense_data,
+            gain: finite("the gain", law.gain(best.density))?,
+            chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
+        })
+    }
+}
+
 fn optimise(
     asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
@@ -346,41 +381,36 @@ fn optimise(
     intervals: bool,
 ) -> Result<OptimalSparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let coefficients = &asked.law.content.coefficients;
     let cost = asked.cost(mode.step());
-    let best = optimal_sparsity(coefficients, &cost, nonzero_params, compute)
-        .map_err(|e| budget_error(&e))?;
-    let dense_data =
-        cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
-    let (density, data) = (best.density, best.data);
-    let dense_loss = coefficients.loss(Density::DENSE, nonzero_params, dense_data);
-    let ratio = chinchilla_ratio(coefficients, &cost, nonzero_params, compute);
+    let found = Optimised::new(&asked.law.content.coefficients, &cost, (nonzero_params, compute))?;
+    let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(OptimalSparsityView {
         law: asked.reference.clone(),
-        sparsity: best.sparsity().get(),
+        sparsity: found.best.sparsity().get(),
         interval: intervals
             .then(|| asked.optimum_interval(&cost, nonzero_params, compute, density)),
-        loss: finite("the loss", best.loss)?,
+        loss,
         data: data.get(),
-        total_params: finite("total_params", best.total_params(nonzero_params))?,
-        dense: DenseView { loss: finite("the dense loss", dense_loss)?, data: dense_data.get() },
-        gain: finite("the gain", coefficients.gain(density))?,
-        chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
+        total_params: found.total_params,
+        dense: DenseView { loss: found.dense_loss, data: found.dense_data.get() },
+        gain: found.gain,
+        chinchilla_ratio: found.chinchilla_ratio,
         intervals: intervals.then(|| {
             let prepared = asked.prepared.as_ref()?;
-            let found = prepared.optimum_intervals(density, nonzero_params, data, dense_data);
+            let others =
+                prepared.optimum_intervals(density, nonzero_params, data, found.dense_data);
             Some(OptimumIntervals {
-                loss: found.loss.into(),
-                dense_loss: found.dense_loss.into(),
-                gain: found.gain.into(),
+                loss: others.loss.into(),
+                dense_loss: others.dense_loss.into(),
+                gain: others.gain.into(),
                 chinchilla_ratio: prepared
                     .chinchilla_interval(&cost, nonzero_params, compute)
                     .into(),
             })
         }),
-        pattern: mode.pattern(asked, (nonzero_params, compute), &best)?,
+        pattern: mode.pattern(asked, (nonzero_params, compute), &found.best)?,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod announcements;
+mod bulk;
 mod documents;
 mod effective;
 mod evidence;

@@ -1,0 +1,810 @@
+//! The questions for up to 100,000 points at once: a list, or a grid in short.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::asked::{AskedLaw, asked_law, budget_error, finite};
+use super::extract::{FamilyPath, JsonBody};
+use super::modes::{Mode, PatternView, check_mode};
+use super::negotiation::negotiate;
+use super::problem::{ApiError, Problem};
+use super::questions::{Budget, DenseView, MaybeInterval, Optimised, yes};
+use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use super::{AppState, TAG_QUESTIONS};
+use crate::checks::{Checks, FieldError};
+use crate::law::{Compute, Density, NonzeroParams, Question, Sparsity, TrainingCost};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create_predictions))
+        .routes(routes!(create_optimal_sparsities))
+}
+
+/// The most points of a request.
+const MAX_POINTS: usize = 100_000;
+/// The most points with intervals in the mode of a hardware profile, where each of a thousand laws is
+/// searched on its own: milliseconds a point.
+const MAX_SEARCHED: usize = 1_000;
+/// The most modes of a request.
+const MAX_MODES: usize = 20;
+/// The most wrong fields that an answer names.
+const MAX_ERRORS: usize = 100;
+
+/// Media type of Arrow's stream format.
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// How the results are sent.
+#[derive(Debug, Clone, Copy)]
+enum Table {
+    Json,
+    Arrow,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Table {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        negotiate(&parts.headers, &[Self::Json, Self::Arrow], |table| match table {
+            Self::Json => "application/json",
+            Self::Arrow => ARROW,
+        })
+    }
+}
+
+/// Values of one quantity.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "must be a number, a list of numbers, or from, to and steps")]
+enum Axis {
+    /// One value.
+    One(f64),
+    /// These values.
+    Values(Vec<f64>),
+    /// From one value to another.
+    Steps(Steps),
+}
+
+/// Evenly spaced values: in the logarithm, but for sparsities.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Steps {
+    /// The first value.
+    #[schema(example = 1e7)]
+    from: f64,
+    /// The last value.
+    #[schema(example = 1e10)]
+    to: f64,
+    /// How many values, both ends among them.
+    #[schema(example = 50, minimum = 2, maximum = 100_000)]
+    steps: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Spacing {
+    Linear,
+    Logarithmic,
+}
+
+impl Axis {
+    fn values(self, field: &str, spacing: Spacing, checks: &mut Checks) -> Option<Vec<f64>> {
+        let Steps { from, to, steps } = match self {
+            Self::One(value) => return Some(vec![value]),
+            Self::Values(values) if (1..=MAX_POINTS).contains(&values.len()) => {
+                return Some(values);
+            }
+            Self::Values(values) => {
+                let detail = format!("must be 1 to {MAX_POINTS} values, not {}", values.len());
+                checks.refuse(field, detail);
+                return None;
+            }
+            Self::Steps(steps) => steps,
+        };
+        if !(2..=MAX_POINTS).contains(&steps) {
+            let detail = format!("must be between 2 and {MAX_POINTS}, not {steps}");
+            checks.refuse(&format!("{field}/steps"), detail);
+            return None;
+        }
+        let logarithmic = spacing == Spacing::Logarithmic;
+        if logarithmic && !(from > 0.0 && to > 0.0) {
+            checks.refuse(field, "must go from and to numbers above 0");
+            return None;
+        }
+        let at = |step: usize| {
+            let share = step as f64 / (steps - 1) as f64;
+            match step {
+                0 => from,
+                // The ends are as they were given.
+                _ if step + 1 == steps => to,
+                _ if logarithmic => (from.ln() * (1.0 - share) + to.ln() * share).exp(),
+                _ => from * (1.0 - share) + to * share,
+            }
+        };
+        Some((0..steps).map(at).collect())
+    }
+}
+
+/// A list of points, or the axes of a grid.
+enum Points<P> {
+    List(Vec<P>),
+    Grid(Vec<P>),
+}
+
+impl<P> Points<P> {
+    fn as_slice(&self) -> &[P] {
+        match self {
+            Self::List(points) | Self::Grid(points) => points,
+        }
+    }
+
+    /// JSON pointer to a point, as far as there is one.
+    fn pointer(&self, index: usize) -> String {
+        match self {
+            Self::List(_) => format!("/points/{index}"),
+            Self::Grid(_) => String::new(),
+        }
+    }
+
+    /// An error at one point.
+    fn error_at(&self, index: usize, error: ApiError) -> ApiError {
+        match error {
+            ApiError::NotRepresentable(detail) | ApiError::Undetermined(detail) => {
+                let detail = format!("point {index}: {detail}");
+                ApiError::Invalid(vec![FieldError { pointer: self.pointer(index), detail }])
+            }
+            other => other,
+        }
+    }
+
+    /// Checks every point, to a bounded number of errors.
+    fn check<Q>(&self, check: impl Fn(&P, &mut Checks) -> Option<Q>) -> Result<Vec<Q>, ApiError> {
+        let mut checked = Vec::with_capacity(self.as_slice().len());
+        let mut errors = Vec::new();
+        for (index, point) in self.as_slice().iter().enumerate() {
+            let mut checks = Checks::below(self.pointer(index));
+            let value = check(point, &mut checks);
+            match checks.finish(value) {
+                Ok(value) => checked.push(value),
+                Err(found) => errors.extend(found),
+            }
+            if errors.len() >= MAX_ERRORS || (matches!(self, Self::Grid(_)) && !errors.is_empty()) {
+                break;
+            }
+        }
+        if errors.is_empty() { Ok(checked) } else { Err(ApiError::Invalid(errors)) }
+    }
+}
+
+impl<P> Points<P> {
+    /// The list, or the grid of the axes with the last one fastest, of at most [`MAX_POINTS`] points.
+    fn new<const N: usize>(
+        list: Option<Vec<P>>,
+        axes: [(&'static str, Option<Axis>, Spacing); N],
+        point: impl Fn([f64; N]) -> P,
+    ) -> Result<Self, ApiError> {
+        let is_grid = axes.iter().any(|(_, axis, _)| axis.is_some());
+        match list {
+            Some(_) if is_grid => {
+                Err(ApiError::field("/points", "must not be given beside the axes of a grid"))
+            }
+            Some(list) if (1..=MAX_POINTS).contains(&list.len()) => Ok(Self::List(list)),
+            Some(list) => {
+                let detail = format!("must be 1 to {MAX_POINTS} points, not {}", list.len());
+                Err(ApiError::field("/points", detail))
+            }
+            None if !is_grid => {
+                let detail = "must be given, or the axes of a grid in their place";
+                Err(ApiError::field("/points", detail))
+            }
+            None => Ok(Self::Grid(grid(axes)?.into_iter().map(point).collect())),
+        }
+    }
+}
+
+/// All combinations of the values of the axes, those of the last axis one after the other.
+fn grid<const N: usize>(
+    axes: [(&'static str, Option<Axis>, Spacing); N],
+) -> Result<Vec<[f64; N]>, ApiError> {
+    let mut checks = Checks::default();
+    let values = axes.map(|(field, axis, spacing)| match axis {
+        Some(axis) => axis.values(field, spacing, &mut checks),
+        None => {
+            checks.refuse(field, "must be given for a grid");
+            None
+        }
+    });
+    let complete = values.iter().all(Option::is_some).then_some(());
+    checks.finish(complete)?;
+    let values = values.map(Option::unwrap_or_default);
+    let counts = values.each_ref().map(Vec::len);
+    let count = counts.iter().try_fold(1usize, |product, count| product.checked_mul(*count));
+    let Some(count) = count.filter(|count| *count <= MAX_POINTS) else {
+        let sizes = counts.map(|count| count.to_string()).join(" x ");
+        let detail = format!("the grid must have at most {MAX_POINTS} points, not {sizes}");
+        return Err(ApiError::field("", detail));
+    };
+    let combination = |index: usize| {
+        let (mut rest, mut combination) = (index, [0.0; N]);
+        for axis in (0..N).rev() {
+            combination[axis] = values[axis][rest % counts[axis]];
+            rest /= counts[axis];
+        }
+        combination
+    };
+    Ok((0..count).map(combination).collect())
+}
+
+/// The modes of a request with what training costs by a law, looked up once each.
+struct Modes {
+    costs: Vec<(Mode, TrainingCost)>,
+    by_name: HashMap<String, usize>,
+}
+
+impl Modes {
+    async fn find<'a>(
+        state: &AppState,
+        law: &AskedLaw,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, ApiError> {
+        let mut modes = Self { costs: Vec::new(), by_name: HashMap::new() };
+        for name in names {
+            if modes.by_name.contains_key(name) {
+                continue;
+            }
+            if modes.costs.len() == MAX_MODES {
+                let detail = format!("must be at most {MAX_MODES} different ones in a request");
+                return Err(ApiError::field("/flop_mode", detail));
+            }
+            let mode = Mode::find(state, name).await?;
+            let cost = law.cost(mode.step());
+            modes.by_name.insert(name.to_owned(), modes.costs.len());
+            modes.costs.push((mode, cost));
+        }
+        Ok(modes)
+    }
+
+    /// The one of a name that was looked up.
+    fn of(&self, name: Option<&str>) -> &(Mode, TrainingCost) {
+        &self.costs[name.map_or(0, |name| self.by_name[name])]
+    }
+
+    fn have_profile(&self) -> bool {
+        self.costs.iter().any(|(mode, _)| matches!(mode, Mode::Profile(_)))
+    }
+}
+
+/// Intervals of that many points are too much work.
+fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiError> {
+    if intervals && modes.have_profile() && points > MAX_SEARCHED {
+        let detail = format!(
+            "must be false for more than {MAX_SEARCHED} points in the mode of a hardware profile"
+        );
+        return Err(ApiError::field("/intervals", detail));
+    }
+    Ok(())
+}
+
+/// Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"flop_mode": "sparse", "intervals": false,
+    "nonzero_params": {"from": 1e7, "to": 1e9, "steps": 3}, "compute": [1e19, 1e20]}))]
+pub struct CreateOptimalSparsities {
+    /// The points, at most 100,000.
+    #[schema(min_items = 1, max_items = 100_000)]
+    points: Option<Vec<OptimalSparsityPoint>>,
+    /// Sizes of a grid, in place of `points`. The budgets of the first size come first.
+    nonzero_params: Option<Axis>,
+    /// Budgets of a grid, in FLOPs.
+    compute: Option<Axis>,
+    /// What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
+    /// hardware profile.
+    #[schema(example = "sparse")]
+    flop_mode: Option<String>,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    intervals: bool,
+}
+
+/// One training budget.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OptimalSparsityPoint {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
+    nonzero_params: f64,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    #[schema(example = 1e17, minimum = 1, maximum = 1e40)]
+    compute: f64,
+    /// What a training step costs here.
+    flop_mode: Option<String>,
+}
+
+/// The best sparsities of many budgets, in the order of the points.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OptimalSparsities {
+    /// The law that they were computed from.
+    law: Arc<LawRef>,
+    /// One for each point.
+    results: Vec<OptimalSparsityResult>,
+    /// What to know before trusting any of them.
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// The best sparsity of one budget.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OptimalSparsityResult {
+    /// As asked.
+    nonzero_params: f64,
+    /// As asked.
+    compute: f64,
+    /// The best sparsity; exactly 0 where no zeros pay.
+    sparsity: f64,
+    /// Interval of the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Predicted loss at it.
+    loss: f64,
+    /// Interval of the loss at it; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    loss_interval: MaybeInterval,
+    /// Data that the compute pays for at it.
+    data: f64,
+    /// Parameters at it, zeros included.
+    total_params: f64,
+    /// The dense model with as many non-zero parameters and the same compute.
+    dense: DenseView,
+    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    gain: f64,
+    /// The compute relative to that at which a dense model of this size is compute-optimal.
+    chinchilla_ratio: f64,
+    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    pattern: Option<PatternView>,
+    /// The quantities that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// Whether the best sparsity lies between two that runs have, with none near it.
+    interpolated: bool,
+}
+
+fn optimise_all(
+    asked: &AskedLaw,
+    points: &Points<OptimalSparsityPoint>,
+    questions: &[(NonzeroParams, Compute)],
+    modes: &Modes,
+    (default, intervals): (Option<&str>, bool),
+) -> Result<OptimalSparsities, ApiError> {
+    let support = &asked.law.content.support;
+    let answer = |&(nonzero_params, compute): &(NonzeroParams, Compute),
+                  point: &OptimalSparsityPoint| {
+        let (mode, cost) = modes.of(point.flop_mode.as_deref().or(default));
+        let size_and_budget = (nonzero_params, compute);
+        let found = Optimised::new(&asked.law.content.coefficients, cost, size_and_budget)?;
+        let best = found.best;
+        let question =
+            Question { nonzero_params, density: best.density, data: best.data, cost: Some(cost) };
+        let loss_interval = || {
+            let prepared = asked.prepared.as_ref()?;
+            let losses = prepared.losses(best.density, nonzero_params, best.data);
+            Some(prepared.interval_of(losses).into())
+        };
+        Ok(OptimalSparsityResult {
+            nonzero_params: nonzero_params.get(),
+            compute: compute.get(),
+            sparsity: best.sparsity().get(),
+            interval: intervals
+                .then(|| asked.optimum_interval(cost, nonzero_params, compute, best.density)),
+            loss: best.loss,
+            loss_interval: intervals.then(loss_interval),
+            data: best.data.get(),
+            total_params: found.total_params,
+            dense: DenseView { loss: found.dense_loss, data: found.dense_data.get() },
+            gain: found.gain,
+            chinchilla_ratio: found.chinchilla_ratio,
+            pattern: mode.pattern(asked, size_and_budget, &best)?,
+            extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
+            interpolated: support.gap_around(best.sparsity()).is_some(),
+        })
+    };
+    let results = questions.iter().zip(points.as_slice()).enumerate();
+    let results = results.map(|(index, (question, point))| {
+        answer(question, point).map_err(|error| points.error_at(index, error))
+    });
+    Ok(OptimalSparsities {
+        law: asked.reference.clone(),
+        results: results.collect::<Result<_, ApiError>>()?,
+        warnings: asked.warnings(intervals),
+    })
+}
+
+/// Finds the best sparsities of up to 100,000 training budgets, in order.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/optimal-sparsities", tag = TAG_QUESTIONS,
+    params(FamilyPath), request_body = CreateOptimalSparsities,
+    responses(
+        (status = OK, description = "The best sparsities; as an Arrow stream by columns, numbers only", content(
+            (OptimalSparsities = "application/json"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+        )),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_optimal_sparsities(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    table: Table,
+    JsonBody(body): JsonBody<CreateOptimalSparsities>,
+) -> Result<Response, ApiError> {
+    let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
+    let (law_version, intervals) = (body.law_version, body.intervals);
+    let axes = [
+        ("nonzero_params", nonzero_params, Spacing::Logarithmic),
+        ("compute", compute, Spacing::Logarithmic),
+    ];
+    let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
+        nonzero_params,
+        compute,
+        flop_mode: None,
+    })?;
+    let default = flop_mode.as_deref();
+    let questions = points.check(|point, checks| {
+        let nonzero_params =
+            checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
+        let compute = checks.take("compute", Compute::new(point.compute));
+        match point.flop_mode.as_deref().or(default) {
+            Some(mode) => check_mode(mode, checks),
+            None => checks.refuse("flop_mode", "must be given, here or for all points"),
+        }
+        nonzero_params.zip(compute)
+    })?;
+    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    asked.require_all("the optimal sparsity")?;
+    let names = points.as_slice().iter().filter_map(|p| p.flop_mode.as_deref().or(default));
+    let modes = Modes::find(&state, &asked, names).await?;
+    check_work(intervals, questions.len(), &modes)?;
+    let answer = move || {
+        let options = (flop_mode.as_deref(), intervals);
+        let answer = optimise_all(&asked, &points, &questions, &modes, options)?;
+        match table {
+            Table::Json => Ok(Json(answer).into_response()),
+            Table::Arrow => answer.arrow(),
+        }
+    };
+    state.threads.run(answer).await
+}
+
+/// Models whose loss to predict: a list of points, or a grid.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"intervals": false, "nonzero_params": [1e8], "sparsity": {"from": 0, "to": 0.9, "steps": 10},
+    "data": 1e10}))]
+pub struct CreatePredictions {
+    /// The points, at most 100,000.
+    #[schema(min_items = 1, max_items = 100_000)]
+    points: Option<Vec<PredictionPoint>>,
+    /// Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
+    nonzero_params: Option<Axis>,
+    /// Sparsities of a grid, evenly spaced where `from` and `to` are given.
+    sparsity: Option<Axis>,
+    /// Data of a grid, in the family's data unit. Either this or `compute`.
+    data: Option<Axis>,
+    /// Budgets of a grid, in FLOPs.
+    compute: Option<Axis>,
+    /// What a training step costs at points with `compute` that do not say so.
+    #[schema(example = "sparse")]
+    flop_mode: Option<String>,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "yes")]
+    #[schema(default = true)]
+    intervals: bool,
+}
+
+/// One model.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PredictionPoint {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
+    nonzero_params: f64,
+    /// Fraction of zeros at the end of training, at least 0 and below 1.
+    #[schema(example = 0.75, minimum = 0, exclusive_maximum = 1)]
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit. Either this or `compute`.
+    #[schema(example = 3e10, minimum = 1e-6, maximum = 1e30)]
+    data: Option<f64>,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    #[schema(minimum = 1, maximum = 1e40)]
+    compute: Option<f64>,
+    /// What a training step costs here; belongs to `compute`.
+    flop_mode: Option<String>,
+}
+
+impl PredictionPoint {
+    /// The mode of its compute, if that is what it is about.
+    fn mode<'a>(&'a self, default: Option<&'a str>) -> Option<&'a str> {
+        let default = default.filter(|_| self.compute.is_some());
+        self.flop_mode.as_deref().or(default)
+    }
+}
+
+/// The losses of many models, in the order of the points.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Predictions {
+    /// The law that they were computed from.
+    law: Arc<LawRef>,
+    /// One for each point.
+    results: Vec<PredictionResult>,
+    /// What to know before trusting any of them.
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// The loss of one model.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PredictionResult {
+    /// As asked.
+    nonzero_params: f64,
+    /// As asked.
+    sparsity: f64,
+    /// As asked, or what the compute pays for.
+    data: f64,
+    /// Predicted validation loss.
+    loss: f64,
+    /// Interval of the mean loss; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Interval of the loss of one new run; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    prediction_interval: MaybeInterval,
+    /// The quantities that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// Whether the sparsity lies between two that runs have, with none near it.
+    interpolated: bool,
+}
+
+fn predict_all(
+    asked: &AskedLaw,
+    points: &Points<PredictionPoint>,
+    questions: &[(NonzeroParams, Density, Budget)],
+    modes: &Modes,
+    (default, intervals): (Option<&str>, bool),
+) -> Result<Predictions, ApiError> {
+    let support = &asked.law.content.support;
+    let answer = |(&(nonzero_params, density, ref budget), point): (
+        &(NonzeroParams, Density, Budget),
+        &PredictionPoint,
+    )| {
+        let (data, cost) = match budget {
+            Budget::Data(data) => (*data, None),
+            Budget::Compute(compute) => {
+                let cost = &modes.of(point.mode(default)).1;
+                let data = cost.data(density, nonzero_params, *compute);
+                (data.map_err(|e| budget_error(&e))?, Some(cost))
+            }
+        };
+        let question = Question { nonzero_params, density, data, cost };
+        asked.require_at(&question)?;
+        let loss = asked.law.content.coefficients.loss(density, nonzero_params, data);
+        let found =
+            if intervals { asked.loss_intervals(density, nonzero_params, data) } else { None };
+        let (interval, prediction_interval) = found.unzip();
+        Ok(PredictionResult {
+            nonzero_params: nonzero_params.get(),
+            sparsity: point.sparsity,
+            data: data.get(),
+            loss: finite("the loss", loss)?,
+            interval: intervals.then(|| interval.map(IntervalView::from)),
+            prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
+            extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
+            interpolated: support.gap_around(density.sparsity()).is_some(),
+        })
+    };
+    let results = questions
+        .iter()
+        .zip(points.as_slice())
+        .enumerate()
+        .map(|(index, both)| answer(both).map_err(|error| points.error_at(index, error)));
+    Ok(Predictions {
+        law: asked.reference.clone(),
+        results: results.collect::<Result<_, ApiError>>()?,
+        warnings: asked.warnings(intervals),
+    })
+}
+
+/// Predicts the losses of up to 100,000 models, in order.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/predictions", tag = TAG_QUESTIONS,
+    params(FamilyPath), request_body = CreatePredictions,
+    responses(
+        (status = OK, description = "The predicted losses; as an Arrow stream by columns, numbers only", content(
+            (Predictions = "application/json"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+        )),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_predictions(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    table: Table,
+    JsonBody(body): JsonBody<CreatePredictions>,
+) -> Result<Response, ApiError> {
+    let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
+    let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
+    if data.is_some() && compute.is_some() {
+        return Err(ApiError::field("/compute", "must not be given beside data"));
+    }
+    let by_compute = compute.is_some();
+    let axes = [
+        ("nonzero_params", nonzero_params, Spacing::Logarithmic),
+        ("sparsity", sparsity, Spacing::Linear),
+        if by_compute {
+            ("compute", compute, Spacing::Logarithmic)
+        } else {
+            ("data", data, Spacing::Logarithmic)
+        },
+    ];
+    let points = Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
+        nonzero_params,
+        sparsity,
+        data: (!by_compute).then_some(last),
+        compute: by_compute.then_some(last),
+        flop_mode: None,
+    })?;
+    let default = flop_mode.as_deref();
+    let questions = points.check(|point, checks| {
+        let nonzero_params =
+            checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
+        let sparsity = checks.take("sparsity", Sparsity::new(point.sparsity));
+        let budget = Budget::check(point.data, point.compute, point.mode(default), checks);
+        let question = nonzero_params.zip(sparsity).zip(budget);
+        question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
+    })?;
+    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let names = points.as_slice().iter().filter_map(|point| point.mode(default));
+    let modes = Modes::find(&state, &asked, names).await?;
+    let answer = move || {
+        let options = (flop_mode.as_deref(), intervals);
+        let answer = predict_all(&asked, &points, &questions, &modes, options)?;
+        match table {
+            Table::Json => Ok(Json(answer).into_response()),
+            Table::Arrow => answer.arrow(),
+        }
+    };
+    state.threads.run(answer).await
+}
+
+/// Results by columns.
+struct Columns {
+    names: Vec<(&'static str, ArrayRef)>,
+}
+
+impl Columns {
+    fn new() -> Self {
+        Self { names: Vec::new() }
+    }
+
+    /// A column of numbers.
+    fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
+        let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();
+        self.names.push((name, Arc::new(values)));
+    }
+
+    /// The ends of an interval, null where there is none; no columns where none was asked for.
+    fn interval<R>(
+        &mut self,
+        [low, high]: [&'static str; 2],
+        rows: &[R],
+        of: impl Fn(&R) -> MaybeInterval,
+    ) {
+        if rows.first().is_none_or(|row| of(row).is_none()) {
+            return;
+        }
+        let ends: Vec<Option<IntervalView>> = rows.iter().map(|row| of(row).flatten()).collect();
+        let lows: Float64Array = ends.iter().map(|end| end.map(|end| end.low)).collect();
+        let highs: Float64Array = ends.iter().map(|end| end.map(|end| end.high)).collect();
+        self.names.push((low, Arc::new(lows)));
+        self.names.push((high, Arc::new(highs)));
+    }
+
+    /// How far each quantity lies outside the runs, null where it does not, and whether the sparsity
+    /// is between those of runs.
+    fn caveats<R>(
+        &mut self,
+        rows: &[R],
+        extrapolation: impl Fn(&R) -> &[ExtrapolationView],
+        interpolated: impl Fn(&R) -> bool,
+    ) {
+        for (name, variable) in [
+            ("nonzero_params_beyond", "nonzero_params"),
+            ("sparsity_beyond", "sparsity"),
+            ("data_beyond", "data"),
+            ("compute_beyond", "compute"),
+        ] {
+            let factor = |row: &R| {
+                let found = extrapolation(row).iter().find(|found| found.variable == variable);
+                found.map(|found| found.factor)
+            };
+            let factors: Float64Array = rows.iter().map(factor).collect();
+            self.names.push((name, Arc::new(factors)));
+        }
+        let flags: BooleanArray = rows.iter().map(interpolated).collect::<Vec<_>>().into();
+        self.names.push(("interpolated", Arc::new(flags)));
+    }
+
+    /// The stream, with the law and the warnings as JSON in the schema's metadata.
+    fn stream(self, law: &LawRef, warnings: &[Arc<WarningView>]) -> Result<Response, ApiError> {
+        let encode = || -> anyhow::Result<Vec<u8>> {
+            let batch = RecordBatch::try_from_iter(self.names)?;
+            let metadata = HashMap::from([
+                ("law".to_owned(), serde_json::to_string(law)?),
+                ("warnings".to_owned(), serde_json::to_string(warnings)?),
+            ]);
+            let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+            let batch = batch.with_schema(Arc::new(schema))?;
+            let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+            stream.write(&batch)?;
+            stream.finish()?;
+            Ok(stream.into_inner()?)
+        };
+        let bytes = encode().map_err(ApiError::Internal)?;
+        Ok(([(header::CONTENT_TYPE, ARROW)], bytes).into_response())
+    }
+}
+
+impl OptimalSparsities {
+    fn arrow(&self) -> Result<Response, ApiError> {
+        let rows = &self.results;
+        let mut columns = Columns::new();
+        columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
+        columns.numbers("compute", rows, |row| row.compute);
+        columns.numbers("sparsity", rows, |row| row.sparsity);
+        columns.interval(["sparsity_low", "sparsity_high"], rows, |row| row.interval);
+        columns.numbers("loss", rows, |row| row.loss);
+        columns.interval(["loss_low", "loss_high"], rows, |row| row.loss_interval);
+        columns.numbers("data", rows, |row| row.data);
+        columns.numbers("total_params", rows, |row| row.total_params);
+        columns.numbers("dense_loss", rows, |row| row.dense.loss);
+        columns.numbers("dense_data", rows, |row| row.dense.data);
+        columns.numbers("gain", rows, |row| row.gain);
+        columns.numbers("chinchilla_ratio", rows, |row| row.chinchilla_ratio);
+        columns.caveats(rows, |row| &row.extrapolation, |row| row.interpolated);
+        columns.stream(&self.law, &self.warnings)
+    }
+}
+
+impl Predictions {
+    fn arrow(&self) -> Result<Response, ApiError> {
+        let rows = &self.results;
+        let mut columns = Columns::new();
+        columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
+        columns.numbers("sparsity", rows, |row| row.sparsity);
+        columns.numbers("data", rows, |row| row.data);
+        columns.numbers("loss", rows, |row| row.loss);
+        columns.interval(["loss_low", "loss_high"], rows, |row| row.interval);
+        let new_run = ["new_run_low", "new_run_high"];
+        columns.interval(new_run, rows, |row| row.prediction_interval);
+        columns.caveats(rows, |row| &row.extrapolation, |row| row.interpolated);
+        columns.stream(&self.law, &self.warnings)
+    }
+}
