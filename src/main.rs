@@ -144,8 +144,8 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
     Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
 }
 
-/// A question with intervals takes and returns a hundred kilobytes in pieces of eight, beside dozens of
-/// small ones.
+/// A question with intervals takes and returns vectors of a thousand numbers, beside dozens of small
+/// pieces.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -21,10 +21,13 @@ use super::modes::{Mode, PatternView, check_mode};
 use super::negotiation::negotiate;
 use super::problem::{ApiError, Problem};
 use super::questions::{Budget, DenseView, MaybeInterval, Optimised, yes};
+use super::values::{Spacing, ValuesBody};
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::{Checks, FieldError};
-use crate::law::{Compute, Density, NonzeroParams, Question, Sparsity, TrainingCost};
+use crate::law::{
+    Compute, Data, Density, DomainError, NonzeroParams, Question, Sparsity, TrainingCost,
+};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -64,74 +67,42 @@ impl<S: Send + Sync> FromRequestParts<S> for Table {
     }
 }
 
-/// Values of one quantity.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "must be a number, a list of numbers, or from, to and steps")]
-enum Axis {
-    /// One value.
-    One(f64),
-    /// These values.
-    Values(Vec<f64>),
-    /// From one value to another.
-    Steps(Steps),
-}
-
-/// Evenly spaced values: in the logarithm, but for sparsities.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Steps {
-    /// The first value.
-    #[schema(example = 1e7)]
-    from: f64,
-    /// The last value.
-    #[schema(example = 1e10)]
-    to: f64,
-    /// How many values, both ends among them.
-    #[schema(example = 50, minimum = 2, maximum = 100_000)]
-    steps: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Spacing {
-    Linear,
-    Logarithmic,
+/// One axis of a grid.
+struct Axis {
+    field: &'static str,
+    values: Option<ValuesBody>,
+    spacing: Spacing,
+    /// The value, where it is one of its quantity.
+    new: fn(f64) -> Result<f64, DomainError>,
 }
 
 impl Axis {
-    fn values(self, field: &str, spacing: Spacing, checks: &mut Checks) -> Option<Vec<f64>> {
-        let Steps { from, to, steps } = match self {
-            Self::One(value) => return Some(vec![value]),
-            Self::Values(values) if (1..=MAX_POINTS).contains(&values.len()) => {
-                return Some(values);
-            }
-            Self::Values(values) => {
-                let detail = format!("must be 1 to {MAX_POINTS} values, not {}", values.len());
-                checks.refuse(field, detail);
-                return None;
-            }
-            Self::Steps(steps) => steps,
-        };
-        if !(2..=MAX_POINTS).contains(&steps) {
-            let detail = format!("must be between 2 and {MAX_POINTS}, not {steps}");
-            checks.refuse(&format!("{field}/steps"), detail);
+    fn nonzero_params(values: Option<ValuesBody>) -> Self {
+        let new = |value| NonzeroParams::new(value).map(NonzeroParams::get);
+        Self { field: "nonzero_params", values, spacing: Spacing::Logarithmic, new }
+    }
+
+    fn compute(values: Option<ValuesBody>) -> Self {
+        let new = |value| Compute::new(value).map(Compute::get);
+        Self { field: "compute", values, spacing: Spacing::Logarithmic, new }
+    }
+
+    fn data(values: Option<ValuesBody>) -> Self {
+        let new = |value| Data::new(value).map(Data::get);
+        Self { field: "data", values, spacing: Spacing::Logarithmic, new }
+    }
+
+    fn sparsity(values: Option<ValuesBody>) -> Self {
+        let new = |value| Sparsity::new(value).map(Sparsity::get);
+        Self { field: "sparsity", values, spacing: Spacing::Linear, new }
+    }
+
+    fn check(&self, checks: &mut Checks) -> Option<Vec<f64>> {
+        let Some(values) = &self.values else {
+            checks.refuse(self.field, "must be given for a grid");
             return None;
-        }
-        let logarithmic = spacing == Spacing::Logarithmic;
-        if logarithmic && !(from > 0.0 && to > 0.0) {
-            checks.refuse(field, "must go from and to numbers above 0");
-            return None;
-        }
-        let at = |step: usize| {
-            let share = step as f64 / (steps - 1) as f64;
-            match step {
-                0 => from,
-                // The ends are as they were given.
-                _ if step + 1 == steps => to,
-                _ if logarithmic => (from.ln() * (1.0 - share) + to.ln() * share).exp(),
-                _ => from * (1.0 - share) + to * share,
-            }
         };
-        Some((0..steps).map(at).collect())
+        values.check(self.field, (MAX_POINTS, self.spacing), self.new, checks)
     }
 }
 
@@ -172,11 +143,14 @@ impl<P> Points<P> {
         let mut checked = Vec::with_capacity(self.as_slice().len());
         let mut errors = Vec::new();
         for (index, point) in self.as_slice().iter().enumerate() {
-            let mut checks = Checks::below(self.pointer(index));
+            let mut checks = Checks::default();
             let value = check(point, &mut checks);
             match checks.finish(value) {
                 Ok(value) => checked.push(value),
-                Err(found) => errors.extend(found),
+                Err(found) => errors.extend(found.into_iter().map(|error| FieldError {
+                    pointer: format!("{}{}", self.pointer(index), error.pointer),
+                    ..error
+                })),
             }
             if errors.len() >= MAX_ERRORS || (matches!(self, Self::Grid(_)) && !errors.is_empty()) {
                 break;
@@ -190,10 +164,10 @@ impl<P> Points<P> {
     /// The list, or the grid of the axes with the last one fastest, of at most [`MAX_POINTS`] points.
     fn new<const N: usize>(
         list: Option<Vec<P>>,
-        axes: [(&'static str, Option<Axis>, Spacing); N],
+        axes: [Axis; N],
         point: impl Fn([f64; N]) -> P,
     ) -> Result<Self, ApiError> {
-        let is_grid = axes.iter().any(|(_, axis, _)| axis.is_some());
+        let is_grid = axes.iter().any(|axis| axis.values.is_some());
         match list {
             Some(_) if is_grid => {
                 Err(ApiError::field("/points", "must not be given beside the axes of a grid"))
@@ -213,17 +187,9 @@ impl<P> Points<P> {
 }
 
 /// All combinations of the values of the axes, those of the last axis one after the other.
-fn grid<const N: usize>(
-    axes: [(&'static str, Option<Axis>, Spacing); N],
-) -> Result<Vec<[f64; N]>, ApiError> {
+fn grid<const N: usize>(axes: [Axis; N]) -> Result<Vec<[f64; N]>, ApiError> {
     let mut checks = Checks::default();
-    let values = axes.map(|(field, axis, spacing)| match axis {
-        Some(axis) => axis.values(field, spacing, &mut checks),
-        None => {
-            checks.refuse(field, "must be given for a grid");
-            None
-        }
-    });
+    let values = axes.map(|axis| axis.check(&mut checks));
     let complete = values.iter().all(Option::is_some).then_some(());
     checks.finish(complete)?;
     let values = values.map(Option::unwrap_or_default);
@@ -305,9 +271,9 @@ pub struct CreateOptimalSparsities {
     #[schema(min_items = 1, max_items = 100_000)]
     points: Option<Vec<OptimalSparsityPoint>>,
     /// Sizes of a grid, in place of `points`. The budgets of the first size come first.
-    nonzero_params: Option<Axis>,
+    nonzero_params: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
-    compute: Option<Axis>,
+    compute: Option<ValuesBody>,
     /// What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
     /// hardware profile.
     #[schema(example = "sparse")]
@@ -453,10 +419,7 @@ async fn create_optimal_sparsities(
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
-    let axes = [
-        ("nonzero_params", nonzero_params, Spacing::Logarithmic),
-        ("compute", compute, Spacing::Logarithmic),
-    ];
+    let axes = [Axis::nonzero_params(nonzero_params), Axis::compute(compute)];
     let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
         nonzero_params,
         compute,
@@ -499,13 +462,13 @@ pub struct CreatePredictions {
     #[schema(min_items = 1, max_items = 100_000)]
     points: Option<Vec<PredictionPoint>>,
     /// Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
-    nonzero_params: Option<Axis>,
+    nonzero_params: Option<ValuesBody>,
     /// Sparsities of a grid, evenly spaced where `from` and `to` are given.
-    sparsity: Option<Axis>,
+    sparsity: Option<ValuesBody>,
     /// Data of a grid, in the family's data unit. Either this or `compute`.
-    data: Option<Axis>,
+    data: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
-    compute: Option<Axis>,
+    compute: Option<ValuesBody>,
     /// What a training step costs at points with `compute` that do not say so.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
@@ -656,13 +619,9 @@ async fn create_predictions(
     }
     let by_compute = compute.is_some();
     let axes = [
-        ("nonzero_params", nonzero_params, Spacing::Logarithmic),
-        ("sparsity", sparsity, Spacing::Linear),
-        if by_compute {
-            ("compute", compute, Spacing::Logarithmic)
-        } else {
-            ("data", data, Spacing::Logarithmic)
-        },
+        Axis::nonzero_params(nonzero_params),
+        Axis::sparsity(sparsity),
+        if by_compute { Axis::compute(compute) } else { Axis::data(data) },
     ];
     let points = Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
         nonzero_params,

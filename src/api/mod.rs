@@ -29,6 +29,7 @@ mod refits;
 mod runs;
 mod suggestions;
 mod threads;
+mod values;
 mod views;
 
 use std::ops::Deref;

@@ -87,8 +87,10 @@ pub fn negotiate<T: Copy>(
             best = Some((quality, closeness, representation));
         }
     }
-    best.map(|(_, _, representation)| representation)
-        .ok_or_else(|| ApiError::NotAcceptable { accept: accept.join(", ") })
+    best.map(|(_, _, representation)| representation).ok_or_else(|| ApiError::NotAcceptable {
+        accept: accept.join(", "),
+        offered: offered.iter().map(|&one| media_type(one)).collect::<Vec<_>>().join(", "),
+    })
 }
 
 impl Format {

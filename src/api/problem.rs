@@ -307,6 +307,8 @@ pub enum ApiError {
     NotAcceptable {
         /// What it takes.
         accept: String,
+        /// What there is.
+        offered: String,
     },
     /// The answer overflows.
     NotRepresentable(String),
@@ -409,9 +411,9 @@ impl From<ApiError> for Problem {
             ApiError::UnsupportedMediaType { got, expected } => {
                 format!("the content type is {got}; send {expected}")
             }
-            ApiError::NotAcceptable { accept } => format!(
-                "Accept is {accept:?}, which is none of the representations that the documentation lists"
-            ),
+            ApiError::NotAcceptable { accept, offered } => {
+                format!("Accept is {accept:?}; there are {offered}")
+            }
             // The cause is for the log: it may name hosts, statements or files.
             ApiError::Unavailable(cause) => {
                 tracing::warn!(error = format!("{cause:#}"), "the database is unavailable");
@@ -490,7 +492,7 @@ mod tests {
             (ApiError::Infeasible(Vec::new()), 422),
             (ApiError::TooLarge, 413),
             (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
-            (ApiError::NotAcceptable { accept: "a/b".into() }, 406),
+            (ApiError::NotAcceptable { accept: "a/b".into(), offered: "c/d".into() }, 406),
             (ApiError::NotRepresentable("x".into()), 422),
             (ApiError::Unavailable(cause()), 503),
             (ApiError::Internal(cause()), 500),

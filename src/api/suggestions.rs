@@ -13,15 +13,16 @@ use super::asked::{AskedLaw, asked_law, budget_error, finite};
 use super::extract::{FamilyPath, JsonBody};
 use super::modes::{Mode, check_mode};
 use super::problem::{ApiError, Problem};
+use super::values::{Spacing, ValuesBody, check_list};
 use super::views::{ExtrapolationView, IntervalView, LawRef, ResidualView, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::{Checks, FieldError};
 use crate::fit::{
-    ChosenRun, DesignError, FitConfig, Knowledge, Observations, PlannedRun, spaced, usual_levels,
+    ChosenRun, DesignError, FitConfig, Knowledge, Observations, PlannedRun, usual_levels,
 };
 use crate::law::{
-    CoefficientName, Coefficients, Compute, Data, Density, DomainError, Extrapolation, Member,
-    NonzeroParams, Question, Sparsity, TrainingCost, optimal_density, quantile,
+    CoefficientName, Coefficients, Compute, Data, Density, Extrapolation, Member, NonzeroParams,
+    Question, Sparsity, TrainingCost, optimal_density, quantile,
 };
 use crate::store::law_evidence;
 
@@ -34,6 +35,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 const MAX_RUNS: u32 = 20;
 /// The most values of one quantity of the grid.
 const MAX_VALUES: usize = 1000;
+/// How ranges of a grid are read.
+const EVEN: (usize, Spacing) = (MAX_VALUES, Spacing::Logarithmic);
 /// The most runs of the grid.
 const MAX_CANDIDATES: usize = 20_000;
 /// Levels of each quantity that a grid takes from the runs.
@@ -185,84 +188,6 @@ pub struct GridBody {
     data: Option<ValuesBody>,
 }
 
-/// Values of a quantity.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "must be a list of numbers, or an object of from, to and steps")]
-#[schema(as = GridValues)]
-pub enum ValuesBody {
-    /// One by one, at most 1,000.
-    List(Vec<f64>),
-    /// Even in the logarithm.
-    Range(ValueRange),
-}
-
-/// Values from one to another, even in the logarithm.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = GridRange)]
-pub struct ValueRange {
-    /// The smallest.
-    #[schema(example = 1e6)]
-    from: f64,
-    /// The largest.
-    #[schema(example = 1e9)]
-    to: f64,
-    /// How many, both ends among them.
-    #[schema(example = 7, minimum = 2, maximum = 1000)]
-    steps: usize,
-}
-
-impl ValuesBody {
-    /// The values, each as its type takes it.
-    fn check<T>(
-        &self,
-        field: &str,
-        new: impl Fn(f64) -> Result<T, DomainError>,
-        checks: &mut Checks,
-    ) -> Option<Vec<T>> {
-        match self {
-            Self::List(values) => check_list(values, field, new, checks),
-            Self::Range(ValueRange { from, to, steps }) => {
-                let ends = [("from", *from), ("to", *to)]
-                    .map(|(end, value)| checks.take(&format!("{field}/{end}"), new(value)));
-                let ends_hold = ends.iter().all(Option::is_some);
-                if ends_hold && from >= to {
-                    checks.refuse(&format!("{field}/to"), "must be above from");
-                    return None;
-                }
-                if !(2..=MAX_VALUES).contains(steps) {
-                    let detail = format!("must be between 2 and {MAX_VALUES}, not {steps}");
-                    checks.refuse(&format!("{field}/steps"), detail);
-                    return None;
-                }
-                if !ends_hold {
-                    return None;
-                }
-                spaced(*from, *to, *steps).into_iter().map(|value| new(value).ok()).collect()
-            }
-        }
-    }
-}
-
-fn check_list<T>(
-    values: &[f64],
-    field: &str,
-    new: impl Fn(f64) -> Result<T, DomainError>,
-    checks: &mut Checks,
-) -> Option<Vec<T>> {
-    if !(1..=MAX_VALUES).contains(&values.len()) {
-        let detail = format!("must be 1 to {MAX_VALUES} numbers, not {}", values.len());
-        checks.refuse(field, detail);
-        return None;
-    }
-    let taken: Vec<Option<T>> = values
-        .iter()
-        .enumerate()
-        .map(|(i, &value)| checks.take(&format!("{field}/{i}"), new(value)))
-        .collect();
-    taken.into_iter().collect()
-}
-
 /// Values that may be run, checked; `None` for those of the law's runs.
 #[derive(Debug, Default)]
 struct Grid {
@@ -277,11 +202,11 @@ impl GridBody {
         Grid {
             nonzero_params: nonzero_params
                 .as_ref()
-                .and_then(|v| v.check("grid/nonzero_params", NonzeroParams::new, checks)),
+                .and_then(|v| v.check("grid/nonzero_params", EVEN, NonzeroParams::new, checks)),
             sparsity: sparsity
                 .as_ref()
-                .and_then(|v| check_list(v, "grid/sparsity", Sparsity::new, checks)),
-            data: data.as_ref().and_then(|v| v.check("grid/data", Data::new, checks)),
+                .and_then(|v| check_list(v, "grid/sparsity", MAX_VALUES, Sparsity::new, checks)),
+            data: data.as_ref().and_then(|v| v.check("grid/data", EVEN, Data::new, checks)),
         }
     }
 }

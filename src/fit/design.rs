@@ -274,7 +274,7 @@ fn stretched(mut levels: Vec<f64>, most: usize) -> Vec<f64> {
 
 /// So many values from one to another, even in the logarithm; both ends to the bit.
 #[must_use]
-pub fn spaced(from: f64, to: f64, steps: usize) -> Vec<f64> {
+fn spaced(from: f64, to: f64, steps: usize) -> Vec<f64> {
     let last = steps.saturating_sub(1).max(1);
     let value = |step: usize| match step {
         0 => from,

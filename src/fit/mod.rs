@@ -40,7 +40,7 @@ mod warnings;
 
 pub use config::{ConfigError, Constraint, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use descent::Termination;
-pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, spaced, usual_levels};
+pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
 pub use diagnostics::outlying_distance;
 pub use multistart::{Control, FitError, Phase, RunSet, fit};
 pub use observations::{Observation, Observations};
