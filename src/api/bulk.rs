@@ -218,13 +218,16 @@ struct Modes {
 }
 
 impl Modes {
+    /// Those of the points, in the order of [`Points::as_slice`]: names that points have themselves, or
+    /// else the one of the whole request, if they need any.
     async fn find<'a>(
         state: &AppState,
         law: &AskedLaw,
-        names: impl Iterator<Item = &'a str>,
+        names: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
     ) -> Result<Self, ApiError> {
         let mut modes = Self { costs: Vec::new(), by_name: HashMap::new() };
-        for name in names {
+        for (index, (own, default)) in names.enumerate() {
+            let Some(name) = own.or(default) else { continue };
             if modes.by_name.contains_key(name) {
                 continue;
             }
@@ -232,7 +235,9 @@ impl Modes {
                 let detail = format!("must be at most {MAX_MODES} different ones in a request");
                 return Err(ApiError::field("/flop_mode", detail));
             }
-            let mode = Mode::find(state, name).await?;
+            // Only points of a list have a mode of their own.
+            let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
+            let mode = Mode::find_below(state, &pointer, name).await?;
             let cost = law.cost(mode.step());
             modes.by_name.insert(name.to_owned(), modes.costs.len());
             modes.costs.push((mode, cost));
@@ -438,7 +443,7 @@ async fn create_optimal_sparsities(
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     asked.require_all("the optimal sparsity")?;
-    let names = points.as_slice().iter().filter_map(|p| p.flop_mode.as_deref().or(default));
+    let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
     check_work(intervals, questions.len(), &modes)?;
     let answer = move || {
@@ -640,7 +645,8 @@ async fn create_predictions(
         question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
-    let names = points.as_slice().iter().filter_map(|point| point.mode(default));
+    let names =
+        points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);

@@ -8,7 +8,7 @@ use super::AppState;
 use super::asked::{AskedLaw, finite};
 use super::caching::Freshness;
 use super::problem::ApiError;
-use crate::checks::Checks;
+use crate::checks::{Checks, FieldError};
 use crate::law::{
     Compute, Density, Design, FlopMode, NonzeroParams, Optimum, StepCost, Storage, StorageFormat,
     TrainingCost, pattern_multiplier, train_pattern,
@@ -52,6 +52,23 @@ impl Mode {
         let name = ProfileName::new(name).map_err(|_| unknown())?;
         let profile = profiles::find_profile(&state.pool, &name).await?;
         profile.map(|profile| Self::Profile(Box::new(profile))).ok_or_else(unknown)
+    }
+
+    /// The mode of a name that stands below a pointer of the body.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] where nothing has it.
+    pub async fn find_below(state: &AppState, pointer: &str, name: &str) -> Result<Self, ApiError> {
+        Self::find(state, name).await.map_err(|error| match error {
+            ApiError::Invalid(errors) => {
+                let below = |error: FieldError| FieldError {
+                    pointer: format!("{pointer}{}", error.pointer),
+                    detail: error.detail,
+                };
+                ApiError::Invalid(errors.into_iter().map(below).collect())
+            }
+            other => other,
+        })
     }
 
     /// Its name.

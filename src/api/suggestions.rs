@@ -320,20 +320,6 @@ impl SuggestionRequest {
     }
 }
 
-/// A mode below a pointer.
-async fn mode_below(state: &AppState, pointer: &str, name: &str) -> Result<Mode, ApiError> {
-    Mode::find(state, name).await.map_err(|error| match error {
-        ApiError::Invalid(errors) => {
-            let below = |error: FieldError| FieldError {
-                pointer: format!("{pointer}{}", error.pointer),
-                detail: error.detail,
-            };
-            ApiError::Invalid(errors.into_iter().map(below).collect())
-        }
-        other => other,
-    })
-}
-
 /// What to run next.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Suggestions)]
@@ -598,7 +584,7 @@ async fn create_suggestions(
     let (target, budget, grid) = body.check()?;
     let mode = Mode::find(&state, &body.flop_mode).await?;
     let target_mode = match body.target.flop_mode() {
-        Some(name) => Some(mode_below(&state, "/target/optimal_sparsity", name).await?),
+        Some(name) => Some(Mode::find_below(&state, "/target/optimal_sparsity", name).await?),
         None => None,
     };
     let (law, _) = asked_law(&state, &path.name()?, body.law_version).await?;

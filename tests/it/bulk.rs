@@ -170,6 +170,10 @@ async fn a_bad_point_is_named_by_its_index() {
     );
     let points = json!([good, {"nonzero_params": 1e8, "compute": 1e19, "flop_mode": "sparse"}]);
     assert_eq!(refused(json!({"points": points})).await, ["/points/0/flop_mode"]);
+    let points = json!([good, {"nonzero_params": 1e8, "compute": 1e19, "flop_mode": "none"}]);
+    let body = json!({"flop_mode": "sparse", "points": points});
+    assert_eq!(refused(body).await, ["/points/1/flop_mode"]);
+    assert_eq!(refused(json!({"flop_mode": "none", "points": [good]})).await, ["/flop_mode"]);
     // Pays for less data than there is.
     let points = json!([good, {"nonzero_params": 1e18, "compute": 1}]);
     assert_eq!(refused(json!({"flop_mode": "sparse", "points": points})).await, ["/points/1"]);
