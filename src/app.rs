@@ -15,6 +15,7 @@ use crate::api::{self, AnswerThreads, AppParts, AppState, LawCache, follow_laws}
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
+use crate::metrics::Metrics;
 use crate::postgres::PrivatePostgres;
 use crate::store;
 
@@ -93,14 +94,18 @@ impl Service {
         http: &HttpConfig,
         refits: &RefitConfig,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(http.bind).await.with_context(|| {
-            format!("listening on {}; choose another address with --bind", http.bind)
-        })?;
+        let listener = listen(http.bind, "--bind").await?;
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let shutdown = CancellationToken::new();
-        let worker =
-            Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
+        let metrics = Metrics::default();
+        let worker = Worker::new(
+            database.pool.clone(),
+            clock.clone(),
+            refits.worker(),
+            metrics.clone(),
+            shutdown.clone(),
+        )?;
         let laws = LawCache::new(http.law_cache_bytes);
         let follower = follow_laws(database.pool.clone(), laws.clone(), shutdown.clone());
         let state = AppState::new(AppParts {
@@ -108,6 +113,7 @@ impl Service {
             clock,
             laws,
             threads: AnswerThreads::new(http.answer_threads()),
+            metrics,
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());
@@ -160,21 +166,54 @@ impl Service {
     }
 }
 
-/// Runs a worker alone until a signal asks to stop.
+/// Runs a worker alone until a signal asks to stop; where there is an address for it, it says there how
+/// it is and what it counts.
 ///
 /// # Errors
-/// Where there are no threads.
-pub async fn run_worker(database: &Database, refits: &RefitConfig) -> anyhow::Result<()> {
+/// Where there are no threads, or the address is taken.
+pub async fn run_worker(
+    database: &Database,
+    refits: &RefitConfig,
+    health: Option<SocketAddr>,
+) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let clock = Arc::new(Clock::system());
-    let worker = Worker::new(database.pool.clone(), clock, refits.worker(), shutdown.clone())?;
+    let metrics = Metrics::default();
+    let worker = Worker::new(
+        database.pool.clone(),
+        clock.clone(),
+        refits.worker(),
+        metrics.clone(),
+        shutdown.clone(),
+    )?;
     let worker = tokio::spawn(worker.run());
+    if let Some(address) = health {
+        let listener = listen(address, "--health-bind").await?;
+        let address = listener.local_addr()?;
+        let state = AppState::new(AppParts {
+            pool: database.pool.clone(),
+            clock,
+            // It answers no questions.
+            laws: LawCache::new(0),
+            threads: AnswerThreads::new(1),
+            metrics,
+            shutdown: shutdown.clone(),
+        });
+        tokio::spawn(axum::serve(listener, api::health_router(state)).into_future());
+        tracing::info!(%address, "listening");
+    }
     tracing::info!("working");
     stop_signal().await;
     tracing::info!("stopping");
     shutdown.cancel();
     worker.await?;
     Ok(())
+}
+
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener
+        .with_context(|| format!("listening on {address}; choose another address with {option}"))
 }
 
 /// Waits for Ctrl-C or SIGTERM.

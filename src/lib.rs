@@ -19,7 +19,7 @@
 //! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
 //! | [`calibration`] | how often forecasts came true; pure | `law` |
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
-//! | [`config`], [`telemetry`], [`demo`] | settings; logs; synthetic runs | as needed |
+//! | [`config`], [`telemetry`], [`metrics`], [`demo`] | settings; logs; counts; synthetic runs | as needed |
 //!
 //! A test keeps `law`, `fit` and `draw` free of HTTP, SQL, the clock, the environment and async.
 
@@ -35,6 +35,7 @@ pub mod fit;
 pub mod grouping;
 pub mod jobs;
 pub mod law;
+pub mod metrics;
 pub mod postgres;
 pub mod store;
 pub mod submission;

@@ -53,6 +53,9 @@ enum Command {
         database: DatabaseConfig,
         #[command(flatten)]
         refits: RefitConfig,
+        /// Address for /healthz, /readyz and /metrics; none unless said.
+        #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND")]
+        health_bind: Option<std::net::SocketAddr>,
     },
     /// Bring the database's schema up to date and end.
     Migrate {
@@ -173,9 +176,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             service.run_until_stopped().await?;
             database.close().await?;
         }
-        Command::Worker { database, refits } => {
+        Command::Worker { database, refits, health_bind } => {
             let database = Database::open(&database).await?;
-            app::run_worker(&database, &refits).await?;
+            app::run_worker(&database, &refits, health_bind).await?;
             database.close().await?;
         }
         Command::Migrate { database } => Database::open(&database).await?.close().await?,

@@ -18,7 +18,8 @@ use super::views::{IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{
     Compute, Data, Density, DomainError, Ensemble, Extrapolation, Interval, Member, NonzeroParams,
-    PreparedEnsemble, Question, Range, Sparsity, StepCost, TrainingCost, optimal_density,
+    PreparedEnsemble, Question, Range, Sparsity, SparsityLevel, StepCost, TrainingCost,
+    optimal_density,
 };
 use crate::store::laws::{self, Law};
 use crate::store::{StoreError, law_evidence};
@@ -54,6 +55,8 @@ pub struct AskedLaw {
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
     warnings: Vec<Arc<WarningView>>,
+    /// What is said of a sparsity between two levels of its runs, by the lower one.
+    gaps: Vec<Arc<WarningView>>,
 }
 
 impl AskedLaw {
@@ -64,8 +67,15 @@ impl AskedLaw {
         let residual = law.content.options.as_ref().map(|options| options.fit.residual);
         let measured =
             |loss, noise| residual.map_or(loss, |residual| residual.measured(loss, noise));
+        let levels = law.content.support.levels();
+        let gap = |pair: &[SparsityLevel]| {
+            let (below, above) = (pair[0].sparsity, pair[1].sparsity);
+            let detail = format!("no run has a sparsity between {below} and {above}");
+            Arc::new(WarningView::new("interpolated", detail))
+        };
+        let gaps = levels.windows(2).map(gap).collect();
         let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
-        Self { law, ensemble, prepared, reference, warnings }
+        Self { law, ensemble, prepared, reference, warnings, gaps }
     }
 }
 
@@ -118,6 +128,12 @@ impl LawCache {
     #[must_use]
     pub fn is_followed(&self) -> bool {
         self.read().followed
+    }
+
+    /// How many laws are in memory, and about how many bytes they take.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        (self.by_id.entry_count(), self.by_id.weighted_size())
     }
 
     /// Forgets which laws answer for a family.
@@ -375,10 +391,8 @@ impl AskedLaw {
                           cannot be said";
             warnings.push(Arc::new(WarningView::new("unknown_support", detail)));
         }
-        if let Some((below, above)) = support.gap_around(question.density.sparsity()) {
-            let detail = format!("no run has a sparsity between {below} and {above}");
-            warnings.push(Arc::new(WarningView::new("interpolated", detail)));
-        }
+        let gap = support.gap_around(question.density.sparsity());
+        warnings.extend(gap.and_then(|gap| self.gaps.get(gap)).cloned());
         warnings.extend(self.warnings(intervals));
         (extrapolation, warnings)
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law};
-use super::caching::{Freshness, cached};
+use super::caching::{Freshness, KnownTags, cached};
 use super::extract::{FamilyPath, Query};
 use super::families::existing;
 use super::problem::ApiError;
@@ -286,7 +285,7 @@ async fn get_law_comparison(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<ComparisonParams>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let name = path.name()?;
     let family = existing(&state, &name).await?;
@@ -297,7 +296,7 @@ async fn get_law_comparison(
     let common_runs = compared_on(&a, &b, &runs, &family);
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
     let tag = format!("{}.{}.{digest}", a.law.id, b.law.id);
-    cached(&headers, &tag, Freshness::Revalidate, || {
+    cached(&known, &tag, Freshness::Revalidate, || {
         let optimal_sparsity = compared_optima(&a, &b);
         let decided: Option<Vec<bool>> = optimal_sparsity.iter().map(|both| both.apart).collect();
         let apart = decided.filter(|decided| !decided.is_empty()).map(|decided| {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law, finite};
-use super::caching::cached;
+use super::caching::{KnownTags, cached};
 use super::extract::{FamilyPath, Query};
 use super::laws::MultiplierView;
 use super::problem::{ApiError, Problem};
@@ -262,12 +261,12 @@ async fn get_effective_params(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<EffectiveParamsParams>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let (size, zeros) = params.check()?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let answer = || weigh(&asked, size, &zeros, params.intervals);
-    cached(&headers, &asked.law.id.to_string(), freshness, answer)
+    cached(&known, &asked.law.id.to_string(), freshness, answer)
 }
 
 /// Which pretrained start to compare with training from scratch.
@@ -426,9 +425,9 @@ async fn get_data_multiplier(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<DataMultiplierParams>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let start = params.check()?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    cached(&headers, &asked.law.id.to_string(), freshness, || compare(&asked, start))
+    cached(&known, &asked.law.id.to_string(), freshness, || compare(&asked, start))
 }

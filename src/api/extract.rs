@@ -144,9 +144,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let query = literal_exponents(parts.uri.query().unwrap_or_default());
-        let pairs = form_urlencoded::parse(query.as_bytes());
-        let deserializer = serde_urlencoded::Deserializer::new(pairs);
-        serde_path_to_error::deserialize(deserializer).map(Self).map_err(|error| {
+        let deserializer =
+            || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        // Keeping the path costs more than reading the query: it is asked for where there is an error.
+        if let Ok(read) = T::deserialize(deserializer()) {
+            return Ok(Self(read));
+        }
+        serde_path_to_error::deserialize(deserializer()).map(Self).map_err(|error| {
             let detail = error.inner().to_string();
             ApiError::Invalid(vec![field_error("", error.path(), &detail)])
         })

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +12,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::asked::{AskedLaw, asked_law};
+use super::caching::KnownTags;
 use super::extract::{FamilyPath, PageParams, Query};
 use super::negotiation::Representation;
 use super::pictures::{PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying};
@@ -162,7 +162,7 @@ async fn get_fit_quality(
     Path(path): Path<FamilyPath>,
     Query(params): Query<FitQualityParams>,
     representation: Representation,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let (limit, first, canvas) = params.check()?;
     let name = path.name()?;
@@ -170,7 +170,7 @@ async fn get_fit_quality(
     if let Representation::Picture(format) = representation {
         let picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
         let tag = asked.law.id.to_string();
-        let sending = Sending { headers: &headers, representation, tag, freshness };
+        let sending = Sending { known: &known, representation, tag, freshness };
         return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
     }
     let (pool, id) = (&state.pool, asked.law.id);

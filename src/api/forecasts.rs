@@ -20,7 +20,7 @@ use super::families::existing;
 use super::modes::Mode;
 use super::problem::{ApiError, Problem};
 use super::questions::{Budget, predict};
-use super::views::{ExtrapolationView, IntervalView, LawRef};
+use super::views::{ExtrapolationView, IntervalView, LawRef, LawRefView};
 use super::{AppState, TAG_FORECASTS};
 use crate::calibration::{Month, cumulative, exact_interval};
 use crate::checks::Checks;
@@ -129,13 +129,13 @@ impl From<Score> for ScoreView {
 
 impl From<ForecastLaw> for LawRef {
     fn from(law: ForecastLaw) -> Self {
-        Self {
+        Self::from(LawRefView {
             id: law.id,
             version: law.version,
             source: law.source.into(),
             fitted_at: law.fitted_at,
             data_digest: law.data_digest,
-        }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse, Redirect};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,11 +11,15 @@ use utoipa_axum::routes;
 
 use super::problem::{ApiError, Problem};
 use super::{AppState, TAG_SERVICE};
-use crate::store;
+use crate::metrics::Readings;
+use crate::store::{self, refits};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(get_healthz)).routes(routes!(get_readyz))
+    OpenApiRouter::new()
+        .routes(routes!(get_healthz))
+        .routes(routes!(get_readyz))
+        .routes(routes!(get_metrics))
 }
 
 /// Routes that are for people and not part of the contract.
@@ -88,4 +92,29 @@ async fn get_readyz(State(state): State<AppState>) -> Result<Json<Readiness>, Ap
         Ok(false) => Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date"))),
         Err(error) => Err(ApiError::Unavailable(error.into())),
     }
+}
+
+/// What the service counts, for Prometheus: requests, latencies, refits, connections, laws in memory.
+#[utoipa::path(
+    get, path = "/metrics", tag = TAG_SERVICE,
+    responses((status = OK, description = "OpenMetrics text", body = String,
+        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
+)]
+async fn get_metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+    // Metrics are most wanted when the database is away: then those of the queue are left out.
+    let queue = refits::find_queue(&state.pool).await.ok();
+    let waited = |queue: refits::Queue| {
+        let oldest = queue.oldest.map(|oldest| state.clock.now() - oldest);
+        (queue.queued, queue.running, oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
+    };
+    let readings = Readings {
+        pool: (state.pool.size(), state.pool.num_idle()),
+        pool_limit: state.pool.options().get_max_connections(),
+        laws: state.laws.size(),
+        followed: state.laws.is_followed(),
+        refits: queue.map(waited),
+    };
+    let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }

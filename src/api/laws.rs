@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::caching::{Freshness, cached};
+use super::caching::{Freshness, KnownTags, cached};
 use super::extract::{
     FamilyPath, JsonBody, PageParams, Query, family_name, next_cursor, no_family,
 };
@@ -453,7 +453,7 @@ struct LawPath {
 async fn get_law(
     State(state): State<AppState>,
     Path(path): Path<LawPath>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let family = existing(&state, &family_name(&path.family)?).await?;
     let not_found = || ApiError::NotFound { what: "law", name: path.version.clone() };
@@ -463,7 +463,7 @@ async fn get_law(
     let active = laws::find_law(&state.pool, &family.name, None).await?.map(|law| law.id);
     // A law never changes, but whether it is the active one does.
     let tag = format!("{}.{}", law.id, active == Some(law.id));
-    cached(&headers, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
+    cached(&known, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
 }
 
 /// Published coefficients to import.

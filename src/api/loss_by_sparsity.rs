@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
+use super::caching::KnownTags;
 use super::extract::{FamilyPath, Query};
 use super::modes::{Mode, check_mode};
 use super::negotiation::Representation;
@@ -280,14 +280,14 @@ async fn get_loss_by_sparsity(
     Path(path): Path<FamilyPath>,
     Query(params): Query<LossBySparsityParams>,
     representation: Representation,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let (nonzero_params, compute, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (tag, freshness) = (mode.tag(asked.law.id), mode.freshness(freshness));
-    let sending = Sending { headers: &headers, representation, tag, freshness };
+    let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let question = (nonzero_params, compute);
     let answer = move || losses(&law, question, &mode, params.points, params.intervals);

@@ -1,14 +1,14 @@
 //! Answers as pictures: what may be asked of one, and how it is sent.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AppState;
 use super::asked::AskedLaw;
-use super::caching::{Freshness, Validator};
+use super::caching::{Freshness, KnownTags, Validator};
 use super::negotiation::{Format, Representation};
 use super::problem::ApiError;
 use super::views::WarningView;
@@ -95,8 +95,8 @@ pub fn caption<'a>(
 /// How an answer is to be sent.
 #[derive(Debug)]
 pub struct Sending<'a> {
-    /// Headers of the request.
-    pub headers: &'a HeaderMap,
+    /// What the caller has.
+    pub known: &'a KnownTags,
     /// What its `Accept` likes best.
     pub representation: Representation,
     /// Names the state that the answer depends on.
@@ -147,7 +147,7 @@ impl Sending<'_> {
         body: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let tag = format!("{}{}", self.tag, self.representation.tag());
-        let validator = Validator::new(self.headers, &tag, self.freshness);
+        let validator = Validator::new(self.known, &tag, self.freshness);
         let response = match validator.not_modified() {
             Some(response) => response,
             None => validator.attach(state.threads.run(body).await?),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
-use super::caching::cached;
+use super::caching::{KnownTags, cached};
 use super::extract::{FamilyPath, Query};
 use super::modes::{Mode, PatternView, check_mode};
 use super::problem::{ApiError, Problem};
@@ -235,7 +234,7 @@ async fn get_prediction(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<PredictionParams>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
     let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
@@ -244,7 +243,7 @@ async fn get_prediction(
         let predicted = predict(&asked, question, &mode, params.intervals)?;
         Ok(PredictionView::new(&asked, predicted, params.intervals))
     };
-    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
+    cached(&known, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }
 
 /// The sparsity that makes the most of a training budget.
@@ -432,11 +431,11 @@ async fn get_optimal_sparsity(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<OptimalSparsityParams>,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let answer = || optimise(&asked, question, &mode, params.intervals);
-    cached(&headers, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
+    cached(&known, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -11,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law, finite};
-use super::caching::cached;
+use super::caching::{KnownTags, cached};
 use super::extract::{FamilyPath, Query};
 use super::modes::{Mode, check_mode};
 use super::negotiation::Representation;
@@ -312,7 +311,7 @@ async fn get_contours(
     Path(path): Path<FamilyPath>,
     Query(params): Query<ContoursParams>,
     representation: Representation,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     // What is wrong whatever the law is said before one is looked for.
     params.check(None, representation)?;
@@ -322,7 +321,7 @@ async fn get_contours(
     let (levels, sizes, canvas) =
         params.check(asked.law.content.support.nonzero_params(), representation)?;
     let (tag, freshness) = (mode.tag(asked.law.id), mode.freshness(freshness));
-    let sending = Sending { headers: &headers, representation, tag, freshness };
+    let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let answer = move || contours(&law, &params, &mode, &levels, &sizes);
     let draw = move |view: &ContoursView| view.picture(name.as_str(), &asked).svg(canvas);
@@ -507,7 +506,7 @@ async fn get_gain(
     Path(path): Path<FamilyPath>,
     Query(params): Query<GainParams>,
     representation: Representation,
-    headers: HeaderMap,
+    known: KnownTags,
 ) -> Result<Response, ApiError> {
     let (sparsities, canvas) = params.check(representation)?;
     let name = path.name()?;
@@ -516,9 +515,9 @@ async fn get_gain(
     let law = Arc::clone(&asked);
     let answer = move || gains(&law, &sparsities, params.intervals);
     if representation == Representation::Json {
-        return Ok(varying(cached(&headers, &tag, freshness, answer)?));
+        return Ok(varying(cached(&known, &tag, freshness, answer)?));
     }
-    let sending = Sending { headers: &headers, representation, tag, freshness };
+    let sending = Sending { known: &known, representation, tag, freshness };
     let draw = move |view: &GainsView| view.picture(name.as_str(), &asked).svg(canvas);
     sending.send(&state, answer, draw).await
 }

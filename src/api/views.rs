@@ -1,8 +1,12 @@
 //! Shapes that several resources share.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::checks::Checks;
@@ -15,9 +19,16 @@ use crate::store::laws::{Law, LawSource, StoredWarning};
 use crate::store::refits::{RefitOptions, TagWeight};
 use crate::text::check_label;
 
+/// JSON that is made once, for parts of answers that are the same each time.
+fn rendered(value: &impl Serialize) -> Box<RawValue> {
+    // Strings and numbers always have a representation.
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
 /// The law that an answer was computed from.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct LawRef {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LawRef)]
+pub struct LawRefView {
     /// Id of the law.
     pub id: Uuid,
     /// Version within the family.
@@ -31,15 +42,47 @@ pub struct LawRef {
     pub data_digest: Option<String>,
 }
 
+/// A law as answers name it.
+#[derive(Debug, Clone)]
+pub struct LawRef(Box<RawValue>);
+
+impl PartialSchema for LawRef {
+    fn schema() -> RefOr<Schema> {
+        LawRefView::schema()
+    }
+}
+
+impl ToSchema for LawRef {
+    fn name() -> Cow<'static, str> {
+        LawRefView::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        LawRefView::schemas(schemas);
+    }
+}
+
+impl Serialize for LawRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl From<LawRefView> for LawRef {
+    fn from(view: LawRefView) -> Self {
+        Self(rendered(&view))
+    }
+}
+
 impl From<&Law> for LawRef {
     fn from(law: &Law) -> Self {
-        Self {
+        Self::from(LawRefView {
             id: law.id,
             version: law.version,
             source: law.content.source.into(),
             fitted_at: law.content.fitted_at,
             data_digest: law.content.data_digest.clone(),
-        }
+        })
     }
 }
 
@@ -447,27 +490,58 @@ pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<ValidF
 }
 
 /// Something to know before trusting an answer.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Warning)]
-pub struct WarningView {
+struct WarningParts<'a> {
     /// Stable code.
     #[schema(example = "interpolated")]
-    pub code: String,
+    code: &'a str,
     /// A sentence.
     #[schema(example = "no run has a sparsity between 0.5 and 0.75")]
-    pub detail: String,
+    detail: &'a str,
+}
+
+/// Something to know before trusting an answer.
+#[derive(Debug, Clone)]
+pub struct WarningView {
+    /// Stable code.
+    pub code: String,
+    json: Box<RawValue>,
 }
 
 impl WarningView {
-    /// A warning.
-    pub fn new(code: &str, detail: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), detail: detail.into() }
+    /// A warning: its stable code and a sentence.
+    pub fn new(code: &str, detail: impl AsRef<str>) -> Self {
+        let json = rendered(&WarningParts { code, detail: detail.as_ref() });
+        Self { code: code.to_owned(), json }
     }
 }
 
 impl From<&StoredWarning> for WarningView {
     fn from(warning: &StoredWarning) -> Self {
-        Self { code: warning.code.clone(), detail: warning.detail.clone() }
+        Self::new(&warning.code, &warning.detail)
+    }
+}
+
+impl Serialize for WarningView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
+impl PartialSchema for WarningView {
+    fn schema() -> RefOr<Schema> {
+        WarningParts::schema()
+    }
+}
+
+impl ToSchema for WarningView {
+    fn name() -> Cow<'static, str> {
+        WarningParts::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        WarningParts::schemas(schemas);
     }
 }
 

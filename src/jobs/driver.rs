@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::refit;
 use crate::clock::Clock;
 use crate::fit::Phase;
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::refits::{
     self, CHANNEL, ClaimedRefit, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal,
@@ -36,6 +37,7 @@ pub struct Worker {
     clock: Arc<Clock>,
     config: WorkerConfig,
     threads: Arc<rayon::ThreadPool>,
+    metrics: Metrics,
     shutdown: CancellationToken,
 }
 
@@ -80,13 +82,14 @@ impl Worker {
         pool: PgPool,
         clock: Arc<Clock>,
         config: WorkerConfig,
+        metrics: Metrics,
         shutdown: CancellationToken,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(config.fit_threads)
             .thread_name(|index| format!("fit-{index}"))
             .build()?;
-        Ok(Self { pool, clock, config, threads: Arc::new(threads), shutdown })
+        Ok(Self { pool, clock, config, threads: Arc::new(threads), metrics, shutdown })
     }
 
     /// Works until shutdown. A database that goes away is waited for.
@@ -134,6 +137,7 @@ impl Worker {
     /// Runs a claimed refit to its end and stores what came of it.
     async fn work(&self, claimed: ClaimedRefit, listener: &mut Option<PgListener>) {
         tracing::info!(attempt = claimed.attempts, "refit claimed");
+        let started = Instant::now();
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
             Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
@@ -148,9 +152,10 @@ impl Worker {
             }
             Err(Interruption::LeaseLost) => Ok(false),
         };
-        match (stored, outcome) {
+        let how = match (stored, outcome) {
             (Ok(true), Ok(Outcome::Failed(failure))) => {
                 tracing::warn!(kind = failure.kind, detail = failure.detail, "refit failed");
+                "failed"
             }
             (Ok(true), outcome) => {
                 let how = match outcome {
@@ -159,11 +164,19 @@ impl Worker {
                     Err(_) => "cancelled",
                 };
                 tracing::info!(how, "refit ended");
+                how
             }
-            (Ok(false), _) => tracing::warn!("the refit is another worker's now, or gone"),
+            (Ok(false), _) => {
+                tracing::warn!("the refit is another worker's now, or gone");
+                "lost"
+            }
             // The lease expires, and the refit is run again.
-            (Err(error), _) => tracing::error!(%error, "the outcome of a refit was not stored"),
-        }
+            (Err(error), _) => {
+                tracing::error!(%error, "the outcome of a refit was not stored");
+                "not stored"
+            }
+        };
+        self.metrics.refit_ended(how, started.elapsed());
     }
 
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {

@@ -4,6 +4,8 @@
 //! vector instructions. Every answer is the same function of the laws as in [`Ensemble::interval`],
 //! and the tests hold the one to the other.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::branchless::{exp, ln};
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
@@ -30,6 +32,8 @@ pub struct PreparedEnsemble {
     optimality: Optimality,
     level: f64,
     tail: f64,
+    /// The widest vectors of this processor.
+    arch: Arch,
 }
 
 type Columns<const N: usize> = [Vec<f64>; N];
@@ -110,24 +114,16 @@ impl PreparedEnsemble {
             },
             level: ensemble.level(),
             tail: ensemble.tail(),
+            arch: Arch::new(),
         }
     }
 
     /// The loss by each law, in the order of the members.
     #[must_use]
     pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {
-        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln());
-        let ln_d = data.get().ln();
-        let n = self.a_s.len();
-        let mut losses = vec![0.0; n];
-        // Slices of one length: no bounds are checked in the loop.
-        let (a_s, b_s, c_s) = (&self.a_s[..n], &self.b_s[..n], &self.c_s[..n]);
-        let (b_n, ln_a_d, b_d) = (&self.b_n[..n], &self.ln_a_d[..n], &self.b_d[..n]);
-        let c = &self.c[..n];
-        for (i, loss) in losses.iter_mut().enumerate() {
-            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
-            *loss = capacity * exp(-b_n[i] * ln_n) + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
-        }
+        let mut losses = vec![0.0; self.a_s.len()];
+        let at = Point::new(density, nonzero_params, data);
+        self.arch.dispatch(LossLoop { laws: self, at, losses: &mut losses });
         losses
     }
 
@@ -150,9 +146,10 @@ impl PreparedEnsemble {
 
     /// The interval of a rising function of the values.
     fn interval_by(&self, values: &mut [f64], map: impl Fn(f64) -> f64) -> Interval {
+        let sample = Sample::of(values);
         let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
             let place = Place::new(share, values.len());
-            place.between(order_statistics(values, place.below).map(&map))
+            place.between(sample.order_statistics(values, place.below).map(&map))
         });
         Interval::cut(self.level, low, high)
     }
@@ -167,26 +164,16 @@ impl PreparedEnsemble {
         data: Data,
         dense_data: Data,
     ) -> OptimumIntervals {
-        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln());
-        let (ln_d, ln_dense_d) = (data.get().ln(), dense_data.get().ln());
         let n = self.a_s.len();
-        let (mut losses, mut dense) = (vec![0.0; n], vec![0.0; n]);
-        let mut ln_gains = vec![0.0; n];
-        let (a_s, b_s, c_s) = (&self.a_s[..n], &self.b_s[..n], &self.c_s[..n]);
-        let (b_n, ln_a_d, b_d) = (&self.b_n[..n], &self.ln_a_d[..n], &self.b_d[..n]);
-        let (c, [per_dense, exponent]) = (&self.c[..n], &self.gain);
-        let (per_dense, exponent) = (&per_dense[..n], &exponent[..n]);
-        for i in 0..n {
-            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
-            let size = exp(-b_n[i] * ln_n);
-            losses[i] = capacity * size + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
-            let dense_data = exp(b_d[i] * (ln_a_d[i] - ln_dense_d));
-            dense[i] = (a_s[i] + c_s[i]) * size + dense_data + c[i];
-            ln_gains[i] = capacity * per_dense[i];
-        }
-        for (ln_gain, exponent) in ln_gains.iter_mut().zip(exponent) {
-            *ln_gain = exponent * ln(*ln_gain);
-        }
+        let (mut losses, mut dense, mut ln_gains) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        self.arch.dispatch(OptimumLoop {
+            laws: self,
+            at: Point::new(density, nonzero_params, data),
+            ln_dense_d: dense_data.get().ln(),
+            losses: &mut losses,
+            dense: &mut dense,
+            ln_gains: &mut ln_gains,
+        });
         OptimumIntervals {
             loss: self.interval_of(losses),
             dense_loss: self.interval_of(dense),
@@ -231,19 +218,97 @@ impl PreparedEnsemble {
             .collect();
         let conditions = Conditions { laws, at_zero: &at_zero, m };
         let mut roots = conditions.estimates(-near.get().ln());
+        let sample = Sample::of(&roots);
         let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
             let place = Place::new(share, roots.len());
             let found = if m == 0.0 {
-                order_statistics(&mut roots, place.below)
+                sample.order_statistics(&mut roots, place.below)
             } else {
                 conditions
-                    .order_statistics(&roots, place.below)
-                    .unwrap_or_else(|| order_statistics(&mut conditions.roots(), place.below))
+                    .order_statistics(&sample, &roots, place.below)
+                    .unwrap_or_else(|| select(&mut conditions.roots(), place.below))
             };
             // S rises with y, so order statistics of the one are those of the other.
             place.between(found.map(|y| Density::clamped((-y).exp()).sparsity().get()))
         });
         Some(Interval { level: self.level, low, high })
+    }
+}
+
+/// Where the laws are asked, by logarithms.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    ln_x: f64,
+    ln_n: f64,
+    ln_d: f64,
+}
+
+impl Point {
+    fn new(density: Density, nonzero_params: NonzeroParams, data: Data) -> Self {
+        Self { ln_x: density.get().ln(), ln_n: nonzero_params.get().ln(), ln_d: data.get().ln() }
+    }
+}
+
+/// The loop of [`PreparedEnsemble::losses`]. A struct and no closure, as a closure is not compiled for
+/// the wider vectors unless the compiler happens to inline it.
+struct LossLoop<'a> {
+    laws: &'a PreparedEnsemble,
+    at: Point,
+    losses: &'a mut [f64],
+}
+
+impl WithSimd for LossLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { laws, at: Point { ln_x, ln_n, ln_d }, losses } = self;
+        let n = losses.len();
+        // Slices of one length: no bounds are checked in the loop.
+        let (a_s, b_s, c_s) = (&laws.a_s[..n], &laws.b_s[..n], &laws.c_s[..n]);
+        let (b_n, ln_a_d, b_d) = (&laws.b_n[..n], &laws.ln_a_d[..n], &laws.b_d[..n]);
+        let c = &laws.c[..n];
+        for i in 0..n {
+            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
+            losses[i] = capacity * exp(-b_n[i] * ln_n) + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
+        }
+    }
+}
+
+/// The loop of [`PreparedEnsemble::optimum_intervals`].
+struct OptimumLoop<'a> {
+    laws: &'a PreparedEnsemble,
+    at: Point,
+    ln_dense_d: f64,
+    losses: &'a mut [f64],
+    dense: &'a mut [f64],
+    ln_gains: &'a mut [f64],
+}
+
+impl WithSimd for OptimumLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { laws, at: Point { ln_x, ln_n, ln_d }, ln_dense_d, losses, dense, ln_gains } =
+            self;
+        let n = losses.len();
+        let (dense, ln_gains) = (&mut dense[..n], &mut ln_gains[..n]);
+        let (a_s, b_s, c_s) = (&laws.a_s[..n], &laws.b_s[..n], &laws.c_s[..n]);
+        let (b_n, ln_a_d, b_d) = (&laws.b_n[..n], &laws.ln_a_d[..n], &laws.b_d[..n]);
+        let (c, [per_dense, exponent]) = (&laws.c[..n], &laws.gain);
+        let (per_dense, exponent) = (&per_dense[..n], &exponent[..n]);
+        for i in 0..n {
+            let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
+            let size = exp(-b_n[i] * ln_n);
+            losses[i] = capacity * size + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
+            let dense_data = exp(b_d[i] * (ln_a_d[i] - ln_dense_d));
+            dense[i] = (a_s[i] + c_s[i]) * size + dense_data + c[i];
+            ln_gains[i] = capacity * per_dense[i];
+        }
+        for i in 0..n {
+            ln_gains[i] = exponent[i] * ln(ln_gains[i]);
+        }
     }
 }
 
@@ -318,8 +383,13 @@ impl Conditions<'_> {
     /// Two neighbouring order statistics of the roots to within the precision: those of the laws whose
     /// estimates lie near are solved for, and all laws are asked on which side of them their roots are.
     /// `None` where they say that it was another law.
-    fn order_statistics(&self, estimates: &[f64], below: usize) -> Option<[f64; 2]> {
-        let mut near = nearest(estimates, below)?;
+    fn order_statistics(
+        &self,
+        sample: &Sample,
+        estimates: &[f64],
+        below: usize,
+    ) -> Option<[f64; 2]> {
+        let mut near = sample.nearest(estimates, below)?;
         let first = near.first_place;
         for (index, y) in &mut near.entries {
             *y = self.root(*index, *y);
@@ -361,69 +431,79 @@ const STRIDE: usize = 16;
 /// Places of the sample that the guess is taken to the safe side.
 const MARGIN: usize = 3;
 
-/// From which end the values about a place are counted.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum End {
-    Low,
-    High,
+/// A sample of values in rising order, which tells about where their order statistics lie.
+struct Sample(Vec<f64>);
+
+/// The values on one side of a bound.
+struct Beyond {
+    /// Each by its index.
+    entries: Vec<(usize, f64)>,
+    /// The place of the first in the order of all values, once these are in order.
+    first_place: usize,
 }
 
-impl End {
-    /// The nearer one.
-    fn of(below: usize, count: usize) -> Self {
-        if below < count / 2 { Self::Low } else { Self::High }
-    }
-
-    /// Whether a value lies on this side of the bound.
-    fn holds(self, value: f64, bound: f64) -> bool {
-        match self {
-            Self::Low => value < bound,
-            Self::High => value > bound,
-        }
-    }
-
-    /// A value beyond which at least `wanted` values are likely to lie, by a sample; `None` where that
-    /// would be a large part of them.
-    fn bound(self, values: &[f64], wanted: usize) -> Option<f64> {
+impl Sample {
+    fn of(values: &[f64]) -> Self {
         let mut sample: Vec<f64> = values.iter().copied().step_by(STRIDE).collect();
-        let last = sample.len().checked_sub(1)?;
+        sample.sort_unstable_by(f64::total_cmp);
+        Self(sample)
+    }
+
+    /// The values from the nearer end to at least `more` places past `below`; `None` where a sample
+    /// does not tell, or that would be a large part of them.
+    fn beyond(&self, values: &[f64], below: usize, more: usize) -> Option<Beyond> {
+        let count = values.len();
+        let low = below < count / 2;
+        let wanted = if low { below + more } else { count - below + more };
+        let last = self.0.len().checked_sub(1)?;
         let places = wanted.div_ceil(STRIDE) + MARGIN;
         if places >= last / 2 {
             return None;
         }
-        let place = match self {
-            Self::Low => places,
-            Self::High => last - places,
+        let entries = if low {
+            let bound = self.0[places];
+            indices(values, |value| value < bound)
+        } else {
+            let bound = self.0[last - places];
+            indices(values, |value| value > bound)
         };
-        let (_, &mut value, _) = sample.select_nth_unstable_by(place, f64::total_cmp);
-        Some(value)
+        let first_place = if low { 0 } else { count - entries.len() };
+        (entries.len() >= wanted).then_some(Beyond { entries, first_place })
+    }
+
+    /// The order statistics of the values at `below` and the place after it, or twice the last.
+    fn order_statistics(&self, values: &mut [f64], below: usize) -> [f64; 2] {
+        let Some(beyond) = self.beyond(values, below, 2) else { return select(values, below) };
+        let mut few: Vec<f64> = beyond.entries.into_iter().map(|(_, value)| value).collect();
+        select(&mut few, below - beyond.first_place)
+    }
+
+    /// The values at most [`WINDOW`] places from `below`; `None` where the sample does not tell where
+    /// they are.
+    fn nearest(&self, values: &[f64], below: usize) -> Option<Near> {
+        let Beyond { mut entries, first_place } = self.beyond(values, below, WINDOW)?;
+        entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
+        let start = below.checked_sub(first_place)?.saturating_sub(WINDOW).min(entries.len());
+        entries.drain(..start);
+        entries.truncate(2 * WINDOW + 2);
+        Some(Near { entries, first_place: first_place + start })
     }
 }
 
-/// The order statistics at `below` and the place after it, or twice the last.
-fn order_statistics(values: &mut [f64], below: usize) -> [f64; 2] {
-    let next = (below + 1).min(values.len() - 1);
-    let end = End::of(below, values.len());
-    let wanted = match end {
-        End::Low => next + 1,
-        End::High => values.len() - below,
-    };
-    if let Some(bound) = end.bound(values, wanted) {
-        let mut beyond: Vec<f64> = Vec::with_capacity(values.len() / 4);
-        beyond.extend(values.iter().filter(|value| end.holds(**value, bound)));
-        if beyond.len() >= wanted {
-            let first = if end == End::Low { 0 } else { values.len() - beyond.len() };
-            return select(&mut beyond, below - first, next - first);
-        }
+/// The values that are wanted, with their indices. Each is written and then kept or not: there is no
+/// branch that the processor could guess wrong, as it would for each of the few that are wanted.
+fn indices(values: &[f64], wanted: impl Fn(f64) -> bool) -> Vec<(usize, f64)> {
+    let mut kept = vec![0_u32; values.len()];
+    let mut count = 0;
+    for (index, value) in (0..).zip(values) {
+        kept[count] = index;
+        count += usize::from(wanted(*value));
     }
-    select(values, below, next)
+    kept[..count].iter().map(|&index| (index as usize, values[index as usize])).collect()
 }
 
-fn select(values: &mut [f64], below: usize, next: usize) -> [f64; 2] {
+fn select(values: &mut [f64], below: usize) -> [f64; 2] {
     let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
-    if next == below {
-        return [low, low];
-    }
     [low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low)]
 }
 
@@ -433,25 +513,6 @@ struct Near {
     entries: Vec<(usize, f64)>,
     /// The place of the first.
     first_place: usize,
-}
-
-/// The values at most [`WINDOW`] places from `below`; `None` where a sample does not tell where they
-/// are.
-fn nearest(values: &[f64], below: usize) -> Option<Near> {
-    let end = End::of(below, values.len());
-    let wanted = match end {
-        End::Low => below + WINDOW,
-        End::High => values.len() - below + WINDOW,
-    };
-    let bound = end.bound(values, wanted)?;
-    let mut entries: Vec<(usize, f64)> =
-        values.iter().copied().enumerate().filter(|(_, value)| end.holds(*value, bound)).collect();
-    entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
-    let first_place = if end == End::Low { 0 } else { values.len() - entries.len() };
-    let start = below.checked_sub(first_place)?.saturating_sub(WINDOW).min(entries.len());
-    entries.drain(..start);
-    entries.truncate(2 * WINDOW + 2);
-    Some(Near { entries, first_place: first_place + start })
 }
 
 #[cfg(test)]
@@ -545,7 +606,8 @@ mod tests {
             let values: Vec<f64> =
                 values.iter().enumerate().map(|(i, v)| v + spread * (i as f64).sin()).collect();
             let place = Place::new(share, values.len());
-            let fast = place.between(order_statistics(&mut values.clone(), place.below));
+            let sample = Sample::of(&values);
+            let fast = place.between(sample.order_statistics(&mut values.clone(), place.below));
             prop_assert_eq!(fast, quantile(&mut values.clone(), share));
         }
     }

@@ -157,17 +157,17 @@ impl Support {
         found
     }
 
-    /// The two neighbouring levels between which `sparsity` lies with no run near it.
+    /// The place in [`Self::levels`] of the level below `sparsity`, where it lies between two of them
+    /// with no run near it.
     ///
     /// `None` at a level (within its rounding) and outside all of them.
     #[must_use]
-    pub fn gap_around(&self, sparsity: Sparsity) -> Option<(f64, f64)> {
+    pub fn gap_around(&self, sparsity: Sparsity) -> Option<usize> {
         let half_level = 0.5 / LEVELS_PER_UNIT;
-        self.levels.windows(2).map(|pair| (pair[0].sparsity, pair[1].sparsity)).find(
-            |&(below, above)| {
-                sparsity.get() > below + half_level && sparsity.get() < above - half_level
-            },
-        )
+        self.levels.windows(2).position(|pair| {
+            sparsity.get() > pair[0].sparsity + half_level
+                && sparsity.get() < pair[1].sparsity - half_level
+        })
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn between_two_levels_there_is_a_gap() {
         let gap = |s| T5_C4.support().gap_around(Sparsity::new(s).unwrap());
-        assert_eq!(gap(0.3), Some((0.0, 0.5)));
+        assert_eq!(gap(0.3), Some(0));
         assert_eq!(gap(0.5), None);
         assert_eq!(gap(0.5003), None);
         assert_eq!(gap(0.9), None);

@@ -232,6 +232,39 @@ pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refi
     .transpose()
 }
 
+/// How many refits wait and run, of all replicas.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Queue {
+    /// Refits that wait.
+    pub queued: i64,
+    /// Refits that run.
+    pub running: i64,
+    /// When the one that has waited longest was asked for.
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+/// Looks at the queue.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_queue(db: impl PgExecutor<'_>) -> Result<Queue, StoreError> {
+    let queue = sqlx::query_as!(
+        Queue,
+        r#"
+        -- The index of what workers look for holds these and no others.
+        SELECT
+            count(*) FILTER (WHERE state = 'queued') AS "queued!",
+            count(*) FILTER (WHERE state = 'running') AS "running!",
+            min(created_at) FILTER (WHERE state = 'queued') AS oldest
+        FROM refits
+        WHERE state IN ('queued', 'running')
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(queue)
+}
+
 /// The queued refit of a family.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ mod evidence;
 mod families;
 mod forecasts;
 mod laws;
+mod metrics;
 mod pictures;
 mod plans;
 mod private_postgres;

@@ -16,6 +16,7 @@ use sparsity_planner::api::{
 };
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
+use sparsity_planner::metrics::Metrics;
 use sparsity_planner::{demo, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -99,6 +100,7 @@ pub struct App {
     pub pool: PgPool,
     pub clock: Arc<Clock>,
     pub laws: LawCache,
+    metrics: Metrics,
     worker: CancellationToken,
 }
 
@@ -123,15 +125,17 @@ impl App {
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
+        let metrics = Metrics::default();
         let state = AppState::new(AppParts {
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
             threads: AnswerThreads::new(2),
+            metrics: metrics.clone(),
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, laws, worker: CancellationToken::new() }
+        Self { server, pool, clock, laws, metrics, worker: CancellationToken::new() }
     }
 
     /// Follows announcements of laws, as a running service does.
@@ -167,7 +171,9 @@ impl App {
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };
-        Worker::new(self.pool.clone(), self.clock.clone(), config, self.worker.clone()).unwrap()
+        let metrics = self.metrics.clone();
+        Worker::new(self.pool.clone(), self.clock.clone(), config, metrics, self.worker.clone())
+            .unwrap()
     }
 
     pub async fn get(&self, path: &str) -> TestResponse {

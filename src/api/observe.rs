@@ -1,0 +1,313 @@
+//! What surrounds every request: its id, its span, its line in the log, its metrics, the time it may
+//! take, panics caught, and problems for errors that come from below the handlers.
+//!
+//! One layer of our own in place of one of tower-http for each of these: every one of them boxes the
+//! answer's body or clones the service below it, and passing them all took longer than most answers
+//! take to compute.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tower::{Layer, Service};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::problem::{Problem, ProblemKind};
+use crate::metrics::Metrics;
+
+/// Header of a request's id, in both directions.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest id that is taken over from a caller.
+const LONGEST_ID: usize = 128;
+
+/// The id of a request, for handlers that store it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub HeaderValue);
+
+/// The layer.
+#[derive(Debug, Clone)]
+pub struct Observe(Arc<Observing>);
+
+#[derive(Debug)]
+struct Observing {
+    metrics: Metrics,
+    request_timeout: Duration,
+    /// Ids of requests whose senders gave them none are random where this process starts, and go on one
+    /// by one: asking the system for random bytes would cost more than the rest of this layer.
+    process: u64,
+    next: AtomicU64,
+}
+
+impl Observe {
+    /// Observes with these metrics; an answer that has not begun after `request_timeout` is given up.
+    #[must_use]
+    pub fn new(metrics: Metrics, request_timeout: Duration) -> Self {
+        let (process, first) = Uuid::new_v4().as_u64_pair();
+        Self(Arc::new(Observing { metrics, request_timeout, process, next: first.into() }))
+    }
+}
+
+impl Observing {
+    /// The caller's id if it is one to repeat in a log, or a new one.
+    fn id(&self, request: &Request) -> HeaderValue {
+        let given = request.headers().get(&REQUEST_ID);
+        let printable = |id: &&HeaderValue| {
+            (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        if let Some(id) = given.filter(printable) {
+            return id.clone();
+        }
+        let id = Uuid::from_u64_pair(self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        let mut text = Uuid::encode_buffer();
+        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
+            // Hexadecimal digits are a value.
+            .unwrap_or_else(|_| HeaderValue::from_static("none"))
+    }
+}
+
+/// A request under way. Where its caller goes away before the answer, this is dropped and says so.
+struct Underway {
+    observing: Arc<Observing>,
+    id: HeaderValue,
+    method: Method,
+    uri: Uri,
+    route: Option<MatchedPath>,
+    started: Instant,
+    ended: bool,
+}
+
+/// Status that stands for a caller who did not wait, in logs and metrics; nobody is sent it.
+const ABANDONED: u16 = 499;
+
+impl Underway {
+    fn begin(observing: Arc<Observing>, request: &Request) -> Self {
+        observing.metrics.in_flight.inc();
+        Self {
+            id: observing.id(request),
+            observing,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            started: Instant::now(),
+            ended: false,
+        }
+    }
+
+    fn end(&mut self, status: u16) {
+        self.ended = true;
+        let latency = self.started.elapsed();
+        let metrics = &self.observing.metrics;
+        metrics.in_flight.dec();
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        metrics.answered(&self.method, route, status, latency);
+        tracing::info!(
+            method = self.method.as_str(),
+            // The path without the query: what is asked is the caller's business.
+            path = self.uri.path(),
+            status,
+            latency_ms = latency.as_secs_f64() * 1e3,
+            "answered"
+        );
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end(ABANDONED);
+        }
+    }
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { inner, observing: self.0.clone() }
+    }
+}
+
+/// The service below the layer.
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    inner: S,
+    observing: Arc<Observing>,
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let mut underway = Underway::begin(self.observing.clone(), &request);
+        let span = tracing::info_span!("request", request_id = display(Shown(&underway.id)));
+        request.extensions_mut().insert(RequestId(underway.id.clone()));
+        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let observed = async move {
+            let answered = match answer {
+                Ok(answer) => {
+                    let answer = AssertUnwindSafe(answer).catch_unwind();
+                    tokio::time::timeout(underway.observing.request_timeout, answer).await
+                }
+                Err(panic) => Ok(Err(panic)),
+            };
+            let mut response = match answered {
+                Ok(Ok(Ok(response))) => problem_for_bare_error(&underway.uri, response),
+                // The panic hook has logged what it was.
+                Ok(Err(_)) => {
+                    let detail =
+                        "the cause is in the service's log, under this request's x-request-id";
+                    Problem::new(ProblemKind::Internal, detail).into_response()
+                }
+                Err(_) => {
+                    let detail = "send less at a time, or try again later";
+                    Problem::new(ProblemKind::RequestTimeout, detail).into_response()
+                }
+            };
+            underway.end(response.status().as_u16());
+            response.headers_mut().insert(REQUEST_ID, underway.id.clone());
+            Ok(response)
+        };
+        Box::pin(observed.instrument(span))
+    }
+}
+
+/// An id as text.
+struct Shown<'a>(&'a HeaderValue);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Only printable ids are taken.
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+/// Errors that come from below the handlers (unknown paths and methods, paths that are no UTF-8) become
+/// problems too.
+fn problem_for_bare_error(uri: &Uri, response: Response) -> Response {
+    let status = response.status();
+    if !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    if content_type.is_some_and(|value| value == "application/problem+json") {
+        return response;
+    }
+    let (kind, detail) = match status {
+        StatusCode::NOT_FOUND => {
+            (ProblemKind::NotFound, format!("there is nothing at {}", uri.path()))
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (ProblemKind::MethodNotAllowed, format!("the methods of {} are in Allow", uri.path()))
+        }
+        _ if status.is_client_error() => {
+            (ProblemKind::Malformed, "the request cannot be read".to_owned())
+        }
+        _ => (ProblemKind::Internal, "the cause is in the service's log".to_owned()),
+    };
+    let mut problem = Problem::new(kind, detail).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        problem.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::metrics::Readings;
+
+    async fn panics() -> &'static str {
+        panic!("on purpose")
+    }
+
+    fn router(metrics: &Metrics) -> Router {
+        Router::new()
+            .route("/things/{thing}", get(|| async { "a thing" }))
+            .route("/panic", get(panics))
+            .route("/slow", get(std::future::pending::<()>))
+            .fallback(|| async { StatusCode::NOT_FOUND })
+            .layer(Observe::new(metrics.clone(), Duration::from_millis(20)))
+    }
+
+    async fn ask(metrics: &Metrics, path: &str, id: Option<&str>) -> Response {
+        let mut request = Request::get(path);
+        if let Some(id) = id {
+            request = request.header(REQUEST_ID, id);
+        }
+        router(metrics).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    fn counted(metrics: &Metrics) -> String {
+        metrics.encode(&Readings::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_id_is_taken_over_where_it_can_stand_in_a_log() {
+        let metrics = Metrics::default();
+        let id = async |given: Option<&str>| {
+            let response = ask(&metrics, "/things/1", given).await;
+            response.headers()[REQUEST_ID].to_str().unwrap().to_owned()
+        };
+        assert_eq!(id(Some("sweep-3/17")).await, "sweep-3/17");
+        let long = "x".repeat(LONGEST_ID + 1);
+        for bad in [None, Some(""), Some("two words"), Some(&*long)] {
+            assert!(Uuid::try_parse(&id(bad).await).is_ok(), "{bad:?}");
+        }
+        assert_ne!(id(None).await, id(None).await);
+    }
+
+    #[tokio::test]
+    async fn panics_late_answers_and_unknown_paths_are_problems_with_an_id() {
+        let metrics = Metrics::default();
+        for (path, status) in [("/panic", 500), ("/slow", 408), ("/nothing", 404)] {
+            let response = ask(&metrics, path, None).await;
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+            assert!(response.headers().contains_key(REQUEST_ID));
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_are_counted_by_template_and_callers_who_left_too() {
+        let metrics = Metrics::default();
+        for thing in ["/things/1", "/things/2", "/nothing"] {
+            ask(&metrics, thing, None).await;
+        }
+        let left = ask(&metrics, "/slow", None).now_or_never();
+        assert!(left.is_none());
+        let text = counted(&metrics);
+        for line in [
+            r#"sparsity_planner_http_requests_total{method="GET",route="/things/{thing}",status="200"} 2"#,
+            r#"sparsity_planner_http_requests_total{method="GET",route="none",status="404"} 1"#,
+            r#"sparsity_planner_http_requests_total{method="GET",route="/slow",status="499"} 1"#,
+            r#"sparsity_planner_http_request_duration_seconds_count{method="GET",route="/things/{thing}"} 2"#,
+            "sparsity_planner_http_requests_in_flight 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+    }
+}

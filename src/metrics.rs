@@ -1,0 +1,181 @@
+//! What the service counts and measures about itself, for Prometheus.
+//!
+//! Counters and histograms are moved where something happens; what can be read at any time (the pool,
+//! the queue of refits, the laws in memory) is read when somebody asks.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of the latencies of answers, in seconds: a question takes tens of microseconds, a
+/// contour of a hardware profile or an upload seconds.
+const LATENCIES: [f64; 14] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0,
+];
+/// Upper bounds of the durations of refits, in seconds.
+const DURATIONS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0];
+
+/// A method of HTTP, of which there are few: others than those of the contract count as one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct MethodLabel(Method);
+
+impl EncodeLabelValue for MethodLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        self.0.as_str().encode(encoder)
+    }
+}
+
+impl From<&Method> for MethodLabel {
+    fn from(method: &Method) -> Self {
+        const KNOWN: [Method; 7] = [
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::OPTIONS,
+        ];
+        // A label for whatever callers make up would fill the memory.
+        let known = KNOWN.contains(method);
+        Self(if known { method.clone() } else { Method::TRACE })
+    }
+}
+
+/// An operation: its template, so that families are not told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    method: MethodLabel,
+    route: String,
+}
+
+/// An operation and how it was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    method: MethodLabel,
+    route: String,
+    status: u16,
+}
+
+/// How a refit ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ending {
+    outcome: &'static str,
+}
+
+/// What is counted, shared by everything that counts.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Requests under way.
+    pub in_flight: Gauge,
+    latencies: Family<Route, Histogram, fn() -> Histogram>,
+    answers: Family<Answer, Counter>,
+    refits: Family<Ending, Histogram, fn() -> Histogram>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            in_flight: Gauge::default(),
+            latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
+            answers: Family::default(),
+            refits: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+        }
+    }
+}
+
+/// What is read when somebody asks; `None` where it could not be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Readings {
+    /// Connections of the pool, and those of them that nobody uses.
+    pub pool: (u32, usize),
+    /// Most connections of the pool.
+    pub pool_limit: u32,
+    /// Laws in memory, and the bytes they are taken to be.
+    pub laws: (u64, u64),
+    /// Whether announcements of laws are followed.
+    pub followed: bool,
+    /// Refits that wait, refits that run, and the age of the one that has waited longest.
+    pub refits: Option<(i64, i64, Duration)>,
+}
+
+impl Metrics {
+    /// Notes an answer.
+    pub fn answered(&self, method: &Method, route: &str, status: u16, latency: Duration) {
+        let method = MethodLabel::from(method);
+        let answer = Answer { method: method.clone(), route: route.to_owned(), status };
+        self.answers.get_or_create(&answer).inc();
+        let route = Route { method, route: answer.route };
+        self.latencies.get_or_create(&route).observe(latency.as_secs_f64());
+    }
+
+    /// Notes how a refit ended here: `succeeded`, `failed`, `cancelled`, `given back`, `lost` to another
+    /// worker, or `not stored`.
+    pub fn refit_ended(&self, outcome: &'static str, duration: Duration) {
+        self.refits.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
+    }
+
+    /// Everything as OpenMetrics text.
+    ///
+    /// # Errors
+    /// Never but for a defect of the encoder.
+    pub fn encode(&self, readings: &Readings) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("sparsity_planner");
+        registry.register(
+            "build",
+            "The service",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        registry.register("http_requests", "Requests answered", self.answers.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time until an answer begins",
+            Unit::Seconds,
+            self.latencies.clone(),
+        );
+        registry.register("http_requests_in_flight", "Requests under way", self.in_flight.clone());
+        registry.register_with_unit(
+            "refit_duration",
+            "Time that refits took on this process, by how they ended",
+            Unit::Seconds,
+            self.refits.clone(),
+        );
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let gauge: Gauge = Gauge::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        };
+        let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let (connections, idle) = readings.pool;
+        gauge("database_connections", "Open connections to the database", connections.into());
+        gauge("database_connections_idle", "Of them unused", whole(idle as u64));
+        gauge("database_connections_limit", "Most connections at once", readings.pool_limit.into());
+        gauge("law_cache_laws", "Laws in memory", whole(readings.laws.0));
+        gauge("law_cache_bytes", "What they are taken to be", whole(readings.laws.1));
+        gauge(
+            "announcements_followed",
+            "1 where another active law is heard of at once",
+            readings.followed.into(),
+        );
+        if let Some((queued, running, oldest)) = readings.refits {
+            gauge("refits_queued", "Refits that wait, of all replicas", queued);
+            gauge("refits_running", "Refits that run, of all replicas", running);
+            gauge(
+                "refits_oldest_queued_seconds",
+                "How long the oldest of them has waited",
+                whole(oldest.as_secs()),
+            );
+        }
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,71 @@
+//! What the service says of itself to Prometheus.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{ACCEPTED, App, OK};
+
+/// The value of a metric.
+fn value(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("{name} is not in {text}"))
+        .rsplit(' ')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn requests_refits_connections_and_laws_are_counted() {
+    let app = App::new().await;
+    app.demo_family("counted").await;
+    app.post("/v1/families/counted/refits", json!({})).await.assert_status(ACCEPTED);
+    app.clock.advance(chrono::TimeDelta::seconds(90));
+    let response = app.get("/metrics").await;
+    response.assert_status(OK);
+    let kind = response.header("content-type");
+    assert!(kind.to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
+    let text = response.text();
+    assert_eq!(value(&text, "sparsity_planner_refits_queued"), 1.0);
+    assert_eq!(value(&text, "sparsity_planner_refits_running"), 0.0);
+    assert_eq!(value(&text, "sparsity_planner_refits_oldest_queued_seconds"), 90.0);
+    assert!(value(&text, "sparsity_planner_database_connections") >= 1.0);
+    assert_eq!(value(&text, "sparsity_planner_database_connections_limit"), 5.0);
+    // This request itself.
+    assert_eq!(value(&text, "sparsity_planner_http_requests_in_flight"), 1.0);
+    let uploads = r#"sparsity_planner_http_requests_total{method="POST",route="/v1/families/{family}/runs",status="200"}"#;
+    assert_eq!(value(&text, uploads), 1.0);
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_refit_is_timed_by_how_it_ended() {
+    let app = App::with_worker().await;
+    app.demo_family("timed").await;
+    let refit = app.refit("timed", json!({"bootstrap": 100})).await;
+    assert_eq!(refit["state"], "succeeded");
+    let name = r#"sparsity_planner_refit_duration_seconds_count{outcome="succeeded"}"#;
+    // It is counted just after it is stored. Bounded by count.
+    for _ in 0..200 {
+        let text = app.get("/metrics").await.text();
+        if text.contains(name) {
+            assert_eq!(value(&text, name), 1.0);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the refit was not counted");
+}
+
+#[tokio::test]
+async fn without_the_database_the_rest_is_still_counted() {
+    let app = App::new().await;
+    app.pool.close().await;
+    let response = app.get("/metrics").await;
+    response.assert_status(OK);
+    let text = response.text();
+    assert!(!text.contains("refits_queued"), "{text}");
+    assert_eq!(value(&text, "sparsity_planner_database_connections"), 0.0);
+}
