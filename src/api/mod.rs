@@ -4,6 +4,8 @@
 //! [`crate::store`] answers, and a view is sent. Routes and OpenAPI document come from the same
 //! list, so that neither can lack what the other has.
 
+mod access;
+mod announcements;
 mod asked;
 mod bulk;
 mod caching;
@@ -14,10 +16,13 @@ mod extract;
 mod families;
 mod fit_quality;
 mod forecasts;
+mod guard;
 mod health;
+mod keys;
 mod laws;
 mod loss_by_sparsity;
 mod modes;
+mod needs;
 mod negotiation;
 mod pictures;
 mod plans;
@@ -29,6 +34,7 @@ mod refits;
 mod runs;
 mod suggestions;
 mod threads;
+mod throttle;
 mod values;
 mod views;
 
@@ -56,11 +62,16 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use guard::GuardLayer;
 use problem::{Problem, ProblemKind};
 
-pub use asked::{LawCache, follow_laws};
+pub use access::{Access, Caller};
+pub use announcements::follow_announcements;
+pub use asked::LawCache;
 pub use document::{EXAMPLES, openapi};
+pub use needs::scope_of;
 pub use threads::AnswerThreads;
+pub use throttle::{Rate, Throttle, ThrottleConfig};
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";
@@ -76,6 +87,8 @@ const TAG_QUESTIONS: &str = "questions";
 const TAG_FORECASTS: &str = "forecasts";
 /// Tag of the hardware profiles.
 const TAG_PROFILES: &str = "hardware-profiles";
+/// Tag of who may use the service.
+const TAG_ACCESS: &str = "access";
 /// Tag of what is about the service itself.
 const TAG_SERVICE: &str = "service";
 
@@ -110,6 +123,12 @@ pub struct AppParts {
     pub laws: LawCache,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
+    /// Who may use the service.
+    pub access: Access,
+    /// How much each may use it.
+    pub throttle: Throttle,
+    /// Whether only this machine reaches the service.
+    pub loopback: bool,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -141,6 +160,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(suggestions::router())
         .merge(plans::router())
         .merge(profiles::router())
+        .merge(keys::router())
         .merge(health::router())
 }
 
@@ -166,6 +186,7 @@ pub fn router(state: AppState, limits: Limits) -> Router {
             ApiPanic.into_response()
         }))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
+        .layer(GuardLayer::new(state.clone()))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
         .merge(health::pages())

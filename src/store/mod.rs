@@ -13,6 +13,7 @@
 
 pub mod families;
 pub mod forecasts;
+pub mod keys;
 pub mod law_evidence;
 pub mod laws;
 pub mod profiles;
@@ -35,6 +36,9 @@ pub enum StoreError {
     /// Another hardware profile has the name.
     #[error("a hardware profile of this name exists already")]
     ProfileNameTaken,
+    /// There are as many valid keys as the services keep in memory.
+    #[error("there are {} valid API keys, the most there can be", keys::MOST_KEYS)]
+    TooManyKeys,
     /// The family was deleted meanwhile.
     #[error("the family does not exist any more")]
     FamilyGone,
