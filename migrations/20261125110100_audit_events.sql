@@ -8,6 +8,7 @@ CREATE TABLE audit_events (
     address    text,
     method     text NOT NULL,
     path       text NOT NULL,
+    target     text NOT NULL,
     family     text,
     status     smallint NOT NULL,
     request_id text,
@@ -23,12 +24,13 @@ CREATE INDEX audit_events_family_id_idx ON audit_events (family, id DESC) WHERE 
 
 COMMENT ON TABLE audit_events IS 'Writes over HTTP that were done, or refused for want of scope.';
 COMMENT ON COLUMN audit_events.id IS 'UUIDv7; orders events by time.';
-COMMENT ON COLUMN audit_events.at IS 'When it was answered.';
+COMMENT ON COLUMN audit_events.at IS 'When the request was let in or refused.';
 COMMENT ON COLUMN audit_events.actor IS 'Id of the key, anonymous where none was asked for, or service.';
 COMMENT ON COLUMN audit_events.actor_name IS 'Name of the key; NULL without one.';
 COMMENT ON COLUMN audit_events.address IS 'Address of the caller, where known.';
 COMMENT ON COLUMN audit_events.method IS 'The HTTP method.';
 COMMENT ON COLUMN audit_events.path IS 'Template of the path, as in the OpenAPI document.';
-COMMENT ON COLUMN audit_events.family IS 'Name of the family in the path; NULL where there is none.';
-COMMENT ON COLUMN audit_events.status IS 'Status of the answer.';
+COMMENT ON COLUMN audit_events.target IS 'Path of what was created, else the path of the request.';
+COMMENT ON COLUMN audit_events.family IS 'Name of the family in the target; NULL where there is none.';
+COMMENT ON COLUMN audit_events.status IS 'Status of the answer; 499 where there was none.';
 COMMENT ON COLUMN audit_events.request_id IS 'The request id, as in the log.';

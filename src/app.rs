@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    self, Access, AnswerThreads, AppParts, AppState, LawCache, Throttle, follow_announcements,
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Throttle,
+    follow_announcements,
 };
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
@@ -83,6 +84,9 @@ pub struct Service {
     http: tokio::task::JoinHandle<()>,
     worker: tokio::task::JoinHandle<()>,
     follower: tokio::task::JoinHandle<()>,
+    auditor: tokio::task::JoinHandle<()>,
+    /// Cancelled when the last request was answered.
+    answered: CancellationToken,
     drain: Duration,
 }
 
@@ -116,6 +120,8 @@ impl Service {
             tracing::warn!(%address, "whoever reaches this address can read and write everything");
         }
         let throttle = Throttle::new(http.access.throttle());
+        let (audit, auditor) =
+            AuditLog::new(database.pool.clone(), clock.clone(), http.access.audit_retention_days());
         let worker =
             Worker::new(database.pool.clone(), clock.clone(), refits.worker(), shutdown.clone())?;
         let laws = LawCache::new(http.law_cache_bytes);
@@ -136,10 +142,13 @@ impl Service {
             threads: AnswerThreads::new(http.answer_threads()),
             access: access.clone(),
             throttle,
+            audit,
             loopback,
+            cors_origins: http.access.cors_origins.clone(),
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());
+        let answered = CancellationToken::new();
         let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
         tracing::info!(%address, "listening");
         Ok(Self {
@@ -150,6 +159,8 @@ impl Service {
             http: tokio::spawn(served),
             worker: tokio::spawn(worker.run()),
             follower: tokio::spawn(follower),
+            auditor: tokio::spawn(auditor.run(answered.clone())),
+            answered,
             drain: Duration::from_millis(http.drain_timeout_ms),
         })
     }
@@ -182,6 +193,8 @@ impl Service {
         self.worker.await?;
         self.follower.await?;
         self.access.report().await;
+        self.answered.cancel();
+        self.auditor.await?;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::Args;
 use ipnet::IpNet;
 
@@ -117,6 +118,26 @@ pub struct AccessConfig {
     /// Networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8.
     #[arg(long, env = "SPARSITY_PLANNER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may ask from a browser, such as https://dashboard.example.org.
+    #[arg(long, env = "SPARSITY_PLANNER_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
+    /// Days after which events of the audit log are deleted; 0 for never.
+    #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
+        value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub audit_retention_days: u32,
+}
+
+/// An origin as browsers send it.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.:[]".contains(&c))
+    };
+    let value = host.filter(|host| is_host(host)).and_then(|_| HeaderValue::from_str(text).ok());
+    value.ok_or_else(|| "must be like https://host or http://host:port, without a path".to_owned())
 }
 
 /// A network, or one address.
@@ -130,6 +151,12 @@ impl AccessConfig {
     #[must_use]
     pub const fn key_refresh(&self) -> Duration {
         Duration::from_millis(self.key_refresh_ms)
+    }
+
+    /// Days that events of the audit log are kept; `None` for ever.
+    #[must_use]
+    pub fn audit_retention_days(&self) -> Option<u32> {
+        (self.audit_retention_days > 0).then_some(self.audit_retention_days)
     }
 
     /// What is limited.
@@ -202,5 +229,28 @@ impl RefitConfig {
             lease: Duration::from_millis(self.lease_ms),
             poll_interval: Duration::from_millis(self.poll_interval_ms),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for text in ["https://a.example.org", "http://localhost:3000", "http://[::1]:8080"] {
+            assert_eq!(origin(text).unwrap(), text);
+        }
+        for text in ["*", "", "null", "https://", "https://a/", "https://A.org", "ftp://a", "a.org"]
+        {
+            origin(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        assert_eq!(network("10.0.0.7").unwrap(), network("10.0.0.7/32").unwrap());
+        assert!(network("fd00::/8").unwrap().contains(&"fd00::7".parse::<IpAddr>().unwrap()));
+        network("proxy.internal").unwrap_err();
     }
 }

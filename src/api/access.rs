@@ -66,6 +66,16 @@ impl Caller {
         }
     }
 
+    /// How the audit log names the caller.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Service => "service".to_owned(),
+            Self::Key(known) => known.key.id.to_string(),
+        }
+    }
+
     /// Refuses another scope than this caller has.
     ///
     /// # Errors

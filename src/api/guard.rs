@@ -2,6 +2,7 @@
 //!
 //! One layer of its own, so that a request with a known key passes without a boxed future.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::MatchedPath;
-use axum::http::{HeaderValue, Request, header};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode_str;
@@ -20,10 +21,13 @@ use tower::{Layer, Service};
 
 use super::AppState;
 use super::access::{Caller, Verdict};
+use super::audit::AuditLog;
 use super::needs::{Need, need};
 use super::problem::{ApiError, Problem, ProblemKind};
 use super::throttle::TooSoon;
 use crate::access::{Families, Scope};
+use crate::store::audit::AuditEvent;
+use crate::text::FamilyName;
 
 /// Puts the guard before a service.
 #[derive(Debug, Clone)]
@@ -71,7 +75,7 @@ where
         let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
         let need = need(request.method(), path);
         if need == Need::Health {
-            return Guarded::Passed { future: self.inner.call(request), place: None };
+            return Guarded::Passed { future: self.inner.call(request), place: None, note: None };
         }
         let throttle = &self.state.throttle;
         let Some(place) = throttle.enter() else { return Guarded::refused(no_room()) };
@@ -82,7 +86,10 @@ where
         let scope = match need {
             Need::Scope(scope) => scope,
             Need::OffLoopback(scope) if !self.state.loopback => scope,
-            _ => return Guarded::Passed { future: self.inner.call(request), place: Some(place) },
+            _ => {
+                let future = self.inner.call(request);
+                return Guarded::Passed { future, place: Some(place), note: None };
+            }
         };
         // Nothing that comes over a network carries it yet.
         let verdict = match request.extensions().get::<Caller>() {
@@ -97,22 +104,29 @@ where
             let future = Box::pin(async move {
                 let verdict = state.access.verdict_of_unknown(request.headers()).await;
                 let answer = match admit(&state, verdict, scope, address, &mut request) {
-                    Ok(()) => inner.call(request).await,
-                    Err(refusal) => Ok(refusal),
+                    Ok(note) => {
+                        let Ok(answer) = inner.call(request).await;
+                        note.into_iter().for_each(|note| note.leave(&answer));
+                        answer
+                    }
+                    Err(refusal) => refusal,
                 };
                 drop(place);
-                answer
+                Ok(answer)
             });
             return Guarded::Asked { future };
         }
         match admit(&self.state, verdict, scope, address, &mut request) {
-            Ok(()) => Guarded::Passed { future: self.inner.call(request), place: Some(place) },
+            Ok(note) => {
+                Guarded::Passed { future: self.inner.call(request), place: Some(place), note }
+            }
             Err(refusal) => Guarded::refused(refusal),
         }
     }
 }
 
-/// Lets a request in, as one of its caller, or says why not.
+/// Lets a request in, as one of its caller, or says why not. What it writes is to be noted when it
+/// is answered.
 #[expect(clippy::result_large_err, reason = "a response is what it is, and moves once")]
 fn admit(
     state: &AppState,
@@ -120,7 +134,7 @@ fn admit(
     scope: Scope,
     address: Option<IpAddr>,
     request: &mut Request<Body>,
-) -> Result<(), Response> {
+) -> Result<Option<Box<Note>>, Response> {
     let caller = match verdict {
         Verdict::Known(caller) => caller,
         Verdict::Stale => {
@@ -134,10 +148,92 @@ fn admit(
         let counted = state.throttle.count_key(key.id);
         counted.map_err(|wait| too_soon(wait, "this key has sent too many requests"))?;
     }
+    let writes = scope > Scope::Read && !request.method().is_safe();
+    let note = writes.then(|| Box::new(Note::new(state, &caller, address, request)));
     let may = caller.require_scope(scope).and_then(|()| may_touch(&caller, scope, request));
-    may.map_err(IntoResponse::into_response)?;
+    if let Err(error) = may {
+        let refusal = error.into_response();
+        note.into_iter().for_each(|note| note.leave(&refusal));
+        return Err(refusal);
+    }
     request.extensions_mut().insert(caller);
-    Ok(())
+    Ok(note)
+}
+
+/// A write, to be noted in the audit log: by its answer, or, where its caller does not wait for one
+/// or the time is over, when it is dropped.
+#[derive(Debug)]
+pub struct Note {
+    log: AuditLog,
+    event: Option<AuditEvent>,
+}
+
+/// Status of what may have been done or not, as proxies write it.
+const NOT_ANSWERED: i16 = 499;
+
+/// The longest request id that is noted: callers may choose theirs.
+const MOST_REQUEST_ID: usize = 200;
+
+impl Note {
+    fn new(
+        state: &AppState,
+        caller: &Caller,
+        address: Option<IpAddr>,
+        request: &Request<Body>,
+    ) -> Self {
+        let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let request_id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+        let event = AuditEvent {
+            id: state.clock.new_id(),
+            at: state.clock.now(),
+            actor: caller.actor(),
+            actor_name: caller.key().map(|key| key.name.clone()),
+            address: address.map(|address| address.to_string()),
+            method: request.method().to_string(),
+            path: path.to_owned(),
+            target: request.uri().path().to_owned(),
+            family: None,
+            status: NOT_ANSWERED,
+            request_id: request_id.filter(|id| id.len() <= MOST_REQUEST_ID).map(ToOwned::to_owned),
+        };
+        Self { log: state.audit.clone(), event: Some(event) }
+    }
+
+    /// Leaves the note where something was written, or refused for want of scope.
+    fn leave(mut self, answer: &Response) {
+        let Some(mut event) = self.event.take() else { return };
+        let status = answer.status();
+        if !status.is_success() && status != StatusCode::FORBIDDEN {
+            return;
+        }
+        let created = answer.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
+        if let Some(created) = created {
+            created.clone_into(&mut event.target);
+        }
+        event.status = i16::try_from(status.as_u16()).unwrap_or(NOT_ANSWERED);
+        self.log(event);
+    }
+
+    fn log(&self, mut event: AuditEvent) {
+        // What is no name of a family names none.
+        let family = family_of(&event.target).filter(|name| FamilyName::new(name).is_ok());
+        event.family = family.map(Cow::into_owned);
+        self.log.note(event);
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        if let Some(event) = self.event.take() {
+            self.log(event);
+        }
+    }
+}
+
+/// The family in a path, as a handler reads it.
+fn family_of(path: &str) -> Option<Cow<'_, str>> {
+    let family = path.strip_prefix("/v1/families/")?.split('/').next()?;
+    Some(percent_decode_str(family).decode_utf8_lossy())
 }
 
 fn unauthenticated(state: &AppState, address: Option<IpAddr>, reason: &str) -> Response {
@@ -153,9 +249,7 @@ fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(
         return Ok(());
     }
     let path = request.uri().path();
-    if let Some(rest) = path.strip_prefix("/v1/families/") {
-        let family = rest.split('/').next().unwrap_or_default();
-        let family = percent_decode_str(family).decode_utf8_lossy();
+    if let Some(family) = family_of(path) {
         return caller.require_family(&family);
     }
     // The handlers of these know the family; profiles are shared, and read by everybody.
@@ -189,6 +283,7 @@ pin_project! {
             #[pin]
             future: F,
             place: Option<OwnedSemaphorePermit>,
+            note: Option<Box<Note>>,
         },
         /// It was not.
         Refused {
@@ -212,12 +307,11 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Guarded<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            Projected::Passed { future, place } => {
-                let answer = future.poll(context);
-                if answer.is_ready() {
-                    place.take();
-                }
-                answer
+            Projected::Passed { future, place, note } => {
+                let Ok(answer) = std::task::ready!(future.poll(context));
+                place.take();
+                note.take().into_iter().for_each(|note| note.leave(&answer));
+                Poll::Ready(Ok(answer))
             }
             Projected::Refused { response } => {
                 let response = response.take().expect("a future that is ready is not polled again");

@@ -7,6 +7,8 @@
 mod access;
 mod announcements;
 mod asked;
+mod audit;
+mod browsers;
 mod bulk;
 mod caching;
 mod comparison;
@@ -68,6 +70,7 @@ use problem::{Problem, ProblemKind};
 pub use access::{Access, Caller};
 pub use announcements::follow_announcements;
 pub use asked::LawCache;
+pub use audit::{AuditLog, AuditWriter};
 pub use document::{EXAMPLES, openapi};
 pub use needs::scope_of;
 pub use threads::AnswerThreads;
@@ -127,8 +130,12 @@ pub struct AppParts {
     pub access: Access,
     /// How much each may use it.
     pub throttle: Throttle,
+    /// Who wrote what.
+    pub audit: AuditLog,
     /// Whether only this machine reaches the service.
     pub loopback: bool,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<HeaderValue>,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -161,6 +168,7 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(plans::router())
         .merge(profiles::router())
         .merge(keys::router())
+        .merge(audit::router())
         .merge(health::router())
 }
 
@@ -180,6 +188,8 @@ pub fn router(state: AppState, limits: Limits) -> Router {
                 .on_failure(()),
         )
         .propagate_request_id(request_id)
+        .map_response(browsers::harden)
+        .option_layer(browsers::cross_origin(&state.cors_origins))
         .layer(middleware::from_fn(problem_for_bare_errors))
         .layer(CatchPanicLayer::custom(|_| {
             // The panic hook has logged what it was.

@@ -23,7 +23,7 @@ pub enum Need {
 
 /// The scope of every operation: reading is what changes nothing, also where a question is long
 /// enough to be posted; what cannot be undone is for administrators.
-const SCOPES: [(&str, &str, Scope); 45] = {
+const SCOPES: [(&str, &str, Scope); 46] = {
     use Scope::{Admin, Read, Write};
     [
         ("GET", "/v1/families", Read),
@@ -70,6 +70,7 @@ const SCOPES: [(&str, &str, Scope); 45] = {
         ("POST", "/v1/keys", Admin),
         ("GET", "/v1/keys/{id}", Admin),
         ("DELETE", "/v1/keys/{id}", Admin),
+        ("GET", "/v1/audit-events", Admin),
         ("GET", "/metrics", Read),
     ]
 };

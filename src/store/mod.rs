@@ -11,6 +11,7 @@
 //! | `claim_`, `renew_`, `finish_` | the life of a refit |
 //! | `lock_` | keep others from writing until the transaction ends |
 
+pub mod audit;
 pub mod families;
 pub mod forecasts;
 pub mod keys;

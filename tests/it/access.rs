@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::process::{Service, planner, script, succeeded};
 use crate::support::{
-    ACCEPTED, App, CREATED, NO_CONTENT, NOT_FOUND, OK, StatusCode, empty_database, problem, run,
+    ACCEPTED, App, CREATED, NO_CONTENT, NOT_FOUND, OK, ORIGIN, StatusCode, empty_database, problem,
+    run,
 };
 
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
@@ -473,6 +474,180 @@ async fn what_finds_no_room_is_turned_away_at_once() {
     let (held, ()) = tokio::join!(held, others);
     held.assert_status(OK);
     app.get("/v1/hardware-profiles").await.assert_status(OK);
+}
+
+#[tokio::test]
+async fn only_pages_of_configured_origins_may_ask() {
+    let app = App::new().await;
+    let ask = |origin| app.server.get("/v1/families").add_header("origin", origin);
+    let answer = ask(ORIGIN).await;
+    assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
+    assert!(answer.maybe_header("access-control-allow-credentials").is_none());
+    let answer = ask("https://example.org").await;
+    assert!(answer.maybe_header("access-control-allow-origin").is_none());
+    // The question before the question needs no key, and a refusal can be read.
+    key(&app, Scope::Read, &[]).await;
+    let preflight = app
+        .server
+        .method(Method::OPTIONS, "/v1/families")
+        .add_header("origin", ORIGIN)
+        .add_header("access-control-request-method", "POST")
+        .add_header("access-control-request-headers", "authorization,content-type")
+        .await;
+    preflight.assert_status(OK);
+    assert_eq!(preflight.header("access-control-allow-origin"), ORIGIN);
+    let allowed = preflight.header("access-control-allow-headers").to_str().unwrap().to_owned();
+    assert!(allowed.contains("authorization"), "{allowed}");
+    let refused = ask(ORIGIN).await;
+    problem(&refused, 401, "unauthenticated");
+    assert_eq!(refused.header("access-control-allow-origin"), ORIGIN);
+}
+
+#[tokio::test]
+async fn browsers_are_told_not_to_guess_tell_or_embed() {
+    let app = App::new().await;
+    let page = app.get("/docs/").await;
+    let policy = page.header("content-security-policy").to_str().unwrap().to_owned();
+    for rule in ["default-src 'self'", "script-src 'self';", "frame-ancestors 'none'"] {
+        assert!(policy.contains(rule), "{policy}");
+    }
+    // The page needs no script of its own text, which the policy forbids.
+    assert!(!page.text().replace(" </script>", "</script>").contains("<script>"));
+    assert_eq!(page.header("x-frame-options"), "DENY");
+    assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
+    let picture = app
+        .server
+        .get("/v1/families/t5-c4/contours?flop_mode=sparse")
+        .add_header("accept", "image/svg+xml")
+        .await;
+    picture.assert_status(OK);
+    assert_eq!(picture.header("content-security-policy"), policy);
+    for path in ["/docs/", "/v1/families", "/v1/nothing", "/healthz"] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+    }
+}
+
+/// The events of the log once there are so many, the oldest first, without what differs each time.
+async fn events(app: &App, key: &KeyText, query: &str, count: usize) -> Vec<Value> {
+    let mut items = Vec::new();
+    // Bounded by count.
+    for _ in 0..1000 {
+        let list: Value = get(app, key, &format!("/v1/audit-events{query}")).await.json();
+        items = list["items"].as_array().unwrap().clone();
+        if items.len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(items.len(), count, "{items:?}");
+    items.reverse();
+    items
+}
+
+#[tokio::test]
+async fn writes_and_refusals_are_in_the_audit_log() {
+    let app = App::new().await;
+    let (reader, admin) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Admin, &[]).await);
+    let create = |key| {
+        let body = json!({"name": "mine"});
+        with(&app, key, &Method::POST, "/v1/families").add_header("x-request-id", "r-1").json(&body)
+    };
+    create(&reader).await.assert_status(StatusCode::FORBIDDEN);
+    create(&admin).await.assert_status(CREATED);
+    // Neither what failed nor what only read is there.
+    problem(&create(&admin).await, 409, "family-exists");
+    get(&app, &admin, "/v1/keys").await.assert_status(OK);
+    let plan = json!({"flop_mode": "sparse", "compute": 1e21});
+    with(&app, &admin, &Method::POST, "/v1/families/t5-c4/plans")
+        .json(&plan)
+        .await
+        .assert_status(OK);
+    app.clock.advance(TimeDelta::minutes(1));
+    let runs = json!([run("a"), run("b")]);
+    let upload = with(&app, &admin, &Method::POST, "/v1/families/mine/runs").json(&runs).await;
+    upload.assert_status(OK);
+    let path = format!("/v1/keys/{}", reader.id());
+    with(&app, &admin, &Method::DELETE, &path).await.assert_status(OK);
+
+    let found = events(&app, &admin, "", 4).await;
+    let told: Vec<_> = found
+        .iter()
+        .map(|e| json!([e["method"], e["path"], e["target"], e["family"], e["status"]]))
+        .collect();
+    let families = "/v1/families";
+    let uploaded = "/v1/families/mine/runs";
+    assert_eq!(
+        told,
+        [
+            json!(["POST", families, families, null, 403]),
+            json!(["POST", families, "/v1/families/mine", "mine", 201]),
+            json!(["POST", "/v1/families/{family}/runs", uploaded, "mine", 200]),
+            json!(["DELETE", "/v1/keys/{id}", path, null, 200]),
+        ]
+    );
+    assert_eq!(found[0]["actor"], reader.id().to_string());
+    assert_eq!(found[0]["request_id"], "r-1");
+    assert_eq!(found[1]["actor_name"], "test");
+    assert_eq!(found[2]["at"], "2026-03-01T12:01:00Z");
+
+    let by = format!("?actor={}", reader.id());
+    assert_eq!(events(&app, &admin, &by, 1).await[0]["status"], 403);
+    assert_eq!(events(&app, &admin, "?family=mine", 2).await.len(), 2);
+    assert_eq!(events(&app, &admin, "?to=2026-03-01T12:01:00Z&family=mine", 1).await.len(), 1);
+    assert_eq!(events(&app, &admin, "?from=2026-03-01T12:01:00Z", 2).await.len(), 2);
+    let page: Value = get(&app, &admin, "/v1/audit-events?limit=3").await.json();
+    let rest = format!("?cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(events(&app, &admin, &rest, 1).await[0], found[0]);
+    for wrong in ["?actor=%00", "?family=A", "?from=yesterday", "?by=me", "?limit=0"] {
+        let answer = get(&app, &admin, &format!("/v1/audit-events{wrong}")).await;
+        problem(&answer, 422, "invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_does_not_wait_is_in_the_audit_log() {
+    let app = App::new().await;
+    let admin = key(&app, Scope::Admin, &[]).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
+    let delete = with(&app, &admin, &Method::DELETE, "/v1/families/t5-c4");
+    let waited = tokio::time::timeout(Duration::from_millis(300), async { delete.await }).await;
+    assert!(waited.is_err(), "it waits for the lock");
+    transaction.rollback().await.unwrap();
+    let event = &events(&app, &admin, "", 1).await[0];
+    assert_eq!((&event["status"], &event["family"]), (&json!(499), &json!("t5-c4")));
+}
+
+#[tokio::test]
+async fn old_events_are_deleted() {
+    let app = App::new().await;
+    let old = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
+               SELECT gen_random_uuid(), $1, 'anonymous', 'POST', '/', '/', 200
+               FROM generate_series(1, 2500)";
+    let now = app.clock.now();
+    for days in [366, 364] {
+        sqlx::query(old).bind(now - TimeDelta::days(days)).execute(&app.pool).await.unwrap();
+    }
+    // It looks for old events when it starts.
+    let other = app.replica().await;
+    for _ in 0..1000 {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE at < $1")
+            .bind(now - TimeDelta::days(365))
+            .fetch_one(&other.pool)
+            .await
+            .unwrap();
+        if count == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT at FROM audit_events")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, [now - TimeDelta::days(364)]);
 }
 
 #[tokio::test]

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
-    self, Access, AnswerThreads, AppParts, AppState, LawCache, Limits, Throttle, ThrottleConfig,
-    follow_announcements,
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, Throttle,
+    ThrottleConfig, follow_announcements,
 };
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
@@ -143,10 +144,15 @@ impl App {
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
         let access = Access::open(pool.clone(), clock.clone(), key_refresh).await.unwrap();
+        let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
+        let worker = CancellationToken::new();
+        tokio::spawn(auditor.run(worker.clone()));
         let state = AppState::new(AppParts {
             access: access.clone(),
             throttle: Throttle::new(throttle),
+            audit,
             loopback: true,
+            cors_origins: vec![HeaderValue::from_static(ORIGIN)],
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
@@ -154,7 +160,7 @@ impl App {
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, laws, access, worker: CancellationToken::new() }
+        Self { server, pool, clock, laws, access, worker }
     }
 
     /// Follows announcements, as a running service does.
@@ -234,6 +240,9 @@ impl Drop for App {
         self.worker.cancel();
     }
 }
+
+/// The origin whose pages may ask.
+pub const ORIGIN: &str = "https://dashboard.example.org";
 
 pub use axum::http::StatusCode;
 pub const OK: StatusCode = StatusCode::OK;
