@@ -107,8 +107,9 @@ impl Service {
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let shutdown = CancellationToken::new();
-        let access =
-            Access::open(database.pool.clone(), clock.clone(), http.access.key_refresh()).await?;
+        let access = Access::open(database.pool.clone(), clock.clone(), http.access.key_refresh())
+            .await
+            .context("reading the API keys")?;
         let loopback = address.ip().to_canonical().is_loopback();
         if !access.is_required() && !loopback {
             anyhow::ensure!(

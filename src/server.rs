@@ -65,7 +65,7 @@ pub async fn serve(
                 let service = service_fn(move |request: Request<Incoming>| {
                     let mut request = request.map(Body::new);
                     request.extensions_mut().insert(ConnectInfo(peer));
-                    // It has no state of a connection; hyper wants a future that borrows nothing.
+                    // hyper wants a future that borrows nothing.
                     router.clone().call(request)
                 });
                 let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -79,7 +79,7 @@ pub async fn serve(
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, "accepting a connection");
+                tracing::warn!(%error, "accepting a connection");
                 tokio::time::sleep(RETRY).await;
             }
         }

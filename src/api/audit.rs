@@ -94,7 +94,12 @@ impl AuditWriter {
                         return;
                     }
                 }
-                _ = cleaning.tick() => self.clean().await,
+                _ = cleaning.tick() => {
+                    if self.clean().await {
+                        // New notes come first.
+                        cleaning.reset_immediately();
+                    }
+                }
                 () = stop.cancelled() => break,
             }
             while !batch.is_empty() && !self.store(&mut batch).await {
@@ -140,14 +145,15 @@ impl AuditWriter {
         true
     }
 
-    async fn clean(&self) {
-        let Some(days) = self.retention_days else { return };
+    /// Deletes some of the events that are too old; whether there may be more.
+    async fn clean(&self) -> bool {
+        let Some(days) = self.retention_days else { return false };
         let before = self.clock.now() - TimeDelta::days(days.into());
-        loop {
-            match audit::delete_audit_events(&self.pool, before, DELETED_AT_ONCE).await {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => return tracing::warn!(%error, "deleting old events of the audit log"),
+        match audit::delete_audit_events(&self.pool, before, DELETED_AT_ONCE).await {
+            Ok(deleted) => deleted > 0,
+            Err(error) => {
+                tracing::warn!(%error, "deleting old events of the audit log");
+                false
             }
         }
     }

@@ -51,8 +51,9 @@ pub struct Readiness {
     /// Version of the service.
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// Whether the service hears at once which law answers for a family. While it does not, it looks
-    /// laws up for every question: the answers are the same, and slower.
+    /// Whether the service hears at once which law answers for a family, and which keys are valid.
+    /// While it does not, it looks laws up for every question: the answers are the same, and slower. A
+    /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
     #[schema(example = true)]
     follows_announcements: bool,
 }

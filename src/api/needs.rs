@@ -93,8 +93,8 @@ pub fn scope_of(method: &str, path: &str) -> Option<Scope> {
     found.map(|(_, scope)| *scope)
 }
 
-/// What a request asks of its caller, by its method and the template of its path; `None` for a path
-/// that does not exist.
+/// What a request asks of its caller, by its method and the template of its path, which is `None`
+/// where the path does not exist.
 #[must_use]
 pub fn need(method: &Method, path: Option<&str>) -> Need {
     let Some(path) = path else { return Need::Open };

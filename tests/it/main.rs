@@ -6,6 +6,7 @@
 mod access;
 mod announcements;
 mod bulk;
+mod connections;
 mod documents;
 mod effective;
 mod evidence;
