@@ -118,7 +118,7 @@ pub struct AccessConfig {
     /// Networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8.
     #[arg(long, env = "SPARSITY_PLANNER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Origins whose pages may ask from a browser, such as https://dashboard.example.org.
+    /// Origins whose pages may ask from a browser, such as `https://dashboard.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
     /// Days after which events of the audit log are deleted; 0 for never.

@@ -41,7 +41,7 @@ pub enum Caller {
 impl Caller {
     /// What the caller may do.
     #[must_use]
-    pub fn scope(&self) -> Scope {
+    pub(super) fn scope(&self) -> Scope {
         match self {
             Self::Anonymous | Self::Service => Scope::Admin,
             Self::Key(known) => known.key.scope,
@@ -50,7 +50,7 @@ impl Caller {
 
     /// What the caller may touch.
     #[must_use]
-    pub fn families(&self) -> &Families {
+    pub(super) fn families(&self) -> &Families {
         match self {
             Self::Anonymous | Self::Service => &Families::All,
             Self::Key(known) => &known.key.families,
@@ -59,7 +59,7 @@ impl Caller {
 
     /// The key, where there is one.
     #[must_use]
-    pub fn key(&self) -> Option<&ApiKey> {
+    pub(super) fn key(&self) -> Option<&ApiKey> {
         match self {
             Self::Anonymous | Self::Service => None,
             Self::Key(known) => Some(&known.key),
@@ -68,7 +68,7 @@ impl Caller {
 
     /// How the audit log names the caller.
     #[must_use]
-    pub fn actor(&self) -> String {
+    pub(super) fn actor(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
             Self::Service => "service".to_owned(),
@@ -80,7 +80,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`ApiError::Forbidden`].
-    pub fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
+    pub(super) fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
         if self.scope() >= scope {
             return Ok(());
         }
@@ -92,7 +92,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`ApiError::Forbidden`].
-    pub fn require_family(&self, family: &str) -> Result<(), ApiError> {
+    pub(super) fn require_family(&self, family: &str) -> Result<(), ApiError> {
         if self.families().allow(family) {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`ApiError::Forbidden`].
-    pub fn require_all_families(&self) -> Result<(), ApiError> {
+    pub(super) fn require_all_families(&self) -> Result<(), ApiError> {
         match self.families() {
             Families::All => Ok(()),
             Families::Only(_) => Err(ApiError::Forbidden(
@@ -248,13 +248,13 @@ impl Access {
     }
 
     /// Has the keys read again soon.
-    pub fn announce(&self) {
+    pub(super) fn announce(&self) {
         self.0.announced.notify_one();
     }
 
     /// What the keys in memory say of a request with these headers.
     #[must_use]
-    pub fn verdict(&self, headers: &HeaderMap) -> Verdict {
+    pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
         let ring = self.ring();
         if ring.read_at.elapsed() > self.0.interval * BELIEVED {
             return Verdict::Stale;
@@ -278,7 +278,7 @@ impl Access {
 
     /// The same for a request with an unknown key: another replica may have created it a moment ago,
     /// so the database is asked, at most once a second.
-    pub async fn verdict_of_unknown(&self, headers: &HeaderMap) -> Verdict {
+    pub(super) async fn verdict_of_unknown(&self, headers: &HeaderMap) -> Verdict {
         if self.may_ask()
             && let Err(error) = self.read_again().await
         {
@@ -303,7 +303,7 @@ impl Access {
     /// Whether a caller who was let in would be let in now: for streams, which outlive the look at
     /// their key.
     #[must_use]
-    pub fn still_admits(&self, caller: &Caller) -> bool {
+    pub(super) fn still_admits(&self, caller: &Caller) -> bool {
         let ring = self.ring();
         match caller {
             Caller::Service => true,

@@ -61,7 +61,7 @@ impl AuditLog {
     }
 
     /// Leaves a note.
-    pub fn note(&self, event: AuditEvent) {
+    pub(super) fn note(&self, event: AuditEvent) {
         if let Err(error) = self.0.try_send(event) {
             let (mpsc::error::TrySendError::Full(event) | mpsc::error::TrySendError::Closed(event)) =
                 error;

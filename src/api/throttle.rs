@@ -111,7 +111,7 @@ impl Throttle {
 
     /// A place among the requests in flight, if there is one; free again when it is dropped.
     #[must_use]
-    pub fn enter(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
         self.0.in_flight.clone().try_acquire_owned().ok()
     }
 
@@ -119,7 +119,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`TooSoon`].
-    pub fn count_key(&self, key: Uuid) -> Result<(), TooSoon> {
+    pub(super) fn count_key(&self, key: Uuid) -> Result<(), TooSoon> {
         self.count(self.0.keys.as_ref(), Some(&key))
     }
 
@@ -127,7 +127,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`TooSoon`].
-    pub fn count_address(&self, address: Option<IpAddr>) -> Result<(), TooSoon> {
+    pub(super) fn count_address(&self, address: Option<IpAddr>) -> Result<(), TooSoon> {
         self.count(self.0.addresses.as_ref(), address.map(network).as_ref())
     }
 
@@ -135,7 +135,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`TooSoon`].
-    pub fn count_failure(&self, address: Option<IpAddr>) -> Result<(), TooSoon> {
+    pub(super) fn count_failure(&self, address: Option<IpAddr>) -> Result<(), TooSoon> {
         self.count(self.0.failures.as_ref(), address.map(network).as_ref())
     }
 
@@ -152,7 +152,7 @@ impl Throttle {
 
     /// Forgets the addresses and keys that have their whole quota again, so that the counts take no
     /// more memory than the callers of the last moments.
-    pub fn forget_idle(&self) {
+    pub(super) fn forget_idle(&self) {
         fn forget<K: std::hash::Hash + Eq + Clone>(limiter: Option<&DefaultKeyedRateLimiter<K>>) {
             if let Some(limiter) = limiter {
                 limiter.retain_recent();
@@ -176,7 +176,7 @@ impl Throttle {
 
     /// The address of who sent a request; `None` for one that came over no network.
     #[must_use]
-    pub fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
+    pub(super) fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
         Some(client_address(peer.ip().to_canonical(), headers, &self.0.trusted_proxies))
     }
