@@ -11,13 +11,16 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AnswerThreads, AppParts, AppState, LawCache, follow_laws};
+use crate::api::{
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, Throttle,
+    follow_announcements,
+};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
 use crate::metrics::Metrics;
 use crate::postgres::PrivatePostgres;
-use crate::store;
+use crate::{server, store};
 
 /// An open database: the configured one, or a private one that is left when this is closed.
 #[derive(Debug)]
@@ -78,9 +81,13 @@ pub struct Service {
     /// The same router that is served.
     pub router: Router,
     shutdown: CancellationToken,
-    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    access: Access,
+    http: tokio::task::JoinHandle<()>,
     worker: tokio::task::JoinHandle<()>,
     follower: tokio::task::JoinHandle<()>,
+    auditor: tokio::task::JoinHandle<()>,
+    /// Cancelled when the last request was answered.
+    answered: CancellationToken,
     drain: Duration,
 }
 
@@ -88,7 +95,8 @@ impl Service {
     /// Starts the API and a worker on an open database.
     ///
     /// # Errors
-    /// Where the address is taken or there are no threads.
+    /// Where the address is taken, there are no threads, or others could reach a service that asks for
+    /// no key.
     pub async fn start(
         database: &Database,
         http: &HttpConfig,
@@ -98,6 +106,22 @@ impl Service {
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let shutdown = CancellationToken::new();
+        let access = Access::open(database.pool.clone(), clock.clone(), http.access.key_refresh())
+            .await
+            .context("reading the API keys")?;
+        let loopback = address.ip().to_canonical().is_loopback();
+        if !access.is_required() && !loopback {
+            anyhow::ensure!(
+                http.access.insecure_no_auth,
+                "other machines can reach {address}, and there is no API key: create one with \
+                 `sparsity-planner keys create --name admin --scope admin`, or listen on 127.0.0.1, or \
+                 say --insecure-no-auth to let everybody read and write everything"
+            );
+            tracing::warn!(%address, "whoever reaches this address can read and write everything");
+        }
+        let throttle = Throttle::new(http.access.throttle());
+        let (audit, auditor) =
+            AuditLog::new(database.pool.clone(), clock.clone(), http.access.audit_retention_days());
         let metrics = Metrics::default();
         let worker = Worker::new(
             database.pool.clone(),
@@ -107,30 +131,43 @@ impl Service {
             shutdown.clone(),
         )?;
         let laws = LawCache::new(http.law_cache_bytes);
-        let follower = follow_laws(database.pool.clone(), laws.clone(), shutdown.clone());
+        let follower = follow_announcements(
+            database.pool.clone(),
+            laws.clone(),
+            access.clone(),
+            shutdown.clone(),
+        );
+        let (counts, stop) = (throttle.clone(), shutdown.clone());
+        let follower = async move {
+            tokio::join!(follower, counts.keep(&stop));
+        };
         let state = AppState::new(AppParts {
             pool: database.pool.clone(),
             clock,
             laws,
             threads: AnswerThreads::new(http.answer_threads()),
             metrics,
+            access: access.clone(),
+            throttle,
+            audit,
+            loopback,
+            cors_origins: http.access.cors_origins.clone(),
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());
-        let stop = shutdown.clone();
-        let served = axum::serve(listener, router.clone())
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        if !address.ip().is_loopback() {
-            tracing::warn!(%address, "whoever reaches this address can read and write everything");
-        }
+        let answered = CancellationToken::new();
+        let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
         tracing::info!(%address, "listening");
         Ok(Self {
             address,
             router,
             shutdown,
-            http: tokio::spawn(served.into_future()),
+            access,
+            http: tokio::spawn(served),
             worker: tokio::spawn(worker.run()),
             follower: tokio::spawn(follower),
+            auditor: tokio::spawn(auditor.run(answered.clone())),
+            answered,
             drain: Duration::from_millis(http.drain_timeout_ms),
         })
     }
@@ -143,8 +180,8 @@ impl Service {
     pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
         tokio::select! {
             () = stop_signal() => tracing::info!("stopping"),
-            // It ends by itself only with an error.
-            ended = &mut self.http => ended??,
+            // It ends by itself only with a panic.
+            ended = &mut self.http => ended?,
         }
         self.stop().await
     }
@@ -162,6 +199,9 @@ impl Service {
         }
         self.worker.await?;
         self.follower.await?;
+        self.access.report().await;
+        self.answered.cancel();
+        self.auditor.await?;
         Ok(())
     }
 }
@@ -190,16 +230,15 @@ pub async fn run_worker(
     if let Some(address) = health {
         let listener = listen(address, "--health-bind").await?;
         let address = listener.local_addr()?;
-        let state = AppState::new(AppParts {
+        let parts = HealthParts {
             pool: database.pool.clone(),
             clock,
             // It answers no questions.
             laws: LawCache::new(0),
-            threads: AnswerThreads::new(1),
             metrics,
             shutdown: shutdown.clone(),
-        });
-        tokio::spawn(axum::serve(listener, api::health_router(state)).into_future());
+        };
+        tokio::spawn(axum::serve(listener, api::health_router(parts)).into_future());
         tracing::info!(%address, "listening");
     }
     tracing::info!("working");

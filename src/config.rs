@@ -1,13 +1,16 @@
 //! Configuration: one small struct a concern, each field naming its variable and its default.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use clap::Args;
+use ipnet::IpNet;
 
-use crate::api::Limits;
+use crate::api::{Limits, Rate, ThrottleConfig};
 use crate::jobs::WorkerConfig;
+use crate::server::ConnectionLimits;
 
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
@@ -64,6 +67,109 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub drain_timeout_ms: u64,
+    /// Connections at once; others wait to be accepted.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_CONNECTIONS", default_value_t = 4_096,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// How long the headers of a request may take to arrive, and a connection to stay idle.
+    #[arg(long, env = "SPARSITY_PLANNER_HEADER_TIMEOUT_MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub header_timeout_ms: u64,
+    /// The largest headers of a request, with its first line.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_HEADER_BYTES", default_value_t = 32 * 1024,
+        value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
+    pub max_header_bytes: u32,
+    /// Who may use it, and how much.
+    #[command(flatten)]
+    pub access: AccessConfig,
+}
+
+/// Who may use the service, and how much.
+#[derive(Debug, Clone, Args)]
+pub struct AccessConfig {
+    /// Serve on an address that other machines reach although there is no API key: whoever reaches it
+    /// can read and write everything, until the first key is created.
+    #[arg(long, env = "SPARSITY_PLANNER_INSECURE_NO_AUTH")]
+    pub insecure_no_auth: bool,
+    /// How often the API keys are read again although nobody announced a change.
+    #[arg(long, env = "SPARSITY_PLANNER_KEY_REFRESH_MS", default_value_t = 5_000,
+        value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub key_refresh_ms: u64,
+    /// Requests a second of one key; 0 for no limit.
+    #[arg(long, env = "SPARSITY_PLANNER_RATE_PER_KEY", default_value_t = 0)]
+    pub rate_per_key: u32,
+    /// Requests of one key that may come at once; 0 for as many as in a second.
+    #[arg(long, env = "SPARSITY_PLANNER_BURST_PER_KEY", default_value_t = 0)]
+    pub burst_per_key: u32,
+    /// Requests a second from one address; 0 for no limit.
+    #[arg(long, env = "SPARSITY_PLANNER_RATE_PER_ADDRESS", default_value_t = 0)]
+    pub rate_per_address: u32,
+    /// Requests from one address that may come at once; 0 for as many as in a second.
+    #[arg(long, env = "SPARSITY_PLANNER_BURST_PER_ADDRESS", default_value_t = 0)]
+    pub burst_per_address: u32,
+    /// Requests a minute from one address whose key is refused, before they are answered with 429;
+    /// 0 for no limit.
+    #[arg(long, env = "SPARSITY_PLANNER_FAILURES_PER_ADDRESS", default_value_t = 60)]
+    pub failures_per_address: u32,
+    /// Requests under way at once; others are answered with 503.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_CONCURRENT_REQUESTS", default_value_t = 1_024,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_concurrent_requests: u32,
+    /// Networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may ask from a browser, such as `https://dashboard.example.org`.
+    #[arg(long, env = "SPARSITY_PLANNER_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    pub cors_origins: Vec<HeaderValue>,
+    /// Days after which events of the audit log are deleted; 0 for never.
+    #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
+        value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub audit_retention_days: u32,
+}
+
+/// An origin as browsers send it.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.:[]".contains(&c))
+    };
+    let value = host.filter(|host| is_host(host)).and_then(|_| HeaderValue::from_str(text).ok());
+    value.ok_or_else(|| "must be like https://host or http://host:port, without a path".to_owned())
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| address()).map_err(|_| "must be a network or an address".to_owned())
+}
+
+impl AccessConfig {
+    /// How often the keys are read again.
+    #[must_use]
+    pub const fn key_refresh(&self) -> Duration {
+        Duration::from_millis(self.key_refresh_ms)
+    }
+
+    /// Days that events of the audit log are kept; `None` for ever.
+    #[must_use]
+    pub fn audit_retention_days(&self) -> Option<u32> {
+        (self.audit_retention_days > 0).then_some(self.audit_retention_days)
+    }
+
+    /// What is limited.
+    #[must_use]
+    pub fn throttle(&self) -> ThrottleConfig {
+        ThrottleConfig {
+            per_key: Rate::per_second(self.rate_per_key, self.burst_per_key),
+            per_address: Rate::per_second(self.rate_per_address, self.burst_per_address),
+            failures: Rate::per_minute(self.failures_per_address),
+            concurrent: self.max_concurrent_requests as usize,
+            trusted_proxies: self.trusted_proxies.clone(),
+        }
+    }
 }
 
 impl HttpConfig {
@@ -71,6 +177,16 @@ impl HttpConfig {
     #[must_use]
     pub fn answer_threads(&self) -> usize {
         self.answer_threads.map_or_else(|| cores().div_ceil(2), usize::from)
+    }
+
+    /// Limits of connections.
+    #[must_use]
+    pub const fn connections(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            connections: self.max_connections as usize,
+            header_timeout: Duration::from_millis(self.header_timeout_ms),
+            header_bytes: self.max_header_bytes as usize,
+        }
     }
 
     /// Limits of a request.
@@ -113,5 +229,28 @@ impl RefitConfig {
             lease: Duration::from_millis(self.lease_ms),
             poll_interval: Duration::from_millis(self.poll_interval_ms),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_what_browsers_send() {
+        for text in ["https://a.example.org", "http://localhost:3000", "http://[::1]:8080"] {
+            assert_eq!(origin(text).unwrap(), text);
+        }
+        for text in ["*", "", "null", "https://", "https://a/", "https://A.org", "ftp://a", "a.org"]
+        {
+            origin(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_network_of_one() {
+        assert_eq!(network("10.0.0.7").unwrap(), network("10.0.0.7/32").unwrap());
+        assert!(network("fd00::/8").unwrap().contains(&"fd00::7".parse::<IpAddr>().unwrap()));
+        network("proxy.internal").unwrap_err();
     }
 }

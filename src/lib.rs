@@ -9,20 +9,23 @@
 //! |---|---|---|
 //! | [`law`] | the mathematics; pure | nothing of this crate |
 //! | [`fit`] | from observations to a law; pure | `law` |
-//! | [`store`] | every line of SQL | `fit`, `law`, `calibration`, `clock`, `text` |
+//! | [`store`] | every line of SQL | `fit`, `law`, `calibration`, `access`, `clock`, `text` |
 //! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
 //! | [`draw`] | pictures of answers: numbers in, SVG and PNG out; pure | nothing of this crate |
 //! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `submission`, `calibration` |
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
+//! | [`server`] | connections and their limits | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
 //! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
 //! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
+//! | [`access`] | scopes, API keys, and what a key may touch | `text` |
 //! | [`calibration`] | how often forecasts came true; pure | `law` |
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`metrics`], [`demo`] | settings; logs; counts; synthetic runs | as needed |
 //!
 //! A test keeps `law`, `fit` and `draw` free of HTTP, SQL, the clock, the environment and async.
 
+pub mod access;
 pub mod api;
 pub mod app;
 pub mod calibration;
@@ -37,6 +40,7 @@ pub mod jobs;
 pub mod law;
 pub mod metrics;
 pub mod postgres;
+pub mod server;
 pub mod store;
 pub mod submission;
 pub mod table;

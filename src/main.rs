@@ -7,9 +7,12 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
+use sparsity_planner::access::{Families, KeyText, Scope};
+use sparsity_planner::api::Caller;
 use sparsity_planner::app::{self, Database, Service};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
@@ -17,13 +20,16 @@ use sparsity_planner::fit::{Constraint, Control, FitConfig, Residual, fit};
 use sparsity_planner::grouping::GroupedRuns;
 use sparsity_planner::law::CoefficientName;
 use sparsity_planner::postgres::PrivatePostgres;
+use sparsity_planner::store::PageRequest;
 use sparsity_planner::store::families::{self, Family, FamilySettings};
+use sparsity_planner::store::keys::{self, ApiKey};
 use sparsity_planner::store::runs::{self, Merged};
 use sparsity_planner::table::{TableConfig, refuse_errors};
 use sparsity_planner::telemetry::{self, LogConfig};
 use sparsity_planner::text::{FamilyName, check_label};
 use sparsity_planner::{api, demo, law};
 use tower::ServiceExt;
+use uuid::Uuid;
 
 /// Fits the sparsity scaling law to training runs, and answers with predicted loss and optimal
 /// sparsity.
@@ -80,6 +86,11 @@ enum Command {
         #[arg(long)]
         print_runs: bool,
     },
+    /// Create, list and revoke API keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Run a command with DATABASE_URL set to the private PostgreSQL.
     Postgres {
         #[command(flatten)]
@@ -88,6 +99,43 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<std::ffi::OsString>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Create a key and print it, this once. Once there is one, the service asks for a key.
+    Create {
+        /// For people: whose key it is.
+        #[arg(long)]
+        name: String,
+        /// What it may do: read, write (and read) or admin (and both).
+        #[arg(long, value_parser = scope)]
+        scope: Scope,
+        /// A family that it may touch; may be given several times. All unless given.
+        #[arg(long = "family", value_name = "FAMILY")]
+        families: Vec<String>,
+        /// Days after which it is refused; never unless given.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        expires_in_days: Option<u16>,
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
+    /// Print all keys, without their secrets.
+    List {
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
+    /// Revoke a key: every replica refuses it at once.
+    Revoke {
+        /// Its id; `keys list` prints it.
+        id: Uuid,
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    Scope::parse(name).ok_or_else(|| "must be read, write or admin".to_owned())
 }
 
 #[derive(Debug, clap::Args)]
@@ -183,6 +231,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Migrate { database } => Database::open(&database).await?.close().await?,
         Command::Openapi => println!("{}", api::openapi().to_pretty_json()?),
+        Command::Keys { command } => manage_keys(command).await?,
         Command::Import(args) => import(args).await?,
         Command::Fit(args) => fit_file(&args)?,
         Command::Demo { print_runs: true, .. } => print_json(&demo::runs())?,
@@ -194,6 +243,78 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+async fn manage_keys(command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Create { name, scope, families, expires_in_days, database } => {
+            check_label(&name).context("the name")?;
+            let families = match families.as_slice() {
+                [] => Families::All,
+                names => {
+                    let names = names.iter().map(|name| FamilyName::new(name));
+                    Families::Only(names.collect::<Result<_, _>>().context("the name of a family")?)
+                }
+            };
+            let database = Database::open(&database).await?;
+            let clock = Clock::system();
+            let created_at = clock.now();
+            let key = ApiKey {
+                id: clock.new_id(),
+                name,
+                scope,
+                families,
+                created_by: "cli".to_owned(),
+                created_at,
+                expires_at: expires_in_days.map(|days| created_at + TimeDelta::days(days.into())),
+                revoked_at: None,
+                last_used_at: None,
+            };
+            let text = KeyText::random(key.id)?;
+            keys::insert_key(&database.pool, &key, &text.hash()).await?;
+            database.close().await?;
+            eprintln!("created the key {}:", key.id);
+            // Alone on standard output, for scripts.
+            println!("{}", text.reveal());
+        }
+        KeysCommand::List { database } => {
+            let database = Database::open(&database).await?;
+            let mut listed = Vec::new();
+            let mut after = None;
+            loop {
+                let page =
+                    keys::list_keys(&database.pool, PageRequest { limit: 1000, after }).await?;
+                listed.extend(page.items.iter().map(|key| {
+                    json!({
+                        "id": key.id,
+                        "name": key.name,
+                        "scope": key.scope.as_str(),
+                        "families": key.families.names(),
+                        "created_by": key.created_by,
+                        "created_at": key.created_at,
+                        "expires_at": key.expires_at,
+                        "revoked_at": key.revoked_at,
+                        "last_used_at": key.last_used_at,
+                    })
+                }));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            database.close().await?;
+            print_json(&listed)?;
+        }
+        KeysCommand::Revoke { id, database } => {
+            let database = Database::open(&database).await?;
+            let revoked =
+                keys::update_key_revoked(&database.pool, id, Clock::system().now()).await?;
+            database.close().await?;
+            let key = revoked.with_context(|| format!("there is no key {id}"))?;
+            eprintln!("the key {id} ({}) is revoked", key.name);
+        }
+    }
     Ok(())
 }
 
@@ -405,7 +526,8 @@ async fn call(
     path: &str,
     body: Option<Value>,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    let request = Request::builder().method(method).uri(path);
+    // The service's own questions need no key, also where the database has some.
+    let request = Request::builder().method(method).uri(path).extension(Caller::Service);
     let request = match body {
         Some(body) => request
             .header(header::CONTENT_TYPE, "application/json")

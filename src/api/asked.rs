@@ -2,12 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use moka::future::Cache;
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::AppState;
@@ -82,7 +78,7 @@ impl AskedLaw {
 /// Laws in memory, so that a question does no database work.
 ///
 /// By id they never change. Which of them answers for a family does: that is remembered only while
-/// the database's announcements are followed ([`follow_laws`]), and forgotten when one names the
+/// the database's announcements are followed ([`super::follow_announcements`]), and forgotten when one names the
 /// family or the connection is lost.
 #[derive(Debug, Clone)]
 pub struct LawCache {
@@ -143,7 +139,8 @@ impl LawCache {
         answering.laws.retain(|name, _| name.as_str() != family);
     }
 
-    fn follow(&self, followed: bool) {
+    /// Begins or stops to remember which laws answer.
+    pub(super) fn follow(&self, followed: bool) {
         let mut answering = self.write();
         answering.followed = followed;
         answering.generation += 1;
@@ -193,41 +190,6 @@ impl LawCache {
         let asked = Arc::new(AskedLaw::new(law, ensemble));
         self.by_id.insert(id, asked.clone()).await;
         Ok(Some(asked))
-    }
-}
-
-/// Time between two attempts to follow the announcements again.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Follows the database's announcements of laws until shutdown. While it cannot, every question looks
-/// its law up, and `readyz` says so.
-pub async fn follow_laws(pool: PgPool, cache: LawCache, shutdown: CancellationToken) {
-    let follow = async {
-        loop {
-            if let Err(error) = follow_once(&pool, &cache).await {
-                cache.follow(false);
-                tracing::warn!(%error, "following announcements of laws");
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    };
-    tokio::select! {
-        () = follow => {}
-        () = shutdown.cancelled() => {}
-    }
-}
-
-async fn follow_once(pool: &PgPool, cache: &LawCache) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    // A lost connection is an end and no silent new one: what was missed must be forgotten.
-    listener.ignore_pool_close_event(false);
-    listener.listen(laws::CHANNEL).await?;
-    cache.follow(true);
-    loop {
-        match listener.try_recv().await? {
-            Some(announced) => cache.forget(announced.payload()),
-            None => return Err(sqlx::Error::WorkerCrashed),
-        }
     }
 }
 

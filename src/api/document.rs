@@ -3,13 +3,16 @@
 use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::needs::scope_of;
 use super::{
-    AppState, TAG_FAMILIES, TAG_FORECASTS, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS, TAG_REFITS,
-    TAG_RUNS, TAG_SERVICE, operations,
+    AppState, TAG_ACCESS, TAG_FAMILIES, TAG_FORECASTS, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS,
+    TAG_REFITS, TAG_RUNS, TAG_SERVICE, operations,
 };
+use crate::access::Scope;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +34,7 @@ use super::{
         (name = TAG_QUESTIONS, description = "Predicted loss and optimal sparsity"),
         (name = TAG_FORECASTS, description = "Predictions that are registered before training, and how they came true"),
         (name = TAG_PROFILES, description = "Named FLOP modes beside dense and sparse"),
+        (name = TAG_ACCESS, description = "Who may use the service"),
         (name = TAG_SERVICE, description = "The service itself"),
     ),
 )]
@@ -45,11 +49,26 @@ pub(super) fn base() -> OpenApiRouter<AppState> {
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = operations().split_for_parts();
+    let description = "An API key, as docs/access.md says; asked for once one was created. The roles of \
+                       an operation name the scope that it needs: read, write or admin, each of which \
+                       includes the ones before it.";
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme.build()));
     for (path, item) in &mut document.paths.paths {
-        let operations =
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
-        for operation in operations.into_iter().flatten() {
+        let operations = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("DELETE", &mut item.delete),
+            ("PATCH", &mut item.patch),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
             add_problems(path, operation);
+            if let Some(scope) = scope_of(method, path) {
+                add_scope(operation, scope);
+            }
             add_example(operation);
         }
     }
@@ -62,7 +81,7 @@ fn add_problems(path: &str, operation: &mut Operation) {
     let mut problems = vec![
         ("408", "The request took too long"),
         ("500", "The service failed"),
-        ("503", "The database cannot be reached for now"),
+        ("503", "The database cannot be reached for now, or there is no room for the request"),
     ];
     if path.contains('{') {
         problems.push(("404", "What the path names does not exist"));
@@ -86,6 +105,25 @@ fn add_problems(path: &str, operation: &mut Operation) {
             .responses
             .entry(status.to_owned())
             .or_insert_with(|| problem(description).into());
+    }
+}
+
+/// Name of the security scheme.
+const SCHEME: &str = "bearer";
+
+/// Adds the scope that an operation needs, and what it answers to those who have it not.
+fn add_scope(operation: &mut Operation, scope: Scope) {
+    operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
+    let forbidden =
+        format!("The key has not the scope `{}`, or is for other families", scope.as_str());
+    let problems = [
+        ("401", "No valid key was sent, and one is asked for"),
+        ("403", &forbidden),
+        ("429", "Too many requests; try again after Retry-After"),
+    ];
+    for (status, description) in problems {
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_owned()).or_insert_with(|| problem(description).into());
     }
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::Caller;
 use super::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
 use super::problem::{ApiError, Problem};
 use super::views::{LawRef, ObjectiveView, PruningView, check_fit_config, nullable};
@@ -223,16 +224,18 @@ impl SettingChanges {
     }
 }
 
-/// Lists families, newest first.
+/// Lists families, newest first; a key for some families sees only these.
 #[utoipa::path(
     get, path = "/v1/families", tag = TAG_FAMILIES, params(PageParams),
     responses((status = OK, description = "A page of families", body = FamilyList)),
 )]
 async fn list_families(
     State(state): State<AppState>,
+    caller: Caller,
     Query(params): Query<PageParams>,
 ) -> Result<Json<FamilyList>, ApiError> {
-    let page = families::list_families(&state.pool, params.check()?).await?;
+    let only = caller.families().names();
+    let page = families::list_families(&state.pool, params.check()?, only.as_deref()).await?;
     let next_cursor = next_cursor(&page);
     let ids: Vec<_> = page.items.iter().map(|family| family.id).collect();
     let mut active = laws::list_active_laws(&state.pool, &ids).await?;
@@ -259,9 +262,11 @@ async fn list_families(
 )]
 async fn create_family(
     State(state): State<AppState>,
+    caller: Caller,
     JsonBody(body): JsonBody<CreateFamily>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (name, settings) = body.check()?;
+    caller.require_family(name.as_str())?;
     let now = state.clock.now();
     let family = Family {
         id: state.clock.new_id(),

@@ -1,17 +1,23 @@
 //! `/healthz` and `/readyz`, and the pages that describe the service.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
 use serde::Serialize;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{ApiError, Problem};
-use super::{AppState, TAG_SERVICE};
-use crate::metrics::Readings;
+use super::{AppState, LawCache, TAG_SERVICE};
+use crate::clock::Clock;
+use crate::metrics::{Metrics, Readings};
 use crate::store::{self, refits};
 
 /// Routes of this resource.
@@ -22,11 +28,47 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get_metrics))
 }
 
+/// What these routes need: a process that answers no questions has it too.
+#[derive(Debug, Clone)]
+pub struct HealthParts {
+    /// The database.
+    pub pool: PgPool,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// Laws in memory.
+    pub laws: LawCache,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Cancelled when the process is to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl FromRef<AppState> for HealthParts {
+    fn from_ref(state: &AppState) -> Self {
+        Self {
+            pool: state.pool.clone(),
+            clock: state.clock.clone(),
+            laws: state.laws.clone(),
+            metrics: state.metrics.clone(),
+            shutdown: state.shutdown.clone(),
+        }
+    }
+}
+
+/// The same routes alone.
+pub fn health_router(parts: HealthParts) -> axum::Router {
+    axum::Router::new()
+        .route("/healthz", get(get_healthz))
+        .route("/readyz", get(get_readyz))
+        .route("/metrics", get(get_metrics))
+        .with_state(parts)
+}
+
 /// Routes that are for people and not part of the contract.
 pub fn pages() -> axum::Router<AppState> {
     axum::Router::new()
-        .route("/", axum::routing::get(|| async { Redirect::temporary("/docs/") }))
-        .route("/problems/{kind}", axum::routing::get(get_problems))
+        .route("/", get(|| async { Redirect::temporary("/docs/") }))
+        .route("/problems/{kind}", get(get_problems))
 }
 
 /// The page that a problem's `type` leads to.
@@ -55,8 +97,9 @@ pub struct Readiness {
     /// Version of the service.
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// Whether the service hears at once which law answers for a family. While it does not, it looks
-    /// laws up for every question: the answers are the same, and slower.
+    /// Whether the service hears at once which law answers for a family, and which keys are valid.
+    /// While it does not, it looks laws up for every question: the answers are the same, and slower. A
+    /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
     #[schema(example = true)]
     follows_announcements: bool,
 }
@@ -79,7 +122,7 @@ async fn get_healthz() -> Json<Health> {
             content_type = "application/problem+json"),
     ),
 )]
-async fn get_readyz(State(state): State<AppState>) -> Result<Json<Readiness>, ApiError> {
+async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>, ApiError> {
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
     }
@@ -100,7 +143,7 @@ async fn get_readyz(State(state): State<AppState>) -> Result<Json<Readiness>, Ap
     responses((status = OK, description = "OpenMetrics text", body = String,
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
 )]
-async fn get_metrics(State(state): State<AppState>) -> Result<Response, ApiError> {
+async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiError> {
     // Metrics are most wanted when the database is away: then those of the queue are left out.
     let queue = refits::find_queue(&state.pool).await.ok();
     let waited = |queue: refits::Queue| {

@@ -4,7 +4,11 @@
 //! [`crate::store`] answers, and a view is sent. Routes and OpenAPI document come from the same
 //! list, so that neither can lack what the other has.
 
+mod access;
+mod announcements;
 mod asked;
+mod audit;
+mod browsers;
 mod bulk;
 mod caching;
 mod comparison;
@@ -14,10 +18,13 @@ mod extract;
 mod families;
 mod fit_quality;
 mod forecasts;
+mod guard;
 mod health;
+mod keys;
 mod laws;
 mod loss_by_sparsity;
 mod modes;
+mod needs;
 mod negotiation;
 mod observe;
 mod pictures;
@@ -30,6 +37,7 @@ mod refits;
 mod runs;
 mod suggestions;
 mod threads;
+mod throttle;
 mod values;
 mod views;
 
@@ -39,7 +47,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
@@ -48,12 +56,19 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use guard::GuardLayer;
 use observe::Observe;
 
-pub use asked::{LawCache, follow_laws};
+pub use access::{Access, Caller};
+pub use announcements::follow_announcements;
+pub use asked::LawCache;
+pub use audit::{AuditLog, AuditWriter};
 pub use document::{EXAMPLES, openapi};
-pub use observe::RequestId;
+pub use health::{HealthParts, health_router};
+pub use needs::scope_of;
+
 pub use threads::AnswerThreads;
+pub use throttle::{Rate, Throttle, ThrottleConfig};
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";
@@ -69,6 +84,8 @@ const TAG_QUESTIONS: &str = "questions";
 const TAG_FORECASTS: &str = "forecasts";
 /// Tag of the hardware profiles.
 const TAG_PROFILES: &str = "hardware-profiles";
+/// Tag of who may use the service.
+const TAG_ACCESS: &str = "access";
 /// Tag of what is about the service itself.
 const TAG_SERVICE: &str = "service";
 
@@ -105,6 +122,16 @@ pub struct AppParts {
     pub threads: AnswerThreads,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who may use the service.
+    pub access: Access,
+    /// How much each may use it.
+    pub throttle: Throttle,
+    /// Who wrote what.
+    pub audit: AuditLog,
+    /// Whether only this machine reaches the service.
+    pub loopback: bool,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<HeaderValue>,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -136,20 +163,19 @@ fn operations() -> OpenApiRouter<AppState> {
         .merge(suggestions::router())
         .merge(plans::router())
         .merge(profiles::router())
+        .merge(keys::router())
+        .merge(audit::router())
         .merge(health::router())
-}
-
-/// Health and metrics alone: for a process that answers no questions.
-pub fn health_router(state: AppState) -> Router {
-    let (router, _) = health::router().split_for_parts();
-    router.with_state(state)
 }
 
 /// The whole service as one router.
 pub fn router(state: AppState, limits: Limits) -> Router {
     let (router, _) = operations().split_for_parts();
     let layers = ServiceBuilder::new()
+        .map_response(browsers::harden)
+        .option_layer(browsers::cross_origin(&state.cors_origins))
         .layer(Observe::new(state.metrics.clone(), limits.request_timeout))
+        .layer(GuardLayer::new(state.clone()))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
         .merge(health::pages())

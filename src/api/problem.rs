@@ -19,6 +19,10 @@ pub enum ProblemKind {
     Malformed,
     /// Fields or parameters are missing, unknown or out of range.
     Invalid,
+    /// It is not known who asks.
+    Unauthenticated,
+    /// Whoever asks may not.
+    Forbidden,
     /// What the path names does not exist.
     NotFound,
     /// The path exists, the method does not.
@@ -57,6 +61,10 @@ pub enum ProblemKind {
     Infeasible,
     /// A law came out different when it was fitted again.
     NotReproduced,
+    /// There are as many valid keys as there can be.
+    TooManyKeys,
+    /// A quota is used up.
+    TooManyRequests,
     /// A refit's workers died.
     WorkerLost,
     /// A defect of the service.
@@ -67,9 +75,11 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Malformed,
         Self::Invalid,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -89,6 +99,8 @@ impl ProblemKind {
         Self::NoSuggestion,
         Self::Infeasible,
         Self::NotReproduced,
+        Self::TooManyKeys,
+        Self::TooManyRequests,
         Self::WorkerLost,
         Self::Internal,
         Self::Unavailable,
@@ -100,6 +112,8 @@ impl ProblemKind {
         match self {
             Self::Malformed => "malformed",
             Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotAcceptable => "not-acceptable",
@@ -119,6 +133,8 @@ impl ProblemKind {
             Self::NoSuggestion => "no-suggestion",
             Self::Infeasible => "infeasible",
             Self::NotReproduced => "not-reproduced",
+            Self::TooManyKeys => "too-many-keys",
+            Self::TooManyRequests => "too-many-requests",
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
@@ -131,6 +147,8 @@ impl ProblemKind {
         match self {
             Self::Malformed => "The request body cannot be read",
             Self::Invalid => "Some fields are not valid",
+            Self::Unauthenticated => "It is not known who asks",
+            Self::Forbidden => "The key does not allow this",
             Self::NotFound => "There is no such resource",
             Self::MethodNotAllowed => "The resource does not have this method",
             Self::NotAcceptable => "There is no such representation of the answer",
@@ -150,6 +168,8 @@ impl ProblemKind {
             Self::NoSuggestion => "No run can be suggested",
             Self::Infeasible => "No plan keeps every bound",
             Self::NotReproduced => "The law came out different",
+            Self::TooManyKeys => "There are as many valid keys as there can be",
+            Self::TooManyRequests => "There are too many requests",
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
             Self::Unavailable => "The service is not available for now",
@@ -166,6 +186,8 @@ impl ProblemKind {
             | Self::NoRuns
             | Self::NotIdentifiable
             | Self::Infeasible => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
@@ -178,7 +200,9 @@ impl ProblemKind {
             | Self::NoLaw
             | Self::Undetermined
             | Self::NoSuggestion
-            | Self::NotReproduced => StatusCode::CONFLICT,
+            | Self::NotReproduced
+            | Self::TooManyKeys => StatusCode::CONFLICT,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WorkerLost | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -255,6 +279,9 @@ impl IntoResponse for Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
         }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if status == StatusCode::NOT_ACCEPTABLE {
             headers.insert(header::VARY, HeaderValue::from_static("accept"));
         }
@@ -269,6 +296,10 @@ pub enum ApiError {
     Malformed(String),
     /// Fields or parameters are wrong.
     Invalid(Vec<FieldError>),
+    /// It is not known who asks, for this reason.
+    Unauthenticated(String),
+    /// Whoever asks may not, for this reason.
+    Forbidden(String),
     /// What the path names does not exist.
     NotFound {
         /// What kind of thing.
@@ -286,6 +317,8 @@ pub enum ApiError {
     ForecastExists,
     /// The run of this name has arrived.
     RunExists,
+    /// There are as many valid keys as there can be.
+    TooManyKeys,
     /// The family has no law to answer with.
     NoLaw,
     /// The law does not know what the question is about.
@@ -325,12 +358,15 @@ impl ApiError {
         match self {
             Self::Malformed(_) => ProblemKind::Malformed,
             Self::Invalid(_) => ProblemKind::Invalid,
+            Self::Unauthenticated(_) => ProblemKind::Unauthenticated,
+            Self::Forbidden(_) => ProblemKind::Forbidden,
             Self::NotFound { .. } => ProblemKind::NotFound,
             Self::FamilyExists => ProblemKind::FamilyExists,
             Self::ProfileExists => ProblemKind::ProfileExists,
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
             Self::ForecastExists => ProblemKind::ForecastExists,
             Self::RunExists => ProblemKind::RunExists,
+            Self::TooManyKeys => ProblemKind::TooManyKeys,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::NoSuggestion(_) => ProblemKind::NoSuggestion,
@@ -358,6 +394,8 @@ impl From<ApiError> for Problem {
         let kind = error.kind();
         let detail = match error {
             ApiError::Malformed(detail)
+            | ApiError::Unauthenticated(detail)
+            | ApiError::Forbidden(detail)
             | ApiError::NotRepresentable(detail)
             | ApiError::Undetermined(detail)
             | ApiError::NoSuggestion(detail) => detail,
@@ -402,6 +440,7 @@ impl From<ApiError> for Problem {
             ApiError::RunExists => "a run of this external_id is there, and a forecast is made \
                                     before its result"
                 .to_owned(),
+            ApiError::TooManyKeys => "revoke keys that are not used".to_owned(),
             ApiError::NoLaw => "submit runs and POST to refits, or POST published coefficients to \
                                 laws"
                 .to_owned(),
@@ -439,6 +478,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::FamilyNameTaken => Self::FamilyExists,
             StoreError::ProfileNameTaken => Self::ProfileExists,
+            StoreError::TooManyKeys => Self::TooManyKeys,
             StoreError::FamilyGone => {
                 Self::NotFound { what: "family", name: "of this name any more".to_owned() }
             }
@@ -480,6 +520,9 @@ mod tests {
         let table = [
             (ApiError::Malformed("x".into()), 400),
             (ApiError::field("/loss", "must be a number"), 422),
+            (ApiError::Unauthenticated("x".into()), 401),
+            (ApiError::Forbidden("x".into()), 403),
+            (ApiError::TooManyKeys, 409),
             (ApiError::NotFound { what: "run", name: "7".into() }, 404),
             (ApiError::FamilyExists, 409),
             (ApiError::ProfileExists, 409),

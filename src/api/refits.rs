@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::access::Caller;
 use super::extract::{FamilyPath, OptionalJsonBody, path_id};
 use super::families::existing;
 use super::problem::{ApiError, Problem, ProblemKind};
@@ -260,6 +261,7 @@ async fn check_request(
 )]
 async fn create_refit(
     State(state): State<AppState>,
+    caller: Caller,
     Path(path): Path<FamilyPath>,
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -279,7 +281,7 @@ async fn create_refit(
             Err(error) => return Err(error.into()),
         }
     };
-    let refit = find(&state, id).await?;
+    let refit = find(&state, &caller, id).await?;
     let location = format!("/v1/refits/{id}");
     Ok((status, [(header::LOCATION, location)], Json(refit)))
 }
@@ -293,8 +295,10 @@ struct RefitPath {
     id: String,
 }
 
-async fn find(state: &AppState, id: Uuid) -> Result<RefitView, ApiError> {
+/// A refit of a family that the caller may touch; one of another family is none.
+async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
     let refit = refits::find_refit(&state.pool, id).await?;
+    let refit = refit.filter(|refit| caller.families().allow(&refit.family));
     if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
         // Whoever hears of the new law here must get its answers here.
         state.laws.forget(&refit.family);
@@ -311,9 +315,10 @@ async fn find(state: &AppState, id: Uuid) -> Result<RefitView, ApiError> {
 )]
 async fn get_refit(
     State(state): State<AppState>,
+    caller: Caller,
     Path(path): Path<RefitPath>,
 ) -> Result<Json<RefitView>, ApiError> {
-    find(&state, path_id(&path.id, "refit")?).await.map(Json)
+    find(&state, &caller, path_id(&path.id, "refit")?).await.map(Json)
 }
 
 /// Cancels a refit: one that waits at once, a running one as soon as its worker notices. One that
@@ -324,18 +329,20 @@ async fn get_refit(
 )]
 async fn delete_refit(
     State(state): State<AppState>,
+    caller: Caller,
     Path(path): Path<RefitPath>,
 ) -> Result<Json<RefitView>, ApiError> {
     let id = path_id(&path.id, "refit")?;
+    find(&state, &caller, id).await?;
     refits::cancel_refit(&state.pool, id, state.clock.now()).await?;
-    find(&state, id).await.map(Json)
+    find(&state, &caller, id).await.map(Json)
 }
 
 /// How often a refit is looked at for its events.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Streams a refit's changes as server-sent events of type `refit`, each the refit as it stands;
-/// ends with the refit.
+/// ends with the refit, and when the caller's key is revoked or expires.
 #[utoipa::path(
     get, path = "/v1/refits/{id}/events", tag = TAG_REFITS, params(RefitPath),
     responses((status = OK, description = "An event for each change", body = String,
@@ -343,23 +350,25 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 )]
 async fn list_refit_events(
     State(state): State<AppState>,
+    caller: Caller,
     Path(path): Path<RefitPath>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let first = find(&state, path_id(&path.id, "refit")?).await?;
-    let events = stream::unfold((state, None, Some(first)), |(state, sent, next)| async move {
+    let first = find(&state, &caller, path_id(&path.id, "refit")?).await?;
+    let start = ((state, caller), None, Some(first));
+    let events = stream::unfold(start, |((state, caller), sent, next)| async move {
         let refit = match next {
             Some(refit) => refit,
-            None => next_change(&state, sent?).await?,
+            None => next_change(&state, &caller, sent?).await?,
         };
         let event = Event::default().event("refit").json_data(&refit).ok()?;
-        Some((Ok(event), (state, Some(refit), None)))
+        Some((Ok(event), ((state, caller), Some(refit), None)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 
-/// Waits until the refit differs from `sent`; `None` when it has ended, is gone, or the service
-/// stops.
-async fn next_change(state: &AppState, sent: RefitView) -> Option<RefitView> {
+/// Waits until the refit differs from `sent`; `None` when it has ended, is gone, the caller may not
+/// see it any more, or the service stops.
+async fn next_change(state: &AppState, caller: &Caller, sent: RefitView) -> Option<RefitView> {
     if sent.finished_at.is_some() {
         return None;
     }
@@ -368,7 +377,10 @@ async fn next_change(state: &AppState, sent: RefitView) -> Option<RefitView> {
             () = tokio::time::sleep(EVENT_INTERVAL) => {}
             () = state.shutdown.cancelled() => return None,
         }
-        let refit = find(state, sent.id).await.ok()?;
+        if !state.access.still_admits(caller) {
+            return None;
+        }
+        let refit = find(state, caller, sent.id).await.ok()?;
         if refit != sent {
             return Some(refit);
         }

@@ -181,24 +181,26 @@ pub async fn find_family_for_update(
     .transpose()
 }
 
-/// A page of families.
+/// A page of families; of these names only, where there are any given.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn list_families(
     db: impl PgExecutor<'_>,
     request: PageRequest,
+    only: Option<&[String]>,
 ) -> Result<Page<Family>, StoreError> {
     let rows = sqlx::query_as!(
         FamilyRow,
         r#"
         SELECT * FROM families
-        WHERE $1::uuid IS NULL OR id < $1
+        WHERE ($1::uuid IS NULL OR id < $1) AND ($3::text[] IS NULL OR name = ANY ($3))
         ORDER BY id DESC
         LIMIT $2
         "#,
         request.after,
         request.fetch(),
+        only,
     )
     .fetch_all(db)
     .await?;

@@ -11,8 +11,10 @@
 //! | `claim_`, `renew_`, `finish_` | the life of a refit |
 //! | `lock_` | keep others from writing until the transaction ends |
 
+pub mod audit;
 pub mod families;
 pub mod forecasts;
+pub mod keys;
 pub mod law_evidence;
 pub mod laws;
 pub mod profiles;
@@ -35,6 +37,9 @@ pub enum StoreError {
     /// Another hardware profile has the name.
     #[error("a hardware profile of this name exists already")]
     ProfileNameTaken,
+    /// There are as many valid keys as the services keep in memory.
+    #[error("there are {} valid API keys, the most there can be", keys::MOST_KEYS)]
+    TooManyKeys,
     /// The family was deleted meanwhile.
     #[error("the family does not exist any more")]
     FamilyGone,

@@ -69,6 +69,28 @@ fn every_operation_is_described_with_every_answer() {
     }
 }
 
+/// A new route cannot be forgotten: what has no scope here is not in the guard's table.
+#[test]
+fn every_operation_says_which_scope_it_needs() {
+    let document = document();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    for (name, operation) in operations(&document) {
+        if name == "get /healthz" || name == "get /readyz" {
+            assert!(operation["security"].is_null(), "{name} is open to all");
+            continue;
+        }
+        let scope = operation["security"][0]["bearer"][0].as_str();
+        let scope = scope.unwrap_or_else(|| panic!("{name} has no scope"));
+        assert!(["read", "write", "admin"].contains(&scope), "{name}: {scope}");
+        if name.starts_with("get ") {
+            assert_ne!(scope, "write", "{name} changes nothing");
+        }
+        for status in ["401", "403", "429"] {
+            assert!(operation["responses"][status].is_object(), "{name} lacks {status}");
+        }
+    }
+}
+
 #[test]
 fn every_field_of_every_schema_is_described() {
     let document = document();

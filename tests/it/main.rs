@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod access;
 mod announcements;
 mod bulk;
+mod connections;
 mod documents;
 mod effective;
 mod evidence;

@@ -10,16 +10,20 @@ use sparsity_planner::demo;
 use crate::support::{PROGRAM, empty_database};
 
 /// A service of its own process, killed at the end of the test if it still runs.
-struct Service {
-    child: Child,
-    base: String,
-    log: BufReader<std::process::ChildStderr>,
+pub struct Service {
+    pub child: Child,
+    pub base: String,
+    pub log: BufReader<std::process::ChildStderr>,
 }
 
 impl Service {
-    fn start(database_url: &str, arguments: &[&str]) -> Self {
+    pub fn start(database_url: &str, arguments: &[&str]) -> Self {
+        Self::start_on("127.0.0.1:0", database_url, arguments)
+    }
+
+    pub fn start_on(bind: &str, database_url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["serve", "--bind", "127.0.0.1:0", "--lease-ms", "500"])
+            .args(["serve", "--bind", bind, "--lease-ms", "500"])
             .args(arguments)
             .env("DATABASE_URL", database_url)
             .stderr(Stdio::piped())
@@ -36,7 +40,7 @@ impl Service {
         Self { child, base, log }
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
@@ -50,13 +54,13 @@ impl Drop for Service {
 }
 
 /// A command of the program to its end.
-fn planner(database_url: &str, arguments: &[&str]) -> Output {
+pub fn planner(database_url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.args(["--log", "warn"]).args(arguments).env("DATABASE_URL", database_url);
     command.output().unwrap()
 }
 
-fn succeeded(output: &Output) -> String {
+pub fn succeeded(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -93,7 +97,7 @@ async fn the_plans_of_the_readme_work_as_written() {
 }
 
 /// Runs a shell script against a service, and returns what it prints.
-fn script(base: &str, script: &str) -> String {
+pub fn script(base: &str, script: &str) -> String {
     let mut command = Command::new("sh");
     command.args(["-eu", "-c", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
     succeeded(&command.env("BASE", base).output().unwrap())

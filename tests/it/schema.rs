@@ -40,7 +40,7 @@ async fn every_table_and_column_is_commented() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(commented, 8);
+    assert_eq!(commented, 10);
 }
 
 #[tokio::test]
@@ -61,6 +61,8 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261124180000_law_intervals.sql"),
         include_str!("../../migrations/20261124190000_hardware_profiles.sql"),
         include_str!("../../migrations/20261124210000_forecasts.sql"),
+        include_str!("../../migrations/20261125110000_api_keys.sql"),
+        include_str!("../../migrations/20261125110100_audit_events.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

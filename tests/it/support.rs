@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
-    self, AnswerThreads, AppParts, AppState, LawCache, Limits, follow_laws,
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, Throttle,
+    ThrottleConfig, follow_announcements,
 };
 use sparsity_planner::clock::Clock;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
@@ -93,6 +95,9 @@ pub async fn database() -> PgPool {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// No test takes so long.
+const LONG: Duration = Duration::from_secs(3600);
+const LIMITS: Limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
 
 /// The service on a database of its own, with a clock that stands still.
 pub struct App {
@@ -101,32 +106,56 @@ pub struct App {
     pub clock: Arc<Clock>,
     pub laws: LawCache,
     metrics: Metrics,
+    pub access: Access,
     worker: CancellationToken,
 }
 
 impl App {
     pub async fn new() -> Self {
-        Self::with_limits(Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT }).await
+        Self::with_limits(LIMITS).await
     }
 
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
-        Self::on(database().await, limits).await
+        Self::on(database().await, limits, ThrottleConfig::unlimited(), LONG).await
+    }
+
+    /// The same with limits of who may use it how much.
+    pub async fn with_throttle(throttle: ThrottleConfig) -> Self {
+        Self::on(database().await, LIMITS, throttle, LONG).await
     }
 
     /// Another replica on the same database.
     pub async fn replica(&self) -> Self {
-        let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
-        Self::on(self.pool.clone(), limits).await
+        self.replica_reading_keys_every(LONG).await
     }
 
-    async fn on(pool: PgPool, limits: Limits) -> Self {
+    /// Another replica that reads the keys again after so long, announced or not.
+    pub async fn replica_reading_keys_every(&self, interval: Duration) -> Self {
+        Self::on(self.pool.clone(), LIMITS, ThrottleConfig::unlimited(), interval).await
+    }
+
+    async fn on(
+        pool: PgPool,
+        limits: Limits,
+        throttle: ThrottleConfig,
+        key_refresh: Duration,
+    ) -> Self {
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
         let metrics = Metrics::default();
+        let access = Access::open(pool.clone(), clock.clone(), key_refresh).await.unwrap();
+        let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
+        let worker = CancellationToken::new();
+        tokio::spawn(auditor.run(worker.clone()));
         let state = AppState::new(AppParts {
+            access: access.clone(),
+            throttle: Throttle::new(throttle),
+            audit,
+            loopback: true,
+            cors_origins: vec![HeaderValue::from_static(ORIGIN)],
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
@@ -135,13 +164,13 @@ impl App {
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, laws, metrics, worker: CancellationToken::new() }
+        Self { server, pool, clock, laws, access, metrics, worker }
     }
 
-    /// Follows announcements of laws, as a running service does.
+    /// Follows announcements, as a running service does.
     pub async fn follow(&self) {
-        let (pool, laws) = (self.pool.clone(), self.laws.clone());
-        tokio::spawn(follow_laws(pool, laws, self.worker.clone()));
+        let (pool, laws, access) = (self.pool.clone(), self.laws.clone(), self.access.clone());
+        tokio::spawn(follow_announcements(pool, laws, access, self.worker.clone()));
         self.until_followed(true).await;
     }
 
@@ -217,6 +246,9 @@ impl Drop for App {
         self.worker.cancel();
     }
 }
+
+/// The origin whose pages may ask.
+pub const ORIGIN: &str = "https://dashboard.example.org";
 
 pub use axum::http::StatusCode;
 pub const OK: StatusCode = StatusCode::OK;

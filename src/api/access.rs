@@ -1,0 +1,438 @@
+//! Who is calling: the API keys in memory, and what a caller may touch.
+//!
+//! A request with a known key does no database work. All valid keys are read at start, whenever the
+//! database announces a change (within milliseconds, on every replica), and at an interval whether
+//! it announces or not. So a revoked key is refused at once, and at most one interval later where
+//! the announcement was lost. A service that could not read the keys for three intervals lets nobody
+//! in: it cannot know who was revoked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::problem::ApiError;
+use crate::access::{Families, KeyHash, KeyText, Scope};
+use crate::clock::Clock;
+use crate::store::StoreError;
+use crate::store::keys::{self, ApiKey};
+
+/// Who sent a request.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// Somebody, while no key was ever created.
+    Anonymous,
+    /// The service itself, through its own router: the demo.
+    Service,
+    /// The holder of a key.
+    Key(Arc<KnownKey>),
+}
+
+impl Caller {
+    /// What the caller may do.
+    #[must_use]
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Self::Anonymous | Self::Service => Scope::Admin,
+            Self::Key(known) => known.key.scope,
+        }
+    }
+
+    /// What the caller may touch.
+    #[must_use]
+    pub(super) fn families(&self) -> &Families {
+        match self {
+            Self::Anonymous | Self::Service => &Families::All,
+            Self::Key(known) => &known.key.families,
+        }
+    }
+
+    /// The key, where there is one.
+    #[must_use]
+    pub(super) fn key(&self) -> Option<&ApiKey> {
+        match self {
+            Self::Anonymous | Self::Service => None,
+            Self::Key(known) => Some(&known.key),
+        }
+    }
+
+    /// How the audit log names the caller.
+    #[must_use]
+    pub(super) fn actor(&self) -> String {
+        match self {
+            Self::Anonymous => "anonymous".to_owned(),
+            Self::Service => "service".to_owned(),
+            Self::Key(known) => known.key.id.to_string(),
+        }
+    }
+
+    /// Refuses another scope than this caller has.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub(super) fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
+        if self.scope() >= scope {
+            return Ok(());
+        }
+        let (needed, has) = (scope.as_str(), self.scope().as_str());
+        Err(ApiError::Forbidden(format!("this needs the scope {needed}; the key has {has}")))
+    }
+
+    /// Refuses a family that the caller's key is not for, whether there is such a family or not.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub(super) fn require_family(&self, family: &str) -> Result<(), ApiError> {
+        if self.families().allow(family) {
+            return Ok(());
+        }
+        Err(ApiError::Forbidden(format!("the key is not for the family {family}")))
+    }
+
+    /// Refuses what belongs to no family to a key that is for some families only.
+    ///
+    /// # Errors
+    /// [`ApiError::Forbidden`].
+    pub(super) fn require_all_families(&self) -> Result<(), ApiError> {
+        match self.families() {
+            Families::All => Ok(()),
+            Families::Only(_) => Err(ApiError::Forbidden(
+                "the key is for some families only, and this concerns all of them".to_owned(),
+            )),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("no guard stands before this")))
+    }
+}
+
+/// A valid key in memory.
+#[derive(Debug)]
+pub struct KnownKey {
+    key: ApiKey,
+    hash: KeyHash,
+    last_use: Arc<LastUse>,
+}
+
+/// When a key was last used here, and what of it the database knows; microseconds since the epoch, 0
+/// for never.
+#[derive(Debug, Default)]
+struct LastUse {
+    at: AtomicI64,
+    reported: AtomicI64,
+}
+
+impl KnownKey {
+    /// The last use here, if it was not reported.
+    fn unreported(&self) -> Option<i64> {
+        let at = self.last_use.at.load(Ordering::Relaxed);
+        (at > self.last_use.reported.load(Ordering::Relaxed)).then_some(at)
+    }
+
+    fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        self.key.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
+}
+
+/// The keys as they were read.
+#[derive(Debug)]
+struct Ring {
+    /// Whether there is a key at all, valid or not: if so, one is asked for.
+    required: bool,
+    keys: HashMap<Uuid, Arc<KnownKey>>,
+    /// Keys that are not valid any more, and of whose last use the database does not know yet.
+    gone: Vec<Arc<KnownKey>>,
+    /// When reading began.
+    read_at: Instant,
+}
+
+/// What the keys in memory say of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Let it in.
+    Known(Caller),
+    /// Its key has the right form and is not known: it may be new.
+    Unknown,
+    /// Nobody can be let in for now.
+    Stale,
+    /// Refuse it, for this reason.
+    Refused(&'static str),
+}
+
+/// The keys of the service; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Access(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pool: PgPool,
+    clock: Arc<Clock>,
+    interval: Duration,
+    ring: RwLock<Arc<Ring>>,
+    /// Held while the keys are read, so that what was read last is what was asked for last.
+    reading: tokio::sync::Mutex<()>,
+    announced: Notify,
+    /// When the keys were last read for the sake of an unknown one.
+    asked: Mutex<Option<Instant>>,
+}
+
+/// Intervals that the keys in memory are believed without having been read.
+const BELIEVED: u32 = 3;
+
+/// Time between two readings for the sake of unknown keys, so that guessing keys costs the database
+/// next to nothing.
+const BETWEEN_UNKNOWN: Duration = Duration::from_secs(1);
+
+/// Time between two reports of last uses.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+const UNKNOWN: &str = "the key is not known, was revoked, or has expired";
+
+impl Access {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn open(
+        pool: PgPool,
+        clock: Arc<Clock>,
+        interval: Duration,
+    ) -> Result<Self, StoreError> {
+        let ring = read(&pool, &clock, None).await?;
+        Ok(Self(Arc::new(Shared {
+            pool,
+            clock,
+            interval,
+            ring: RwLock::new(Arc::new(ring)),
+            reading: tokio::sync::Mutex::default(),
+            announced: Notify::new(),
+            asked: Mutex::default(),
+        })))
+    }
+
+    /// Whether a key is asked for: once one was created, always.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.ring().required
+    }
+
+    fn ring(&self) -> Arc<Ring> {
+        self.0.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the keys again: what is committed when this begins holds when it ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn read_again(&self) -> Result<(), StoreError> {
+        let _reading = self.0.reading.lock().await;
+        let ring = read(&self.0.pool, &self.0.clock, Some(&self.ring())).await?;
+        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        Ok(())
+    }
+
+    /// Has the keys read again soon.
+    pub(super) fn announce(&self) {
+        self.0.announced.notify_one();
+    }
+
+    /// What the keys in memory say of a request with these headers.
+    #[must_use]
+    pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
+        let ring = self.ring();
+        if ring.read_at.elapsed() > self.0.interval * BELIEVED {
+            return Verdict::Stale;
+        }
+        if !ring.required {
+            return Verdict::Known(Caller::Anonymous);
+        }
+        let key = match bearer(headers) {
+            Ok(key) => key,
+            Err(reason) => return Verdict::Refused(reason),
+        };
+        let Some(known) = ring.keys.get(&key.id()) else { return Verdict::Unknown };
+        // In this order: what is known of a key is for its holder.
+        let now = self.0.clock.now();
+        if !known.hash.matches(&key.hash()) || known.is_expired(now) {
+            return Verdict::Refused(UNKNOWN);
+        }
+        known.last_use.at.fetch_max(now.timestamp_micros(), Ordering::Relaxed);
+        Verdict::Known(Caller::Key(known.clone()))
+    }
+
+    /// The same for a request with an unknown key: another replica may have created it a moment ago,
+    /// so the database is asked, at most once a second.
+    pub(super) async fn verdict_of_unknown(&self, headers: &HeaderMap) -> Verdict {
+        if self.may_ask()
+            && let Err(error) = self.read_again().await
+        {
+            tracing::warn!(%error, "reading the keys");
+        }
+        match self.verdict(headers) {
+            Verdict::Unknown => Verdict::Refused(UNKNOWN),
+            verdict => verdict,
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        let now = Instant::now();
+        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = asked.is_none_or(|last| now.duration_since(last) >= BETWEEN_UNKNOWN);
+        if may {
+            *asked = Some(now);
+        }
+        may
+    }
+
+    /// Whether a caller who was let in would be let in now: for streams, which outlive the look at
+    /// their key.
+    #[must_use]
+    pub(super) fn still_admits(&self, caller: &Caller) -> bool {
+        let ring = self.ring();
+        match caller {
+            Caller::Service => true,
+            Caller::Anonymous => !ring.required,
+            Caller::Key(known) => {
+                ring.keys.contains_key(&known.key.id) && !known.is_expired(self.0.clock.now())
+            }
+        }
+    }
+
+    /// Keeps the keys up to date and reports their last uses, until shutdown.
+    pub async fn keep(&self, shutdown: &CancellationToken) {
+        let mut reported = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.0.announced.notified() => {}
+                () = tokio::time::sleep(self.0.interval) => {}
+                () = shutdown.cancelled() => return,
+            }
+            if let Err(error) = self.read_again().await {
+                tracing::warn!(%error, "reading the keys");
+            }
+            if reported.elapsed() >= REPORT_INTERVAL {
+                reported = Instant::now();
+                self.report().await;
+            }
+        }
+    }
+
+    /// Stores when the keys were last used.
+    pub async fn report(&self) {
+        let ring = self.ring();
+        let known = ring.keys.values().chain(&ring.gone);
+        let unreported: Vec<_> =
+            known.filter_map(|known| Some((known, known.unreported()?))).collect();
+        let uses: Vec<_> = unreported
+            .iter()
+            .filter_map(|(known, at)| Some((known.key.id, DateTime::from_timestamp_micros(*at)?)))
+            .collect();
+        if uses.is_empty() {
+            return;
+        }
+        match keys::update_last_uses(&self.0.pool, &uses).await {
+            Ok(()) => {
+                for (known, at) in unreported {
+                    known.last_use.reported.fetch_max(at, Ordering::Relaxed);
+                }
+            }
+            // They are reported next time.
+            Err(error) => tracing::warn!(%error, "storing when keys were last used"),
+        }
+    }
+}
+
+async fn read(pool: &PgPool, clock: &Clock, before: Option<&Ring>) -> Result<Ring, StoreError> {
+    let read_at = Instant::now();
+    let valid = keys::list_valid_keys(pool, clock.now()).await?;
+    let required = !valid.is_empty()
+        || before.is_some_and(|ring| ring.required)
+        || keys::find_any_key(pool).await?;
+    let keys: HashMap<_, _> = valid
+        .into_iter()
+        .map(|(key, hash)| {
+            let known = before.and_then(|ring| ring.keys.get(&key.id));
+            let last_use = known.map_or_else(Arc::default, |known| known.last_use.clone());
+            (key.id, Arc::new(KnownKey { key, hash, last_use }))
+        })
+        .collect();
+    let known = before.into_iter().flat_map(|ring| ring.keys.values().chain(&ring.gone));
+    let gone = known
+        .filter(|known| !keys.contains_key(&known.key.id) && known.unreported().is_some())
+        .cloned()
+        .collect();
+    Ok(Ring { required, keys, gone, read_at })
+}
+
+/// The key of a request.
+fn bearer(headers: &HeaderMap) -> Result<KeyText, &'static str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or("send a key as Authorization: Bearer sp_...")?;
+    if values.next().is_some() {
+        return Err("there is more than one Authorization");
+    }
+    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).unzip();
+    if !scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) {
+        return Err("the scheme of Authorization must be Bearer");
+    }
+    key.and_then(|key| KeyText::parse(key.trim_matches(' '))).ok_or("this is not a key: sp_..._...")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_key_is_found_whatever_the_case_of_its_scheme() {
+        let key = KeyText::random(Uuid::from_u128(7)).unwrap();
+        for scheme in ["Bearer", "bearer", "BEARER"] {
+            let value = format!("{scheme}  {} ", key.reveal());
+            assert_eq!(bearer(&headers(&[value.as_bytes()])).unwrap().id(), key.id());
+        }
+    }
+
+    #[test]
+    fn whatever_else_is_sent_is_refused_without_repeating_it() {
+        let key = format!("Bearer {}", KeyText::random(Uuid::from_u128(7)).unwrap().reveal());
+        let long = format!("Bearer {}", "a".repeat(100_000));
+        let wrong: [&[&[u8]]; 8] = [
+            &[],
+            &[key.as_bytes(), key.as_bytes()],
+            &[b""],
+            &[b"Bearer"],
+            &[b"Bearer "],
+            &[b"Basic dXNlcjpwYXNzd29yZA=="],
+            &[b"Bearer \xff\xfe"],
+            &[long.as_bytes()],
+        ];
+        for values in wrong {
+            bearer(&headers(values)).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the database announces, on one connection: which law answers for a family, and that the API
+//! keys changed.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+
+use super::access::Access;
+use super::asked::LawCache;
+use crate::store::{keys, laws};
+
+/// Time between two attempts to follow the announcements again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the database's announcements until shutdown. While it cannot, every question looks its
+/// law up, keys are read at their interval, and `readyz` says so.
+pub async fn follow_announcements(
+    pool: PgPool,
+    laws: LawCache,
+    access: Access,
+    shutdown: CancellationToken,
+) {
+    let follow = async {
+        loop {
+            if let Err(error) = follow_once(&pool, &laws, &access).await {
+                laws.follow(false);
+                tracing::warn!(%error, "following announcements");
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    };
+    let follow = async {
+        tokio::select! {
+            () = follow => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
+    tokio::join!(follow, access.keep(&shutdown));
+}
+
+async fn follow_once(pool: &PgPool, laws: &LawCache, access: &Access) -> Result<(), sqlx::Error> {
+    let mut listener = PgListener::connect_with(pool).await?;
+    // A lost connection is an end and no silent new one: what was missed must be forgotten.
+    listener.ignore_pool_close_event(false);
+    listener.listen_all([laws::CHANNEL, keys::CHANNEL]).await?;
+    laws.follow(true);
+    access.announce();
+    loop {
+        let announced = listener.try_recv().await?.ok_or(sqlx::Error::WorkerCrashed)?;
+        match announced.channel() {
+            keys::CHANNEL => access.announce(),
+            _ => laws.forget(announced.payload()),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The log of writes.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+
+/// A write that was done, or refused for want of scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEvent {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// When the request was let in or refused.
+    pub at: DateTime<Utc>,
+    /// Id of the key, `anonymous`, or `service`.
+    pub actor: String,
+    /// Name of the key.
+    pub actor_name: Option<String>,
+    /// Address of the caller, where known.
+    pub address: Option<String>,
+    /// The HTTP method.
+    pub method: String,
+    /// Template of the path.
+    pub path: String,
+    /// Path of what was created, else the path of the request.
+    pub target: String,
+    /// Name of the family in the target.
+    pub family: Option<String>,
+    /// Status of the answer; 499 where there was none.
+    pub status: i16,
+    /// The request id.
+    pub request_id: Option<String>,
+}
+
+/// Which events a list has.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Of this actor.
+    pub actor: Option<String>,
+    /// Of this family.
+    pub family: Option<String>,
+    /// From this time on.
+    pub from: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub to: Option<DateTime<Utc>>,
+}
+
+/// Stores events; those that are stored already stay.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn insert_audit_events(
+    db: impl PgExecutor<'_>,
+    events: &[AuditEvent],
+) -> Result<(), StoreError> {
+    fn column<T>(events: &[AuditEvent], value: impl Fn(&AuditEvent) -> T) -> Vec<T> {
+        events.iter().map(value).collect()
+    }
+    sqlx::query!(
+        r#"
+        -- A batch is sent again where it is not known whether it arrived.
+        INSERT INTO audit_events (
+            id, at, actor, actor_name, address, method, path, target, family, status, request_id
+        )
+        SELECT * FROM unnest(
+            $1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[],
+            $7::text[], $8::text[], $9::text[], $10::smallint[], $11::text[]
+        )
+        ON CONFLICT (id) DO NOTHING
+        "#,
+        &column(events, |event| event.id),
+        &column(events, |event| event.at),
+        &column(events, |event| event.actor.clone()),
+        &column(events, |event| event.actor_name.clone()) as &[Option<String>],
+        &column(events, |event| event.address.clone()) as &[Option<String>],
+        &column(events, |event| event.method.clone()),
+        &column(events, |event| event.path.clone()),
+        &column(events, |event| event.target.clone()),
+        &column(events, |event| event.family.clone()) as &[Option<String>],
+        &column(events, |event| event.status),
+        &column(events, |event| event.request_id.clone()) as &[Option<String>],
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A page of events.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_audit_events(
+    db: impl PgExecutor<'_>,
+    filter: &AuditFilter,
+    request: PageRequest,
+) -> Result<Page<AuditEvent>, StoreError> {
+    let events = sqlx::query_as!(
+        AuditEvent,
+        r#"
+        SELECT * FROM audit_events
+        WHERE ($1::uuid IS NULL OR id < $1)
+            AND ($3::text IS NULL OR actor = $3)
+            AND ($4::text IS NULL OR family = $4)
+            AND ($5::timestamptz IS NULL OR at >= $5)
+            AND ($6::timestamptz IS NULL OR at < $6)
+        ORDER BY id DESC
+        LIMIT $2
+        "#,
+        request.after,
+        request.fetch(),
+        filter.actor,
+        filter.family,
+        filter.from,
+        filter.to,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(request.page(events, |event: &AuditEvent| event.id))
+}
+
+/// Deletes at most `most` events from before a time; how many they were.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn delete_audit_events(
+    db: impl PgExecutor<'_>,
+    before: DateTime<Utc>,
+    most: i64,
+) -> Result<u64, StoreError> {
+    let deleted = sqlx::query!(
+        r#"
+        -- A few at a time, so that no statement takes long. Another replica may be at the same ones.
+        DELETE FROM audit_events
+        WHERE id IN (
+            SELECT id FROM audit_events WHERE at < $1
+            ORDER BY at
+            LIMIT $2
+            FOR UPDATE SKIP LOCKED
+        )
+        "#,
+        before,
+        most,
+    )
+    .execute(db)
+    .await?;
+    Ok(deleted.rows_affected())
+}

@@ -1,0 +1,243 @@
+//! API keys.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::{Page, PageRequest, StoreError};
+use crate::access::{Families, KeyHash, Scope};
+use crate::text::FamilyName;
+
+/// Channel on which it is announced that the keys changed.
+pub const CHANNEL: &str = "sparsity_planner_keys";
+
+/// The most keys that are valid at once: every service keeps them all in memory.
+pub const MOST_KEYS: i64 = 10_000;
+
+/// An API key, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// UUIDv7; the public part of the key.
+    pub id: Uuid,
+    /// For people.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// What it may touch.
+    pub families: Families,
+    /// Who created it: `cli`, or the id of a key.
+    pub created_by: String,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// From when on it is refused.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// When it was last used, as of the last report of the services.
+    pub last_used_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug)]
+struct KeyRow {
+    id: Uuid,
+    name: String,
+    hash: Vec<u8>,
+    scope: String,
+    families: Option<Vec<String>>,
+    created_by: String,
+    created_at: DateTime<Utc>,
+    expires_at: Option<DateTime<Utc>>,
+    revoked_at: Option<DateTime<Utc>>,
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<KeyRow> for (ApiKey, KeyHash) {
+    type Error = StoreError;
+
+    fn try_from(row: KeyRow) -> Result<Self, StoreError> {
+        let corrupt = |detail| StoreError::Corrupt { table: "api_keys", id: row.id, detail };
+        let families = match row.families {
+            None => Families::All,
+            Some(names) => {
+                let names = names.iter().map(|name| FamilyName::new(name));
+                let names: Result<_, _> = names.collect();
+                Families::Only(names.map_err(|error| corrupt(error.to_string()))?)
+            }
+        };
+        let key = ApiKey {
+            id: row.id,
+            name: row.name,
+            scope: Scope::parse(&row.scope)
+                .ok_or_else(|| corrupt(format!("scope {}", row.scope)))?,
+            families,
+            created_by: row.created_by,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            revoked_at: row.revoked_at,
+            last_used_at: row.last_used_at,
+        };
+        let hash = KeyHash::from_bytes(&row.hash)
+            .ok_or_else(|| corrupt("a hash of another length".to_owned()))?;
+        Ok((key, hash))
+    }
+}
+
+fn without_hash(row: KeyRow) -> Result<ApiKey, StoreError> {
+    <(ApiKey, KeyHash)>::try_from(row).map(|(key, _)| key)
+}
+
+/// Stores a new key.
+///
+/// # Errors
+/// [`StoreError::TooManyKeys`] beyond [`MOST_KEYS`].
+pub async fn insert_key(
+    db: impl PgExecutor<'_>,
+    key: &ApiKey,
+    hash: &KeyHash,
+) -> Result<(), StoreError> {
+    let families = key.families.names();
+    let inserted = sqlx::query!(
+        r#"
+        -- Two that come at once may both be let in: the limit is there for the memory of the services,
+        -- and one key more does not matter.
+        INSERT INTO api_keys (
+            id, name, hash, scope, families, created_by, created_at, expires_at
+        )
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8
+        WHERE (
+            SELECT count(*) FROM api_keys
+            WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $7)
+        ) < $9
+        "#,
+        key.id,
+        key.name,
+        hash.as_bytes(),
+        key.scope.as_str(),
+        families.as_deref(),
+        key.created_by,
+        key.created_at,
+        key.expires_at,
+        MOST_KEYS,
+    )
+    .execute(db)
+    .await?;
+    if inserted.rows_affected() == 0 { Err(StoreError::TooManyKeys) } else { Ok(()) }
+}
+
+/// Every key that is neither revoked nor expired, with its hash.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_valid_keys(
+    db: impl PgExecutor<'_>,
+    now: DateTime<Utc>,
+) -> Result<Vec<(ApiKey, KeyHash)>, StoreError> {
+    sqlx::query_as!(
+        KeyRow,
+        r#"
+        SELECT * FROM api_keys
+        WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)
+        "#,
+        now
+    )
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .map(TryFrom::try_from)
+    .collect()
+}
+
+/// Whether any key was ever created, valid or not.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_any_key(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM api_keys) AS "any!""#);
+    Ok(any.fetch_one(db).await?)
+}
+
+/// The key of an id.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn find_key(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<ApiKey>, StoreError> {
+    sqlx::query_as!(KeyRow, "SELECT * FROM api_keys WHERE id = $1", id)
+        .fetch_optional(db)
+        .await?
+        .map(without_hash)
+        .transpose()
+}
+
+/// A page of keys, with those that are not valid any more.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_keys(
+    db: impl PgExecutor<'_>,
+    request: PageRequest,
+) -> Result<Page<ApiKey>, StoreError> {
+    let rows = sqlx::query_as!(
+        KeyRow,
+        r#"
+        SELECT * FROM api_keys
+        WHERE $1::uuid IS NULL OR id < $1
+        ORDER BY id DESC
+        LIMIT $2
+        "#,
+        request.after,
+        request.fetch(),
+    )
+    .fetch_all(db)
+    .await?;
+    let keys = rows.into_iter().map(without_hash).collect::<Result<_, _>>()?;
+    Ok(request.page(keys, |key: &ApiKey| key.id))
+}
+
+/// Revokes a key, and returns it as it is now; one that is revoked already stays as it is.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_key_revoked(
+    db: impl PgExecutor<'_>,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<ApiKey>, StoreError> {
+    sqlx::query_as!(
+        KeyRow,
+        r#"
+        UPDATE api_keys SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
+        RETURNING *
+        "#,
+        id,
+        now
+    )
+    .fetch_optional(db)
+    .await?
+    .map(without_hash)
+    .transpose()
+}
+
+/// Stores when keys were last used; a later use that another service has reported stays.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn update_last_uses(
+    db: impl PgExecutor<'_>,
+    uses: &[(Uuid, DateTime<Utc>)],
+) -> Result<(), StoreError> {
+    let (ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = uses.iter().copied().unzip();
+    sqlx::query!(
+        r#"
+        -- greatest passes over NULL.
+        UPDATE api_keys
+        SET last_used_at = greatest(last_used_at, used.at)
+        FROM unnest($1::uuid[], $2::timestamptz[]) AS used (id, at)
+        WHERE api_keys.id = used.id
+        "#,
+        &ids,
+        &times,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,731 @@
+//! Who may do what: keys, scopes, families, and how soon a change holds.
+
+use std::io::Read;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Method};
+use axum_test::{TestRequest, TestResponse};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use sparsity_planner::access::{Families, KeyText, Scope};
+use sparsity_planner::api::{Rate, ThrottleConfig};
+use sparsity_planner::store::keys::{self, ApiKey};
+use sparsity_planner::text::FamilyName;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::{Service, planner, script, succeeded};
+use crate::support::{
+    ACCEPTED, App, CREATED, NO_CONTENT, NOT_FOUND, OK, ORIGIN, StatusCode, empty_database, problem,
+    run,
+};
+
+const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+
+/// Stores a key as the command does, without telling the service.
+async fn stored_key(
+    app: &App,
+    scope: Scope,
+    families: &[&str],
+    expires_at: Option<DateTime<Utc>>,
+) -> KeyText {
+    let families = match families {
+        [] => Families::All,
+        names => Families::Only(names.iter().map(|name| FamilyName::new(name).unwrap()).collect()),
+    };
+    let key = ApiKey {
+        id: app.clock.new_id(),
+        name: "test".to_owned(),
+        scope,
+        families,
+        created_by: "cli".to_owned(),
+        created_at: app.clock.now(),
+        expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    let text = KeyText::random(key.id).unwrap();
+    keys::insert_key(&app.pool, &key, &text.hash()).await.unwrap();
+    text
+}
+
+/// A key that the service knows.
+async fn key(app: &App, scope: Scope, families: &[&str]) -> KeyText {
+    let key = stored_key(app, scope, families, None).await;
+    app.access.read_again().await.unwrap();
+    key
+}
+
+async fn revoke(app: &App, key: &KeyText) {
+    keys::update_key_revoked(&app.pool, key.id(), app.clock.now()).await.unwrap();
+}
+
+/// A request with a key.
+fn with(app: &App, key: &KeyText, method: &Method, path: &str) -> TestRequest {
+    app.server.method(method.clone(), path).authorization_bearer(key.reveal())
+}
+
+async fn get(app: &App, key: &KeyText, path: &str) -> TestResponse {
+    with(app, key, &Method::GET, path).await
+}
+
+/// Waits, bounded by count, until a key is answered with this status.
+async fn until(app: &App, key: &KeyText, status: StatusCode) {
+    for _ in 0..2000 {
+        if get(app, key, "/v1/families").await.status_code() == status {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the key is never answered with {status}");
+}
+
+#[tokio::test]
+async fn the_first_key_closes_the_service_for_good() {
+    let app = App::new().await;
+    app.get("/v1/families").await.assert_status(OK);
+    // Nobody who reaches an open service can lock its owner out.
+    let mine = json!({"name": "mine", "scope": "admin"});
+    problem(&app.post("/v1/keys", mine).await, 403, "forbidden");
+    let only = key(&app, Scope::Read, &[]).await;
+    let refused = app.get("/v1/families").await;
+    problem(&refused, 401, "unauthenticated");
+    assert_eq!(refused.header("www-authenticate"), "Bearer");
+    for open in ["/healthz", "/readyz", "/docs/", "/openapi.json", "/problems/forbidden"] {
+        app.get(open).await.assert_status(OK);
+    }
+    // What does not exist is no secret, and neither is what a path can do.
+    problem(&app.get("/v1/nothing").await, 404, "not-found");
+    problem(&app.server.put("/v1/families").await, 405, "method-not-allowed");
+    get(&app, &only, "/v1/families").await.assert_status(OK);
+    revoke(&app, &only).await;
+    app.access.read_again().await.unwrap();
+    problem(&get(&app, &only, "/v1/families").await, 401, "unauthenticated");
+    problem(&app.get("/v1/families").await, 401, "unauthenticated");
+    // Neither does another start open it.
+    problem(&app.replica().await.get("/v1/families").await, 401, "unauthenticated");
+}
+
+/// Every operation of the document with the scope that it names; the path leads to nothing.
+fn operations() -> Vec<(Method, String, Scope)> {
+    let document = serde_json::to_value(sparsity_planner::api::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(scope) = operation["security"][0]["bearer"][0].as_str() else { continue };
+            // Open to this machine, which is all that reaches the service of a test.
+            if path == "/metrics" {
+                continue;
+            }
+            let path = path
+                .replace("{family}", "none")
+                .replace("{profile}", "none")
+                .replace("{version}", "1")
+                .replace("{id}", "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3");
+            let method = method.to_uppercase().parse().unwrap();
+            found.push((method, path, Scope::parse(scope).unwrap()));
+        }
+    }
+    assert!(found.len() > 40, "{found:?}");
+    found
+}
+
+/// Rows of every table.
+async fn rows(app: &App) -> i64 {
+    sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM families) + (SELECT count(*) FROM runs)
+             + (SELECT count(*) FROM laws) + (SELECT count(*) FROM refits)
+             + (SELECT count(*) FROM forecasts) + (SELECT count(*) FROM hardware_profiles)
+             + (SELECT count(*) FROM api_keys WHERE revoked_at IS NULL)",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn every_operation_is_for_those_who_have_its_scope() {
+    let app = App::new().await;
+    let holders = [
+        (Scope::Read, key(&app, Scope::Read, &[]).await),
+        (Scope::Write, key(&app, Scope::Write, &[]).await),
+        (Scope::Admin, key(&app, Scope::Admin, &[]).await),
+    ];
+    let before = rows(&app).await;
+    for (method, path, needed) in operations() {
+        let bare = app.server.method(method.clone(), &path).await;
+        problem(&bare, 401, "unauthenticated");
+        for (has, key) in &holders {
+            let answer = with(&app, key, &method, &path).json(&json!({"name": 7})).await;
+            let status = answer.status_code().as_u16();
+            if *has < needed {
+                problem(&answer, 403, "forbidden");
+                let detail = answer.json::<Value>()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains(needed.as_str()), "{method} {path}: {detail}");
+            } else {
+                assert!(![401, 403, 500].contains(&status), "{method} {path} {has:?}: {status}");
+            }
+        }
+    }
+    assert_eq!(rows(&app).await, before);
+}
+
+#[tokio::test]
+async fn a_key_that_reads_cannot_write_what_a_key_that_writes_can() {
+    let app = App::new().await;
+    let (reader, writer) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Write, &[]).await);
+    let admin = key(&app, Scope::Admin, &[]).await;
+    let family = json!({"name": "mine"});
+    let create = |key| with(&app, key, &Method::POST, "/v1/families").json(&family);
+    problem(&create(&reader).await, 403, "forbidden");
+    get(&app, &reader, "/v1/families/mine").await.assert_status(NOT_FOUND);
+    create(&writer).await.assert_status(CREATED);
+    get(&app, &reader, "/v1/families/mine").await.assert_status(OK);
+    // A question is no write, however it is put.
+    let plan = json!({"flop_mode": "sparse", "compute": 1e21});
+    let asked = with(&app, &reader, &Method::POST, "/v1/families/t5-c4/plans").json(&plan).await;
+    asked.assert_status(OK);
+    let delete = |key| with(&app, key, &Method::DELETE, "/v1/families/mine");
+    problem(&delete(&writer).await, 403, "forbidden");
+    delete(&admin).await.assert_status(NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_key_for_some_families_sees_and_touches_only_these() {
+    let app = App::new().await;
+    app.demo_family("theirs").await;
+    let refit = app.post("/v1/families/theirs/refits", json!({})).await;
+    refit.assert_status(ACCEPTED);
+    let theirs = refit.header("location").to_str().unwrap().to_owned();
+    let key = key(&app, Scope::Admin, &["mine", "t5-c4"]).await;
+
+    let create = |name| {
+        let body = json!({"name": name});
+        with(&app, &key, &Method::POST, "/v1/families").json(&body)
+    };
+    create("mine").await.assert_status(CREATED);
+    problem(&create("other").await, 403, "forbidden");
+    let list: Value = get(&app, &key, "/v1/families").await.json();
+    let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
+    assert_eq!(names, ["mine", "t5-c4"]);
+
+    // Whether there is such a family is not told.
+    let paths = ["theirs", "none", "theirs/laws", "%74heirs", "theirs%2Fruns", "mine%2F..", "MINE"];
+    for path in paths {
+        let path = format!("/v1/families/{path}");
+        problem(&get(&app, &key, &path).await, 403, "forbidden");
+    }
+    get(&app, &key, "/v1/families/mine").await.assert_status(OK);
+    get(&app, &key, "/v1/families/%6dine").await.assert_status(OK);
+    let runs = with(&app, &key, &Method::POST, "/v1/families/mine/runs");
+    runs.json(&run("a")).await.assert_status(OK);
+
+    // The refits of others are none.
+    problem(&get(&app, &key, &theirs).await, 404, "not-found");
+    problem(&get(&app, &key, &format!("{theirs}/events")).await, 404, "not-found");
+    problem(&with(&app, &key, &Method::DELETE, &theirs).await, 404, "not-found");
+    let state: String =
+        sqlx::query_scalar("SELECT state FROM refits").fetch_one(&app.pool).await.unwrap();
+    assert_eq!(state, "queued");
+    let mine = with(&app, &key, &Method::POST, "/v1/families/mine/refits").await;
+    let mine = mine.header("location").to_str().unwrap().to_owned();
+    get(&app, &key, &mine).await.assert_status(OK);
+
+    // What all share is read only, and keys and the like are not for it.
+    get(&app, &key, "/v1/hardware-profiles").await.assert_status(OK);
+    let path = "/v1/hardware-profiles/example-block-sparse";
+    problem(&with(&app, &key, &Method::DELETE, path).await, 403, "forbidden");
+    problem(&get(&app, &key, "/v1/keys").await, 403, "forbidden");
+    let more = json!({"name": "more", "scope": "admin"});
+    let more = with(&app, &key, &Method::POST, "/v1/keys").json(&more).await;
+    problem(&more, 403, "forbidden");
+}
+
+#[tokio::test]
+async fn a_key_ends_when_it_expires() {
+    let app = App::new().await;
+    let end = app.clock.now() + TimeDelta::days(1);
+    let key = stored_key(&app, Scope::Read, &[], Some(end)).await;
+    app.access.read_again().await.unwrap();
+    app.clock.advance(TimeDelta::days(1) - TimeDelta::microseconds(1));
+    get(&app, &key, "/v1/families").await.assert_status(OK);
+    app.clock.advance(TimeDelta::microseconds(1));
+    problem(&get(&app, &key, "/v1/families").await, 401, "unauthenticated");
+    // Expired keys close the service too.
+    app.access.read_again().await.unwrap();
+    problem(&app.get("/v1/families").await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn administrators_create_and_revoke_keys() {
+    let app = App::new().await;
+    let admin = key(&app, Scope::Admin, &[]).await;
+    let create = |body: Value| with(&app, &admin, &Method::POST, "/v1/keys").json(&body);
+    let created = create(json!({"name": "ci", "scope": "write", "families": ["mine"]})).await;
+    created.assert_status(CREATED);
+    assert_eq!(created.header("cache-control"), "no-store");
+    let path = created.header("location").to_str().unwrap().to_owned();
+    let created: Value = created.json();
+    let text = KeyText::parse(created["key"].as_str().unwrap()).unwrap();
+    assert_eq!(created["created_by"], admin.id().to_string());
+    // It holds at once.
+    get(&app, &text, "/v1/families").await.assert_status(OK);
+
+    let mut shown: Value = get(&app, &admin, &path).await.json();
+    assert_eq!(shown["families"], json!(["mine"]));
+    shown["key"] = created["key"].clone();
+    assert_eq!(shown, created);
+    // What is stored, listed and shown does not tell the key.
+    let secret = text.reveal().rsplit('_').next().unwrap().to_owned();
+    let list = get(&app, &admin, "/v1/keys").await.text();
+    assert!(list.contains("\"ci\"") && !list.contains(&secret), "{list}");
+    let stored: String = sqlx::query_scalar("SELECT string_agg(k::text, ' ') FROM api_keys k")
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+    assert!(stored.contains("ci") && !stored.contains(&secret), "{stored}");
+
+    let wrong = json!({"name": "", "scope": "read", "families": ["a", "B"], "expires_at": "2020-01-01T00:00:00Z"});
+    let pointers = problem(&create(wrong).await, 422, "invalid");
+    assert_eq!(pointers, ["/name", "/families/1", "/expires_at"]);
+    let pointers = problem(&create(json!({"name": "x", "scope": "root"})).await, 422, "invalid");
+    assert_eq!(pointers, ["/scope"]);
+    let none = json!({"name": "x", "scope": "read", "families": []});
+    assert_eq!(problem(&create(none).await, 422, "invalid"), ["/families"]);
+
+    let revoked = with(&app, &admin, &Method::DELETE, &path).await;
+    revoked.assert_status(OK);
+    let revoked_at = revoked.json::<Value>()["revoked_at"].clone();
+    assert!(revoked_at.is_string());
+    problem(&get(&app, &text, "/v1/families").await, 401, "unauthenticated");
+    app.clock.advance(TimeDelta::hours(1));
+    let again: Value = with(&app, &admin, &Method::DELETE, &path).await.json();
+    assert_eq!(again["revoked_at"], revoked_at);
+    problem(&get(&app, &admin, "/v1/keys/none").await, 404, "not-found");
+}
+
+#[tokio::test]
+async fn every_replica_hears_of_keys() {
+    let here = App::new().await;
+    here.follow().await;
+    let there = here.replica().await;
+    there.follow().await;
+    there.get("/v1/families").await.assert_status(OK);
+    // The first key closes both.
+    let key = stored_key(&here, Scope::Read, &[], None).await;
+    for app in [&here, &there] {
+        until(app, &key, OK).await;
+        for _ in 0..2000 {
+            if app.get("/v1/families").await.status_code() == UNAUTHORIZED {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        problem(&app.get("/v1/families").await, 401, "unauthenticated");
+    }
+    revoke(&here, &key).await;
+    until(&there, &key, UNAUTHORIZED).await;
+    until(&here, &key, UNAUTHORIZED).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_hears_nothing_reads_the_keys_at_its_interval() {
+    let here = App::new().await;
+    let key = key(&here, Scope::Read, &[]).await;
+    let deaf = here.replica_reading_keys_every(Duration::from_millis(200)).await;
+    let stop = CancellationToken::new();
+    let (access, stopped) = (deaf.access.clone(), stop.clone());
+    let keeping = tokio::spawn(async move { access.keep(&stopped).await });
+    get(&deaf, &key, "/v1/families").await.assert_status(OK);
+    revoke(&here, &key).await;
+    until(&deaf, &key, UNAUTHORIZED).await;
+    stop.cancel();
+    keeping.await.unwrap();
+    // One that cannot read them either lets nobody in, and says that it will again.
+    until(&deaf, &key, StatusCode::SERVICE_UNAVAILABLE).await;
+    let refused = get(&deaf, &key, "/v1/families").await;
+    problem(&refused, 503, "unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+    deaf.get("/healthz").await.assert_status(OK);
+}
+
+#[tokio::test]
+async fn a_key_of_a_moment_ago_is_asked_for() {
+    let app = App::new().await;
+    key(&app, Scope::Read, &[]).await;
+    let new = stored_key(&app, Scope::Write, &[], None).await;
+    get(&app, &new, "/v1/families").await.assert_status(OK);
+    // The right id with another secret is another key.
+    let forged = KeyText::random(new.id()).unwrap();
+    problem(&get(&app, &forged, "/v1/families").await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_known_key_needs_no_database() {
+    let app = App::new().await;
+    app.follow().await;
+    let key = key(&app, Scope::Read, &[]).await;
+    let question = "/v1/families/t5-c4/prediction?nonzero_params=1e8&sparsity=0.5&data=1e10";
+    get(&app, &key, question).await.assert_status(OK);
+    let mut transaction = app.pool.begin().await.unwrap();
+    let lock = "LOCK TABLE families, laws, law_resamples, api_keys";
+    sqlx::query(lock).execute(&mut *transaction).await.unwrap();
+    get(&app, &key, question).await.assert_status(OK);
+    transaction.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn whatever_is_no_key_is_refused_and_not_repeated() {
+    let app = App::new().await;
+    let key = key(&app, Scope::Read, &[]).await;
+    let text = key.reveal();
+    let garbled = [
+        String::new(),
+        "Bearer".to_owned(),
+        "Bearer hunter2".to_owned(),
+        "Basic aHVudGVyMjpodW50ZXIy".to_owned(),
+        format!("Bearer {}", &text[..99]),
+        format!("Bearer {text}, Bearer {text}"),
+        text.clone(),
+        format!("Bearer {}", "hunter2".repeat(10_000)),
+    ];
+    for value in garbled {
+        let answer =
+            app.server.get("/v1/families").add_header("authorization", value.clone()).await;
+        problem(&answer, 401, "unauthenticated");
+        let answer = answer.text();
+        assert!(!answer.contains("hunter2") && !answer.contains(&text[..50]), "{answer}");
+    }
+    let unreadable = HeaderValue::from_bytes(b"Bearer \xff").unwrap();
+    let answer = app.server.get("/v1/families").add_header("authorization", unreadable).await;
+    problem(&answer, 401, "unauthenticated");
+    let bearer = format!("Bearer {text}");
+    let twice = app.server.get("/v1/families");
+    let twice = twice.add_header("authorization", bearer.clone());
+    problem(&twice.add_header("authorization", bearer).await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_is_reported_in_time() {
+    let app = App::new().await;
+    let key = key(&app, Scope::Admin, &[]).await;
+    let path = format!("/v1/keys/{}", key.id());
+    app.access.report().await;
+    assert_eq!(get(&app, &key, &path).await.json::<Value>()["last_used_at"], Value::Null);
+    app.clock.advance(TimeDelta::hours(1));
+    get(&app, &key, "/v1/families").await.assert_status(OK);
+    // What is read again in between is not forgotten.
+    app.access.read_again().await.unwrap();
+    app.access.report().await;
+    let shown: Value = get(&app, &key, &path).await.json();
+    assert_eq!(shown["last_used_at"], "2026-03-01T13:00:00Z");
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    // Nobody works on it.
+    let refit = app.post("/v1/families/mine/refits", json!({})).await;
+    let events = format!("{}/events", refit.header("location").to_str().unwrap());
+    let key = key(&app, Scope::Read, &[]).await;
+    let stream = get(&app, &key, &events);
+    let revoked = async {
+        revoke(&app, &key).await;
+        app.access.read_again().await.unwrap();
+    };
+    let (stream, ()) =
+        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(stream, revoked) })
+            .await
+            .expect("the stream ends");
+    assert!(stream.text().contains("\"state\":\"queued\""));
+}
+
+#[tokio::test]
+async fn a_key_has_its_quota() {
+    let per_key = Rate::per_second(1, 3);
+    let app = App::with_throttle(ThrottleConfig { per_key, ..ThrottleConfig::unlimited() }).await;
+    let (one, other) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Read, &[]).await);
+    // Three may come at once, and one more each second.
+    let mut refused = None;
+    for _ in 0..1000 {
+        let answer = get(&app, &one, "/v1/hardware-profiles/none").await;
+        if answer.status_code() == StatusCode::TOO_MANY_REQUESTS {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("the quota is used up");
+    problem(&refused, 429, "too-many-requests");
+    assert_eq!(refused.header("retry-after"), "1");
+    get(&app, &other, "/v1/families").await.assert_status(OK);
+    app.get("/readyz").await.assert_status(OK);
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_turned_away_at_once() {
+    let app =
+        App::with_throttle(ThrottleConfig { concurrent: 1, ..ThrottleConfig::unlimited() }).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
+    let held = app.get("/v1/families/t5-c4");
+    let others = async {
+        let refused = app.get("/v1/hardware-profiles").await;
+        problem(&refused, 503, "unavailable");
+        assert_eq!(refused.header("retry-after"), "1");
+        app.get("/readyz").await.assert_status(OK);
+        transaction.rollback().await.unwrap();
+    };
+    let (held, ()) = tokio::join!(held, others);
+    held.assert_status(OK);
+    app.get("/v1/hardware-profiles").await.assert_status(OK);
+}
+
+#[tokio::test]
+async fn only_pages_of_configured_origins_may_ask() {
+    let app = App::new().await;
+    let ask = |origin| app.server.get("/v1/families").add_header("origin", origin);
+    let answer = ask(ORIGIN).await;
+    assert_eq!(answer.header("access-control-allow-origin"), ORIGIN);
+    assert!(answer.maybe_header("access-control-allow-credentials").is_none());
+    let answer = ask("https://example.org").await;
+    assert!(answer.maybe_header("access-control-allow-origin").is_none());
+    // The question before the question needs no key, and a refusal can be read.
+    key(&app, Scope::Read, &[]).await;
+    let preflight = app
+        .server
+        .method(Method::OPTIONS, "/v1/families")
+        .add_header("origin", ORIGIN)
+        .add_header("access-control-request-method", "POST")
+        .add_header("access-control-request-headers", "authorization,content-type")
+        .await;
+    preflight.assert_status(OK);
+    assert_eq!(preflight.header("access-control-allow-origin"), ORIGIN);
+    let allowed = preflight.header("access-control-allow-headers").to_str().unwrap().to_owned();
+    assert!(allowed.contains("authorization"), "{allowed}");
+    let refused = ask(ORIGIN).await;
+    problem(&refused, 401, "unauthenticated");
+    assert_eq!(refused.header("access-control-allow-origin"), ORIGIN);
+}
+
+#[tokio::test]
+async fn browsers_are_told_not_to_guess_tell_or_embed() {
+    let app = App::new().await;
+    let page = app.get("/docs/").await;
+    let policy = page.header("content-security-policy").to_str().unwrap().to_owned();
+    for rule in ["default-src 'self'", "script-src 'self';", "frame-ancestors 'none'"] {
+        assert!(policy.contains(rule), "{policy}");
+    }
+    // The page needs no script of its own text, which the policy forbids.
+    assert!(!page.text().replace(" </script>", "</script>").contains("<script>"));
+    assert_eq!(page.header("x-frame-options"), "DENY");
+    assert_eq!(page.header("cross-origin-opener-policy"), "same-origin");
+    let picture = app
+        .server
+        .get("/v1/families/t5-c4/contours?flop_mode=sparse")
+        .add_header("accept", "image/svg+xml")
+        .await;
+    picture.assert_status(OK);
+    assert_eq!(picture.header("content-security-policy"), policy);
+    for path in ["/docs/", "/v1/families", "/v1/nothing", "/healthz"] {
+        let answer = app.get(path).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{path}");
+    }
+}
+
+/// The events of the log once there are so many, the oldest first, without what differs each time.
+async fn events(app: &App, key: &KeyText, query: &str, count: usize) -> Vec<Value> {
+    let mut items = Vec::new();
+    // Bounded by count.
+    for _ in 0..1000 {
+        let list: Value = get(app, key, &format!("/v1/audit-events{query}")).await.json();
+        items = list["items"].as_array().unwrap().clone();
+        if items.len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(items.len(), count, "{items:?}");
+    items.reverse();
+    items
+}
+
+#[tokio::test]
+async fn writes_and_refusals_are_in_the_audit_log() {
+    let app = App::new().await;
+    let (reader, admin) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Admin, &[]).await);
+    let create = |key| {
+        let body = json!({"name": "mine"});
+        with(&app, key, &Method::POST, "/v1/families").add_header("x-request-id", "r-1").json(&body)
+    };
+    create(&reader).await.assert_status(StatusCode::FORBIDDEN);
+    create(&admin).await.assert_status(CREATED);
+    // Neither what failed nor what only read is there.
+    problem(&create(&admin).await, 409, "family-exists");
+    get(&app, &admin, "/v1/keys").await.assert_status(OK);
+    let plan = json!({"flop_mode": "sparse", "compute": 1e21});
+    with(&app, &admin, &Method::POST, "/v1/families/t5-c4/plans")
+        .json(&plan)
+        .await
+        .assert_status(OK);
+    app.clock.advance(TimeDelta::minutes(1));
+    let runs = json!([run("a"), run("b")]);
+    let upload = with(&app, &admin, &Method::POST, "/v1/families/mine/runs").json(&runs).await;
+    upload.assert_status(OK);
+    let path = format!("/v1/keys/{}", reader.id());
+    with(&app, &admin, &Method::DELETE, &path).await.assert_status(OK);
+
+    let found = events(&app, &admin, "", 4).await;
+    let told: Vec<_> = found
+        .iter()
+        .map(|e| json!([e["method"], e["path"], e["target"], e["family"], e["status"]]))
+        .collect();
+    let families = "/v1/families";
+    let uploaded = "/v1/families/mine/runs";
+    assert_eq!(
+        told,
+        [
+            json!(["POST", families, families, null, 403]),
+            json!(["POST", families, "/v1/families/mine", "mine", 201]),
+            json!(["POST", "/v1/families/{family}/runs", uploaded, "mine", 200]),
+            json!(["DELETE", "/v1/keys/{id}", path, null, 200]),
+        ]
+    );
+    assert_eq!(found[0]["actor"], reader.id().to_string());
+    assert_eq!(found[0]["request_id"], "r-1");
+    assert_eq!(found[1]["actor_name"], "test");
+    assert_eq!(found[2]["at"], "2026-03-01T12:01:00Z");
+
+    let by = format!("?actor={}", reader.id());
+    assert_eq!(events(&app, &admin, &by, 1).await[0]["status"], 403);
+    assert_eq!(events(&app, &admin, "?family=mine", 2).await.len(), 2);
+    assert_eq!(events(&app, &admin, "?to=2026-03-01T12:01:00Z&family=mine", 1).await.len(), 1);
+    assert_eq!(events(&app, &admin, "?from=2026-03-01T12:01:00Z", 2).await.len(), 2);
+    let page: Value = get(&app, &admin, "/v1/audit-events?limit=3").await.json();
+    let rest = format!("?cursor={}", page["next_cursor"].as_str().unwrap());
+    assert_eq!(events(&app, &admin, &rest, 1).await[0], found[0]);
+    for wrong in ["?actor=%00", "?family=A", "?from=yesterday", "?by=me", "?limit=0"] {
+        let answer = get(&app, &admin, &format!("/v1/audit-events{wrong}")).await;
+        problem(&answer, 422, "invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_does_not_wait_is_in_the_audit_log() {
+    let app = App::new().await;
+    let admin = key(&app, Scope::Admin, &[]).await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
+    let delete = with(&app, &admin, &Method::DELETE, "/v1/families/t5-c4");
+    let waited = tokio::time::timeout(Duration::from_millis(300), async { delete.await }).await;
+    assert!(waited.is_err(), "it waits for the lock");
+    transaction.rollback().await.unwrap();
+    let event = &events(&app, &admin, "", 1).await[0];
+    assert_eq!((&event["status"], &event["family"]), (&json!(499), &json!("t5-c4")));
+}
+
+#[tokio::test]
+async fn old_events_are_deleted() {
+    let app = App::new().await;
+    let old = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
+               SELECT gen_random_uuid(), $1, 'anonymous', 'POST', '/', '/', 200
+               FROM generate_series(1, 2500)";
+    let now = app.clock.now();
+    for days in [366, 364] {
+        sqlx::query(old).bind(now - TimeDelta::days(days)).execute(&app.pool).await.unwrap();
+    }
+    // It looks for old events when it starts.
+    let other = app.replica().await;
+    for _ in 0..1000 {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE at < $1")
+            .bind(now - TimeDelta::days(365))
+            .fetch_one(&other.pool)
+            .await
+            .unwrap();
+        if count == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT at FROM audit_events")
+        .fetch_all(&app.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, [now - TimeDelta::days(364)]);
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_needs_a_key() {
+    let url = empty_database().await;
+    let output = planner(&url, &["serve", "--bind", "0.0.0.0:0"]);
+    assert!(!output.status.success());
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    for way in ["keys create", "127.0.0.1", "--insecure-no-auth"] {
+        assert!(message.contains(way), "{message}");
+    }
+    // On loopback it needs none, and with one it may listen anywhere.
+    drop(Service::start(&url, &[]));
+    succeeded(&planner(&url, &["keys", "create", "--name", "a", "--scope", "admin"]));
+    let service = Service::start_on("0.0.0.0:0", &url, &[]);
+    let base = service.base.replace("0.0.0.0", "127.0.0.1");
+    let status = script(&base, "curl -sS -o /dev/null -w '%{http_code}' $BASE/v1/families");
+    assert_eq!(status, "401");
+}
+
+#[tokio::test]
+async fn keys_are_created_listed_and_revoked_by_command() {
+    let url = empty_database().await;
+    let mut service = Service::start(&url, &["--log", "trace", "--failures-per-address", "3"]);
+    let create = ["keys", "create", "--name", "ci", "--scope", "write", "--family", "t5-c4"];
+    let output = planner(&url, &[&create[..], &["--expires-in-days", "30"]].concat());
+    // The key alone: scripts take it as it is.
+    let key = succeeded(&output).trim_end().to_owned();
+    let text = KeyText::parse(&key).unwrap();
+    let secret = key.rsplit('_').next().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(secret));
+
+    let ask =
+        format!("curl -sS -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {key}' $BASE");
+    let until = |status: &str| {
+        for _ in 0..500 {
+            if script(&service.base, &format!("{ask}/v1/families/t5-c4")) == status {
+                return;
+            }
+        }
+        panic!("the key is never answered with {status}");
+    };
+    until("200");
+    assert_eq!(script(&service.base, &format!("{ask}/v1/families/vit-jft")), "403");
+    let listed: Value =
+        serde_json::from_str(&succeeded(&planner(&url, &["keys", "list"]))).unwrap();
+    assert_eq!(listed[0]["id"], text.id().to_string());
+    assert_eq!(listed[0]["families"], json!(["t5-c4"]));
+    assert!(!listed.to_string().contains(secret));
+
+    let id = text.id().to_string();
+    succeeded(&planner(&url, &["keys", "revoke", &id]));
+    until("401");
+    // Failures are counted by address: after a few their sender is told to wait.
+    let failures = "for i in 1 2 3 4; do curl -sS -D - $BASE/v1/families; done";
+    let answers = script(&service.base, failures).to_lowercase();
+    assert!(answers.contains("429 too many requests"), "{answers}");
+    assert!(answers.contains("retry-after: "), "{answers}");
+
+    service.signal("-TERM");
+    assert!(service.child.wait().unwrap().success());
+    let mut log = String::new();
+    service.log.read_to_string(&mut log).unwrap();
+    assert!(log.contains("/v1/families/t5-c4"), "{log:.500}");
+    assert!(!log.contains(secret), "the log has the key");
+    // Its last use was stored when the service stopped.
+    let listed: Value =
+        serde_json::from_str(&succeeded(&planner(&url, &["keys", "list"]))).unwrap();
+    assert!(listed[0]["last_used_at"].is_string(), "{listed}");
+
+    for wrong in [
+        &["keys", "revoke", &id.replace('0', "1")][..],
+        &["keys", "create", "--name", "", "--scope", "read"],
+    ] {
+        assert!(!planner(&url, wrong).status.success(), "{wrong:?}");
+    }
+}

@@ -1,0 +1,100 @@
+//! Limits of connections and headers, over real sockets on loopback.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
+use sparsity_planner::server::{ConnectionLimits, serve};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    connections: 100,
+    header_timeout: Duration::from_secs(60),
+    header_bytes: 2_048,
+};
+
+/// Serves the address of whoever asks, while the client talks to it.
+async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send + 'static) {
+    let peer = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let router = Router::new().route("/", get(peer));
+    let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+    tokio::task::spawn_blocking(move || client(address)).await.unwrap();
+    shutdown.cancel();
+    server.await.unwrap();
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+/// Sends and reads until the server closes.
+fn exchange(mut stream: &TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn a_request_carries_the_address_of_its_sender() {
+    served(LIMITS, |address| {
+        let stream = connect(address);
+        let answer = exchange(&stream, REQUEST);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with(&stream.local_addr().unwrap().to_string()), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn headers_that_do_not_end_are_not_waited_for() {
+    let limits = ConnectionLimits { header_timeout: Duration::from_millis(200), ..LIMITS };
+    served(limits, |address| {
+        // It is closed, where it would be held for ever.
+        let answer = exchange(&connect(address), "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
+        assert!(!answer.contains("200 OK"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn large_headers_are_refused() {
+    served(LIMITS, |address| {
+        let large = "a".repeat(4_096);
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nx-large: {large}\r\n\r\n");
+        let answer = exchange(&connect(address), &request);
+        assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_connection_more_waits_for_one_to_end() {
+    let limits = ConnectionLimits { connections: 1, ..LIMITS };
+    served(limits, |address| {
+        let mut first = connect(address);
+        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert_ne!(first.read(&mut [0; 1024]).unwrap(), 0);
+        let mut second = connect(address);
+        second.write_all(REQUEST.as_bytes()).unwrap();
+        second.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        second.read(&mut [0; 1024]).unwrap_err();
+        drop(first);
+        second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    })
+    .await;
+}
