@@ -11,7 +11,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AnswerThreads, AppParts, AppState, LawCache, follow_laws};
+use crate::api::{self, AnswerThreads, AppParts, AppState, LawCache, Transfers, follow_laws};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
@@ -108,6 +108,7 @@ impl Service {
             clock,
             laws,
             threads: AnswerThreads::new(http.answer_threads()),
+            transfers: Transfers::new(http.transfer_limits()),
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());

@@ -10,6 +10,7 @@ mod caching;
 mod comparison;
 mod document;
 mod effective;
+mod exports;
 mod extract;
 mod families;
 mod fit_quality;
@@ -29,6 +30,8 @@ mod refits;
 mod runs;
 mod suggestions;
 mod threads;
+mod transfers;
+mod uploads;
 mod values;
 mod views;
 
@@ -39,8 +42,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, MatchedPath, State};
+use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use sqlx::PgPool;
@@ -49,7 +52,6 @@ use tower::ServiceBuilder;
 use tower_http::ServiceBuilderExt;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestId, RequestId};
-use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
@@ -61,6 +63,7 @@ use problem::{Problem, ProblemKind};
 pub use asked::{LawCache, follow_laws};
 pub use document::{EXAMPLES, openapi};
 pub use threads::AnswerThreads;
+pub use transfers::{TransferLimits, Transfers};
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";
@@ -110,6 +113,8 @@ pub struct AppParts {
     pub laws: LawCache,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
+    /// Uploads and exports under way.
+    pub transfers: Transfers,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -165,7 +170,10 @@ pub fn router(state: AppState, limits: Limits) -> Router {
             // The panic hook has logged what it was.
             ApiPanic.into_response()
         }))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
+        .layer(middleware::from_fn_with_state(
+            (limits.request_timeout, state.transfers.limits.timeout),
+            answer_in_time,
+        ))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
         .merge(health::pages())
@@ -227,6 +235,20 @@ fn log_response(response: &Response, latency: Duration, _: &tracing::Span) {
         latency_ms = latency.as_secs_f64() * 1e3,
         "answered"
     );
+}
+
+/// Gives up requests whose answer takes too long to begin. The answer to an upload begins when all of it
+/// has arrived and is stored, so that one may take as long as transfers do.
+async fn answer_in_time(
+    State((answer, transfer)): State<(Duration, Duration)>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_upload = request.method() == Method::POST && path == Some(runs::PATH);
+    let limit = if is_upload { transfer } else { answer };
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    answered.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
 }
 
 /// Errors that come from below the handlers (unknown paths and methods, timeouts, paths that are

@@ -12,9 +12,11 @@ use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
-    self, AnswerThreads, AppParts, AppState, LawCache, Limits, follow_laws,
+    self, AnswerThreads, AppParts, AppState, LawCache, Limits, TransferLimits, Transfers,
+    follow_laws,
 };
 use sparsity_planner::clock::Clock;
+use sparsity_planner::ingest::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::{demo, store};
 use sqlx::postgres::PgConnectOptions;
@@ -93,6 +95,20 @@ pub async fn database() -> PgPool {
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Limits of uploads and exports.
+pub const TRANSFERS: TransferLimits = TransferLimits {
+    upload_bytes: 64 << 20,
+    ingest: IngestLimits {
+        expanded_bytes: 64 << 20,
+        rows: 1_000_000,
+        row_bytes: 1 << 20,
+        named_errors: 1_000,
+    },
+    at_once: 4,
+    timeout: TIMEOUT,
+    silence: TIMEOUT,
+};
+
 /// The service on a database of its own, with a clock that stands still.
 pub struct App {
     pub server: TestServer,
@@ -109,16 +125,22 @@ impl App {
 
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
-        Self::on(database().await, limits).await
+        Self::on(database().await, limits, TRANSFERS).await
+    }
+
+    /// The same with other limits of uploads and exports.
+    pub async fn with_transfers(transfers: TransferLimits) -> Self {
+        let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
+        Self::on(database().await, limits, transfers).await
     }
 
     /// Another replica on the same database.
     pub async fn replica(&self) -> Self {
         let limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
-        Self::on(self.pool.clone(), limits).await
+        Self::on(self.pool.clone(), limits, TRANSFERS).await
     }
 
-    async fn on(pool: PgPool, limits: Limits) -> Self {
+    async fn on(pool: PgPool, limits: Limits, transfers: TransferLimits) -> Self {
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
@@ -128,6 +150,7 @@ impl App {
             clock: clock.clone(),
             laws: laws.clone(),
             threads: AnswerThreads::new(2),
+            transfers: Transfers::new(transfers),
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
