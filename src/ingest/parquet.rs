@@ -1,7 +1,9 @@
 //! Apache Parquet, whose directory is at its end: the input is kept in a temporary file while it is read.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::{self, Read};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -15,7 +17,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use parquet::errors::ParquetError;
 
 use super::value::Value;
 use super::{IngestError, Limit, Rows};
@@ -31,7 +32,7 @@ pub(super) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
 
     // The types of the columns themselves, not what an Arrow schema beside them asks for.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let metadata = ArrowReaderMetadata::load(&file, options.clone()).map_err(damaged)?;
+    let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.clone()))?;
     let sizes = metadata.metadata();
     let uncompressed: i64 = sizes.row_groups().iter().map(|group| group.total_byte_size()).sum();
     if u64::try_from(uncompressed).is_ok_and(|bytes| bytes > rows.limits().expanded_bytes) {
@@ -46,19 +47,30 @@ pub(super) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     let (used, schema) = wanted(metadata.schema(), rows)?;
 
     // Texts as views into their pages: a text that is repeated a thousand times is there once.
-    let metadata =
-        ArrowReaderMetadata::load(&file, options.with_schema(schema)).map_err(damaged)?;
+    let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.with_schema(schema)))?;
     let projection = ProjectionMask::roots(metadata.parquet_schema(), used);
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
-        .with_projection(projection)
-        .with_batch_size(BATCH)
-        .build()
-        .map_err(damaged)?;
-    for batch in reader {
-        let batch = batch.map_err(|error| IngestError::Malformed(no_parquet(&error)))?;
+    let mut reader = guarded(|| {
+        ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_projection(projection)
+            .with_batch_size(BATCH)
+            .build()
+    })?;
+    while let Some(batch) = guarded(|| reader.next().transpose())? {
         push(&batch, rows)?;
     }
     Ok(())
+}
+
+/// What the library makes of the file. It trusts some of what a file says of itself, and panics where that
+/// is not so: then too the file is damaged.
+fn guarded<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, IngestError> {
+    let damaged = |cause: &dyn Display| {
+        IngestError::Malformed(format!("the body is no Parquet, or damaged: {cause}"))
+    };
+    match std::panic::catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|error| damaged(&error)),
+        Err(_) => Err(damaged(&"it contradicts itself")),
+    }
 }
 
 /// Copies to the file; errors of either are told apart.
@@ -133,12 +145,4 @@ fn cell(array: &dyn Array, place: usize) -> Value<'_> {
         DataType::UInt8 => Value::Number(array.as_primitive::<UInt8Type>().value(place).into()),
         other => unreachable!("{other} is refused before it is read"),
     }
-}
-
-fn damaged(error: ParquetError) -> IngestError {
-    IngestError::Malformed(no_parquet(&error))
-}
-
-fn no_parquet(error: &dyn std::fmt::Display) -> String {
-    format!("the body is no Parquet, or damaged: {error}")
 }

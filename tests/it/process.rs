@@ -10,14 +10,14 @@ use sparsity_planner::demo;
 use crate::support::{PROGRAM, empty_database};
 
 /// A service of its own process, killed at the end of the test if it still runs.
-struct Service {
+pub struct Service {
     child: Child,
-    base: String,
+    pub base: String,
     log: BufReader<std::process::ChildStderr>,
 }
 
 impl Service {
-    fn start(database_url: &str, arguments: &[&str]) -> Self {
+    pub fn start(database_url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--bind", "127.0.0.1:0", "--lease-ms", "500"])
             .args(arguments)
@@ -262,7 +262,10 @@ async fn a_file_with_errors_is_refused_whole_unless_told_to_skip() {
     let output = planner(&url, &import);
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("row 2: sparsity must be at least 0 and below 1, not 2"), "{message}");
+    assert!(
+        message.contains("row 1: sparsity must be at least 0 and below 1, not 2 (line 3)"),
+        "{message}"
+    );
     let skipping = [&import[..], &["--skip-errors"]].concat();
     let result: Value = serde_json::from_str(&succeeded(&planner(&url, &skipping))).unwrap();
     assert_eq!(result["created"], 1);

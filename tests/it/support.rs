@@ -93,6 +93,13 @@ pub async fn database() -> PgPool {
     store::connect(options(&name), 5, TIMEOUT).await.unwrap()
 }
 
+/// Another pool on the database of a pool.
+pub async fn database_of(pool: &PgPool) -> PgPool {
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(pool).await.unwrap();
+    store::connect(options(&name), 2, TIMEOUT).await.unwrap()
+}
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Limits of uploads and exports.
