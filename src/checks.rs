@@ -55,6 +55,12 @@ impl Checks {
         self.errors.iter().any(name)
     }
 
+    /// How many things are noted.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// Notes that `field` is wrong.
     pub fn refuse(&mut self, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.prefix);

@@ -79,7 +79,7 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
     pub max_named_errors: usize,
     /// How many uploads of more than 64 KiB and exports may be under way at once; each holds a connection
-    /// to the database. More wait for at most the request timeout.
+    /// to the database. More wait for half of the request timeout.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transfers: u16,
@@ -123,6 +123,8 @@ impl HttpConfig {
             at_once: self.transfers.into(),
             timeout: Duration::from_millis(self.transfer_timeout_ms),
             silence: Duration::from_millis(self.request_timeout_ms),
+            // What is broken off then still ends in order.
+            drain: Duration::from_millis(self.drain_timeout_ms) * 4 / 5,
         }
     }
 }

@@ -42,7 +42,7 @@ enum Writer {
     Lines,
     Csv,
     #[cfg(feature = "parquet")]
-    Parquet(parquet::Writer),
+    Parquet(Box<parquet::Writer>),
 }
 
 impl Encoder {
@@ -63,7 +63,7 @@ impl Encoder {
                 Writer::Csv
             }
             #[cfg(feature = "parquet")]
-            Format::Parquet => Writer::Parquet(parquet::Writer::new()?),
+            Format::Parquet => Writer::Parquet(Box::new(parquet::Writer::new()?)),
         };
         Ok(Some(Self { out, format }))
     }

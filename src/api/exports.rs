@@ -34,17 +34,20 @@ pub async fn export(
     format: Format,
 ) -> Result<Response, ApiError> {
     let place = state.transfers.place().await?;
-    let timeout = state.transfers.limits.timeout;
     // Few: what is ready waits in memory.
     let (parts, mut stream) = mpsc::channel(2);
     let writing = async move {
-        let _place = place;
         let written = write(&state, family_id, &filter, format, &parts);
-        let end = match tokio::time::timeout(timeout, written).await {
-            Ok(Ok(())) => Part::End,
-            Ok(Err(error)) => Part::Failed(error),
-            Err(_) => Part::Failed(too_slow()),
+        let timely = async {
+            let timeout = state.transfers.limits.timeout;
+            tokio::time::timeout(timeout, written).await.unwrap_or_else(|_| Err(too_slow()))
         };
+        let end = match state.transfers.until_stopped(&state.shutdown, timely).await {
+            Ok(()) => Part::End,
+            Err(error) => Part::Failed(error),
+        };
+        // The end itself may wait for a client that stands still.
+        drop(place);
         // Where nobody listens any more there is nobody to tell.
         let _ = parts.send(end).await;
     };
@@ -54,27 +57,31 @@ pub async fn export(
         Some(Part::Failed(error)) => return Err(error),
         other => other,
     };
-    let body = stream::unfold(Some((first, stream)), |state| async move {
-        let (next, mut stream) = state?;
+    let body = stream::try_unfold((first, stream), |(first, mut stream)| async move {
+        let next = match first {
+            Some(first) => Some(first),
+            None => stream.recv().await,
+        };
         match next {
-            Some(Part::Bytes(bytes)) => {
-                let next = stream.recv().await;
-                Some((Ok(bytes), Some((next, stream))))
-            }
-            Some(Part::End) => None,
+            Some(Part::Bytes(bytes)) => Ok(Some((bytes, (None, stream)))),
+            Some(Part::End) => Ok(None),
             Some(Part::Failed(error)) => {
                 tracing::warn!(?error, "an export broke off");
-                Some((Err(std::io::Error::other("the export broke off")), None))
+                Err(broken_off())
             }
-            None => Some((Err(std::io::Error::other("the export broke off")), None)),
+            None => Err(broken_off()),
         }
     });
     let content_type = (header::CONTENT_TYPE, format.media_type());
     Ok(([content_type, (header::VARY, "accept")], Body::from_stream(body)).into_response())
 }
 
+fn broken_off() -> std::io::Error {
+    std::io::Error::other("the export broke off")
+}
+
 fn too_slow() -> ApiError {
-    ApiError::TimedOut("the export took longer than the limit, --transfer-timeout-ms".to_owned())
+    ApiError::TimedOut("the export was not taken in time".to_owned())
 }
 
 async fn write(

@@ -343,6 +343,8 @@ pub enum ApiError {
     TimedOut(String),
     /// As many uploads and exports as may be are under way.
     TransfersBusy,
+    /// The service stops, and could not wait for the end of this.
+    Stopping,
     /// The caller takes no representation that the answer has.
     NotAcceptable {
         /// What it takes.
@@ -380,7 +382,7 @@ impl ApiError {
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
-            Self::Unavailable(_) | Self::TransfersBusy => ProblemKind::Unavailable,
+            Self::Unavailable(_) | Self::TransfersBusy | Self::Stopping => ProblemKind::Unavailable,
             Self::Internal(_) => ProblemKind::Internal,
         }
     }
@@ -443,6 +445,9 @@ impl From<ApiError> for Problem {
             }
             ApiError::UnsupportedMediaType { what, got, expected } => {
                 format!("the {what} is {got}; send {expected}")
+            }
+            ApiError::Stopping => {
+                "the service is stopping; nothing was stored: try again".to_owned()
             }
             ApiError::TransfersBusy => "as many uploads and exports as the service takes at once, \
                                         --transfers, are under way; try again"
@@ -538,6 +543,7 @@ mod tests {
             ),
             (ApiError::TimedOut("x".into()), 408),
             (ApiError::TransfersBusy, 503),
+            (ApiError::Stopping, 503),
             (ApiError::NotAcceptable { accept: "a/b".into(), offered: "c/d".into() }, 406),
             (ApiError::NotRepresentable("x".into()), 422),
             (ApiError::Unavailable(cause()), 503),

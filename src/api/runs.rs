@@ -362,7 +362,8 @@ async fn create_runs(
     let columns = params.columns()?;
     let family = existing(&state, &path.name()?).await?;
     let skip_errors = params.on_error == OnError::Skip;
-    let uploaded = upload(&state, family.id, columns, skip_errors, request).await?;
+    let uploaded = upload(&state, family.id, columns, skip_errors, request);
+    let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
     Ok(Json(SubmissionResult {
         created: uploaded.merged.created,
         updated: uploaded.merged.updated,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::problem::ApiError;
 use crate::ingest::IngestLimits;
@@ -21,6 +22,8 @@ pub struct TransferLimits {
     pub timeout: Duration,
     /// How long the other side may send nothing, or take nothing.
     pub silence: Duration,
+    /// How long those under way may go on when the service stops.
+    pub drain: Duration,
 }
 
 /// Uploads and exports under way. Each holds a connection to the database and up to a few megabytes.
@@ -38,16 +41,35 @@ impl Transfers {
         Self { limits, permits: Arc::new(Semaphore::new(limits.at_once.max(1))) }
     }
 
-    /// A place for one more, waited for as long as a silence may last.
+    /// A place for one more, waited for half as long as a silence may last: so that the answer says why.
     ///
     /// # Errors
     /// [`ApiError::TransfersBusy`].
     pub async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = Arc::clone(&self.permits).acquire_owned();
-        match tokio::time::timeout(self.limits.silence, permit).await {
+        match tokio::time::timeout(self.limits.silence / 2, permit).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(closed)) => Err(ApiError::Internal(closed.into())),
             Err(_) => Err(ApiError::TransfersBusy),
+        }
+    }
+
+    /// Does the work, unless the service stops and the time that is left then is over.
+    ///
+    /// # Errors
+    /// Those of the work; [`ApiError::Stopping`].
+    pub async fn until_stopped<T>(
+        &self,
+        shutdown: &CancellationToken,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let stopped = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(self.limits.drain).await;
+        };
+        tokio::select! {
+            done = work => done,
+            () = stopped => Err(ApiError::Stopping),
         }
     }
 }

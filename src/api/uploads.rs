@@ -90,7 +90,9 @@ pub async fn upload(
     }
     let mut arriving = Arriving::new(request.into_body(), limits.upload_bytes, limits.silence);
     let (first, complete) = arriving.first(SMALL).await?;
-    let _place = if complete { None } else { Some(state.transfers.place().await?) };
+    // What is compressed may be any size.
+    let is_small = complete && coding == Coding::Identity;
+    let _place = if is_small { None } else { Some(state.transfers.place().await?) };
 
     let reading = Reading { format, coding, columns, limits: limits.ingest, skip_errors };
     let (chunks, source) = mpsc::channel(4);
@@ -103,7 +105,7 @@ pub async fn upload(
         })
     });
     let (sent, stored, read) =
-        tokio::join!(arriving.send(first, complete, chunks), stage(state, staged), reader,);
+        tokio::join!(arriving.send(first, complete, chunks), stage(state, staged), reader);
     sent?;
     let staged = stored?;
     let intake = match read {
@@ -169,14 +171,12 @@ impl Arriving {
                 return Ok(());
             }
         }
-        while !complete {
+        let mut more = !complete;
+        while more {
             match self.next().await? {
-                Some(piece) => {
-                    if chunks.send(Some(piece)).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                None => break,
+                // Where the reader has enough, so have we.
+                Some(piece) => more = chunks.send(Some(piece)).await.is_ok(),
+                None => more = false,
             }
         }
         let _ = chunks.send(None).await;

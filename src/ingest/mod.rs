@@ -329,6 +329,9 @@ impl<'a> Rows<'a> {
             }
             Err(errors) => {
                 for mut error in errors {
+                    // A column may be named by as much as a row is long.
+                    cut(&mut error.pointer);
+                    cut(&mut error.detail);
                     if let Some(line) = line {
                         error.detail = format!("{} (line {line})", error.detail);
                     }
@@ -365,6 +368,16 @@ impl<'a> Rows<'a> {
             self.flush()?;
         }
         Ok(self.intake)
+    }
+}
+
+/// Cuts a text for people to a length that they read.
+fn cut(text: &mut String) {
+    const MOST: usize = 400;
+    if text.len() > MOST {
+        let end = (0..=MOST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
     }
 }
 

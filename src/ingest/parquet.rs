@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ const BATCH: usize = 1024;
 pub(super) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let mut file = tempfile::tempfile().map_err(IngestError::Spool)?;
     copy(source, &mut file)?;
+
+    check_directory(&mut file)?;
 
     // The types of the columns themselves, not what an Arrow schema beside them asks for.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -83,6 +85,23 @@ fn copy(source: &mut impl Read, file: &mut impl io::Write) -> Result<(), IngestE
         }
         file.write_all(&buffer[..read]).map_err(IngestError::Spool)?;
     }
+}
+
+/// The directory is parsed whole, so it is refused where it is larger than any that describes runs.
+fn check_directory(file: &mut (impl Read + Seek)) -> Result<(), IngestError> {
+    const MOST: u32 = 16 * 1024 * 1024;
+    // Its length, and four letters.
+    let mut end = [0; 8];
+    let damaged = |_| IngestError::Malformed("the body is no Parquet: it is too short".to_owned());
+    file.seek(SeekFrom::End(-8)).map_err(damaged)?;
+    file.read_exact(&mut end).map_err(damaged)?;
+    let length = u32::from_le_bytes([end[0], end[1], end[2], end[3]]);
+    if length > MOST {
+        let detail =
+            format!("the directory of the Parquet file has {length} bytes, more than {MOST}");
+        return Err(IngestError::Malformed(detail));
+    }
+    Ok(())
 }
 
 /// Columns that are read, by their place; and the schema with texts as views.

@@ -11,9 +11,9 @@ use crate::support::{PROGRAM, empty_database};
 
 /// A service of its own process, killed at the end of the test if it still runs.
 pub struct Service {
-    child: Child,
+    pub child: Child,
     pub base: String,
-    log: BufReader<std::process::ChildStderr>,
+    pub log: BufReader<std::process::ChildStderr>,
 }
 
 impl Service {
@@ -36,7 +36,7 @@ impl Service {
         Self { child, base, log }
     }
 
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
@@ -90,6 +90,24 @@ async fn the_plans_of_the_readme_work_as_written() {
     assert_eq!(plans[2]["optimum"]["pattern"], "2:4");
     assert_eq!(plans[2]["binding"][0], "memory_bytes");
     assert!(plans[3]["optimum"]["inference_compute"].as_f64() > Some(0.0));
+}
+
+#[tokio::test]
+async fn the_examples_of_the_page_on_uploads_work_as_written() {
+    let service = Service::start(&empty_database().await, &[]);
+    let page = include_str!("../../docs/uploads.md");
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() > 3);
+    let directory = tempfile::tempdir().unwrap();
+    let setup = format!(
+        "mkdir {0}/examples; cp examples/* {0}/examples; cd {0}; planner() {{ {PROGRAM} --log warn \"$@\"; }}\n",
+        directory.path().display()
+    );
+    let text = script(&service.base, &(setup + &blocks.concat()));
+    for expected in ["\"created\":2", "\"created\":3", "\"unchanged\":48"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }
 
 /// Runs a shell script against a service, and returns what it prints.

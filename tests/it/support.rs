@@ -114,6 +114,7 @@ pub const TRANSFERS: TransferLimits = TransferLimits {
     at_once: 4,
     timeout: TIMEOUT,
     silence: TIMEOUT,
+    drain: TIMEOUT,
 };
 
 /// The service on a database of its own, with a clock that stands still.

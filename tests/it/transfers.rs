@@ -210,3 +210,20 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
         assert!(lines < 190_000, "{lines}");
     }
 }
+
+#[tokio::test]
+async fn a_service_that_stops_breaks_off_what_takes_too_long() {
+    let url = empty_database().await;
+    let mut service = Service::start(&url, &["--drain-timeout-ms", "1000"]);
+    let pool = pool(&url).await;
+    let mut stream = begin(&service, 50_000);
+    until_open(&pool, 1).await;
+    service.signal("-TERM");
+    let answer = blocking(move || answer(&mut stream)).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+    assert!(service.child.wait().unwrap().success());
+    let mut log = String::new();
+    service.log.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("still under way"), "{log}");
+    assert_eq!(stored(&pool).await, 0);
+}
