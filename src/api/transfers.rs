@@ -45,7 +45,7 @@ impl Transfers {
     ///
     /// # Errors
     /// [`ApiError::TransfersBusy`].
-    pub async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = Arc::clone(&self.permits).acquire_owned();
         match tokio::time::timeout(self.limits.silence / 2, permit).await {
             Ok(Ok(permit)) => Ok(permit),
@@ -58,7 +58,7 @@ impl Transfers {
     ///
     /// # Errors
     /// Those of the work; [`ApiError::Stopping`].
-    pub async fn until_stopped<T>(
+    pub(super) async fn until_stopped<T>(
         &self,
         shutdown: &CancellationToken,
         work: impl Future<Output = Result<T, ApiError>>,
