@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, Throttle,
-    follow_announcements,
+    Transfers, follow_announcements,
 };
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
@@ -152,6 +152,7 @@ impl Service {
             audit,
             loopback,
             cors_origins: http.access.cors_origins.clone(),
+            transfers: Transfers::new(http.transfer_limits()),
             shutdown: shutdown.clone(),
         });
         let router = api::router(state, http.limits());

@@ -36,6 +36,31 @@ impl Checks {
         result.map_err(|errors| self.errors.extend(errors)).ok()
     }
 
+    /// The value that must be given; where it is not, that is noted, unless the field is known to be
+    /// wrong already.
+    pub fn require<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() && !self.has(field) {
+            self.refuse(field, "must be given");
+        }
+        value
+    }
+
+    /// Whether something is noted of `field`.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        let name = |error: &FieldError| {
+            error.pointer.strip_prefix(&*self.prefix).and_then(|rest| rest.strip_prefix('/'))
+                == Some(field)
+        };
+        self.errors.iter().any(name)
+    }
+
+    /// How many things are noted.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     /// Notes that `field` is wrong.
     pub fn refuse(&mut self, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.prefix);

@@ -8,7 +8,8 @@ use axum::http::HeaderValue;
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::api::{Limits, Rate, ThrottleConfig};
+use crate::api::{Limits, Rate, ThrottleConfig, TransferLimits};
+use crate::ingest::IngestLimits;
 use crate::jobs::WorkerConfig;
 use crate::server::ConnectionLimits;
 
@@ -48,7 +49,7 @@ pub struct HttpConfig {
     /// Address to listen on; port 0 takes a free one and prints it.
     #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080")]
     pub bind: SocketAddr,
-    /// The largest request body.
+    /// The largest request body; uploads of runs have limits of their own.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value_t = 16 * 1024 * 1024)]
     pub max_body_bytes: usize,
     /// How long an answer may take to begin.
@@ -63,6 +64,32 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub answer_threads: Option<u16>,
+    /// The largest upload of runs, as it is sent.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_BYTES", default_value_t = 1 << 30)]
+    pub max_upload_bytes: u64,
+    /// The largest upload of runs when it is decompressed; as much of the temporary directory may be
+    /// taken by each upload of Parquet.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANDED_BYTES", default_value_t = 4 << 30)]
+    pub max_expanded_bytes: u64,
+    /// The most rows of an upload.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_ROWS", default_value_t = 10_000_000)]
+    pub max_upload_rows: u64,
+    /// The longest row of an upload.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value_t = 1 << 20,
+        value_parser = row_bytes)]
+    pub max_row_bytes: usize,
+    /// The most errors that the answer to an upload with on_error=skip names; more are counted.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
+    pub max_named_errors: usize,
+    /// How many uploads of more than 64 KiB and exports may be under way at once; each holds a connection
+    /// to the database. More wait for half of the request timeout.
+    #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS", default_value_t = 4,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub transfers: u16,
+    /// How long an upload or export may take. One that stands still is given up after the request timeout.
+    #[arg(long, env = "SPARSITY_PLANNER_TRANSFER_TIMEOUT_MS", default_value_t = 1_800_000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub transfer_timeout_ms: u64,
     /// How long requests under way may take to end when the service stops.
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
@@ -196,6 +223,35 @@ impl HttpConfig {
             max_body_bytes: self.max_body_bytes,
             request_timeout: Duration::from_millis(self.request_timeout_ms),
         }
+    }
+
+    /// Limits of uploads and exports.
+    #[must_use]
+    pub fn transfer_limits(&self) -> TransferLimits {
+        TransferLimits {
+            upload_bytes: self.max_upload_bytes,
+            ingest: IngestLimits {
+                expanded_bytes: self.max_expanded_bytes,
+                rows: self.max_upload_rows,
+                row_bytes: self.max_row_bytes,
+                named_errors: self.max_named_errors,
+            },
+            at_once: self.transfers.into(),
+            timeout: Duration::from_millis(self.transfer_timeout_ms),
+            silence: Duration::from_millis(self.request_timeout_ms),
+            // What is broken off then still ends in order.
+            drain: Duration::from_millis(self.drain_timeout_ms) * 4 / 5,
+        }
+    }
+}
+
+/// Enough for a run with all its tags, and not so much that a few rows fill the memory.
+fn row_bytes(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| "must be a number of bytes".to_owned())?;
+    if (1024..=64 * 1024 * 1024).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err("must be between 1024 and 67108864".to_owned())
     }
 }
 

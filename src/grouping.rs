@@ -91,6 +91,7 @@ mod tests {
             pretraining_data: (start == Start::Pretrained).then(|| Data::new(n).unwrap()),
             pattern: pattern.map(|pattern| Pattern::new(pattern).unwrap()),
             tags: BTreeMap::from([("quality".to_owned(), tag.to_owned())]),
+            exclusion_reason: None,
         }
     }
 

@@ -12,11 +12,13 @@
 //! | [`store`] | every line of SQL | `fit`, `law`, `calibration`, `access`, `clock`, `text` |
 //! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
 //! | [`draw`] | pictures of answers: numbers in, SVG and PNG out; pure | nothing of this crate |
-//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `submission`, `calibration` |
+//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `ingest`, `export`, `calibration` |
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`server`] | connections and their limits | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
-//! | [`table`], [`submission`] | runs out of files and requests, checked | `store`, `fit`, `law` |
+//! | [`ingest`], [`submission`] | bytes of any format in, checked runs out; blocking | `store`, `fit`, `law` |
+//! | [`export`] | the reverse: runs in, bytes of a format out | `ingest`, `store`, `law` |
+//! | [`table`] | files of runs as the command line names them | `ingest` |
 //! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
 //! | [`access`] | scopes, API keys, and what a key may touch | `text` |
 //! | [`calibration`] | how often forecasts came true; pure | `law` |
@@ -34,8 +36,10 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod draw;
+pub mod export;
 pub mod fit;
 pub mod grouping;
+pub mod ingest;
 pub mod jobs;
 pub mod law;
 pub mod metrics;

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
+use futures_util::stream;
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 use sparsity_planner::access::{Families, KeyText, Scope};
@@ -18,13 +19,14 @@ use sparsity_planner::clock::Clock;
 use sparsity_planner::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
 use sparsity_planner::fit::{Constraint, Control, FitConfig, Residual, fit};
 use sparsity_planner::grouping::GroupedRuns;
+use sparsity_planner::ingest::keep_first;
 use sparsity_planner::law::CoefficientName;
 use sparsity_planner::postgres::PrivatePostgres;
 use sparsity_planner::store::PageRequest;
 use sparsity_planner::store::families::{self, Family, FamilySettings};
 use sparsity_planner::store::keys::{self, ApiKey};
-use sparsity_planner::store::runs::{self, Merged};
-use sparsity_planner::table::{TableConfig, refuse_errors};
+use sparsity_planner::store::staging;
+use sparsity_planner::table::TableConfig;
 use sparsity_planner::telemetry::{self, LogConfig};
 use sparsity_planner::text::{FamilyName, check_label};
 use sparsity_planner::{api, demo, law};
@@ -70,9 +72,9 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
-    /// Store the runs of a CSV or NDJSON file in a family.
+    /// Store the runs of a CSV, NDJSON, JSON or Parquet file in a family.
     Import(ImportArgs),
-    /// Fit a law to a CSV or NDJSON file and print it; needs no database.
+    /// Fit a law to a file of runs and print it; needs no database.
     Fit(FitArgs),
     /// Start with a family of synthetic runs, fit it, ask a question and go on serving.
     Demo {
@@ -318,15 +320,10 @@ async fn manage_keys(command: KeysCommand) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs that are stored by one statement; many statements make one transaction.
-const IMPORT_BATCH: usize = 5_000;
-
 async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let name = FamilyName::new(&args.family).context("the name of a family")?;
-    let table = args.table.read()?;
-    if !args.skip_errors {
-        refuse_errors(&args.table.file, &table.errors)?;
-    }
+    let (file, reading) = args.table.open(args.skip_errors)?;
+    let named = reading.limits.named_errors;
     let database = Database::open(&args.database).await?;
     let clock = Clock::system();
     let mut transaction = database.pool.begin().await?;
@@ -339,16 +336,20 @@ async fn import(args: ImportArgs) -> anyhow::Result<()> {
         }
         (None, None) => bail!("there is no family {name}; --create DATA_UNIT creates it"),
     };
-    let mut merged = Merged::default();
-    let mut runs = table.runs;
-    while !runs.is_empty() {
-        let rest = runs.split_off(runs.len().min(IMPORT_BATCH));
-        let batch = runs::merge_runs(&mut *transaction, &clock, family.id, runs).await?;
-        merged.created += batch.created;
-        merged.updated += batch.updated;
-        merged.unchanged += batch.unchanged;
-        runs = rest;
+    let (batches, mut read) = tokio::sync::mpsc::channel(2);
+    let reader = tokio::task::spawn_blocking(move || {
+        reading.run(file, &mut |batch| batches.blocking_send(batch).is_ok())
+    });
+    let batches = stream::poll_fn(move |context| read.poll_recv(context));
+    let staged = staging::stage_runs(&mut transaction, &clock, batches).await?;
+    let mut errors = reader.await??.errors;
+    let (repeated, count) = staging::delete_repeated_rows(&mut transaction, named).await?;
+    errors.add_repeated(named, &repeated, count);
+    if !args.skip_errors {
+        args.table.refuse_errors(&errors)?;
     }
+    let merged =
+        staging::merge_staged_runs(&mut transaction, &clock, family.id, staged - count).await?;
     transaction.commit().await?;
     database.close().await?;
     print_json(&json!({
@@ -356,7 +357,8 @@ async fn import(args: ImportArgs) -> anyhow::Result<()> {
         "created": merged.created,
         "updated": merged.updated,
         "unchanged": merged.unchanged,
-        "rejected": table.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "errors": errors.total,
+        "rejected": errors.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }
 
@@ -383,8 +385,16 @@ fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Res
 }
 
 fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
-    let table = args.table.read()?;
-    refuse_errors(&args.table.file, &table.errors)?;
+    let (file, reading) = args.table.open(false)?;
+    let mut runs = Vec::new();
+    let mut errors = reading
+        .run(file, &mut |batch| {
+            runs.extend(batch);
+            true
+        })?
+        .errors;
+    let runs = keep_first(runs, reading.limits.named_errors, &mut errors);
+    args.table.refuse_errors(&errors)?;
     let config = FitConfig {
         residual: if args.linear { Residual::Linear } else { Residual::Log },
         delta: args.delta,
@@ -402,7 +412,8 @@ fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         anyhow::anyhow!("options of the fit: {}", errors.join("; "))
     })?;
     // A file has no ids; nothing is stored.
-    let runs = table.runs.into_iter().map(|run| (uuid::Uuid::nil(), run));
+    let runs = runs.into_iter().filter(|run| run.exclusion_reason.is_none());
+    let runs = runs.map(|run| (uuid::Uuid::nil(), run));
     let grouped = GroupedRuns::new(runs, &[]);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
     let report = threads.install(|| fit(&grouped.set, &config, &Control::NONE))?;

@@ -6,7 +6,7 @@ use crate::checks::{Checks, FieldError};
 use crate::fit::Observation;
 use crate::law::{Data, Loss, NonzeroParams, Sparsity};
 use crate::store::runs::{Start, SubmittedRun};
-use crate::text::{Pattern, check_label};
+use crate::text::{Pattern, check_label, check_reason};
 
 /// The most tags of a run.
 pub const MAX_TAGS: usize = 50;
@@ -15,17 +15,17 @@ pub const MAX_TAGS: usize = 50;
 #[derive(Debug, Clone)]
 pub struct RunFields {
     /// The submitter's name of the run.
-    pub external_id: String,
+    pub external_id: Option<String>,
     /// `N`, or else `total_params`.
     pub nonzero_params: Option<f64>,
     /// `N / (1 - S)`, or else `nonzero_params`.
     pub total_params: Option<f64>,
     /// `S`.
-    pub sparsity: f64,
+    pub sparsity: Option<f64>,
     /// `D`.
-    pub data: f64,
+    pub data: Option<f64>,
     /// `L`.
-    pub loss: f64,
+    pub loss: Option<f64>,
     /// What the run started from.
     pub start: Start,
     /// Data that a pretrained start had seen.
@@ -34,6 +34,8 @@ pub struct RunFields {
     pub pattern: Option<String>,
     /// Labels.
     pub tags: BTreeMap<String, String>,
+    /// Why fits leave the run out.
+    pub exclusion_reason: Option<String>,
 }
 
 /// `N` out of exactly one of the two sizes that are asked for.
@@ -54,7 +56,9 @@ pub fn check_size(
             None
         }
         (None, None) => {
-            checks.refuse("nonzero_params", "must be given, or total_params in its place");
+            if !checks.has("nonzero_params") && !checks.has("total_params") {
+                checks.refuse("nonzero_params", "must be given, or total_params in its place");
+            }
             None
         }
     }
@@ -66,10 +70,15 @@ impl RunFields {
     /// # Errors
     /// Every field that is wrong.
     pub fn check(self, mut checks: Checks) -> Result<SubmittedRun, Vec<FieldError>> {
-        checks.take("external_id", check_label(&self.external_id));
-        let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
-        let data = checks.take("data", Data::new(self.data));
-        let loss = checks.take("loss", Loss::new(self.loss));
+        let external_id = checks.require("external_id", self.external_id);
+        let external_id =
+            external_id.filter(|id| checks.take("external_id", check_label(id)).is_some());
+        let sparsity = checks.require("sparsity", self.sparsity);
+        let sparsity = sparsity.and_then(|value| checks.take("sparsity", Sparsity::new(value)));
+        let data = checks.require("data", self.data);
+        let data = data.and_then(|value| checks.take("data", Data::new(value)));
+        let loss = checks.require("loss", self.loss);
+        let loss = loss.and_then(|value| checks.take("loss", Loss::new(value)));
         let nonzero_params =
             check_size(self.nonzero_params, self.total_params, sparsity, &mut checks);
         let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
@@ -85,6 +94,9 @@ impl RunFields {
             checks.take("tags", check_label(key).map_err(|e| format!("keys {e}")));
             checks.take("tags", check_label(value).map_err(|e| format!("values {e}")));
         }
+        if let Some(reason) = &self.exclusion_reason {
+            checks.take("exclusion_reason", check_reason(reason));
+        }
         let observation = || {
             Some(Observation {
                 nonzero_params: nonzero_params?,
@@ -93,13 +105,14 @@ impl RunFields {
                 loss: loss?,
             })
         };
-        let run = observation().map(|observation| SubmittedRun {
-            external_id: self.external_id,
+        let run = observation().zip(external_id).map(|(observation, external_id)| SubmittedRun {
+            external_id,
             observation,
             start: self.start,
             pretraining_data: pretraining_data.flatten(),
             pattern: pattern.flatten(),
             tags: self.tags,
+            exclusion_reason: self.exclusion_reason,
         });
         checks.finish(run)
     }
@@ -111,16 +124,17 @@ mod tests {
 
     fn fields() -> RunFields {
         RunFields {
-            external_id: "a".into(),
+            external_id: Some("a".into()),
             nonzero_params: Some(1e6),
             total_params: None,
-            sparsity: 0.5,
-            data: 1e9,
-            loss: 3.0,
+            sparsity: Some(0.5),
+            data: Some(1e9),
+            loss: Some(3.0),
             start: Start::Scratch,
             pretraining_data: None,
             pattern: None,
             tags: BTreeMap::new(),
+            exclusion_reason: None,
         }
     }
 
@@ -163,9 +177,9 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_named() {
         let run = RunFields {
-            external_id: "a\0".into(),
-            sparsity: 50.0,
-            loss: f64::NAN,
+            external_id: Some("a\0".into()),
+            sparsity: Some(50.0),
+            loss: Some(f64::NAN),
             pattern: Some("4:2".into()),
             tags: BTreeMap::from([(String::new(), "x".into())]),
             ..fields()

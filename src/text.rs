@@ -54,6 +54,17 @@ pub fn check_prose(text: &str) -> Result<(), TextError> {
     check(text, PROSE_LIMIT, true)
 }
 
+/// Checks a reason: prose that is not empty.
+///
+/// # Errors
+/// [`TextError`].
+pub fn check_reason(text: &str) -> Result<(), TextError> {
+    if text.is_empty() {
+        return Err(TextError::Empty);
+    }
+    check_prose(text)
+}
+
 fn check(text: &str, max: usize, lines: bool) -> Result<(), TextError> {
     let length = text.chars().count();
     if length > max {

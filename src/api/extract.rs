@@ -54,14 +54,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
 
 fn unsupported(got: Option<&str>) -> ApiError {
     let got = got.map_or_else(|| "missing".to_owned(), |got| format!("{got:?}"));
-    ApiError::UnsupportedMediaType { got, expected: "application/json" }
+    let expected = "application/json".to_owned();
+    ApiError::UnsupportedMediaType { what: "content type", got, expected }
 }
 
 /// The body of a request that says it is JSON.
 ///
 /// # Errors
 /// [`ApiError::UnsupportedMediaType`], [`ApiError::TooLarge`].
-pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
@@ -73,7 +74,9 @@ pub async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<B
 
 async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::TooLarge { what: "the body".to_owned(), setting: "--max-body-bytes" }
+        }
         _ => ApiError::Malformed("the body ended before it was complete".to_owned()),
     })
 }
@@ -82,7 +85,7 @@ async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
 ///
 /// # Errors
 /// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
-pub fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
+fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
     // Left to itself serde would also take an array, field by field.
     if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
         serde_json::from_slice::<serde::de::IgnoredAny>(json)

@@ -14,6 +14,7 @@ mod caching;
 mod comparison;
 mod document;
 mod effective;
+mod exports;
 mod extract;
 mod families;
 mod fit_quality;
@@ -38,6 +39,8 @@ mod runs;
 mod suggestions;
 mod threads;
 mod throttle;
+mod transfers;
+mod uploads;
 mod values;
 mod views;
 
@@ -57,7 +60,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use guard::GuardLayer;
-use observe::Observe;
+use observe::{Observe, TimeLimits};
 
 pub use access::{Access, Caller};
 pub use announcements::follow_announcements;
@@ -66,9 +69,9 @@ pub use audit::{AuditLog, AuditWriter};
 pub use document::{EXAMPLES, openapi};
 pub use health::{HealthParts, health_router};
 pub use needs::scope_of;
-
 pub use threads::AnswerThreads;
 pub use throttle::{Rate, Throttle, ThrottleConfig};
+pub use transfers::{TransferLimits, Transfers};
 
 /// Tag of the families' operations.
 const TAG_FAMILIES: &str = "families";
@@ -132,6 +135,8 @@ pub struct AppParts {
     pub loopback: bool,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<HeaderValue>,
+    /// Uploads and exports under way.
+    pub transfers: Transfers,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -174,7 +179,10 @@ pub fn router(state: AppState, limits: Limits) -> Router {
     let layers = ServiceBuilder::new()
         .map_response(browsers::harden)
         .option_layer(browsers::cross_origin(&state.cors_origins))
-        .layer(Observe::new(state.metrics.clone(), limits.request_timeout))
+        .layer(Observe::new(
+            state.metrics.clone(),
+            TimeLimits { answer: limits.request_timeout, upload: state.transfers.limits.timeout },
+        ))
         .layer(GuardLayer::new(state.clone()))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router

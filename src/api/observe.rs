@@ -22,6 +22,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::problem::{Problem, ProblemKind};
+use super::runs;
 use crate::metrics::Metrics;
 
 /// Header of a request's id, in both directions.
@@ -33,6 +34,15 @@ const LONGEST_ID: usize = 128;
 #[derive(Debug, Clone)]
 pub struct RequestId(pub HeaderValue);
 
+/// How long an answer may take to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimits {
+    /// Of most requests.
+    pub answer: Duration,
+    /// Of uploads of runs: their answer begins when all of it has arrived and is stored.
+    pub upload: Duration,
+}
+
 /// The layer.
 #[derive(Debug, Clone)]
 pub struct Observe(Arc<Observing>);
@@ -40,7 +50,7 @@ pub struct Observe(Arc<Observing>);
 #[derive(Debug)]
 struct Observing {
     metrics: Metrics,
-    request_timeout: Duration,
+    limits: TimeLimits,
     /// Ids of requests whose senders gave them none are random where this process starts, and go on one
     /// by one: asking the system for random bytes would cost more than the rest of this layer.
     process: u64,
@@ -48,11 +58,11 @@ struct Observing {
 }
 
 impl Observe {
-    /// Observes with these metrics; an answer that has not begun after `request_timeout` is given up.
+    /// Observes with these metrics; an answer that has not begun in time is given up.
     #[must_use]
-    pub fn new(metrics: Metrics, request_timeout: Duration) -> Self {
+    pub fn new(metrics: Metrics, limits: TimeLimits) -> Self {
         let (process, first) = Uuid::new_v4().as_u64_pair();
-        Self(Arc::new(Observing { metrics, request_timeout, process, next: first.into() }))
+        Self(Arc::new(Observing { metrics, limits, process, next: first.into() }))
     }
 }
 
@@ -100,6 +110,12 @@ impl Underway {
             started: Instant::now(),
             ended: false,
         }
+    }
+
+    fn time_limit(&self) -> Duration {
+        let TimeLimits { answer, upload } = self.observing.limits;
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        if self.method == Method::POST && route == Some(runs::PATH) { upload } else { answer }
     }
 
     fn end(&mut self, status: u16) {
@@ -165,7 +181,7 @@ where
             let answered = match answer {
                 Ok(answer) => {
                     let answer = AssertUnwindSafe(answer).catch_unwind();
-                    tokio::time::timeout(underway.observing.request_timeout, answer).await
+                    tokio::time::timeout(underway.time_limit(), answer).await
                 }
                 Err(panic) => Ok(Err(panic)),
             };
@@ -250,7 +266,10 @@ mod tests {
             .route("/panic", get(panics))
             .route("/slow", get(std::future::pending::<()>))
             .fallback(|| async { StatusCode::NOT_FOUND })
-            .layer(Observe::new(metrics.clone(), Duration::from_millis(20)))
+            .layer(Observe::new(
+                metrics.clone(),
+                TimeLimits { answer: Duration::from_millis(20), upload: Duration::from_secs(60) },
+            ))
     }
 
     async fn ask(metrics: &Metrics, path: &str, id: Option<&str>) -> Response {

@@ -270,6 +270,28 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// A problem of so many fields, of which some are known by name.
+    fn of_fields(kind: ProblemKind, mut errors: Vec<FieldError>, total: u64) -> Self {
+        errors.truncate(MOST_FIELDS);
+        let named = errors.len();
+        let detail = match errors.as_slice() {
+            [only] if total == 1 && only.pointer.is_empty() => only.detail.clone(),
+            [only] if total == 1 => {
+                format!("{}: {}", only.pointer.trim_start_matches('/'), only.detail)
+            }
+            _ if total > named as u64 => {
+                format!("{total} fields are wrong, of which {named} are named")
+            }
+            _ => format!("{total} fields are wrong"),
+        };
+        Self {
+            errors: errors.into_iter().map(FieldErrorView::from).collect(),
+            ..Self::new(kind, detail)
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -327,15 +349,35 @@ pub enum ApiError {
     NoSuggestion(String),
     /// No plan keeps every bound; these are in the way.
     Infeasible(Vec<FieldError>),
-    /// The body is larger than so many bytes.
-    TooLarge,
-    /// The content type is not understood.
+    /// Rows of an upload are wrong: the first of them, and how many errors there are.
+    InvalidRows {
+        /// The first.
+        errors: Vec<FieldError>,
+        /// How many there are.
+        total: u64,
+    },
+    /// Something is larger than a limit.
+    TooLarge {
+        /// What is.
+        what: String,
+        /// The setting that says how large it may be.
+        setting: &'static str,
+    },
+    /// The type of the body is not understood.
     UnsupportedMediaType {
+        /// What of it.
+        what: &'static str,
         /// What was sent.
         got: String,
         /// What is understood.
-        expected: &'static str,
+        expected: String,
     },
+    /// The other side was too slow.
+    TimedOut(String),
+    /// As many uploads and exports as may be are under way.
+    TransfersBusy,
+    /// The service stops, and could not wait for the end of this.
+    Stopping,
     /// The caller takes no representation that the answer has.
     NotAcceptable {
         /// What it takes.
@@ -357,7 +399,7 @@ impl ApiError {
     pub const fn kind(&self) -> ProblemKind {
         match self {
             Self::Malformed(_) => ProblemKind::Malformed,
-            Self::Invalid(_) => ProblemKind::Invalid,
+            Self::Invalid(_) | Self::InvalidRows { .. } => ProblemKind::Invalid,
             Self::Unauthenticated(_) => ProblemKind::Unauthenticated,
             Self::Forbidden(_) => ProblemKind::Forbidden,
             Self::NotFound { .. } => ProblemKind::NotFound,
@@ -371,11 +413,12 @@ impl ApiError {
             Self::Undetermined(_) => ProblemKind::Undetermined,
             Self::NoSuggestion(_) => ProblemKind::NoSuggestion,
             Self::Infeasible(_) => ProblemKind::Infeasible,
-            Self::TooLarge => ProblemKind::TooLarge,
+            Self::TooLarge { .. } => ProblemKind::TooLarge,
+            Self::TimedOut(_) => ProblemKind::RequestTimeout,
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
-            Self::Unavailable(_) => ProblemKind::Unavailable,
+            Self::Unavailable(_) | Self::TransfersBusy | Self::Stopping => ProblemKind::Unavailable,
             Self::Internal(_) => ProblemKind::Internal,
         }
     }
@@ -396,23 +439,15 @@ impl From<ApiError> for Problem {
             ApiError::Malformed(detail)
             | ApiError::Unauthenticated(detail)
             | ApiError::Forbidden(detail)
+            | ApiError::TimedOut(detail)
             | ApiError::NotRepresentable(detail)
             | ApiError::Undetermined(detail)
             | ApiError::NoSuggestion(detail) => detail,
-            ApiError::Invalid(mut errors) => {
-                let count = errors.len();
-                let detail = match errors.as_slice() {
-                    [only] if only.pointer.is_empty() => only.detail.clone(),
-                    [only] => format!("{}: {}", only.pointer.trim_start_matches('/'), only.detail),
-                    _ if count > MOST_FIELDS => {
-                        format!("{count} fields are wrong, of which {MOST_FIELDS} are named")
-                    }
-                    _ => format!("{count} fields are wrong"),
-                };
-                errors.truncate(MOST_FIELDS);
-                let errors = errors.into_iter().map(FieldErrorView::from).collect();
-                return Self { errors, ..Self::new(kind, detail) };
+            ApiError::Invalid(errors) => {
+                let total = errors.len() as u64;
+                return Self::of_fields(kind, errors, total);
             }
+            ApiError::InvalidRows { errors, total } => return Self::of_fields(kind, errors, total),
             ApiError::Infeasible(errors) => {
                 let one = errors.iter().map(|e| {
                     let name = e.pointer.trim_start_matches('/').replace('/', ".");
@@ -444,12 +479,18 @@ impl From<ApiError> for Problem {
             ApiError::NoLaw => "submit runs and POST to refits, or POST published coefficients to \
                                 laws"
                 .to_owned(),
-            ApiError::TooLarge => {
-                "send less at a time; the limit is --max-body-bytes of the service".to_owned()
+            ApiError::TooLarge { what, setting } => {
+                format!("{what} is larger than {setting} of the service; send less at a time")
             }
-            ApiError::UnsupportedMediaType { got, expected } => {
-                format!("the content type is {got}; send {expected}")
+            ApiError::UnsupportedMediaType { what, got, expected } => {
+                format!("the {what} is {got}; send {expected}")
             }
+            ApiError::Stopping => {
+                "the service is stopping; nothing was stored: try again".to_owned()
+            }
+            ApiError::TransfersBusy => "as many uploads and exports as the service takes at once, \
+                                        --transfers, are under way; try again"
+                .to_owned(),
             ApiError::NotAcceptable { accept, offered } => {
                 format!("Accept is {accept:?}; there are {offered}")
             }
@@ -533,8 +574,19 @@ mod tests {
             (ApiError::Undetermined("x".into()), 409),
             (ApiError::NoSuggestion("x".into()), 409),
             (ApiError::Infeasible(Vec::new()), 422),
-            (ApiError::TooLarge, 413),
-            (ApiError::UnsupportedMediaType { got: "a/b".into(), expected: "c/d" }, 415),
+            (ApiError::InvalidRows { errors: Vec::new(), total: 7 }, 422),
+            (ApiError::TooLarge { what: "the body".into(), setting: "--max-body-bytes" }, 413),
+            (
+                ApiError::UnsupportedMediaType {
+                    what: "content type",
+                    got: "a/b".into(),
+                    expected: "c/d".into(),
+                },
+                415,
+            ),
+            (ApiError::TimedOut("x".into()), 408),
+            (ApiError::TransfersBusy, 503),
+            (ApiError::Stopping, 503),
             (ApiError::NotAcceptable { accept: "a/b".into(), offered: "c/d".into() }, 406),
             (ApiError::NotRepresentable("x".into()), 422),
             (ApiError::Unavailable(cause()), 503),

@@ -1,32 +1,32 @@
 //! `/v1/families/{family}/runs`: finished training runs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::extract::{
-    FamilyPath, JsonBody, PageParams, Query, family_name, json_bytes, next_cursor, parse_json,
-    path_id,
-};
+use super::exports::export;
+use super::extract::{FamilyPath, JsonBody, PageParams, Query, family_name, next_cursor, path_id};
 use super::families::existing;
-use super::problem::ApiError;
+use super::negotiation::negotiate;
+use super::problem::{ApiError, Problem};
+use super::uploads::upload;
 use super::{AppState, TAG_RUNS};
-use crate::checks::{Checks, FieldError};
+use crate::checks::Checks;
+use crate::ingest::{ColumnOptions, Columns, Format, RowError, Source, SparsityUnit};
 use crate::law::Data;
 use crate::store::PageRequest;
 use crate::store::families::Family;
-use crate::store::runs::{self, Run, RunFilter, Start, SubmittedRun};
-use crate::submission::RunFields;
-use crate::text::{Pattern, check_label, check_prose};
+use crate::store::runs::{self, Run, RunFilter, Start};
+use crate::text::{Pattern, check_label, check_reason};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -124,8 +124,8 @@ impl From<Run> for RunView {
             pretraining_data: submitted.pretraining_data.map(Data::get),
             pattern: submitted.pattern.map(|pattern| pattern.as_str().to_owned()),
             tags: submitted.tags,
-            excluded: run.exclusion_reason.is_some(),
-            exclusion_reason: run.exclusion_reason,
+            excluded: submitted.exclusion_reason.is_some(),
+            exclusion_reason: submitted.exclusion_reason,
             created_at: run.created_at,
             updated_at: run.updated_at,
         }
@@ -142,8 +142,9 @@ pub struct RunList {
 }
 
 /// A run to submit. Exactly one of `nonzero_params` and `total_params` is given.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes a row; crate::ingest reads it")]
 pub struct SubmitRun {
     /// The submitter's name of the run, at most 200 characters; sent again it is the same run.
     #[schema(example = "sweep-3/run-17", min_length = 1, max_length = 200)]
@@ -173,23 +174,10 @@ pub struct SubmitRun {
     /// Labels: at most 50, keys and values of at most 200 characters.
     #[serde(default)]
     tags: BTreeMap<String, String>,
-}
-
-impl From<SubmitRun> for RunFields {
-    fn from(run: SubmitRun) -> Self {
-        Self {
-            external_id: run.external_id,
-            nonzero_params: run.nonzero_params,
-            total_params: run.total_params,
-            sparsity: run.sparsity,
-            data: run.data,
-            loss: run.loss,
-            start: run.start.map_or(Start::Scratch, Start::from),
-            pretraining_data: run.pretraining_data,
-            pattern: run.pattern,
-            tags: run.tags,
-        }
-    }
+    /// Why fits leave the run out, at most 2,000 characters. A run that is sent without one stays as it
+    /// is: excluded or not.
+    #[schema(example = json!(null))]
+    exclusion_reason: Option<String>,
 }
 
 /// One run or an array of runs.
@@ -215,6 +203,27 @@ pub enum OnError {
     Skip,
 }
 
+/// Whose export an upload is.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceName {
+    /// Weights & Biases.
+    Wandb,
+    /// MLflow.
+    Mlflow,
+}
+
+/// What sparsities are given in.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SparsityUnitName {
+    /// 0 to 1.
+    #[default]
+    Fraction,
+    /// 0 to 100.
+    Percent,
+}
+
 /// How to take a submission.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -224,6 +233,64 @@ struct CreateRunsParams {
     #[serde(default)]
     #[param(inline)]
     on_error: OnError,
+    /// Whose export the upload is: fields are looked for with the prefixes of these services too, `config.`
+    /// and `summary.`, or `params.` and `metrics.`; columns that mean nothing are ignored.
+    #[param(inline)]
+    source: Option<SourceName>,
+    /// Columns of fields: `field:column,field:column`. With it columns that mean nothing are ignored.
+    map: Option<String>,
+    /// Factors of numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
+    scale: Option<String>,
+    /// Columns that become tags of the same name: `column,column`. With it columns that mean nothing are
+    /// ignored.
+    tag_columns: Option<String>,
+    /// What sparsities are given in.
+    #[serde(default)]
+    #[param(inline)]
+    sparsity_unit: SparsityUnitName,
+}
+
+impl CreateRunsParams {
+    fn columns(&self) -> Result<Columns, ApiError> {
+        let mut checks = Checks::default();
+        let mut pairs = |name: &str, text: &Option<String>| -> Vec<(String, String)> {
+            let items = text.iter().flat_map(|text| text.split(','));
+            let pairs = items.filter_map(|item| {
+                let pair = item.split_once(':');
+                if pair.is_none() {
+                    checks.refuse(name, "must be field:value,field:value");
+                }
+                pair.map(|(field, value)| (field.to_owned(), value.to_owned()))
+            });
+            pairs.collect()
+        };
+        let map = pairs("map", &self.map);
+        let scale = pairs("scale", &self.scale).into_iter().filter_map(|(field, factor)| {
+            let number = factor.parse().map_err(|_| format!("{factor} is no number"));
+            checks.take("scale", number).map(|factor: f64| (field, factor))
+        });
+        let options = ColumnOptions {
+            source: self.source.map(|source| match source {
+                SourceName::Wandb => Source::Wandb,
+                SourceName::Mlflow => Source::Mlflow,
+            }),
+            map,
+            scale: scale.collect(),
+            tag_columns: self
+                .tag_columns
+                .iter()
+                .flat_map(|c| c.split(','))
+                .map(str::to_owned)
+                .collect(),
+            sparsity_unit: match self.sparsity_unit {
+                SparsityUnitName::Fraction => SparsityUnit::Fraction,
+                SparsityUnitName::Percent => SparsityUnit::Percent,
+            },
+            fallback_id: None,
+        };
+        let columns = checks.absorb(options.check());
+        Ok(checks.finish(columns)?)
+    }
 }
 
 /// What became of a submission.
@@ -238,16 +305,21 @@ pub struct SubmissionResult {
     /// Runs that were there with the same values.
     #[schema(example = 0)]
     unchanged: u64,
-    /// Rows that were not stored; only with `on_error=skip`.
+    /// What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
+    /// named.
     rejected: Vec<Rejection>,
+    /// How many errors there were, named or not.
+    #[schema(example = 0)]
+    errors: u64,
 }
 
 /// A row that was not stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rejection {
-    /// Its place in the submission, from 0.
+    /// Its place in the submission, from 0: in the array, among the lines that are not blank, among the
+    /// records below the header.
     #[schema(example = 17)]
-    row: usize,
+    row: u64,
     /// The field that is wrong.
     #[schema(example = "loss")]
     field: String,
@@ -256,69 +328,29 @@ pub struct Rejection {
     detail: String,
 }
 
-/// Reads a body of one run or an array: the checked runs, and what is wrong by row.
-fn read_runs(body: &[u8]) -> Result<(Vec<SubmittedRun>, Vec<RowError>), ApiError> {
-    let array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let rows: Vec<&RawValue> = if array {
-        serde_json::from_slice(body)
-    } else {
-        serde_json::from_slice(body).map(|row| vec![row])
-    }
-    .map_err(|error| ApiError::Malformed(error.to_string()))?;
-
-    let mut runs = Vec::with_capacity(rows.len());
-    let mut errors = Vec::new();
-    let mut seen = HashMap::with_capacity(rows.len());
-    for (row, json) in rows.into_iter().enumerate() {
-        let prefix = if array { format!("/{row}") } else { String::new() };
-        match read_run(json, &prefix) {
-            Ok(run) => match seen.entry(run.external_id.clone()) {
-                std::collections::hash_map::Entry::Vacant(free) => {
-                    free.insert(row);
-                    runs.push(run);
-                }
-                std::collections::hash_map::Entry::Occupied(first) => {
-                    let pointer = format!("{prefix}/external_id");
-                    let detail = format!("is that of row {} too", first.get());
-                    errors.push(RowError { row, error: FieldError { pointer, detail } });
-                }
-            },
-            Err(ApiError::Invalid(found)) => {
-                errors.extend(found.into_iter().map(|error| RowError { row, error }));
-            }
-            // The array as a whole was JSON, but a number in it may overflow.
-            Err(ApiError::Malformed(detail)) => {
-                errors.push(RowError { row, error: FieldError { pointer: prefix, detail } });
-            }
-            Err(other) => return Err(other),
-        }
-    }
-    Ok((runs, errors))
-}
-
-fn read_run(json: &RawValue, prefix: &str) -> Result<SubmittedRun, ApiError> {
-    let run: SubmitRun = parse_json(json.get().as_bytes(), prefix)?;
-    Ok(RunFields::from(run).check(Checks::below(prefix))?)
-}
-
-struct RowError {
-    row: usize,
-    error: FieldError,
-}
-
 impl From<RowError> for Rejection {
-    fn from(RowError { row, error }: RowError) -> Self {
-        // What follows the row in the pointer.
-        let field = error.pointer.trim_start_matches('/');
-        let field = field.strip_prefix(&row.to_string()).unwrap_or(field).trim_start_matches('/');
-        Self { row, field: field.to_owned(), detail: error.detail }
+    fn from(error: RowError) -> Self {
+        Self { row: error.row, field: error.field().to_owned(), detail: error.error.detail }
     }
 }
 
-/// Submits one run or many. A run that was sent before is the same run: a retry is safe.
+/// Where runs are sent.
+pub(super) const PATH: &str = "/v1/families/{family}/runs";
+
+/// Submits runs. A run that was sent before is the same run: a retry is safe.
+///
+/// The body is streamed and may be compressed: `Content-Encoding` `gzip` or `zstd`. Formats, columns and
+/// limits are described in docs/uploads.md.
 #[utoipa::path(
     post, path = "/v1/families/{family}/runs", tag = TAG_RUNS,
-    params(FamilyPath, CreateRunsParams), request_body = SubmitRunsBody,
+    params(FamilyPath, CreateRunsParams),
+    request_body(
+        description = "Runs, in one of the formats",
+        content(
+            (SubmitRunsBody = "application/json"), (String = "application/x-ndjson"),
+            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet")
+        )
+    ),
     responses((status = OK, description = "What became of them", body = SubmissionResult)),
 )]
 async fn create_runs(
@@ -327,18 +359,17 @@ async fn create_runs(
     Query(params): Query<CreateRunsParams>,
     request: Request,
 ) -> Result<Json<SubmissionResult>, ApiError> {
+    let columns = params.columns()?;
     let family = existing(&state, &path.name()?).await?;
-    let body = json_bytes(request, &state).await?;
-    let (runs, errors) = read_runs(&body)?;
-    if !errors.is_empty() && params.on_error == OnError::Abort {
-        return Err(ApiError::Invalid(errors.into_iter().map(|row| row.error).collect()));
-    }
-    let merged = runs::merge_runs(&state.pool, &state.clock, family.id, runs).await?;
+    let skip_errors = params.on_error == OnError::Skip;
+    let uploaded = upload(&state, family.id, columns, skip_errors, request);
+    let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
     Ok(Json(SubmissionResult {
-        created: merged.created,
-        updated: merged.updated,
-        unchanged: merged.unchanged,
-        rejected: errors.into_iter().map(Rejection::from).collect(),
+        created: uploaded.merged.created,
+        updated: uploaded.merged.updated,
+        unchanged: uploaded.merged.unchanged,
+        errors: uploaded.errors.total,
+        rejected: uploaded.errors.named.into_iter().map(Rejection::from).collect(),
     }))
 }
 
@@ -347,11 +378,10 @@ async fn create_runs(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RunParams {
-    /// The most items of the page.
-    #[serde(default = "PageParams::default_limit")]
+    /// The most items of the page; only of a page.
     #[param(default = 100, minimum = 1, maximum = 1000)]
-    limit: u16,
-    /// `next_cursor` of the page before.
+    limit: Option<u16>,
+    /// `next_cursor` of the page before; only of a page.
     cursor: Option<String>,
     /// Smallest non-zero parameters.
     min_nonzero_params: Option<f64>,
@@ -381,8 +411,23 @@ struct RunParams {
 }
 
 impl RunParams {
-    fn check(self) -> Result<(RunFilter, PageRequest), ApiError> {
-        let request = PageParams { limit: self.limit, cursor: self.cursor }.check()?;
+    fn page(&self) -> Result<PageRequest, ApiError> {
+        let limit = self.limit.unwrap_or(PageParams::default_limit());
+        PageParams { limit, cursor: self.cursor.clone() }.check()
+    }
+
+    /// A stream has all runs.
+    fn refuse_page(&self) -> Result<(), ApiError> {
+        let mut checks = Checks::default();
+        for (name, given) in [("limit", self.limit.is_some()), ("cursor", self.cursor.is_some())] {
+            if given {
+                checks.refuse(name, "belongs to a page, application/json; a stream has all runs");
+            }
+        }
+        Ok(checks.finish(Some(()))?)
+    }
+
+    fn filter(&self) -> Result<RunFilter, ApiError> {
         let mut checks = Checks::default();
         for (name, bound) in [
             ("min_nonzero_params", self.min_nonzero_params),
@@ -422,25 +467,42 @@ impl RunParams {
             excluded: self.excluded,
             tags,
         };
-        Ok((checks.finish(Some(filter))?, request))
+        Ok(checks.finish(Some(filter))?)
     }
 }
 
-/// Lists a family's runs, newest first.
+/// Lists a family's runs: a page, newest first; or by `Accept` all that the filters let through, oldest
+/// first, as a stream that can be submitted again as it is.
 #[utoipa::path(
     get, path = "/v1/families/{family}/runs", tag = TAG_RUNS, params(FamilyPath, RunParams),
-    responses((status = OK, description = "A page of runs", body = RunList)),
+    responses(
+        (status = OK, description = "A page of runs, or all of them", content(
+            (RunList = "application/json"), (String = "application/x-ndjson"),
+            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet")
+        )),
+        (status = NOT_ACCEPTABLE, description = "Accept takes no representation that there is",
+            body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 async fn list_runs(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     Query(params): Query<RunParams>,
-) -> Result<Json<RunList>, ApiError> {
-    let (filter, request) = params.check()?;
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let format = negotiate(&headers, Format::ALL, Format::media_type)?;
+    let filter = params.filter()?;
+    if format != Format::Json {
+        params.refuse_page()?;
+        let family = existing(&state, &path.name()?).await?;
+        return export(state, family.id, filter, format).await;
+    }
+    let request = params.page()?;
     let family = existing(&state, &path.name()?).await?;
     let page = runs::list_runs(&state.pool, family.id, &filter, request).await?;
     let next_cursor = next_cursor(&page);
-    Ok(Json(RunList { items: page.items.into_iter().map(RunView::from).collect(), next_cursor }))
+    let list = RunList { items: page.items.into_iter().map(RunView::from).collect(), next_cursor };
+    Ok(([(header::VARY, "accept")], Json(list)).into_response())
 }
 
 /// Path of a run.
@@ -498,10 +560,8 @@ impl UpdateRun {
         let mut checks = Checks::default();
         let reason = self.exclusion_reason.as_deref();
         match (self.excluded, reason) {
-            (true, None | Some("")) => {
-                checks.refuse("exclusion_reason", "must say why the run is excluded");
-            }
-            (true, Some(reason)) => drop(checks.take("exclusion_reason", check_prose(reason))),
+            (true, None) => checks.refuse("exclusion_reason", "must say why the run is excluded"),
+            (true, Some(reason)) => drop(checks.take("exclusion_reason", check_reason(reason))),
             (false, Some(_)) => {
                 checks.refuse("exclusion_reason", "belongs to a run that is excluded");
             }

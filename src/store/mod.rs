@@ -20,6 +20,7 @@ pub mod laws;
 pub mod profiles;
 pub mod refits;
 pub mod runs;
+pub mod staging;
 
 use std::time::Duration;
 

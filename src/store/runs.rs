@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgExecutor;
+use futures_util::stream::{BoxStream, StreamExt, TryChunksError, TryStreamExt};
 use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool, PgTransaction};
 use uuid::Uuid;
 
 use super::{Page, PageRequest, StoreError};
@@ -48,6 +49,8 @@ pub struct SubmittedRun {
     pub pattern: Option<Pattern>,
     /// The submitter's labels.
     pub tags: BTreeMap<String, String>,
+    /// Why fits leave the run out; `None` where they do not, or where a submission does not say.
+    pub exclusion_reason: Option<String>,
 }
 
 /// A stored run.
@@ -55,10 +58,8 @@ pub struct SubmittedRun {
 pub struct Run {
     /// UUIDv7.
     pub id: Uuid,
-    /// What was submitted.
+    /// What was submitted, and since then changed.
     pub submitted: SubmittedRun,
-    /// Why fits leave the run out; `None` where they do not.
-    pub exclusion_reason: Option<String>,
     /// When it arrived.
     pub created_at: DateTime<Utc>,
     /// When one of its values last changed.
@@ -74,6 +75,14 @@ pub struct Merged {
     pub updated: u64,
     /// Runs that were there with the same values.
     pub unchanged: u64,
+}
+
+impl Merged {
+    /// Of so many runs these were created and updated.
+    pub(super) fn of(total: u64, created: i64, updated: i64) -> Self {
+        let (created, updated) = (created.cast_unsigned(), updated.cast_unsigned());
+        Self { created, updated, unchanged: total - created - updated }
+    }
 }
 
 /// Which runs a list shows; a `None` leaves its quantity free.
@@ -139,8 +148,8 @@ impl TryFrom<RunRow> for Run {
                     .map_err(|e| corrupt(e.to_string()))?,
                 pattern: pattern.map_err(|e| corrupt(e.to_string()))?,
                 tags: row.tags.0,
+                exclusion_reason: row.exclusion_reason,
             },
-            exclusion_reason: row.exclusion_reason,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
@@ -161,11 +170,14 @@ fn observation(
     })
 }
 
-/// Stores runs that are new and updates those whose values differ, in one statement: all or none.
+/// Stores a few runs that are new and updates those whose values differ, in one statement: all or none.
+/// [`super::staging`] does the same for many; both must say the same.
 ///
-/// A run is identified by its `external_id` within the family; `runs` must not name one twice.
-/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in
-/// the order of their ids.
+/// A run is identified by its `external_id` within the family; `runs` must not name one twice. A run that
+/// comes without a reason for exclusion keeps the one that it has.
+///
+/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the
+/// order of their ids' bytes.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`].
@@ -173,67 +185,101 @@ pub async fn merge_runs(
     db: impl PgExecutor<'_>,
     clock: &Clock,
     family_id: Uuid,
-    mut runs: Vec<SubmittedRun>,
+    runs: Vec<SubmittedRun>,
 ) -> Result<Merged, StoreError> {
-    let total = runs.len() as u64;
-    // Ids in the order of arrival, rows in the order of keys.
-    let mut ids: Vec<(Uuid, SubmittedRun)> =
-        runs.drain(..).map(|run| (clock.new_id(), run)).collect();
-    ids.sort_by(|(_, a), (_, b)| a.external_id.cmp(&b.external_id));
     let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
-        ids.iter().map(|(_, run)| of(&run.observation)).collect()
+        runs.iter().map(|run| of(&run.observation)).collect()
     };
-    let changes = sqlx::query_scalar!(
+    let changes = sqlx::query!(
         r#"
-        INSERT INTO runs (
-            id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
-            pretraining_data, pattern, tags, excluded, created_at, updated_at
-        )
-        SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-            pattern, tags, false, $11, $11
-        FROM unnest(
-            $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
-            $8::text[], $9::text[], $10::jsonb[], $12::float8[]
-        ) AS submitted (
-            id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
-            pretraining_data
-        )
-        ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
-        SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
-            data = excluded.data, loss = excluded.loss, start = excluded.start,
-            pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
-            tags = excluded.tags, updated_at = excluded.updated_at
-        WHERE (
-                runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
-                runs.pretraining_data, runs.pattern, runs.tags
-            ) IS DISTINCT FROM (
-                excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
-                excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags
+        WITH merged AS (
+            INSERT INTO runs (
+                id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
+                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at
             )
-        -- A row version made by an insert has no deleter; one made by an update was locked first.
-        RETURNING (xmax = 0) AS "created!"
+            SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
+                pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
+                $11, $11
+            FROM unnest(
+                $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
+                $8::text[], $9::text[], $10::jsonb[], $12::float8[], $13::text[]
+            ) AS submitted (
+                id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
+                pretraining_data, exclusion_reason
+            )
+            ORDER BY external_id COLLATE "C"
+            ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
+            SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
+                data = excluded.data, loss = excluded.loss, start = excluded.start,
+                pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
+                tags = excluded.tags, excluded = runs.excluded OR excluded.excluded,
+                exclusion_reason = COALESCE(excluded.exclusion_reason, runs.exclusion_reason),
+                updated_at = excluded.updated_at
+            WHERE (
+                    runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
+                    runs.pretraining_data, runs.pattern, runs.tags, runs.exclusion_reason
+                ) IS DISTINCT FROM (
+                    excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
+                    excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags,
+                    COALESCE(excluded.exclusion_reason, runs.exclusion_reason)
+                )
+            -- A row version made by an insert has no deleter; one made by an update was locked first.
+            RETURNING xmax = 0 AS created
+        )
+        SELECT count(*) FILTER (WHERE created) AS "created!",
+            count(*) FILTER (WHERE NOT created) AS "updated!"
+        FROM merged
         "#,
         family_id,
-        &ids.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
-        &ids.iter().map(|(_, run)| run.external_id.clone()).collect::<Vec<_>>(),
+        // Ids in the order of arrival.
+        &runs.iter().map(|_| clock.new_id()).collect::<Vec<_>>(),
+        &runs.iter().map(|run| run.external_id.clone()).collect::<Vec<_>>(),
         &column(|run| run.nonzero_params.get()),
         &column(|run| run.sparsity.get()),
         &column(|run| run.data.get()),
         &column(|run| run.loss.get()),
-        &ids.iter().map(|(_, run)| run.start.as_str().to_owned()).collect::<Vec<_>>(),
-        &ids.iter()
-            .map(|(_, run)| run.pattern.as_ref().map(|p| p.as_str().to_owned()))
+        &runs.iter().map(|run| run.start.as_str().to_owned()).collect::<Vec<_>>(),
+        &runs
+            .iter()
+            .map(|run| run.pattern.as_ref().map(|p| p.as_str().to_owned()))
             .collect::<Vec<_>>() as &[Option<String>],
-        &ids.iter().map(|(_, run)| serde_json::json!(run.tags)).collect::<Vec<_>>(),
+        &runs.iter().map(|run| serde_json::json!(run.tags)).collect::<Vec<_>>(),
         clock.now(),
-        &ids.iter().map(|(_, run)| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
+        &runs.iter().map(|run| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
             as &[Option<f64>],
+        &runs.iter().map(|run| run.exclusion_reason.clone()).collect::<Vec<_>>()
+            as &[Option<String>],
     )
-    .fetch_all(db)
+    .fetch_one(db)
     .await?;
-    let created = changes.iter().filter(|created| **created).count() as u64;
-    let updated = changes.len() as u64 - created;
-    Ok(Merged { created, updated, unchanged: total - created - updated })
+    Ok(Merged::of(runs.len() as u64, changes.created, changes.updated))
+}
+
+impl RunFilter {
+    /// Tags as a condition; without any there is none, for which no index need be asked.
+    fn tags(&self) -> Option<serde_json::Value> {
+        (!self.tags.is_empty()).then(|| serde_json::json!(self.tags))
+    }
+}
+
+/// A transaction for [`list_runs`] or [`export_runs`] with this filter.
+///
+/// How rare a tag is decides whether its index or the family's helps, so the statement is planned for
+/// the tags at hand: after some executions PostgreSQL would settle for a plan that suits any.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn begin_filtered(
+    pool: &PgPool,
+    filter: &RunFilter,
+) -> Result<PgTransaction<'static>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    if !filter.tags.is_empty() {
+        sqlx::query!("SET LOCAL plan_cache_mode = 'force_custom_plan'")
+            .execute(&mut *transaction)
+            .await?;
+    }
+    Ok(transaction)
 }
 
 /// A page of a family's runs.
@@ -241,11 +287,12 @@ pub async fn merge_runs(
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn list_runs(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     family_id: Uuid,
     filter: &RunFilter,
     request: PageRequest,
 ) -> Result<Page<Run>, StoreError> {
+    let mut transaction = begin_filtered(pool, filter).await?;
     let rows = sqlx::query_as!(
         RunRow,
         r#"
@@ -265,7 +312,7 @@ pub async fn list_runs(
             AND ($12::text IS NULL OR pattern = $12)
             AND ($13::text IS NULL OR start = $13)
             AND ($14::boolean IS NULL OR excluded = $14)
-            AND tags @> $15
+            AND ($15::jsonb IS NULL OR tags @> $15)
         ORDER BY id DESC
         LIMIT $3
         "#,
@@ -283,12 +330,69 @@ pub async fn list_runs(
         filter.pattern.as_ref().map(Pattern::as_str),
         filter.start.map(Start::as_str),
         filter.excluded,
-        serde_json::json!(filter.tags),
+        filter.tags(),
     )
-    .fetch_all(db)
+    .fetch_all(&mut *transaction)
     .await?;
+    transaction.commit().await?;
     let runs = rows.into_iter().map(Run::try_from).collect::<Result<_, _>>()?;
     Ok(request.page(runs, |run: &Run| run.id))
+}
+
+/// All of a family's runs that a filter lets through, in the order of arrival and in batches.
+///
+/// One statement, so one snapshot of the database; its rows are read as they are asked for, so memory
+/// stays flat.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub fn export_runs<'e>(
+    transaction: &'e mut PgTransaction<'static>,
+    family_id: Uuid,
+    filter: &RunFilter,
+) -> BoxStream<'e, Result<Vec<SubmittedRun>, StoreError>> {
+    const BATCH: usize = 500;
+    let rows = sqlx::query_as!(
+        RunRow,
+        r#"
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+        FROM runs
+        WHERE family_id = $1
+            AND ($2::float8 IS NULL OR nonzero_params >= $2)
+            AND ($3::float8 IS NULL OR nonzero_params <= $3)
+            AND ($4::float8 IS NULL OR sparsity >= $4)
+            AND ($5::float8 IS NULL OR sparsity <= $5)
+            AND ($6::float8 IS NULL OR data >= $6)
+            AND ($7::float8 IS NULL OR data <= $7)
+            AND ($8::float8 IS NULL OR loss >= $8)
+            AND ($9::float8 IS NULL OR loss <= $9)
+            AND ($10::text IS NULL OR pattern = $10)
+            AND ($11::text IS NULL OR start = $11)
+            AND ($12::boolean IS NULL OR excluded = $12)
+            AND ($13::jsonb IS NULL OR tags @> $13)
+        ORDER BY id
+        "#,
+        family_id,
+        filter.nonzero_params.0,
+        filter.nonzero_params.1,
+        filter.sparsity.0,
+        filter.sparsity.1,
+        filter.data.0,
+        filter.data.1,
+        filter.loss.0,
+        filter.loss.1,
+        filter.pattern.as_ref().map(Pattern::as_str),
+        filter.start.map(Start::as_str),
+        filter.excluded,
+        filter.tags(),
+    )
+    .fetch(&mut **transaction);
+    let batches = rows.try_chunks(BATCH).map(|batch| {
+        let rows = batch.map_err(|TryChunksError(_, error)| error)?;
+        rows.into_iter().map(|row| Run::try_from(row).map(|run| run.submitted)).collect()
+    });
+    batches.boxed()
 }
 
 /// What the laws of a family are made of: all runs that are not excluded.

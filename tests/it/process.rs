@@ -96,6 +96,24 @@ async fn the_plans_of_the_readme_work_as_written() {
     assert!(plans[3]["optimum"]["inference_compute"].as_f64() > Some(0.0));
 }
 
+#[tokio::test]
+async fn the_examples_of_the_page_on_uploads_work_as_written() {
+    let service = Service::start(&empty_database().await, &[]);
+    let page = include_str!("../../docs/uploads.md");
+    let blocks: Vec<&str> =
+        page.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+    assert!(blocks.len() > 3);
+    let directory = tempfile::tempdir().unwrap();
+    let setup = format!(
+        "mkdir {0}/examples; cp examples/* {0}/examples; cd {0}; planner() {{ {PROGRAM} --log warn \"$@\"; }}\n",
+        directory.path().display()
+    );
+    let text = script(&service.base, &(setup + &blocks.concat()));
+    for expected in ["\"created\":2", "\"created\":3", "\"unchanged\":48"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+}
+
 /// Runs a shell script against a service, and returns what it prints.
 pub fn script(base: &str, script: &str) -> String {
     let mut command = Command::new("sh");
@@ -266,7 +284,10 @@ async fn a_file_with_errors_is_refused_whole_unless_told_to_skip() {
     let output = planner(&url, &import);
     assert!(!output.status.success());
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("row 2: sparsity must be at least 0 and below 1, not 2"), "{message}");
+    assert!(
+        message.contains("row 1: sparsity must be at least 0 and below 1, not 2 (line 3)"),
+        "{message}"
+    );
     let skipping = [&import[..], &["--skip-errors"]].concat();
     let result: Value = serde_json::from_str(&succeeded(&planner(&url, &skipping))).unwrap();
     assert_eq!(result["created"], 1);

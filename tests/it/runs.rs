@@ -91,6 +91,9 @@ async fn one_wrong_row_and_nothing_is_stored() {
             "/3/external_id",
             "/4/steps",
             "/5/sparsity",
+            "/5/data",
+            "/5/loss",
+            "/5/nonzero_params",
             "/6/external_id",
             "/6/tags",
             "/7",
@@ -112,7 +115,7 @@ async fn one_wrong_row_and_nothing_is_stored() {
         .iter()
         .map(|rejection| rejection["row"].as_u64().unwrap())
         .collect();
-    assert_eq!(rows, [1, 2, 3, 4, 5, 6, 6, 7]);
+    assert_eq!(rows, [1, 2, 3, 4, 5, 5, 5, 5, 6, 6, 7]);
 }
 
 #[tokio::test]

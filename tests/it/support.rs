@@ -14,9 +14,10 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
     self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, Throttle,
-    ThrottleConfig, follow_announcements,
+    ThrottleConfig, TransferLimits, Transfers, follow_announcements,
 };
 use sparsity_planner::clock::Clock;
+use sparsity_planner::ingest::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::metrics::Metrics;
 use sparsity_planner::{demo, store};
@@ -94,10 +95,47 @@ pub async fn database() -> PgPool {
     store::connect(options(&name), 5, TIMEOUT).await.unwrap()
 }
 
+/// Another pool on the database of a pool.
+pub async fn database_of(pool: &PgPool) -> PgPool {
+    let name: String =
+        sqlx::query_scalar("SELECT current_database()::text").fetch_one(pool).await.unwrap();
+    store::connect(options(&name), 2, TIMEOUT).await.unwrap()
+}
+
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// No test takes so long.
 const LONG: Duration = Duration::from_secs(3600);
 const LIMITS: Limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
+
+/// Limits of uploads and exports.
+pub const TRANSFERS: TransferLimits = TransferLimits {
+    upload_bytes: 64 << 20,
+    ingest: IngestLimits {
+        expanded_bytes: 64 << 20,
+        rows: 1_000_000,
+        row_bytes: 1 << 20,
+        named_errors: 1_000,
+    },
+    at_once: 4,
+    timeout: TIMEOUT,
+    silence: TIMEOUT,
+    drain: TIMEOUT,
+};
+
+/// How a service of a test differs from others.
+struct Settings {
+    limits: Limits,
+    throttle: ThrottleConfig,
+    transfers: TransferLimits,
+    key_refresh: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let throttle = ThrottleConfig::unlimited();
+        Self { limits: LIMITS, throttle, transfers: TRANSFERS, key_refresh: LONG }
+    }
+}
 
 /// The service on a database of its own, with a clock that stands still.
 pub struct App {
@@ -117,12 +155,17 @@ impl App {
 
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
-        Self::on(database().await, limits, ThrottleConfig::unlimited(), LONG).await
+        Self::on(database().await, Settings { limits, ..Settings::default() }).await
     }
 
     /// The same with limits of who may use it how much.
     pub async fn with_throttle(throttle: ThrottleConfig) -> Self {
-        Self::on(database().await, LIMITS, throttle, LONG).await
+        Self::on(database().await, Settings { throttle, ..Settings::default() }).await
+    }
+
+    /// The same with other limits of uploads and exports.
+    pub async fn with_transfers(transfers: TransferLimits) -> Self {
+        Self::on(database().await, Settings { transfers, ..Settings::default() }).await
     }
 
     /// Another replica on the same database.
@@ -131,16 +174,12 @@ impl App {
     }
 
     /// Another replica that reads the keys again after so long, announced or not.
-    pub async fn replica_reading_keys_every(&self, interval: Duration) -> Self {
-        Self::on(self.pool.clone(), LIMITS, ThrottleConfig::unlimited(), interval).await
+    pub async fn replica_reading_keys_every(&self, key_refresh: Duration) -> Self {
+        Self::on(self.pool.clone(), Settings { key_refresh, ..Settings::default() }).await
     }
 
-    async fn on(
-        pool: PgPool,
-        limits: Limits,
-        throttle: ThrottleConfig,
-        key_refresh: Duration,
-    ) -> Self {
+    async fn on(pool: PgPool, settings: Settings) -> Self {
+        let Settings { limits, throttle, transfers, key_refresh } = settings;
         let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
@@ -161,6 +200,7 @@ impl App {
             laws: laws.clone(),
             threads: AnswerThreads::new(2),
             metrics: metrics.clone(),
+            transfers: Transfers::new(transfers),
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));

@@ -1,0 +1,192 @@
+//! Many runs at once: COPY into a table of the transaction, then one statement that merges them.
+//!
+//! The table lives as long as the transaction, so an upload that ends early leaves nothing. Its queries
+//! cannot be checked at compile time, as no migration creates it.
+
+use futures_util::{Stream, StreamExt};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::runs::{Merged, SubmittedRun};
+use crate::clock::Clock;
+use crate::law::Data;
+
+/// A run and the row of the submission that it came in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedRun {
+    /// The row, from 0.
+    pub row: u64,
+    /// The run.
+    pub run: SubmittedRun,
+}
+
+/// A row that names the same run as an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepeatedRow {
+    /// The row.
+    pub row: u64,
+    /// The first that names the run.
+    pub first: u64,
+}
+
+/// Writes batches of runs into the staging table of a transaction, and returns how many there were.
+/// Once a transaction.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn stage_runs(
+    transaction: &mut PgConnection,
+    clock: &Clock,
+    batches: impl Stream<Item = Vec<NumberedRun>>,
+) -> Result<u64, StoreError> {
+    sqlx::query(
+        "CREATE TEMPORARY TABLE staged_runs (
+            id uuid NOT NULL, row_number bigint NOT NULL, external_id text NOT NULL,
+            nonzero_params float8 NOT NULL, sparsity float8 NOT NULL, data float8 NOT NULL,
+            loss float8 NOT NULL, start text NOT NULL, pretraining_data float8, pattern text,
+            tags jsonb NOT NULL, exclusion_reason text
+        ) ON COMMIT DROP",
+    )
+    .execute(&mut *transaction)
+    .await?;
+    let mut copy = transaction.copy_in_raw("COPY staged_runs FROM STDIN (FORMAT binary)").await?;
+    // Signature, flags, and the length of an extension of the header.
+    let mut buffer = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut total = 0;
+    let mut batches = std::pin::pin!(batches);
+    while let Some(batch) = batches.next().await {
+        total += batch.len() as u64;
+        for NumberedRun { row, run } in &batch {
+            encode(&mut buffer, clock.new_id(), *row, run);
+        }
+        copy.send(buffer.as_slice()).await?;
+        buffer.clear();
+    }
+    buffer.extend((-1_i16).to_be_bytes());
+    copy.send(buffer.as_slice()).await?;
+    copy.finish().await?;
+    Ok(total)
+}
+
+/// A tuple in the binary format of COPY: the number of fields, then each with its length before it.
+fn encode(buffer: &mut Vec<u8>, id: Uuid, row: u64, run: &SubmittedRun) {
+    const FIELDS: i16 = 12;
+    buffer.extend(FIELDS.to_be_bytes());
+    let mut field = |bytes: Option<&[u8]>| match bytes {
+        Some(bytes) => {
+            let length =
+                i32::try_from(bytes.len()).expect("texts are limited before they come here");
+            buffer.extend(length.to_be_bytes());
+            buffer.extend(bytes);
+        }
+        None => buffer.extend((-1_i32).to_be_bytes()),
+    };
+    field(Some(id.as_bytes()));
+    field(Some(&row.to_be_bytes()));
+    field(Some(run.external_id.as_bytes()));
+    let measured = &run.observation;
+    for number in [
+        measured.nonzero_params.get(),
+        measured.sparsity.get(),
+        measured.data.get(),
+        measured.loss.get(),
+    ] {
+        field(Some(&number.to_be_bytes()));
+    }
+    field(Some(run.start.as_str().as_bytes()));
+    let pretraining_data = run.pretraining_data.map(|data| Data::get(data).to_be_bytes());
+    field(pretraining_data.as_ref().map(<[u8; 8]>::as_slice));
+    field(run.pattern.as_ref().map(|pattern| pattern.as_str().as_bytes()));
+    // The version of jsonb's format, then its text.
+    let mut tags = vec![1];
+    serde_json::to_writer(&mut tags, &run.tags).expect("texts are JSON");
+    field(Some(&tags));
+    field(run.exclusion_reason.as_deref().map(str::as_bytes));
+}
+
+/// Takes rows out of the staging table whose run an earlier row names; the first of them by row, and how
+/// many there were.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn delete_repeated_rows(
+    transaction: &mut PgConnection,
+    named: usize,
+) -> Result<(Vec<RepeatedRow>, u64), StoreError> {
+    let named = i64::try_from(named).unwrap_or(i64::MAX);
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        r#"
+        WITH numbered AS (
+            SELECT id, row_number, first_value(row_number) OVER (
+                    PARTITION BY external_id COLLATE "C" ORDER BY row_number
+                ) AS first_row
+            FROM staged_runs
+        ), deleted AS (
+            DELETE FROM staged_runs USING numbered
+            WHERE staged_runs.id = numbered.id AND numbered.row_number <> numbered.first_row
+            RETURNING numbered.row_number, numbered.first_row
+        )
+        SELECT row_number, first_row, count(*) OVER () FROM deleted ORDER BY row_number LIMIT $1
+        "#,
+    )
+    .bind(named)
+    .fetch_all(&mut *transaction)
+    .await?;
+    let total = rows.first().map_or(0, |(_, _, total)| total.cast_unsigned());
+    let repeated = rows.into_iter().map(|(row, first, _)| RepeatedRow {
+        row: row.cast_unsigned(),
+        first: first.cast_unsigned(),
+    });
+    Ok((repeated.collect(), total))
+}
+
+/// Merges the staged runs into a family's, as [`super::runs::merge_runs`] does with a few; `total` says
+/// how many are staged.
+///
+/// # Errors
+/// [`StoreError::FamilyGone`].
+pub async fn merge_staged_runs(
+    transaction: &mut PgConnection,
+    clock: &Clock,
+    family_id: Uuid,
+    total: u64,
+) -> Result<Merged, StoreError> {
+    let (created, updated): (i64, i64) = sqlx::query_as(
+        r#"
+        WITH merged AS (
+            INSERT INTO runs (
+                id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
+                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at
+            )
+            SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
+                pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
+                $2, $2
+            FROM staged_runs
+            ORDER BY external_id COLLATE "C"
+            ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
+            SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
+                data = excluded.data, loss = excluded.loss, start = excluded.start,
+                pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
+                tags = excluded.tags, excluded = runs.excluded OR excluded.excluded,
+                exclusion_reason = COALESCE(excluded.exclusion_reason, runs.exclusion_reason),
+                updated_at = excluded.updated_at
+            WHERE (
+                    runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
+                    runs.pretraining_data, runs.pattern, runs.tags, runs.exclusion_reason
+                ) IS DISTINCT FROM (
+                    excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
+                    excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags,
+                    COALESCE(excluded.exclusion_reason, runs.exclusion_reason)
+                )
+            RETURNING xmax = 0 AS created
+        )
+        SELECT count(*) FILTER (WHERE created), count(*) FILTER (WHERE NOT created) FROM merged
+        "#,
+    )
+    .bind(family_id)
+    .bind(clock.now())
+    .fetch_one(&mut *transaction)
+    .await?;
+    Ok(Merged::of(total, created, updated))
+}

@@ -1,0 +1,229 @@
+//! Uploads and exports over real connections: those that break off, stand still or come all at once.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::process::Service;
+use crate::support::empty_database;
+
+const HEADER: &str = "external_id,nonzero_params,sparsity,data,loss\n";
+
+/// The published family, to upload into.
+const RUNS: &str = "/v1/families/t5-c4/runs";
+
+async fn pool(url: &str) -> PgPool {
+    PgPool::connect(url).await.unwrap()
+}
+
+async fn stored(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM runs").fetch_one(pool).await.unwrap()
+}
+
+/// Waits until so many transactions of the service are open.
+async fn until_open(pool: &PgPool, wanted: i64) {
+    for _ in 0..2000 {
+        let open: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'sparsity-planner'
+                 AND xact_start IS NOT NULL AND query NOT LIKE 'LISTEN%'",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap();
+        if open == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("there never were {wanted} open transactions");
+}
+
+/// An upload that has begun: its head and so many rows, and no end.
+fn begin(service: &Service, rows: u32) -> TcpStream {
+    let address = service.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST {RUNS} HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/csv\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let rows: String = (0..rows).map(|i| format!("run-{i},1e7,0.5,2e10,2.5\n")).collect();
+    chunk(&mut stream, &format!("{HEADER}{rows}")).unwrap();
+    stream
+}
+
+fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
+    write!(stream, "{:x}\r\n{text}\r\n", text.len())
+}
+
+/// What is answered first, up to a few kilobytes.
+fn answer(stream: &mut TcpStream) -> String {
+    let mut text = [0; 4096];
+    let read = stream.read(&mut text).unwrap();
+    String::from_utf8_lossy(&text[..read]).into_owned()
+}
+
+/// Ends an upload.
+fn end(mut stream: TcpStream) -> String {
+    stream.write_all(b"0\r\n\r\n").unwrap();
+    answer(&mut stream)
+}
+
+/// Does what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_nothing() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &[]);
+    let pool = pool(&url).await;
+    for rows in [10, 50_000] {
+        let stream = begin(&service, rows);
+        if rows > 1000 {
+            until_open(&pool, 1).await;
+        }
+        drop(stream);
+        until_open(&pool, 0).await;
+        assert_eq!(stored(&pool).await, 0, "{rows}");
+    }
+    // Sent again to its end it is stored, over the connections that broke off.
+    let stream = begin(&service, 50_000);
+    let answer = blocking(move || end(stream)).await;
+    assert!(answer.contains("\"created\":50000"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_given_up() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &["--request-timeout-ms", "500"]);
+    let pool = pool(&url).await;
+    for rows in [10, 50_000] {
+        let mut stream = begin(&service, rows);
+        let answer = blocking(move || answer(&mut stream)).await;
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        until_open(&pool, 0).await;
+        assert_eq!(stored(&pool).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_an_answer_but_not_for_ever() {
+    let url = empty_database().await;
+    let limits = ["--request-timeout-ms", "400", "--transfer-timeout-ms", "2000"];
+    let service = Service::start(&url, &limits);
+    let slowly = |pieces: u32| {
+        let mut stream = begin(&service, 10);
+        move || {
+            for piece in 0..pieces {
+                std::thread::sleep(Duration::from_millis(150));
+                if chunk(&mut stream, &format!("late-{piece},1e7,0.5,2e10,2.5\n")).is_err() {
+                    break;
+                }
+            }
+            let _ = stream.write_all(b"0\r\n\r\n");
+            answer(&mut stream)
+        }
+    };
+    let answer = blocking(slowly(6)).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"created\":16"), "{answer}");
+    let answer = blocking(slowly(40)).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
+    let url = empty_database().await;
+    let limits = ["--transfers", "1", "--request-timeout-ms", "1500"];
+    let service = Service::start(&url, &limits);
+    let pool = pool(&url).await;
+    let mut first = begin(&service, 50_000);
+    until_open(&pool, 1).await;
+    // A few runs need no place.
+    let few = begin(&service, 10);
+    let answered = blocking(move || end(few)).await;
+    assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
+    let mut second = begin(&service, 20_000);
+    let answer = blocking(move || {
+        let waiting = std::thread::spawn(move || answer(&mut second));
+        // Pieces keep the first from standing still.
+        while !waiting.is_finished() {
+            chunk(&mut first, "run-0,1e7,0.5,2e10,2.5\n").unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        waiting.join().unwrap()
+    })
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("--transfers"), "{answer}");
+    assert!(answer.to_lowercase().contains("retry-after"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_off_does_not_look_complete() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &[]);
+    let pool = pool(&url).await;
+    sqlx::query(
+        "INSERT INTO runs (id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
+             tags, excluded, created_at, updated_at)
+         SELECT gen_random_uuid(), families.id, 'run-' || i, 1e6 + i, 0.5, 1e9, 2.5, 'scratch',
+             '{}', false, now(), now()
+         FROM families, generate_series(1, 200000) AS i WHERE name = 't5-c4'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    for kind in ["text/csv", "application/x-ndjson"] {
+        let mut export = Command::new("curl")
+            .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base)])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut out = export.stdout.take().unwrap();
+        // It has begun, and waits for us to read on.
+        out.read_exact(&mut [0; 1024]).unwrap();
+        until_open(&pool, 1).await;
+        let ended: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'sparsity-planner'
+                 AND xact_start IS NOT NULL AND query LIKE '%FROM runs%'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        assert_eq!(ended, 1);
+        let (status, rest) = blocking(move || {
+            let mut rest = Vec::new();
+            out.read_to_end(&mut rest).unwrap();
+            (export.wait().unwrap(), rest)
+        })
+        .await;
+        // 18: the transfer ended before it was complete.
+        assert_eq!(status.code(), Some(18));
+        let lines = rest.iter().filter(|byte| **byte == b'\n').count();
+        assert!(lines < 190_000, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_stops_breaks_off_what_takes_too_long() {
+    let url = empty_database().await;
+    let mut service = Service::start(&url, &["--drain-timeout-ms", "1000"]);
+    let pool = pool(&url).await;
+    let mut stream = begin(&service, 50_000);
+    until_open(&pool, 1).await;
+    service.signal("-TERM");
+    let answer = blocking(move || answer(&mut stream)).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+    assert!(service.child.wait().unwrap().success());
+    let mut log = String::new();
+    service.log.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("still under way"), "{log}");
+    assert_eq!(stored(&pool).await, 0);
+}
