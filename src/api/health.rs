@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
-use axum::response::{IntoResponse, Redirect};
+use axum::response::IntoResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,9 +20,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// Routes that are for people and not part of the contract.
 pub fn pages() -> axum::Router<AppState> {
-    axum::Router::new()
-        .route("/", axum::routing::get(|| async { Redirect::temporary("/docs/") }))
-        .route("/problems/{kind}", axum::routing::get(get_problems))
+    axum::Router::new().route("/problems/{kind}", axum::routing::get(get_problems))
 }
 
 /// The page that a problem's `type` leads to.

@@ -56,6 +56,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::dashboard;
 use problem::{Problem, ProblemKind};
 
 pub use asked::{LawCache, follow_laws};
@@ -168,6 +169,7 @@ pub fn router(state: AppState, limits: Limits) -> Router {
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request_timeout))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
+        .merge(dashboard::router())
         .merge(health::pages())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
         .fallback(|| async { StatusCode::NOT_FOUND })

@@ -1,0 +1,204 @@
+/**
+ * Pictures: the plotting library, fetched when the first is drawn, and a frame around each with a
+ * sentence, a table of its numbers and its controls.
+ *
+ * @module plots
+ */
+
+import { el, failure, fill, table } from "./dom.js";
+
+/**
+ * @typedef {object} Palette Colours of the page, as the pictures use them.
+ * @property {string} text
+ * @property {string} muted
+ * @property {string} grid
+ * @property {string} surface
+ * @property {string} accent
+ * @property {string} point What marks the user's own point.
+ * @property {boolean} dark
+ */
+
+/**
+ * @typedef {object} Figure
+ * @property {any[]} traces As the plotting library takes them.
+ * @property {any} layout Likewise; the frame adds fonts and colours.
+ * @property {string} summary What is to be seen, in a sentence.
+ * @property {import("./dom.js").Child[]} [notes] Further sentences below the picture.
+ * @property {{columns: {text: string, number?: boolean}[], rows: import("./dom.js").Child[][]}} table The same in numbers.
+ */
+
+/** @typedef {(palette: Palette, log: boolean) => Figure} Draw */
+
+/** @type {Promise<any> | null} */
+let library = null;
+
+/** @returns {Promise<any>} The plotting library. */
+export function plotly() {
+  library ??= new Promise((resolve, reject) => {
+    const script = el("script", { src: new URL("./plotly.js", import.meta.url).href, defer: true });
+    script.addEventListener("load", () => resolve(/** @type {any} */ (window).Plotly));
+    script.addEventListener("error", () => {
+      library = null;
+      script.remove();
+      reject(new Error("The plotting library could not be loaded."));
+    });
+    document.head.append(script);
+  });
+  return library;
+}
+
+/** @returns {Palette} */
+function palette() {
+  const style = getComputedStyle(document.documentElement);
+  const read = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
+  return {
+    text: read("text"), muted: read("muted"), grid: read("line"), surface: read("surface"), accent: read("accent"), point: read("point"),
+    dark: read("scheme") === "dark",
+  };
+}
+
+const CONFIG = {
+  responsive: true,
+  displaylogo: false,
+  displayModeBar: "hover",
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  scrollZoom: false,
+};
+
+/** @param {any} layout @param {Palette} colours @returns {any} */
+function styled(layout, colours) {
+  const axis = {
+    gridcolor: colours.grid, linecolor: colours.muted, tickcolor: colours.muted, zeroline: false, showline: true, ticks: "outside", ticklen: 4,
+    automargin: true,
+  };
+  return {
+    autosize: true,
+    margin: { l: 56, r: 16, t: 8, b: 44 },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colours.text },
+    hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { color: colours.text }, align: "left" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", bgcolor: "rgba(0,0,0,0)" },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.muted, activecolor: colours.accent },
+    dragmode: "zoom",
+    uirevision: "keep",
+    ...layout,
+    xaxis: { ...axis, ...layout.xaxis },
+    yaxis: { ...axis, ...layout.yaxis },
+  };
+}
+
+/**
+ * A frame for a picture.
+ *
+ * @param {object} options
+ * @param {string} options.title
+ * @param {string} options.name Of the frame in ids and in the address.
+ * @param {boolean} options.log Whether the axes start logarithmic.
+ * @param {[string, string]} [options.scales] Names of the two kinds of axes.
+ * @param {(log: boolean) => void} options.onScale Told when the user switches.
+ * @param {(point: any) => void} [options.onClick] Told what point was clicked.
+ * @param {AbortSignal} options.signal Ends the picture.
+ * @returns {{node: HTMLElement, show: (draw: Draw) => Promise<void>, fail: (error: unknown, retry?: () => void) => void, busy: () => void}}
+ */
+export function picture({ title, name, log, scales = ["linear", "log"], onScale, onClick, signal }) {
+  const plot = el("div", { class: "plot" });
+  const state = el("div", { class: "plot-state" }, el("p", { class: "state" }, "Loading…"));
+  const caption = el("figcaption", {});
+  const numbers = el("details", { class: "numbers" }, el("summary", {}, "Numbers of this picture"));
+  const reset = el("button", { type: "button", class: "quiet", on: { click: () => zoom(1) } }, "Whole");
+  const nearer = el("button", { type: "button", class: "quiet", "aria-label": `Zoom in: ${title}`, on: { click: () => zoom(0.5) } }, "+");
+  const farther = el("button", { type: "button", class: "quiet", "aria-label": `Zoom out: ${title}`, on: { click: () => zoom(2) } }, "−");
+  reset.setAttribute("aria-label", `Show the whole picture: ${title}`);
+  const choice = el(
+    "select",
+    { "aria-label": `Axes: ${title}`, on: { change: () => { log = choice.value === "log"; onScale(log); redraw(true); } } },
+    el("option", { value: "linear", selected: !log }, scales[0]),
+    el("option", { value: "log", selected: log }, scales[1]),
+  );
+  const node = el(
+    "figure",
+    { class: "picture", "data-picture": name, "aria-labelledby": `picture-${name}` },
+    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, farther, nearer, reset, choice)),
+    el("div", { class: "plot-box" }, plot, state),
+    caption,
+    numbers,
+  );
+
+  /** @type {Draw | null} */
+  let last = null;
+  let drawn = false;
+
+  /** @param {number} factor 1 shows everything. */
+  async function zoom(factor) {
+    if (!drawn) return;
+    const Plotly = await plotly();
+    const change = /** @type {Record<string, any>} */ ({});
+    for (const axis of ["xaxis", "yaxis"]) {
+      const [from, to] = /** @type {any} */ (plot)._fullLayout[axis].range;
+      const [middle, half] = [(from + to) / 2, ((to - from) / 2) * factor];
+      if (factor === 1) change[`${axis}.autorange`] = /** @type {any} */ (plot)._fullLayout[axis]._rangeInitial0 === undefined ? true : undefined;
+      else change[`${axis}.range`] = [middle - half, middle + half];
+    }
+    if (factor === 1) await redraw(true);
+    else await Plotly.relayout(plot, change);
+  }
+
+  /** @param {boolean} whole Whether to forget what was zoomed to. */
+  async function redraw(whole = false) {
+    if (!last) return;
+    const draw = last;
+    const colours = palette();
+    const figure = draw(colours, log);
+    fill(caption, figure.summary, (figure.notes ?? []).map((entry) => [" ", entry]));
+    const count = figure.table.rows.length;
+    fill(numbers, el("summary", {}, "Numbers of this picture"), count > 0 && table({ caption: title, hideCaption: true, ...figure.table }));
+    const Plotly = await plotly();
+    if (signal.aborted || draw !== last) return;
+    state.hidden = true;
+    const layout = styled(figure.layout, colours);
+    if (whole) layout.uirevision = `${Math.random()}`;
+    await Plotly.react(plot, figure.traces, layout, CONFIG);
+    if (!drawn) {
+      drawn = true;
+      if (onClick) /** @type {any} */ (plot).on("plotly_click", (/** @type {any} */ event) => onClick(event.points[0]));
+    }
+    node.dataset.drawn = "true";
+  }
+
+  const onTheme = () => redraw();
+  addEventListener("themechange", onTheme);
+  signal.addEventListener("abort", () => {
+    removeEventListener("themechange", onTheme);
+    if (drawn) plotly().then((Plotly) => Plotly.purge(plot));
+  });
+
+  const fail = (/** @type {unknown} */ error, /** @type {(() => void) | undefined} */ retry) => {
+    if (signal.aborted) return;
+    last = null;
+    state.hidden = false;
+    fill(state, failure(error, retry));
+    fill(caption);
+    fill(numbers, el("summary", {}, "Numbers of this picture"));
+    delete node.dataset.drawn;
+  };
+
+  return {
+    node,
+    fail,
+    busy() {
+      node.setAttribute("aria-busy", "true");
+    },
+    async show(draw) {
+      const first = last === null;
+      last = draw;
+      try {
+        await redraw(first);
+      } catch (error) {
+        fail(error, () => this.show(draw));
+      } finally {
+        node.removeAttribute("aria-busy");
+      }
+    },
+  };
+}
