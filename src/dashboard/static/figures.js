@@ -4,7 +4,7 @@
  * @module figures
  */
 
-import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent, plural } from "./numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent, plural } from "./numbers.js";
 import { levelName, times } from "./words.js";
 
 /** @typedef {import("./plots.js").Draw} Draw */
@@ -49,7 +49,7 @@ function runHover(run, unit) {
     `<b>${plain(run.external_id ?? "deleted run")}</b>`,
     `${formatCount(run.nonzero_params)} non-zero, ${formatPercent(run.sparsity)} sparse`,
     `${formatCount(run.data)} ${plain(unit)}`,
-    `measured ${formatNumber(run.loss)}, predicted ${formatNumber(run.predicted)}`,
+    `measured ${formatLoss(run.loss)}, predicted ${formatLoss(run.predicted)}`,
     `residual ${formatNumber(run.residual, 2)}, leverage ${formatNumber(run.leverage, 2)}${run.outlier ? "<br><b>outlier</b>" : ""}`,
   ].join("<br>");
 }
@@ -88,11 +88,11 @@ export function fitFigure(answer, { unit, total }) {
     return {
       traces,
       layout: { xaxis: { title: { text: "measured loss" }, type }, yaxis: { title: { text: "predicted loss" }, type } },
-      summary: `${plural(runs.length, "run")}${total !== null && total > runs.length ? ` of ${total.toLocaleString("en")}` : ""}, of which ${plural(outliers.length, "outlier")}${answer.noise ? `; a residual of ${formatNumber(answer.noise, 2)} is usual` : ""}.`,
+      summary: `${plural(runs.length, "run")}${total !== null && total > runs.length ? ` of ${total.toLocaleString("en")}` : ""}, ${outliers.length === 0 ? "no outlier" : plural(outliers.length, "outlier")}${answer.noise ? `; a residual of ${formatNumber(answer.noise, 2)} is usual` : ""}.`,
       notes: ["Click a run to find it among the runs."],
       table: {
         columns: [{ text: "Run, farthest off first" }, { text: "Sparsity", number: true }, { text: "Measured", number: true }, { text: "Predicted", number: true }, { text: "Residual", number: true }],
-        rows: most.map((run) => [run.external_id ?? "deleted", formatPercent(run.sparsity), formatNumber(run.loss), formatNumber(run.predicted), formatNumber(run.residual, 2)]),
+        rows: most.map((run) => [run.external_id ?? "deleted", formatPercent(run.sparsity), formatLoss(run.loss), formatLoss(run.predicted), formatNumber(run.residual, 2)]),
       },
     };
   };
@@ -150,11 +150,12 @@ export function contoursFigure(answer, point) {
       return log ? [Math.log10(low) - 0.15, Math.log10(high) + 0.15] : [0, high * 1.05];
     };
     const type = log ? "log" : "linear";
+    const budgets = axis(all.map((p) => p[1]));
     return {
       traces,
       layout: {
         xaxis: { title: { text: "non-zero parameters" }, type, exponentformat: "B", range: axis(all.map((p) => p[0])), dtick: log ? 1 : undefined },
-        yaxis: { title: { text: "training compute, FLOP" }, type, exponentformat: "power", range: axis(all.map((p) => p[1])), dtick: log ? 1 : undefined },
+        yaxis: { title: { text: "training compute, FLOP" }, type, exponentformat: "power", range: budgets, dtick: log ? (budgets[1] - budgets[0] > 6 ? 2 : 1) : undefined },
       },
       summary: `Budgets at which each sparsity is best in ${answer.flop_mode} mode, by size${lines[0]?.interval ? `, with ${levelName(lines[0].interval)}s` : ""}; at your point ${formatPercent(point.sparsity)} is.`,
       notes: answer.lines.filter((/** @type {any} */ line) => line.points.length === 0).map((/** @type {any} */ line) => `No budget asks for ${formatPercent(line.sparsity)}: the best sparsity jumps over it.`),
@@ -204,13 +205,13 @@ export function lossFigure(answer, { pattern, own }, unit) {
     const { optimum } = answer;
     const mark = (/** @type {string} */ name, /** @type {any} */ p, /** @type {any} */ marker, /** @type {string} */ more = "") => ({
       type: "scatter", mode: "markers", name, x: [place(p.sparsity)], y: [p.loss], marker: { size: 11, line: { color: palette.surface, width: 1 }, ...marker },
-      text: [`<b>${plain(name)}</b><br>${formatPercent(p.sparsity)} sparse, loss ${formatNumber(p.loss)}<br>${formatCount(p.data)} ${plain(unit)}${more}`], hovertemplate: "%{text}<extra></extra>",
+      text: [`<b>${plain(name)}</b><br>${formatPercent(p.sparsity)} sparse, loss ${formatLoss(p.loss)}<br>${formatCount(p.data)} ${plain(unit)}${more}`], hovertemplate: "%{text}<extra></extra>",
     });
     const traces = [
       ...band(x, answer.points.map((/** @type {any} */ p) => p.interval), palette.dark ? "rgba(143,184,240,0.18)" : "rgba(31,95,168,0.13)"),
       {
         type: "scatter", mode: "lines", name: "predicted loss", x, y: answer.points.map((/** @type {any} */ p) => p.loss), line: { color: palette.accent, width: 2 },
-        text: answer.points.map((/** @type {any} */ p) => `${formatPercent(p.sparsity)} sparse<br>loss ${formatNumber(p.loss)}${p.interval ? ` (${formatInterval(p.interval, formatNumber)})` : ""}<br>${formatCount(p.data)} ${plain(unit)}`), hovertemplate: "%{text}<extra></extra>",
+        text: answer.points.map((/** @type {any} */ p) => `${formatPercent(p.sparsity)} sparse<br>loss ${formatLoss(p.loss)}${p.interval ? ` (${formatInterval(p.interval, formatLoss)})` : ""}<br>${formatCount(p.data)} ${plain(unit)}`), hovertemplate: "%{text}<extra></extra>",
       },
       mark("dense", answer.dense, { symbol: "square", color: palette.muted }),
     ];
@@ -224,10 +225,10 @@ export function lossFigure(answer, { pattern, own }, unit) {
     return {
       traces,
       layout: { xaxis: axis, yaxis: { title: { text: "predicted loss" } } },
-      summary: `At ${formatCount(answer.nonzero_params)} non-zero parameters and ${formatFlops(answer.compute)}: the least loss, ${formatNumber(optimum.loss)}, is at ${formatPercent(optimum.sparsity)}${optimum.interval ? ` (${formatInterval(optimum.interval, (v) => formatPercent(v))})` : ""}.`,
+      summary: `At ${formatCount(answer.nonzero_params)} non-zero parameters and ${formatFlops(answer.compute)}: the least loss, ${formatLoss(optimum.loss)}, is at ${formatPercent(optimum.sparsity)}${optimum.interval ? ` (${formatInterval(optimum.interval, (v) => formatPercent(v))})` : ""}.`,
       table: {
         columns: [{ text: "Sparsity" }, { text: "Loss", number: true }, { text: "Interval", number: true }, { text: "Data", number: true }],
-        rows: answer.points.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 4 === 0).map((/** @type {any} */ p) => [formatPercent(p.sparsity), formatNumber(p.loss), formatInterval(p.interval, formatNumber) || "none", formatCount(p.data)]),
+        rows: answer.points.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 4 === 0).map((/** @type {any} */ p) => [formatPercent(p.sparsity), formatLoss(p.loss), formatInterval(p.interval, formatLoss) || "none", formatCount(p.data)]),
       },
     };
   };
@@ -286,7 +287,7 @@ export function forecastsFigure(scored) {
     const trace = (/** @type {string} */ name, /** @type {any[]} */ some, /** @type {any} */ marker) => ({
       type: "scatter", mode: "markers", name, x: some.map((f) => f.score.measured), y: some.map((f) => f.loss), marker: { size: 8, ...marker },
       error_y: { type: "data", symmetric: false, array: some.map((f) => (f.prediction_interval?.high ?? f.loss) - f.loss), arrayminus: some.map((f) => f.loss - (f.prediction_interval?.low ?? f.loss)), color: marker.color, thickness: 1.2, width: 2 },
-      text: some.map((f) => `<b>${plain(f.external_id)}</b><br>forecast ${formatNumber(f.loss)}${f.prediction_interval ? ` (${formatInterval(f.prediction_interval, formatNumber)})` : ""}<br>measured ${formatNumber(f.score.measured)}`), hovertemplate: "%{text}<extra></extra>",
+      text: some.map((f) => `<b>${plain(f.external_id)}</b><br>forecast ${formatLoss(f.loss)}${f.prediction_interval ? ` (${formatInterval(f.prediction_interval, formatLoss)})` : ""}<br>measured ${formatLoss(f.score.measured)}`), hovertemplate: "%{text}<extra></extra>",
     });
     const inside = scored.filter((f) => counted(f) && f.score.inside_prediction_interval !== false);
     const outside = scored.filter((f) => counted(f) && f.score.inside_prediction_interval === false);
@@ -303,7 +304,7 @@ export function forecastsFigure(scored) {
       summary: `${plural(scored.length, "scored forecast")}: ${inside.length} inside their prediction interval, ${outside.length} outside, ${others.length} not counted.`,
       table: {
         columns: [{ text: "Run" }, { text: "Forecast", number: true }, { text: "Interval of a new run", number: true }, { text: "Measured", number: true }],
-        rows: scored.map((f) => [f.external_id, formatNumber(f.loss), formatInterval(f.prediction_interval, formatNumber) || "none", formatNumber(f.score.measured)]),
+        rows: scored.map((f) => [f.external_id, formatLoss(f.loss), formatInterval(f.prediction_interval, formatLoss) || "none", formatLoss(f.score.measured)]),
       },
     };
   };
@@ -321,19 +322,19 @@ export function frontierFigure(plan) {
       {
         type: "scatter", mode: "lines+markers", name: "least loss", x: plan.frontier.map((/** @type {any} */ p) => p.compute), y: plan.frontier.map((/** @type {any} */ p) => p.loss), line: { color: palette.accent, width: 2 },
         marker: { size: 7, color: plan.frontier.map((/** @type {any} */ p) => sparsityColour(p.sparsity, palette)), line: { color: palette.accent, width: 1 } },
-        text: plan.frontier.map((/** @type {any} */ p) => `${formatFlops(p.compute)}: loss ${formatNumber(p.loss)}<br>${formatCount(p.nonzero_params)} non-zero, ${formatPercent(p.sparsity)} sparse`), hovertemplate: "%{text}<extra></extra>",
+        text: plan.frontier.map((/** @type {any} */ p) => `${formatFlops(p.compute)}: loss ${formatLoss(p.loss)}<br>${formatCount(p.nonzero_params)} non-zero, ${formatPercent(p.sparsity)} sparse`), hovertemplate: "%{text}<extra></extra>",
       },
       {
         type: "scatter", mode: "markers", name: "this plan", x: [plan.optimum.compute], y: [plan.optimum.loss], marker: { size: 13, symbol: "star", color: palette.point, line: { color: palette.surface, width: 1 } },
-        text: [`<b>this plan</b><br>${formatFlops(plan.optimum.compute)}: loss ${formatNumber(plan.optimum.loss)}`], hovertemplate: "%{text}<extra></extra>",
+        text: [`<b>this plan</b><br>${formatFlops(plan.optimum.compute)}: loss ${formatLoss(plan.optimum.loss)}`], hovertemplate: "%{text}<extra></extra>",
       },
-      ...(plan.dense ? [{ type: "scatter", mode: "markers", name: "dense", x: [plan.dense.compute], y: [plan.dense.loss], marker: { size: 11, symbol: "square", color: palette.muted }, hovertemplate: `<b>dense</b><br>${formatFlops(plan.dense.compute)}: loss ${formatNumber(plan.dense.loss)}<extra></extra>` }] : []),
+      ...(plan.dense ? [{ type: "scatter", mode: "markers", name: "dense", x: [plan.dense.compute], y: [plan.dense.loss], marker: { size: 11, symbol: "square", color: palette.muted }, hovertemplate: `<b>dense</b><br>${formatFlops(plan.dense.compute)}: loss ${formatLoss(plan.dense.loss)}<extra></extra>` }] : []),
     ],
     layout: { xaxis: { title: { text: "compute, FLOP" }, type: log ? "log" : "linear", exponentformat: "power", dtick: log ? 1 : undefined }, yaxis: { title: { text: "predicted loss" } } },
     summary: "The least loss at other costs under the same bounds.",
     table: {
       columns: [{ text: "Compute" }, { text: "Loss", number: true }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }],
-      rows: plan.frontier.map((/** @type {any} */ p) => [formatFlops(p.compute), formatNumber(p.loss), formatCount(p.nonzero_params), formatPercent(p.sparsity), formatCount(p.data)]),
+      rows: plan.frontier.map((/** @type {any} */ p) => [formatFlops(p.compute), formatLoss(p.loss), formatCount(p.nonzero_params), formatPercent(p.sparsity), formatCount(p.data)]),
     },
   });
 }

@@ -65,6 +65,17 @@ export function formatNumber(value, digits = 4) {
   return trimZeros(value.toPrecision(digits));
 }
 
+/**
+ * A loss: zeros at the end stay, so that digits stand under digits.
+ *
+ * @param {number} value
+ * @param {number} [digits]
+ * @returns {string}
+ */
+export function formatLoss(value, digits = 4) {
+  return value >= 1e-3 && value < 1e5 ? value.toPrecision(digits) : formatNumber(value, digits);
+}
+
 /** @param {number} value @param {number} digits @returns {string} Such as 1.22e-5. */
 function shortExponent(value, digits) {
   return value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e");
@@ -145,6 +156,7 @@ export function formatInterval(interval, format) {
   if (!interval) return "";
   const low = format(interval.low);
   const high = format(interval.high);
+  if (low.endsWith("×")) return `${low.slice(0, -1)}–${high}`;
   // 45 % – 58 % is 45–58 %.
   const unit = /^(\S+) (\D\S*)$/;
   const [a, b] = [unit.exec(low), unit.exec(high)];

@@ -78,13 +78,13 @@ function styled(layout, colours) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colours.text },
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { color: colours.text }, align: "left" },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", traceorder: "normal", entrywidthmode: "pixels", entrywidth: 0, itemwidth: 30, bgcolor: "rgba(0,0,0,0)" },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.muted, activecolor: colours.accent },
     dragmode: "zoom",
     uirevision: "keep",
     ...layout,
-    xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, ...layout.yaxis },
+    xaxis: { ...axis, ...layout.xaxis, title: { standoff: 8, ...layout.xaxis.title } },
+    yaxis: { ...axis, ...layout.yaxis, title: { standoff: 10, ...layout.yaxis.title } },
   };
 }
 

@@ -7,7 +7,7 @@
 import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent } from "./numbers.js";
 
 /** @param {number} value @returns {string} Such as `1.8×`. */
-export const times = (value) => `${formatNumber(value, value < 10 ? 2 : 3)}×`;
+export const times = (value) => `${formatNumber(value, 3)}×`;
 
 /**
  * What an optimal sparsity means.

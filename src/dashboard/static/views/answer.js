@@ -8,7 +8,7 @@ import { familyPath, get, list, Problem } from "../api.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
-import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent } from "../numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent } from "../numbers.js";
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning, times } from "../words.js";
@@ -37,7 +37,7 @@ export function showAnswer(main, context) {
     { class: "form", on: { submit: (/** @type {Event} */ event) => { event.preventDefault(); ask(); } } },
     size.node,
     compute.node,
-    field("What a step costs", mode, "FLOP mode, or a hardware profile"),
+    el("div", { class: "wide" }, field("What a step costs", mode)),
     own.node,
     el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
   );
@@ -95,7 +95,7 @@ export function showAnswer(main, context) {
       fill(output, answerOf(answer, prediction, s, family));
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
-      announce(`${meaning(answer)} Loss ${formatNumber(answer.loss)}.`);
+      announce(`${meaning(answer)} Loss ${formatLoss(answer.loss)}.`);
       draw(answer, prediction && { ...prediction, sparsity: s }, query, now);
     } catch (error) {
       if (now.aborted) return;
@@ -182,22 +182,22 @@ function answerOf(answer, prediction, own, family) {
   const range = (interval, format) => (interval ? el("small", {}, ` ${formatInterval(interval, format)}`) : null);
   /** @type {[import("../dom.js").Child, import("../dom.js").Child][]} */
   const pairs = [
-    ["Predicted loss", [formatNumber(answer.loss), range(answer.intervals?.loss, formatNumber)]],
+    ["Predicted loss", [formatLoss(answer.loss), range(answer.intervals?.loss, formatLoss)]],
     ["Data", data(answer.data)],
     ["Parameters with zeros", formatCount(answer.total_params)],
     ["Worth a dense model of", [times(answer.gain), range(answer.intervals?.gain, times)]],
     ["Compute over Chinchilla's", [times(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, times)]],
-    ["Dense instead: loss", [formatNumber(answer.dense.loss), range(answer.intervals?.dense_loss, formatNumber)]],
+    ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
     ["Dense instead: data", data(answer.dense.data)],
   ];
   if (answer.pattern) {
     const { pattern } = answer;
-    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatNumber(pattern.loss), el("small", {}, ` no interval; ${pattern.excess_loss >= 0 ? "+" : "−"}${formatNumber(Math.abs(pattern.excess_loss), 2)}`)]]);
+    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), el("small", {}, ` no interval; ${pattern.excess_loss >= 0 ? "+" : "−"}${formatNumber(Math.abs(pattern.excess_loss), 2)}`)]]);
   }
   if (prediction) {
     pairs.push(
-      [`At ${formatPercent(own ?? 0)}: loss`, [formatNumber(prediction.loss), range(prediction.interval, formatNumber)]],
-      [`At ${formatPercent(own ?? 0)}: a new run`, prediction.prediction_interval ? formatInterval(prediction.prediction_interval, formatNumber) : "no interval"],
+      [`At ${formatPercent(own ?? 0)}: loss`, [formatLoss(prediction.loss), range(prediction.interval, formatLoss)]],
+      [`At ${formatPercent(own ?? 0)}: a new run`, prediction.prediction_interval ? formatInterval(prediction.prediction_interval, formatLoss) : "no interval"],
       [`At ${formatPercent(own ?? 0)}: data`, data(prediction.data)],
     );
   }

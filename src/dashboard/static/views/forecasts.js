@@ -8,7 +8,7 @@ import { change, familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { forecastsFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatAge, formatCount, formatFlops, formatInterval, formatNumber, formatPercent, plural } from "../numbers.js";
+import { formatAge, formatCount, formatFlops, formatInterval, formatLoss, formatPercent, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
@@ -72,7 +72,7 @@ export async function showForecasts(main, context) {
                 ...(byData ? { data: data.read() } : { compute: compute.read(), flop_mode: mode.value }), note: text.value.trim() || undefined,
               });
               const interval = forecast.prediction_interval;
-              const said = `Registered: ${forecast.external_id} will reach ${formatNumber(forecast.loss)}${interval ? `, a new run between ${formatInterval(interval, formatNumber).replace("–", " and ")}` : ""}.`;
+              const said = `Registered: ${forecast.external_id} will reach ${formatLoss(forecast.loss)}${interval ? `, a new run between ${formatInterval(interval, formatLoss).replace("–", " and ")}` : ""}.`;
               fill(outcome, el("p", { class: "success" }, said), forecast.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, forecast.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))));
               announce(said);
               await load();
@@ -170,8 +170,8 @@ export async function showForecasts(main, context) {
               formatCount(forecast.nonzero_params),
               formatPercent(forecast.sparsity),
               formatCount(forecast.data),
-              [formatNumber(forecast.loss), " ", el("small", {}, formatInterval(forecast.prediction_interval, formatNumber) || "no interval")],
-              forecast.score ? [formatNumber(forecast.score.measured), " ", el("small", {}, `${forecast.score.error >= 0 ? "+" : "−"}${formatPercent(Math.abs(forecast.score.relative_error), 2)}`)] : "",
+              [formatLoss(forecast.loss), " ", el("small", {}, formatInterval(forecast.prediction_interval, formatLoss) || "no interval")],
+              forecast.score ? [formatLoss(forecast.score.measured), " ", el("small", {}, `${forecast.score.error >= 0 ? "+" : "−"}${formatPercent(Math.abs(forecast.score.relative_error), 2)}`)] : "",
               [state(forecast), forecast.extrapolation.length > 0 && [" ", el("span", { class: "badge warn", title: forecast.extrapolation.map(extrapolation).join("; ") }, "beyond the data")]],
               String(forecast.law.version),
             ]),

@@ -8,7 +8,7 @@ import { change, familyPath } from "../api.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { frontierFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatBytes, formatCount, formatFlops, formatInterval, formatNumber, formatPercent } from "../numbers.js";
+import { formatBytes, formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent } from "../numbers.js";
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation } from "../words.js";
@@ -103,12 +103,12 @@ export function showPlans(main, context) {
         "section",
         { class: "panel", "aria-labelledby": "planned" },
         el("h2", { id: "planned" }, answer.goal === "least_loss" ? "The least loss" : "The least cost"),
-        el("p", { class: "headline" }, formatNumber(optimum.loss), " ", el("small", {}, `loss${intervals ? `, ${formatInterval(intervals.loss, formatNumber)}` : ", no interval"}`)),
+        el("p", { class: "headline" }, formatLoss(optimum.loss), " ", el("small", {}, `loss${intervals ? `, ${formatInterval(intervals.loss, formatLoss)}` : ", no interval"}`)),
         el("p", { class: "means" }, sentence(optimum, intervals, family)),
         table({
           caption: "The plan and its alternatives; small numbers are intervals, where there are any",
           columns: [{ text: "" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }, { text: "Loss", number: true }, { text: "Compute", number: true }, { text: "Memory", number: true }],
-          rows: alternatives.map(([text, model, known]) => [text, [formatCount(model.nonzero_params), small(known?.nonzero_params, formatCount)], [formatPercent(model.sparsity), small(known?.sparsity, percent)], [formatCount(model.data), small(known?.data, formatCount)], [formatNumber(model.loss), small(known?.loss, formatNumber)], formatFlops(model.compute), formatBytes(model.memory_bytes)]),
+          rows: alternatives.map(([text, model, known]) => [text, [formatCount(model.nonzero_params), small(known?.nonzero_params, formatCount)], [formatPercent(model.sparsity), small(known?.sparsity, percent)], [formatCount(model.data), small(known?.data, formatCount)], [formatLoss(model.loss), small(known?.loss, formatLoss)], formatFlops(model.compute), formatBytes(model.memory_bytes)]),
         }),
         answer.dense_reason && el("p", { class: "foot" }, `No dense model: ${answer.dense_reason}`),
         el("p", {}, answer.binding.length > 0 ? ["What binds: ", answer.binding.map((/** @type {string} */ b, /** @type {number} */ i) => [i > 0 && ", ", el("code", {}, b)]), ". To move it by 1 % makes a better plan."] : "No bound binds."),

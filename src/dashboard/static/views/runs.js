@@ -7,7 +7,7 @@
 import { change, familyPath, list } from "../api.js";
 import { announce, dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
 import { settled } from "../inputs.js";
-import { formatAge, formatCount, formatNumber, formatPercent, plural } from "../numbers.js";
+import { formatAge, formatCount, formatLoss, formatPercent, plural } from "../numbers.js";
 import { showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
 
@@ -136,7 +136,7 @@ export async function showRuns(main, context) {
         el("td", { class: "number" }, formatCount(run.nonzero_params)),
         el("td", { class: "number" }, formatPercent(run.sparsity)),
         el("td", { class: "number" }, formatCount(run.data)),
-        el("td", { class: "number" }, formatNumber(run.loss, 5)),
+        el("td", { class: "number" }, formatLoss(run.loss, 5)),
         el("td", {}, run.pattern ?? "", run.start === "pretrained" ? " pretrained" : run.pattern ? "" : "unstructured"),
         el("td", {}, el("div", { class: "clip", title: tags }, tags)),
         el("td", {}, el("time", { datetime: run.created_at, title: run.created_at }, formatAge(run.created_at))),
