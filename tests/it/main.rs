@@ -5,6 +5,7 @@
 
 mod announcements;
 mod bulk;
+mod dashboard;
 mod documents;
 mod effective;
 mod evidence;

@@ -4,7 +4,7 @@
  * @module app
  */
 
-import { failure, fill, loading } from "./dom.js";
+import { el, failure, fill, loading } from "./dom.js";
 import { go, params } from "./url.js";
 import { showFamilies } from "./views/families.js";
 import { showFamily } from "./views/family.js";
@@ -30,7 +30,7 @@ async function show(moved) {
     if (family) await showFamily(main, family, signal);
     else await showFamilies(main, signal);
   } catch (error) {
-    if (!signal.aborted) fill(main, failure(error, () => show(false)));
+    if (!signal.aborted) fill(main, el("h1", {}, family ?? "Families"), failure(error, () => show(false)));
   }
 }
 

@@ -4,8 +4,8 @@
  * @module figures
  */
 
-import { formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent, plural } from "./numbers.js";
-import { levelName, times } from "./words.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
+import { levelName } from "./words.js";
 
 /** @typedef {import("./plots.js").Draw} Draw */
 /** @typedef {import("./plots.js").Palette} Palette */
@@ -47,7 +47,7 @@ function plain(text) {
 function runHover(run, unit) {
   return [
     `<b>${plain(run.external_id ?? "deleted run")}</b>`,
-    `${formatCount(run.nonzero_params)} non-zero, ${formatPercent(run.sparsity)} sparse`,
+    `${formatCount(run.nonzero_params)} non-zero, ${formatLevel(run.sparsity)} sparse`,
     `${formatCount(run.data)} ${plain(unit)}`,
     `measured ${formatLoss(run.loss)}, predicted ${formatLoss(run.predicted)}`,
     `residual ${formatNumber(run.residual, 2)}, leverage ${formatNumber(run.leverage, 2)}${run.outlier ? "<br><b>outlier</b>" : ""}`,
@@ -65,34 +65,36 @@ const levelOf = (sparsity) => Math.round(sparsity * 1000) / 1000;
  * @returns {Draw}
  */
 export function fitFigure(answer, { unit, total }) {
-  return (palette, log) => {
+  return (palette, axes) => {
     const runs = answer.items;
     const groups = Map.groupBy ? Map.groupBy(runs, (run) => levelOf(run.sparsity)) : groupBy(runs, (run) => levelOf(run.sparsity));
     const levels = [...groups.keys()].sort((a, b) => a - b);
+    const residuals = axes === "residuals";
+    const height = (/** @type {any} */ run) => (residuals ? run.residual : run.predicted);
     const trace = (/** @type {any[]} */ some, /** @type {any} */ marker, /** @type {string} */ name) => ({
-      type: "scatter", mode: "markers", name, x: some.map((run) => run.loss), y: some.map((run) => run.predicted), text: some.map((run) => runHover(run, unit)),
+      type: "scatter", mode: "markers", name, x: some.map((run) => run.loss), y: some.map(height), text: some.map((run) => runHover(run, unit)),
       customdata: some.map((run) => run.external_id), hovertemplate: "%{text}<extra></extra>", marker,
     });
     const size = runs.length > 400 ? 5 : 8;
     const traces = levels.length <= MOST_LEVELS
-      ? levels.map((level, i) => trace(groups.get(level) ?? [], { size, symbol: SYMBOLS[i % SYMBOLS.length], color: sparsityColour(level, palette), opacity: 0.85 }, formatPercent(level)))
+      ? levels.map((level, i) => trace(groups.get(level) ?? [], { size, symbol: SYMBOLS[i % SYMBOLS.length], color: sparsityColour(level, palette), opacity: 0.85 }, formatLevel(level)))
       : [trace(runs, { size, color: runs.map((run) => sparsityColour(run.sparsity, palette)), opacity: 0.85 }, "runs")];
     const outliers = runs.filter((run) => run.outlier);
     if (outliers.length > 0) {
       traces.push({ ...trace(outliers, { size: size + 7, symbol: "circle-open", color: palette.point, line: { width: 2 } }, "outliers"), hoverinfo: "skip", hovertemplate: null });
     }
-    const [low, high] = extent(runs.flatMap((run) => [run.loss, run.predicted]));
-    traces.unshift({ type: "scatter", mode: "lines", name: "as predicted", x: [low, high], y: [low, high], line: { color: palette.muted, width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false });
-    const type = log ? "log" : "linear";
+    const [low, high] = extent(runs.flatMap((run) => (residuals ? [run.loss] : [run.loss, run.predicted])));
+    traces.unshift({ type: "scatter", mode: "lines", name: "as predicted", x: [low, high], y: residuals ? [0, 0] : [low, high], line: { color: palette.muted, width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false });
+    const type = residuals ? "linear" : axes;
     const most = [...runs].sort((a, b) => Math.abs(b.residual) - Math.abs(a.residual)).slice(0, 100);
     return {
       traces,
-      layout: { xaxis: { title: { text: "measured loss" }, type }, yaxis: { title: { text: "predicted loss" }, type } },
+      layout: { xaxis: { title: { text: "measured loss" }, type }, yaxis: { title: { text: residuals ? "residual, above 0 where predicted too high" : "predicted loss" }, type } },
       summary: `${plural(runs.length, "run")}${total !== null && total > runs.length ? ` of ${total.toLocaleString("en")}` : ""}, ${outliers.length === 0 ? "no outlier" : plural(outliers.length, "outlier")}${answer.noise ? `; a residual of ${formatNumber(answer.noise, 2)} is usual` : ""}.`,
       notes: ["Click a run to find it among the runs."],
       table: {
         columns: [{ text: "Run, farthest off first" }, { text: "Sparsity", number: true }, { text: "Measured", number: true }, { text: "Predicted", number: true }, { text: "Residual", number: true }],
-        rows: most.map((run) => [run.external_id ?? "deleted", formatPercent(run.sparsity), formatLoss(run.loss), formatLoss(run.predicted), formatNumber(run.residual, 2)]),
+        rows: most.map((run) => [run.external_id ?? "deleted", formatLevel(run.sparsity), formatLoss(run.loss), formatLoss(run.predicted), formatNumber(run.residual, 2)]),
       },
     };
   };
@@ -117,7 +119,8 @@ function groupBy(items, key) {
  * @returns {Draw}
  */
 export function contoursFigure(answer, point) {
-  return (palette, log) => {
+  return (palette, axes) => {
+    const log = axes === "log";
     const lines = answer.lines.filter((/** @type {any} */ line) => line.points.length > 0);
     const traces = [];
     for (const line of lines) {
@@ -128,10 +131,10 @@ export function contoursFigure(answer, point) {
           { type: "scatter", mode: "lines", x: line.band.map((/** @type {any} */ p) => p[0]), y: line.band.map((/** @type {any} */ p) => p[2]), line: { width: 0 }, fill: "tonexty", fillcolor: sparsityColour(line.sparsity, palette, 0.14), hoverinfo: "skip", showlegend: false },
         );
       }
-      const range = formatInterval(line.interval, (value) => times(value));
+      const range = formatInterval(line.interval, formatTimes);
       traces.push({
-        type: "scatter", mode: "lines", name: formatPercent(line.sparsity), x: line.points.map((/** @type {any} */ p) => p[0]), y: line.points.map((/** @type {any} */ p) => p[1]), line: { color: colour, width: 2 },
-        text: line.points.map((/** @type {any} */ p) => `<b>${formatPercent(line.sparsity)} is best</b><br>${formatCount(p[0])} non-zero, ${formatFlops(p[1])}<br>${times(line.chinchilla_ratio)} Chinchilla${range ? ` (${range})` : ""}`),
+        type: "scatter", mode: "lines", name: formatLevel(line.sparsity), x: line.points.map((/** @type {any} */ p) => p[0]), y: line.points.map((/** @type {any} */ p) => p[1]), line: { color: colour, width: 2 },
+        text: line.points.map((/** @type {any} */ p) => `<b>${formatLevel(line.sparsity)} is best</b><br>${formatCount(p[0])} non-zero, ${formatFlops(p[1])}<br>${formatTimes(line.chinchilla_ratio)} Chinchilla${range ? ` (${range})` : ""}`),
         hovertemplate: "%{text}<extra></extra>",
       });
     }
@@ -158,23 +161,23 @@ export function contoursFigure(answer, point) {
         yaxis: { title: { text: "training compute, FLOP" }, type, exponentformat: "power", range: budgets, dtick: log ? (budgets[1] - budgets[0] > 6 ? 2 : 1) : undefined },
       },
       summary: `Budgets at which each sparsity is best in ${answer.flop_mode} mode, by size${lines[0]?.interval ? `, with ${levelName(lines[0].interval)}s` : ""}; at your point ${formatPercent(point.sparsity)} is.`,
-      notes: answer.lines.filter((/** @type {any} */ line) => line.points.length === 0).map((/** @type {any} */ line) => `No budget asks for ${formatPercent(line.sparsity)}: the best sparsity jumps over it.`),
+      notes: answer.lines.filter((/** @type {any} */ line) => line.points.length === 0).map((/** @type {any} */ line) => `No budget asks for ${formatLevel(line.sparsity)}: the best sparsity jumps over it.`),
       table: {
         columns: [{ text: "Best sparsity" }, { text: "Budget over Chinchilla's", number: true }, { text: "Interval", number: true }],
-        rows: answer.lines.map((/** @type {any} */ line) => [formatPercent(line.sparsity), line.chinchilla_ratio ? times(line.chinchilla_ratio) : "never", formatInterval(line.interval, times) || "none"]),
+        rows: answer.lines.map((/** @type {any} */ line) => [formatLevel(line.sparsity), line.chinchilla_ratio ? formatTimes(line.chinchilla_ratio) : "never", formatInterval(line.interval, formatTimes) || "none"]),
       },
     };
   };
 }
 
 /** Sparsities that an axis by density names. */
-const TICKS = [0, 0.5, 0.75, 0.875, 0.9375, 0.97, 0.985, 0.99, 0.995, 0.999];
+const TICKS = [0, 0.5, 0.75, 0.875, 0.94, 0.97, 0.985, 0.99, 0.995, 0.999];
 
 /** @param {boolean} log @returns {{axis: any, place: (sparsity: number) => number}} An axis of sparsities. */
 function sparsityAxis(log) {
   return log
     ? {
-        axis: { title: { text: "sparsity" }, type: "log", autorange: "reversed", tickvals: TICKS.map((s) => 1 - s), ticktext: TICKS.map((s) => formatPercent(s).replace(" ", "\u2009")), tickangle: 0 },
+        axis: { title: { text: "sparsity" }, type: "log", autorange: "reversed", tickvals: TICKS.map((s) => 1 - s), ticktext: TICKS.map((s) => formatLevel(s).replace("\u00a0", "")), tickangle: 0 },
         place: (sparsity) => 1 - sparsity,
       }
     : { axis: { title: { text: "sparsity" }, type: "linear", tickformat: ".0%" }, place: (sparsity) => sparsity };
@@ -199,7 +202,8 @@ function band(x, intervals, colour) {
  * @returns {Draw}
  */
 export function lossFigure(answer, { pattern, own }, unit) {
-  return (palette, log) => {
+  return (palette, axes) => {
+    const log = axes === "log";
     const { axis, place } = sparsityAxis(log);
     const x = answer.points.map((/** @type {any} */ p) => place(p.sparsity));
     const { optimum } = answer;
@@ -242,7 +246,8 @@ export function lossFigure(answer, { pattern, own }, unit) {
  * @returns {Draw}
  */
 export function gainFigure(answer, optimum) {
-  return (palette, log) => {
+  return (palette, axes) => {
+    const log = axes === "log";
     const { axis, place } = sparsityAxis(log);
     const x = answer.points.map((/** @type {any} */ p) => place(p.sparsity));
     const interval = optimum.intervals?.gain;
@@ -250,25 +255,25 @@ export function gainFigure(answer, optimum) {
       ...band(x, answer.points.map((/** @type {any} */ p) => p.interval), palette.dark ? "rgba(143,184,240,0.18)" : "rgba(31,95,168,0.13)"),
       {
         type: "scatter", mode: "lines", name: "gain", x, y: answer.points.map((/** @type {any} */ p) => p.gain), line: { color: palette.accent, width: 2 },
-        text: answer.points.map((/** @type {any} */ p) => `${formatPercent(p.sparsity)} sparse<br>as a dense model ${times(p.gain)} the non-zeros${p.interval ? ` (${formatInterval(p.interval, times)})` : ""}`), hovertemplate: "%{text}<extra></extra>",
+        text: answer.points.map((/** @type {any} */ p) => `${formatPercent(p.sparsity)} sparse<br>as a dense model ${formatTimes(p.gain)} the non-zeros${p.interval ? ` (${formatInterval(p.interval, formatTimes)})` : ""}`), hovertemplate: "%{text}<extra></extra>",
       },
       {
         type: "scatter", mode: "lines", name: "limit", x: [x[0], x[x.length - 1]], y: [answer.limit, answer.limit], line: { color: palette.muted, width: 1, dash: "dash" },
-        text: Array(2).fill(`limit ${times(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, times)})` : ""}`), hovertemplate: "%{text}<extra></extra>",
+        text: Array(2).fill(`limit ${formatTimes(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, formatTimes)})` : ""}`), hovertemplate: "%{text}<extra></extra>",
       },
       {
         type: "scatter", mode: "markers", name: "your best", x: [place(optimum.sparsity)], y: [optimum.gain], marker: { size: 13, symbol: "star", color: palette.point, line: { color: palette.surface, width: 1 } },
         error_y: interval ? { type: "data", symmetric: false, array: [interval.high - optimum.gain], arrayminus: [optimum.gain - interval.low], color: palette.point, thickness: 2 } : undefined,
-        text: [`<b>your best</b><br>${formatPercent(optimum.sparsity)} sparse, worth ${times(optimum.gain)}${interval ? ` (${formatInterval(interval, times)})` : ""}`], hovertemplate: "%{text}<extra></extra>",
+        text: [`<b>your best</b><br>${formatPercent(optimum.sparsity)} sparse, worth ${formatTimes(optimum.gain)}${interval ? ` (${formatInterval(interval, formatTimes)})` : ""}`], hovertemplate: "%{text}<extra></extra>",
       },
     ];
     return {
       traces,
       layout: { xaxis: axis, yaxis: { title: { text: "dense size of equal loss" }, ticksuffix: "×", rangemode: "tozero" } },
-      summary: `A sparse model is worth a dense one of at most ${times(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, times)})` : ""} its non-zero parameters, on the same data; ${times(optimum.gain)} at ${formatPercent(optimum.sparsity)}.`,
+      summary: `A sparse model is worth a dense one of at most ${formatTimes(answer.limit)}${answer.limit_interval ? ` (${formatInterval(answer.limit_interval, formatTimes)})` : ""} its non-zero parameters, on the same data; ${formatTimes(optimum.gain)} at ${formatPercent(optimum.sparsity)}.`,
       table: {
         columns: [{ text: "Sparsity" }, { text: "Gain", number: true }, { text: "Interval", number: true }, { text: "Of total parameters", number: true }],
-        rows: answer.points.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 4 === 0).map((/** @type {any} */ p) => [formatPercent(p.sparsity), times(p.gain), formatInterval(p.interval, times) || "none", times(p.total_params_gain)]),
+        rows: answer.points.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 4 === 0).map((/** @type {any} */ p) => [formatPercent(p.sparsity), formatTimes(p.gain), formatInterval(p.interval, formatTimes) || "none", formatTimes(p.total_params_gain)]),
       },
     };
   };
@@ -281,7 +286,8 @@ export function gainFigure(answer, optimum) {
  * @returns {Draw}
  */
 export function forecastsFigure(scored) {
-  return (palette, log) => {
+  return (palette, axes) => {
+    const log = axes === "log";
     const [low, high] = extent(scored.flatMap((f) => [f.score.measured, f.prediction_interval?.low ?? f.loss, f.prediction_interval?.high ?? f.loss]));
     const counted = (/** @type {any} */ f) => f.score.as_planned && !f.score.excluded;
     const trace = (/** @type {string} */ name, /** @type {any[]} */ some, /** @type {any} */ marker) => ({
@@ -317,7 +323,7 @@ export function forecastsFigure(scored) {
  * @returns {Draw}
  */
 export function frontierFigure(plan) {
-  return (palette, log) => ({
+  return (palette, axes) => ({
     traces: [
       {
         type: "scatter", mode: "lines+markers", name: "least loss", x: plan.frontier.map((/** @type {any} */ p) => p.compute), y: plan.frontier.map((/** @type {any} */ p) => p.loss), line: { color: palette.accent, width: 2 },
@@ -330,7 +336,7 @@ export function frontierFigure(plan) {
       },
       ...(plan.dense ? [{ type: "scatter", mode: "markers", name: "dense", x: [plan.dense.compute], y: [plan.dense.loss], marker: { size: 11, symbol: "square", color: palette.muted }, hovertemplate: `<b>dense</b><br>${formatFlops(plan.dense.compute)}: loss ${formatLoss(plan.dense.loss)}<extra></extra>` }] : []),
     ],
-    layout: { xaxis: { title: { text: "compute, FLOP" }, type: log ? "log" : "linear", exponentformat: "power", dtick: log ? 1 : undefined }, yaxis: { title: { text: "predicted loss" } } },
+    layout: { xaxis: { title: { text: "compute, FLOP" }, type: axes, exponentformat: "power", dtick: axes === "log" ? 1 : undefined }, yaxis: { title: { text: "predicted loss" } } },
     summary: "The least loss at other costs under the same bounds.",
     table: {
       columns: [{ text: "Compute" }, { text: "Loss", number: true }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }],

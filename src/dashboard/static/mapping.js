@@ -6,7 +6,7 @@
  * @module mapping
  */
 
-import { parseNumber } from "./numbers.js";
+import { formatNumber, parseNumber } from "./numbers.js";
 
 /**
  * @typedef {object} Field
@@ -145,7 +145,7 @@ function mapRow(row, place, mapping, at, errors) {
   };
   const same = (/** @type {number} */ value) => value;
   const between = (/** @type {number} */ min, /** @type {number} */ max) => (/** @type {number} */ value) =>
-    value >= min && value <= max ? "" : `must be between ${min} and ${max}, not ${value}`;
+    value >= min && value <= max ? "" : `must be between ${formatNumber(min)} and ${formatNumber(max)}, not ${formatNumber(value, 6)}`;
 
   run.external_id = mapping.columns.external_id ? text("external_id") : `${mapping.prefix}-${at}`;
   const label = labelError(run.external_id);
@@ -153,8 +153,10 @@ function mapRow(row, place, mapping, at, errors) {
   const toSparsity = { fraction: same, percent: (/** @type {number} */ v) => rounded(v / 100), density: (/** @type {number} */ v) => rounded(1 - v) }[mapping.sparsity];
   read("sparsity", "sparsity", toSparsity, (v) => (v >= 0 && v < 1 ? "" : `must be at least 0 and below 1, not ${v}`));
   read("size", mapping.size, same, (v) => {
-    const nonzero = mapping.size === "nonzero_params" ? v : v * (1 - (run.sparsity ?? 0));
-    return between(1, 1e18)(nonzero);
+    if (mapping.size === "nonzero_params") return between(1, 1e18)(v);
+    // Where the sparsity is wrong that is told, and the size is not known.
+    const known = run.sparsity >= 0 && run.sparsity < 1;
+    return known ? between(1, 1e18)(v * (1 - run.sparsity)).replace("must", "times the density must") : "";
   });
   read("data", "data", same, between(1e-6, 1e30));
   read("loss", "loss", same, between(1e-12, 1e12));

@@ -111,9 +111,9 @@ export function formatCount(value) {
  * @returns {string}
  */
 export function formatFlops(value) {
-  const steps = /** @type {[number, string][]} */ ([[1e24, " YFLOP"], [1e21, " ZFLOP"], [1e18, " EFLOP"], [1e15, " PFLOP"], [1e12, " TFLOP"], [1e9, " GFLOP"], [1e6, " MFLOP"]]);
-  if (value >= 1e27) return `${shortExponent(value, 3)} FLOP`;
-  return prefixed(value, steps) ?? `${formatNumber(value, 3)} FLOP`;
+  const steps = /** @type {[number, string][]} */ ([[1e24, "\u00a0YFLOP"], [1e21, "\u00a0ZFLOP"], [1e18, "\u00a0EFLOP"], [1e15, "\u00a0PFLOP"], [1e12, "\u00a0TFLOP"], [1e9, "\u00a0GFLOP"], [1e6, "\u00a0MFLOP"]]);
+  if (value >= 1e27) return `${shortExponent(value, 3)}\u00a0FLOP`;
+  return prefixed(value, steps) ?? `${formatNumber(value, 3)}\u00a0FLOP`;
 }
 
 /**
@@ -123,26 +123,35 @@ export function formatFlops(value) {
  * @returns {string}
  */
 export function formatBytes(value) {
-  return prefixed(value, [[1e15, " PB"], [1e12, " TB"], [1e9, " GB"], [1e6, " MB"], [1e3, " kB"]]) ?? `${formatNumber(value, 3)} B`;
+  return prefixed(value, [[1e15, "\u00a0PB"], [1e12, "\u00a0TB"], [1e9, "\u00a0GB"], [1e6, "\u00a0MB"], [1e3, "\u00a0kB"]]) ?? `${formatNumber(value, 3)}\u00a0B`;
 }
 
 /**
- * A fraction in percent. Close to 100 % the digits tell what is left: 99.95 %.
+ * An estimate in percent. Close to 100 % the digits tell what is left: 99.95 %.
  *
  * @param {number} value
  * @param {number} [digits] Digits after the point; as many as are needed unless said otherwise.
  * @returns {string}
  */
 export function formatPercent(value, digits) {
-  return `${percentDigits(value, digits)} %`;
+  return `${percentDigits(value, digits)}\u00a0%`;
+}
+
+/**
+ * A level in percent, without zeros that say nothing: 50 %, 87.5 %.
+ *
+ * @param {number} value
+ * @returns {string}
+ */
+export function formatLevel(value) {
+  return `${trimZeros(percentDigits(value))}\u00a0%`;
 }
 
 /** @param {number} value @param {number} [digits] @returns {string} */
 function percentDigits(value, digits) {
   const left = 1 - Math.abs(value);
-  if (digits !== undefined) return (100 * value).toFixed(digits).replace(/^-(0(\.0+)?)$/, "$1");
-  const needed = left > 0 && left < 0.1 ? Math.min(4, Math.max(1, Math.ceil(-Math.log10(left)))) : 1;
-  return trimZeros((100 * value).toFixed(needed)).replace(/^-0$/, "0");
+  const needed = digits ?? (left > 0 && left < 0.01 ? Math.min(4, Math.ceil(-Math.log10(left)) - 1) : 1);
+  return (100 * value).toFixed(needed).replace(/^-(0(\.0+)?)$/, "$1");
 }
 
 /**
@@ -158,9 +167,19 @@ export function formatInterval(interval, format) {
   const high = format(interval.high);
   if (low.endsWith("×")) return `${low.slice(0, -1)}–${high}`;
   // 45 % – 58 % is 45–58 %.
-  const unit = /^(\S+) (\D\S*)$/;
+  const unit = /^(\S+)\u00a0(\D\S*)$/;
   const [a, b] = [unit.exec(low), unit.exec(high)];
-  return a && b && a[2] === b[2] ? `${a[1]}–${b[1]} ${a[2]}` : `${low}–${high}`;
+  return a && b && a[2] === b[2] ? `${a[1]}–${b[1]}\u00a0${a[2]}` : `${low}–${high}`;
+}
+
+/**
+ * An estimate of a factor: 1.80×.
+ *
+ * @param {number} value
+ * @returns {string}
+ */
+export function formatTimes(value) {
+  return value < 1000 ? `${value.toPrecision(3)}×` : `${Math.round(value).toLocaleString("en")}×`;
 }
 
 /**

@@ -27,7 +27,7 @@ import { el, failure, fill, table } from "./dom.js";
  * @property {{columns: {text: string, number?: boolean}[], rows: import("./dom.js").Child[][]}} table The same in numbers.
  */
 
-/** @typedef {(palette: Palette, log: boolean) => Figure} Draw */
+/** @typedef {(palette: Palette, axes: string) => Figure} Draw `axes` is the choice of the frame. */
 
 /** @type {Promise<any> | null} */
 let library = null;
@@ -88,20 +88,23 @@ function styled(layout, colours) {
   };
 }
 
+/** @type {[string, string][]} */
+const LINEAR_OR_LOG = [["linear", "linear"], ["log", "log"]];
+
 /**
  * A frame for a picture.
  *
  * @param {object} options
  * @param {string} options.title
  * @param {string} options.name Of the frame in ids and in the address.
- * @param {boolean} options.log Whether the axes start logarithmic.
- * @param {[string, string]} [options.scales] Names of the two kinds of axes.
- * @param {(log: boolean) => void} options.onScale Told when the user switches.
+ * @param {[string, string][]} [options.choices] Kinds of axes and their names; linear and log unless said otherwise.
+ * @param {string} options.axes The kind to start with.
+ * @param {(axes: string) => void} [options.onAxes] Told when the user switches.
  * @param {(point: any) => void} [options.onClick] Told what point was clicked.
  * @param {AbortSignal} options.signal Ends the picture.
  * @returns {{node: HTMLElement, show: (draw: Draw) => Promise<void>, fail: (error: unknown, retry?: () => void) => void, busy: () => void}}
  */
-export function picture({ title, name, log, scales = ["linear", "log"], onScale, onClick, signal }) {
+export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, onClick, signal }) {
   const plot = el("div", { class: "plot" });
   const state = el("div", { class: "plot-state" }, el("p", { class: "state" }, "Loading…"));
   const caption = el("figcaption", {});
@@ -112,9 +115,8 @@ export function picture({ title, name, log, scales = ["linear", "log"], onScale,
   reset.setAttribute("aria-label", `Show the whole picture: ${title}`);
   const choice = el(
     "select",
-    { "aria-label": `Axes: ${title}`, on: { change: () => { log = choice.value === "log"; onScale(log); redraw(true); } } },
-    el("option", { value: "linear", selected: !log }, scales[0]),
-    el("option", { value: "log", selected: log }, scales[1]),
+    { "aria-label": `Axes: ${title}`, on: { change: () => { axes = choice.value; onAxes?.(axes); redraw(true); } } },
+    choices.map(([value, text]) => el("option", { value, selected: value === axes }, text)),
   );
   const node = el(
     "figure",
@@ -132,16 +134,17 @@ export function picture({ title, name, log, scales = ["linear", "log"], onScale,
   /** @param {number} factor 1 shows everything. */
   async function zoom(factor) {
     if (!drawn) return;
-    const Plotly = await plotly();
+    if (factor === 1) {
+      await redraw(true);
+      return;
+    }
     const change = /** @type {Record<string, any>} */ ({});
     for (const axis of ["xaxis", "yaxis"]) {
       const [from, to] = /** @type {any} */ (plot)._fullLayout[axis].range;
       const [middle, half] = [(from + to) / 2, ((to - from) / 2) * factor];
-      if (factor === 1) change[`${axis}.autorange`] = /** @type {any} */ (plot)._fullLayout[axis]._rangeInitial0 === undefined ? true : undefined;
-      else change[`${axis}.range`] = [middle - half, middle + half];
+      change[`${axis}.range`] = [middle - half, middle + half];
     }
-    if (factor === 1) await redraw(true);
-    else await Plotly.relayout(plot, change);
+    await (await plotly()).relayout(plot, change);
   }
 
   /** @param {boolean} whole Whether to forget what was zoomed to. */
@@ -149,7 +152,7 @@ export function picture({ title, name, log, scales = ["linear", "log"], onScale,
     if (!last) return;
     const draw = last;
     const colours = palette();
-    const figure = draw(colours, log);
+    const figure = draw(colours, axes);
     fill(caption, figure.summary, (figure.notes ?? []).map((entry) => [" ", entry]));
     const count = figure.table.rows.length;
     fill(numbers, el("summary", {}, "Numbers of this picture"), count > 0 && table({ caption: title, hideCaption: true, ...figure.table }));

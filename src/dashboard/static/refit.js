@@ -6,8 +6,7 @@
 
 import { change, events, familyPath, get, Problem } from "./api.js";
 import { announce, el, failure, fill, loading, table } from "./dom.js";
-import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent, plural } from "./numbers.js";
-import { times } from "./words.js";
+import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
 
 /** @type {Record<string, string>} */
 const STATES = { queued: "waiting for a worker", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
@@ -118,8 +117,8 @@ function comparison(answer, old, young) {
     ),
     table({
       caption: "Coefficients",
-      columns: [{ text: "" }, { text: a, number: true }, { text: b, number: true }, { text: "Ratio", number: true }, { text: "Difference" }],
-      rows: answer.coefficients.map((/** @type {any} */ c) => [el("code", {}, c.coefficient), withInterval(c.a, c.a_interval, (v) => formatNumber(v)), withInterval(c.b, c.b_interval, (v) => formatNumber(v)), times(c.ratio), apartBadge(c.apart)]),
+      columns: [{ text: "Coefficient" }, { text: a, number: true }, { text: b, number: true }, { text: "Ratio", number: true }, { text: "Difference" }],
+      rows: answer.coefficients.map((/** @type {any} */ c) => [el("code", {}, c.coefficient), withInterval(c.a, c.a_interval, (v) => formatNumber(v)), withInterval(c.b, c.b_interval, (v) => formatNumber(v)), formatTimes(c.ratio), apartBadge(c.apart)]),
     }),
     answer.optimal_sparsity.length > 0 &&
       el(

@@ -4,10 +4,10 @@
  * @module words
  */
 
-import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent } from "./numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, formatPercent } from "./numbers.js";
 
-/** @param {number} value @returns {string} Such as `1.8×`. */
-export const times = (value) => `${formatNumber(value, 3)}×`;
+/** @param {number} value @returns {string} A factor in passing: `1.8×`. */
+const times = (value) => `${formatNumber(value, 3)}×`;
 
 /**
  * What an optimal sparsity means.
@@ -44,7 +44,7 @@ export function extrapolation({ variable, factor, limit, side }) {
   const name = VARIABLES[variable] ?? variable;
   const end = side === "above" ? "largest" : "smallest";
   if (variable === "sparsity") {
-    return `${name}: ${side === "above" ? "sparser" : "denser"} than any run (${formatPercent(limit)}), with ${times(factor)} ${side === "above" ? "fewer" : "more"} of the weights left`;
+    return `${name}: ${side === "above" ? "sparser" : "denser"} than any run (${formatLevel(limit)}), with ${times(factor)} ${side === "above" ? "fewer" : "more"} of the weights left`;
   }
   const shown = variable === "compute" ? formatFlops(limit) : formatCount(limit);
   return side === "above"
@@ -64,5 +64,5 @@ export function lawName(law) {
 
 /** @param {{level: number} | null | undefined} interval @returns {string} Such as `95 % interval`. */
 export function levelName(interval) {
-  return interval ? `${formatPercent(interval.level, Number.isInteger(Math.round(interval.level * 1e6) / 1e4) ? 0 : 1)} interval` : "no interval";
+  return interval ? `${formatLevel(interval.level)} interval` : "no interval";
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatAge, formatBytes, formatCount, formatFlops, formatInterval, formatNumber, formatPercent, parseFraction, parseNumber, plural } from "../../../src/dashboard/static/numbers.js";
+import { formatAge, formatBytes, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "../../../src/dashboard/static/numbers.js";
 
 test("numbers are read as people write them", () => {
   const cases = {
@@ -34,31 +34,38 @@ test("numbers are written short", () => {
   assert.equal(formatCount(999_999), "1M");
   assert.equal(formatCount(3.2768e10), "32.8B");
   assert.equal(formatCount(1e18), "1e18");
-  assert.equal(formatFlops(1e20), "100 EFLOP");
-  assert.equal(formatFlops(3e18), "3 EFLOP");
-  assert.equal(formatFlops(2.5e27), "2.5e27 FLOP");
-  assert.equal(formatBytes(2e8), "200 MB");
+  assert.equal(formatFlops(1e20), "100\u00a0EFLOP");
+  assert.equal(formatFlops(3e18), "3\u00a0EFLOP");
+  assert.equal(formatFlops(2.5e27), "2.5e27\u00a0FLOP");
+  assert.equal(formatBytes(2e8), "200\u00a0MB");
   assert.equal(formatNumber(2.0512345), "2.051");
   assert.equal(formatNumber(0.0000122), "1.22e-5");
   assert.equal(formatNumber(0), "0");
   assert.equal(formatNumber(1234567), "1.235e6");
+  assert.equal(formatLoss(1.7), "1.700");
+  assert.equal(formatLoss(1e-5), "1e-5");
+  assert.equal(formatTimes(1.8), "1.80×");
+  assert.equal(formatTimes(22_600), "22,600×");
   assert.equal(plural(1, "run"), "1 run");
   assert.equal(plural(1000, "run"), "1,000 runs");
 });
 
 test("percent have the digits that tell", () => {
-  assert.equal(formatPercent(0.523), "52.3 %");
-  assert.equal(formatPercent(0.523, 0), "52 %");
-  assert.equal(formatPercent(0.9995), "99.95 %");
-  assert.equal(formatPercent(0.875), "87.5 %");
-  assert.equal(formatPercent(0.5), "50 %");
-  assert.equal(formatPercent(0), "0 %");
+  assert.equal(formatPercent(0.523), "52.3\u00a0%");
+  assert.equal(formatPercent(0.523, 0), "52\u00a0%");
+  assert.equal(formatPercent(0.95), "95.0\u00a0%");
+  assert.equal(formatPercent(0.9995), "99.950\u00a0%");
+  assert.equal(formatLevel(0.9995), "99.95\u00a0%");
+  assert.equal(formatLevel(0.875), "87.5\u00a0%");
+  assert.equal(formatLevel(0.5), "50\u00a0%");
+  assert.equal(formatLevel(0), "0\u00a0%");
 });
 
 test("an interval names its unit once", () => {
-  assert.equal(formatInterval({ low: 0.45, high: 0.58 }, (v) => formatPercent(v, 0)), "45–58 %");
-  assert.equal(formatInterval({ low: 1e18, high: 2e18 }, formatFlops), "1–2 EFLOP");
-  assert.equal(formatInterval({ low: 1e18, high: 2e21 }, formatFlops), "1 EFLOP–2 ZFLOP");
+  assert.equal(formatInterval({ low: 0.45, high: 0.58 }, (v) => formatPercent(v, 0)), "45–58\u00a0%");
+  assert.equal(formatInterval({ low: 1e18, high: 2e18 }, formatFlops), "1–2\u00a0EFLOP");
+  assert.equal(formatInterval({ low: 1e18, high: 2e21 }, formatFlops), "1\u00a0EFLOP–2\u00a0ZFLOP");
+  assert.equal(formatInterval({ low: 1.8, high: 2 }, formatTimes), "1.80–2.00×");
   assert.equal(formatInterval(null, formatNumber), "");
 });
 

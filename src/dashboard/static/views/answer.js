@@ -8,10 +8,10 @@ import { familyPath, get, list, Problem } from "../api.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
-import { formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent } from "../numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes } from "../numbers.js";
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
-import { extrapolation, levelName, meaning, times } from "../words.js";
+import { extrapolation, levelName, meaning } from "../words.js";
 
 /** More runs than this are no clearer, and slow to draw. */
 const MOST_DRAWN = 5000;
@@ -29,7 +29,7 @@ export function showAnswer(main, context) {
   const example = exampleOf(law);
   const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? example.size, format: formatCount, min: 1, max: 1e18, required: true });
   const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? example.compute, format: formatFlops, min: 1, max: 1e40, required: true });
-  const own = numberField({ label: "Sparsity to compare", name: "s", value: asked.get("s") ?? "", format: (v) => formatPercent(v), min: 0, max: 1, fraction: true, placeholder: "none", hint: "Optional: 75 % or 0.75" });
+  const own = numberField({ label: "Sparsity to compare", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Optional: 75 % or 0.75" });
   const mode = modeSelect(asked.get("mode") ?? "sparse");
   const output = el("div", { class: "answer", "aria-live": "off" }, el("p", { class: "state" }, "Asking…"));
   const form = el(
@@ -42,23 +42,25 @@ export function showAnswer(main, context) {
     el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
   );
 
-  const scales = new Set((asked.get("axes") ?? "").split(",").filter(Boolean));
-  /** @param {string} key @param {string} title @param {boolean} log @param {any} [more] */
-  const frame = (key, title, log, more = {}) =>
+  /** @type {Map<string, string>} Kinds of axes by picture, where they are not the usual ones. */
+  const chosen = new Map((asked.get("axes") ?? "").split(",").filter(Boolean).map((entry) => /** @type {[string, string]} */ (entry.split("."))));
+  /** @param {string} key @param {string} title @param {string} usual @param {any} [more] */
+  const frame = (key, title, usual, more = {}) =>
     picture({
-      title, name: key, log: scales.has(key) ? !log : log, signal, ...more,
-      onScale: (now) => {
-        if (now === log) scales.delete(key);
-        else scales.add(key);
-        note({ axes: [...scales].join(",") });
+      title, name: key, axes: chosen.get(key) ?? usual, signal, ...more,
+      onAxes: (now) => {
+        if (now === usual) chosen.delete(key);
+        else chosen.set(key, now);
+        note({ axes: [...chosen].map((entry) => entry.join(".")).join(",") });
       },
     });
-  const bySparsity = { scales: ["even in sparsity", "even in density (log)"] };
+  const bySparsity = { choices: [["linear", "even in sparsity"], ["log", "even in density (log)"]] };
+  const ofRuns = { choices: [["linear", "linear"], ["log", "log"], ["residuals", "residuals"]] };
   const pictures = {
-    contours: frame("contours", "Contours of the best sparsity", true),
-    loss: frame("loss", "Loss against sparsity", false, bySparsity),
-    fit: frame("fit", "Fit quality", false, { onClick: (/** @type {any} */ point) => point.customdata && go(address({ view: "runs", q: point.customdata })) }),
-    gain: frame("gain", "Gain", true, bySparsity),
+    contours: frame("contours", "Contours of the best sparsity", "log"),
+    loss: frame("loss", "Loss against sparsity", "linear", bySparsity),
+    fit: frame("fit", "Fit quality", "linear", { ...ofRuns, onClick: (/** @type {any} */ point) => point.customdata && go(address({ view: "runs", q: point.customdata })) }),
+    gain: frame("gain", "Gain", "log", bySparsity),
   };
   fill(
     main,
@@ -185,8 +187,8 @@ function answerOf(answer, prediction, own, family) {
     ["Predicted loss", [formatLoss(answer.loss), range(answer.intervals?.loss, formatLoss)]],
     ["Data", data(answer.data)],
     ["Parameters with zeros", formatCount(answer.total_params)],
-    ["Worth a dense model of", [times(answer.gain), range(answer.intervals?.gain, times)]],
-    ["Compute over Chinchilla's", [times(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, times)]],
+    ["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]],
+    ["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]],
     ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
     ["Dense instead: data", data(answer.dense.data)],
   ];
@@ -196,9 +198,9 @@ function answerOf(answer, prediction, own, family) {
   }
   if (prediction) {
     pairs.push(
-      [`At ${formatPercent(own ?? 0)}: loss`, [formatLoss(prediction.loss), range(prediction.interval, formatLoss)]],
-      [`At ${formatPercent(own ?? 0)}: a new run`, prediction.prediction_interval ? formatInterval(prediction.prediction_interval, formatLoss) : "no interval"],
-      [`At ${formatPercent(own ?? 0)}: data`, data(prediction.data)],
+      [`At ${formatLevel(own ?? 0)}: loss`, [formatLoss(prediction.loss), range(prediction.interval, formatLoss)]],
+      [`At ${formatLevel(own ?? 0)}: a new run`, prediction.prediction_interval ? formatInterval(prediction.prediction_interval, formatLoss) : "no interval"],
+      [`At ${formatLevel(own ?? 0)}: data`, data(prediction.data)],
     );
   }
   const beyond = [...answer.extrapolation, ...(prediction?.extrapolation ?? [])].map(extrapolation);

@@ -22,7 +22,7 @@ export async function showFamilies(main, signal) {
     const [runs, objective, warnings] = [el("span", {}, law ? "…" : ""), el("span", {}, law ? "…" : ""), el("span", {}, law ? "…" : "")];
     cells.set(family.name, [runs, objective, warnings]);
     return [
-      [el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && [el("br"), el("small", {}, family.description)]],
+      [el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && el("div", { class: "about" }, family.description)],
       law ? [`law ${law.version}`, " ", el("small", {}, law.source === "fit" ? "fitted" : "published"), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet"),
       law ? el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)) : "",
       runs,

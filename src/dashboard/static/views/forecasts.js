@@ -8,7 +8,7 @@ import { change, familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { forecastsFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatAge, formatCount, formatFlops, formatInterval, formatLoss, formatPercent, plural } from "../numbers.js";
+import { formatAge, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatPercent, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
@@ -22,8 +22,7 @@ export async function showForecasts(main, context) {
   const calibration = el("section", { class: "panel", "aria-labelledby": "calibration" }, loading());
   const listed = el("section", { class: "panel", "aria-labelledby": "forecasts" }, loading());
   const scored = picture({
-    title: "Forecast against measured loss", name: "forecasts", log: false, signal,
-    onScale: () => {},
+    title: "Forecast against measured loss", name: "forecasts", axes: "linear", signal,
   });
   const shownPicture = el("div", { hidden: true }, scored.node);
   fill(
@@ -39,7 +38,7 @@ export async function showForecasts(main, context) {
   function form() {
     const id = el("input", { name: "external_id", required: true, maxlength: 200, autocomplete: "off" });
     const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? "", format: formatCount, min: 1, max: 1e18, required: true });
-    const sparsity = numberField({ label: "Sparsity", name: "s", value: asked.get("s") ?? "", format: (v) => formatPercent(v), min: 0, max: 1, fraction: true, required: true, hint: "75 % or 0.75" });
+    const sparsity = numberField({ label: "Sparsity", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, required: true, hint: "75 % or 0.75" });
     const by = el("select", { name: "by" }, el("option", { value: "data" }, "amount of data"), el("option", { value: "compute", selected: asked.has("c") }, "compute"));
     const data = numberField({ label: `Data in ${family.data_unit}`, name: "d", format: formatCount, min: 1e-6, max: 1e30, required: true });
     const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? "", format: formatFlops, min: 1, max: 1e40, required: true });
@@ -113,7 +112,7 @@ export async function showForecasts(main, context) {
       known
         ? el("p", { class: "headline" }, formatPercent(share, 0), " ", el("small", {}, `${formatInterval(total.share_interval, (v) => formatPercent(v, 0))}${total.share_interval ? `, ${levelName(total.share_interval)}` : ""}; nominal ${formatPercent(total.nominal_share, 0)}`))
         : empty("No forecast counts yet: register some before training, and upload their runs after."),
-      known && el("p", { class: "means" }, `${total.inside} of ${plural(total.counted, "forecast")} had their run inside the prediction interval.`),
+      known && el("p", { class: "means" }, `Of ${plural(total.counted, "forecast")} that count, ${total.inside} had the run inside the prediction interval.`),
       el(
         "dl",
         { class: "pairs" },
@@ -129,7 +128,7 @@ export async function showForecasts(main, context) {
         table({
           caption: "By month of the run",
           columns: [{ text: "Month" }, { text: "Counted", number: true }, { text: "Inside", number: true }, { text: "Share", number: true }, { text: "All until then", number: true }],
-          rows: total.months.map((/** @type {any} */ m) => [m.month, m.alone.counted, m.alone.inside, withShare(m.alone), withShare(m.cumulative)]),
+          rows: total.months.map((/** @type {any} */ m) => [m.month.slice(0, 7), m.alone.counted, m.alone.inside, withShare(m.alone), withShare(m.cumulative)]),
         }),
     );
   }
@@ -168,7 +167,7 @@ export async function showForecasts(main, context) {
             rows: kept.map((forecast) => [
               [el("div", { class: "clip", title: forecast.note ?? forecast.external_id }, forecast.external_id), el("small", {}, formatAge(forecast.created_at))],
               formatCount(forecast.nonzero_params),
-              formatPercent(forecast.sparsity),
+              formatLevel(forecast.sparsity),
               formatCount(forecast.data),
               [formatLoss(forecast.loss), " ", el("small", {}, formatInterval(forecast.prediction_interval, formatLoss) || "no interval")],
               forecast.score ? [formatLoss(forecast.score.measured), " ", el("small", {}, `${forecast.score.error >= 0 ? "+" : "−"}${formatPercent(Math.abs(forecast.score.relative_error), 2)}`)] : "",

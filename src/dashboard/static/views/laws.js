@@ -7,7 +7,7 @@
 import { change, familyPath, list } from "../api.js";
 import { el, empty, failure, field, fill, table } from "../dom.js";
 import { numberField } from "../inputs.js";
-import { formatAge, formatCount, formatInterval, formatNumber, formatPercent } from "../numbers.js";
+import { formatAge, formatCount, formatInterval, formatNumber, formatLevel } from "../numbers.js";
 import { showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
 import { levelName } from "../words.js";
@@ -54,7 +54,7 @@ export async function showLaws(main, context) {
       warningsOf(law.warnings),
       law.active
         ? [el("span", { class: "badge good" }, "answers"), pinned && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
-        : el("button", { type: "button", class: "quiet", "aria-label": `Let law ${law.version} answer`, on: { click: () => pin(law.version) } }, "Let it answer"),
+        : el("button", { type: "button", class: "quiet", "aria-label": `Let it answer: law ${law.version}`, on: { click: () => pin(law.version) } }, "Let it answer"),
     ]);
     return el(
       "div",
@@ -102,14 +102,14 @@ export async function showLaws(main, context) {
       law.reference && el("p", {}, law.reference),
       table({
         caption: `Coefficients${law.intervals?.a_s ? `, ${levelName(law.intervals.a_s)}s` : ""}`,
-        columns: [{ text: "" }, { text: "Value", number: true }, { text: "Interval", number: true }],
+        columns: [{ text: "Coefficient" }, { text: "Value", number: true }, { text: "Interval", number: true }],
         rows: Object.entries(law.coefficients).map(([key, value]) => [el("code", {}, key), value === null ? "not known" : formatNumber(value, 6), formatInterval(law.intervals?.[key], (v) => formatNumber(v)) || "none"]),
       }),
       law.support.length > 0 &&
         table({
           caption: `What its runs cover; data in ${law.data_unit}`,
           columns: [{ text: "Sparsity" }, { text: "Runs", number: true }, { text: "Non-zero parameters", number: true }, { text: "Data", number: true }],
-          rows: law.support.map((/** @type {any} */ level) => [formatPercent(level.sparsity), level.runs.toLocaleString("en"), range(level.nonzero_params), range(level.data)]),
+          rows: law.support.map((/** @type {any} */ level) => [formatLevel(level.sparsity), level.runs.toLocaleString("en"), range(level.nonzero_params), range(level.data)]),
         }),
       law.warnings.length > 0 && el("div", { class: "notes" }, el("h3", {}, "What its runs cannot tell"), el("ul", {}, law.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
     );
@@ -119,7 +119,7 @@ export async function showLaws(main, context) {
   const seed = numberField({ label: "Seed", name: "seed", value: "0", format: (v) => v.toLocaleString("en"), min: 0, max: Number.MAX_SAFE_INTEGER, required: true });
   const starts = numberField({ label: "Starts", name: "starts", value: "16", format: (v) => v.toLocaleString("en"), min: 1, max: 4096, required: true });
   const resamples = numberField({ label: "Resamples", name: "bootstrap", value: "1000", format: (v) => v.toLocaleString("en"), min: 0, max: 10_000, required: true });
-  const level = numberField({ label: "Level of intervals", name: "confidence", value: "95 %", format: (v) => formatPercent(v), min: 0.5, max: 0.9991, required: true, fraction: true });
+  const level = numberField({ label: "Level of intervals", name: "confidence", value: "95 %", format: formatLevel, min: 0.5, max: 0.9991, required: true, fraction: true });
   const constraint = el("select", { name: "constraint" }, el("option", { value: "" }, "none"), el("option", { value: "physical" }, "physical: the gain's slope at 0 is at most 1"));
   const start = el("button", { type: "submit", class: "primary" }, "Refit");
   const form = el(

@@ -8,7 +8,7 @@ import { change, familyPath } from "../api.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { frontierFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatBytes, formatCount, formatFlops, formatInterval, formatLoss, formatNumber, formatPercent } from "../numbers.js";
+import { formatBytes, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent } from "../numbers.js";
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation } from "../words.js";
@@ -35,7 +35,7 @@ export function showPlans(main, context) {
     nonzero_params: [number("minn", "Non-zero, at least", formatCount, 1, 1e18), number("maxn", "Non-zero, at most", formatCount, 1, 1e18)],
     total_params: [number("mint", "With zeros, at least", formatCount, 1, 1e22), number("maxt", "With zeros, at most", formatCount, 1, 1e22)],
     data: [number("mind", `Data, at least`, formatCount, 1e-6, 1e30), number("maxd", "Data, at most", formatCount, 1e-6, 1e30)],
-    sparsity: [number("mins", "Sparsity, at least", (v) => formatPercent(v), 0, 0.99991, { fraction: true }), number("maxs", "Sparsity, at most", (v) => formatPercent(v), 0, 0.99991, { fraction: true })],
+    sparsity: [number("mins", "Sparsity, at least", formatLevel, 0, 0.99991, { fraction: true }), number("maxs", "Sparsity, at most", formatLevel, 0, 0.99991, { fraction: true })],
   };
   const mode = modeSelect(asked.get("mode") ?? "sparse");
   const storage = el("select", { name: "storage" }, STORAGES.map(([value, text]) => el("option", { value, selected: value === (asked.get("storage") ?? "") }, text)));
@@ -88,7 +88,7 @@ export function showPlans(main, context) {
     pictureEnd = new AbortController();
     if (context.signal.aborted) return;
     const { optimum, intervals } = answer;
-    const frontier = picture({ title: "Loss against cost", name: "frontier", log: true, signal: pictureEnd.signal, onScale: () => {} });
+    const frontier = picture({ title: "Loss against cost", name: "frontier", axes: "log", signal: pictureEnd.signal });
     const alternatives = [
       ["This plan", optimum, intervals],
       ["Dense at the same cost", answer.dense, intervals && { loss: intervals.dense_loss }],
@@ -107,14 +107,14 @@ export function showPlans(main, context) {
         el("p", { class: "means" }, sentence(optimum, intervals, family)),
         table({
           caption: "The plan and its alternatives; small numbers are intervals, where there are any",
-          columns: [{ text: "" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }, { text: "Loss", number: true }, { text: "Compute", number: true }, { text: "Memory", number: true }],
+          columns: [{ text: "Model" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }, { text: "Loss", number: true }, { text: "Compute", number: true }, { text: "Memory", number: true }],
           rows: alternatives.map(([text, model, known]) => [text, [formatCount(model.nonzero_params), small(known?.nonzero_params, formatCount)], [formatPercent(model.sparsity), small(known?.sparsity, percent)], [formatCount(model.data), small(known?.data, formatCount)], [formatLoss(model.loss), small(known?.loss, formatLoss)], formatFlops(model.compute), formatBytes(model.memory_bytes)]),
         }),
         answer.dense_reason && el("p", { class: "foot" }, `No dense model: ${answer.dense_reason}`),
         el("p", {}, answer.binding.length > 0 ? ["What binds: ", answer.binding.map((/** @type {string} */ b, /** @type {number} */ i) => [i > 0 && ", ", el("code", {}, b)]), ". To move it by 1 % makes a better plan."] : "No bound binds."),
         answer.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, answer.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))),
         answer.warnings.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${answer.warnings.length})`), el("ul", {}, answer.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
-        el("p", { class: "foot" }, `By law ${answer.law.version}; values of ${answer.assumed.bits_per_param} bits stored ${answer.assumed.storage}, at most ${formatPercent(answer.assumed.max_sparsity)} sparse.`),
+        el("p", { class: "foot" }, `By law ${answer.law.version}; values of ${answer.assumed.bits_per_param} bits stored ${answer.assumed.storage}, at most ${formatLevel(answer.assumed.max_sparsity)} sparse.`),
       ),
       answer.frontier.length > 1 && frontier.node,
     );

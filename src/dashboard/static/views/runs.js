@@ -7,7 +7,7 @@
 import { change, familyPath, list } from "../api.js";
 import { announce, dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
 import { settled } from "../inputs.js";
-import { formatAge, formatCount, formatLoss, formatPercent, plural } from "../numbers.js";
+import { formatAge, formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
 import { showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
 
@@ -55,9 +55,9 @@ export async function showRuns(main, context) {
     main,
     experiment,
     el(
-      "section",
-      { class: "panel", "aria-label": "Runs" },
-      el("div", { class: "form" }, field("Search", search), field("Show", state)),
+      "div",
+      { class: "panel" },
+      el("div", { class: "form filters" }, field("Search", search), field("Show", state)),
       actions,
       status,
       count,
@@ -134,7 +134,7 @@ export async function showRuns(main, context) {
         el("td", {}, box),
         el("th", { scope: "row" }, el("div", { class: "clip", title: run.external_id }, run.external_id)),
         el("td", { class: "number" }, formatCount(run.nonzero_params)),
-        el("td", { class: "number" }, formatPercent(run.sparsity)),
+        el("td", { class: "number" }, formatLevel(run.sparsity)),
         el("td", { class: "number" }, formatCount(run.data)),
         el("td", { class: "number" }, formatLoss(run.loss, 5)),
         el("td", {}, run.pattern ?? "", run.start === "pretrained" ? " pretrained" : run.pattern ? "" : "unstructured"),
@@ -156,9 +156,9 @@ export async function showRuns(main, context) {
     const outside = some.filter((run) => run.excluded);
     fill(
       actions,
-      el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, `Exclude ${inside.length || ""}…`),
-      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, `Take in again ${outside.length || ""}`),
-      el("button", { type: "button", disabled: inside.length === 0 || !context.law, on: { click: () => askWhatIf(inside) } }, `What if these ${inside.length || ""} were left out…`),
+      el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, inside.length > 0 ? `Exclude ${inside.length}…` : "Exclude…"),
+      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Take in again ${outside.length}` : "Take in again"),
+      el("button", { type: "button", disabled: inside.length === 0 || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out…` : "What if these were left out…"),
       some.length === 0 && el("span", { class: "foot" }, "Choose runs by their boxes."),
     );
   }

@@ -7,7 +7,7 @@
 import { change, familyPath, Problem } from "../api.js";
 import { announce, el, failure, field, fill, table as tableOf } from "../dom.js";
 import { FIELDS, guessMapping, mapRows } from "../mapping.js";
-import { formatCount, formatLoss, formatPercent, parseNumber, plural } from "../numbers.js";
+import { formatCount, formatLevel, formatLoss, parseNumber, plural } from "../numbers.js";
 import { readTable } from "../tablefile.js";
 import { address } from "../url.js";
 
@@ -144,7 +144,7 @@ export function showUpload(main, context) {
         tableOf({
           caption: `The first ${plural(Math.min(PREVIEW, rows.length), "row")} of ${rows.length.toLocaleString("en")}`,
           columns: [{ text: "Run" }, { text: mapping.size === "nonzero_params" ? "Non-zero" : "Total", number: true }, { text: "Sparsity", number: true }, { text: family.data_unit, number: true }, { text: "Loss", number: true }, { text: "Kind" }, { text: "Tags" }],
-          rows: rows.slice(0, PREVIEW).map((run) => [run.external_id, shown(run[mapping.size], formatCount), shown(run.sparsity, (v) => formatPercent(v)), shown(run.data, formatCount), shown(run.loss, (v) => formatLoss(v, 5)), [run.pattern ?? "unstructured", run.start === "pretrained" && ", pretrained"], Object.entries(run.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" ")]),
+          rows: rows.slice(0, PREVIEW).map((run) => [run.external_id, shown(run[mapping.size], formatCount), shown(run.sparsity, formatLevel), shown(run.data, formatCount), shown(run.loss, (v) => formatLoss(v, 5)), [run.pattern ?? "unstructured", run.start === "pretrained" && ", pretrained"], Object.entries(run.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" ")]),
         }),
         el("p", { role: "status" }, errors.length === 0 ? `All ${plural(rows.length, "row")} can be written.` : `${plural(wrong.size, "row")} of ${rows.length.toLocaleString("en")} cannot be written:`),
         errors.length > 0 &&
