@@ -162,6 +162,7 @@ test("dark, narrow and wide", async (t) => {
     await accessible(page);
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
     await shoot(page, `answer-${name}`);
+    if (name === "phone-dark") await shoot(page, "phone-top", false);
     for (const view of ["runs", "upload", "laws", "forecasts", "plans"]) {
       await page.goto(`${base}/?family=demo&view=${view}`);
       await page.getByRole("heading", { level: 2 }).or(page.getByRole("searchbox")).first().waitFor();

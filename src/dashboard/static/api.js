@@ -137,7 +137,7 @@ export async function list(path, query, { most, signal }) {
  */
 export async function* events(path, signal) {
   const response = await send(path, { signal, headers: { Accept: "text/event-stream" } });
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  const reader = /** @type {ReadableStream<any>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
   let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();

@@ -13,6 +13,7 @@
  * @throws {SyntaxError} Where a quote is never closed, or text follows one.
  */
 export function parseCsv(text, separator = findSeparator(text)) {
+  /** @type {string[][]} */
   const records = [];
   /** @type {string[]} */
   let record = [];

@@ -4,7 +4,7 @@
  * @module dom
  */
 
-/** @typedef {Node | string | number | null | undefined | false | Child[]} Child */
+/** @typedef {Node | string | number | null | undefined | false | readonly any[]} Child Lists hold children, and lists. */
 
 /**
  * A new element.
@@ -16,6 +16,7 @@
  * @returns {any} The element.
  */
 export function el(tag, props = {}, ...children) {
+  /** @type {any} */
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (value === null || value === undefined) continue;
@@ -33,7 +34,7 @@ export function el(tag, props = {}, ...children) {
 
 const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "open", "hidden", "indeterminate"]);
 
-/** @param {Node} node @param {Child[]} children */
+/** @param {Node} node @param {readonly Child[]} children */
 function append(node, children) {
   for (const child of children) {
     if (Array.isArray(child)) append(node, child);

@@ -67,7 +67,7 @@ const levelOf = (sparsity) => Math.round(sparsity * 1000) / 1000;
 export function fitFigure(answer, { unit, total }) {
   return (palette, axes) => {
     const runs = answer.items;
-    const groups = Map.groupBy ? Map.groupBy(runs, (run) => levelOf(run.sparsity)) : groupBy(runs, (run) => levelOf(run.sparsity));
+    const groups = groupBy(runs, (run) => levelOf(run.sparsity));
     const levels = [...groups.keys()].sort((a, b) => a - b);
     const residuals = axes === "residuals";
     const height = (/** @type {any} */ run) => (residuals ? run.residual : run.predicted);
@@ -76,12 +76,13 @@ export function fitFigure(answer, { unit, total }) {
       customdata: some.map((run) => run.external_id), hovertemplate: "%{text}<extra></extra>", marker,
     });
     const size = runs.length > 400 ? 5 : 8;
+    /** @type {any[]} */
     const traces = levels.length <= MOST_LEVELS
       ? levels.map((level, i) => trace(groups.get(level) ?? [], { size, symbol: SYMBOLS[i % SYMBOLS.length], color: sparsityColour(level, palette), opacity: 0.85 }, formatLevel(level)))
       : [trace(runs, { size, color: runs.map((run) => sparsityColour(run.sparsity, palette)), opacity: 0.85 }, "runs")];
     const outliers = runs.filter((run) => run.outlier);
     if (outliers.length > 0) {
-      traces.push({ ...trace(outliers, { size: size + 7, symbol: "circle-open", color: palette.point, line: { width: 2 } }, "outliers"), hoverinfo: "skip", hovertemplate: null });
+      traces.push({ ...trace(outliers, { size: size + 7, symbol: "circle-open", color: palette.point, line: { width: 2 } }, "outliers"), hoverinfo: "skip", hovertemplate: undefined });
     }
     const [low, high] = extent(runs.flatMap((run) => (residuals ? [run.loss] : [run.loss, run.predicted])));
     traces.unshift({ type: "scatter", mode: "lines", name: "as predicted", x: [low, high], y: residuals ? [0, 0] : [low, high], line: { color: palette.muted, width: 1, dash: "dot" }, hoverinfo: "skip", showlegend: false });

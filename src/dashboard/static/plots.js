@@ -59,14 +59,14 @@ function palette() {
 
 const CONFIG = {
   responsive: true,
-  displaylogo: false,
-  displayModeBar: "hover",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  // The frame has buttons that a keyboard reaches too.
+  displayModeBar: false,
   scrollZoom: false,
 };
 
 /** @param {any} layout @param {Palette} colours @returns {any} */
 function styled(layout, colours) {
+  const family = getComputedStyle(document.body).fontFamily;
   const axis = {
     gridcolor: colours.grid, linecolor: colours.muted, tickcolor: colours.muted, zeroline: false, showline: true, ticks: "outside", ticklen: 4,
     automargin: true,
@@ -76,10 +76,9 @@ function styled(layout, colours) {
     margin: { l: 56, r: 16, t: 8, b: 44 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colours.text },
-    hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { color: colours.text }, align: "left" },
+    font: { family, size: 12, color: colours.text },
+    hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { family, color: colours.text }, align: "left" },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", traceorder: "normal", entrywidthmode: "pixels", entrywidth: 0, itemwidth: 30, bgcolor: "rgba(0,0,0,0)" },
-    modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.muted, activecolor: colours.accent },
     dragmode: "zoom",
     uirevision: "keep",
     ...layout,
@@ -87,6 +86,14 @@ function styled(layout, colours) {
     yaxis: { ...axis, ...layout.yaxis, title: { standoff: 10, ...layout.yaxis.title } },
   };
 }
+
+/**
+ * @typedef {object} Frame
+ * @property {HTMLElement} node
+ * @property {(draw: Draw) => Promise<void>} show
+ * @property {(error: unknown, retry?: () => void) => void} fail Says why there is no picture.
+ * @property {() => void} busy
+ */
 
 /** @type {[string, string][]} */
 const LINEAR_OR_LOG = [["linear", "linear"], ["log", "log"]];
@@ -102,7 +109,7 @@ const LINEAR_OR_LOG = [["linear", "linear"], ["log", "log"]];
  * @param {(axes: string) => void} [options.onAxes] Told when the user switches.
  * @param {(point: any) => void} [options.onClick] Told what point was clicked.
  * @param {AbortSignal} options.signal Ends the picture.
- * @returns {{node: HTMLElement, show: (draw: Draw) => Promise<void>, fail: (error: unknown, retry?: () => void) => void, busy: () => void}}
+ * @returns {Frame}
  */
 export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, onClick, signal }) {
   const plot = el("div", { class: "plot" });

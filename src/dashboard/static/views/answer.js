@@ -8,7 +8,7 @@ import { familyPath, get, list, Problem } from "../api.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
-import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes } from "../numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
@@ -94,7 +94,7 @@ export function showAnswer(main, context) {
         get(familyPath(name, "/optimal-sparsity"), query, now),
         s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
       ]);
-      fill(output, answerOf(answer, prediction, s, family));
+      fill(output, answerOf(answer, prediction, s, context));
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
       announce(`${meaning(answer)} Loss ${formatLoss(answer.loss)}.`);
@@ -136,7 +136,7 @@ export function showAnswer(main, context) {
 const GAIN_SPARSITIES = Array.from({ length: 49 }, (_, i) => (1 - 2 ** (-i / 8)).toFixed(6)).join(",");
 
 /**
- * @param {ReturnType<typeof picture>} frame
+ * @param {import("../plots.js").Frame} frame
  * @param {AbortSignal} now
  * @param {() => Promise<import("../plots.js").Draw>} make
  */
@@ -172,10 +172,10 @@ function sizesOf(law, asked) {
  * @param {any} answer Of `optimal-sparsity`.
  * @param {any} prediction At a sparsity of the user's own.
  * @param {number | null} own That sparsity.
- * @param {any} family
+ * @param {import("./family.js").Context} context
  * @returns {import("../dom.js").Child[]}
  */
-function answerOf(answer, prediction, own, family) {
+function answerOf(answer, prediction, own, { family, law }) {
   const percent = (/** @type {number} */ value) => formatPercent(value);
   const unit = family.data_unit;
   const tokens = family.tokens_per_data_unit;
@@ -203,16 +203,15 @@ function answerOf(answer, prediction, own, family) {
       [`At ${formatLevel(own ?? 0)}: data`, data(prediction.data)],
     );
   }
-  const beyond = [...answer.extrapolation, ...(prediction?.extrapolation ?? [])].map(extrapolation);
+  const beyond = [...answer.extrapolation.map(extrapolation), ...(prediction?.extrapolation ?? []).map((/** @type {any} */ entry) => `at ${formatLevel(own ?? 0)}, ${extrapolation(entry)}`)];
   const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])].map((/** @type {any} */ warning) => warning.detail);
-  const notes = [...new Set(beyond)];
   const known = [...new Set(warnings)];
   return [
     el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : "no interval: this law has none")),
     el("p", { class: "means" }, meaning(answer)),
     el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])),
-    notes.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, notes.map((text) => el("li", {}, text)))),
+    beyond.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, beyond.map((text) => el("li", {}, text)))),
     known.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${known.length})`), el("ul", {}, known.map((text) => el("li", {}, text)))),
-    el("p", { class: "foot" }, `By law ${answer.law.version}, ${answer.law.source === "fit" ? "fitted" : "published"}${answer.intervals ? "; small numbers are intervals" : ""}.`),
+    el("p", { class: "foot" }, `By law ${answer.law.version}, ${answer.law.source === "fit" ? "fitted" : "published"}${answer.law.version === law.version && law.runs ? ` from ${plural(law.runs, "run")}` : ""}${answer.intervals ? "; small numbers are intervals" : ""}.`),
   ];
 }

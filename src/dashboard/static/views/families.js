@@ -23,7 +23,7 @@ export async function showFamilies(main, signal) {
     cells.set(family.name, [runs, objective, warnings]);
     return [
       [el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && el("div", { class: "about" }, family.description)],
-      law ? [`law ${law.version}`, " ", el("small", {}, law.source === "fit" ? "fitted" : "published"), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet"),
+      law ? [el("span", { class: "nowrap" }, `law ${law.version}`, " ", el("small", {}, law.source === "fit" ? "fitted" : "published")), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet"),
       law ? el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)) : "",
       runs,
       objective,

@@ -9,7 +9,7 @@ import { el, empty, failure, field, fill, table } from "../dom.js";
 import { numberField } from "../inputs.js";
 import { formatAge, formatCount, formatInterval, formatNumber, formatLevel } from "../numbers.js";
 import { showComparison, watchRefit } from "../refit.js";
-import { address, note, params } from "../url.js";
+import { note, params } from "../url.js";
 import { levelName } from "../words.js";
 import { warningsOf } from "./families.js";
 
