@@ -64,7 +64,8 @@ static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
     let page = String::from_utf8(page.into_owned()).expect("the page is UTF-8");
     let mut modules: Vec<_> = Files::iter().filter(|name| name.ends_with(".js")).collect();
     modules.sort_unstable();
-    let preload = |name| format!("<link rel=\"modulepreload\" href=\"/dashboard/@VERSION@/{name}\">");
+    let preload =
+        |name| format!("<link rel=\"modulepreload\" href=\"/dashboard/@VERSION@/{name}\">");
     let preloads: Vec<_> = modules.into_iter().map(preload).collect();
     page.replace("@PRELOADS@", &preloads.join("\n")).replace("@VERSION@", &VERSION).into()
 });
@@ -83,7 +84,8 @@ async fn get_file(Path((version, path)): Path<(String, String)>, headers: Header
     match Files::get(&path).filter(|_| path != "index.html") {
         Some(file) => {
             let kind = file.metadata.mimetype().to_owned();
-            let kind = if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind };
+            let kind =
+                if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind };
             let data = match file.data {
                 std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
                 std::borrow::Cow::Owned(data) => data.into(),

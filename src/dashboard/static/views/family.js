@@ -70,6 +70,8 @@ export async function showFamily(main, name, signal) {
   const body = el("div", {}, loading());
   document.title = `${title} · ${name} · Sparsity planner`;
   fill(main, el("div", { class: "family-head" }, el("h1", {}, name), description), lawLine, nav, body);
+  // On a narrow page the tabs scroll.
+  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   await show(body, context);
 }
 
