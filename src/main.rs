@@ -349,9 +349,8 @@ async fn run_demo(
     let service = Service::start(&database, http, refits).await?;
     let shown = show_demo(&service).await;
     if shown.is_ok() {
-        println!("Serving until Ctrl-C.");
         println!("The dashboard: http://{}/?family={}", service.address, demo::FAMILY);
-        println!("The API's documentation: http://{}/docs/", service.address);
+        println!("Serving until Ctrl-C. The API's documentation: http://{}/docs/", service.address);
         service.run_until_stopped().await?;
     } else {
         service.stop().await?;

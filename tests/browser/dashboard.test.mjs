@@ -154,6 +154,16 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await page.locator("main").getByText(/^1 run of 48/).waitFor();
 });
 
+test("a published law answers without intervals and runs, and says so", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=t5-c4&n=100M&c=1e20`);
+  await page.locator("main").getByText("no interval: this law has none").waitFor();
+  await page.locator('[data-picture="fit"]').getByText("This law was published elsewhere: its runs are not here.").waitFor();
+  await page.locator('[data-picture="gain"][data-drawn]').waitFor();
+  await accessible(page);
+  await shoot(page, "published");
+});
+
 test("dark, narrow and wide", async (t) => {
   for (const [name, options] of /** @type {const} */ ([["dark", { scheme: "dark" }], ["phone", { width: 390, height: 844, motion: "reduce" }], ["phone-dark", { width: 390, height: 844, scheme: "dark" }], ["wide", { width: 1920, height: 1080 }]])) {
     const page = await open(t, browser, options);
@@ -420,7 +430,7 @@ test("a plan is made from a form, and says what is in the way where there is non
   const page = await open(t, browser, { expected: /422 \(/ });
   await page.goto(`${base}/?family=t5-c4&view=plans`);
   await page.getByLabel("Compute at most").fill("1e21");
-  await page.getByLabel("Memory of the weights").fill("200 MB");
+  await page.getByLabel("Memory at most").fill("200 MB");
   await page.getByLabel("Stored as").selectOption("2:4");
   await page.getByLabel("What a step costs").selectOption("example-a100-2-4");
   await page.getByRole("button", { name: "Plan", exact: true }).click();

@@ -38,7 +38,7 @@ let asking = null;
 function askForKey() {
   asking ??= dialog(
     "An API key, please",
-    el("p", {}, sessionStorage.getItem(KEY) ? "The service did not accept the key." : "This service answers to those who have a key.", " It is kept until this tab is closed, and not in the address."),
+    el("p", {}, sessionStorage.getItem(KEY) ? "The service did not accept the key." : "This service answers to those who have a key.", " A key is kept until this tab is closed, and stands in no address."),
     field("Key", el("input", { name: "key", type: "password", required: true, autocomplete: "off", autofocus: true })),
     dialogButtons("Use this key"),
   ).then(({ outcome, data }) => {

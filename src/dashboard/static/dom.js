@@ -85,7 +85,8 @@ export function empty(...children) {
  */
 export function failure(error, retry) {
   const problem = /** @type {any} */ (error);
-  const errors = problem.errors ?? [];
+  // One error is often the whole of the detail.
+  const errors = (problem.errors ?? []).filter((/** @type {any} */ error, /** @type {number} */ _, /** @type {any[]} */ all) => all.length > 1 || !problem.detail?.includes(error.detail));
   return el(
     "div",
     { class: "failure", role: "alert" },

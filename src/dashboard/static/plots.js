@@ -5,7 +5,7 @@
  * @module plots
  */
 
-import { el, failure, fill, table } from "./dom.js";
+import { el, empty, failure, fill, table } from "./dom.js";
 
 /**
  * @typedef {object} Palette Colours of the page, as the pictures use them.
@@ -80,7 +80,6 @@ function styled(layout, colours) {
     hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { family, color: colours.text }, align: "left" },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", traceorder: "normal", entrywidthmode: "pixels", entrywidth: 0, itemwidth: 30, bgcolor: "rgba(0,0,0,0)" },
     dragmode: "zoom",
-    uirevision: "keep",
     ...layout,
     xaxis: { ...axis, ...layout.xaxis, title: { standoff: 8, ...layout.xaxis.title } },
     yaxis: { ...axis, ...layout.yaxis, title: { standoff: 10, ...layout.yaxis.title } },
@@ -92,6 +91,7 @@ function styled(layout, colours) {
  * @property {HTMLElement} node
  * @property {(draw: Draw) => Promise<void>} show
  * @property {(error: unknown, retry?: () => void) => void} fail Says why there is no picture.
+ * @property {(text: string) => void} say Says what stands in place of a picture.
  * @property {() => void} busy
  */
 
@@ -112,14 +112,11 @@ const LINEAR_OR_LOG = [["linear", "linear"], ["log", "log"]];
  * @returns {Frame}
  */
 export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, onClick, signal }) {
-  const plot = el("div", { class: "plot" });
+  const plot = el("div", { class: "plot", role: "img", "aria-label": title });
   const state = el("div", { class: "plot-state" }, el("p", { class: "state" }, "Loading…"));
   const caption = el("figcaption", {});
   const numbers = el("details", { class: "numbers" }, el("summary", {}, "Numbers of this picture"));
-  const reset = el("button", { type: "button", class: "quiet", on: { click: () => zoom(1) } }, "Whole");
-  const nearer = el("button", { type: "button", class: "quiet", "aria-label": `Zoom in: ${title}`, on: { click: () => zoom(0.5) } }, "+");
-  const farther = el("button", { type: "button", class: "quiet", "aria-label": `Zoom out: ${title}`, on: { click: () => zoom(2) } }, "−");
-  reset.setAttribute("aria-label", `Show the whole picture: ${title}`);
+  const tool = (/** @type {string} */ text, /** @type {string} */ label, /** @type {() => void} */ click) => el("button", { type: "button", class: "quiet", "aria-label": `${label}: ${title}`, on: { click } }, text);
   const choice = el(
     "select",
     { "aria-label": `Axes: ${title}`, on: { change: () => { axes = choice.value; onAxes?.(axes); redraw(true); } } },
@@ -128,7 +125,7 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
   const node = el(
     "figure",
     { class: "picture", "data-picture": name, "aria-labelledby": `picture-${name}` },
-    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, farther, nearer, reset, choice)),
+    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Whole", "Show the whole picture", () => redraw(true)), choice)),
     el("div", { class: "plot-box" }, plot, state),
     caption,
     numbers,
@@ -137,14 +134,12 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
   /** @type {Draw | null} */
   let last = null;
   let drawn = false;
+  /** The library keeps what was zoomed to while this stays the same. */
+  let revision = 0;
 
-  /** @param {number} factor 1 shows everything. */
+  /** @param {number} factor Of what is seen: above 1 shows more. */
   async function zoom(factor) {
     if (!drawn) return;
-    if (factor === 1) {
-      await redraw(true);
-      return;
-    }
     const change = /** @type {Record<string, any>} */ ({});
     for (const axis of ["xaxis", "yaxis"]) {
       const [from, to] = /** @type {any} */ (plot)._fullLayout[axis].range;
@@ -160,14 +155,16 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
     const draw = last;
     const colours = palette();
     const figure = draw(colours, axes);
+    plot.setAttribute("aria-label", figure.summary);
     fill(caption, figure.summary, (figure.notes ?? []).map((entry) => [" ", entry]));
     const count = figure.table.rows.length;
     fill(numbers, el("summary", {}, "Numbers of this picture"), count > 0 && table({ caption: title, hideCaption: true, ...figure.table }));
     const Plotly = await plotly();
     if (signal.aborted || draw !== last) return;
     state.hidden = true;
-    const layout = styled(figure.layout, colours);
-    if (whole) layout.uirevision = `${Math.random()}`;
+    plot.hidden = false;
+    if (whole) revision += 1;
+    const layout = { ...styled(figure.layout, colours), uirevision: revision };
     await Plotly.react(plot, figure.traces, layout, CONFIG);
     if (!drawn) {
       drawn = true;
@@ -183,19 +180,23 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
     if (drawn) plotly().then((Plotly) => Plotly.purge(plot));
   });
 
-  const fail = (/** @type {unknown} */ error, /** @type {(() => void) | undefined} */ retry) => {
+  const instead = (/** @type {HTMLElement} */ content) => {
     if (signal.aborted) return;
     last = null;
     state.hidden = false;
-    fill(state, failure(error, retry));
+    plot.hidden = true;
+    fill(state, content);
     fill(caption);
     fill(numbers, el("summary", {}, "Numbers of this picture"));
     delete node.dataset.drawn;
+    node.removeAttribute("aria-busy");
   };
+  const fail = (/** @type {unknown} */ error, /** @type {(() => void) | undefined} */ retry) => instead(failure(error, retry));
 
   return {
     node,
     fail,
+    say: (text) => instead(empty(text)),
     busy() {
       node.setAttribute("aria-busy", "true");
     },

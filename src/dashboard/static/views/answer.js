@@ -4,7 +4,7 @@
  * @module views/answer
  */
 
-import { familyPath, get, list, Problem } from "../api.js";
+import { familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
@@ -103,7 +103,7 @@ export function showAnswer(main, context) {
       if (now.aborted) return;
       output.classList.remove("old");
       fill(output, failure(error, ask));
-      for (const key of /** @type {const} */ (["contours", "loss", "gain"])) pictures[key].fail(new Problem(0, { title: "No picture without an answer", detail: "The calculator says why there is none." }));
+      for (const key of /** @type {const} */ (["contours", "loss", "gain"])) pictures[key].say("No picture without an answer.");
     }
   }
 
@@ -123,7 +123,7 @@ export function showAnswer(main, context) {
 
   drawOne(pictures.fit, signal, async () => {
     const { items, first } = await list(familyPath(name, "/fit-quality"), {}, { most: MOST_DRAWN, signal });
-    if (items.length === 0) throw new Problem(0, { title: "No runs", detail: "This law was published elsewhere: its runs are not here." });
+    if (items.length === 0) return "This law was published elsewhere: its runs are not here.";
     return fitFigure({ ...first, items: items.slice(0, MOST_DRAWN) }, { unit: family.data_unit, total: law.runs });
   });
   const rested = settled(ask, REST_MS);
@@ -138,13 +138,15 @@ const GAIN_SPARSITIES = Array.from({ length: 49 }, (_, i) => (1 - 2 ** (-i / 8))
 /**
  * @param {import("../plots.js").Frame} frame
  * @param {AbortSignal} now
- * @param {() => Promise<import("../plots.js").Draw>} make
+ * @param {() => Promise<import("../plots.js").Draw | string>} make What to draw, or what to say instead.
  */
 async function drawOne(frame, now, make) {
   frame.busy();
   try {
     const figure = await make();
-    if (!now.aborted) await frame.show(figure);
+    if (now.aborted) return;
+    if (typeof figure === "string") frame.say(figure);
+    else await frame.show(figure);
   } catch (error) {
     if (!now.aborted) frame.fail(error, () => drawOne(frame, now, make));
   }

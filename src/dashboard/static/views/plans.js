@@ -29,7 +29,7 @@ export function showPlans(main, context) {
     compute: number("c", "Compute at most", formatFlops, 1, 1e40, { start: asked.has("loss") ? "" : "1e21", hint: "Training, and inference where asked" }),
     target_loss: number("loss", "Loss at most", (v) => formatNumber(v), 1e-12, 1e12, { hint: "Then the cheapest model of it" }),
     inference_tokens: number("inference", "Tokens it will serve", formatCount, 0, 1e30, { hint: "None unless given" }),
-    memory_bytes: number("memory", "Memory of the weights", formatBytes, 1, 1e30, { hint: "200 MB, 2 GiB" }),
+    memory_bytes: number("memory", "Memory at most", formatBytes, 1, 1e30, { hint: "Of the weights: 200 MB" }),
   };
   const bounds = {
     nonzero_params: [number("minn", "Non-zero, at least", formatCount, 1, 1e18), number("maxn", "Non-zero, at most", formatCount, 1, 1e18)],

@@ -85,6 +85,8 @@ export async function showRuns(main, context) {
   }
 
   function show() {
+    // Typing may come to rest after the view has ended.
+    if (signal.aborted) return;
     const kept = found();
     const last = Math.max(1, Math.ceil(kept.length / PAGE));
     page = Math.min(page, last);
