@@ -148,7 +148,7 @@ export async function showRuns(main, context) {
     return el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" },
-      el("table", {}, el("caption", { class: "unseen" }, "Runs of the family"), el("thead", {}, el("tr", {}, el("td", {}, all), header)), el("tbody", {}, rows)),
+      el("table", { class: "full" }, el("caption", { class: "unseen" }, "Runs of the family"), el("thead", {}, el("tr", {}, el("td", {}, all), header)), el("tbody", {}, rows)),
     );
   }
 
