@@ -113,6 +113,13 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   const whole = await range();
   await contours.getByRole("button", { name: /Zoom in/ }).click();
   await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() !== was, whole);
+  // It outlasts another question.
+  const near = await range();
+  await page.getByLabel("Non-zero parameters").fill("60M");
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "60M" && !document.querySelector("[aria-busy], .answer.old"));
+  assert.equal(await range(), near);
+  await page.getByLabel("Non-zero parameters").fill("70M");
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "70M" && !document.querySelector("[aria-busy], .answer.old"));
   await contours.getByRole("button", { name: /Show the whole/ }).click();
   await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() === was, whole);
   const area = await contours.locator(".nsewdrag").boundingBox();

@@ -134,8 +134,10 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
   /** @type {Draw | null} */
   let last = null;
   let drawn = false;
-  /** The library keeps what was zoomed to while this stays the same. */
+  /** The library keeps what was hidden in the legend while this stays the same. */
   let revision = 0;
+  /** @type {{xaxis: any, yaxis: any} | null} What was zoomed to: it outlasts another question. */
+  let zoomed = null;
 
   /** @param {number} factor Of what is seen: above 1 shows more. */
   async function zoom(factor) {
@@ -155,7 +157,6 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
     const draw = last;
     const colours = palette();
     const figure = draw(colours, axes);
-    plot.setAttribute("aria-label", figure.summary);
     fill(caption, figure.summary, (figure.notes ?? []).map((entry) => [" ", entry]));
     const count = figure.table.rows.length;
     fill(numbers, el("summary", {}, "Numbers of this picture"), count > 0 && table({ caption: title, hideCaption: true, ...figure.table }));
@@ -163,14 +164,31 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
     if (signal.aborted || draw !== last) return;
     state.hidden = true;
     plot.hidden = false;
-    if (whole) revision += 1;
+    if (whole) {
+      revision += 1;
+      zoomed = null;
+    }
     const layout = { ...styled(figure.layout, colours), uirevision: revision };
+    if (zoomed) {
+      Object.assign(layout.xaxis, zoomed.xaxis);
+      Object.assign(layout.yaxis, zoomed.yaxis);
+    }
     await Plotly.react(plot, figure.traces, layout, CONFIG);
     if (!drawn) {
       drawn = true;
+      /** @type {any} */ (plot).on("plotly_relayout", noteZoom);
+      /** @type {any} */ (plot).on("plotly_doubleclick", () => { zoomed = null; });
       if (onClick) /** @type {any} */ (plot).on("plotly_click", (/** @type {any} */ event) => onClick(event.points[0]));
     }
     node.dataset.drawn = "true";
+  }
+
+  /** @param {Record<string, any>} changed What the library or the buttons did to the layout. */
+  function noteZoom(changed) {
+    // It also tells of sizes.
+    if (!Object.keys(changed).some((key) => /^[xy]axis/.test(key))) return;
+    const seen = (/** @type {string} */ axis) => ({ range: [.../** @type {any} */ (plot)._fullLayout[axis].range], autorange: false });
+    zoomed = { xaxis: seen("xaxis"), yaxis: seen("yaxis") };
   }
 
   const onTheme = () => redraw();
