@@ -2,7 +2,7 @@
 //! loss and optimal sparsity.
 //!
 //! ```text
-//! main -> app -> { api -> draw, jobs, postgres } -> store -> { fit -> law }
+//! main -> app -> { api -> draw, dashboard, jobs, postgres } -> store -> { fit -> law }
 //! ```
 //!
 //! | module | what it is for | may use |
@@ -12,7 +12,8 @@
 //! | [`store`] | every line of SQL | `fit`, `law`, `calibration`, `access`, `clock`, `text` |
 //! | [`jobs`] | refits in the background: the loop and the work | `store`, `fit`, `clock` |
 //! | [`draw`] | pictures of answers: numbers in, SVG and PNG out; pure | nothing of this crate |
-//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `ingest`, `export`, `calibration` |
+//! | [`dashboard`] | the page at `/` and its files; reads only the public API | nothing of this crate |
+//! | [`api`] | the HTTP contract: one file a resource | `store`, `law`, `fit`, `draw`, `dashboard`, `ingest`, `export`, `calibration` |
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`server`] | connections and their limits | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
@@ -34,6 +35,7 @@ pub mod calibration;
 pub mod checks;
 pub mod clock;
 pub mod config;
+pub mod dashboard;
 pub mod demo;
 pub mod draw;
 pub mod export;

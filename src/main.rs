@@ -484,6 +484,7 @@ async fn run_demo(
     let service = Service::start(&database, http, refits).await?;
     let shown = show_demo(&service).await;
     if shown.is_ok() {
+        println!("The dashboard: http://{}/?family={}", service.address, demo::FAMILY);
         println!("Serving until Ctrl-C. The API's documentation: http://{}/docs/", service.address);
         service.run_until_stopped().await?;
     } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{FromRef, State};
 use axum::http::header;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -66,9 +66,7 @@ pub fn health_router(parts: HealthParts) -> axum::Router {
 
 /// Routes that are for people and not part of the contract.
 pub fn pages() -> axum::Router<AppState> {
-    axum::Router::new()
-        .route("/", get(|| async { Redirect::temporary("/docs/") }))
-        .route("/problems/{kind}", get(get_problems))
+    axum::Router::new().route("/problems/{kind}", get(get_problems))
 }
 
 /// The page that a problem's `type` leads to.

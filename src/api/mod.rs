@@ -58,6 +58,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::clock::Clock;
+use crate::dashboard;
 use crate::metrics::Metrics;
 use guard::GuardLayer;
 use observe::{Observe, TimeLimits};
@@ -186,6 +187,7 @@ pub fn router(state: AppState, limits: Limits) -> Router {
         .layer(GuardLayer::new(state.clone()))
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
+        .merge(dashboard::router())
         .merge(health::pages())
         .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
         .fallback(|| async { StatusCode::NOT_FOUND })

@@ -7,6 +7,7 @@ mod access;
 mod announcements;
 mod bulk;
 mod connections;
+mod dashboard;
 mod documents;
 mod effective;
 mod evidence;

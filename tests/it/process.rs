@@ -221,6 +221,9 @@ async fn the_demo_answers_a_question_and_serves_on() {
     assert!(text.contains("nobody's measurements"), "{text}");
     assert!(text.contains("\"sparsity\": 0.7"), "{text}");
     let base = line.trim().rsplit(' ').next().unwrap().trim_end_matches("/docs/");
+    assert!(text.contains(&format!("The dashboard: {base}/?family=demo\n")), "{text}");
+    let page = script(base, "curl -sS --fail-with-body \"$BASE/?family=demo\"");
+    assert!(page.contains("<title>Sparsity planner</title>"), "{page}");
     let family = script(base, "curl -sS --fail-with-body $BASE/v1/families/demo");
     assert!(family.contains("Synthetic runs"), "{family}");
     let pid = demo.id().to_string();

@@ -1,0 +1,159 @@
+/**
+ * The public API: requests, problems as errors, pages, events; a key where the service asks for one.
+ *
+ * @module api
+ */
+
+import { dialog, dialogButtons, el, field } from "./dom.js";
+
+/** An answer that is a problem (RFC 9457), or no answer at all. */
+export class Problem extends Error {
+  /**
+   * @param {number} status 0 where the service could not be reached.
+   * @param {{type?: string, title?: string, detail?: string, errors?: {pointer: string, detail: string}[]}} body
+   */
+  constructor(status, body) {
+    super(body.detail ?? body.title ?? `the service answered ${status}`);
+    this.status = status;
+    this.title = body.title ?? "The service gave no answer";
+    this.detail = body.detail ?? this.message;
+    this.errors = body.errors ?? [];
+    /** Such as `no-law`; the last part of the problem's type. */
+    this.kind = (body.type ?? "").split("/").pop() ?? "";
+  }
+}
+
+const KEY = "sparsity-planner-key";
+
+/** @returns {Record<string, string>} */
+function authorization() {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+/** @type {Promise<boolean> | null} One dialog for however many requests lack a key. */
+let asking = null;
+
+/** @returns {Promise<boolean>} Whether a key was given. */
+function askForKey() {
+  asking ??= dialog(
+    "An API key, please",
+    el("p", {}, sessionStorage.getItem(KEY) ? "The service did not accept the key." : "This service answers to those who have a key.", " A key is kept until this tab is closed, and stands in no address."),
+    field("Key", el("input", { name: "key", type: "password", required: true, autocomplete: "off", autofocus: true })),
+    dialogButtons("Use this key"),
+  ).then(({ outcome, data }) => {
+    asking = null;
+    if (outcome !== "yes") return false;
+    sessionStorage.setItem(KEY, String(data.get("key")).trim());
+    return true;
+  });
+  return asking;
+}
+
+/**
+ * @param {string} path
+ * @param {RequestInit} init
+ * @returns {Promise<Response>} A successful one.
+ */
+async function send(path, init) {
+  for (;;) {
+    const headers = { ...init.headers, ...authorization() };
+    /** @type {Response} */
+    let response;
+    try {
+      response = await fetch(path, { ...init, headers });
+    } catch (error) {
+      if (/** @type {Error} */ (error).name === "AbortError") throw error;
+      throw new Problem(0, { title: "The service cannot be reached", detail: "Is it still running, and the network there?" });
+    }
+    if (response.ok) return response;
+    if (response.status === 401 && (await askForKey())) continue;
+    const body = await response.json().catch(() => ({}));
+    if (response.status === 403) body.title ??= "This key may not do that";
+    throw new Problem(response.status, body);
+  }
+}
+
+/** @typedef {Record<string, string | number | boolean | null | undefined>} Query */
+
+/** @param {string} path @param {Query} [query] @returns {string} Without what is null or undefined. */
+function withQuery(path, query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
+  return text ? `${path}?${text}` : path;
+}
+
+/**
+ * @param {string} path
+ * @param {Query} [query]
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>}
+ */
+export async function get(path, query, signal) {
+  return (await send(withQuery(path, query), { signal, headers: { Accept: "application/json" } })).json();
+}
+
+/**
+ * @param {"POST" | "PATCH" | "PUT" | "DELETE"} method
+ * @param {string} path
+ * @param {unknown} [body] Sent as JSON.
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<any>} Null where the answer has no body.
+ */
+export async function change(method, path, body, signal) {
+  const json = body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await send(path, { method, signal, ...json });
+  const text = await response.text();
+  return text ? JSON.parse(text) : null;
+}
+
+/**
+ * The items of a list, page by page.
+ *
+ * @param {string} path
+ * @param {Query} query
+ * @param {{most: number, signal?: AbortSignal}} limits Where to stop.
+ * @returns {Promise<{items: any[], more: boolean, first: any}>} `first` is the first page.
+ */
+export async function list(path, query, { most, signal }) {
+  const items = [];
+  let first = null;
+  let cursor;
+  do {
+    const page = await get(path, { limit: Math.min(1000, most), ...query, cursor }, signal);
+    first ??= page;
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < most);
+  return { items, more: Boolean(cursor), first };
+}
+
+/**
+ * Server-sent events, by fetch: an EventSource cannot send a key.
+ *
+ * @param {string} path
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<any>} The data of each event.
+ */
+export async function* events(path, signal) {
+  const response = await send(path, { signal, headers: { Accept: "text/event-stream" } });
+  const reader = /** @type {ReadableStream<any>} */ (response.body).pipeThrough(new TextDecoderStream()).getReader();
+  let buffer = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    buffer += value.replaceAll("\r\n", "\n");
+    let end;
+    while ((end = buffer.indexOf("\n\n")) >= 0) {
+      const lines = buffer.slice(0, end).split("\n");
+      buffer = buffer.slice(end + 2);
+      const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
+      if (data.length > 0) yield JSON.parse(data.join("\n"));
+    }
+  }
+}
+
+/** @param {string} family @param {string} [rest] @returns {string} Path of a family. */
+export function familyPath(family, rest = "") {
+  return `/v1/families/${encodeURIComponent(family)}${rest}`;
+}

@@ -1,0 +1,64 @@
+/**
+ * The page: what the address says is shown, and links within the page change it without loading.
+ *
+ * @module app
+ */
+
+import { el, failure, fill, loading } from "./dom.js";
+import { go, params } from "./url.js";
+import { showFamilies } from "./views/families.js";
+import { showFamily } from "./views/family.js";
+
+const main = /** @type {HTMLElement} */ (document.getElementById("main"));
+
+/** Ends what the view before has under way. */
+let current = new AbortController();
+
+/** @param {boolean} moved Whether the user came here by a link within the page. */
+async function show(moved) {
+  current.abort();
+  current = new AbortController();
+  const { signal } = current;
+  const family = params().get("family");
+  fill(main, loading());
+  if (moved) {
+    scrollTo(0, 0);
+    main.focus({ preventScroll: true });
+  }
+  document.title = family ? `${family} · Sparsity planner` : "Sparsity planner";
+  try {
+    if (family) await showFamily(main, family, signal);
+    else await showFamilies(main, signal);
+  } catch (error) {
+    if (!signal.aborted) fill(main, el("h1", {}, family ?? "Families"), failure(error, () => show(false)));
+  }
+}
+
+addEventListener("popstate", () => show(true));
+
+document.addEventListener("click", (event) => {
+  const link = /** @type {Element} */ (event.target).closest("a");
+  const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/" || link.hash) return;
+  event.preventDefault();
+  go(link.pathname + link.search);
+});
+
+const THEME = "sparsity-planner-theme";
+const theme = /** @type {HTMLSelectElement} */ (document.getElementById("theme"));
+
+/** @param {string} name `auto`, `light` or `dark`. */
+function useTheme(name) {
+  theme.value = name;
+  if (name === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  dispatchEvent(new Event("themechange"));
+}
+theme.addEventListener("change", () => {
+  localStorage.setItem(THEME, theme.value);
+  useTheme(theme.value);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
+useTheme(localStorage.getItem(THEME) ?? "auto");
+
+show(false);

@@ -1,0 +1,111 @@
+/**
+ * Controls that several views share.
+ *
+ * @module inputs
+ */
+
+import { list } from "./api.js";
+import { el, field } from "./dom.js";
+import { parseFraction, parseNumber } from "./numbers.js";
+
+/**
+ * @typedef {object} NumberField
+ * @property {HTMLElement} node
+ * @property {HTMLInputElement} input
+ * @property {() => number | null} read The number; null where the field is empty or wrong.
+ * @property {() => boolean} ok Whether what stands there can be used.
+ */
+
+/**
+ * A field for a number as people write it; below it stands how it was understood.
+ *
+ * @param {object} options
+ * @param {string} options.label
+ * @param {string} options.name
+ * @param {string} [options.value]
+ * @param {(value: number) => string} options.format
+ * @param {number} options.min
+ * @param {number} options.max
+ * @param {boolean} [options.required]
+ * @param {boolean} [options.fraction] Whether it is one, below 1, and percent are understood.
+ * @param {string} [options.placeholder]
+ * @param {string} [options.hint] Stands below while the field is empty.
+ * @returns {NumberField}
+ */
+export function numberField({ label, name, value = "", format, min, max, required = false, fraction = false, placeholder, hint = "" }) {
+  const input = el("input", { name, value, autocomplete: "off", spellcheck: "false", placeholder, "aria-required": required ? "true" : null });
+  const node = field(label, input, hint || " ");
+  const below = /** @type {HTMLElement} */ (node.querySelector(".hint"));
+  const parse = () => (input.value.trim() === "" ? null : (fraction ? parseFraction : parseNumber)(input.value));
+  const wrong = (/** @type {number | null} */ number) => {
+    if (number === null) return required ? "is needed" : "";
+    if (Number.isNaN(number)) return fraction ? "not a fraction: 0.75 or 75 %" : "not a number: 70M, 1e21, 3 EFLOP";
+    if (number < min || (fraction ? number >= max : number > max)) return `between ${format(min)} and ${format(max)}`;
+    return "";
+  };
+  const check = () => {
+    const number = parse();
+    const error = wrong(number);
+    const started = input.value.trim() !== "";
+    below.textContent = error && (started || error !== "is needed") ? error : number === null ? hint : `= ${format(number)}`;
+    below.classList.toggle("bad", Boolean(error) && started);
+    input.setAttribute("aria-invalid", String(Boolean(error) && started));
+    return error;
+  };
+  input.addEventListener("input", check);
+  check();
+  return {
+    node,
+    input,
+    read: () => (wrong(parse()) ? null : parse()),
+    ok: () => check() === "",
+  };
+}
+
+/** @type {Promise<any[]> | null} */
+let profiles = null;
+
+/**
+ * A choice of FLOP modes: dense, sparse and the hardware profiles, which arrive a moment later.
+ *
+ * @param {string} value
+ * @returns {HTMLSelectElement}
+ */
+export function modeSelect(value) {
+  const select = el(
+    "select",
+    { name: "mode" },
+    el("option", { value: "sparse", selected: value === "sparse" }, "sparse: zeros are free"),
+    el("option", { value: "dense", selected: value === "dense" }, "dense: zeros cost as much"),
+  );
+  if (!["sparse", "dense"].includes(value)) select.append(el("option", { value, selected: true }, value));
+  profiles ??= list("/v1/hardware-profiles", {}, { most: 1000 }).then(({ items }) => items);
+  profiles.then(
+    (items) => {
+      const chosen = select.value;
+      select.querySelectorAll("option:nth-child(n+3)").forEach((/** @type {Element} */ option) => option.remove());
+      const names = items.map((profile) => profile.name).sort();
+      if (names.length > 0) select.append(el("optgroup", { label: "hardware profiles" }, names.map((name) => el("option", { value: name, selected: name === chosen }, name))));
+      if (select.value !== chosen) select.append(el("option", { value: chosen, selected: true }, chosen));
+    },
+    // The two built-in modes can be asked without it; the next view tries again.
+    () => { profiles = null; },
+  );
+  return select;
+}
+
+/**
+ * Calls at most once in a while, and once more when calls end.
+ *
+ * @param {() => void} call
+ * @param {number} wait_ms
+ * @returns {() => void}
+ */
+export function settled(call, wait_ms) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(call, wait_ms);
+  };
+}

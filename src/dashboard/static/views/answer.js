@@ -1,0 +1,219 @@
+/**
+ * The calculator and the four pictures.
+ *
+ * @module views/answer
+ */
+
+import { familyPath, get, list } from "../api.js";
+import { announce, el, empty, failure, field, fill } from "../dom.js";
+import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
+import { modeSelect, numberField, settled } from "../inputs.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "../numbers.js";
+import { picture } from "../plots.js";
+import { address, go, note, params } from "../url.js";
+import { extrapolation, levelName, meaning } from "../words.js";
+
+/** More runs than this are no clearer, and slow to draw. */
+const MOST_DRAWN = 5000;
+/** How long typing must rest before it is a question. */
+const REST_MS = 200;
+
+/** @param {HTMLElement} main @param {import("./family.js").Context} context */
+export function showAnswer(main, context) {
+  const { name, family, law, signal } = context;
+  if (!law) {
+    fill(main, el("section", { class: "panel" }, el("h2", {}, "No law answers yet"), empty("Upload finished training runs, and refit: the law that comes of it answers here."), el("p", { class: "buttons" }, el("a", { href: address({ view: "upload" }) }, "Upload runs"), el("a", { href: address({ view: "laws" }) }, "Refit"))));
+    return;
+  }
+  const asked = params();
+  const example = exampleOf(law);
+  const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? example.size, format: formatCount, min: 1, max: 1e18, required: true });
+  const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? example.compute, format: formatFlops, min: 1, max: 1e40, required: true });
+  const own = numberField({ label: "Sparsity to compare", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Optional: 75 % or 0.75" });
+  const mode = modeSelect(asked.get("mode") ?? "sparse");
+  const output = el("div", { class: "answer", "aria-live": "off" }, el("p", { class: "state" }, "Asking…"));
+  const form = el(
+    "form",
+    { class: "form", on: { submit: (/** @type {Event} */ event) => { event.preventDefault(); ask(); } } },
+    size.node,
+    compute.node,
+    el("div", { class: "wide" }, field("What a step costs", mode)),
+    own.node,
+    el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
+  );
+
+  /** @type {Map<string, string>} Kinds of axes by picture, where they are not the usual ones. */
+  const chosen = new Map((asked.get("axes") ?? "").split(",").filter(Boolean).map((entry) => /** @type {[string, string]} */ (entry.split("."))));
+  /** @param {string} key @param {string} title @param {string} usual @param {any} [more] */
+  const frame = (key, title, usual, more = {}) =>
+    picture({
+      title, name: key, axes: chosen.get(key) ?? usual, signal, ...more,
+      onAxes: (now) => {
+        if (now === usual) chosen.delete(key);
+        else chosen.set(key, now);
+        note({ axes: [...chosen].map((entry) => entry.join(".")).join(",") });
+      },
+    });
+  const bySparsity = { choices: [["linear", "even in sparsity"], ["log", "even in density (log)"]] };
+  const ofRuns = { choices: [["linear", "linear"], ["log", "log"], ["residuals", "residuals"]] };
+  const pictures = {
+    contours: frame("contours", "Contours of the best sparsity", "log"),
+    loss: frame("loss", "Loss against sparsity", "linear", bySparsity),
+    fit: frame("fit", "Fit quality", "linear", { ...ofRuns, onClick: (/** @type {any} */ point) => point.customdata && go(address({ view: "runs", q: point.customdata })) }),
+    gain: frame("gain", "Gain", "log", bySparsity),
+  };
+  fill(
+    main,
+    el(
+      "div",
+      { class: "columns" },
+      el("section", { class: "panel aside", "aria-labelledby": "calculator" }, el("h2", { id: "calculator" }, "How sparse?"), form, output),
+      el("div", { class: "pictures" }, Object.values(pictures).map((p) => p.node)),
+    ),
+  );
+
+  /** Ends a question that another replaced. */
+  let question = new AbortController();
+  signal.addEventListener("abort", () => question.abort());
+
+  async function ask() {
+    const [n, c, s] = [size.read(), compute.read(), own.read()];
+    if (!size.ok() || !compute.ok() || !own.ok() || n === null || c === null) {
+      fill(output, el("p", { class: "state" }, "Give a size and a budget: 70M and 1e21, say."));
+      return;
+    }
+    question.abort();
+    question = new AbortController();
+    if (signal.aborted) return;
+    const now = question.signal;
+    note({ n: size.input.value.trim(), c: compute.input.value.trim(), mode: mode.value, s: own.input.value.trim() });
+    output.classList.add("old");
+    try {
+      const query = { nonzero_params: n, compute: c, flop_mode: mode.value };
+      const [answer, prediction] = await Promise.all([
+        get(familyPath(name, "/optimal-sparsity"), query, now),
+        s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
+      ]);
+      fill(output, answerOf(answer, prediction, s, context));
+      output.classList.remove("old");
+      if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
+      announce(`${meaning(answer)} Loss ${formatLoss(answer.loss)}.`);
+      draw(answer, prediction && { ...prediction, sparsity: s }, query, now);
+    } catch (error) {
+      if (now.aborted) return;
+      output.classList.remove("old");
+      fill(output, failure(error, ask));
+      for (const key of /** @type {const} */ (["contours", "loss", "gain"])) pictures[key].say("No picture without an answer.");
+    }
+  }
+
+  /** @param {any} answer @param {any} mine @param {any} query @param {AbortSignal} now */
+  function draw(answer, mine, query, now) {
+    const sizes = sizesOf(law, query.nonzero_params);
+    drawOne(pictures.contours, now, async () => {
+      const contours = await get(familyPath(name, "/contours"), { flop_mode: query.flop_mode, levels: "0,0.25,0.5,0.75,0.875", min_nonzero_params: sizes[0], max_nonzero_params: sizes[1], points: 25 }, now);
+      return contoursFigure(contours, { ...query, sparsity: answer.sparsity });
+    });
+    drawOne(pictures.loss, now, async () => {
+      const loss = await get(familyPath(name, "/loss-by-sparsity"), { ...query, points: 61 }, now);
+      return lossFigure(loss, { pattern: answer.pattern, own: mine }, family.data_unit);
+    });
+    drawOne(pictures.gain, now, async () => gainFigure(await get(familyPath(name, "/gain"), { sparsities: GAIN_SPARSITIES }, now), answer));
+  }
+
+  drawOne(pictures.fit, signal, async () => {
+    const { items, first } = await list(familyPath(name, "/fit-quality"), {}, { most: MOST_DRAWN, signal });
+    if (items.length === 0) return "This law was published elsewhere: its runs are not here.";
+    return fitFigure({ ...first, items: items.slice(0, MOST_DRAWN) }, { unit: family.data_unit, total: law.runs });
+  });
+  const rested = settled(ask, REST_MS);
+  [size, compute, own].forEach(({ input }) => input.addEventListener("input", rested));
+  mode.addEventListener("change", ask);
+  ask();
+}
+
+/** Even in the logarithm of the density, as the curve bends near 1. */
+const GAIN_SPARSITIES = Array.from({ length: 49 }, (_, i) => (1 - 2 ** (-i / 8)).toFixed(6)).join(",");
+
+/**
+ * @param {import("../plots.js").Frame} frame
+ * @param {AbortSignal} now
+ * @param {() => Promise<import("../plots.js").Draw | string>} make What to draw, or what to say instead.
+ */
+async function drawOne(frame, now, make) {
+  frame.busy();
+  try {
+    const figure = await make();
+    if (now.aborted) return;
+    if (typeof figure === "string") frame.say(figure);
+    else await frame.show(figure);
+  } catch (error) {
+    if (!now.aborted) frame.fail(error, () => drawOne(frame, now, make));
+  }
+}
+
+/** @param {any} law @returns {{size: string, compute: string}} A question about its largest runs. */
+function exampleOf(law) {
+  if (law.support.length === 0) return { size: "100M", compute: "1e20" };
+  const size = Math.max(...law.support.map((/** @type {any} */ level) => level.nonzero_params.max));
+  const data = Math.max(...law.support.map((/** @type {any} */ level) => level.data.max));
+  const compute = size * data * law.flops_per_param;
+  return { size: formatCount(size), compute: compute.toExponential(0).replace("e+", "e") };
+}
+
+/** @param {any} law @param {number} asked @returns {[number, number]} Sizes that the contours span. */
+function sizesOf(law, asked) {
+  const known = law.support.flatMap((/** @type {any} */ level) => [level.nonzero_params.min, level.nonzero_params.max]);
+  const [low, high] = [Math.min(asked / 10, ...known), Math.max(asked * 10, ...known)];
+  return [Math.max(1, low), Math.min(1e18, high)];
+}
+
+/**
+ * An answer as people read it.
+ *
+ * @param {any} answer Of `optimal-sparsity`.
+ * @param {any} prediction At a sparsity of the user's own.
+ * @param {number | null} own That sparsity.
+ * @param {import("./family.js").Context} context
+ * @returns {import("../dom.js").Child[]}
+ */
+function answerOf(answer, prediction, own, { family, law }) {
+  const percent = (/** @type {number} */ value) => formatPercent(value);
+  const unit = family.data_unit;
+  const tokens = family.tokens_per_data_unit;
+  const data = (/** @type {number} */ value) => [`${formatCount(value)} ${unit}`, tokens && tokens !== 1 && unit !== "tokens" && el("small", {}, ` = ${formatCount(value * tokens)} tokens`)];
+  /** @param {any} interval @param {(v: number) => string} format */
+  const range = (interval, format) => (interval ? el("small", {}, ` ${formatInterval(interval, format)}`) : null);
+  /** @type {[import("../dom.js").Child, import("../dom.js").Child][]} */
+  const pairs = [
+    ["Predicted loss", [formatLoss(answer.loss), range(answer.intervals?.loss, formatLoss)]],
+    ["Data", data(answer.data)],
+    ["Parameters with zeros", formatCount(answer.total_params)],
+    ["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]],
+    ["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]],
+    ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
+    ["Dense instead: data", data(answer.dense.data)],
+  ];
+  if (answer.pattern) {
+    const { pattern } = answer;
+    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), el("small", {}, ` no interval; ${pattern.excess_loss >= 0 ? "+" : "−"}${formatNumber(Math.abs(pattern.excess_loss), 2)}`)]]);
+  }
+  if (prediction) {
+    pairs.push(
+      [`At ${formatLevel(own ?? 0)}: loss`, [formatLoss(prediction.loss), range(prediction.interval, formatLoss)]],
+      [`At ${formatLevel(own ?? 0)}: a new run`, prediction.prediction_interval ? formatInterval(prediction.prediction_interval, formatLoss) : "no interval"],
+      [`At ${formatLevel(own ?? 0)}: data`, data(prediction.data)],
+    );
+  }
+  const beyond = [...answer.extrapolation.map(extrapolation), ...(prediction?.extrapolation ?? []).map((/** @type {any} */ entry) => `at ${formatLevel(own ?? 0)}, ${extrapolation(entry)}`)];
+  const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])].map((/** @type {any} */ warning) => warning.detail);
+  const known = [...new Set(warnings)];
+  return [
+    el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : "no interval: this law has none")),
+    el("p", { class: "means" }, meaning(answer)),
+    el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])),
+    beyond.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, beyond.map((text) => el("li", {}, text)))),
+    known.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${known.length})`), el("ul", {}, known.map((text) => el("li", {}, text)))),
+    el("p", { class: "foot" }, `By law ${answer.law.version}, ${answer.law.source === "fit" ? "fitted" : "published"}${answer.law.version === law.version && law.runs ? ` from ${plural(law.runs, "run")}` : ""}${answer.intervals ? "; small numbers are intervals" : ""}.`),
+  ];
+}

@@ -1,0 +1,173 @@
+/**
+ * Laws of a family: refit with live progress, old against new, which one answers.
+ *
+ * @module views/laws
+ */
+
+import { change, familyPath, list } from "../api.js";
+import { el, empty, failure, field, fill, table } from "../dom.js";
+import { numberField } from "../inputs.js";
+import { formatAge, formatCount, formatInterval, formatNumber, formatLevel } from "../numbers.js";
+import { showComparison, watchRefit } from "../refit.js";
+import { note, params } from "../url.js";
+import { levelName } from "../words.js";
+import { warningsOf } from "./families.js";
+
+/** Older laws are found by their version in the address. */
+const MOST = 100;
+
+/** @param {HTMLElement} main @param {import("./family.js").Context} context */
+export async function showLaws(main, context) {
+  const { name, signal } = context;
+  const refits = el("section", { class: "panel", "aria-labelledby": "refit" });
+  const laws = el("section", { class: "panel", "aria-labelledby": "laws" });
+  const compared = el("section", { class: "panel", "aria-labelledby": "comparison", hidden: true });
+  const details = el("section", { class: "panel", "aria-labelledby": "law", hidden: true });
+  fill(main, el("div", { class: "columns" }, el("div", {}, refits), el("div", {}, laws, compared, details)));
+
+  async function showList() {
+    const { items } = await list(familyPath(name, "/laws"), {}, { most: MOST, signal });
+    fill(laws, el("h2", { id: "laws" }, "Laws"), items.length === 0 ? empty("There is no law yet. A refit makes the first of the family's runs.") : lawTable(items));
+    showDetails(items.find((law) => law.active));
+    showCompared(items);
+  }
+
+  /** @param {any[]} items @returns {HTMLElement} */
+  function lawTable(items) {
+    const status = el("div", {});
+    /** @param {number | null} version */
+    const pin = async (version) => {
+      try {
+        await change("PUT", familyPath(name, "/active-law"), { version });
+        await context.refresh();
+        await showList();
+      } catch (error) {
+        fill(status, failure(error));
+      }
+    };
+    const pinned = context.family.pinned;
+    const rows = items.map((law) => [
+      `law ${law.version}`,
+      [law.source === "fit" ? "fitted" : "published", " ", el("small", {}, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)))],
+      law.runs?.toLocaleString("en") ?? "unknown",
+      law.objective ? formatNumber(law.objective, 4) : "unknown",
+      warningsOf(law.warnings),
+      law.active
+        ? [el("span", { class: "badge good" }, "answers"), pinned && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
+        : el("button", { type: "button", class: "quiet", "aria-label": `Let it answer: law ${law.version}`, on: { click: () => pin(law.version) } }, "Let it answer"),
+    ]);
+    return el(
+      "div",
+      {},
+      table({
+        caption: "Laws, newest first",
+        hideCaption: true,
+        columns: [{ text: "Law" }, { text: "Made" }, { text: "Runs", number: true }, { text: "Objective", number: true }, { text: "Warnings" }, { text: "Active" }],
+        rows,
+      }),
+      status,
+      el("p", { class: "foot" }, pinned ? "The active law is pinned: refits do not replace it until it is unpinned." : "The newest fitted law answers; letting another answer pins it."),
+    );
+  }
+
+  /** @param {any[]} items */
+  function showCompared(items) {
+    compared.hidden = items.length < 2;
+    if (compared.hidden) return;
+    const versions = items.map((law) => law.version);
+    const asked = params();
+    const active = items.find((law) => law.active)?.version;
+    const young = Number(asked.get("b")) || active || versions[0];
+    const old = Number(asked.get("a")) || versions.find((version) => version < young) || versions.find((version) => version !== young);
+    const choice = (/** @type {string} */ label, /** @type {number} */ value) =>
+      el("select", { "aria-label": label }, [...new Set([value, ...versions])].sort((x, y) => y - x).map((version) => el("option", { value: version, selected: version === value }, `law ${version}`)));
+    const [first, second] = [choice("The one law", old), choice("The other law", young)];
+    const result = el("div", {});
+    const compare = () => showComparison(result, name, Number(first.value), Number(second.value), signal);
+    [first, second].forEach((select) => select.addEventListener("change", () => {
+      note({ a: first.value, b: second.value });
+      compare();
+    }));
+    fill(compared, el("div", { class: "head" }, el("h2", { id: "comparison" }, "Old against new"), el("span", {}, first, " against ", second)), result);
+    compare();
+  }
+
+  /** @param {any} law The active one. */
+  function showDetails(law) {
+    details.hidden = !law;
+    if (!law) return;
+    fill(
+      details,
+      el("h2", { id: "law" }, `Law ${law.version}, which answers`),
+      law.reference && el("p", {}, law.reference),
+      table({
+        caption: `Coefficients${law.intervals?.a_s ? `, ${levelName(law.intervals.a_s)}s` : ""}`,
+        columns: [{ text: "Coefficient" }, { text: "Value", number: true }, { text: "Interval", number: true }],
+        rows: Object.entries(law.coefficients).map(([key, value]) => [el("code", {}, key), value === null ? "not known" : formatNumber(value, 6), formatInterval(law.intervals?.[key], (v) => formatNumber(v)) || "none"]),
+      }),
+      law.support.length > 0 &&
+        table({
+          caption: `What its runs cover; data in ${law.data_unit}`,
+          columns: [{ text: "Sparsity" }, { text: "Runs", number: true }, { text: "Non-zero parameters", number: true }, { text: "Data", number: true }],
+          rows: law.support.map((/** @type {any} */ level) => [formatLevel(level.sparsity), level.runs.toLocaleString("en"), range(level.nonzero_params), range(level.data)]),
+        }),
+      law.warnings.length > 0 && el("div", { class: "notes" }, el("h3", {}, "What its runs cannot tell"), el("ul", {}, law.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
+    );
+  }
+
+  const progress = el("div", { "aria-live": "off" });
+  const seed = numberField({ label: "Seed", name: "seed", value: "0", format: (v) => v.toLocaleString("en"), min: 0, max: Number.MAX_SAFE_INTEGER, required: true });
+  const starts = numberField({ label: "Starts", name: "starts", value: "16", format: (v) => v.toLocaleString("en"), min: 1, max: 4096, required: true });
+  const resamples = numberField({ label: "Resamples", name: "bootstrap", value: "1000", format: (v) => v.toLocaleString("en"), min: 0, max: 10_000, required: true });
+  const level = numberField({ label: "Level of intervals", name: "confidence", value: "95 %", format: formatLevel, min: 0.5, max: 0.9991, required: true, fraction: true });
+  const constraint = el("select", { name: "constraint" }, el("option", { value: "" }, "none"), el("option", { value: "physical" }, "physical: the gain's slope at 0 is at most 1"));
+  const start = el("button", { type: "submit", class: "primary" }, "Refit");
+  const form = el(
+    "form",
+    { on: { submit } },
+    el("p", { class: "foot" }, "Fits a new law to the runs that are not excluded, in the background. The law that answers now goes on answering until then."),
+    el("details", {}, el("summary", {}, "Options"), el("div", { class: "form" }, seed.node, starts.node, resamples.node, level.node, el("div", { class: "wide" }, field("Constraint", constraint)))),
+    el("p", { class: "buttons" }, start),
+  );
+  fill(refits, el("h2", { id: "refit" }, "Refit"), form, progress);
+
+  /** @param {Event} event */
+  async function submit(event) {
+    event.preventDefault();
+    const fields = [seed, starts, resamples, level];
+    const wrong = fields.find((f) => !f.ok());
+    if (wrong) {
+      wrong.input.focus();
+      return;
+    }
+    start.disabled = true;
+    try {
+      const refit = await change("POST", familyPath(name, "/refits"), { seed: seed.read(), starts: starts.read(), bootstrap: resamples.read(), confidence: level.read(), constraint: constraint.value || undefined });
+      note({ refit: refit.id, a: context.law?.version ?? null, b: null });
+      await follow(refit.id);
+    } catch (error) {
+      fill(progress, failure(error));
+    } finally {
+      start.disabled = false;
+    }
+  }
+
+  /** @param {string} id */
+  async function follow(id) {
+    const ended = await watchRefit(progress, id, signal);
+    if (signal.aborted || ended?.state !== "succeeded") return;
+    await context.refresh();
+    if (params().get("refit") === id) note({ b: ended.law.version });
+    progress.append(el("p", { class: "success" }, `Law ${ended.law.version} is there.`, context.law?.version === ended.law.version ? " It answers from now on." : " Another law is pinned and goes on answering."));
+    await showList();
+  }
+
+  await showList();
+  const running = params().get("refit");
+  if (running) follow(running).catch((error) => fill(progress, failure(error)));
+}
+
+/** @param {{min: number, max: number}} range @returns {string} */
+function range({ min, max }) {
+  return min === max ? formatCount(min) : `${formatCount(min)}–${formatCount(max)}`;
+}

@@ -1,0 +1,277 @@
+/**
+ * Runs of a family: search, exclusion with a reason, and what a law without some of them would say.
+ *
+ * @module views/runs
+ */
+
+import { change, familyPath, list } from "../api.js";
+import { announce, dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
+import { settled } from "../inputs.js";
+import { formatAge, formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
+import { showComparison, watchRefit } from "../refit.js";
+import { address, note, params } from "../url.js";
+
+/** More are not searched here; the API filters any number. */
+const MOST = 20_000;
+const PAGE = 100;
+
+/** Begins the reason of runs that are left out to see what happens. */
+const WHAT_IF = "What if: ";
+
+/** @type {{key: string, text: string, number?: boolean, of: (run: any) => any}[]} */
+const COLUMNS = [
+  { key: "id", text: "Run", of: (run) => run.external_id },
+  { key: "size", text: "Non-zero", number: true, of: (run) => run.nonzero_params },
+  { key: "sparsity", text: "Sparsity", number: true, of: (run) => run.sparsity },
+  { key: "data", text: "Data", number: true, of: (run) => run.data },
+  { key: "loss", text: "Loss", number: true, of: (run) => run.loss },
+  { key: "kind", text: "Kind", of: (run) => run.pattern ?? run.start },
+  { key: "tags", text: "Tags", of: (run) => Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(" ") },
+  { key: "arrived", text: "Arrived", of: (run) => run.created_at },
+  { key: "excluded", text: "In fits", of: (run) => run.exclusion_reason ?? "" },
+];
+
+/** @param {HTMLElement} main @param {import("./family.js").Context} context */
+export async function showRuns(main, context) {
+  const { name, signal } = context;
+  /** @type {any[]} */
+  let runs = [];
+  let more = false;
+  /** @type {Set<string>} Ids. */
+  const chosen = new Set();
+  const asked = params();
+  let page = Math.max(1, Number(asked.get("page")) || 1);
+  let sort = asked.get("sort") ?? "-arrived";
+
+  const search = el("input", { type: "search", value: asked.get("q") ?? "", placeholder: "name, tag, pattern, reason", autocomplete: "off" });
+  const state = el("select", {}, [["", "all runs"], ["in", "in fits"], ["out", "excluded"]].map(([value, text]) => el("option", { value, selected: value === (asked.get("state") ?? "") }, text)));
+  const count = el("p", { class: "foot", role: "status" });
+  const actions = el("p", { class: "buttons" });
+  const status = el("div", {});
+  const experiment = el("section", { class: "panel", "aria-labelledby": "what-if", hidden: true });
+  const body = el("div", {});
+  const pages = el("p", { class: "buttons" });
+  fill(
+    main,
+    experiment,
+    el(
+      "div",
+      { class: "panel" },
+      el("div", { class: "form filters" }, field("Search", search), field("Show", state)),
+      actions,
+      status,
+      count,
+      body,
+      pages,
+    ),
+  );
+
+  async function load() {
+    ({ items: runs, more } = await list(familyPath(name, "/runs"), {}, { most: MOST, signal }));
+    show();
+  }
+
+  /** @returns {any[]} */
+  function found() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const text = (/** @type {any} */ run) => COLUMNS.filter((c) => !c.number && c.key !== "arrived").map((c) => c.of(run)).join(" ").toLowerCase();
+    const kept = runs.filter((run) => (state.value === "" || run.excluded === (state.value === "out")) && words.every((/** @type {string} */ word) => text(run).includes(word)));
+    const column = COLUMNS.find((c) => c.key === sort.replace("-", "")) ?? COLUMNS[0];
+    const sign = sort.startsWith("-") ? -1 : 1;
+    return kept.sort((a, b) => {
+      const [x, y] = [column.of(a), column.of(b)];
+      return sign * (typeof x === "number" ? x - y : x.localeCompare(y, "en", { numeric: true }));
+    });
+  }
+
+  function show() {
+    // Typing may come to rest after the view has ended.
+    if (signal.aborted) return;
+    const kept = found();
+    const last = Math.max(1, Math.ceil(kept.length / PAGE));
+    page = Math.min(page, last);
+    note({ q: search.value, state: state.value, sort: sort === "-arrived" ? null : sort, page: page === 1 ? null : page });
+    const out = runs.filter((run) => run.excluded).length;
+    fill(count, `${plural(kept.length, "run")}${kept.length === runs.length ? "" : ` of ${runs.length.toLocaleString("en")}`}, ${out} excluded from fits.${more ? ` The newest ${MOST.toLocaleString("en")} are looked at here; the API lists all.` : ""}`);
+    showActions();
+    if (runs.length === 0) {
+      fill(body, empty("There are no runs yet. ", el("a", { href: address({ view: "upload" }) }, "Upload some"), "."));
+      fill(pages);
+      return;
+    }
+    const shown = kept.slice((page - 1) * PAGE, page * PAGE);
+    fill(body, kept.length === 0 ? empty("No run is like that.") : runTable(shown));
+    const turn = (/** @type {number} */ to, /** @type {string} */ text) => el("button", { type: "button", disabled: to < 1 || to > last, on: { click: () => { page = to; show(); } } }, text);
+    fill(pages, last > 1 && [turn(page - 1, "Before"), `page ${page} of ${last}`, turn(page + 1, "Next")]);
+  }
+
+  /** @param {any[]} shown @returns {HTMLElement} */
+  function runTable(shown) {
+    const all = el("input", { type: "checkbox", "aria-label": "Choose all of this page", checked: shown.every((run) => chosen.has(run.id)) });
+    all.addEventListener("change", () => {
+      shown.forEach((run) => (all.checked ? chosen.add(run.id) : chosen.delete(run.id)));
+      show();
+    });
+    const header = COLUMNS.map((column) => {
+      const direction = sort === column.key ? "ascending" : sort === `-${column.key}` ? "descending" : null;
+      const turn = () => {
+        sort = direction === "ascending" ? `-${column.key}` : column.key;
+        show();
+        /** @type {HTMLElement | null} */ (body.querySelector(`[data-sort="${column.key}"]`))?.focus();
+      };
+      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text, direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""));
+    });
+    const rows = shown.map((run) => {
+      const box = el("input", { type: "checkbox", checked: chosen.has(run.id), "aria-label": `Choose ${run.external_id}` });
+      box.addEventListener("change", () => {
+        if (box.checked) chosen.add(run.id);
+        else chosen.delete(run.id);
+        all.checked = shown.every((other) => chosen.has(other.id));
+        showActions();
+      });
+      const tags = COLUMNS[6].of(run);
+      return el(
+        "tr",
+        { class: run.excluded ? "excluded" : null },
+        el("td", {}, box),
+        el("th", { scope: "row" }, el("div", { class: "clip", title: run.external_id }, run.external_id)),
+        el("td", { class: "number" }, formatCount(run.nonzero_params)),
+        el("td", { class: "number" }, formatLevel(run.sparsity)),
+        el("td", { class: "number" }, formatCount(run.data)),
+        el("td", { class: "number" }, formatLoss(run.loss, 5)),
+        el("td", {}, run.pattern ?? "", run.start === "pretrained" ? " pretrained" : run.pattern ? "" : "unstructured"),
+        el("td", {}, el("div", { class: "clip", title: tags }, tags)),
+        el("td", {}, el("time", { datetime: run.created_at, title: run.created_at }, formatAge(run.created_at))),
+        el("td", {}, run.excluded ? [el("span", { class: "badge warn" }, "excluded"), " ", el("small", {}, run.exclusion_reason)] : "yes"),
+      );
+    });
+    return el(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" },
+      el("table", { class: "full" }, el("caption", { class: "unseen" }, "Runs of the family"), el("thead", {}, el("tr", {}, el("td", {}, all), header)), el("tbody", {}, rows)),
+    );
+  }
+
+  function showActions() {
+    const some = runs.filter((run) => chosen.has(run.id));
+    const inside = some.filter((run) => !run.excluded);
+    const outside = some.filter((run) => run.excluded);
+    fill(
+      actions,
+      el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, inside.length > 0 ? `Exclude ${inside.length}…` : "Exclude…"),
+      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Take in again ${outside.length}` : "Take in again"),
+      el("button", { type: "button", disabled: inside.length === 0 || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out…` : "What if these were left out…"),
+      some.length === 0 && el("span", { class: "foot" }, "Choose runs by their boxes."),
+    );
+  }
+
+  /**
+   * Excludes runs, or takes them in again; one by one, as the API does.
+   *
+   * @param {any[]} some
+   * @param {string | null} reason Null takes them in.
+   * @returns {Promise<boolean>} Whether all was done.
+   */
+  async function patch(some, reason) {
+    let done = 0;
+    try {
+      for (const run of some) {
+        fill(status, el("p", { class: "state" }, `${done} of ${some.length} done…`));
+        const body = reason === null ? { excluded: false } : { excluded: true, exclusion_reason: reason };
+        const changed = await change("PATCH", familyPath(name, `/runs/${run.id}`), body);
+        runs = runs.map((other) => (other.id === changed.id ? changed : other));
+        done += 1;
+      }
+      chosen.clear();
+      const said = `${plural(done, "run")} ${reason === null ? "taken in again" : "excluded"}. Fits heed it from the next refit on.`;
+      fill(status, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws", q: null, state: null, page: null, sort: null }) }, "Refit")));
+      announce(said);
+      show();
+      return true;
+    } catch (error) {
+      show();
+      fill(status, failure(error), el("p", {}, `${done} of ${some.length} were changed before that.`));
+      return false;
+    }
+  }
+
+  /** @param {any[]} some */
+  async function askReason(some) {
+    const { outcome, data } = await dialog(
+      `Exclude ${plural(some.length, "run")} from fits`,
+      el("p", {}, "They stay where they are, and can be taken in again."),
+      field("Reason", el("input", { name: "reason", required: true, maxlength: 2000, autofocus: true, autocomplete: "off" })),
+      dialogButtons("Exclude"),
+    );
+    if (outcome === "yes") await patch(some, String(data.get("reason")).trim());
+  }
+
+  /** @param {any[]} some */
+  async function askWhatIf(some) {
+    const { law, family } = context;
+    const { outcome, data } = await dialog(
+      `What if ${plural(some.length, "run")} were left out?`,
+      el("p", {}, `The runs are excluded, a law is fitted without them and compared with law ${law.version}; then you keep it so, or take it back. Everybody sees the runs excluded meanwhile.`),
+      el("p", {}, family.pinned ? `Law ${law.version} is pinned, and goes on answering.` : `Law ${law.version} is pinned first, so that it goes on answering until you decide.`),
+      field("What you suspect", el("input", { name: "reason", required: true, maxlength: 1900, autofocus: true, autocomplete: "off" }), "Noted as the reason of the exclusion"),
+      dialogButtons("Exclude, refit and compare"),
+    );
+    if (outcome !== "yes") return;
+    const reason = WHAT_IF + String(data.get("reason")).trim();
+    try {
+      if (!family.pinned) await change("PUT", familyPath(name, "/active-law"), { version: law.version });
+      if (!(await patch(some, reason))) return;
+      const refit = await change("POST", familyPath(name, "/refits"));
+      note({ refit: refit.id, whatif: family.pinned ? `${law.version}-pinned` : law.version });
+      await context.refresh();
+      await follow(refit.id, law.version, family.pinned);
+    } catch (error) {
+      fill(status, failure(error));
+    }
+  }
+
+  /** @param {string} id A refit. @param {number} old The law that was active. @param {boolean} pinned Whether it was pinned before. */
+  async function follow(id, old, pinned) {
+    const progress = el("div", {});
+    const result = el("div", {});
+    experiment.hidden = false;
+    fill(experiment, el("h2", { id: "what-if", tabindex: "-1" }, "What if these runs were left out?"), progress, result);
+    /** @type {HTMLElement} */ (experiment.querySelector("h2")).focus();
+    const ended = await watchRefit(progress, id, signal);
+    if (signal.aborted) return;
+    const left = () => runs.filter((run) => run.exclusion_reason?.startsWith(WHAT_IF));
+    const end = () => {
+      note({ refit: null, whatif: null });
+      experiment.hidden = true;
+      search.focus();
+    };
+    const undo = el("button", { type: "button", on: { click: async () => { if (await patch(left(), null)) { fill(status, el("p", { class: "success" }, `The runs are in fits again. Law ${old} answers and stays pinned${pinned ? "" : ": unpin it after the next refit, under Laws and refits"}.`)); end(); } } } }, "Take it back");
+    const decision = el("p", { class: "buttons" }, undo);
+    if (ended?.state === "succeeded") {
+      const young = ended.law.version;
+      decision.prepend(el("button", { type: "button", class: "primary", on: { click: async () => {
+        try {
+          await change("PUT", familyPath(name, "/active-law"), { version: pinned ? young : null });
+          await context.refresh();
+          fill(status, el("p", { class: "success" }, `Law ${context.law.version} answers; the runs stay excluded.`));
+          end();
+        } catch (error) {
+          fill(decision, failure(error));
+        }
+      } } }, `Keep it so: law ${young} answers`));
+      const comparison = el("div", {});
+      fill(result, comparison, decision, el("p", { class: "foot" }, `Until then law ${old} answers, pinned. To take it back takes in every run whose reason begins with “${WHAT_IF.trim()}”.`));
+      await showComparison(comparison, name, old, young, signal);
+      return;
+    }
+    fill(result, el("p", {}, `No law came of it; law ${old} goes on answering.`), decision);
+  }
+
+  const searched = settled(() => { page = 1; show(); }, 120);
+  search.addEventListener("input", searched);
+  state.addEventListener("change", () => { page = 1; show(); });
+  await load();
+  const refit = asked.get("refit");
+  const [old, pinned] = (asked.get("whatif") ?? "").split("-");
+  if (refit && Number(old)) follow(refit, Number(old), Boolean(pinned)).catch((error) => fill(status, failure(error)));
+}

@@ -1,0 +1,68 @@
+/**
+ * Answers in words.
+ *
+ * @module words
+ */
+
+import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, formatPercent } from "./numbers.js";
+
+/** @param {number} value @returns {string} A factor in passing: `1.8×`. */
+const times = (value) => `${formatNumber(value, 3)}×`;
+
+/**
+ * What an optimal sparsity means.
+ *
+ * @param {any} answer Of `optimal-sparsity`.
+ * @returns {string} Such as `Train 1.8× longer than Chinchilla: 52 % sparse, 45–58 %.`
+ */
+export function meaning(answer) {
+  const ratio = answer.chinchilla_ratio;
+  const length =
+    ratio > 1.05 ? `Train ${times(ratio)} longer than Chinchilla`
+    : ratio < 0.95 ? `Train ${times(ratio)} as long as Chinchilla`
+    : "Train about as long as Chinchilla";
+  const whole = (/** @type {number} */ value) => formatPercent(value, value > 0.9 ? undefined : 0);
+  const interval = answer.interval;
+  if (answer.sparsity === 0) {
+    const zeros = interval && interval.high > 0 ? `; up to ${whole(interval.high)} sparse is within the interval` : "";
+    return `${length}: dense is best, no zeros pay${zeros}.`;
+  }
+  const range = interval ? `, ${formatInterval(interval, whole)}` : "";
+  return `${length}: ${whole(answer.sparsity)} sparse${range}.`;
+}
+
+/** @type {Record<string, string>} */
+const VARIABLES = { nonzero_params: "size", sparsity: "sparsity", data: "data", compute: "compute" };
+
+/**
+ * Where a question leaves the runs behind the law.
+ *
+ * @param {{variable: string, factor: number, limit: number, side: string}} entry
+ * @returns {string} Such as `data: 2.4× beyond the largest of the runs (65.5B)`.
+ */
+export function extrapolation({ variable, factor, limit, side }) {
+  const name = VARIABLES[variable] ?? variable;
+  const end = side === "above" ? "largest" : "smallest";
+  if (variable === "sparsity") {
+    return `${name}: ${side === "above" ? "sparser" : "denser"} than any run (${formatLevel(limit)}), with ${times(factor)} ${side === "above" ? "fewer" : "more"} of the weights left`;
+  }
+  const shown = variable === "compute" ? formatFlops(limit) : formatCount(limit);
+  return side === "above"
+    ? `${name}: ${times(factor)} beyond the ${end} of the runs (${shown})`
+    : `${name}: ${times(factor)} below the ${end} of the runs (${shown})`;
+}
+
+/**
+ * A law in a few words.
+ *
+ * @param {any} law A law or a reference to one.
+ * @returns {string} Such as `law 3, fitted`.
+ */
+export function lawName(law) {
+  return `law ${law.version}, ${law.source === "fit" ? "fitted" : "published"}`;
+}
+
+/** @param {{level: number} | null | undefined} interval @returns {string} Such as `95 % interval`. */
+export function levelName(interval) {
+  return interval ? `${formatLevel(interval.level)} interval` : "no interval";
+}

@@ -1,0 +1,537 @@
+/**
+ * The flows of the dashboard, each in a page of its own. The `demo` family stays as it is; tests that
+ * write have families of their own.
+ */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { accessible, api, base, drawn, family, launch, open, refitted, shoot, synthetic } from "./support.mjs";
+
+/** @type {import("playwright-core").Browser} */
+let browser;
+
+/** @param {string} text @returns {string} With plain spaces, where units are kept on the line of their number. */
+const spaced = (text) => text.replaceAll("\u00a0", " ");
+
+before(async () => {
+  browser = await launch();
+  await family("thousand", synthetic(1000, "sweep"));
+});
+after(() => browser.close());
+
+test("families are shown with their law, its age and its warnings", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(base);
+  const row = page.getByRole("row", { name: /^demo/ });
+  await row.getByText("48", { exact: true }).waitFor();
+  assert.match(await row.innerText(), /law \d+ fitted[\s\S]*(just now|minutes? ago)[\s\S]*\d warnings/);
+  await row.getByText(/warnings/).click();
+  await row.getByRole("listitem").first().waitFor();
+  const published = page.getByRole("row", { name: /^t5-c4/ });
+  await published.getByText("no warnings").waitFor();
+  assert.match(await published.innerText(), /published[\s\S]*years ago/);
+  await accessible(page);
+  await shoot(page, "families");
+  await page.getByRole("link", { name: "demo" }).click();
+  await page.getByRole("heading", { name: "How sparse?" }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("family"), "demo");
+});
+
+test("a new family is made from the page", async (t) => {
+  const page = await open(t, browser, { expected: /409 \(Conflict\)/ });
+  await page.goto(base);
+  await page.getByRole("button", { name: "New family" }).click();
+  await page.getByLabel("Name").fill("demo");
+  await accessible(page);
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("dialog").getByRole("alert").waitFor();
+  await page.getByLabel("Name").fill("made-here");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("heading", { name: "Upload runs" }).waitFor();
+  await page.getByRole("link", { name: "Answer", exact: true }).click();
+  await page.getByRole("heading", { name: "No law answers yet" }).waitFor();
+  await accessible(page);
+  await shoot(page, "no-law");
+});
+
+test("the calculator answers what is typed, and the address can be shared", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo`);
+  await page.getByLabel("Non-zero parameters").fill("70M");
+  await page.getByLabel("Training compute").fill("3 EFLOP");
+  await page.getByLabel("Sparsity to compare").fill("50%");
+  await page.getByLabel("What a step costs").selectOption("sparse");
+  await page.locator("main").getByText("At 50 %: loss").waitFor();
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("c") === "3 EFLOP" && !document.querySelector(".answer.old"));
+
+  const wanted = await api("GET", "/v1/families/demo/optimal-sparsity?nonzero_params=7e7&compute=3e18&flop_mode=sparse");
+  const percent = (/** @type {number} */ value) => (100 * value).toFixed(0);
+  const text = spaced(await page.locator(".answer").innerText());
+  assert.ok(text.includes(`${percent(wanted.sparsity)} % sparse, ${percent(wanted.interval.low)}–${percent(wanted.interval.high)} %.`), text);
+  assert.ok(text.includes(wanted.loss.toPrecision(4)), text);
+  assert.ok(text.includes(wanted.dense.loss.toPrecision(4)), text);
+  assert.ok(text.includes(`${wanted.intervals.loss.low.toPrecision(4)}–${wanted.intervals.loss.high.toPrecision(4)}`), text);
+  assert.match(await page.locator("#announcer").innerText(), /Train .* Chinchilla/);
+
+  const other = await open(t, browser);
+  await other.goto(page.url());
+  await other.locator("main").getByText("At 50 %: loss").waitFor();
+  assert.equal(spaced(await other.locator(".answer").innerText()), text);
+  assert.equal(await other.getByLabel("Training compute").inputValue(), "3 EFLOP");
+});
+
+test("where the data stop is said in words, and what is no number too", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo&n=1B&c=1e22`);
+  await page.locator("main").getByText(/size: 11\.8× beyond the largest of the runs \(84\.9M\)/).waitFor();
+  await page.locator("main").getByText(/data: .*× beyond the largest of the runs/).waitFor();
+  await page.getByLabel("Training compute").fill("much");
+  await page.locator("main").getByText("not a number: 70M, 1e21, 3 EFLOP").waitFor();
+  assert.equal(await page.getByLabel("Training compute").getAttribute("aria-invalid"), "true");
+  await shoot(page, "invalid");
+});
+
+test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
+  await drawn(page);
+  assert.equal(await page.locator("figure.picture").count(), 4);
+  await shoot(page, "answer-light");
+
+  // Hover shows the run.
+  const fit = page.locator('[data-picture="fit"]');
+  const point = fit.locator(".points path").first();
+  const box = await point.boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await fit.locator(".hoverlayer").getByText(/demo-\d\d/).waitFor();
+  await shoot(page, "hover", false);
+
+  // Zoom: by button, by dragging, and back.
+  const contours = page.locator('[data-picture="contours"]');
+  const range = () => contours.locator(".plot").evaluate((/** @type {any} */ plot) => plot._fullLayout.xaxis.range.join());
+  const whole = await range();
+  await contours.getByRole("button", { name: /Zoom in/ }).click();
+  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() !== was, whole);
+  // It outlasts another question.
+  const near = await range();
+  await page.getByLabel("Non-zero parameters").fill("60M");
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "60M" && !document.querySelector("[aria-busy], .answer.old"));
+  assert.equal(await range(), near);
+  await page.getByLabel("Non-zero parameters").fill("70M");
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "70M" && !document.querySelector("[aria-busy], .answer.old"));
+  await contours.getByRole("button", { name: /Show the whole/ }).click();
+  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() === was, whole);
+  const area = await contours.locator(".nsewdrag").boundingBox();
+  await page.mouse.move(area.x + area.width * 0.3, area.y + area.height * 0.3);
+  await page.mouse.down();
+  await page.mouse.move(area.x + area.width * 0.7, area.y + area.height * 0.7, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() !== was, whole);
+
+  // Linear and logarithmic axes, kept in the address.
+  const type = () => contours.locator(".plot").evaluate((/** @type {any} */ plot) => plot._fullLayout.xaxis.type);
+  assert.equal(await type(), "log");
+  await contours.getByRole("combobox").selectOption("linear");
+  await page.waitForFunction(() => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.type === "linear");
+  assert.equal(new URL(page.url()).searchParams.get("axes"), "contours.linear");
+  await page.reload();
+  await drawn(page);
+  assert.equal(await type(), "linear");
+
+  // Another mode, and a hardware profile: other answers and other contours.
+  const sparse = await page.locator(".headline").innerText();
+  await page.getByLabel("What a step costs").selectOption("dense");
+  await page.waitForFunction((was) => /** @type {HTMLElement} */ (document.querySelector(".headline")).innerText !== was, sparse);
+  await contours.getByText(/in dense mode/).waitFor();
+  await page.getByLabel("What a step costs").selectOption("example-a100-2-4");
+  await contours.getByText(/in example-a100-2-4 mode/).waitFor();
+  await page.locator("main").getByText(/Best pattern/).waitFor();
+  await drawn(page);
+  await shoot(page, "profile");
+
+  // The same in numbers.
+  await contours.getByText("Numbers of this picture").click();
+  assert.ok((await contours.getByRole("row").count()) > 3);
+  await accessible(page);
+
+  // A click on a run leads to it.
+  const again = await fit.locator(".points path").first().boundingBox();
+  await page.mouse.click(again.x + again.width / 2, again.y + again.height / 2);
+  await page.locator("main").getByText(/^1 run of 48/).waitFor();
+});
+
+test("a published law answers without intervals and runs, and says so", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=t5-c4&n=100M&c=1e20`);
+  await page.locator("main").getByText("no interval: this law has none").waitFor();
+  await page.locator('[data-picture="fit"]').getByText("This law was published elsewhere: its runs are not here.").waitFor();
+  await page.locator('[data-picture="gain"][data-drawn]').waitFor();
+  await accessible(page);
+  await shoot(page, "published");
+});
+
+test("dark, narrow and wide", async (t) => {
+  for (const [name, options] of /** @type {const} */ ([["dark", { scheme: "dark" }], ["phone", { width: 390, height: 844, motion: "reduce" }], ["phone-dark", { width: 390, height: 844, scheme: "dark" }], ["wide", { width: 1920, height: 1080 }]])) {
+    const page = await open(t, browser, options);
+    await page.goto(`${base}/?family=demo&n=70M&c=1e20&s=0.5`);
+    await drawn(page);
+    await accessible(page);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
+    await shoot(page, `answer-${name}`);
+    if (name === "phone-dark") await shoot(page, "phone-top", false);
+    for (const view of ["runs", "upload", "laws", "forecasts", "plans"]) {
+      await page.goto(`${base}/?family=demo&view=${view}`);
+      await page.getByRole("heading", { level: 2 }).or(page.getByRole("searchbox")).first().waitFor();
+      await page.waitForLoadState("networkidle");
+      await accessible(page);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} ${name} scrolls sideways`);
+      await shoot(page, `${view}-${name}`);
+    }
+  }
+});
+
+test("colours can be chosen, and are kept", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo`);
+  await drawn(page);
+  const grid = () => page.locator('[data-picture="fit"] .xgrid').first().evaluate((line) => getComputedStyle(line).stroke);
+  const light = await grid();
+  await page.getByLabel("Colours").selectOption("dark");
+  await page.waitForFunction((was) => getComputedStyle(/** @type {Element} */ (document.querySelector('[data-picture="fit"] .xgrid'))).stroke !== was, light);
+  await page.reload();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+});
+
+test("everything can be reached by the keyboard", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo`);
+  await drawn(page);
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to the content");
+  await page.keyboard.press("Enter");
+  const seen = [];
+  for (let i = 0; i < 40; i += 1) {
+    await page.keyboard.press("Tab");
+    if (await page.evaluate(() => document.activeElement === document.body)) break;
+    seen.push(await page.evaluate(() => {
+      const at = /** @type {HTMLElement} */ (document.activeElement);
+      const visible = at.matches(":focus-visible");
+      return `${visible ? "" : "hidden "}${at.getAttribute("aria-label") ?? (at.labels?.[0]?.textContent || at.textContent || at.tagName).trim().slice(0, 40)}`;
+    }));
+  }
+  for (const wanted of ["Runs", "Plans", "Non-zero parameters", "Training compute", "What a step costs", "Sparsity to compare", "Zoom in: Fit quality", "Axes: Gain"]) {
+    assert.ok(seen.includes(wanted), `${wanted} is not among ${seen.join("; ")}`);
+  }
+  assert.ok(!seen.some((entry) => entry.startsWith("hidden ")), seen.join("; "));
+  // A link moves the focus to what it opened.
+  await page.getByRole("link", { name: "Runs", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("searchbox").waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.id), "main");
+  await page.goBack();
+  await page.getByRole("heading", { name: "How sparse?" }).waitFor();
+});
+
+test("runs are searched, sorted, excluded with a reason and taken in again", async (t) => {
+  await family("to-exclude", synthetic(60, "sweep"), { bootstrap: 100, starts: 4 });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=to-exclude&view=runs`);
+  await page.locator("main").getByText("60 runs, 0 excluded").waitFor();
+  await page.getByRole("searchbox").fill("sweep=s3 sweep-000");
+  await page.locator("main").getByText(/^1 run of 60/).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("q"), "sweep=s3 sweep-000");
+  await page.getByRole("searchbox").fill("");
+  await page.locator("main").getByText("60 runs, 0 excluded").waitFor();
+  await page.getByRole("button", { name: "Loss" }).click();
+  assert.equal(await page.getByRole("columnheader", { name: "Loss" }).getAttribute("aria-sort"), "ascending");
+  const losses = await page.locator("tbody tr td:nth-child(6)").allInnerTexts();
+  assert.deepEqual(losses.map(Number), losses.map(Number).sort((a, b) => a - b));
+
+  const box = page.getByRole("checkbox", { name: "Choose sweep-0004" });
+  await box.check();
+  await page.getByRole("button", { name: "Exclude 1…" }).click();
+  await accessible(page);
+  await shoot(page, "exclude", false);
+  await page.getByLabel("Reason").fill("diverged");
+  await page.getByRole("dialog").getByRole("button", { name: "Exclude" }).click();
+  await page.locator("main").getByText("1 run excluded. Fits heed it").waitFor();
+  await page.locator("main").getByText("60 runs, 1 excluded").waitFor();
+  await page.getByLabel("Show").selectOption("excluded");
+  const row = page.getByRole("row", { name: /sweep-0004/ });
+  assert.match(await row.innerText(), /excluded\s+diverged/);
+  assert.equal((await api("GET", "/v1/families/to-exclude/runs?excluded=true")).items[0].exclusion_reason, "diverged");
+  await page.getByRole("checkbox", { name: "Choose sweep-0004" }).check();
+  await page.getByRole("button", { name: "Take in again 1" }).click();
+  await page.locator("main").getByText("60 runs, 0 excluded").or(page.locator("main").getByText("0 runs of 60, 0 excluded")).waitFor();
+  assert.equal((await api("GET", "/v1/families/to-exclude/runs?excluded=true")).items.length, 0);
+});
+
+test("what a law without some runs would say, and back", async (t) => {
+  await family("what-if", synthetic(60, "sweep"), { bootstrap: 100, starts: 4 });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=what-if&view=runs&q=sweep-000`);
+  await page.locator("main").getByText(/^9 runs of 60/).waitFor();
+  await page.getByLabel("Choose all of this page").check();
+  await page.getByRole("button", { name: "What if these 9 were left out…" }).click();
+  await page.getByLabel("What you suspect").fill("a broken node");
+  await page.getByRole("button", { name: "Exclude, refit and compare" }).click();
+  await page.getByRole("button", { name: "Keep it so: law 2 answers" }).waitFor();
+  await page.getByRole("table", { name: "Coefficients" }).waitFor();
+  const before = await api("GET", "/v1/families/what-if");
+  assert.equal(before.active_law.version, 1, "the old law answers until the decision");
+  assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 9);
+  await accessible(page);
+  await shoot(page, "what-if");
+  // The view can be left and found again.
+  await page.reload();
+  await page.getByRole("button", { name: "Take it back" }).waitFor();
+  await page.getByRole("button", { name: "Take it back" }).click();
+  await page.locator("main").getByText("The runs are in fits again. Law 1 answers and stays pinned").waitFor();
+  assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 0);
+
+  // And once more, to keep it.
+  await api("PUT", "/v1/families/what-if/active-law", { version: null });
+  await page.goto(`${base}/?family=what-if&view=runs&q=sweep-0001`);
+  await page.getByRole("checkbox", { name: "Choose sweep-0001" }).check();
+  await page.getByRole("button", { name: "What if these 1 were left out…" }).click();
+  await page.getByLabel("What you suspect").fill("a broken node");
+  await page.getByRole("button", { name: "Exclude, refit and compare" }).click();
+  await page.getByRole("button", { name: "Keep it so: law 3 answers" }).click();
+  await page.locator("main").getByText("Law 3 answers; the runs stay excluded.").waitFor();
+  assert.equal((await api("GET", "/v1/families/what-if")).active_law.version, 3);
+});
+
+test("a dropped file is previewed, mapped and checked before anything is written", async (t) => {
+  await api("POST", "/v1/families", { name: "to-upload", data_unit: "tokens" });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=to-upload&view=upload`);
+  await shoot(page, "upload-empty");
+  const name = '<img src=x onerror="document.title=1">';
+  const lines = [
+    "Name,config.total_params,config.sparsity_pct,summary.steps,metrics.val_loss,tags.team",
+    `"${name.replaceAll('"', '""')}",2e6,50,1000,3.1,vision`,
+    "b,4e6,75,2000,2.9,language",
+    "c,4e6,175,2000,2.9,language",
+    "d,4e6,75,,none,language",
+  ];
+  await page.evaluate(
+    ([text]) => {
+      const data = new DataTransfer();
+      data.items.add(new File([text], "sweep.csv", { type: "text/csv" }));
+      const drop = /** @type {Element} */ (document.querySelector(".drop"));
+      drop.dispatchEvent(new DragEvent("dragover", { dataTransfer: data, bubbles: true, cancelable: true }));
+      drop.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    },
+    [lines.join("\n")],
+  );
+  await page.locator("main").getByText("sweep.csv: 4 rows, 6 columns.").waitFor();
+  // Guessed, and to be changed.
+  assert.equal(await page.getByLabel("Parameters", { exact: true }).inputValue(), "config.total_params");
+  assert.equal(await page.getByLabel("Parameters count").inputValue(), "total_params");
+  assert.equal(await page.getByLabel("Sparsity is").inputValue(), "percent");
+  await page.getByLabel("Times, for Data").fill("65536");
+  const errors = page.getByRole("table", { name: "Errors by row and field" });
+  assert.match(await errors.innerText(), /3\s+sparsity\s+must be at least 0 and below 1, not 1\.75[\s\S]*4\s+data\s+is empty[\s\S]*4\s+loss\s+is no number: none/);
+  assert.match(await page.getByRole("table", { name: /first 4 rows/ }).innerText(), /65\.5M/);
+  const send = page.getByRole("button", { name: "Upload 2 runs to to-upload" });
+  assert.ok(await send.isDisabled());
+  await accessible(page);
+  await shoot(page, "upload-preview");
+  assert.equal((await api("GET", "/v1/families/to-upload/runs")).items.length, 0, "nothing is written yet");
+  await page.getByLabel("Leave these rows out and upload the others").check();
+  await send.click();
+  await page.locator("main").getByText("Written: 2 new, 0 updated, 0 unchanged.").waitFor();
+  const { items } = await api("GET", "/v1/families/to-upload/runs");
+  const first = items.find((/** @type {any} */ run) => run.external_id === name);
+  assert.deepEqual([first.nonzero_params, first.sparsity, first.data, first.loss, first.tags], [1e6, 0.5, 65536000, 3.1, { team: "vision" }]);
+
+  // A name is text, whatever it looks like.
+  await page.getByRole("link", { name: "see the runs" }).click();
+  await page.locator("main").getByText(name).first().waitFor();
+  assert.equal(await page.locator("main img").count(), 0);
+  assert.notEqual(await page.title(), "1");
+});
+
+test("a file that cannot be read says why; a lower limit of the service is found", async (t) => {
+  const page = await open(t, browser, { expected: /413/ });
+  await page.goto(`${base}/?family=to-upload&view=upload`);
+  await page.getByLabel(/Drop a file/).setInputFiles({ name: "broken.csv", mimeType: "text/csv", buffer: Buffer.from('a,b\n"1,2\n') });
+  await page.locator("main").getByText("the quote that opens in line 2 is never closed").waitFor();
+  let largest = Infinity;
+  await page.route("**/v1/families/to-upload/runs", async (route) => {
+    const runs = route.request().postDataJSON();
+    if (runs.length > 100) return route.fulfill({ status: 413, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/too-large", title: "Too large", status: 413, detail: "the body is too large" }) });
+    largest = Math.min(largest, runs.length);
+    return route.continue();
+  });
+  const runs = synthetic(300, "many").map((run) => JSON.stringify(run)).join("\n");
+  await page.getByLabel(/Drop a file/).setInputFiles({ name: "many.ndjson", mimeType: "application/x-ndjson", buffer: Buffer.from(runs) });
+  await page.getByRole("button", { name: "Upload 300 runs" }).click();
+  await page.locator("main").getByText("Written: 300 new, 0 updated, 0 unchanged.").waitFor();
+  assert.ok(largest <= 100);
+});
+
+test("a refit shows its progress, is cancelled, and is compared with the old law", async (t) => {
+  await family("to-refit", synthetic(60, "sweep"), { bootstrap: 100, starts: 4 });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=to-refit&view=laws`);
+  await page.locator("main").getByText("Options", { exact: true }).click();
+  await page.getByLabel("Starts").fill("4096");
+  await page.getByLabel("Resamples").fill("10000");
+  await page.getByRole("button", { name: "Refit", exact: true }).click();
+  await page.locator("main").getByText(/^running: /).waitFor();
+  await page.waitForFunction(() => /** @type {HTMLProgressElement} */ (document.querySelector("progress")).value > 0);
+  await accessible(page);
+  await shoot(page, "refit-running");
+  // A reload goes on watching.
+  await page.reload();
+  await page.locator("main").getByText(/^running: /).waitFor();
+  await page.getByRole("button", { name: "Cancel this refit" }).click();
+  await page.locator("main").getByText("cancelled", { exact: true }).waitFor();
+  const id = new URL(page.url()).searchParams.get("refit");
+  assert.equal((await refitted(/** @type {string} */ (id))).state, "cancelled");
+
+  await page.locator("main").getByText("Options", { exact: true }).click();
+  await page.getByLabel("Seed").fill("7");
+  await page.getByLabel("Resamples").fill("200");
+  await page.getByRole("button", { name: "Refit", exact: true }).click();
+  await page.locator("main").getByText("Law 2 is there. It answers from now on.").waitFor();
+  await page.getByRole("table", { name: "Coefficients", exact: true }).waitFor();
+  await page.locator("main").getByText(/Over \d+ questions within the runs the best sparsity moves by at most/).waitFor();
+  await accessible(page);
+  await shoot(page, "laws");
+  await page.getByRole("button", { name: "Let it answer: law 1" }).click();
+  await page.locator("main").getByText("The active law is pinned").waitFor();
+  assert.equal((await api("GET", "/v1/families/to-refit")).active_law.version, 1);
+  await page.getByRole("button", { name: "Unpin" }).click();
+  await page.locator("main").getByText("The newest fitted law answers").waitFor();
+  assert.equal((await api("GET", "/v1/families/to-refit")).active_law.version, 2);
+});
+
+test("a forecast is registered, and scored when its run arrives", async (t) => {
+  await family("to-forecast", synthetic(60, "sweep"), { bootstrap: 200, starts: 4 });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=to-forecast&view=forecasts`);
+  await page.locator("main").getByText("No forecast counts yet").waitFor();
+  await page.getByLabel("Name that the run will have").fill("next-1");
+  await page.getByRole("button", { name: "Register" }).click();
+  await page.locator("main").getByText("Non-zero parameters is needed.").waitFor();
+  await page.getByLabel("Non-zero parameters").fill("50M");
+  await page.getByLabel("Sparsity").fill("75%");
+  await page.getByLabel("Data in tokens").fill("30B");
+  await page.getByRole("button", { name: "Register" }).click();
+  await page.locator("main").getByText(/Registered: next-1 will reach \d\.\d+, a new run between/).waitFor();
+  const [forecast] = (await api("GET", "/v1/families/to-forecast/forecasts")).items;
+  assert.deepEqual([forecast.nonzero_params, forecast.sparsity, forecast.data], [5e7, 0.75, 3e10]);
+  await api("POST", "/v1/families/to-forecast/runs", { external_id: "next-1", nonzero_params: 5e7, sparsity: 0.75, data: 3e10, loss: forecast.loss * 1.001 });
+  await page.reload();
+  await page.locator("main").getByText("Of 1 forecast that count, 1 had the run inside").waitFor();
+  await drawn(page);
+  assert.match(await page.getByRole("row", { name: /next-1/ }).first().innerText(), /inside/);
+  await accessible(page);
+  await shoot(page, "forecasts");
+});
+
+test("a plan is made from a form, and says what is in the way where there is none", async (t) => {
+  const page = await open(t, browser, { expected: /422 \(/ });
+  await page.goto(`${base}/?family=t5-c4&view=plans`);
+  await page.getByLabel("Compute at most").fill("1e21");
+  await page.getByLabel("Memory at most").fill("200 MB");
+  await page.getByLabel("Stored as").selectOption("2:4");
+  await page.getByLabel("What a step costs").selectOption("example-a100-2-4");
+  await page.getByRole("button", { name: "Plan", exact: true }).click();
+  await page.getByRole("heading", { name: "The least loss" }).waitFor();
+  assert.match(await page.locator(".means").innerText(), /non-zero parameters, .* sparse.* by 2:4, trained on .* tokens/);
+  await page.locator("main").getByText("What binds: memory_bytes").waitFor();
+  await drawn(page);
+  await accessible(page);
+  await shoot(page, "plan");
+  const shared = await open(t, browser);
+  await shared.goto(page.url());
+  await shared.locator("main").getByText("What binds: memory_bytes").waitFor();
+
+  await page.getByLabel("Loss at most").fill("1.0");
+  await page.getByRole("button", { name: "Plan", exact: true }).click();
+  await page.locator("main").getByText("Each bound named above could alone make way").waitFor();
+  await accessible(page);
+  await shoot(page, "plan-infeasible");
+});
+
+test("errors are said, and can be tried again", async (t) => {
+  const page = await open(t, browser, { expected: /404 \(Not Found\)|503|ERR_FAILED/ });
+  await page.goto(`${base}/?family=nobody`);
+  await page.getByRole("alert").getByText(/nobody/).waitFor();
+  await accessible(page);
+  await shoot(page, "unknown-family");
+  let broken = true;
+  await page.route("**/v1/families/demo/optimal-sparsity*", (route) => (broken ? route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/unavailable", title: "Unavailable", status: 503, detail: "the database cannot be reached for now" }) }) : route.continue()));
+  await page.goto(`${base}/?family=demo`);
+  await page.locator(".answer").getByText("the database cannot be reached for now").waitFor();
+  await accessible(page);
+  await shoot(page, "error");
+  broken = false;
+  await page.locator(".answer").getByRole("button", { name: "Try again" }).click();
+  await page.locator(".headline").waitFor();
+  await page.route("**/v1/families/demo", (route) => route.abort());
+  await page.reload();
+  await page.locator("main").getByText("The service cannot be reached").waitFor();
+});
+
+test("where the service wants a key it is asked for once, kept out of the address, and sent", async (t) => {
+  const page = await open(t, browser, { expected: /401|403/ });
+  /** @type {Set<string>} */
+  const withKey = new Set();
+  await page.route("**/v1/**", (route) => {
+    const { authorization } = route.request().headers();
+    const refuse = (/** @type {number} */ status, /** @type {string} */ kind, /** @type {string} */ title) =>
+      route.fulfill({ status, contentType: "application/problem+json", body: JSON.stringify({ type: `/problems/${kind}`, title, status, detail: `${title}.` }) });
+    if (authorization !== "Bearer right") return refuse(401, "unauthenticated", "No valid key was given");
+    withKey.add(new URL(route.request().url()).pathname);
+    if (route.request().method() === "POST") return refuse(403, "forbidden", "The key may only read");
+    return route.continue();
+  });
+  await page.goto(`${base}/?family=demo&view=laws`);
+  await page.getByRole("textbox", { name: "Key" }).fill("wrong");
+  await page.getByRole("button", { name: "Use this key" }).click();
+  await page.getByRole("dialog").getByText("The service did not accept the key.").waitFor();
+  await accessible(page);
+  await shoot(page, "key", false);
+  await page.getByRole("textbox", { name: "Key" }).fill("right");
+  await page.getByRole("button", { name: "Use this key" }).click();
+  await page.getByRole("heading", { name: /which answers/ }).waitFor();
+  assert.equal(await page.getByRole("dialog").count(), 0);
+  assert.ok(!page.url().includes("right"));
+  await page.getByRole("button", { name: "Refit", exact: true }).click();
+  await page.getByRole("alert").getByText("The key may only read", { exact: true }).waitFor();
+  // The stream of events carries the key too.
+  const refit = await api("POST", "/v1/families/to-refit/refits", { bootstrap: 100, starts: 1 });
+  await page.goto(`${base}/?family=to-refit&view=laws&refit=${refit.id}`);
+  await page.locator("main").getByText(/^Law \d+ is there\./).waitFor();
+  assert.ok(withKey.has(`/v1/refits/${refit.id}/events`));
+});
+
+test("the first answer of a family of 1,000 runs", async (t) => {
+  const times = [];
+  for (let i = 0; i < 5; i += 1) {
+    const page = await open(t, browser);
+    await page.goto(`${base}/?family=thousand`);
+    await page.locator(".headline").waitFor();
+    const mark = await page.evaluate(() => performance.getEntriesByName("first-answer")[0]?.startTime);
+    assert.ok(mark > 0);
+    await drawn(page);
+    times.push([mark, await page.evaluate(() => performance.now())]);
+    if (i === 0) {
+      await accessible(page);
+      await shoot(page, "thousand");
+    }
+  }
+  const middle = (/** @type {number} */ which) => times.map((pair) => pair[which]).sort((a, b) => a - b)[2].toFixed(0);
+  t.diagnostic(`first answer after ${middle(0)} ms, all pictures after ${middle(1)} ms (medians of 5, cold cache)`);
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=thousand&view=runs`);
+  await page.locator("main").getByText("1,000 runs, 0 excluded").waitFor();
+  await page.locator("main").getByText("page 1 of 10").waitFor();
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.locator("main").getByText("page 2 of 10").waitFor();
+});
