@@ -26,29 +26,54 @@
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`metrics`], [`demo`] | settings; logs; counts; synthetic runs | as needed |
 //!
+//! Without the feature `server`, which is on by default, there are `law` and `fit` alone: the mathematics and
+//! the fit as a library.
+//!
 //! A test keeps `law`, `fit` and `draw` free of HTTP, SQL, the clock, the environment and async.
 
+#[cfg(feature = "server")]
 pub mod access;
+#[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "server")]
 pub mod calibration;
+#[cfg(feature = "server")]
 pub mod checks;
+#[cfg(feature = "server")]
 pub mod clock;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 pub mod dashboard;
+#[cfg(feature = "server")]
 pub mod demo;
+#[cfg(feature = "server")]
 pub mod draw;
+#[cfg(feature = "server")]
 pub mod export;
 pub mod fit;
+#[cfg(feature = "server")]
 pub mod grouping;
+#[cfg(feature = "server")]
 pub mod ingest;
+#[cfg(feature = "server")]
 pub mod jobs;
 pub mod law;
+#[cfg(feature = "server")]
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod postgres;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod store;
+#[cfg(feature = "server")]
 pub mod submission;
+#[cfg(feature = "server")]
 pub mod table;
+#[cfg(feature = "server")]
 pub mod telemetry;
+#[cfg(feature = "server")]
 pub mod text;
