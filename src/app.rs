@@ -12,8 +12,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{
-    self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, Throttle,
-    Transfers, follow_announcements,
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, ProfileCache,
+    Throttle, Transfers, follow_announcements,
 };
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
@@ -131,9 +131,11 @@ impl Service {
             shutdown.clone(),
         )?;
         let laws = LawCache::new(http.law_cache_bytes);
+        let profiles = ProfileCache::default();
         let follower = follow_announcements(
             database.pool.clone(),
             laws.clone(),
+            profiles.clone(),
             access.clone(),
             shutdown.clone(),
         );
@@ -145,6 +147,7 @@ impl Service {
             pool: database.pool.clone(),
             clock,
             laws,
+            profiles,
             threads: AnswerThreads::new(http.answer_threads()),
             metrics,
             access: access.clone(),

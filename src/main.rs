@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use chrono::TimeDelta;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use futures_util::stream;
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
@@ -72,6 +72,16 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
+    /// Print what completes this program's commands in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// Directory to write them to.
+        directory: std::path::PathBuf,
+    },
     /// Store the runs of a CSV, NDJSON, JSON or Parquet file in a family.
     Import(ImportArgs),
     /// Fit a law to a file of runs and print it; needs no database.
@@ -232,6 +242,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             database.close().await?;
         }
         Command::Migrate { database } => Database::open(&database).await?.close().await?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+        }
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Cli::command(), &directory)
+                .with_context(|| format!("writing to {}", directory.display()))?;
+        }
         Command::Openapi => println!("{}", api::openapi().to_pretty_json()?),
         Command::Keys { command } => manage_keys(command).await?,
         Command::Import(args) => import(args).await?,

@@ -101,7 +101,7 @@ impl fmt::Display for FamilyName {
 }
 
 /// Name of a hardware profile: a slug that is no built-in FLOP mode.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProfileName(String);
 
 impl ProfileName {

@@ -1,5 +1,5 @@
-//! What the database announces, on one connection: which law answers for a family, and that the API
-//! keys changed.
+//! What the database announces, on one connection: which law answers for a family, that a hardware
+//! profile changed, and that the API keys did.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::asked::LawCache;
-use crate::store::{keys, laws};
+use super::modes::ProfileCache;
+use crate::store::{keys, laws, profiles};
 
 /// Time between two attempts to follow the announcements again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -19,13 +20,15 @@ const RETRY: Duration = Duration::from_secs(1);
 pub async fn follow_announcements(
     pool: PgPool,
     laws: LawCache,
+    known: ProfileCache,
     access: Access,
     shutdown: CancellationToken,
 ) {
     let follow = async {
         loop {
-            if let Err(error) = follow_once(&pool, &laws, &access).await {
+            if let Err(error) = follow_once(&pool, &laws, &known, &access).await {
                 laws.follow(false);
+                known.follow(false);
                 tracing::warn!(%error, "following announcements");
             }
             tokio::time::sleep(RETRY).await;
@@ -40,17 +43,24 @@ pub async fn follow_announcements(
     tokio::join!(follow, access.keep(&shutdown));
 }
 
-async fn follow_once(pool: &PgPool, laws: &LawCache, access: &Access) -> Result<(), sqlx::Error> {
+async fn follow_once(
+    pool: &PgPool,
+    laws: &LawCache,
+    known: &ProfileCache,
+    access: &Access,
+) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     // A lost connection is an end and no silent new one: what was missed must be forgotten.
     listener.ignore_pool_close_event(false);
-    listener.listen_all([laws::CHANNEL, keys::CHANNEL]).await?;
+    listener.listen_all([laws::CHANNEL, profiles::CHANNEL, keys::CHANNEL]).await?;
     laws.follow(true);
+    known.follow(true);
     access.announce();
     loop {
         let announced = listener.try_recv().await?.ok_or(sqlx::Error::WorkerCrashed)?;
         match announced.channel() {
             keys::CHANNEL => access.announce(),
+            profiles::CHANNEL => known.forget(|name| name.as_str() == announced.payload()),
             _ => laws.forget(announced.payload()),
         }
     }

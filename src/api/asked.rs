@@ -1,7 +1,7 @@
 //! The law that a question is put to, and what to know before trusting its answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
 use moka::future::Cache;
 use uuid::Uuid;
@@ -10,6 +10,7 @@ use super::AppState;
 use super::caching::Freshness;
 use super::families::existing;
 use super::problem::ApiError;
+use super::remembered::Remembered;
 use super::views::{IntervalView, LawRef, WarningView};
 use crate::fit::Residual;
 use crate::law::{
@@ -83,18 +84,7 @@ impl AskedLaw {
 #[derive(Debug, Clone)]
 pub struct LawCache {
     by_id: Cache<Uuid, Arc<AskedLaw>>,
-    answering: Arc<RwLock<Answering>>,
-}
-
-/// The laws that answer for families, and versions that were asked by number.
-#[derive(Debug, Default)]
-struct Answering {
-    /// Whether announcements are followed; nothing is remembered otherwise.
-    followed: bool,
-    /// Rises with everything that is forgotten, so that what was looked up before is not remembered
-    /// after.
-    generation: u64,
-    laws: HashMap<FamilyName, HashMap<Option<i32>, Arc<AskedLaw>>>,
+    answering: Remembered<FamilyName, HashMap<Option<i32>, Arc<AskedLaw>>>,
 }
 
 /// Families that are remembered at most; past that all are forgotten.
@@ -117,13 +107,13 @@ impl LawCache {
             u32::try_from(BYTES_OF_LAW + members * BYTES_OF_MEMBER).unwrap_or(u32::MAX)
         };
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
-        Self { by_id, answering: Arc::default() }
+        Self { by_id, answering: Remembered::default() }
     }
 
     /// Whether announcements are followed.
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        self.read().followed
+        self.answering.is_followed()
     }
 
     /// How many laws are in memory, and about how many bytes they take.
@@ -134,24 +124,18 @@ impl LawCache {
 
     /// Forgets which laws answer for a family.
     pub fn forget(&self, family: &str) {
-        let mut answering = self.write();
-        answering.generation += 1;
-        answering.laws.retain(|name, _| name.as_str() != family);
+        self.answering.forget(|name| name.as_str() == family);
     }
 
     /// Begins or stops to remember which laws answer.
     pub(super) fn follow(&self, followed: bool) {
-        let mut answering = self.write();
-        answering.followed = followed;
-        answering.generation += 1;
-        answering.laws.clear();
+        self.answering.follow(followed);
     }
 
     fn remembered(&self, name: &FamilyName, version: Option<i32>) -> Option<Arc<AskedLaw>> {
-        self.read().laws.get(name)?.get(&version).cloned()
+        self.answering.find(|families| families.get(name)?.get(&version).cloned())
     }
 
-    /// Remembers what was looked up at a generation, unless something was forgotten since.
     fn remember(
         &self,
         generation: u64,
@@ -159,26 +143,16 @@ impl LawCache {
         version: Option<i32>,
         law: &Arc<AskedLaw>,
     ) {
-        let mut answering = self.write();
-        if !answering.followed || answering.generation != generation {
-            return;
-        }
-        if answering.laws.len() >= MOST_FAMILIES {
-            answering.laws.clear();
-        }
-        let versions = answering.laws.entry(name.clone()).or_default();
-        if versions.len() >= MOST_VERSIONS {
-            versions.clear();
-        }
-        versions.insert(version, law.clone());
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Answering> {
-        self.answering.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Answering> {
-        self.answering.write().unwrap_or_else(PoisonError::into_inner)
+        self.answering.remember(generation, |families| {
+            if families.len() >= MOST_FAMILIES {
+                families.clear();
+            }
+            let versions = families.entry(name.clone()).or_default();
+            if versions.len() >= MOST_VERSIONS {
+                versions.clear();
+            }
+            versions.insert(version, law.clone());
+        });
     }
 
     async fn get(&self, state: &AppState, id: Uuid) -> Result<Option<Arc<AskedLaw>>, StoreError> {
@@ -206,7 +180,7 @@ pub async fn asked_law(
     if let Some(law) = state.laws.remembered(name, version) {
         return Ok((law, freshness));
     }
-    let generation = state.laws.read().generation;
+    let generation = state.laws.answering.generation();
     if let Some(id) = laws::find_law_id(&state.pool, name, version).await?
         // It may have gone with its family since.
         && let Some(law) = state.laws.get(state, id).await?

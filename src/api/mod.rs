@@ -35,6 +35,7 @@ mod profiles;
 mod questions;
 mod readings;
 mod refits;
+mod remembered;
 mod runs;
 mod suggestions;
 mod threads;
@@ -69,6 +70,7 @@ pub use asked::LawCache;
 pub use audit::{AuditLog, AuditWriter};
 pub use document::{EXAMPLES, openapi};
 pub use health::{HealthParts, health_router};
+pub use modes::ProfileCache;
 pub use needs::scope_of;
 pub use threads::AnswerThreads;
 pub use throttle::{Rate, Throttle, ThrottleConfig};
@@ -122,6 +124,8 @@ pub struct AppParts {
     pub clock: Arc<Clock>,
     /// Laws that were asked lately.
     pub laws: LawCache,
+    /// Hardware profiles that were asked lately.
+    pub profiles: ProfileCache,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
     /// What is counted.

@@ -1,5 +1,7 @@
 //! The FLOP mode that a question names: `dense`, `sparse` or a hardware profile.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -8,6 +10,7 @@ use super::AppState;
 use super::asked::{AskedLaw, finite};
 use super::caching::Freshness;
 use super::problem::ApiError;
+use super::remembered::Remembered;
 use crate::checks::{Checks, FieldError};
 use crate::law::{
     Compute, Density, Design, FlopMode, NonzeroParams, Optimum, StepCost, Storage, StorageFormat,
@@ -16,13 +19,19 @@ use crate::law::{
 use crate::store::profiles::{self, HardwareProfile};
 use crate::text::{Pattern, ProfileName};
 
+/// Hardware profiles in memory, so that a question that names one does no database work.
+pub type ProfileCache = Remembered<ProfileName, Arc<HardwareProfile>>;
+
+/// Profiles that are remembered at most; past that all are forgotten.
+const MOST_PROFILES: usize = 1_000;
+
 /// What a training step costs, by name.
 #[derive(Debug)]
 pub enum Mode {
     /// One that needs no measurement.
     Known(FlopMode),
     /// As the store has it now.
-    Profile(Box<HardwareProfile>),
+    Profile(Arc<HardwareProfile>),
 }
 
 fn known(name: &str) -> Option<FlopMode> {
@@ -50,8 +59,19 @@ impl Mode {
         }
         let unknown = || ApiError::field("/flop_mode", WHICH);
         let name = ProfileName::new(name).map_err(|_| unknown())?;
-        let profile = profiles::find_profile(&state.pool, &name).await?;
-        profile.map(|profile| Self::Profile(Box::new(profile))).ok_or_else(unknown)
+        if let Some(known) = state.profiles.find(|profiles| profiles.get(&name).cloned()) {
+            return Ok(Self::Profile(known));
+        }
+        let generation = state.profiles.generation();
+        let profile = profiles::find_profile(&state.pool, &name).await?.ok_or_else(unknown)?;
+        let profile = Arc::new(profile);
+        state.profiles.remember(generation, |profiles| {
+            if profiles.len() >= MOST_PROFILES {
+                profiles.clear();
+            }
+            profiles.insert(name, profile.clone());
+        });
+        Ok(Self::Profile(profile))
     }
 
     /// The mode of a name that stands below a pointer of the body.

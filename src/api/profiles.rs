@@ -454,6 +454,7 @@ async fn update_hardware_profile(
     profile.updated_at = state.clock.now().max(next);
     profiles::update_profile(&mut *transaction, &profile).await?;
     transaction.commit().await?;
+    state.profiles.forget(|known| *known == name);
     Ok(Json(profile.into()))
 }
 
@@ -468,6 +469,7 @@ async fn delete_hardware_profile(
 ) -> Result<StatusCode, ApiError> {
     let name = path.name()?;
     if profiles::delete_profile(&state.pool, &name).await? {
+        state.profiles.forget(|known| *known == name);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(no_profile(name.as_str()))

@@ -11,6 +11,9 @@ use super::{Page, PageRequest, StoreError};
 use crate::law::{DomainError, PointError, StepCost, StorageFormat};
 use crate::text::{Pattern, ProfileName};
 
+/// Where the database announces the name of a profile that has changed.
+pub const CHANNEL: &str = "sparsity_planner_profiles";
+
 /// A named FLOP mode.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HardwareProfile {

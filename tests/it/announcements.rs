@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum_test::TestResponse;
 use serde_json::{Value, json};
 
-use crate::support::{App, CREATED, NOT_FOUND, OK, problem};
+use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, problem};
 
 const QUESTION: &str =
     "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
@@ -107,4 +107,41 @@ async fn a_replica_that_lost_its_connection_says_so_and_catches_up() {
     assert_eq!(answering_version(&app).await, 2);
     app.until_followed(true).await;
     assert_eq!(answering_version(&app).await, 2);
+}
+
+#[tokio::test]
+async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_change() {
+    let here = App::new().await;
+    here.follow().await;
+    let there = here.replica().await;
+    there.follow().await;
+    let profile =
+        json!({"name": "mine", "cost": {"prunable_share": 1.0, "efficiency": 1.0}, "source": "x"});
+    here.post("/v1/hardware-profiles", profile).await.assert_status(CREATED);
+    let question = QUESTION.replace("flop_mode=sparse", "flop_mode=mine");
+    let sparsity = async |app: &App| {
+        let answer = app.get(&question).await;
+        answer.assert_status(OK);
+        answer.json::<Value>()["sparsity"].as_f64().unwrap()
+    };
+    let free = sparsity(&there).await;
+    let mut transaction = here.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE hardware_profiles").execute(&mut *transaction).await.unwrap();
+    assert_eq!(sparsity(&there).await, free);
+    transaction.rollback().await.unwrap();
+
+    let path = "/v1/hardware-profiles/mine";
+    let dear = json!({"cost": {"prunable_share": 0.1, "efficiency": 1.0}});
+    here.server.patch(path).json(&dear).await.assert_status(OK);
+    // Who changed it sees it at once, the others when they hear of it. Bounded by count.
+    assert!(sparsity(&here).await < free);
+    for _ in 0..1000 {
+        if sparsity(&there).await < free {
+            here.server.delete(path).await.assert_status(NO_CONTENT);
+            problem(&here.get(&question).await, 422, "invalid");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the other replica never heard of the change");
 }

@@ -364,3 +364,19 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
     let (low, high) = (interval["low"].as_f64().unwrap(), interval["high"].as_f64().unwrap());
     assert!(low < 1.4827780204906797 && 1.4827780204906797 < high, "{answer}");
 }
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let completions = succeeded(&planner("", &["completions", "bash"]));
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().to_str().unwrap();
+    succeeded(&planner("", &["man", target]));
+    for command in ["serve", "worker", "import", "keys"] {
+        assert!(
+            completions.contains(&format!("sparsity__planner__subcmd__{command}")),
+            "{command}"
+        );
+        let page = directory.path().join(format!("sparsity-planner-{command}.1"));
+        assert!(std::fs::read_to_string(page).unwrap().contains(command));
+    }
+}

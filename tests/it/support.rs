@@ -13,8 +13,8 @@ use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
-    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, Throttle,
-    ThrottleConfig, TransferLimits, Transfers, follow_announcements,
+    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, ProfileCache,
+    Throttle, ThrottleConfig, TransferLimits, Transfers, follow_announcements,
 };
 use sparsity_planner::clock::Clock;
 use sparsity_planner::ingest::IngestLimits;
@@ -143,6 +143,7 @@ pub struct App {
     pub pool: PgPool,
     pub clock: Arc<Clock>,
     pub laws: LawCache,
+    profiles: ProfileCache,
     metrics: Metrics,
     pub access: Access,
     worker: CancellationToken,
@@ -184,6 +185,7 @@ impl App {
         let clock = Arc::new(Clock::mock(start));
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
+        let profiles = ProfileCache::default();
         let metrics = Metrics::default();
         let access = Access::open(pool.clone(), clock.clone(), key_refresh).await.unwrap();
         let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
@@ -198,19 +200,21 @@ impl App {
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
+            profiles: profiles.clone(),
             threads: AnswerThreads::new(2),
             metrics: metrics.clone(),
             transfers: Transfers::new(transfers),
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, laws, access, metrics, worker }
+        Self { server, pool, clock, laws, profiles, access, metrics, worker }
     }
 
     /// Follows announcements, as a running service does.
     pub async fn follow(&self) {
         let (pool, laws, access) = (self.pool.clone(), self.laws.clone(), self.access.clone());
-        tokio::spawn(follow_announcements(pool, laws, access, self.worker.clone()));
+        let profiles = self.profiles.clone();
+        tokio::spawn(follow_announcements(pool, laws, profiles, access, self.worker.clone()));
         self.until_followed(true).await;
     }
 
