@@ -173,7 +173,7 @@ def test_a_broken_stream_of_events_is_taken_up_again(
     flaky: Flaky, through: Planner, planner: Planner, family: Family
 ) -> None:
     family.log_runs(planner.family("demo").runs_frame())
-    refit = family.refit(wait=False, bootstrap=50, holdout=[])
+    refit = family.refit(wait=False, bootstrap=100, holdout=[])
     flaky.failures = ["drop", 503, "cut"]
     assert through.wait_for_refit(refit.id).state == "succeeded"
     assert len(flaky.seen) == 4

@@ -17,6 +17,8 @@ ARROW = "application/vnd.apache.arrow.stream"
 # Points that the service takes in one request.
 MAX_POINTS = 100_000
 PAGE = 1000
+# The service sends something every 15 seconds, whether a refit has changed or not.
+EVENT_SECONDS = 60.0
 
 
 class RunFilters(TypedDict, total=False):

@@ -19,6 +19,7 @@ from . import _rows as rows
 from . import models
 from ._asked import (
     ARROW,
+    EVENT_SECONDS,
     MAX_POINTS,
     PAGE,
     REPEATABLE,
@@ -244,8 +245,14 @@ class AsyncPlanner:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
+        gone_is_done: bool = False,
     ) -> httpx.Response:
-        """Send, again where that is safe and may help; raise what is no success."""
+        """
+        Send, again where that is safe and may help; raise what is no success.
+
+        With `gone_is_done`, what is not found the second time was deleted the first time, and the answer
+        was lost.
+        """
         attempts = self._attempts(method in REPEATABLE if repeatable is None else repeatable)
         all_headers = {} if body is None else {"content-type": "application/json"}
         all_headers |= headers or {}
@@ -259,8 +266,7 @@ class AsyncPlanner:
                 if wait is None:
                     raise UnreachableError(f"{self.url}: {error!r}") from error
             else:
-                # Deleted by an earlier attempt, whose answer was lost.
-                gone = method == "DELETE" and response.status_code == 404 and attempts.made > 1
+                gone = gone_is_done and response.status_code == 404 and attempts.made > 1
                 if response.is_success or gone:
                     return response
                 wait = attempts.wait_after_response(response)
@@ -271,7 +277,9 @@ class AsyncPlanner:
     @asynccontextmanager
     async def _stream(self, path: str) -> AsyncIterator[httpx.Response]:
         """Open a stream; one that is refused for now is `RefusedStreamError`."""
-        async with self._http.stream("GET", path) as response:
+        given = self._http.timeout
+        timeout = httpx.Timeout(connect=given.connect, read=EVENT_SECONDS, write=given.write, pool=given.pool)
+        async with self._http.stream("GET", path, timeout=timeout) as response:
             if not response.is_success:
                 await response.aread()
                 raise RefusedStreamError(response)
@@ -314,7 +322,7 @@ class AsyncFamily:
 
     async def delete(self) -> None:
         """Delete it with its runs and laws."""
-        await self.planner._send("DELETE", self._path)
+        await self.planner._send("DELETE", self._path, gone_is_done=True)
 
     # Runs
 
@@ -423,7 +431,7 @@ class AsyncFamily:
 
     async def delete_run(self, id: UUID | str) -> None:
         """Delete a run."""
-        await self.planner._send("DELETE", f"{self._path}/runs/{id}")
+        await self.planner._send("DELETE", f"{self._path}/runs/{id}", gone_is_done=True)
 
     # Laws
 

@@ -19,6 +19,7 @@ from . import _rows as rows
 from . import models
 from ._asked import (
     ARROW,
+    EVENT_SECONDS,
     MAX_POINTS,
     PAGE,
     REPEATABLE,
@@ -242,8 +243,14 @@ class Planner:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
+        gone_is_done: bool = False,
     ) -> httpx.Response:
-        """Send, again where that is safe and may help; raise what is no success."""
+        """
+        Send, again where that is safe and may help; raise what is no success.
+
+        With `gone_is_done`, what is not found the second time was deleted the first time, and the answer
+        was lost.
+        """
         attempts = self._attempts(method in REPEATABLE if repeatable is None else repeatable)
         all_headers = {} if body is None else {"content-type": "application/json"}
         all_headers |= headers or {}
@@ -257,8 +264,7 @@ class Planner:
                 if wait is None:
                     raise UnreachableError(f"{self.url}: {error!r}") from error
             else:
-                # Deleted by an earlier attempt, whose answer was lost.
-                gone = method == "DELETE" and response.status_code == 404 and attempts.made > 1
+                gone = gone_is_done and response.status_code == 404 and attempts.made > 1
                 if response.is_success or gone:
                     return response
                 wait = attempts.wait_after_response(response)
@@ -269,7 +275,9 @@ class Planner:
     @contextmanager
     def _stream(self, path: str) -> Iterator[httpx.Response]:
         """Open a stream; one that is refused for now is `RefusedStreamError`."""
-        with self._http.stream("GET", path) as response:
+        given = self._http.timeout
+        timeout = httpx.Timeout(connect=given.connect, read=EVENT_SECONDS, write=given.write, pool=given.pool)
+        with self._http.stream("GET", path, timeout=timeout) as response:
             if not response.is_success:
                 response.read()
                 raise RefusedStreamError(response)
@@ -312,7 +320,7 @@ class Family:
 
     def delete(self) -> None:
         """Delete it with its runs and laws."""
-        self.planner._send("DELETE", self._path)
+        self.planner._send("DELETE", self._path, gone_is_done=True)
 
     # Runs
 
@@ -421,7 +429,7 @@ class Family:
 
     def delete_run(self, id: UUID | str) -> None:
         """Delete a run."""
-        self.planner._send("DELETE", f"{self._path}/runs/{id}")
+        self.planner._send("DELETE", f"{self._path}/runs/{id}", gone_is_done=True)
 
     # Laws
 
