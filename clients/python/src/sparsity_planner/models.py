@@ -507,7 +507,7 @@ class GridRange(Model):
 
 GridValues = TypeAliasType("GridValues", float | list[float] | GridRange)
 """
-Values of a quantity.
+Evenly from one to another.
 """
 
 
@@ -673,11 +673,17 @@ class LossOptimum(Model):
     Data that the compute pays for at it.
     """
     interval: Interval | None = None
+    """
+    Interval of the best sparsity; null where the law has none.
+    """
     loss: float
     """
     Predicted loss at it.
     """
     loss_interval: Interval | None = None
+    """
+    Interval of the loss at it; null where the law has none.
+    """
     sparsity: float
     """
     The sparsity; exactly 0 where no zeros pay.
@@ -697,6 +703,9 @@ class LossPoint(Model):
     Data that the compute pays for.
     """
     interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law has none.
+    """
     loss: Annotated[float, Field(examples=[2.4])]
     """
     Predicted loss.
@@ -833,6 +842,9 @@ class PlanIntervals(Model):
     Of the data, planned again in the same way.
     """
     dense_loss: Interval | None = None
+    """
+    Of the loss of the dense model as planned; null where there is none.
+    """
     loss: Interval
     """
     Of the loss of the best model as planned.
@@ -1238,7 +1250,7 @@ class StartReport(Model):
 
 StepCost = TypeAliasType("StepCost", ShareCost | PointsCost)
 """
-What a training step costs at momentary sparsity `s`, relative to a dense step of the same shape.
+Measured.
 """
 
 
@@ -1321,6 +1333,9 @@ class SubmitRun(Model):
     Fraction of zeros at the end of training: at least 0 and below 1.
     """
     start: Start | None = None
+    """
+    What the run started from: `scratch` unless said otherwise.
+    """
     tags: dict[str, str] | None = None
     """
     Labels: at most 50, keys and values of at most 200 characters.
@@ -1333,7 +1348,7 @@ class SubmitRun(Model):
 
 SubmitRuns = TypeAliasType("SubmitRuns", SubmitRun | list[SubmitRun])
 """
-One run or an array of runs.
+One run.
 """
 
 
@@ -1346,7 +1361,13 @@ class SuggestionGrid(Model):
         extra="ignore",
     )
     data: GridValues | None = None
+    """
+    Amounts of data, in the family's data unit.
+    """
     nonzero_params: GridValues | None = None
+    """
+    Non-zero parameters.
+    """
     sparsity: Annotated[
         list[float] | None,
         Field(examples=[[0, 0.5, 0.75]], max_length=1000, min_length=1),
@@ -1443,6 +1464,9 @@ class TargetAnswer(Model):
         extra="ignore",
     )
     interval: Interval | None = None
+    """
+    Its interval; null where the law has none.
+    """
     value: float
     """
     What the law says.
@@ -1472,6 +1496,9 @@ class UpdateHardwareProfile(Model):
         extra="ignore",
     )
     cost: StepCost | None = None
+    """
+    What a training step costs, as a whole.
+    """
     pattern_costs: dict[str, float] | None = None
     """
     Measured cost of a step by pattern, all of them.
@@ -1485,6 +1512,9 @@ class UpdateHardwareProfile(Model):
     Where the numbers come from; at most 2,000 characters.
     """
     storage: StorageFormat | None = None
+    """
+    How weights are stored.
+    """
 
 
 class UpdateRun(Model):
@@ -1574,6 +1604,11 @@ class CalibrationTotals(Model):
     `inside` over the counted that have a prediction interval; null where there are none.
     """
     share_interval: Interval | None = None
+    """
+    Exact (Clopper-Pearson) 95 % interval of that share. Where it does not hold `nominal_share`, the
+    prediction intervals are too narrow (share too small) or too wide. It takes the runs as
+    independent of each other; null where there are none.
+    """
 
 
 class CoefficientIntervals(Model):
@@ -1585,12 +1620,33 @@ class CoefficientIntervals(Model):
         extra="ignore",
     )
     a_d: Interval | None = None
+    """
+    Of `a_d`.
+    """
     a_s: Interval | None = None
+    """
+    Of `a_s`.
+    """
     b_d: Interval | None = None
+    """
+    Of `b_d`.
+    """
     b_n: Interval | None = None
+    """
+    Of `b_n`.
+    """
     b_s: Interval | None = None
+    """
+    Of `b_s`.
+    """
     c: Interval | None = None
+    """
+    Of `c`.
+    """
     c_s: Interval | None = None
+    """
+    Of `c_s`.
+    """
 
 
 class ComparedCoefficient(Model):
@@ -1606,6 +1662,9 @@ class ComparedCoefficient(Model):
     Of the one law.
     """
     a_interval: Interval | None = None
+    """
+    Interval of the one law; null where it has none.
+    """
     apart: bool | None = None
     """
     Whether the intervals have no point in common; null where a law has none.
@@ -1615,6 +1674,9 @@ class ComparedCoefficient(Model):
     Of the other law.
     """
     b_interval: Interval | None = None
+    """
+    Interval of the other law; null where it has none.
+    """
     coefficient: Annotated[str, Field(examples=["b_s"])]
     """
     Its name.
@@ -1638,6 +1700,9 @@ class ComparedOptimum(Model):
     By the one law.
     """
     a_interval: Interval | None = None
+    """
+    Interval of the one law; null where it has none.
+    """
     apart: bool | None = None
     """
     Whether they differ beyond both intervals; null where a law has none.
@@ -1647,6 +1712,9 @@ class ComparedOptimum(Model):
     By the other law.
     """
     b_interval: Interval | None = None
+    """
+    Interval of the other law; null where it has none.
+    """
     compute: float
     """
     Training cost in FLOPs.
@@ -1680,6 +1748,9 @@ class Contour(Model):
     this one, so that no budget asks for it; where a range of budgets does, its upper end.
     """
     interval: Interval | None = None
+    """
+    Interval of the ratio, over the resampled laws that have one; null where there are none.
+    """
     points: list[list[float]]
     """
     `[nonzero_params, compute]`.
@@ -1723,6 +1794,9 @@ class CreateHardwareProfile(Model):
     Where the numbers come from; at most 2,000 characters.
     """
     storage: StorageFormat | None = None
+    """
+    How weights are stored: `dense` unless said otherwise.
+    """
 
 
 class CreateKey(Model):
@@ -1760,6 +1834,9 @@ class CreateOptimalSparsities(Model):
         extra="ignore",
     )
     compute: GridValues | None = None
+    """
+    Budgets of a grid, in FLOPs.
+    """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
     What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
@@ -1774,6 +1851,9 @@ class CreateOptimalSparsities(Model):
     Version of the law to ask; the active one unless said otherwise.
     """
     nonzero_params: GridValues | None = None
+    """
+    Sizes of a grid, in place of `points`. The budgets of the first size come first.
+    """
     points: Annotated[list[OptimalSparsityPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
     The points, at most 100,000.
@@ -1847,6 +1927,14 @@ class CreatePlan(Model):
     are not held to that.
     """
     storage: StorageFormat | None = None
+    """
+    How weights are stored: that of the hardware profile, or `dense`, unless said otherwise. Bits
+    per parameter, zeros included, of `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1;
+    `csr` (b + 16) x + 1/32, which are 16-bit columns and a 32-bit pointer for a row of 1,024;
+    `2:4` b/2 + 1. Never more than b: where a format takes more, or is none for the model, the
+    weights count as plain ones. Only patterns have a `2:4` form, so with `memory_bytes` and this
+    storage a plan is by the profile's patterns, or 2:4, where `patterns` is left out.
+    """
     target_loss: Annotated[float | None, Field(ge=1e-12, le=1000000000000.0)] = None
     """
     The highest loss, between 1e-12 and 1e12.
@@ -1866,7 +1954,13 @@ class CreatePredictions(Model):
         extra="ignore",
     )
     compute: GridValues | None = None
+    """
+    Budgets of a grid, in FLOPs.
+    """
     data: GridValues | None = None
+    """
+    Data of a grid, in the family's data unit. Either this or `compute`.
+    """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
     What a training step costs at points with `compute` that do not say so.
@@ -1880,11 +1974,17 @@ class CreatePredictions(Model):
     Version of the law to ask; the active one unless said otherwise.
     """
     nonzero_params: GridValues | None = None
+    """
+    Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
+    """
     points: Annotated[list[PredictionPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
     The points, at most 100,000.
     """
     sparsity: GridValues | None = None
+    """
+    Sparsities of a grid, evenly spaced where `from` and `to` are given.
+    """
 
 
 class DesignInformation(Model):
@@ -1972,6 +2072,9 @@ class Estimate(Model):
         extra="ignore",
     )
     interval: Interval | None = None
+    """
+    Its interval; null where the law has none.
+    """
     value: float
     """
     The number.
@@ -2017,6 +2120,9 @@ class Gain(Model):
     Size of the dense model of equal loss on the same data, over the non-zero parameters.
     """
     interval: Interval | None = None
+    """
+    Interval of the gain; null where the law has none.
+    """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
     The sparsity.
@@ -2274,7 +2380,13 @@ class OptimalSparsity(Model):
     Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
     """
     interval: Interval | None = None
+    """
+    Interval of the best sparsity; null where the law has none.
+    """
     intervals: OptimumIntervals | None = None
+    """
+    Intervals of what follows from the best sparsity; null where the law has none.
+    """
     law: LawRef
     """
     The law that it was computed from.
@@ -2284,6 +2396,9 @@ class OptimalSparsity(Model):
     Predicted loss at it.
     """
     pattern: PatternChoice | None = None
+    """
+    The best pattern that the hardware can run; null where the mode lists no patterns.
+    """
     sparsity: float
     """
     The best sparsity; exactly 0 where no zeros pay.
@@ -2335,16 +2450,25 @@ class OptimalSparsityResult(Model):
     Whether the best sparsity lies between two that runs have, with none near it.
     """
     interval: Interval | None = None
+    """
+    Interval of the best sparsity; null where the law has none.
+    """
     loss: float
     """
     Predicted loss at it.
     """
     loss_interval: Interval | None = None
+    """
+    Interval of the loss at it; null where the law has none.
+    """
     nonzero_params: float
     """
     As asked.
     """
     pattern: PatternChoice | None = None
+    """
+    The best pattern that the hardware can run; null where the mode lists no patterns.
+    """
     sparsity: float
     """
     The best sparsity; exactly 0 where no zeros pay.
@@ -2368,6 +2492,9 @@ class PatternReport(Model):
     Unstructured sparsity that explains its runs best, all coefficients of the law held.
     """
     gain: Estimate | None = None
+    """
+    Gain at the effective sparsity; null where the law does not know what size does.
+    """
     nominal_sparsity: Annotated[float, Field(examples=[0.5])]
     """
     Fraction of zeros that it prescribes.
@@ -2429,6 +2556,9 @@ class Prediction(Model):
     The quantities that lie outside the runs behind the law.
     """
     interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law has none.
+    """
     law: LawRef
     """
     The law that it was computed from.
@@ -2438,6 +2568,9 @@ class Prediction(Model):
     Predicted validation loss.
     """
     prediction_interval: Interval | None = None
+    """
+    Interval of the loss of one new run; null where the law has none.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
@@ -2465,6 +2598,9 @@ class PredictionResult(Model):
     Whether the sparsity lies between two that runs have, with none near it.
     """
     interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law has none.
+    """
     loss: float
     """
     Predicted validation loss.
@@ -2474,6 +2610,9 @@ class PredictionResult(Model):
     As asked.
     """
     prediction_interval: Interval | None = None
+    """
+    Interval of the loss of one new run; null where the law has none.
+    """
     sparsity: float
     """
     As asked.
@@ -2734,7 +2873,13 @@ class UpdateFamily(Model):
     FLOPs per parameter and data unit in training; laws that exist keep theirs.
     """
     objective: Objective | None = None
+    """
+    What refits minimise from now on.
+    """
     pruning: PruningSchedule | None = None
+    """
+    When its models are pruned; laws that exist keep theirs.
+    """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit; null where unknown.
@@ -2881,7 +3026,13 @@ class CreateFamily(Model):
     Lower-case letters, digits and hyphens, at most 64.
     """
     objective: Objective | None = None
+    """
+    What refits minimise: `log` with delta 0.001.
+    """
     pruning: PruningSchedule | None = None
+    """
+    When its models are pruned: from 25 % to 75 % of training with exponent 3.
+    """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit, where known; 1 for tokens.
@@ -2906,12 +3057,21 @@ class CreateRefit(Model):
     Nominal coverage of the intervals: 0.95 unless said otherwise.
     """
     constraint: Constraint | None = None
+    """
+    A condition to keep; none unless said otherwise.
+    """
     fixed: FixedCoefficients | None = None
+    """
+    Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    """
     holdout: list[Holdout] | None = None
     """
     Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
     """
     objective: Objective | None = None
+    """
+    What is minimised: the family's objective unless said otherwise.
+    """
     reproduces: Annotated[int | None, Field(examples=[None])] = None
     """
     Version of a fitted law to fit again from its own runs and options, and to compare to the last
@@ -2963,11 +3123,18 @@ class DataMultiplier(Model):
         extra="ignore",
     )
     both_phases: Estimate | None = None
+    """
+    Counting dense pretraining and sparse phase together; null also where a run does not say how
+    much data its checkpoint had seen.
+    """
     runs: Annotated[int, Field(ge=0)]
     """
     Number of pretrained runs at it.
     """
     sparse_phase: Estimate | None = None
+    """
+    Counting the data of the sparse phase alone; null where no amount of data reaches the loss.
+    """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
     The sparsity.
@@ -3031,6 +3198,11 @@ class EffectiveParams(Model):
     Parameters of the dense model.
     """
     effective_sparsity: Estimate | None = None
+    """
+    The unstructured sparsity that the runs of this pattern were found to be worth, by which the
+    answer was computed; null without a pattern, and where the law has no such runs and the nominal
+    sparsity stands in, of which `nominal_sparsity` warns.
+    """
     extrapolation: list[Extrapolation]
     """
     The quantities that lie outside the runs behind the law; `dense_params` is that of the dense
@@ -3065,6 +3237,9 @@ class EffectiveParams(Model):
     `dense_params / total_params`: below 1 where zeros are worth less than parameters.
     """
     unstructured_gain: Estimate | None = None
+    """
+    Gain of unstructured sparsity equal to the nominal one of the pattern; null without a pattern.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
@@ -3080,6 +3255,9 @@ class Family(Model):
         extra="ignore",
     )
     active_law: LawRef | None = None
+    """
+    The law that answers: the pinned one, else the newest fit, else the newest published one.
+    """
     created_at: AwareDatetime
     """
     When the family was created.
@@ -3157,6 +3335,9 @@ class FitOptions(Model):
     Nominal coverage of the intervals.
     """
     constraint: Constraint | None = None
+    """
+    The condition that was kept.
+    """
     fixed: FixedCoefficients
     """
     Coefficients that were held.
@@ -3209,6 +3390,9 @@ class FitQuality(Model):
     Robust standard deviation of the residuals; null for a published law.
     """
     objective: Objective | None = None
+    """
+    What it minimised; null for a published law.
+    """
 
 
 class Forecast(Model):
@@ -3248,6 +3432,9 @@ class Forecast(Model):
     Id of the forecast.
     """
     interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law had none.
+    """
     law: LawRef
     """
     The law that predicted.
@@ -3265,7 +3452,14 @@ class Forecast(Model):
     What was noted for people.
     """
     prediction_interval: Interval | None = None
+    """
+    Interval of the loss of one new run; null where the law had none.
+    """
     score: ForecastScore | None = None
+    """
+    How it came true; null while no run has its `external_id`. Computed from the run as it is
+    now: a corrected run corrects it, and without the run the forecast is open again.
+    """
     sparsity: Annotated[float, Field(examples=[0.75])]
     """
     Fraction of zeros that is planned.
@@ -3330,6 +3524,9 @@ class Gains(Model):
     The gain as the sparsity goes to 1: no model gains more.
     """
     limit_interval: Interval | None = None
+    """
+    Interval of the limit; null where the law has none.
+    """
     points: list[Gain]
     """
     A point for each sparsity, in the order that was asked.
@@ -3365,6 +3562,10 @@ class LawComparison(Model):
     Each coefficient that both laws have.
     """
     common_runs: CommonRuns | None = None
+    """
+    Both laws on the runs that a refit would use now; null where there are none, or where a law
+    does not know what all of size, sparsity and data do.
+    """
     optimal_sparsity: list[ComparedOptimum]
     """
     Their optimal sparsities over the sizes and amounts of data of their runs; empty where these
@@ -3413,7 +3614,15 @@ class Plan(Model):
     of the least cost) is not among them.
     """
     dense: PlannedModel | None = None
+    """
+    The best dense model at the same cost under the same bounds but those on the sparsity; null
+    where there is none.
+    """
     dense_at_equal_loss: PlannedModel | None = None
+    """
+    The dense model of the least cost that reaches the loss of the best model; null where none
+    does.
+    """
     dense_reason: str | None = None
     """
     Why there is no dense model.
@@ -3436,6 +3645,9 @@ class Plan(Model):
     What was made least.
     """
     intervals: PlanIntervals | None = None
+    """
+    Intervals; null where the law has none.
+    """
     law: LawRef
     """
     The law that it was computed from.
@@ -3445,6 +3657,10 @@ class Plan(Model):
     The best model.
     """
     pattern: PlannedModel | None = None
+    """
+    The best model at the same cost that is dense or has a pattern of the hardware profile; null
+    where the profile lists none, and where the plan is by patterns anyway.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
@@ -3464,6 +3680,9 @@ class PretrainedReport(Model):
     Coefficients of these runs alone; their data is that of the sparse phase.
     """
     intervals: CoefficientIntervals | None = None
+    """
+    Interval of each coefficient; null where no resamples were made.
+    """
     multipliers: list[DataMultiplier]
     """
     By sparsity, how much more data training from scratch needs for the same loss.
@@ -3495,6 +3714,9 @@ class Refit(Model):
     When it was asked for.
     """
     error: Problem | None = None
+    """
+    Why it failed.
+    """
     family: Annotated[str, Field(examples=["my-models"])]
     """
     Name of the family.
@@ -3508,6 +3730,9 @@ class Refit(Model):
     Id of the refit.
     """
     law: RefitLaw | None = None
+    """
+    The law that came of it.
+    """
     options: FitOptions
     """
     What it runs with.
@@ -3559,6 +3784,9 @@ class Law(Model):
     What `data` counts.
     """
     diagnostics: Diagnostics | None = None
+    """
+    What the fit says about itself; null for a published law.
+    """
     fitted_at: AwareDatetime
     """
     When it was fitted, or published.
@@ -3572,16 +3800,25 @@ class Law(Model):
     Id of the law.
     """
     intervals: CoefficientIntervals | None = None
+    """
+    Interval of each coefficient; null where the law has none.
+    """
     objective: Annotated[float | None, Field(examples=[4.880117e-06])] = None
     """
     Mean Huber loss over its runs, where known.
     """
     options: FitOptions | None = None
+    """
+    What the fit ran with; null for a published law.
+    """
     patterns: list[PatternReport]
     """
     Effective sparsity of each structured pattern among the runs.
     """
     pretrained: PretrainedReport | None = None
+    """
+    Runs from pretrained checkpoints; null where there were none.
+    """
     pruning: PruningSchedule
     """
     Pruning schedule that its answers use.
