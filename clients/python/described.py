@@ -16,7 +16,7 @@ def lift(schema: object) -> None:
             lift(one)
     elif isinstance(schema, dict):
         for one in schema.get("oneOf", ()):
-            if "$ref" in one and "description" in one:
+            if "$ref" in one and "description" in one and {"type": "null"} in schema["oneOf"]:
                 schema["description"] = one.pop("description")
         lift(list(schema.values()))
 

@@ -507,7 +507,7 @@ class GridRange(Model):
 
 GridValues = TypeAliasType("GridValues", float | list[float] | GridRange)
 """
-Evenly from one to another.
+Values of a quantity.
 """
 
 
@@ -1250,7 +1250,7 @@ class StartReport(Model):
 
 StepCost = TypeAliasType("StepCost", ShareCost | PointsCost)
 """
-Measured.
+What a training step costs at momentary sparsity `s`, relative to a dense step of the same shape.
 """
 
 
@@ -1348,7 +1348,7 @@ class SubmitRun(Model):
 
 SubmitRuns = TypeAliasType("SubmitRuns", SubmitRun | list[SubmitRun])
 """
-One run.
+One run or an array of runs.
 """
 
 
