@@ -17,6 +17,7 @@
 //! | [`postgres`] | a private PostgreSQL for those who have none | nothing of this crate |
 //! | [`server`] | connections and their limits | nothing of this crate |
 //! | [`app`] | puts the parts together; orderly start and end | all of the above |
+//! | `ask` | questions to a service elsewhere, for the command line | nothing of this crate |
 //! | [`ingest`], [`submission`] | bytes of any format in, checked runs out; blocking | `store`, `fit`, `law` |
 //! | [`export`] | the reverse: runs in, bytes of a format out | `ingest`, `store`, `law` |
 //! | [`table`] | files of runs as the command line names them | `ingest` |
@@ -37,6 +38,8 @@ pub mod access;
 pub mod api;
 #[cfg(feature = "server")]
 pub mod app;
+#[cfg(feature = "ask")]
+pub mod ask;
 #[cfg(feature = "server")]
 pub mod calibration;
 #[cfg(feature = "server")]

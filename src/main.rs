@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use sparsity_planner::access::{Families, KeyText, Scope};
 use sparsity_planner::api::Caller;
 use sparsity_planner::app::{self, Database, Service};
+#[cfg(feature = "ask")]
+use sparsity_planner::ask::{self, Question};
 use sparsity_planner::clock::Clock;
 use sparsity_planner::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
 use sparsity_planner::fit::{Constraint, Control, FitConfig, Residual, fit};
@@ -97,6 +99,13 @@ enum Command {
         /// Only print the synthetic runs as JSON.
         #[arg(long)]
         print_runs: bool,
+    },
+    /// Ask a service elsewhere; ends with 0, with 2 if the answer is beyond the limits given, with 1 if
+    /// there is none.
+    #[cfg(feature = "ask")]
+    Ask {
+        #[command(subcommand)]
+        question: Question,
     },
     /// Create, list and revoke API keys.
     Keys {
@@ -212,9 +221,21 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How `ask` ends where its answer is beyond the limits given.
+#[cfg(feature = "ask")]
+const DOUBTFUL: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done where there is nobody to tell.
+            let _ = error.print();
+            // Not clap's 2, which `ask` has another meaning for.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     let result = match telemetry::init(&cli.log) {
         Ok(_logs) => run(cli.command).await,
         Err(error) => Err(error),
@@ -257,6 +278,19 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Fit(args) => fit_file(&args)?,
         Command::Demo { print_runs: true, .. } => print_json(&demo::runs())?,
         Command::Demo { private, http, refits, .. } => run_demo(private, &http, &refits).await?,
+        #[cfg(feature = "ask")]
+        Command::Ask { question } => {
+            let answered = ask::ask(&question).await?;
+            println!("{}", answered.text);
+            for doubt in &answered.doubts {
+                eprintln!("not to be relied on: {doubt}");
+            }
+            return Ok(if answered.doubts.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                DOUBTFUL.into()
+            });
+        }
         Command::Postgres { private, command } => return with_postgres(&private, &command).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@
 
 mod access;
 mod announcements;
+mod ask;
 mod bulk;
 mod connections;
 mod dashboard;

@@ -1,0 +1,36 @@
+"""Reads the client that awaits, writes the one that blocks: one source for both."""
+
+import re
+import sys
+
+HEADER = '"""The client that blocks. Made by `generate` from `_async.py`: change that."""\n'
+
+# In this order; whole words only.
+WORDS = {
+    "AsyncPlanner": "Planner",
+    "AsyncFamily": "Family",
+    "AsyncIterator": "Iterator",
+    "AsyncClient": "Client",
+    "AsyncBaseTransport": "BaseTransport",
+    "aiter_lines": "iter_lines",
+    "aclose": "close",
+    "aread": "read",
+    "__aenter__": "__enter__",
+    "__aexit__": "__exit__",
+    "asynccontextmanager": "contextmanager",
+    "asyncio": "time",
+}
+
+
+def blocking(source: str) -> str:
+    """The same without anything that waits for other tasks."""
+    _docstring, rest = source.split('"""\n', 1)
+    rest = re.sub(r"\basync (def|with|for)\b", r"\1", rest)
+    rest = re.sub(r"\bawait\s+", "", rest)
+    for word, replacement in WORDS.items():
+        rest = re.sub(rf"\b{word}\b", replacement, rest)
+    return HEADER + rest
+
+
+if __name__ == "__main__":
+    sys.stdout.write(blocking(sys.stdin.read()))

@@ -1,0 +1,83 @@
+"""What can be asked, and how it is written; the same for both clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+import httpx
+
+from ._rows import given
+
+# A lower and an upper bound; None leaves one open.
+Bounds = tuple[float | None, float | None]
+
+REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
+ARROW = "application/vnd.apache.arrow.stream"
+# Points that the service takes in one request.
+MAX_POINTS = 100_000
+PAGE = 1000
+# The service sends something every 15 seconds, whether a refit has changed or not.
+EVENT_SECONDS = 60.0
+
+
+class RunFilters(TypedDict, total=False):
+    """Which runs of a family; all bounds are inclusive."""
+
+    min_nonzero_params: float
+    max_nonzero_params: float
+    min_sparsity: float
+    max_sparsity: float
+    min_data: float
+    max_data: float
+    min_loss: float
+    max_loss: float
+    pattern: str
+    start: Literal["scratch", "pretrained"]
+    excluded: bool
+    tags: Mapping[str, str]
+
+
+class RefitOptions(TypedDict, total=False):
+    """Options of a refit; docs/fit.md says what they do."""
+
+    starts: int
+    bootstrap: int
+    seed: int
+    confidence: float
+    objective: Mapping[str, Any]
+    constraint: Literal["physical"]
+    fixed: Mapping[str, float]
+    holdout: Sequence[str]
+    weights: Sequence[Mapping[str, Any]]
+    reproduces: int
+
+
+def query(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of a query, without those that are None."""
+    texts = {}
+    for name, value in fields.items():
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            texts[name] = "true" if value else "false"
+        elif isinstance(value, Mapping):
+            texts[name] = ",".join(f"{key}:{one}" for key, one in value.items())
+        elif isinstance(value, list | tuple):
+            texts[name] = ",".join(str(one) for one in value)
+        else:
+            texts[name] = str(value)
+    return texts
+
+
+def bounds(pair: Bounds | None) -> dict[str, float] | None:
+    """Return a pair of bounds as the API takes it."""
+    return None if pair is None else given(min=pair[0], max=pair[1])
+
+
+class RefusedStreamError(Exception):
+    """A stream was answered with something else than a success."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        """Keep the answer, read to its end."""
+        self.response = response

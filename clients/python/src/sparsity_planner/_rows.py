@@ -1,0 +1,269 @@
+"""Rows in and out: what people have to what the API takes, and back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from .errors import ProblemError
+from .models import (
+    Extrapolation,
+    FieldError,
+    Interval,
+    OptimalSparsityResult,
+    PredictionResult,
+    Rejection,
+    SubmissionResult,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Fields of a run in an export, in the order of the service's own CSV.
+RUN_COLUMNS = (
+    "external_id",
+    "nonzero_params",
+    "sparsity",
+    "data",
+    "loss",
+    "start",
+    "pretraining_data",
+    "pattern",
+    "tags",
+    "exclusion_reason",
+)
+NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data")
+# Smaller bodies are not worth compressing.
+COMPRESSED_FROM = 64 * 1024
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def is_frame(value: object) -> bool:
+    """Whether it is a pandas frame; does not import pandas."""
+    return hasattr(value, "columns") and hasattr(value, "iloc")
+
+
+def _is_missing(value: object) -> bool:
+    # NaN and NaT differ from themselves; NA answers neither yes nor no.
+    return (
+        value is None
+        or (isinstance(value, float) and math.isnan(value))
+        or type(value).__name__ in ("NAType", "NaTType")
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turn a number of NumPy into one of Python."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be sent")
+
+
+def encode(value: object) -> bytes:
+    """JSON; infinities and NaN are refused with a ValueError."""
+    text = json.dumps(value, allow_nan=False, default=_plain, separators=(",", ":"))
+    return text.encode()
+
+
+def submitted(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run as it is sent: without missing values, `tags.NAME` as the tag NAME, tags as texts."""
+    row: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+    for name, value in run.items():
+        if _is_missing(value):
+            continue
+        if name == "tags":
+            tags |= {key: str(tag) for key, tag in value.items() if not _is_missing(tag)}
+        elif name.startswith("tags."):
+            tags[name.removeprefix("tags.")] = str(value)
+        else:
+            row[name] = value
+    if tags:
+        row["tags"] = tags
+    return row
+
+
+def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Return the rows of a frame; an index named `external_id` is a column too."""
+    if frame.index.name == "external_id":
+        frame = frame.reset_index()
+    names = [str(name) for name in frame.columns]
+    for row in frame.itertuples(index=False, name=None):
+        yield dict(zip(names, row, strict=True))
+
+
+def batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[tuple[int, bytes]]:
+    """Yield batches as NDJSON, each with the number of its first row."""
+    if size < 1:
+        raise ValueError("a batch has at least one row")
+    first, left = 0, iter(rows)
+    while batch := list(islice(left, size)):
+        lines = []
+        for number, run in enumerate(batch, first):
+            try:
+                lines.append(encode(submitted(run)))
+            except ValueError as error:
+                raise ValueError(f"row {number}: {error}") from error
+        yield first, b"\n".join(lines)
+        first += len(batch)
+
+
+def compressed(body: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return a body as it is sent, with the headers that say so."""
+    if len(body) < COMPRESSED_FROM:
+        return body, {}
+    return gzip.compress(body, compresslevel=1), {"content-encoding": "gzip"}
+
+
+def shifted(error: ProblemError, first: int) -> ProblemError:
+    """Return the error of a batch with rows counted over all batches."""
+
+    def shift(found: FieldError) -> FieldError:
+        _, row, *rest = found.pointer.split("/")
+        if not row.isdecimal():
+            return found
+        pointer = "/".join(["", str(int(row) + first), *rest])
+        return FieldError(pointer=pointer, detail=found.detail)
+
+    errors = tuple(shift(found) if "/" in found.pointer else found for found in error.errors)
+    detail = error.detail
+    if first:
+        detail += f" (the {first} rows before this batch are stored)"
+    return ProblemError(error.kind, error.status, detail, errors)
+
+
+def shifted_points(error: ProblemError, first: int) -> ProblemError:
+    """Return the error of a part of a frame with points counted over the whole frame."""
+
+    def shift(found: FieldError) -> FieldError:
+        match found.pointer.split("/"):
+            case ["", "points", row, *rest] if row.isdecimal():
+                pointer = "/".join(["", "points", str(int(row) + first), *rest])
+                return FieldError(pointer=pointer, detail=found.detail)
+        return found
+
+    errors = tuple(shift(found) for found in error.errors)
+    return ProblemError(error.kind, error.status, error.detail, errors)
+
+
+def added(total: SubmissionResult, batch: SubmissionResult, first: int) -> SubmissionResult:
+    """Add a batch that starts at row `first`."""
+    rejected = [Rejection(row=one.row + first, field=one.field, detail=one.detail) for one in batch.rejected]
+    return SubmissionResult(
+        created=total.created + batch.created,
+        updated=total.updated + batch.updated,
+        unchanged=total.unchanged + batch.unchanged,
+        errors=total.errors + batch.errors,
+        rejected=[*total.rejected, *rejected],
+    )
+
+
+def runs_frame(ndjson: bytes) -> pd.DataFrame:
+    """Return a frame of an export."""
+    import pandas as pd
+
+    rows = [json.loads(line) for line in ndjson.splitlines() if line]
+    frame = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
+    return frame.astype(dict.fromkeys(NUMBERS, "float64"))
+
+
+def points(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the points of a frame: of these columns those that it has, without missing values."""
+    known = frame[[name for name in names if name in frame.columns]]
+    return [{name: value for name, value in row.items() if not _is_missing(value)} for row in records(known)]
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    low, high = (interval.low, interval.high) if interval else (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _beyond(extrapolation: Sequence[Extrapolation]) -> dict[str, float | None]:
+    factors = {found.variable: found.factor for found in extrapolation}
+    quantities = ("nonzero_params", "sparsity", "data", "compute")
+    return {f"{name}_beyond": factors.get(name) for name in quantities}
+
+
+def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any]:
+    """Return a result by the columns that the service's Arrow stream has."""
+    return {
+        "nonzero_params": result.nonzero_params,
+        "compute": result.compute,
+        "sparsity": result.sparsity,
+        **(_ends("sparsity", result.interval) if intervals else {}),
+        "loss": result.loss,
+        **(_ends("loss", result.loss_interval) if intervals else {}),
+        "data": result.data,
+        "total_params": result.total_params,
+        "dense_loss": result.dense.loss,
+        "dense_data": result.dense.data,
+        "gain": result.gain,
+        "chinchilla_ratio": result.chinchilla_ratio,
+        **_beyond(result.extrapolation),
+        "interpolated": result.interpolated,
+    }
+
+
+def prediction_row(result: PredictionResult, intervals: bool) -> dict[str, Any]:
+    """Return a result by the columns that the service's Arrow stream has."""
+    return {
+        "nonzero_params": result.nonzero_params,
+        "sparsity": result.sparsity,
+        "data": result.data,
+        "loss": result.loss,
+        **(_ends("loss", result.interval) if intervals else {}),
+        **(_ends("new_run", result.prediction_interval) if intervals else {}),
+        **_beyond(result.extrapolation),
+        "interpolated": result.interpolated,
+    }
+
+
+def answers_frame(rows: list[dict[str, Any]], index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the answers as a frame with the index of the question."""
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, index=index)
+    numbers = [name for name in frame.columns if name != "interpolated"]
+    return frame.astype(dict.fromkeys(numbers, "float64"))
+
+
+def has_arrow() -> bool:
+    """Whether pyarrow is there."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def arrow_frame(stream: bytes, index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the answers of an Arrow stream as a frame with the index of the question."""
+    import pyarrow as pa
+
+    frame: pd.DataFrame = pa.ipc.open_stream(stream).read_all().to_pandas()
+    return frame.set_index(index)
+
+
+class Events:
+    """Puts the lines of a stream of server-sent events together."""
+
+    def __init__(self) -> None:
+        """Begin at the begin of a stream."""
+        self._data: list[str] = []
+
+    def feed(self, line: str) -> str | None:
+        """Take the next line; return the data of the event that it ends."""
+        if line.startswith("data:"):
+            self._data.append(line.removeprefix("data:").removeprefix(" "))
+        elif not line and self._data:
+            data, self._data = "\n".join(self._data), []
+            return data
+        return None

@@ -1,0 +1,519 @@
+//! Questions to a service elsewhere, for pipelines: one sentence or the answer as it is, and whether it
+//! may be acted on.
+//!
+//! Knows the API only as any client does, by its paths and JSON. The HTTP client is the one that
+//! fetches PostgreSQL's binaries, so that it brings nothing new into the program.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use reqwest::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a question is asked again that could not be answered for now.
+const RETRIES: u32 = 3;
+/// The longest `Retry-After` that is waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// What to ask.
+#[derive(Debug, Subcommand)]
+pub enum Question {
+    /// The sparsity that makes the most of a training budget.
+    OptimalSparsity {
+        /// Non-zero parameters at the end of training.
+        #[arg(long)]
+        nonzero_params: f64,
+        /// Training cost in FLOPs.
+        #[arg(long)]
+        compute: f64,
+        /// What a training step costs: dense, sparse, or the name of a hardware profile.
+        #[arg(long)]
+        flop_mode: String,
+        /// Whom to ask, and what to accept.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// The loss that a model will reach.
+    Prediction {
+        /// Non-zero parameters at the end of training.
+        #[arg(long)]
+        nonzero_params: f64,
+        /// Fraction of zeros at the end of training.
+        #[arg(long)]
+        sparsity: f64,
+        /// Training data, in the family's data unit. Either this, or a training cost and a mode.
+        #[arg(long, required_unless_present = "compute", conflicts_with_all = ["compute", "flop_mode"])]
+        data: Option<f64>,
+        /// Training cost in FLOPs.
+        #[arg(long, requires = "flop_mode")]
+        compute: Option<f64>,
+        /// What a training step costs: dense, sparse, or the name of a hardware profile.
+        #[arg(long, requires = "compute")]
+        flop_mode: Option<String>,
+        /// Whom to ask, and what to accept.
+        #[command(flatten)]
+        asking: Asking,
+    },
+}
+
+/// Whom to ask, and what to accept.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// Address of the service, such as https://planner.example.org.
+    #[arg(long, env = "SPARSITY_PLANNER_URL")]
+    url: Url,
+    /// API key, where the service asks for one; better given by the variable, as other users of the
+    /// machine see arguments.
+    #[arg(long, env = "SPARSITY_PLANNER_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// The family whose law answers.
+    #[arg(long)]
+    family: String,
+    /// Version of the law; the active one unless said otherwise.
+    #[arg(long)]
+    law_version: Option<i32>,
+    /// Leave the intervals out.
+    #[arg(long, conflicts_with = "max_interval")]
+    no_intervals: bool,
+    /// Print the answer as the service sent it.
+    #[arg(long)]
+    json: bool,
+    /// End with 2 if a quantity lies further outside the runs behind the law than by this factor.
+    #[arg(long, value_name = "FACTOR", value_parser = limit)]
+    max_extrapolation: Option<f64>,
+    /// End with 2 if the interval is wider than this, in the unit of the answer, or if there is none.
+    #[arg(long, value_name = "WIDTH", value_parser = limit)]
+    max_interval: Option<f64>,
+}
+
+fn limit(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if value >= 0.0 { Ok(value) } else { Err("must be at least 0".to_owned()) }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The address is none of HTTP.
+    #[error("the url must begin with http:// or https://, not {0}")]
+    Url(Url),
+    /// The key cannot be a header.
+    #[error("the key is no API key")]
+    Key(#[from] InvalidHeaderValue),
+    /// Nobody answered.
+    #[error("no answer")]
+    Unreachable(#[source] reqwest::Error),
+    /// The service refused; its own words.
+    #[error("{status}: {detail}")]
+    Refused {
+        /// Status of the answer.
+        status: StatusCode,
+        /// The problem's detail and wrong fields.
+        detail: String,
+    },
+    /// What answered is no sparsity planner, or one of another version.
+    #[error("the answer is none of a sparsity planner")]
+    NotUnderstood(#[from] serde_json::Error),
+}
+
+/// An answer, and whether it is good enough.
+#[derive(Debug)]
+pub struct Answered {
+    /// What to print: sentences, or the answer as it was sent.
+    pub text: String,
+    /// Why it is not to be acted on; empty if it is.
+    pub doubts: Vec<String>,
+}
+
+/// Asks the service.
+///
+/// # Errors
+///
+/// See [`AskError`].
+pub async fn ask(question: &Question) -> Result<Answered, AskError> {
+    let asking = question.asking();
+    let body = fetch(question.url()?, asking.key.as_deref()).await?;
+    let (sentence, caveats, interval) = match question {
+        Question::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => {
+            let answer: OptimalSparsity = serde_json::from_str(&body)?;
+            let sentence = format!(
+                "The best sparsity of {} non-zero parameters trained with {} FLOPs in mode {flop_mode} is \
+                 {}{}, for a loss of {} against {} dense, says {}.",
+                short(*nonzero_params),
+                short(*compute),
+                short(answer.sparsity),
+                within(answer.interval.as_ref()),
+                short(answer.loss),
+                short(answer.dense.loss),
+                answer.caveats.law.named(&asking.family),
+            );
+            (sentence, answer.caveats, answer.interval)
+        }
+        Question::Prediction { nonzero_params, sparsity, .. } => {
+            let answer: Prediction = serde_json::from_str(&body)?;
+            let sentence = format!(
+                "The loss of {} non-zero parameters at a sparsity of {}, trained on {} of data, will be \
+                 {}{}, says {}.",
+                short(*nonzero_params),
+                short(*sparsity),
+                short(answer.data),
+                short(answer.loss),
+                within(answer.interval.as_ref()),
+                answer.caveats.law.named(&asking.family),
+            );
+            (sentence, answer.caveats, answer.interval)
+        }
+    };
+    let text = if asking.json { body } else { caveats.below(sentence) };
+    Ok(Answered { text, doubts: asking.doubts(&caveats.extrapolation, interval.as_ref()) })
+}
+
+impl Question {
+    fn asking(&self) -> &Asking {
+        match self {
+            Self::OptimalSparsity { asking, .. } | Self::Prediction { asking, .. } => asking,
+        }
+    }
+
+    fn url(&self) -> Result<Url, AskError> {
+        let asking = self.asking();
+        let (name, own) = match self {
+            Self::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => (
+                "optimal-sparsity",
+                vec![
+                    ("nonzero_params", Some(nonzero_params.to_string())),
+                    ("compute", Some(compute.to_string())),
+                    ("flop_mode", Some(flop_mode.clone())),
+                ],
+            ),
+            Self::Prediction { nonzero_params, sparsity, data, compute, flop_mode, .. } => (
+                "prediction",
+                vec![
+                    ("nonzero_params", Some(nonzero_params.to_string())),
+                    ("sparsity", Some(sparsity.to_string())),
+                    ("data", data.map(|data| data.to_string())),
+                    ("compute", compute.map(|compute| compute.to_string())),
+                    ("flop_mode", flop_mode.clone()),
+                ],
+            ),
+        };
+        let mut url = asking.url.clone();
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(AskError::Url(url));
+        }
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["v1", "families", &asking.family, name]);
+        }
+        let common = [
+            ("law_version", asking.law_version.map(|version| version.to_string())),
+            ("intervals", asking.no_intervals.then(|| "false".to_owned())),
+        ];
+        url.set_query(None);
+        for (name, value) in own.into_iter().chain(common) {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, &value);
+            }
+        }
+        Ok(url)
+    }
+}
+
+/// The body of a success; asks again what could not be answered for now.
+async fn fetch(url: Url, key: Option<&str>) -> Result<String, AskError> {
+    // Fails only where a provider is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // No redirects: they would carry the question, and to the same host the key, to where nobody asked.
+    let client = Client::builder()
+        .timeout(TIMEOUT)
+        .redirect(Policy::none())
+        .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(AskError::Unreachable)?;
+    let authorization = key.map(authorization).transpose()?;
+    let mut retry = 0;
+    loop {
+        let mut request = client.get(url.clone());
+        if let Some(value) = &authorization {
+            request = request.header(AUTHORIZATION, value.clone());
+        }
+        let outcome = request.send().await;
+        let wait = wait_before_retry(outcome.as_ref(), retry);
+        match (wait, outcome) {
+            (Some(wait), _) => tokio::time::sleep(wait).await,
+            (None, Ok(response)) => return read(response).await,
+            (None, Err(error)) => return Err(AskError::Unreachable(error)),
+        }
+        retry += 1;
+    }
+}
+
+fn authorization(key: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {key}"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// How long to wait before the question is asked again; `None` where this outcome stands.
+fn wait_before_retry(outcome: Result<&Response, &reqwest::Error>, retry: u32) -> Option<Duration> {
+    let asked = match outcome {
+        Ok(response) => {
+            let status = response.status().as_u16();
+            matches!(status, 429 | 502 | 503 | 504).then_some(())?;
+            let after = response.headers().get(RETRY_AFTER);
+            let seconds = after.and_then(|value| value.to_str().ok()?.parse().ok());
+            Duration::from_secs(seconds.unwrap_or(0))
+        }
+        // A timeout has taken long enough.
+        Err(error) if error.is_timeout() || error.is_builder() => return None,
+        Err(_) => Duration::ZERO,
+    };
+    let growing = Duration::from_millis(500) * 2u32.pow(retry);
+    (retry < RETRIES && asked <= LONGEST_WAIT).then(|| asked.max(growing))
+}
+
+async fn read(response: Response) -> Result<String, AskError> {
+    let status = response.status();
+    let body = response.text().await.map_err(AskError::Unreachable)?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let detail = match serde_json::from_str::<Problem>(&body) {
+        Ok(problem) => problem.errors.iter().fold(problem.detail, |mut detail, error| {
+            let _ = write!(detail, "\n  {}: {}", error.pointer, error.detail);
+            detail
+        }),
+        Err(_) => body.lines().next().unwrap_or_default().chars().take(200).collect(),
+    };
+    Err(AskError::Refused { status, detail })
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+    #[serde(default)]
+    errors: Vec<FieldError>,
+}
+
+#[derive(Deserialize)]
+struct FieldError {
+    pointer: String,
+    detail: String,
+}
+
+#[derive(Deserialize)]
+struct OptimalSparsity {
+    sparsity: f64,
+    loss: f64,
+    dense: Dense,
+    interval: Option<Interval>,
+    #[serde(flatten)]
+    caveats: Caveats,
+}
+
+#[derive(Deserialize)]
+struct Dense {
+    loss: f64,
+}
+
+#[derive(Deserialize)]
+struct Prediction {
+    loss: f64,
+    data: f64,
+    interval: Option<Interval>,
+    #[serde(flatten)]
+    caveats: Caveats,
+}
+
+/// What every answer has.
+#[derive(Deserialize)]
+struct Caveats {
+    law: Law,
+    extrapolation: Vec<Extrapolation>,
+    warnings: Vec<Warning>,
+}
+
+#[derive(Deserialize)]
+struct Law {
+    version: i32,
+    source: String,
+}
+
+#[derive(Deserialize)]
+struct Interval {
+    level: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Deserialize)]
+struct Extrapolation {
+    variable: String,
+    factor: f64,
+    side: String,
+}
+
+#[derive(Deserialize)]
+struct Warning {
+    code: String,
+    detail: String,
+}
+
+impl Law {
+    fn named(&self, family: &str) -> String {
+        let source = if self.source == "fit" { "fitted" } else { &self.source };
+        format!("law {} of {family} ({source})", self.version)
+    }
+}
+
+impl Extrapolation {
+    fn told(&self) -> String {
+        format!(
+            "{} is {} the runs behind the law, by a factor of {}",
+            self.variable,
+            self.side,
+            short(self.factor)
+        )
+    }
+}
+
+impl Caveats {
+    /// The sentence, and under it a line for each caveat.
+    fn below(&self, mut sentence: String) -> String {
+        for found in &self.extrapolation {
+            let _ = write!(sentence, "\nextrapolation: {}", found.told());
+        }
+        for warning in &self.warnings {
+            let _ = write!(sentence, "\nwarning: {} ({})", warning.detail, warning.code);
+        }
+        sentence
+    }
+}
+
+impl Asking {
+    fn doubts(&self, extrapolation: &[Extrapolation], interval: Option<&Interval>) -> Vec<String> {
+        let mut doubts = Vec::new();
+        if let Some(most) = self.max_extrapolation {
+            let beyond = extrapolation.iter().filter(|found| found.factor > most);
+            doubts.extend(beyond.map(|found| format!("{}, more than {most}", found.told())));
+        }
+        if let Some(widest) = self.max_interval {
+            match interval.map(|interval| interval.high - interval.low) {
+                Some(width) if width <= widest => {}
+                Some(width) => {
+                    doubts
+                        .push(format!("the interval is {} wide, more than {widest}", short(width)));
+                }
+                None => doubts.push("the law has no interval for this answer".to_owned()),
+            }
+        }
+        doubts
+    }
+}
+
+fn within(interval: Option<&Interval>) -> String {
+    interval.map_or_else(String::new, |Interval { level, low, high }| {
+        format!(" ({} % interval {} to {})", short(level * 100.0), short(*low), short(*high))
+    })
+}
+
+/// A number to four digits, for people.
+fn short(value: f64) -> String {
+    // Rounded by its own digits, and written without those that say nothing.
+    let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
+    if rounded == 0.0 || (1e-3..1e5).contains(&rounded.abs()) {
+        rounded.to_string()
+    } else {
+        format!("{rounded:e}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        question: Question,
+    }
+
+    fn parsed(arguments: &str) -> Result<Question, clap::Error> {
+        let line = Line::try_parse_from(format!("ask {arguments}").split(' '))?;
+        Ok(line.question)
+    }
+
+    const PREDICTION: &str =
+        "prediction --url http://h --family f --nonzero-params 1e8 --sparsity 0.5";
+
+    #[test]
+    fn numbers_are_short() {
+        let shown = [0.0, 0.81234, 2.0, 1e8, 123_456.0, 99_999.9, -0.000_123_46, 1.2e-5].map(short);
+        assert_eq!(shown, ["0", "0.8123", "2", "1e8", "1.235e5", "1e5", "-1.235e-4", "1.2e-5"]);
+    }
+
+    #[test]
+    fn the_address_may_have_a_path_and_names_are_escaped() {
+        let question = parsed(
+            "optimal-sparsity --url https://h/planner/ --family a/b --nonzero-params 1e8 --compute 1e20 \
+             --flop-mode my&mode --law-version 3 --no-intervals",
+        );
+        assert_eq!(
+            question.unwrap().url().unwrap().as_str(),
+            "https://h/planner/v1/families/a%2Fb/optimal-sparsity?nonzero_params=100000000\
+             &compute=100000000000000000000&flop_mode=my%26mode&law_version=3&intervals=false"
+        );
+        let plain = parsed(&format!("{PREDICTION} --data 1e9")).unwrap().url().unwrap();
+        let expected = "http://h/v1/families/f/prediction?nonzero_params=100000000&sparsity=0.5&data=1000000000";
+        assert_eq!(plain.as_str(), expected);
+    }
+
+    #[test]
+    fn only_http_is_asked() {
+        let line = PREDICTION.replace("http:", "file:") + " --data 1e9";
+        assert!(matches!(parsed(&line).unwrap().url(), Err(AskError::Url(_))));
+    }
+
+    #[test]
+    fn a_prediction_has_data_or_a_budget() {
+        for rest in
+            ["", " --compute 1e20", " --flop-mode dense", " --data 1 --compute 1 --flop-mode dense"]
+        {
+            assert!(parsed(&format!("{PREDICTION}{rest}")).is_err(), "{rest}");
+        }
+        assert!(parsed(&format!("{PREDICTION} --compute 1e20 --flop-mode dense")).is_ok());
+        for rest in ["--max-interval -1", "--max-interval NaN", "--no-intervals --max-interval 1"] {
+            assert!(parsed(&format!("{PREDICTION} --data 1 {rest}")).is_err(), "{rest}");
+        }
+    }
+
+    #[test]
+    fn doubts_name_what_is_beyond_the_limits() {
+        let line = format!("{PREDICTION} --data 1 --max-extrapolation 4 --max-interval 0.5");
+        let question = parsed(&line).unwrap();
+        let far = |factor| Extrapolation { variable: "data".into(), factor, side: "above".into() };
+        let wide = |high| Interval { level: 0.95, low: 0.25, high };
+        let doubts = |factor, high| question.asking().doubts(&[far(factor)], Some(&wide(high)));
+        assert!(doubts(4.0, 0.75).is_empty());
+        assert_eq!(
+            doubts(4.5, 1.0),
+            [
+                "data is above the runs behind the law, by a factor of 4.5, more than 4",
+                "the interval is 0.75 wide, more than 0.5"
+            ]
+        );
+        let without = question.asking().doubts(&[], None);
+        assert_eq!(without, ["the law has no interval for this answer"]);
+    }
+
+    #[test]
+    fn a_key_is_not_shown() {
+        assert!(!format!("{:?}", authorization("sp_secret").unwrap()).contains("secret"));
+    }
+}
