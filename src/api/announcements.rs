@@ -1,18 +1,25 @@
 //! What the database announces, on one connection: which law answers for a family, and that the API
 //! keys changed.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::asked::LawCache;
-use crate::store::{keys, laws};
+use crate::store::{self, keys, laws};
 
 /// Time between two attempts to follow the announcements again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Silence after which the connection is asked whether it still is one: a network or a server that stands
+/// still does not say so, and a law would answer for ever.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long its answer may take.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Follows the database's announcements until shutdown. While it cannot, every question looks its
 /// law up, keys are read at their interval, and `readyz` says so.
@@ -48,7 +55,12 @@ async fn follow_once(pool: &PgPool, laws: &LawCache, access: &Access) -> Result<
     laws.follow(true);
     access.announce();
     loop {
-        let announced = listener.try_recv().await?.ok_or(sqlx::Error::WorkerCrashed)?;
+        let Ok(announced) = timeout(SILENCE, listener.try_recv()).await else {
+            let answer = timeout(ANSWER, store::find_answer(&mut listener)).await;
+            answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            continue;
+        };
+        let announced = announced?.ok_or(sqlx::Error::WorkerCrashed)?;
         match announced.channel() {
             keys::CHANNEL => access.announce(),
             _ => laws.forget(announced.payload()),

@@ -41,6 +41,11 @@ pub struct Worker {
     shutdown: CancellationToken,
 }
 
+/// How often storing an outcome is tried again where the database is away.
+const FINISH_ATTEMPTS: u32 = 240;
+/// Pause before each: shorter than that of workers who look for a refit whose lease is over.
+const FINISH_PAUSE: Duration = Duration::from_millis(250);
+
 /// What the threads that fit and the loop that watches them tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -179,8 +184,23 @@ impl Worker {
         self.metrics.refit_ended(how, started.elapsed());
     }
 
+    /// Stores the outcome. A database that is away is waited for: the work would have to be done again.
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
-        refits::finish_refit(&self.pool, &self.clock, claimed, outcome).await
+        let mut left = FINISH_ATTEMPTS;
+        loop {
+            let stored = refits::finish_refit(&self.pool, &self.clock, claimed, outcome).await;
+            match stored {
+                Err(error) if error.is_unavailable() && left > 0 => {
+                    tracing::warn!(%error, "storing the outcome of a refit");
+                }
+                stored => return stored,
+            }
+            left -= 1;
+            tokio::select! {
+                () = tokio::time::sleep(FINISH_PAUSE) => {}
+                () = self.shutdown.cancelled() => left = 0,
+            }
+        }
     }
 
     /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
@@ -200,7 +220,6 @@ impl Worker {
         tokio::pin!(work);
         // Several renewals fit into a lease, and a person sees progress.
         let interval = (self.config.lease / 8).min(Duration::from_millis(250));
-        let mut renewed = Instant::now();
         let mut interruption = None;
         loop {
             tokio::select! {
@@ -218,7 +237,7 @@ impl Worker {
                 }
                 // An announcement may be that this refit is cancelled.
                 () = tick(interval, listener), if interruption.is_none() => {
-                    interruption = self.renew(claimed, &watch, &mut renewed).await;
+                    interruption = self.renew(claimed, &watch).await;
                 }
             }
             if interruption.is_some() {
@@ -231,23 +250,20 @@ impl Worker {
         &self,
         claimed: &ClaimedRefit,
         watch: &Watch,
-        renewed: &mut Instant,
     ) -> Option<Interruption> {
         let lease = self.config.lease;
         let (phase, progress) = watch.progress();
         let renewal =
             refits::renew_lease(&self.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
-            Ok(Renewal::Held) => {
-                *renewed = Instant::now();
-                None
-            }
+            Ok(Renewal::Held) => None,
             Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),
             Ok(Renewal::Lost) => Some(Interruption::LeaseLost),
-            // The database may come back before the lease is over.
+            // While the database is away nobody else can claim the refit; when it is back it says whose
+            // the lease is.
             Err(error) => {
                 tracing::warn!(%error, "renewing the lease of a refit");
-                (renewed.elapsed() > lease).then_some(Interruption::LeaseLost)
+                None
             }
         }
     }
