@@ -131,7 +131,9 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
             version: env!("CARGO_PKG_VERSION"),
             follows_announcements: state.laws.is_followed(),
         })),
-        Schema::Older => Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date"))),
+        Schema::Older => {
+            Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date")))
+        }
         Schema::Contracted { version } => {
             Err(ApiError::Unavailable(SchemaError::Contracted { version }.into()))
         }

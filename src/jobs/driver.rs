@@ -41,10 +41,10 @@ pub struct Worker {
     shutdown: CancellationToken,
 }
 
-/// How often storing an outcome is tried again where the database is away.
-const FINISH_ATTEMPTS: u32 = 240;
+/// How often what a refit needs of the database is tried again while that is away.
+const ATTEMPTS: u32 = 240;
 /// Pause before each: shorter than that of workers who look for a refit whose lease is over.
-const FINISH_PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the threads that fit and the loop that watches them tell each other.
 #[derive(Debug, Default)]
@@ -184,23 +184,9 @@ impl Worker {
         self.metrics.refit_ended(how, started.elapsed());
     }
 
-    /// Stores the outcome. A database that is away is waited for: the work would have to be done again.
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
-        let mut left = FINISH_ATTEMPTS;
-        loop {
-            let stored = refits::finish_refit(&self.pool, &self.clock, claimed, outcome).await;
-            match stored {
-                Err(error) if error.is_unavailable() && left > 0 => {
-                    tracing::warn!(%error, "storing the outcome of a refit");
-                }
-                stored => return stored,
-            }
-            left -= 1;
-            tokio::select! {
-                () = tokio::time::sleep(FINISH_PAUSE) => {}
-                () = self.shutdown.cancelled() => left = 0,
-            }
-        }
+        let store = || refits::finish_refit(&self.pool, &self.clock, claimed, outcome);
+        patiently("storing the outcome of a refit", || self.shutdown.is_cancelled(), store).await
     }
 
     /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
@@ -246,11 +232,7 @@ impl Worker {
         }
     }
 
-    async fn renew(
-        &self,
-        claimed: &ClaimedRefit,
-        watch: &Watch,
-    ) -> Option<Interruption> {
+    async fn renew(&self, claimed: &ClaimedRefit, watch: &Watch) -> Option<Interruption> {
         let lease = self.config.lease;
         let (phase, progress) = watch.progress();
         let renewal =
@@ -265,6 +247,26 @@ impl Worker {
                 tracing::warn!(%error, "renewing the lease of a refit");
                 None
             }
+        }
+    }
+}
+
+/// Does what a refit needs of the database, and waits for one that is away: otherwise its work would have
+/// to be done again.
+pub(super) async fn patiently<T, W: Future<Output = Result<T, StoreError>>>(
+    what: &'static str,
+    is_stopped: impl Fn() -> bool,
+    work: impl Fn() -> W,
+) -> Result<T, StoreError> {
+    let mut left = ATTEMPTS;
+    loop {
+        match work().await {
+            Err(error) if error.is_unavailable() && left > 0 && !is_stopped() => {
+                tracing::warn!(%error, "{what}");
+                left -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
         }
     }
 }

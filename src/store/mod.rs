@@ -292,8 +292,8 @@ mod tests {
         // serialization_failure, deadlock_detected, disk_full, out_of_memory, too_many_connections,
         // lock_not_available, query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now, io_error
         for code in [
-            "08006", "28P01", "25006", "25P04", "40001", "40P01", "53100", "53200", "53300", "55P03",
-            "57014", "57P01", "57P02", "57P03", "58030", "3D000",
+            "08006", "28P01", "25006", "25P04", "40001", "40P01", "53100", "53200", "53300",
+            "55P03", "57014", "57P01", "57P02", "57P03", "58030", "3D000",
         ] {
             assert!(may_pass(code), "{code}");
         }
