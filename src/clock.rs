@@ -77,4 +77,18 @@ mod tests {
         assert!(clock.new_id() > ids[999]);
         assert_eq!(clock.now().timestamp(), 1);
     }
+
+    #[test]
+    fn ids_rise_also_where_the_clock_jumps() {
+        let clock = Clock::mock(DateTime::UNIX_EPOCH + TimeDelta::days(10_000));
+        let mut last = clock.new_id();
+        for jump in [-3_600_000, 1, -1, -86_400_000, 172_800_000, -1] {
+            clock.advance(TimeDelta::milliseconds(jump));
+            for _ in 0..10_000 {
+                let id = clock.new_id();
+                assert!(id > last, "{jump}");
+                last = id;
+            }
+        }
+    }
 }

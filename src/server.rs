@@ -10,13 +10,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -48,6 +49,26 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.header_bytes);
+    let serve_one = |stream: TcpStream, peer, place| {
+        // Events must not wait for one another.
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            // hyper wants a future that borrows nothing.
+            router.clone().call(request)
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // Its end is the client's business, orderly or not.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "a connection broke");
+            }
+            drop::<OwnedSemaphorePermit>(place);
+        });
+    };
     loop {
         let accepted = async {
             let place = places.clone().acquire_owned().await.expect("nobody closes it");
@@ -58,31 +79,18 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                // Events must not wait for one another.
-                let _ = stream.set_nodelay(true);
-                let router = router.clone();
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let mut request = request.map(Body::new);
-                    request.extensions_mut().insert(ConnectInfo(peer));
-                    // hyper wants a future that borrows nothing.
-                    router.clone().call(request)
-                });
-                let connection = http.serve_connection(TokioIo::new(stream), service);
-                let connection = connections.watch(connection);
-                tokio::spawn(async move {
-                    // Its end is the client's business, orderly or not.
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, %peer, "a connection broke");
-                    }
-                    drop(place);
-                });
-            }
+            Ok((stream, peer)) => serve_one(stream, peer, place),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection");
                 tokio::time::sleep(RETRY).await;
             }
         }
+    }
+    // The system has accepted others for us, and their requests may be on the way.
+    while let Ok(place) = places.clone().try_acquire_owned()
+        && let Some(Ok((stream, peer))) = listener.accept().now_or_never()
+    {
+        serve_one(stream, peer, place);
     }
     drop(listener);
     connections.shutdown().await;

@@ -1,19 +1,26 @@
 //! What the database announces, on one connection: which law answers for a family, that a hardware
 //! profile changed, and that the API keys did.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::asked::LawCache;
 use super::modes::ProfileCache;
-use crate::store::{keys, laws, profiles};
+use crate::store::{self, keys, laws, profiles};
 
 /// Time between two attempts to follow the announcements again.
 const RETRY: Duration = Duration::from_secs(1);
+/// Silence after which the connection is asked whether it still is one: a network or a server that stands
+/// still does not say so, and a law would answer for ever.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long its answer may take.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// Follows the database's announcements until shutdown. While it cannot, every question looks its
 /// law up, keys are read at their interval, and `readyz` says so.
@@ -57,7 +64,12 @@ async fn follow_once(
     known.follow(true);
     access.announce();
     loop {
-        let announced = listener.try_recv().await?.ok_or(sqlx::Error::WorkerCrashed)?;
+        let Ok(announced) = timeout(SILENCE, listener.try_recv()).await else {
+            let answer = timeout(ANSWER, store::find_answer(&mut listener)).await;
+            answer.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            continue;
+        };
+        let announced = announced?.ok_or(sqlx::Error::WorkerCrashed)?;
         match announced.channel() {
             keys::CHANNEL => access.announce(),
             profiles::CHANNEL => known.forget(|name| name.as_str() == announced.payload()),

@@ -18,7 +18,7 @@ use super::problem::{ApiError, Problem};
 use super::{AppState, LawCache, TAG_SERVICE};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Readings};
-use crate::store::{self, refits};
+use crate::store::{self, Schema, SchemaError, refits};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -111,7 +111,7 @@ async fn get_healthz() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Whether requests can be answered: the database is there and has this version's schema.
+/// Whether requests can be answered: the database is there and has a schema for this version.
 #[utoipa::path(
     get, path = "/readyz", tag = TAG_SERVICE,
     responses(
@@ -124,14 +124,19 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
     }
-    match store::is_migrated(&state.pool).await {
-        Ok(true) => Ok(Json(Readiness {
+    let schema = store::find_schema(&state.pool).await;
+    match schema.map_err(|error| ApiError::Unavailable(error.into()))? {
+        Schema::Usable { .. } => Ok(Json(Readiness {
             status: "ready",
             version: env!("CARGO_PKG_VERSION"),
             follows_announcements: state.laws.is_followed(),
         })),
-        Ok(false) => Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date"))),
-        Err(error) => Err(ApiError::Unavailable(error.into())),
+        Schema::Older => {
+            Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date")))
+        }
+        Schema::Contracted { version } => {
+            Err(ApiError::Unavailable(SchemaError::Contracted { version }.into()))
+        }
     }
 }
 

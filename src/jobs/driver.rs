@@ -41,6 +41,11 @@ pub struct Worker {
     shutdown: CancellationToken,
 }
 
+/// How often what a refit needs of the database is tried again while that is away.
+const ATTEMPTS: u32 = 240;
+/// Pause before each: shorter than that of workers who look for a refit whose lease is over.
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// What the threads that fit and the loop that watches them tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
@@ -180,7 +185,8 @@ impl Worker {
     }
 
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
-        refits::finish_refit(&self.pool, &self.clock, claimed, outcome).await
+        let store = || refits::finish_refit(&self.pool, &self.clock, claimed, outcome);
+        patiently("storing the outcome of a refit", || self.shutdown.is_cancelled(), store).await
     }
 
     /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
@@ -200,7 +206,6 @@ impl Worker {
         tokio::pin!(work);
         // Several renewals fit into a lease, and a person sees progress.
         let interval = (self.config.lease / 8).min(Duration::from_millis(250));
-        let mut renewed = Instant::now();
         let mut interruption = None;
         loop {
             tokio::select! {
@@ -218,7 +223,7 @@ impl Worker {
                 }
                 // An announcement may be that this refit is cancelled.
                 () = tick(interval, listener), if interruption.is_none() => {
-                    interruption = self.renew(claimed, &watch, &mut renewed).await;
+                    interruption = self.renew(claimed, &watch).await;
                 }
             }
             if interruption.is_some() {
@@ -227,28 +232,41 @@ impl Worker {
         }
     }
 
-    async fn renew(
-        &self,
-        claimed: &ClaimedRefit,
-        watch: &Watch,
-        renewed: &mut Instant,
-    ) -> Option<Interruption> {
+    async fn renew(&self, claimed: &ClaimedRefit, watch: &Watch) -> Option<Interruption> {
         let lease = self.config.lease;
         let (phase, progress) = watch.progress();
         let renewal =
             refits::renew_lease(&self.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
-            Ok(Renewal::Held) => {
-                *renewed = Instant::now();
-                None
-            }
+            Ok(Renewal::Held) => None,
             Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),
             Ok(Renewal::Lost) => Some(Interruption::LeaseLost),
-            // The database may come back before the lease is over.
+            // While the database is away nobody else can claim the refit; when it is back it says whose
+            // the lease is.
             Err(error) => {
                 tracing::warn!(%error, "renewing the lease of a refit");
-                (renewed.elapsed() > lease).then_some(Interruption::LeaseLost)
+                None
             }
+        }
+    }
+}
+
+/// Does what a refit needs of the database, and waits for one that is away: otherwise its work would have
+/// to be done again.
+pub(super) async fn patiently<T, W: Future<Output = Result<T, StoreError>>>(
+    what: &'static str,
+    is_stopped: impl Fn() -> bool,
+    work: impl Fn() -> W,
+) -> Result<T, StoreError> {
+    let mut left = ATTEMPTS;
+    loop {
+        match work().await {
+            Err(error) if error.is_unavailable() && left > 0 && !is_stopped() => {
+                tracing::warn!(%error, "{what}");
+                left -= 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
         }
     }
 }

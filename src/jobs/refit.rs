@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::driver::Watch;
+use super::driver::{Watch, patiently};
 use crate::clock::Clock;
 use crate::fit::{Control, FitError, Observations, Report, RunSet, fit};
 use crate::grouping::GroupedRuns;
@@ -32,7 +32,9 @@ pub(super) async fn run(
         Ok(config) => config,
         Err(errors) => return Ok(internal(&anyhow::anyhow!("{errors:?}"))),
     };
-    let Some(task) = load(&pool, &claimed).await? else {
+    let is_stopped = || watch.stop.load(Ordering::Relaxed);
+    let loading = patiently("loading the runs of a refit", is_stopped, || load(&pool, &claimed));
+    let Some(task) = loading.await? else {
         // Deleted since; finishing will find no lease.
         return Ok(Outcome::Cancelled);
     };

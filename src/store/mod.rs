@@ -22,11 +22,12 @@ pub mod refits;
 pub mod runs;
 pub mod staging;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// Why the store cannot do what was asked.
@@ -97,17 +98,76 @@ impl StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Classes of SQLSTATE: connection, resources, operator intervention.
-            sqlx::Error::Database(error) => error
-                .code()
-                .is_some_and(|code| ["08", "53", "57"].iter().any(|class| code.starts_with(class))),
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| may_pass(&code)),
             _ => false,
         }
     }
 }
 
-/// The schema, embedded: what `migrate` applies and `readyz` expects.
-static MIGRATOR: Migrator = sqlx::migrate!();
+/// Whether what this SQLSTATE says may be over in a moment.
+fn may_pass(code: &str) -> bool {
+    match code {
+        // A standby, or a primary that somebody set to read only: the disk is full, or a new primary is on.
+        "25006" => true,
+        // The transaction was idle, or took, for too long.
+        "25P03" | "25P04" => true,
+        // Two transactions wanted the same rows, and this one was told to go.
+        "40001" | "40P01" | "55P03" => true,
+        // The system beneath failed to read or write.
+        "58000" | "58030" => true,
+        // The database is being made or restored.
+        "3D000" => true,
+        // Classes: connection; password, which somebody changes; resources (a full disk, memory,
+        // connections); intervention of an operator.
+        _ => ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class)),
+    }
+}
+
+/// The schema, embedded: what `migrate` applies and `readyz` expects. Migrations of newer versions are
+/// no error: see [`Schema`].
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!();
+    migrator.set_ignore_missing(true);
+    migrator
+});
+
+/// First word of the name of a migration that takes away or changes what earlier versions use. Others only
+/// add, so that versions that do not know them go on working.
+const CONTRACT: &str = "contract";
+
+/// How the schema stands to this version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schema {
+    /// It lacks migrations that this version knows.
+    Older,
+    /// It has them all, and perhaps others that only add.
+    Usable {
+        /// Those that this version does not know.
+        newer: Vec<i64>,
+    },
+    /// A newer version has taken away what this one may use.
+    Contracted {
+        /// The first migration that did.
+        version: i64,
+    },
+}
+
+/// Why the schema is not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// It is too new.
+    #[error(
+        "the database has migration {version} of a newer version of this program, which takes away what \
+         this version uses: start the newer version"
+    )]
+    Contracted {
+        /// The migration.
+        version: i64,
+    },
+    /// A migration failed.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+}
 
 /// Opens the pool.
 ///
@@ -126,28 +186,67 @@ pub async fn connect(
 }
 
 /// Brings the schema up to date. Replicas that start together wait for one another: the migrator
-/// holds an advisory lock.
+/// holds an advisory lock. Where there is nothing to do nothing is written, so that a version also starts
+/// on a database that is read only for now, and beside the schema of a newer one.
 ///
 /// # Errors
-/// Where a migration fails, or the database is newer than this binary.
-pub async fn migrate(pool: &PgPool) -> Result<(), MigrateError> {
-    MIGRATOR.run(pool).await
+/// Where a migration fails, or the database is too new for this version.
+pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
+    match find_schema(pool).await {
+        Ok(Schema::Usable { newer }) => {
+            if !newer.is_empty() {
+                tracing::warn!(?newer, "the schema is of a newer version of this program");
+            }
+            Ok(())
+        }
+        Ok(Schema::Contracted { version }) => Err(SchemaError::Contracted { version }),
+        // An error: most likely a database without any table. The migrator says what else it is.
+        Ok(Schema::Older) | Err(_) => Ok(MIGRATOR.run(pool).await?),
+    }
 }
 
-/// Whether the database answers and has every migration that this binary knows.
+/// How the database's schema stands to this version.
 ///
 /// # Errors
-/// Where it does not answer.
-pub async fn is_migrated(pool: &PgPool) -> Result<bool, StoreError> {
-    let applied = sqlx::query_scalar!(
+/// Where it does not answer, or has no schema at all.
+pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> {
+    let applied = sqlx::query!(
         r#"
         -- One row a migration; sqlx keeps this table.
-        SELECT version FROM _sqlx_migrations WHERE success
+        SELECT version, description, checksum FROM _sqlx_migrations WHERE success ORDER BY version
         "#
     )
-    .fetch_all(pool)
+    .fetch_all(db)
     .await?;
-    Ok(MIGRATOR.iter().all(|migration| applied.contains(&migration.version)))
+    let known = |version| MIGRATOR.iter().find(|migration| migration.version == version);
+    let unknown: Vec<_> = applied.iter().filter(|row| known(row.version).is_none()).collect();
+    if let Some(row) = unknown.iter().find(|row| row.description.starts_with(CONTRACT)) {
+        return Ok(Schema::Contracted { version: row.version });
+    }
+    let is_applied = |migration: &Migration| {
+        let row = applied.iter().find(|row| row.version == migration.version);
+        row.is_some_and(|row| row.checksum == *migration.checksum)
+    };
+    if !MIGRATOR.iter().all(is_applied) {
+        return Ok(Schema::Older);
+    }
+    Ok(Schema::Usable { newer: unknown.iter().map(|row| row.version).collect() })
+}
+
+/// Asks for nothing but an answer: whether a connection still is one.
+///
+/// # Errors
+/// Where it is not.
+pub async fn find_answer(listening: &mut PgListener) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        -- Whether somebody still listens.
+        SELECT 1 AS answer
+        "#
+    )
+    .fetch_one(listening)
+    .await?;
+    Ok(())
 }
 
 /// A page of a list.
@@ -180,5 +279,39 @@ impl PageRequest {
         items.truncate(usize::from(self.limit));
         let next = if more { items.last().map(id) } else { None };
         Page { items, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        // connection_failure, invalid_password, read_only_sql_transaction, transaction_timeout,
+        // serialization_failure, deadlock_detected, disk_full, out_of_memory, too_many_connections,
+        // lock_not_available, query_canceled, admin_shutdown, crash_shutdown, cannot_connect_now, io_error
+        for code in [
+            "08006", "28P01", "25006", "25P04", "40001", "40P01", "53100", "53200", "53300",
+            "55P03", "57014", "57P01", "57P02", "57P03", "58030", "3D000",
+        ] {
+            assert!(may_pass(code), "{code}");
+        }
+        // numeric_value_out_of_range, not_null_violation, unique_violation, in_failed_sql_transaction,
+        // insufficient_privilege, undefined_table, undefined_file, internal_error, data_corrupted
+        for code in
+            ["22003", "23502", "23505", "25P02", "42501", "42P01", "58P01", "XX000", "XX001"]
+        {
+            assert!(!may_pass(code), "{code}");
+        }
+        for error in [
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+        ] {
+            assert!(StoreError::Database(error).is_unavailable());
+        }
+        assert!(!StoreError::Database(sqlx::Error::RowNotFound).is_unavailable());
+        assert!(!StoreError::FamilyGone.is_unavailable());
     }
 }

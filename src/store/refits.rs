@@ -351,6 +351,10 @@ pub async fn claim_refit(
             SELECT id FROM refits AS waiting
             WHERE state = 'queued'
                 OR (state = 'running' AND lease_expires_at <= clock_timestamp())
+                -- No lease is longer than an hour (--lease-ms): the database's clock was set back. A
+                -- worker that lives renews within a moment.
+                OR (state = 'running'
+                    AND lease_expires_at > clock_timestamp() + make_interval(hours => 1))
             ORDER BY created_at
             LIMIT 1
             -- Two workers that look at once take different refits, or one goes away empty.

@@ -99,7 +99,8 @@ async fn a_replica_that_lost_its_connection_says_so_and_catches_up() {
     assert_eq!(answering_version(&app).await, 1);
     // What was announced while nobody listened is not missed.
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+               WHERE datname = current_database() AND pid <> pg_backend_pid()
+                   AND (query LIKE 'LISTEN%' OR query LIKE '%still listens%')";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
     app.until_followed(false).await;
     let other = app.replica().await;

@@ -14,6 +14,7 @@ mod effective;
 mod evidence;
 mod exports;
 mod families;
+mod faults;
 mod forecasts;
 mod hot_paths;
 mod laws;

@@ -245,6 +245,22 @@ async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
 }
 
 #[tokio::test]
+async fn a_lease_from_before_the_databases_clock_was_set_back_is_not_waited_for() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let dead = claim().await.unwrap().unwrap();
+    for (lease, taken) in [("59 minutes", false), ("1 day", true)] {
+        let sql = "UPDATE refits SET lease_expires_at = clock_timestamp() + $1::interval";
+        sqlx::query(sql).bind(lease).execute(&app.pool).await.unwrap();
+        assert_eq!(claim().await.unwrap().is_some(), taken, "{lease}");
+    }
+    let renewal = refits::renew_lease(&app.pool, &dead, LEASE, "fitting", 0.5);
+    assert_eq!(renewal.await.unwrap(), Renewal::Lost);
+}
+
+#[tokio::test]
 async fn a_refit_that_kills_its_workers_is_given_up() {
     let app = App::new().await;
     app.demo_family("mine").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sparsity_planner::store;
+use sparsity_planner::store::{self, Schema};
 
 use crate::support::{database, empty_database};
 
@@ -13,7 +13,8 @@ async fn five_replicas_migrate_at_once() {
     let replicas = (0..5).map(|_| async {
         let pool = store::connect(url.parse().unwrap(), 2, Duration::from_secs(30)).await.unwrap();
         store::migrate(&pool).await.unwrap();
-        assert!(store::is_migrated(&pool).await.unwrap());
+        let usable = Schema::Usable { newer: vec![] };
+        assert_eq!(store::find_schema(&pool).await.unwrap(), usable);
         pool.close().await;
     });
     join_all(replicas).await;
@@ -71,4 +72,26 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
             "{name} is PostgreSQL's"
         );
     }
+}
+
+/// What takes away or changes something that earlier versions may use.
+const TAKING: [&str; 6] =
+    ["DROP TABLE", "DROP COLUMN", "RENAME", "DROP FUNCTION", "DROP CONSTRAINT", " TYPE "];
+
+#[test]
+fn a_migration_that_takes_away_is_named_so_that_older_versions_notice() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir("migrations").unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let (_, description) = name.split_once('_').unwrap();
+        let sql = std::fs::read_to_string(&path).unwrap();
+        let code = sql.lines().filter(|line| !line.trim_start().starts_with("--"));
+        let code = code.collect::<Vec<_>>().join(" ").to_uppercase();
+        let taking = TAKING.iter().find(|words| code.contains(**words));
+        let named = description.starts_with("contract_");
+        assert!(named || taking.is_none(), "{name}: {taking:?}, see docs/operating.md");
+        seen += 1;
+    }
+    assert!(seen >= 9, "{seen}");
 }

@@ -29,7 +29,8 @@ async fn until_open(pool: &PgPool, wanted: i64) {
         let open: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'sparsity-planner'
-                 AND xact_start IS NOT NULL AND query NOT LIKE 'LISTEN%'",
+                 AND xact_start IS NOT NULL AND query NOT LIKE 'LISTEN%'
+                 AND query NOT LIKE '%still listens%'",
         )
         .fetch_one(pool)
         .await
@@ -226,4 +227,43 @@ async fn a_service_that_stops_breaks_off_what_takes_too_long() {
     service.log.read_to_string(&mut log).unwrap();
     assert!(!log.contains("still under way"), "{log}");
     assert_eq!(stored(&pool).await, 0);
+}
+
+#[tokio::test]
+async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
+    let url = empty_database().await;
+    let service = Service::start(&url, &[]);
+    let pool = pool(&url).await;
+    let _stream = begin(&service, 50_000);
+    until_open(&pool, 1).await;
+    service.signal("-KILL");
+    until_open(&pool, 0).await;
+    assert_eq!(stored(&pool).await, 0);
+    // Sent again it is stored whole.
+    let other = Service::start(&url, &[]);
+    let again = begin(&other, 50_000);
+    let answer = blocking(move || end(again)).await;
+    assert!(answer.contains("\"created\":50000"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_upload_under_way_is_answered_by_a_service_that_stops() {
+    let url = empty_database().await;
+    let mut service = Service::start(&url, &[]);
+    let pool = pool(&url).await;
+    let stream = begin(&service, 50_000);
+    until_open(&pool, 1).await;
+    service.signal("-TERM");
+    // It stops: others are refused.
+    let address = service.base.strip_prefix("http://").unwrap().to_owned();
+    for _ in 0..2000 {
+        if TcpStream::connect(&address).is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let answer = blocking(move || end(stream)).await;
+    assert!(answer.contains("\"created\":50000"), "{answer}");
+    assert!(service.child.wait().unwrap().success());
+    assert_eq!(stored(&pool).await, 50_000);
 }

@@ -1,0 +1,700 @@
+//! What goes wrong around the service: killed and stopped processes, a database that restarts, stands
+//! still, is read only or of another version, and clocks that jump. Real processes on a real PostgreSQL;
+//! docs/operating.md lists every fault with its test. Waits are bounded by count.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use sparsity_planner::demo;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::process::{planner, script, succeeded};
+use crate::support::{App, CREATED, OK, PROGRAM, Server, empty_database, run};
+
+const RUNS: &str = "/v1/families/t5-c4/runs";
+const QUESTION: &str =
+    "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
+
+/// Long enough that a worker on a busy machine does not lose its refit.
+const LEASE_MS: &str = "3000";
+
+/// A process of the program with all that it logs, killed at the end of the test if it still runs.
+struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    fn start(database_url: &str, arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .env("DATABASE_URL", database_url)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kept = log.clone();
+        // A pipe that nobody reads would hold the process up.
+        std::thread::spawn(move || {
+            while let Some(Ok(line)) = lines.next() {
+                *kept.lock().unwrap() += &(line + "\n");
+            }
+        });
+        Self { child, log }
+    }
+
+    /// A service that is up.
+    async fn serve(database_url: &str, more: &[&str]) -> Self {
+        let leases = ["--lease-ms", LEASE_MS, "--poll-interval-ms", "100"];
+        let service = [&["serve", "--bind", "127.0.0.1:0"], &leases[..], more].concat();
+        let service = Self::start(database_url, &service);
+        service.until_logged("listening").await;
+        service
+    }
+
+    /// A worker that is up.
+    async fn worker(database_url: &str) -> Self {
+        let worker = ["worker", "--lease-ms", LEASE_MS, "--poll-interval-ms", "100"];
+        let worker = Self::start(database_url, &worker);
+        worker.until_logged("working").await;
+        worker
+    }
+
+    fn base(&self) -> String {
+        let log = self.log.lock().unwrap();
+        let line = log.lines().find(|line| line.contains("listening")).unwrap();
+        format!("http://{}", line.rsplit("address=").next().unwrap().trim())
+    }
+
+    fn logged(&self, text: &str) -> bool {
+        self.log.lock().unwrap().contains(text)
+    }
+
+    async fn until_logged(&self, text: &str) {
+        until(|| async { self.logged(text) }, text).await;
+    }
+
+    fn signal(&self, signal: &str) {
+        send(signal, &self.child.id().to_string());
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        ask(&self.base(), method, path, &body.to_string())
+    }
+
+    /// What a question is answered with, which must be 200.
+    fn get(&self, path: &str) -> Value {
+        let (status, body) = self.ask("GET", path, &Value::Null).whole();
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn status(&self, path: &str) -> u16 {
+        self.ask("GET", path, &Value::Null).whole().0
+    }
+
+    /// Uploads the demo's runs to a new family and asks for a fit of so many starts: its path.
+    fn ask_for_refit(&self, starts: u32) -> String {
+        let (status, body) = self.ask("POST", "/v1/families", &json!({"name": "mine"})).whole();
+        assert_eq!(status, 201, "{body}");
+        let runs = serde_json::to_value(demo::runs()).unwrap();
+        assert_eq!(self.ask("POST", "/v1/families/mine/runs", &runs).whole().0, 200);
+        let options = json!({"starts": starts});
+        let (status, body) = self.ask("POST", "/v1/families/mine/refits", &options).whole();
+        assert_eq!(status, 202, "{body}");
+        let refit: Value = serde_json::from_str(&body).unwrap();
+        format!("/v1/refits/{}", refit["id"].as_str().unwrap())
+    }
+
+    /// Waits for the end of a refit.
+    async fn finished(&self, refit: &str) -> Value {
+        until(|| async { !self.get(refit)["finished_at"].is_null() }, refit).await;
+        self.get(refit)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn send(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+/// Waits until something is so.
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F, what: &str) {
+    for _ in 0..3000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// What came of a request.
+#[derive(Debug)]
+enum Answer {
+    Whole {
+        status: u16,
+        retry_after: bool,
+        body: String,
+    },
+    /// The connection was there, and no whole answer came.
+    Cut,
+    Refused,
+}
+
+impl Answer {
+    /// Status and body of an answer that must have come.
+    fn whole(self) -> (u16, String) {
+        let Self::Whole { status, body, .. } = self else { panic!("no answer: {self:?}") };
+        (status, body)
+    }
+
+    /// 503, with the time after which to try again.
+    fn is_later(&self) -> bool {
+        matches!(self, Self::Whole { status: 503, retry_after: true, .. })
+    }
+
+    fn is_ok(&self) -> bool {
+        matches!(self, Self::Whole { status: 200, .. })
+    }
+}
+
+/// Sends one request on a connection of its own.
+fn ask(base: &str, method: &str, path: &str, body: &str) -> Answer {
+    let address = base.strip_prefix("http://").unwrap();
+    let Ok(mut stream) = TcpStream::connect(address) else { return Answer::Refused };
+    stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut text = String::new();
+    if stream.write_all(request.as_bytes()).is_err() || stream.read_to_string(&mut text).is_err() {
+        return Answer::Cut;
+    }
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return Answer::Cut };
+    let head = head.to_lowercase();
+    let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    if header("content-length: ").is_none_or(|length| length.parse() != Ok(body.len())) {
+        return Answer::Cut;
+    }
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let retry_after = header("retry-after: ").is_some();
+    Answer::Whole { status, retry_after, body: body.to_owned() }
+}
+
+/// Clients that upload one run after the other, each of a name of its own.
+struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<(String, Answer)>>>,
+}
+
+impl Load {
+    fn start(base: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let client = |client: usize| {
+            let (stop, acknowledged, base) = (stop.clone(), acknowledged.clone(), base.to_owned());
+            std::thread::spawn(move || {
+                let mut answers = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let name = format!("{client}-{}", answers.len());
+                    let answer = ask(&base, "POST", RUNS, &json!([run(&name)]).to_string());
+                    match answer {
+                        Answer::Whole { status: 200, .. } => {
+                            acknowledged.fetch_add(1, Ordering::Relaxed);
+                        }
+                        // As told.
+                        _ => std::thread::sleep(Duration::from_millis(20)),
+                    }
+                    answers.push((name, answer));
+                }
+                answers
+            })
+        };
+        let clients = (0..4).map(client).collect();
+        Self { stop, acknowledged, clients }
+    }
+
+    /// Waits for so many acknowledged uploads more.
+    async fn until_acknowledged(&self, more: usize) {
+        let enough = self.acknowledged.load(Ordering::Relaxed) + more;
+        until(|| async { self.acknowledged.load(Ordering::Relaxed) >= enough }, "uploads").await;
+    }
+
+    /// Ends, and returns what came of every upload.
+    fn end(self) -> Vec<(String, Answer)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    }
+}
+
+/// Names of the uploads that were acknowledged, in order.
+fn acknowledged(answers: &[(String, Answer)]) -> Vec<&str> {
+    let ok = answers.iter().filter(|(_, answer)| answer.is_ok());
+    let mut names: Vec<&str> = ok.map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.unwrap()
+}
+
+/// Names of the runs that are stored, in order.
+async fn stored(url: &str) -> Vec<String> {
+    let names = "SELECT external_id FROM runs ORDER BY external_id COLLATE \"C\"";
+    sqlx::query_scalar(names).fetch_all(&mut connect(url).await).await.unwrap()
+}
+
+async fn count(url: &str, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(&mut connect(url).await).await.unwrap()
+}
+
+async fn execute(url: &str, sql: &'static str) {
+    sqlx::raw_sql(sql).execute(&mut connect(url).await).await.unwrap();
+}
+
+/// A server that one test has for itself, to stop and start.
+struct OwnPostgres {
+    server: Server,
+    pg_ctl: PathBuf,
+    cluster: PathBuf,
+}
+
+impl OwnPostgres {
+    async fn start() -> Self {
+        let server = Server::start();
+        let mut connection = connect(&server.url).await;
+        let programs = "SELECT setting FROM pg_config WHERE name = 'BINDIR'";
+        let programs: String =
+            sqlx::query_scalar(programs).fetch_one(&mut connection).await.unwrap();
+        let cluster: String =
+            sqlx::query_scalar("SHOW data_directory").fetch_one(&mut connection).await.unwrap();
+        let pg_ctl = PathBuf::from(programs).join("pg_ctl");
+        Self { server, pg_ctl, cluster: cluster.into() }
+    }
+
+    fn url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// Runs pg_ctl as the owner of the cluster.
+    fn control(&self, arguments: &[&str]) {
+        let owner = std::fs::metadata(&self.cluster).unwrap();
+        let mut command = Command::new(&self.pg_ctl);
+        command.args(arguments).args(["-w", "-t", "60", "-D"]).arg(&self.cluster);
+        // The server keeps what it is started with: files, and the directory that paths are relative to.
+        command.args(["-l", "server.log"]).current_dir(self.cluster.parent().unwrap());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        if owner.uid() != nix::unistd::geteuid().as_raw() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        assert!(command.status().unwrap().success(), "pg_ctl {arguments:?}");
+    }
+
+    fn stop(&self) {
+        self.control(&["stop", "-m", "fast"]);
+    }
+
+    /// Starts it again as it was.
+    fn start_again(&self) {
+        let port = self.server.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().get_port();
+        let options = format!(
+            "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=100"
+        );
+        self.control(&["start", "-o", &options]);
+    }
+}
+
+#[tokio::test]
+async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
+    let postgres = OwnPostgres::start().await;
+    let service = Process::serve(postgres.url(), &["--database-timeout-ms", "500"]).await;
+    let load = Load::start(&service.base());
+    for mode in ["fast", "immediate"] {
+        load.until_acknowledged(50).await;
+        postgres.control(&["restart", "-m", mode]);
+    }
+    load.until_acknowledged(50).await;
+    postgres.stop();
+    // While it is away the service lives, and says so.
+    assert_eq!(service.status("/healthz"), 200);
+    assert!(service.ask("GET", "/readyz", &Value::Null).is_later());
+    assert!(service.ask("POST", RUNS, &json!([run("away")])).is_later());
+    assert!(service.ask("POST", "/v1/families", &json!({"name": "away"})).is_later());
+    postgres.start_again();
+    load.until_acknowledged(50).await;
+    let answers = load.end();
+    for (name, answer) in &answers {
+        assert!(answer.is_ok() || answer.is_later(), "{name}: {answer:?}");
+    }
+    assert!(answers.iter().any(|(_, answer)| answer.is_later()));
+    let stored = stored(postgres.url()).await;
+    for name in acknowledged(&answers) {
+        assert!(stored.iter().any(|stored| stored == name), "{name} is lost");
+    }
+    let followed = || async { service.get("/readyz")["follows_announcements"] == true };
+    until(followed, "announcements are followed again").await;
+}
+
+#[tokio::test]
+async fn a_refit_outlives_the_absence_of_its_database() {
+    let postgres = OwnPostgres::start().await;
+    let timeout = ["--database-timeout-ms", "500"];
+    let service = Process::serve(postgres.url(), &timeout).await;
+    let refit = service.ask_for_refit(512);
+    service.until_logged("refit claimed").await;
+    postgres.stop();
+    // Past the end of its lease.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    postgres.start_again();
+    let finished = || async {
+        let Answer::Whole { status: 200, body, .. } = service.ask("GET", &refit, &Value::Null)
+        else {
+            return false;
+        };
+        body.contains("\"state\":\"succeeded\"")
+    };
+    until(finished, "the refit succeeds").await;
+    assert_eq!(count(postgres.url(), "SELECT sum(attempts) FROM refits").await, 1);
+}
+
+#[tokio::test]
+async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
+    let postgres = OwnPostgres::start().await;
+    let service = Process::serve(postgres.url(), &[]).await;
+    let read_only = "ALTER SYSTEM SET default_transaction_read_only = on";
+    execute(postgres.url(), read_only).await;
+    execute(postgres.url(), "SELECT pg_reload_conf()").await;
+    let write = |name| service.ask("POST", RUNS, &json!([run(name)]));
+    // Connections hear of it one after the other.
+    until(|| async { write("before").is_later() }, "writes are refused").await;
+    for (path, body) in [
+        ("/v1/families", json!({"name": "late"})),
+        ("/v1/families/t5-c4/refits", json!({})),
+        (
+            "/v1/hardware-profiles",
+            json!({"name": "late", "cost": {"prunable_share": 0.9, "efficiency": 0.5}}),
+        ),
+    ] {
+        let answer = service.ask("POST", path, &body);
+        assert!(answer.is_later(), "{path}: {answer:?}");
+    }
+    let many: Vec<Value> = (0..2000).map(|i| run(&format!("many-{i}"))).collect();
+    assert!(service.ask("POST", RUNS, &json!(many)).is_later());
+    for path in [QUESTION, RUNS, "/v1/families", "/readyz"] {
+        assert_eq!(service.status(path), 200, "{path}");
+    }
+    // A replica starts, as there is nothing to migrate.
+    let other = Process::serve(postgres.url(), &[]).await;
+    assert_eq!(other.get(QUESTION), service.get(QUESTION));
+    // ALTER SYSTEM stands alone.
+    let mut connection = connect(postgres.url()).await;
+    for sql in [
+        "SET default_transaction_read_only = off",
+        "ALTER SYSTEM RESET default_transaction_read_only",
+        "SELECT pg_reload_conf()",
+    ] {
+        sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    }
+    until(|| async { write("after").is_ok() }, "writes are taken again").await;
+    assert!(stored(postgres.url()).await.iter().all(|name| !name.starts_with("many")));
+}
+
+#[tokio::test]
+async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
+    let url = empty_database().await;
+    let small = ["--database-connections", "4", "--database-timeout-ms", "300"];
+    let service = Process::serve(&url, &small).await;
+    let followed = || async { service.get("/readyz")["follows_announcements"] == true };
+    until(followed, "announcements are followed").await;
+    let before = service.get(QUESTION);
+    let mut connection = connect(&url).await;
+    let mut lock = connection.begin().await.unwrap();
+    sqlx::query("LOCK TABLE runs IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let (answered, answers) = mpsc::channel();
+    let uploads: Vec<_> = (0..8)
+        .map(|i| {
+            let (base, answered) = (service.base(), answered.clone());
+            std::thread::spawn(move || {
+                let name = format!("upload-{i}");
+                let answer = ask(&base, "POST", RUNS, &json!([run(&name)]).to_string());
+                answered.send((name, answer)).unwrap();
+            })
+        })
+        .collect();
+    // Four connections hold at most four of them.
+    let mut all = Vec::new();
+    for _ in 0..4 {
+        let (name, answer) = answers.recv().unwrap();
+        assert!(answer.is_later(), "{answer:?}");
+        all.push((name, answer));
+    }
+    assert_eq!(service.get(QUESTION), before);
+    assert_eq!(service.status("/healthz"), 200);
+    lock.rollback().await.unwrap();
+    for upload in uploads {
+        upload.join().unwrap();
+    }
+    all.extend(answers.try_iter());
+    assert!(all.iter().all(|(_, answer)| answer.is_ok() || answer.is_later()), "{all:?}");
+    assert_eq!(stored(&url).await, acknowledged(&all));
+    until(|| async { service.status("/readyz") == 200 }, "the pool recovers").await;
+}
+
+#[tokio::test]
+async fn a_service_stopped_under_load_answers_what_it_accepted_and_refuses_the_rest() {
+    let url = empty_database().await;
+    let mut service = Process::serve(&url, &[]).await;
+    let base = service.base();
+    let load = Load::start(&base);
+    load.until_acknowledged(100).await;
+    service.signal("-TERM");
+    let status = service.child.wait().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert!(matches!(ask(&base, "GET", "/healthz", ""), Answer::Refused));
+    let answers = load.end();
+    let whole = answers.iter().filter(|(_, answer)| matches!(answer, Answer::Whole { .. }));
+    for (name, answer) in whole {
+        assert!(answer.is_ok() || answer.is_later(), "{name}: {answer:?}");
+    }
+    // What had an effect was answered, and the reverse.
+    assert_eq!(stored(&url).await, acknowledged(&answers));
+    assert!(!service.logged("still under way"));
+}
+
+#[tokio::test]
+async fn a_killed_workers_refit_goes_on_with_another_and_ends_in_one_law() {
+    let url = empty_database().await;
+    let service = Process::serve(&url, &[]).await;
+    let refit = service.ask_for_refit(512);
+    service.until_logged("refit claimed").await;
+    let worker = Process::worker(&url).await;
+    // It gives the refit back.
+    service.signal("-TERM");
+    worker.until_logged("refit claimed").await;
+    worker.signal("-KILL");
+    let other = Process::serve(&url, &[]).await;
+    let refit = other.finished(&refit).await;
+    assert_eq!(refit["state"], "succeeded", "{refit}");
+    assert_eq!(count(&url, "SELECT count(*) FROM laws WHERE source = 'fit'").await, 1);
+    assert_eq!(count(&url, "SELECT sum(attempts) FROM refits").await, 2);
+}
+
+#[tokio::test]
+async fn a_worker_stopped_past_its_lease_does_not_save_when_it_wakes() {
+    let url = empty_database().await;
+    let sleeper = Process::serve(&url, &[]).await;
+    let refit = sleeper.ask_for_refit(512);
+    sleeper.until_logged("refit claimed").await;
+    sleeper.signal("-STOP");
+    let worker = Process::worker(&url).await;
+    worker.until_logged("refit ended").await;
+    sleeper.signal("-CONT");
+    sleeper.until_logged("the refit is another worker's now, or gone").await;
+    assert_eq!(sleeper.get(&refit)["state"], "succeeded");
+    assert_eq!(count(&url, "SELECT count(*) FROM laws WHERE source = 'fit'").await, 1);
+    let answer =
+        sleeper.get("/v1/families/mine/prediction?nonzero_params=1e7&sparsity=0&data=1e10");
+    assert_eq!(answer["law"]["version"], 1);
+}
+
+#[tokio::test]
+async fn a_refit_is_cancelled_by_way_of_a_replica_that_does_not_run_it() {
+    let url = empty_database().await;
+    let one = Process::serve(&url, &[]).await;
+    let refit = one.ask_for_refit(4096);
+    one.until_logged("refit claimed").await;
+    let other = Process::serve(&url, &[]).await;
+    assert_eq!(other.ask("DELETE", &refit, &Value::Null).whole().0, 200);
+    let refit = other.finished(&refit).await;
+    assert_eq!(refit["state"], "cancelled", "{refit}");
+    assert_eq!(count(&url, "SELECT count(*) FROM laws WHERE source = 'fit'").await, 0);
+}
+
+/// A process that stands still until the end of the test.
+struct Stopped(String);
+
+impl Stopped {
+    fn new(pid: i32) -> Self {
+        send("-STOP", &pid.to_string());
+        Self(pid.to_string())
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        send("-CONT", &self.0);
+    }
+}
+
+/// Process of the database that tells a service of other laws.
+async fn listening_backend(url: &str) -> i32 {
+    let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+        AND (query LIKE 'LISTEN%laws%' OR query LIKE '%still listens%') AND pid <> pg_backend_pid()";
+    sqlx::query_scalar(sql).fetch_one(&mut connect(url).await).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_lost_and_a_silent_listener_are_noticed_and_another_law_answers_all_the_same() {
+    let url = empty_database().await;
+    let here = Process::serve(&url, &[]).await;
+    let followed = |wanted| {
+        let here = &here;
+        move || async move { here.get("/readyz")["follows_announcements"] == wanted }
+    };
+    let law = json!({"coefficients": {"a_s": 16.8, "b_s": 0.72, "c_s": 45.0, "b_n": 0.245,
+        "a_d": 6.9e8, "b_d": 0.2, "c": 0.65}, "reference": "x"});
+    until(followed(true), "announcements are followed").await;
+    assert_eq!(here.get(QUESTION)["law"]["version"], 1);
+
+    // The connection ends.
+    let pid = listening_backend(&url).await;
+    let end = format!("SELECT pg_terminate_backend({pid})");
+    sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut connect(&url).await).await.unwrap();
+    until(followed(false), "the end of the connection is noticed").await;
+    until(followed(true), "announcements are followed again").await;
+    assert_eq!(here.get(QUESTION)["law"]["version"], 1);
+
+    // The connection is there, and nothing comes any more: as with a network that lost it.
+    let stopped = Stopped::new(listening_backend(&url).await);
+    let there = Process::serve(&url, &[]).await;
+    assert_eq!(there.ask("POST", "/v1/families/t5-c4/laws", &law).whole().0, 201);
+    until(followed(false), "the silence is noticed").await;
+    assert_eq!(here.get(QUESTION)["law"]["version"], 2);
+    until(followed(true), "announcements are followed on another connection").await;
+    assert_eq!(here.get(QUESTION), there.get(QUESTION));
+    drop(stopped);
+}
+
+#[tokio::test]
+async fn five_replicas_start_at_once_on_an_empty_database() {
+    let url = empty_database().await;
+    let start = || Process::start(&url, &["serve", "--bind", "127.0.0.1:0"]);
+    let replicas: Vec<Process> = (0..5).map(|_| start()).collect();
+    for replica in &replicas {
+        replica.until_logged("listening").await;
+        assert_eq!(replica.status("/readyz"), 200);
+        assert_eq!(replica.get(QUESTION)["law"]["version"], 1);
+    }
+    assert_eq!(count(&url, "SELECT count(*) FROM laws").await, 2);
+}
+
+#[tokio::test]
+async fn an_old_version_works_and_starts_beside_a_schema_that_grew_but_not_one_that_shrank() {
+    let url = empty_database().await;
+    let running = Process::serve(&url, &[]).await;
+    assert_eq!(running.ask("POST", RUNS, &json!([run("before")])).whole().0, 200);
+    execute(
+        &url,
+        "ALTER TABLE runs ADD COLUMN later text;
+         ALTER TABLE laws ADD COLUMN later integer NOT NULL DEFAULT 1;
+         CREATE TABLE later (id uuid PRIMARY KEY);
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99990101000000, 'later things', true, '\\x00', 0)",
+    )
+    .await;
+    let started = Process::serve(&url, &[]).await;
+    started.until_logged("the schema is of a newer version").await;
+    for service in [&running, &started] {
+        assert_eq!(service.status("/readyz"), 200);
+        for body in [json!([run("before")]), json!([run("after")])] {
+            assert_eq!(service.ask("POST", RUNS, &body).whole().0, 200);
+        }
+        assert_eq!(service.get(RUNS)["items"].as_array().unwrap().len(), 2);
+        service.get(QUESTION);
+    }
+    let refit = started.ask_for_refit(2);
+    assert_eq!(running.finished(&refit).await["state"], "succeeded");
+    execute(
+        &url,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99990102000000, 'contract drop things', true, '\\x00', 0)",
+    )
+    .await;
+    assert!(running.ask("GET", "/readyz", &Value::Null).is_later());
+    let refused = planner(&url, &["serve", "--bind", "127.0.0.1:0"]);
+    assert!(!refused.status.success());
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(message.contains("99990102000000") && message.contains("newer version"), "{message}");
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_breaks_nothing() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    for hours in [-48, 72, -24] {
+        app.clock.advance(TimeDelta::hours(hours));
+        let name = format!("at{hours}");
+        app.post("/v1/families/mine/runs", json!([run(&name), run("again")]))
+            .await
+            .assert_status(OK);
+        let forecast = json!({"external_id": format!("to-come{hours}"), "nonzero_params": 1e7,
+            "sparsity": 0.5, "data": 3e10});
+        let refit = app.refit("mine", json!({"starts": 2, "bootstrap": 0, "holdout": []})).await;
+        assert_eq!(refit["state"], "succeeded", "{refit}");
+        app.post("/v1/families/mine/forecasts", forecast).await.assert_status(CREATED);
+        let families: Value = app.get("/v1/families").await.json();
+        assert_eq!(families["items"][0]["name"], "mine");
+        // What came last is first, whatever time it carries.
+        let runs: Value = app.get("/v1/families/mine/runs?limit=2").await.json();
+        let newest: Vec<_> = runs["items"].as_array().unwrap().iter().collect();
+        assert!(newest.iter().any(|run| run["external_id"] == name.as_str()), "{runs}");
+    }
+    let laws: Value = app.get("/v1/families/mine/laws").await.json();
+    let versions: Vec<_> =
+        laws["items"].as_array().unwrap().iter().map(|law| law["version"].as_i64()).collect();
+    assert_eq!(versions, [Some(3), Some(2), Some(1)]);
+}
+
+#[test]
+fn three_replicas_answer_alike_after_one_was_killed_over_a_refit() {
+    let mut command = Command::new("bash");
+    command.arg("docker/local-cluster.sh").current_dir(env!("CARGO_MANIFEST_DIR"));
+    let text = succeeded(&command.env("PLANNER", PROGRAM).output().unwrap());
+    assert!(text.contains("all replicas answer alike"), "{text}");
+}
+
+#[tokio::test]
+async fn a_backup_is_restored_by_the_commands_of_the_page() {
+    let (url, restored) = (empty_database().await, empty_database().await);
+    let service = Process::serve(&url, &[]).await;
+    let refit = service.ask_for_refit(2);
+    service.finished(&refit).await;
+    let page = include_str!("../../docs/operating.md");
+    let (_, rest) = page.split_once("<!-- backup -->").unwrap();
+    let block = rest.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0;
+    let directory = tempfile::tempdir().unwrap();
+    let programs = "SELECT setting FROM pg_config WHERE name = 'BINDIR'";
+    let programs: String =
+        sqlx::query_scalar(programs).fetch_one(&mut connect(&url).await).await.unwrap();
+    let setup = format!(
+        "PATH={programs}:$PATH; cd {}; DATABASE_URL='{url}'; NEW_DATABASE_URL='{restored}'\n",
+        directory.path().display()
+    );
+    script(&service.base(), &(setup + block));
+    let other = Process::serve(&restored, &[]).await;
+    let question =
+        "/v1/families/mine/optimal-sparsity?nonzero_params=5e7&compute=1e19&flop_mode=sparse";
+    assert_eq!(other.get(question), service.get(question));
+}
