@@ -14,6 +14,7 @@ mod evidence;
 mod exports;
 mod families;
 mod forecasts;
+mod hostile;
 mod hot_paths;
 mod laws;
 mod metrics;
