@@ -155,6 +155,7 @@ impl Service {
             audit,
             loopback,
             cors_origins: http.access.cors_origins.clone(),
+            allowed_hosts: http.access.allowed_hosts.clone(),
             transfers: Transfers::new(http.transfer_limits()),
             shutdown: shutdown.clone(),
         });

@@ -148,6 +148,10 @@ pub struct AccessConfig {
     /// Origins whose pages may ask from a browser, such as `https://dashboard.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
+    /// Names, beside localhost, by which a service without keys that only its own machine reaches may be
+    /// asked, such as planner.example.org.
+    #[arg(long, env = "SPARSITY_PLANNER_ALLOWED_HOSTS", value_delimiter = ',', value_parser = host)]
+    pub allowed_hosts: Vec<String>,
     /// Days after which events of the audit log are deleted; 0 for never.
     #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
         value_parser = clap::value_parser!(u32).range(0..=36_500))]
@@ -165,6 +169,16 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     };
     let value = host.filter(|host| is_host(host)).and_then(|_| HeaderValue::from_str(text).ok());
     value.ok_or_else(|| "must be like https://host or http://host:port, without a path".to_owned())
+}
+
+/// The name of a host, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
+    if !text.is_empty() && text.bytes().all(valid) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be a name in lower case, without a port".to_owned())
+    }
 }
 
 /// A network, or one address.
@@ -300,6 +314,14 @@ mod tests {
         for text in ["*", "", "null", "https://", "https://a/", "https://A.org", "ftp://a", "a.org"]
         {
             origin(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_a_port() {
+        assert_eq!(host("planner.example.org").unwrap(), "planner.example.org");
+        for text in ["", "*", "a:8080", "A.org", "http://a.org"] {
+            host(text).unwrap_err();
         }
     }
 

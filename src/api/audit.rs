@@ -246,6 +246,7 @@ struct AuditParams {
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
     /// Only those of this actor.
     actor: Option<String>,

@@ -67,7 +67,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             let Some(operation) = operation else { continue };
             add_problems(path, operation);
             if let Some(scope) = scope_of(method, path) {
-                add_scope(operation, scope);
+                add_scope(path, operation, scope);
             }
             add_example(operation);
         }
@@ -112,13 +112,22 @@ fn add_problems(path: &str, operation: &mut Operation) {
 const SCHEME: &str = "bearer";
 
 /// Adds the scope that an operation needs, and what it answers to those who have it not.
-fn add_scope(operation: &mut Operation, scope: Scope) {
-    operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
-    let forbidden =
-        format!("The key has not the scope `{}`, or is for other families", scope.as_str());
+fn add_scope(path: &str, operation: &mut Operation, scope: Scope) {
+    let mut security = vec![SecurityRequirement::new(SCHEME, [scope.as_str()])];
+    // Open to its own machine, whether keys are asked for elsewhere or not.
+    if path == "/metrics" {
+        security.push(SecurityRequirement::default());
+    }
+    operation.security = Some(security);
+    let forbidden = format!(
+        "The key has not the scope `{}`, or is for other families; or a page of another site asks a \
+             service without keys",
+        scope.as_str()
+    );
     let problems = [
         ("401", "No valid key was sent, and one is asked for"),
         ("403", &forbidden),
+        ("421", "The service has no keys, and is not known by this name"),
         ("429", "Too many requests; try again after Retry-After"),
     ];
     for (status, description) in problems {

@@ -44,6 +44,7 @@ struct EffectiveParamsParams {
     #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: Option<f64>,
     /// Structured pattern of the sparse model, such as `2:4`; either this or `sparsity`.
+    #[param(pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,

@@ -41,6 +41,7 @@ struct FitQualityParams {
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,9}$")]
     cursor: Option<String>,
     /// Only runs that lie far off the law.
     #[serde(default)]

@@ -345,6 +345,7 @@ struct ForecastParams {
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
     /// Only `open` forecasts, whose run is not there, or only `scored` ones.
     #[param(inline)]

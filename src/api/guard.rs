@@ -22,6 +22,7 @@ use tower::{Layer, Service};
 use super::AppState;
 use super::access::{Caller, Verdict};
 use super::audit::AuditLog;
+use super::browsers::{is_cross_site, is_own_host};
 use super::needs::{Need, need};
 use super::observe::RequestId;
 use super::problem::{ApiError, Problem, ProblemKind};
@@ -84,6 +85,9 @@ where
         if let Err(wait) = throttle.count_address(address) {
             return Guarded::refused(too_soon(wait, "this address has sent too many requests"));
         }
+        if let Some(problem) = misused_browser(&self.state, &request) {
+            return Guarded::refused(problem.into_response());
+        }
         let scope = match need {
             Need::Scope(scope) => scope,
             Need::OffLoopback(scope) if !self.state.loopback => scope,
@@ -124,6 +128,28 @@ where
             Err(refusal) => Guarded::refused(refusal),
         }
     }
+}
+
+/// Why a request looks like that of a page which the user of this machine did not mean to let in.
+///
+/// Whoever reaches a service without keys may write, and every page in a browser on this machine reaches
+/// it. Where keys are asked for a page has none, so nothing is to be refused.
+fn misused_browser(state: &AppState, request: &Request<Body>) -> Option<Problem> {
+    let headers = request.headers();
+    let cross_site = is_cross_site(request.method(), headers, &state.cors_origins);
+    let misdirected = state.loopback && !is_own_host(headers, &state.allowed_hosts);
+    if !(cross_site || misdirected) || state.access.is_required() {
+        return None;
+    }
+    Some(if misdirected {
+        let detail = "a service without keys answers to addresses and localhost; --allowed-hosts names \
+                      others";
+        Problem::new(ProblemKind::Misdirected, detail)
+    } else {
+        let detail = "a page of another site may not write to a service without keys; --cors-origins \
+                      names those that may";
+        Problem::new(ProblemKind::CrossSite, detail)
+    })
 }
 
 /// Lets a request in, as one of its caller, or says why not. What it writes is to be noted when it

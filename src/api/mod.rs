@@ -140,6 +140,8 @@ pub struct AppParts {
     pub loopback: bool,
     /// Origins whose pages may ask.
     pub cors_origins: Vec<HeaderValue>,
+    /// Names, beside `localhost`, by which a service without keys may be asked.
+    pub allowed_hosts: Vec<String>,
     /// Uploads and exports under way.
     pub transfers: Transfers,
     /// Cancelled when the service is to stop.

@@ -23,6 +23,10 @@ pub enum ProblemKind {
     Unauthenticated,
     /// Whoever asks may not.
     Forbidden,
+    /// A page of another site asks a service that knows nobody.
+    CrossSite,
+    /// A service that knows nobody is asked under a name that is not its own.
+    Misdirected,
     /// What the path names does not exist.
     NotFound,
     /// The path exists, the method does not.
@@ -75,11 +79,13 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::CrossSite,
+        Self::Misdirected,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NotAcceptable,
@@ -114,6 +120,8 @@ impl ProblemKind {
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::CrossSite => "cross-site",
+            Self::Misdirected => "misdirected",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::NotAcceptable => "not-acceptable",
@@ -149,6 +157,8 @@ impl ProblemKind {
             Self::Invalid => "Some fields are not valid",
             Self::Unauthenticated => "It is not known who asks",
             Self::Forbidden => "The key does not allow this",
+            Self::CrossSite => "A page of another site may not ask",
+            Self::Misdirected => "The service is not known by this name",
             Self::NotFound => "There is no such resource",
             Self::MethodNotAllowed => "The resource does not have this method",
             Self::NotAcceptable => "There is no such representation of the answer",
@@ -187,7 +197,8 @@ impl ProblemKind {
             | Self::NotIdentifiable
             | Self::Infeasible => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,

@@ -8,11 +8,13 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde_json::json;
+use utoipa::openapi::schema::{Array, ArrayBuilder};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{JsonBody, PageParams, Query, next_cursor};
+use super::extract::{JsonBody, PageParams, Query, UniqueKeys, next_cursor};
 use super::problem::{ApiError, Problem};
 use super::{AppState, TAG_PROFILES};
 use crate::checks::Checks;
@@ -82,10 +84,24 @@ pub struct ShareCost {
 /// Measured points, linear between them and constant beyond the last.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PointsCost {
-    /// `[sparsity, cost]`, rising in the sparsity. The point `[0, 1]` comes first where it is left out.
-    /// A cost is above 0 and at most 10; at sparsity 1 it may be 0.
-    #[schema(example = json!([[0.5, 0.9], [0.9, 0.4]]), min_items = 1, max_items = 100)]
+    /// `[sparsity, cost]`, rising in the sparsity.
+    #[schema(schema_with = points_schema)]
     points: Vec<[f64; 2]>,
+}
+
+/// The derived schema does not say that a point has two numbers.
+fn points_schema() -> Array {
+    let point = ArrayBuilder::new().items(f64::schema()).min_items(Some(2)).max_items(Some(2));
+    ArrayBuilder::new()
+        .description(Some(
+            "`[sparsity, cost]`, rising in the sparsity. The point `[0, 1]` comes first where it is left \
+             out. A cost is above 0 and at most 10; at sparsity 1 it may be 0.",
+        ))
+        .items(point)
+        .min_items(Some(1))
+        .max_items(Some(MAX_POINTS))
+        .examples([json!([[0.5, 0.9], [0.9, 0.4]])])
+        .build()
 }
 
 /// How the weights of a sparse model are stored.
@@ -282,8 +298,8 @@ pub struct CreateHardwareProfile {
     /// Measured cost of a step by pattern, above 0 and at most 10, from where pruning ends; for a
     /// pattern that is left out the cost at its sparsity.
     #[serde(default)]
-    #[schema(example = json!({"2:4": 0.941}))]
-    pattern_costs: BTreeMap<String, f64>,
+    #[schema(value_type = BTreeMap<String, f64>, example = json!({"2:4": 0.941}))]
+    pattern_costs: UniqueKeys<f64>,
     /// How weights are stored: `dense` unless said otherwise.
     storage: Option<StorageView>,
     /// Where the numbers come from; at most 2,000 characters.
@@ -301,7 +317,7 @@ impl CreateHardwareProfile {
         checks.take("source", check_prose(&self.source));
         let settings = cost.zip(patterns).map(|(cost, patterns)| ProfileSettings {
             cost,
-            pattern_costs: check_pattern_costs(self.pattern_costs, &patterns, &mut checks),
+            pattern_costs: check_pattern_costs(self.pattern_costs.0, &patterns, &mut checks),
             patterns,
             storage: self.storage.map_or(StorageFormat::Dense, StorageFormat::from),
             source: self.source,
@@ -321,7 +337,8 @@ pub struct UpdateHardwareProfile {
     #[schema(max_items = 50)]
     patterns: Option<Vec<String>>,
     /// Measured cost of a step by pattern, all of them.
-    pattern_costs: Option<BTreeMap<String, f64>>,
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    pattern_costs: Option<UniqueKeys<f64>>,
     /// How weights are stored.
     storage: Option<StorageView>,
     /// Where the numbers come from; at most 2,000 characters.
@@ -340,7 +357,7 @@ impl UpdateHardwareProfile {
             Some(patterns) => check_patterns(patterns, &mut checks),
             None => Some(current.patterns.clone()),
         };
-        let costs = self.pattern_costs.unwrap_or_else(|| {
+        let costs = self.pattern_costs.map(|costs| costs.0).unwrap_or_else(|| {
             // The costs of patterns that go, go with them.
             let kept = current.pattern_costs.iter();
             kept.filter(|(pattern, _)| patterns.iter().flatten().any(|p| p == *pattern))

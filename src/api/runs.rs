@@ -169,7 +169,7 @@ pub struct SubmitRun {
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     pretraining_data: Option<f64>,
     /// Structured pattern `n:m`; leave it out for unstructured sparsity.
-    #[schema(example = json!(null))]
+    #[schema(example = json!(null), pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,
     /// Labels: at most 50, keys and values of at most 200 characters.
     #[serde(default)]
@@ -238,8 +238,10 @@ struct CreateRunsParams {
     #[param(inline)]
     source: Option<SourceName>,
     /// Columns of fields: `field:column,field:column`. With it columns that mean nothing are ignored.
+    #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     map: Option<String>,
     /// Factors of numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
+    #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     scale: Option<String>,
     /// Columns that become tags of the same name: `column,column`. With it columns that mean nothing are
     /// ignored.
@@ -382,6 +384,7 @@ struct RunParams {
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: Option<u16>,
     /// `next_cursor` of the page before; only of a page.
+    #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
     /// Smallest non-zero parameters.
     min_nonzero_params: Option<f64>,
@@ -400,6 +403,7 @@ struct RunParams {
     /// Largest loss.
     max_loss: Option<f64>,
     /// Only this structured pattern.
+    #[param(pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,
     /// Only this start.
     #[param(inline)]
@@ -407,6 +411,7 @@ struct RunParams {
     /// Only excluded runs, or only the others.
     excluded: Option<bool>,
     /// Only runs with all of these tags: `key:value,key:value`.
+    #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     tags: Option<String>,
 }
 

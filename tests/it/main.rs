@@ -16,6 +16,7 @@ mod exports;
 mod families;
 mod faults;
 mod forecasts;
+mod hostile;
 mod hot_paths;
 mod laws;
 mod metrics;

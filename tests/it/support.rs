@@ -209,6 +209,7 @@ impl App {
             audit,
             loopback: true,
             cors_origins: vec![HeaderValue::from_static(ORIGIN)],
+            allowed_hosts: vec!["planner.example.org".to_owned()],
             pool: pool.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
