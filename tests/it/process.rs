@@ -23,7 +23,7 @@ impl Service {
 
     pub fn start_on(bind: &str, database_url: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(PROGRAM)
-            .args(["serve", "--bind", bind, "--lease-ms", "500"])
+            .args(["serve", "--bind", bind, "--lease-ms", "1500"])
             .args(arguments)
             .env("DATABASE_URL", database_url)
             .stderr(Stdio::piped())
@@ -181,7 +181,7 @@ async fn a_worker_alone_takes_over_what_a_killed_service_left() {
     upload_and_ask(&service.base, 512);
     service.signal("-KILL");
     let mut worker = Command::new(PROGRAM)
-        .args(["worker", "--lease-ms", "500", "--poll-interval-ms", "100"])
+        .args(["worker", "--lease-ms", "1500", "--poll-interval-ms", "100"])
         .env("DATABASE_URL", &url)
         .stderr(Stdio::piped())
         .spawn()

@@ -16,7 +16,8 @@ import pytest
 
 from sparsity_planner import Family, Planner
 
-PROGRAM = Path(__file__).parents[3] / "target" / "debug" / "sparsity-planner"
+TARGET = os.environ.get("CARGO_TARGET_DIR", Path(__file__).parents[3] / "target")
+PROGRAM = Path(TARGET) / "debug" / "sparsity-planner"
 # To start a private PostgreSQL, and fit the demo's runs, on a busy machine.
 START_SECONDS = 180
 
