@@ -64,7 +64,7 @@ pub enum Question {
 /// Whom to ask, and what to accept.
 #[derive(Debug, Args)]
 pub struct Asking {
-    /// Address of the service, such as https://planner.example.org.
+    /// Address of the service, such as `https://planner.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_URL")]
     url: Url,
     /// API key, where the service asks for one; better given by the variable, as other users of the
