@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum_test::TestResponse;
 use serde_json::{Value, json};
+use sparsity_planner::text::ProfileName;
 
 use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, problem};
 
@@ -126,6 +127,20 @@ async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_cha
         answer.json::<Value>()["sparsity"].as_f64().unwrap()
     };
     let free = sparsity(&there).await;
+    // The announcement of its making may come in between, and then it is not remembered the first time.
+    // Bounded by count.
+    let known = || {
+        let is_mine = |name: &ProfileName| name.as_str() == "mine";
+        there.profiles.find(|profiles| profiles.keys().any(is_mine).then_some(())).is_some()
+    };
+    for _ in 0..1000 {
+        if known() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        sparsity(&there).await;
+    }
+    assert!(known());
     let mut transaction = here.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE hardware_profiles").execute(&mut *transaction).await.unwrap();
     assert_eq!(sparsity(&there).await, free);

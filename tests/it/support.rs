@@ -155,7 +155,7 @@ pub struct App {
     pub pool: PgPool,
     pub clock: Arc<Clock>,
     pub laws: LawCache,
-    profiles: ProfileCache,
+    pub profiles: ProfileCache,
     metrics: Metrics,
     pub access: Access,
     worker: CancellationToken,
