@@ -921,6 +921,9 @@ An answer drawn as PNG.
 """
 
 
+Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
+
+
 class PointsCost(Model):
     """
     Measured points, linear between them and constant beyond the last.
@@ -930,12 +933,11 @@ class PointsCost(Model):
         extra="ignore",
     )
     points: Annotated[
-        list[list[float]],
+        list[Point],
         Field(examples=[[[0.5, 0.9], [0.9, 0.4]]], max_length=100, min_length=1),
     ]
     """
-    `[sparsity, cost]`, rising in the sparsity. The point `[0, 1]` comes first where it is left out.
-    A cost is above 0 and at most 10; at sparsity 1 it may be 0.
+    `[sparsity, cost]`, rising in the sparsity. The point `[0, 1]` comes first where it is left out. A cost is above 0 and at most 10; at sparsity 1 it may be 0.
     """
 
 
@@ -1320,7 +1322,7 @@ class SubmitRun(Model):
     """
     Non-zero parameters at the end of training, between 1 and 1e18.
     """
-    pattern: Annotated[str | None, Field(examples=[None])] = None
+    pattern: Annotated[str | None, Field(examples=[None], pattern="^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")] = None
     """
     Structured pattern `n:m`; leave it out for unstructured sparsity.
     """
