@@ -239,7 +239,7 @@ pub async fn run_worker(
             pool: database.pool.clone(),
             clock,
             // It answers no questions.
-            laws: LawCache::new(0),
+            laws: None,
             metrics,
             shutdown: shutdown.clone(),
         };

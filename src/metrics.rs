@@ -99,10 +99,9 @@ pub struct Readings {
     pub pool: (u32, usize),
     /// Most connections of the pool.
     pub pool_limit: u32,
-    /// Laws in memory, and the bytes they are taken to be.
-    pub laws: (u64, u64),
-    /// Whether announcements of laws are followed.
-    pub followed: bool,
+    /// Laws in memory and the bytes they are taken to be, and whether announcements are followed; `None`
+    /// for a process that answers no questions.
+    pub laws: Option<((u64, u64), bool)>,
     /// Refits that wait, refits that run, and the age of the one that has waited longest.
     pub refits: Option<(i64, i64, Duration)>,
 }
@@ -158,13 +157,15 @@ impl Metrics {
         gauge("database_connections", "Open connections to the database", connections.into());
         gauge("database_connections_idle", "Of them unused", whole(idle as u64));
         gauge("database_connections_limit", "Most connections at once", readings.pool_limit.into());
-        gauge("law_cache_laws", "Laws in memory", whole(readings.laws.0));
-        gauge("law_cache_bytes", "What they are taken to be", whole(readings.laws.1));
-        gauge(
-            "announcements_followed",
-            "1 where another active law is heard of at once",
-            readings.followed.into(),
-        );
+        if let Some(((laws, bytes), followed)) = readings.laws {
+            gauge("law_cache_laws", "Laws in memory", whole(laws));
+            gauge("law_cache_bytes", "What they are taken to be", whole(bytes));
+            gauge(
+                "announcements_followed",
+                "1 where another active law is heard of at once",
+                followed.into(),
+            );
+        }
         if let Some((queued, running, oldest)) = readings.refits {
             gauge("refits_queued", "Refits that wait, of all replicas", queued);
             gauge("refits_running", "Refits that run, of all replicas", running);

@@ -91,9 +91,11 @@ impl Lines {
         while waiting.bytes.len() > MOST_WAITING && !waiting.closed {
             waiting = self.0.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        // The first of several lines wakes the thread, which then waits for the others.
+        let first = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
-        if urgent && !waiting.urgent {
-            waiting.urgent = true;
+        if first || (urgent && !waiting.urgent) {
+            waiting.urgent |= urgent;
             self.0.1.notify_all();
         }
     }
@@ -102,12 +104,13 @@ impl Lines {
     fn write_all(&self, mut to: impl Write) {
         let mut writing = Vec::new();
         loop {
-            let waiting = self.lock();
-            let quiet = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
-            let (mut waiting, _) = self
-                .0
-                .1
-                .wait_timeout_while(waiting, PATIENCE, quiet)
+            let changed = &self.0.1;
+            let idle = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.closed;
+            let waiting =
+                changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            let patient = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
+            let (mut waiting, _) = changed
+                .wait_timeout_while(waiting, PATIENCE, patient)
                 .unwrap_or_else(PoisonError::into_inner);
             std::mem::swap(&mut writing, &mut waiting.bytes);
             waiting.urgent = false;

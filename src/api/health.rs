@@ -1,6 +1,7 @@
 //! `/healthz` and `/readyz`, and the pages that describe the service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
@@ -35,8 +36,8 @@ pub struct HealthParts {
     pub pool: PgPool,
     /// The time.
     pub clock: Arc<Clock>,
-    /// Laws in memory.
-    pub laws: LawCache,
+    /// Laws in memory, where questions are answered.
+    pub laws: Option<LawCache>,
     /// What is counted.
     pub metrics: Metrics,
     /// Cancelled when the process is to stop.
@@ -48,7 +49,7 @@ impl FromRef<AppState> for HealthParts {
         Self {
             pool: state.pool.clone(),
             clock: state.clock.clone(),
-            laws: state.laws.clone(),
+            laws: Some(state.laws.clone()),
             metrics: state.metrics.clone(),
             shutdown: state.shutdown.clone(),
         }
@@ -129,7 +130,7 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
         Schema::Usable { .. } => Ok(Json(Readiness {
             status: "ready",
             version: env!("CARGO_PKG_VERSION"),
-            follows_announcements: state.laws.is_followed(),
+            follows_announcements: state.laws.is_some_and(|laws| laws.is_followed()),
         })),
         Schema::Older => {
             Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date")))
@@ -140,6 +141,9 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     }
 }
 
+/// How long metrics wait for the queue of refits.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// What the service counts, for Prometheus: requests, latencies, refits, connections, laws in memory.
 #[utoipa::path(
     get, path = "/metrics", tag = TAG_SERVICE,
@@ -147,8 +151,10 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
 )]
 async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiError> {
-    // Metrics are most wanted when the database is away: then those of the queue are left out.
-    let queue = refits::find_queue(&state.pool).await.ok();
+    // Metrics are most wanted when the database is away: then those of the queue are left out, before
+    // whoever collects them gives up.
+    let queue = tokio::time::timeout(QUEUE_PATIENCE, refits::find_queue(&state.pool)).await;
+    let queue = queue.ok().and_then(Result::ok);
     let waited = |queue: refits::Queue| {
         let oldest = queue.oldest.map(|oldest| state.clock.now() - oldest);
         (queue.queued, queue.running, oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
@@ -156,8 +162,7 @@ async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiEr
     let readings = Readings {
         pool: (state.pool.size(), state.pool.num_idle()),
         pool_limit: state.pool.options().get_max_connections(),
-        laws: state.laws.size(),
-        followed: state.laws.is_followed(),
+        laws: state.laws.map(|laws| (laws.size(), laws.is_followed())),
         refits: queue.map(waited),
     };
     let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;

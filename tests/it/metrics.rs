@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use axum_test::TestServer;
 use serde_json::json;
+use sparsity_planner::api::{HealthParts, health_router};
+use sparsity_planner::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{ACCEPTED, App, OK};
 
@@ -33,6 +37,7 @@ async fn requests_refits_connections_and_laws_are_counted() {
     assert_eq!(value(&text, "sparsity_planner_refits_oldest_queued_seconds"), 90.0);
     assert!(value(&text, "sparsity_planner_database_connections") >= 1.0);
     assert_eq!(value(&text, "sparsity_planner_database_connections_limit"), 5.0);
+    assert_eq!(value(&text, "sparsity_planner_announcements_followed"), 0.0);
     // This request itself.
     assert_eq!(value(&text, "sparsity_planner_http_requests_in_flight"), 1.0);
     let uploads = r#"sparsity_planner_http_requests_total{method="POST",route="/v1/families/{family}/runs",status="200"}"#;
@@ -68,4 +73,32 @@ async fn without_the_database_the_rest_is_still_counted() {
     let text = response.text();
     assert!(!text.contains("refits_queued"), "{text}");
     assert_eq!(value(&text, "sparsity_planner_database_connections"), 0.0);
+}
+
+#[tokio::test]
+async fn a_worker_alone_says_how_it_is_and_nothing_of_laws_that_it_does_not_answer_from() {
+    let app = App::new().await;
+    let parts = HealthParts {
+        pool: app.pool.clone(),
+        clock: app.clock.clone(),
+        laws: None,
+        metrics: Metrics::default(),
+        shutdown: CancellationToken::new(),
+    };
+    let worker = TestServer::new(health_router(parts));
+    worker.get("/readyz").await.assert_status(OK);
+    let text = worker.get("/metrics").await.text();
+    assert_eq!(value(&text, "sparsity_planner_refits_queued"), 0.0);
+    // An alert on it would never end.
+    assert!(!text.contains("announcements_followed") && !text.contains("law_cache"), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_do_not_wait_for_a_database_that_does_not_answer() {
+    let app = App::new().await;
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE refits").execute(&mut *transaction).await.unwrap();
+    let text = app.get("/metrics").await.text();
+    assert!(!text.contains("refits_queued"), "{text}");
+    transaction.rollback().await.unwrap();
 }
