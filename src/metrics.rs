@@ -3,8 +3,10 @@
 //! Counters and histograms are moved where something happens; what can be read at any time (the pool,
 //! the queue of refits, the laws in memory) is read when somebody asks.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use axum::extract::MatchedPath;
 use axum::http::Method;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -50,18 +52,57 @@ impl From<&Method> for MethodLabel {
     }
 }
 
-/// An operation: its template, so that families are not told apart.
+/// The template of a path, so that families are not told apart, or `none`; shared, as each answer
+/// counts under it twice.
+#[derive(Debug, Clone)]
+pub struct RouteLabel(Option<MatchedPath>);
+
+impl RouteLabel {
+    /// The label of what a request matched.
+    #[must_use]
+    pub const fn new(matched: Option<MatchedPath>) -> Self {
+        Self(matched)
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for RouteLabel {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for RouteLabel {}
+
+impl Hash for RouteLabel {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for RouteLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// An operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     method: MethodLabel,
-    route: String,
+    route: RouteLabel,
 }
 
 /// An operation and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
     method: MethodLabel,
-    route: String,
+    route: RouteLabel,
     status: u16,
 }
 
@@ -108,9 +149,9 @@ pub struct Readings {
 
 impl Metrics {
     /// Notes an answer.
-    pub fn answered(&self, method: &Method, route: &str, status: u16, latency: Duration) {
+    pub fn answered(&self, method: &Method, route: &RouteLabel, status: u16, latency: Duration) {
         let method = MethodLabel::from(method);
-        let answer = Answer { method: method.clone(), route: route.to_owned(), status };
+        let answer = Answer { method: method.clone(), route: route.clone(), status };
         self.answers.get_or_create(&answer).inc();
         let route = Route { method, route: answer.route };
         self.latencies.get_or_create(&route).observe(latency.as_secs_f64());

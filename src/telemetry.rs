@@ -9,6 +9,12 @@ use clap::{Args, ValueEnum};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
+
+use line::LineFormat;
+
+mod line;
+pub mod request;
 
 /// How logs look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -54,11 +60,12 @@ pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(lines)
-        .with_ansi(ansi)
-        .with_target(false);
+        // Of the fields of spans; levels are coloured by the format.
+        .with_ansi(false)
+        .event_format(LineFormat { format: config.log_format, ansi });
     match config.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.fmt_fields(DefaultFields::new()).init(),
+        LogFormat::Json => builder.fmt_fields(JsonFields::new()).init(),
     }
     Ok(guard)
 }
@@ -127,17 +134,16 @@ impl Lines {
     }
 }
 
-/// One event's line, handed over whole.
+/// Takes one event's line, which tracing-subscriber writes in one piece.
 struct Line<'a> {
     lines: &'a Lines,
-    text: Vec<u8>,
     urgent: bool,
 }
 
 impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.push(line, self.urgent);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -145,23 +151,17 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        self.lines.push(&self.text, self.urgent);
-    }
-}
-
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { lines: self, text: Vec::new(), urgent: false }
+        Line { lines: self, urgent: false }
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
         // What is wrong is seen even if the process dies of it.
         let urgent = *metadata.level() <= Level::WARN;
-        Line { lines: self, text: Vec::new(), urgent }
+        Line { lines: self, urgent }
     }
 }
 

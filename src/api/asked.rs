@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::AppState;
 use super::caching::Freshness;
 use super::families::existing;
+use super::intervals::Tables;
 use super::problem::ApiError;
 use super::remembered::Remembered;
 use super::views::{IntervalView, LawRef, WarningView};
@@ -48,6 +49,8 @@ pub struct AskedLaw {
     pub ensemble: Option<Ensemble>,
     /// The ensemble, prepared for quick answers.
     pub prepared: Option<PreparedEnsemble>,
+    /// Intervals that were asked before.
+    pub(super) tables: Tables,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
@@ -72,7 +75,7 @@ impl AskedLaw {
         };
         let gaps = levels.windows(2).map(gap).collect();
         let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
-        Self { law, ensemble, prepared, reference, warnings, gaps }
+        Self { law, ensemble, prepared, tables: Tables::new(), reference, warnings, gaps }
     }
 }
 
@@ -104,7 +107,8 @@ impl LawCache {
     pub fn new(max_bytes: u64) -> Self {
         let bytes = |_: &Uuid, asked: &Arc<AskedLaw>| {
             let members = asked.ensemble.as_ref().map_or(0, |ensemble| ensemble.members().len());
-            u32::try_from(BYTES_OF_LAW + members * BYTES_OF_MEMBER).unwrap_or(u32::MAX)
+            let tables = if members == 0 { 0 } else { Tables::BYTES };
+            u32::try_from(BYTES_OF_LAW + tables + members * BYTES_OF_MEMBER).unwrap_or(u32::MAX)
         };
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
         Self { by_id, answering: Remembered::default() }

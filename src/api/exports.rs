@@ -6,7 +6,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::AppState;
@@ -14,6 +13,7 @@ use super::problem::ApiError;
 use crate::export::Encoder;
 use crate::ingest::Format;
 use crate::store::runs::{self, RunFilter};
+use crate::telemetry::request::carried_task;
 
 /// A piece of the stream. Only [`Part::End`] ends it in order: whatever else happens, the body breaks
 /// off, and nobody takes half of the runs for all of them.
@@ -51,7 +51,7 @@ pub async fn export(
         // Where nobody listens any more there is nobody to tell.
         let _ = parts.send(end).await;
     };
-    tokio::spawn(writing.in_current_span());
+    tokio::spawn(carried_task(writing));
     // Where it fails at once there is still a status to say so.
     let first = match stream.recv().await {
         Some(Part::Failed(error)) => return Err(error),

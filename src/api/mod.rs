@@ -21,6 +21,7 @@ mod fit_quality;
 mod forecasts;
 mod guard;
 mod health;
+mod intervals;
 mod keys;
 mod laws;
 mod loss_by_sparsity;

@@ -1,4 +1,4 @@
-//! What surrounds every request: its id, its span, its line in the log, its metrics, the time it may
+//! What surrounds every request: its id, its line in the log, its metrics, the time it may
 //! take, panics caught, and problems for errors that come from below the handlers.
 //!
 //! One layer of our own in place of one of tower-http for each of these: every one of them boxes the
@@ -18,12 +18,12 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tower::{Layer, Service};
-use tracing::Instrument;
 use uuid::Uuid;
 
 use super::problem::{Problem, ProblemKind};
 use super::runs;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteLabel};
+use crate::telemetry::request;
 
 /// Header of a request's id, in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -90,7 +90,7 @@ struct Underway {
     id: HeaderValue,
     method: Method,
     uri: Uri,
-    route: Option<MatchedPath>,
+    route: RouteLabel,
     started: Instant,
     ended: bool,
 }
@@ -106,7 +106,7 @@ impl Underway {
             observing,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            route: request.extensions().get::<MatchedPath>().cloned(),
+            route: RouteLabel::new(request.extensions().get::<MatchedPath>().cloned()),
             started: Instant::now(),
             ended: false,
         }
@@ -114,8 +114,8 @@ impl Underway {
 
     fn time_limit(&self) -> Duration {
         let TimeLimits { answer, upload } = self.observing.limits;
-        let route = self.route.as_ref().map(MatchedPath::as_str);
-        if self.method == Method::POST && route == Some(runs::PATH) { upload } else { answer }
+        let uploads = self.method == Method::POST && self.route.as_str() == runs::PATH;
+        if uploads { upload } else { answer }
     }
 
     fn end(&mut self, status: u16) {
@@ -123,8 +123,7 @@ impl Underway {
         let latency = self.started.elapsed();
         let metrics = &self.observing.metrics;
         metrics.in_flight.dec();
-        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
-        metrics.answered(&self.method, route, status, latency);
+        metrics.answered(&self.method, &self.route, status, latency);
         tracing::info!(
             method = self.method.as_str(),
             // The path without the query: what is asked is the caller's business.
@@ -174,8 +173,8 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let mut underway = Underway::begin(self.observing.clone(), &request);
-        let span = tracing::info_span!("request", request_id = display(Shown(&underway.id)));
-        request.extensions_mut().insert(RequestId(underway.id.clone()));
+        let id = underway.id.clone();
+        request.extensions_mut().insert(RequestId(id.clone()));
         let answer = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         let observed = async move {
             let answered = match answer {
@@ -202,17 +201,7 @@ where
             response.headers_mut().insert(REQUEST_ID, underway.id.clone());
             Ok(response)
         };
-        Box::pin(observed.instrument(span))
-    }
-}
-
-/// An id as text.
-struct Shown<'a>(&'a HeaderValue);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Only printable ids are taken.
-        f.write_str(self.0.to_str().unwrap_or_default())
+        Box::pin(request::within(id, observed))
     }
 }
 

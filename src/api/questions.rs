@@ -194,11 +194,14 @@ pub(super) fn predict(
     };
     let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
     asked.require_at(&question)?;
-    let found = if intervals { asked.loss_intervals(density, nonzero_params, data) } else { None };
-    let (interval, prediction_interval) = found.unzip();
-    let (extrapolation, warnings) = asked.caveats(&question, intervals);
     let loss =
         finite("the loss", asked.law.content.coefficients.loss(density, nonzero_params, data))?;
+    let found = match intervals {
+        true => asked.tabulated_loss_intervals(density, nonzero_params, data, loss),
+        false => None,
+    };
+    let (interval, prediction_interval) = found.unzip();
+    let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(Predicted { loss, data, interval, prediction_interval, extrapolation, warnings })
 }
 
@@ -286,13 +289,13 @@ pub struct OptimalSparsityView {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OptimumIntervals {
     /// Of the loss at the recommended sparsity.
-    loss: IntervalView,
+    pub(super) loss: IntervalView,
     /// Of the loss of the dense alternative.
-    dense_loss: IntervalView,
+    pub(super) dense_loss: IntervalView,
     /// Of the gain at the recommended sparsity.
-    gain: IntervalView,
+    pub(super) gain: IntervalView,
     /// Of the chinchilla ratio of the question.
-    chinchilla_ratio: IntervalView,
+    pub(super) chinchilla_ratio: IntervalView,
 }
 
 /// The dense alternative.
@@ -385,30 +388,24 @@ fn optimise(
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    let (interval, others) = if intervals {
+        let known = asked.optimum_intervals(&cost, (nonzero_params, compute), &found);
+        let (interval, others) = known.map(|known| (known.sparsity, known.others)).unzip();
+        (Some(interval), Some(others))
+    } else {
+        (None, None)
+    };
     Ok(OptimalSparsityView {
         law: asked.reference.clone(),
         sparsity: found.best.sparsity().get(),
-        interval: intervals
-            .then(|| asked.optimum_interval(&cost, nonzero_params, compute, density)),
+        interval,
         loss,
         data: data.get(),
         total_params: found.total_params,
         dense: DenseView { loss: found.dense_loss, data: found.dense_data.get() },
         gain: found.gain,
         chinchilla_ratio: found.chinchilla_ratio,
-        intervals: intervals.then(|| {
-            let prepared = asked.prepared.as_ref()?;
-            let others =
-                prepared.optimum_intervals(density, nonzero_params, data, found.dense_data);
-            Some(OptimumIntervals {
-                loss: others.loss.into(),
-                dense_loss: others.dense_loss.into(),
-                gain: others.gain.into(),
-                chinchilla_ratio: prepared
-                    .chinchilla_interval(&cost, nonzero_params, compute)
-                    .into(),
-            })
-        }),
+        intervals: others,
         pattern: mode.pattern(asked, (nonzero_params, compute), &found.best)?,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::problem::ApiError;
+use crate::telemetry::request::carried;
 
 /// Threads for answers that may take seconds: contours of a hardware profile, drawing. More at once
 /// than there are wait, in the order in which they came.
@@ -30,12 +31,11 @@ impl AnswerThreads {
     ) -> Result<T, ApiError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|error| ApiError::Internal(error.into()))?;
-        let span = tracing::Span::current();
-        let computed = tokio::task::spawn_blocking(move || {
+        let computed = tokio::task::spawn_blocking(carried(move || {
             // Held until the work ends, whether anybody still waits for it or not.
             let _permit = permit;
-            span.in_scope(answer)
-        });
+            answer()
+        }));
         match computed.await {
             Ok(answer) => answer,
             // As it would have been on the caller's thread.

@@ -28,6 +28,7 @@ use crate::ingest::{
 use crate::store::StoreError;
 use crate::store::runs::{Merged, merge_runs};
 use crate::store::staging::{NumberedRun, delete_repeated_rows, merge_staged_runs, stage_runs};
+use crate::telemetry::request::carried;
 
 /// Bytes of a body that are small change: they are read before anything else is asked for.
 const SMALL: usize = 64 * 1024;
@@ -97,13 +98,10 @@ pub async fn upload(
     let reading = Reading { format, coding, columns, limits: limits.ingest, skip_errors };
     let (chunks, source) = mpsc::channel(4);
     let (batches, staged) = mpsc::channel(2);
-    let span = tracing::Span::current();
-    let reader = tokio::task::spawn_blocking(move || {
-        span.in_scope(|| {
-            let source = Chunks { chunks: source, current: Bytes::new(), ended: false };
-            reading.run(source, &mut |batch| batches.blocking_send(batch).is_ok())
-        })
-    });
+    let reader = tokio::task::spawn_blocking(carried(move || {
+        let source = Chunks { chunks: source, current: Bytes::new(), ended: false };
+        reading.run(source, &mut |batch| batches.blocking_send(batch).is_ok())
+    }));
     let (sent, stored, read) =
         tokio::join!(arriving.send(first, complete, chunks), stage(state, staged), reader);
     sent?;

@@ -228,6 +228,12 @@ impl TrainingCost {
         Self { flops_per_param, form }
     }
 
+    /// The share `m` of `c_mul = (1 - m S) / (1 - S)`; `None` on hardware of which that is not the form.
+    #[must_use]
+    pub fn saved_by_zeros(&self) -> Option<f64> {
+        self.saved_share().ok()
+    }
+
     /// `m` where the cost is linear in the sparsity, below 1; the curve otherwise.
     pub(super) fn saved_share(&self) -> Result<f64, &Curve> {
         match &self.form {

@@ -27,6 +27,7 @@ mod quantity;
 mod step;
 mod storage;
 mod support;
+mod table;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use contour::{contour_compute, ln_contour_ratio};
@@ -48,3 +49,4 @@ pub use quantity::{
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};
 pub use support::{Extrapolation, Question, Range, Side, SparsityLevel, Support, Variable};
+pub use table::Table;

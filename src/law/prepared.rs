@@ -118,6 +118,12 @@ impl PreparedEnsemble {
         }
     }
 
+    /// Nominal coverage of the intervals.
+    #[must_use]
+    pub const fn level(&self) -> f64 {
+        self.level
+    }
+
     /// The loss by each law, in the order of the members.
     #[must_use]
     pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {

@@ -173,3 +173,64 @@ async fn an_answer_that_is_known_is_not_computed_again() {
     assert_eq!(pinned.header("cache-control"), "private, max-age=3600");
     assert_eq!(pinned.json::<Value>(), first.json::<Value>());
 }
+
+/// Single questions take their intervals from tables, those in bulk are computed directly.
+#[tokio::test]
+async fn tabulated_intervals_are_those_of_the_direct_computation() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    let refit = app.refit("mine", json!({"starts": 8, "bootstrap": 1000, "holdout": []})).await;
+    assert_eq!(refit["state"], "succeeded", "{refit}");
+    let place = |i: usize, step: f64| (i as f64 * step).fract();
+    let points: Vec<(f64, f64)> = (0..200)
+        .map(|i| {
+            let n = 10f64.powf(6.0 + 4.0 * place(i, 0.618_034));
+            (n, n * n * 10f64.powf(2.0 + 4.0 * place(i, 0.754_877)))
+        })
+        .collect();
+    // The share of an interval's width by which the tabulated one differs.
+    let apart = |tabulated: &Value, direct: &Value| {
+        let end = |of: &Value, which: &str| of[which].as_f64().unwrap();
+        let (low, high) = (end(direct, "low"), end(direct, "high"));
+        assert_eq!(tabulated["level"], direct["level"]);
+        let difference = |which: &str| (end(tabulated, which) - end(direct, which)).abs();
+        let worst = difference("low").max(difference("high"));
+        if worst == 0.0 { 0.0 } else { worst / (high - low) }
+    };
+    let mut shares = Vec::new();
+    for mode in ["dense", "sparse"] {
+        let body: Vec<Value> =
+            points.iter().map(|(n, c)| json!({"nonzero_params": n, "compute": c})).collect();
+        let body = json!({"points": body, "flop_mode": mode});
+        let direct = app.post("/v1/families/mine/optimal-sparsities", body).await.json::<Value>();
+        for ((n, c), direct) in points.iter().zip(direct["results"].as_array().unwrap()) {
+            let query = format!("nonzero_params={n:e}&compute={c:e}&flop_mode={mode}");
+            let path = format!("/v1/families/mine/optimal-sparsity?{query}");
+            let single = app.get(&path).await.json::<Value>();
+            shares.push(apart(&single["interval"], &direct["interval"]));
+            shares.push(apart(&single["intervals"]["loss"], &direct["loss_interval"]));
+        }
+    }
+    let body: Vec<Value> = points
+        .iter()
+        .map(|(n, c)| json!({"nonzero_params": n, "sparsity": (c / 1e17).fract() * 0.9, "data": c / n}))
+        .collect();
+    let asked = body.clone();
+    let direct = app.post("/v1/families/mine/predictions", json!({"points": body})).await;
+    let direct = direct.json::<Value>();
+    for (asked, direct) in asked.iter().zip(direct["results"].as_array().unwrap()) {
+        let query = ["nonzero_params", "sparsity", "data"]
+            .map(|name| format!("{name}={:e}", asked[name].as_f64().unwrap()))
+            .join("&");
+        let path = format!("/v1/families/mine/prediction?{query}");
+        let single = app.get(&path).await.json::<Value>();
+        for field in ["interval", "prediction_interval"] {
+            shares.push(apart(&single[field], &direct[field]));
+        }
+    }
+    let worst = shares.iter().copied().fold(0.0, f64::max);
+    assert!(worst < 0.01, "{worst}");
+    // And most are far nearer than that.
+    shares.sort_by(f64::total_cmp);
+    assert!(shares[shares.len() * 9 / 10] < 0.002, "{shares:?}");
+}

@@ -1,0 +1,198 @@
+//! The ends of intervals by interpolation, in cells that are computed when they are first asked.
+//!
+//! A question with intervals asks a thousand laws, and the next one is most often about a model and a
+//! budget nearby. Between them the ends of an interval hardly bend: within a cell they are taken to be
+//! linear in each logarithm, and the middle of each cell is computed to see that they are.
+//!
+//! What a table says is a function of the question alone, whatever was asked before: replicas agree.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Side of a cell, in logarithms: 3 % of a quantity.
+const SIDE: f64 = 1.0 / 32.0;
+/// How far an end may lie from the direct computation in the middle of a cell, as a share of its interval's
+/// width. Cells where it lies further are computed directly.
+const TOLERANCE: f64 = 0.002;
+
+/// A table of `ENDS` numbers, low and high ends in turn, over `AXES` logarithms.
+#[derive(Debug)]
+pub struct Table<const AXES: usize, const ENDS: usize> {
+    /// Each cell has one place, which it shares with others.
+    places: Box<[Mutex<Option<Cell<AXES, ENDS>>>]>,
+}
+
+/// The ends at the corners of a cell; bit `i` of a corner's index says on which side of axis `i` it is.
+type Corners<const ENDS: usize> = Box<[[f64; ENDS]]>;
+
+#[derive(Debug)]
+struct Cell<const AXES: usize, const ENDS: usize> {
+    kind: u64,
+    at: [i64; AXES],
+    /// `None` where the ends bend too much.
+    corners: Option<Corners<ENDS>>,
+}
+
+impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
+    /// What a cell takes, in bytes.
+    pub const BYTES_OF_CELL: usize =
+        size_of::<Mutex<Option<Cell<AXES, ENDS>>>>() + size_of::<[f64; ENDS]>() * (1 << AXES);
+
+    /// A table that keeps so many cells, at least one.
+    #[must_use]
+    pub fn new(cells: usize) -> Self {
+        Self { places: (0..cells.max(1)).map(|_| Mutex::new(None)).collect() }
+    }
+
+    /// The ends at a question, to within [`TOLERANCE`] of their intervals' widths; `kind` is what else they
+    /// depend on, and `direct` computes them.
+    ///
+    /// `direct` answers `None` where there is no such question; then so does this.
+    pub fn ends(
+        &self,
+        kind: u64,
+        question: [f64; AXES],
+        direct: impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
+    ) -> Option<[f64; ENDS]> {
+        // Logarithms of quantities, far inside the range of the integers.
+        let at = question.map(|ln| (ln / SIDE).floor() as i64);
+        let place = &self.places[place_of(kind, at) % self.places.len()];
+        let known = |cell: &Cell<AXES, ENDS>| {
+            let found = cell.kind == kind && cell.at == at;
+            found.then(|| cell.corners.as_ref().map(|corners| between(corners, at, question)))
+        };
+        let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lock().as_ref().and_then(known);
+        let found = found.unwrap_or_else(|| {
+            // Computed by everybody who asks at once: waiting for one another would cost as much.
+            let corners = corners(at, &direct);
+            let ends = corners.as_ref().map(|corners| between(corners, at, question));
+            *lock() = Some(Cell { kind, at, corners });
+            ends
+        });
+        found.or_else(|| direct(question))
+    }
+}
+
+fn place_of<const AXES: usize>(kind: u64, at: [i64; AXES]) -> usize {
+    // Odd multipliers keep neighbours apart, as Fibonacci hashing does.
+    let mixed = at.iter().fold(kind, |mixed, each| {
+        (mixed ^ each.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    (mixed >> 16) as usize
+}
+
+/// The corners of a cell, where the ends are nearly linear between them.
+fn corners<const AXES: usize, const ENDS: usize>(
+    at: [i64; AXES],
+    direct: &impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
+) -> Option<Corners<ENDS>> {
+    let corner = |index: usize| {
+        let side = |axis: usize| (at[axis] as f64 + ((index >> axis) & 1) as f64) * SIDE;
+        direct(std::array::from_fn(side))
+    };
+    let corners = (0..1 << AXES).map(corner).collect::<Option<Corners<ENDS>>>()?;
+    let middle = at.map(|each| (each as f64 + 0.5) * SIDE);
+    let (exact, linear) = (direct(middle)?, between(&corners, at, middle));
+    let near = exact.chunks(2).zip(linear.chunks(2)).all(|(exact, linear)| {
+        let allowed = TOLERANCE * (exact[1] - exact[0]);
+        // False where a number is none.
+        exact.iter().zip(linear).all(|(exact, linear)| (exact - linear).abs() <= allowed)
+    });
+    near.then_some(corners)
+}
+
+/// Linear in each axis between the corners.
+fn between<const AXES: usize, const ENDS: usize>(
+    corners: &Corners<ENDS>,
+    at: [i64; AXES],
+    question: [f64; AXES],
+) -> [f64; ENDS] {
+    let parts: [f64; AXES] =
+        std::array::from_fn(|axis| (question[axis] / SIDE - at[axis] as f64).clamp(0.0, 1.0));
+    let mut ends = [0.0; ENDS];
+    for (index, corner) in corners.iter().enumerate() {
+        let weight: f64 = (0..AXES)
+            .map(|axis| if (index >> axis) & 1 == 1 { parts[axis] } else { 1.0 - parts[axis] })
+            .product();
+        for (end, value) in ends.iter_mut().zip(corner) {
+            *end += weight * value;
+        }
+    }
+    ends
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::*;
+
+    /// An interval of width 1 whose ends are linear in both logarithms.
+    fn linear([u, v]: [f64; 2]) -> Option<[f64; 2]> {
+        let low = 3.0 + 0.5 * u - 0.25 * v;
+        Some([low, low + 1.0])
+    }
+
+    #[test]
+    fn linear_ends_are_exact_and_computed_once_a_cell() {
+        let table = Table::<2, 2>::new(64);
+        let computed = Counter::new(0);
+        for i in 0..100 {
+            let question = [1.0 + SIDE * f64::from(i) / 100.0, -2.0 + SIDE * 0.3];
+            let ends = table.ends(0, question, |at| {
+                computed.set(computed.get() + 1);
+                linear(at)
+            });
+            for (end, exact) in ends.unwrap().into_iter().zip(linear(question).unwrap()) {
+                assert!((end - exact).abs() < 1e-12);
+            }
+        }
+        // Four corners and the middle.
+        assert_eq!(computed.get(), 5);
+    }
+
+    #[test]
+    fn where_ends_bend_they_are_computed_at_the_question() {
+        let table = Table::<2, 2>::new(64);
+        // Turns in the middle of the cell, by a tenth of the width over a cell.
+        let turn = SIDE / 2.0;
+        let bent = |[u, _]: [f64; 2]| Some([0.1 * (u - turn).abs() / SIDE, 1.0]);
+        for part in [0.1, 0.4, 0.9] {
+            let question = [SIDE * part, 0.0];
+            assert_eq!(table.ends(0, question, bent), bent(question));
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_interval_there_is_none() {
+        let table = Table::<2, 2>::new(64);
+        assert_eq!(table.ends(0, [1.0, 1.0], |_| None), None);
+        // At the edge of what can be asked the corners outside cannot be computed.
+        let edge = |at: [f64; 2]| if at[0] < 0.01 { linear(at) } else { None };
+        assert_eq!(table.ends(0, [0.005, 1.0], edge), linear([0.005, 1.0]));
+        assert_eq!(table.ends(0, [0.015, 1.0], edge), None);
+        let no_number = |_: [f64; 2]| Some([f64::NAN, 1.0]);
+        assert!(table.ends(1, [0.0, 0.0], no_number).unwrap()[0].is_nan());
+    }
+
+    #[test]
+    fn answers_do_not_depend_on_what_was_asked_before() {
+        // One place for all cells.
+        let (crowded, roomy) = (Table::<2, 2>::new(1), Table::<2, 2>::new(1024));
+        let curved = |kind: u64| {
+            move |[u, v]: [f64; 2]| {
+                let low = (kind as f64 + 0.3 * u).sin() * (0.2 * v).cos();
+                Some([low, low + 1.0])
+            }
+        };
+        for i in (0..200_u32).chain((0..200).rev()) {
+            let question = [0.37 * f64::from(i), -0.11 * f64::from(i)];
+            let kind = u64::from(i) % 3;
+            let ends = crowded.ends(kind, question, curved(kind));
+            assert_eq!(ends, roomy.ends(kind, question, curved(kind)));
+            for (end, exact) in ends.unwrap().into_iter().zip(curved(kind)(question).unwrap()) {
+                assert!((end - exact).abs() < 1e-3);
+            }
+        }
+    }
+}
