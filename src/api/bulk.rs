@@ -3,11 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
-use arrow_ipc::writer::StreamWriter;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
-use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -16,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
+use super::columns::{ARROW, BEYOND, Columns};
 use super::extract::{FamilyPath, JsonBody};
 use super::modes::{Mode, PatternView, check_mode};
 use super::negotiation::negotiate;
@@ -26,7 +24,8 @@ use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::{Checks, FieldError};
 use crate::law::{
-    Compute, Data, Density, DomainError, NonzeroParams, Question, Sparsity, TrainingCost,
+    Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
+    Sparsity, TrainingCost, Variable, linear_optima,
 };
 
 /// Routes of this resource.
@@ -45,9 +44,6 @@ const MAX_SEARCHED: usize = 1_000;
 const MAX_MODES: usize = 20;
 /// The most wrong fields that an answer names.
 const MAX_ERRORS: usize = 100;
-
-/// Media type of Arrow's stream format.
-const ARROW: &str = "application/vnd.apache.arrow.stream";
 
 /// How the results are sent.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +209,7 @@ fn grid<const N: usize>(axes: [Axis; N]) -> Result<Vec<[f64; N]>, ApiError> {
 
 /// The modes of a request with what training costs by a law, looked up once each.
 struct Modes {
-    costs: Vec<(Mode, TrainingCost)>,
+    costs: Vec<(Mode, TrainingCost, Ranges)>,
     by_name: HashMap<String, usize>,
 }
 
@@ -240,18 +236,19 @@ impl Modes {
             let mode = Mode::find_below(state, &pointer, name).await?;
             let cost = law.cost(mode.step());
             modes.by_name.insert(name.to_owned(), modes.costs.len());
-            modes.costs.push((mode, cost));
+            let ranges = law.law.content.support.ranges(Some(&cost));
+            modes.costs.push((mode, cost, ranges));
         }
         Ok(modes)
     }
 
     /// The one of a name that was looked up.
-    fn of(&self, name: Option<&str>) -> &(Mode, TrainingCost) {
+    fn of(&self, name: Option<&str>) -> &(Mode, TrainingCost, Ranges) {
         &self.costs[name.map_or(0, |name| self.by_name[name])]
     }
 
     fn have_profile(&self) -> bool {
-        self.costs.iter().any(|(mode, _)| matches!(mode, Mode::Profile(_)))
+        self.costs.iter().any(|(mode, ..)| matches!(mode, Mode::Profile(_)))
     }
 }
 
@@ -353,54 +350,141 @@ pub struct OptimalSparsityResult {
     interpolated: bool,
 }
 
-fn optimise_all(
-    asked: &AskedLaw,
-    points: &Points<OptimalSparsityPoint>,
-    questions: &[(NonzeroParams, Compute)],
-    modes: &Modes,
-    (default, intervals): (Option<&str>, bool),
-) -> Result<OptimalSparsities, ApiError> {
-    let support = &asked.law.content.support;
-    let answer = |&(nonzero_params, compute): &(NonzeroParams, Compute),
-                  point: &OptimalSparsityPoint| {
-        let (mode, cost) = modes.of(point.flop_mode.as_deref().or(default));
-        let size_and_budget = (nonzero_params, compute);
-        let found = Optimised::new(&asked.law.content.coefficients, cost, size_and_budget)?;
-        let best = found.best;
-        let question =
-            Question { nonzero_params, density: best.density, data: best.data, cost: Some(cost) };
-        let loss_interval = || {
-            let prepared = asked.prepared.as_ref()?;
-            let losses = prepared.losses(best.density, nonzero_params, best.data);
-            Some(prepared.interval_of(losses).into())
+/// The questions of a request and what the law says to each.
+struct Optima<'a> {
+    asked: &'a AskedLaw,
+    points: &'a Points<OptimalSparsityPoint>,
+    questions: &'a [(NonzeroParams, Compute)],
+    modes: &'a Modes,
+    flop_mode: Option<&'a str>,
+    found: Vec<Optimised>,
+    /// Of the best sparsity and of the loss at it, where they are wanted.
+    intervals: Option<Vec<[Option<IntervalView>; 2]>>,
+}
+
+impl<'a> Optima<'a> {
+    fn find(
+        asked: &'a AskedLaw,
+        points: &'a Points<OptimalSparsityPoint>,
+        questions: &'a [(NonzeroParams, Compute)],
+        modes: &'a Modes,
+        (flop_mode, intervals): (Option<&'a str>, bool),
+    ) -> Result<Self, ApiError> {
+        let found = Vec::new();
+        let mut all = Self { asked, points, questions, modes, flop_mode, found, intervals: None };
+        all.found = all.answers()?;
+        all.intervals =
+            intervals.then(|| (0..questions.len()).map(|at| all.intervals(at)).collect());
+        Ok(all)
+    }
+
+    fn mode(&self, at: usize) -> &'a (Mode, TrainingCost, Ranges) {
+        let own = self.points.as_slice()[at].flop_mode.as_deref();
+        self.modes.of(own.or(self.flop_mode))
+    }
+
+    fn answers(&self) -> Result<Vec<Optimised>, ApiError> {
+        let Self { questions, .. } = self;
+        let law = &self.asked.law.content.coefficients;
+        let at_point = |at: usize| move |error| self.points.error_at(at, error);
+        // All points of one mode are answered together where they can be.
+        let together = match &*self.modes.costs {
+            [(_, cost, _)] => linear_optima(law, cost, questions),
+            _ => None,
         };
+        let Some(together) = together else {
+            let each = questions.iter().enumerate();
+            let each = each.map(|(at, question)| {
+                Optimised::new(law, &self.mode(at).1, *question).map_err(at_point(at))
+            });
+            return each.collect();
+        };
+        let each = together.iter().zip(questions.iter()).enumerate();
+        let each = each
+            .map(|(at, (found, (size, _)))| Optimised::of_many(found, *size).map_err(at_point(at)));
+        each.collect()
+    }
+
+    fn intervals(&self, at: usize) -> [Option<IntervalView>; 2] {
+        let (_, cost, _) = self.mode(at);
+        let (nonzero_params, compute) = self.questions[at];
+        let Optimum { density, data, .. } = self.found[at].best;
+        let loss = self.asked.prepared.as_ref().map(|prepared| {
+            prepared.interval_of(prepared.losses(density, nonzero_params, data)).into()
+        });
+        [self.asked.optimum_interval(cost, nonzero_params, compute, density), loss]
+    }
+
+    fn outside(&self, at: usize) -> [Option<Extrapolation>; 4] {
+        let (_, cost, ranges) = self.mode(at);
+        let Optimum { density, data, .. } = self.found[at].best;
+        let nonzero_params = self.questions[at].0;
+        ranges.outside(&Question { nonzero_params, density, data, cost: Some(cost) })
+    }
+
+    fn interpolated(&self, at: usize) -> bool {
+        let support = &self.asked.law.content.support;
+        support.gap_around(self.found[at].best.sparsity()).is_some()
+    }
+
+    fn row(&self, at: usize) -> Result<OptimalSparsityResult, ApiError> {
+        let (nonzero_params, compute) = self.questions[at];
+        let found = &self.found[at];
+        let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
+        let pattern = self.mode(at).0.pattern(self.asked, self.questions[at], &found.best);
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),
-            sparsity: best.sparsity().get(),
-            interval: intervals
-                .then(|| asked.optimum_interval(cost, nonzero_params, compute, best.density)),
-            loss: best.loss,
-            loss_interval: intervals.then(loss_interval),
-            data: best.data.get(),
+            sparsity: found.best.sparsity().get(),
+            interval: intervals.map(|[sparsity, _]| sparsity),
+            loss: found.best.loss,
+            loss_interval: intervals.map(|[_, loss]| loss),
+            data: found.best.data.get(),
             total_params: found.total_params,
             dense: DenseView { loss: found.dense_loss, data: found.dense_data.get() },
             gain: found.gain,
             chinchilla_ratio: found.chinchilla_ratio,
-            pattern: mode.pattern(asked, size_and_budget, &best)?,
-            extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
-            interpolated: support.gap_around(best.sparsity()).is_some(),
+            pattern: pattern.map_err(|error| self.points.error_at(at, error))?,
+            extrapolation: self.outside(at).into_iter().flatten().map(Into::into).collect(),
+            interpolated: self.interpolated(at),
         })
-    };
-    let results = questions.iter().zip(points.as_slice()).enumerate();
-    let results = results.map(|(index, (question, point))| {
-        answer(question, point).map_err(|error| points.error_at(index, error))
-    });
-    Ok(OptimalSparsities {
-        law: asked.reference.clone(),
-        results: results.collect::<Result<_, ApiError>>()?,
-        warnings: asked.warnings(intervals),
-    })
+    }
+
+    fn json(&self) -> Result<Response, ApiError> {
+        let rows = (0..self.questions.len()).map(|at| self.row(at));
+        let answer = OptimalSparsities {
+            law: self.asked.reference.clone(),
+            results: rows.collect::<Result<_, ApiError>>()?,
+            warnings: self.asked.warnings(self.intervals.is_some()),
+        };
+        Ok(Json(answer).into_response())
+    }
+
+    fn arrow(&self) -> Result<Response, ApiError> {
+        let (questions, found) = (self.questions, &self.found);
+        let mut columns = Columns::new();
+        columns.numbers("nonzero_params", questions, |(size, _)| size.get());
+        columns.numbers("compute", questions, |(_, compute)| compute.get());
+        columns.numbers("sparsity", found, |found| found.best.sparsity().get());
+        let intervals = self.intervals.as_deref();
+        columns.interval(["sparsity_low", "sparsity_high"], intervals, |[sparsity, _]| *sparsity);
+        columns.numbers("loss", found, |found| found.best.loss);
+        columns.interval(["loss_low", "loss_high"], intervals, |[_, loss]| *loss);
+        columns.numbers("data", found, |found| found.best.data.get());
+        columns.numbers("total_params", found, |found| found.total_params);
+        columns.numbers("dense_loss", found, |found| found.dense_loss);
+        columns.numbers("dense_data", found, |found| found.dense_data.get());
+        columns.numbers("gain", found, |found| found.gain);
+        columns.numbers("chinchilla_ratio", found, |found| found.chinchilla_ratio);
+        let beyond = |at: usize| {
+            let outside = self.outside(at);
+            let of =
+                |(_, variable)| outside.iter().flatten().find(|each| each.variable == variable);
+            BEYOND.map(|column| of(column).map(|each| each.factor))
+        };
+        columns.caveats(found.len(), beyond, |at| self.interpolated(at));
+        columns.stream(&self.asked.reference, &self.asked.warnings(intervals.is_some()))
+    }
 }
 
 /// Finds the best sparsities of up to 100,000 training budgets, in order.
@@ -448,10 +532,10 @@ async fn create_optimal_sparsities(
     check_work(intervals, questions.len(), &modes)?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);
-        let answer = optimise_all(&asked, &points, &questions, &modes, options)?;
+        let optima = Optima::find(&asked, &points, &questions, &modes, options)?;
         match table {
-            Table::Json => Ok(Json(answer).into_response()),
-            Table::Arrow => answer.arrow(),
+            Table::Json => optima.json(),
+            Table::Arrow => optima.arrow(),
         }
     };
     state.threads.run(answer).await
@@ -659,105 +743,6 @@ async fn create_predictions(
     state.threads.run(answer).await
 }
 
-/// Results by columns.
-struct Columns {
-    names: Vec<(&'static str, ArrayRef)>,
-}
-
-impl Columns {
-    fn new() -> Self {
-        Self { names: Vec::new() }
-    }
-
-    /// A column of numbers.
-    fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
-        let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();
-        self.names.push((name, Arc::new(values)));
-    }
-
-    /// The ends of an interval, null where there is none; no columns where none was asked for.
-    fn interval<R>(
-        &mut self,
-        [low, high]: [&'static str; 2],
-        rows: &[R],
-        of: impl Fn(&R) -> MaybeInterval,
-    ) {
-        if rows.first().is_none_or(|row| of(row).is_none()) {
-            return;
-        }
-        let ends: Vec<Option<IntervalView>> = rows.iter().map(|row| of(row).flatten()).collect();
-        let lows: Float64Array = ends.iter().map(|end| end.map(|end| end.low)).collect();
-        let highs: Float64Array = ends.iter().map(|end| end.map(|end| end.high)).collect();
-        self.names.push((low, Arc::new(lows)));
-        self.names.push((high, Arc::new(highs)));
-    }
-
-    /// How far each quantity lies outside the runs, null where it does not, and whether the sparsity
-    /// is between those of runs.
-    fn caveats<R>(
-        &mut self,
-        rows: &[R],
-        extrapolation: impl Fn(&R) -> &[ExtrapolationView],
-        interpolated: impl Fn(&R) -> bool,
-    ) {
-        for (name, variable) in [
-            ("nonzero_params_beyond", "nonzero_params"),
-            ("sparsity_beyond", "sparsity"),
-            ("data_beyond", "data"),
-            ("compute_beyond", "compute"),
-        ] {
-            let factor = |row: &R| {
-                let found = extrapolation(row).iter().find(|found| found.variable == variable);
-                found.map(|found| found.factor)
-            };
-            let factors: Float64Array = rows.iter().map(factor).collect();
-            self.names.push((name, Arc::new(factors)));
-        }
-        let flags: BooleanArray = rows.iter().map(interpolated).collect::<Vec<_>>().into();
-        self.names.push(("interpolated", Arc::new(flags)));
-    }
-
-    /// The stream, with the law and the warnings as JSON in the schema's metadata.
-    fn stream(self, law: &LawRef, warnings: &[Arc<WarningView>]) -> Result<Response, ApiError> {
-        let encode = || -> anyhow::Result<Vec<u8>> {
-            let batch = RecordBatch::try_from_iter(self.names)?;
-            let metadata = HashMap::from([
-                ("law".to_owned(), serde_json::to_string(law)?),
-                ("warnings".to_owned(), serde_json::to_string(warnings)?),
-            ]);
-            let schema = batch.schema().as_ref().clone().with_metadata(metadata);
-            let batch = batch.with_schema(Arc::new(schema))?;
-            let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
-            stream.write(&batch)?;
-            stream.finish()?;
-            Ok(stream.into_inner()?)
-        };
-        let bytes = encode().map_err(ApiError::Internal)?;
-        Ok(([(header::CONTENT_TYPE, ARROW)], bytes).into_response())
-    }
-}
-
-impl OptimalSparsities {
-    fn arrow(&self) -> Result<Response, ApiError> {
-        let rows = &self.results;
-        let mut columns = Columns::new();
-        columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
-        columns.numbers("compute", rows, |row| row.compute);
-        columns.numbers("sparsity", rows, |row| row.sparsity);
-        columns.interval(["sparsity_low", "sparsity_high"], rows, |row| row.interval);
-        columns.numbers("loss", rows, |row| row.loss);
-        columns.interval(["loss_low", "loss_high"], rows, |row| row.loss_interval);
-        columns.numbers("data", rows, |row| row.data);
-        columns.numbers("total_params", rows, |row| row.total_params);
-        columns.numbers("dense_loss", rows, |row| row.dense.loss);
-        columns.numbers("dense_data", rows, |row| row.dense.data);
-        columns.numbers("gain", rows, |row| row.gain);
-        columns.numbers("chinchilla_ratio", rows, |row| row.chinchilla_ratio);
-        columns.caveats(rows, |row| &row.extrapolation, |row| row.interpolated);
-        columns.stream(&self.law, &self.warnings)
-    }
-}
-
 impl Predictions {
     fn arrow(&self) -> Result<Response, ApiError> {
         let rows = &self.results;
@@ -766,10 +751,19 @@ impl Predictions {
         columns.numbers("sparsity", rows, |row| row.sparsity);
         columns.numbers("data", rows, |row| row.data);
         columns.numbers("loss", rows, |row| row.loss);
-        columns.interval(["loss_low", "loss_high"], rows, |row| row.interval);
+        let wanted = rows.first().is_some_and(|row| row.interval.is_some()).then_some(&**rows);
+        columns.interval(["loss_low", "loss_high"], wanted, |row| row.interval.flatten());
         let new_run = ["new_run_low", "new_run_high"];
-        columns.interval(new_run, rows, |row| row.prediction_interval);
-        columns.caveats(rows, |row| &row.extrapolation, |row| row.interpolated);
+        columns.interval(new_run, wanted, |row| row.prediction_interval.flatten());
+        let beyond = |row: usize, variable: Variable| {
+            let mut outside = rows[row].extrapolation.iter();
+            outside.find(|each| each.variable == variable.as_str()).map(|each| each.factor)
+        };
+        columns.caveats(
+            rows.len(),
+            |row| BEYOND.map(|(_, variable)| beyond(row, variable)),
+            |row| rows[row].interpolated,
+        );
         columns.stream(&self.law, &self.warnings)
     }
 }

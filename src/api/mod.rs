@@ -11,6 +11,7 @@ mod audit;
 mod browsers;
 mod bulk;
 mod caching;
+mod columns;
 mod comparison;
 mod document;
 mod effective;

@@ -18,8 +18,8 @@ use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
 use crate::checks::Checks;
 use crate::law::{
-    Coefficients, Compute, Data, Density, Extrapolation, FlopMode, Interval, NonzeroParams,
-    Optimum, Question, Sparsity, TrainingCost, chinchilla_ratio, optimal_sparsity,
+    Coefficients, Compute, Data, Density, Extrapolation, FlopMode, Interval, LinearOptimum,
+    NonzeroParams, Optimum, Question, Sparsity, TrainingCost, chinchilla_ratio, optimal_sparsity,
 };
 
 /// Routes of this resource.
@@ -342,6 +342,7 @@ impl OptimalSparsityParams {
 }
 
 /// The best sparsity of a budget, and what follows from it.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Optimised {
     pub(super) best: Optimum,
     pub(super) total_params: f64,
@@ -362,17 +363,46 @@ impl Optimised {
             optimal_sparsity(law, cost, nonzero_params, compute).map_err(|e| budget_error(&e))?;
         let dense_data =
             cost.data(Density::DENSE, nonzero_params, compute).map_err(|e| budget_error(&e))?;
-        let dense_loss = law.loss(Density::DENSE, nonzero_params, dense_data);
-        let ratio = chinchilla_ratio(law, cost, nonzero_params, compute);
-        finite("the loss", best.loss)?;
-        Ok(Self {
+        let found = Self {
             best,
-            total_params: finite("total_params", best.total_params(nonzero_params))?,
-            dense_loss: finite("the dense loss", dense_loss)?,
+            total_params: best.total_params(nonzero_params),
+            dense_loss: law.loss(Density::DENSE, nonzero_params, dense_data),
             dense_data,
-            gain: finite("the gain", law.gain(best.density))?,
-            chinchilla_ratio: finite("chinchilla_ratio", ratio)?,
-        })
+            gain: law.gain(best.density),
+            chinchilla_ratio: chinchilla_ratio(law, cost, nonzero_params, compute),
+        };
+        found.finite()
+    }
+
+    /// What many questions have come to together.
+    pub(super) fn of_many(
+        found: &LinearOptimum,
+        nonzero_params: NonzeroParams,
+    ) -> Result<Self, ApiError> {
+        let data = |value| Data::new(value).map_err(|e| budget_error(&e));
+        let best = Optimum {
+            density: Density::clamped(found.density),
+            data: data(found.data)?,
+            loss: found.loss,
+        };
+        let found = Self {
+            best,
+            total_params: best.total_params(nonzero_params),
+            dense_loss: found.dense_loss,
+            dense_data: data(found.dense_data)?,
+            gain: found.gain,
+            chinchilla_ratio: found.chinchilla_ratio,
+        };
+        found.finite()
+    }
+
+    fn finite(self) -> Result<Self, ApiError> {
+        finite("the loss", self.best.loss)?;
+        finite("total_params", self.total_params)?;
+        finite("the dense loss", self.dense_loss)?;
+        finite("the gain", self.gain)?;
+        finite("chinchilla_ratio", self.chinchilla_ratio)?;
+        Ok(self)
     }
 }
 

@@ -117,44 +117,30 @@ impl Support {
     /// The quantities of `question` that lie outside the runs; empty where there are no runs known.
     #[must_use]
     pub fn extrapolation(&self, question: &Question<'_>) -> Vec<Extrapolation> {
-        let sparsity = question.density.sparsity();
-        let mut found = Vec::new();
-        let mut check = |variable, value: f64, range: Option<Range>| {
-            found.extend(range.and_then(|range| Extrapolation::find(variable, value, range)));
-        };
-        check(Variable::NonzeroParams, question.nonzero_params.get(), self.nonzero_params());
-        check(Variable::Data, question.data.get(), self.data());
-        if let Some(cost) = question.cost {
-            let compute = cost.compute(question.density, question.nonzero_params, question.data);
-            let range = self.range(|level| {
+        let outside = self.ranges(question.cost).outside(question);
+        outside.into_iter().flatten().collect()
+    }
+
+    /// The ranges with which many questions of one cost are compared.
+    #[must_use]
+    pub fn ranges(&self, cost: Option<&TrainingCost>) -> Ranges {
+        let of_compute = |cost: &TrainingCost| {
+            self.range(|level| {
                 let density = Density::clamped(1.0 - level.sparsity);
                 let per_param_and_unit = cost.flops_per_param().get() * cost.multiplier(density);
                 Range {
                     min: level.params_times_data.min * per_param_and_unit,
                     max: level.params_times_data.max * per_param_and_unit,
                 }
-            });
-            check(Variable::Compute, compute, range);
+            })
+        };
+        let ends = self.levels.first().zip(self.levels.last());
+        Ranges {
+            nonzero_params: self.nonzero_params(),
+            data: self.data(),
+            compute: cost.and_then(of_compute),
+            sparsity: ends.map(|(low, high)| Range { min: low.sparsity, max: high.sparsity }),
         }
-        // How far a sparsity is from another is a matter of what is left, not of what is gone.
-        if let (Some(first), Some(last)) = (self.levels.first(), self.levels.last()) {
-            let half_level = 0.5 / LEVELS_PER_UNIT;
-            let outside = |limit: f64, side| Extrapolation {
-                variable: Variable::Sparsity,
-                factor: {
-                    let ratio = question.density.get() / (1.0 - limit);
-                    ratio.max(ratio.recip())
-                },
-                limit,
-                side,
-            };
-            if sparsity.get() > last.sparsity + half_level {
-                found.push(outside(last.sparsity, Side::Above));
-            } else if sparsity.get() < first.sparsity - half_level {
-                found.push(outside(first.sparsity, Side::Below));
-            }
-        }
-        found
     }
 
     /// The place in [`Self::levels`] of the level below `sparsity`, where it lies between two of them
@@ -168,6 +154,34 @@ impl Support {
             sparsity.get() > pair[0].sparsity + half_level
                 && sparsity.get() < pair[1].sparsity - half_level
         })
+    }
+}
+
+/// What the runs behind a law cover.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ranges {
+    nonzero_params: Option<Range>,
+    data: Option<Range>,
+    /// Where there is a cost.
+    compute: Option<Range>,
+    sparsity: Option<Range>,
+}
+
+impl Ranges {
+    /// The quantities of `question`, which has the cost of these ranges, that lie outside.
+    #[must_use]
+    pub fn outside(&self, question: &Question<'_>) -> [Option<Extrapolation>; 4] {
+        let &Question { nonzero_params, density, data, cost } = question;
+        let check = |variable, value: f64, range: Option<Range>| {
+            range.and_then(|range| Extrapolation::find(variable, value, range))
+        };
+        let compute = cost.map_or(0.0, |cost| cost.compute(density, nonzero_params, data));
+        [
+            check(Variable::NonzeroParams, nonzero_params.get(), self.nonzero_params),
+            check(Variable::Data, data.get(), self.data),
+            check(Variable::Compute, compute, self.compute),
+            self.sparsity.and_then(|range| Extrapolation::find_sparsity(density, range)),
+        ]
     }
 }
 
@@ -245,6 +259,21 @@ impl Extrapolation {
         } else {
             None
         }
+    }
+
+    /// How far a sparsity is from another is a matter of what is left, not of what is gone.
+    fn find_sparsity(density: Density, range: Range) -> Option<Self> {
+        let sparsity = density.sparsity().get();
+        let half_level = 0.5 / LEVELS_PER_UNIT;
+        let (limit, side) = if sparsity > range.max + half_level {
+            (range.max, Side::Above)
+        } else if sparsity < range.min - half_level {
+            (range.min, Side::Below)
+        } else {
+            return None;
+        };
+        let ratio = density.get() / (1.0 - limit);
+        Some(Self { variable: Variable::Sparsity, factor: ratio.max(ratio.recip()), limit, side })
     }
 }
 

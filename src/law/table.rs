@@ -8,11 +8,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Side of a cell, in logarithms: 3 % of a quantity.
+/// Side of the largest cells, in logarithms: 3 % of a quantity.
 const SIDE: f64 = 1.0 / 32.0;
 /// How far an end may lie from the direct computation in the middle of a cell, as a share of its interval's
-/// width. Cells where it lies further are computed directly.
+/// width. Where it lies further the cell is halved, and at last computed directly.
 const TOLERANCE: f64 = 0.002;
+/// Sizes of cells, each half of the one before.
+const SIZES: u8 = 5;
 
 /// A table of `ENDS` numbers, low and high ends in turn, over `AXES` logarithms.
 #[derive(Debug)]
@@ -26,10 +28,19 @@ type Corners<const ENDS: usize> = Box<[[f64; ENDS]]>;
 
 #[derive(Debug)]
 struct Cell<const AXES: usize, const ENDS: usize> {
-    kind: u64,
-    at: [i64; AXES],
+    place: Place<AXES>,
     /// `None` where the ends bend too much.
     corners: Option<Corners<ENDS>>,
+}
+
+/// Which cell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place<const AXES: usize> {
+    kind: u64,
+    /// How often a side is halved.
+    halved: u8,
+    /// In sides.
+    at: [i64; AXES],
 }
 
 impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
@@ -53,72 +64,92 @@ impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
         question: [f64; AXES],
         direct: impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
     ) -> Option<[f64; ENDS]> {
-        // Logarithms of quantities, far inside the range of the integers.
-        let at = question.map(|ln| (ln / SIDE).floor() as i64);
-        let place = &self.places[place_of(kind, at) % self.places.len()];
-        let known = |cell: &Cell<AXES, ENDS>| {
-            let found = cell.kind == kind && cell.at == at;
-            found.then(|| cell.corners.as_ref().map(|corners| between(corners, at, question)))
-        };
-        let lock = || place.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = lock().as_ref().and_then(known);
-        let found = found.unwrap_or_else(|| {
-            // Computed by everybody who asks at once: waiting for one another would cost as much.
-            let corners = corners(at, &direct);
-            let ends = corners.as_ref().map(|corners| between(corners, at, question));
-            *lock() = Some(Cell { kind, at, corners });
-            ends
+        let found = (0..SIZES).find_map(|halved| {
+            let place = Place::of(kind, halved, question);
+            let slot = &self.places[place.hash() % self.places.len()];
+            let lock = || slot.lock().unwrap_or_else(PoisonError::into_inner);
+            let read = |corners: &Option<Corners<ENDS>>| {
+                corners.as_ref().map(|corners| place.between(corners, question))
+            };
+            let known =
+                |cell: &Cell<AXES, ENDS>| (cell.place == place).then(|| read(&cell.corners));
+            let found = lock().as_ref().and_then(known);
+            found.unwrap_or_else(|| {
+                // Computed by everybody who asks at once: waiting for one another would cost as much.
+                let corners = place.corners(&direct);
+                let ends = read(&corners);
+                *lock() = Some(Cell { place, corners });
+                ends
+            })
         });
         found.or_else(|| direct(question))
     }
 }
 
-fn place_of<const AXES: usize>(kind: u64, at: [i64; AXES]) -> usize {
-    // Odd multipliers keep neighbours apart, as Fibonacci hashing does.
-    let mixed = at.iter().fold(kind, |mixed, each| {
-        (mixed ^ each.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-    });
-    (mixed >> 16) as usize
-}
-
-/// The corners of a cell, where the ends are nearly linear between them.
-fn corners<const AXES: usize, const ENDS: usize>(
-    at: [i64; AXES],
-    direct: &impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
-) -> Option<Corners<ENDS>> {
-    let corner = |index: usize| {
-        let side = |axis: usize| (at[axis] as f64 + ((index >> axis) & 1) as f64) * SIDE;
-        direct(std::array::from_fn(side))
-    };
-    let corners = (0..1 << AXES).map(corner).collect::<Option<Corners<ENDS>>>()?;
-    let middle = at.map(|each| (each as f64 + 0.5) * SIDE);
-    let (exact, linear) = (direct(middle)?, between(&corners, at, middle));
-    let near = exact.chunks(2).zip(linear.chunks(2)).all(|(exact, linear)| {
-        let allowed = TOLERANCE * (exact[1] - exact[0]);
-        // False where a number is none.
-        exact.iter().zip(linear).all(|(exact, linear)| (exact - linear).abs() <= allowed)
-    });
-    near.then_some(corners)
-}
-
-/// Linear in each axis between the corners.
-fn between<const AXES: usize, const ENDS: usize>(
-    corners: &Corners<ENDS>,
-    at: [i64; AXES],
-    question: [f64; AXES],
-) -> [f64; ENDS] {
-    let parts: [f64; AXES] =
-        std::array::from_fn(|axis| (question[axis] / SIDE - at[axis] as f64).clamp(0.0, 1.0));
-    let mut ends = [0.0; ENDS];
-    for (index, corner) in corners.iter().enumerate() {
-        let weight: f64 = (0..AXES)
-            .map(|axis| if (index >> axis) & 1 == 1 { parts[axis] } else { 1.0 - parts[axis] })
-            .product();
-        for (end, value) in ends.iter_mut().zip(corner) {
-            *end += weight * value;
-        }
+impl<const AXES: usize> Place<AXES> {
+    fn of(kind: u64, halved: u8, question: [f64; AXES]) -> Self {
+        // Logarithms of quantities, far inside the range of the integers.
+        let at = question.map(|ln| (ln / Self::side(halved)).floor() as i64);
+        Self { kind, halved, at }
     }
-    ends
+
+    fn side(halved: u8) -> f64 {
+        SIDE / f64::from(1_u32 << halved)
+    }
+
+    /// Where it is `parts` of a side along each axis.
+    fn inside(&self, parts: impl Fn(usize) -> f64) -> [f64; AXES] {
+        std::array::from_fn(|axis| (self.at[axis] as f64 + parts(axis)) * Self::side(self.halved))
+    }
+
+    fn hash(&self) -> usize {
+        // Odd multipliers keep neighbours apart, as Fibonacci hashing does.
+        let mix = |mixed: u64, each: u64| {
+            (mixed ^ each).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        };
+        let start = mix(self.kind, self.halved.into());
+        let mixed = self.at.iter().fold(start, |mixed, each| mix(mixed, each.cast_unsigned()));
+        (mixed >> 16) as usize
+    }
+
+    /// The ends at the corners, where they are nearly linear between them.
+    fn corners<const ENDS: usize>(
+        &self,
+        direct: &impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
+    ) -> Option<Corners<ENDS>> {
+        let corner = |index: usize| direct(self.inside(|axis| ((index >> axis) & 1) as f64));
+        let corners = (0..1 << AXES).map(corner).collect::<Option<Corners<ENDS>>>()?;
+        let middle = self.inside(|_| 0.5);
+        let (exact, linear) = (direct(middle)?, self.between(&corners, middle));
+        let near = exact.chunks(2).zip(linear.chunks(2)).all(|(exact, linear)| {
+            let allowed = TOLERANCE * (exact[1] - exact[0]);
+            // False where a number is none.
+            exact.iter().zip(linear).all(|(exact, linear)| (exact - linear).abs() <= allowed)
+        });
+        near.then_some(corners)
+    }
+
+    /// Linear in each axis between the corners.
+    fn between<const ENDS: usize>(
+        &self,
+        corners: &Corners<ENDS>,
+        question: [f64; AXES],
+    ) -> [f64; ENDS] {
+        let side = Self::side(self.halved);
+        let parts: [f64; AXES] = std::array::from_fn(|axis| {
+            (question[axis] / side - self.at[axis] as f64).clamp(0.0, 1.0)
+        });
+        let mut ends = [0.0; ENDS];
+        for (index, corner) in corners.iter().enumerate() {
+            let weight: f64 = (0..AXES)
+                .map(|axis| if (index >> axis) & 1 == 1 { parts[axis] } else { 1.0 - parts[axis] })
+                .product();
+            for (end, value) in ends.iter_mut().zip(corner) {
+                *end += weight * value;
+            }
+        }
+        ends
+    }
 }
 
 #[cfg(test)]
@@ -154,13 +185,29 @@ mod tests {
     #[test]
     fn where_ends_bend_they_are_computed_at_the_question() {
         let table = Table::<2, 2>::new(64);
-        // Turns in the middle of the cell, by a tenth of the width over a cell.
-        let turn = SIDE / 2.0;
-        let bent = |[u, _]: [f64; 2]| Some([0.1 * (u - turn).abs() / SIDE, 1.0]);
+        // Waves that are shorter than the smallest cells.
+        let wavy = |[u, _]: [f64; 2]| Some([(3e3 * u).sin(), 2.0]);
         for part in [0.1, 0.4, 0.9] {
             let question = [SIDE * part, 0.0];
-            assert_eq!(table.ends(0, question, bent), bent(question));
+            assert_eq!(table.ends(0, question, wavy), wavy(question));
         }
+    }
+
+    #[test]
+    fn cells_are_halved_towards_a_bend() {
+        let table = Table::<2, 2>::new(64);
+        let turn = 0.3 * SIDE;
+        let bent = |[u, _]: [f64; 2]| Some([(u - turn).abs() / SIDE, 100.0]);
+        let computed = Counter::new(0);
+        for i in 0..100 {
+            let question = [SIDE * f64::from(i) / 100.0, 0.0];
+            let ends = table.ends(0, question, |at| {
+                computed.set(computed.get() + 1);
+                bent(at)
+            });
+            assert!((ends.unwrap()[0] - bent(question).unwrap()[0]).abs() < 0.5);
+        }
+        assert!(computed.get() < 60, "{}", computed.get());
     }
 
     #[test]
@@ -168,9 +215,9 @@ mod tests {
         let table = Table::<2, 2>::new(64);
         assert_eq!(table.ends(0, [1.0, 1.0], |_| None), None);
         // At the edge of what can be asked the corners outside cannot be computed.
-        let edge = |at: [f64; 2]| if at[0] < 0.01 { linear(at) } else { None };
-        assert_eq!(table.ends(0, [0.005, 1.0], edge), linear([0.005, 1.0]));
-        assert_eq!(table.ends(0, [0.015, 1.0], edge), None);
+        let edge = |at: [f64; 2]| if at[0] < 0.0096 { linear(at) } else { None };
+        assert_eq!(table.ends(0, [0.0095, 1.0], edge), linear([0.0095, 1.0]));
+        assert_eq!(table.ends(0, [0.0099, 1.0], edge), None);
         let no_number = |_: [f64; 2]| Some([f64::NAN, 1.0]);
         assert!(table.ends(1, [0.0, 0.0], no_number).unwrap()[0].is_nan());
     }
