@@ -51,6 +51,8 @@ pub struct AskedLaw {
     pub prepared: Option<PreparedEnsemble>,
     /// Intervals that were asked before.
     pub(super) tables: Tables,
+    /// Its id as text, which answers carry in their ETag.
+    pub tag: String,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
@@ -75,7 +77,8 @@ impl AskedLaw {
         };
         let gaps = levels.windows(2).map(gap).collect();
         let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
-        Self { law, ensemble, prepared, tables: Tables::new(), reference, warnings, gaps }
+        let tag = law.id.to_string();
+        Self { law, ensemble, prepared, tables: Tables::new(), tag, reference, warnings, gaps }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What browsers are told: what a page may do, and which pages of others may ask.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::uri::Authority;
@@ -48,8 +48,14 @@ pub fn harden(mut response: Response) -> Response {
 pub fn is_own_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let Some(host) = hosts.next() else { return true };
-    let authority = Authority::try_from(host.as_bytes()).ok();
-    let Some(authority) = authority.filter(|_| hosts.next().is_none()) else { return false };
+    if hosts.next().is_some() {
+        return false;
+    }
+    // What most programs send is read in one go.
+    if host.to_str().is_ok_and(|host| host.parse::<SocketAddr>().is_ok()) {
+        return true;
+    }
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
     let name = authority.host().to_ascii_lowercase();
     let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     bracketed.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())

@@ -286,7 +286,7 @@ async fn get_loss_by_sparsity(
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
-    let (tag, freshness) = (mode.tag(asked.law.id), mode.freshness(freshness));
+    let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let question = (nonzero_params, compute);

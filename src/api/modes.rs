@@ -1,10 +1,10 @@
 //! The FLOP mode that a question names: `dense`, `sparse` or a hardware profile.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::AppState;
 use super::asked::{AskedLaw, finite};
@@ -111,12 +111,13 @@ impl Mode {
 
     /// Names the state that an answer of a law in this mode depends on.
     #[must_use]
-    pub fn tag(&self, law: Uuid) -> String {
+    pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
         match self {
-            Self::Known(_) => law.to_string(),
+            Self::Known(_) => Cow::Borrowed(&law.tag),
             Self::Profile(profile) => {
                 // Every change moves the time on.
-                format!("{law}.{}.{}", profile.id.simple(), profile.updated_at.timestamp_micros())
+                let updated = profile.updated_at.timestamp_micros();
+                Cow::Owned(format!("{}.{}.{updated}", law.tag, profile.id.simple()))
             }
         }
     }

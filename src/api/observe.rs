@@ -125,12 +125,13 @@ impl Underway {
         metrics.in_flight.dec();
         metrics.answered(&self.method, &self.route, status, latency);
         tracing::info!(
+            // As a value: the macro's own message is formatted.
+            message = "answered",
             method = self.method.as_str(),
             // The path without the query: what is asked is the caller's business.
             path = self.uri.path(),
             status,
-            latency_ms = latency.as_secs_f64() * 1e3,
-            "answered"
+            latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
         );
     }
 }

@@ -246,7 +246,7 @@ async fn get_prediction(
         let predicted = predict(&asked, question, &mode, params.intervals)?;
         Ok(PredictionView::new(&asked, predicted, params.intervals))
     };
-    cached(&known, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
+    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }
 
 /// The sparsity that makes the most of a training budget.
@@ -464,5 +464,5 @@ async fn get_optimal_sparsity(
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let answer = || optimise(&asked, question, &mode, params.intervals);
-    cached(&known, &mode.tag(asked.law.id), mode.freshness(freshness), answer)
+    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }

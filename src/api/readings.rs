@@ -320,7 +320,7 @@ async fn get_contours(
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (levels, sizes, canvas) =
         params.check(asked.law.content.support.nonzero_params(), representation)?;
-    let (tag, freshness) = (mode.tag(asked.law.id), mode.freshness(freshness));
+    let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let answer = move || contours(&law, &params, &mode, &levels, &sizes);

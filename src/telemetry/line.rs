@@ -148,6 +148,10 @@ impl Visit for TextFields<'_, '_> {
         self.write(field, |line| write!(OneLine(line), "{value:?}"));
     }
 
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.write(field, |line| write!(line, "{value}"));
+    }
+
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             return self.write(field, |line| OneLine(line).write_str(value));
