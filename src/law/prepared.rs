@@ -217,13 +217,18 @@ impl PreparedEnsemble {
         let ln_n = nonzero_params.get().ln();
         let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
         let ln_kept = (1.0 - m).ln();
-        let laws = &self.optimality;
-        let columns = laws.level.iter().zip(&laws.by_size).zip(&self.b_d);
-        let at_zero: Vec<f64> = columns
-            .map(|((level, by_size), b_d)| ln_kept + level + by_size * ln_n - b_d * ln_c)
-            .collect();
-        let conditions = Conditions { laws, at_zero: &at_zero, m };
-        let mut roots = conditions.estimates(-near.get().ln());
+        let n = self.b_d.len();
+        let (mut at_zero, mut roots) = (vec![0.0; n], vec![0.0; n]);
+        self.arch.dispatch(EstimateLoop {
+            laws: self,
+            at: [ln_kept, ln_n, ln_c],
+            m,
+            start: -near.get().ln(),
+            at_zero: &mut at_zero,
+            estimates: &mut roots,
+        });
+        let conditions =
+            Conditions { laws: &self.optimality, at_zero: &at_zero, m, arch: self.arch };
         let sample = Sample::of(&roots);
         let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
             let place = Place::new(share, roots.len());
@@ -318,31 +323,75 @@ impl WithSimd for OptimumLoop<'_> {
     }
 }
 
+/// `F(0)` of each law, and its root by one step of Newton's method from `start`: the root itself where `m`
+/// is 0.
+struct EstimateLoop<'a> {
+    laws: &'a PreparedEnsemble,
+    /// `ln(1 - m)`, `ln N` and `ln(C / k)`.
+    at: [f64; 3],
+    m: f64,
+    start: f64,
+    at_zero: &'a mut [f64],
+    estimates: &'a mut [f64],
+}
+
+impl WithSimd for EstimateLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { laws, at: [ln_kept, ln_n, ln_c], m, start, at_zero, estimates } = self;
+        let mx = m * (-start).exp();
+        let kept = 1.0 - m + mx;
+        let (ln_kept_there, fall) = (kept.ln(), mx / kept);
+        let n = at_zero.len();
+        let (estimates, b_d) = (&mut estimates[..n], &laws.b_d[..n]);
+        let Optimality { level, by_size, slope, bend } = &laws.optimality;
+        let (level, by_size) = (&level[..n], &by_size[..n]);
+        let (slope, bend) = (&slope[..n], &bend[..n]);
+        for i in 0..n {
+            let zero = ln_kept + level[i] + by_size[i] * ln_n - b_d[i] * ln_c;
+            let value = zero + slope[i] * start + bend[i] * ln_kept_there;
+            let y = start - value / (slope[i] - bend[i] * fall);
+            at_zero[i] = zero;
+            estimates[i] = if zero >= 0.0 || y < 0.0 { 0.0 } else { y };
+        }
+    }
+}
+
+/// How many laws have `F(y) >= 0`, where `1 - m (1 - e^-y)` has this logarithm.
+struct CountLoop<'a> {
+    conditions: &'a Conditions<'a>,
+    y: f64,
+    ln_kept: f64,
+}
+
+impl WithSimd for CountLoop<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        let Self { conditions: &Conditions { laws, at_zero, .. }, y, ln_kept } = self;
+        let n = at_zero.len();
+        let (slope, bend) = (&laws.slope[..n], &laws.bend[..n]);
+        let turned = |i: usize| at_zero[i] + slope[i] * y + bend[i] * ln_kept >= 0.0;
+        (0..n).map(|i| usize::from(turned(i))).sum()
+    }
+}
+
 /// The optimality conditions of all laws at one question.
 struct Conditions<'a> {
     laws: &'a Optimality,
     /// `F(0)`.
     at_zero: &'a [f64],
     m: f64,
+    arch: Arch,
 }
 
 impl Conditions<'_> {
     /// `F(0)`, slope and bend of each law.
     fn each(&self) -> impl Iterator<Item = ((&f64, &f64), &f64)> {
         self.at_zero.iter().zip(&self.laws.slope).zip(&self.laws.bend)
-    }
-
-    /// Roots by one step of Newton's method from `start`: the roots themselves where `m` is 0.
-    fn estimates(&self, start: f64) -> Vec<f64> {
-        let mx = self.m * (-start).exp();
-        let kept = 1.0 - self.m + mx;
-        let (ln_kept, fall) = (kept.ln(), mx / kept);
-        let estimate = |((at_zero, slope), bend): ((&f64, &f64), &f64)| {
-            let value = at_zero + slope * start + bend * ln_kept;
-            let y = start - value / (slope - bend * fall);
-            if *at_zero >= 0.0 || y < 0.0 { 0.0 } else { y }
-        };
-        self.each().map(estimate).collect()
     }
 
     /// The root of one law, from a start nearby.
@@ -380,10 +429,7 @@ impl Conditions<'_> {
             return 0;
         }
         let ln_kept = (-self.m * -(-y).exp_m1()).ln_1p();
-        let turned = |((at_zero, slope), bend): ((&f64, &f64), &f64)| {
-            usize::from(at_zero + slope * y + bend * ln_kept >= 0.0)
-        };
-        self.each().map(turned).sum()
+        self.arch.dispatch(CountLoop { conditions: self, y, ln_kept })
     }
 
     /// Two neighbouring order statistics of the roots to within the precision: those of the laws whose

@@ -8,13 +8,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Side of the largest cells, in logarithms: 3 % of a quantity.
-const SIDE: f64 = 1.0 / 32.0;
+/// Side of the largest cells, in logarithms: 1.6 % of a quantity.
+const SIDE: f64 = 1.0 / 64.0;
 /// How far an end may lie from the direct computation in the middle of a cell, as a share of its interval's
-/// width. Where it lies further the cell is halved, and at last computed directly.
-const TOLERANCE: f64 = 0.002;
-/// Sizes of cells, each half of the one before.
-const SIZES: u8 = 5;
+/// width. Where it lies further a smaller cell is tried, and at last the question computed directly.
+const TOLERANCE: f64 = 0.004;
+/// Sizes of cells, each a quarter of the one before.
+const SIZES: u8 = 3;
 
 /// A table of `ENDS` numbers, low and high ends in turn, over `AXES` logarithms.
 #[derive(Debug)]
@@ -37,8 +37,8 @@ struct Cell<const AXES: usize, const ENDS: usize> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Place<const AXES: usize> {
     kind: u64,
-    /// How often a side is halved.
-    halved: u8,
+    /// How often a side is quartered.
+    quartered: u8,
     /// In sides.
     at: [i64; AXES],
 }
@@ -64,8 +64,8 @@ impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
         question: [f64; AXES],
         direct: impl Fn([f64; AXES]) -> Option<[f64; ENDS]>,
     ) -> Option<[f64; ENDS]> {
-        let found = (0..SIZES).find_map(|halved| {
-            let place = Place::of(kind, halved, question);
+        let found = (0..SIZES).find_map(|quartered| {
+            let place = Place::of(kind, quartered, question);
             let slot = &self.places[place.hash() % self.places.len()];
             let lock = || slot.lock().unwrap_or_else(PoisonError::into_inner);
             let read = |corners: &Option<Corners<ENDS>>| {
@@ -87,19 +87,21 @@ impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
 }
 
 impl<const AXES: usize> Place<AXES> {
-    fn of(kind: u64, halved: u8, question: [f64; AXES]) -> Self {
+    fn of(kind: u64, quartered: u8, question: [f64; AXES]) -> Self {
         // Logarithms of quantities, far inside the range of the integers.
-        let at = question.map(|ln| (ln / Self::side(halved)).floor() as i64);
-        Self { kind, halved, at }
+        let at = question.map(|ln| (ln / Self::side(quartered)).floor() as i64);
+        Self { kind, quartered, at }
     }
 
-    fn side(halved: u8) -> f64 {
-        SIDE / f64::from(1_u32 << halved)
+    fn side(quartered: u8) -> f64 {
+        SIDE / f64::from(1_u32 << (2 * quartered))
     }
 
     /// Where it is `parts` of a side along each axis.
     fn inside(&self, parts: impl Fn(usize) -> f64) -> [f64; AXES] {
-        std::array::from_fn(|axis| (self.at[axis] as f64 + parts(axis)) * Self::side(self.halved))
+        std::array::from_fn(|axis| {
+            (self.at[axis] as f64 + parts(axis)) * Self::side(self.quartered)
+        })
     }
 
     fn hash(&self) -> usize {
@@ -107,7 +109,7 @@ impl<const AXES: usize> Place<AXES> {
         let mix = |mixed: u64, each: u64| {
             (mixed ^ each).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         };
-        let start = mix(self.kind, self.halved.into());
+        let start = mix(self.kind, self.quartered.into());
         let mixed = self.at.iter().fold(start, |mixed, each| mix(mixed, each.cast_unsigned()));
         (mixed >> 16) as usize
     }
@@ -135,7 +137,7 @@ impl<const AXES: usize> Place<AXES> {
         corners: &Corners<ENDS>,
         question: [f64; AXES],
     ) -> [f64; ENDS] {
-        let side = Self::side(self.halved);
+        let side = Self::side(self.quartered);
         let parts: [f64; AXES] = std::array::from_fn(|axis| {
             (question[axis] / side - self.at[axis] as f64).clamp(0.0, 1.0)
         });
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_halved_towards_a_bend() {
+    fn cells_get_smaller_towards_a_bend() {
         let table = Table::<2, 2>::new(64);
         let turn = 0.3 * SIDE;
         let bent = |[u, _]: [f64; 2]| Some([(u - turn).abs() / SIDE, 100.0]);
