@@ -33,3 +33,4 @@ mod suggestions;
 mod support;
 mod transfers;
 mod uploads;
+mod what_if;
