@@ -7,6 +7,7 @@ mod access;
 mod announcements;
 mod ask;
 mod bulk;
+mod commands;
 mod connections;
 mod dashboard;
 mod documents;
