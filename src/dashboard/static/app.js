@@ -42,8 +42,13 @@ addEventListener("popstate", () => show(true));
 document.addEventListener("click", (event) => {
   const link = /** @type {Element} */ (event.target).closest("a");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/" || link.hash) return;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
   event.preventDefault();
+  // To a place of the page as it is: an address with it would be another view, shown anew.
+  if (link.hash) {
+    document.getElementById(link.hash.slice(1))?.focus();
+    return;
+  }
   go(link.pathname + link.search);
 });
 
