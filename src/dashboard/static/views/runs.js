@@ -238,6 +238,8 @@ export async function showRuns(main, context) {
     const ended = await watchRefit(progress, id, signal);
     if (signal.aborted || !ended) return;
     const { without } = ended.options;
+    // The address may name a refit of all runs.
+    if (without.length === 0) return end();
     const left = plural(without.length, "run");
     if (ended.state !== "succeeded") {
       fill(result, el("p", {}, `No law came of it without ${left}. Nothing was changed.`));
