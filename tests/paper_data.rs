@@ -88,6 +88,8 @@ fn t5_says_what_its_runs_cannot_tell() {
     assert!(named(WarningCode::Correlated, "b_d"), "{:?}", report.warnings);
     assert!(named(WarningCode::Unphysical, "s0"), "{:?}", report.warnings);
     assert!(named(WarningCode::NarrowData, "4.0"), "{:?}", report.warnings);
+    // Each size was trained on each amount of data.
+    assert!(!named(WarningCode::Collinear, ""), "{:?}", report.warnings);
     // By resampling and by profile b_d spans most of a decade.
     let interval = report.ensemble.unwrap().coefficient_intervals()[&CoefficientName::BD];
     assert!(interval.low < 0.12 && interval.high > 0.6, "{interval:?}");
@@ -100,6 +102,7 @@ fn t5_says_what_its_runs_cannot_tell() {
 #[ignore = "needs the authors' run data"]
 fn vit_intervals_are_the_known_ones() {
     let report = fitted(&vit_runs(), vit_config());
+    assert!(!codes(&report).contains(&WarningCode::Collinear), "{:?}", report.warnings);
     let intervals = report.ensemble.unwrap().coefficient_intervals();
     // Percentile intervals as they are known to two digits; ours are expanded by a few percent.
     let known = [

@@ -195,10 +195,41 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         }
         serde_path_to_error::deserialize(deserializer()).map(Self).map_err(|error| {
             let detail = error.inner().to_string();
-            ApiError::Invalid(vec![field_error("", error.path(), &detail)])
+            let mut wrong = field_error("", error.path(), &detail);
+            let named = |name: &str| wrong.pointer.strip_prefix('/') == Some(name);
+            let given =
+                form_urlencoded::parse(query.as_bytes()).find(|(name, _)| named(name.as_ref()));
+            if let Some(detail) = given.and_then(|(_, value)| unreadable(&detail, &value)) {
+                wrong.detail = detail;
+            }
+            ApiError::Invalid(vec![wrong])
         })
     }
 }
+
+/// What a parameter must be, where the standard library could not read it: its messages name neither.
+fn unreadable(detail: &str, value: &str) -> Option<String> {
+    let wanted = match detail {
+        "invalid float literal" | "cannot parse float from empty string" => "must be a number",
+        // Only a type without sign fails to read a negative whole number by its digits.
+        "invalid digit found in string" if value.parse::<i64>().is_ok() => {
+            "must be a whole number of at least 0"
+        }
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "must be a whole number"
+        }
+        "number too large to fit in target type" => "must be a smaller number",
+        "number too small to fit in target type" => "must be a larger number",
+        "provided string was not `true` or `false`" => "must be true or false",
+        _ => return None,
+    };
+    let shown: String = value.chars().take(MOST_SHOWN).collect();
+    let rest = if shown.len() < value.len() { "..." } else { "" };
+    Some(format!("{wanted}, got {shown:?}{rest}"))
+}
+
+/// Characters of a wrong value that its error repeats.
+const MOST_SHOWN: usize = 60;
 
 /// Escapes the plus of numbers such as `1e+17`.
 ///
@@ -354,6 +385,39 @@ mod tests {
         assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
         assert_eq!(error("[1, []]").pointer, "/7");
         assert_eq!(error("null").detail, "must be a JSON object");
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_cannot_be_read_says_what_it_must_be() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Params {
+            _number: Option<f64>,
+            _whole: Option<i32>,
+            _count: Option<u16>,
+            _flag: Option<bool>,
+        }
+        let long = format!("_number={}", "x".repeat(100));
+        let shown = format!("must be a number, got \"{}\"...", "x".repeat(60));
+        for (query, pointer, detail) in [
+            ("_number=abc", "/_number", "must be a number, got \"abc\""),
+            ("_number=", "/_number", "must be a number, got \"\""),
+            ("_number=%22", "/_number", "must be a number, got \"\\\"\""),
+            (&long, "/_number", &shown),
+            ("_flag=true&_whole=1.5", "/_whole", "must be a whole number, got \"1.5\""),
+            ("_whole=", "/_whole", "must be a whole number, got \"\""),
+            ("_count=-1", "/_count", "must be a whole number of at least 0, got \"-1\""),
+            ("_count=70000", "/_count", "must be a smaller number, got \"70000\""),
+            ("_whole=-3000000000", "/_whole", "must be a larger number, got \"-3000000000\""),
+            ("_flag=yes", "/_flag", "must be true or false, got \"yes\""),
+        ] {
+            let request = Request::builder().uri(format!("/?{query}")).body(()).unwrap();
+            let (mut parts, ()) = request.into_parts();
+            let error = Query::<Params>::from_request_parts(&mut parts, &()).await.unwrap_err();
+            let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+            let wanted = FieldError { pointer: pointer.to_owned(), detail: detail.to_owned() };
+            assert_eq!(errors, [wanted], "{query}");
+        }
     }
 
     #[test]

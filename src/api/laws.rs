@@ -54,6 +54,10 @@ pub struct LawView {
     reference: Option<String>,
     /// Whether it is the law that answers now.
     active: bool,
+    /// Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
+    /// answers only where its version is asked for, and cannot be made active.
+    #[schema(example = false)]
+    what_if: bool,
     /// The coefficients, in raw units at full precision.
     coefficients: LawCoefficientsView,
     /// Interval of each coefficient; null where the law has none.
@@ -374,12 +378,14 @@ impl From<PretrainedReport> for PretrainedReportView {
 impl LawView {
     fn new(law: Law, active_id: Option<Uuid>) -> Self {
         let content = law.content;
+        let what_if = content.is_what_if();
         Self {
             id: law.id,
             version: law.version,
             source: content.source.into(),
             reference: content.reference,
             active: active_id == Some(law.id),
+            what_if,
             coefficients: (&content.coefficients).into(),
             intervals: CoefficientIntervals::new(&content.intervals),
             objective: content.objective,
@@ -590,10 +596,13 @@ async fn update_active_law(
 async fn pinnable(state: &AppState, name: &FamilyName, version: i32) -> Result<Uuid, ApiError> {
     existing(state, name).await?;
     let law = laws::find_law(&state.pool, name, Some(version)).await?;
-    law.map(|law| law.id).ok_or_else(|| {
-        ApiError::field(
-            "/version",
-            format!("must be a version of this family's laws, not {version}"),
-        )
-    })
+    let law = law.ok_or_else(|| {
+        let detail = format!("must be a version of this family's laws, not {version}");
+        ApiError::field("/version", detail)
+    })?;
+    if law.content.is_what_if() {
+        let detail = "is a what-if: exclude the runs that it leaves out, and refit";
+        return Err(ApiError::field("/version", detail));
+    }
+    Ok(law.id)
 }

@@ -65,6 +65,8 @@ pub enum ProblemKind {
     Infeasible,
     /// A law came out different when it was fitted again.
     NotReproduced,
+    /// Another what-if of the family waits.
+    WhatIfQueued,
     /// There are as many valid keys as there can be.
     TooManyKeys,
     /// A quota is used up.
@@ -79,7 +81,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
@@ -105,6 +107,7 @@ impl ProblemKind {
         Self::NoSuggestion,
         Self::Infeasible,
         Self::NotReproduced,
+        Self::WhatIfQueued,
         Self::TooManyKeys,
         Self::TooManyRequests,
         Self::WorkerLost,
@@ -141,6 +144,7 @@ impl ProblemKind {
             Self::NoSuggestion => "no-suggestion",
             Self::Infeasible => "infeasible",
             Self::NotReproduced => "not-reproduced",
+            Self::WhatIfQueued => "what-if-queued",
             Self::TooManyKeys => "too-many-keys",
             Self::TooManyRequests => "too-many-requests",
             Self::WorkerLost => "worker-lost",
@@ -178,6 +182,7 @@ impl ProblemKind {
             Self::NoSuggestion => "No run can be suggested",
             Self::Infeasible => "No plan keeps every bound",
             Self::NotReproduced => "The law came out different",
+            Self::WhatIfQueued => "Another what-if waits already",
             Self::TooManyKeys => "There are as many valid keys as there can be",
             Self::TooManyRequests => "There are too many requests",
             Self::WorkerLost => "The workers of the refit died",
@@ -212,6 +217,7 @@ impl ProblemKind {
             | Self::Undetermined
             | Self::NoSuggestion
             | Self::NotReproduced
+            | Self::WhatIfQueued
             | Self::TooManyKeys => StatusCode::CONFLICT,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -350,6 +356,8 @@ pub enum ApiError {
     ForecastExists,
     /// The run of this name has arrived.
     RunExists,
+    /// Another what-if of the family waits.
+    WhatIfQueued,
     /// There are as many valid keys as there can be.
     TooManyKeys,
     /// The family has no law to answer with.
@@ -419,6 +427,7 @@ impl ApiError {
             Self::DataUnitInUse => ProblemKind::DataUnitInUse,
             Self::ForecastExists => ProblemKind::ForecastExists,
             Self::RunExists => ProblemKind::RunExists,
+            Self::WhatIfQueued => ProblemKind::WhatIfQueued,
             Self::TooManyKeys => ProblemKind::TooManyKeys,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
@@ -486,6 +495,11 @@ impl From<ApiError> for Problem {
             ApiError::RunExists => "a run of this external_id is there, and a forecast is made \
                                     before its result"
                 .to_owned(),
+            ApiError::WhatIfQueued => {
+                "a what-if of this family with other runs left out waits for a \
+                                       worker: ask again when it has begun"
+                    .to_owned()
+            }
             ApiError::TooManyKeys => "revoke keys that are not used".to_owned(),
             ApiError::NoLaw => "submit runs and POST to refits, or POST published coefficients to \
                                 laws"
@@ -575,6 +589,7 @@ mod tests {
             (ApiError::Unauthenticated("x".into()), 401),
             (ApiError::Forbidden("x".into()), 403),
             (ApiError::TooManyKeys, 409),
+            (ApiError::WhatIfQueued, 409),
             (ApiError::NotFound { what: "run", name: "7".into() }, 404),
             (ApiError::FamilyExists, 409),
             (ApiError::ProfileExists, 409),

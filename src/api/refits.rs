@@ -1,5 +1,6 @@
 //! `/v1/families/{family}/refits` and `/v1/refits/{id}`: fits that are asked for.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ use crate::checks::Checks;
 use crate::fit::{Constraint, FitConfig, Holdout};
 use crate::store::families::{Family, FamilySettings};
 use crate::store::refits::{self, Refit, RefitOptions, RefitState};
-use crate::store::{StoreError, law_evidence, laws};
+use crate::store::{StoreError, law_evidence, laws, runs};
+use crate::text::check_label;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -162,6 +164,12 @@ pub struct CreateRefit {
     /// multiplied.
     #[serde(default)]
     weights: Vec<TagWeightView>,
+    /// What if these runs were not there: `external_id`s of runs that fits use, at most 1,000. The runs
+    /// stay as they are, and the law is a what-if: it answers only where its version is asked for, and
+    /// never becomes the family's active law.
+    #[serde(default)]
+    #[schema(max_items = 1000, example = json!([]))]
+    without: Vec<String>,
     /// Version of a fitted law to fit again from its own runs and options, and to compare to the last
     /// bit. All other options must be left out.
     #[schema(example = json!(null))]
@@ -192,8 +200,11 @@ impl CreateRefit {
         };
         let config = check_fit_config(config, &mut checks);
         let weights = check_weights(self.weights, &mut checks);
+        let mut without = check_without(self.without, &mut checks);
+        without.sort_unstable();
+        without.dedup();
         let fit = checks.finish(config)?.get().clone();
-        Ok(RefitOptions { fit, weights })
+        Ok(RefitOptions { fit, weights, without })
     }
 
     /// Whether nothing but the law to reproduce is given.
@@ -208,6 +219,7 @@ impl CreateRefit {
             constraint,
             holdout,
             weights,
+            without,
             reproduces: _,
         } = self;
         starts.is_none()
@@ -219,7 +231,41 @@ impl CreateRefit {
             && constraint.is_none()
             && holdout.is_none()
             && weights.is_empty()
+            && without.is_empty()
     }
+}
+
+/// The most runs that a what-if leaves out: every law and refit lists them.
+const MOST_WITHOUT: usize = 1000;
+
+fn check_without(without: Vec<String>, checks: &mut Checks) -> Vec<String> {
+    if without.len() > MOST_WITHOUT {
+        checks.refuse("without", format!("must be at most {MOST_WITHOUT}, not {}", without.len()));
+        return Vec::new();
+    }
+    for (i, name) in without.iter().enumerate() {
+        checks.take(&format!("without/{i}"), check_label(name));
+    }
+    without
+}
+
+/// Refuses runs to leave out that no fit uses: who names one is mistaken about it.
+async fn check_left_out(
+    state: &AppState,
+    family: &Family,
+    asked: &[String],
+) -> Result<(), ApiError> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let found = runs::list_fit_run_names(&state.pool, family.id, asked).await?;
+    let found: HashSet<String> = found.into_iter().collect();
+    let mut checks = Checks::default();
+    for (i, name) in asked.iter().enumerate().filter(|(_, name)| !found.contains(*name)) {
+        let detail = format!("must be a run of this family that is not excluded, not {name:?}");
+        checks.refuse(&format!("without/{i}"), detail);
+    }
+    Ok(checks.finish(Some(()))?)
 }
 
 /// What a refit is to do: its options, and the law that it checks.
@@ -229,7 +275,10 @@ async fn check_request(
     body: CreateRefit,
 ) -> Result<(RefitOptions, Option<Uuid>), ApiError> {
     let Some(version) = body.reproduces else {
-        return Ok((body.check(&family.settings)?, None));
+        let asked = body.without.clone();
+        let options = body.check(&family.settings)?;
+        check_left_out(state, family, &asked).await?;
+        return Ok((options, None));
     };
     if !body.is_bare() {
         let detail = "must be given alone: the law's own options are used";
@@ -248,7 +297,8 @@ async fn check_request(
     Ok((options, Some(id)))
 }
 
-/// Asks for a fit of the family's runs. One that waits already is returned in place of another.
+/// Asks for a fit of the family's runs. One that waits already is returned in place of another; a what-if
+/// (`without`) is returned only to who asks the same, and otherwise has to begin first.
 #[utoipa::path(
     post, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath),
     request_body = Option<CreateRefit>,
@@ -274,7 +324,12 @@ async fn create_refit(
             Ok(()) => break (StatusCode::ACCEPTED, id),
             // If a worker takes that one before we look, there is room for ours.
             Err(StoreError::RefitQueued) => {
-                if let Some(id) = refits::find_queued_refit(&state.pool, family.id).await? {
+                let what_if = options.is_what_if();
+                let queued = refits::find_queued_refit(&state.pool, family.id, what_if).await?;
+                if let Some((id, its_options)) = queued {
+                    if what_if && its_options != options {
+                        return Err(ApiError::WhatIfQueued);
+                    }
                     break (StatusCode::OK, id);
                 }
             }

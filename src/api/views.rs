@@ -458,6 +458,9 @@ pub struct FitOptionsView {
     holdout: Vec<HoldoutView>,
     /// What runs counted by tag.
     weights: Vec<TagWeightView>,
+    /// `external_id`s of the runs that were left out to see what they do.
+    #[schema(example = json!([]))]
+    without: Vec<String>,
 }
 
 impl From<RefitOptions> for FitOptionsView {
@@ -473,6 +476,7 @@ impl From<RefitOptions> for FitOptionsView {
             constraint: config.constraint.map(ConstraintView::from),
             holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
             weights: options.weights.into_iter().map(TagWeightView::from).collect(),
+            without: options.without,
         }
     }
 }

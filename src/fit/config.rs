@@ -208,6 +208,15 @@ impl FitConfig {
 
     /// Checks every field.
     ///
+    /// ```
+    /// use sparsity_planner::fit::FitConfig;
+    ///
+    /// assert!(FitConfig::default().check().is_ok());
+    /// let wrong = FitConfig { starts: 0, confidence: 95.0, ..FitConfig::default() };
+    /// let fields: Vec<String> = wrong.check().unwrap_err().iter().map(|e| e.field()).collect();
+    /// assert_eq!(fields, ["starts", "confidence"]);
+    /// ```
+    ///
     /// # Errors
     /// Every field that is out of its range.
     pub fn check(self) -> Result<ValidFitConfig, Vec<ConfigError>> {

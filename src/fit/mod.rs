@@ -10,12 +10,13 @@
 //! | `observations`, `normalised` | runs in canonical order; in units near 1 |
 //! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
 //! | `newton`, `descent`, `starts`, `search`, `sketch` | one descent under argmin's executor; many |
-//! | `bootstrap`, `diagnostics`, `profile`, `holdout` | what the runs leave open |
+//! | `bootstrap`, `diagnostics`, `collinearity`, `profile`, `holdout` | what the runs leave open |
 //! | `design` | which runs to make next |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `multistart`, `warnings`, `report` | the whole; what it says |
 
 mod bootstrap;
+mod collinearity;
 mod config;
 mod descent;
 mod design;

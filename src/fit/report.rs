@@ -10,6 +10,48 @@ use super::warnings::Warning;
 use crate::law::{CoefficientName, Coefficients, Ensemble, Interval, Support};
 
 /// Outcome of a fit.
+///
+/// The intervals of the coefficients, and of whatever follows from them, come from the laws of resampled
+/// runs:
+///
+/// ```
+/// use sparsity_planner::fit::{Control, FitConfig, Observation, Observations, WarningCode, fit};
+/// use sparsity_planner::law::*;
+///
+/// // A grid of runs by the published law of T5, each loss 0.2 % too high or too low.
+/// let truth = T5_C4.coefficients();
+/// let mut runs = Vec::new();
+/// for (i, n) in [1e6, 4e6, 16e6, 64e6].into_iter().enumerate() {
+///     for (j, s) in [0.0, 0.5, 0.75, 0.875].into_iter().enumerate() {
+///         for (k, d) in [1e9, 4e9, 16e9, 64e9].into_iter().enumerate() {
+///             let (n, s, d) = (NonzeroParams::new(n)?, Sparsity::new(s)?, Data::new(d)?);
+///             let off = if (i * 7 + j * 5 + k * 3) % 4 < 2 { 1.002 } else { 0.998 };
+///             let loss = Loss::new(truth.loss(s.density(), n, d) * off)?;
+///             runs.push(Observation { nonzero_params: n, sparsity: s, data: d, loss });
+///         }
+///     }
+/// }
+/// let config = FitConfig { bootstrap: 200, ..FitConfig::default() }.check().expect("in range");
+/// let report = fit(&Observations::new(runs).into(), &config, &Control::NONE)?;
+///
+/// let ensemble = report.ensemble.as_ref().expect("resamples were asked for");
+/// let b_s = ensemble.coefficient_intervals()[&CoefficientName::BS];
+/// assert!(b_s.contains(truth.values().b_s), "{b_s:?}");
+///
+/// // How sparse should 100 M non-zeros be, trained with 1e20 FLOPs where zeros are free?
+/// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
+/// let (n, c) = (NonzeroParams::new(1e8)?, Compute::new(1e20)?);
+/// let best = |law: &Coefficients| optimal_density(law, &cost, n, c).sparsity().get();
+/// let interval = ensemble.interval(|member| best(&member.coefficients));
+/// assert!(interval.contains(best(truth)) && interval.high - interval.low < 0.1, "{interval:?}");
+///
+/// // What the runs cannot tell is said; these vary data apart from size.
+/// assert!(report.warnings.iter().all(|warning| warning.code != WarningCode::Collinear));
+/// // And the question lies beyond them.
+/// let data = cost.data(optimal_density(&report.coefficients, &cost, n, c), n, c)?;
+/// assert!(data.get() > report.support.data().expect("there are runs").max);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// The best coefficients, in raw units.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::collinearity::Collinearity;
 use super::normalised::{BOUNDS, COUNT, Point};
 use super::observations::Observations;
 use super::parameters::{Form, Parameters};
@@ -24,6 +25,8 @@ pub enum WarningCode {
     FewSparsityLevels,
     /// The largest amount of data is less than ten times the smallest.
     NarrowData,
+    /// Size and data of the runs lie on a line: what one does cannot be told from what the other does.
+    Collinear,
     /// Two coefficients make up for each other.
     Correlated,
     /// An exponent whose interval spans more than a factor of three.
@@ -51,6 +54,7 @@ impl WarningCode {
             Self::FewDataLevels => "few_data_levels",
             Self::FewSparsityLevels => "few_sparsity_levels",
             Self::NarrowData => "narrow_data",
+            Self::Collinear => "collinear",
             Self::Correlated => "correlated",
             Self::WeaklyDetermined => "weakly_determined",
             Self::AtBound => "at_bound",
@@ -164,6 +168,19 @@ impl Evidence<'_> {
                 most / least
             );
             warn(WarningCode::NarrowData, detail);
+        }
+        if let Some(line) = Collinearity::of(self.runs).filter(|line| line.is_line()) {
+            let detail = format!(
+                "nonzero_params and data of the runs lie nearly on one line (correlation of their \
+                 logarithms {:.3}{}): what size does can hardly be told from what data do, and answers may be \
+                 farther off than their intervals say; add runs with other data at the same size and \
+                 sparsity",
+                line.overall,
+                line.beside_sparsity
+                    .map(|r| format!(", {r:.3} beside sparsity"))
+                    .unwrap_or_default()
+            );
+            warn(WarningCode::Collinear, detail);
         }
     }
 

@@ -11,11 +11,12 @@ use crate::clock::Clock;
 use crate::fit::{Control, FitError, Observations, Report, RunSet, fit};
 use crate::grouping::GroupedRuns;
 use crate::law::Ensemble;
+use crate::store::StoreError;
 use crate::store::families::{self, Family};
 use crate::store::law_evidence::{self, LawRun};
 use crate::store::laws::{self, Law, LawContent, LawSource, Resamples, StoredWarning};
 use crate::store::refits::{ClaimedRefit, NewLaw, Outcome, RefitFailure, RefitOptions};
-use crate::store::{StoreError, runs};
+use crate::store::runs::{self, Run};
 
 /// Runs a claimed refit; what goes wrong with the fit is its outcome.
 ///
@@ -85,7 +86,10 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Option<(Task, Run
         return Ok(None);
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
-    let runs = runs.into_iter().map(|run| (run.id, run.submitted));
+    let without = &claimed.options.without;
+    let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
+    let runs = runs.into_iter().filter(|run| !is_left_out(run));
+    let runs = runs.map(|run| (run.id, run.submitted));
     let GroupedRuns { set, ids } = GroupedRuns::new(runs, &claimed.options.weights);
     Ok(Some((Task::Make { family: Box::new(family), ids }, set)))
 }
@@ -111,6 +115,8 @@ fn law(
 ) -> LawContent {
     let ensemble = report.ensemble.as_ref();
     let fitted = ensemble.map_or(0, |ensemble| ensemble.members().len());
+    let fitted_warnings = report.warnings.iter().map(StoredWarning::from);
+    let warnings = what_if(&options.without).into_iter().chain(fitted_warnings).collect();
     LawContent {
         source: LawSource::Fit,
         reference: None,
@@ -129,10 +135,32 @@ fn law(
         support: report.support.clone(),
         options: Some(options),
         diagnostics: Some(report.diagnostics.clone()),
-        warnings: report.warnings.iter().map(StoredWarning::from).collect(),
+        warnings,
         data_digest: Some(report.data_digest.clone()),
         fitted_at,
     }
+}
+
+/// The most runs that a warning names.
+const MOST_NAMED: usize = 3;
+
+/// What every answer of a law says that leaves out runs to see what they do.
+fn what_if(without: &[String]) -> Option<StoredWarning> {
+    if without.is_empty() {
+        return None;
+    }
+    let named = without[..without.len().min(MOST_NAMED)].join(", ");
+    let more = match without.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let runs = if without.len() == 1 { "run" } else { "runs" };
+    let detail = format!(
+        "a what-if, fitted without {} {runs} that other fits use ({named}{more}): it answers only where its \
+         version is asked for",
+        without.len()
+    );
+    Some(StoredWarning { code: "what_if".to_owned(), detail })
 }
 
 /// Whether the law came out the same to the last bit, resamples included.

@@ -228,6 +228,17 @@ impl Coefficients {
 
     /// Data at which the loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`;
     /// infinite where no amount of data reaches it.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{Data, Density, NonzeroParams, T5_C4};
+    ///
+    /// let (law, n, d) = (T5_C4.coefficients(), NonzeroParams::new(1e8)?, Data::new(3e10)?);
+    /// let loss = law.loss(Density::DENSE, n, d);
+    /// assert!((law.data_for_loss(Density::DENSE, n, loss) / d.get() - 1.0).abs() < 1e-9);
+    /// // Below what 100 M parameters reach on any data.
+    /// assert!(law.data_for_loss(Density::DENSE, n, 1.0).is_infinite());
+    /// # Ok::<(), sparsity_planner::law::DomainError>(())
+    /// ```
     #[must_use]
     pub fn data_for_loss(&self, density: Density, nonzero_params: NonzeroParams, loss: f64) -> f64 {
         let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
@@ -239,6 +250,20 @@ impl Coefficients {
     ///
     /// A model with `N` non-zeros at sparsity `S` reaches the loss of a dense model with
     /// `gain(S) N` parameters on the same data, at every `N` and `D`. It is 1 for a dense model.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{Data, Density, NonzeroParams, Sparsity, T5_C4};
+    ///
+    /// let law = T5_C4.coefficients();
+    /// let x = Sparsity::new(0.5)?.density();
+    /// assert!((law.gain(x) - 1.586).abs() < 5e-4);
+    /// // The two models have the same loss, here on 30 B tokens.
+    /// let (n, d) = (1e8, Data::new(3e10)?);
+    /// let sparse = law.loss(x, NonzeroParams::new(n)?, d);
+    /// let dense = law.loss(Density::DENSE, NonzeroParams::new(n * law.gain(x))?, d);
+    /// assert!((sparse / dense - 1.0).abs() < 1e-12);
+    /// # Ok::<(), sparsity_planner::law::DomainError>(())
+    /// ```
     #[must_use]
     pub fn gain(&self, density: Density) -> f64 {
         let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;
@@ -249,6 +274,13 @@ impl Coefficients {
     ///
     /// Above 1 a slightly sparse model would beat a dense one of the same *total* size, which
     /// measured models do not.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{T5_C4, VIT_JFT};
+    ///
+    /// assert!((VIT_JFT.coefficients().gain_slope() - 0.808).abs() < 6e-4);
+    /// assert!((T5_C4.coefficients().gain_slope() - 0.800).abs() < 6e-4);
+    /// ```
     #[must_use]
     pub fn gain_slope(&self) -> f64 {
         let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;

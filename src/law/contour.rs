@@ -22,6 +22,24 @@ use super::quantity::{Density, NonzeroParams};
 /// but it may jump over a sparsity, which then is the answer at no budget. `None` there, by a search
 /// at that budget. A kink of the step cost, and `S = 0`, are the answer over a range of budgets, of
 /// which this is the upper end; where that is a jump it is found by bisection.
+///
+/// ```
+/// use sparsity_planner::law::*;
+///
+/// let law = VIT_JFT.coefficients();
+/// let ratio = |mode: FlopMode, sparsity: f64| -> Result<f64, DomainError> {
+///     let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode);
+///     let ratio = ln_contour_ratio(law, &cost, Sparsity::new(sparsity)?.density());
+///     Ok(ratio.expect("every sparsity is best at some budget in these modes").exp())
+/// };
+/// // 75 % is best at 6.56 times the compute that is Chinchilla's for a dense model of the size.
+/// assert!((ratio(FlopMode::Sparse, 0.75)? - 6.56).abs() < 5e-3);
+/// assert!((ratio(FlopMode::Dense, 0.75)? - 18.3).abs() < 5e-2);
+/// // Up to these no zeros pay.
+/// assert!((ratio(FlopMode::Sparse, 0.0)? - 0.422).abs() < 5e-4);
+/// assert!((ratio(FlopMode::Dense, 0.0)? - 1.27).abs() < 5e-3);
+/// # Ok::<(), DomainError>(())
+/// ```
 #[must_use]
 pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Density) -> Option<f64> {
     let v = law.values();
@@ -75,6 +93,22 @@ const RANGE_DIGITS: f64 = 1e-9;
 
 /// Compute at which a model of `N` non-zeros has the chinchilla ratio `e^ln_ratio`:
 /// `C = M k N D_chin(N)`.
+///
+/// ```
+/// use sparsity_planner::law::*;
+///
+/// let law = T5_C4.coefficients();
+/// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
+/// let half = Density::new(0.5)?;
+/// let ratio = ln_contour_ratio(law, &cost, half).expect("every sparsity has its budget");
+/// // A line of the contour picture, at three sizes: there 50 % is the best sparsity.
+/// for size in [1e7, 1e8, 1e9] {
+///     let n = NonzeroParams::new(size)?;
+///     let c = Compute::new(contour_compute(law, &cost, n, ratio))?;
+///     assert!((optimal_density(law, &cost, n, c).sparsity().get() - 0.5).abs() < 1e-9);
+/// }
+/// # Ok::<(), DomainError>(())
+/// ```
 #[must_use]
 pub fn contour_compute(
     law: &Coefficients,

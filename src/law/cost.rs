@@ -71,6 +71,12 @@ impl PruningSchedule {
 
     /// Mean sparsity over training as a share of the final one:
     /// `m = (1 - end) + (end - start) e / (e + 1)`, below 1 for every checked schedule.
+    ///
+    /// ```
+    /// use sparsity_planner::law::PruningSchedule;
+    ///
+    /// assert_eq!(PruningSchedule::default().mean_share(), 0.625);
+    /// ```
     #[must_use]
     pub fn mean_share(&self) -> f64 {
         (1.0 - self.end) + (self.end - self.start) * self.exponent / (self.exponent + 1.0)
@@ -260,6 +266,18 @@ impl TrainingCost {
 
     /// `c_mul`: cost relative to a dense model with as many *non-zero* parameters; at least 1
     /// wherever a step at sparsity `s` costs at least `1 - s`.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{Density, FlopMode, FlopsPerParam, PruningSchedule, TrainingCost};
+    ///
+    /// let cost = |mode: FlopMode| {
+    ///     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode)
+    /// };
+    /// let half = Density::new(0.5)?;
+    /// assert_eq!(cost(FlopMode::Dense).multiplier(half), 2.0); // 1 / (1 - S)
+    /// assert_eq!(cost(FlopMode::Sparse).multiplier(half), 1.375); // (1 - 0.625 S) / (1 - S)
+    /// # Ok::<(), sparsity_planner::law::DomainError>(())
+    /// ```
     #[must_use]
     pub fn multiplier(&self, density: Density) -> f64 {
         let x = density.get();

@@ -19,6 +19,18 @@ const LARGEST_END: f64 = 1e300;
 impl Factor {
     /// `gain(S)` of a law, see [`Coefficients::gain`]: a sparse model of `N` non-zeros is worth a dense
     /// one of `gain N`.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{Factor, Sparsity, VIT_JFT};
+    ///
+    /// let gain = Factor::gain(VIT_JFT.coefficients(), None, Sparsity::new(0.75)?.density());
+    /// // 100 M non-zeros at 75 % are worth 217 M dense parameters, and the other way round.
+    /// assert!((gain.times(1e8).value / 2.172e8 - 1.0).abs() < 5e-4);
+    /// assert!((gain.divide(2.172e8).value / 1e8 - 1.0).abs() < 5e-4);
+    /// // A published law has no resamples, so no interval.
+    /// assert_eq!(gain.interval, None);
+    /// # Ok::<(), sparsity_planner::law::DomainError>(())
+    /// ```
     #[must_use]
     pub fn gain(law: &Coefficients, ensemble: Option<&Ensemble>, density: Density) -> Self {
         let gain = |ensemble: &Ensemble| ensemble.interval(|m| m.coefficients.gain(density));
@@ -58,6 +70,17 @@ impl Factor {
 /// | `before` | data of the dense phase where it is to count, else 0 |
 ///
 /// Infinite where no amount of data reaches the loss.
+///
+/// ```
+/// use sparsity_planner::law::{Data, Density, NonzeroParams, T5_C4, data_multiplier};
+///
+/// // A start that saves nothing: as much data again, and none of what it cost was won back.
+/// let law = T5_C4.coefficients();
+/// let point = (Density::new(0.5)?, NonzeroParams::new(1e7)?, Data::new(3e10)?);
+/// assert!((data_multiplier(law, law, point, 0.0) - 1.0).abs() < 1e-9);
+/// assert!((data_multiplier(law, law, point, 3e10) - 0.5).abs() < 1e-9);
+/// # Ok::<(), sparsity_planner::law::DomainError>(())
+/// ```
 #[must_use]
 pub fn data_multiplier(
     scratch: &Coefficients,

@@ -85,6 +85,24 @@ impl Ensemble {
     }
 
     /// The interval of a derived answer. A member without one (not a number) is left out.
+    ///
+    /// ```
+    /// use sparsity_planner::law::*;
+    ///
+    /// // Three laws that other runs might have given; a fit makes a thousand.
+    /// let truth = T5_C4.coefficients().values();
+    /// let members = [0.9, 1.0, 1.1].map(|factor| Member {
+    ///     coefficients: Coefficients::new(CoefficientValues { a_s: truth.a_s * factor, ..truth })
+    ///         .expect("a positive coefficient"),
+    ///     noise: 0.0,
+    /// });
+    /// let ensemble = Ensemble::new(members.to_vec(), 0.95, 0.025).expect("there are members");
+    /// let (x, n, d) = (Density::new(0.25)?, NonzeroParams::new(1e8)?, Data::new(3e10)?);
+    /// let interval = ensemble.interval(|member| member.coefficients.loss(x, n, d));
+    /// assert!(interval.contains(T5_C4.coefficients().loss(x, n, d)));
+    /// assert_eq!(interval.level, 0.95);
+    /// # Ok::<(), DomainError>(())
+    /// ```
     #[must_use]
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Interval {
         self.interval_of(self.members.iter().map(answer).collect())

@@ -42,6 +42,25 @@ impl Optimum {
 /// # Ok::<(), DomainError>(())
 /// ```
 ///
+/// On dense hardware fewer zeros pay, and on hardware that skips some of them a number between:
+///
+/// ```
+/// use sparsity_planner::law::*;
+///
+/// let best = |step: StepCost| -> Result<f64, DomainError> {
+///     let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
+///     let (n, c) = (NonzeroParams::new(1e9)?, Compute::new(1e21)?);
+///     Ok(optimal_sparsity(T5_C4.coefficients(), &cost, n, c)?.sparsity().get())
+/// };
+/// let (dense, sparse) = (best(FlopMode::Dense.into())?, best(FlopMode::Sparse.into())?);
+/// assert!((dense - 0.124287224).abs() < 1e-9);
+/// assert!((sparse - 0.560416028).abs() < 1e-9);
+/// // 90 % of the FLOPs can be pruned, at 95 % of the ideal speed-up.
+/// let measured = best(StepCost::of_share(0.9, 0.95).map_err(|(_, error)| error)?)?;
+/// assert!(dense < measured && measured < sparse);
+/// # Ok::<(), DomainError>(())
+/// ```
+///
 /// # Errors
 /// [`DomainError::OutOfRange`] where the budget pays for no representable amount of data.
 pub fn optimal_sparsity(

@@ -72,6 +72,15 @@ impl StepCost {
     /// hardware achieves a fraction `eta` of the ideal speed-up on it, with no gain before
     /// `s = 1 - eta`.
     ///
+    /// ```
+    /// use sparsity_planner::law::StepCost;
+    ///
+    /// let step = StepCost::of_share(0.9, 0.7).map_err(|(field, error)| format!("{field} {error}"))?;
+    /// assert_eq!(step.at(0.2), 1.0); // no gain before 30 % of zeros
+    /// assert!((step.at(0.65) - 0.55).abs() < 1e-12); // 0.1 + 0.9 x 0.35 / 0.7
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DomainError::OutOfRange`], named by its field.
     pub fn of_share(

@@ -79,6 +79,17 @@ impl Storage {
 
     /// Bits per weight of a model with a pattern; `two_of_four` says that it keeps at most two of
     /// every four weights.
+    ///
+    /// ```
+    /// use sparsity_planner::law::{Density, Storage, StorageFormat};
+    ///
+    /// let half = Density::new(0.5)?;
+    /// let bits = |format| Storage::new(format, 16).pattern_bits(half, true);
+    /// assert_eq!(bits(StorageFormat::TwoOfFour), 9.0); // 9/16 of the plain weights
+    /// assert_eq!(bits(StorageFormat::Bitmask), 9.0);
+    /// assert_eq!(bits(StorageFormat::Dense), 16.0);
+    /// # Ok::<(), sparsity_planner::law::DomainError>(())
+    /// ```
     #[must_use]
     pub fn pattern_bits(&self, density: Density, two_of_four: bool) -> f64 {
         match self.format {

@@ -102,6 +102,14 @@ pub struct LawContent {
     pub fitted_at: DateTime<Utc>,
 }
 
+impl LawContent {
+    /// Whether it was fitted without some runs to see what they do.
+    #[must_use]
+    pub fn is_what_if(&self) -> bool {
+        self.options.as_ref().is_some_and(RefitOptions::is_what_if)
+    }
+}
+
 /// How many resamples of the runs gave a law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resamples {
@@ -278,7 +286,7 @@ pub async fn insert_law(
 }
 
 /// One version of a family's laws, or with `None` the one that answers: the pinned one, else the
-/// newest fit, else the newest published one.
+/// newest fit that is no what-if, else the newest published one.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -297,7 +305,8 @@ pub async fn find_law(
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
-        WHERE name = $1 AND ($2::integer IS NULL OR version = $2)
+        -- A what-if answers nobody who does not name it.
+        WHERE name = $1 AND (version = $2 OR ($2::integer IS NULL AND NOT what_if))
         ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
         LIMIT 1
         "#,
@@ -328,7 +337,7 @@ pub async fn list_active_laws(
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
-        WHERE family_id = ANY ($1)
+        WHERE family_id = ANY ($1) AND NOT what_if
         ORDER BY family_id, laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC,
             version DESC
         "#,
@@ -385,7 +394,8 @@ pub async fn find_law_id(
         r#"
         SELECT laws.id
         FROM laws JOIN families ON families.id = family_id
-        WHERE name = $1 AND ($2::integer IS NULL OR version = $2)
+        -- A what-if answers nobody who does not name it.
+        WHERE name = $1 AND (version = $2 OR ($2::integer IS NULL AND NOT what_if))
         ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
         LIMIT 1
         "#,

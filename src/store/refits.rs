@@ -87,6 +87,17 @@ pub struct RefitOptions {
     /// Weights by tag; a run's weight is the product of those that it matches.
     #[serde(default)]
     pub weights: Vec<TagWeight>,
+    /// `external_id`s of runs that are left out to see what they do, sorted; the law is then a what-if.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+}
+
+impl RefitOptions {
+    /// Whether runs are left out to see what they do: the law never answers for its family.
+    #[must_use]
+    pub fn is_what_if(&self) -> bool {
+        !self.without.is_empty()
+    }
 }
 
 /// Why a refit failed.
@@ -174,7 +185,8 @@ impl TryFrom<RefitRow> for Refit {
 /// Queues a refit and tells waiting workers when the transaction commits.
 ///
 /// # Errors
-/// [`StoreError::RefitQueued`] where one is queued already, [`StoreError::FamilyGone`].
+/// [`StoreError::RefitQueued`] where one is queued already, a what-if beside others counting by itself;
+/// [`StoreError::FamilyGone`].
 pub async fn insert_refit(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -265,21 +277,27 @@ pub async fn find_queue(db: impl PgExecutor<'_>) -> Result<Queue, StoreError> {
     Ok(queue)
 }
 
-/// The queued refit of a family.
+/// The queued refit of a family, or the queued what-if, with its options.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn find_queued_refit(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
-) -> Result<Option<Uuid>, StoreError> {
-    let id = sqlx::query_scalar!(
-        "SELECT id FROM refits WHERE family_id = $1 AND state = 'queued'",
-        family_id
+    what_if: bool,
+) -> Result<Option<(Uuid, RefitOptions)>, StoreError> {
+    let row = sqlx::query!(
+        r#"
+        SELECT id, options AS "options: Json<RefitOptions>"
+        FROM refits
+        WHERE family_id = $1 AND what_if = $2 AND state = 'queued'
+        "#,
+        family_id,
+        what_if
     )
     .fetch_optional(db)
     .await?;
-    Ok(id)
+    Ok(row.map(|row| (row.id, row.options.0)))
 }
 
 /// Asks a refit to stop: a queued one is cancelled at once, a running one by its worker. `false`

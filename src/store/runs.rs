@@ -418,6 +418,28 @@ pub async fn list_fit_runs(
     rows.into_iter().map(Run::try_from).collect()
 }
 
+/// Those of some `external_id`s that name runs which a refit would use.
+///
+/// # Errors
+/// [`StoreError::Database`].
+pub async fn list_fit_run_names(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    external_ids: &[String],
+) -> Result<Vec<String>, StoreError> {
+    let names = sqlx::query_scalar!(
+        r#"
+        SELECT external_id FROM runs
+        WHERE family_id = $1 AND NOT excluded AND external_id = ANY ($2)
+        "#,
+        family_id,
+        external_ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(names)
+}
+
 /// One run of a family.
 ///
 /// # Errors

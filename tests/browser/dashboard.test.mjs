@@ -180,8 +180,9 @@ test("dark, narrow and wide", async (t) => {
     assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
     await shoot(page, `answer-${name}`);
     if (name === "phone-dark") await shoot(page, "phone-top", false);
-    for (const view of ["runs", "upload", "laws", "forecasts", "plans"]) {
-      await page.goto(`${base}/?family=demo&view=${view}`);
+    for (const view of ["runs", "upload", "laws", "forecasts", "plans", "next", "hardware"]) {
+      const more = view === "next" ? "&budget=1e20" : view === "hardware" ? "&profile=example-a100-2-4" : "";
+      await page.goto(`${base}/?${view === "hardware" ? "" : "family=demo&"}view=${view}${more}`);
       await page.getByRole("heading", { level: 2 }).or(page.getByRole("searchbox")).first().waitFor();
       await page.waitForLoadState("networkidle");
       await accessible(page);
@@ -267,39 +268,52 @@ test("runs are searched, sorted, excluded with a reason and taken in again", asy
   assert.equal((await api("GET", "/v1/families/to-exclude/runs?excluded=true")).items.length, 0);
 });
 
-test("what a law without some runs would say, and back", async (t) => {
+test("what a law without some runs would say, with nothing changed", async (t) => {
   await family("what-if", synthetic(60, "sweep"), { bootstrap: 100, starts: 4 });
+  const before = [await api("GET", "/v1/families/what-if"), await api("GET", "/v1/families/what-if/runs?limit=100")];
   const page = await open(t, browser);
-  await page.goto(`${base}/?family=what-if&view=runs&q=sweep-000`);
+  await page.goto(`${base}/?family=what-if&view=runs&q=sweep-000&n=70M&c=1e20&s=0.5`);
   await page.locator("main").getByText(/^9 runs of 60/).waitFor();
   await page.getByLabel("Choose all of this page").check();
-  await page.getByRole("button", { name: "What if these 9 were left out…" }).click();
-  await page.getByLabel("What you suspect").fill("a broken node");
-  await page.getByRole("button", { name: "Exclude, refit and compare" }).click();
-  await page.getByRole("button", { name: "Keep it so: law 2 answers" }).waitFor();
-  await page.getByRole("table", { name: "Coefficients" }).waitFor();
-  const before = await api("GET", "/v1/families/what-if");
-  assert.equal(before.active_law.version, 1, "the old law answers until the decision");
-  assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 9);
+  await page.getByRole("button", { name: "What if these 9 were left out?" }).click();
+  const panel = page.getByRole("region", { name: /What if these runs were left out/ });
+  await panel.getByText("Nothing was changed: the 9 runs are in fits as before, and law 1 answers.").waitFor();
+  await panel.getByText("Law 1 rests on 60 runs, the what-if on 51 runs.").waitFor();
+  await panel.getByRole("table", { name: "Coefficients" }).waitFor();
+  // The calculator's question by both laws.
+  const point = panel.getByRole("table", { name: /70M non-zero parameters/ });
+  await point.waitFor();
+  const question = "nonzero_params=7e7&compute=1e20&flop_mode=sparse";
+  for (const version of [1, 2]) {
+    const wanted = await api("GET", `/v1/families/what-if/optimal-sparsity?${question}&law_version=${version}`);
+    const row = spaced(await point.getByRole("row", { name: /Loss at it/ }).innerText());
+    assert.ok(row.includes(`${wanted.loss.toPrecision(4)} ${wanted.intervals.loss.low.toPrecision(4)}–${wanted.intervals.loss.high.toPrecision(4)}`), row);
+  }
+  await point.getByRole("row", { name: /Loss at 50/ }).waitFor();
+  assert.deepEqual([await api("GET", "/v1/families/what-if"), await api("GET", "/v1/families/what-if/runs?limit=100")], before);
   await accessible(page);
   await shoot(page, "what-if");
   // The view can be left and found again.
   await page.reload();
-  await page.getByRole("button", { name: "Take it back" }).waitFor();
-  await page.getByRole("button", { name: "Take it back" }).click();
-  await page.locator("main").getByText("The runs are in fits again. Law 1 answers and stays pinned").waitFor();
-  assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 0);
+  await page.getByRole("region", { name: /What if these runs/ }).getByText("Left out: 9 runs").waitFor();
+  // Among the laws it is told from the others, and cannot be made to answer.
+  const laws = await open(t, browser);
+  await laws.goto(`${base}/?family=what-if&view=laws`);
+  const row = laws.getByRole("row", { name: /what-if, without 9 runs/ });
+  await row.getByText("only where asked for").waitFor();
+  assert.equal(await row.getByRole("button").count(), 0);
+  await accessible(laws);
+  await shoot(laws, "laws-what-if");
 
-  // And once more, to keep it.
-  await api("PUT", "/v1/families/what-if/active-law", { version: null });
-  await page.goto(`${base}/?family=what-if&view=runs&q=sweep-0001`);
-  await page.getByRole("checkbox", { name: "Choose sweep-0001" }).check();
-  await page.getByRole("button", { name: "What if these 1 were left out…" }).click();
-  await page.getByLabel("What you suspect").fill("a broken node");
-  await page.getByRole("button", { name: "Exclude, refit and compare" }).click();
-  await page.getByRole("button", { name: "Keep it so: law 3 answers" }).click();
-  await page.locator("main").getByText("Law 3 answers; the runs stay excluded.").waitFor();
-  assert.equal((await api("GET", "/v1/families/what-if")).active_law.version, 3);
+  // To leave them out for good is another step, with a reason.
+  await page.getByRole("button", { name: "Exclude these 9 from fits…" }).click();
+  await page.getByRole("textbox", { name: "Reason" }).fill("a broken node");
+  await page.getByRole("button", { name: "Exclude", exact: true }).click();
+  await page.locator("main").getByText(/9 runs excluded\. Fits heed it/).waitFor();
+  assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 9);
+  await page.getByRole("button", { name: "Close" }).click();
+  assert.equal(await panel.count(), 0);
+  assert.equal(new URL(page.url()).searchParams.get("refit"), null);
 });
 
 test("a dropped file is previewed, mapped and checked before anything is written", async (t) => {
@@ -456,6 +470,123 @@ test("a plan is made from a form, and says what is in the way where there is non
   await page.locator("main").getByText("Each bound named above could alone make way").waitFor();
   await accessible(page);
   await shoot(page, "plan-infeasible");
+});
+
+test("runs are suggested that narrow an answer", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo&view=next&n=50M&c=1e20`);
+  await page.getByLabel("For all runs together").fill("1e20");
+  await page.getByLabel("Runs at most").fill("2");
+  await page.getByText("What may be run").click();
+  await page.getByLabel("Sizes").fill("10M to 100M in 4");
+  await page.getByLabel("Sparsities").fill("0, 50%, 75%");
+  await page.getByLabel("Amounts of data").fill("10B, 30B, x");
+  await page.getByRole("button", { name: "Suggest runs" }).click();
+  await page.getByRole("alert").getByText("“x” is no number.").waitFor();
+  await page.getByLabel("Amounts of data").fill("10B, 30B");
+  await page.getByRole("button", { name: "Suggest runs" }).click();
+  const found = page.getByRole("table", { name: "To be made together, the one that narrows most first" });
+  await found.waitFor();
+  const wanted = await api("POST", "/v1/families/demo/suggestions", {
+    target: { optimal_sparsity: { nonzero_params: 5e7, compute: 1e20, flop_mode: "sparse" } }, compute: 1e20, runs: 2,
+    grid: { nonzero_params: { from: 1e7, to: 1e8, steps: 4 }, sparsity: [0, 0.5, 0.75], data: [1e10, 3e10] },
+  });
+  assert.equal(await found.getByRole("row").count(), 1 + wanted.suggestions.length);
+  const said = spaced(await page.locator(".means").innerText());
+  assert.ok(said.includes(`${Number(wanted.expected_width_ratio.toPrecision(2))} times as wide as now`), said);
+  await accessible(page);
+  await shoot(page, "suggestions");
+  const text = await page.locator("main section").last().innerText();
+  const shared = await open(t, browser);
+  await shared.goto(page.url());
+  await shared.getByRole("table", { name: /To be made together/ }).waitFor();
+  assert.equal(await shared.locator("main section").last().innerText(), text);
+  // A coefficient, by the keyboard.
+  await page.getByLabel("Answer", { exact: true }).selectOption("coefficient");
+  await page.getByLabel("Coefficient", { exact: true }).selectOption("b_d");
+  assert.equal(await page.getByLabel("Non-zero parameters").isVisible(), false);
+  await page.getByLabel("Runs at most").focus();
+  await page.keyboard.press("Enter");
+  await page.getByText(/^The b_d is 0\./).waitFor();
+});
+
+test("a published law is chosen, imported and made to answer", async (t) => {
+  await api("POST", "/v1/families", { name: "importing", data_unit: "tokens" });
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=importing&view=laws`);
+  await page.getByText("Choose or type coefficients").click();
+  await page.getByLabel("Coefficients", { exact: true }).selectOption("vit-jft");
+  await page.getByText("That law counts data in images, this family in tokens: a_d must be converted.").waitFor();
+  await page.getByLabel("Coefficients", { exact: true }).selectOption("t5-c4");
+  await page.waitForFunction(() => /** @type {HTMLInputElement} */ (document.querySelector("[name=b_d]")).value.startsWith("0.2027"));
+  assert.equal(new URL(page.url()).searchParams.get("import"), "t5-c4");
+  await accessible(page);
+  await shoot(page, "import");
+  await page.getByRole("button", { name: "Import", exact: true }).click();
+  await page.locator("main").getByText("Law 1 is imported, and answers, as there is no fit.").waitFor();
+  const [mine, theirs] = [await api("GET", "/v1/families/importing/laws/1"), await api("GET", "/v1/families/t5-c4/laws/1")];
+  assert.deepEqual(mine.coefficients, theirs.coefficients);
+  assert.deepEqual([mine.reference, mine.fitted_at, mine.runs], [theirs.reference, theirs.fitted_at, theirs.runs]);
+  // Typed over, and pinned.
+  await page.getByLabel("b_d", { exact: true }).fill("0.3");
+  await page.getByLabel("Where they stand").fill("our report");
+  await page.getByLabel("Let it answer, pinned").check();
+  await page.getByRole("button", { name: "Import", exact: true }).click();
+  await page.locator("main").getByText("Law 2 is imported, and answers.").waitFor();
+  const family = await api("GET", "/v1/families/importing");
+  assert.deepEqual([family.active_law.version, family.pinned], [2, true]);
+  assert.equal((await api("GET", "/v1/families/importing/laws/2")).coefficients.b_d, 0.3);
+});
+
+test("hardware profiles are made, drawn, changed and deleted", async (t) => {
+  const page = await open(t, browser, { expected: /409 \(Conflict\)|422 \(/ });
+  await page.goto(base);
+  await page.getByRole("link", { name: "Hardware" }).click();
+  await page.getByRole("link", { name: "example-a100-2-4" }).click();
+  await page.getByRole("heading", { name: "example-a100-2-4" }).waitFor();
+  await drawn(page);
+  await accessible(page);
+  await page.getByRole("button", { name: "New profile" }).click();
+  await page.getByLabel("Name").fill("example-a100-2-4");
+  await page.getByLabel("What a step costs is given").selectOption("points");
+  await page.getByLabel("Sparsity and cost, a point a line").fill("50% 0.8\n0.75 much");
+  await page.getByText("“0.75 much” is no point").first().waitFor();
+  await page.getByLabel("Sparsity and cost, a point a line").fill("50% 0.8\n0.75 0.55\n0.9, 0.4");
+  await page.getByLabel("Patterns that it runs, one a line").fill("2:4 0.7\n1:4");
+  await page.getByLabel("Where the numbers come from").fill("step times of July");
+  await drawn(page);
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("alert").getByText("The hardware profile exists already").waitFor();
+  await page.getByLabel("Name").fill("my-accelerator");
+  await page.getByRole("button", { name: "Create" }).click();
+  await page.getByRole("heading", { name: "my-accelerator" }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("profile"), "my-accelerator");
+  const made = await api("GET", "/v1/hardware-profiles/my-accelerator");
+  assert.deepEqual(made.cost.points.filter((/** @type {number[]} */ p) => p[0] > 0), [[0.5, 0.8], [0.75, 0.55], [0.9, 0.4]]);
+  assert.deepEqual([made.patterns, made.pattern_costs, made.source], [["2:4", "1:4"], { "2:4": 0.7 }, "step times of July"]);
+  await drawn(page);
+  await accessible(page);
+  await shoot(page, "hardware");
+  // What the service refuses is said with the place.
+  await page.getByLabel("Patterns that it runs, one a line").fill("4:2");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("alert").getByText(/patterns\/0/).waitFor();
+  await page.getByLabel("Patterns that it runs, one a line").fill("2:4");
+  await page.getByLabel("What a step costs is given").selectOption("share");
+  await page.getByLabel("Share that zeros can save").fill("80%");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.locator("main").getByText("80 % prunable, 70 % of the ideal").waitFor();
+  const changed = await api("GET", "/v1/hardware-profiles/my-accelerator");
+  assert.deepEqual([changed.cost, changed.patterns, changed.pattern_costs], [{ prunable_share: 0.8, efficiency: 0.7 }, ["2:4"], {}]);
+  // It can be asked for at once, and not once it is gone.
+  await page.goto(`${base}/?family=demo`);
+  await page.getByLabel("What a step costs").selectOption("my-accelerator");
+  await page.locator("main").getByText(/Best pattern/).waitFor();
+  await page.goto(`${base}/?view=hardware&profile=my-accelerator`);
+  await page.getByRole("button", { name: "Delete…" }).click();
+  await page.getByRole("button", { name: "Delete", exact: true }).click();
+  await page.waitForFunction(() => new URLSearchParams(location.search).get("profile") === null);
+  assert.ok(!(await api("GET", "/v1/hardware-profiles")).items.some((/** @type {any} */ p) => p.name === "my-accelerator"));
 });
 
 test("errors are said, and can be tried again", async (t) => {

@@ -1,6 +1,7 @@
 //! What stands behind a law: intervals, the runs, other readings, comparison, reproduction.
 
 use serde_json::{Value, json};
+use sparsity_planner::law::{Data, NonzeroParams, Sparsity, T5_C4};
 
 use crate::support::{App, CREATED, OK, problem};
 
@@ -353,4 +354,35 @@ async fn two_laws_are_compared() {
     let both: Value = compare(1, 3).await.json();
     assert_eq!(both["apart"], Value::Null);
     assert!(both["common_runs"]["b"].is_number());
+}
+
+#[tokio::test]
+async fn a_sweep_along_a_line_warns_in_the_law_and_in_its_answers() {
+    let app = App::with_worker().await;
+    app.post("/v1/families", json!({"name": "line"})).await.assert_status(CREATED);
+    let truth = T5_C4.coefficients();
+    let mut rows = Vec::new();
+    for n in [4e6, 8e6, 1.6e7, 3.2e7, 6.4e7] {
+        for s in [0.0, 0.5, 0.75, 0.875] {
+            let (size, sparsity) = (NonzeroParams::new(n).unwrap(), Sparsity::new(s).unwrap());
+            let loss = truth.loss(sparsity.density(), size, Data::new(20.0 * n).unwrap());
+            // Some noise, or the fit is exact.
+            let loss = loss * (1.0 + 0.003 * (rows.len() as f64).sin());
+            rows.push(json!({"external_id": rows.len().to_string(), "nonzero_params": n,
+                             "sparsity": s, "data": 20.0 * n, "loss": loss}));
+        }
+    }
+    app.post("/v1/families/line/runs", json!(rows)).await.assert_status(OK);
+    app.refit("line", json!({"starts": 4, "bootstrap": 100})).await;
+    let law: Value = app.get("/v1/families/line/laws/1").await.json();
+    let question = "optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+    let answer: Value = app.get(&format!("/v1/families/line/{question}")).await.json();
+    for warnings in [&law["warnings"], &answer["warnings"]] {
+        let found = warnings.as_array().unwrap().iter().find(|w| w["code"] == "collinear").unwrap();
+        let detail = found["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("(correlation of their logarithms 1.000, 1.000 beside"),
+            "{detail}"
+        );
+    }
 }

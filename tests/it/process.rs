@@ -1,4 +1,4 @@
-//! The program as people start it: commands, signals, and the README's walk.
+//! The program as people start it: commands and signals.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -71,47 +71,6 @@ fn readme_block(marker: &str) -> String {
     let (_, rest) = readme.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
     let (_, rest) = rest.split_once("```sh\n").unwrap();
     rest.split_once("```").unwrap().0.to_owned()
-}
-
-#[tokio::test]
-async fn the_walk_of_the_readme_works_as_written() {
-    let service = Service::start(&empty_database().await, &[]);
-    let text = script(&service.base, &readme_block("walk"));
-    assert!(text.contains("\"created\":48"), "{text}");
-    let answer: Value = serde_json::from_str(text.trim().lines().last().unwrap()).unwrap();
-    assert_eq!(answer["law"]["source"], "fit");
-    let sparsity = answer["sparsity"].as_f64().unwrap();
-    assert!((0.4..0.9).contains(&sparsity), "{sparsity}");
-}
-
-#[tokio::test]
-async fn the_plans_of_the_readme_work_as_written() {
-    let service = Service::start(&empty_database().await, &[]);
-    let text = script(&service.base, &readme_block("plans"));
-    let plans: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let goals: Vec<_> = plans.iter().map(|plan| plan["goal"].as_str().unwrap()).collect();
-    assert_eq!(goals, ["least_loss", "least_cost", "least_loss", "least_cost"]);
-    assert_eq!(plans[2]["optimum"]["pattern"], "2:4");
-    assert_eq!(plans[2]["binding"][0], "memory_bytes");
-    assert!(plans[3]["optimum"]["inference_compute"].as_f64() > Some(0.0));
-}
-
-#[tokio::test]
-async fn the_examples_of_the_page_on_uploads_work_as_written() {
-    let service = Service::start(&empty_database().await, &[]);
-    let page = include_str!("../../docs/uploads.md");
-    let blocks: Vec<&str> =
-        page.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
-    assert!(blocks.len() > 3);
-    let directory = tempfile::tempdir().unwrap();
-    let setup = format!(
-        "mkdir {0}/examples; cp examples/* {0}/examples; cd {0}; planner() {{ {PROGRAM} --log warn \"$@\"; }}\n",
-        directory.path().display()
-    );
-    let text = script(&service.base, &(setup + &blocks.concat()));
-    for expected in ["\"created\":2", "\"created\":3", "\"unchanged\":48"] {
-        assert!(text.contains(expected), "{expected}: {text}");
-    }
 }
 
 /// Runs a shell script against a service, and returns what it prints.

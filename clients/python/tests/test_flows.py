@@ -124,6 +124,18 @@ def test_a_refit_is_followed_to_its_law(planner: Planner, family: Family) -> Non
     assert not family.pin_law(None).pinned
 
 
+def test_a_what_if_leaves_the_active_law(planner: Planner, family: Family) -> None:
+    family.log_runs(planner.family("demo").runs_frame())
+    family.refit(bootstrap=100, holdout=[])
+    before = family.law()
+    refit = family.refit(bootstrap=100, holdout=[], without=["demo-01"])
+    assert refit.law
+    assert refit.options.without == ["demo-01"]
+    law = family.law(refit.law.version)
+    assert (law.what_if, law.active, law.runs) == (True, False, 47)
+    assert family.law() == before
+
+
 def test_a_refit_that_fails_raises(planner: Planner, family: Family) -> None:
     with pytest.raises(RefitFailedError, match="failed") as caught:
         family.refit()

@@ -8,6 +8,7 @@ import { el, failure, fill, loading } from "./dom.js";
 import { go, params } from "./url.js";
 import { showFamilies } from "./views/families.js";
 import { showFamily } from "./views/family.js";
+import { showHardware } from "./views/hardware.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
@@ -25,12 +26,14 @@ async function show(moved) {
     scrollTo(0, 0);
     main.focus({ preventScroll: true });
   }
-  document.title = family ? `${family} · Sparsity planner` : "Sparsity planner";
+  const hardware = !family && params().get("view") === "hardware";
+  document.title = family ? `${family} · Sparsity planner` : hardware ? "Hardware profiles · Sparsity planner" : "Sparsity planner";
   try {
     if (family) await showFamily(main, family, signal);
+    else if (hardware) await showHardware(main, signal);
     else await showFamilies(main, signal);
   } catch (error) {
-    if (!signal.aborted) fill(main, el("h1", {}, family ?? "Families"), failure(error, () => show(false)));
+    if (!signal.aborted) fill(main, el("h1", {}, family ?? (hardware ? "Hardware profiles" : "Families")), failure(error, () => show(false)));
   }
 }
 
@@ -39,8 +42,13 @@ addEventListener("popstate", () => show(true));
 document.addEventListener("click", (event) => {
   const link = /** @type {Element} */ (event.target).closest("a");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/" || link.hash) return;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
   event.preventDefault();
+  // To a place of the page as it is: an address with it would be another view, shown anew.
+  if (link.hash) {
+    document.getElementById(link.hash.slice(1))?.focus();
+    return;
+  }
   go(link.pathname + link.search);
 });
 

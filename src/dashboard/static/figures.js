@@ -345,3 +345,59 @@ export function frontierFigure(plan) {
     },
   });
 }
+
+/**
+ * What a training step costs at each sparsity.
+ *
+ * @param {any} profile Its `cost`, `patterns` and `pattern_costs`.
+ * @returns {Draw}
+ */
+export function stepCostFigure({ cost, patterns, pattern_costs }) {
+  const at = stepCost(cost);
+  return (palette, axes) => {
+    const log = axes === "log";
+    const { axis, place } = sparsityAxis(log);
+    const corners = cost.points ? cost.points.map((/** @type {number[]} */ p) => p[0]) : [1 - cost.efficiency];
+    const even = Array.from({ length: 65 }, (_, i) => (log ? 1 - 2 ** (-i / 13) : i / 64));
+    const most = log ? even[even.length - 1] : 1;
+    const s = [...new Set([...even, ...corners])].filter((value) => value <= most).sort((a, b) => a - b);
+    const marked = patterns.map((/** @type {string} */ name) => {
+      const [kept, of] = name.split(":").map(Number);
+      return { name, sparsity: 1 - kept / of, cost: pattern_costs[name] ?? at(1 - kept / of), measured: pattern_costs[name] !== undefined };
+    }).filter((/** @type {any} */ p) => p.sparsity >= 0 && p.sparsity < 1);
+    const say = (/** @type {number} */ value) => `${formatPercent(value)} sparse<br>a step costs ${formatNumber(at(value), 3)} of a dense one`;
+    return {
+      traces: [
+        { type: "scatter", mode: "lines", name: "this device", x: s.map(place), y: s.map(at), line: { color: palette.accent, width: 2 }, text: s.map(say), hovertemplate: "%{text}<extra></extra>" },
+        { type: "scatter", mode: "lines", name: "zeros free", x: s.map(place), y: s.map((value) => 1 - value), line: { color: palette.muted, width: 1, dash: "dash" }, hoverinfo: "skip" },
+        ...(cost.points ? [{ type: "scatter", mode: "markers", name: "measured", x: cost.points.filter((/** @type {number[]} */ p) => p[0] <= most).map((/** @type {number[]} */ p) => place(p[0])), y: cost.points.filter((/** @type {number[]} */ p) => p[0] <= most).map((/** @type {number[]} */ p) => p[1]), marker: { size: 7, color: palette.accent }, hoverinfo: "skip" }] : []),
+        ...(marked.length > 0 ? [{ type: "scatter", mode: "markers+text", cliponaxis: false, name: "patterns", x: marked.map((/** @type {any} */ p) => place(p.sparsity)), y: marked.map((/** @type {any} */ p) => p.cost), marker: { size: 10, symbol: "diamond", color: palette.point }, text: marked.map((/** @type {any} */ p) => p.name), textposition: "top right", hovertemplate: marked.map((/** @type {any} */ p) => `<b>${plain(p.name)}</b><br>${p.measured ? "measured" : "as the curve"}: ${formatNumber(p.cost, 3)}<extra></extra>`) }] : []),
+      ],
+      layout: { xaxis: axis, yaxis: { title: { text: "cost of a step, dense is 1" }, rangemode: "tozero" } },
+      summary: `At 50 % a step costs ${formatNumber(at(0.5), 3)} of a dense one, at 90 % ${formatNumber(at(0.9), 3)}${at(0.9) >= 1 ? "; zeros alone gain nothing" : at(0.05) >= 1 ? "; few zeros gain nothing" : ""}.`,
+      table: {
+        columns: [{ text: "Sparsity" }, { text: "Cost of a step", number: true }],
+        rows: [...[0, 0.25, 0.5, 0.75, 0.875, 0.9375].map((value) => [formatLevel(value), formatNumber(at(value), 3)]), ...marked.map((/** @type {any} */ p) => [p.name, formatNumber(p.cost, 3)])],
+      },
+    };
+  };
+}
+
+/**
+ * The cost of a step as the service computes it.
+ *
+ * @param {any} cost `{prunable_share, efficiency}` or `{points}`.
+ * @returns {(sparsity: number) => number}
+ */
+export function stepCost(cost) {
+  if (!cost.points) return (s) => 1 - cost.prunable_share + cost.prunable_share * Math.min(1, (1 - s) / cost.efficiency);
+  const given = [...cost.points].sort((a, b) => a[0] - b[0]);
+  const points = given.length > 0 && given[0][0] === 0 ? given : [[0, 1], ...given];
+  return (s) => {
+    const next = points.findIndex(([x]) => x >= s);
+    if (next < 0) return points[points.length - 1][1];
+    if (next === 0) return points[0][1];
+    const [[x0, y0], [x1, y1]] = [points[next - 1], points[next]];
+    return y0 + ((s - x0) / (x1 - x0)) * (y1 - y0);
+  };
+}

@@ -65,6 +65,11 @@ export function numberField({ label, name, value = "", format, min, max, require
 /** @type {Promise<any[]> | null} */
 let profiles = null;
 
+/** Has the next choice of modes ask for the profiles anew. */
+export function forgetProfiles() {
+  profiles = null;
+}
+
 /**
  * A choice of FLOP modes: dense, sparse and the hardware profiles, which arrive a moment later.
  *

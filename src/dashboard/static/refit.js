@@ -6,7 +6,7 @@
 
 import { change, events, familyPath, get, Problem } from "./api.js";
 import { announce, el, failure, fill, loading, table } from "./dom.js";
-import { formatCount, formatFlops, formatInterval, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
 
 /** @type {Record<string, string>} */
 const STATES = { queued: "waiting for a worker", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
@@ -77,14 +77,60 @@ export async function watchRefit(node, id, signal) {
  * @param {number} old Version.
  * @param {number} young Version.
  * @param {AbortSignal} signal
+ * @param {string} [youngName] What the new one is called; by its version unless said otherwise.
  */
-export async function showComparison(node, family, old, young, signal) {
+export async function showComparison(node, family, old, young, signal, youngName = `Law ${young}`) {
   fill(node, loading("Comparing…"));
   try {
     const answer = await get(familyPath(family, "/laws/compare"), { a: old, b: young }, signal);
-    fill(node, comparison(answer, old, young));
+    fill(node, comparison(answer, old, young, youngName));
   } catch (error) {
-    if (!signal.aborted) fill(node, failure(error, () => showComparison(node, family, old, young, signal)));
+    if (!signal.aborted) fill(node, failure(error, () => showComparison(node, family, old, young, signal, youngName)));
+  }
+}
+
+/**
+ * What two laws answer to one question, with their intervals.
+ *
+ * @param {HTMLElement} node Where.
+ * @param {string} family
+ * @param {{nonzero_params: number, compute: number, flop_mode: string, sparsity: number | null}} question
+ * @param {{old: number, young: number, unit: string}} laws Versions, and what their data counts.
+ * @param {AbortSignal} signal
+ */
+export async function showAtPoint(node, family, { sparsity, ...question }, { old, young, unit }, signal) {
+  fill(node, loading("Asking both laws…"));
+  const ask = async (/** @type {number} */ law_version) => {
+    const [best, own] = await Promise.all([
+      get(familyPath(family, "/optimal-sparsity"), { ...question, law_version }, signal),
+      sparsity === null ? null : get(familyPath(family, "/prediction"), { ...question, sparsity, law_version }, signal),
+    ]);
+    return { best, own };
+  };
+  try {
+    const [a, b] = await Promise.all([ask(old), ask(young)]);
+    const percent = (/** @type {number} */ v) => formatPercent(v);
+    /** @type {[string, (answer: any) => number, (answer: any) => any, (v: number) => string][]} */
+    const rows = [
+      ["Best sparsity", ({ best }) => best.sparsity, ({ best }) => best.interval, percent],
+      ["Loss at it", ({ best }) => best.loss, ({ best }) => best.intervals?.loss, formatLoss],
+      ["Dense instead: loss", ({ best }) => best.dense.loss, ({ best }) => best.intervals?.dense_loss, formatLoss],
+    ];
+    if (sparsity !== null) rows.push([`Loss at ${formatLevel(sparsity)}`, ({ own }) => own.loss, ({ own }) => own.interval, formatLoss]);
+    const apart = (/** @type {any} */ x, /** @type {any} */ y) => (x && y ? x.high < y.low || y.high < x.low : null);
+    fill(
+      node,
+      table({
+        caption: `${formatCount(question.nonzero_params)} non-zero parameters, ${formatFlops(question.compute)}, ${question.flop_mode}: the calculator's question; small numbers are intervals`,
+        columns: [{ text: "Answer" }, { text: `Law ${old}`, number: true }, { text: `What-if (law ${young})`, number: true }, { text: "Difference" }],
+        rows: [
+          ...rows.map(([text, value, interval, format]) => [text, withInterval(value(a), interval(a), format), withInterval(value(b), interval(b), format), apartBadge(apart(interval(a), interval(b)))]),
+          [`Data at it, in ${unit}`, formatCount(a.best.data), formatCount(b.best.data), ""],
+        ],
+      }),
+    );
+  } catch (error) {
+    if (!signal.aborted) fill(node, failure(error, () => showAtPoint(node, family, { ...question, sparsity }, { old, young, unit }, signal)));
   }
 }
 
@@ -99,9 +145,9 @@ function withInterval(value, interval, format) {
   return [format(value), interval && el("small", {}, ` ${formatInterval(interval, format)}`)];
 }
 
-/** @param {any} answer @param {number} old @param {number} young @returns {import("./dom.js").Child[]} */
-function comparison(answer, old, young) {
-  const [a, b] = [`Law ${old}`, `Law ${young}`];
+/** @param {any} answer @param {number} old @param {number} young @param {string} b @returns {import("./dom.js").Child[]} */
+function comparison(answer, old, young, b) {
+  const a = `Law ${old}`;
   const percent = (/** @type {number} */ v) => formatPercent(v);
   const common = answer.common_runs;
   const moved = answer.optimal_sparsity.filter((/** @type {any} */ o) => o.apart).length;

@@ -50,6 +50,7 @@ class RefitOptions(TypedDict, total=False):
     fixed: Mapping[str, float]
     holdout: Sequence[str]
     weights: Sequence[Mapping[str, Any]]
+    without: Sequence[str]
     reproduces: int
 
 

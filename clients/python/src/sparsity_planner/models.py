@@ -3092,6 +3092,12 @@ class CreateRefit(Model):
     What runs count by tag: at most 50 entries; the weights of all entries that a run matches are
     multiplied.
     """
+    without: Annotated[list[str] | None, Field(examples=[[]], max_length=1000)] = None
+    """
+    What if these runs were not there: `external_id`s of runs that fits use, at most 1,000. The runs
+    stay as they are, and the law is a what-if: it answers only where its version is asked for, and
+    never becomes the family's active law.
+    """
 
 
 class CreatedKey(Key):
@@ -3363,6 +3369,10 @@ class FitOptions(Model):
     weights: list[TagWeight]
     """
     What runs counted by tag.
+    """
+    without: Annotated[list[str], Field(examples=[[]])]
+    """
+    `external_id`s of the runs that were left out to see what they do.
     """
 
 
@@ -3848,6 +3858,11 @@ class Law(Model):
     warnings: list[Warning]
     """
     What its runs cannot tell.
+    """
+    what_if: Annotated[bool, Field(examples=[False])]
+    """
+    Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
+    answers only where its version is asked for, and cannot be made active.
     """
 
 

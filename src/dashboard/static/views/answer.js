@@ -8,7 +8,7 @@ import { familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
-import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "../numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
@@ -150,6 +150,28 @@ async function drawOne(frame, now, make) {
   } catch (error) {
     if (!now.aborted) frame.fail(error, () => drawOne(frame, now, make));
   }
+}
+
+/**
+ * What the calculator asks: what the address says, or about the law's largest runs.
+ *
+ * @param {any} law
+ * @returns {{nonzero_params: number, compute: number, flop_mode: string, sparsity: number | null}}
+ */
+export function questionOf(law) {
+  const asked = params();
+  const example = exampleOf(law);
+  const read = (/** @type {string} */ key, /** @type {string} */ otherwise) => {
+    const given = parseNumber(asked.get(key) ?? "");
+    return given > 0 ? given : parseNumber(otherwise);
+  };
+  const sparsity = asked.has("s") ? parseFraction(asked.get("s") ?? "") : NaN;
+  return {
+    nonzero_params: read("n", example.size),
+    compute: read("c", example.compute),
+    flop_mode: asked.get("mode") ?? "sparse",
+    sparsity: sparsity >= 0 && sparsity < 1 ? sparsity : null,
+  };
 }
 
 /** @param {any} law @returns {{size: string, compute: string}} A question about its largest runs. */

@@ -14,6 +14,7 @@ import { showForecasts } from "./forecasts.js";
 import { showLaws } from "./laws.js";
 import { showPlans } from "./plans.js";
 import { showRuns } from "./runs.js";
+import { showSuggestions } from "./suggestions.js";
 import { showUpload } from "./upload.js";
 
 /**
@@ -33,10 +34,11 @@ const VIEWS = [
   ["laws", "Laws and refits", showLaws],
   ["forecasts", "Forecasts", showForecasts],
   ["plans", "Plans", showPlans],
+  ["next", "Next runs", showSuggestions],
 ];
 
 /** Parameters that mean something in one view alone. */
-const OF_ONE_VIEW = { q: null, state: null, sort: null, page: null, refit: null, whatif: null, a: null, b: null };
+const OF_ONE_VIEW = { q: null, state: null, sort: null, page: null, refit: null, a: null, b: null, import: null };
 
 /** @param {HTMLElement} main @param {string} name @param {AbortSignal} signal */
 export async function showFamily(main, name, signal) {

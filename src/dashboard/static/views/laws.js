@@ -4,10 +4,10 @@
  * @module views/laws
  */
 
-import { change, familyPath, list } from "../api.js";
-import { el, empty, failure, field, fill, table } from "../dom.js";
+import { change, familyPath, get, list } from "../api.js";
+import { announce, el, empty, failure, field, fill, table } from "../dom.js";
 import { numberField } from "../inputs.js";
-import { formatAge, formatCount, formatInterval, formatNumber, formatLevel } from "../numbers.js";
+import { formatAge, formatCount, formatInterval, formatNumber, formatLevel, plural } from "../numbers.js";
 import { showComparison, watchRefit } from "../refit.js";
 import { note, params } from "../url.js";
 import { levelName } from "../words.js";
@@ -23,7 +23,8 @@ export async function showLaws(main, context) {
   const laws = el("section", { class: "panel", "aria-labelledby": "laws" });
   const compared = el("section", { class: "panel", "aria-labelledby": "comparison", hidden: true });
   const details = el("section", { class: "panel", "aria-labelledby": "law", hidden: true });
-  fill(main, el("div", { class: "columns" }, el("div", {}, refits), el("div", {}, laws, compared, details)));
+  const imports = el("section", { class: "panel", "aria-labelledby": "import" });
+  fill(main, el("div", { class: "columns" }, el("div", {}, refits, imports), el("div", {}, laws, compared, details)));
 
   async function showList() {
     const { items } = await list(familyPath(name, "/laws"), {}, { most: MOST, signal });
@@ -48,13 +49,15 @@ export async function showLaws(main, context) {
     const pinned = context.family.pinned;
     const rows = items.map((law) => [
       `law ${law.version}`,
-      [law.source === "fit" ? "fitted" : "published", " ", el("small", {}, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)))],
+      [law.what_if ? el("span", { class: "badge warn", title: `Left out: ${law.options.without.join(", ")}` }, `what-if, without ${plural(law.options.without.length, "run")}`) : law.source === "fit" ? "fitted" : "published", " ", el("small", {}, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)))],
       law.runs?.toLocaleString("en") ?? "unknown",
       law.objective ? formatNumber(law.objective, 4) : "unknown",
       warningsOf(law.warnings),
       law.active
         ? [el("span", { class: "badge good" }, "answers"), pinned && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
-        : el("button", { type: "button", class: "quiet", "aria-label": `Let it answer: law ${law.version}`, on: { click: () => pin(law.version) } }, "Let it answer"),
+        : law.what_if
+          ? "only where asked for"
+          : el("button", { type: "button", class: "quiet", "aria-label": `Let it answer: law ${law.version}`, on: { click: () => pin(law.version) } }, "Let it answer"),
     ]);
     return el(
       "div",
@@ -78,9 +81,9 @@ export async function showLaws(main, context) {
     const asked = params();
     const active = items.find((law) => law.active)?.version;
     const young = Number(asked.get("b")) || active || versions[0];
-    const old = Number(asked.get("a")) || versions.find((version) => version < young) || versions.find((version) => version !== young);
+    const old = Number(asked.get("a")) || items.find((law) => law.version < young && !law.what_if)?.version || versions.find((version) => version !== young);
     const choice = (/** @type {string} */ label, /** @type {number} */ value) =>
-      el("select", { "aria-label": label }, [...new Set([value, ...versions])].sort((x, y) => y - x).map((version) => el("option", { value: version, selected: version === value }, `law ${version}`)));
+      el("select", { "aria-label": label }, [...new Set([value, ...versions])].sort((x, y) => y - x).map((version) => el("option", { value: version, selected: version === value }, items.find((law) => law.version === version)?.what_if ? `law ${version}, a what-if` : `law ${version}`)));
     const [first, second] = [choice("The one law", old), choice("The other law", young)];
     const result = el("div", {});
     const compare = () => showComparison(result, name, Number(first.value), Number(second.value), signal);
@@ -158,13 +161,112 @@ export async function showLaws(main, context) {
     if (signal.aborted || ended?.state !== "succeeded") return;
     await context.refresh();
     if (params().get("refit") === id) note({ b: ended.law.version });
-    progress.append(el("p", { class: "success" }, `Law ${ended.law.version} is there.`, context.law?.version === ended.law.version ? " It answers from now on." : " Another law is pinned and goes on answering."));
+    progress.append(el("p", { class: "success" }, `Law ${ended.law.version} is there.`, ended.options.without.length > 0 ? " It is a what-if, and answers only where it is asked for." : context.law?.version === ended.law.version ? " It answers from now on." : " Another law is pinned and goes on answering."));
     await showList();
   }
 
+  showImport(imports, context, async () => {
+    await context.refresh();
+    await showList();
+  });
   await showList();
   const running = params().get("refit");
   if (running) follow(running).catch((error) => fill(progress, failure(error)));
+}
+
+/** In the order of the law. */
+const COEFFICIENTS = ["a_s", "b_s", "c_s", "b_n", "a_d", "b_d", "c"];
+
+/**
+ * Imports published coefficients: those of another family, or typed.
+ *
+ * @param {HTMLElement} node
+ * @param {import("./family.js").Context} context
+ * @param {() => Promise<void>} changed Shows the laws anew.
+ */
+function showImport(node, { name, family, signal }, changed) {
+  const from = el("select", { name: "import", disabled: true }, el("option", { value: "" }, "typed below"));
+  const fields = COEFFICIENTS.map((key) => numberField({ label: key, name: key, format: (v) => formatNumber(v, 6), min: 1e-300, max: 1e300, required: true }));
+  const reference = el("input", { name: "reference", required: true, maxlength: 2000, autocomplete: "off", placeholder: "arXiv:2309.08520, table 3" });
+  const pin = el("input", { type: "checkbox", name: "pin" });
+  const button = el("button", { type: "submit" }, "Import");
+  const status = el("div", {});
+  const usual = `In raw units: sizes in parameters, data in ${family.data_unit}.`;
+  const unit = el("p", { class: "foot" }, usual);
+  /** What is known of the chosen law beside its coefficients. @type {any} */
+  let known = {};
+  const form = el(
+    "form",
+    { on: { submit } },
+    field("Coefficients", from, "Of a published law of this service, or typed."),
+    unit,
+    el("div", { class: "form" }, fields.map((f) => f.node), el("div", { class: "wide" }, field("Where they stand", reference))),
+    el("p", {}, el("label", { class: "check" }, pin, "Let it answer, pinned")),
+    el("p", { class: "buttons" }, button),
+    status,
+  );
+  fill(node, el("h2", { id: "import" }, "Import a published law"), el("details", { open: params().has("import") }, el("summary", {}, "Choose or type coefficients"), form));
+
+  /** @type {any[]} */
+  let families = [];
+  async function choose() {
+    note({ import: from.value });
+    known = {};
+    fill(status);
+    fill(unit, usual);
+    const source = families.find((other) => other.name === from.value);
+    if (!source) return;
+    try {
+      const law = await get(familyPath(source.name, `/laws/${source.active_law.version}`), {}, signal);
+      COEFFICIENTS.forEach((key, i) => {
+        fields[i].input.value = String(law.coefficients[key]);
+        fields[i].ok();
+      });
+      reference.value = law.reference ?? "";
+      known = { objective: law.objective ?? undefined, runs: law.runs ?? undefined, fitted_at: law.fitted_at };
+      if (law.data_unit !== family.data_unit) fill(unit, el("strong", {}, `That law counts data in ${law.data_unit}, this family in ${family.data_unit}: a_d must be converted.`));
+    } catch (error) {
+      fill(status, failure(error));
+    }
+  }
+  from.addEventListener("change", choose);
+  // Other coefficients have another objective.
+  fields.forEach(({ input }) => input.addEventListener("input", () => { known = {}; }));
+
+  /** @param {Event} event */
+  async function submit(event) {
+    event.preventDefault();
+    const wrong = fields.find((f) => !f.ok());
+    if (wrong) {
+      wrong.input.focus();
+      return;
+    }
+    button.disabled = true;
+    try {
+      const coefficients = Object.fromEntries(fields.map((f) => [f.input.name, f.read()]));
+      const law = await change("POST", familyPath(name, "/laws"), { coefficients, reference: reference.value.trim(), ...known });
+      if (pin.checked) await change("PUT", familyPath(name, "/active-law"), { version: law.version });
+      await changed();
+      const said = `Law ${law.version} is imported${pin.checked ? ", and answers" : law.active ? ", and answers, as there is no fit" : ""}.`;
+      fill(status, el("p", { class: "success" }, said));
+      announce(said);
+    } catch (error) {
+      fill(status, failure(error));
+    } finally {
+      button.disabled = false;
+    }
+  }
+
+  const asked = params().get("import");
+  list("/v1/families", {}, { most: 500, signal }).then(({ items }) => {
+    families = items.filter((other) => other.active_law?.source === "published" && other.name !== name);
+    from.append(...families.map((other) => el("option", { value: other.name }, `${other.name}, law ${other.active_law.version}`)));
+    from.disabled = families.length === 0;
+    if (asked && families.some((other) => other.name === asked)) {
+      from.value = asked;
+      choose();
+    }
+  }, () => {});
 }
 
 /** @param {{min: number, max: number}} range @returns {string} */

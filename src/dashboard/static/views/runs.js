@@ -4,19 +4,20 @@
  * @module views/runs
  */
 
-import { change, familyPath, list } from "../api.js";
+import { change, familyPath, get, list } from "../api.js";
 import { announce, dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
 import { settled } from "../inputs.js";
 import { formatAge, formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
-import { showComparison, watchRefit } from "../refit.js";
+import { showAtPoint, showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
+import { questionOf } from "./answer.js";
 
 /** More are not searched here; the API filters any number. */
 const MOST = 20_000;
 const PAGE = 100;
 
-/** Begins the reason of runs that are left out to see what happens. */
-const WHAT_IF = "What if: ";
+/** The most runs that the API leaves out of a what-if. */
+const MOST_WITHOUT = 1000;
 
 /** @type {{key: string, text: string, number?: boolean, of: (run: any) => any}[]} */
 const COLUMNS = [
@@ -160,7 +161,8 @@ export async function showRuns(main, context) {
       actions,
       el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, inside.length > 0 ? `Exclude ${inside.length}…` : "Exclude…"),
       el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Take in again ${outside.length}` : "Take in again"),
-      el("button", { type: "button", disabled: inside.length === 0 || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out…` : "What if these were left out…"),
+      el("button", { type: "button", disabled: inside.length === 0 || inside.length > MOST_WITHOUT || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out?` : "What if these were left out?"),
+      inside.length > MOST_WITHOUT && el("span", { class: "foot" }, `A what-if leaves out at most ${MOST_WITHOUT.toLocaleString("en")} runs.`),
       some.length === 0 && el("span", { class: "foot" }, "Choose runs by their boxes."),
     );
   }
@@ -208,63 +210,62 @@ export async function showRuns(main, context) {
 
   /** @param {any[]} some */
   async function askWhatIf(some) {
-    const { law, family } = context;
-    const { outcome, data } = await dialog(
-      `What if ${plural(some.length, "run")} were left out?`,
-      el("p", {}, `The runs are excluded, a law is fitted without them and compared with law ${law.version}; then you keep it so, or take it back. Everybody sees the runs excluded meanwhile.`),
-      el("p", {}, family.pinned ? `Law ${law.version} is pinned, and goes on answering.` : `Law ${law.version} is pinned first, so that it goes on answering until you decide.`),
-      field("What you suspect", el("input", { name: "reason", required: true, maxlength: 1900, autofocus: true, autocomplete: "off" }), "Noted as the reason of the exclusion"),
-      dialogButtons("Exclude, refit and compare"),
-    );
-    if (outcome !== "yes") return;
-    const reason = WHAT_IF + String(data.get("reason")).trim();
     try {
-      if (!family.pinned) await change("PUT", familyPath(name, "/active-law"), { version: law.version });
-      if (!(await patch(some, reason))) return;
-      const refit = await change("POST", familyPath(name, "/refits"));
-      note({ refit: refit.id, whatif: family.pinned ? `${law.version}-pinned` : law.version });
-      await context.refresh();
-      await follow(refit.id, law.version, family.pinned);
+      // With the options of the law that answers: only the runs are to differ.
+      const { without: _, ...options } = context.law.options ?? {};
+      const refit = await change("POST", familyPath(name, "/refits"), { ...options, holdout: [], without: some.map((run) => run.external_id) });
+      fill(status);
+      note({ refit: refit.id });
+      await follow(refit.id);
     } catch (error) {
       fill(status, failure(error));
     }
   }
 
-  /** @param {string} id A refit. @param {number} old The law that was active. @param {boolean} pinned Whether it was pinned before. */
-  async function follow(id, old, pinned) {
+  /** @param {string} id A refit without some runs. */
+  async function follow(id) {
     const progress = el("div", {});
     const result = el("div", {});
-    experiment.hidden = false;
-    fill(experiment, el("h2", { id: "what-if", tabindex: "-1" }, "What if these runs were left out?"), progress, result);
-    /** @type {HTMLElement} */ (experiment.querySelector("h2")).focus();
-    const ended = await watchRefit(progress, id, signal);
-    if (signal.aborted) return;
-    const left = () => runs.filter((run) => run.exclusion_reason?.startsWith(WHAT_IF));
     const end = () => {
-      note({ refit: null, whatif: null });
+      note({ refit: null });
       experiment.hidden = true;
       search.focus();
     };
-    const undo = el("button", { type: "button", on: { click: async () => { if (await patch(left(), null)) { fill(status, el("p", { class: "success" }, `The runs are in fits again. Law ${old} answers and stays pinned${pinned ? "" : ": unpin it after the next refit, under Laws and refits"}.`)); end(); } } } }, "Take it back");
-    const decision = el("p", { class: "buttons" }, undo);
-    if (ended?.state === "succeeded") {
-      const young = ended.law.version;
-      decision.prepend(el("button", { type: "button", class: "primary", on: { click: async () => {
-        try {
-          await change("PUT", familyPath(name, "/active-law"), { version: pinned ? young : null });
-          await context.refresh();
-          fill(status, el("p", { class: "success" }, `Law ${context.law.version} answers; the runs stay excluded.`));
-          end();
-        } catch (error) {
-          fill(decision, failure(error));
-        }
-      } } }, `Keep it so: law ${young} answers`));
-      const comparison = el("div", {});
-      fill(result, comparison, decision, el("p", { class: "foot" }, `Until then law ${old} answers, pinned. To take it back takes in every run whose reason begins with “${WHAT_IF.trim()}”.`));
-      await showComparison(comparison, name, old, young, signal);
+    const close = el("button", { type: "button", on: { click: end } }, "Close");
+    experiment.hidden = false;
+    fill(experiment, el("div", { class: "head" }, el("h2", { id: "what-if", tabindex: "-1" }, "What if these runs were left out? ", el("span", { class: "badge warn" }, "what-if")), close), progress, result);
+    /** @type {HTMLElement} */ (experiment.querySelector("h2")).focus();
+    const ended = await watchRefit(progress, id, signal);
+    if (signal.aborted || !ended) return;
+    const { without } = ended.options;
+    // The address may name a refit of all runs.
+    if (without.length === 0) return end();
+    const left = plural(without.length, "run");
+    if (ended.state !== "succeeded") {
+      fill(result, el("p", {}, `No law came of it without ${left}. Nothing was changed.`));
       return;
     }
-    fill(result, el("p", {}, `No law came of it; law ${old} goes on answering.`), decision);
+    const young = ended.law.version;
+    const old = context.law.version;
+    const rests = await get(familyPath(name, `/laws/${young}`), {}, signal);
+    const inside = runs.filter((run) => !run.excluded && without.includes(run.external_id));
+    const point = el("div", {});
+    const compared = el("div", {});
+    fill(
+      result,
+      el("p", {}, `Nothing was changed: the ${left} are in fits as before, and law ${old} answers. Law ${young} is the what-if; it answers only where it is asked for by its version.`),
+      el("p", {}, `Law ${old} rests on ${context.law.runs === null ? "runs that are not known" : plural(context.law.runs, "run")}, the what-if on ${plural(rests.runs, "run")}.`),
+      el("details", {}, el("summary", {}, `Left out: ${left}`), el("p", { class: "foot" }, without.join(", "))),
+      el("h3", { class: "gap" }, "At the calculator's question"),
+      point,
+      el("h3", { class: "gap" }, "Law against law"),
+      compared,
+      inside.length > 0 && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => askReason(inside) } }, `Exclude ${inside.length === 1 ? "it" : `these ${inside.length}`} from fits…`), el("span", { class: "foot" }, "For good, with a reason; then refit.")),
+    );
+    await Promise.all([
+      showAtPoint(point, name, questionOf(context.law), { old, young, unit: context.family.data_unit }, signal),
+      showComparison(compared, name, old, young, signal, `What-if (law ${young})`),
+    ]);
   }
 
   const searched = settled(() => { page = 1; show(); }, 120);
@@ -272,6 +273,5 @@ export async function showRuns(main, context) {
   state.addEventListener("change", () => { page = 1; show(); });
   await load();
   const refit = asked.get("refit");
-  const [old, pinned] = (asked.get("whatif") ?? "").split("-");
-  if (refit && Number(old)) follow(refit, Number(old), Boolean(pinned)).catch((error) => fill(status, failure(error)));
+  if (refit && context.law) follow(refit).catch((error) => fill(status, failure(error)));
 }

@@ -1,0 +1,240 @@
+//! The commands of the documentation, run as they are written.
+//!
+//! Every fenced block of commands in the README, SECURITY.md and docs/ is run against a service of its
+//! page, in the order of the page and in one shell, so that what one block sets the next can use. What
+//! cannot be run so is named below with the reason; a block that is in neither place is run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{Service, script};
+use crate::support::{PROGRAM, empty_database};
+
+/// Why a block is not run here.
+enum Why {
+    /// This test runs it: module and function.
+    RunBy(&'static str, &'static str),
+    /// Nothing in the default tests does.
+    Not(&'static str),
+}
+use Why::{Not, RunBy};
+
+/// What serves until it is stopped.
+const SERVES: Why = RunBy("process", "the_demo_answers_a_question_and_serves_on");
+
+/// Blocks that are not run here: page, first line, reason.
+const ELSEWHERE: &[(&str, &str, Why)] = &[
+    ("README.md", "cargo run --release -- demo ", SERVES),
+    (
+        "README.md",
+        "cargo run --release -- import t5-data.csv",
+        RunBy("process", "the_papers_t5_runs_reach_the_global_minimum_over_http"),
+    ),
+    (
+        "README.md",
+        "python3 -c 'import json,csv,sys;",
+        Not("needs the authors' run data; tests/paper_data.rs fits the same runs"),
+    ),
+    (
+        "README.md",
+        "DATABASE_URL=postgres://user:password@host:5432/database cargo run",
+        Not("needs a database of the reader's own; every other test serves from one"),
+    ),
+    ("README.md", "export POSTGRES_PASSWORD=...", Not("needs Docker")),
+    (
+        "README.md",
+        "cargo run -- postgres -- sh -c 'cargo sqlx migrate run",
+        Not("builds the program: .ci/run does, and fails where the result is not committed"),
+    ),
+    ("README.md", "cargo install --path .", Not("builds a release, and installs it for the user")),
+    ("docs/contributing.md", "cargo test ", Not("is the test run itself")),
+    ("docs/coverage.md", "cargo test --release --test coverage", Not("takes minutes of all cores")),
+    ("docs/dashboard.md", "cargo run --release -- demo ", SERVES),
+    ("docs/dashboard.md", "tests/browser/run", Not("needs Chromium and Node; .ci/run runs it")),
+    (
+        "docs/dashboard.md",
+        "tests/browser/pictures",
+        Not("needs Chromium and Node, and writes to docs"),
+    ),
+    (
+        "docs/operating.md",
+        "pg_dump --format=custom",
+        RunBy("faults", "a_backup_is_restored_by_the_commands_of_the_page"),
+    ),
+    ("docs/quick-start.md", "cargo run --release -- demo", SERVES),
+];
+
+/// Blocks that change who may ask, in the midst of a page that goes on asking: each has a service of its
+/// own.
+const ALONE: &[(&str, &str)] = &[("README.md", "KEY=$(cargo run --release -- keys create")];
+
+/// What the commands of a page print, among other things.
+const PRINTED: &[(&str, &[&str])] = &[
+    (
+        "README.md",
+        &[
+            "\"created\":48",
+            "event: refit",
+            "\"reproduces\":1",
+            "says law 1 of t5-c4 (published)",
+            "\"expected_width_ratio\"",
+            "\"external_id\":\"next-1\"",
+            "\"goal\":\"least_cost\"",
+            "\"binding\":[\"memory_bytes\"",
+        ],
+    ),
+    ("docs/access.md", &["\"name\": \"laptop\"", "\"items\":[]"]),
+    ("docs/quick-start.md", &["\"law\":{"]),
+    ("docs/recipes.md", &["\"unchanged\":1", "\"external_id\":\"a\"", "<svg"]),
+    ("docs/uploads.md", &["\"created\":2", "\"created\":3", "\"unchanged\":48"]),
+];
+
+/// Languages of blocks that are commands.
+const COMMANDS: [&str; 5] = ["sh", "console", "bash", "shell", "zsh"];
+
+/// A block of commands.
+struct Block {
+    page: String,
+    line: usize,
+    code: String,
+}
+
+impl Block {
+    /// Whether it is the one of this page that begins so.
+    fn is(&self, page: &str, first: &str) -> bool {
+        self.page == page && self.code.starts_with(first)
+    }
+
+    fn is_elsewhere(&self) -> bool {
+        ELSEWHERE.iter().any(|(page, first, _)| self.is(page, first))
+    }
+
+    fn is_alone(&self) -> bool {
+        ALONE.iter().any(|(page, first)| self.is(page, first))
+    }
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages, by their path from the root.
+fn pages() -> Vec<String> {
+    let listed = std::fs::read_dir(root().join("docs")).unwrap();
+    let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let pages = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    let mut pages: Vec<_> = pages.collect();
+    pages.extend(["README.md".to_owned(), "SECURITY.md".to_owned()]);
+    pages.sort_unstable();
+    pages
+}
+
+/// The blocks of commands of a page, in order.
+fn blocks(page: &str) -> Vec<Block> {
+    let text = std::fs::read_to_string(root().join(page)).unwrap();
+    let mut found = Vec::new();
+    let mut open: Option<Block> = None;
+    let mut inside = false;
+    for (i, line) in text.lines().enumerate() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            inside = !inside;
+            if inside {
+                let is_commands = COMMANDS.contains(&language.split([' ', ',']).next().unwrap());
+                let block = || Block { page: page.to_owned(), line: i + 1, code: String::new() };
+                open = is_commands.then(block);
+            } else {
+                found.extend(open.take());
+            }
+        } else if let Some(block) = &mut open {
+            block.code.push_str(line);
+            block.code.push('\n');
+        }
+    }
+    assert!(!inside, "{page} ends within a block");
+    found
+}
+
+/// Runs blocks one after the other in one shell, beside a service with the family `demo`; what they print.
+async fn run(blocks: &[&Block]) -> String {
+    let database = empty_database().await;
+    let service = Service::start(&database, &[]);
+    script(
+        &service.base,
+        "post() { curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \"$@\"; }
+         post -d '{\"name\": \"demo\"}' $BASE/v1/families
+         post --data-binary @examples/demo-runs.json $BASE/v1/families/demo/runs
+         refit=$(post -o /dev/null -w '%header{location}' -d '{\"starts\": 4, \"bootstrap\": 100, \"holdout\": []}' \
+            $BASE/v1/families/demo/refits)
+         curl -sS $BASE$refit/events",
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let examples = directory.path().join("examples");
+    std::fs::create_dir(&examples).unwrap();
+    for entry in std::fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, examples.join(path.file_name().unwrap())).unwrap();
+    }
+    // A request that is refused fails its block, unless it is a part of a pipe.
+    let mut code = format!(
+        "PATH={}:$PATH\ncurl() {{ command curl --fail-with-body \"$@\"; }}\n",
+        Path::new(PROGRAM).parent().unwrap().display()
+    );
+    for block in blocks {
+        code.push_str(&format!("echo '{}:{}' >&2\n", block.page, block.line));
+        code.push_str(&block.code.replace("http://127.0.0.1:8080", &service.base));
+    }
+    let code = code.replace("cargo run --release -- ", "sparsity-planner ");
+    let mut command = Command::new("sh");
+    command.args(["-eu", "-c", &code]).current_dir(directory.path());
+    command.env("BASE", &service.base).env("DATABASE_URL", &database);
+    let output = command.output().unwrap();
+    let (text, errors) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(output.status.success(), "the last block that is named failed\n{errors}\n{text}");
+    text
+}
+
+#[tokio::test]
+async fn the_commands_of_the_documentation_work_as_written() {
+    let mut ran = BTreeSet::new();
+    for page in pages() {
+        let blocks: Vec<Block> =
+            blocks(&page).into_iter().filter(|block| !block.is_elsewhere()).collect();
+        let (alone, together): (Vec<&Block>, Vec<&Block>) =
+            blocks.iter().partition(|block| block.is_alone());
+        for block in alone {
+            run(&[block]).await;
+        }
+        if together.is_empty() {
+            continue;
+        }
+        let text = run(&together).await;
+        let printed = PRINTED.iter().find(|(of, _)| *of == page);
+        for expected in printed.into_iter().flat_map(|(_, expected)| *expected) {
+            assert!(text.contains(expected), "{page} does not print {expected}\n{text}");
+        }
+        ran.insert(page);
+    }
+    assert!(PRINTED.iter().all(|(page, _)| ran.contains(*page)), "{ran:?}");
+}
+
+#[test]
+fn what_is_not_run_is_there_and_run_where_it_is_said() {
+    let blocks: Vec<Block> = pages().iter().flat_map(|page| blocks(page)).collect();
+    for (page, first, why) in ELSEWHERE {
+        let count = blocks.iter().filter(|block| block.is(page, first)).count();
+        assert_eq!(count, 1, "{page}: {first}");
+        match why {
+            RunBy(module, function) => {
+                let tests = root().join(format!("tests/it/{module}.rs"));
+                let tests = std::fs::read_to_string(tests).unwrap();
+                assert!(tests.contains(&format!("fn {function}()")), "{module}::{function}");
+            }
+            Not(reason) => assert!(!reason.is_empty()),
+        }
+    }
+    for (page, first) in ALONE {
+        assert!(blocks.iter().any(|block| block.is(page, first)), "{page}: {first}");
+    }
+}
