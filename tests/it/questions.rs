@@ -229,6 +229,7 @@ async fn tabulated_intervals_are_those_of_the_direct_computation() {
         }
     }
     let worst = shares.iter().copied().fold(0.0, f64::max);
+    println!("{worst} of an interval's width at the worst of {} intervals", shares.len());
     assert!(worst < 0.01, "{worst}");
     // And most are far nearer than that.
     shares.sort_by(f64::total_cmp);
