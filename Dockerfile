@@ -11,7 +11,7 @@ COPY docs docs
 COPY examples examples
 COPY src src
 # The image runs beside a PostgreSQL of its own, so it needs none of its own and fetches none.
-RUN cargo build --release --locked --no-default-features --features server,parquet --bin sparsity-planner
+RUN cargo build --release --locked --no-default-features --features server,parquet,otlp --bin sparsity-planner
 
 FROM debian:12.12-slim
 RUN apt-get update \

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::problem::{Problem, ProblemKind};
 use super::runs;
 use crate::metrics::Metrics;
+use crate::traces::{Span, Traces};
 
 /// Header of a request's id, in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,6 +51,7 @@ pub struct Observe(Arc<Observing>);
 #[derive(Debug)]
 struct Observing {
     metrics: Metrics,
+    traces: Traces,
     limits: TimeLimits,
     /// Ids of requests whose senders gave them none are random where this process starts, and go on one
     /// by one: asking the system for random bytes would cost more than the rest of this layer.
@@ -58,11 +60,11 @@ struct Observing {
 }
 
 impl Observe {
-    /// Observes with these metrics; an answer that has not begun in time is given up.
+    /// Observes with these metrics and traces; an answer that has not begun in time is given up.
     #[must_use]
-    pub fn new(metrics: Metrics, limits: TimeLimits) -> Self {
+    pub fn new(metrics: Metrics, traces: Traces, limits: TimeLimits) -> Self {
         let (process, first) = Uuid::new_v4().as_u64_pair();
-        Self(Arc::new(Observing { metrics, limits, process, next: first.into() }))
+        Self(Arc::new(Observing { metrics, traces, limits, process, next: first.into() }))
     }
 }
 
@@ -91,6 +93,8 @@ struct Underway {
     method: Method,
     uri: Uri,
     route: Option<MatchedPath>,
+    /// Its span in traces.
+    span: Span,
     started: Instant,
     ended: bool,
 }
@@ -101,12 +105,15 @@ const ABANDONED: u16 = 499;
 impl Underway {
     fn begin(observing: Arc<Observing>, request: &Request) -> Self {
         observing.metrics.in_flight.inc();
+        let id = observing.id(request);
+        let route = request.extensions().get::<MatchedPath>().cloned();
         Self {
-            id: observing.id(request),
+            span: observing.traces.request(request, route.as_ref(), shown(&id)),
+            id,
             observing,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            route: request.extensions().get::<MatchedPath>().cloned(),
+            route,
             started: Instant::now(),
             ended: false,
         }
@@ -125,6 +132,7 @@ impl Underway {
         metrics.in_flight.dec();
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         metrics.answered(&self.method, route, status, latency);
+        self.span.answered(status);
         tracing::info!(
             method = self.method.as_str(),
             // The path without the query: what is asked is the caller's business.
@@ -174,8 +182,14 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let mut underway = Underway::begin(self.observing.clone(), &request);
-        let span = tracing::info_span!("request", request_id = display(Shown(&underway.id)));
+        let trace_id = underway.span.trace_id();
+        let span = tracing::info_span!(
+            "request",
+            request_id = display(shown(&underway.id)),
+            trace_id = trace_id.as_deref().map(display)
+        );
         request.extensions_mut().insert(RequestId(underway.id.clone()));
+        underway.span.hand_to(&mut request);
         let answer = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
         let observed = async move {
             let answered = match answer {
@@ -206,14 +220,9 @@ where
     }
 }
 
-/// An id as text.
-struct Shown<'a>(&'a HeaderValue);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Only printable ids are taken.
-        f.write_str(self.0.to_str().unwrap_or_default())
-    }
+/// An id as text: only printable ones are taken.
+fn shown(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }
 
 /// Errors that come from below the handlers (unknown paths and methods, paths that are no UTF-8) become
@@ -268,6 +277,7 @@ mod tests {
             .fallback(|| async { StatusCode::NOT_FOUND })
             .layer(Observe::new(
                 metrics.clone(),
+                Traces::default(),
                 TimeLimits { answer: Duration::from_millis(20), upload: Duration::from_secs(60) },
             ))
     }

@@ -31,5 +31,7 @@ mod runs;
 mod schema;
 mod suggestions;
 mod support;
+#[cfg(feature = "otlp")]
+mod traces;
 mod transfers;
 mod uploads;

@@ -20,6 +20,7 @@ use sparsity_planner::clock::Clock;
 use sparsity_planner::ingest::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::metrics::Metrics;
+use sparsity_planner::traces::Traces;
 use sparsity_planner::{demo, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -216,6 +217,7 @@ impl App {
             profiles: profiles.clone(),
             threads: AnswerThreads::new(2),
             metrics: metrics.clone(),
+            traces: Traces::default(),
             transfers: Transfers::new(transfers),
             shutdown,
         });
@@ -257,9 +259,9 @@ impl App {
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };
-        let metrics = self.metrics.clone();
-        Worker::new(self.pool.clone(), self.clock.clone(), config, metrics, self.worker.clone())
-            .unwrap()
+        let (pool, clock) = (self.pool.clone(), self.clock.clone());
+        let (metrics, traces) = (self.metrics.clone(), Traces::default());
+        Worker::new(pool, clock, config, metrics, traces, self.worker.clone()).unwrap()
     }
 
     pub async fn get(&self, path: &str) -> TestResponse {
