@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
 use crate::metrics::Metrics;
+use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
 use crate::traces::Traces;
 use crate::{server, store};
@@ -108,7 +109,9 @@ impl Service {
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let shutdown = CancellationToken::new();
-        let access = Access::open(database.pool.clone(), clock.clone(), http.access.key_refresh())
+        let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
+        let (pool, refresh) = (database.pool.clone(), http.access.key_refresh());
+        let access = Access::open(pool, clock.clone(), refresh, tokens)
             .await
             .context("reading the API keys")?;
         let loopback = address.ip().to_canonical().is_loopback();

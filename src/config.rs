@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::api::{Limits, Rate, ThrottleConfig, TransferLimits};
 use crate::ingest::IngestLimits;
 use crate::jobs::WorkerConfig;
+use crate::oidc::OidcConfig;
 use crate::server::ConnectionLimits;
 
 /// Where the database is.
@@ -156,6 +157,9 @@ pub struct AccessConfig {
     #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
         value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
+    /// Whose tokens are taken beside keys.
+    #[command(flatten)]
+    pub oidc: OidcConfig,
 }
 
 /// An origin as browsers send it.

@@ -168,11 +168,12 @@ fn admit(
             let detail = "who may use the service cannot be read from the database; try again";
             return Err(Problem::new(ProblemKind::Unavailable, detail).into_response());
         }
-        Verdict::Unknown => return Err(unauthenticated(state, address, "the key is not known")),
-        Verdict::Refused(reason) => return Err(unauthenticated(state, address, reason)),
+        Verdict::Unknown => return Err(wrong(state, address, "the key is not known")),
+        Verdict::Refused(reason) => return Err(wrong(state, address, reason)),
+        Verdict::Missing(reason) => return Err(unauthenticated(state, address, reason)),
     };
-    if let Some(key) = caller.key() {
-        let counted = state.throttle.count_key(key.id);
+    if let Some(quota) = caller.quota() {
+        let counted = state.throttle.count_key(quota);
         counted.map_err(|wait| too_soon(wait, "this key has sent too many requests"))?;
     }
     let writes = scope > Scope::Read && !request.method().is_safe();
@@ -211,7 +212,7 @@ impl Note {
             id: state.clock.new_id(),
             at: state.clock.now(),
             actor: caller.actor(),
-            actor_name: caller.key().map(|key| key.name.clone()),
+            actor_name: caller.key_name().map(ToOwned::to_owned),
             address: address.map(|address| address.to_string()),
             method: request.method().to_string(),
             path: path.to_owned(),
@@ -265,6 +266,16 @@ fn unauthenticated(state: &AppState, address: Option<IpAddr>, reason: &str) -> R
         Ok(()) => ApiError::Unauthenticated(reason.to_owned()).into_response(),
         Err(wait) => too_soon(wait, "this address has sent too many keys that were refused"),
     }
+}
+
+/// Refuses a key or token that is wrong, and says so as RFC 6750 has it.
+fn wrong(state: &AppState, address: Option<IpAddr>, reason: &str) -> Response {
+    let mut response = unauthenticated(state, address, reason);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// Refuses what a key for some families must not touch, as far as the path says it.

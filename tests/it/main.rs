@@ -20,6 +20,8 @@ mod hostile;
 mod hot_paths;
 mod laws;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod pictures;
 mod plans;
 mod private_postgres;
