@@ -165,7 +165,7 @@ fn admit(
     let caller = match verdict {
         Verdict::Known(caller) => caller,
         Verdict::Stale => {
-            let detail = "who may use the service cannot be read from the database; try again";
+            let detail = "who may use the service cannot be read for now; try again";
             return Err(Problem::new(ProblemKind::Unavailable, detail).into_response());
         }
         Verdict::Unknown => return Err(wrong(state, address, "the key is not known")),

@@ -29,6 +29,9 @@ pub(super) enum KeysError {
     /// An address that cannot be used.
     #[error("{0}")]
     Address(String),
+    /// No client to ask with.
+    #[error("setting up the HTTP client")]
+    Client(#[source] reqwest::Error),
     /// No answer.
     #[error("the issuer could not be asked")]
     Http(#[source] reqwest::Error),
@@ -156,12 +159,16 @@ impl Publisher {
             .map_err(|_| KeysError::Address("--oidc-issuer is not a URL".to_owned()))?;
         // Fails only where a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        // No redirects: keys come from where the issuer says, and from nowhere else.
+        let mut client = Client::builder()
             .timeout(TIMEOUT)
             .redirect(Policy::none())
-            .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(KeysError::Http)?;
+            .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")));
+        if local {
+            // What this machine trusts elsewhere does not matter.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(KeysError::Client)?;
         Ok(Self { client, issuer: issuer.to_owned(), discovery, local })
     }
 

@@ -22,6 +22,9 @@ const REMEMBERED: u64 = 10_000;
 /// How long one is remembered: so long a key that its issuer has withdrawn may still serve, where the
 /// keys were not read in between.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+/// How long a token of an unknown key waits for a reading that another has begun: inventing keys must not
+/// fill the service with requests that wait for a slow issuer.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause after the issuer did not answer.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -72,6 +75,11 @@ impl Tokens {
             !config.oidc_scopes.is_empty(),
             "--oidc-issuer needs --oidc-scopes, such as planner-reader=read: otherwise no token \
              allows anything"
+        );
+        ensure!(
+            config.oidc_keys_kept_ms > config.oidc_refresh_ms,
+            "--oidc-keys-kept-ms must be more than --oidc-refresh-ms: otherwise keys are given up \
+             before they are read again"
         );
         crypto::install();
         let leeway = TimeDelta::milliseconds(i64::try_from(config.oidc_leeway_ms)?);
@@ -155,7 +163,7 @@ impl Tokens {
             self.read_keys().await;
         } else {
             // Whoever reads them just now may find it.
-            drop(shared.asking.lock().await);
+            let _ = tokio::time::timeout(PATIENCE, shared.asking.lock()).await;
         }
     }
 

@@ -182,7 +182,7 @@ impl Issuer {
             oidc_families_claim: None,
             oidc_leeway_ms: 30_000,
             oidc_max_token_bytes: 4_096,
-            oidc_refresh_ms: 86_400_000,
+            oidc_refresh_ms: 3_600_000,
             oidc_unknown_key_ms: 86_400_000,
             oidc_keys_kept_ms: 86_400_000,
         }
@@ -550,19 +550,17 @@ async fn a_service_with_an_issuer_may_listen_anywhere_and_logs_no_token() {
         }
     }
     // Half a configuration is none.
+    let complete = &arguments[..6];
+    let plain = ["--oidc-issuer", "http://id.example.org"];
     for arguments in [
-        &["--oidc-issuer", &issuer.url, "--oidc-scopes", scopes][..],
-        &["--oidc-issuer", &issuer.url, "--oidc-audience", AUDIENCE],
-        &[
-            "--oidc-issuer",
-            "http://id.example.org",
-            "--oidc-audience",
-            "a",
-            "--oidc-scopes",
-            scopes,
-        ],
+        &complete[..4],
+        &[&complete[..2], &complete[4..]].concat(),
+        &[&plain, &complete[2..]].concat(),
+        &[complete, &["--oidc-refresh-ms", "2000", "--oidc-keys-kept-ms", "2000"]].concat(),
     ] {
         let serve = [&["serve", "--bind", "127.0.0.1:0"], arguments].concat();
-        assert!(!planner(&url, &serve).status.success(), "{arguments:?}");
+        let output = planner(&url, &serve);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains("--oidc-"), "{message}");
     }
 }

@@ -225,7 +225,8 @@ async fn a_collector_that_is_down_changes_nothing_for_callers() {
         "for i in 1 2 3 4 5 6 7 8; do curl -sS --fail-with-body \"{question}\"; echo; sleep 0.05; done"
     );
     assert_eq!(script(&traced.base, &ask), script(&plain.base, &ask));
-    // A refit too.
+    // A refit too, which the other service must not take.
+    drop(plain);
     upload_and_ask_with(&traced.base, 4, "x-nothing: nothing");
     let (mut ended, mut complained) = (0, 0);
     while ended == 0 || complained == 0 {
