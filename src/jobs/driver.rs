@@ -191,7 +191,7 @@ impl Worker {
             }
             Err(Interruption::LeaseLost) => Ok(false),
         };
-        drop(saving);
+        saving.end();
         let how = match (stored, outcome) {
             (Ok(true), Ok(Outcome::Failed(failure))) => {
                 span.failed(&failure.kind);

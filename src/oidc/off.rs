@@ -9,7 +9,7 @@ use crate::clock::Clock;
 
 /// Nobody's tokens.
 #[derive(Debug, Clone, Default)]
-pub struct Tokens;
+pub struct Tokens(());
 
 impl Tokens {
     /// Refuses to start where tokens are to be taken.
@@ -22,7 +22,7 @@ impl Tokens {
             config.issuer().is_none(),
             "this program was built without the feature oidc, and --oidc-issuer asks for it"
         );
-        Ok(Self)
+        Ok(Self(()))
     }
 
     pub(crate) const fn are_taken(&self) -> bool {

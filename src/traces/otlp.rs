@@ -188,6 +188,11 @@ impl Span {
         context.span().set_status(Status::error(why.to_owned()));
     }
 
+    /// Ends the span here, if nobody else holds it.
+    pub(crate) fn end(self) {
+        drop(self);
+    }
+
     /// Id of the trace, where the span is one that is sent.
     pub(crate) fn trace_id(&self) -> Option<String> {
         let (context, _) = self.0.as_ref()?;

@@ -199,6 +199,7 @@ impl App {
     }
 
     /// The same taking tokens, by the clock that they are checked by.
+    #[cfg(feature = "oidc")]
     pub async fn with_tokens(tokens: Tokens, clock: Arc<Clock>, throttle: ThrottleConfig) -> Self {
         let settings = Settings { tokens, clock, throttle, ..Settings::default() };
         Self::on(database().await, settings).await
