@@ -11,11 +11,11 @@ COPY docs docs
 COPY examples examples
 COPY src src
 # The image runs beside a PostgreSQL of its own, so it needs none of its own and fetches none.
-RUN cargo build --release --locked --no-default-features --features server,parquet --bin sparsity-planner
+RUN cargo build --release --locked --no-default-features --features server,parquet,oidc,otlp --bin sparsity-planner
 
 FROM debian:12.12-slim
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends curl \
+    && apt-get install -y --no-install-recommends ca-certificates curl \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 planner
 COPY --from=build /src/target/release/sparsity-planner /usr/local/bin/

@@ -19,7 +19,9 @@ use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
 use crate::metrics::Metrics;
+use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
+use crate::traces::Traces;
 use crate::{server, store};
 
 /// An open database: the configured one, or a private one that is left when this is closed.
@@ -101,12 +103,15 @@ impl Service {
         database: &Database,
         http: &HttpConfig,
         refits: &RefitConfig,
+        traces: &Traces,
     ) -> anyhow::Result<Self> {
         let listener = listen(http.bind, "--bind").await?;
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let shutdown = CancellationToken::new();
-        let access = Access::open(database.pool.clone(), clock.clone(), http.access.key_refresh())
+        let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
+        let (pool, refresh) = (database.pool.clone(), http.access.key_refresh());
+        let access = Access::open(pool, clock.clone(), refresh, tokens)
             .await
             .context("reading the API keys")?;
         let loopback = address.ip().to_canonical().is_loopback();
@@ -128,6 +133,7 @@ impl Service {
             clock.clone(),
             refits.worker(),
             metrics.clone(),
+            traces.clone(),
             shutdown.clone(),
         )?;
         let laws = LawCache::new(http.law_cache_bytes);
@@ -150,6 +156,7 @@ impl Service {
             profiles,
             threads: AnswerThreads::new(http.answer_threads()),
             metrics,
+            traces: traces.clone(),
             access: access.clone(),
             throttle,
             audit,
@@ -173,7 +180,7 @@ impl Service {
             follower: tokio::spawn(follower),
             auditor: tokio::spawn(auditor.run(answered.clone())),
             answered,
-            drain: Duration::from_millis(http.drain_timeout_ms),
+            drain: http.drain(),
         })
     }
 
@@ -219,6 +226,7 @@ impl Service {
 pub async fn run_worker(
     database: &Database,
     refits: &RefitConfig,
+    traces: &Traces,
     health: Option<SocketAddr>,
 ) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
@@ -229,6 +237,7 @@ pub async fn run_worker(
         clock.clone(),
         refits.worker(),
         metrics.clone(),
+        traces.clone(),
         shutdown.clone(),
     )?;
     let worker = tokio::spawn(worker.run());

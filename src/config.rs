@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::api::{Limits, Rate, ThrottleConfig, TransferLimits};
 use crate::ingest::IngestLimits;
 use crate::jobs::WorkerConfig;
+use crate::oidc::OidcConfig;
 use crate::server::ConnectionLimits;
 
 /// Where the database is.
@@ -90,7 +91,7 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFER_TIMEOUT_MS", default_value_t = 1_800_000,
         value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub transfer_timeout_ms: u64,
-    /// How long requests under way may take to end when the service stops.
+    /// How long requests under way may take to end when the service stops, and then traces to be sent.
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub drain_timeout_ms: u64,
@@ -156,6 +157,9 @@ pub struct AccessConfig {
     #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
         value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
+    /// Whose tokens are taken beside keys.
+    #[command(flatten)]
+    pub oidc: OidcConfig,
 }
 
 /// An origin as browsers send it.
@@ -230,6 +234,12 @@ impl HttpConfig {
         }
     }
 
+    /// How long requests under way may take to end, and traces to be sent, when the service stops.
+    #[must_use]
+    pub const fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+
     /// Limits of a request.
     #[must_use]
     pub const fn limits(&self) -> Limits {
@@ -254,7 +264,7 @@ impl HttpConfig {
             timeout: Duration::from_millis(self.transfer_timeout_ms),
             silence: Duration::from_millis(self.request_timeout_ms),
             // What is broken off then still ends in order.
-            drain: Duration::from_millis(self.drain_timeout_ms) * 4 / 5,
+            drain: self.drain() * 4 / 5,
         }
     }
 }

@@ -23,6 +23,8 @@
 //! | [`table`] | files of runs as the command line names them | `ingest` |
 //! | [`grouping`] | which runs a law is fitted on, and which are compared with it | `store`, `fit`, `law` |
 //! | [`access`] | scopes, API keys, and what a key may touch | `text` |
+//! | [`oidc`] | tokens of an OpenID Connect issuer: its keys, what a token says | `access`, `clock`, `text` |
+//! | [`traces`] | spans of requests and refits, for a collector | `store` |
 //! | [`calibration`] | how often forecasts came true; pure | `law` |
 //! | [`checks`], [`text`], [`clock`] | named field errors; texts; time and ids | nothing of this crate |
 //! | [`config`], [`telemetry`], [`metrics`], [`demo`] | settings; logs; counts; synthetic runs | as needed |
@@ -67,6 +69,8 @@ pub mod law;
 #[cfg(feature = "server")]
 pub mod metrics;
 #[cfg(feature = "server")]
+pub mod oidc;
+#[cfg(feature = "server")]
 pub mod postgres;
 #[cfg(feature = "server")]
 pub mod server;
@@ -80,3 +84,5 @@ pub mod table;
 pub mod telemetry;
 #[cfg(feature = "server")]
 pub mod text;
+#[cfg(feature = "server")]
+pub mod traces;

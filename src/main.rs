@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "commands answer on standard output")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
@@ -31,6 +32,7 @@ use sparsity_planner::store::staging;
 use sparsity_planner::table::TableConfig;
 use sparsity_planner::telemetry::{self, LogConfig};
 use sparsity_planner::text::{FamilyName, check_label};
+use sparsity_planner::traces::{Traces, TracesConfig};
 use sparsity_planner::{api, demo, law};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -56,6 +58,8 @@ enum Command {
         http: HttpConfig,
         #[command(flatten)]
         refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
     },
     /// Work on refits only.
     Worker {
@@ -63,6 +67,8 @@ enum Command {
         database: DatabaseConfig,
         #[command(flatten)]
         refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
         /// Address for /healthz, /readyz and /metrics; none unless said.
         #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND")]
         health_bind: Option<std::net::SocketAddr>,
@@ -96,6 +102,8 @@ enum Command {
         http: HttpConfig,
         #[command(flatten)]
         refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
         /// Only print the synthetic runs as JSON.
         #[arg(long)]
         print_runs: bool,
@@ -221,6 +229,9 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long a worker that stops may take to send its traces.
+const WORKER_DRAIN: Duration = Duration::from_secs(5);
+
 /// How `ask` ends where its answer is beyond the limits given.
 #[cfg(feature = "ask")]
 const DOUBTFUL: u8 = 2;
@@ -251,15 +262,19 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve { database, http, refits } => {
+        Command::Serve { database, http, refits, traces } => {
+            let traces = Traces::start(&traces)?;
             let database = Database::open(&database).await?;
-            let service = Service::start(&database, &http, &refits).await?;
+            let service = Service::start(&database, &http, &refits, &traces).await?;
             service.run_until_stopped().await?;
+            traces.close(http.drain()).await;
             database.close().await?;
         }
-        Command::Worker { database, refits, health_bind } => {
+        Command::Worker { database, refits, traces, health_bind } => {
+            let traces = Traces::start(&traces)?;
             let database = Database::open(&database).await?;
-            app::run_worker(&database, &refits, health_bind).await?;
+            app::run_worker(&database, &refits, &traces, health_bind).await?;
+            traces.close(WORKER_DRAIN).await;
             database.close().await?;
         }
         Command::Migrate { database } => Database::open(&database).await?.close().await?,
@@ -277,7 +292,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => import(args).await?,
         Command::Fit(args) => fit_file(&args)?,
         Command::Demo { print_runs: true, .. } => print_json(&demo::runs())?,
-        Command::Demo { private, http, refits, .. } => run_demo(private, &http, &refits).await?,
+        Command::Demo { private, http, refits, traces, .. } => {
+            run_demo(private, &http, &refits, &traces).await?;
+        }
         #[cfg(feature = "ask")]
         Command::Ask { question } => {
             let answered = ask::ask(&question).await?;
@@ -525,7 +542,9 @@ async fn run_demo(
     private: PrivateConfig,
     http: &HttpConfig,
     refits: &RefitConfig,
+    traces: &TracesConfig,
 ) -> anyhow::Result<()> {
+    let traces = Traces::start(traces)?;
     // Always private: synthetic runs have no place in a database that others use.
     let database = Database::open(&DatabaseConfig {
         database_url: None,
@@ -534,7 +553,7 @@ async fn run_demo(
         database_timeout_ms: 5_000,
     })
     .await?;
-    let service = Service::start(&database, http, refits).await?;
+    let service = Service::start(&database, http, refits, &traces).await?;
     let shown = show_demo(&service).await;
     if shown.is_ok() {
         println!("The dashboard: http://{}/?family={}", service.address, demo::FAMILY);
@@ -543,6 +562,7 @@ async fn run_demo(
     } else {
         service.stop().await?;
     }
+    traces.close(http.drain()).await;
     database.close().await?;
     shown
 }
@@ -563,7 +583,7 @@ async fn show_demo(service: &Service) -> anyhow::Result<()> {
     let mut refit = expect(service, Method::POST, &format!("{family}/refits"), None).await?;
     let refit_path = format!("/v1/refits/{}", refit["id"].as_str().unwrap_or_default());
     while refit["finished_at"].is_null() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         refit = expect(service, Method::GET, &refit_path, None).await?;
     }
     if refit["state"] != "succeeded" {

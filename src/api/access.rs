@@ -1,4 +1,4 @@
-//! Who is calling: the API keys in memory, and what a caller may touch.
+//! Who is calling: the API keys in memory, tokens of an issuer, and what a caller may touch.
 //!
 //! A request with a known key does no database work. All valid keys are read at start, whenever the
 //! database announces a change (within milliseconds, on every replica), and at an interval whether
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::problem::ApiError;
 use crate::access::{Families, KeyHash, KeyText, Scope};
 use crate::clock::Clock;
+use crate::oidc::{Checked, Holder, Tokens};
 use crate::store::StoreError;
 use crate::store::keys::{self, ApiKey};
 
@@ -36,15 +37,26 @@ pub enum Caller {
     Service,
     /// The holder of a key.
     Key(Arc<KnownKey>),
+    /// The holder of a token.
+    Token(Arc<Holder>),
 }
 
 impl Caller {
-    /// What the caller may do.
+    /// What the caller may do; `None` for nothing.
     #[must_use]
-    pub(super) fn scope(&self) -> Scope {
+    fn scope(&self) -> Option<Scope> {
         match self {
-            Self::Anonymous | Self::Service => Scope::Admin,
-            Self::Key(known) => known.key.scope,
+            Self::Anonymous | Self::Service => Some(Scope::Admin),
+            Self::Key(known) => Some(known.key.scope),
+            Self::Token(holder) => holder.scope,
+        }
+    }
+
+    /// What the caller has sent.
+    const fn credential(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "token",
+            Self::Anonymous | Self::Service | Self::Key(_) => "key",
         }
     }
 
@@ -54,15 +66,26 @@ impl Caller {
         match self {
             Self::Anonymous | Self::Service => &Families::All,
             Self::Key(known) => &known.key.families,
+            Self::Token(holder) => &holder.families,
         }
     }
 
-    /// The key, where there is one.
+    /// What the caller's requests are counted under, where it is known who it is.
     #[must_use]
-    pub(super) fn key(&self) -> Option<&ApiKey> {
+    pub(super) fn quota(&self) -> Option<Uuid> {
         match self {
             Self::Anonymous | Self::Service => None,
-            Self::Key(known) => Some(&known.key),
+            Self::Key(known) => Some(known.key.id),
+            Self::Token(holder) => Some(holder.quota),
+        }
+    }
+
+    /// Name of the caller's key, where there is one.
+    #[must_use]
+    pub(super) fn key_name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous | Self::Service | Self::Token(_) => None,
+            Self::Key(known) => Some(&known.key.name),
         }
     }
 
@@ -73,6 +96,7 @@ impl Caller {
             Self::Anonymous => "anonymous".to_owned(),
             Self::Service => "service".to_owned(),
             Self::Key(known) => known.key.id.to_string(),
+            Self::Token(holder) => format!("oidc:{}", holder.subject),
         }
     }
 
@@ -81,14 +105,17 @@ impl Caller {
     /// # Errors
     /// [`ApiError::Forbidden`].
     pub(super) fn require_scope(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.scope() >= scope {
+        if self.scope() >= Some(scope) {
             return Ok(());
         }
-        let (needed, has) = (scope.as_str(), self.scope().as_str());
-        Err(ApiError::Forbidden(format!("this needs the scope {needed}; the key has {has}")))
+        let (needed, credential) = (scope.as_str(), self.credential());
+        let has = self.scope().map_or("none", Scope::as_str);
+        Err(ApiError::Forbidden(format!(
+            "this needs the scope {needed}; the {credential} has {has}"
+        )))
     }
 
-    /// Refuses a family that the caller's key is not for, whether there is such a family or not.
+    /// Refuses a family that the caller's key or token is not for, whether there is such a family or not.
     ///
     /// # Errors
     /// [`ApiError::Forbidden`].
@@ -96,7 +123,8 @@ impl Caller {
         if self.families().allow(family) {
             return Ok(());
         }
-        Err(ApiError::Forbidden(format!("the key is not for the family {family}")))
+        let credential = self.credential();
+        Err(ApiError::Forbidden(format!("the {credential} is not for the family {family}")))
     }
 
     /// Refuses what belongs to no family to a key that is for some families only.
@@ -106,9 +134,10 @@ impl Caller {
     pub(super) fn require_all_families(&self) -> Result<(), ApiError> {
         match self.families() {
             Families::All => Ok(()),
-            Families::Only(_) => Err(ApiError::Forbidden(
-                "the key is for some families only, and this concerns all of them".to_owned(),
-            )),
+            Families::Only(_) => Err(ApiError::Forbidden(format!(
+                "the {} is for some families only, and this concerns all of them",
+                self.credential()
+            ))),
         }
     }
 }
@@ -171,8 +200,21 @@ pub enum Verdict {
     Unknown,
     /// Nobody can be let in for now.
     Stale,
-    /// Refuse it, for this reason.
+    /// Refuse it: its key or token is wrong, for this reason.
     Refused(&'static str),
+    /// Refuse it: it has none, for this reason.
+    Missing(&'static str),
+}
+
+impl From<Checked> for Verdict {
+    fn from(checked: Checked) -> Self {
+        match checked {
+            Checked::Valid(holder) => Self::Known(Caller::Token(holder)),
+            Checked::UnknownKey => Self::Unknown,
+            Checked::NoKeys => Self::Stale,
+            Checked::Wrong(reason) => Self::Refused(reason),
+        }
+    }
 }
 
 /// The keys of the service; clones are the same.
@@ -184,6 +226,7 @@ struct Shared {
     pool: PgPool,
     clock: Arc<Clock>,
     interval: Duration,
+    tokens: Tokens,
     ring: RwLock<Arc<Ring>>,
     /// Held while the keys are read, so that what was read last is what was asked for last.
     reading: tokio::sync::Mutex<()>,
@@ -205,7 +248,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 const UNKNOWN: &str = "the key is not known, was revoked, or has expired";
 
 impl Access {
-    /// Reads the keys.
+    /// Reads the keys; takes these tokens beside them.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -213,12 +256,14 @@ impl Access {
         pool: PgPool,
         clock: Arc<Clock>,
         interval: Duration,
+        tokens: Tokens,
     ) -> Result<Self, StoreError> {
         let ring = read(&pool, &clock, None).await?;
         Ok(Self(Arc::new(Shared {
             pool,
             clock,
             interval,
+            tokens,
             ring: RwLock::new(Arc::new(ring)),
             reading: tokio::sync::Mutex::default(),
             announced: Notify::new(),
@@ -226,10 +271,10 @@ impl Access {
         })))
     }
 
-    /// Whether a key is asked for: once one was created, always.
+    /// Whether a key or token is asked for: once a key was created, always.
     #[must_use]
     pub fn is_required(&self) -> bool {
-        self.ring().required
+        self.0.tokens.are_taken() || self.ring().required
     }
 
     fn ring(&self) -> Arc<Ring> {
@@ -255,17 +300,23 @@ impl Access {
     /// What the keys in memory say of a request with these headers.
     #[must_use]
     pub(super) fn verdict(&self, headers: &HeaderMap) -> Verdict {
+        let takes_tokens = self.0.tokens.are_taken();
+        // These do not depend on what the database says.
+        if takes_tokens && let Some(token) = token(headers) {
+            return self.0.tokens.check(token).into();
+        }
         let ring = self.ring();
         if ring.read_at.elapsed() > self.0.interval * BELIEVED {
             return Verdict::Stale;
         }
-        if !ring.required {
+        if !(ring.required || takes_tokens) {
             return Verdict::Known(Caller::Anonymous);
         }
         let key = match bearer(headers) {
-            Ok(key) => key,
-            Err(reason) => return Verdict::Refused(reason),
+            Ok(text) => KeyText::parse(text),
+            Err(reason) => return Verdict::Missing(reason),
         };
+        let Some(key) = key else { return Verdict::Refused("this is not a key: sp_..._...") };
         let Some(known) = ring.keys.get(&key.id()) else { return Verdict::Unknown };
         // In this order: what is known of a key is for its holder.
         let now = self.0.clock.now();
@@ -279,6 +330,13 @@ impl Access {
     /// The same for a request with an unknown key: another replica may have created it a moment ago,
     /// so the database is asked, at most once a second.
     pub(super) async fn verdict_of_unknown(&self, headers: &HeaderMap) -> Verdict {
+        if self.0.tokens.are_taken() && token(headers).is_some() {
+            self.0.tokens.read_keys_for_unknown().await;
+            return match self.verdict(headers) {
+                Verdict::Unknown => Verdict::Refused("the key that signed the token is not known"),
+                verdict => verdict,
+            };
+        }
         if self.may_ask()
             && let Err(error) = self.read_again().await
         {
@@ -307,7 +365,8 @@ impl Access {
         let ring = self.ring();
         match caller {
             Caller::Service => true,
-            Caller::Anonymous => !ring.required,
+            Caller::Anonymous => !ring.required && !self.0.tokens.are_taken(),
+            Caller::Token(holder) => holder.ends_at > self.0.clock.now(),
             Caller::Key(known) => {
                 ring.keys.contains_key(&known.key.id) && !known.is_expired(self.0.clock.now())
             }
@@ -316,6 +375,10 @@ impl Access {
 
     /// Keeps the keys up to date and reports their last uses, until shutdown.
     pub async fn keep(&self, shutdown: &CancellationToken) {
+        tokio::join!(self.keep_keys(shutdown), self.0.tokens.keep(shutdown));
+    }
+
+    async fn keep_keys(&self, shutdown: &CancellationToken) {
         let mut reported = Instant::now();
         loop {
             tokio::select! {
@@ -380,18 +443,23 @@ async fn read(pool: &PgPool, clock: &Clock, before: Option<&Ring>) -> Result<Rin
     Ok(Ring { required, keys, gone, read_at })
 }
 
-/// The key of a request.
-fn bearer(headers: &HeaderMap) -> Result<KeyText, &'static str> {
+/// The token of a request: what is sent like a key and does not begin like one.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).ok().filter(|text| !text.starts_with("sp_"))
+}
+
+/// The key or token of a request.
+fn bearer(headers: &HeaderMap) -> Result<&str, &'static str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or("send a key as Authorization: Bearer sp_...")?;
     if values.next().is_some() {
         return Err("there is more than one Authorization");
     }
-    let (scheme, key) = value.to_str().ok().and_then(|text| text.split_once(' ')).unzip();
+    let (scheme, text) = value.to_str().ok().and_then(|text| text.split_once(' ')).unzip();
     if !scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) {
         return Err("the scheme of Authorization must be Bearer");
     }
-    key.and_then(|key| KeyText::parse(key.trim_matches(' '))).ok_or("this is not a key: sp_..._...")
+    text.map(|text| text.trim_matches(' ')).ok_or("there is nothing behind Bearer")
 }
 
 #[cfg(test)]
@@ -413,23 +481,20 @@ mod tests {
         let key = KeyText::random(Uuid::from_u128(7)).unwrap();
         for scheme in ["Bearer", "bearer", "BEARER"] {
             let value = format!("{scheme}  {} ", key.reveal());
-            assert_eq!(bearer(&headers(&[value.as_bytes()])).unwrap().id(), key.id());
+            assert_eq!(bearer(&headers(&[value.as_bytes()])), Ok(&*key.reveal()));
         }
     }
 
     #[test]
     fn whatever_else_is_sent_is_refused_without_repeating_it() {
         let key = format!("Bearer {}", KeyText::random(Uuid::from_u128(7)).unwrap().reveal());
-        let long = format!("Bearer {}", "a".repeat(100_000));
-        let wrong: [&[&[u8]]; 8] = [
+        let wrong: [&[&[u8]]; 6] = [
             &[],
             &[key.as_bytes(), key.as_bytes()],
             &[b""],
             &[b"Bearer"],
-            &[b"Bearer "],
             &[b"Basic dXNlcjpwYXNzd29yZA=="],
             &[b"Bearer \xff\xfe"],
-            &[long.as_bytes()],
         ];
         for values in wrong {
             bearer(&headers(values)).unwrap_err();

@@ -167,7 +167,8 @@ pub struct AuditEventView {
     id: Uuid,
     /// When the request was let in or refused.
     at: DateTime<Utc>,
-    /// Who wrote: the id of a key, `anonymous` where no key was asked for, or `service`.
+    /// Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
+    /// for, or `service`.
     #[schema(example = "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3")]
     actor: String,
     /// Name of the key; null without one.

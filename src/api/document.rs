@@ -49,9 +49,10 @@ pub(super) fn base() -> OpenApiRouter<AppState> {
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = operations().split_for_parts();
-    let description = "An API key, as docs/access.md says; asked for once one was created. The roles of \
-                       an operation name the scope that it needs: read, write or admin, each of which \
-                       includes the ones before it.";
+    let description = "An API key, asked for once one was created, or a token (JWT) of the OpenID \
+                       Connect issuer that the service is configured with, as docs/access.md says. The \
+                       roles of an operation name the scope that it needs: read, write or admin, each \
+                       of which includes the ones before it.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(description));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme.build()));
@@ -120,12 +121,12 @@ fn add_scope(path: &str, operation: &mut Operation, scope: Scope) {
     }
     operation.security = Some(security);
     let forbidden = format!(
-        "The key has not the scope `{}`, or is for other families; or a page of another site asks a \
+        "The key or token has not the scope `{}`, or is for other families; or a page of another site asks a \
              service without keys",
         scope.as_str()
     );
     let problems = [
-        ("401", "No valid key was sent, and one is asked for"),
+        ("401", "No valid key or token was sent, and one is asked for"),
         ("403", &forbidden),
         ("421", "The service has no keys, and is not known by this name"),
         ("429", "Too many requests; try again after Retry-After"),

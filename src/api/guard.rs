@@ -24,11 +24,11 @@ use super::access::{Caller, Verdict};
 use super::audit::AuditLog;
 use super::browsers::{is_cross_site, is_own_host};
 use super::needs::{Need, need};
-use super::observe::RequestId;
 use super::problem::{ApiError, Problem, ProblemKind};
 use super::throttle::TooSoon;
 use crate::access::{Families, Scope};
 use crate::store::audit::AuditEvent;
+use crate::telemetry::request;
 use crate::text::FamilyName;
 
 /// Puts the guard before a service.
@@ -165,14 +165,15 @@ fn admit(
     let caller = match verdict {
         Verdict::Known(caller) => caller,
         Verdict::Stale => {
-            let detail = "who may use the service cannot be read from the database; try again";
+            let detail = "who may use the service cannot be read for now; try again";
             return Err(Problem::new(ProblemKind::Unavailable, detail).into_response());
         }
-        Verdict::Unknown => return Err(unauthenticated(state, address, "the key is not known")),
-        Verdict::Refused(reason) => return Err(unauthenticated(state, address, reason)),
+        Verdict::Unknown => return Err(wrong(state, address, "the key is not known")),
+        Verdict::Refused(reason) => return Err(wrong(state, address, reason)),
+        Verdict::Missing(reason) => return Err(unauthenticated(state, address, reason)),
     };
-    if let Some(key) = caller.key() {
-        let counted = state.throttle.count_key(key.id);
+    if let Some(quota) = caller.quota() {
+        let counted = state.throttle.count_key(quota);
         counted.map_err(|wait| too_soon(wait, "this key has sent too many requests"))?;
     }
     let writes = scope > Scope::Read && !request.method().is_safe();
@@ -206,19 +207,18 @@ impl Note {
         request: &Request<Body>,
     ) -> Self {
         let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        let request_id = request.extensions().get::<RequestId>().and_then(|id| id.0.to_str().ok());
         let event = AuditEvent {
             id: state.clock.new_id(),
             at: state.clock.now(),
             actor: caller.actor(),
-            actor_name: caller.key().map(|key| key.name.clone()),
+            actor_name: caller.key_name().map(ToOwned::to_owned),
             address: address.map(|address| address.to_string()),
             method: request.method().to_string(),
             path: path.to_owned(),
             target: request.uri().path().to_owned(),
             family: None,
             status: NOT_ANSWERED,
-            request_id: request_id.map(ToOwned::to_owned),
+            request_id: request::current_id(),
         };
         Self { log: state.audit.clone(), event: Some(event) }
     }
@@ -265,6 +265,16 @@ fn unauthenticated(state: &AppState, address: Option<IpAddr>, reason: &str) -> R
         Ok(()) => ApiError::Unauthenticated(reason.to_owned()).into_response(),
         Err(wait) => too_soon(wait, "this address has sent too many keys that were refused"),
     }
+}
+
+/// Refuses a key or token that is wrong, and says so as RFC 6750 has it.
+fn wrong(state: &AppState, address: Option<IpAddr>, reason: &str) -> Response {
+    let mut response = unauthenticated(state, address, reason);
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 /// Refuses what a key for some families must not touch, as far as the path says it.

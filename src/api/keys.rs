@@ -72,7 +72,7 @@ pub struct KeyView {
     /// The only families that it may touch; null for all.
     #[schema(example = json!(["t5-c4"]))]
     families: Option<Vec<String>>,
-    /// Who created it: `cli`, or the id of a key.
+    /// Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
     #[schema(example = "cli")]
     created_by: String,
     /// When it was created.
@@ -140,7 +140,7 @@ pub struct CreateKey {
 }
 
 impl CreateKey {
-    fn check(self, by: &ApiKey, id: Uuid, now: DateTime<Utc>) -> Result<ApiKey, ApiError> {
+    fn check(self, by: String, id: Uuid, now: DateTime<Utc>) -> Result<ApiKey, ApiError> {
         let mut checks = Checks::default();
         checks.take("name", check_label(&self.name));
         let families = match self.families {
@@ -155,7 +155,7 @@ impl CreateKey {
             name: self.name,
             scope: self.scope.into(),
             families,
-            created_by: by.id.to_string(),
+            created_by: by,
             created_at: now,
             expires_at: self.expires_at,
             revoked_at: None,
@@ -218,12 +218,12 @@ async fn create_key(
     JsonBody(body): JsonBody<CreateKey>,
 ) -> Result<impl IntoResponse, ApiError> {
     // Whoever reaches an open service must not be able to lock its owner out.
-    let by = caller.key().ok_or_else(|| {
+    if caller.quota().is_none() {
         let detail = "the first key is created by the command `keys create`";
-        ApiError::Forbidden(detail.to_owned())
-    })?;
+        return Err(ApiError::Forbidden(detail.to_owned()));
+    }
     let id = state.clock.new_id();
-    let key = body.check(by, id, state.clock.now())?;
+    let key = body.check(caller.actor(), id, state.clock.now())?;
     let text = KeyText::random(id).map_err(|error| ApiError::Internal(error.into()))?;
     keys::insert_key(&state.pool, &key, &text.hash()).await?;
     // It holds here at once; other replicas hear of it.

@@ -63,6 +63,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::clock::Clock;
 use crate::dashboard;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 use guard::GuardLayer;
 use observe::{Observe, TimeLimits};
 
@@ -132,6 +133,8 @@ pub struct AppParts {
     pub threads: AnswerThreads,
     /// What is counted.
     pub metrics: Metrics,
+    /// Where requests are followed.
+    pub traces: Traces,
     /// Who may use the service.
     pub access: Access,
     /// How much each may use it.
@@ -190,6 +193,7 @@ pub fn router(state: AppState, limits: Limits) -> Router {
         .option_layer(browsers::cross_origin(&state.cors_origins))
         .layer(Observe::new(
             state.metrics.clone(),
+            state.traces.clone(),
             TimeLimits { answer: limits.request_timeout, upload: state.transfers.limits.timeout },
         ))
         .layer(GuardLayer::new(state.clone()))

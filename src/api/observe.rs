@@ -23,16 +23,13 @@ use uuid::Uuid;
 use super::problem::{Problem, ProblemKind};
 use super::runs;
 use crate::metrics::{Metrics, RouteLabel};
-use crate::telemetry::request;
+use crate::telemetry::request::{self, RequestName};
+use crate::traces::{Span, Traces};
 
 /// Header of a request's id, in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a caller.
 const LONGEST_ID: usize = 128;
-
-/// The id of a request, for handlers that store it.
-#[derive(Debug, Clone)]
-pub struct RequestId(pub HeaderValue);
 
 /// How long an answer may take to begin.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +47,7 @@ pub struct Observe(Arc<Observing>);
 #[derive(Debug)]
 struct Observing {
     metrics: Metrics,
+    traces: Traces,
     limits: TimeLimits,
     /// Ids of requests whose senders gave them none are random where this process starts, and go on one
     /// by one: asking the system for random bytes would cost more than the rest of this layer.
@@ -58,11 +56,11 @@ struct Observing {
 }
 
 impl Observe {
-    /// Observes with these metrics; an answer that has not begun in time is given up.
+    /// Observes with these metrics and traces; an answer that has not begun in time is given up.
     #[must_use]
-    pub fn new(metrics: Metrics, limits: TimeLimits) -> Self {
+    pub fn new(metrics: Metrics, traces: Traces, limits: TimeLimits) -> Self {
         let (process, first) = Uuid::new_v4().as_u64_pair();
-        Self(Arc::new(Observing { metrics, limits, process, next: first.into() }))
+        Self(Arc::new(Observing { metrics, traces, limits, process, next: first.into() }))
     }
 }
 
@@ -91,6 +89,8 @@ struct Underway {
     method: Method,
     uri: Uri,
     route: RouteLabel,
+    /// Its span in traces.
+    span: Span,
     started: Instant,
     ended: bool,
 }
@@ -101,12 +101,15 @@ const ABANDONED: u16 = 499;
 impl Underway {
     fn begin(observing: Arc<Observing>, request: &Request) -> Self {
         observing.metrics.in_flight.inc();
+        let id = observing.id(request);
+        let route = request.extensions().get::<MatchedPath>().cloned();
         Self {
-            id: observing.id(request),
+            span: observing.traces.request(request, route.as_ref(), shown(&id)),
+            id,
             observing,
             method: request.method().clone(),
             uri: request.uri().clone(),
-            route: RouteLabel::new(request.extensions().get::<MatchedPath>().cloned()),
+            route: RouteLabel::new(route),
             started: Instant::now(),
             ended: false,
         }
@@ -124,6 +127,7 @@ impl Underway {
         let metrics = &self.observing.metrics;
         metrics.in_flight.dec();
         metrics.answered(&self.method, &self.route, status, latency);
+        self.span.answered(status);
         tracing::info!(
             // As a value: the macro's own message is formatted.
             message = "answered",
@@ -174,9 +178,11 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let mut underway = Underway::begin(self.observing.clone(), &request);
-        let id = underway.id.clone();
-        request.extensions_mut().insert(RequestId(id.clone()));
-        let answer = std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)));
+        let named = RequestName::new(underway.id.clone(), underway.span.trace_id());
+        underway.span.hand_to(&mut request);
+        let answer = request::within_call(&named, || {
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.inner.call(request)))
+        });
         let observed = async move {
             let answered = match answer {
                 Ok(answer) => {
@@ -202,8 +208,13 @@ where
             response.headers_mut().insert(REQUEST_ID, underway.id.clone());
             Ok(response)
         };
-        Box::pin(request::within(id, observed))
+        Box::pin(request::within(named, observed))
     }
+}
+
+/// An id as text: only printable ones are taken.
+fn shown(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
 }
 
 /// Errors that come from below the handlers (unknown paths and methods, paths that are no UTF-8) become
@@ -258,6 +269,7 @@ mod tests {
             .fallback(|| async { StatusCode::NOT_FOUND })
             .layer(Observe::new(
                 metrics.clone(),
+                Traces::default(),
                 TimeLimits { answer: Duration::from_millis(20), upload: Duration::from_secs(60) },
             ))
     }

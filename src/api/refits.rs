@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,7 @@ use crate::store::families::{Family, FamilySettings};
 use crate::store::refits::{self, Refit, RefitOptions, RefitState};
 use crate::store::{StoreError, law_evidence, laws, runs};
 use crate::text::check_label;
+use crate::traces::Span;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -312,15 +313,19 @@ async fn check_request(
 async fn create_refit(
     State(state): State<AppState>,
     caller: Caller,
+    span: Option<Extension<Span>>,
     Path(path): Path<FamilyPath>,
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
     let family = existing(&state, &path.name()?).await?;
     let (options, reproduces) = check_request(&state, &family, body).await?;
+    let Extension(span) = span.unwrap_or_default();
+    let trace = span.context();
     let (status, id) = loop {
         let id = state.clock.new_id();
         let now = state.clock.now();
-        match refits::insert_refit(&state.pool, id, family.id, &options, reproduces, now).await {
+        let (pool, trace) = (&state.pool, trace.as_deref());
+        match refits::insert_refit(pool, id, family.id, &options, reproduces, trace, now).await {
             Ok(()) => break (StatusCode::ACCEPTED, id),
             // If a worker takes that one before we look, there is room for ours.
             Err(StoreError::RefitQueued) => {
@@ -336,6 +341,7 @@ async fn create_refit(
             Err(error) => return Err(error.into()),
         }
     };
+    span.note("refit.id", &id.to_string());
     let refit = find(&state, &caller, id).await?;
     let location = format!("/v1/refits/{id}");
     Ok((status, [(header::LOCATION, location)], Json(refit)))

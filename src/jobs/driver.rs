@@ -1,7 +1,7 @@
 //! The loop of a worker.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -18,6 +18,7 @@ use crate::store::StoreError;
 use crate::store::refits::{
     self, CHANNEL, ClaimedRefit, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal,
 };
+use crate::traces::{Span, Traces};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,7 @@ pub struct Worker {
     config: WorkerConfig,
     threads: Arc<rayon::ThreadPool>,
     metrics: Metrics,
+    traces: Traces,
     shutdown: CancellationToken,
 }
 
@@ -55,13 +57,37 @@ pub(super) struct Watch {
     phase: AtomicU8,
     /// Share of the work that is done, as the bits of a double.
     progress: AtomicU64,
+    /// The refit in traces.
+    span: Span,
+    /// What it is at, in traces.
+    stage: Mutex<Option<Span>>,
 }
 
 impl Watch {
+    fn new(span: Span) -> Self {
+        Self { span, ..Self::default() }
+    }
+
     pub fn advance(&self, phase: Phase, share: f64) {
         // Threads report out of order; shares of 0..1 order as their bits do.
         self.progress.fetch_max(share.to_bits(), Ordering::Relaxed);
-        self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+        if self.phase.fetch_max(phase as u8, Ordering::Relaxed) < phase as u8 {
+            self.enter(phase.as_str());
+        }
+    }
+
+    /// Begins a stage in traces, which ends the one before.
+    pub fn enter(&self, stage: &'static str) {
+        self.set_stage(Some(self.span.child(stage)));
+    }
+
+    /// Ends the last stage in traces.
+    pub fn leave(&self) {
+        self.set_stage(None);
+    }
+
+    fn set_stage(&self, stage: Option<Span>) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 
     fn progress(&self) -> (Phase, f64) {
@@ -88,13 +114,14 @@ impl Worker {
         clock: Arc<Clock>,
         config: WorkerConfig,
         metrics: Metrics,
+        traces: Traces,
         shutdown: CancellationToken,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(config.fit_threads)
             .thread_name(|index| format!("fit-{index}"))
             .build()?;
-        Ok(Self { pool, clock, config, threads: Arc::new(threads), metrics, shutdown })
+        Ok(Self { pool, clock, config, threads: Arc::new(threads), metrics, traces, shutdown })
     }
 
     /// Works until shutdown. A database that goes away is waited for.
@@ -107,8 +134,14 @@ impl Worker {
             }
             match self.claim().await {
                 Ok(Some(claimed)) => {
-                    let span = tracing::info_span!("job.refit", refit = %claimed.id);
-                    self.work(claimed, &mut listener).instrument(span).await;
+                    let traced = self.traces.refit(&claimed);
+                    let trace_id = traced.trace_id();
+                    let span = tracing::info_span!(
+                        "job.refit",
+                        refit = %claimed.id,
+                        trace_id = trace_id.as_deref().map(display)
+                    );
+                    self.work(claimed, traced, &mut listener).instrument(span).await;
                 }
                 Ok(None) => self.wait(&mut listener).await,
                 Err(error) => {
@@ -140,15 +173,16 @@ impl Worker {
     }
 
     /// Runs a claimed refit to its end and stores what came of it.
-    async fn work(&self, claimed: ClaimedRefit, listener: &mut Option<PgListener>) {
+    async fn work(&self, claimed: ClaimedRefit, span: Span, listener: &mut Option<PgListener>) {
         tracing::info!(attempt = claimed.attempts, "refit claimed");
         let started = Instant::now();
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
             Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
         } else {
-            self.compute(&claimed, listener).await
+            self.compute(&claimed, &span, listener).await
         };
+        let saving = span.child("saving");
         let stored = match &outcome {
             Ok(outcome) => self.finish(&claimed, outcome).await,
             Err(Interruption::Cancelled) => self.finish(&claimed, &Outcome::Cancelled).await,
@@ -157,8 +191,10 @@ impl Worker {
             }
             Err(Interruption::LeaseLost) => Ok(false),
         };
+        saving.end();
         let how = match (stored, outcome) {
             (Ok(true), Ok(Outcome::Failed(failure))) => {
+                span.failed(&failure.kind);
                 tracing::warn!(kind = failure.kind, detail = failure.detail, "refit failed");
                 "failed"
             }
@@ -177,10 +213,12 @@ impl Worker {
             }
             // The lease expires, and the refit is run again.
             (Err(error), _) => {
+                span.failed("not stored");
                 tracing::error!(%error, "the outcome of a refit was not stored");
                 "not stored"
             }
         };
+        span.note("refit.outcome", how);
         self.metrics.refit_ended(how, started.elapsed());
     }
 
@@ -193,9 +231,10 @@ impl Worker {
     async fn compute(
         &self,
         claimed: &ClaimedRefit,
+        span: &Span,
         listener: &mut Option<PgListener>,
     ) -> Result<Outcome, Interruption> {
-        let watch = Arc::new(Watch::default());
+        let watch = Arc::new(Watch::new(span.clone()));
         let work = refit::run(
             self.pool.clone(),
             self.clock.clone(),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::driver::{Watch, patiently};
 use crate::clock::Clock;
-use crate::fit::{Control, FitError, Observations, Report, RunSet, fit};
+use crate::fit::{Control, FitError, Observations, Phase, Report, RunSet, fit};
 use crate::grouping::GroupedRuns;
 use crate::law::Ensemble;
 use crate::store::StoreError;
@@ -33,6 +33,7 @@ pub(super) async fn run(
         Ok(config) => config,
         Err(errors) => return Ok(internal(&anyhow::anyhow!("{errors:?}"))),
     };
+    watch.enter("loading");
     let is_stopped = || watch.stop.load(Ordering::Relaxed);
     let loading = patiently("loading the runs of a refit", is_stopped, || load(&pool, &claimed));
     let Some(task) = loading.await? else {
@@ -40,6 +41,7 @@ pub(super) async fn run(
         return Ok(Outcome::Cancelled);
     };
     let (task, set) = task;
+    watch.enter(Phase::Searching.as_str());
     let fitting = config.clone();
     let fitted = tokio::task::spawn_blocking(move || {
         threads.install(|| {
@@ -48,6 +50,7 @@ pub(super) async fn run(
                 progress: &|phase, share| watch.advance(phase, share),
             };
             let report = fit(&set, &fitting, &control);
+            watch.leave();
             report.map(|report| (report, set.law))
         })
     });

@@ -25,7 +25,7 @@ pub struct ApiKey {
     pub scope: Scope,
     /// What it may touch.
     pub families: Families,
-    /// Who created it: `cli`, or the id of a key.
+    /// Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
     pub created_by: String,
     /// When it was created.
     pub created_at: DateTime<Utc>,

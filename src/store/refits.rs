@@ -182,7 +182,8 @@ impl TryFrom<RefitRow> for Refit {
     }
 }
 
-/// Queues a refit and tells waiting workers when the transaction commits.
+/// Queues a refit and tells waiting workers when the transaction commits. Its worker goes on the trace
+/// of this context, a `traceparent`.
 ///
 /// # Errors
 /// [`StoreError::RefitQueued`] where one is queued already, a what-if beside others counting by itself;
@@ -193,6 +194,7 @@ pub async fn insert_refit(
     family_id: Uuid,
     options: &RefitOptions,
     reproduces_law_id: Option<Uuid>,
+    trace_context: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -200,9 +202,9 @@ pub async fn insert_refit(
         WITH refit AS (
             INSERT INTO refits (
                 id, family_id, state, phase, progress, options, attempts, cancel_requested,
-                created_at, reproduces_law_id
+                created_at, reproduces_law_id, trace_context
             )
-            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4, $5)
+            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4, $5, $6)
             RETURNING id
         )
         SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
@@ -211,7 +213,8 @@ pub async fn insert_refit(
         family_id,
         Json(options) as _,
         now,
-        reproduces_law_id
+        reproduces_law_id,
+        trace_context
     )
     .execute(db)
     .await?;
@@ -343,6 +346,8 @@ pub struct ClaimedRefit {
     pub options: RefitOptions,
     /// The law to check, in place of making one.
     pub reproduces_law_id: Option<Uuid>,
+    /// The trace of the request that asked for it, as a `traceparent`.
+    pub trace_context: Option<String>,
     /// Proof of the claim.
     pub lease_token: Uuid,
     /// How often it has been claimed, this time included.
@@ -379,7 +384,7 @@ pub async fn claim_refit(
             FOR UPDATE SKIP LOCKED
         )
         RETURNING id, family_id, options AS "options: Json<RefitOptions>", reproduces_law_id,
-            attempts
+            trace_context, attempts
         "#,
         lease_token,
         now,
@@ -392,6 +397,7 @@ pub async fn claim_refit(
         family_id: row.family_id,
         options: row.options.0,
         reproduces_law_id: row.reproduces_law_id,
+        trace_context: row.trace_context,
         lease_token,
         attempts: row.attempts,
     }))

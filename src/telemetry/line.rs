@@ -60,7 +60,12 @@ where
                 let mut fields = TextFields { line: &mut line, written: Ok(()), first: true };
                 event.record(&mut fields);
                 fields.written?;
-                request::with_id(|id| write!(line, " request_id={id}"))?;
+                request::with_current(|request| {
+                    line.write_str(" request_id=")?;
+                    line.write_str(request.id())?;
+                    let trace = request.trace_id();
+                    trace.map_or(Ok(()), |trace| write!(line, " trace_id={trace}"))
+                })?;
             }
             LogFormat::Json => {
                 line.write_str("{\"timestamp\":\"")?;
@@ -72,9 +77,11 @@ where
                 event.record(&mut fields);
                 fields.written?;
                 line.write_char('}')?;
-                request::with_id(|id| {
+                request::with_current(|request| {
                     line.write_str(",\"request_id\":")?;
-                    write_json_text(&mut line, id)
+                    write_json_text(&mut line, request.id())?;
+                    let trace = request.trace_id();
+                    trace.map_or(Ok(()), |trace| write!(line, ",\"trace_id\":\"{trace}\""))
                 })?;
                 let mut before = ",\"spans\":[";
                 for span in spans() {
@@ -258,6 +265,7 @@ mod tests {
     use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
 
     use super::*;
+    use crate::telemetry::request::RequestName;
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -366,7 +374,7 @@ mod tests {
         let _log = tracing::subscriber::set_default(log);
         let say = || tracing::dispatcher::get_default(Clone::clone);
         let id = HeaderValue::from_static("sweep-3/17");
-        request::within(id, async {
+        request::within(RequestName::new(id, Some("4bf9".to_owned())), async {
             tracing::info!("here");
             let log = say();
             let there = request::carried(move || {
@@ -381,7 +389,7 @@ mod tests {
         tracing::info!("elsewhere");
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
         let rests: Vec<_> = text.lines().map(|line| line.split_once("INFO ").unwrap().1).collect();
-        let with_id = |what: &str| format!("{what} request_id=sweep-3/17");
+        let with_id = |what: &str| format!("{what} request_id=sweep-3/17 trace_id=4bf9");
         assert_eq!(
             rests,
             [&*with_id("here"), &*with_id("on a thread"), &*with_id("in a task"), "elsewhere"]

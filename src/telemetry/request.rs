@@ -1,29 +1,66 @@
-//! Which request is being worked on, for the log.
+//! Which request is being worked on, for the log and the audit log.
 
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
 
 tokio::task_local! {
-    static REQUEST_ID: HeaderValue;
+    static REQUEST: RequestName;
 }
 
-/// Work on a request: what is logged meanwhile carries its id.
-pub fn within<F: Future>(id: HeaderValue, work: F) -> TaskLocalFuture<HeaderValue, F> {
-    REQUEST_ID.scope(id, work)
+/// How the log names a request.
+#[derive(Debug, Clone)]
+pub struct RequestName {
+    id: HeaderValue,
+    trace_id: Option<String>,
 }
 
-/// Calls with the id of the request that is being worked on, if there is one.
-pub fn with_id<E>(call: impl FnOnce(&str) -> Result<(), E>) -> Result<(), E> {
-    // Only printable ids are taken.
-    REQUEST_ID.try_with(|id| call(id.to_str().unwrap_or_default())).unwrap_or(Ok(()))
+impl RequestName {
+    /// By its id, printable characters, and by that of its trace where it is traced.
+    #[must_use]
+    pub const fn new(id: HeaderValue, trace_id: Option<String>) -> Self {
+        Self { id, trace_id }
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// The trace's id.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
+    }
+}
+
+/// Work on a request: what is logged meanwhile carries its name.
+pub fn within<F: Future>(request: RequestName, work: F) -> TaskLocalFuture<RequestName, F> {
+    REQUEST.scope(request, work)
+}
+
+/// A call that begins work on a request.
+pub fn within_call<T>(request: &RequestName, call: impl FnOnce() -> T) -> T {
+    REQUEST.sync_scope(request.clone(), call)
+}
+
+/// Calls with the request that is being worked on, if there is one.
+pub fn with_current<E>(call: impl FnOnce(&RequestName) -> Result<(), E>) -> Result<(), E> {
+    REQUEST.try_with(call).unwrap_or(Ok(()))
+}
+
+/// Id of the request that is being worked on.
+#[must_use]
+pub fn current_id() -> Option<String> {
+    REQUEST.try_with(|request| request.id().to_owned()).ok()
 }
 
 /// Work for another thread as part of the same request, and of the same span.
 pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
-    let id = REQUEST_ID.try_with(Clone::clone);
-    move || match id {
-        Ok(id) => REQUEST_ID.sync_scope(id, || span.in_scope(work)),
+    let request = REQUEST.try_with(Clone::clone);
+    move || match request {
+        Ok(request) => REQUEST.sync_scope(request, || span.in_scope(work)),
         Err(_) => span.in_scope(work),
     }
 }
@@ -32,11 +69,11 @@ pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 pub fn carried_task<F: Future>(work: F) -> impl Future<Output = F::Output> {
     use tracing::Instrument;
 
-    let id = REQUEST_ID.try_with(Clone::clone);
+    let request = REQUEST.try_with(Clone::clone);
     let work = work.in_current_span();
     async move {
-        match id {
-            Ok(id) => REQUEST_ID.scope(id, work).await,
+        match request {
+            Ok(request) => REQUEST.scope(request, work).await,
             Err(_) => work.await,
         }
     }

@@ -21,6 +21,8 @@ mod hostile;
 mod hot_paths;
 mod laws;
 mod metrics;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod pictures;
 mod plans;
 mod private_postgres;
@@ -32,6 +34,8 @@ mod runs;
 mod schema;
 mod suggestions;
 mod support;
+#[cfg(feature = "otlp")]
+mod traces;
 mod transfers;
 mod uploads;
 mod what_if;

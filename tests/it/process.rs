@@ -22,10 +22,21 @@ impl Service {
     }
 
     pub fn start_on(bind: &str, database_url: &str, arguments: &[&str]) -> Self {
+        Self::start_with(bind, database_url, arguments, &[])
+    }
+
+    /// The same with variables of its own.
+    pub fn start_with(
+        bind: &str,
+        database_url: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["serve", "--bind", bind, "--lease-ms", "1500"])
             .args(arguments)
             .env("DATABASE_URL", database_url)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -82,10 +93,15 @@ pub fn script(base: &str, script: &str) -> String {
 
 /// Uploads the walk's runs and asks for a fit of so many starts: the path of the refit.
 fn upload_and_ask(base: &str, starts: u32) -> String {
+    upload_and_ask_with(base, starts, "x-nothing: nothing")
+}
+
+/// The same, asking with one more header.
+pub fn upload_and_ask_with(base: &str, starts: u32, header: &str) -> String {
     let walk = readme_block("walk");
     let upload = walk.split("# Ask for a fit").next().unwrap();
     let ask = format!(
-        "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \
+        "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' -H '{header}' \
          -d '{{\"starts\": {starts}}}' $BASE/v1/families/my-models/refits"
     );
     let text = script(base, &format!("{upload}\n{ask}"));

@@ -64,6 +64,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261124210000_forecasts.sql"),
         include_str!("../../migrations/20261125110000_api_keys.sql"),
         include_str!("../../migrations/20261125110100_audit_events.sql"),
+        include_str!("../../migrations/20261125151500_refit_trace.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -20,6 +20,8 @@ use sparsity_planner::clock::Clock;
 use sparsity_planner::ingest::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::metrics::Metrics;
+use sparsity_planner::oidc::Tokens;
+use sparsity_planner::traces::Traces;
 use sparsity_planner::{demo, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
@@ -134,18 +136,33 @@ pub const TRANSFERS: TransferLimits = TransferLimits {
     drain: TIMEOUT,
 };
 
+/// A clock that stands still.
+pub fn clock() -> Arc<Clock> {
+    let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
+    Arc::new(Clock::mock(start))
+}
+
 /// How a service of a test differs from others.
 struct Settings {
     limits: Limits,
     throttle: ThrottleConfig,
     transfers: TransferLimits,
     key_refresh: Duration,
+    tokens: Tokens,
+    clock: Arc<Clock>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let throttle = ThrottleConfig::unlimited();
-        Self { limits: LIMITS, throttle, transfers: TRANSFERS, key_refresh: LONG }
+        Self {
+            limits: LIMITS,
+            throttle,
+            transfers: TRANSFERS,
+            key_refresh: LONG,
+            tokens: Tokens::default(),
+            clock: clock(),
+        }
     }
 }
 
@@ -181,6 +198,13 @@ impl App {
         Self::on(database().await, Settings { transfers, ..Settings::default() }).await
     }
 
+    /// The same taking tokens, by the clock that they are checked by.
+    #[cfg(feature = "oidc")]
+    pub async fn with_tokens(tokens: Tokens, clock: Arc<Clock>, throttle: ThrottleConfig) -> Self {
+        let settings = Settings { tokens, clock, throttle, ..Settings::default() };
+        Self::on(database().await, settings).await
+    }
+
     /// Another replica on the same database.
     pub async fn replica(&self) -> Self {
         self.replica_reading_keys_every(LONG).await
@@ -192,14 +216,12 @@ impl App {
     }
 
     async fn on(pool: PgPool, settings: Settings) -> Self {
-        let Settings { limits, throttle, transfers, key_refresh } = settings;
-        let start: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
-        let clock = Arc::new(Clock::mock(start));
+        let Settings { limits, throttle, transfers, key_refresh, tokens, clock } = settings;
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
         let profiles = ProfileCache::default();
         let metrics = Metrics::default();
-        let access = Access::open(pool.clone(), clock.clone(), key_refresh).await.unwrap();
+        let access = Access::open(pool.clone(), clock.clone(), key_refresh, tokens).await.unwrap();
         let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
         let worker = CancellationToken::new();
         tokio::spawn(auditor.run(worker.clone()));
@@ -216,6 +238,7 @@ impl App {
             profiles: profiles.clone(),
             threads: AnswerThreads::new(2),
             metrics: metrics.clone(),
+            traces: Traces::default(),
             transfers: Transfers::new(transfers),
             shutdown,
         });
@@ -257,9 +280,9 @@ impl App {
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };
-        let metrics = self.metrics.clone();
-        Worker::new(self.pool.clone(), self.clock.clone(), config, metrics, self.worker.clone())
-            .unwrap()
+        let (pool, clock) = (self.pool.clone(), self.clock.clone());
+        let (metrics, traces) = (self.metrics.clone(), Traces::default());
+        Worker::new(pool, clock, config, metrics, traces, self.worker.clone()).unwrap()
     }
 
     pub async fn get(&self, path: &str) -> TestResponse {

@@ -23,7 +23,8 @@ class AuditEvent(Model):
     )
     actor: Annotated[str, Field(examples=["0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3"])]
     """
-    Who wrote: the id of a key, `anonymous` where no key was asked for, or `service`.
+    Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
+    for, or `service`.
     """
     actor_name: Annotated[str | None, Field(examples=["nightly training"])] = None
     """
@@ -2209,7 +2210,7 @@ class Key(Model):
     """
     created_by: Annotated[str, Field(examples=["cli"])]
     """
-    Who created it: `cli`, or the id of a key.
+    Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
     """
     expires_at: AwareDatetime | None = None
     """

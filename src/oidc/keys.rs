@@ -1,0 +1,286 @@
+//! The keys that an issuer publishes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::crypto::algorithm_of;
+
+/// How long the issuer may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest answer of an issuer that is read.
+const MOST_BYTES: usize = 1 << 20;
+/// The most keys that are looked at; issuers have a few.
+const MOST_KEYS: usize = 100;
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeysError {
+    /// An address that cannot be used.
+    #[error("{0}")]
+    Address(String),
+    /// No client to ask with.
+    #[error("setting up the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// No answer.
+    #[error("the issuer could not be asked")]
+    Http(#[source] reqwest::Error),
+    /// Not the answer that an issuer gives.
+    #[error("{0}")]
+    Answer(String),
+}
+
+/// Where keys are read.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    client: Client,
+    issuer: String,
+    discovery: Url,
+    /// An issuer on this machine, which needs no TLS.
+    local: bool,
+}
+
+/// A key, and the one algorithm that it is for.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub algorithm: Algorithm,
+    pub key: DecodingKey,
+}
+
+/// Keys as they were read.
+#[derive(Debug, Default)]
+pub(super) struct KeySet {
+    by_id: HashMap<String, Key>,
+    without_id: Vec<Key>,
+    /// What they were made of: to see whether they changed.
+    source: Vec<Value>,
+}
+
+impl KeySet {
+    /// The key that a token names; one that names none may be signed by the only key there is for its
+    /// algorithm.
+    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+        if let Some(id) = id {
+            return self.by_id.get(id);
+        }
+        let all = self.by_id.values().chain(&self.without_id);
+        let mut found = all.filter(|key| key.algorithm == algorithm);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// Whether both were read from the same.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+
+    fn new(source: Vec<Value>) -> Self {
+        let mut keys = Self::default();
+        // What cannot be read, or is for something else, is none of ours.
+        for jwk in source.iter().take(MOST_KEYS).filter_map(|key| Jwk::deserialize(key).ok()) {
+            let Some(key) = usable(&jwk) else { continue };
+            match jwk.common.key_id {
+                Some(id) => drop(keys.by_id.insert(id, key)),
+                None => keys.without_id.push(key),
+            }
+        }
+        keys.source = source;
+        keys
+    }
+}
+
+/// A key that verifies tokens by one of our algorithms.
+fn usable(jwk: &Jwk) -> Option<Key> {
+    let is_ours = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => true,
+        AlgorithmParameters::EllipticCurve(ec) => ec.curve == EllipticCurve::P256,
+        AlgorithmParameters::OctetKeyPair(pair) => pair.curve == EllipticCurve::Ed25519,
+        _ => false,
+    };
+    let common = &jwk.common;
+    let signs = common.public_key_use.as_ref().is_none_or(|of| *of == PublicKeyUse::Signature);
+    let operations = common.key_operations.as_ref();
+    let verifies = operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify));
+    if !(is_ours && signs && verifies) {
+        return None;
+    }
+    let key = DecodingKey::from_jwk(jwk).ok()?;
+    let algorithm = algorithm_of(key.family())?;
+    let named = match algorithm {
+        Algorithm::RS256 => KeyAlgorithm::RS256,
+        Algorithm::ES256 => KeyAlgorithm::ES256,
+        _ => KeyAlgorithm::EdDSA,
+    };
+    common.key_algorithm.is_none_or(|is| is == named).then_some(Key { algorithm, key })
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+#[derive(Deserialize)]
+struct Published {
+    keys: Vec<Value>,
+}
+
+impl Publisher {
+    /// The publisher of an issuer's keys.
+    ///
+    /// # Errors
+    /// Where the issuer is no URL that can be asked safely.
+    pub(super) fn new(issuer: &str) -> Result<Self, KeysError> {
+        let url = Url::parse(issuer).ok().filter(|url| {
+            url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+        });
+        let url = url.filter(|url| url.password().is_none()).ok_or_else(|| {
+            let text = "--oidc-issuer must be a URL such as https://id.example.org, without more";
+            KeysError::Address(text.to_owned())
+        })?;
+        let local = is_local(&url);
+        if url.scheme() != "https" && !local {
+            let text = "--oidc-issuer must begin with https://: whoever can change its keys on their \
+                        way here can let anybody in";
+            return Err(KeysError::Address(text.to_owned()));
+        }
+        let discovery =
+            format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+        let discovery = Url::parse(&discovery)
+            .map_err(|_| KeysError::Address("--oidc-issuer is not a URL".to_owned()))?;
+        // Fails only where a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // No redirects: keys come from where the issuer says, and from nowhere else.
+        let mut client = Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(Policy::none())
+            .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")));
+        if local {
+            // What this machine trusts elsewhere does not matter.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(KeysError::Client)?;
+        Ok(Self { client, issuer: issuer.to_owned(), discovery, local })
+    }
+
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// Where the issuer does not answer, or with something else.
+    pub(super) async fn read(&self) -> Result<KeySet, KeysError> {
+        let discovery: Discovery = self.fetch(self.discovery.clone()).await?;
+        if discovery.issuer != self.issuer {
+            let text = format!("the discovery document is that of {:.200}", discovery.issuer);
+            return Err(KeysError::Answer(text));
+        }
+        let url = Url::parse(&discovery.jwks_uri).ok();
+        // An issuer elsewhere does not send us to this machine.
+        let url = url.filter(|url| url.scheme() == "https" || (self.local && is_local(url)));
+        let url = url.ok_or_else(|| {
+            KeysError::Answer("the issuer's jwks_uri is no https:// address".to_owned())
+        })?;
+        let published: Published = self.fetch(url).await?;
+        Ok(KeySet::new(published.keys))
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, url: Url) -> Result<T, KeysError> {
+        let path = url.path().to_owned();
+        let mut response = self.client.get(url).send().await.map_err(KeysError::Http)?;
+        if !response.status().is_success() {
+            let text = format!("the issuer answered {} for {path}", response.status());
+            return Err(KeysError::Answer(text));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(KeysError::Http)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MOST_BYTES {
+                return Err(KeysError::Answer(format!("{path} of the issuer is too long")));
+            }
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| KeysError::Answer(format!("{path} of the issuer: {error}")))
+    }
+}
+
+/// Whether an address is plain HTTP to this machine.
+fn is_local(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    url.scheme() == "http" && loopback
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_issuer_needs_tls_but_on_this_machine() {
+        for good in [
+            "https://id.example.org",
+            "https://id.example.org/realms/a/",
+            "http://127.0.0.1:9",
+            "http://[::1]:9",
+            "http://localhost:9",
+        ] {
+            Publisher::new(good).unwrap();
+        }
+        for bad in [
+            "http://id.example.org",
+            "http://127.0.0.1.example.org",
+            "http://localhost.example.org",
+            "id.example.org",
+            "https://a:b@id.example.org",
+            "https://id.example.org?a=b",
+            "file:///etc/passwd",
+            "",
+        ] {
+            Publisher::new(bad).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn keys_for_other_things_are_left_out() {
+        let x = "11qYAycF0pNJp4WbMfjXHgRtVTmkbOzM6h2mmFhKBJA";
+        let ed = |more: Value| {
+            let mut key = json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": "a"});
+            for (name, value) in more.as_object().into_iter().flatten() {
+                key[name] = value.clone();
+            }
+            key
+        };
+        let usable =
+            |key: Value| KeySet::new(vec![key]).find(Some("a"), Algorithm::EdDSA).is_some();
+        assert!(usable(ed(json!({}))));
+        assert!(usable(ed(json!({"use": "sig", "alg": "EdDSA", "key_ops": ["verify"]}))));
+        for other in [
+            json!({"use": "enc"}),
+            json!({"alg": "RS256"}),
+            json!({"key_ops": ["sign"]}),
+            json!({"kty": "oct", "k": x}),
+            json!({"crv": "Ed448"}),
+            json!({"kty": "mystery"}),
+            json!({"x": "!"}),
+        ] {
+            assert!(!usable(ed(other.clone())), "{other}");
+        }
+        // One that cannot be read spoils none of the others.
+        let keys = KeySet::new(vec![json!(7), ed(json!({}))]);
+        assert!(keys.find(Some("a"), Algorithm::EdDSA).is_some());
+        assert!(keys.find(None, Algorithm::EdDSA).is_some());
+        assert!(keys.find(None, Algorithm::RS256).is_none());
+        let two = KeySet::new(vec![ed(json!({"kid": "b"})), ed(json!({}))]);
+        assert!(two.find(None, Algorithm::EdDSA).is_none());
+    }
+}

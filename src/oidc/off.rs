@@ -1,0 +1,41 @@
+//! No tokens: what the service has of [`super::Tokens`] without the feature.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Checked, OidcConfig};
+use crate::clock::Clock;
+
+/// Nobody's tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens(());
+
+impl Tokens {
+    /// Refuses to start where tokens are to be taken.
+    ///
+    /// # Errors
+    /// Where an issuer is configured.
+    #[expect(clippy::unused_async, reason = "the same as where there are tokens")]
+    pub async fn open(config: &OidcConfig, _: Arc<Clock>) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            config.issuer().is_none(),
+            "this program was built without the feature oidc, and --oidc-issuer asks for it"
+        );
+        Ok(Self(()))
+    }
+
+    pub(crate) const fn are_taken(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn check(&self, _: &str) -> Checked {
+        Checked::NoKeys
+    }
+
+    #[expect(clippy::unused_async, reason = "the same as where there are tokens")]
+    pub(crate) async fn read_keys_for_unknown(&self) {}
+
+    #[expect(clippy::unused_async, reason = "the same as where there are tokens")]
+    pub(crate) async fn keep(&self, _: &CancellationToken) {}
+}

@@ -1,0 +1,258 @@
+//! Traces: from a caller's request to the worker's stages, and what happens where no collector is.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::routing::post;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use tokio::net::TcpListener;
+
+use crate::process::{Service, script, upload_and_ask_with};
+use crate::support::{PROGRAM, empty_database};
+
+/// A span, and who sent it.
+#[derive(Debug, Clone)]
+struct Received {
+    service: String,
+    instance: String,
+    span: Span,
+}
+
+impl Received {
+    fn attribute(&self, key: &str) -> String {
+        value(&self.span.attributes, key)
+    }
+
+    fn is_in(&self, trace: &str) -> bool {
+        hex::encode(&self.span.trace_id) == trace
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        self.span.parent_span_id == other.span.span_id
+    }
+}
+
+fn value(attributes: &[KeyValue], key: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    match found.and_then(|attribute| attribute.value.clone()).and_then(|value| value.value) {
+        Some(any_value::Value::StringValue(text)) => text,
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        other => panic!("{key} is {other:?} in {attributes:?}"),
+    }
+}
+
+/// A collector on loopback that keeps what it is sent.
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Bytes>>>);
+
+impl Collector {
+    async fn start() -> (Self, String) {
+        async fn take(State(collector): State<Collector>, batch: Bytes) {
+            collector.0.lock().unwrap().push(batch);
+        }
+        let collector = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
+        tokio::spawn(axum::serve(listener, router).into_future());
+        (collector, base)
+    }
+
+    fn spans(&self) -> Vec<Received> {
+        let mut received = Vec::new();
+        for batch in self.0.lock().unwrap().iter() {
+            let request = ExportTraceServiceRequest::decode(batch.clone()).unwrap();
+            for resource in request.resource_spans {
+                let attributes = resource.resource.unwrap().attributes;
+                for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+                    let service = value(&attributes, "service.name");
+                    let instance = value(&attributes, "service.instance.id");
+                    received.push(Received { service, instance, span });
+                }
+            }
+        }
+        received
+    }
+
+    /// Waits, bounded by count, for a span of a name.
+    async fn until(&self, name: &str) -> Received {
+        for _ in 0..12_000 {
+            if let Some(found) = self.spans().into_iter().find(|sent| sent.span.name == name) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no {name} in {:#?}", self.spans());
+    }
+
+    /// Whether a text is anywhere in what was sent.
+    fn has(&self, text: &str) -> bool {
+        let batches = self.0.lock().unwrap();
+        batches.iter().any(|batch| batch.windows(text.len()).any(|part| part == text.as_bytes()))
+    }
+}
+
+/// Spans are sent at once.
+const AT_ONCE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
+
+/// Killed at the end of a test if it still runs.
+struct Worker(Child);
+
+impl Worker {
+    fn start(database_url: &str, endpoint: &str) -> Self {
+        let child = Command::new(PROGRAM)
+            .args(["worker", "--lease-ms", "1500", "--poll-interval-ms", "100"])
+            .envs([AT_ONCE, ("DATABASE_URL", database_url)])
+            .envs([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_SERVICE_NAME", "the-worker")])
+            .stderr(Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+const REQUEST: &str = "POST /v1/families/{family}/refits";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
+    let (collector, endpoint) = Collector::start().await;
+    let url = empty_database().await;
+    // Of its own accord it sends nothing; what the caller traces is sent.
+    let arguments = ["--otlp-endpoint", &endpoint, "--otlp-sample-ratio", "0"];
+    let service = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
+    let traced = format!("traceparent: 00-{TRACE}-{CALLER}-01");
+    let refit = upload_and_ask_with(&service.base, 512, &traced);
+    let request = collector.until(REQUEST).await;
+    assert!(request.is_in(TRACE));
+    assert_eq!(hex::encode(&request.span.parent_span_id), CALLER);
+    assert_eq!(request.service, "sparsity-planner");
+    assert_eq!(request.attribute("http.request.method"), "POST");
+    assert_eq!(request.attribute("http.route"), "/v1/families/{family}/refits");
+    assert_eq!(request.attribute("http.response.status_code"), "202");
+    assert!(refit.ends_with(&request.attribute("refit.id")), "{refit}");
+    service.signal("-KILL");
+
+    let mut worker = Worker::start(&url, &endpoint);
+    let job = collector.until("job.refit").await;
+    assert!(job.is_in(TRACE) && job.is_below(&request), "{job:?}");
+    assert_eq!(job.service, "the-worker");
+    assert_ne!(job.instance, request.instance);
+    assert_eq!(job.attribute("refit.id"), request.attribute("refit.id"));
+    assert_eq!(job.attribute("refit.outcome"), "succeeded");
+    let spans = collector.spans();
+    let stages: Vec<_> = spans.iter().filter(|sent| sent.is_below(&job)).collect();
+    let mut names: Vec<_> = stages.iter().map(|sent| sent.span.name.as_str()).collect();
+    names.sort_unstable();
+    let expected = ["comparing", "diagnosing", "loading", "resampling", "saving", "searching"];
+    assert_eq!(names, expected);
+    assert!(stages.iter().all(|sent| sent.is_in(TRACE)));
+    assert!(spans.iter().all(|sent| sent.is_in(TRACE)), "{spans:#?}");
+    let pid = worker.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(worker.0.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
+    let (collector, endpoint) = Collector::start().await;
+    let url = empty_database().await;
+    // The end comes long before spans would be sent otherwise.
+    let late = ("OTEL_BSP_SCHEDULE_DELAY", "600000");
+    let arguments = ["--otlp-endpoint", &endpoint];
+    let mut service = Service::start_with("127.0.0.1:0", &url, &arguments, &[late]);
+    let ask = "curl -sS -o /dev/null -H 'Authorization: Bearer hush-key' -H 'Cookie: hush=cookie' \
+               -H 'x-request-id: seen-id' \"$BASE/v1/families/t5-c4?hush=query\"
+               curl -sS -o /dev/null -H 'traceparent: hush' -X HUSHED \"$BASE/hush/path\"
+               curl -sS -o /dev/null $BASE/healthz";
+    script(&service.base, ask);
+    assert!(collector.spans().is_empty());
+    service.signal("-TERM");
+    assert!(service.child.wait().unwrap().success());
+    let spans = collector.spans();
+    let mut names: Vec<_> = spans.iter().map(|sent| sent.span.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["GET /v1/families/{family}", "_OTHER"]);
+    let asked = spans.iter().find(|sent| sent.span.name.starts_with("GET")).unwrap();
+    assert_eq!(asked.attribute("request.id"), "seen-id");
+    // The log leads to the trace.
+    let mut log = String::new();
+    service.log.read_to_string(&mut log).unwrap();
+    let line = log.lines().find(|line| line.contains("seen-id")).unwrap();
+    assert!(line.contains(&hex::encode(&asked.span.trace_id)), "{line}");
+    let password = url.split(['@', ':']).nth(2).unwrap();
+    assert!(password.len() > 8 && url.contains(password));
+    for secret in ["hush", "HUSH", "postgres", password] {
+        assert!(!collector.has(secret), "{secret} is in {spans:#?}");
+    }
+}
+
+/// The lines of a service's log that say that the collector takes no traces, once it has ended.
+fn complaints(service: &mut Service) -> Vec<String> {
+    let mut log = String::new();
+    service.log.read_to_string(&mut log).unwrap();
+    let complaints = log.lines().filter(|line| line.contains("does not take traces"));
+    complaints.map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_collector_that_is_down_changes_nothing_for_callers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let url = empty_database().await;
+    let plain = Service::start(&url, &[]);
+    let arguments = ["--otlp-endpoint", &endpoint];
+    let mut traced = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
+    let question =
+        "$BASE/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+    let ask = format!(
+        "for i in 1 2 3 4 5 6 7 8; do curl -sS --fail-with-body \"{question}\"; echo; sleep 0.05; done"
+    );
+    assert_eq!(script(&traced.base, &ask), script(&plain.base, &ask));
+    // A refit too, which the other service must not take.
+    drop(plain);
+    upload_and_ask_with(&traced.base, 4, "x-nothing: nothing");
+    let (mut ended, mut complained) = (0, 0);
+    while ended == 0 || complained == 0 {
+        let mut line = String::new();
+        assert_ne!(traced.log.read_line(&mut line).unwrap(), 0, "the refit did not end");
+        ended += usize::from(line.contains("refit ended"));
+        complained += usize::from(line.contains("does not take traces"));
+    }
+    traced.signal("-TERM");
+    assert!(traced.child.wait().unwrap().success());
+    // Batch after batch fails, each several times; the log has one line a minute of it.
+    assert_eq!(complained + complaints(&mut traced).len(), 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_holds_nobody_up() {
+    // Connections wait in the listener's queue, and nobody accepts them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let arguments = ["--otlp-endpoint", &endpoint, "--drain-timeout-ms", "300"];
+    let url = empty_database().await;
+    let mut service = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
+    script(&service.base, "curl -sS --fail-with-body -o /dev/null $BASE/v1/families");
+    service.signal("-TERM");
+    assert!(service.child.wait().unwrap().success());
+    let mut log = String::new();
+    BufReader::new(&mut service.log).read_to_string(&mut log).unwrap();
+    assert!(log.contains("not all traces were sent"), "{log}");
+}
