@@ -265,7 +265,7 @@ async fn create_refit(
     Path(path): Path<FamilyPath>,
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let family = existing(&state, &path.name()?).await?;
+    let family = existing(&state.pool, &path.name()?).await?;
     let (options, reproduces) = check_request(&state, &family, body).await?;
     let (status, id) = loop {
         let id = state.clock.new_id();
@@ -302,6 +302,9 @@ async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, 
     if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
         // Whoever hears of the new law here must get its answers here.
         state.laws.forget(&refit.family);
+        if let Some(replica) = &state.replica {
+            replica.note_written().await;
+        }
     }
     refit
         .map(RefitView::from)
