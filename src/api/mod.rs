@@ -19,6 +19,8 @@ mod extract;
 mod families;
 mod fit_quality;
 mod forecasts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod keys;

@@ -84,7 +84,7 @@ pub enum ReplicaState {
     Away,
 }
 
-/// How the replica is, and how old what it shows is; at least as old as the primary's end was asked for.
+/// How the replica is, and how old what it shows is at most.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplicaHealth {
     /// Whether it is used.
@@ -188,7 +188,8 @@ impl Replica {
             written: 0,
             unsettled: None,
             ends: VecDeque::new(),
-            state: ReplicaState::Away,
+            // Until it was asked; that it is away is logged then.
+            state: ReplicaState::Behind,
             lag: None,
         });
         let primary = primary.clone();
