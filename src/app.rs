@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{
     self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, ProfileCache,
-    Throttle, Transfers, follow_announcements,
+    Replica, Throttle, Transfers, follow_announcements,
 };
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
@@ -40,7 +40,7 @@ impl Database {
     /// Where there is no database to be had, or its schema is newer than this binary.
     pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Self> {
         let (options, private) = match &config.database_url {
-            Some(url) => (url.parse::<PgConnectOptions>().map_err(unreadable_url)?, None),
+            Some(url) => (connect_options(url, "DATABASE_URL")?, None),
             None => {
                 let config = &config.private;
                 let private =
@@ -70,9 +70,13 @@ impl Database {
     }
 }
 
-/// The URL is not repeated: it holds a password.
-fn unreadable_url(_: sqlx::Error) -> anyhow::Error {
-    anyhow::anyhow!("DATABASE_URL is not a URL such as postgres://user:password@host:5432/database")
+/// What a setting says. The URL is not repeated: it holds a password.
+fn connect_options(url: &str, setting: &str) -> anyhow::Result<PgConnectOptions> {
+    url.parse().map_err(|_| {
+        anyhow::anyhow!(
+            "{setting} is not a URL such as postgres://user:password@host:5432/database"
+        )
+    })
 }
 
 /// A service that is up: its address, its router for callers in the same process, and its end.
@@ -136,6 +140,16 @@ impl Service {
             traces.clone(),
             shutdown.clone(),
         )?;
+        let replica = match &http.reads.read_database_url {
+            Some(url) => {
+                let options = connect_options(url, "--read-database-url")?;
+                let max_lag = Duration::from_millis(http.reads.read_max_lag_ms);
+                let replica =
+                    Replica::open(&database.pool, options, max_lag, metrics.clone()).await;
+                Some(replica.context("asking the database which one it is")?)
+            }
+            None => None,
+        };
         let laws = LawCache::new(http.law_cache_bytes);
         let profiles = ProfileCache::default();
         let follower = follow_announcements(
@@ -143,14 +157,22 @@ impl Service {
             laws.clone(),
             profiles.clone(),
             access.clone(),
+            replica.clone(),
             shutdown.clone(),
         );
         let (counts, stop) = (throttle.clone(), shutdown.clone());
+        let watched = replica.clone();
         let follower = async move {
-            tokio::join!(follower, counts.keep(&stop));
+            let watch = async {
+                if let Some(replica) = watched {
+                    replica.watch(&stop).await;
+                }
+            };
+            tokio::join!(follower, counts.keep(&stop), watch);
         };
         let state = AppState::new(AppParts {
             pool: database.pool.clone(),
+            replica,
             clock,
             laws,
             profiles,
@@ -249,6 +271,7 @@ pub async fn run_worker(
             clock,
             // It answers no questions.
             laws: None,
+            replica: None,
             metrics,
             shutdown: shutdown.clone(),
         };

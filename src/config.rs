@@ -110,6 +110,21 @@ pub struct HttpConfig {
     /// Who may use it, and how much.
     #[command(flatten)]
     pub access: AccessConfig,
+    /// Who else may answer reads.
+    #[command(flatten)]
+    pub reads: ReadConfig,
+}
+
+/// A replica of the database that may answer reads.
+#[derive(Debug, Clone, Args)]
+pub struct ReadConfig {
+    /// Streaming replica of the PostgreSQL that is used, to answer reads and exports.
+    #[arg(long, env = "SPARSITY_PLANNER_READ_DATABASE_URL", hide_env_values = true)]
+    pub read_database_url: Option<String>,
+    /// How old what is read from the replica may be.
+    #[arg(long, env = "SPARSITY_PLANNER_READ_MAX_LAG_MS", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u64).range(3_000..=3_600_000))]
+    pub read_max_lag_ms: u64,
 }
 
 /// Who may use the service, and how much.

@@ -106,6 +106,12 @@ struct Answer {
     status: u16,
 }
 
+/// Who answered a read that a replica of the database may answer, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Source {
+    outcome: &'static str,
+}
+
 /// How a refit ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
@@ -120,6 +126,7 @@ pub struct Metrics {
     latencies: Family<Route, Histogram, fn() -> Histogram>,
     answers: Family<Answer, Counter>,
     refits: Family<Ending, Histogram, fn() -> Histogram>,
+    reads: Family<Source, Counter>,
 }
 
 impl Default for Metrics {
@@ -129,6 +136,7 @@ impl Default for Metrics {
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             answers: Family::default(),
             refits: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            reads: Family::default(),
         }
     }
 }
@@ -143,6 +151,9 @@ pub struct Readings {
     /// Laws in memory and the bytes they are taken to be, and whether announcements are followed; `None`
     /// for a process that answers no questions.
     pub laws: Option<((u64, u64), bool)>,
+    /// Whether reads are answered by a replica of the database, and how old what it shows is where that is
+    /// known; `None` where none is configured.
+    pub replica: Option<(bool, Option<Duration>)>,
     /// Refits that wait, refits that run, and the age of the one that has waited longest.
     pub refits: Option<(i64, i64, Duration)>,
 }
@@ -161,6 +172,12 @@ impl Metrics {
     /// worker, or `not stored`.
     pub fn refit_ended(&self, outcome: &'static str, duration: Duration) {
         self.refits.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
+    }
+
+    /// Notes who answered a read that a replica of the database may answer: the `replica`, or the primary
+    /// because the replica was `behind` what was needed, or `away`, or `failed` the read.
+    pub fn read_from(&self, outcome: &'static str) {
+        self.reads.get_or_create(&Source { outcome }).inc();
     }
 
     /// Everything as OpenMetrics text.
@@ -188,6 +205,14 @@ impl Metrics {
             Unit::Seconds,
             self.refits.clone(),
         );
+        if readings.replica.is_some() {
+            registry.register(
+                "reads",
+                "Reads that a replica of the database may answer: by it, or by the primary because it was \
+                 behind, away, or failed them",
+                self.reads.clone(),
+            );
+        }
         let mut gauge = |name: &str, help: &str, value: i64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(value);
@@ -206,6 +231,16 @@ impl Metrics {
                 "1 where another active law is heard of at once",
                 followed.into(),
             );
+        }
+        if let Some((used, lag)) = readings.replica {
+            gauge("read_replica_used", "1 where it answers reads", used.into());
+            if let Some(lag) = lag {
+                gauge(
+                    "read_replica_lag_milliseconds",
+                    "How old what it shows is at most",
+                    i64::try_from(lag.as_millis()).unwrap_or(i64::MAX),
+                );
+            }
         }
         if let Some((queued, running, oldest)) = readings.refits {
             gauge("refits_queued", "Refits that wait, of all replicas", queued);

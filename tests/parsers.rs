@@ -245,6 +245,31 @@ fn mlflow() -> Reading {
     reading(Format::Json, Coding::Identity, columns)
 }
 
+/// Inputs that fuzzing has found worth keeping (`fuzz/`), each on a way of its own through a reader.
+#[test]
+fn what_fuzzing_kept_is_read_or_refused() {
+    for &format in Format::ALL {
+        let name = match format {
+            Format::Json => "json",
+            Format::Ndjson => "ndjson",
+            Format::Csv => "csv",
+            #[cfg(feature = "parquet")]
+            Format::Parquet => "parquet",
+        };
+        let kept = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let kept: Vec<_> = std::fs::read_dir(kept).unwrap().collect();
+        assert!(!kept.is_empty());
+        for file in kept {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let plain = reading(format, Coding::Identity, ColumnOptions::default());
+            for reading in [&plain, &Reading { format, ..wandb() }, &Reading { format, ..mlflow() }]
+            {
+                check(reading, &bytes).unwrap();
+            }
+        }
+    }
+}
+
 fn damages() -> impl Strategy<Value = Vec<(Index, Damage)>> {
     prop::collection::vec(damage(), 1..6)
 }

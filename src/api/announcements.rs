@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Access;
 use super::asked::LawCache;
 use super::modes::ProfileCache;
+use super::reads::Replica;
 use crate::store::{self, keys, laws, profiles};
 
 /// Time between two attempts to follow the announcements again.
@@ -29,11 +30,12 @@ pub async fn follow_announcements(
     laws: LawCache,
     known: ProfileCache,
     access: Access,
+    replica: Option<Replica>,
     shutdown: CancellationToken,
 ) {
     let follow = async {
         loop {
-            if let Err(error) = follow_once(&pool, &laws, &known, &access).await {
+            if let Err(error) = follow_once(&pool, &laws, &known, &access, replica.as_ref()).await {
                 laws.follow(false);
                 known.follow(false);
                 tracing::warn!(%error, "following announcements");
@@ -55,6 +57,7 @@ async fn follow_once(
     laws: &LawCache,
     known: &ProfileCache,
     access: &Access,
+    replica: Option<&Replica>,
 ) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     // A lost connection is an end and no silent new one: what was missed must be forgotten.
@@ -70,6 +73,10 @@ async fn follow_once(
             continue;
         };
         let announced = announced?.ok_or(sqlx::Error::WorkerCrashed)?;
+        // Whoever is answered by what was announced can also read it.
+        if let Some(replica) = replica.filter(|_| announced.channel() != keys::CHANNEL) {
+            replica.note_written().await;
+        }
         match announced.channel() {
             keys::CHANNEL => access.announce(),
             profiles::CHANNEL => known.forget(|name| name.as_str() == announced.payload()),

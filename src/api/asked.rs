@@ -196,7 +196,7 @@ pub async fn asked_law(
         return Ok((law, freshness));
     }
     // Only where there is no answer does it matter why.
-    existing(state, name).await?;
+    existing(&state.pool, name).await?;
     match version {
         Some(version) => Err(ApiError::NotFound { what: "law", name: version.to_string() }),
         None => Err(ApiError::NoLaw),

@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::Response;
 use tower_http::cors::CorsLayer;
 
+use super::reads::READ_AFTER;
+
 /// What a page of this service may load: its own files, styles within it (pictures and the browser of
 /// the document have some), images that it made itself. No frame may hold it.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -111,6 +113,7 @@ pub fn cross_origin(origins: &[HeaderValue]) -> Option<CorsLayer> {
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
             request_id.clone(),
+            READ_AFTER,
         ])
         .expose_headers([
             header::ETAG,
@@ -118,6 +121,7 @@ pub fn cross_origin(origins: &[HeaderValue]) -> Option<CorsLayer> {
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
             request_id,
+            READ_AFTER,
         ])
         .max_age(MAX_AGE);
     Some(layer)

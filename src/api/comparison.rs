@@ -15,6 +15,7 @@ use super::extract::{FamilyPath, Query};
 use super::families::existing;
 use super::problem::ApiError;
 use super::questions::FlopModeView;
+use super::reads::Reads;
 use super::views::{IntervalView, LawCoefficientsView, LawRef, ObjectiveView, WarningView};
 use super::{AppState, TAG_LAWS};
 use crate::fit::Observations;
@@ -283,15 +284,17 @@ fn compared_on(
 )]
 async fn get_law_comparison(
     State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
     Query(params): Query<ComparisonParams>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
     let name = path.name()?;
-    let family = existing(&state, &name).await?;
+    let family = existing(&state.pool, &name).await?;
     let (a, _) = asked_law(&state, &name, Some(params.a)).await?;
     let (b, _) = asked_law(&state, &name, Some(params.b)).await?;
-    let runs = runs::list_fit_runs(&state.pool, family.id).await?;
+    // After the laws: no request waits for one connection while it holds another.
+    let runs = runs::list_fit_runs(&mut *reads.connection().await?, family.id).await?;
     let runs = GroupedRuns::new(runs.into_iter().map(|run| (run.id, run.submitted)), &[]).set.law;
     let common_runs = compared_on(&a, &b, &runs, &family);
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());

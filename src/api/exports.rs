@@ -6,14 +6,16 @@ use axum::response::{IntoResponse, Response};
 use futures_util::TryStreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::AppState;
+use super::families::existing;
 use super::problem::ApiError;
+use super::reads::Reads;
 use crate::export::Encoder;
 use crate::ingest::Format;
 use crate::store::runs::{self, RunFilter};
 use crate::telemetry::request::carried_task;
+use crate::text::FamilyName;
 
 /// A piece of the stream. Only [`Part::End`] ends it in order: whatever else happens, the body breaks
 /// off, and nobody takes half of the runs for all of them.
@@ -29,7 +31,8 @@ enum Part {
 /// Where it cannot begin.
 pub async fn export(
     state: AppState,
-    family_id: Uuid,
+    reads: Reads,
+    name: FamilyName,
     filter: RunFilter,
     format: Format,
 ) -> Result<Response, ApiError> {
@@ -37,7 +40,7 @@ pub async fn export(
     // Few: what is ready waits in memory.
     let (parts, mut stream) = mpsc::channel(2);
     let writing = async move {
-        let written = write(&state, family_id, &filter, format, &parts);
+        let written = write(&state, &reads, &name, &filter, format, &parts);
         let timely = async {
             let timeout = state.transfers.limits.timeout;
             tokio::time::timeout(timeout, written).await.unwrap_or_else(|_| Err(too_slow()))
@@ -86,7 +89,8 @@ fn too_slow() -> ApiError {
 
 async fn write(
     state: &AppState,
-    family_id: Uuid,
+    reads: &Reads,
+    name: &FamilyName,
     filter: &RunFilter,
     format: Format,
     parts: &mpsc::Sender<Part>,
@@ -95,9 +99,11 @@ async fn write(
     let encoder = Encoder::new(format).map_err(internal)?;
     let mut encoder =
         encoder.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("{format:?} is no stream")))?;
-    let mut transaction = runs::begin_filtered(&state.pool, filter).await?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, name).await?;
+    let mut transaction = runs::begin_filtered(&mut db, filter).await?;
     {
-        let mut batches = runs::export_runs(&mut transaction, family_id, filter);
+        let mut batches = runs::export_runs(&mut transaction, family.id, filter);
         while let Some(batch) = batches.try_next().await? {
             let bytes = encoder.write(&batch).map_err(internal)?;
             if !bytes.is_empty() {

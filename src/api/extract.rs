@@ -88,7 +88,7 @@ async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
 ///
 /// # Errors
 /// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
-fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
+pub(super) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
     // Left to itself serde would also take an array, field by field.
     if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
         serde_json::from_slice::<serde::de::IgnoredAny>(json)

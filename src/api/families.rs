@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,6 +14,7 @@ use utoipa_axum::routes;
 use super::access::Caller;
 use super::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
 use super::problem::{ApiError, Problem};
+use super::reads::Reads;
 use super::views::{LawRef, ObjectiveView, PruningView, check_fit_config, nullable};
 use super::{AppState, TAG_FAMILIES};
 use crate::checks::Checks;
@@ -82,8 +84,8 @@ impl FamilyView {
     }
 
     /// The family with the law that answers for it.
-    pub(super) async fn load(state: &AppState, family: Family) -> Result<Self, ApiError> {
-        let law = laws::find_law(&state.pool, &family.name, None).await?;
+    pub(super) async fn load(db: impl PgExecutor<'_>, family: Family) -> Result<Self, ApiError> {
+        let law = laws::find_law(db, &family.name, None).await?;
         Ok(Self::new(family, law.as_ref().map(LawRef::from)))
     }
 }
@@ -230,15 +232,17 @@ impl SettingChanges {
     responses((status = OK, description = "A page of families", body = FamilyList)),
 )]
 async fn list_families(
-    State(state): State<AppState>,
+    reads: Reads,
     caller: Caller,
     Query(params): Query<PageParams>,
 ) -> Result<Json<FamilyList>, ApiError> {
     let only = caller.families().names();
-    let page = families::list_families(&state.pool, params.check()?, only.as_deref()).await?;
+    let request = params.check()?;
+    let mut db = reads.connection().await?;
+    let page = families::list_families(&mut *db, request, only.as_deref()).await?;
     let next_cursor = next_cursor(&page);
     let ids: Vec<_> = page.items.iter().map(|family| family.id).collect();
-    let mut active = laws::list_active_laws(&state.pool, &ids).await?;
+    let mut active = laws::list_active_laws(&mut *db, &ids).await?;
     let items = page
         .items
         .into_iter()
@@ -288,11 +292,13 @@ async fn create_family(
     responses((status = OK, description = "The family", body = FamilyView)),
 )]
 async fn get_family(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
 ) -> Result<Json<FamilyView>, ApiError> {
-    let family = existing(&state, &path.name()?).await?;
-    FamilyView::load(&state, family).await.map(Json)
+    let name = path.name()?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    FamilyView::load(&mut *db, family).await.map(Json)
 }
 
 /// Changes a family's settings. Laws that exist keep the settings they were made with.
@@ -325,7 +331,7 @@ async fn update_family(
     family.updated_at = state.clock.now();
     families::update_family(&mut *transaction, &family).await?;
     transaction.commit().await?;
-    FamilyView::load(&state, family).await.map(Json)
+    FamilyView::load(&state.pool, family).await.map(Json)
 }
 
 /// Deletes a family with its runs, laws and refits.
@@ -350,6 +356,9 @@ async fn delete_family(
 ///
 /// # Errors
 /// [`ApiError::NotFound`].
-pub(super) async fn existing(state: &AppState, name: &FamilyName) -> Result<Family, ApiError> {
-    families::find_family(&state.pool, name).await?.ok_or_else(|| no_family(name.as_str()))
+pub(super) async fn existing(
+    db: impl PgExecutor<'_>,
+    name: &FamilyName,
+) -> Result<Family, ApiError> {
+    families::find_family(db, name).await?.ok_or_else(|| no_family(name.as_str()))
 }

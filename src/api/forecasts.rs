@@ -20,6 +20,7 @@ use super::families::existing;
 use super::modes::Mode;
 use super::problem::{ApiError, Problem};
 use super::questions::{Budget, predict};
+use super::reads::Reads;
 use super::views::{ExtrapolationView, IntervalView, LawRef, LawRefView};
 use super::{AppState, TAG_FORECASTS};
 use crate::calibration::{Month, cumulative, exact_interval};
@@ -274,7 +275,7 @@ async fn create_forecast(
         let location = format!("/v1/families/{name}/forecasts/{}", view.id);
         (status, [(header::LOCATION, location)], Json(view))
     };
-    let family = existing(&state, &name).await?;
+    let family = existing(&state.pool, &name).await?;
     let external_id = &*question.external_id;
     // A retry is answered whatever has become of the law or the hardware profile.
     let stored = forecasts::find_forecast_of_run(&state.pool, family.id, external_id).await?;
@@ -366,13 +367,14 @@ impl ForecastParams {
     responses((status = OK, description = "A page of forecasts", body = ForecastList)),
 )]
 async fn list_forecasts(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
     Query(params): Query<ForecastParams>,
 ) -> Result<Json<ForecastList>, ApiError> {
-    let (scored, request) = params.check()?;
-    let family = existing(&state, &path.name()?).await?;
-    let page = forecasts::list_forecasts(&state.pool, family.id, scored, request).await?;
+    let ((scored, request), name) = (params.check()?, path.name()?);
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    let page = forecasts::list_forecasts(&mut *db, family.id, scored, request).await?;
     let next_cursor = next_cursor(&page);
     let items = page.items.into_iter().map(ForecastView::from).collect();
     Ok(Json(ForecastList { items, next_cursor }))
@@ -396,12 +398,14 @@ struct ForecastPath {
     responses((status = OK, description = "The forecast", body = ForecastView)),
 )]
 async fn get_forecast(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<ForecastPath>,
 ) -> Result<Json<ForecastView>, ApiError> {
-    let family = existing(&state, &family_name(&path.family)?).await?;
+    let name = family_name(&path.family)?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
     let id = path_id(&path.id, "forecast")?;
-    let forecast = forecasts::find_forecast(&state.pool, family.id, id).await?;
+    let forecast = forecasts::find_forecast(&mut *db, family.id, id).await?;
     forecast
         .map(|forecast| Json(forecast.into()))
         .ok_or(ApiError::NotFound { what: "forecast", name: path.id })
@@ -526,11 +530,13 @@ impl From<&Month> for CalibrationTotals {
     responses((status = OK, description = "How often forecasts came true", body = CalibrationView)),
 )]
 async fn get_forecast_calibration(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
 ) -> Result<Json<CalibrationView>, ApiError> {
-    let family = existing(&state, &path.name()?).await?;
-    let (open, months) = forecasts::list_forecast_months(&state.pool, family.id).await?;
+    let name = path.name()?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    let (open, months) = forecasts::list_forecast_months(&mut *db, family.id).await?;
     let totals = cumulative(&months);
     let total = totals.last().copied().unwrap_or_default();
     let first = months.len().saturating_sub(MAX_MONTHS);

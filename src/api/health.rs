@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{ApiError, Problem};
+use super::reads::{Replica, ReplicaState};
 use super::{AppState, LawCache, TAG_SERVICE};
 use crate::clock::Clock;
 use crate::metrics::{Metrics, Readings};
@@ -38,6 +39,8 @@ pub struct HealthParts {
     pub clock: Arc<Clock>,
     /// Laws in memory, where questions are answered.
     pub laws: Option<LawCache>,
+    /// A replica of the database that reads may be answered by.
+    pub replica: Option<Replica>,
     /// What is counted.
     pub metrics: Metrics,
     /// Cancelled when the process is to stop.
@@ -50,6 +53,7 @@ impl FromRef<AppState> for HealthParts {
             pool: state.pool.clone(),
             clock: state.clock.clone(),
             laws: Some(state.laws.clone()),
+            replica: state.replica.clone(),
             metrics: state.metrics.clone(),
             shutdown: state.shutdown.clone(),
         }
@@ -90,7 +94,8 @@ pub struct Health {
 /// How ready the service is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// `ready`.
+    /// `ready`; `degraded` where requests are answered and the replica of the database that should answer
+    /// reads does not.
     #[schema(example = "ready")]
     status: &'static str,
     /// Version of the service.
@@ -101,6 +106,9 @@ pub struct Readiness {
     /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
     #[schema(example = true)]
     follows_announcements: bool,
+    /// Whether reads are answered by the replica of the database; null where none is configured. While it is
+    /// not used the primary answers them.
+    read_replica: Option<ReplicaState>,
 }
 
 /// Whether the process is alive.
@@ -127,11 +135,16 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     }
     let schema = store::find_schema(&state.pool).await;
     match schema.map_err(|error| ApiError::Unavailable(error.into()))? {
-        Schema::Usable { .. } => Ok(Json(Readiness {
-            status: "ready",
-            version: env!("CARGO_PKG_VERSION"),
-            follows_announcements: state.laws.is_some_and(|laws| laws.is_followed()),
-        })),
+        Schema::Usable { .. } => {
+            let read_replica = state.replica.map(|replica| replica.health().state);
+            let degraded = read_replica.is_some_and(|state| state != ReplicaState::Used);
+            Ok(Json(Readiness {
+                status: if degraded { "degraded" } else { "ready" },
+                version: env!("CARGO_PKG_VERSION"),
+                follows_announcements: state.laws.is_some_and(|laws| laws.is_followed()),
+                read_replica,
+            }))
+        }
         Schema::Older => {
             Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date")))
         }
@@ -163,6 +176,10 @@ async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiEr
         pool: (state.pool.size(), state.pool.num_idle()),
         pool_limit: state.pool.options().get_max_connections(),
         laws: state.laws.map(|laws| (laws.size(), laws.is_followed())),
+        replica: state.replica.map(|replica| {
+            let health = replica.health();
+            (health.state == ReplicaState::Used, health.lag)
+        }),
         refits: queue.map(waited),
     };
     let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;

@@ -19,6 +19,7 @@ use super::extract::{
 };
 use super::families::{FamilyView, existing};
 use super::problem::ApiError;
+use super::reads::Reads;
 use super::views::{
     CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView, LawCoefficientsView,
     LawSourceView, PruningView, SparsityLevelView, WarningView,
@@ -422,15 +423,16 @@ pub struct LawList {
     responses((status = OK, description = "A page of laws", body = LawList)),
 )]
 async fn list_laws(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
     Query(params): Query<PageParams>,
 ) -> Result<Json<LawList>, ApiError> {
-    let request = params.check()?;
-    let family = existing(&state, &path.name()?).await?;
-    let page = laws::list_laws(&state.pool, &family.name, request).await?;
+    let (request, name) = (params.check()?, path.name()?);
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    let page = laws::list_laws(&mut *db, &family.name, request).await?;
     let next_cursor = next_cursor(&page);
-    let active = laws::find_law(&state.pool, &family.name, None).await?.map(|law| law.id);
+    let active = laws::find_law(&mut *db, &family.name, None).await?.map(|law| law.id);
     let items = page.items.into_iter().map(|law| LawView::new(law, active)).collect();
     Ok(Json(LawList { items, next_cursor }))
 }
@@ -457,16 +459,17 @@ struct LawPath {
     ),
 )]
 async fn get_law(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<LawPath>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let family = existing(&state, &family_name(&path.family)?).await?;
+    let name = family_name(&path.family)?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
     let not_found = || ApiError::NotFound { what: "law", name: path.version.clone() };
     let version: i32 = path.version.parse().map_err(|_| not_found())?;
-    let law =
-        laws::find_law(&state.pool, &family.name, Some(version)).await?.ok_or_else(not_found)?;
-    let active = laws::find_law(&state.pool, &family.name, None).await?.map(|law| law.id);
+    let law = laws::find_law(&mut *db, &family.name, Some(version)).await?.ok_or_else(not_found)?;
+    let active = laws::find_law(&mut *db, &family.name, None).await?.map(|law| law.id);
     // A law never changes, but whether it is the active one does.
     let tag = format!("{}.{}", law.id, active == Some(law.id));
     cached(&known, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
@@ -586,15 +589,15 @@ async fn update_active_law(
         Some(version) => Some(pinnable(&state, &name, version).await?),
         None => None,
     };
-    let family = existing(&state, &name).await?;
+    let family = existing(&state.pool, &name).await?;
     families::update_pinned_law(&state.pool, family.id, law_id).await?;
     state.laws.forget(name.as_str());
-    let family = existing(&state, &name).await?;
-    FamilyView::load(&state, family).await.map(Json)
+    let family = existing(&state.pool, &name).await?;
+    FamilyView::load(&state.pool, family).await.map(Json)
 }
 
 async fn pinnable(state: &AppState, name: &FamilyName, version: i32) -> Result<Uuid, ApiError> {
-    existing(state, name).await?;
+    existing(&state.pool, name).await?;
     let law = laws::find_law(&state.pool, name, Some(version)).await?;
     let law = law.ok_or_else(|| {
         let detail = format!("must be a version of this family's laws, not {version}");

@@ -20,6 +20,8 @@ mod extract;
 mod families;
 mod fit_quality;
 mod forecasts;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod health;
 mod intervals;
@@ -36,6 +38,7 @@ mod problem;
 mod profiles;
 mod questions;
 mod readings;
+mod reads;
 mod refits;
 mod remembered;
 mod runs;
@@ -54,6 +57,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
@@ -66,6 +70,7 @@ use crate::metrics::Metrics;
 use crate::traces::Traces;
 use guard::GuardLayer;
 use observe::{Observe, TimeLimits};
+use reads::by_replica;
 
 pub use access::{Access, Caller};
 pub use announcements::follow_announcements;
@@ -75,6 +80,7 @@ pub use document::{EXAMPLES, openapi};
 pub use health::{HealthParts, health_router};
 pub use modes::ProfileCache;
 pub use needs::scope_of;
+pub use reads::{READ_AFTER, Replica, ReplicaHealth, ReplicaState};
 pub use threads::AnswerThreads;
 pub use throttle::{Rate, Throttle, ThrottleConfig};
 pub use transfers::{TransferLimits, Transfers};
@@ -123,6 +129,8 @@ impl Deref for AppState {
 pub struct AppParts {
     /// The database.
     pub pool: PgPool,
+    /// A streaming replica of it that reads may be answered by.
+    pub replica: Option<Replica>,
     /// Time and ids.
     pub clock: Arc<Clock>,
     /// Laws that were asked lately.
@@ -188,6 +196,10 @@ fn operations() -> OpenApiRouter<AppState> {
 /// The whole service as one router.
 pub fn router(state: AppState, limits: Limits) -> Router {
     let (router, _) = operations().split_for_parts();
+    // Half of the time, so that the primary has the other.
+    let patience = limits.request_timeout / 2;
+    let replica = state.replica.clone();
+    let by_replica = replica.map(|replica| from_fn_with_state((replica, patience), by_replica));
     let layers = ServiceBuilder::new()
         .map_response(browsers::harden)
         .option_layer(browsers::cross_origin(&state.cors_origins))
@@ -197,6 +209,7 @@ pub fn router(state: AppState, limits: Limits) -> Router {
             TimeLimits { answer: limits.request_timeout, upload: state.transfers.limits.timeout },
         ))
         .layer(GuardLayer::new(state.clone()))
+        .option_layer(by_replica)
         .layer(DefaultBodyLimit::max(limits.max_body_bytes));
     router
         .merge(dashboard::router())

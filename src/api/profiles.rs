@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use super::extract::{JsonBody, PageParams, Query, UniqueKeys, next_cursor};
 use super::problem::{ApiError, Problem};
+use super::reads::Reads;
 use super::{AppState, TAG_PROFILES};
 use crate::checks::Checks;
 use crate::law::{StepCost, StorageFormat};
@@ -309,7 +310,7 @@ pub struct CreateHardwareProfile {
 }
 
 impl CreateHardwareProfile {
-    fn check(self) -> Result<(ProfileName, ProfileSettings), ApiError> {
+    pub(super) fn check(self) -> Result<(ProfileName, ProfileSettings), ApiError> {
         let mut checks = Checks::default();
         let name = checks.take("name", ProfileName::new(&self.name));
         let cost = self.cost.check(&mut checks);
@@ -402,10 +403,11 @@ fn no_profile(name: &str) -> ApiError {
     responses((status = OK, description = "A page of profiles", body = HardwareProfileList)),
 )]
 async fn list_hardware_profiles(
-    State(state): State<AppState>,
+    reads: Reads,
     Query(params): Query<PageParams>,
 ) -> Result<Json<HardwareProfileList>, ApiError> {
-    let page = profiles::list_profiles(&state.pool, params.check()?).await?;
+    let request = params.check()?;
+    let page = profiles::list_profiles(&mut *reads.connection().await?, request).await?;
     let next_cursor = next_cursor(&page);
     let items = page.items.into_iter().map(ProfileView::from).collect();
     Ok(Json(HardwareProfileList { items, next_cursor }))
@@ -441,11 +443,11 @@ async fn create_hardware_profile(
     responses((status = OK, description = "The profile", body = ProfileView)),
 )]
 async fn get_hardware_profile(
-    State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<ProfilePath>,
 ) -> Result<Json<ProfileView>, ApiError> {
     let name = path.name()?;
-    let profile = profiles::find_profile(&state.pool, &name).await?;
+    let profile = profiles::find_profile(&mut *reads.connection().await?, &name).await?;
     Ok(Json(profile.ok_or_else(|| no_profile(name.as_str()))?.into()))
 }
 

@@ -79,7 +79,7 @@ pub struct PredictionView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PredictionParams {
+pub(super) struct PredictionParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
@@ -152,7 +152,7 @@ impl Budget {
 }
 
 impl PredictionParams {
-    fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
+    pub(super) fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
@@ -312,7 +312,7 @@ pub struct DenseView {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct OptimalSparsityParams {
+pub(super) struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
@@ -332,7 +332,7 @@ struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
-    fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
+    pub(super) fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let compute = checks.take("compute", Compute::new(self.compute));

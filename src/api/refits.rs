@@ -317,7 +317,7 @@ async fn create_refit(
     Path(path): Path<FamilyPath>,
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let family = existing(&state, &path.name()?).await?;
+    let family = existing(&state.pool, &path.name()?).await?;
     let (options, reproduces) = check_request(&state, &family, body).await?;
     let Extension(span) = span.unwrap_or_default();
     let trace = span.context();
@@ -363,6 +363,9 @@ async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, 
     if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
         // Whoever hears of the new law here must get its answers here.
         state.laws.forget(&refit.family);
+        if let Some(replica) = &state.replica {
+            replica.note_written().await;
+        }
     }
     refit
         .map(RefitView::from)

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use sqlx::PgExecutor;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +19,7 @@ use super::extract::{FamilyPath, JsonBody, PageParams, Query, family_name, next_
 use super::families::existing;
 use super::negotiation::negotiate;
 use super::problem::{ApiError, Problem};
+use super::reads::Reads;
 use super::uploads::upload;
 use super::{AppState, TAG_RUNS};
 use crate::checks::Checks;
@@ -362,7 +364,7 @@ async fn create_runs(
     request: Request,
 ) -> Result<Json<SubmissionResult>, ApiError> {
     let columns = params.columns()?;
-    let family = existing(&state, &path.name()?).await?;
+    let family = existing(&state.pool, &path.name()?).await?;
     let skip_errors = params.on_error == OnError::Skip;
     let uploaded = upload(&state, family.id, columns, skip_errors, request);
     let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
@@ -491,6 +493,7 @@ impl RunParams {
 )]
 async fn list_runs(
     State(state): State<AppState>,
+    reads: Reads,
     Path(path): Path<FamilyPath>,
     Query(params): Query<RunParams>,
     headers: HeaderMap,
@@ -499,12 +502,12 @@ async fn list_runs(
     let filter = params.filter()?;
     if format != Format::Json {
         params.refuse_page()?;
-        let family = existing(&state, &path.name()?).await?;
-        return export(state, family.id, filter, format).await;
+        return export(state, reads, path.name()?, filter, format).await;
     }
-    let request = params.page()?;
-    let family = existing(&state, &path.name()?).await?;
-    let page = runs::list_runs(&state.pool, family.id, &filter, request).await?;
+    let (request, name) = (params.page()?, path.name()?);
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    let page = runs::list_runs(&mut db, family.id, &filter, request).await?;
     let next_cursor = next_cursor(&page);
     let list = RunList { items: page.items.into_iter().map(RunView::from).collect(), next_cursor };
     Ok(([(header::VARY, "accept")], Json(list)).into_response())
@@ -523,8 +526,8 @@ struct RunPath {
 }
 
 impl RunPath {
-    async fn find(&self, state: &AppState) -> Result<(Family, Uuid), ApiError> {
-        let family = existing(state, &family_name(&self.family)?).await?;
+    async fn find(&self, db: impl PgExecutor<'_>) -> Result<(Family, Uuid), ApiError> {
+        let family = existing(db, &family_name(&self.family)?).await?;
         Ok((family, path_id(&self.id, "run")?))
     }
 
@@ -538,12 +541,10 @@ impl RunPath {
     get, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
     responses((status = OK, description = "The run", body = RunView)),
 )]
-async fn get_run(
-    State(state): State<AppState>,
-    Path(path): Path<RunPath>,
-) -> Result<Json<RunView>, ApiError> {
-    let (family, id) = path.find(&state).await?;
-    let run = runs::find_run(&state.pool, family.id, id).await?;
+async fn get_run(reads: Reads, Path(path): Path<RunPath>) -> Result<Json<RunView>, ApiError> {
+    let mut db = reads.connection().await?;
+    let (family, id) = path.find(&mut *db).await?;
+    let run = runs::find_run(&mut *db, family.id, id).await?;
     run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
 }
 
@@ -588,7 +589,7 @@ async fn update_run(
     JsonBody(body): JsonBody<UpdateRun>,
 ) -> Result<Json<RunView>, ApiError> {
     let reason = body.check()?;
-    let (family, id) = path.find(&state).await?;
+    let (family, id) = path.find(&state.pool).await?;
     let now = state.clock.now();
     let run = runs::update_run_exclusion(&state.pool, family.id, id, reason, now).await?;
     run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
@@ -603,7 +604,7 @@ async fn delete_run(
     State(state): State<AppState>,
     Path(path): Path<RunPath>,
 ) -> Result<StatusCode, ApiError> {
-    let (family, id) = path.find(&state).await?;
+    let (family, id) = path.find(&state.pool).await?;
     if runs::delete_run(&state.pool, family.id, id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {

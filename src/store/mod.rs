@@ -17,6 +17,7 @@ pub mod forecasts;
 pub mod keys;
 pub mod law_evidence;
 pub mod laws;
+pub mod positions;
 pub mod profiles;
 pub mod refits;
 pub mod runs;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{BoxStream, StreamExt, TryChunksError, TryStreamExt};
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgPool, PgTransaction};
+use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction};
 use uuid::Uuid;
 
 use super::{Page, PageRequest, StoreError};
@@ -269,11 +269,11 @@ impl RunFilter {
 ///
 /// # Errors
 /// [`StoreError::Database`].
-pub async fn begin_filtered(
-    pool: &PgPool,
+pub async fn begin_filtered<'c>(
+    connection: &'c mut PgConnection,
     filter: &RunFilter,
-) -> Result<PgTransaction<'static>, StoreError> {
-    let mut transaction = pool.begin().await?;
+) -> Result<PgTransaction<'c>, StoreError> {
+    let mut transaction = connection.begin().await?;
     if !filter.tags.is_empty() {
         sqlx::query!("SET LOCAL plan_cache_mode = 'force_custom_plan'")
             .execute(&mut *transaction)
@@ -287,12 +287,12 @@ pub async fn begin_filtered(
 /// # Errors
 /// [`StoreError::Database`].
 pub async fn list_runs(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     family_id: Uuid,
     filter: &RunFilter,
     request: PageRequest,
 ) -> Result<Page<Run>, StoreError> {
-    let mut transaction = begin_filtered(pool, filter).await?;
+    let mut transaction = begin_filtered(connection, filter).await?;
     let rows = sqlx::query_as!(
         RunRow,
         r#"
@@ -347,7 +347,7 @@ pub async fn list_runs(
 /// # Errors
 /// [`StoreError::Database`].
 pub fn export_runs<'e>(
-    transaction: &'e mut PgTransaction<'static>,
+    connection: &'e mut PgConnection,
     family_id: Uuid,
     filter: &RunFilter,
 ) -> BoxStream<'e, Result<Vec<SubmittedRun>, StoreError>> {
@@ -387,7 +387,7 @@ pub fn export_runs<'e>(
         filter.excluded,
         filter.tags(),
     )
-    .fetch(&mut **transaction);
+    .fetch(connection);
     let batches = rows.try_chunks(BATCH).map(|batch| {
         let rows = batch.map_err(|TryChunksError(_, error)| error)?;
         rows.into_iter().map(|row| Run::try_from(row).map(|run| run.submitted)).collect()

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
+
+use tokio::process::Command;
 
 use crate::process::{Service, script};
 use crate::support::{PROGRAM, empty_database};
@@ -49,6 +51,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
     ),
     ("README.md", "cargo install --path .", Not("builds a release, and installs it for the user")),
     ("docs/contributing.md", "cargo test ", Not("is the test run itself")),
+    (
+        "docs/access.md",
+        "sparsity-planner serve --bind 0.0.0.0:8080 --oidc-issuer",
+        Not("needs an issuer, and serves until it is stopped; tests/it/oidc.rs has one of its own"),
+    ),
     ("docs/coverage.md", "cargo test --release --test coverage", Not("takes minutes of all cores")),
     ("docs/dashboard.md", "cargo run --release -- demo ", SERVES),
     ("docs/dashboard.md", "tests/browser/run", Not("needs Chromium and Node; .ci/run runs it")),
@@ -63,6 +70,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
         RunBy("faults", "a_backup_is_restored_by_the_commands_of_the_page"),
     ),
     ("docs/quick-start.md", "cargo run --release -- demo", SERVES),
+    (
+        "docs/scaling.md",
+        "docker build --tag REGISTRY/sparsity-planner",
+        Not("needs Docker and a cluster; .ci/run checks the manifests"),
+    ),
 ];
 
 /// Blocks that change who may ask, in the midst of a page that goes on asking: each has a service of its
@@ -89,6 +101,9 @@ const PRINTED: &[(&str, &[&str])] = &[
     ("docs/recipes.md", &["\"unchanged\":1", "\"external_id\":\"a\"", "<svg"]),
     ("docs/uploads.md", &["\"created\":2", "\"created\":3", "\"unchanged\":48"]),
 ];
+
+/// How long the commands of a page may take: what waits for ever must not hold up the tests.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// Languages of blocks that are commands.
 const COMMANDS: [&str; 5] = ["sh", "console", "bash", "shell", "zsh"];
@@ -187,8 +202,9 @@ async fn run(blocks: &[&Block]) -> String {
     let code = code.replace("cargo run --release -- ", "sparsity-planner ");
     let mut command = Command::new("sh");
     command.args(["-eu", "-c", &code]).current_dir(directory.path());
-    command.env("BASE", &service.base).env("DATABASE_URL", &database);
-    let output = command.output().unwrap();
+    command.env("BASE", &service.base).env("DATABASE_URL", &database).kill_on_drop(true);
+    let output = tokio::time::timeout(LONGEST, command.output()).await;
+    let output = output.expect("the blocks of a page end by themselves").unwrap();
     let (text, errors) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(output.status.success(), "the last block that is named failed\n{errors}\n{text}");

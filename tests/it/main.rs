@@ -30,6 +30,7 @@ mod process;
 mod profiles;
 mod questions;
 mod refits;
+mod replica;
 mod runs;
 mod schema;
 mod suggestions;

@@ -82,6 +82,7 @@ async fn a_worker_alone_says_how_it_is_and_nothing_of_laws_that_it_does_not_answ
         pool: app.pool.clone(),
         clock: app.clock.clone(),
         laws: None,
+        replica: None,
         metrics: Metrics::default(),
         shutdown: CancellationToken::new(),
     };

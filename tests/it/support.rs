@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sparsity_planner::api::{
     self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, ProfileCache,
-    Throttle, ThrottleConfig, TransferLimits, Transfers, follow_announcements,
+    Replica, Throttle, ThrottleConfig, TransferLimits, Transfers, follow_announcements,
 };
 use sparsity_planner::clock::Clock;
 use sparsity_planner::ingest::IngestLimits;
@@ -150,6 +150,8 @@ struct Settings {
     key_refresh: Duration,
     tokens: Tokens,
     clock: Arc<Clock>,
+    /// A replica of the database, and how old what it shows may be.
+    replica: Option<(PgConnectOptions, Duration)>,
 }
 
 impl Default for Settings {
@@ -162,6 +164,7 @@ impl Default for Settings {
             key_refresh: LONG,
             tokens: Tokens::default(),
             clock: clock(),
+            replica: None,
         }
     }
 }
@@ -175,6 +178,7 @@ pub struct App {
     pub profiles: ProfileCache,
     metrics: Metrics,
     pub access: Access,
+    replica: Option<Replica>,
     worker: CancellationToken,
 }
 
@@ -215,8 +219,21 @@ impl App {
         Self::on(self.pool.clone(), Settings { key_refresh, ..Settings::default() }).await
     }
 
+    /// One that reads from a replica of its database.
+    pub async fn reading_from(
+        pool: PgPool,
+        replica: PgConnectOptions,
+        max_lag: Duration,
+        request_timeout: Duration,
+    ) -> Self {
+        let limits = Limits { request_timeout, ..LIMITS };
+        let replica = Some((replica, max_lag));
+        Self::on(pool, Settings { limits, replica, ..Settings::default() }).await
+    }
+
     async fn on(pool: PgPool, settings: Settings) -> Self {
-        let Settings { limits, throttle, transfers, key_refresh, tokens, clock } = settings;
+        let Settings { limits, throttle, transfers, key_refresh, tokens, clock, replica } =
+            settings;
         let shutdown = CancellationToken::new();
         let laws = LawCache::new(1024 * 1024);
         let profiles = ProfileCache::default();
@@ -225,6 +242,16 @@ impl App {
         let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
         let worker = CancellationToken::new();
         tokio::spawn(auditor.run(worker.clone()));
+        let replica = match replica {
+            Some((options, max_lag)) => {
+                let replica =
+                    Replica::open(&pool, options, max_lag, metrics.clone()).await.unwrap();
+                let (watched, stop) = (replica.clone(), worker.clone());
+                tokio::spawn(async move { watched.watch(&stop).await });
+                Some(replica)
+            }
+            None => None,
+        };
         let state = AppState::new(AppParts {
             access: access.clone(),
             throttle: Throttle::new(throttle),
@@ -233,6 +260,7 @@ impl App {
             cors_origins: vec![HeaderValue::from_static(ORIGIN)],
             allowed_hosts: vec!["planner.example.org".to_owned()],
             pool: pool.clone(),
+            replica: replica.clone(),
             clock: clock.clone(),
             laws: laws.clone(),
             profiles: profiles.clone(),
@@ -243,14 +271,21 @@ impl App {
             shutdown,
         });
         let server = TestServer::new(api::router(state, limits));
-        Self { server, pool, clock, laws, profiles, access, metrics, worker }
+        Self { server, pool, clock, laws, profiles, access, replica, metrics, worker }
     }
 
     /// Follows announcements, as a running service does.
     pub async fn follow(&self) {
         let (pool, laws, access) = (self.pool.clone(), self.laws.clone(), self.access.clone());
         let profiles = self.profiles.clone();
-        tokio::spawn(follow_announcements(pool, laws, profiles, access, self.worker.clone()));
+        tokio::spawn(follow_announcements(
+            pool,
+            laws,
+            profiles,
+            access,
+            self.replica.clone(),
+            self.worker.clone(),
+        ));
         self.until_followed(true).await;
     }
 

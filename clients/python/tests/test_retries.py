@@ -243,3 +243,20 @@ def test_what_is_sent_is_what_the_api_takes(flaky: Flaky, through: Planner) -> N
         through.family("no/such ?").info()
     assert flaky.seen[-1] == "GET /v1/families/no%2Fsuch%20%3F"
     assert json.dumps(caught.value.kind) in ('"not-found"', '"invalid"')
+
+
+def test_what_is_read_after_a_write_asks_for_it() -> None:
+    sent: list[str | None] = []
+    # Positions of answers, in order; two replicas of the service may answer in another.
+    positions = iter(["70", "30", None, None])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("x-read-after"))
+        position = next(positions)
+        headers = {} if position is None else {"x-read-after": position}
+        return httpx.Response(200, json={"items": [], "next_cursor": None}, headers=headers)
+
+    with Planner("http://nowhere", transport=httpx.MockTransport(answer)) as planner:
+        for _ in range(4):
+            assert list(planner.families()) == []
+    assert sent == [None, "70", "70", "70"]

@@ -50,6 +50,11 @@ function askForKey() {
   return asking;
 }
 
+/** Header with the position of a write, which a read that is to see it sends back. */
+const READ_AFTER = "x-read-after";
+/** Of the last write of this page. */
+let written = 0;
+
 /**
  * @param {string} path
  * @param {RequestInit} init
@@ -57,7 +62,7 @@ function askForKey() {
  */
 async function send(path, init) {
   for (;;) {
-    const headers = { ...init.headers, ...authorization() };
+    const headers = { ...init.headers, ...authorization(), ...(written ? { [READ_AFTER]: String(written) } : {}) };
     /** @type {Response} */
     let response;
     try {
@@ -66,6 +71,7 @@ async function send(path, init) {
       if (/** @type {Error} */ (error).name === "AbortError") throw error;
       throw new Problem(0, { title: "The service cannot be reached", detail: "Is it still running, and the network there?" });
     }
+    written = Math.max(written, Number(response.headers.get(READ_AFTER)));
     if (response.ok) return response;
     if (response.status === 401 && (await askForKey())) continue;
     const body = await response.json().catch(() => ({}));

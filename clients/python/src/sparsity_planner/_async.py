@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 M = TypeVar("M", bound=Model)
+# Header with the position of a write, which a read that is to see it sends back.
+READ_AFTER = "x-read-after"
 
 
 class AsyncPlanner:
@@ -266,6 +268,10 @@ class AsyncPlanner:
                 if wait is None:
                     raise UnreachableError(f"{self.url}: {error!r}") from error
             else:
+                if (position := response.headers.get(READ_AFTER, "")).isdecimal():
+                    # Whatever is read from now on, by any replica of the service, is after this write.
+                    last = int(self._http.headers.get(READ_AFTER, "0"))
+                    self._http.headers[READ_AFTER] = str(max(last, int(position)))
                 gone = gone_is_done and response.status_code == 404 and attempts.made > 1
                 if response.is_success or gone:
                     return response

@@ -1090,30 +1090,6 @@ class Range(Model):
     """
 
 
-class Readiness(Model):
-    """
-    How ready the service is.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    follows_announcements: Annotated[bool, Field(examples=[True])]
-    """
-    Whether the service hears at once which law answers for a family, and which keys are valid.
-    While it does not, it looks laws up for every question: the answers are the same, and slower. A
-    revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
-    """
-    status: Annotated[str, Field(examples=["ready"])]
-    """
-    `ready`.
-    """
-    version: Annotated[str, Field(examples=["0.1.0"])]
-    """
-    Version of the service.
-    """
-
-
 class RefitLaw(Model):
     """
     The law that came of a refit.
@@ -1159,6 +1135,12 @@ class Rejection(Model):
     Its place in the submission, from 0: in the array, among the lines that are not blank, among the
     records below the header.
     """
+
+
+ReplicaState = TypeAliasType("ReplicaState", Literal["used", "behind", "away"])
+"""
+Whether reads are answered by the replica.
+"""
 
 
 Residual = TypeAliasType("Residual", Literal["log", "linear"])
@@ -2641,6 +2623,36 @@ class Predictions(Model):
     warnings: list[Warning]
     """
     What to know before trusting any of them.
+    """
+
+
+class Readiness(Model):
+    """
+    How ready the service is.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    follows_announcements: Annotated[bool, Field(examples=[True])]
+    """
+    Whether the service hears at once which law answers for a family, and which keys are valid.
+    While it does not, it looks laws up for every question: the answers are the same, and slower. A
+    revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
+    """
+    read_replica: ReplicaState | None = None
+    """
+    Whether reads are answered by the replica of the database; null where none is configured. While it is
+    not used the primary answers them.
+    """
+    status: Annotated[str, Field(examples=["ready"])]
+    """
+    `ready`; `degraded` where requests are answered and the replica of the database that should answer
+    reads does not.
+    """
+    version: Annotated[str, Field(examples=["0.1.0"])]
+    """
+    Version of the service.
     """
 
 

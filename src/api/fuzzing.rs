@@ -1,0 +1,73 @@
+//! What the fuzz targets in `fuzz/` call: bodies and queries as the handlers read them. It exists in builds
+//! of `cargo fuzz`, and in tests, which read what fuzzing has found worth keeping.
+
+use axum::extract::FromRequestParts;
+use axum::http::{Request, Uri};
+use futures_util::FutureExt;
+use serde::de::DeserializeOwned;
+
+use super::extract::{Query, parse_json};
+use super::problem::{ApiError, Problem};
+use super::profiles::CreateHardwareProfile;
+use super::questions::{OptimalSparsityParams, PredictionParams};
+
+/// Reads a query as those of both questions.
+pub fn question(query: &str) {
+    let Ok(uri) = Uri::try_from(format!("/v1/families/t5-c4/prediction?{query}")) else { return };
+    answer(read_query::<PredictionParams>(&uri).and_then(|params| params.check().map(drop)));
+    answer(read_query::<OptimalSparsityParams>(&uri).and_then(|params| params.check().map(drop)));
+}
+
+/// Reads a body as that of a new hardware profile, and what it costs at some sparsities.
+pub fn hardware_profile(body: &[u8]) {
+    let profile = parse_json::<CreateHardwareProfile>(body, "").and_then(|profile| profile.check());
+    if let Ok((name, settings)) = &profile {
+        assert!((1..=64).contains(&name.as_str().len()), "{name:?}");
+        for sparsity in [0.0, 0.25, 0.5, 0.75, 0.999] {
+            let cost = settings.cost.step().at(sparsity);
+            assert!(cost.is_finite() && cost > 0.0, "{settings:?} at {sparsity}: {cost}");
+        }
+    }
+    answer(profile.map(drop));
+}
+
+fn read_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    let (mut parts, ()) =
+        Request::builder().uri(uri.clone()).body(()).expect("one is").into_parts();
+    let read = Query::<T>::from_request_parts(&mut parts, &()).now_or_never();
+    read.expect("nothing is waited for").map(|Query(read)| read)
+}
+
+/// A refusal is written out, as its sender would get it.
+fn answer(read: Result<(), ApiError>) {
+    if let Err(error) = read {
+        let problem = Problem::from(error);
+        serde_json::to_string(&problem).expect("a problem is JSON");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every input that is kept for a target.
+    fn kept(target: &str) -> Vec<Vec<u8>> {
+        let directory = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let files = std::fs::read_dir(directory).unwrap();
+        files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    }
+
+    #[test]
+    fn kept_questions_are_read_or_refused() {
+        let kept = kept("question");
+        assert!(!kept.is_empty());
+        kept.iter().filter_map(|query| std::str::from_utf8(query).ok()).for_each(question);
+    }
+
+    #[test]
+    fn kept_profiles_are_read_or_refused() {
+        let kept = kept("hardware_profile");
+        assert!(!kept.is_empty());
+        kept.iter().for_each(|body| hardware_profile(body));
+    }
+}
