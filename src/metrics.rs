@@ -54,7 +54,7 @@ impl From<&Method> for MethodLabel {
 
 /// The template of a path, so that families are not told apart, or `none`; shared, as each answer
 /// counts under it twice.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RouteLabel(Option<MatchedPath>);
 
 impl RouteLabel {
@@ -160,9 +160,9 @@ pub struct Readings {
 
 impl Metrics {
     /// Notes an answer.
-    pub fn answered(&self, method: &Method, route: &RouteLabel, status: u16, latency: Duration) {
+    pub fn answered(&self, method: &Method, route: RouteLabel, status: u16, latency: Duration) {
         let method = MethodLabel::from(method);
-        let answer = Answer { method: method.clone(), route: route.clone(), status };
+        let answer = Answer { method: method.clone(), route, status };
         self.answers.get_or_create(&answer).inc();
         let route = Route { method, route: answer.route };
         self.latencies.get_or_create(&route).observe(latency.as_secs_f64());

@@ -59,6 +59,10 @@ pub struct AskedLaw {
     warnings: Vec<Arc<WarningView>>,
     /// What is said of a sparsity between two levels of its runs, by the lower one.
     gaps: Vec<Arc<WarningView>>,
+    /// What is said where no runs are known.
+    unknown_support: Arc<WarningView>,
+    /// What is said where intervals are wanted and there are no resamples.
+    no_intervals: Arc<WarningView>,
 }
 
 impl AskedLaw {
@@ -78,7 +82,21 @@ impl AskedLaw {
         let gaps = levels.windows(2).map(gap).collect();
         let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
         let tag = law.id.to_string();
-        Self { law, ensemble, prepared, tables: Tables::new(), tag, reference, warnings, gaps }
+        let unknown_support = "the runs behind this law are not known: how far the answer extrapolates \
+                               cannot be said";
+        let no_intervals = "this law carries no resampled coefficients to compute intervals from";
+        Self {
+            law,
+            ensemble,
+            prepared,
+            tables: Tables::new(),
+            tag,
+            reference,
+            warnings,
+            gaps,
+            unknown_support: Arc::new(WarningView::new("unknown_support", unknown_support)),
+            no_intervals: Arc::new(WarningView::new("no_intervals", no_intervals)),
+        }
     }
 }
 
@@ -326,28 +344,34 @@ impl AskedLaw {
         question: &Question<'_>,
         intervals: bool,
     ) -> (Vec<Extrapolation>, Vec<Arc<WarningView>>) {
+        let (extrapolation, warnings) = self.borrowed_caveats(question, intervals);
+        (extrapolation, warnings.into_iter().cloned().collect())
+    }
+
+    /// The same for an answer that is sent before the law goes: threads that count the same warnings up and
+    /// down hold each other up.
+    pub(super) fn borrowed_caveats(
+        &self,
+        question: &Question<'_>,
+        intervals: bool,
+    ) -> (Vec<Extrapolation>, Vec<&Arc<WarningView>>) {
         let support = &self.law.content.support;
         let extrapolation = support.extrapolation(question);
-        let mut warnings: Vec<Arc<WarningView>> = Vec::new();
-        if support.levels().is_empty() {
-            let detail = "the runs behind this law are not known: how far the answer extrapolates \
-                          cannot be said";
-            warnings.push(Arc::new(WarningView::new("unknown_support", detail)));
-        }
+        let unknown = support.levels().is_empty().then_some(&self.unknown_support);
         let gap = support.gap_around(question.density.sparsity());
-        warnings.extend(gap.and_then(|gap| self.gaps.get(gap)).cloned());
-        warnings.extend(self.warnings(intervals));
-        (extrapolation, warnings)
+        let gap = gap.and_then(|gap| self.gaps.get(gap));
+        let about_point = unknown.into_iter().chain(gap);
+        (extrapolation, about_point.chain(self.all_warnings(intervals)).collect())
     }
 
     /// What to know before trusting any answer.
     pub fn warnings(&self, intervals: bool) -> Vec<Arc<WarningView>> {
-        let mut warnings = self.warnings.clone();
-        if intervals && self.ensemble.is_none() {
-            let detail = "this law carries no resampled coefficients to compute intervals from";
-            warnings.push(Arc::new(WarningView::new("no_intervals", detail)));
-        }
-        warnings
+        self.all_warnings(intervals).cloned().collect()
+    }
+
+    fn all_warnings(&self, intervals: bool) -> impl Iterator<Item = &Arc<WarningView>> {
+        let missing = intervals && self.ensemble.is_none();
+        self.warnings.iter().chain(missing.then_some(&self.no_intervals))
     }
 }
 

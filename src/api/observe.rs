@@ -126,7 +126,7 @@ impl Underway {
         let latency = self.started.elapsed();
         let metrics = &self.observing.metrics;
         metrics.in_flight.dec();
-        metrics.answered(&self.method, &self.route, status, latency);
+        metrics.answered(&self.method, std::mem::take(&mut self.route), status, latency);
         self.span.answered(status);
         tracing::info!(
             // As a value: the macro's own message is formatted.

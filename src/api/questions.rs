@@ -54,9 +54,10 @@ pub(super) type MaybeInterval = Option<Option<IntervalView>>;
 /// A predicted loss.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Prediction)]
-pub struct PredictionView {
+pub struct PredictionView<'a> {
     /// The law that it was computed from.
-    law: Arc<LawRef>,
+    #[schema(value_type = LawRef)]
+    law: &'a LawRef,
     /// Predicted validation loss.
     loss: f64,
     /// Data that it is for: as asked, or what the compute pays for.
@@ -72,7 +73,8 @@ pub struct PredictionView {
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
-    warnings: Vec<Arc<WarningView>>,
+    #[schema(value_type = Vec<WarningView>)]
+    warnings: Vec<&'a Arc<WarningView>>,
 }
 
 /// What loss to predict.
@@ -165,7 +167,7 @@ impl PredictionParams {
 }
 
 /// What a law predicts.
-pub(super) struct Predicted {
+pub(super) struct Predicted<'a> {
     pub(super) loss: f64,
     /// As asked, or what the compute pays for.
     pub(super) data: Data,
@@ -174,16 +176,16 @@ pub(super) struct Predicted {
     /// Of the loss of one new run.
     pub(super) prediction_interval: Option<Interval>,
     pub(super) extrapolation: Vec<Extrapolation>,
-    warnings: Vec<Arc<WarningView>>,
+    warnings: Vec<&'a Arc<WarningView>>,
 }
 
 /// The loss of a model, for every resource that predicts one.
-pub(super) fn predict(
-    asked: &AskedLaw,
+pub(super) fn predict<'a>(
+    asked: &'a AskedLaw,
     (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
     mode: &Mode,
     intervals: bool,
-) -> Result<Predicted, ApiError> {
+) -> Result<Predicted<'a>, ApiError> {
     let (data, cost) = match budget {
         Budget::Data(data) => (data, None),
         Budget::Compute(compute) => {
@@ -201,16 +203,16 @@ pub(super) fn predict(
         false => None,
     };
     let (interval, prediction_interval) = found.unzip();
-    let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     Ok(Predicted { loss, data, interval, prediction_interval, extrapolation, warnings })
 }
 
-impl PredictionView {
-    fn new(asked: &AskedLaw, predicted: Predicted, intervals: bool) -> Self {
+impl<'a> PredictionView<'a> {
+    fn new(asked: &'a AskedLaw, predicted: Predicted<'a>, intervals: bool) -> Self {
         let shown =
             |interval: Option<Interval>| intervals.then(|| interval.map(IntervalView::from));
         Self {
-            law: asked.reference.clone(),
+            law: &asked.reference,
             loss: predicted.loss,
             data: predicted.data.get(),
             interval: shown(predicted.interval),
@@ -226,7 +228,7 @@ impl PredictionView {
     get, path = "/v1/families/{family}/prediction", tag = TAG_QUESTIONS,
     params(FamilyPath, PredictionParams),
     responses(
-        (status = OK, description = "The predicted loss", body = PredictionView,
+        (status = OK, description = "The predicted loss", body = PredictionView<'_>,
             headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
@@ -252,9 +254,10 @@ async fn get_prediction(
 /// The sparsity that makes the most of a training budget.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OptimalSparsity)]
-pub struct OptimalSparsityView {
+pub struct OptimalSparsityView<'a> {
     /// The law that it was computed from.
-    law: Arc<LawRef>,
+    #[schema(value_type = LawRef)]
+    law: &'a LawRef,
     /// The best sparsity; exactly 0 where no zeros pay.
     sparsity: f64,
     /// Interval of the best sparsity; null where the law has none.
@@ -282,7 +285,8 @@ pub struct OptimalSparsityView {
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
-    warnings: Vec<Arc<WarningView>>,
+    #[schema(value_type = Vec<WarningView>)]
+    warnings: Vec<&'a Arc<WarningView>>,
 }
 
 /// Intervals of what follows from the recommended sparsity.
@@ -406,18 +410,18 @@ impl Optimised {
     }
 }
 
-fn optimise(
-    asked: &AskedLaw,
+fn optimise<'a>(
+    asked: &'a AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: &Mode,
     intervals: bool,
-) -> Result<OptimalSparsityView, ApiError> {
+) -> Result<OptimalSparsityView<'a>, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
     let found = Optimised::new(&asked.law.content.coefficients, &cost, (nonzero_params, compute))?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let (interval, others) = if intervals {
         let known = asked.optimum_intervals(&cost, (nonzero_params, compute), &found);
         let (interval, others) = known.map(|known| (known.sparsity, known.others)).unzip();
@@ -426,7 +430,7 @@ fn optimise(
         (None, None)
     };
     Ok(OptimalSparsityView {
-        law: asked.reference.clone(),
+        law: &asked.reference,
         sparsity: found.best.sparsity().get(),
         interval,
         loss,
@@ -447,7 +451,7 @@ fn optimise(
     get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
     params(FamilyPath, OptimalSparsityParams),
     responses(
-        (status = OK, description = "The best sparsity", body = OptimalSparsityView,
+        (status = OK, description = "The best sparsity", body = OptimalSparsityView<'_>,
             headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
         (status = NOT_MODIFIED, description = "As in the caller's copy"),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,

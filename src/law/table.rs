@@ -8,13 +8,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Side of the largest cells, in logarithms: 1.6 % of a quantity.
-const SIDE: f64 = 1.0 / 64.0;
+/// Side of the larger cells, in logarithms: 0.4 % of a quantity. Much larger ones fail the check so often that
+/// more is computed.
+const SIDE: f64 = 1.0 / 256.0;
 /// How far an end may lie from the direct computation in the middle of a cell, as a share of its interval's
 /// width. Where it lies further a smaller cell is tried, and at last the question computed directly.
 const TOLERANCE: f64 = 0.004;
 /// Sizes of cells, each a quarter of the one before.
-const SIZES: u8 = 3;
+const SIZES: u8 = 2;
 
 /// A table of `ENDS` numbers, low and high ends in turn, over `AXES` logarithms.
 #[derive(Debug)]
