@@ -41,6 +41,10 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a log has the system's time, whatever clock the service has"
+        )]
         let at = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
         let level = *event.metadata().level();
         let spans = || context.event_scope().into_iter().flat_map(|scope| scope.from_root());
