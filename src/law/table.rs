@@ -57,7 +57,7 @@ impl<const AXES: usize, const ENDS: usize> Table<AXES, ENDS> {
         Self { places: (0..cells.max(1)).map(|_| Mutex::new(None)).collect() }
     }
 
-    /// The ends at a question, to within [`TOLERANCE`] of their intervals' widths; `kind` is what else they
+    /// The ends at a question, to within a hundredth of their intervals' widths; `kind` is what else they
     /// depend on, and `direct` computes them.
     ///
     /// `direct` answers `None` where there is no such question; then so does this.
