@@ -186,8 +186,10 @@ def test_many_points_are_a_frame_with_the_same_index(
     one = demo.optimal_sparsity(1e8, 1e20, "sparse")
     assert one.interval
     assert list(best.index) == ["small", "large"]
-    assert best["sparsity"]["large"] == one.sparsity
-    assert best["sparsity_high"]["large"] == one.interval.high
+    # Many are solved together, and a single question's interval comes from a table.
+    assert best["sparsity"]["large"] == pytest.approx(one.sparsity, rel=1e-11)
+    width = one.interval.high - one.interval.low
+    assert best["sparsity_high"]["large"] == pytest.approx(one.interval.high, abs=0.01 * width)
     assert best["nonzero_params_beyond"].isna().tolist() == [True, False]
     assert best["interpolated"].dtype == bool
 
@@ -301,4 +303,4 @@ def test_the_twin_that_awaits_does_the_same(planner: Planner, url: str) -> None:
     answer, ids, best = asyncio.run(flow())
     assert answer == planner.family(name).optimal_sparsity(1e8, 1e20, "sparse")
     assert len(ids) == 12
-    assert best["sparsity"][0] == answer.sparsity
+    assert best["sparsity"][0] == pytest.approx(answer.sparsity, rel=1e-11)
