@@ -174,7 +174,9 @@ fn admit(
     };
     if let Some(quota) = caller.quota() {
         let counted = state.throttle.count_key(quota);
-        counted.map_err(|wait| too_soon(wait, "this key has sent too many requests"))?;
+        counted.map_err(|wait| {
+            too_soon(wait, "this key, or the holder of this token, has sent too many requests")
+        })?;
     }
     let writes = scope > Scope::Read && !request.method().is_safe();
     let note = writes.then(|| Box::new(Note::new(state, &caller, address, request)));
