@@ -310,7 +310,9 @@ impl Access {
             return Verdict::Stale;
         }
         if !(ring.required || takes_tokens) {
-            return Verdict::Known(Caller::Anonymous);
+            // Whoever sends a key has one: the first, of a moment ago, which closes the service.
+            let has_key = bearer(headers).is_ok_and(|text| KeyText::parse(text).is_some());
+            return if has_key { Verdict::Unknown } else { Verdict::Known(Caller::Anonymous) };
         }
         let key = match bearer(headers) {
             Ok(text) => KeyText::parse(text),
@@ -343,7 +345,8 @@ impl Access {
             tracing::warn!(%error, "reading the keys");
         }
         match self.verdict(headers) {
-            Verdict::Unknown => Verdict::Refused(UNKNOWN),
+            Verdict::Unknown if self.is_required() => Verdict::Refused(UNKNOWN),
+            Verdict::Unknown => Verdict::Known(Caller::Anonymous),
             verdict => verdict,
         }
     }

@@ -335,7 +335,7 @@ async fn a_replica_that_hears_nothing_reads_the_keys_at_its_interval() {
     let stop = CancellationToken::new();
     let (access, stopped) = (deaf.access.clone(), stop.clone());
     let keeping = tokio::spawn(async move { access.keep(&stopped).await });
-    get(&deaf, &key, "/v1/families").await.assert_status(OK);
+    until(&deaf, &key, OK).await;
     revoke(&here, &key).await;
     until(&deaf, &key, UNAUTHORIZED).await;
     stop.cancel();
@@ -354,6 +354,14 @@ async fn a_key_of_a_moment_ago_is_asked_for() {
     key(&app, Scope::Read, &[]).await;
     let new = stored_key(&app, Scope::Write, &[], None).await;
     get(&app, &new, "/v1/families").await.assert_status(OK);
+    // So is the first, which closes the service: what it may not touch is refused at once.
+    let open = App::new().await;
+    let nobodys = KeyText::random(new.id()).unwrap();
+    get(&open, &nobodys, "/v1/families").await.assert_status(OK);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let first = stored_key(&open, Scope::Read, &["t5-c4"], None).await;
+    problem(&get(&open, &first, "/v1/families/vit-jft").await, 403, "forbidden");
+    problem(&open.get("/v1/families").await, 401, "unauthenticated");
     // The right id with another secret is another key.
     let forged = KeyText::random(new.id()).unwrap();
     problem(&get(&app, &forged, "/v1/families").await, 401, "unauthenticated");

@@ -137,7 +137,7 @@ fn send(signal: &str, pid: &str) {
 
 /// Waits until something is so.
 async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F, what: &str) {
-    for _ in 0..3000 {
+    for _ in 0..9000 {
         if is_so().await {
             return;
         }
@@ -512,6 +512,9 @@ async fn a_worker_stopped_past_its_lease_does_not_save_when_it_wakes() {
     worker.until_logged("refit ended").await;
     sleeper.signal("-CONT");
     sleeper.until_logged("the refit is another worker's now, or gone").await;
+    // It lets nobody in until it has read the keys again.
+    let answers = || async { sleeper.ask("GET", &refit, &Value::Null).whole().0 == 200 };
+    until(answers, "the service that woke answers").await;
     assert_eq!(sleeper.get(&refit)["state"], "succeeded");
     assert_eq!(count(&url, "SELECT count(*) FROM laws WHERE source = 'fit'").await, 1);
     let answer =

@@ -215,7 +215,7 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
 #[tokio::test]
 async fn a_service_that_stops_breaks_off_what_takes_too_long() {
     let url = empty_database().await;
-    let mut service = Service::start(&url, &["--drain-timeout-ms", "1000"]);
+    let mut service = Service::start(&url, &["--drain-timeout-ms", "5000"]);
     let pool = pool(&url).await;
     let mut stream = begin(&service, 50_000);
     until_open(&pool, 1).await;
