@@ -158,14 +158,30 @@ pub struct Readings {
     pub refits: Option<(i64, i64, Duration)>,
 }
 
-impl Metrics {
+/// What counts the answers of one operation and status: found once, it counts without a look at its labels.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    answers: Counter,
+    latencies: Histogram,
+}
+
+impl Answered {
     /// Notes an answer.
-    pub fn answered(&self, method: &Method, route: RouteLabel, status: u16, latency: Duration) {
+    pub fn note(&self, latency: Duration) {
+        self.answers.inc();
+        self.latencies.observe(latency.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// What counts the answers of an operation with a status.
+    #[must_use]
+    pub fn answered(&self, method: &Method, route: RouteLabel, status: u16) -> Answered {
         let method = MethodLabel::from(method);
         let answer = Answer { method: method.clone(), route, status };
-        self.answers.get_or_create(&answer).inc();
+        let answers = self.answers.get_or_create(&answer).clone();
         let route = Route { method, route: answer.route };
-        self.latencies.get_or_create(&route).observe(latency.as_secs_f64());
+        Answered { answers, latencies: self.latencies.get_or_create(&route).clone() }
     }
 
     /// Notes how a refit ended here: `succeeded`, `failed`, `cancelled`, `given back`, `lost` to another

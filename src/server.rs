@@ -14,12 +14,16 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
+
+use alarm::Alarm;
+
+mod alarm;
 
 /// Limits of connections.
 #[derive(Debug, Clone, Copy)]
@@ -46,9 +50,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let connections = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_header_size(limits.header_bytes);
+    http.header_read_timeout(limits.header_timeout).max_header_size(limits.header_bytes);
     let serve_one = |stream: TcpStream, peer, place| {
         // Events must not wait for one another.
         let _ = stream.set_nodelay(true);
@@ -59,7 +61,7 @@ pub async fn serve(
             // hyper wants a future that borrows nothing.
             router.clone().call(request)
         });
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let connection = http.clone().timer(Alarm::default()).serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // Its end is the client's business, orderly or not.

@@ -16,7 +16,6 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
 use percent_encoding::percent_decode_str;
 use pin_project_lite::pin_project;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::{Layer, Service};
 
 use super::AppState;
@@ -25,7 +24,7 @@ use super::audit::AuditLog;
 use super::browsers::{is_cross_site, is_own_host};
 use super::needs::{Need, need};
 use super::problem::{ApiError, Problem, ProblemKind};
-use super::throttle::TooSoon;
+use super::throttle::{Place, TooSoon};
 use crate::access::{Families, Scope};
 use crate::store::audit::AuditEvent;
 use crate::telemetry::request;
@@ -318,7 +317,7 @@ pin_project! {
         Passed {
             #[pin]
             future: F,
-            place: Option<OwnedSemaphorePermit>,
+            place: Option<Place>,
             note: Option<Box<Note>>,
         },
         /// It was not.

@@ -7,8 +7,8 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, poll};
 use tower::{Layer, Service};
 use uuid::Uuid;
 
 use super::problem::{Problem, ProblemKind};
 use super::runs;
-use crate::metrics::{Metrics, RouteLabel};
+use crate::metrics::{Answered, Metrics, RouteLabel};
 use crate::telemetry::request::{self, RequestName};
 use crate::traces::{Span, Traces};
 
@@ -82,9 +82,35 @@ impl Observing {
     }
 }
 
+/// Where requests arrive: each operation has its own.
+#[derive(Debug)]
+struct Place {
+    observing: Arc<Observing>,
+    /// What most answers are, and what counts them.
+    usual: OnceLock<(Method, RouteLabel, Answered)>,
+}
+
+impl Place {
+    fn count(&self, method: &Method, route: RouteLabel, status: u16, latency: Duration) {
+        let metrics = &self.observing.metrics;
+        if status != 200 {
+            return metrics.answered(method, route, status).note(latency);
+        }
+        let find = || {
+            let answered = metrics.answered(method, route.clone(), status);
+            (method.clone(), route.clone(), answered)
+        };
+        match self.usual.get_or_init(find) {
+            (usual, at, answered) if usual == method && *at == route => answered.note(latency),
+            // `HEAD`, which arrives where `GET` does.
+            _ => metrics.answered(method, route, status).note(latency),
+        }
+    }
+}
+
 /// A request under way. Where its caller goes away before the answer, this is dropped and says so.
 struct Underway {
-    observing: Arc<Observing>,
+    place: Arc<Place>,
     id: HeaderValue,
     method: Method,
     uri: Uri,
@@ -99,14 +125,15 @@ struct Underway {
 const ABANDONED: u16 = 499;
 
 impl Underway {
-    fn begin(observing: Arc<Observing>, request: &Request) -> Self {
+    fn begin(place: Arc<Place>, request: &Request) -> Self {
+        let observing = &place.observing;
         observing.metrics.in_flight.inc();
         let id = observing.id(request);
         let route = request.extensions().get::<MatchedPath>().cloned();
         Self {
             span: observing.traces.request(request, route.as_ref(), shown(&id)),
             id,
-            observing,
+            place,
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: RouteLabel::new(route),
@@ -116,7 +143,7 @@ impl Underway {
     }
 
     fn time_limit(&self) -> Duration {
-        let TimeLimits { answer, upload } = self.observing.limits;
+        let TimeLimits { answer, upload } = self.place.observing.limits;
         let uploads = self.method == Method::POST && self.route.as_str() == runs::PATH;
         if uploads { upload } else { answer }
     }
@@ -124,9 +151,8 @@ impl Underway {
     fn end(&mut self, status: u16) {
         self.ended = true;
         let latency = self.started.elapsed();
-        let metrics = &self.observing.metrics;
-        metrics.in_flight.dec();
-        metrics.answered(&self.method, std::mem::take(&mut self.route), status, latency);
+        self.place.observing.metrics.in_flight.dec();
+        self.place.count(&self.method, std::mem::take(&mut self.route), status, latency);
         self.span.answered(status);
         tracing::info!(
             // As a value: the macro's own message is formatted.
@@ -152,7 +178,8 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner, observing: self.0.clone() }
+        let place = Place { observing: self.0.clone(), usual: OnceLock::new() };
+        Observed { inner, place: Arc::new(place) }
     }
 }
 
@@ -160,7 +187,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
-    observing: Arc<Observing>,
+    place: Arc<Place>,
 }
 
 impl<S> Service<Request> for Observed<S>
@@ -177,7 +204,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let mut underway = Underway::begin(self.observing.clone(), &request);
+        let mut underway = Underway::begin(self.place.clone(), &request);
         let named = RequestName::new(underway.id.clone(), underway.span.trace_id());
         underway.span.hand_to(&mut request);
         let answer = request::within_call(&named, || {
@@ -186,8 +213,14 @@ where
         let observed = async move {
             let answered = match answer {
                 Ok(answer) => {
-                    let answer = AssertUnwindSafe(answer).catch_unwind();
-                    tokio::time::timeout(underway.time_limit(), answer).await
+                    let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
+                    // Most answers are ready at once, and need no timer.
+                    match poll!(&mut answer) {
+                        Poll::Ready(answered) => Ok(answered),
+                        Poll::Pending => {
+                            tokio::time::timeout(underway.time_limit(), answer).await
+                        }
+                    }
                 }
                 Err(panic) => Ok(Err(panic)),
             };

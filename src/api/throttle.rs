@@ -12,7 +12,6 @@ use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -66,7 +65,7 @@ impl ThrottleConfig {
             per_key: None,
             per_address: None,
             failures: None,
-            concurrent: Semaphore::MAX_PERMITS,
+            concurrent: usize::MAX,
             trusted_proxies: Vec::new(),
         }
     }
@@ -81,10 +80,16 @@ struct Shared {
     keys: Option<DefaultKeyedRateLimiter<Uuid>>,
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    in_flight: Arc<Semaphore>,
+    concurrent: usize,
+    /// What each request in flight holds: they are as many as hold it beside this.
+    in_flight: Arc<()>,
     trusted_proxies: Vec<IpNet>,
     clock: DefaultClock,
 }
+
+/// A place among the requests in flight.
+#[derive(Debug)]
+pub(super) struct Place(Arc<()>);
 
 /// Too soon: try again after so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,16 +108,21 @@ impl Throttle {
             keys: limiter(config.per_key),
             addresses: limiter(config.per_address),
             failures: limiter(config.failures),
-            in_flight: Arc::new(Semaphore::new(config.concurrent.min(Semaphore::MAX_PERMITS))),
+            concurrent: config.concurrent,
+            in_flight: Arc::default(),
             trusted_proxies: config.trusted_proxies,
             clock: DefaultClock::default(),
         }))
     }
 
     /// A place among the requests in flight, if there is one; free again when it is dropped.
+    ///
+    /// Never more than there may be; of several that ask for the last at the same moment it may be that
+    /// none gets it.
     #[must_use]
-    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.in_flight.clone().try_acquire_owned().ok()
+    pub(super) fn enter(&self) -> Option<Place> {
+        let place = Place(self.0.in_flight.clone());
+        (Arc::strong_count(&place.0) - 1 <= self.0.concurrent).then_some(place)
     }
 
     /// Counts a request of a key.
