@@ -185,10 +185,11 @@ impl Service {
             loopback,
             cors_origins: http.access.cors_origins.clone(),
             allowed_hosts: http.access.allowed_hosts.clone(),
+            limits: http.limits(),
             transfers: Transfers::new(http.transfer_limits()),
             shutdown: shutdown.clone(),
         });
-        let router = api::router(state, http.limits());
+        let router = api::router(state);
         let answered = CancellationToken::new();
         let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
         tracing::info!(%address, "listening");

@@ -4,6 +4,8 @@
 //! the queue of refits, the laws in memory) is read when somebody asks.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
@@ -121,8 +123,8 @@ struct Ending {
 /// What is counted, shared by everything that counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Requests under way.
-    pub in_flight: Gauge,
+    begun: Arc<AtomicU64>,
+    ended: Arc<AtomicU64>,
     latencies: Family<Route, Histogram, fn() -> Histogram>,
     answers: Family<Answer, Counter>,
     refits: Family<Ending, Histogram, fn() -> Histogram>,
@@ -132,7 +134,8 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            in_flight: Gauge::default(),
+            begun: Arc::default(),
+            ended: Arc::default(),
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             answers: Family::default(),
             refits: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
@@ -174,6 +177,16 @@ impl Answered {
 }
 
 impl Metrics {
+    /// Notes that a request has begun; how many had before it.
+    pub fn begun(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes that a request has ended.
+    pub fn ended(&self) {
+        self.ended.fetch_add(1, Ordering::Release);
+    }
+
     /// What counts the answers of an operation with a status.
     #[must_use]
     pub fn answered(&self, method: &Method, route: RouteLabel, status: u16) -> Answered {
@@ -214,7 +227,6 @@ impl Metrics {
             Unit::Seconds,
             self.latencies.clone(),
         );
-        registry.register("http_requests_in_flight", "Requests under way", self.in_flight.clone());
         registry.register_with_unit(
             "refit_duration",
             "Time that refits took on this process, by how they ended",
@@ -229,6 +241,9 @@ impl Metrics {
                 self.reads.clone(),
             );
         }
+        // In this order, so that none has ended that had not begun.
+        let ended = self.ended.load(Ordering::Acquire);
+        let in_flight = self.begun.load(Ordering::Relaxed).saturating_sub(ended);
         let mut gauge = |name: &str, help: &str, value: i64| {
             let gauge: Gauge = Gauge::default();
             gauge.set(value);
@@ -236,6 +251,7 @@ impl Metrics {
         };
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let (connections, idle) = readings.pool;
+        gauge("http_requests_in_flight", "Requests under way", whole(in_flight));
         gauge("database_connections", "Open connections to the database", connections.into());
         gauge("database_connections_idle", "Of them unused", whole(idle as u64));
         gauge("database_connections_limit", "Most connections at once", readings.pool_limit.into());

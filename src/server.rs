@@ -61,7 +61,8 @@ pub async fn serve(
             // hyper wants a future that borrows nothing.
             router.clone().call(request)
         });
-        let connection = http.clone().timer(Alarm::default()).serve_connection(TokioIo::new(stream), service);
+        let connection =
+            http.clone().timer(Alarm::default()).serve_connection(TokioIo::new(stream), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // Its end is the client's business, orderly or not.

@@ -28,8 +28,8 @@ pub fn harden(mut response: Response) -> Response {
         content_type.starts_with(b"text/html") || content_type.starts_with(b"image/svg+xml")
     });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if is_page {
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
         headers.insert(

@@ -55,9 +55,9 @@ impl Freshness {
 }
 
 /// The ETag of an answer, and whether the caller has it already.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Validator {
-    tag: String,
+    tag: Option<HeaderValue>,
     freshness: Freshness,
     known: bool,
 }
@@ -68,24 +68,21 @@ impl Validator {
     pub fn new(known: &KnownTags, tag: &str, freshness: Freshness) -> Self {
         let tag = ["\"", tag, ".", env!("CARGO_PKG_VERSION"), "\""].concat();
         let known = known.contain(&tag);
-        Self { tag, freshness, known }
+        // Ids and numbers are a value.
+        Self { tag: HeaderValue::try_from(tag).ok(), freshness, known }
     }
 
     /// 304 where the caller has the answer.
     #[must_use]
     pub fn not_modified(&self) -> Option<Response> {
-        self.known.then(|| self.mark(StatusCode::NOT_MODIFIED.into_response()))
+        self.known.then(|| self.clone().attach(StatusCode::NOT_MODIFIED))
     }
 
     /// The answer with its ETag.
-    pub fn attach(&self, answer: impl IntoResponse) -> Response {
-        self.mark(answer.into_response())
-    }
-
-    fn mark(&self, mut response: Response) -> Response {
+    pub fn attach(self, answer: impl IntoResponse) -> Response {
+        let mut response = answer.into_response();
         let headers = response.headers_mut();
-        // Ids and numbers are a value.
-        if let Ok(tag) = HeaderValue::from_str(&self.tag) {
+        if let Some(tag) = self.tag {
             headers.insert(header::ETAG, tag);
         }
         headers.insert(header::CACHE_CONTROL, self.freshness.cache_control());

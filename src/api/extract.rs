@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::AppState;
 use super::problem::ApiError;
 use crate::checks::FieldError;
 use crate::store::{Page, PageRequest};
@@ -23,10 +24,10 @@ use crate::text::FamilyName;
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let bytes = json_bytes(request, state).await?;
         parse_json(&bytes, "").map(Self)
     }
@@ -36,10 +37,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 #[derive(Debug)]
 pub struct OptionalJsonBody<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJsonBody<T> {
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJsonBody<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if request.headers().get(header::CONTENT_TYPE).is_none() {
             let bytes = body_bytes(request, state).await?;
             return match bytes.is_empty() {
@@ -65,7 +66,7 @@ fn unsupported(got: Option<&str>) -> ApiError {
 ///
 /// # Errors
 /// [`ApiError::UnsupportedMediaType`], [`ApiError::TooLarge`].
-async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+async fn json_bytes(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
@@ -75,7 +76,9 @@ async fn json_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
     body_bytes(request, state).await
 }
 
-async fn body_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+async fn body_bytes(mut request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    // Here and in no layer, as most requests have no body.
+    DefaultBodyLimit::max(state.limits.max_body_bytes).apply(&mut request);
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             ApiError::TooLarge { what: "the body".to_owned(), setting: "--max-body-bytes" }

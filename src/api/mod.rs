@@ -55,7 +55,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use sqlx::PgPool;
@@ -155,6 +154,8 @@ pub struct AppParts {
     pub cors_origins: Vec<HeaderValue>,
     /// Names, beside `localhost`, by which a service without keys may be asked.
     pub allowed_hosts: Vec<String>,
+    /// What a request may cost.
+    pub limits: Limits,
     /// Uploads and exports under way.
     pub transfers: Transfers,
     /// Cancelled when the service is to stop.
@@ -194,10 +195,10 @@ fn operations() -> OpenApiRouter<AppState> {
 }
 
 /// The whole service as one router.
-pub fn router(state: AppState, limits: Limits) -> Router {
+pub fn router(state: AppState) -> Router {
     let (router, _) = operations().split_for_parts();
     // Half of the time, so that the primary has the other.
-    let patience = limits.request_timeout / 2;
+    let patience = state.limits.request_timeout / 2;
     let replica = state.replica.clone();
     let by_replica = replica.map(|replica| from_fn_with_state((replica, patience), by_replica));
     let layers = ServiceBuilder::new()
@@ -206,11 +207,13 @@ pub fn router(state: AppState, limits: Limits) -> Router {
         .layer(Observe::new(
             state.metrics.clone(),
             state.traces.clone(),
-            TimeLimits { answer: limits.request_timeout, upload: state.transfers.limits.timeout },
+            TimeLimits {
+                answer: state.limits.request_timeout,
+                upload: state.transfers.limits.timeout,
+            },
         ))
         .layer(GuardLayer::new(state.clone()))
-        .option_layer(by_replica)
-        .layer(DefaultBodyLimit::max(limits.max_body_bytes));
+        .option_layer(by_replica);
     router
         .merge(dashboard::router())
         .merge(health::pages())

@@ -9,12 +9,11 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, poll};
 use tower::{Layer, Service};
@@ -23,13 +22,11 @@ use uuid::Uuid;
 use super::problem::{Problem, ProblemKind};
 use super::runs;
 use crate::metrics::{Answered, Metrics, RouteLabel};
-use crate::telemetry::request::{self, RequestName};
+use crate::telemetry::request::{self, RequestId, RequestName};
 use crate::traces::{Span, Traces};
 
 /// Header of a request's id, in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id that is taken over from a caller.
-const LONGEST_ID: usize = 128;
 
 /// How long an answer may take to begin.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +49,7 @@ struct Observing {
     /// Ids of requests whose senders gave them none are random where this process starts, and go on one
     /// by one: asking the system for random bytes would cost more than the rest of this layer.
     process: u64,
-    next: AtomicU64,
+    first: u64,
 }
 
 impl Observe {
@@ -60,25 +57,17 @@ impl Observe {
     #[must_use]
     pub fn new(metrics: Metrics, traces: Traces, limits: TimeLimits) -> Self {
         let (process, first) = Uuid::new_v4().as_u64_pair();
-        Self(Arc::new(Observing { metrics, traces, limits, process, next: first.into() }))
+        Self(Arc::new(Observing { metrics, traces, limits, process, first }))
     }
 }
 
 impl Observing {
-    /// The caller's id if it is one to repeat in a log, or a new one.
-    fn id(&self, request: &Request) -> HeaderValue {
-        let given = request.headers().get(&REQUEST_ID);
-        let printable = |id: &&HeaderValue| {
-            (1..=LONGEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        };
-        if let Some(id) = given.filter(printable) {
-            return id.clone();
-        }
-        let id = Uuid::from_u64_pair(self.process, self.next.fetch_add(1, Ordering::Relaxed));
-        let mut text = Uuid::encode_buffer();
-        HeaderValue::from_str(id.hyphenated().encode_lower(&mut text))
-            // Hexadecimal digits are a value.
-            .unwrap_or_else(|_| HeaderValue::from_static("none"))
+    /// The caller's id if it is one to repeat in a log, or a new one for the request of this number.
+    fn id(&self, request: &Request, number: u64) -> RequestId {
+        let given = request.headers().get(&REQUEST_ID).and_then(RequestId::given);
+        given.unwrap_or_else(|| {
+            RequestId::new(Uuid::from_u64_pair(self.process, self.first.wrapping_add(number)))
+        })
     }
 }
 
@@ -111,7 +100,7 @@ impl Place {
 /// A request under way. Where its caller goes away before the answer, this is dropped and says so.
 struct Underway {
     place: Arc<Place>,
-    id: HeaderValue,
+    id: RequestId,
     method: Method,
     uri: Uri,
     route: RouteLabel,
@@ -127,11 +116,11 @@ const ABANDONED: u16 = 499;
 impl Underway {
     fn begin(place: Arc<Place>, request: &Request) -> Self {
         let observing = &place.observing;
-        observing.metrics.in_flight.inc();
-        let id = observing.id(request);
+        let number = observing.metrics.begun();
+        let id = observing.id(request, number);
         let route = request.extensions().get::<MatchedPath>().cloned();
         Self {
-            span: observing.traces.request(request, route.as_ref(), shown(&id)),
+            span: observing.traces.request(request, route.as_ref(), id.as_str()),
             id,
             place,
             method: request.method().clone(),
@@ -151,7 +140,7 @@ impl Underway {
     fn end(&mut self, status: u16) {
         self.ended = true;
         let latency = self.started.elapsed();
-        self.place.observing.metrics.in_flight.dec();
+        self.place.observing.metrics.ended();
         self.place.count(&self.method, std::mem::take(&mut self.route), status, latency);
         self.span.answered(status);
         tracing::info!(
@@ -217,9 +206,7 @@ where
                     // Most answers are ready at once, and need no timer.
                     match poll!(&mut answer) {
                         Poll::Ready(answered) => Ok(answered),
-                        Poll::Pending => {
-                            tokio::time::timeout(underway.time_limit(), answer).await
-                        }
+                        Poll::Pending => tokio::time::timeout(underway.time_limit(), answer).await,
                     }
                 }
                 Err(panic) => Ok(Err(panic)),
@@ -238,16 +225,11 @@ where
                 }
             };
             underway.end(response.status().as_u16());
-            response.headers_mut().insert(REQUEST_ID, underway.id.clone());
+            response.headers_mut().insert(REQUEST_ID, underway.id.clone().into_value());
             Ok(response)
         };
         Box::pin(request::within(named, observed))
     }
-}
-
-/// An id as text: only printable ones are taken.
-fn shown(id: &HeaderValue) -> &str {
-    id.to_str().unwrap_or_default()
 }
 
 /// Errors that come from below the handlers (unknown paths and methods, paths that are no UTF-8) become
@@ -327,7 +309,7 @@ mod tests {
             response.headers()[REQUEST_ID].to_str().unwrap().to_owned()
         };
         assert_eq!(id(Some("sweep-3/17")).await, "sweep-3/17");
-        let long = "x".repeat(LONGEST_ID + 1);
+        let long = "x".repeat(RequestId::LONGEST + 1);
         for bad in [None, Some(""), Some("two words"), Some(&*long)] {
             assert!(Uuid::try_parse(&id(bad).await).is_ok(), "{bad:?}");
         }
@@ -351,14 +333,21 @@ mod tests {
         for thing in ["/things/1", "/things/2", "/nothing"] {
             ask(&metrics, thing, None).await;
         }
+        // By one router, which has found what counts GET by then.
+        let router = router(&metrics);
+        for method in [Method::GET, Method::HEAD, Method::HEAD, Method::GET] {
+            let request = Request::builder().method(method).uri("/things/3").body(Body::empty());
+            router.clone().oneshot(request.unwrap()).await.unwrap();
+        }
         let left = ask(&metrics, "/slow", None).now_or_never();
         assert!(left.is_none());
         let text = counted(&metrics);
         for line in [
-            r#"sparsity_planner_http_requests_total{method="GET",route="/things/{thing}",status="200"} 2"#,
+            r#"sparsity_planner_http_requests_total{method="GET",route="/things/{thing}",status="200"} 4"#,
+            r#"sparsity_planner_http_requests_total{method="HEAD",route="/things/{thing}",status="200"} 2"#,
             r#"sparsity_planner_http_requests_total{method="GET",route="none",status="404"} 1"#,
             r#"sparsity_planner_http_requests_total{method="GET",route="/slow",status="499"} 1"#,
-            r#"sparsity_planner_http_request_duration_seconds_count{method="GET",route="/things/{thing}"} 2"#,
+            r#"sparsity_planner_http_request_duration_seconds_count{method="GET",route="/things/{thing}"} 4"#,
             "sparsity_planner_http_requests_in_flight 0",
         ] {
             assert!(text.contains(line), "{line} is not in {text}");

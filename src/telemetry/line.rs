@@ -269,7 +269,7 @@ mod tests {
     use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
 
     use super::*;
-    use crate::telemetry::request::RequestName;
+    use crate::telemetry::request::{RequestId, RequestName};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -377,7 +377,7 @@ mod tests {
             .finish();
         let _log = tracing::subscriber::set_default(log);
         let say = || tracing::dispatcher::get_default(Clone::clone);
-        let id = HeaderValue::from_static("sweep-3/17");
+        let id = RequestId::given(&HeaderValue::from_static("sweep-3/17")).unwrap();
         request::within(RequestName::new(id, Some("4bf9".to_owned())), async {
             tracing::info!("here");
             let log = say();

@@ -2,29 +2,86 @@
 
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 tokio::task_local! {
     static REQUEST: RequestName;
 }
 
+/// Id of a request, which its answer carries too.
+#[derive(Debug, Clone)]
+pub struct RequestId(Id);
+
+/// Most callers give none, and ids of our own are cloned without an allocation.
+#[derive(Debug, Clone)]
+enum Id {
+    Own([u8; Hyphenated::LENGTH]),
+    Given(HeaderValue),
+}
+
+impl RequestId {
+    /// The longest id that is taken over from a caller.
+    pub const LONGEST: usize = 128;
+
+    /// An id of our own.
+    #[must_use]
+    pub fn new(id: Uuid) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        id.hyphenated().encode_lower(&mut text);
+        Self(Id::Own(text))
+    }
+
+    /// That of a caller, if it is one to repeat in a log.
+    #[must_use]
+    pub fn given(id: &HeaderValue) -> Option<Self> {
+        let printable = (1..=Self::LONGEST).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic);
+        printable.then(|| Self(Id::Given(id.clone())))
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let text = match &self.0 {
+            Id::Own(text) => str::from_utf8(text).ok(),
+            Id::Given(text) => text.to_str().ok(),
+        };
+        // Both are printable ASCII.
+        text.unwrap_or_default()
+    }
+
+    /// As the value of a header.
+    #[must_use]
+    pub fn into_value(self) -> HeaderValue {
+        match self.0 {
+            // Hexadecimal digits are a value.
+            Id::Own(text) => {
+                HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
+            }
+            Id::Given(value) => value,
+        }
+    }
+}
+
 /// How the log names a request.
 #[derive(Debug, Clone)]
 pub struct RequestName {
-    id: HeaderValue,
+    id: RequestId,
     trace_id: Option<String>,
 }
 
 impl RequestName {
-    /// By its id, printable characters, and by that of its trace where it is traced.
+    /// By its id, and by that of its trace where it is traced.
     #[must_use]
-    pub const fn new(id: HeaderValue, trace_id: Option<String>) -> Self {
+    pub const fn new(id: RequestId, trace_id: Option<String>) -> Self {
         Self { id, trace_id }
     }
 
     /// The id.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.id.to_str().unwrap_or_default()
+        self.id.as_str()
     }
 
     /// The trace's id.

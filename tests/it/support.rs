@@ -267,10 +267,11 @@ impl App {
             threads: AnswerThreads::new(2),
             metrics: metrics.clone(),
             traces: Traces::default(),
+            limits,
             transfers: Transfers::new(transfers),
             shutdown,
         });
-        let server = TestServer::new(api::router(state, limits));
+        let server = TestServer::new(api::router(state));
         Self { server, pool, clock, laws, profiles, access, replica, metrics, worker }
     }
 
