@@ -13,7 +13,7 @@ use super::intervals::Tables;
 use super::problem::ApiError;
 use super::remembered::Remembered;
 use super::views::{IntervalView, LawRef, WarningView};
-use crate::fit::Residual;
+use crate::fit::{Estimate, Residual};
 use crate::law::{
     Compute, Data, Density, DomainError, Ensemble, Extrapolation, Interval, Member, NonzeroParams,
     PreparedEnsemble, Question, Range, Sparsity, SparsityLevel, StepCost, TrainingCost,
@@ -28,15 +28,30 @@ use crate::text::{FamilyName, Pattern};
 pub struct PatternWorth {
     /// Density that it prescribes.
     pub nominal: Density,
-    /// Unstructured sparsity that is as good, where the law's runs of this pattern have told.
-    pub effective: Option<f64>,
+    /// Unstructured sparsity that is as good, where the law's runs of this pattern have told, with its
+    /// interval.
+    effective: Option<(Sparsity, Option<Interval>)>,
 }
 
 impl PatternWorth {
     /// The density at which the loss is looked up.
     #[must_use]
     pub fn density(&self) -> Density {
-        self.effective.map_or(self.nominal, |sparsity| Density::clamped(1.0 - sparsity))
+        self.effective.map_or(self.nominal, |(sparsity, _)| sparsity.density())
+    }
+
+    /// Unstructured sparsity that is as good, where runs have told.
+    #[must_use]
+    pub fn effective(&self) -> Option<f64> {
+        self.effective.map(|(sparsity, _)| sparsity.get())
+    }
+
+    /// The densities that it could be worth, where runs and resamples have told.
+    #[must_use]
+    pub fn interval(&self) -> Option<[Density; 2]> {
+        let (_, interval) = self.effective?;
+        interval
+            .map(|Interval { low, high, .. }| [low, high].map(|end| Density::clamped(1.0 - end)))
     }
 }
 
@@ -232,8 +247,14 @@ impl AskedLaw {
         let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
         let reports = &self.law.content.patterns;
         let report = reports.iter().find(|report| report.name == pattern.as_str());
-        let effective = report.map(|report| Sparsity::new(report.effective_sparsity.value));
-        Some(PatternWorth { nominal, effective: effective.transpose().ok()?.map(Sparsity::get) })
+        let effective = match report {
+            Some(report) => {
+                let Estimate { value, interval } = report.effective_sparsity;
+                Some((Sparsity::new(value).ok()?, interval))
+            }
+            None => None,
+        };
+        Some(PatternWorth { nominal, effective })
     }
 
     /// The interval of an answer, where the law has resamples.

@@ -15,8 +15,9 @@ use utoipa_axum::routes;
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
 use super::columns::{ARROW, BEYOND, Columns};
 use super::extract::{FamilyPath, JsonBody};
-use super::modes::{Mode, PatternView, check_mode};
+use super::modes::{Mode, check_mode};
 use super::negotiation::negotiate;
+use super::patterns::PatternView;
 use super::problem::{ApiError, Problem};
 use super::questions::{Budget, DenseView, MaybeInterval, Optimised, yes};
 use super::values::{Spacing, ValuesBody};
@@ -431,7 +432,12 @@ impl<'a> Optima<'a> {
         let (nonzero_params, compute) = self.questions[at];
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
-        let pattern = self.mode(at).0.pattern(self.asked, self.questions[at], &found.best);
+        let pattern = self.mode(at).0.pattern(
+            self.asked,
+            self.questions[at],
+            &found.best,
+            intervals.is_some(),
+        );
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),

@@ -21,7 +21,9 @@ use crate::access::Scope;
         description = "Fits the sparsity scaling law `L(S, N, D) = (a_s (1-S)^b_s + c_s) N^(-b_n) + \
             (a_d / D)^b_d + c` to training runs, and answers with predicted loss and optimal \
             sparsity. Source of the law: arXiv 2309.08520.\n\nErrors are RFC 9457 problem documents. \
-            Unknown fields and query parameters are refused. Times are RFC 3339 in UTC.",
+            Unknown fields and query parameters are refused. Times are RFC 3339 in UTC.\n\nWhere a \
+            streaming replica answers reads, answers to writes carry the header `x-read-after`; a read \
+            that sends the latest of them back sees those writes, whichever process it reaches.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This service")),

@@ -32,6 +32,7 @@ mod modes;
 mod needs;
 mod negotiation;
 mod observe;
+mod patterns;
 mod pictures;
 mod plans;
 mod problem;

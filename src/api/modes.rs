@@ -3,18 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::Serialize;
-use utoipa::ToSchema;
-
 use super::AppState;
-use super::asked::{AskedLaw, finite};
+use super::asked::AskedLaw;
 use super::caching::Freshness;
 use super::problem::ApiError;
 use super::remembered::Remembered;
 use crate::checks::{Checks, FieldError};
 use crate::law::{
-    Compute, Density, Design, FlopMode, NonzeroParams, Optimum, StepCost, Storage, StorageFormat,
-    TrainingCost, pattern_multiplier, train_pattern,
+    Design, FlopMode, StepCost, Storage, StorageFormat, TrainingCost, pattern_multiplier,
 };
 use crate::store::profiles::{self, HardwareProfile};
 use crate::text::{Pattern, ProfileName};
@@ -131,62 +127,6 @@ impl Mode {
         }
     }
 
-    /// The best of the patterns that the hardware can run, dense itself among them, at the size and
-    /// budget of `best`; `None` where the mode lists none.
-    ///
-    /// # Errors
-    /// [`ApiError::NotRepresentable`].
-    pub fn pattern(
-        &self,
-        asked: &AskedLaw,
-        (nonzero_params, compute): (NonzeroParams, Compute),
-        best: &Optimum,
-    ) -> Result<Option<PatternView>, ApiError> {
-        let Self::Profile(profile) = self else { return Ok(None) };
-        let settings = &profile.settings;
-        if settings.patterns.is_empty() {
-            return Ok(None);
-        }
-        let content = &asked.law.content;
-        let train = |step_cost, nominal, effective| {
-            // A budget that pays for no amount of data that is one is no candidate.
-            train_pattern(
-                &content.coefficients,
-                content.flops_per_param,
-                content.pruning,
-                step_cost,
-                nominal,
-                effective,
-                nonzero_params,
-                compute,
-            )
-            .ok()
-        };
-        let dense = train(1.0, Density::DENSE, Density::DENSE).map(|model| ("dense", model, None));
-        let patterns = settings.patterns.iter().filter_map(|pattern| {
-            let worth = asked.worth(pattern)?;
-            let cost = settings.pattern_cost(pattern);
-            let model = train(cost, worth.nominal, worth.density())?;
-            Some((pattern.as_str(), model, worth.effective))
-        });
-        let candidates = dense.into_iter().chain(patterns);
-        let least = candidates.min_by(|(_, a, _), (_, b, _)| a.loss.total_cmp(&b.loss));
-        least
-            .map(|(name, model, effective_sparsity)| {
-                Ok(PatternView {
-                    name: name.to_owned(),
-                    sparsity: model.density.sparsity().get(),
-                    effective_sparsity,
-                    loss: finite("the loss of a pattern", model.loss)?,
-                    data: model.data.get(),
-                    excess_loss: finite("the excess loss", model.loss - best.loss)?,
-                })
-            })
-            .transpose()
-    }
-}
-
-impl Mode {
     /// What a model with a pattern costs and is worth; `None` where its numbers are out of range.
     ///
     /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
@@ -232,27 +172,4 @@ impl Mode {
             Self::Profile(profile) => profile.settings.storage,
         }
     }
-}
-
-/// The best deployable pattern at the size and budget of the question.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = PatternChoice)]
-pub struct PatternView {
-    /// Its name; `dense` where no pattern is better than the dense model.
-    #[schema(example = "2:4")]
-    name: String,
-    /// Its nominal sparsity.
-    #[schema(example = 0.5)]
-    sparsity: f64,
-    /// The unstructured sparsity that the runs of this pattern were found to be worth, by which the
-    /// loss was computed; null where the law has no such runs, and it was computed by the nominal one.
-    effective_sparsity: Option<f64>,
-    /// Predicted loss at it.
-    loss: f64,
-    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
-    /// pattern does from there on.
-    data: f64,
-    /// How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
-    /// an unstructured step of its sparsity.
-    excess_loss: f64,
 }

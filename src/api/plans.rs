@@ -427,7 +427,7 @@ impl Desk<'_> {
         };
         let named = |pattern: &Pattern| {
             let design = self.mode.design(self.asked, &self.cost, self.storage, pattern)?;
-            let effective_sparsity = self.asked.worth(pattern)?.effective;
+            let effective_sparsity = self.asked.worth(pattern)?.effective();
             Some(NamedDesign {
                 pattern: Some(pattern.as_str().to_owned()),
                 effective_sparsity,

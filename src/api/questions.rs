@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 use super::asked::{AskedLaw, asked_law, budget_error, finite};
 use super::caching::{KnownTags, cached};
 use super::extract::{FamilyPath, Query};
-use super::modes::{Mode, PatternView, check_mode};
+use super::modes::{Mode, check_mode};
+use super::patterns::PatternView;
 use super::problem::{ApiError, Problem};
 use super::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
 use super::{AppState, TAG_QUESTIONS};
@@ -440,7 +441,7 @@ fn optimise<'a>(
         gain: found.gain,
         chinchilla_ratio: found.chinchilla_ratio,
         intervals: others,
-        pattern: mode.pattern(asked, (nonzero_params, compute), &found.best)?,
+        pattern: mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })

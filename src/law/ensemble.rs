@@ -42,6 +42,15 @@ impl Interval {
         Self { level, low: cut(low), high: cut(high) }
     }
 
+    /// The interval of a value that something else moves too, apart from what made this interval: from `below`
+    /// it to `above` it. The ways to each end add up as those of independent errors do.
+    #[must_use]
+    pub fn widened(&self, value: f64, below: f64, above: f64) -> Self {
+        let low = value - (value - self.low).max(0.0).hypot(below.min(0.0));
+        let high = value + (self.high - value).max(0.0).hypot(above.max(0.0));
+        Self::cut(self.level, low.min(self.low), high.max(self.high))
+    }
+
     /// Whether the two have no point in common.
     #[must_use]
     pub fn is_apart_from(&self, other: &Self) -> bool {
@@ -166,6 +175,19 @@ mod tests {
         assert_eq!(interval, Interval { level: 0.9, low: 5.0, high: 95.0 });
         let all = ensemble(0.0).interval(|member| member.noise);
         assert_eq!((all.low, all.high), (0.0, 100.0));
+    }
+
+    #[test]
+    fn an_interval_is_widened_as_independent_errors_add_up() {
+        let interval = Interval { level: 0.9, low: -3.0, high: 5.0 };
+        let wider = interval.widened(0.0, -4.0, 12.0);
+        assert_eq!(wider, Interval { level: 0.9, low: -5.0, high: 13.0 });
+        assert_eq!(interval.widened(1.0, 0.0, 0.0), interval);
+        // What moves to one side only widens that.
+        assert_eq!(interval.widened(0.0, 0.0, 12.0), Interval { high: 13.0, ..interval });
+        // A value outside leaves none of the interval out.
+        let outside = interval.widened(7.0, -1.0, 2.0);
+        assert!(outside.low <= interval.low && outside.high == 9.0, "{outside:?}");
     }
 
     #[test]

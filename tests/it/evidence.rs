@@ -247,6 +247,39 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     let (low, high) = ends(&effective["interval"]);
     assert!(low < 0.4 && 0.4 < high, "{effective}");
     assert!(pattern["gain"]["value"].as_f64() < pattern["unstructured_gain"].as_f64());
+    // In hardware that runs it, its loss is known to an interval that takes in what it is worth.
+    let path = "/v1/families/mine/optimal-sparsity?nonzero_params=8e6&compute=2e18&flop_mode=example-2-4-peak";
+    let answer: Value = app.get(path).await.json();
+    let choice = &answer["pattern"];
+    assert_eq!(choice["effective_sparsity"], effective["value"], "{answer}");
+    let value = |choice: &Value, name: &str| choice[name].as_f64().unwrap();
+    let (low, high) = ends(&choice["interval"]);
+    let truth = loss(8e6, 0.4, value(choice, "data"));
+    assert!(low < truth && truth < high, "{choice} {truth}");
+    let ends_of_worth = ends(&effective["interval"]);
+    for (sparsity, end, sign) in [(ends_of_worth.0, high, 1.0), (ends_of_worth.1, low, -1.0)] {
+        let query = format!("nonzero_params=8e6&sparsity={sparsity}&data={}", choice["data"]);
+        let at: Value = app.get(&format!("/v1/families/mine/prediction?{query}")).await.json();
+        let by_worth = (value(&at, "loss") - value(choice, "loss")) * sign;
+        assert!((end - value(choice, "loss")) * sign > by_worth && by_worth > 0.0, "{choice} {at}");
+    }
+    // What makes both losses higher or lower is not in the difference.
+    let excess = ends(&choice["excess_loss_interval"]);
+    assert!(excess.0 < value(choice, "excess_loss") && value(choice, "excess_loss") < excess.1);
+    let of_best = ends(&answer["intervals"]["loss"]);
+    assert!(excess.1 - excess.0 < high - low + of_best.1 - of_best.0, "{answer}");
+    let points = json!({"flop_mode": "example-2-4-peak",
+        "points": [{"nonzero_params": 8e6, "compute": 2e18}]});
+    let bulk: Value = app.post("/v1/families/mine/optimal-sparsities", points).await.json();
+    let of_bulk = &bulk["results"][0]["pattern"];
+    assert_eq!(of_bulk["interval"], choice["interval"]);
+    // To rounding, as the best loss is found among others.
+    let bulk_excess = ends(&of_bulk["excess_loss_interval"]);
+    assert!((bulk_excess.0 - excess.0).abs() + (bulk_excess.1 - excess.1).abs() < 1e-12);
+    let without: Value = app.get(&format!("{path}&intervals=false")).await.json();
+    assert!(without["pattern"].get("interval").is_none(), "{without}");
+    assert_eq!(without["pattern"]["loss"], choice["loss"]);
+
     let multipliers = law["pretrained"]["multipliers"].as_array().unwrap();
     assert_eq!(multipliers.len(), 2);
     for multiplier in multipliers {

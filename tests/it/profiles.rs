@@ -239,6 +239,8 @@ async fn the_best_pattern_is_said() {
     let pattern = &answer["pattern"];
     assert_eq!((&pattern["name"], &pattern["sparsity"]), (&json!("2:4"), &json!(0.5)));
     assert_eq!(pattern["effective_sparsity"], Value::Null);
+    // A published law has no resamples.
+    assert_eq!(pattern.get("interval"), Some(&Value::Null), "{pattern}");
     // C (1 - S) / (k N (t1 + (1 - t1) h)) with h = 1/2.
     let data = 1e19 * 0.5 / (6e8 * (0.75 + 0.25 * 0.5));
     assert!((number(&pattern["data"]) / data - 1.0).abs() < 1e-12, "{pattern}");

@@ -810,6 +810,17 @@ class PatternChoice(Model):
     How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
     an unstructured step of its sparsity.
     """
+    excess_loss_interval: Interval | None = None
+    """
+    Interval of `excess_loss`, in which what makes both losses higher or lower does not count; null where
+    the law has none.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the mean loss, which takes in that of `effective_sparsity`; null where the law has none.
+    Where `effective_sparsity` is null it says nothing of how far the pattern falls short of its
+    nominal sparsity.
+    """
     loss: float
     """
     Predicted loss at it.

@@ -218,7 +218,8 @@ function answerOf(answer, prediction, own, { family, law }) {
   ];
   if (answer.pattern) {
     const { pattern } = answer;
-    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), el("small", {}, ` no interval; ${pattern.excess_loss >= 0 ? "+" : "−"}${formatNumber(Math.abs(pattern.excess_loss), 2)}`)]]);
+    const signed = (/** @type {number} */ value) => `${value >= 0 ? "+" : "−"}${formatNumber(Math.abs(value), 2)}`;
+    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), range(pattern.interval, formatLoss), el("small", {}, `${pattern.interval ? "" : " no interval"}; ${signed(pattern.excess_loss)} against the best sparsity`, pattern.excess_loss_interval ? ` (${signed(pattern.excess_loss_interval.low)} to ${signed(pattern.excess_loss_interval.high)})` : "")]]);
   }
   if (prediction) {
     pairs.push(
