@@ -75,25 +75,21 @@ impl Observing {
 #[derive(Debug)]
 struct Place {
     observing: Arc<Observing>,
-    /// What most answers are, and what counts them.
-    usual: OnceLock<(Method, RouteLabel, Answered)>,
+    /// What counts most answers, those to `GET` with 200, and the route that they are counted under.
+    usual: OnceLock<(RouteLabel, Answered)>,
 }
 
 impl Place {
     fn count(&self, method: &Method, route: RouteLabel, status: u16, latency: Duration) {
         let metrics = &self.observing.metrics;
-        if status != 200 {
-            return metrics.answered(method, route, status).note(latency);
+        if *method == Method::GET && status == 200 {
+            let find = || (route.clone(), metrics.answered(method, route.clone(), status));
+            let (counted, answered) = self.usual.get_or_init(find);
+            if *counted == route {
+                return answered.note(latency);
+            }
         }
-        let find = || {
-            let answered = metrics.answered(method, route.clone(), status);
-            (method.clone(), route.clone(), answered)
-        };
-        match self.usual.get_or_init(find) {
-            (usual, at, answered) if usual == method && *at == route => answered.note(latency),
-            // `HEAD`, which arrives where `GET` does.
-            _ => metrics.answered(method, route, status).note(latency),
-        }
+        metrics.answered(method, route, status).note(latency);
     }
 }
 
