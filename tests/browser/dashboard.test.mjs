@@ -147,6 +147,10 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await page.getByLabel("What a step costs").selectOption("example-a100-2-4");
   await contours.getByText(/in example-a100-2-4 mode/).waitFor();
   await page.locator("main").getByText(/Best pattern/).waitFor();
+  await page.locator("main").getByText("Its loss over the best").waitFor();
+  // No number is longer than its place.
+  const cut = await page.locator("dl").evaluateAll((lists) => lists.filter((list) => list.scrollWidth > list.clientWidth + 1).map((list) => list.textContent));
+  assert.deepEqual(cut, []);
   await drawn(page);
   await shoot(page, "profile");
 

@@ -219,7 +219,11 @@ function answerOf(answer, prediction, own, { family, law }) {
   if (answer.pattern) {
     const { pattern } = answer;
     const signed = (/** @type {number} */ value) => `${value >= 0 ? "+" : "−"}${formatNumber(Math.abs(value), 2)}`;
-    pairs.push([pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), range(pattern.interval, formatLoss), el("small", {}, `${pattern.interval ? "" : " no interval"}; ${signed(pattern.excess_loss)} against the best sparsity`, pattern.excess_loss_interval ? ` (${signed(pattern.excess_loss_interval.low)} to ${signed(pattern.excess_loss_interval.high)})` : "")]]);
+    const excess = pattern.excess_loss_interval;
+    pairs.push(
+      [pattern.name === "dense" ? "Best pattern: none, dense" : `Best pattern: ${pattern.name}`, [formatLoss(pattern.loss), range(pattern.interval, formatLoss)]],
+      ["Its loss over the best", [signed(pattern.excess_loss), excess && el("small", {}, ` ${signed(excess.low)} to ${signed(excess.high)}`)]],
+    );
   }
   if (prediction) {
     pairs.push(
