@@ -59,10 +59,19 @@ async fn a_request_carries_the_address_of_its_sender() {
 
 #[tokio::test]
 async fn headers_that_do_not_end_are_not_waited_for() {
-    let limits = ConnectionLimits { header_timeout: Duration::from_millis(200), ..LIMITS };
+    let limits = ConnectionLimits { header_timeout: Duration::from_millis(1500), ..LIMITS };
     served(limits, |address| {
         // It is closed, where it would be held for ever.
         let answer = exchange(&connect(address), "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
+        assert!(!answer.contains("200 OK"), "{answer}");
+        // Nor those of a later request, whose time begins when the one before it was answered.
+        let mut stream = connect(address);
+        for _ in 0..4 {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        let answer = exchange(&stream, "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
         assert!(!answer.contains("200 OK"), "{answer}");
     })
     .await;
