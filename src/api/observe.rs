@@ -71,15 +71,15 @@ impl Observing {
     }
 }
 
-/// Where requests arrive: each operation has its own.
+/// An operation as it is observed; what matches none has one too.
 #[derive(Debug)]
-struct Place {
+struct Operation {
     observing: Arc<Observing>,
     /// What counts most answers, those to `GET` with 200, and the route that they are counted under.
     usual: OnceLock<(RouteLabel, Answered)>,
 }
 
-impl Place {
+impl Operation {
     fn count(&self, method: &Method, route: RouteLabel, status: u16, latency: Duration) {
         let metrics = &self.observing.metrics;
         if *method == Method::GET && status == 200 {
@@ -95,7 +95,7 @@ impl Place {
 
 /// A request under way. Where its caller goes away before the answer, this is dropped and says so.
 struct Underway {
-    place: Arc<Place>,
+    operation: Arc<Operation>,
     id: RequestId,
     method: Method,
     uri: Uri,
@@ -110,15 +110,15 @@ struct Underway {
 const ABANDONED: u16 = 499;
 
 impl Underway {
-    fn begin(place: Arc<Place>, request: &Request) -> Self {
-        let observing = &place.observing;
+    fn begin(operation: Arc<Operation>, request: &Request) -> Self {
+        let observing = &operation.observing;
         let number = observing.metrics.begun();
         let id = observing.id(request, number);
         let route = request.extensions().get::<MatchedPath>().cloned();
         Self {
             span: observing.traces.request(request, route.as_ref(), id.as_str()),
             id,
-            place,
+            operation,
             method: request.method().clone(),
             uri: request.uri().clone(),
             route: RouteLabel::new(route),
@@ -128,7 +128,7 @@ impl Underway {
     }
 
     fn time_limit(&self) -> Duration {
-        let TimeLimits { answer, upload } = self.place.observing.limits;
+        let TimeLimits { answer, upload } = self.operation.observing.limits;
         let uploads = self.method == Method::POST && self.route.as_str() == runs::PATH;
         if uploads { upload } else { answer }
     }
@@ -136,8 +136,8 @@ impl Underway {
     fn end(&mut self, status: u16) {
         self.ended = true;
         let latency = self.started.elapsed();
-        self.place.observing.metrics.ended();
-        self.place.count(&self.method, std::mem::take(&mut self.route), status, latency);
+        self.operation.observing.metrics.ended();
+        self.operation.count(&self.method, std::mem::take(&mut self.route), status, latency);
         self.span.answered(status);
         tracing::info!(
             // As a value: the macro's own message is formatted.
@@ -163,8 +163,8 @@ impl<S> Layer<S> for Observe {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        let place = Place { observing: self.0.clone(), usual: OnceLock::new() };
-        Observed { inner, place: Arc::new(place) }
+        let operation = Operation { observing: self.0.clone(), usual: OnceLock::new() };
+        Observed { inner, operation: Arc::new(operation) }
     }
 }
 
@@ -172,7 +172,7 @@ impl<S> Layer<S> for Observe {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
-    place: Arc<Place>,
+    operation: Arc<Operation>,
 }
 
 impl<S> Service<Request> for Observed<S>
@@ -189,7 +189,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let mut underway = Underway::begin(self.place.clone(), &request);
+        let mut underway = Underway::begin(self.operation.clone(), &request);
         let named = RequestName::new(underway.id.clone(), underway.span.trace_id());
         underway.span.hand_to(&mut request);
         let answer = request::within_call(&named, || {
