@@ -5,11 +5,9 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    #[cfg(feature = "server")]
     plotting::take();
 }
 
-#[cfg(feature = "server")]
 mod plotting {
     use std::fs;
     use std::io::Write;

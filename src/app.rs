@@ -11,18 +11,25 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{
-    self, Access, AnswerThreads, AppParts, AppState, AuditLog, HealthParts, LawCache, ProfileCache,
-    Replica, Throttle, Transfers, follow_announcements,
-};
+use crate::api::layers::threads::AnswerThreads;
+use crate::api::layers::throttle::Throttle;
+use crate::api::layers::transfers::Transfers;
+use crate::api::resources::health::{HealthParts, health_router};
+use crate::api::state::{AppParts, AppState};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::jobs::Worker;
-use crate::metrics::Metrics;
+use crate::live::announcements::follow_announcements;
+use crate::live::audit::AuditLog;
+use crate::live::keyring::Access;
+use crate::live::laws::LawCache;
+use crate::live::profiles::ProfileCache;
+use crate::live::replica::Replica;
 use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
-use crate::traces::Traces;
-use crate::{server, store};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::Traces;
+use crate::{api, server, store};
 
 /// An open database: the configured one, or a private one that is left when this is closed.
 #[derive(Debug)]
@@ -276,7 +283,7 @@ pub async fn run_worker(
             metrics,
             shutdown: shutdown.clone(),
         };
-        tokio::spawn(axum::serve(listener, api::health_router(parts)).into_future());
+        tokio::spawn(axum::serve(listener, health_router(parts)).into_future());
         tracing::info!(%address, "listening");
     }
     tracing::info!("working");

@@ -8,8 +8,10 @@ use axum::http::HeaderValue;
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::api::{Limits, Rate, ThrottleConfig, TransferLimits};
-use crate::ingest::IngestLimits;
+use crate::api::layers::throttle::{Rate, ThrottleConfig};
+use crate::api::layers::transfers::TransferLimits;
+use crate::api::state::Limits;
+use crate::intake::IngestLimits;
 use crate::jobs::WorkerConfig;
 use crate::oidc::OidcConfig;
 use crate::server::ConnectionLimits;

@@ -8,12 +8,12 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::TestCaseResult;
-use sparsity_planner::export::Encoder;
-use sparsity_planner::ingest::{
+use sparsity_planner::domain::run::SubmittedRun;
+use sparsity_planner::domain::text::{check_label, check_reason};
+use sparsity_planner::intake::export::Encoder;
+use sparsity_planner::intake::{
     Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
 };
-use sparsity_planner::store::runs::SubmittedRun;
-use sparsity_planner::text::{check_label, check_reason};
 
 const LIMITS: IngestLimits =
     IngestLimits { expanded_bytes: 1 << 20, rows: 100, row_bytes: 16 * 1024, named_errors: 10 };

@@ -5,6 +5,6 @@
 mod reading;
 
 use libfuzzer_sys::fuzz_target;
-use sparsity_planner::ingest::Format;
+use sparsity_planner::intake::Format;
 
 fuzz_target!(|bytes: &[u8]| reading::check(Format::Csv, bytes));

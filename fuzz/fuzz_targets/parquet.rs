@@ -5,7 +5,7 @@
 mod reading;
 
 use libfuzzer_sys::fuzz_target;
-use sparsity_planner::ingest::Format;
+use sparsity_planner::intake::Format;
 
 fuzz_target!(
     init: pass_over_panics_of_the_library(),

@@ -1,51 +1,13 @@
 //! The OpenAPI document: generated from the handlers, completed with what all of them share.
 
-use utoipa::OpenApi;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
-use utoipa_axum::router::OpenApiRouter;
 
-use super::needs::scope_of;
-use super::{
-    AppState, TAG_ACCESS, TAG_FAMILIES, TAG_FORECASTS, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS,
-    TAG_REFITS, TAG_RUNS, TAG_SERVICE, operations,
-};
-use crate::access::Scope;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Sparsity planner",
-        description = "Fits the sparsity scaling law `L(S, N, D) = (a_s (1-S)^b_s + c_s) N^(-b_n) + \
-            (a_d / D)^b_d + c` to training runs, and answers with predicted loss and optimal \
-            sparsity. Source of the law: arXiv 2309.08520.\n\nErrors are RFC 9457 problem documents. \
-            Unknown fields and query parameters are refused. Times are RFC 3339 in UTC.\n\nWhere a \
-            streaming replica answers reads, answers to writes carry the header `x-read-after`; a read \
-            that sends the latest of them back sees those writes, whichever process it reaches.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-    ),
-    servers((url = "/", description = "This service")),
-    components(schemas(super::problem::Problem)),
-    tags(
-        (name = TAG_FAMILIES, description = "Model families: the runs that one law describes"),
-        (name = TAG_RUNS, description = "Finished training runs"),
-        (name = TAG_REFITS, description = "Fits that are asked for"),
-        (name = TAG_LAWS, description = "Fitted and published laws"),
-        (name = TAG_QUESTIONS, description = "Predicted loss and optimal sparsity"),
-        (name = TAG_FORECASTS, description = "Predictions that are registered before training, and how they came true"),
-        (name = TAG_PROFILES, description = "Named FLOP modes beside dense and sparse"),
-        (name = TAG_ACCESS, description = "Who may use the service"),
-        (name = TAG_SERVICE, description = "The service itself"),
-    ),
-)]
-struct Base;
-
-/// A router with the document's head.
-pub(super) fn base() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Base::openapi())
-}
+use crate::api::layers::needs::scope_of;
+use crate::api::routes::operations;
+use crate::domain::access::Scope;
 
 /// The whole document.
 #[must_use]

@@ -6,10 +6,11 @@ use axum::http::{Request, Uri};
 use futures_util::FutureExt;
 use serde::de::DeserializeOwned;
 
-use super::extract::{Query, parse_json};
-use super::problem::{ApiError, Problem};
-use super::profiles::CreateHardwareProfile;
-use super::questions::{OptimalSparsityParams, PredictionParams};
+use crate::api::questions::optimal_sparsity::OptimalSparsityParams;
+use crate::api::questions::predictions::PredictionParams;
+use crate::api::resources::profiles::CreateHardwareProfile;
+use crate::api::wire::extract::{Query, parse_json};
+use crate::api::wire::problem::{ApiError, Problem};
 
 /// Reads a query as those of both questions.
 pub fn question(query: &str) {

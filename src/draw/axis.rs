@@ -1,6 +1,6 @@
 //! Axes: where a value lies, and which values are marked.
 
-use super::numbers;
+use crate::draw::numbers;
 
 /// How values become places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Scale {
 
 /// How the marked values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// Parameters: `10M`.
     Count,
     /// Compute: powers of ten.
@@ -36,8 +36,8 @@ pub(super) enum Unit {
 
 /// An axis from one end to the other.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
-    pub(super) name: String,
+pub(crate) struct Axis {
+    pub(crate) name: String,
     scale: Scale,
     unit: Unit,
     low: f64,
@@ -46,10 +46,10 @@ pub(super) struct Axis {
 
 /// A marked value.
 #[derive(Debug, Clone)]
-pub(super) struct Tick {
-    pub(super) value: f64,
+pub(crate) struct Tick {
+    pub(crate) value: f64,
     /// `None` for the small marks between.
-    pub(super) label: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 /// Places beyond the axis by more than this are cut: what is drawn there is clipped anyway.
@@ -57,18 +57,18 @@ const FARTHEST: f64 = 100.0;
 
 impl Axis {
     /// A logarithmic axis over positive values.
-    pub(super) fn log(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn log(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
         let values = values.filter(|value| value.is_finite() && *value > 0.0);
         Self::over(name, Scale::Log, unit, values.map(f64::log10))
     }
 
     /// A linear axis over values.
-    pub(super) fn linear(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
+    pub(crate) fn linear(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
         Self::over(name, Scale::Linear, unit, values.filter(|value| value.is_finite()))
     }
 
     /// Sparsities from 0 to `high`, even in the logarithm of the density.
-    pub(super) fn density(name: &str, high: f64) -> Self {
+    pub(crate) fn density(name: &str, high: f64) -> Self {
         let high = Scale::Density.place(high.clamp(0.0, 1.0 - 1e-12)).max(0.1);
         Self { name: name.to_owned(), scale: Scale::Density, unit: Unit::Percent, low: 0.0, high }
     }
@@ -87,7 +87,7 @@ impl Axis {
     }
 
     /// The same with room beyond both ends, in shares of its length.
-    pub(super) fn with_room(mut self, below: f64, above: f64) -> Self {
+    pub(crate) fn with_room(mut self, below: f64, above: f64) -> Self {
         let length = self.high - self.low;
         self.low -= below * length;
         self.high += above * length;
@@ -95,14 +95,14 @@ impl Axis {
     }
 
     /// Where a value lies: 0 at the low end, 1 at the high one.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    pub(crate) fn place(&self, value: f64) -> f64 {
         let place = (self.scale.place(value) - self.low) / (self.high - self.low);
         // The logarithm of 0, and of what is below.
         if place.is_nan() { -FARTHEST } else { place.clamp(-FARTHEST, FARTHEST) }
     }
 
     /// Marked values, of which at most about `most` have a label.
-    pub(super) fn ticks(&self, most: usize) -> Vec<Tick> {
+    pub(crate) fn ticks(&self, most: usize) -> Vec<Tick> {
         let most = most.max(2);
         match self.scale {
             Scale::Linear => self.even(self.low, self.high, most),

@@ -48,14 +48,14 @@ impl Canvas {
 
     /// Width and height in units of the layout. Letters grow with the picture and shrink with it no
     /// further than to three quarters.
-    pub(super) fn units(&self) -> (f64, f64) {
+    pub(crate) fn units(&self) -> (f64, f64) {
         let (width, height) = (f64::from(self.width), f64::from(self.height));
         let shares = (width / f64::from(Self::WIDTH), height / f64::from(Self::HEIGHT));
         let scale = shares.0.min(shares.1).max(0.75);
         (width / scale, height / scale)
     }
 
-    pub(super) const fn palette(&self) -> &'static Palette {
+    pub(crate) const fn palette(&self) -> &'static Palette {
         match self.theme {
             Theme::Light => &LIGHT,
             Theme::Dark => &DARK,
@@ -65,18 +65,18 @@ impl Canvas {
 
 /// The colours of a theme. They differ in lightness too, so that a grey print can be read.
 #[derive(Debug)]
-pub(super) struct Palette {
-    pub(super) background: &'static str,
-    pub(super) ink: &'static str,
+pub(crate) struct Palette {
+    pub(crate) background: &'static str,
+    pub(crate) ink: &'static str,
     /// Texts that stand back.
-    pub(super) muted: &'static str,
-    pub(super) grid: &'static str,
+    pub(crate) muted: &'static str,
+    pub(crate) grid: &'static str,
     /// Regions that are named.
-    pub(super) tint: &'static str,
+    pub(crate) tint: &'static str,
     /// The curve of a picture with one; from Okabe and Ito's palette.
-    pub(super) curve: &'static str,
+    pub(crate) curve: &'static str,
     /// What is pointed at.
-    pub(super) accent: &'static str,
+    pub(crate) accent: &'static str,
     /// Part of [`VIRIDIS`] that stands out from the background, from the first level to the last.
     levels: (f64, f64),
 }
@@ -118,7 +118,7 @@ const VIRIDIS: [[f64; 3]; 9] = [
 
 impl Palette {
     /// Colour of level `rank` of `count`.
-    pub(super) fn level(&self, rank: usize, count: usize) -> String {
+    pub(crate) fn level(&self, rank: usize, count: usize) -> String {
         let (first, last) = self.levels;
         let share = if count > 1 { rank as f64 / (count - 1) as f64 } else { 0.5 };
         let place = (first + (last - first) * share) * (VIRIDIS.len() - 1) as f64;

@@ -1,8 +1,8 @@
 //! Contours of the optimal sparsity in (N, C).
 
-use super::axis::{Axis, Unit};
-use super::sheet::{Entry, Heading, Sheet, Sign, Stroke};
-use super::{Canvas, Caption, numbers};
+use crate::draw::axis::{Axis, Unit};
+use crate::draw::sheet::{Entry, Heading, Sheet, Sign, Stroke};
+use crate::draw::{Canvas, Caption, numbers};
 
 /// What to draw.
 #[derive(Debug, Clone)]
@@ -123,8 +123,8 @@ fn entry(sign: Sign, colour: &str, text: String) -> Entry {
 mod tests {
     use resvg::usvg::roxmltree::Document;
 
-    use super::super::Theme;
     use super::*;
+    use crate::draw::Theme;
 
     fn line(height: f64) -> Line {
         Line {

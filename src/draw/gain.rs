@@ -1,8 +1,8 @@
 //! The gain by sparsity.
 
-use super::axis::{Axis, Unit};
-use super::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
-use super::{Canvas, Caption, numbers};
+use crate::draw::axis::{Axis, Unit};
+use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::{Canvas, Caption, numbers};
 
 /// What to draw.
 #[derive(Debug, Clone)]

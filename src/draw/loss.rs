@@ -1,8 +1,8 @@
 //! Predicted loss by sparsity at one size and budget.
 
-use super::axis::{Axis, Unit};
-use super::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
-use super::{Canvas, Caption, numbers};
+use crate::draw::axis::{Axis, Unit};
+use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::{Canvas, Caption, numbers};
 
 /// What to draw.
 #[derive(Debug, Clone)]
@@ -106,8 +106,8 @@ impl LossPicture {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Theme, png};
     use super::*;
+    use crate::draw::{Theme, png};
 
     #[test]
     fn no_numbers_break_it() {

@@ -1,6 +1,6 @@
 //! Pictures of answers, fit to paste into a report: numbers in, SVG out, and PNG from the SVG.
 //!
-//! Pure as [`crate::law`] is, and above nothing of this crate. The SVG is laid out here and written by
+//! Pure as [`sparsity_law::law`] is, and above nothing of this crate. The SVG is laid out here and written by
 //! the crate `svg`. `plotters` was looked at first: its SVG backend draws in whole pixels, which puts
 //! kinks into straight lines, and does not clip, while the bands of these pictures leave their axes by
 //! orders of magnitude. PNGs are drawn from the SVG by `resvg` with a font that is compiled in, so

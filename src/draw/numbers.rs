@@ -20,7 +20,7 @@ fn trimmed(text: String) -> String {
 }
 
 /// A count of parameters: `250k`, `10M`, `1.5B`, beyond a thousand trillions a power.
-pub(super) fn count(value: f64) -> String {
+pub(crate) fn count(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"), (1.0, "")];
     // 999,999 rounds to 1000k.
     match units.into_iter().find(|(unit, _)| value >= unit * 0.9995) {
@@ -32,7 +32,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// An amount of compute: a power of ten, with a mantissa where it is none.
-pub(super) fn power(value: f64) -> String {
+pub(crate) fn power(value: f64) -> String {
     let mut exponent = value.log10().floor();
     let mut mantissa = short(value / 10f64.powf(exponent));
     if mantissa == "10" {
@@ -44,24 +44,24 @@ pub(super) fn power(value: f64) -> String {
 }
 
 /// A loss or a gain at ticks of this step.
-pub(super) fn decimal(value: f64, step: f64) -> String {
+pub(crate) fn decimal(value: f64, step: f64) -> String {
     // Steps are 1, 2 or 5 times a power of ten.
     let digits = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
     format!("{value:.digits$}")
 }
 
 /// A loss or a gain in a text, to this many digits behind the point.
-pub(super) fn rounded(value: f64, digits: usize) -> String {
+pub(crate) fn rounded(value: f64, digits: usize) -> String {
     if value.abs() >= 1e6 { format!("{value:.1e}") } else { format!("{value:.digits$}") }
 }
 
 /// A sparsity in percent, with as many digits as it was given.
-pub(super) fn percent(sparsity: f64) -> String {
+pub(crate) fn percent(sparsity: f64) -> String {
     format!("{} %", trimmed(format!("{:.6}", sparsity * 100.0)))
 }
 
 /// A computed sparsity in percent: what is left has two digits.
-pub(super) fn percent_about(sparsity: f64) -> String {
+pub(crate) fn percent_about(sparsity: f64) -> String {
     let left = ((1.0 - sparsity) * 100.0).max(1e-10);
     let digits = (1.0 - left.log10().floor()).clamp(0.0, 10.0) as usize;
     format!("{:.digits$} %", sparsity * 100.0)

@@ -5,30 +5,30 @@ use std::fmt::Write;
 use svg::Document;
 use svg::node::element::{Circle, ClipPath, Definitions, Group, Path, Rectangle, Text, Title};
 
-use super::Caption;
-use super::axis::Axis;
-use super::canvas::{Canvas, Palette};
+use crate::draw::Caption;
+use crate::draw::axis::Axis;
+use crate::draw::canvas::{Canvas, Palette};
 
 /// What stands above and below a picture.
 #[derive(Debug)]
-pub(super) struct Heading<'a> {
-    pub(super) title: String,
-    pub(super) subtitle: String,
-    pub(super) legend: Vec<Entry>,
-    pub(super) caption: &'a Caption,
+pub(crate) struct Heading<'a> {
+    pub(crate) title: String,
+    pub(crate) subtitle: String,
+    pub(crate) legend: Vec<Entry>,
+    pub(crate) caption: &'a Caption,
 }
 
 /// A sign of the legend and its meaning.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) sign: Sign,
-    pub(super) colour: String,
-    pub(super) text: String,
+pub(crate) struct Entry {
+    pub(crate) sign: Sign,
+    pub(crate) colour: String,
+    pub(crate) text: String,
 }
 
 /// What an entry of the legend shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(crate) enum Sign {
     Line,
     Dashed,
     Band,
@@ -39,7 +39,7 @@ pub(super) enum Sign {
 
 /// Shapes of marks, which are told apart without colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Circle,
     Square,
     Diamond,
@@ -48,7 +48,7 @@ pub(super) enum Shape {
 
 impl Shape {
     /// The shape of level `rank`.
-    pub(super) const fn of(rank: usize) -> Self {
+    pub(crate) const fn of(rank: usize) -> Self {
         match rank % 4 {
             0 => Self::Circle,
             1 => Self::Square,
@@ -60,17 +60,17 @@ impl Shape {
 
 /// How a line is drawn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stroke<'a> {
-    pub(super) colour: &'a str,
-    pub(super) width: f64,
-    pub(super) dashed: bool,
+pub(crate) struct Stroke<'a> {
+    pub(crate) colour: &'a str,
+    pub(crate) width: f64,
+    pub(crate) dashed: bool,
     /// Class of its element, by which scripts and tests find it.
-    pub(super) class: &'static str,
+    pub(crate) class: &'static str,
 }
 
 /// Where a text is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(crate) enum Hold {
     Start,
     Middle,
     End,
@@ -115,7 +115,7 @@ struct Area {
 }
 
 /// A picture in the making.
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     canvas: Canvas,
     units: (f64, f64),
     palette: &'static Palette,
@@ -131,14 +131,14 @@ pub(super) struct Sheet {
 
 impl Sheet {
     /// A sheet with everything around the picture; `right` units stay free beside it.
-    pub(super) fn new(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
+    pub(crate) fn new(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
         let mut sheet = Self::bare(canvas, heading, x, y, right);
         sheet.axes();
         sheet
     }
 
     /// A sheet without numbers beside its frame, for a picture of nothing.
-    pub(super) fn bare(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
+    pub(crate) fn bare(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
         let units = canvas.units();
         let palette = canvas.palette();
         let mut around = Group::new();
@@ -225,7 +225,7 @@ impl Sheet {
     }
 
     /// A line through points.
-    pub(super) fn line(&mut self, points: &[[f64; 2]], stroke: Stroke<'_>) {
+    pub(crate) fn line(&mut self, points: &[[f64; 2]], stroke: Stroke<'_>) {
         let places: Vec<_> = points.iter().map(|&[x, y]| self.at(x, y)).collect();
         if places.is_empty() {
             return;
@@ -240,7 +240,7 @@ impl Sheet {
     }
 
     /// A band between two curves, with thin edges.
-    pub(super) fn band(&mut self, band: &[[f64; 3]], colour: &str, opacity: f64) {
+    pub(crate) fn band(&mut self, band: &[[f64; 3]], colour: &str, opacity: f64) {
         let low: Vec<_> = band.iter().map(|&[x, low, _]| self.at(x, low)).collect();
         let high: Vec<_> = band.iter().map(|&[x, _, high]| self.at(x, high)).collect();
         if low.is_empty() {
@@ -260,7 +260,7 @@ impl Sheet {
     }
 
     /// The region below a line, tinted and named at its lower right.
-    pub(super) fn region_below(&mut self, line: &[[f64; 2]], name: &str) {
+    pub(crate) fn region_below(&mut self, line: &[[f64; 2]], name: &str) {
         let Some((first, last)) = line.first().zip(line.last()) else { return };
         let bottom = self.plot.top + self.plot.height;
         let mut places: Vec<_> = line.iter().map(|&[x, y]| self.at(x, y)).collect();
@@ -285,7 +285,7 @@ impl Sheet {
     }
 
     /// A text at a value, moved by so many units.
-    pub(super) fn note(&mut self, words: &str, x: f64, y: f64, moved: (f64, f64), hold: Hold) {
+    pub(crate) fn note(&mut self, words: &str, x: f64, y: f64, moved: (f64, f64), hold: Hold) {
         let place = self.at(x, y);
         // No letter leaves the axes.
         let width = width_of(words, BODY);
@@ -302,7 +302,7 @@ impl Sheet {
     }
 
     /// A text in the middle of the axes.
-    pub(super) fn message(&mut self, words: &str) {
+    pub(crate) fn message(&mut self, words: &str) {
         let Area { left, top, width, height } = self.plot;
         let mut down = top + height / 2.0;
         for line in wrapped(words, width - 40.0, BODY) {
@@ -312,21 +312,21 @@ impl Sheet {
     }
 
     /// A mark at a value.
-    pub(super) fn mark(&mut self, shape: Shape, x: f64, y: f64, size: f64, colour: &str) {
+    pub(crate) fn mark(&mut self, shape: Shape, x: f64, y: f64, size: f64, colour: &str) {
         let place = self.at(x, y);
         let marks = shape_at(shape, place, size, colour, self.palette.background);
         self.add_above(marks);
     }
 
     /// A ring about a value.
-    pub(super) fn ring(&mut self, x: f64, y: f64) {
+    pub(crate) fn ring(&mut self, x: f64, y: f64) {
         let place = self.at(x, y);
         let ring = ring_at(place, self.palette.accent).set("class", "outlier");
         self.add_above(ring);
     }
 
     /// An upright or level bar from one value to another, with short ends.
-    pub(super) fn bar(&mut self, from: (f64, f64), to: (f64, f64), colour: &str) {
+    pub(crate) fn bar(&mut self, from: (f64, f64), to: (f64, f64), colour: &str) {
         let (a, b) = (self.at(from.0, from.1), self.at(to.0, to.1));
         let across = if (a.0 - b.0).abs() < (a.1 - b.1).abs() { (4.0, 0.0) } else { (0.0, 4.0) };
         let end =
@@ -339,7 +339,7 @@ impl Sheet {
 
     /// Texts right of the picture beside the ends of lines: moved apart where they crowd, and where
     /// there are too many for that, only those that find room; the first always does.
-    pub(super) fn side_labels(&mut self, labels: &[(f64, String, String)]) {
+    pub(crate) fn side_labels(&mut self, labels: &[(f64, String, String)]) {
         let Area { left, top, width, height } = self.plot;
         let right = left + width;
         let place = |value: f64| top + (1.0 - self.y.place(value).clamp(0.0, 1.0)) * height;
@@ -366,7 +366,7 @@ impl Sheet {
     }
 
     /// The SVG.
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         let Area { left, top, width, height } = self.plot;
         let frame = || {
             Rectangle::new()

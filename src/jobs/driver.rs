@@ -1,7 +1,7 @@
 //! The loop of a worker.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -10,15 +10,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::refit;
 use crate::clock::Clock;
-use crate::fit::Phase;
-use crate::metrics::Metrics;
+use crate::domain::refit::{ClaimedRefit, RefitFailure};
+use crate::jobs::refit;
+use crate::jobs::watch::{Watch, patiently};
 use crate::store::StoreError;
-use crate::store::refits::{
-    self, CHANNEL, ClaimedRefit, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal,
-};
-use crate::traces::{Span, Traces};
+use crate::store::refits::{self, CHANNEL, MAX_ATTEMPTS, Outcome, Renewal};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::traces::{Span, Traces};
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -41,59 +40,6 @@ pub struct Worker {
     metrics: Metrics,
     traces: Traces,
     shutdown: CancellationToken,
-}
-
-/// How often what a refit needs of the database is tried again while that is away.
-const ATTEMPTS: u32 = 240;
-/// Pause before each: shorter than that of workers who look for a refit whose lease is over.
-const PAUSE: Duration = Duration::from_millis(250);
-
-/// What the threads that fit and the loop that watches them tell each other.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    /// Set to stop the fit.
-    pub stop: AtomicBool,
-    /// Place of the phase in [`Phase::ALL`].
-    phase: AtomicU8,
-    /// Share of the work that is done, as the bits of a double.
-    progress: AtomicU64,
-    /// The refit in traces.
-    span: Span,
-    /// What it is at, in traces.
-    stage: Mutex<Option<Span>>,
-}
-
-impl Watch {
-    fn new(span: Span) -> Self {
-        Self { span, ..Self::default() }
-    }
-
-    pub fn advance(&self, phase: Phase, share: f64) {
-        // Threads report out of order; shares of 0..1 order as their bits do.
-        self.progress.fetch_max(share.to_bits(), Ordering::Relaxed);
-        if self.phase.fetch_max(phase as u8, Ordering::Relaxed) < phase as u8 {
-            self.enter(phase.as_str());
-        }
-    }
-
-    /// Begins a stage in traces, which ends the one before.
-    pub fn enter(&self, stage: &'static str) {
-        self.set_stage(Some(self.span.child(stage)));
-    }
-
-    /// Ends the last stage in traces.
-    pub fn leave(&self) {
-        self.set_stage(None);
-    }
-
-    fn set_stage(&self, stage: Option<Span>) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
-    }
-
-    fn progress(&self) -> (Phase, f64) {
-        let phase = Phase::ALL[usize::from(self.phase.load(Ordering::Relaxed))];
-        (phase, f64::from_bits(self.progress.load(Ordering::Relaxed)))
-    }
 }
 
 /// Why the loop told a fit to stop.
@@ -286,26 +232,6 @@ impl Worker {
                 tracing::warn!(%error, "renewing the lease of a refit");
                 None
             }
-        }
-    }
-}
-
-/// Does what a refit needs of the database, and waits for one that is away: otherwise its work would have
-/// to be done again.
-pub(super) async fn patiently<T, W: Future<Output = Result<T, StoreError>>>(
-    what: &'static str,
-    is_stopped: impl Fn() -> bool,
-    work: impl Fn() -> W,
-) -> Result<T, StoreError> {
-    let mut left = ATTEMPTS;
-    loop {
-        match work().await {
-            Err(error) if error.is_unavailable() && left > 0 && !is_stopped() => {
-                tracing::warn!(%error, "{what}");
-                left -= 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            done => return done,
         }
     }
 }

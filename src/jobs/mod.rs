@@ -5,5 +5,6 @@
 
 mod driver;
 mod refit;
+mod watch;
 
 pub use driver::{Worker, WorkerConfig};

@@ -3,26 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use sparsity_law::fit::{Control, FitError, Observations, Phase, Report, RunSet, fit};
+use sparsity_law::law::Ensemble;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::driver::{Watch, patiently};
 use crate::clock::Clock;
-use crate::fit::{Control, FitError, Observations, Phase, Report, RunSet, fit};
-use crate::grouping::GroupedRuns;
-use crate::law::Ensemble;
-use crate::store::StoreError;
-use crate::store::families::{self, Family};
-use crate::store::law_evidence::{self, LawRun};
-use crate::store::laws::{self, Law, LawContent, LawSource, Resamples, StoredWarning};
-use crate::store::refits::{ClaimedRefit, NewLaw, Outcome, RefitFailure, RefitOptions};
-use crate::store::runs::{self, Run};
+use crate::domain::family::Family;
+use crate::domain::grouping::GroupedRuns;
+use crate::domain::law::{Law, LawContent, LawSource, Resamples, StoredWarning};
+use crate::domain::law_run::LawRun;
+use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitOptions};
+use crate::domain::run::Run;
+use crate::jobs::watch::{Watch, patiently};
+use crate::store::refits::{NewLaw, Outcome};
+use crate::store::{StoreError, families, law_evidence, laws, runs};
 
 /// Runs a claimed refit; what goes wrong with the fit is its outcome.
 ///
 /// # Errors
 /// Where the runs cannot be loaded; another attempt may.
-pub(super) async fn run(
+pub(crate) async fn run(
     pool: PgPool,
     clock: Arc<Clock>,
     claimed: ClaimedRefit,

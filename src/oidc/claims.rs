@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Holder;
-use crate::access::{Families, Scope};
-use crate::text::{FamilyName, check_label};
+use crate::domain::access::{Families, Scope};
+use crate::domain::text::{FamilyName, check_label};
+use crate::oidc::Holder;
 
 /// The claims of a token; issuer and audience were compared before.
 #[derive(Deserialize)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     iss: String,
     sub: String,
     exp: f64,
@@ -24,7 +24,7 @@ pub(super) struct Claims {
 
 /// How claims become a holder.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     pub issuer: String,
     pub scope_claim: String,
     pub scopes: Vec<(String, Scope)>,
@@ -34,7 +34,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// The holder of a token with these claims, at this time.
-    pub(super) fn read(&self, claims: &Claims, now: DateTime<Utc>) -> Result<Holder, &'static str> {
+    pub(crate) fn read(&self, claims: &Claims, now: DateTime<Utc>) -> Result<Holder, &'static str> {
         if claims.iss != self.issuer {
             return Err("the token is of another issuer");
         }
@@ -76,7 +76,7 @@ impl Reading {
     }
 }
 
-pub(super) const MALFORMED: &str = "the token cannot be read";
+pub(crate) const MALFORMED: &str = "the token cannot be read";
 
 /// Seconds since the epoch, within the years that make sense.
 fn time(seconds: f64) -> Option<DateTime<Utc>> {

@@ -10,11 +10,11 @@ use ring::signature::{
 };
 
 /// What tokens may be signed with.
-pub(super) const ALGORITHMS: [Algorithm; 3] =
+pub(crate) const ALGORITHMS: [Algorithm; 3] =
     [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
 /// Has `jsonwebtoken` verify with ring. It signs nothing, and makes no keys.
-pub(super) fn install() {
+pub(crate) fn install() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
         verifier_factory: verifier,
@@ -25,7 +25,7 @@ pub(super) fn install() {
 }
 
 /// The algorithm that a family of keys signs with here.
-pub(super) const fn algorithm_of(family: AlgorithmFamily) -> Option<Algorithm> {
+pub(crate) const fn algorithm_of(family: AlgorithmFamily) -> Option<Algorithm> {
     match family {
         AlgorithmFamily::Rsa => Some(Algorithm::RS256),
         AlgorithmFamily::Ec => Some(Algorithm::ES256),

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::crypto::algorithm_of;
+use crate::oidc::crypto::algorithm_of;
 
 /// How long the issuer may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ const MOST_KEYS: usize = 100;
 
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum KeysError {
+pub(crate) enum KeysError {
     /// An address that cannot be used.
     #[error("{0}")]
     Address(String),
@@ -42,7 +42,7 @@ pub(super) enum KeysError {
 
 /// Where keys are read.
 #[derive(Debug)]
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     client: Client,
     issuer: String,
     discovery: Url,
@@ -52,14 +52,14 @@ pub(super) struct Publisher {
 
 /// A key, and the one algorithm that it is for.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub algorithm: Algorithm,
     pub key: DecodingKey,
 }
 
 /// Keys as they were read.
 #[derive(Debug, Default)]
-pub(super) struct KeySet {
+pub(crate) struct KeySet {
     by_id: HashMap<String, Key>,
     without_id: Vec<Key>,
     /// What they were made of: to see whether they changed.
@@ -69,7 +69,7 @@ pub(super) struct KeySet {
 impl KeySet {
     /// The key that a token names; one that names none may be signed by the only key there is for its
     /// algorithm.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
         if let Some(id) = id {
             return self.by_id.get(id);
         }
@@ -79,7 +79,7 @@ impl KeySet {
     }
 
     /// Whether both were read from the same.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.source == other.source
     }
 
@@ -139,7 +139,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Where the issuer is no URL that can be asked safely.
-    pub(super) fn new(issuer: &str) -> Result<Self, KeysError> {
+    pub(crate) fn new(issuer: &str) -> Result<Self, KeysError> {
         let url = Url::parse(issuer).ok().filter(|url| {
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
         });
@@ -176,7 +176,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Where the issuer does not answer, or with something else.
-    pub(super) async fn read(&self) -> Result<KeySet, KeysError> {
+    pub(crate) async fn read(&self) -> Result<KeySet, KeysError> {
         let discovery: Discovery = self.fetch(self.discovery.clone()).await?;
         if discovery.issuer != self.issuer {
             let text = format!("the discovery document is that of {:.200}", discovery.issuer);

@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use uuid::Uuid;
 
-use crate::access::{Families, Scope};
+use crate::domain::access::{Families, Scope};
 
 #[cfg(not(feature = "oidc"))]
 pub use off::Tokens;

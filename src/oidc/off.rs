@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Checked, OidcConfig};
 use crate::clock::Clock;
+use crate::oidc::{Checked, OidcConfig};
 
 /// Nobody's tokens.
 #[derive(Debug, Clone, Default)]

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::claims::{Claims, MALFORMED, Reading};
-use super::keys::{KeySet, KeysError, Publisher};
-use super::{Checked, Holder, OidcConfig, crypto};
 use crate::clock::Clock;
+use crate::oidc::claims::{Claims, MALFORMED, Reading};
+use crate::oidc::keys::{KeySet, KeysError, Publisher};
+use crate::oidc::{Checked, Holder, OidcConfig, crypto};
 
 /// Tokens that are remembered, at most.
 const REMEMBERED: u64 = 10_000;

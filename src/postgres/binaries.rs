@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::PostgresError;
-use super::owner::{Home, cache_directory};
+use crate::postgres::PostgresError;
+use crate::postgres::owner::{Home, cache_directory};
 
 /// The programs needed; client packages hold none or only some of them.
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
@@ -36,12 +36,12 @@ const INSTALLERS: [(&str, &str); 5] = [
 
 /// A directory with working server programs.
 #[derive(Debug, Clone)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     directory: PathBuf,
 }
 
 impl Binaries {
-    pub(super) fn program(&self, name: &str) -> PathBuf {
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
@@ -86,7 +86,7 @@ impl Binaries {
 /// Finds programs on this machine: in `bin_dir` alone if given, else in the usual places.
 ///
 /// The inner error holds a line for each place that looked right and was not.
-pub(super) fn find(
+pub(crate) fn find(
     bin_dir: Option<&Path>,
     home: &Home,
 ) -> Result<Result<Binaries, Vec<String>>, PostgresError> {
@@ -158,7 +158,7 @@ fn install_command() -> &'static str {
 }
 
 /// Fetches a copy into the cache; `refusals` are told if that fails too.
-pub(super) async fn fetch(
+pub(crate) async fn fetch(
     home: &Home,
     mut refusals: Vec<String>,
 ) -> Result<Binaries, PostgresError> {
@@ -178,7 +178,7 @@ pub(super) async fn fetch(
 mod download {
     use super::{Binaries, Home};
 
-    pub(super) async fn fetch(_: &Home) -> Result<Binaries, String> {
+    pub(crate) async fn fetch(_: &Home) -> Result<Binaries, String> {
         Err("this build leaves that out (feature fetch-postgres)".into())
     }
 }
@@ -205,7 +205,7 @@ mod download {
     const DOWNLOAD_LIMIT: Duration = Duration::from_mins(2);
 
     /// Downloads and unpacks into the cache; a failure is told in words.
-    pub(super) async fn fetch(home: &Home) -> Result<Binaries, String> {
+    pub(crate) async fn fetch(home: &Home) -> Result<Binaries, String> {
         let cache = cache_directory().map_err(|error| error.to_string())?;
         if !cache.is_dir() {
             fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;

@@ -17,12 +17,12 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
-use super::binaries::Binaries;
-use super::owner::{CLUSTER, Home, remove_leftovers};
-use super::{PostgresError, at, off_thread};
+use crate::postgres::binaries::Binaries;
+use crate::postgres::owner::{CLUSTER, Home, remove_leftovers};
+use crate::postgres::{PostgresError, at, off_thread};
 
 /// Superuser and database of the service.
-pub(super) const NAME: &str = "sparsity_planner";
+pub(crate) const NAME: &str = "sparsity_planner";
 /// The server's own log.
 const SERVER_LOG: &str = "server.log";
 /// Start of the names used while a cluster is made.
@@ -40,7 +40,7 @@ const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 4096;
 
 /// What a connection attempt told.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It is this cluster's server, and the database exists.
     Ready,
     /// It is starting, recovering or shutting down.
@@ -50,17 +50,17 @@ pub(super) enum Answer {
 }
 
 /// A cluster that exists, and the means to run it.
-pub(super) struct Cluster {
-    pub(super) home: Home,
+pub(crate) struct Cluster {
+    pub(crate) home: Home,
     binaries: Binaries,
-    pub(super) password: String,
+    pub(crate) password: String,
     /// Hangs up once `pg_ctl start` has ended, even if nobody waits for that any more.
     launching: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Cluster {
     /// Opens the cluster of `home`, which is made first if it does not exist.
-    pub(super) async fn open(home: Home, binaries: Binaries) -> Result<Cluster, PostgresError> {
+    pub(crate) async fn open(home: Home, binaries: Binaries) -> Result<Cluster, PostgresError> {
         remove_leftovers(&home.directory, UNFINISHED);
         let password = if home.has_cluster() {
             let path = home.path("password");
@@ -77,7 +77,7 @@ impl Cluster {
     }
 
     /// How to connect to `database` on `port`.
-    pub(super) fn options(&self, port: u16, database: &str) -> PgConnectOptions {
+    pub(crate) fn options(&self, port: u16, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(port)
@@ -88,14 +88,14 @@ impl Cluster {
     }
 
     /// The port in `postmaster.pid`, which a running server has and a killed one leaves behind.
-    pub(super) fn recorded_port(&self) -> Option<u16> {
+    pub(crate) fn recorded_port(&self) -> Option<u16> {
         let text = fs::read_to_string(self.home.path(CLUSTER).join("postmaster.pid")).ok()?;
         text.lines().nth(3)?.trim().parse().ok()
     }
 
     /// Starts a server, or fails to: only a connection tells, as `pg_ctl` takes a dying server for a
     /// running one. The port of a killed server is used again if free, for the sake of its clients.
-    pub(super) async fn launch(&self) -> Result<(), PostgresError> {
+    pub(crate) async fn launch(&self) -> Result<(), PostgresError> {
         let bind =
             |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|it| it.local_addr());
         let port = self
@@ -122,7 +122,7 @@ impl Cluster {
     }
 
     /// Whether this cluster's server answers on `port`; makes the database if it is missing.
-    pub(super) async fn ask(&self, port: u16) -> Answer {
+    pub(crate) async fn ask(&self, port: u16) -> Answer {
         match timeout(ANSWER_LIMIT, self.converse(port)).await {
             Ok(Ok(directory)) if Path::new(&directory) == self.home.path(CLUSTER) => Answer::Ready,
             // A copied data directory names the port of the original, and knows its password.
@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     /// Stops the server and waits for that; it is fine if there is none.
-    pub(super) fn halt(&self) -> Result<(), PostgresError> {
+    pub(crate) fn halt(&self) -> Result<(), PostgresError> {
         if let Some(launching) =
             self.launching.lock().unwrap_or_else(PoisonError::into_inner).take()
         {
@@ -176,7 +176,7 @@ impl Cluster {
     }
 
     /// The last words of the server.
-    pub(super) fn last_words(&self) -> String {
+    pub(crate) fn last_words(&self) -> String {
         tail(&self.home, SERVER_LOG)
     }
 

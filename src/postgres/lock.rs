@@ -8,18 +8,18 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PostgresError, at};
+use crate::postgres::{PostgresError, at};
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// A lock held until dropped.
 #[derive(Debug)]
-pub(super) struct Lock(File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     /// Waits up to `limit` to be the only holder; `path` is for the error.
-    pub(super) async fn exclusive(
+    pub(crate) async fn exclusive(
         file: File,
         path: &Path,
         limit: Duration,
@@ -33,7 +33,7 @@ impl Lock {
     }
 
     /// [`Lock::exclusive`] for a thread that may block.
-    pub(super) fn exclusive_blocking(
+    pub(crate) fn exclusive_blocking(
         file: File,
         path: &Path,
         limit: Duration,
@@ -47,12 +47,12 @@ impl Lock {
     }
 
     /// Takes the lock at once, shared with others that do so, unless somebody holds it alone.
-    pub(super) fn shared(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
+    pub(crate) fn shared(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
         Ok(taken(file.try_lock_shared(), path)?.then_some(Lock(file)))
     }
 
     /// Takes the lock at once unless anybody holds it.
-    pub(super) fn alone(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
+    pub(crate) fn alone(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
         Ok(taken(file.try_lock(), path)?.then_some(Lock(file)))
     }
 }

@@ -19,18 +19,16 @@ mod cluster;
 mod lock;
 mod owner;
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-use sqlx::postgres::PgConnectOptions;
-use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use std::{fmt, io};
 
 use cluster::{Answer, Cluster, NAME};
 use lock::Lock;
 use owner::Home;
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 /// How long a start waits for another process that starts or stops the server; recovery of a large
 /// cluster takes minutes.

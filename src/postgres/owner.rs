@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use etcetera::BaseStrategy;
 use nix::unistd::{User, getegid, geteuid};
 
-use super::{PostgresError, at};
+use crate::postgres::{PostgresError, at};
 
 /// Where root keeps its data: home directories of root cannot be entered by the server's user.
 const ROOT_DATA: &str = "/var/lib/sparsity-planner";
@@ -26,11 +26,11 @@ const ROOT_CACHE: &str = "/var/cache/sparsity-planner";
 /// Users that root lends the server to, best first; `_postgres` is the one macOS ships.
 const SERVER_USERS: [&str; 3] = ["postgres", "_postgres", "nobody"];
 /// Name of the cluster inside a [`Home`].
-pub(super) const CLUSTER: &str = "cluster";
+pub(crate) const CLUSTER: &str = "cluster";
 
 /// The user whose processes the server and its tools are.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     uid: u32,
     gid: u32,
     /// Whether this process is root and has to become that user first.
@@ -68,7 +68,7 @@ impl Owner {
     /// Its input is empty and its process group its own, so that Ctrl-C in a terminal reaches this
     /// program alone. Variables such as `PGOPTIONS` are meant for the caller's clients, not for
     /// this server. std drops root's supplementary groups together with its user id.
-    pub(super) fn command(&self, program: &Path, directory: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(directory).stdin(Stdio::null()).process_group(0).env("LC_ALL", "C");
         for (name, _) in std::env::vars_os() {
@@ -83,7 +83,7 @@ impl Owner {
     }
 
     /// Makes this user the owner of `path`.
-    pub(super) fn give(&self, path: &Path) -> Result<(), PostgresError> {
+    pub(crate) fn give(&self, path: &Path) -> Result<(), PostgresError> {
         if self.lent {
             chown(path, Some(self.uid), Some(self.gid)).map_err(at("change the owner of", path))?;
         }
@@ -105,9 +105,9 @@ impl Owner {
 
 /// The directory `<data_dir>/postgres` with everything that belongs to one private server.
 #[derive(Debug, Clone)]
-pub(super) struct Home {
-    pub(super) directory: PathBuf,
-    pub(super) owner: Owner,
+pub(crate) struct Home {
+    pub(crate) directory: PathBuf,
+    pub(crate) owner: Owner,
 }
 
 impl Home {
@@ -115,7 +115,7 @@ impl Home {
     ///
     /// As root, a place which the server's user cannot enter (say below `/root`) is replaced by one
     /// under `/var/lib`, and goes on being replaced once a cluster lives there.
-    pub(super) fn prepare(data_dir: Option<&Path>) -> Result<Home, PostgresError> {
+    pub(crate) fn prepare(data_dir: Option<&Path>) -> Result<Home, PostgresError> {
         let data_dir = match data_dir {
             Some(chosen) => chosen.to_owned(),
             None if geteuid().is_root() => ROOT_DATA.into(),
@@ -175,18 +175,18 @@ impl Home {
         Ok((Home { directory, owner }, canonical))
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    pub(super) fn has_cluster(&self) -> bool {
+    pub(crate) fn has_cluster(&self) -> bool {
         self.path(CLUSTER).exists()
     }
 
     /// Opens the private file `name`, and empties it if `fresh`.
     ///
     /// It gets the directory's owner: after one run as root, a later run by that user can open it.
-    pub(super) fn open(&self, name: &str, fresh: bool) -> Result<File, PostgresError> {
+    pub(crate) fn open(&self, name: &str, fresh: bool) -> Result<File, PostgresError> {
         let path = self.path(name);
         let file = OpenOptions::new()
             .read(true)
@@ -206,7 +206,7 @@ impl Home {
 }
 
 /// The directory that fetched binaries are kept in.
-pub(super) fn cache_directory() -> Result<PathBuf, PostgresError> {
+pub(crate) fn cache_directory() -> Result<PathBuf, PostgresError> {
     if geteuid().is_root() {
         return Ok(ROOT_CACHE.into());
     }
@@ -214,13 +214,13 @@ pub(super) fn cache_directory() -> Result<PathBuf, PostgresError> {
 }
 
 /// Sets the permission bits of `path`, whatever the umask.
-pub(super) fn set_mode(path: &Path, mode: u32) -> Result<(), PostgresError> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), PostgresError> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("set the mode of", path))
 }
 
 /// Removes what interrupted runs left in `directory`: everything whose name starts with `prefix`.
 /// Best effort, since such names are never used twice.
-pub(super) fn remove_leftovers(directory: &Path, prefix: &str) {
+pub(crate) fn remove_leftovers(directory: &Path, prefix: &str) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             let path = entry.path();

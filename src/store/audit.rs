@@ -2,49 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
-use uuid::Uuid;
 
-use super::{Page, PageRequest, StoreError};
-
-/// A write that was done, or refused for want of scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditEvent {
-    /// UUIDv7.
-    pub id: Uuid,
-    /// When the request was let in or refused.
-    pub at: DateTime<Utc>,
-    /// Id of the key, `anonymous`, or `service`.
-    pub actor: String,
-    /// Name of the key.
-    pub actor_name: Option<String>,
-    /// Address of the caller, where known.
-    pub address: Option<String>,
-    /// The HTTP method.
-    pub method: String,
-    /// Template of the path.
-    pub path: String,
-    /// Path of what was created, else the path of the request.
-    pub target: String,
-    /// Name of the family in the target.
-    pub family: Option<String>,
-    /// Status of the answer; 499 where there was none.
-    pub status: i16,
-    /// The request id.
-    pub request_id: Option<String>,
-}
-
-/// Which events a list has.
-#[derive(Debug, Clone, Default)]
-pub struct AuditFilter {
-    /// Of this actor.
-    pub actor: Option<String>,
-    /// Of this family.
-    pub family: Option<String>,
-    /// From this time on.
-    pub from: Option<DateTime<Utc>>,
-    /// Before this time.
-    pub to: Option<DateTime<Utc>>,
-}
+use crate::domain::audit::{AuditEvent, AuditFilter};
+use crate::domain::page::{Page, PageRequest};
+use crate::store::StoreError;
 
 /// Stores events; those that are stored already stay.
 ///

@@ -3,112 +3,20 @@
 //! How they are scored is in the view `forecast_scores` of the migrations, and nowhere else.
 
 use chrono::{DateTime, Utc};
+use sparsity_law::law::{
+    Compute, Data, DomainError, Extrapolation, Interval, Loss, NonzeroParams, Sparsity,
+};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::laws::LawSource;
-use super::{Page, PageRequest, StoreError};
-use crate::calibration::Month;
-use crate::law::{
-    Compute, Data, DomainError, Extrapolation, Interval, Loss, NonzeroParams, Sparsity,
+use crate::domain::calibration::Month;
+use crate::domain::forecast::{
+    Forecast, ForecastBudget, ForecastLaw, ForecastQuestion, Score, ScoredForecast,
 };
-
-/// What is asked of a law before a run is made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ForecastQuestion {
-    /// The name under which the run will be submitted.
-    pub external_id: String,
-    /// `N` that is planned.
-    pub nonzero_params: NonzeroParams,
-    /// `S` that is planned.
-    pub sparsity: Sparsity,
-    /// How long it will be trained.
-    pub budget: ForecastBudget,
-    /// The version that is asked; `None` for the law that is active.
-    pub law_version: Option<i32>,
-}
-
-/// How long a planned run will be trained.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ForecastBudget {
-    /// On so much data.
-    Data(Data),
-    /// At so much training cost, in the FLOP mode of a name.
-    Compute(Compute, String),
-}
-
-/// What a law answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Forecast {
-    /// UUIDv7.
-    pub id: Uuid,
-    /// The question.
-    pub question: ForecastQuestion,
-    /// `D` that is planned: as asked, or what the compute paid for.
-    pub data: Data,
-    /// For people.
-    pub note: Option<String>,
-    /// `L` that was predicted: one that a run may have.
-    pub loss: Loss,
-    /// Interval of the mean loss, where the law has one.
-    pub interval: Option<Interval>,
-    /// Interval of the loss of one new run, where the law has one.
-    pub prediction_interval: Option<Interval>,
-    /// What lay outside the runs of the law.
-    pub extrapolation: Vec<Extrapolation>,
-    /// When it was registered.
-    pub created_at: DateTime<Utc>,
-}
-
-/// A forecast as it stands now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ScoredForecast {
-    /// What was registered.
-    pub forecast: Forecast,
-    /// The law that predicted.
-    pub law: ForecastLaw,
-    /// How it came true; `None` while there is no run of its name.
-    pub score: Option<Score>,
-}
-
-/// The law that predicted, as answers name it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ForecastLaw {
-    /// Its id.
-    pub id: Uuid,
-    /// Its version.
-    pub version: i32,
-    /// Where it comes from.
-    pub source: LawSource,
-    /// When it was fitted, or published.
-    pub fitted_at: DateTime<Utc>,
-    /// Digest of its runs.
-    pub data_digest: Option<String>,
-}
-
-/// A forecast against its run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    /// The run.
-    pub run_id: Uuid,
-    /// Its loss.
-    pub measured: f64,
-    /// `measured - predicted`.
-    pub error: f64,
-    /// The same over `predicted`.
-    pub relative_error: f64,
-    /// Whether the interval of the mean holds it, where there is one.
-    pub inside_interval: Option<bool>,
-    /// Whether the interval of a new run holds it, where there is one.
-    pub inside_prediction_interval: Option<bool>,
-    /// Whether the run is the one that was planned.
-    pub as_planned: bool,
-    /// Whether fits leave the run out.
-    pub excluded: bool,
-    /// When the run arrived.
-    pub arrived_at: DateTime<Utc>,
-}
+use crate::domain::law::LawSource;
+use crate::domain::page::{Page, PageRequest};
+use crate::store::StoreError;
 
 #[derive(Debug)]
 struct ForecastRow {

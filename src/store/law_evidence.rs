@@ -3,36 +3,15 @@
 //! Both are immutable as the law is, and large next to it, so they are stored by columns beside it
 //! and read only where they are needed.
 
+use sparsity_law::fit::{FittedRun, Observation};
+use sparsity_law::law::{
+    CoefficientValues, Coefficients, Data, Ensemble, Loss, Member, NonzeroParams, Sparsity,
+};
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use super::StoreError;
-use crate::fit::{FittedRun, Observation};
-use crate::law::{
-    CoefficientValues, Coefficients, Data, Ensemble, Loss, Member, NonzeroParams, Sparsity,
-};
-
-/// One run as a law saw it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LawRun {
-    /// Id of the run; it may have been changed or deleted since.
-    pub run_id: Uuid,
-    /// What was measured, as the fit saw it.
-    pub observation: Observation,
-    /// What it counted, relative to the others.
-    pub weight: f64,
-    /// What the law says of it.
-    pub fitted: FittedRun,
-}
-
-/// A law's run with the name that its submitter gave it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NamedLawRun {
-    /// The run.
-    pub run: LawRun,
-    /// The submitter's name; `None` where the run was deleted since.
-    pub external_id: Option<String>,
-}
+use crate::domain::law_run::{LawRun, NamedLawRun};
+use crate::store::StoreError;
 
 /// Stores the laws of resampled runs.
 ///
@@ -188,7 +167,7 @@ pub async fn list_law_runs(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let corrupt = |e: crate::law::DomainError| StoreError::Corrupt {
+            let corrupt = |e: sparsity_law::law::DomainError| StoreError::Corrupt {
                 table: "law_runs",
                 id: law_id,
                 detail: e.to_string(),

@@ -3,7 +3,7 @@
 
 use sqlx::PgExecutor;
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// What tells a database from every other, and from none of its streaming replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

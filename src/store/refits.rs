@@ -11,132 +11,23 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use sparsity_law::law::Ensemble;
 use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use super::StoreError;
-use super::law_evidence::{LawRun, insert_law_resamples, insert_law_runs};
-use super::laws::{self, LawContent};
 use crate::clock::Clock;
-use crate::fit::FitConfig;
-use crate::law::Ensemble;
+use crate::domain::law::LawContent;
+use crate::domain::law_run::LawRun;
+use crate::domain::refit::{ClaimedRefit, Refit, RefitFailure, RefitOptions, RefitState};
+use crate::store::law_evidence::{insert_law_resamples, insert_law_runs};
+use crate::store::{StoreError, laws};
 
 /// Channel on which a new refit is announced to waiting workers.
 pub const CHANNEL: &str = "sparsity_planner_refits";
 
 /// How often a refit is claimed before it is given up: a worker that dies takes one claim with it.
 pub const MAX_ATTEMPTS: i32 = 3;
-
-/// Where a refit is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefitState {
-    /// Waiting for a worker.
-    Queued,
-    /// A worker is at it.
-    Running,
-    /// There is a law.
-    Succeeded,
-    /// There is an error.
-    Failed,
-    /// Somebody asked to stop it.
-    Cancelled,
-}
-
-impl RefitState {
-    const ALL: [Self; 5] =
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether it stays like this.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
-    }
-}
-
-/// What runs with one tag count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TagWeight {
-    /// Key of the tag.
-    pub tag: String,
-    /// Its value.
-    pub value: String,
-    /// What a run with it counts, relative to one without: between 0 and 1000.
-    pub weight: f64,
-}
-
-/// What a fit runs with: stored with the refit and with its law.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct RefitOptions {
-    /// Options of the fit.
-    #[serde(flatten)]
-    pub fit: FitConfig,
-    /// Weights by tag; a run's weight is the product of those that it matches.
-    #[serde(default)]
-    pub weights: Vec<TagWeight>,
-    /// `external_id`s of runs that are left out to see what they do, sorted; the law is then a what-if.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub without: Vec<String>,
-}
-
-impl RefitOptions {
-    /// Whether runs are left out to see what they do: the law never answers for its family.
-    #[must_use]
-    pub fn is_what_if(&self) -> bool {
-        !self.without.is_empty()
-    }
-}
-
-/// Why a refit failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefitFailure {
-    /// Kind of problem, as in the `type` of a problem document.
-    pub kind: String,
-    /// A sentence for a person.
-    pub detail: String,
-}
-
-/// A refit as it stands.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Refit {
-    /// UUIDv7.
-    pub id: Uuid,
-    /// Name of the family.
-    pub family: String,
-    /// Where it is in its life.
-    pub state: RefitState,
-    /// What a running refit is at.
-    pub phase: String,
-    /// Share of the work that is done.
-    pub progress: f64,
-    /// What it runs with.
-    pub options: RefitOptions,
-    /// Version of the law that it checks, in place of making one.
-    pub reproduces: Option<i32>,
-    /// Version and id of the law that came of it.
-    pub law: Option<(i32, Uuid)>,
-    /// Why it failed.
-    pub error: Option<RefitFailure>,
-    /// When it was asked for.
-    pub created_at: DateTime<Utc>,
-    /// When a worker first claimed it.
-    pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
-    pub finished_at: Option<DateTime<Utc>>,
-}
 
 #[derive(Debug)]
 struct RefitRow {
@@ -333,25 +224,6 @@ pub async fn cancel_refit(
     .fetch_optional(db)
     .await?;
     Ok(asked.is_some())
-}
-
-/// A refit that a worker has claimed.
-#[derive(Debug, Clone)]
-pub struct ClaimedRefit {
-    /// The refit.
-    pub id: Uuid,
-    /// The family whose runs are fitted.
-    pub family_id: Uuid,
-    /// What to run it with.
-    pub options: RefitOptions,
-    /// The law to check, in place of making one.
-    pub reproduces_law_id: Option<Uuid>,
-    /// The trace of the request that asked for it, as a `traceparent`.
-    pub trace_context: Option<String>,
-    /// Proof of the claim.
-    pub lease_token: Uuid,
-    /// How often it has been claimed, this time included.
-    pub attempts: i32,
 }
 
 /// Claims the oldest refit that waits or whose worker is dead, for as long as the lease.

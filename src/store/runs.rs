@@ -4,107 +4,17 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::{BoxStream, StreamExt, TryChunksError, TryStreamExt};
+use sparsity_law::fit::Observation;
+use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction};
 use uuid::Uuid;
 
-use super::{Page, PageRequest, StoreError};
 use crate::clock::Clock;
-use crate::fit::Observation;
-use crate::law::{Data, Loss, NonzeroParams, Sparsity};
-use crate::text::Pattern;
-
-/// What a run started from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Random weights.
-    Scratch,
-    /// A pretrained dense checkpoint.
-    Pretrained,
-}
-
-impl Start {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scratch => "scratch",
-            Self::Pretrained => "pretrained",
-        }
-    }
-}
-
-/// A finished training run as its team submits it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SubmittedRun {
-    /// The submitter's name of the run.
-    pub external_id: String,
-    /// What was measured.
-    pub observation: Observation,
-    /// What the run started from.
-    pub start: Start,
-    /// Data that the dense checkpoint of a pretrained start had seen, where known.
-    pub pretraining_data: Option<Data>,
-    /// `None` for unstructured sparsity.
-    pub pattern: Option<Pattern>,
-    /// The submitter's labels.
-    pub tags: BTreeMap<String, String>,
-    /// Why fits leave the run out; `None` where they do not, or where a submission does not say.
-    pub exclusion_reason: Option<String>,
-}
-
-/// A stored run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// UUIDv7.
-    pub id: Uuid,
-    /// What was submitted, and since then changed.
-    pub submitted: SubmittedRun,
-    /// When it arrived.
-    pub created_at: DateTime<Utc>,
-    /// When one of its values last changed.
-    pub updated_at: DateTime<Utc>,
-}
-
-/// What became of submitted runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Merged {
-    /// New runs.
-    pub created: u64,
-    /// Runs whose values differed.
-    pub updated: u64,
-    /// Runs that were there with the same values.
-    pub unchanged: u64,
-}
-
-impl Merged {
-    /// Of so many runs these were created and updated.
-    pub(super) fn of(total: u64, created: i64, updated: i64) -> Self {
-        let (created, updated) = (created.cast_unsigned(), updated.cast_unsigned());
-        Self { created, updated, unchanged: total - created - updated }
-    }
-}
-
-/// Which runs a list shows; a `None` leaves its quantity free.
-#[derive(Debug, Clone, Default)]
-pub struct RunFilter {
-    /// Range of `N`, ends included.
-    pub nonzero_params: (Option<f64>, Option<f64>),
-    /// Range of `S`, ends included.
-    pub sparsity: (Option<f64>, Option<f64>),
-    /// Range of `D`, ends included.
-    pub data: (Option<f64>, Option<f64>),
-    /// Range of `L`, ends included.
-    pub loss: (Option<f64>, Option<f64>),
-    /// This pattern.
-    pub pattern: Option<Pattern>,
-    /// This start.
-    pub start: Option<Start>,
-    /// Excluded runs only, or the others only.
-    pub excluded: Option<bool>,
-    /// All of these tags.
-    pub tags: BTreeMap<String, String>,
-}
+use crate::domain::page::{Page, PageRequest};
+use crate::domain::run::{Merged, Run, RunFilter, Start, SubmittedRun};
+use crate::domain::text::Pattern;
+use crate::store::StoreError;
 
 #[derive(Debug)]
 struct RunRow {
@@ -161,7 +71,7 @@ fn observation(
     sparsity: f64,
     data: f64,
     loss: f64,
-) -> Result<Observation, crate::law::DomainError> {
+) -> Result<Observation, sparsity_law::law::DomainError> {
     Ok(Observation {
         nonzero_params: NonzeroParams::new(nonzero_params)?,
         sparsity: Sparsity::new(sparsity)?,

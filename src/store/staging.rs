@@ -4,31 +4,14 @@
 //! cannot be checked at compile time, as no migration creates it.
 
 use futures_util::{Stream, StreamExt};
+use sparsity_law::law::Data;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::runs::{Merged, SubmittedRun};
 use crate::clock::Clock;
-use crate::law::Data;
-
-/// A run and the row of the submission that it came in.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NumberedRun {
-    /// The row, from 0.
-    pub row: u64,
-    /// The run.
-    pub run: SubmittedRun,
-}
-
-/// A row that names the same run as an earlier one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RepeatedRow {
-    /// The row.
-    pub row: u64,
-    /// The first that names the run.
-    pub first: u64,
-}
+use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
+use crate::domain::run::{Merged, SubmittedRun};
+use crate::store::StoreError;
 
 /// Writes batches of runs into the staging table of a transaction, and returns how many there were.
 /// Once a transaction.

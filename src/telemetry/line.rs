@@ -13,8 +13,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::LogFormat;
-use super::request;
+use crate::telemetry::{LogFormat, request};
 
 /// One line an event:
 ///

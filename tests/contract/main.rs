@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod arrows;
+
 use std::collections::HashSet;
-use std::path::Path;
 
 use serde_json::Value;
-use sparsity_planner::api::openapi;
+use sparsity_planner::api::document::openapi;
 
 fn document() -> Value {
     serde_json::to_value(openapi()).unwrap()
@@ -124,59 +125,5 @@ fn every_reference_leads_somewhere() {
     for reference in found {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
-    }
-}
-
-/// The mathematics and its pictures know nothing of the service around them.
-#[test]
-fn law_fit_and_draw_are_pure() {
-    const FORBIDDEN: [&str; 12] = [
-        "crate::api",
-        "crate::app",
-        "crate::store",
-        "crate::jobs",
-        "crate::clock",
-        "crate::config",
-        "axum",
-        "sqlx",
-        "tokio",
-        "async ",
-        "std::env",
-        "std::time",
-    ];
-    let mut files = 0;
-    for module in ["law", "fit", "draw"] {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(module);
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-            for line in code {
-                for word in FORBIDDEN {
-                    assert!(!line.contains(word), "{}: {line}", path.display());
-                }
-            }
-            files += 1;
-        }
-    }
-    assert!(files > 10);
-}
-
-/// Law knows nothing of fit, and neither knows of pictures.
-#[test]
-fn law_stands_below_fit_and_pictures_beside_both() {
-    for (module, above) in [
-        ("src/law", vec!["crate::fit", "crate::draw"]),
-        ("src/fit", vec!["crate::draw"]),
-        ("src/draw", vec!["use crate::"]),
-    ] {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(module);
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            for word in &above {
-                assert!(!text.contains(word), "{}: {word}", path.display());
-            }
-        }
     }
 }

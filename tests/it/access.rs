@@ -7,10 +7,11 @@ use axum::http::{HeaderValue, Method};
 use axum_test::{TestRequest, TestResponse};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sparsity_planner::access::{Families, KeyText, Scope};
-use sparsity_planner::api::{Rate, ThrottleConfig};
-use sparsity_planner::store::keys::{self, ApiKey};
-use sparsity_planner::text::FamilyName;
+use sparsity_planner::api::layers::throttle::{Rate, ThrottleConfig};
+use sparsity_planner::domain::access::{Families, KeyText, Scope};
+use sparsity_planner::domain::api_key::ApiKey;
+use sparsity_planner::domain::text::FamilyName;
+use sparsity_planner::store::keys;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{Service, planner, script, succeeded};
@@ -107,7 +108,7 @@ async fn the_first_key_closes_the_service_for_good() {
 
 /// Every operation of the document with the scope that it names; the path leads to nothing.
 fn operations() -> Vec<(Method, String, Scope)> {
-    let document = serde_json::to_value(sparsity_planner::api::openapi()).unwrap();
+    let document = serde_json::to_value(sparsity_planner::api::document::openapi()).unwrap();
     let mut found = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum_test::TestResponse;
 use serde_json::{Value, json};
-use sparsity_planner::text::ProfileName;
+use sparsity_planner::domain::text::ProfileName;
 
 use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, problem};
 

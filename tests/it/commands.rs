@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use Why::{Not, RunBy};
 use tokio::process::Command;
 
 use crate::process::{Service, script};
@@ -20,7 +21,6 @@ enum Why {
     /// Nothing in the default tests does.
     Not(&'static str),
 }
-use Why::{Not, RunBy};
 
 /// What serves until it is stopped.
 const SERVES: Why = RunBy("process", "the_demo_answers_a_question_and_serves_on");
@@ -36,7 +36,7 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
     (
         "README.md",
         "python3 -c 'import json,csv,sys;",
-        Not("needs the authors' run data; tests/paper_data.rs fits the same runs"),
+        Not("needs the authors' run data; crates/sparsity-law/tests/paper_data.rs fits the same runs"),
     ),
     (
         "README.md",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use sparsity_planner::api::Limits;
+use sparsity_planner::api::state::Limits;
 
 use crate::support::{App, OK, problem};
 
@@ -84,5 +84,5 @@ async fn the_examples_in_the_document_are_real() {
         }
         checked += 1;
     }
-    assert_eq!(checked, sparsity_planner::api::EXAMPLES.len());
+    assert_eq!(checked, sparsity_planner::api::document::EXAMPLES.len());
 }

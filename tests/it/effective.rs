@@ -1,7 +1,7 @@
 //! What a sparse model is worth: effective parameters and data multipliers.
 
 use serde_json::{Value, json};
-use sparsity_planner::law::{Data, NonzeroParams, Sparsity, T5_C4};
+use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
 
 use crate::support::{App, OK, problem};
 

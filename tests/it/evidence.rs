@@ -1,7 +1,7 @@
 //! What stands behind a law: intervals, the runs, other readings, comparison, reproduction.
 
 use serde_json::{Value, json};
-use sparsity_planner::law::{Data, NonzeroParams, Sparsity, T5_C4};
+use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
 
 use crate::support::{App, CREATED, OK, problem};
 
@@ -143,7 +143,7 @@ async fn the_runs_of_a_law_are_shown_with_what_it_says_of_them() {
 async fn dense_runs_give_a_dense_law_that_refuses_sparsity_questions() {
     let app = App::with_worker().await;
     app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
-    let runs: Value = serde_json::to_value(sparsity_planner::demo::runs()).unwrap();
+    let runs: Value = serde_json::to_value(sparsity_planner::cli::demo_runs::runs()).unwrap();
     let dense: Vec<&Value> =
         runs.as_array().unwrap().iter().filter(|run| run["sparsity"] == 0.0).collect();
     app.post("/v1/families/mine/runs", json!(dense)).await.assert_status(OK);
@@ -216,9 +216,9 @@ async fn a_law_is_fitted_again_and_compared_to_the_bit() {
 async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     let app = App::with_worker().await;
     app.demo_family("mine").await;
-    let t5 = sparsity_planner::law::T5_C4.coefficients();
+    let t5 = sparsity_law::law::T5_C4.coefficients();
     let loss = |n: f64, s: f64, d: f64| {
-        use sparsity_planner::law::{Data, NonzeroParams, Sparsity};
+        use sparsity_law::law::{Data, NonzeroParams, Sparsity};
         let density = Sparsity::new(s).unwrap().density();
         t5.loss(density, NonzeroParams::new(n).unwrap(), Data::new(d).unwrap())
     };

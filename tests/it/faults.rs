@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use sparsity_planner::demo;
+use sparsity_planner::cli::demo_runs;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::process::{planner, script, succeeded};
@@ -108,7 +108,7 @@ impl Process {
     fn ask_for_refit(&self, starts: u32) -> String {
         let (status, body) = self.ask("POST", "/v1/families", &json!({"name": "mine"})).whole();
         assert_eq!(status, 201, "{body}");
-        let runs = serde_json::to_value(demo::runs()).unwrap();
+        let runs = serde_json::to_value(demo_runs::runs()).unwrap();
         assert_eq!(self.ask("POST", "/v1/families/mine/runs", &runs).whole().0, 200);
         let options = json!({"starts": starts});
         let (status, body) = self.ask("POST", "/v1/families/mine/refits", &options).whole();

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum_test::TestServer;
 use serde_json::json;
-use sparsity_planner::api::{HealthParts, health_router};
-use sparsity_planner::metrics::Metrics;
+use sparsity_planner::api::resources::health::{HealthParts, health_router};
+use sparsity_planner::telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{ACCEPTED, App, OK};

@@ -13,16 +13,16 @@ use axum_test::TestResponse;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+    self, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
     RSA_PKCS1_SHA512, RsaKeyPair, RsaPublicKeyComponents,
 };
-use ring::{hmac, signature};
 use serde_json::{Value, json};
-use sparsity_planner::access::Scope;
-use sparsity_planner::api::{Rate, ThrottleConfig};
+use sparsity_planner::api::layers::throttle::{Rate, ThrottleConfig};
 use sparsity_planner::clock::Clock;
+use sparsity_planner::domain::access::Scope;
 use sparsity_planner::oidc::{OidcConfig, Tokens};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

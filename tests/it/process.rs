@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
-use sparsity_planner::demo;
+use sparsity_planner::cli::demo_runs;
 
 use crate::support::{PROGRAM, empty_database};
 
@@ -208,7 +208,7 @@ async fn the_demo_answers_a_question_and_serves_on() {
 
 /// The columns of the authors' T5 file, with synthetic values.
 fn t5_like(directory: &Path) -> String {
-    let runs = serde_json::to_value(demo::runs()).unwrap();
+    let runs = serde_json::to_value(demo_runs::runs()).unwrap();
     let mut csv = String::from(",sparsity,scale,val-loss,steps\n");
     for (row, run) in runs.as_array().unwrap().iter().enumerate() {
         let number = |field: &str| run[field].as_f64().unwrap();

@@ -1,7 +1,7 @@
 //! Predicted loss and optimal sparsity over HTTP.
 
 use serde_json::{Value, json};
-use sparsity_planner::law::{CoefficientName, PublishedLaw, T5_C4, VIT_JFT};
+use sparsity_law::law::{CoefficientName, PublishedLaw, T5_C4, VIT_JFT};
 
 use crate::support::{App, CREATED, OK, problem};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, Outcome, RefitFailure, Renewal};
+use sparsity_planner::domain::refit::RefitFailure;
+use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, Outcome, Renewal};
 
 use crate::support::{ACCEPTED, App, CREATED, NO_CONTENT, OK, problem};
 

@@ -177,7 +177,7 @@ async fn a_law_that_no_run_is_known_to_help_says_so() {
 async fn a_law_without_sparse_runs_asks_for_some() {
     let app = App::with_worker().await;
     app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
-    let runs: Vec<Value> = serde_json::to_value(sparsity_planner::demo::runs())
+    let runs: Vec<Value> = serde_json::to_value(sparsity_planner::cli::demo_runs::runs())
         .unwrap()
         .as_array()
         .unwrap()

@@ -12,17 +12,25 @@ use axum::http::HeaderValue;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::{
-    self, Access, AnswerThreads, AppParts, AppState, AuditLog, LawCache, Limits, ProfileCache,
-    Replica, Throttle, ThrottleConfig, TransferLimits, Transfers, follow_announcements,
-};
+use sparsity_planner::api::layers::threads::AnswerThreads;
+use sparsity_planner::api::layers::throttle::{Throttle, ThrottleConfig};
+use sparsity_planner::api::layers::transfers::{TransferLimits, Transfers};
+use sparsity_planner::api::questions::law::AskedLaw;
+use sparsity_planner::api::state::{AppParts, AppState, Limits};
+use sparsity_planner::cli::demo_runs;
 use sparsity_planner::clock::Clock;
-use sparsity_planner::ingest::IngestLimits;
+use sparsity_planner::intake::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
-use sparsity_planner::metrics::Metrics;
+use sparsity_planner::live::announcements::follow_announcements;
+use sparsity_planner::live::audit::AuditLog;
+use sparsity_planner::live::keyring::Access;
+use sparsity_planner::live::laws::LawCache;
+use sparsity_planner::live::profiles::ProfileCache;
+use sparsity_planner::live::replica::Replica;
 use sparsity_planner::oidc::Tokens;
-use sparsity_planner::traces::Traces;
-use sparsity_planner::{demo, store};
+use sparsity_planner::telemetry::metrics::Metrics;
+use sparsity_planner::telemetry::traces::Traces;
+use sparsity_planner::{api, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
@@ -174,7 +182,7 @@ pub struct App {
     pub server: TestServer,
     pub pool: PgPool,
     pub clock: Arc<Clock>,
-    pub laws: LawCache,
+    pub laws: LawCache<AskedLaw>,
     pub profiles: ProfileCache,
     metrics: Metrics,
     pub access: Access,
@@ -332,7 +340,7 @@ impl App {
     /// A family with the demo runs.
     pub async fn demo_family(&self, name: &str) {
         self.post("/v1/families", serde_json::json!({"name": name})).await.assert_status(CREATED);
-        let runs = serde_json::to_value(demo::runs()).unwrap();
+        let runs = serde_json::to_value(demo_runs::runs()).unwrap();
         self.post(&format!("/v1/families/{name}/runs"), runs).await.assert_status(OK);
     }
 

@@ -5,8 +5,8 @@ use std::io::Write;
 use axum_test::TestResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sparsity_planner::api::TransferLimits;
-use sparsity_planner::ingest::IngestLimits;
+use sparsity_planner::api::layers::transfers::TransferLimits;
+use sparsity_planner::intake::IngestLimits;
 
 use crate::support::{App, CREATED, OK, TRANSFERS, problem, run};
 

@@ -1,0 +1,157 @@
+//! What the fit rests on: the Jacobian of the residuals at the law.
+
+use nalgebra::{DMatrix, DVector};
+use statrs::distribution::{ContinuousCDF, Normal};
+
+use super::bootstrap::widening;
+use super::normalised::{COUNT, Point};
+use super::objective::{Gradient, Objective};
+use super::observations::Observations;
+use super::parameters::Parameters;
+use super::report::FittedRun;
+use crate::law::{CoefficientName, Coefficients};
+
+/// Distance from the law, in robust standard deviations, beyond which one of so many runs is called
+/// an outlier: 4, or with thousands of runs as far as chance puts one of them in twenty such sets.
+#[must_use]
+pub fn outlying_distance(runs: usize) -> f64 {
+    let chance = 0.05 / runs.max(1) as f64;
+    Normal::standard().inverse_cdf(1.0 - chance / 2.0).max(4.0)
+}
+
+/// Relative singular value that is zero to rounding.
+const SINGULAR: f64 = 1e-10;
+
+/// Median absolute deviation of a normal distribution, in standard deviations.
+const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
+
+/// The residuals, and how each run and coefficient bears on them.
+pub(super) struct Jacobian {
+    places: Vec<usize>,
+    residuals: Vec<f64>,
+    leverages: Vec<f64>,
+    pub noise: f64,
+    pub correlations: Vec<Vec<f64>>,
+    pub condition: Option<f64>,
+}
+
+impl Jacobian {
+    /// At a point; `unit` is what one normalised residual is in the residual's own unit.
+    pub fn new(
+        objective: &Objective<'_>,
+        parameters: &Parameters,
+        point: &Point,
+        unit: f64,
+    ) -> Self {
+        let places: Vec<usize> = (0..COUNT).filter(|place| parameters.is_free(*place)).collect();
+        let rows = objective.residuals(point);
+        let (count, free) = (rows.len(), places.len());
+        let mut shares = vec![0.0; count];
+        for weighted in &objective.weighted {
+            shares[weighted.run as usize] = weighted.share;
+        }
+        let slopes: Vec<Gradient> = rows
+            .iter()
+            .map(|(_, gradient)| parameters.restrict_gradient(point, gradient))
+            .collect();
+        // Information of weighted least squares: J^T W J.
+        let mut information = DMatrix::<f64>::zeros(free, free);
+        for (slope, share) in slopes.iter().zip(&shares) {
+            for (i, &row) in places.iter().enumerate() {
+                for (j, &column) in places.iter().enumerate() {
+                    information[(i, j)] += share * slope[row] * slope[column];
+                }
+            }
+        }
+        let residuals: Vec<f64> = rows.iter().map(|(residual, _)| residual * unit).collect();
+        let noise = robust_deviation(&residuals) * widening(count, free);
+        let mut jacobian = Self {
+            places,
+            residuals,
+            leverages: vec![0.0; count],
+            noise,
+            correlations: Vec::new(),
+            condition: None,
+        };
+        jacobian.invert(&information, &slopes, &shares);
+        jacobian
+    }
+
+    /// Everything that needs the inverse of the information, if it has one.
+    fn invert(&mut self, information: &DMatrix<f64>, slopes: &[Gradient], shares: &[f64]) {
+        let free = self.places.len();
+        let lengths: Vec<f64> = (0..free).map(|i| information[(i, i)].sqrt()).collect();
+        if lengths.iter().any(|length| *length == 0.0 || !length.is_finite()) {
+            return;
+        }
+        let scaled =
+            DMatrix::from_fn(free, free, |i, j| information[(i, j)] / (lengths[i] * lengths[j]));
+        let eigen = scaled.symmetric_eigen();
+        let (least, most) = (eigen.eigenvalues.min(), eigen.eigenvalues.max());
+        if least <= SINGULAR * SINGULAR * most {
+            return;
+        }
+        self.condition = Some((most / least).sqrt());
+        let inverse = &eigen.eigenvectors
+            * DMatrix::from_diagonal(&eigen.eigenvalues.map(f64::recip))
+            * eigen.eigenvectors.transpose();
+        let correlation = |i: usize, j: usize| {
+            let spread = (inverse[(i, i)] * inverse[(j, j)]).sqrt();
+            if i == j { 1.0 } else { (inverse[(i, j)] / spread).clamp(-1.0, 1.0) }
+        };
+        self.correlations =
+            (0..free).map(|i| (0..free).map(|j| correlation(i, j)).collect()).collect();
+        for ((leverage, slope), share) in self.leverages.iter_mut().zip(slopes).zip(shares) {
+            let row = DVector::from_fn(free, |i, _| slope[self.places[i]] / lengths[i]);
+            *leverage = (share * row.dot(&(&inverse * &row))).clamp(0.0, 1.0);
+        }
+    }
+
+    /// Names of the rows and columns of the correlations.
+    pub fn fitted(&self) -> Vec<CoefficientName> {
+        self.places.iter().map(|place| CoefficientName::ALL[*place]).collect()
+    }
+
+    /// Residuals widened to the size of the noise of a new run.
+    pub fn widened_residuals(&self) -> Vec<f64> {
+        let widening = widening(self.residuals.len(), self.places.len());
+        self.residuals.iter().map(|residual| residual * widening).collect()
+    }
+
+    /// Each run as the law sees it.
+    pub fn runs(&self, runs: &Observations, law: &Coefficients) -> Vec<FittedRun> {
+        let distance = outlying_distance(runs.len()) * self.noise.max(LEAST_NOISE);
+        runs.as_slice()
+            .iter()
+            .zip(self.residuals.iter().zip(&self.leverages))
+            .map(|(run, (&residual, &leverage))| FittedRun {
+                predicted: law.loss(run.sparsity.density(), run.nonzero_params, run.data),
+                residual,
+                leverage,
+                // With no more runs than coefficients no run can lie off the law.
+                outlier: self.residuals.len() > self.places.len() && residual.abs() > distance,
+            })
+            .collect()
+    }
+}
+
+/// Noise below this is rounding, and no run an outlier for it.
+const LEAST_NOISE: f64 = 1e-7;
+
+/// Standard deviation of a normal distribution with the same median of absolute values.
+fn robust_deviation(residuals: &[f64]) -> f64 {
+    let mut absolute: Vec<f64> = residuals.iter().map(|residual| residual.abs()).collect();
+    crate::law::quantile(&mut absolute, 0.5) / MAD_OF_NORMAL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_runs_have_far_ones_by_chance() {
+        assert_eq!(outlying_distance(48), 4.0);
+        // R: qnorm(1 - 0.05 / 1e5 / 2)
+        assert!((outlying_distance(100_000) - 5.026_3).abs() < 1e-3);
+    }
+}

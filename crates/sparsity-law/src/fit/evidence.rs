@@ -1,0 +1,215 @@
+//! What the runs cannot tell, said with a stable code and a sentence.
+
+use super::collinearity::Collinearity;
+use super::form::Form;
+use super::normalised::{BOUNDS, COUNT, Point};
+use super::observations::Observations;
+use super::parameters::Parameters;
+use super::report::{Diagnostics, FittedRun};
+use super::warnings::{Warning, WarningCode};
+use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble};
+
+/// Fewest distinct values of each quantity without a warning.
+const FEWEST_LEVELS: usize = 4;
+/// Smallest ratio of the largest to the smallest amount of data without a warning.
+const NARROWEST_DATA: f64 = 10.0;
+/// Smallest share of starts that agree with the best without a warning. Were the share of all
+/// starts this small, the default number would still find the best with a chance above 99.9 %.
+const FEWEST_AGREEING: f64 = 0.5;
+/// Correlation of two coefficients above which they are called correlated.
+const CORRELATED: f64 = 0.95;
+/// Ratio of the ends of an exponent's interval above which it is called weakly determined.
+const WEAK: f64 = 3.0;
+/// Share of failed resamples above which they are told.
+const FAILING: f64 = 0.01;
+/// Logarithm of an amplitude, relative to the loss, below which its term is as good as absent.
+const ABSENT: f64 = -12.0;
+
+/// What is known of a fit when its warnings are written.
+pub(super) struct Evidence<'a> {
+    pub runs: &'a Observations,
+    pub form: Form,
+    pub coefficients: &'a Coefficients,
+    pub point: &'a Point,
+    pub parameters: &'a Parameters,
+    pub diagnostics: &'a Diagnostics,
+    pub fitted: &'a [FittedRun],
+    pub ensemble: Option<&'a Ensemble>,
+    pub resamples: u32,
+}
+
+impl Evidence<'_> {
+    /// Everything that is to be said.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut found = Vec::new();
+        let mut warn = |code, detail| found.push(Warning { code, detail });
+        self.design(&mut warn);
+        self.coefficients(&mut warn);
+        self.quality(&mut warn);
+        found
+    }
+
+    /// What the choice of runs leaves open, whatever their losses.
+    fn design(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let (runs, free) = (self.runs.len(), self.parameters.count());
+        if runs <= free {
+            let detail = format!(
+                "{runs} runs for {free} coefficients: many different laws fit them equally well"
+            );
+            warn(WarningCode::TooFewRuns, detail);
+        }
+        let levels = [
+            (
+                self.form.nonzero_params,
+                WarningCode::FewNonzeroParamsLevels,
+                "nonzero_params",
+                self.runs.levels(|run| run.nonzero_params.get()).len(),
+            ),
+            (
+                self.form.data,
+                WarningCode::FewDataLevels,
+                "data",
+                self.runs.levels(|run| run.data.get()).len(),
+            ),
+            (
+                self.form.sparsity,
+                WarningCode::FewSparsityLevels,
+                "sparsity",
+                self.runs.levels(|run| run.sparsity.density().get()).len(),
+            ),
+        ];
+        for (varies, code, quantity, levels) in levels {
+            if !varies {
+                let detail = format!(
+                    "all runs have the same {quantity}: the law cannot be asked what another \
+                     {quantity} would do"
+                );
+                warn(WarningCode::NotSeparable, detail);
+            } else if levels < FEWEST_LEVELS {
+                let detail = format!(
+                    "the runs have {levels} different values of {quantity}; at least \
+                     {FEWEST_LEVELS} are needed to tell the shape of a curve from its height"
+                );
+                warn(code, detail);
+            }
+        }
+        let data = self.runs.as_slice().iter().map(|run| run.data.get());
+        let (least, most) = data.fold((f64::INFINITY, 0.0_f64), |(a, b), d| (a.min(d), b.max(d)));
+        if self.form.data && most < NARROWEST_DATA * least {
+            let detail = format!(
+                "the amounts of data span a factor of {:.1}: how the loss falls beyond them is \
+                 hardly determined",
+                most / least
+            );
+            warn(WarningCode::NarrowData, detail);
+        }
+        if let Some(line) = Collinearity::of(self.runs).filter(|line| line.is_line()) {
+            let detail = format!(
+                "nonzero_params and data of the runs lie nearly on one line (correlation of their \
+                 logarithms {:.3}{}): what size does can hardly be told from what data do, and answers may be \
+                 farther off than their intervals say; add runs with other data at the same size and \
+                 sparsity",
+                line.overall,
+                line.beside_sparsity
+                    .map(|r| format!(", {r:.3} beside sparsity"))
+                    .unwrap_or_default()
+            );
+            warn(WarningCode::Collinear, detail);
+        }
+    }
+
+    /// What is odd or open about single coefficients.
+    fn coefficients(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let fitted = &self.diagnostics.fitted;
+        for (i, row) in self.diagnostics.correlations.iter().enumerate() {
+            for (j, &correlation) in row.iter().enumerate().skip(i + 1) {
+                if correlation.abs() > CORRELATED {
+                    let detail = format!(
+                        "{} and {} are correlated ({correlation:.3}): the runs determine them \
+                         together rather than one by one",
+                        fitted[i].as_str(),
+                        fitted[j].as_str()
+                    );
+                    warn(WarningCode::Correlated, detail);
+                }
+            }
+        }
+        for name in fitted.iter().filter(|name| name.is_exponent()) {
+            let Some(ensemble) = self.ensemble else { continue };
+            let place = *name as usize;
+            let interval =
+                ensemble.interval(|member| member.coefficients.values().to_array()[place]);
+            if interval.high > WEAK * interval.low {
+                let detail = format!(
+                    "{} could be anywhere between {:.3} and {:.3}: answers that lean on it, far \
+                     from the runs most of all, are uncertain by more than their digits show",
+                    name.as_str(),
+                    interval.low,
+                    interval.high
+                );
+                warn(WarningCode::WeaklyDetermined, detail);
+            }
+        }
+        for place in (0..COUNT).filter(|place| self.parameters.is_free(*place)) {
+            let (low, high) = BOUNDS[place];
+            let name = CoefficientName::ALL[place];
+            let absent = !name.is_exponent() && self.point[place] < ABSENT;
+            if absent {
+                let detail = format!(
+                    "the term of {} vanishes in the fit: the runs show no sign of it",
+                    name.as_str()
+                );
+                warn(WarningCode::AtBound, detail);
+            } else if self.point[place] <= low || self.point[place] >= high {
+                let detail = format!(
+                    "{} ended at the edge of the values that are tried: the runs do not \
+                     determine it",
+                    name.as_str()
+                );
+                warn(WarningCode::AtBound, detail);
+            }
+        }
+        let CoefficientValues { b_n, .. } = self.coefficients.values();
+        let slope = self.coefficients.gain_slope();
+        // On the boundary of the constraint it is 1 to rounding.
+        if b_n > 0.0 && slope > 1.0 + 1e-9 {
+            let detail = format!(
+                "the gain starts with slope s0 = {slope:.3} > 1: by this law a slightly sparse \
+                 model would beat a dense one of the same total size"
+            );
+            warn(WarningCode::Unphysical, detail);
+        }
+    }
+
+    /// How far the fit itself can be trusted.
+    fn quality(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        let agreement = self.diagnostics.agreement;
+        if agreement < FEWEST_AGREEING {
+            let detail = format!(
+                "only {:.0} % of the starts reached the best objective: there may be a better one",
+                agreement * 100.0
+            );
+            warn(WarningCode::StartsDisagree, detail);
+        }
+        let outliers = self.fitted.iter().filter(|run| run.outlier).count();
+        if outliers > 0 {
+            let detail = format!(
+                "{outliers} of {} runs lie more than {:.1} standard deviations off the law; \
+                 fit-quality with outliers=true names them",
+                self.fitted.len(),
+                super::outlying_distance(self.fitted.len())
+            );
+            warn(WarningCode::Outliers, detail);
+        }
+        let made = self.ensemble.map_or(0, |ensemble| ensemble.members().len());
+        let failed = self.resamples as usize - made;
+        if failed as f64 > FAILING * f64::from(self.resamples) {
+            let detail = format!(
+                "{failed} of {} resamples determined no law: the intervals rest on the others and \
+                 are too narrow",
+                self.resamples
+            );
+            warn(WarningCode::ResamplesFailed, detail);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A fit from end to end: starts, the best of them, resamples, diagnostics, other groups of runs.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rayon::prelude::*;
+
+use super::bootstrap::{Bootstrap, Resampled, tail};
+use super::config::{Constraint, ValidFitConfig};
+use super::control::{Control, FitError, Phase};
+use super::descent::{Descent, Precision, Termination};
+use super::diagnostics::Jacobian;
+use super::evidence::Evidence;
+use super::form::Form;
+use super::holdout::Holdouts;
+use super::normalised::{Normalised, Point};
+use super::objective::Objective;
+use super::observations::Observations;
+use super::parameters::Parameters;
+use super::profile::profiles;
+use super::report::{Diagnostics, FittedRun, StartReport};
+use super::search::Search;
+use super::sketch::Sketch;
+use super::starts::{Stream, generator, start_point};
+use super::warnings::Warning;
+use crate::law::{Coefficients, Ensemble};
+
+/// Which runs are fitted; each group has its own random numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Scratch,
+    Pretrained,
+}
+
+/// Two starts agree where their objectives differ by less than this share of the better one.
+const AGREEMENT: f64 = 1e-3;
+
+/// Scaled objective below which a fit is exact to rounding, and starts agree whatever their ratio.
+const EXACT: f64 = 1e-9;
+
+/// The most other minima from which a resample descends too.
+const MOST_OTHER_MINIMA: usize = 2;
+
+/// Scaled objective, relative to the best, up to which another minimum may be a resample's best.
+const RIVAL: f64 = 1.25;
+
+/// What the fit of one group of runs gave.
+pub(super) struct Fitted {
+    pub coefficients: Coefficients,
+    pub objective: f64,
+    pub ensemble: Option<Ensemble>,
+    pub failed_resamples: u32,
+    pub diagnostics: Diagnostics,
+    pub runs: Vec<FittedRun>,
+    pub warnings: Vec<Warning>,
+}
+
+/// Fits one group of runs.
+pub(super) fn fit_group(
+    runs: &Observations,
+    config: &ValidFitConfig,
+    group: Group,
+    control: &Control<'_>,
+) -> Result<Fitted, FitError> {
+    let options = config.get();
+    let form = check_identifiable(runs, config, group)?;
+    let normalised = Normalised::new(runs);
+    // What is held is held of the law from scratch; a pretrained start changes every coefficient.
+    let nothing = std::collections::BTreeMap::new();
+    let (fixed, constraint) = match group {
+        Group::Scratch => (&options.fixed, options.constraint),
+        Group::Pretrained => (&nothing, options.constraint.filter(|_| form.separates_all())),
+    };
+    let parameters = Parameters::new(form, fixed, &normalised);
+    let objective = Objective::new(&normalised, runs.weights(), options.residual, options.delta);
+    // One normalised residual in the residual's own unit, one scaled objective in its own.
+    let unit = options.delta / objective.delta;
+    let scale = options.delta * options.delta;
+    let should_stop = control.should_stop;
+    let search = Search { parameters, constraint, precision: Precision::Full, should_stop };
+    let sketch = Sketch::new(&objective, options.seed);
+
+    let starts = descend_from_starts(&search, &objective, &sketch, config, group, control)?;
+    let best = *starts
+        .iter()
+        .min_by(|a, b| a.value.total_cmp(&b.value))
+        .expect("a checked configuration has at least one start");
+    let coefficients = normalised
+        .coefficients(&best.point)
+        .map_err(|(name, _)| FitError::NotRepresentable { coefficient: name.as_str() })?;
+    let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
+
+    let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
+    let agreeing = starts.iter().filter(|descent| descent.value <= threshold).count();
+
+    control.tell(Phase::Resampling, 0.0);
+    let done = AtomicU32::new(0);
+    let bootstrap = Bootstrap {
+        search: &search.with(Precision::Enough),
+        objective: &objective,
+        sketch: &sketch,
+        runs,
+        form,
+        stream: match group {
+            Group::Scratch => Stream::Resample,
+            Group::Pretrained => Stream::PretrainedResample,
+        },
+        seed: options.seed,
+        minima: &minima(&starts, &best),
+        starts_agree: agreeing == starts.len(),
+        residuals: &jacobian.widened_residuals(),
+    };
+    let Resampled { members, failed } = bootstrap
+        .run(options.bootstrap, &|| {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            control.tell(Phase::Resampling, f64::from(done) / f64::from(options.bootstrap));
+        })
+        .ok_or(FitError::Stopped)?;
+    let tail = tail(options.confidence, runs.len(), search.parameters.count());
+    let ensemble = Ensemble::new(members, options.confidence, tail);
+
+    control.tell(Phase::Diagnosing, 0.0);
+    let (profiles, holdouts) = match group {
+        Group::Scratch => {
+            let holdouts = Holdouts {
+                search: &search,
+                objective: &objective,
+                runs,
+                form,
+                best: &best,
+                seed: options.seed,
+                unit,
+            };
+            rayon::join(
+                || {
+                    // Who wants no intervals wants none of these either.
+                    if options.bootstrap == 0 {
+                        return Some(Vec::new());
+                    }
+                    profiles(&search.with(Precision::Enough), &objective, &best, options.confidence)
+                },
+                || holdouts.run(&options.holdout),
+            )
+        }
+        Group::Pretrained => (Some(Vec::new()), Some(Vec::new())),
+    };
+    let diagnostics = Diagnostics {
+        agreement: agreeing as f64 / starts.len() as f64,
+        starts: starts
+            .iter()
+            .map(|descent| StartReport {
+                objective: scale * descent.value,
+                termination: descent.termination,
+                evaluations: descent.evaluations,
+            })
+            .collect(),
+        noise: jacobian.noise,
+        fitted: jacobian.fitted(),
+        correlations: jacobian.correlations.clone(),
+        condition: jacobian.condition,
+        profiles: profiles.ok_or(FitError::Stopped)?,
+        holdouts: holdouts.ok_or(FitError::Stopped)?,
+    };
+    let fitted_runs = jacobian.runs(runs, &coefficients);
+    let warnings = Evidence {
+        runs,
+        form,
+        coefficients: &coefficients,
+        point: &best.point,
+        parameters: &search.parameters,
+        diagnostics: &diagnostics,
+        fitted: &fitted_runs,
+        ensemble: ensemble.as_ref(),
+        resamples: options.bootstrap,
+    }
+    .warnings();
+    Ok(Fitted {
+        coefficients,
+        objective: scale * best.value,
+        ensemble,
+        failed_resamples: failed,
+        diagnostics,
+        runs: fitted_runs,
+        warnings,
+    })
+}
+
+fn descend_from_starts(
+    search: &Search<'_>,
+    objective: &Objective<'_>,
+    sketch: &Sketch<'_>,
+    config: &ValidFitConfig,
+    group: Group,
+    control: &Control<'_>,
+) -> Result<Vec<Descent>, FitError> {
+    let (starts, seed) = (config.get().starts, config.get().seed);
+    let done = AtomicU32::new(0);
+    let fewer = sketch.objective();
+    let from = fewer.as_ref().unwrap_or(objective);
+    let mut descents: Vec<Descent> = (0..starts)
+        .into_par_iter()
+        .map(|index| {
+            let stream = match group {
+                Group::Scratch => Stream::Start(index),
+                Group::Pretrained => Stream::PretrainedStart(index),
+            };
+            let start = start_point(from, &mut generator(seed, stream));
+            let descent = search.descend(from, &start);
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            control.tell(Phase::Searching, f64::from(done) / f64::from(starts));
+            descent
+        })
+        .collect();
+    if fewer.is_some() {
+        finish(search, objective, &mut descents);
+    }
+    if descents.iter().any(|descent| descent.termination == Termination::Stopped) {
+        return Err(FitError::Stopped);
+    }
+    Ok(descents)
+}
+
+/// Takes descents over some runs on over all runs: those that ended at the same value ended at the
+/// same place, and one of them goes on for all. Only the best few values are worth it; the others
+/// keep their place.
+fn finish(search: &Search<'_>, objective: &Objective<'_>, descents: &mut [Descent]) {
+    let mut order: Vec<usize> = (0..descents.len()).collect();
+    order.sort_by(|a, b| descents[*a].value.total_cmp(&descents[*b].value));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for place in order {
+        let value = descents[place].value;
+        match groups.last_mut() {
+            Some(group) if value <= descents[group[0]].value * (1.0 + 1e-6) + EXACT => {
+                group.push(place);
+            }
+            _ => groups.push(vec![place]),
+        }
+    }
+    for (rank, group) in groups.into_iter().enumerate() {
+        let first = descents[group[0]];
+        if first.termination == Termination::Stopped {
+            continue;
+        }
+        let finished = if rank <= MOST_OTHER_MINIMA {
+            search.polish(objective, &first.point)
+        } else {
+            Descent { value: objective.value(&first.point), ..first }
+        };
+        for place in group {
+            let evaluations = descents[place].evaluations + finished.evaluations;
+            descents[place] = Descent { evaluations, ..finished };
+        }
+    }
+}
+
+/// The best point, and other minima that a resample may prefer.
+fn minima(starts: &[Descent], best: &Descent) -> Vec<Point> {
+    let mut others: Vec<&Descent> = starts
+        .iter()
+        .filter(|descent| {
+            let worse = descent.value > best.value + (AGREEMENT * best.value).max(EXACT);
+            worse && descent.value < RIVAL * best.value
+        })
+        .collect();
+    others.sort_by(|a, b| a.value.total_cmp(&b.value));
+    others.dedup_by(|next, kept| next.value <= kept.value * (1.0 + AGREEMENT));
+    let others = others.into_iter().take(MOST_OTHER_MINIMA).map(|descent| descent.point);
+    std::iter::once(best.point).chain(others).collect()
+}
+
+/// What varies over the runs; an error where nothing does, or where an option asks for more.
+fn check_identifiable(
+    runs: &Observations,
+    config: &ValidFitConfig,
+    group: Group,
+) -> Result<Form, FitError> {
+    if runs.is_empty() {
+        return Err(FitError::NoRuns);
+    }
+    let form = runs.form();
+    if !(form.nonzero_params || form.sparsity || form.data) {
+        return Err(FitError::NotIdentifiable { runs: runs.len() });
+    }
+    if group == Group::Scratch {
+        let options = config.get();
+        let inseparable = form.inseparable();
+        let fixed = inseparable.iter().find(|(name, _)| options.fixed.contains_key(name));
+        if let Some((name, quantity)) = fixed {
+            let option = format!("fixed/{}", name.as_str());
+            return Err(FitError::Inseparable { option, quantity });
+        }
+        if options.constraint == Some(Constraint::Physical) && !form.separates_all() {
+            let quantity = if form.sparsity { "nonzero_params" } else { "sparsity" };
+            return Err(FitError::Inseparable { option: "constraint".to_owned(), quantity });
+        }
+    }
+    Ok(form)
+}

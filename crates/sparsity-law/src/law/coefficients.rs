@@ -1,0 +1,401 @@
+//! The seven coefficients and the formulas that need nothing else.
+
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Data, Density, DomainError, NonzeroParams};
+
+/// Names of the coefficients, in the order of [`CoefficientValues::to_array`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum CoefficientName {
+    /// `a_S`
+    #[serde(rename = "a_s")]
+    AS,
+    /// `b_S`
+    #[serde(rename = "b_s")]
+    BS,
+    /// `c_S`
+    #[serde(rename = "c_s")]
+    CS,
+    /// `b_N`
+    #[serde(rename = "b_n")]
+    BN,
+    /// `a_D`
+    #[serde(rename = "a_d")]
+    AD,
+    /// `b_D`
+    #[serde(rename = "b_d")]
+    BD,
+    /// `c`
+    #[serde(rename = "c")]
+    C,
+}
+
+impl CoefficientName {
+    /// All seven, in the order of [`CoefficientValues::to_array`].
+    pub const ALL: [Self; 7] =
+        [Self::AS, Self::BS, Self::CS, Self::BN, Self::AD, Self::BD, Self::C];
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AS => "a_s",
+            Self::BS => "b_s",
+            Self::CS => "c_s",
+            Self::BN => "b_n",
+            Self::AD => "a_d",
+            Self::BD => "b_d",
+            Self::C => "c",
+        }
+    }
+
+    /// Whether it is an exponent: without unit, and the same in every unit of `N`, `D` and `L`.
+    #[must_use]
+    pub const fn is_exponent(self) -> bool {
+        matches!(self, Self::BS | Self::BN | Self::BD)
+    }
+}
+
+/// Coefficients as plain numbers, not yet checked. `N` counts parameters, `D` the data unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CoefficientValues {
+    /// Capacity that sparsity costs.
+    pub a_s: f64,
+    /// Exponent of the density.
+    pub b_s: f64,
+    /// Capacity that is left as `S -> 1`.
+    pub c_s: f64,
+    /// Exponent of the non-zero parameters.
+    pub b_n: f64,
+    /// Scale of the data, in data units.
+    pub a_d: f64,
+    /// Exponent of the data.
+    pub b_d: f64,
+    /// Irreducible loss.
+    pub c: f64,
+}
+
+impl CoefficientValues {
+    /// In the order of [`CoefficientName::ALL`].
+    #[must_use]
+    pub const fn to_array(self) -> [f64; 7] {
+        [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c]
+    }
+
+    /// From the order of [`CoefficientName::ALL`].
+    #[must_use]
+    pub const fn from_array([a_s, b_s, c_s, b_n, a_d, b_d, c]: [f64; 7]) -> Self {
+        Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
+    }
+}
+
+/// Which quantities a law can be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Determined {
+    /// Whether it knows what other sizes do.
+    pub nonzero_params: bool,
+    /// Whether it knows what other sparsities do.
+    pub sparsity: bool,
+    /// Whether it knows what other amounts of data do.
+    pub data: bool,
+}
+
+impl Determined {
+    /// Whether it knows all three.
+    #[must_use]
+    pub const fn all(self) -> bool {
+        self.nonzero_params && self.sparsity && self.data
+    }
+}
+
+/// The law `L(S, N, D) = (a_S (1-S)^b_S + c_S) N^(-b_N) + (a_D / D)^b_D + c`.
+///
+/// All seven coefficients are positive and finite (arXiv 2309.08520, equation 2), but for a
+/// [reduced](Coefficients::reduced) law.
+///
+/// ```
+/// use sparsity_law::law::{Data, Density, NonzeroParams, T5_C4};
+///
+/// // The paper's extrapolation: 604 M non-zeros at 75 %, 500,000 steps of 65,536 tokens.
+/// let loss = T5_C4.coefficients().loss(
+///     Density::new(0.25)?,
+///     NonzeroParams::new(48.0 * 12.0 * 1024.0 * 1024.0)?,
+///     Data::new(500_000.0 * 65_536.0)?,
+/// );
+/// assert!((loss - 1.46830).abs() < 5e-6, "{loss}");
+/// # Ok::<(), sparsity_law::law::DomainError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "CoefficientValues", into = "CoefficientValues")]
+pub struct Coefficients(CoefficientValues);
+
+impl From<Coefficients> for CoefficientValues {
+    fn from(law: Coefficients) -> Self {
+        law.0
+    }
+}
+
+impl TryFrom<CoefficientValues> for Coefficients {
+    type Error = String;
+
+    fn try_from(values: CoefficientValues) -> Result<Self, String> {
+        Self::reduced(values).map_err(|(name, error)| format!("{} {error}", name.as_str()))
+    }
+}
+
+impl Coefficients {
+    /// Range of each coefficient in words, as an error names it.
+    pub const RANGE: &'static str = "between 1e-300 and 1e300";
+
+    /// Checks that every coefficient is positive and finite.
+    ///
+    /// # Errors
+    /// The first coefficient that is not, with its name.
+    pub fn new(values: CoefficientValues) -> Result<Self, (CoefficientName, DomainError)> {
+        for (name, value) in CoefficientName::ALL.into_iter().zip(values.to_array()) {
+            if !(1e-300..=1e300).contains(&value) {
+                return Err((name, DomainError::OutOfRange { range: Self::RANGE, value }));
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// A law fitted on runs that never vary `S`, `N` or `D`, which therefore do not tell some terms
+    /// apart: these are 0 and their sum stands in the term that is left.
+    ///
+    /// | constant | what is zero | what the others hold |
+    /// |---|---|---|
+    /// | `S = 0` | `a_S` | `c_S` holds `a_S + c_S` |
+    /// | `N` | `b_N`, `c_S` | `a_S` holds `a_S N^(-b_N)`, `c` holds `c_S N^(-b_N) + c` |
+    /// | `D` | `a_D` | `c` holds `(a_D / D)^b_D + c` |
+    ///
+    /// # Errors
+    /// The first coefficient that is neither in range nor such a zero.
+    pub fn reduced(values: CoefficientValues) -> Result<Self, (CoefficientName, DomainError)> {
+        let CoefficientValues { a_s, c_s, b_n, a_d, .. } = values;
+        let constant_size = b_n == 0.0 && c_s == 0.0;
+        let filled = CoefficientValues {
+            a_s: if a_s == 0.0 { 1.0 } else { a_s },
+            c_s: if constant_size { 1.0 } else { c_s },
+            b_n: if constant_size { 1.0 } else { b_n },
+            a_d: if a_d == 0.0 { 1.0 } else { a_d },
+            ..values
+        };
+        Self::new(filled).map(|_| Self(values))
+    }
+
+    /// Which quantities the law can be asked about.
+    #[must_use]
+    pub fn determines(&self) -> Determined {
+        let CoefficientValues { a_s, b_n, a_d, .. } = self.0;
+        Determined { nonzero_params: b_n != 0.0, sparsity: a_s != 0.0, data: a_d != 0.0 }
+    }
+
+    /// Whether the law has this coefficient, or its runs do not determine it.
+    #[must_use]
+    pub fn has(&self, name: CoefficientName) -> bool {
+        let Determined { nonzero_params, sparsity, data } = self.determines();
+        match name {
+            CoefficientName::AS | CoefficientName::BS => sparsity,
+            CoefficientName::CS | CoefficientName::BN => nonzero_params,
+            CoefficientName::AD | CoefficientName::BD => data,
+            CoefficientName::C => true,
+        }
+    }
+
+    /// Coefficients that are known to be in range: for constants of this crate.
+    pub(super) const fn known(values: CoefficientValues) -> Self {
+        Self(values)
+    }
+
+    /// The plain numbers.
+    #[must_use]
+    pub const fn values(&self) -> CoefficientValues {
+        self.0
+    }
+
+    /// Predicted loss at density `x`, `N` non-zeros and `D` data.
+    ///
+    /// Infinite only where `(a_D / D)^b_D` or `N^(-b_N)` overflows; callers that send the number
+    /// on check that it is finite.
+    #[must_use]
+    pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
+        (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n)
+            + (a_d / data.get()).powf(b_d)
+            + c
+    }
+
+    /// Data at which the loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`;
+    /// infinite where no amount of data reaches it.
+    ///
+    /// ```
+    /// use sparsity_law::law::{Data, Density, NonzeroParams, T5_C4};
+    ///
+    /// let (law, n, d) = (T5_C4.coefficients(), NonzeroParams::new(1e8)?, Data::new(3e10)?);
+    /// let loss = law.loss(Density::DENSE, n, d);
+    /// assert!((law.data_for_loss(Density::DENSE, n, loss) / d.get() - 1.0).abs() < 1e-9);
+    /// // Below what 100 M parameters reach on any data.
+    /// assert!(law.data_for_loss(Density::DENSE, n, 1.0).is_infinite());
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn data_for_loss(&self, density: Density, nonzero_params: NonzeroParams, loss: f64) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
+        let limit = (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n) + c;
+        if loss > limit { a_d * (loss - limit).powf(-1.0 / b_d) } else { f64::INFINITY }
+    }
+
+    /// `gain(S) = ((a_S (1-S)^b_S + c_S) / (a_S + c_S))^(-1/b_N)`.
+    ///
+    /// A model with `N` non-zeros at sparsity `S` reaches the loss of a dense model with
+    /// `gain(S) N` parameters on the same data, at every `N` and `D`. It is 1 for a dense model.
+    ///
+    /// ```
+    /// use sparsity_law::law::{Data, Density, NonzeroParams, Sparsity, T5_C4};
+    ///
+    /// let law = T5_C4.coefficients();
+    /// let x = Sparsity::new(0.5)?.density();
+    /// assert!((law.gain(x) - 1.586).abs() < 5e-4);
+    /// // The two models have the same loss, here on 30 B tokens.
+    /// let (n, d) = (1e8, Data::new(3e10)?);
+    /// let sparse = law.loss(x, NonzeroParams::new(n)?, d);
+    /// let dense = law.loss(Density::DENSE, NonzeroParams::new(n * law.gain(x))?, d);
+    /// assert!((sparse / dense - 1.0).abs() < 1e-12);
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn gain(&self, density: Density) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;
+        ((a_s * density.get().powf(b_s) + c_s) / (a_s + c_s)).powf(-1.0 / b_n)
+    }
+
+    /// `s0 = a_S b_S / (b_N (a_S + c_S))`, the slope of the gain at `S = 0`.
+    ///
+    /// Above 1 a slightly sparse model would beat a dense one of the same *total* size, which
+    /// measured models do not.
+    ///
+    /// ```
+    /// use sparsity_law::law::{T5_C4, VIT_JFT};
+    ///
+    /// assert!((VIT_JFT.coefficients().gain_slope() - 0.808).abs() < 6e-4);
+    /// assert!((T5_C4.coefficients().gain_slope() - 0.800).abs() < 6e-4);
+    /// ```
+    #[must_use]
+    pub fn gain_slope(&self) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;
+        a_s * b_s / (b_n * (a_s + c_s))
+    }
+
+    /// `ln D_chin`: logarithm of the data at which a dense model of `N` parameters is
+    /// compute-optimal, `D_chin = a_D (b_D N^b_N / (b_N (a_S + c_S)))^(1/b_D)`.
+    #[must_use]
+    pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> f64 {
+        let CoefficientValues { a_s, c_s, b_n, a_d, b_d, .. } = self.0;
+        a_d.ln() + (b_d.ln() + b_n * nonzero_params.get().ln() - b_n.ln() - (a_s + c_s).ln()) / b_d
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{Sparsity, T5_C4, VIT_JFT};
+    use proptest::prelude::*;
+
+    fn gain(law: &Coefficients, sparsity: f64) -> f64 {
+        law.gain(Sparsity::new(sparsity).unwrap().density())
+    }
+
+    /// The table of LAW's section 5 gives three digits.
+    const THREE_DIGITS: f64 = 6e-4;
+
+    #[test]
+    fn gains_of_the_published_laws() {
+        let table = [(0.5, 1.596, 1.586), (0.75, 2.172, 2.157), (0.875, 2.634, 2.630)];
+        for (sparsity, vit, t5) in table {
+            assert!((gain(VIT_JFT.coefficients(), sparsity) - vit).abs() < THREE_DIGITS);
+            assert!((gain(T5_C4.coefficients(), sparsity) - t5).abs() < THREE_DIGITS);
+        }
+        assert_eq!(gain(T5_C4.coefficients(), 0.0), 1.0);
+    }
+
+    #[test]
+    fn slope_of_the_gain_at_zero() {
+        assert!((VIT_JFT.coefficients().gain_slope() - 0.808).abs() < THREE_DIGITS);
+        assert!((T5_C4.coefficients().gain_slope() - 0.800).abs() < THREE_DIGITS);
+    }
+
+    #[test]
+    fn a_reduced_law_says_what_it_knows() {
+        let full = T5_C4.coefficients().values();
+        let dense = Coefficients::reduced(CoefficientValues { a_s: 0.0, ..full }).unwrap();
+        assert_eq!(
+            dense.determines(),
+            Determined { nonzero_params: true, sparsity: false, data: true }
+        );
+        let missing = |law: &Coefficients| -> Vec<&str> {
+            let names = CoefficientName::ALL.into_iter().filter(|name| !law.has(*name));
+            names.map(CoefficientName::as_str).collect()
+        };
+        assert_eq!(missing(&dense), ["a_s", "b_s"]);
+        let one_size = CoefficientValues { b_n: 0.0, c_s: 0.0, a_d: 0.0, ..full };
+        assert_eq!(
+            missing(&Coefficients::reduced(one_size).unwrap()),
+            ["c_s", "b_n", "a_d", "b_d"]
+        );
+        assert!(Coefficients::reduced(CoefficientValues { b_n: 0.0, ..full }).is_err());
+        assert!(Coefficients::reduced(CoefficientValues { c: 0.0, ..full }).is_err());
+        assert!(Coefficients::new(CoefficientValues { a_s: 0.0, ..full }).is_err());
+    }
+
+    #[test]
+    fn the_first_bad_coefficient_is_named() {
+        let good = T5_C4.coefficients().values();
+        let (name, _) = Coefficients::new(CoefficientValues { b_n: 0.0, ..good }).unwrap_err();
+        assert_eq!(name, CoefficientName::BN);
+        let (name, _) = Coefficients::new(CoefficientValues { c: f64::NAN, ..good }).unwrap_err();
+        assert_eq!(name, CoefficientName::C);
+    }
+
+    proptest! {
+        #[test]
+        fn loss_falls_in_size_and_data_and_rises_in_density_at_fixed_non_zeros(
+            x in 0.01..0.99f64, ln_n in 10.0..25.0f64, ln_d in 15.0..32.0f64,
+        ) {
+            let law = T5_C4.coefficients();
+            let at = |x: f64, ln_n: f64, ln_d: f64| law.loss(
+                Density::new(x).unwrap(),
+                NonzeroParams::new(ln_n.exp()).unwrap(),
+                Data::new(ln_d.exp()).unwrap(),
+            );
+            let here = at(x, ln_n, ln_d);
+            prop_assert!(at(x, ln_n + 0.1, ln_d) < here);
+            prop_assert!(at(x, ln_n, ln_d + 0.1) < here);
+            prop_assert!(at(x + 0.01, ln_n, ln_d) > here);
+        }
+
+        #[test]
+        fn the_data_for_a_loss_gives_it(
+            x in 0.01..1.0f64, ln_n in 10.0..25.0f64, ln_d in 15.0..32.0f64,
+        ) {
+            let law = T5_C4.coefficients();
+            let (x, n) = (Density::new(x).unwrap(), NonzeroParams::new(ln_n.exp()).unwrap());
+            let loss = law.loss(x, n, Data::new(ln_d.exp()).unwrap());
+            prop_assert!((law.data_for_loss(x, n, loss).ln() - ln_d).abs() < 1e-9);
+            prop_assert!(law.data_for_loss(x, n, 0.65).is_infinite());
+        }
+
+        #[test]
+        fn a_dense_model_of_the_gained_size_has_the_same_loss(
+            x in 0.01..1.0f64, ln_n in 10.0..25.0f64, ln_d in 15.0..32.0f64,
+        ) {
+            let law = VIT_JFT.coefficients();
+            let density = Density::new(x).unwrap();
+            let size = NonzeroParams::new(ln_n.exp()).unwrap();
+            let data = Data::new(ln_d.exp()).unwrap();
+            let dense = NonzeroParams::new(size.get() * law.gain(density)).unwrap();
+            let (sparse, dense) = (law.loss(density, size, data), law.loss(Density::DENSE, dense, data));
+            prop_assert!((sparse / dense - 1.0).abs() < 1e-12);
+        }
+    }
+}

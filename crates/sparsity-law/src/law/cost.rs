@@ -1,0 +1,295 @@
+//! What training costs: the pruning schedule, the FLOP modes, and the cost of a whole run.
+
+use std::sync::{Arc, OnceLock};
+
+use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
+use super::schedule::PruningSchedule;
+use super::step::{Piece, Shape, StepCost, mean_cost};
+
+/// Training cost `C = k N D c_mul(S)` of one family on one kind of hardware, where
+///
+/// ```text
+/// c_mul(S) = A(S) / (1 - S),   A(S) = integral over training progress p of h(s(p))
+/// ```
+///
+/// with `h` the [`StepCost`] and `s(p)` the [`PruningSchedule`]. For `h = 1 - k s`, dense and sparse
+/// mode among them, `A(S) = 1 - m S` with `m` the share of sparsity that saves FLOPs: `k` times
+/// [`PruningSchedule::mean_share`]. A clone shares what is computed once.
+#[derive(Debug, Clone)]
+pub struct TrainingCost {
+    flops_per_param: FlopsPerParam,
+    form: Form,
+}
+
+#[derive(Debug, Clone)]
+enum Form {
+    Linear { saved_share: f64 },
+    Curve(Arc<Curve>),
+}
+
+/// The multiplier where it has no short formula.
+#[derive(Debug)]
+pub(super) struct Curve {
+    pieces: Arc<[Piece]>,
+    pruning: PruningSchedule,
+    nodes: OnceLock<Vec<Node>>,
+}
+
+/// The multiplier at one density, with its elasticity
+/// `w = d ln c_mul / dy = 1 + (1 - S) A' / A` in `y = -ln(1 - S)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    /// `1 - S`.
+    pub density: Density,
+    /// `-ln(1 - S)`.
+    pub y: f64,
+    /// `ln c_mul`.
+    pub ln_multiplier: f64,
+    /// `ln w` towards smaller sparsities; minus infinity where the multiplier falls.
+    pub ln_elasticity_below: f64,
+    /// `ln w` towards larger ones; another at a kink of `h`.
+    pub ln_elasticity_above: f64,
+}
+
+impl Node {
+    /// Whether `h` has a kink here.
+    pub(super) fn is_kink(&self) -> bool {
+        self.ln_elasticity_below != self.ln_elasticity_above
+    }
+}
+
+impl Curve {
+    /// Largest distance of two nodes in `y`.
+    const SPACING: f64 = 0.05;
+    /// Fewest steps between two kinks.
+    const FEWEST_STEPS: f64 = 4.0;
+    /// How far in `y` the nodes go beyond the last kink: from there on the multiplier is that of
+    /// dense hardware but for a factor and what a density of 6e-6 still tells.
+    const BEYOND: f64 = 12.0;
+
+    pub(super) fn at(&self, y: f64) -> Node {
+        self.node(-(-y).exp_m1(), Density::clamped((-y).exp()), y)
+    }
+
+    pub(super) fn at_density(&self, density: Density) -> Node {
+        self.node(1.0 - density.get(), density, -density.get().ln())
+    }
+
+    fn node(&self, sparsity: f64, density: Density, y: f64) -> Node {
+        let mean = mean_cost(&self.pieces, &self.pruning, sparsity);
+        let ln_elasticity = |slope: f64| {
+            let elasticity = 1.0 + density.get() * slope / mean.value;
+            if elasticity > 0.0 { elasticity.ln() } else { f64::NEG_INFINITY }
+        };
+        Node {
+            density,
+            y,
+            ln_multiplier: mean.value.ln() + y,
+            ln_elasticity_below: ln_elasticity(mean.slope_below),
+            ln_elasticity_above: ln_elasticity(mean.slope_above),
+        }
+    }
+
+    /// Nodes in rising order of `y`, every kink of `h` below `S = 1` among them: between two
+    /// neighbours all is smooth. They do not depend on the law, so a thousand laws share them.
+    pub(super) fn nodes(&self) -> &[Node] {
+        self.nodes.get_or_init(|| {
+            let mut nodes = vec![self.node(0.0, Density::DENSE, 0.0)];
+            let kinks = self.pieces.iter().map(|piece| piece.end).filter(|end| *end < 1.0);
+            for sparsity in kinks {
+                let density = Density::clamped(1.0 - sparsity);
+                let y = -(-sparsity).ln_1p();
+                self.fill(&mut nodes, y);
+                nodes.push(self.node(sparsity, density, y));
+            }
+            let end = nodes.last().map_or(0.0, |node| node.y) + Self::BEYOND;
+            self.fill(&mut nodes, end);
+            nodes.push(self.at(end));
+            nodes
+        })
+    }
+
+    /// Adds evenly spaced nodes between the last one and `end`.
+    fn fill(&self, nodes: &mut Vec<Node>, end: f64) {
+        let start = nodes.last().map_or(0.0, |node| node.y);
+        let steps = ((end - start) / Self::SPACING).ceil().max(Self::FEWEST_STEPS);
+        // A few hundred: no kink has a y above 37.
+        for step in 1..steps as u32 {
+            nodes.push(self.at(start + (end - start) * f64::from(step) / steps));
+        }
+    }
+}
+
+impl TrainingCost {
+    /// Cost of a family where a step costs `step`: a [`FlopMode`] or a measured [`StepCost`].
+    #[must_use]
+    pub fn new(
+        flops_per_param: FlopsPerParam,
+        pruning: PruningSchedule,
+        step: impl Into<StepCost>,
+    ) -> Self {
+        let form = match step.into().0 {
+            Shape::Linear { saved } => Form::Linear { saved_share: saved * pruning.mean_share() },
+            Shape::Pieces(pieces) => {
+                Form::Curve(Arc::new(Curve { pieces, pruning, nodes: OnceLock::new() }))
+            }
+        };
+        Self { flops_per_param, form }
+    }
+
+    /// The share `m` of `c_mul = (1 - m S) / (1 - S)`; `None` on hardware of which that is not the form.
+    #[must_use]
+    pub fn saved_by_zeros(&self) -> Option<f64> {
+        self.saved_share().ok()
+    }
+
+    /// `m` where the cost is linear in the sparsity, below 1; the curve otherwise.
+    pub(super) fn saved_share(&self) -> Result<f64, &Curve> {
+        match &self.form {
+            Form::Linear { saved_share } => Ok(*saved_share),
+            Form::Curve(curve) => Err(curve),
+        }
+    }
+
+    /// Where the cost of a step has kinks, as `y = -ln(1 - S)` in rising order.
+    pub(super) fn kinks(&self) -> Vec<f64> {
+        match self.saved_share() {
+            Ok(_) => Vec::new(),
+            Err(curve) => {
+                curve.nodes().iter().filter(|node| node.is_kink()).map(|node| node.y).collect()
+            }
+        }
+    }
+
+    /// `k`.
+    #[must_use]
+    pub const fn flops_per_param(&self) -> FlopsPerParam {
+        self.flops_per_param
+    }
+
+    /// `c_mul`: cost relative to a dense model with as many *non-zero* parameters; at least 1
+    /// wherever a step at sparsity `s` costs at least `1 - s`.
+    ///
+    /// ```
+    /// use sparsity_law::law::{Density, FlopMode, FlopsPerParam, PruningSchedule, TrainingCost};
+    ///
+    /// let cost = |mode: FlopMode| {
+    ///     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode)
+    /// };
+    /// let half = Density::new(0.5)?;
+    /// assert_eq!(cost(FlopMode::Dense).multiplier(half), 2.0); // 1 / (1 - S)
+    /// assert_eq!(cost(FlopMode::Sparse).multiplier(half), 1.375); // (1 - 0.625 S) / (1 - S)
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn multiplier(&self, density: Density) -> f64 {
+        let x = density.get();
+        let mean = match &self.form {
+            Form::Linear { saved_share } => 1.0 - saved_share * (1.0 - x),
+            Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0 - x).value,
+        };
+        mean / x
+    }
+
+    /// Data that `compute` pays for: `D = C / (k N c_mul)`.
+    ///
+    /// # Errors
+    /// [`DomainError::OutOfRange`] where that is no [`Data`].
+    pub fn data(
+        &self,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Data, DomainError> {
+        let per_unit = self.flops_per_param.get() * nonzero_params.get() * self.multiplier(density);
+        Data::new(compute.get() / per_unit)
+    }
+
+    /// FLOPs of seeing `data` once: `k N D c_mul`.
+    #[must_use]
+    pub fn compute(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
+        self.flops_per_param.get() * nonzero_params.get() * data.get() * self.multiplier(density)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::FlopMode;
+
+    fn cost(mode: FlopMode) -> TrainingCost {
+        TrainingCost::new(FlopsPerParam::new(6.0).unwrap(), PruningSchedule::default(), mode)
+    }
+
+    #[test]
+    fn the_default_schedule_saves_five_eighths() {
+        assert_eq!(PruningSchedule::default().mean_share(), 0.625);
+    }
+
+    #[test]
+    fn multiplier_is_the_integral_over_the_schedule() {
+        // Midpoint rule over training progress; h(s) = 1 - s.
+        let (start, end, exponent) = (0.1, 0.6, 2.0);
+        let schedule = PruningSchedule::new(start, end, exponent).unwrap();
+        let flops = FlopsPerParam::new(6.0).unwrap();
+        let cost = TrainingCost::new(flops, schedule, FlopMode::Sparse);
+        let (steps, sparsity) = (200_000, 0.8);
+        let mean = (0..steps)
+            .map(|step| {
+                let p = (f64::from(step) + 0.5) / f64::from(steps);
+                let ramp = ((p - start) / (end - start)).clamp(0.0, 1.0);
+                1.0 - sparsity * (1.0 - (1.0 - ramp).powf(exponent))
+            })
+            .sum::<f64>()
+            / f64::from(steps);
+        // Error of the midpoint rule: about step^2.
+        let density = Density::new(1.0 - sparsity).unwrap();
+        assert!((cost.multiplier(density) - mean / (1.0 - sparsity)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn dense_mode_pays_for_zeros() {
+        let x = Density::new(0.125).unwrap();
+        assert_eq!(cost(FlopMode::Dense).multiplier(x), 8.0);
+        assert_eq!(cost(FlopMode::Sparse).multiplier(x), (1.0 - 0.625 * 0.875) / 0.125);
+        assert_eq!(cost(FlopMode::Sparse).multiplier(Density::DENSE), 1.0);
+    }
+
+    #[test]
+    fn a_profile_equal_to_a_mode_costs_the_same() {
+        let cost = |points: &[(f64, f64)]| {
+            let step = StepCost::of_points(points).unwrap();
+            TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step)
+        };
+        let (dense, sparse) = (cost(&[(1.0, 1.0)]), cost(&[(0.0, 1.0), (1.0, 0.0)]));
+        // The same line with a kink that is none, which the general formula has to see through.
+        let kinked = cost(&[(0.25, 0.75), (0.5, 0.5), (1.0, 0.0)]);
+        assert!(kinked.saved_share().is_err());
+        for x in [1.0, 0.9, 0.75, 0.5, 0.3, 0.01, 1e-6] {
+            let x = Density::new(x).unwrap();
+            assert_eq!(dense.multiplier(x), super::tests::cost(FlopMode::Dense).multiplier(x));
+            let expected = super::tests::cost(FlopMode::Sparse).multiplier(x);
+            assert_eq!(sparse.multiplier(x), expected);
+            // Absolute error of the mean cost: a few roundings of numbers near 1.
+            assert!((kinked.multiplier(x) / expected - 1.0).abs() < 1e-14, "{x}");
+        }
+    }
+
+    #[test]
+    fn data_and_compute_are_inverse() {
+        let (x, n) = (Density::new(0.3).unwrap(), NonzeroParams::new(3e8).unwrap());
+        let sparse = cost(FlopMode::Sparse);
+        let data = sparse.data(x, n, Compute::new(1e20).unwrap()).unwrap();
+        assert!((sparse.compute(x, n, data) / 1e20 - 1.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn a_schedule_that_ends_before_it_starts_is_refused() {
+        assert_eq!(
+            PruningSchedule::new(0.5, 0.5, 3.0),
+            Err(("start", DomainError::PruningOrder { start: 0.5, end: 0.5 }))
+        );
+        assert_eq!(PruningSchedule::new(0.0, 1.1, 3.0).unwrap_err().0, "end");
+        assert_eq!(PruningSchedule::new(0.0, 1.0, f64::NAN).unwrap_err().0, "exponent");
+    }
+}

@@ -1,0 +1,163 @@
+//! The best sparsity of a training budget with everything that is said beside it, and its intervals.
+
+use super::coefficients::Coefficients;
+use super::cost::TrainingCost;
+use super::ensemble::Interval;
+use super::many::LinearOptimum;
+use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
+use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
+
+/// Why a law has no number for a question that is in range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum AnswerError {
+    /// The data that the budget pays for is out of range.
+    #[error("the data that this compute pays for {0}")]
+    Data(#[from] DomainError),
+    /// A number of the answer, by name, is not finite.
+    #[error("{0} overflows at this question: it lies far outside any data")]
+    NotFinite(&'static str),
+}
+
+/// The number, if it is one.
+///
+/// # Errors
+/// [`AnswerError::NotFinite`] with `name`.
+pub fn finite(name: &'static str, value: f64) -> Result<f64, AnswerError> {
+    if value.is_finite() { Ok(value) } else { Err(AnswerError::NotFinite(name)) }
+}
+
+/// The best sparsity of a size and a budget, and what follows from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Recommendation {
+    /// The best model.
+    pub best: Optimum,
+    /// Its parameters, zeros included.
+    pub total_params: f64,
+    /// The dense model with as many non-zero parameters and the same compute.
+    pub dense: Optimum,
+    /// [`Coefficients::gain`] at the best sparsity.
+    pub gain: f64,
+    /// [`chinchilla_ratio`] of the question.
+    pub chinchilla_ratio: f64,
+}
+
+impl Recommendation {
+    /// By a law that knows what size, sparsity and data do.
+    ///
+    /// # Errors
+    /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
+    /// [`AnswerError::NotFinite`] where a number overflows.
+    pub fn new(
+        law: &Coefficients,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Self, AnswerError> {
+        let best = optimal_sparsity(law, cost, nonzero_params, compute)?;
+        let dense_data = cost.data(Density::DENSE, nonzero_params, compute)?;
+        let dense = Optimum {
+            density: Density::DENSE,
+            data: dense_data,
+            loss: law.loss(Density::DENSE, nonzero_params, dense_data),
+        };
+        let found = Self {
+            best,
+            total_params: best.total_params(nonzero_params),
+            dense,
+            gain: law.gain(best.density),
+            chinchilla_ratio: chinchilla_ratio(law, cost, nonzero_params, compute),
+        };
+        found.finite()
+    }
+
+    /// What a question has come to that was answered together with others.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_many(
+        found: &LinearOptimum,
+        nonzero_params: NonzeroParams,
+    ) -> Result<Self, AnswerError> {
+        let best = Optimum {
+            density: Density::clamped(found.density),
+            data: Data::new(found.data)?,
+            loss: found.loss,
+        };
+        let dense = Optimum {
+            density: Density::DENSE,
+            data: Data::new(found.dense_data)?,
+            loss: found.dense_loss,
+        };
+        let found = Self {
+            best,
+            total_params: best.total_params(nonzero_params),
+            dense,
+            gain: found.gain,
+            chinchilla_ratio: found.chinchilla_ratio,
+        };
+        found.finite()
+    }
+
+    fn finite(self) -> Result<Self, AnswerError> {
+        finite("the loss", self.best.loss)?;
+        finite("total_params", self.total_params)?;
+        finite("the dense loss", self.dense.loss)?;
+        finite("the gain", self.gain)?;
+        finite("chinchilla_ratio", self.chinchilla_ratio)?;
+        Ok(self)
+    }
+}
+
+/// The intervals of a [`Recommendation`].
+#[derive(Debug, Clone, Copy)]
+pub struct RecommendationIntervals {
+    /// Of the best sparsity.
+    pub sparsity: Interval,
+    /// Of the loss at the recommended sparsity.
+    pub loss: Interval,
+    /// Of the loss of the dense alternative.
+    pub dense_loss: Interval,
+    /// Of the gain at the recommended sparsity.
+    pub gain: Interval,
+    /// Of the chinchilla ratio of the question.
+    pub chinchilla_ratio: Interval,
+}
+
+/// How many numbers the ends of [`RecommendationIntervals`] are.
+pub(super) const ENDS: usize = 10;
+
+impl RecommendationIntervals {
+    /// How far the ends lie from the law's own answer, in the unit in which each bends least: `-ln(1 - S)`
+    /// itself of the sparsity's ends, differences of losses, logarithms of ratios of the rest.
+    pub(super) fn relative_to(&self, found: &Recommendation) -> [f64; ENDS] {
+        let pruned = |interval: Interval| ends(interval).map(|end| -(-end).ln_1p());
+        let above = |interval: Interval, own: f64| ends(interval).map(|end| end - own);
+        let times = |interval: Interval, own: f64| ends(interval).map(|end| (end / own).ln());
+        let [a, b] = pruned(self.sparsity);
+        let [c, d] = above(self.loss, found.best.loss);
+        let [e, f] = above(self.dense_loss, found.dense.loss);
+        let [g, h] = times(self.gain, found.gain);
+        let [i, j] = times(self.chinchilla_ratio, found.chinchilla_ratio);
+        [a, b, c, d, e, f, g, h, i, j]
+    }
+
+    /// The reverse of [`Self::relative_to`].
+    pub(super) fn from_relative(level: f64, ends: [f64; ENDS], found: &Recommendation) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j] = ends;
+        let interval = |[low, high]: [f64; 2]| Interval { level, low, high };
+        let sparsity = |y: f64| Density::clamped((-y).exp()).sparsity().get();
+        let above = |ends: [f64; 2], own: f64| interval(ends.map(|end| own + end));
+        let times = |ends: [f64; 2], own: f64| interval(ends.map(|end| own * end.exp()));
+        Self {
+            sparsity: interval([a, b].map(sparsity)),
+            loss: above([c, d], found.best.loss),
+            dense_loss: above([e, f], found.dense.loss),
+            gain: times([g, h], found.gain),
+            chinchilla_ratio: times([i, j], found.chinchilla_ratio),
+        }
+    }
+}
+
+fn ends(interval: Interval) -> [f64; 2] {
+    [interval.low, interval.high]
+}

@@ -1,0 +1,392 @@
+//! What one training step costs by the sparsity that the model has at that moment.
+
+use std::sync::Arc;
+
+use super::flop_mode::FlopMode;
+use super::quantity::{Density, DomainError};
+use super::schedule::PruningSchedule;
+
+/// `h(s)`: cost of a step at momentary sparsity `s` relative to a dense step of the same shape.
+///
+/// | made by | `h(s)` |
+/// |---|---|
+/// | [`FlopMode::Dense`] | `1` |
+/// | [`FlopMode::Sparse`] | `1 - s` |
+/// | [`StepCost::of_share`] | `(1 - f) + f min(1, (1 - s) / eta)` |
+/// | [`StepCost::of_points`] | measured points, linear between them, constant beyond the last |
+///
+/// All are linear piece by piece, so every integral over a training run has a closed form. All have
+/// `h(0) = 1`: a step without zeros is the dense step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepCost(pub(super) Shape);
+
+/// The forms that are told apart.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    /// `1 - saved s` with `0 <= saved <= 1`, for which everything that follows is known exactly.
+    Linear { saved: f64 },
+    /// Pieces that cover 0 to 1 in rising order, of positive width.
+    Pieces(Arc<[Piece]>),
+}
+
+/// `h(s) = cost + slope (s - start)` from `start` to `end`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Piece {
+    pub start: f64,
+    pub end: f64,
+    pub cost: f64,
+    pub slope: f64,
+}
+
+/// A coordinate of a measured point that cannot be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PointError {
+    /// Which point.
+    pub point: usize,
+    /// 0 for the sparsity, 1 for the cost.
+    pub coordinate: usize,
+    /// What is wrong with it.
+    pub error: DomainError,
+}
+
+impl From<FlopMode> for StepCost {
+    fn from(mode: FlopMode) -> Self {
+        let saved = match mode {
+            FlopMode::Dense => 0.0,
+            FlopMode::Sparse => 1.0,
+        };
+        Self(Shape::Linear { saved })
+    }
+}
+
+impl StepCost {
+    /// Range of the prunable share in words.
+    pub const SHARE_RANGE: &'static str = "between 0 and 1";
+    /// Range of the efficiency in words.
+    pub const EFFICIENCY_RANGE: &'static str = "above 0 and at most 1";
+    /// Range of a point's sparsity in words.
+    pub const SPARSITY_RANGE: &'static str = "between 0 and 1";
+    /// Range of a cost in words.
+    pub const COST_RANGE: &'static str = "above 0 and at most 10";
+
+    /// `(1 - f) + f min(1, (1 - s) / eta)`: a share `f` of the FLOPs can be pruned, and the
+    /// hardware achieves a fraction `eta` of the ideal speed-up on it, with no gain before
+    /// `s = 1 - eta`.
+    ///
+    /// ```
+    /// use sparsity_law::law::StepCost;
+    ///
+    /// let step = StepCost::of_share(0.9, 0.7).map_err(|(field, error)| format!("{field} {error}"))?;
+    /// assert_eq!(step.at(0.2), 1.0); // no gain before 30 % of zeros
+    /// assert!((step.at(0.65) - 0.55).abs() < 1e-12); // 0.1 + 0.9 x 0.35 / 0.7
+    /// # Ok::<(), String>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`DomainError::OutOfRange`], named by its field.
+    pub fn of_share(
+        prunable_share: f64,
+        efficiency: f64,
+    ) -> Result<Self, (&'static str, DomainError)> {
+        let out = |field, range, value| Err((field, DomainError::OutOfRange { range, value }));
+        if !(0.0..=1.0).contains(&prunable_share) {
+            return out("prunable_share", Self::SHARE_RANGE, prunable_share);
+        }
+        if !(efficiency > 0.0 && efficiency <= 1.0) {
+            return out("efficiency", Self::EFFICIENCY_RANGE, efficiency);
+        }
+        let gains_from = 1.0 - efficiency;
+        Ok(Self::through(&[(gains_from, 1.0), (1.0, 1.0 - prunable_share)]))
+    }
+
+    /// Measured points `(s, h)`, linear between them and constant beyond the last: nothing says
+    /// that the hardware gains more there. `(0, 1)` comes first where it is not given.
+    ///
+    /// `h` is above 0 and at most 10, and at `s = 1` may be 0: there nothing is left to compute.
+    ///
+    /// # Errors
+    /// [`PointError`] for the first point that is out of range or not beyond the one before it.
+    pub fn of_points(points: &[(f64, f64)]) -> Result<Self, PointError> {
+        let mut before = None;
+        for (point, &(sparsity, cost)) in points.iter().enumerate() {
+            let fail = |coordinate, error| Err(PointError { point, coordinate, error });
+            if !(0.0..=1.0).contains(&sparsity) {
+                let range = Self::SPARSITY_RANGE;
+                return fail(0, DomainError::OutOfRange { range, value: sparsity });
+            }
+            if let Some(before) = before
+                && sparsity <= before
+            {
+                return fail(0, DomainError::NotRising { before, value: sparsity });
+            }
+            let nothing_left = sparsity == 1.0 && cost == 0.0;
+            if !Self::is_cost(cost) && !nothing_left {
+                return fail(1, DomainError::OutOfRange { range: Self::COST_RANGE, value: cost });
+            }
+            if sparsity == 0.0 && cost != 1.0 {
+                let range = "1 at sparsity 0, where a step is the dense step";
+                return fail(1, DomainError::OutOfRange { range, value: cost });
+            }
+            before = Some(sparsity);
+        }
+        Ok(Self::through(points))
+    }
+
+    /// Whether a step may cost this much.
+    #[must_use]
+    pub fn is_cost(cost: f64) -> bool {
+        cost > 0.0 && cost <= 10.0
+    }
+
+    /// The line through (0, 1) and checked points that do not fall back.
+    fn through(points: &[(f64, f64)]) -> Self {
+        let mut pieces = Vec::with_capacity(points.len() + 1);
+        let (mut start, mut cost) = (0.0, 1.0);
+        for &(end, next) in points {
+            let slope = (next - cost) / (end - start);
+            // A kink too close to its neighbour for a finite slope is none.
+            if end > start && slope.is_finite() {
+                pieces.push(Piece { start, end, cost, slope });
+                (start, cost) = (end, next);
+            }
+        }
+        if start < 1.0 {
+            pieces.push(Piece { start, end: 1.0, cost, slope: 0.0 });
+        }
+        match pieces.as_slice() {
+            [only] if (-1.0..=0.0).contains(&only.slope) => {
+                Self(Shape::Linear { saved: -only.slope })
+            }
+            pieces if pieces.iter().all(|piece| piece.slope == 0.0) => {
+                Self(Shape::Linear { saved: 0.0 })
+            }
+            _ => Self(Shape::Pieces(pieces.into())),
+        }
+    }
+
+    /// FLOPs of a forward pass per non-zero parameter and served token: `2 h(S) / (1 - S)`, which is
+    /// 2 where zeros are skipped, and `2 / (1 - S)` where they are not.
+    #[must_use]
+    pub fn inference_flops(&self, density: Density) -> f64 {
+        let x = density.get();
+        let cost = match &self.0 {
+            // Keeps the digits of a small density.
+            Shape::Linear { saved } => (1.0 - saved) + saved * x,
+            Shape::Pieces(_) => self.at(1.0 - x),
+        };
+        2.0 * cost / x
+    }
+
+    /// `h(s)` for `0 <= s <= 1`.
+    #[must_use]
+    pub fn at(&self, sparsity: f64) -> f64 {
+        match &self.0 {
+            Shape::Linear { saved } => 1.0 - saved * sparsity,
+            Shape::Pieces(pieces) => pieces
+                .iter()
+                .rfind(|piece| piece.start <= sparsity)
+                .map_or(1.0, |piece| piece.cost + piece.slope * (sparsity - piece.start)),
+        }
+    }
+}
+
+/// Mean cost of a step over a training run, with its derivative in the final sparsity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct MeanCost {
+    /// `A(S)`, the integral of `h(s(p))` over the training progress `p`.
+    pub value: f64,
+    /// `A'` towards smaller sparsities.
+    pub slope_below: f64,
+    /// `A'` towards larger ones; another where `S` is a kink of `h`.
+    pub slope_above: f64,
+}
+
+/// The mean cost at final sparsity `S`, in closed form.
+///
+/// On the ramp `s = S (1 - u^e)` with `u` falling evenly from 1 to 0. A piece of `h` from `a` to `b`
+/// is passed from `u_a` to `u_b` with `u_s^e = (S - s) / S`, and contributes
+///
+/// ```text
+/// integral of h_a + k (S (1 - u^e) - a) = (h_a - k a) w + k S v,
+/// w = u_a - u_b,   v = w - (u_a^(e+1) - u_b^(e+1)) / (e + 1)
+/// ```
+///
+/// As `h` is continuous, the derivative in `S` of the sum is the sum of `k v`.
+pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: f64) -> MeanCost {
+    let exponent = schedule.exponent();
+    let (mut ramp, mut ramp_slope) = (0.0, 0.0);
+    let (mut end_cost, mut below, mut above) = (1.0, 0.0, 0.0);
+    // u_a and u_a^e.
+    let (mut from, mut left) = (1.0, 1.0);
+    for piece in pieces {
+        if piece.start <= sparsity {
+            end_cost = piece.cost + piece.slope * (sparsity - piece.start);
+            above = piece.slope;
+        }
+        if piece.start < sparsity || piece.start == 0.0 {
+            below = piece.slope;
+            let (to, to_left) = if piece.end < sparsity {
+                let left = (sparsity - piece.end) / sparsity;
+                (left.powf(1.0 / exponent), left)
+            } else {
+                (0.0, 0.0)
+            };
+            let width = from - to;
+            let passed = width - (from * left - to * to_left) / (exponent + 1.0);
+            ramp += piece.cost * width + piece.slope * (sparsity * passed - piece.start * width);
+            ramp_slope += piece.slope * passed;
+            (from, left) = (to, to_left);
+        }
+        if piece.end > sparsity {
+            break;
+        }
+    }
+    let (ramp_share, end_share) = (schedule.end() - schedule.start(), 1.0 - schedule.end());
+    MeanCost {
+        value: schedule.start() + ramp_share * ramp + end_share * end_cost,
+        slope_below: ramp_share * ramp_slope + end_share * below,
+        slope_above: ramp_share * ramp_slope + end_share * above,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn points(points: &[(f64, f64)]) -> StepCost {
+        StepCost::of_points(points).unwrap()
+    }
+
+    #[test]
+    fn simple_profiles_are_recognised() {
+        let dense = StepCost::from(FlopMode::Dense);
+        let sparse = StepCost::from(FlopMode::Sparse);
+        assert_eq!(points(&[(0.0, 1.0), (1.0, 1.0)]), dense);
+        assert_eq!(points(&[]), dense);
+        assert_eq!(points(&[(0.3, 1.0), (0.6, 1.0)]), dense);
+        assert_eq!(StepCost::of_share(0.0, 0.5).unwrap(), dense);
+        assert_eq!(points(&[(0.0, 1.0), (1.0, 0.0)]), sparse);
+        assert_eq!(StepCost::of_share(1.0, 1.0).unwrap(), sparse);
+    }
+
+    #[test]
+    fn a_share_gains_nothing_before_the_hardware_breaks_even() {
+        let cost = StepCost::of_share(0.9, 0.7).unwrap();
+        for (sparsity, expected) in
+            [(0.0, 1.0), (0.2, 1.0), (0.3, 1.0), (0.65, 0.1 + 0.9 * 0.5), (1.0, 0.1)]
+        {
+            assert!((cost.at(sparsity) - expected).abs() < 1e-15, "{sparsity}");
+        }
+    }
+
+    #[test]
+    fn points_are_joined_by_lines_and_end_flat() {
+        let cost = points(&[(0.5, 0.8), (0.75, 0.5)]);
+        for (sparsity, expected) in
+            [(0.0, 1.0), (0.25, 0.9), (0.5, 0.8), (0.625, 0.65), (0.75, 0.5), (0.9, 0.5)]
+        {
+            assert!((cost.at(sparsity) - expected).abs() < 1e-15, "{sparsity}");
+        }
+    }
+
+    #[test]
+    fn the_first_bad_point_is_named() {
+        let bad = |points: &[(f64, f64)]| {
+            let error = StepCost::of_points(points).unwrap_err();
+            (error.point, error.coordinate)
+        };
+        assert_eq!(bad(&[(0.0, 0.9)]), (0, 1));
+        assert_eq!(bad(&[(0.5, 0.9), (0.5, 0.8)]), (1, 0));
+        assert_eq!(bad(&[(0.5, 0.9), (1.1, 0.8)]), (1, 0));
+        assert_eq!(bad(&[(0.5, 0.0)]), (0, 1));
+        assert_eq!(bad(&[(0.5, 10.5)]), (0, 1));
+        assert_eq!(bad(&[(0.5, f64::NAN)]), (0, 1));
+        assert_eq!(StepCost::of_share(1.1, 0.5).unwrap_err().0, "prunable_share");
+        assert_eq!(StepCost::of_share(1.0, 0.0).unwrap_err().0, "efficiency");
+        // Smaller than the spacing of numbers below 1: never breaks even.
+        assert_eq!(StepCost::of_share(1.0, 1e-300).unwrap(), FlopMode::Dense.into());
+    }
+
+    /// Simpson's rule over the ramp, piece by piece, in the variable in which both are smooth.
+    fn numeric(cost: &StepCost, schedule: &PruningSchedule, sparsity: f64) -> f64 {
+        let e = schedule.exponent();
+        let at = |u: f64| cost.at(sparsity * (1.0 - u.powf(e)));
+        let Shape::Pieces(pieces) = &cost.0 else { panic!("not a case for the general formula") };
+        let mut ends: Vec<f64> = pieces
+            .iter()
+            .filter(|piece| piece.end < sparsity)
+            .map(|piece| (1.0 - piece.end / sparsity).powf(1.0 / e))
+            .collect();
+        ends.extend([0.0, 1.0]);
+        ends.sort_by(f64::total_cmp);
+        let steps = 2000;
+        let ramp: f64 = ends
+            .windows(2)
+            .map(|pair| {
+                let width = (pair[1] - pair[0]) / f64::from(steps);
+                let point = |i: u32| at(pair[0] + width * f64::from(i) / 2.0);
+                (0..steps)
+                    .map(|i| point(2 * i) + 4.0 * point(2 * i + 1) + point(2 * i + 2))
+                    .sum::<f64>()
+                    * width
+                    / 6.0
+            })
+            .sum();
+        schedule.start()
+            + (schedule.end() - schedule.start()) * ramp
+            + (1.0 - schedule.end()) * cost.at(sparsity)
+    }
+
+    proptest! {
+        #[test]
+        fn the_closed_form_is_the_integral(
+            kinks in prop::collection::btree_map(1..99u32, 0.05..2.0f64, 2..6),
+            start in 0.0..0.5f64, length in 0.01..0.5f64, exponent in 1.0..6.0f64,
+            sparsity in 0.0..0.999f64,
+        ) {
+            let kinks: Vec<_> =
+                kinks.into_iter().map(|(s, h)| (f64::from(s) / 100.0, h)).collect();
+            let cost = points(&kinks);
+            let schedule = PruningSchedule::new(start, start + length, exponent).unwrap();
+            let Shape::Pieces(pieces) = &cost.0 else { return Ok(()) };
+            let closed = mean_cost(pieces, &schedule, sparsity);
+            // Simpson's error near u = 0, where u^e has few derivatives for small e.
+            prop_assert!((closed.value - numeric(&cost, &schedule, sparsity)).abs() < 1e-6);
+        }
+
+        #[test]
+        fn the_slope_is_the_derivative(
+            kinks in prop::collection::btree_map(1..99u32, 0.05..2.0f64, 2..6),
+            exponent in 0.5..6.0f64, sparsity in 0.01..0.98f64,
+        ) {
+            let kinks: Vec<_> =
+                kinks.into_iter().map(|(s, h)| (f64::from(s) / 100.0, h)).collect();
+            // Away from the kinks, where the slope jumps.
+            prop_assume!(kinks.iter().all(|(s, _)| (s - sparsity).abs() > 1e-4));
+            let cost = points(&kinks);
+            let schedule = PruningSchedule::new(0.2, 0.7, exponent).unwrap();
+            let Shape::Pieces(pieces) = &cost.0 else { return Ok(()) };
+            let at = |s: f64| mean_cost(pieces, &schedule, s);
+            let step = 1e-6;
+            let difference = (at(sparsity + step).value - at(sparsity - step).value) / (2.0 * step);
+            let here = at(sparsity);
+            prop_assert_eq!(here.slope_below, here.slope_above);
+            // A kink a little below S is passed at the very end of the ramp, where the second
+            // derivative grows.
+            prop_assert!((here.slope_above - difference).abs() < 1e-3 * (1.0 + difference.abs()));
+        }
+    }
+
+    #[test]
+    fn at_a_kink_the_slopes_differ_by_the_time_after_pruning() {
+        let cost = points(&[(0.5, 0.9), (1.0, 0.1)]);
+        let Shape::Pieces(pieces) = &cost.0 else { panic!("two pieces") };
+        let schedule = PruningSchedule::default();
+        let mean = mean_cost(pieces, &schedule, 0.5);
+        assert!((mean.slope_above - mean.slope_below - 0.25 * (-1.6 + 0.2)).abs() < 1e-15);
+        let dense = mean_cost(pieces, &schedule, 0.0);
+        assert!((dense.value - 1.0).abs() < 1e-15);
+        assert!((dense.slope_above + 0.2 * schedule.mean_share()).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,16 @@
+//! Who sent a request, for handlers: the guard has found out.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::api::wire::problem::ApiError;
+use crate::live::keyring::Caller;
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("no guard stands before this")))
+    }
+}

@@ -1,0 +1,11 @@
+//! What every request passes before and after its handler.
+
+pub(crate) mod browsers;
+pub(crate) mod caller;
+pub(crate) mod guard;
+pub mod needs;
+pub(crate) mod observe;
+pub mod replica_reads;
+pub mod threads;
+pub mod throttle;
+pub mod transfers;

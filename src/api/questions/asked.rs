@@ -1,0 +1,31 @@
+//! Finding the law that a question is put to.
+
+use std::sync::Arc;
+
+use crate::api::questions::law::AskedLaw;
+use crate::api::resources::families::existing;
+use crate::api::state::AppState;
+use crate::api::wire::caching::Freshness;
+use crate::api::wire::problem::ApiError;
+use crate::domain::text::FamilyName;
+
+/// The law that a question is put to: a version, or the one that answers now.
+///
+/// # Errors
+/// [`ApiError::NotFound`], [`ApiError::NoLaw`].
+pub async fn asked_law(
+    state: &AppState,
+    name: &FamilyName,
+    version: Option<i32>,
+) -> Result<(Arc<AskedLaw>, Freshness), ApiError> {
+    let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
+    if let Some(law) = state.laws.find(&state.pool, name, version).await? {
+        return Ok((law, freshness));
+    }
+    // Only where there is no answer does it matter why.
+    existing(&state.pool, name).await?;
+    match version {
+        Some(version) => Err(ApiError::NotFound { what: "law", name: version.to_string() }),
+        None => Err(ApiError::NoLaw),
+    }
+}

@@ -1,0 +1,202 @@
+//! What sparsity buys: the size of the dense model of equal loss, by sparsity.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sparsity_law::law::{Density, Member, Sparsity, finite};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::law::AskedLaw;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_QUESTIONS;
+use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::extract::{FamilyPath, Query};
+use crate::api::wire::negotiation::Representation;
+use crate::api::wire::pictures::{
+    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying,
+};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::values::{MAX_LEVELS, sparsities};
+use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+use crate::domain::checks::Checks;
+use crate::draw::{Canvas, GainPicture, GainPoint};
+
+/// Routes of this question.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_gain))
+}
+
+/// At which sparsities to compute the gain.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GainParams {
+    /// Sparsities, at most 100. Unless said otherwise `0,0.25,0.5,0.75,0.875,0.9375`, and in a picture
+    /// 100 from 0 to 99.99 %.
+    #[param(default = "0,0.25,0.5,0.75,0.875,0.9375")]
+    sparsities: Option<String>,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "crate::api::wire::extract::yes")]
+    #[param(default = true)]
+    intervals: bool,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
+}
+
+/// Sparsities of a curve, closer to each other towards 1, where the gain is steep.
+fn towards_one(at: usize) -> f64 {
+    let left = 1.0 - at as f64 / MAX_LEVELS as f64;
+    1.0 - left * left
+}
+
+impl GainParams {
+    fn check(&self, representation: Representation) -> Result<(Vec<Sparsity>, Canvas), ApiError> {
+        let mut checks = Checks::default();
+        let sparsities = match (&self.sparsities, representation) {
+            (Some(text), _) => sparsities("sparsities", text, &mut checks),
+            (None, Representation::Json) => {
+                sparsities("sparsities", "0,0.25,0.5,0.75,0.875,0.9375", &mut checks)
+            }
+            (None, _) => (0..MAX_LEVELS).map(|at| Sparsity::new(towards_one(at)).ok()).collect(),
+        };
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        Ok((checks.finish(sparsities)?, canvas))
+    }
+}
+
+impl GainsView {
+    fn picture(&self, family: &str, asked: &AskedLaw) -> GainPicture {
+        let ends = |interval: IntervalView| (interval.low, interval.high);
+        let point = |point: &GainView| GainPoint {
+            sparsity: point.sparsity,
+            gain: point.gain,
+            interval: point.interval.map(ends),
+        };
+        GainPicture {
+            caption: caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref)),
+            points: self.points.iter().map(point).collect(),
+            limit: self.limit,
+            limit_interval: self.limit_interval.map(ends),
+            coverage: self.limit_interval.map(|interval| interval.level),
+        }
+    }
+}
+
+/// What sparsity buys at an equal number of non-zero parameters.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gains)]
+pub struct GainsView {
+    /// The law that it was computed from.
+    law: Arc<LawRef>,
+    /// A point for each sparsity, in the order that was asked.
+    points: Vec<GainView>,
+    /// The gain as the sparsity goes to 1: no model gains more.
+    #[schema(example = 3.64)]
+    limit: f64,
+    /// Interval of the limit; null where the law has none.
+    limit_interval: Option<IntervalView>,
+    /// What to know before trusting it.
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// The gain at one sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Gain)]
+pub struct GainView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Size of the dense model of equal loss on the same data, over the non-zero parameters.
+    #[schema(example = 1.586)]
+    gain: f64,
+    /// Interval of the gain; null where the law has none.
+    interval: Option<IntervalView>,
+    /// The same over all parameters, zeros included: `(1 - sparsity) gain`.
+    #[schema(example = 0.793)]
+    total_params_gain: f64,
+}
+
+fn gains(
+    asked: &AskedLaw,
+    sparsities: &[Sparsity],
+    intervals: bool,
+) -> Result<GainsView, ApiError> {
+    let known = asked.law.content.coefficients.determines();
+    if !(known.sparsity && known.nonzero_params) {
+        asked.require_all("the gain")?;
+    }
+    let law = &asked.law.content.coefficients;
+    let interval = |density: Density| {
+        let gain = |member: &Member| member.coefficients.gain(density);
+        if intervals { asked.interval(gain) } else { None }
+    };
+    let points = sparsities.iter().map(|sparsity| {
+        let density = sparsity.density();
+        let gain = finite("the gain", law.gain(density))?;
+        Ok(GainView {
+            sparsity: sparsity.get(),
+            gain,
+            interval: interval(density),
+            total_params_gain: density.get() * gain,
+        })
+    });
+    let all = Density::clamped(0.0);
+    Ok(GainsView {
+        law: asked.reference.clone(),
+        points: points.collect::<Result<_, ApiError>>()?,
+        limit: finite("the gain", law.gain(all))?,
+        limit_interval: interval(all),
+        warnings: asked.warnings(intervals),
+    })
+}
+
+/// What sparsity buys: the size of the dense model that a sparse one is worth.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/gain", tag = TAG_QUESTIONS,
+    params(FamilyPath, GainParams),
+    responses(
+        (status = OK, description = "The gain by sparsity, or a picture of it",
+            content((GainsView = "application/json"), (SvgPicture = "image/svg+xml"), (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Changes with the law and the representation"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_gain(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<GainParams>,
+    representation: Representation,
+    known: KnownTags,
+) -> Result<Response, ApiError> {
+    let (sparsities, canvas) = params.check(representation)?;
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let tag = asked.law.id.to_string();
+    let law = Arc::clone(&asked);
+    let answer = move || gains(&law, &sparsities, params.intervals);
+    if representation == Representation::Json {
+        return Ok(varying(cached(&known, &tag, freshness, answer)?));
+    }
+    let sending = Sending { known: &known, representation, tag, freshness };
+    let draw = move |view: &GainsView| view.picture(name.as_str(), &asked).svg(canvas);
+    sending.send(&state, answer, draw).await
+}

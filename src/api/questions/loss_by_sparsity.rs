@@ -1,0 +1,308 @@
+//! Predicted loss by sparsity, at one size and one budget.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sparsity_law::law::{
+    AnswerError, Compute, Density, NonzeroParams, Question, TrainingCost, finite, optimal_sparsity,
+};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::law::AskedLaw;
+use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::state::AppState;
+use crate::api::tags::TAG_QUESTIONS;
+use crate::api::wire::caching::KnownTags;
+use crate::api::wire::extract::{FamilyPath, Query};
+use crate::api::wire::negotiation::Representation;
+use crate::api::wire::pictures::{
+    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas,
+};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+};
+use crate::domain::checks::Checks;
+use crate::draw::{BestSparsity, Canvas, LossPicture};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_loss_by_sparsity))
+}
+
+/// At which size and budget.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LossBySparsityParams {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[param(example = 1e8, minimum = 1, maximum = 1e18)]
+    nonzero_params: f64,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    #[param(example = 1e20, minimum = 1, maximum = 1e40)]
+    compute: f64,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    #[param(example = "sparse")]
+    flop_mode: String,
+    /// Points of the curve, even in the logarithm of the density, from dense to well past the best
+    /// sparsity: a seventh of its density, and 95 % at least.
+    #[serde(default = "LossBySparsityParams::default_points")]
+    #[param(default = 41, minimum = 2, maximum = 400)]
+    points: u32,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "crate::api::wire::extract::yes")]
+    #[param(default = true)]
+    intervals: bool,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
+}
+
+impl LossBySparsityParams {
+    const fn default_points() -> u32 {
+        41
+    }
+
+    fn check(&self) -> Result<(NonzeroParams, Compute, Canvas), ApiError> {
+        let mut checks = Checks::default();
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
+        let compute = checks.take("compute", Compute::new(self.compute));
+        check_mode(&self.flop_mode, &mut checks);
+        if !(2..=400).contains(&self.points) {
+            checks.refuse("points", format!("must be between 2 and 400, not {}", self.points));
+        }
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        let (nonzero_params, compute) = checks.finish(nonzero_params.zip(compute))?;
+        Ok((nonzero_params, compute, canvas))
+    }
+}
+
+/// Predicted loss by sparsity at one size and budget.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LossBySparsity)]
+pub struct LossBySparsityView {
+    /// The law that it was computed from.
+    law: Arc<LawRef>,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    #[schema(example = "sparse")]
+    flop_mode: String,
+    /// Non-zero parameters at the end of training.
+    nonzero_params: f64,
+    /// Training cost in FLOPs.
+    compute: f64,
+    /// The sparsity of the least loss.
+    optimum: LossOptimumView,
+    /// The dense model with as many non-zero parameters and the same compute.
+    dense: LossPointView,
+    /// The curve, dense first.
+    points: Vec<LossPointView>,
+    /// The quantities that lie outside the runs behind the law, at the optimum.
+    extrapolation: Vec<ExtrapolationView>,
+    /// What to know before trusting it.
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// The sparsity of the least loss.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LossOptimum)]
+pub struct LossOptimumView {
+    /// The sparsity; exactly 0 where no zeros pay.
+    sparsity: f64,
+    /// Interval of the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Predicted loss at it.
+    loss: f64,
+    /// Interval of the loss at it; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    loss_interval: MaybeInterval,
+    /// Data that the compute pays for at it.
+    data: f64,
+}
+
+/// The loss at one sparsity.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = LossPoint)]
+pub struct LossPointView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Predicted loss.
+    #[schema(example = 2.4)]
+    loss: f64,
+    /// Interval of the mean loss; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Data that the compute pays for.
+    data: f64,
+}
+
+/// The curve reaches this far past the best `-ln(1 - S)`, to a seventh of its density.
+const PAST: f64 = 2.0;
+/// It reaches at least to 95 %.
+const LEAST_END: f64 = 3.0;
+
+/// A question at one size and budget, put to one law.
+struct Curve<'a> {
+    asked: &'a AskedLaw,
+    cost: TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+    intervals: bool,
+}
+
+impl Curve<'_> {
+    fn at(&self, density: Density) -> Result<LossPointView, ApiError> {
+        let size = self.nonzero_params;
+        let data = self.cost.data(density, size, self.compute).map_err(AnswerError::from)?;
+        let loss = self.asked.law.content.coefficients.loss(density, size, data);
+        Ok(LossPointView {
+            sparsity: density.sparsity().get(),
+            loss: finite("the loss", loss)?,
+            interval: self.intervals.then(|| {
+                self.asked.interval(|member| member.coefficients.loss(density, size, data))
+            }),
+            data: data.get(),
+        })
+    }
+}
+
+fn losses(
+    asked: &AskedLaw,
+    (nonzero_params, compute): (NonzeroParams, Compute),
+    mode: &Mode,
+    points: u32,
+    intervals: bool,
+) -> Result<LossBySparsityView, ApiError> {
+    asked.require_all("the optimal sparsity")?;
+    let cost = asked.cost(mode.step());
+    let best = optimal_sparsity(&asked.law.content.coefficients, &cost, nonzero_params, compute)
+        .map_err(AnswerError::from)?;
+    let curve = Curve { asked, cost, nonzero_params, compute, intervals };
+    let at_best = curve.at(best.density)?;
+    let end = (PAST - best.density.get().ln()).max(LEAST_END);
+    let last = f64::from(points - 1);
+    let densities = (0..points).map(|point| (-end * f64::from(point) / last).exp());
+    let points = densities.map(|density| curve.at(Density::clamped(density)));
+    let question = Question {
+        nonzero_params,
+        density: best.density,
+        data: best.data,
+        cost: Some(&curve.cost),
+    };
+    let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    Ok(LossBySparsityView {
+        law: asked.reference.clone(),
+        flop_mode: mode.name().to_owned(),
+        nonzero_params: nonzero_params.get(),
+        compute: compute.get(),
+        optimum: LossOptimumView {
+            sparsity: at_best.sparsity,
+            interval: intervals.then(|| {
+                let found = asked.sampled.optimum_interval(
+                    &curve.cost,
+                    nonzero_params,
+                    compute,
+                    best.density,
+                );
+                found.map(Into::into)
+            }),
+            loss: at_best.loss,
+            loss_interval: at_best.interval,
+            data: at_best.data,
+        },
+        dense: curve.at(Density::DENSE)?,
+        points: points.collect::<Result<_, ApiError>>()?,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+    })
+}
+
+impl LossBySparsityView {
+    fn picture(&self, family: &str, asked: &AskedLaw) -> LossPicture {
+        let mut caption = caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref));
+        let outside = self.extrapolation.iter().map(|outside| {
+            format!("{} {:.1} times", outside.variable.replace('_', " "), outside.factor)
+        });
+        let outside: Vec<_> = outside.collect();
+        if !outside.is_empty() {
+            caption
+                .notes
+                .push(format!("Outside the runs at the best sparsity: {}", outside.join(", ")));
+        }
+        let band: Option<Vec<_>> = self
+            .points
+            .iter()
+            .map(|point| point.interval.flatten().map(|i| [point.sparsity, i.low, i.high]))
+            .collect();
+        let interval = self.optimum.interval.flatten();
+        LossPicture {
+            caption,
+            flop_mode: self.flop_mode.clone(),
+            nonzero_params: self.nonzero_params,
+            compute: self.compute,
+            points: self.points.iter().map(|point| [point.sparsity, point.loss]).collect(),
+            band,
+            coverage: interval.map(|interval| interval.level),
+            best: BestSparsity {
+                sparsity: self.optimum.sparsity,
+                interval: interval.map(|interval| (interval.low, interval.high)),
+                loss: self.optimum.loss,
+            },
+            dense_loss: self.dense.loss,
+        }
+    }
+}
+
+/// Shows what every sparsity would cost at one size and budget.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/loss-by-sparsity", tag = TAG_QUESTIONS,
+    params(FamilyPath, LossBySparsityParams),
+    responses(
+        (status = OK, description = "The losses, or a picture of them",
+            content((LossBySparsityView = "application/json"), (SvgPicture = "image/svg+xml"), (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Changes with the law, the hardware profile and the representation"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_loss_by_sparsity(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<LossBySparsityParams>,
+    representation: Representation,
+    known: KnownTags,
+) -> Result<Response, ApiError> {
+    let (nonzero_params, compute, canvas) = params.check()?;
+    let mode = Mode::find(&state, &params.flop_mode).await?;
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
+    let sending = Sending { known: &known, representation, tag, freshness };
+    let law = Arc::clone(&asked);
+    let question = (nonzero_params, compute);
+    let answer = move || losses(&law, question, &mode, params.points, params.intervals);
+    let draw = move |view: &LossBySparsityView| view.picture(name.as_str(), &asked).svg(canvas);
+    sending.send(&state, answer, draw).await
+}

@@ -1,0 +1,16 @@
+//! Questions that a law answers: one file a question, each with its own routes.
+
+pub mod asked;
+pub mod budget;
+pub mod bulk;
+pub mod contours;
+pub mod effective;
+pub mod gain;
+pub mod law;
+pub mod loss_by_sparsity;
+pub mod modes;
+pub mod optimal_sparsity;
+pub mod patterns;
+pub mod plans;
+pub mod predictions;
+pub mod suggestions;

@@ -1,0 +1,159 @@
+//! The FLOP mode that a question names: `dense`, `sparse` or a hardware profile.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sparsity_law::law::{
+    Design, FlopMode, StepCost, Storage, StorageFormat, TrainingCost, pattern_multiplier,
+};
+
+use crate::api::questions::law::AskedLaw;
+use crate::api::state::AppState;
+use crate::api::wire::caching::Freshness;
+use crate::api::wire::problem::ApiError;
+use crate::domain::checks::{Checks, FieldError};
+use crate::domain::profile::HardwareProfile;
+use crate::domain::text::{Pattern, ProfileName};
+use crate::live::profiles::find_profile;
+
+/// What a training step costs, by name.
+#[derive(Debug)]
+pub enum Mode {
+    /// One that needs no measurement.
+    Known(FlopMode),
+    /// As the store has it now.
+    Profile(Arc<HardwareProfile>),
+}
+
+fn known(name: &str) -> Option<FlopMode> {
+    [FlopMode::Dense, FlopMode::Sparse].into_iter().find(|mode| mode.as_str() == name)
+}
+
+const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \
+                     /v1/hardware-profiles has the list";
+
+/// Notes where `name` cannot be one, whatever the store has.
+pub fn check_mode(name: &str, checks: &mut Checks) {
+    if known(name).is_none() && ProfileName::new(name).is_err() {
+        checks.refuse("flop_mode", WHICH);
+    }
+}
+
+impl Mode {
+    /// The mode of a name.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] where nothing has it.
+    pub async fn find(state: &AppState, name: &str) -> Result<Self, ApiError> {
+        if let Some(mode) = known(name) {
+            return Ok(Self::Known(mode));
+        }
+        let unknown = || ApiError::field("/flop_mode", WHICH);
+        let name = ProfileName::new(name).map_err(|_| unknown())?;
+        let found = find_profile(&state.profiles, &state.pool, name).await?;
+        Ok(Self::Profile(found.ok_or_else(unknown)?))
+    }
+
+    /// The mode of a name that stands below a pointer of the body.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] where nothing has it.
+    pub async fn find_below(state: &AppState, pointer: &str, name: &str) -> Result<Self, ApiError> {
+        Self::find(state, name).await.map_err(|error| match error {
+            ApiError::Invalid(errors) => {
+                let below = |error: FieldError| FieldError {
+                    pointer: format!("{pointer}{}", error.pointer),
+                    detail: error.detail,
+                };
+                ApiError::Invalid(errors.into_iter().map(below).collect())
+            }
+            other => other,
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Known(mode) => mode.as_str(),
+            Self::Profile(profile) => profile.name.as_str(),
+        }
+    }
+
+    /// What a step costs.
+    #[must_use]
+    pub fn step(&self) -> StepCost {
+        match self {
+            Self::Known(mode) => (*mode).into(),
+            Self::Profile(profile) => profile.settings.cost.step().clone(),
+        }
+    }
+
+    /// Names the state that an answer of a law in this mode depends on.
+    #[must_use]
+    pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
+        match self {
+            Self::Known(_) => Cow::Borrowed(&law.tag),
+            Self::Profile(profile) => {
+                // Every change moves the time on.
+                let updated = profile.updated_at.timestamp_micros();
+                Cow::Owned(format!("{}.{}.{updated}", law.tag, profile.id.simple()))
+            }
+        }
+    }
+
+    /// How fresh an answer of a law is in this mode: no law's version pins a profile.
+    #[must_use]
+    pub const fn freshness(&self, law: Freshness) -> Freshness {
+        match self {
+            Self::Known(_) => law,
+            Self::Profile(_) => Freshness::Revalidate,
+        }
+    }
+
+    /// What a model with a pattern costs and is worth; `None` where its numbers are out of range.
+    ///
+    /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
+    /// mode it costs what any zeros cost.
+    #[must_use]
+    pub fn design(
+        &self,
+        asked: &AskedLaw,
+        cost: &TrainingCost,
+        storage: Storage,
+        pattern: &Pattern,
+    ) -> Option<Design> {
+        let worth = asked.worth(pattern)?;
+        let nominal = worth.nominal;
+        let (multiplier, inference_flops) = match self {
+            Self::Known(_) => (cost.multiplier(nominal), self.step().inference_flops(nominal)),
+            Self::Profile(profile) => {
+                let step_cost = profile.settings.pattern_cost(pattern);
+                let pruning = asked.law.content.pruning;
+                let multiplier = pattern_multiplier(pruning, step_cost, nominal);
+                (multiplier, 2.0 * step_cost / nominal.get())
+            }
+        };
+        let bits = storage.pattern_bits(nominal, pattern.is_two_of_four());
+        let effective = worth.density();
+        Some(Design { density: nominal, effective, multiplier, inference_flops, bits })
+    }
+
+    /// The patterns that the hardware can run; `None` where it is no profile.
+    #[must_use]
+    pub fn patterns(&self) -> Option<&[Pattern]> {
+        match self {
+            Self::Known(_) => None,
+            Self::Profile(profile) => Some(&profile.settings.patterns),
+        }
+    }
+
+    /// How weights are stored.
+    #[must_use]
+    pub fn storage(&self) -> StorageFormat {
+        match self {
+            Self::Known(_) => StorageFormat::Dense,
+            Self::Profile(profile) => profile.settings.storage,
+        }
+    }
+}

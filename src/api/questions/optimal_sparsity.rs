@@ -1,0 +1,206 @@
+//! The sparsity that makes the most of a training budget.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sparsity_law::law::{
+    Compute, NonzeroParams, Optimum, Question, Recommendation, RecommendationIntervals,
+};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::law::AskedLaw;
+use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::patterns::PatternView;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_QUESTIONS;
+use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::extract::{FamilyPath, Query};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+};
+use crate::domain::checks::Checks;
+
+/// Routes of this question.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_optimal_sparsity))
+}
+
+/// The sparsity that makes the most of a training budget.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OptimalSparsity)]
+pub struct OptimalSparsityView<'a> {
+    /// The law that it was computed from.
+    #[schema(value_type = LawRef)]
+    law: &'a LawRef,
+    /// The best sparsity; exactly 0 where no zeros pay.
+    sparsity: f64,
+    /// Interval of the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: MaybeInterval,
+    /// Predicted loss at it.
+    loss: f64,
+    /// Data that the compute pays for at it.
+    data: f64,
+    /// Parameters at it, zeros included.
+    total_params: f64,
+    /// The dense model with as many non-zero parameters and the same compute.
+    dense: DenseView,
+    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    gain: f64,
+    /// The compute relative to that at which a dense model of this size is compute-optimal.
+    chinchilla_ratio: f64,
+    /// Intervals of what follows from the best sparsity; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<OptimumIntervals>)]
+    intervals: Option<Option<OptimumIntervals>>,
+    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    pattern: Option<PatternView>,
+    /// The quantities that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// What to know before trusting it.
+    #[schema(value_type = Vec<WarningView>)]
+    warnings: Vec<&'a Arc<WarningView>>,
+}
+
+/// Intervals of what follows from the recommended sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct OptimumIntervals {
+    /// Of the loss at the recommended sparsity.
+    pub(crate) loss: IntervalView,
+    /// Of the loss of the dense alternative.
+    pub(crate) dense_loss: IntervalView,
+    /// Of the gain at the recommended sparsity.
+    pub(crate) gain: IntervalView,
+    /// Of the chinchilla ratio of the question.
+    pub(crate) chinchilla_ratio: IntervalView,
+}
+
+impl From<RecommendationIntervals> for OptimumIntervals {
+    fn from(known: RecommendationIntervals) -> Self {
+        Self {
+            loss: known.loss.into(),
+            dense_loss: known.dense_loss.into(),
+            gain: known.gain.into(),
+            chinchilla_ratio: known.chinchilla_ratio.into(),
+        }
+    }
+}
+
+/// The dense alternative.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DenseAlternative)]
+pub struct DenseView {
+    /// Predicted loss.
+    pub(crate) loss: f64,
+    /// Data that the compute pays for.
+    pub(crate) data: f64,
+}
+
+impl From<Optimum> for DenseView {
+    fn from(dense: Optimum) -> Self {
+        Self { loss: dense.loss, data: dense.data.get() }
+    }
+}
+
+/// What training budget to make the most of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OptimalSparsityParams {
+    /// Non-zero parameters at the end of training, between 1 and 1e18.
+    #[param(example = 1e7, minimum = 1, maximum = 1e18)]
+    nonzero_params: f64,
+    /// Training cost in FLOPs, between 1 and 1e40.
+    #[param(example = 1e17, minimum = 1, maximum = 1e40)]
+    compute: f64,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    #[param(example = "sparse")]
+    flop_mode: String,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "crate::api::wire::extract::yes")]
+    #[param(default = true)]
+    intervals: bool,
+}
+
+impl OptimalSparsityParams {
+    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
+        let mut checks = Checks::default();
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
+        let compute = checks.take("compute", Compute::new(self.compute));
+        check_mode(&self.flop_mode, &mut checks);
+        Ok(checks.finish(nonzero_params.zip(compute))?)
+    }
+}
+
+fn optimise<'a>(
+    asked: &'a AskedLaw,
+    (nonzero_params, compute): (NonzeroParams, Compute),
+    mode: &Mode,
+    intervals: bool,
+) -> Result<OptimalSparsityView<'a>, ApiError> {
+    asked.require_all("the optimal sparsity")?;
+    let cost = asked.cost(mode.step());
+    let found =
+        Recommendation::new(&asked.law.content.coefficients, &cost, nonzero_params, compute)?;
+    let Optimum { density, data, loss } = found.best;
+    let question = Question { nonzero_params, density, data, cost: Some(&cost) };
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let (interval, others) = if intervals {
+        let known = asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found);
+        let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
+        let (interval, others) = known.unzip();
+        (Some(interval), Some(others))
+    } else {
+        (None, None)
+    };
+    Ok(OptimalSparsityView {
+        law: &asked.reference,
+        sparsity: found.best.sparsity().get(),
+        interval,
+        loss,
+        data: data.get(),
+        total_params: found.total_params,
+        dense: found.dense.into(),
+        gain: found.gain,
+        chinchilla_ratio: found.chinchilla_ratio,
+        intervals: others,
+        pattern: mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+    })
+}
+
+/// Finds the sparsity that makes the most of a training budget.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
+    params(FamilyPath, OptimalSparsityParams),
+    responses(
+        (status = OK, description = "The best sparsity", body = OptimalSparsityView<'_>,
+            headers(("ETag" = String, description = "Changes with the law and the hardware profile"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn get_optimal_sparsity(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<OptimalSparsityParams>,
+    known: KnownTags,
+) -> Result<Response, ApiError> {
+    let question = params.check()?;
+    let mode = Mode::find(&state, &params.flop_mode).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let answer = || optimise(&asked, question, &mode, params.intervals);
+    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
+}

@@ -1,0 +1,805 @@
+//! Plans: the best size, sparsity and amount of data under bounds.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::{Deserialize, Serialize};
+use sparsity_law::law::{
+    Coefficients, Compute, Constraint, Data, Density, Design, DomainError, Goal, Limits, Loss,
+    Means, Model, NonzeroParams, Obstacle, Planner, Question, Range, Sparsity, Storage,
+    StorageFormat, TrainingCost, Zeros, finite,
+};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::law::AskedLaw;
+use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::resources::profiles::{StorageView, check_patterns};
+use crate::api::state::AppState;
+use crate::api::tags::TAG_QUESTIONS;
+use crate::api::wire::extract::{FamilyPath, JsonBody};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use crate::domain::checks::{Checks, FieldError};
+use crate::domain::text::Pattern;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(create_plan))
+}
+
+/// Highest sparsity of a plan where neither the caller nor the runs behind the law say one.
+const HIGHEST_SPARSITY: f64 = 0.95;
+/// How far the trade-off curve goes from the cost of the plan, to both sides.
+const SPAN: f64 = 100.0;
+/// The most points of the trade-off curve.
+const MOST_POINTS: u32 = 200;
+/// Resampled laws by which it is planned again, at most.
+const MOST_RESAMPLES: usize = 1000;
+
+/// Smallest and largest value of a quantity; either may be left out.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Bounds)]
+pub struct BoundsBody {
+    /// Smallest value.
+    min: Option<f64>,
+    /// Largest value.
+    max: Option<f64>,
+}
+
+/// What to plan.
+///
+/// With `compute` alone the loss is made least; with `target_loss` the cost is, and `compute` beside
+/// it is the most that it may be.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePlan {
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
+    /// `example-block-sparse`.
+    #[schema(example = "sparse")]
+    flop_mode: String,
+    /// The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
+    #[schema(example = 1e21, minimum = 1, maximum = 1e40)]
+    compute: Option<f64>,
+    /// The highest loss, between 1e-12 and 1e12.
+    #[schema(minimum = 1e-12, maximum = 1e12)]
+    target_loss: Option<f64>,
+    /// Tokens (for other models: samples) that the model will serve in its life, each with one
+    /// forward pass of 2 FLOPs per parameter, whatever the family's `data_unit` and
+    /// `flops_per_param`: `2 N` where zeros are skipped, `2 N / (1 - S)` in `dense` mode,
+    /// `2 N h(S) / (1 - S)` by a hardware profile. 0 unless said otherwise.
+    #[schema(minimum = 0, maximum = 1e30)]
+    inference_tokens: Option<f64>,
+    /// The most bytes that the weights may take, between 1 and 1e30.
+    #[schema(example = 2e9, minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// How weights are stored: that of the hardware profile, or `dense`, unless said otherwise. Bits
+    /// per parameter, zeros included, of `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1;
+    /// `csr` (b + 16) x + 1/32, which are 16-bit columns and a 32-bit pointer for a row of 1,024;
+    /// `2:4` b/2 + 1. Never more than b: where a format takes more, or is none for the model, the
+    /// weights count as plain ones. Only patterns have a `2:4` form, so with `memory_bytes` and this
+    /// storage a plan is by the profile's patterns, or 2:4, where `patterns` is left out.
+    storage: Option<StorageView>,
+    /// Bits of a value: 4, 8, 16 or 32; 16 unless said otherwise.
+    #[schema(example = 16, minimum = 4, maximum = 32)]
+    bits_per_param: Option<u32>,
+    /// Bounds on the non-zero parameters, between 1 and 1e18.
+    #[serde(default)]
+    nonzero_params: BoundsBody,
+    /// Bounds on the parameters, zeros included, between 1 and 1e22.
+    #[serde(default)]
+    total_params: BoundsBody,
+    /// Bounds on the sparsity, between 0 and 0.9999. Where `max` is left out no plan is sparser than
+    /// the sparsest run behind the law (0.95 where its runs are not known); patterns that are named
+    /// are not held to that.
+    #[serde(default)]
+    sparsity: BoundsBody,
+    /// Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
+    #[serde(default)]
+    data: BoundsBody,
+    /// The only ways to be sparse, beside being dense: patterns `n:m`, which a hardware profile must
+    /// list. An empty list leaves dense models.
+    #[schema(example = json!(["2:4"]), max_items = 50)]
+    patterns: Option<Vec<String>>,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "crate::api::wire::extract::yes")]
+    #[schema(default = true)]
+    intervals: bool,
+    /// Points of the trade-off curve, at most.
+    #[serde(default = "CreatePlan::default_points")]
+    #[schema(default = 21, minimum = 0, maximum = 200)]
+    frontier_points: u32,
+}
+
+/// A checked request.
+#[derive(Debug)]
+struct PlanRequest {
+    goal: Goal,
+    limits: Limits,
+    inference_tokens: f64,
+    storage: Option<StorageFormat>,
+    bits: u32,
+    patterns: Option<Vec<Pattern>>,
+    intervals: bool,
+    points: u32,
+}
+
+/// A number of a range that no other quantity has.
+fn in_range(value: f64, low: f64, high: f64, range: &'static str) -> Result<f64, DomainError> {
+    // Not a number is in no range.
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(DomainError::OutOfRange { range, value })
+    }
+}
+
+fn nonzero_params(value: f64) -> Result<f64, DomainError> {
+    NonzeroParams::new(value).map(NonzeroParams::get)
+}
+
+fn total_params(value: f64) -> Result<f64, DomainError> {
+    in_range(value, 1.0, 1e22, "between 1 and 1e22")
+}
+
+fn data(value: f64) -> Result<f64, DomainError> {
+    Data::new(value).map(Data::get)
+}
+
+/// The density of a sparsity.
+fn sparsity(value: f64) -> Result<f64, DomainError> {
+    in_range(value, 0.0, Limits::HIGHEST_SPARSITY, "between 0 and 0.9999")
+        .and_then(Sparsity::new)
+        .map(|sparsity| sparsity.density().get())
+}
+
+impl BoundsBody {
+    /// Adds its bounds to those that are known.
+    fn check(
+        self,
+        field: &str,
+        ends: (Constraint, Constraint),
+        check: fn(f64) -> Result<f64, DomainError>,
+        limits: &mut Limits,
+        checks: &mut Checks,
+    ) {
+        for (end, constraint, value) in [("min", ends.0, self.min), ("max", ends.1, self.max)] {
+            let value =
+                value.and_then(|value| checks.take(&format!("{field}/{end}"), check(value)));
+            if let Some(value) = value {
+                *limits = limits.with(constraint, value);
+            }
+        }
+        if self.min.zip(self.max).is_some_and(|(min, max)| min > max) {
+            checks.refuse(&format!("{field}/max"), "must not be below min");
+        }
+    }
+}
+
+impl CreatePlan {
+    const fn default_points() -> u32 {
+        21
+    }
+
+    fn check(self) -> Result<PlanRequest, ApiError> {
+        let mut checks = Checks::default();
+        let mut limits = Limits::default();
+        check_mode(&self.flop_mode, &mut checks);
+        let goal = match (self.compute, self.target_loss) {
+            (None, None) => {
+                checks.refuse("compute", "must be given, or target_loss in its place");
+                None
+            }
+            (Some(_), None) => Some(Goal::LeastLoss),
+            (_, Some(_)) => Some(Goal::LeastCost),
+        };
+        let mut bound = |field: &str, constraint, value: Option<Result<f64, DomainError>>| {
+            if let Some(value) = value.and_then(|value| checks.take(field, value)) {
+                limits = limits.with(constraint, value);
+            }
+        };
+        let compute = self.compute.map(|value| Compute::new(value).map(Compute::get));
+        bound("compute", Constraint::Compute, compute);
+        let target = self.target_loss.map(|value| Loss::new(value).map(Loss::get));
+        bound("target_loss", Constraint::TargetLoss, target);
+        let memory =
+            self.memory_bytes.map(|value| in_range(value, 1.0, 1e30, "between 1 and 1e30"));
+        bound("memory_bytes", Constraint::MemoryBytes, memory);
+        let tokens =
+            in_range(self.inference_tokens.unwrap_or(0.0), 0.0, 1e30, "between 0 and 1e30");
+        let inference_tokens = checks.take("inference_tokens", tokens);
+        let bits = self.bits_per_param.unwrap_or(16);
+        if !Storage::VALUE_BITS.contains(&bits) {
+            checks.refuse("bits_per_param", format!("must be 4, 8, 16 or 32, not {bits}"));
+        }
+        let sizes = (Constraint::NonzeroParamsMin, Constraint::NonzeroParamsMax);
+        self.nonzero_params.check(
+            "nonzero_params",
+            sizes,
+            nonzero_params,
+            &mut limits,
+            &mut checks,
+        );
+        let totals = (Constraint::TotalParamsMin, Constraint::TotalParamsMax);
+        self.total_params.check("total_params", totals, total_params, &mut limits, &mut checks);
+        let sparsities = (Constraint::SparsityMin, Constraint::SparsityMax);
+        self.sparsity.check("sparsity", sparsities, sparsity, &mut limits, &mut checks);
+        let amounts = (Constraint::DataMin, Constraint::DataMax);
+        self.data.check("data", amounts, data, &mut limits, &mut checks);
+        let patterns = match &self.patterns {
+            None => Some(None),
+            Some(patterns) => check_patterns(patterns, &mut checks).map(Some),
+        };
+        if self.frontier_points > MOST_POINTS {
+            let detail = format!("must be at most {MOST_POINTS}, not {}", self.frontier_points);
+            checks.refuse("frontier_points", detail);
+        }
+        let values = goal.zip(inference_tokens).zip(patterns);
+        let ((goal, inference_tokens), patterns) = checks.finish(values)?;
+        Ok(PlanRequest {
+            goal,
+            limits,
+            inference_tokens,
+            storage: self.storage.map(StorageFormat::from),
+            bits,
+            patterns,
+            intervals: self.intervals,
+            points: self.frontier_points,
+        })
+    }
+}
+
+/// What a plan makes the best of.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PlanGoal)]
+pub enum GoalView {
+    /// The least loss at the cost.
+    LeastLoss,
+    /// The least cost at the loss.
+    LeastCost,
+}
+
+/// The best model under bounds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plan)]
+pub struct PlanView {
+    /// The law that it was computed from.
+    law: Arc<LawRef>,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    #[schema(example = "sparse")]
+    flop_mode: String,
+    /// What was made least.
+    goal: GoalView,
+    /// The best model.
+    optimum: PlannedModelView,
+    /// The best dense model at the same cost under the same bounds but those on the sparsity; null
+    /// where there is none.
+    dense: Option<PlannedModelView>,
+    /// Why there is no dense model.
+    dense_reason: Option<String>,
+    /// The dense model of the least cost that reaches the loss of the best model; null where none
+    /// does.
+    dense_at_equal_loss: Option<PlannedModelView>,
+    /// The best model at the same cost that is dense or has a pattern of the hardware profile; null
+    /// where the profile lists none, and where the plan is by patterns anyway.
+    pattern: Option<PlannedModelView>,
+    /// The bounds that hold with equality at the best model and keep a better one away: each gives
+    /// way to one when it is moved by 1 %. What was asked for (the cost of the least loss, the loss
+    /// of the least cost) is not among them.
+    #[schema(example = json!(["memory_bytes", "sparsity.max"]))]
+    binding: Vec<&'static str>,
+    /// The least loss at other costs, from 1/100 to 100 times that of the best model (between 1
+    /// and 1e40), which is one of the points: costs rise, losses fall. The bounds on cost and loss are not kept there.
+    frontier: Vec<FrontierPointView>,
+    /// Intervals; null where the law has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<PlanIntervals>)]
+    intervals: Option<Option<PlanIntervals>>,
+    /// What was assumed where nothing was said.
+    assumed: AssumedView,
+    /// The quantities of the best model that lie outside the runs behind the law.
+    extrapolation: Vec<ExtrapolationView>,
+    /// What to know before trusting it.
+    warnings: Vec<Arc<WarningView>>,
+}
+
+/// A model of a plan.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PlannedModel)]
+pub struct PlannedModelView {
+    /// Non-zero parameters at the end of training.
+    nonzero_params: f64,
+    /// Fraction of zeros at the end of training; exactly 0 where no zeros pay.
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit.
+    data: f64,
+    /// Predicted loss.
+    loss: f64,
+    /// FLOPs of training and inference.
+    compute: f64,
+    /// FLOPs of training.
+    training_compute: f64,
+    /// FLOPs of inference; 0 without `inference_tokens`.
+    inference_compute: f64,
+    /// Parameters, zeros included.
+    total_params: f64,
+    /// Bytes of the weights in the storage of the plan.
+    memory_bytes: f64,
+    /// The pattern of the zeros; null where they lie anywhere, or there are none.
+    #[schema(example = "2:4")]
+    pattern: Option<String>,
+    /// The unstructured sparsity that the runs of the pattern were found to be worth, by which the
+    /// loss was computed; null where the law has no such runs.
+    effective_sparsity: Option<f64>,
+}
+
+/// A point of the trade-off between cost and loss.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FrontierPoint)]
+pub struct FrontierPointView {
+    /// FLOPs of training and inference.
+    compute: f64,
+    /// The least loss at this cost.
+    loss: f64,
+    /// Non-zero parameters.
+    nonzero_params: f64,
+    /// Fraction of zeros.
+    sparsity: f64,
+    /// Data seen in training.
+    data: f64,
+}
+
+/// What other runs of the same kind might have told, by the resampled laws.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanIntervals {
+    /// Of the loss of the best model as planned.
+    loss: IntervalView,
+    /// Of the loss of the dense model as planned; null where there is none.
+    dense_loss: Option<IntervalView>,
+    /// Of the sparsity, planned again by each of up to 1,000 resampled laws: the least loss at the
+    /// cost of the plan, under the same bounds.
+    sparsity: IntervalView,
+    /// Of the non-zero parameters, planned again in the same way.
+    nonzero_params: IntervalView,
+    /// Of the data, planned again in the same way.
+    data: IntervalView,
+}
+
+/// What a plan assumed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PlanAssumptions)]
+pub struct AssumedView {
+    /// How weights are stored.
+    storage: StorageView,
+    /// Bits of a value.
+    #[schema(example = 16)]
+    bits_per_param: u32,
+    /// The highest sparsity that was considered.
+    #[schema(example = 0.875)]
+    max_sparsity: f64,
+    /// The patterns that were considered; null where zeros may lie anywhere.
+    patterns: Option<Vec<String>>,
+}
+
+/// A way to be sparse that has a name.
+#[derive(Debug)]
+struct NamedDesign {
+    /// `None` for the dense model.
+    pattern: Option<String>,
+    effective_sparsity: Option<f64>,
+    design: Design,
+}
+
+/// All that a plan is made with.
+struct Desk<'a> {
+    asked: &'a AskedLaw,
+    mode: &'a Mode,
+    request: &'a PlanRequest,
+    cost: TrainingCost,
+    storage: Storage,
+}
+
+impl Desk<'_> {
+    fn means(&self, zeros: Zeros) -> Means {
+        Means::new(self.cost.clone(), self.mode.step(), self.storage, zeros)
+    }
+
+    fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
+        Planner { law, means, inference_tokens: self.request.inference_tokens }
+    }
+
+    fn law(&self) -> &Coefficients {
+        &self.asked.law.content.coefficients
+    }
+
+    /// The dense model and those with one of the patterns.
+    fn designs(&self, patterns: &[Pattern]) -> Vec<NamedDesign> {
+        let none = self.means(Zeros::Designs(Vec::new()));
+        let dense = NamedDesign {
+            pattern: None,
+            effective_sparsity: None,
+            design: none.unstructured(Density::DENSE),
+        };
+        let named = |pattern: &Pattern| {
+            let design = self.mode.design(self.asked, &self.cost, self.storage, pattern)?;
+            let effective_sparsity =
+                self.asked.worth(pattern)?.effective.map(|(sparsity, _)| sparsity.get());
+            Some(NamedDesign {
+                pattern: Some(pattern.as_str().to_owned()),
+                effective_sparsity,
+                design,
+            })
+        };
+        std::iter::once(dense).chain(patterns.iter().filter_map(named)).collect()
+    }
+
+    fn view(&self, model: &Model, designs: &[NamedDesign]) -> Result<PlannedModelView, ApiError> {
+        let named = designs.iter().find(|named| named.design == model.design);
+        Ok(PlannedModelView {
+            nonzero_params: model.nonzero_params,
+            sparsity: model.design.density.sparsity().get(),
+            data: model.data,
+            loss: finite("the loss", model.loss)?,
+            compute: finite("the compute", model.compute())?,
+            training_compute: model.training_compute,
+            inference_compute: model.inference_compute,
+            total_params: finite("total_params", model.total_params())?,
+            memory_bytes: finite("memory_bytes", model.memory_bytes())?,
+            pattern: named.and_then(|named| named.pattern.clone()),
+            effective_sparsity: named.and_then(|named| named.effective_sparsity),
+        })
+    }
+
+    /// How the plan moves over the resampled laws.
+    fn intervals(
+        &self,
+        means: &Means,
+        limits: &Limits,
+        best: &Model,
+        dense: Option<&Model>,
+    ) -> Option<PlanIntervals> {
+        let ensemble = self.asked.sampled.ensemble()?;
+        let loss = |model: &Model| {
+            let (size, data) = question_of(model)?;
+            let at = |law: &Coefficients| law.loss(model.design.effective, size, data);
+            self.asked.interval(|member| at(&member.coefficients))
+        };
+        let limits =
+            limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
+        let members = ensemble.members().iter().take(MOST_RESAMPLES);
+        let plans: Vec<Model> = members
+            .filter_map(|member| {
+                self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
+            })
+            .collect();
+        let interval = |of: fn(&Model) -> f64| -> IntervalView {
+            ensemble.interval_of(plans.iter().map(of).collect()).into()
+        };
+        Some(PlanIntervals {
+            loss: loss(best)?,
+            dense_loss: dense.and_then(loss),
+            sparsity: interval(|model| model.design.density.sparsity().get()),
+            nonzero_params: interval(|model| model.nonzero_params),
+            data: interval(|model| model.data),
+        })
+    }
+}
+
+/// The quantity that no bound of the caller holds, and the service does.
+fn end_of_range(best: &Model, limits: &Limits) -> Option<&'static str> {
+    let (n, d) = (best.nonzero_params, best.data);
+    let ends = [
+        (Constraint::NonzeroParamsMin, n, "nonzero_params"),
+        (Constraint::NonzeroParamsMax, n, "nonzero_params"),
+        (Constraint::DataMin, d, "data"),
+        (Constraint::DataMax, d, "data"),
+    ];
+    let found = ends.into_iter().find(|(constraint, value, _)| {
+        !limits.has(*constraint) && limits.get(*constraint) == *value
+    });
+    found.map(|(_, _, quantity)| quantity)
+}
+
+/// No other than these.
+fn all_of(designs: &[NamedDesign]) -> Zeros {
+    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+}
+
+/// Size and data of a model, which are in range as the limits are.
+fn question_of(model: &Model) -> Option<(NonzeroParams, Data)> {
+    NonzeroParams::new(model.nonzero_params).ok().zip(Data::new(model.data).ok())
+}
+
+fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView, ApiError> {
+    asked.require_all("a plan")?;
+    let format = request.storage.unwrap_or_else(|| mode.storage());
+    let storage = Storage::new(format, request.bits);
+    let desk = Desk { asked, mode, request, cost: asked.cost(mode.step()), storage };
+
+    let mut limits = request.limits;
+    let of_the_mode = mode.patterns().filter(|patterns| !patterns.is_empty());
+    let patterns = allowed_patterns(request, mode, format)?;
+    let designs = patterns.as_ref().map(|patterns| desk.designs(patterns)).unwrap_or_default();
+    let zeros = match &patterns {
+        Some(_) => all_of(&designs),
+        None => Zeros::Anywhere,
+    };
+    let means = desk.means(zeros);
+    // What no run has tried is not recommended unless it is asked for.
+    let capped = !limits.has(Constraint::SparsityMax) && patterns.is_none();
+    if capped {
+        let levels = asked.law.content.support.levels();
+        let highest = levels.last().map_or(HIGHEST_SPARSITY, |level| level.sparsity);
+        let density = 1.0 - highest.min(Limits::HIGHEST_SPARSITY);
+        let least = limits.get(Constraint::SparsityMin);
+        limits = limits.with(Constraint::SparsityMax, density.min(least));
+    }
+
+    let planner = desk.planner(&means, desk.law());
+    let goal = request.goal;
+    let best = planner
+        .best(goal, &limits)
+        .ok_or_else(|| infeasible(&planner.obstacles(goal, &limits), &limits, request))?;
+
+    // The same cost: what may be spent, or what is.
+    let budget = match goal {
+        Goal::LeastLoss => limits.get(Constraint::Compute),
+        Goal::LeastCost => best.compute(),
+    };
+    let at_equal_cost = limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
+    let any_sparsity =
+        |limits: Limits| limits.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
+    let only_dense = desk.means(all_of(&desk.designs(&[])));
+    let dense_planner = desk.planner(&only_dense, desk.law());
+    let dense_limits = any_sparsity(at_equal_cost);
+    let dense = dense_planner.best(Goal::LeastLoss, &dense_limits);
+    let dense_reason = dense.is_none().then(|| {
+        let obstacles = dense_planner.obstacles(Goal::LeastLoss, &dense_limits);
+        infeasible_lines(&obstacles, &dense_limits, request).join("; ")
+    });
+    let equal_loss =
+        dense_limits.without(Constraint::Compute).with(Constraint::TargetLoss, best.loss);
+    let dense_at_equal_loss = dense_planner.best(Goal::LeastCost, &equal_loss);
+
+    let pattern = match (of_the_mode, &patterns) {
+        (Some(of_the_mode), None) => {
+            let designs = desk.designs(of_the_mode);
+            let means = desk.means(all_of(&designs));
+            // A pattern that the hardware lists may be sparser than any run.
+            let limits =
+                if capped { at_equal_cost.without(Constraint::SparsityMax) } else { at_equal_cost };
+            let model = desk.planner(&means, desk.law()).best(Goal::LeastLoss, &limits);
+            model.map(|model| desk.view(&model, &designs)).transpose()?
+        }
+        _ => None,
+    };
+
+    let binding = planner.binding(goal, &limits, &best);
+    let (extrapolation, mut warnings) = match question_of(&best) {
+        Some((nonzero_params, data)) => {
+            let density = best.design.density;
+            let question = Question { nonzero_params, density, data, cost: Some(&desk.cost) };
+            asked.caveats(&question, request.intervals)
+        }
+        None => (Vec::new(), asked.warnings(request.intervals)),
+    };
+    let mut warn = |code, detail: String| {
+        warnings.insert(0, Arc::new(WarningView::new(code, detail)));
+    };
+    if capped && binding.contains(&Constraint::SparsityMax) {
+        let detail = "more zeros would be better by this law, but no run behind it is sparser: \
+                      sparsity.max allows more";
+        warn("sparsity_limited", detail.to_owned());
+    }
+    if goal == Goal::LeastLoss && best.compute() < budget * (1.0 - 1e-6) {
+        let share = best.compute() / budget;
+        let detail = format!("the bounds leave no use for more than {share:.3} of the compute");
+        warn("compute_not_spent", detail);
+    }
+    if dense.as_ref().is_some_and(|dense| dense.loss < best.loss) {
+        let detail = "a dense model, which the bounds on the sparsity forbid, would be better";
+        warn("dense_is_better", detail.to_owned());
+    }
+
+    if let Some(quantity) = end_of_range(&best, &limits) {
+        let detail =
+            format!("the best {quantity} lies at the end of the range that is answered for");
+        warn("range_end", detail);
+    }
+
+    // No cost that the service would not take as a budget.
+    let compute = best.compute();
+    let costs = Range { min: (compute / SPAN).max(1.0), max: (compute * SPAN).min(1e40) };
+    let frontier = planner.frontier(&limits, &best, request.points, costs);
+    let view = |model: &Model| desk.view(model, &designs);
+    Ok(PlanView {
+        law: asked.reference.clone(),
+        flop_mode: mode.name().to_owned(),
+        goal: match goal {
+            Goal::LeastLoss => GoalView::LeastLoss,
+            Goal::LeastCost => GoalView::LeastCost,
+        },
+        optimum: view(&best)?,
+        dense: dense.as_ref().map(view).transpose()?,
+        dense_reason,
+        dense_at_equal_loss: dense_at_equal_loss.as_ref().map(view).transpose()?,
+        pattern,
+        binding: binding.into_iter().map(Constraint::as_str).collect(),
+        frontier: frontier.iter().map(point).collect::<Result<_, ApiError>>()?,
+        intervals: request
+            .intervals
+            .then(|| desk.intervals(&means, &limits, &best, dense.as_ref())),
+        assumed: AssumedView {
+            storage: format.into(),
+            bits_per_param: request.bits,
+            max_sparsity: match means.zeros() {
+                Zeros::Anywhere => highest(limits.get(Constraint::SparsityMax)),
+                Zeros::Designs(designs) => designs
+                    .iter()
+                    .map(|design| design.density.sparsity().get())
+                    .fold(0.0, f64::max)
+                    .min(highest(limits.get(Constraint::SparsityMax))),
+            },
+            patterns: patterns
+                .map(|patterns| patterns.iter().map(|p| p.as_str().to_owned()).collect()),
+        },
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+    })
+}
+
+/// The sparsity of a lowest density.
+fn highest(density: f64) -> f64 {
+    Density::clamped(density).sparsity().get()
+}
+
+fn point(model: &Model) -> Result<FrontierPointView, ApiError> {
+    Ok(FrontierPointView {
+        compute: finite("the compute", model.compute())?,
+        loss: finite("the loss", model.loss)?,
+        nonzero_params: model.nonzero_params,
+        sparsity: model.design.density.sparsity().get(),
+        data: model.data,
+    })
+}
+
+/// The patterns that a plan is held to; `None` where zeros may lie anywhere.
+fn allowed_patterns(
+    request: &PlanRequest,
+    mode: &Mode,
+    format: StorageFormat,
+) -> Result<Option<Vec<Pattern>>, ApiError> {
+    let listed = mode.patterns();
+    if let Some(patterns) = &request.patterns {
+        let mut checks = Checks::default();
+        for (i, pattern) in patterns.iter().enumerate() {
+            if listed.is_some_and(|listed| !listed.contains(pattern)) {
+                let detail = "must be one of the patterns of the hardware profile";
+                checks.refuse(&format!("patterns/{i}"), detail);
+            }
+        }
+        checks.finish(Some(()))?;
+        return Ok(Some(patterns.clone()));
+    }
+    let by_patterns =
+        format == StorageFormat::TwoOfFour && request.limits.has(Constraint::MemoryBytes);
+    let of_the_format = || Pattern::new(StorageFormat::TwoOfFour.as_str()).into_iter().collect();
+    Ok(by_patterns.then(|| match listed {
+        Some(listed) if !listed.is_empty() => listed.to_vec(),
+        _ => of_the_format(),
+    }))
+}
+
+/// A number with seven digits that is no less, or no more, than it was.
+fn outward(value: f64, up: bool) -> f64 {
+    /// Of a number that has seven digits but for rounding, those.
+    const ROUNDING: f64 = 1e-11;
+    let scale = 10f64.powi(6 - value.abs().log10().floor() as i32);
+    let digits = value * scale;
+    let whole =
+        if up { (digits * (1.0 - ROUNDING)).ceil() } else { (digits * (1.0 + ROUNDING)).floor() };
+    whole / scale
+}
+
+fn written(value: f64) -> String {
+    if (1e-3..1e6).contains(&value) || value == 0.0 {
+        value.to_string()
+    } else {
+        format!("{value:e}")
+    }
+}
+
+/// What would have to give way, and by how much, for one bound.
+fn obstacle_detail(
+    obstacle: &Obstacle,
+    all: &[Obstacle],
+    limits: &Limits,
+    request: &PlanRequest,
+) -> String {
+    let Obstacle { constraint, needed } = *obstacle;
+    let is_sparsity = matches!(constraint, Constraint::SparsityMin | Constraint::SparsityMax);
+    let shown = |value: f64| if is_sparsity { highest(value) } else { value };
+    let origin = match constraint {
+        _ if request.limits.has(constraint) => "is given",
+        Constraint::SparsityMax => "is the default, that of the sparsest run",
+        // The dense model's cost is that of the plan.
+        _ => "is that of the plan",
+    };
+    let given = format!("{} {origin}", written(shown(limits.get(constraint))));
+    let Some(needed) = needed else {
+        let others = all.iter().filter(|other| other.constraint != constraint);
+        let others: Vec<_> = others.map(|other| other.constraint.as_str()).collect();
+        return format!("{given} and cannot be kept together with {}", others.join(", "));
+    };
+    // A highest sparsity is a lowest density, and so the other way round.
+    let up = constraint.is_upper() != is_sparsity;
+    let needed = written(outward(shown(needed), up));
+    match constraint {
+        Constraint::TargetLoss => {
+            format!("the least loss that can be reached is {needed}, {given}")
+        }
+        _ if up => format!("at least {needed} would be needed, {given}"),
+        _ => format!("at most {needed} would be possible, {given}"),
+    }
+}
+
+fn infeasible_lines(obstacles: &[Obstacle], limits: &Limits, request: &PlanRequest) -> Vec<String> {
+    let line = |obstacle: &Obstacle| {
+        let detail = obstacle_detail(obstacle, obstacles, limits, request);
+        format!("{}: {detail}", obstacle.constraint.as_str())
+    };
+    obstacles.iter().map(line).collect()
+}
+
+fn infeasible(obstacles: &[Obstacle], limits: &Limits, request: &PlanRequest) -> ApiError {
+    let field = |obstacle: &Obstacle| FieldError {
+        pointer: format!("/{}", obstacle.constraint.as_str().replace('.', "/")),
+        detail: obstacle_detail(obstacle, obstacles, limits, request),
+    };
+    ApiError::Infeasible(obstacles.iter().map(field).collect())
+}
+
+/// Plans a model: the best size, sparsity and amount of data under bounds.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/plans", tag = TAG_QUESTIONS, params(FamilyPath),
+    request_body = CreatePlan,
+    responses(
+        (status = OK, description = "The plan", body = PlanView),
+        (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+        (status = UNPROCESSABLE_ENTITY, description = "Fields are not valid, or no plan keeps every bound",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_plan(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    JsonBody(body): JsonBody<CreatePlan>,
+) -> Result<Json<PlanView>, ApiError> {
+    let (flop_mode, law_version) = (body.flop_mode.clone(), body.law_version);
+    let request = body.check()?;
+    let mode = Mode::find(&state, &flop_mode).await?;
+    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    // Up to a second of arithmetic.
+    state.threads.run(move || plan(&asked, &mode, &request)).await.map(Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_rounded_to_where_they_are_enough() {
+        assert_eq!(written(outward(1.3e9 * (1.0 + 1e-13), true)), "1.3e9");
+        assert_eq!(written(outward(1_234_567_890.0, true)), "1.234568e9");
+        assert_eq!(written(outward(1_234_567_890.0, false)), "1.234567e9");
+        assert_eq!(written(outward(2.31, true)), "2.31");
+    }
+}

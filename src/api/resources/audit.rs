@@ -1,0 +1,159 @@
+//! `/v1/audit-events`: who wrote what, for administrators; and how it comes to be known.
+//!
+//! The guard notes every write that was done or refused for want of scope, after its answer is there.
+//! The notes wait in a queue of this process for a task that stores them in batches. So no request
+//! waits for its note, and a process that is killed takes those of its last moments with it.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::api::state::AppState;
+use crate::api::tags::TAG_ACCESS;
+use crate::api::wire::extract::{PageParams, Query, next_cursor};
+use crate::api::wire::problem::ApiError;
+use crate::domain::audit::{AuditEvent, AuditFilter};
+use crate::domain::checks::Checks;
+use crate::domain::text::{FamilyName, check_label};
+use crate::store::audit;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_audit_events))
+}
+
+/// A write that was done, or refused for want of scope.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEvent)]
+pub struct AuditEventView {
+    /// Id of the event.
+    id: Uuid,
+    /// When the request was let in or refused.
+    at: DateTime<Utc>,
+    /// Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
+    /// for, or `service`.
+    #[schema(example = "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3")]
+    actor: String,
+    /// Name of the key; null without one.
+    #[schema(example = "nightly training")]
+    actor_name: Option<String>,
+    /// Address of the caller; null where it came over no network.
+    #[schema(example = "192.0.2.7")]
+    address: Option<String>,
+    /// The HTTP method.
+    #[schema(example = "POST")]
+    method: String,
+    /// Template of the path, as in this document.
+    #[schema(example = "/v1/families/{family}/runs")]
+    path: String,
+    /// Path of what was created, else the path of the request.
+    #[schema(example = "/v1/families/t5-c4/runs")]
+    target: String,
+    /// Name of the family in `target`; null where there is none.
+    #[schema(example = "t5-c4")]
+    family: Option<String>,
+    /// Status of the answer: 403 where it was refused, 499 where it is not known whether it was done, as
+    /// the caller left or the time was over before there was an answer.
+    #[schema(example = 200)]
+    status: i16,
+    /// The request id, as in the service's log.
+    request_id: Option<String>,
+}
+
+impl From<AuditEvent> for AuditEventView {
+    fn from(event: AuditEvent) -> Self {
+        let AuditEvent {
+            id,
+            at,
+            actor,
+            actor_name,
+            address,
+            method,
+            path,
+            target,
+            family,
+            status,
+            request_id,
+        } = event;
+        Self {
+            id,
+            at,
+            actor,
+            actor_name,
+            address,
+            method,
+            path,
+            target,
+            family,
+            status,
+            request_id,
+        }
+    }
+}
+
+/// A page of the audit log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditEventList {
+    /// Newest first.
+    items: Vec<AuditEventView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Which events.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct AuditParams {
+    /// The most items of the page.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: u16,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    cursor: Option<String>,
+    /// Only those of this actor.
+    actor: Option<String>,
+    /// Only those of this family.
+    family: Option<String>,
+    /// Only those from this time on.
+    from: Option<DateTime<Utc>>,
+    /// Only those before this time.
+    to: Option<DateTime<Utc>>,
+}
+
+impl AuditParams {
+    fn check(self) -> Result<AuditFilter, ApiError> {
+        let mut checks = Checks::default();
+        if let Some(actor) = &self.actor {
+            checks.take("actor", check_label(actor));
+        }
+        if let Some(family) = &self.family {
+            checks.take("family", FamilyName::new(family));
+        }
+        let Self { actor, family, from, to, .. } = self;
+        Ok(checks.finish(Some(AuditFilter { actor, family, from, to }))?)
+    }
+}
+
+/// Lists writes that were done, or refused for want of scope, newest first. An event is there within
+/// about a second.
+#[utoipa::path(
+    get, path = "/v1/audit-events", tag = TAG_ACCESS, params(AuditParams),
+    responses((status = OK, description = "A page of the audit log", body = AuditEventList)),
+)]
+async fn list_audit_events(
+    State(state): State<AppState>,
+    Query(params): Query<AuditParams>,
+) -> Result<Json<AuditEventList>, ApiError> {
+    let page = PageParams { limit: params.limit, cursor: params.cursor.clone() }.check()?;
+    let page = audit::list_audit_events(&state.pool, &params.check()?, page).await?;
+    let next_cursor = next_cursor(&page);
+    let items = page.items.into_iter().map(AuditEventView::from).collect();
+    Ok(Json(AuditEventList { items, next_cursor }))
+}

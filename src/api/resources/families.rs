@@ -1,0 +1,365 @@
+//! `/v1/families`: the runs that one law describes.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sparsity_law::fit::FitConfig;
+use sparsity_law::law::{FlopsPerParam, PruningSchedule};
+use sqlx::PgExecutor;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::layers::replica_reads::Reads;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_FAMILIES;
+use crate::api::wire::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{LawRef, ObjectiveView, PruningView, check_fit_config, nullable};
+use crate::domain::checks::Checks;
+use crate::domain::family::{Family, FamilySettings};
+use crate::domain::text::{FamilyName, check_label, check_prose};
+use crate::live::keyring::Caller;
+use crate::store::{families, laws};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_families, create_family)).routes(routes!(
+        get_family,
+        update_family,
+        delete_family
+    ))
+}
+
+/// A model family.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Family)]
+pub struct FamilyView {
+    /// Its name in URLs.
+    #[schema(example = "t5-c4")]
+    pub name: String,
+    /// For people.
+    pub description: String,
+    /// What `data` counts.
+    #[schema(example = "tokens")]
+    pub data_unit: String,
+    /// Tokens in one data unit, where known.
+    #[schema(example = 1.0)]
+    pub tokens_per_data_unit: Option<f64>,
+    /// FLOPs per parameter and data unit in training.
+    #[schema(example = 6.0)]
+    pub flops_per_param: f64,
+    /// When its models are pruned during training.
+    pub pruning: PruningView,
+    /// What refits minimise unless told otherwise.
+    pub objective: ObjectiveView,
+    /// The law that answers: the pinned one, else the newest fit, else the newest published one.
+    pub active_law: Option<LawRef>,
+    /// Whether that law is pinned.
+    pub pinned: bool,
+    /// When the family was created.
+    pub created_at: DateTime<Utc>,
+    /// When its settings last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+impl FamilyView {
+    fn new(family: Family, active_law: Option<LawRef>) -> Self {
+        let settings = family.settings;
+        Self {
+            name: family.name.to_string(),
+            description: settings.description,
+            data_unit: settings.data_unit,
+            tokens_per_data_unit: settings.tokens_per_data_unit,
+            flops_per_param: settings.flops_per_param.get(),
+            pruning: settings.pruning.into(),
+            objective: ObjectiveView::new(settings.residual, settings.delta),
+            active_law,
+            pinned: family.pinned_law_id.is_some(),
+            created_at: family.created_at,
+            updated_at: family.updated_at,
+        }
+    }
+
+    /// The family with the law that answers for it.
+    pub(crate) async fn load(db: impl PgExecutor<'_>, family: Family) -> Result<Self, ApiError> {
+        let law = laws::find_law(db, &family.name, None).await?;
+        Ok(Self::new(family, law.as_ref().map(LawRef::from)))
+    }
+}
+
+/// A page of families.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FamilyList {
+    /// Newest first.
+    items: Vec<FamilyView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// A family to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateFamily {
+    /// Lower-case letters, digits and hyphens, at most 64.
+    #[schema(example = "my-models", pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+    name: String,
+    /// For people; at most 2,000 characters.
+    #[serde(default)]
+    #[schema(max_length = 2000)]
+    description: String,
+    /// What `data` counts: `tokens` unless said otherwise.
+    #[schema(example = "tokens", default = "tokens")]
+    data_unit: Option<String>,
+    /// Tokens in one data unit, where known; 1 for tokens.
+    #[schema(minimum = 1e-6, maximum = 1e12)]
+    tokens_per_data_unit: Option<f64>,
+    /// FLOPs per parameter and data unit in training: 6 for one forward and backward pass.
+    #[schema(default = 6, minimum = 1e-3, maximum = 1e12)]
+    flops_per_param: Option<f64>,
+    /// When its models are pruned: from 25 % to 75 % of training with exponent 3.
+    pruning: Option<PruningView>,
+    /// What refits minimise: `log` with delta 0.001.
+    objective: Option<ObjectiveView>,
+}
+
+impl CreateFamily {
+    fn check(self) -> Result<(FamilyName, FamilySettings), ApiError> {
+        let mut checks = Checks::default();
+        let name = checks.take("name", FamilyName::new(&self.name));
+        let default = FitConfig::default();
+        let data_unit = self.data_unit.unwrap_or_else(|| "tokens".to_owned());
+        let tokens = if data_unit == "tokens" { Some(1.0) } else { None };
+        let settings = FamilySettings {
+            description: self.description,
+            data_unit,
+            tokens_per_data_unit: self.tokens_per_data_unit.or(tokens),
+            flops_per_param: FlopsPerParam::TRAINING,
+            pruning: PruningSchedule::default(),
+            residual: default.residual,
+            delta: default.delta,
+        };
+        let changes = SettingChanges {
+            flops_per_param: self.flops_per_param,
+            pruning: self.pruning,
+            objective: self.objective,
+        };
+        let settings = changes.apply(settings, &mut checks);
+        Ok(checks.finish(name.zip(settings))?)
+    }
+}
+
+/// Changes to a family; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateFamily {
+    /// For people; at most 2,000 characters.
+    description: Option<String>,
+    /// What `data` counts; only while the family has neither runs nor laws.
+    data_unit: Option<String>,
+    /// Tokens in one data unit; null where unknown.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>, minimum = 1e-6, maximum = 1e12)]
+    tokens_per_data_unit: Option<Option<f64>>,
+    /// FLOPs per parameter and data unit in training; laws that exist keep theirs.
+    #[schema(minimum = 1e-3, maximum = 1e12)]
+    flops_per_param: Option<f64>,
+    /// When its models are pruned; laws that exist keep theirs.
+    pruning: Option<PruningView>,
+    /// What refits minimise from now on.
+    objective: Option<ObjectiveView>,
+}
+
+impl UpdateFamily {
+    fn check(self, current: &FamilySettings) -> Result<FamilySettings, ApiError> {
+        let mut checks = Checks::default();
+        let settings = FamilySettings {
+            description: self.description.unwrap_or_else(|| current.description.clone()),
+            data_unit: self.data_unit.unwrap_or_else(|| current.data_unit.clone()),
+            tokens_per_data_unit: self.tokens_per_data_unit.unwrap_or(current.tokens_per_data_unit),
+            ..current.clone()
+        };
+        let changes = SettingChanges {
+            flops_per_param: self.flops_per_param,
+            pruning: self.pruning,
+            objective: self.objective,
+        };
+        let settings = changes.apply(settings, &mut checks);
+        Ok(checks.finish(settings)?)
+    }
+}
+
+/// The settings that are quantities, as both requests give them.
+struct SettingChanges {
+    flops_per_param: Option<f64>,
+    pruning: Option<PruningView>,
+    objective: Option<ObjectiveView>,
+}
+
+impl SettingChanges {
+    /// `settings` with these changes, every field checked.
+    fn apply(self, mut settings: FamilySettings, checks: &mut Checks) -> Option<FamilySettings> {
+        checks.take("description", check_prose(&settings.description));
+        checks.take("data_unit", check_label(&settings.data_unit));
+        if let Some(tokens) = settings.tokens_per_data_unit
+            && !(1e-6..=1e12).contains(&tokens)
+        {
+            checks.refuse("tokens_per_data_unit", "must be between 1e-6 and 1e12");
+        }
+        if let Some(flops_per_param) = self.flops_per_param {
+            settings.flops_per_param =
+                checks.take("flops_per_param", FlopsPerParam::new(flops_per_param))?;
+        }
+        if let Some(pruning) = self.pruning {
+            settings.pruning = pruning.check(checks)?;
+        }
+        if let Some(objective) = self.objective {
+            let (residual, delta) = (objective.residual(), objective.delta);
+            let config = FitConfig { residual, delta, ..FitConfig::default() };
+            check_fit_config(config, checks)?;
+            settings.residual = residual;
+            settings.delta = delta;
+        }
+        Some(settings)
+    }
+}
+
+/// Lists families, newest first; a key for some families sees only these.
+#[utoipa::path(
+    get, path = "/v1/families", tag = TAG_FAMILIES, params(PageParams),
+    responses((status = OK, description = "A page of families", body = FamilyList)),
+)]
+async fn list_families(
+    reads: Reads,
+    caller: Caller,
+    Query(params): Query<PageParams>,
+) -> Result<Json<FamilyList>, ApiError> {
+    let only = caller.families().names();
+    let request = params.check()?;
+    let mut db = reads.connection().await?;
+    let page = families::list_families(&mut *db, request, only.as_deref()).await?;
+    let next_cursor = next_cursor(&page);
+    let ids: Vec<_> = page.items.iter().map(|family| family.id).collect();
+    let mut active = laws::list_active_laws(&mut *db, &ids).await?;
+    let items = page
+        .items
+        .into_iter()
+        .map(|family| {
+            let law = active.remove(&family.id);
+            FamilyView::new(family, law.as_ref().map(LawRef::from))
+        })
+        .collect();
+    Ok(Json(FamilyList { items, next_cursor }))
+}
+
+/// Creates a family.
+#[utoipa::path(
+    post, path = "/v1/families", tag = TAG_FAMILIES, request_body = CreateFamily,
+    responses(
+        (status = CREATED, description = "The family", body = FamilyView,
+            headers(("Location" = String, description = "Path of the family"))),
+        (status = CONFLICT, description = "A family of this name exists", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn create_family(
+    State(state): State<AppState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<CreateFamily>,
+) -> Result<impl IntoResponse, ApiError> {
+    let (name, settings) = body.check()?;
+    caller.require_family(name.as_str())?;
+    let now = state.clock.now();
+    let family = Family {
+        id: state.clock.new_id(),
+        name,
+        settings,
+        pinned_law_id: None,
+        created_at: now,
+        updated_at: now,
+    };
+    families::insert_family(&state.pool, &family).await?;
+    let location = format!("/v1/families/{}", family.name);
+    let body = Json(FamilyView::new(family, None));
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
+}
+
+/// Shows a family.
+#[utoipa::path(
+    get, path = "/v1/families/{family}", tag = TAG_FAMILIES, params(FamilyPath),
+    responses((status = OK, description = "The family", body = FamilyView)),
+)]
+async fn get_family(
+    reads: Reads,
+    Path(path): Path<FamilyPath>,
+) -> Result<Json<FamilyView>, ApiError> {
+    let name = path.name()?;
+    let mut db = reads.connection().await?;
+    let family = existing(&mut *db, &name).await?;
+    FamilyView::load(&mut *db, family).await.map(Json)
+}
+
+/// Changes a family's settings. Laws that exist keep the settings they were made with.
+#[utoipa::path(
+    patch, path = "/v1/families/{family}", tag = TAG_FAMILIES, params(FamilyPath),
+    request_body = UpdateFamily,
+    responses(
+        (status = OK, description = "The family as it is now", body = FamilyView),
+        (status = CONFLICT, description = "The data unit is in use", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn update_family(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    JsonBody(body): JsonBody<UpdateFamily>,
+) -> Result<Json<FamilyView>, ApiError> {
+    let name = path.name()?;
+    let mut transaction = state.pool.begin().await?;
+    let mut family = families::find_family_for_update(&mut *transaction, &name)
+        .await?
+        .ok_or_else(|| no_family(name.as_str()))?;
+    let settings = body.check(&family.settings)?;
+    if settings.data_unit != family.settings.data_unit
+        && families::find_family_in_use(&mut *transaction, family.id).await?
+    {
+        return Err(ApiError::DataUnitInUse);
+    }
+    family.settings = settings;
+    family.updated_at = state.clock.now();
+    families::update_family(&mut *transaction, &family).await?;
+    transaction.commit().await?;
+    FamilyView::load(&state.pool, family).await.map(Json)
+}
+
+/// Deletes a family with its runs, laws and refits.
+#[utoipa::path(
+    delete, path = "/v1/families/{family}", tag = TAG_FAMILIES, params(FamilyPath),
+    responses((status = NO_CONTENT, description = "It is gone")),
+)]
+async fn delete_family(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+) -> Result<StatusCode, ApiError> {
+    let name = path.name()?;
+    if families::delete_family(&state.pool, &name).await? {
+        state.laws.forget(name.as_str());
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(no_family(name.as_str()))
+    }
+}
+
+/// The family of a name.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub(crate) async fn existing(
+    db: impl PgExecutor<'_>,
+    name: &FamilyName,
+) -> Result<Family, ApiError> {
+    families::find_family(db, name).await?.ok_or_else(|| no_family(name.as_str()))
+}

@@ -1,0 +1,246 @@
+//! The runs behind a law: predicted against measured loss.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use sparsity_law::fit::Residual;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::law::AskedLaw;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_LAWS;
+use crate::api::wire::caching::KnownTags;
+use crate::api::wire::extract::{FamilyPath, PageParams, Query};
+use crate::api::wire::negotiation::Representation;
+use crate::api::wire::pictures::{
+    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying,
+};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{LawRef, ObjectiveView};
+use crate::domain::checks::Checks;
+use crate::domain::law::LawSource;
+use crate::domain::law_run::NamedLawRun;
+use crate::draw::{Canvas, FitPicture, FittedPoint};
+use crate::store::law_evidence;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_fit_quality))
+}
+
+/// Which runs of a law to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FitQualityParams {
+    /// The most runs of the page. Of no effect on a picture, as `cursor`: it shows all runs, or the
+    /// first 10,000 and says so.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: u16,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,9}$")]
+    cursor: Option<String>,
+    /// Only runs that lie far off the law.
+    #[serde(default)]
+    outliers: bool,
+    /// Version of the law to ask; the active one unless said otherwise.
+    law_version: Option<i32>,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
+}
+
+impl FitQualityParams {
+    /// How many runs from which place, and the canvas of a picture.
+    fn check(&self) -> Result<(i64, i64, Canvas), ApiError> {
+        let limit = PageParams { limit: self.limit, cursor: None }.check()?.limit;
+        let first = match &self.cursor {
+            None => 0,
+            Some(cursor) => cursor.parse::<u32>().map_err(|_| {
+                ApiError::field("/cursor", "must be the next_cursor of the page before")
+            })?,
+        };
+        let mut checks = Checks::default();
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        checks.finish(Some(()))?;
+        Ok((i64::from(limit), i64::from(first), canvas))
+    }
+}
+
+/// The runs that a law was fitted on, in its canonical order: by nonzero_params, sparsity, data and
+/// loss.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FitQuality)]
+pub struct FitQualityView {
+    /// The law.
+    law: LawRef,
+    /// What it minimised; null for a published law.
+    objective: Option<ObjectiveView>,
+    /// Robust standard deviation of the residuals; null for a published law.
+    #[schema(example = 0.007)]
+    noise: Option<f64>,
+    /// The runs; none for a published law.
+    items: Vec<FittedRunView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// One run as the law saw it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FittedRun)]
+pub struct FittedRunView {
+    /// Id of the run.
+    run_id: Uuid,
+    /// The submitter's name; null where the run was deleted since.
+    external_id: Option<String>,
+    /// Non-zero parameters when it was fitted.
+    nonzero_params: f64,
+    /// Sparsity when it was fitted.
+    sparsity: f64,
+    /// Data when it was fitted.
+    data: f64,
+    /// Measured loss when it was fitted.
+    loss: f64,
+    /// What it counted, relative to the others.
+    weight: f64,
+    /// Predicted loss.
+    predicted: f64,
+    /// Residual of the objective: positive where the loss is predicted too high.
+    residual: f64,
+    /// Share of its own prediction that the run determines, 0 to 1.
+    leverage: f64,
+    /// Whether it lies more than four robust standard deviations off the law, or among thousands of
+    /// runs farther than chance puts any.
+    outlier: bool,
+}
+
+impl From<NamedLawRun> for FittedRunView {
+    fn from(NamedLawRun { run, external_id }: NamedLawRun) -> Self {
+        Self {
+            run_id: run.run_id,
+            external_id,
+            nonzero_params: run.observation.nonzero_params.get(),
+            sparsity: run.observation.sparsity.get(),
+            data: run.observation.data.get(),
+            loss: run.observation.loss.get(),
+            weight: run.weight,
+            predicted: run.fitted.predicted,
+            residual: run.fitted.residual,
+            leverage: run.fitted.leverage,
+            outlier: run.fitted.outlier,
+        }
+    }
+}
+
+/// Shows the runs that a law was fitted on, with what it says of each.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/fit-quality", tag = TAG_LAWS,
+    params(FamilyPath, FitQualityParams),
+    responses(
+        (status = OK, description = "A page of runs, or a picture of all",
+            content((FitQualityView = "application/json"), (SvgPicture = "image/svg+xml"),
+                (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Of pictures alone: names of runs change"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
+        (status = CONFLICT, description = "The family has no law yet", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn get_fit_quality(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<FitQualityParams>,
+    representation: Representation,
+    known: KnownTags,
+) -> Result<Response, ApiError> {
+    let (limit, first, canvas) = params.check()?;
+    let name = path.name()?;
+    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    if let Representation::Picture(format) = representation {
+        let picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
+        let tag = asked.law.id.to_string();
+        let sending = Sending { known: &known, representation, tag, freshness };
+        return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
+    }
+    let (pool, id) = (&state.pool, asked.law.id);
+    // One more than asked for, to see whether there is a next page.
+    let mut runs = law_evidence::list_law_runs(pool, id, params.outliers, first, limit + 1).await?;
+    let more = runs.len() as i64 > limit;
+    runs.truncate(usize::from(params.limit));
+    let last = runs.last().map(|(place, _)| (place + 1).to_string());
+    let content = &asked.law.content;
+    let view = FitQualityView {
+        law: (&asked.law).into(),
+        objective: content
+            .options
+            .as_ref()
+            .map(|options| ObjectiveView::new(options.fit.residual, options.fit.delta)),
+        noise: content.diagnostics.as_ref().map(|diagnostics| diagnostics.noise),
+        items: runs.into_iter().map(|(_, run)| run.into()).collect(),
+        next_cursor: if more { last } else { None },
+    };
+    Ok(varying(Json(view).into_response()))
+}
+
+/// The most runs of a picture: more cannot be told apart.
+const MOST_DRAWN: usize = 10_000;
+
+async fn picture(
+    state: &AppState,
+    family: &str,
+    asked: &AskedLaw,
+    outliers: bool,
+) -> Result<FitPicture, ApiError> {
+    let (pool, id) = (&state.pool, asked.law.id);
+    // One more, to see whether any are left out.
+    let most = MOST_DRAWN as i64 + 1;
+    let mut runs = law_evidence::list_law_runs(pool, id, outliers, 0, most).await?;
+    let mut caption = caption(family, &asked.law, asked.warnings(false).iter().map(Arc::as_ref));
+    if runs.len() > MOST_DRAWN {
+        runs.truncate(MOST_DRAWN);
+        caption.notes.push(format!(
+            "Drawn are the first {MOST_DRAWN} by size, sparsity and data; the JSON answer has all"
+        ));
+    }
+    let diagnostics = asked.law.content.diagnostics.as_ref();
+    let noise = asked.residual().zip(diagnostics).map(|(residual, diagnostics)| {
+        let noise = diagnostics.noise;
+        match residual {
+            Residual::Log => format!("residual noise {:.2} % of the loss", noise * 100.0),
+            Residual::Linear => format!("residual noise {noise:.4} in the loss"),
+        }
+    });
+    let point = |(_, NamedLawRun { run, .. }): (i64, NamedLawRun)| FittedPoint {
+        measured: run.observation.loss.get(),
+        predicted: run.fitted.predicted,
+        sparsity: run.observation.sparsity.get(),
+        outlier: run.fitted.outlier,
+    };
+    Ok(FitPicture {
+        caption,
+        runs: runs.into_iter().map(point).collect(),
+        outliers_only: outliers,
+        noise: noise.map(|noise| format!("{noise} (robust standard deviation)")),
+        without_runs: match asked.law.content.source {
+            LawSource::Published => "This law was published elsewhere: its runs are not here",
+            LawSource::Fit => "No run lies far off this law",
+        },
+    })
+}

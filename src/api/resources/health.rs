@@ -1,0 +1,191 @@
+//! `/healthz` and `/readyz`, and the pages that describe the service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{FromRef, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::law::AskedLaw;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_SERVICE;
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::clock::Clock;
+use crate::live::laws::LawCache;
+use crate::live::replica::{Replica, ReplicaState};
+use crate::store::{self, Schema, SchemaError, refits};
+use crate::telemetry::metrics::{Metrics, Readings};
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(get_healthz))
+        .routes(routes!(get_readyz))
+        .routes(routes!(get_metrics))
+}
+
+/// What these routes need: a process that answers no questions has it too.
+#[derive(Debug, Clone)]
+pub struct HealthParts {
+    /// The database.
+    pub pool: PgPool,
+    /// The time.
+    pub clock: Arc<Clock>,
+    /// Laws in memory, where questions are answered.
+    pub laws: Option<LawCache<AskedLaw>>,
+    /// A replica of the database that reads may be answered by.
+    pub replica: Option<Replica>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Cancelled when the process is to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl FromRef<AppState> for HealthParts {
+    fn from_ref(state: &AppState) -> Self {
+        Self {
+            pool: state.pool.clone(),
+            clock: state.clock.clone(),
+            laws: Some(state.laws.clone()),
+            replica: state.replica.clone(),
+            metrics: state.metrics.clone(),
+            shutdown: state.shutdown.clone(),
+        }
+    }
+}
+
+/// The same routes alone.
+pub fn health_router(parts: HealthParts) -> axum::Router {
+    axum::Router::new()
+        .route("/healthz", get(get_healthz))
+        .route("/readyz", get(get_readyz))
+        .route("/metrics", get(get_metrics))
+        .with_state(parts)
+}
+
+/// Routes that are for people and not part of the contract.
+pub fn pages() -> axum::Router<AppState> {
+    axum::Router::new().route("/problems/{kind}", get(get_problems))
+}
+
+/// The page that a problem's `type` leads to.
+async fn get_problems() -> impl IntoResponse {
+    let page = include_str!("../../../docs/problems.md");
+    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page)
+}
+
+/// How the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Version of the service.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+}
+
+/// How ready the service is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready`; `degraded` where requests are answered and the replica of the database that should answer
+    /// reads does not.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// Version of the service.
+    #[schema(example = "0.1.0")]
+    version: &'static str,
+    /// Whether the service hears at once which law answers for a family, and which keys are valid.
+    /// While it does not, it looks laws up for every question: the answers are the same, and slower. A
+    /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
+    #[schema(example = true)]
+    follows_announcements: bool,
+    /// Whether reads are answered by the replica of the database; null where none is configured. While it is
+    /// not used the primary answers them.
+    read_replica: Option<ReplicaState>,
+}
+
+/// Whether the process is alive.
+#[utoipa::path(
+    get, path = "/healthz", tag = TAG_SERVICE,
+    responses((status = OK, description = "It is", body = Health)),
+)]
+async fn get_healthz() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Whether requests can be answered: the database is there and has a schema for this version.
+#[utoipa::path(
+    get, path = "/readyz", tag = TAG_SERVICE,
+    responses(
+        (status = OK, description = "They can", body = Readiness),
+        (status = SERVICE_UNAVAILABLE, description = "Not now", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>, ApiError> {
+    if state.shutdown.is_cancelled() {
+        return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
+    }
+    let schema = store::find_schema(&state.pool).await;
+    match schema.map_err(|error| ApiError::Unavailable(error.into()))? {
+        Schema::Usable { .. } => {
+            let read_replica = state.replica.map(|replica| replica.health().state);
+            let degraded = read_replica.is_some_and(|state| state != ReplicaState::Used);
+            Ok(Json(Readiness {
+                status: if degraded { "degraded" } else { "ready" },
+                version: env!("CARGO_PKG_VERSION"),
+                follows_announcements: state.laws.is_some_and(|laws| laws.is_followed()),
+                read_replica,
+            }))
+        }
+        Schema::Older => {
+            Err(ApiError::Unavailable(anyhow::anyhow!("the schema is not up to date")))
+        }
+        Schema::Contracted { version } => {
+            Err(ApiError::Unavailable(SchemaError::Contracted { version }.into()))
+        }
+    }
+}
+
+/// How long metrics wait for the queue of refits.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the service counts, for Prometheus: requests, latencies, refits, connections, laws in memory.
+#[utoipa::path(
+    get, path = "/metrics", tag = TAG_SERVICE,
+    responses((status = OK, description = "OpenMetrics text", body = String,
+        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
+)]
+async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiError> {
+    // Metrics are most wanted when the database is away: then those of the queue are left out, before
+    // whoever collects them gives up.
+    let queue = tokio::time::timeout(QUEUE_PATIENCE, refits::find_queue(&state.pool)).await;
+    let queue = queue.ok().and_then(Result::ok);
+    let waited = |queue: refits::Queue| {
+        let oldest = queue.oldest.map(|oldest| state.clock.now() - oldest);
+        (queue.queued, queue.running, oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
+    };
+    let readings = Readings {
+        pool: (state.pool.size(), state.pool.num_idle()),
+        pool_limit: state.pool.options().get_max_connections(),
+        laws: state.laws.map(|laws| (laws.size(), laws.is_followed())),
+        replica: state.replica.map(|replica| {
+            let health = replica.health();
+            (health.state == ReplicaState::Used, health.lag)
+        }),
+        refits: queue.map(waited),
+    };
+    let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}

@@ -1,0 +1,270 @@
+//! `/v1/keys`: API keys, for administrators.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::api::state::AppState;
+use crate::api::tags::TAG_ACCESS;
+use crate::api::wire::extract::{JsonBody, PageParams, Query, next_cursor, path_id};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::domain::access::{Families, KeyText, Scope};
+use crate::domain::api_key::ApiKey;
+use crate::domain::checks::Checks;
+use crate::domain::text::{FamilyName, check_label};
+use crate::live::keyring::Caller;
+use crate::store::keys;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list_keys, create_key)).routes(routes!(get_key, delete_key))
+}
+
+/// What a caller may do; each scope includes the ones before it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Scope)]
+pub enum ScopeView {
+    /// Look things up and ask questions.
+    Read,
+    /// Store runs, laws, forecasts and profiles, and ask for refits.
+    Write,
+    /// Delete families, manage keys, read the audit log.
+    Admin,
+}
+
+impl From<Scope> for ScopeView {
+    fn from(scope: Scope) -> Self {
+        match scope {
+            Scope::Read => Self::Read,
+            Scope::Write => Self::Write,
+            Scope::Admin => Self::Admin,
+        }
+    }
+}
+
+impl From<ScopeView> for Scope {
+    fn from(scope: ScopeView) -> Self {
+        match scope {
+            ScopeView::Read => Self::Read,
+            ScopeView::Write => Self::Write,
+            ScopeView::Admin => Self::Admin,
+        }
+    }
+}
+
+/// An API key, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
+pub struct KeyView {
+    /// Its id, which is also the public part of the key.
+    id: Uuid,
+    /// For people.
+    #[schema(example = "nightly training")]
+    name: String,
+    /// What it may do.
+    scope: ScopeView,
+    /// The only families that it may touch; null for all.
+    #[schema(example = json!(["t5-c4"]))]
+    families: Option<Vec<String>>,
+    /// Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
+    #[schema(example = "cli")]
+    created_by: String,
+    /// When it was created.
+    created_at: DateTime<Utc>,
+    /// From when on it is refused; null for never.
+    expires_at: Option<DateTime<Utc>>,
+    /// When it was revoked; null while it is not.
+    revoked_at: Option<DateTime<Utc>>,
+    /// When it was last used, as of about a minute ago; null for never.
+    last_used_at: Option<DateTime<Utc>>,
+}
+
+impl From<ApiKey> for KeyView {
+    fn from(key: ApiKey) -> Self {
+        Self {
+            id: key.id,
+            families: key.families.names(),
+            name: key.name,
+            scope: key.scope.into(),
+            created_by: key.created_by,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+            revoked_at: key.revoked_at,
+            last_used_at: key.last_used_at,
+        }
+    }
+}
+
+/// A new API key, with its secret.
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedKey)]
+pub struct CreatedKeyView {
+    /// The whole key, for `Authorization: Bearer`. It is shown here and never again.
+    #[schema(
+        example = "sp_0197f0c2a4b07c3c9a52f6d1e8b4a7c3_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    key: String,
+    #[serde(flatten)]
+    record: KeyView,
+}
+
+/// A page of keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    /// Newest first; those that are not valid any more are among them.
+    items: Vec<KeyView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// A key to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateKey {
+    /// For people: whose key it is; at most 200 characters.
+    #[schema(example = "nightly training", min_length = 1, max_length = 200)]
+    name: String,
+    /// What it may do.
+    scope: ScopeView,
+    /// The only families that it may touch, whether they exist yet or not; all unless given.
+    #[schema(example = json!(["t5-c4"]), min_items = 1, max_items = 1000)]
+    families: Option<Vec<String>>,
+    /// From when on it is refused; never unless given.
+    expires_at: Option<DateTime<Utc>>,
+}
+
+impl CreateKey {
+    fn check(self, by: String, id: Uuid, now: DateTime<Utc>) -> Result<ApiKey, ApiError> {
+        let mut checks = Checks::default();
+        checks.take("name", check_label(&self.name));
+        let families = match self.families {
+            None => Some(Families::All),
+            Some(names) => check_families(&names, &mut checks),
+        };
+        if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
+            checks.refuse("expires_at", "must be in the future");
+        }
+        let key = families.map(|families| ApiKey {
+            id,
+            name: self.name,
+            scope: self.scope.into(),
+            families,
+            created_by: by,
+            created_at: now,
+            expires_at: self.expires_at,
+            revoked_at: None,
+            last_used_at: None,
+        });
+        Ok(checks.finish(key)?)
+    }
+}
+
+fn check_families(names: &[String], checks: &mut Checks) -> Option<Families> {
+    if names.is_empty() || names.len() > Families::MOST {
+        let detail = format!("must name 1 to {} families, or be left out for all", Families::MOST);
+        checks.refuse("families", detail);
+        return None;
+    }
+    let names = names.iter().enumerate();
+    let names: Vec<_> = names
+        .map(|(index, name)| checks.take(&format!("families/{index}"), FamilyName::new(name)))
+        .collect();
+    names.into_iter().collect::<Option<_>>().map(Families::Only)
+}
+
+/// Path of a key.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct KeyPath {
+    /// Id of the key.
+    #[param(format = Uuid)]
+    id: String,
+}
+
+/// Lists keys, newest first.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = TAG_ACCESS, params(PageParams),
+    responses((status = OK, description = "A page of keys", body = KeyList)),
+)]
+async fn list_keys(
+    State(state): State<AppState>,
+    Query(params): Query<PageParams>,
+) -> Result<Json<KeyList>, ApiError> {
+    let page = keys::list_keys(&state.pool, params.check()?).await?;
+    let next_cursor = next_cursor(&page);
+    let items = page.items.into_iter().map(KeyView::from).collect();
+    Ok(Json(KeyList { items, next_cursor }))
+}
+
+/// Creates a key. The first one is created by the command `keys create`.
+#[utoipa::path(
+    post, path = "/v1/keys", tag = TAG_ACCESS, request_body = CreateKey,
+    responses(
+        (status = CREATED, description = "The key, shown this once", body = CreatedKeyView,
+            headers(("Location" = String, description = "Path of the key"))),
+        (status = CONFLICT, description = "There are as many valid keys as there can be",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn create_key(
+    State(state): State<AppState>,
+    caller: Caller,
+    JsonBody(body): JsonBody<CreateKey>,
+) -> Result<impl IntoResponse, ApiError> {
+    // Whoever reaches an open service must not be able to lock its owner out.
+    if caller.quota().is_none() {
+        let detail = "the first key is created by the command `keys create`";
+        return Err(ApiError::Forbidden(detail.to_owned()));
+    }
+    let id = state.clock.new_id();
+    let key = body.check(caller.actor(), id, state.clock.now())?;
+    let text = KeyText::random(id).map_err(|error| ApiError::Internal(error.into()))?;
+    keys::insert_key(&state.pool, &key, &text.hash()).await?;
+    // It holds here at once; other replicas hear of it.
+    state.access.read_again().await?;
+    let headers =
+        [(header::LOCATION, format!("/v1/keys/{id}")), (header::CACHE_CONTROL, "no-store".into())];
+    let body = CreatedKeyView { key: text.reveal(), record: key.into() };
+    Ok((StatusCode::CREATED, headers, Json(body)))
+}
+
+/// Shows a key.
+#[utoipa::path(
+    get, path = "/v1/keys/{id}", tag = TAG_ACCESS, params(KeyPath),
+    responses((status = OK, description = "The key", body = KeyView)),
+)]
+async fn get_key(
+    State(state): State<AppState>,
+    Path(path): Path<KeyPath>,
+) -> Result<Json<KeyView>, ApiError> {
+    let id = path_id(&path.id, "key")?;
+    keys::find_key(&state.pool, id).await?.map(KeyView::from).map(Json).ok_or_else(|| no_key(id))
+}
+
+/// Revokes a key: from now on it is refused. Its record stays.
+#[utoipa::path(
+    delete, path = "/v1/keys/{id}", tag = TAG_ACCESS, params(KeyPath),
+    responses((status = OK, description = "The key as it is now", body = KeyView)),
+)]
+async fn delete_key(
+    State(state): State<AppState>,
+    Path(path): Path<KeyPath>,
+) -> Result<Json<KeyView>, ApiError> {
+    let id = path_id(&path.id, "key")?;
+    let key = keys::update_key_revoked(&state.pool, id, state.clock.now()).await?;
+    let key = key.ok_or_else(|| no_key(id))?;
+    state.access.read_again().await?;
+    Ok(Json(key.into()))
+}
+
+fn no_key(id: Uuid) -> ApiError {
+    ApiError::NotFound { what: "key", name: id.to_string() }
+}

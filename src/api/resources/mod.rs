@@ -1,0 +1,15 @@
+//! What is stored and can be listed, created, changed and deleted: one file a resource.
+
+pub mod audit;
+pub mod comparison;
+pub mod exports;
+pub mod families;
+pub mod fit_quality;
+pub mod forecasts;
+pub mod health;
+pub mod keys;
+pub mod laws;
+pub mod profiles;
+pub mod refits;
+pub(crate) mod runs;
+pub mod uploads;

@@ -1,0 +1,453 @@
+//! `/v1/families/{family}/refits` and `/v1/refits/{id}`: fits that are asked for.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use sparsity_law::fit::{Constraint, FitConfig, Holdout};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::api::resources::families::existing;
+use crate::api::state::AppState;
+use crate::api::tags::TAG_REFITS;
+use crate::api::wire::extract::{FamilyPath, OptionalJsonBody, path_id};
+use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
+use crate::api::wire::views::{
+    ConstraintView, FitOptionsView, FixedView, HoldoutView, ObjectiveView, TagWeightView,
+    check_fit_config, check_weights,
+};
+use crate::domain::checks::Checks;
+use crate::domain::family::{Family, FamilySettings};
+use crate::domain::refit::{Refit, RefitOptions, RefitState};
+use crate::domain::text::check_label;
+use crate::live::keyring::Caller;
+use crate::store::{StoreError, law_evidence, laws, refits, runs};
+use crate::telemetry::traces::Span;
+
+/// Routes of this resource.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(create_refit))
+        .routes(routes!(get_refit, delete_refit))
+        .routes(routes!(list_refit_events))
+}
+
+/// A fit that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Refit)]
+pub struct RefitView {
+    /// Id of the refit.
+    id: Uuid,
+    /// Name of the family.
+    #[schema(example = "my-models")]
+    family: String,
+    /// Where it is in its life.
+    state: RefitStateView,
+    /// Share of the work that is done, 0 to 1.
+    #[schema(example = 0.5, minimum = 0, maximum = 1)]
+    progress: f64,
+    /// What it is at.
+    #[schema(example = "resampling")]
+    phase: String,
+    /// What it runs with.
+    options: FitOptionsView,
+    /// Version of the law that it fits again and compares; null where it makes a new one.
+    #[schema(example = json!(null))]
+    reproduces: Option<i32>,
+    /// The law that came of it.
+    law: Option<RefitLaw>,
+    /// Why it failed.
+    error: Option<Problem>,
+    /// When it was asked for.
+    created_at: DateTime<Utc>,
+    /// When a worker first took it.
+    started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// The law that came of a refit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RefitLaw {
+    /// Id of the law.
+    id: Uuid,
+    /// Its version within the family.
+    #[schema(example = 1)]
+    version: i32,
+}
+
+/// Where a refit is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RefitState)]
+pub enum RefitStateView {
+    /// Waiting for a worker.
+    Queued,
+    /// A worker is at it.
+    Running,
+    /// There is a law.
+    Succeeded,
+    /// There is an error.
+    Failed,
+    /// Somebody asked to stop it.
+    Cancelled,
+}
+
+impl From<RefitState> for RefitStateView {
+    fn from(state: RefitState) -> Self {
+        match state {
+            RefitState::Queued => Self::Queued,
+            RefitState::Running => Self::Running,
+            RefitState::Succeeded => Self::Succeeded,
+            RefitState::Failed => Self::Failed,
+            RefitState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<Refit> for RefitView {
+    fn from(refit: Refit) -> Self {
+        Self {
+            id: refit.id,
+            family: refit.family,
+            state: refit.state.into(),
+            progress: refit.progress,
+            phase: refit.phase,
+            options: refit.options.into(),
+            reproduces: refit.reproduces,
+            law: refit.law.map(|(version, id)| RefitLaw { id, version }),
+            error: refit
+                .error
+                .map(|error| Problem::new(ProblemKind::from_slug(&error.kind), error.detail)),
+            created_at: refit.created_at,
+            started_at: refit.started_at,
+            finished_at: refit.finished_at,
+        }
+    }
+}
+
+/// How to fit; what is left out has its default.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRefit {
+    /// Number of random starts: 16 unless said otherwise.
+    #[schema(default = 16, minimum = 1, maximum = 4096)]
+    starts: Option<u32>,
+    /// Seed of starts and resamples; the same runs, options and seed give the same law.
+    #[schema(default = 0, maximum = 9_007_199_254_740_991_u64)]
+    seed: Option<u64>,
+    /// What is minimised: the family's objective unless said otherwise.
+    objective: Option<ObjectiveView>,
+    /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
+    /// without intervals, else between 100 and 10,000.
+    #[schema(default = 1000, minimum = 0, maximum = 10_000)]
+    bootstrap: Option<u32>,
+    /// Nominal coverage of the intervals: 0.95 unless said otherwise.
+    #[schema(default = 0.95, minimum = 0.5, maximum = 0.999)]
+    confidence: Option<f64>,
+    /// Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    fixed: Option<FixedView>,
+    /// A condition to keep; none unless said otherwise.
+    constraint: Option<ConstraintView>,
+    /// Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
+    holdout: Option<Vec<HoldoutView>>,
+    /// What runs count by tag: at most 50 entries; the weights of all entries that a run matches are
+    /// multiplied.
+    #[serde(default)]
+    weights: Vec<TagWeightView>,
+    /// What if these runs were not there: `external_id`s of runs that fits use, at most 1,000. The runs
+    /// stay as they are, and the law is a what-if: it answers only where its version is asked for, and
+    /// never becomes the family's active law.
+    #[serde(default)]
+    #[schema(max_items = 1000, example = json!([]))]
+    without: Vec<String>,
+    /// Version of a fitted law to fit again from its own runs and options, and to compare to the last
+    /// bit. All other options must be left out.
+    #[schema(example = json!(null))]
+    reproduces: Option<i32>,
+}
+
+impl CreateRefit {
+    fn check(self, family: &FamilySettings) -> Result<RefitOptions, ApiError> {
+        let mut checks = Checks::default();
+        let objective =
+            self.objective.unwrap_or_else(|| ObjectiveView::new(family.residual, family.delta));
+        let default = FitConfig::default();
+        let mut holdout = self
+            .holdout
+            .map_or(default.holdout, |asked| asked.into_iter().map(Holdout::from).collect());
+        holdout.sort_unstable();
+        holdout.dedup();
+        let config = FitConfig {
+            residual: objective.residual(),
+            delta: objective.delta,
+            starts: self.starts.unwrap_or(default.starts),
+            seed: self.seed.unwrap_or_default(),
+            bootstrap: self.bootstrap.unwrap_or(default.bootstrap),
+            confidence: self.confidence.unwrap_or(default.confidence),
+            fixed: self.fixed.unwrap_or_default().named().collect(),
+            constraint: self.constraint.map(Constraint::from),
+            holdout,
+        };
+        let config = check_fit_config(config, &mut checks);
+        let weights = check_weights(self.weights, &mut checks);
+        let mut without = check_without(self.without, &mut checks);
+        without.sort_unstable();
+        without.dedup();
+        let fit = checks.finish(config)?.get().clone();
+        Ok(RefitOptions { fit, weights, without })
+    }
+
+    /// Whether nothing but the law to reproduce is given.
+    fn is_bare(&self) -> bool {
+        let Self {
+            starts,
+            seed,
+            objective,
+            bootstrap,
+            confidence,
+            fixed,
+            constraint,
+            holdout,
+            weights,
+            without,
+            reproduces: _,
+        } = self;
+        starts.is_none()
+            && seed.is_none()
+            && objective.is_none()
+            && bootstrap.is_none()
+            && confidence.is_none()
+            && fixed.is_none()
+            && constraint.is_none()
+            && holdout.is_none()
+            && weights.is_empty()
+            && without.is_empty()
+    }
+}
+
+/// The most runs that a what-if leaves out: every law and refit lists them.
+const MOST_WITHOUT: usize = 1000;
+
+fn check_without(without: Vec<String>, checks: &mut Checks) -> Vec<String> {
+    if without.len() > MOST_WITHOUT {
+        checks.refuse("without", format!("must be at most {MOST_WITHOUT}, not {}", without.len()));
+        return Vec::new();
+    }
+    for (i, name) in without.iter().enumerate() {
+        checks.take(&format!("without/{i}"), check_label(name));
+    }
+    without
+}
+
+/// Refuses runs to leave out that no fit uses: who names one is mistaken about it.
+async fn check_left_out(
+    state: &AppState,
+    family: &Family,
+    asked: &[String],
+) -> Result<(), ApiError> {
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let found = runs::list_fit_run_names(&state.pool, family.id, asked).await?;
+    let found: HashSet<String> = found.into_iter().collect();
+    let mut checks = Checks::default();
+    for (i, name) in asked.iter().enumerate().filter(|(_, name)| !found.contains(*name)) {
+        let detail = format!("must be a run of this family that is not excluded, not {name:?}");
+        checks.refuse(&format!("without/{i}"), detail);
+    }
+    Ok(checks.finish(Some(()))?)
+}
+
+/// What a refit is to do: its options, and the law that it checks.
+async fn check_request(
+    state: &AppState,
+    family: &Family,
+    body: CreateRefit,
+) -> Result<(RefitOptions, Option<Uuid>), ApiError> {
+    let Some(version) = body.reproduces else {
+        let asked = body.without.clone();
+        let options = body.check(&family.settings)?;
+        check_left_out(state, family, &asked).await?;
+        return Ok((options, None));
+    };
+    if !body.is_bare() {
+        let detail = "must be given alone: the law's own options are used";
+        return Err(ApiError::field("/reproduces", detail));
+    }
+    let law = laws::find_law(&state.pool, &family.name, Some(version)).await?;
+    let law = law.and_then(|law| law.content.options.map(|options| (options, law.id)));
+    let (options, id) = law.ok_or_else(|| {
+        let detail = format!("must be a version of this family's fitted laws, not {version}");
+        ApiError::field("/reproduces", detail)
+    })?;
+    if law_evidence::list_law_runs(&state.pool, id, false, 0, 1).await?.is_empty() {
+        let detail = "this law was fitted by a version that did not keep the runs of a law";
+        return Err(ApiError::field("/reproduces", detail));
+    }
+    Ok((options, Some(id)))
+}
+
+/// Asks for a fit of the family's runs. One that waits already is returned in place of another; a what-if
+/// (`without`) is returned only to who asks the same, and otherwise has to begin first.
+#[utoipa::path(
+    post, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath),
+    request_body = Option<CreateRefit>,
+    responses(
+        (status = ACCEPTED, description = "It is queued", body = RefitView,
+            headers(("Location" = String, description = "Path of the refit"))),
+        (status = OK, description = "One is queued already", body = RefitView,
+            headers(("Location" = String, description = "Path of the refit"))),
+    ),
+)]
+async fn create_refit(
+    State(state): State<AppState>,
+    caller: Caller,
+    span: Option<Extension<Span>>,
+    Path(path): Path<FamilyPath>,
+    OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
+) -> Result<impl IntoResponse, ApiError> {
+    let family = existing(&state.pool, &path.name()?).await?;
+    let (options, reproduces) = check_request(&state, &family, body).await?;
+    let Extension(span) = span.unwrap_or_default();
+    let trace = span.context();
+    let (status, id) = loop {
+        let id = state.clock.new_id();
+        let now = state.clock.now();
+        let (pool, trace) = (&state.pool, trace.as_deref());
+        match refits::insert_refit(pool, id, family.id, &options, reproduces, trace, now).await {
+            Ok(()) => break (StatusCode::ACCEPTED, id),
+            // If a worker takes that one before we look, there is room for ours.
+            Err(StoreError::RefitQueued) => {
+                let what_if = options.is_what_if();
+                let queued = refits::find_queued_refit(&state.pool, family.id, what_if).await?;
+                if let Some((id, its_options)) = queued {
+                    if what_if && its_options != options {
+                        return Err(ApiError::WhatIfQueued);
+                    }
+                    break (StatusCode::OK, id);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    };
+    span.note("refit.id", &id.to_string());
+    let refit = find(&state, &caller, id).await?;
+    let location = format!("/v1/refits/{id}");
+    Ok((status, [(header::LOCATION, location)], Json(refit)))
+}
+
+/// Path of a refit.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct RefitPath {
+    /// Id of the refit.
+    #[param(format = Uuid)]
+    id: String,
+}
+
+/// A refit of a family that the caller may touch; one of another family is none.
+async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
+    let refit = refits::find_refit(&state.pool, id).await?;
+    let refit = refit.filter(|refit| caller.families().allow(&refit.family));
+    if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
+        // Whoever hears of the new law here must get its answers here.
+        state.laws.forget(&refit.family);
+        if let Some(replica) = &state.replica {
+            replica.note_written().await;
+        }
+    }
+    refit
+        .map(RefitView::from)
+        .ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })
+}
+
+/// Shows a refit.
+#[utoipa::path(
+    get, path = "/v1/refits/{id}", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "The refit as it stands", body = RefitView)),
+)]
+async fn get_refit(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(path): Path<RefitPath>,
+) -> Result<Json<RefitView>, ApiError> {
+    find(&state, &caller, path_id(&path.id, "refit")?).await.map(Json)
+}
+
+/// Cancels a refit: one that waits at once, a running one as soon as its worker notices. One that
+/// has ended stays as it is.
+#[utoipa::path(
+    delete, path = "/v1/refits/{id}", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "The refit as it stands", body = RefitView)),
+)]
+async fn delete_refit(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(path): Path<RefitPath>,
+) -> Result<Json<RefitView>, ApiError> {
+    let id = path_id(&path.id, "refit")?;
+    find(&state, &caller, id).await?;
+    refits::cancel_refit(&state.pool, id, state.clock.now()).await?;
+    find(&state, &caller, id).await.map(Json)
+}
+
+/// How often a refit is looked at for its events.
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Streams a refit's changes as server-sent events of type `refit`, each the refit as it stands;
+/// ends with the refit, and when the caller's key is revoked or expires.
+#[utoipa::path(
+    get, path = "/v1/refits/{id}/events", tag = TAG_REFITS, params(RefitPath),
+    responses((status = OK, description = "An event for each change", body = String,
+        content_type = "text/event-stream")),
+)]
+async fn list_refit_events(
+    State(state): State<AppState>,
+    caller: Caller,
+    Path(path): Path<RefitPath>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let first = find(&state, &caller, path_id(&path.id, "refit")?).await?;
+    let start = ((state, caller), None, Some(first));
+    let events = stream::unfold(start, |((state, caller), sent, next)| async move {
+        let refit = match next {
+            Some(refit) => refit,
+            None => next_change(&state, &caller, sent?).await?,
+        };
+        let event = Event::default().event("refit").json_data(&refit).ok()?;
+        Some((Ok(event), ((state, caller), Some(refit), None)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// Waits until the refit differs from `sent`; `None` when it has ended, is gone, the caller may not
+/// see it any more, or the service stops.
+async fn next_change(state: &AppState, caller: &Caller, sent: RefitView) -> Option<RefitView> {
+    if sent.finished_at.is_some() {
+        return None;
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(EVENT_INTERVAL) => {}
+            () = state.shutdown.cancelled() => return None,
+        }
+        if !state.access.still_admits(caller) {
+            return None;
+        }
+        let refit = find(state, caller, sent.id).await.ok()?;
+        if refit != sent {
+            return Some(refit);
+        }
+    }
+}

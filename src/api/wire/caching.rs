@@ -1,0 +1,124 @@
+//! ETags: what depends only on a law need not be computed or sent twice.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::api::wire::problem::ApiError;
+
+/// The ETags of answers that the caller has (`If-None-Match`). An extractor of its own: that of all headers
+/// clones them all.
+#[derive(Debug, Clone, Default)]
+pub struct KnownTags(Vec<HeaderValue>);
+
+impl<S: Sync> FromRequestParts<S> for KnownTags {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get_all(header::IF_NONE_MATCH).iter().cloned().collect()))
+    }
+}
+
+impl KnownTags {
+    fn contain(&self, tag: &str) -> bool {
+        self.0
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|list| list.split(','))
+            .map(|entry| entry.trim().trim_start_matches("W/"))
+            .any(|entry| entry == tag || entry == "*")
+    }
+}
+
+/// How long an answer may be used without asking again.
+#[derive(Debug, Clone, Copy)]
+pub enum Freshness {
+    /// Ask every time: another law may be active by now.
+    Revalidate,
+    /// It names the version of its law, which never changes its answers.
+    Pinned,
+}
+
+impl Freshness {
+    const fn cache_control(self) -> HeaderValue {
+        match self {
+            Self::Revalidate => HeaderValue::from_static("private, no-cache"),
+            // An hour and not for ever: another version of the service may word an answer anew.
+            Self::Pinned => HeaderValue::from_static("private, max-age=3600"),
+        }
+    }
+}
+
+/// The ETag of an answer, and whether the caller has it already.
+#[derive(Debug, Clone)]
+pub struct Validator {
+    tag: Option<HeaderValue>,
+    freshness: Freshness,
+    known: bool,
+}
+
+impl Validator {
+    /// `tag` names the state that the answer depends on; the version of the service is added to it.
+    #[must_use]
+    pub fn new(known: &KnownTags, tag: &str, freshness: Freshness) -> Self {
+        let tag = ["\"", tag, ".", env!("CARGO_PKG_VERSION"), "\""].concat();
+        let known = known.contain(&tag);
+        // Ids and numbers are a value.
+        Self { tag: HeaderValue::try_from(tag).ok(), freshness, known }
+    }
+
+    /// 304 where the caller has the answer.
+    #[must_use]
+    pub fn not_modified(&self) -> Option<Response> {
+        self.known.then(|| self.clone().attach(StatusCode::NOT_MODIFIED))
+    }
+
+    /// The answer with its ETag.
+    pub fn attach(self, answer: impl IntoResponse) -> Response {
+        let mut response = answer.into_response();
+        let headers = response.headers_mut();
+        if let Some(tag) = self.tag {
+            headers.insert(header::ETAG, tag);
+        }
+        headers.insert(header::CACHE_CONTROL, self.freshness.cache_control());
+        response
+    }
+}
+
+/// Bytes of most answers: what is written into a buffer of this size is not copied as it grows.
+const USUAL_BYTES: usize = 4096;
+
+/// An answer as JSON.
+///
+/// # Errors
+/// [`ApiError::Internal`] where it has no representation.
+fn json(answer: &impl Serialize) -> Result<Response, ApiError> {
+    let mut body = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut body, answer).map_err(|error| ApiError::Internal(error.into()))?;
+    let mut response = Response::new(Body::from(body));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    Ok(response)
+}
+
+/// The answer with its ETag, or 304 where the caller has it already.
+///
+/// # Errors
+/// Those of `answer`.
+pub fn cached<T: Serialize>(
+    known: &KnownTags,
+    tag: &str,
+    freshness: Freshness,
+    answer: impl FnOnce() -> Result<T, ApiError>,
+) -> Result<Response, ApiError> {
+    let validator = Validator::new(known, tag, freshness);
+    match validator.not_modified() {
+        Some(response) => Ok(response),
+        None => Ok(validator.attach(json(&answer()?)?)),
+    }
+}

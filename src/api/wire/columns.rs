@@ -1,0 +1,97 @@
+//! Results by columns, as a stream of Arrow's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::builder::Float64Builder;
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
+use arrow_ipc::writer::StreamWriter;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use sparsity_law::law::Variable;
+
+use crate::api::wire::problem::ApiError;
+use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+
+/// Media type of Arrow's stream format.
+pub const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// The columns that say how far a point lies outside the runs.
+pub const BEYOND: [(&str, Variable); 4] = [
+    ("nonzero_params_beyond", Variable::NonzeroParams),
+    ("sparsity_beyond", Variable::Sparsity),
+    ("data_beyond", Variable::Data),
+    ("compute_beyond", Variable::Compute),
+];
+
+/// Results by columns.
+pub struct Columns {
+    names: Vec<(&'static str, ArrayRef)>,
+}
+
+impl Columns {
+    /// No columns yet.
+    pub fn new() -> Self {
+        Self { names: Vec::new() }
+    }
+
+    /// A column of numbers.
+    pub fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
+        let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();
+        self.names.push((name, Arc::new(values)));
+    }
+
+    /// The ends of an interval, null where there is none; no columns where none was asked for.
+    pub fn interval<R>(
+        &mut self,
+        [low, high]: [&'static str; 2],
+        rows: Option<&[R]>,
+        of: impl Fn(&R) -> Option<IntervalView>,
+    ) {
+        let Some(rows) = rows else { return };
+        let lows: Float64Array = rows.iter().map(|row| of(row).map(|end| end.low)).collect();
+        let highs: Float64Array = rows.iter().map(|row| of(row).map(|end| end.high)).collect();
+        self.names.push((low, Arc::new(lows)));
+        self.names.push((high, Arc::new(highs)));
+    }
+
+    /// How far each quantity of [`BEYOND`] lies outside the runs, null where it does not, and whether the sparsity
+    /// is between those of runs.
+    pub fn caveats(
+        &mut self,
+        rows: usize,
+        beyond: impl Fn(usize) -> [Option<f64>; 4],
+        interpolated: impl Fn(usize) -> bool,
+    ) {
+        let mut factors = BEYOND.map(|_| Float64Builder::with_capacity(rows));
+        for row in 0..rows {
+            for (column, factor) in factors.iter_mut().zip(beyond(row)) {
+                column.append_option(factor);
+            }
+        }
+        for ((name, _), mut column) in BEYOND.into_iter().zip(factors) {
+            self.names.push((name, Arc::new(column.finish())));
+        }
+        let flags: BooleanArray = (0..rows).map(|row| Some(interpolated(row))).collect();
+        self.names.push(("interpolated", Arc::new(flags)));
+    }
+
+    /// The stream, with the law and the warnings as JSON in the schema's metadata.
+    pub fn stream(self, law: &LawRef, warnings: &[Arc<WarningView>]) -> Result<Response, ApiError> {
+        let encode = || -> anyhow::Result<Vec<u8>> {
+            let batch = RecordBatch::try_from_iter(self.names)?;
+            let metadata = HashMap::from([
+                ("law".to_owned(), serde_json::to_string(law)?),
+                ("warnings".to_owned(), serde_json::to_string(warnings)?),
+            ]);
+            let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+            let batch = batch.with_schema(Arc::new(schema))?;
+            let mut stream = StreamWriter::try_new(Vec::new(), &batch.schema())?;
+            stream.write(&batch)?;
+            stream.finish()?;
+            Ok(stream.into_inner()?)
+        };
+        let bytes = encode().map_err(ApiError::Internal)?;
+        Ok(([(header::CONTENT_TYPE, ARROW)], bytes).into_response())
+    }
+}

@@ -1,0 +1,447 @@
+//! Extractors whose rejections are problems that name the field.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::api::state::AppState;
+use crate::api::wire::problem::ApiError;
+use crate::domain::checks::FieldError;
+use crate::domain::page::{Page, PageRequest};
+use crate::domain::text::FamilyName;
+
+/// A JSON body of one value.
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let bytes = json_bytes(request, state).await?;
+        parse_json(&bytes, "").map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub struct OptionalJsonBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        if request.headers().get(header::CONTENT_TYPE).is_none() {
+            let bytes = body_bytes(request, state).await?;
+            return match bytes.is_empty() {
+                true => Ok(Self(T::default())),
+                false => Err(unsupported(None)),
+            };
+        }
+        let bytes = json_bytes(request, state).await?;
+        if bytes.is_empty() || bytes.trim_ascii() == b"null" {
+            return Ok(Self(T::default()));
+        }
+        parse_json(&bytes, "").map(Self)
+    }
+}
+
+fn unsupported(got: Option<&str>) -> ApiError {
+    let got = got.map_or_else(|| "missing".to_owned(), |got| format!("{got:?}"));
+    let expected = "application/json".to_owned();
+    ApiError::UnsupportedMediaType { what: "content type", got, expected }
+}
+
+/// The body of a request that says it is JSON.
+///
+/// # Errors
+/// [`ApiError::UnsupportedMediaType`], [`ApiError::TooLarge`].
+async fn json_bytes(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported(content_type));
+    }
+    body_bytes(request, state).await
+}
+
+async fn body_bytes(mut request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+    // Here and in no layer, as most requests have no body.
+    DefaultBodyLimit::max(state.limits.max_body_bytes).apply(&mut request);
+    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ApiError::TooLarge { what: "the body".to_owned(), setting: "--max-body-bytes" }
+        }
+        _ => ApiError::Malformed("the body ended before it was complete".to_owned()),
+    })
+}
+
+/// Parses one JSON object; errors are pointers below `prefix`.
+///
+/// # Errors
+/// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
+pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
+    // Left to itself serde would also take an array, field by field.
+    if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
+        serde_json::from_slice::<serde::de::IgnoredAny>(json)
+            .map_err(|error| ApiError::Malformed(error.to_string()))?;
+        return Err(ApiError::field(prefix, "must be a JSON object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let cause = error.inner();
+        if cause.is_data() {
+            let message = cause.to_string();
+            // The place is in the pointer; a column within one row of many would mislead.
+            let detail = message.rsplit_once(" at line ").map_or(&*message, |(detail, _)| detail);
+            ApiError::Invalid(vec![field_error(prefix, error.path(), detail)])
+        } else {
+            ApiError::Malformed(cause.to_string())
+        }
+    })?;
+    deserializer.end().map_err(|error| ApiError::Malformed(error.to_string()))?;
+    Ok(value)
+}
+
+/// A pointer to the field that serde complains about. A missing or unknown field is not in the
+/// path, only in the message.
+fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> FieldError {
+    use serde_path_to_error::Segment;
+
+    let mut segments: Vec<String> = path
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Map { key } | Segment::Enum { variant: key } => Some(key.clone()),
+            Segment::Unknown => None,
+        })
+        .collect();
+    let named = ["missing field `", "unknown field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| detail.strip_prefix(start))
+        .and_then(|rest| rest.split_once('`'))
+        .map(|(name, _)| name.to_owned());
+    if named.is_some() && segments.last() != named.as_ref() {
+        segments.extend(named);
+    }
+    let mut pointer = prefix.to_owned();
+    for segment in segments {
+        // RFC 6901 escapes.
+        pointer.push('/');
+        pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+    }
+    FieldError { pointer, detail: detail.to_owned() }
+}
+
+/// An object with keys of its sender's choice, each once: left to itself serde takes the last of two.
+#[derive(Debug)]
+pub struct UniqueKeys<T>(pub BTreeMap<String, T>);
+
+impl<T> Default for UniqueKeys<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueKeys<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Keys<T> {
+            type Value = UniqueKeys<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, T>()? {
+                    if entries.contains_key(&key) {
+                        return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    entries.insert(key, value);
+                }
+                Ok(UniqueKeys(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Keys(PhantomData))
+    }
+}
+
+/// Query parameters; unknown and repeated ones are refused.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let query = literal_exponents(parts.uri.query().unwrap_or_default());
+        let deserializer =
+            || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
+        // Keeping the path costs more than reading the query: it is asked for where there is an error.
+        if let Ok(read) = T::deserialize(deserializer()) {
+            return Ok(Self(read));
+        }
+        serde_path_to_error::deserialize(deserializer()).map(Self).map_err(|error| {
+            let detail = error.inner().to_string();
+            let mut wrong = field_error("", error.path(), &detail);
+            let named = |name: &str| wrong.pointer.strip_prefix('/') == Some(name);
+            let given =
+                form_urlencoded::parse(query.as_bytes()).find(|(name, _)| named(name.as_ref()));
+            if let Some(detail) = given.and_then(|(_, value)| unreadable(&detail, &value)) {
+                wrong.detail = detail;
+            }
+            ApiError::Invalid(vec![wrong])
+        })
+    }
+}
+
+/// What a parameter must be, where the standard library could not read it: its messages name neither.
+fn unreadable(detail: &str, value: &str) -> Option<String> {
+    let wanted = match detail {
+        "invalid float literal" | "cannot parse float from empty string" => "must be a number",
+        // Only a type without sign fails to read a negative whole number by its digits.
+        "invalid digit found in string" if value.parse::<i64>().is_ok() => {
+            "must be a whole number of at least 0"
+        }
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            "must be a whole number"
+        }
+        "number too large to fit in target type" => "must be a smaller number",
+        "number too small to fit in target type" => "must be a larger number",
+        "provided string was not `true` or `false`" => "must be true or false",
+        _ => return None,
+    };
+    let shown: String = value.chars().take(MOST_SHOWN).collect();
+    let rest = if shown.len() < value.len() { "..." } else { "" };
+    Some(format!("{wanted}, got {shown:?}{rest}"))
+}
+
+/// Characters of a wrong value that its error repeats.
+const MOST_SHOWN: usize = 60;
+
+/// Escapes the plus of numbers such as `1e+17`.
+///
+/// In a query a bare plus is a space, but `1e+17` is how Python and JavaScript print that number, and
+/// URLs are put together by hand.
+fn literal_exponents(query: &str) -> Cow<'_, str> {
+    let bytes = query.as_bytes();
+    let is_exponent = |at: usize| {
+        let digit =
+            |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_digit);
+        at > 0
+            && matches!(bytes[at - 1], b'e' | b'E')
+            && digit(at.checked_sub(2))
+            && digit(Some(at + 1))
+    };
+    let mut escaped = String::new();
+    let mut rest = 0;
+    for (at, _) in query.match_indices('+').filter(|(at, _)| is_exponent(*at)) {
+        escaped.push_str(&query[rest..at]);
+        escaped.push_str("%2B");
+        rest = at + 1;
+    }
+    if rest == 0 {
+        return Cow::Borrowed(query);
+    }
+    escaped.push_str(&query[rest..]);
+    Cow::Owned(escaped)
+}
+
+/// Path of a family.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct FamilyPath {
+    /// Name of the family.
+    #[param(example = "t5-c4")]
+    family: String,
+}
+
+impl FamilyPath {
+    /// The name; one that is no slug names no family.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`].
+    pub fn name(&self) -> Result<FamilyName, ApiError> {
+        family_name(&self.family)
+    }
+}
+
+/// The name of a family out of a path.
+///
+/// # Errors
+/// [`ApiError::NotFound`].
+pub fn family_name(name: &str) -> Result<FamilyName, ApiError> {
+    FamilyName::new(name).map_err(|_| no_family(name))
+}
+
+/// There is no such family.
+#[must_use]
+pub fn no_family(name: impl Into<String>) -> ApiError {
+    ApiError::NotFound { what: "family", name: name.into() }
+}
+
+/// An id out of a path.
+///
+/// # Errors
+/// [`ApiError::NotFound`]: what is no id names nothing.
+pub fn path_id(id: &str, what: &'static str) -> Result<Uuid, ApiError> {
+    Uuid::try_parse(id).map_err(|_| ApiError::NotFound { what, name: id.to_owned() })
+}
+
+/// Which page of a list.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct PageParams {
+    /// The most items of the page.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    pub limit: u16,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    pub cursor: Option<String>,
+}
+
+impl PageParams {
+    /// The most items that a page can have.
+    pub const MAX_LIMIT: u16 = 1000;
+
+    /// Items of a page where nothing is said.
+    #[must_use]
+    pub const fn default_limit() -> u16 {
+        100
+    }
+
+    /// The checked request.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] for a limit out of range or a cursor that no list gave out.
+    pub fn check(&self) -> Result<PageRequest, ApiError> {
+        if !(1..=Self::MAX_LIMIT).contains(&self.limit) {
+            let detail = format!("must be between 1 and {}, not {}", Self::MAX_LIMIT, self.limit);
+            return Err(ApiError::field("/limit", detail));
+        }
+        let after = match &self.cursor {
+            Some(cursor) => Some(Uuid::try_parse(cursor).map_err(|_| {
+                ApiError::field("/cursor", "must be the next_cursor of the page before")
+            })?),
+            None => None,
+        };
+        Ok(PageRequest { limit: self.limit, after })
+    }
+}
+
+/// Where the next page starts.
+pub fn next_cursor<T>(page: &Page<T>) -> Option<String> {
+    page.next.map(|id| id.simple().to_string())
+}
+
+/// What a switch says that is on unless a caller turns it off.
+pub(crate) const fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        #[serde(rename = "a/b")]
+        _slash: Option<f64>,
+        _list: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        _value: f64,
+    }
+
+    fn error(json: &str) -> FieldError {
+        match parse_json::<Body>(json.as_bytes(), "/7").unwrap_err() {
+            ApiError::Invalid(mut errors) => errors.remove(0),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pointers_lead_to_the_field() {
+        assert_eq!(
+            error(r#"{"_list": [{"_value": 1}, {"_value": "x"}]}"#).pointer,
+            "/7/_list/1/_value"
+        );
+        assert_eq!(error(r#"{"_list": [{}]}"#).pointer, "/7/_list/0/_value");
+        assert_eq!(error(r#"{"_list": [], "more": 1}"#).pointer, "/7/more");
+        assert_eq!(error(r#"{"_list": [], "a/b": "x"}"#).pointer, "/7/a~1b");
+        assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
+        assert_eq!(error("[1, []]").pointer, "/7");
+        assert_eq!(error("null").detail, "must be a JSON object");
+    }
+
+    #[tokio::test]
+    async fn a_parameter_that_cannot_be_read_says_what_it_must_be() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Params {
+            _number: Option<f64>,
+            _whole: Option<i32>,
+            _count: Option<u16>,
+            _flag: Option<bool>,
+        }
+        let long = format!("_number={}", "x".repeat(100));
+        let shown = format!("must be a number, got \"{}\"...", "x".repeat(60));
+        for (query, pointer, detail) in [
+            ("_number=abc", "/_number", "must be a number, got \"abc\""),
+            ("_number=", "/_number", "must be a number, got \"\""),
+            ("_number=%22", "/_number", "must be a number, got \"\\\"\""),
+            (&long, "/_number", &shown),
+            ("_flag=true&_whole=1.5", "/_whole", "must be a whole number, got \"1.5\""),
+            ("_whole=", "/_whole", "must be a whole number, got \"\""),
+            ("_count=-1", "/_count", "must be a whole number of at least 0, got \"-1\""),
+            ("_count=70000", "/_count", "must be a smaller number, got \"70000\""),
+            ("_whole=-3000000000", "/_whole", "must be a larger number, got \"-3000000000\""),
+            ("_flag=yes", "/_flag", "must be true or false, got \"yes\""),
+        ] {
+            let request = Request::builder().uri(format!("/?{query}")).body(()).unwrap();
+            let (mut parts, ()) = request.into_parts();
+            let error = Query::<Params>::from_request_parts(&mut parts, &()).await.unwrap_err();
+            let ApiError::Invalid(errors) = error else { panic!("{error:?}") };
+            let wanted = FieldError { pointer: pointer.to_owned(), detail: detail.to_owned() };
+            assert_eq!(errors, [wanted], "{query}");
+        }
+    }
+
+    #[test]
+    fn a_plus_in_an_exponent_is_a_plus() {
+        assert_eq!(literal_exponents("a=1e+17&b=2E+3"), "a=1e%2B17&b=2E%2B3");
+        assert_eq!(
+            literal_exponents("a=one+two&b=e+1&c=1e+x&d=1e17"),
+            "a=one+two&b=e+1&c=1e+x&d=1e17"
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        for json in ["", "{", "{\"_list\": []} x", "nul", "{\"_list\": [{\"_value\": 1e999}]}"] {
+            let error = parse_json::<Body>(json.as_bytes(), "").unwrap_err();
+            assert!(matches!(error, ApiError::Malformed(_)), "{json}: {error:?}");
+        }
+    }
+}

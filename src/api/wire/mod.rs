@@ -1,0 +1,11 @@
+//! From bytes to checked values and back: bodies, queries, views, pictures, problems.
+
+pub mod caching;
+pub mod columns;
+pub mod extract;
+pub mod flop_mode;
+pub mod negotiation;
+pub mod pictures;
+pub mod problem;
+pub mod values;
+pub mod views;

@@ -1,0 +1,173 @@
+//! Answers as pictures: what may be asked of one, and how it is sent.
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::api::state::AppState;
+use crate::api::wire::caching::{Freshness, KnownTags, Validator};
+use crate::api::wire::negotiation::{Format, Representation};
+use crate::api::wire::problem::ApiError;
+use crate::api::wire::views::WarningView;
+use crate::domain::checks::Checks;
+use crate::domain::law::{Law, LawSource};
+use crate::draw::{self, Canvas, Caption, Theme};
+
+/// An answer drawn as SVG.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String)]
+pub struct SvgPicture(#[allow(dead_code, reason = "a name in the document")] String);
+
+/// An answer drawn as PNG.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct PngPicture(#[allow(dead_code, reason = "a name in the document")] Vec<u8>);
+
+/// Colours of a picture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Theme)]
+pub enum ThemeView {
+    /// On white, for paper.
+    #[default]
+    Light,
+    /// On a dark ground, for screens.
+    Dark,
+}
+
+/// The canvas that is asked for. A JSON answer has none; what is wrong is refused all the same, so that
+/// one address is valid in every representation or in none.
+pub fn check_canvas(
+    width: Option<u32>,
+    height: Option<u32>,
+    theme: Option<ThemeView>,
+    checks: &mut Checks,
+) -> Canvas {
+    let (width, height) = (width.unwrap_or(Canvas::WIDTH), height.unwrap_or(Canvas::HEIGHT));
+    for (field, value, range) in
+        [("width", width, Canvas::WIDTHS), ("height", height, Canvas::HEIGHTS)]
+    {
+        if !range.contains(&value) {
+            let (start, end) = (range.start(), range.end());
+            checks.refuse(field, format!("must be between {start} and {end}, not {value}"));
+        }
+    }
+    let theme = match theme.unwrap_or_default() {
+        ThemeView::Light => Theme::Light,
+        ThemeView::Dark => Theme::Dark,
+    };
+    Canvas::new(width, height, theme)
+}
+
+/// What a picture says of the law behind it.
+pub fn caption<'a>(
+    family: &str,
+    law: &Law,
+    warnings: impl IntoIterator<Item = &'a WarningView>,
+) -> Caption {
+    let content = &law.content;
+    let made = match content.source {
+        LawSource::Fit => "fitted",
+        LawSource::Published => "published",
+    };
+    let runs = content.runs.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
+    let day = content.fitted_at.format("%Y-%m-%d");
+    let version = law.version;
+    let mut notes = vec![format!("Law {version} of {family}, {made} {day} on {runs} runs")];
+    let mut codes: Vec<&str> = Vec::new();
+    for warning in warnings {
+        if !codes.contains(&warning.code.as_str()) {
+            codes.push(&warning.code);
+        }
+    }
+    if !codes.is_empty() {
+        notes.push(format!(
+            "Warnings, in words in the JSON answer: {}",
+            codes.join(", ").replace('_', " ")
+        ));
+    }
+    Caption { family: family.to_owned(), law_version: version, notes }
+}
+
+/// How an answer is to be sent.
+#[derive(Debug)]
+pub struct Sending<'a> {
+    /// What the caller has.
+    pub known: &'a KnownTags,
+    /// What its `Accept` likes best.
+    pub representation: Representation,
+    /// Names the state that the answer depends on.
+    pub tag: String,
+    /// How long it may be used.
+    pub freshness: Freshness,
+}
+
+impl Sending<'_> {
+    /// Computes the answer on a thread for it, draws it where a picture is wanted, and sends it with its
+    /// ETag; 304 where the caller has it.
+    ///
+    /// # Errors
+    /// Those of `answer`.
+    pub async fn send<T: Serialize + 'static>(
+        self,
+        state: &AppState,
+        answer: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+        draw: impl FnOnce(&T) -> String + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let representation = self.representation;
+        let body = move || {
+            let answer = answer()?;
+            match representation {
+                Representation::Json => Ok(Json(answer).into_response()),
+                Representation::Picture(format) => picture(format, &draw(&answer)),
+            }
+        };
+        self.respond(state, body).await
+    }
+
+    /// The same for what is a picture in any case.
+    ///
+    /// # Errors
+    /// [`ApiError::Internal`].
+    pub async fn send_picture(
+        self,
+        state: &AppState,
+        format: Format,
+        draw: impl FnOnce() -> String + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        self.respond(state, move || picture(format, &draw())).await
+    }
+
+    async fn respond(
+        self,
+        state: &AppState,
+        body: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let tag = format!("{}{}", self.tag, self.representation.tag());
+        let validator = Validator::new(self.known, &tag, self.freshness);
+        let response = match validator.not_modified() {
+            Some(response) => response,
+            None => validator.attach(state.threads.run(body).await?),
+        };
+        Ok(varying(response))
+    }
+}
+
+fn picture(format: Format, svg: &str) -> Result<Response, ApiError> {
+    let media_type = [(header::CONTENT_TYPE, format.media_type())];
+    Ok(match format {
+        Format::Svg => (media_type, svg.to_owned()).into_response(),
+        Format::Png => {
+            let png = draw::png(svg).map_err(|error| ApiError::Internal(error.into()))?;
+            (media_type, png).into_response()
+        }
+    })
+}
+
+/// Says that another `Accept` may get another answer.
+pub fn varying(mut response: Response) -> Response {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}

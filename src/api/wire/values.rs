@@ -1,0 +1,145 @@
+//! Values of a quantity in a body: one by one, or evenly between two ends.
+
+use serde::Deserialize;
+use sparsity_law::law::{DomainError, Sparsity};
+use utoipa::ToSchema;
+
+use crate::domain::checks::Checks;
+
+/// Values of a quantity.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "must be a number, a list of numbers, or an object of from, to and steps"
+)]
+#[schema(as = GridValues)]
+pub enum ValuesBody {
+    /// Only one.
+    One(f64),
+    /// One by one.
+    List(Vec<f64>),
+    /// Evenly from one to another.
+    Range(ValueRange),
+}
+
+/// Values from one to another: even in the logarithm, but for sparsities.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = GridRange)]
+pub struct ValueRange {
+    /// The smallest.
+    #[schema(example = 1e6)]
+    from: f64,
+    /// The largest.
+    #[schema(example = 1e9)]
+    to: f64,
+    /// How many, both ends among them.
+    #[schema(example = 7, minimum = 2)]
+    steps: usize,
+}
+
+/// Between which values of a range the steps are equal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Spacing {
+    /// The values themselves.
+    Linear,
+    /// Their logarithms.
+    Logarithmic,
+}
+
+impl ValuesBody {
+    /// At most `most` values, each as its type takes it.
+    pub fn check<T>(
+        &self,
+        field: &str,
+        (most, spacing): (usize, Spacing),
+        new: impl Fn(f64) -> Result<T, DomainError>,
+        checks: &mut Checks,
+    ) -> Option<Vec<T>> {
+        let ValueRange { from, to, steps } = match self {
+            Self::One(value) => return checks.take(field, new(*value)).map(|value| vec![value]),
+            Self::List(values) => return check_list(values, field, most, new, checks),
+            Self::Range(range) => range,
+        };
+        let ends = [("from", *from), ("to", *to)]
+            .map(|(end, value)| checks.take(&format!("{field}/{end}"), new(value)));
+        let mut holds = ends.iter().all(Option::is_some);
+        if holds && from >= to {
+            checks.refuse(&format!("{field}/to"), "must be above from");
+            holds = false;
+        }
+        if !(2..=most).contains(steps) {
+            let detail = format!("must be between 2 and {most}, not {steps}");
+            checks.refuse(&format!("{field}/steps"), detail);
+            holds = false;
+        }
+        if !holds {
+            return None;
+        }
+        let last = (steps - 1) as f64;
+        let value = |step: usize| {
+            let share = step as f64 / last;
+            let value = match spacing {
+                Spacing::Linear => from * (1.0 - share) + to * share,
+                Spacing::Logarithmic => (from.ln() * (1.0 - share) + to.ln() * share).exp(),
+            };
+            // The ends are as they were given, and rounding leads past neither.
+            match step {
+                0 => *from,
+                _ if step + 1 == *steps => *to,
+                _ => value.clamp(*from, *to),
+            }
+        };
+        (0..*steps).map(|step| new(value(step)).ok()).collect()
+    }
+}
+
+/// Wrong values of a list that are named; more would hide what is the matter.
+const MOST_NAMED: usize = 100;
+
+/// 1 to `most` values, each as its type takes it.
+pub fn check_list<T>(
+    values: &[f64],
+    field: &str,
+    most: usize,
+    new: impl Fn(f64) -> Result<T, DomainError>,
+    checks: &mut Checks,
+) -> Option<Vec<T>> {
+    if !(1..=most).contains(&values.len()) {
+        let detail = format!("must be 1 to {most} numbers, not {}", values.len());
+        checks.refuse(field, detail);
+        return None;
+    }
+    let mut taken = Vec::with_capacity(values.len());
+    let mut wrong = 0;
+    for (i, &value) in values.iter().enumerate() {
+        match checks.take(&format!("{field}/{i}"), new(value)) {
+            Some(value) => taken.push(value),
+            None => wrong += 1,
+        }
+        if wrong == MOST_NAMED {
+            break;
+        }
+    }
+    (wrong == 0).then_some(taken)
+}
+
+/// The most sparsities of one request.
+pub const MAX_LEVELS: usize = 100;
+
+/// Reads `0,0.5,0.75`.
+pub fn sparsities(field: &str, text: &str, checks: &mut Checks) -> Option<Vec<Sparsity>> {
+    let parts: Vec<&str> = text.split(',').collect();
+    if parts.len() > MAX_LEVELS {
+        checks.refuse(field, format!("must be at most {MAX_LEVELS}, not {}", parts.len()));
+        return None;
+    }
+    let read = |part: &str| -> Result<Sparsity, String> {
+        let number: f64 = part
+            .trim()
+            .parse()
+            .map_err(|_| format!("must be numbers such as 0,0.5, not {part}"))?;
+        Sparsity::new(number).map_err(|error| error.to_string())
+    };
+    parts.into_iter().map(|part| checks.take(field, read(part))).collect()
+}

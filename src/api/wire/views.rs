@@ -1,0 +1,679 @@
+//! Shapes that several resources share.
+
+use std::borrow::Cow;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use sparsity_law::fit::{Constraint, Estimate, FitConfig, Holdout, Residual, ValidFitConfig};
+use sparsity_law::law::{
+    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Interval, PruningSchedule,
+    Range, Side, SparsityLevel,
+};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+use uuid::Uuid;
+
+use crate::domain::checks::Checks;
+use crate::domain::law::{Law, LawSource, StoredWarning};
+use crate::domain::refit::{RefitOptions, TagWeight};
+use crate::domain::text::check_label;
+
+/// JSON that is made once, for parts of answers that are the same each time.
+fn rendered(value: &impl Serialize) -> Box<RawValue> {
+    // Strings and numbers always have a representation.
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// The law that an answer was computed from.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LawRef)]
+pub struct LawRefView {
+    /// Id of the law.
+    pub id: Uuid,
+    /// Version within the family.
+    #[schema(example = 1)]
+    pub version: i32,
+    /// Whether it was fitted here or published elsewhere.
+    pub source: LawSourceView,
+    /// When it was fitted, or published.
+    pub fitted_at: DateTime<Utc>,
+    /// Digest of the runs that it was fitted on; null for a published law.
+    pub data_digest: Option<String>,
+}
+
+/// A law as answers name it.
+#[derive(Debug, Clone)]
+pub struct LawRef(Box<RawValue>);
+
+impl PartialSchema for LawRef {
+    fn schema() -> RefOr<Schema> {
+        LawRefView::schema()
+    }
+}
+
+impl ToSchema for LawRef {
+    fn name() -> Cow<'static, str> {
+        LawRefView::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        LawRefView::schemas(schemas);
+    }
+}
+
+impl Serialize for LawRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl From<LawRefView> for LawRef {
+    fn from(view: LawRefView) -> Self {
+        Self(rendered(&view))
+    }
+}
+
+impl From<&Law> for LawRef {
+    fn from(law: &Law) -> Self {
+        Self::from(LawRefView {
+            id: law.id,
+            version: law.version,
+            source: law.content.source.into(),
+            fitted_at: law.content.fitted_at,
+            data_digest: law.content.data_digest.clone(),
+        })
+    }
+}
+
+/// Where a law comes from.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = LawSource)]
+pub enum LawSourceView {
+    /// Fitted on runs of the family.
+    Fit,
+    /// Imported coefficients.
+    Published,
+}
+
+impl From<LawSource> for LawSourceView {
+    fn from(source: LawSource) -> Self {
+        match source {
+            LawSource::Fit => Self::Fit,
+            LawSource::Published => Self::Published,
+        }
+    }
+}
+
+/// Coefficients of `L(S, N, D) = (a_s (1-S)^b_s + c_s) N^(-b_n) + (a_d / D)^b_d + c`, in raw units.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Coefficients)]
+pub struct CoefficientsView {
+    /// Capacity that sparsity costs.
+    #[schema(example = 16.787050107077444)]
+    pub a_s: f64,
+    /// Exponent of the density.
+    #[schema(example = 0.72161276)]
+    pub b_s: f64,
+    /// Capacity that is left as `S -> 1`.
+    #[schema(example = 45.01844735112024)]
+    pub c_s: f64,
+    /// Exponent of the non-zero parameters.
+    #[schema(example = 0.24513173)]
+    pub b_n: f64,
+    /// Scale of the data, in the data unit.
+    #[schema(example = 689991261.9177524)]
+    pub a_d: f64,
+    /// Exponent of the data.
+    #[schema(example = 0.20270772)]
+    pub b_d: f64,
+    /// Irreducible loss.
+    #[schema(example = 0.65074219)]
+    pub c: f64,
+}
+
+impl From<CoefficientsView> for CoefficientValues {
+    fn from(v: CoefficientsView) -> Self {
+        let CoefficientsView { a_s, b_s, c_s, b_n, a_d, b_d, c } = v;
+        Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
+    }
+}
+
+/// Coefficients of a law, in raw units. One that the runs do not tell apart from others, because a
+/// quantity never varies over them, is null, and `c_s` or `c` holds their sum.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = LawCoefficients)]
+pub struct LawCoefficientsView {
+    /// Capacity that sparsity costs; null where all runs have one sparsity. Where all runs have one
+    /// size, its part of the loss at that size.
+    #[schema(example = 16.787050107077444)]
+    a_s: Option<f64>,
+    /// Exponent of the density; null where all runs have one sparsity.
+    #[schema(example = 0.72161276)]
+    b_s: Option<f64>,
+    /// Capacity that is left as `S -> 1`, or of all runs where they have one sparsity; null where all
+    /// runs have one size.
+    #[schema(example = 45.01844735112024)]
+    c_s: Option<f64>,
+    /// Exponent of the non-zero parameters; null where all runs have one size.
+    #[schema(example = 0.24513173)]
+    b_n: Option<f64>,
+    /// Scale of the data, in the data unit; null where all runs have one amount of data.
+    #[schema(example = 689991261.9177524)]
+    a_d: Option<f64>,
+    /// Exponent of the data; null where all runs have one amount of data.
+    #[schema(example = 0.20270772)]
+    b_d: Option<f64>,
+    /// Irreducible loss, with the terms that the runs do not tell from it.
+    #[schema(example = 0.65074219)]
+    c: f64,
+}
+
+impl From<&Coefficients> for LawCoefficientsView {
+    fn from(law: &Coefficients) -> Self {
+        use CoefficientName::{AD, AS, BD, BN, BS, CS};
+        let v = law.values();
+        let known = |name: CoefficientName, value: f64| law.has(name).then_some(value);
+        Self {
+            a_s: known(AS, v.a_s),
+            b_s: known(BS, v.b_s),
+            c_s: known(CS, v.c_s),
+            b_n: known(BN, v.b_n),
+            a_d: known(AD, v.a_d),
+            b_d: known(BD, v.b_d),
+            c: v.c,
+        }
+    }
+}
+
+/// When models are pruned during training, as fractions of the training progress.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PruningSchedule)]
+pub struct PruningView {
+    /// Progress at which pruning starts.
+    #[schema(example = 0.25, minimum = 0, maximum = 1)]
+    pub start: f64,
+    /// Progress at which the final sparsity is reached; after `start`.
+    #[schema(example = 0.75, minimum = 0, maximum = 1)]
+    pub end: f64,
+    /// Exponent of the ramp in between.
+    #[schema(example = 3.0, minimum = 0.01, maximum = 100)]
+    pub exponent: f64,
+}
+
+impl From<PruningSchedule> for PruningView {
+    fn from(schedule: PruningSchedule) -> Self {
+        Self { start: schedule.start(), end: schedule.end(), exponent: schedule.exponent() }
+    }
+}
+
+impl PruningView {
+    /// The checked schedule; errors are noted below `pruning`.
+    pub fn check(self, checks: &mut Checks) -> Option<PruningSchedule> {
+        PruningSchedule::new(self.start, self.end, self.exponent)
+            .map_err(|(field, error)| checks.refuse(&format!("pruning/{field}"), error.to_string()))
+            .ok()
+    }
+}
+
+/// What a fit minimises: the mean Huber loss of the residuals.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Objective)]
+pub struct ObjectiveView {
+    /// `log` for `ln f - ln L`, `linear` for `f - L`.
+    pub residual: ResidualView,
+    /// Where the Huber loss turns from quadratic to linear, in units of the residual.
+    #[schema(example = 0.001, minimum = 1e-9, maximum = 1e6)]
+    pub delta: f64,
+}
+
+/// How prediction and measurement are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Residual)]
+pub enum ResidualView {
+    /// `ln f - ln L`: relative errors.
+    Log,
+    /// `f - L`: absolute errors.
+    Linear,
+}
+
+impl From<Residual> for ResidualView {
+    fn from(residual: Residual) -> Self {
+        match residual {
+            Residual::Log => Self::Log,
+            Residual::Linear => Self::Linear,
+        }
+    }
+}
+
+impl ObjectiveView {
+    /// From a residual and its delta.
+    #[must_use]
+    pub fn new(residual: Residual, delta: f64) -> Self {
+        Self { residual: residual.into(), delta }
+    }
+
+    /// The residual.
+    #[must_use]
+    pub const fn residual(&self) -> Residual {
+        match self.residual {
+            ResidualView::Log => Residual::Log,
+            ResidualView::Linear => Residual::Linear,
+        }
+    }
+}
+
+/// A condition on the coefficients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Constraint)]
+pub enum ConstraintView {
+    /// `s0 = a_s b_s / (b_n (a_s + c_s)) <= 1`: no slightly sparse model beats a dense one of the
+    /// same total size.
+    Physical,
+}
+
+impl From<ConstraintView> for Constraint {
+    fn from(constraint: ConstraintView) -> Self {
+        match constraint {
+            ConstraintView::Physical => Self::Physical,
+        }
+    }
+}
+
+impl From<Constraint> for ConstraintView {
+    fn from(constraint: Constraint) -> Self {
+        match constraint {
+            Constraint::Physical => Self::Physical,
+        }
+    }
+}
+
+/// Runs that are left out in turn, fitted without, and then predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Holdout)]
+pub enum HoldoutView {
+    /// The runs with the most non-zero parameters.
+    NonzeroParams,
+    /// The runs with the most data.
+    Data,
+    /// The sparsest runs.
+    Sparsity,
+    /// Each size in turn, predicted from all smaller ones.
+    Rolling,
+}
+
+impl From<HoldoutView> for Holdout {
+    fn from(holdout: HoldoutView) -> Self {
+        match holdout {
+            HoldoutView::NonzeroParams => Self::NonzeroParams,
+            HoldoutView::Data => Self::Data,
+            HoldoutView::Sparsity => Self::Sparsity,
+            HoldoutView::Rolling => Self::Rolling,
+        }
+    }
+}
+
+impl From<Holdout> for HoldoutView {
+    fn from(holdout: Holdout) -> Self {
+        match holdout {
+            Holdout::NonzeroParams => Self::NonzeroParams,
+            Holdout::Data => Self::Data,
+            Holdout::Sparsity => Self::Sparsity,
+            Holdout::Rolling => Self::Rolling,
+        }
+    }
+}
+
+/// What runs with one tag count, relative to runs without it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = TagWeight)]
+pub struct TagWeightView {
+    /// Key of the tag.
+    #[schema(example = "quality", min_length = 1, max_length = 200)]
+    tag: String,
+    /// Its value.
+    #[schema(example = "poor", min_length = 1, max_length = 200)]
+    value: String,
+    /// The weight; 0 leaves the runs out.
+    #[schema(example = 0.5, minimum = 0, maximum = 1000)]
+    weight: f64,
+}
+
+impl From<TagWeight> for TagWeightView {
+    fn from(TagWeight { tag, value, weight }: TagWeight) -> Self {
+        Self { tag, value, weight }
+    }
+}
+
+/// The most weights of one fit.
+const MAX_WEIGHTS: usize = 50;
+
+/// Checks weights by tag; errors are noted below `weights`.
+pub fn check_weights(weights: Vec<TagWeightView>, checks: &mut Checks) -> Vec<TagWeight> {
+    if weights.len() > MAX_WEIGHTS {
+        checks.refuse("weights", format!("must be at most {MAX_WEIGHTS}, not {}", weights.len()));
+    }
+    for (i, entry) in weights.iter().enumerate() {
+        checks.take(&format!("weights/{i}/tag"), check_label(&entry.tag));
+        checks.take(&format!("weights/{i}/value"), check_label(&entry.value));
+        if !(0.0..=1000.0).contains(&entry.weight) {
+            let detail = format!("must be between 0 and 1000, not {}", entry.weight);
+            checks.refuse(&format!("weights/{i}/weight"), detail);
+        }
+    }
+    let checked = weights.into_iter();
+    checked.map(|TagWeightView { tag, value, weight }| TagWeight { tag, value, weight }).collect()
+}
+
+/// Coefficients that a fit holds, in raw units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = FixedCoefficients)]
+pub struct FixedView {
+    /// `a_s`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    a_s: Option<f64>,
+    /// `b_s`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_s: Option<f64>,
+    /// `c_s`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    c_s: Option<f64>,
+    /// `b_n`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_n: Option<f64>,
+    /// `a_d`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1e-100, maximum = 1e100)]
+    a_d: Option<f64>,
+    /// `b_d`, between 0.001 and 20.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.001, maximum = 20)]
+    b_d: Option<f64>,
+    /// The irreducible loss `c`, between 1e-100 and 1e100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 0.65, minimum = 1e-100, maximum = 1e100)]
+    c: Option<f64>,
+}
+
+impl FixedView {
+    /// Those that are given, by name.
+    pub fn named(self) -> impl Iterator<Item = (CoefficientName, f64)> {
+        let values = [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c];
+        CoefficientName::ALL
+            .into_iter()
+            .zip(values)
+            .filter_map(|(name, value)| Some((name, value?)))
+    }
+
+    fn of(config: &FitConfig) -> Self {
+        let value = |name| config.fixed.get(&name).copied();
+        Self {
+            a_s: value(CoefficientName::AS),
+            b_s: value(CoefficientName::BS),
+            c_s: value(CoefficientName::CS),
+            b_n: value(CoefficientName::BN),
+            a_d: value(CoefficientName::AD),
+            b_d: value(CoefficientName::BD),
+            c: value(CoefficientName::C),
+        }
+    }
+}
+
+/// Options of a fit.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = FitOptions)]
+pub struct FitOptionsView {
+    /// Number of random starts.
+    #[schema(example = 16)]
+    starts: u32,
+    /// Seed of starts and resamples.
+    #[schema(example = 0)]
+    seed: u64,
+    /// What is minimised.
+    objective: ObjectiveView,
+    /// Number of bootstrap resamples; 0 for none.
+    #[schema(example = 1000)]
+    bootstrap: u32,
+    /// Nominal coverage of the intervals.
+    #[schema(example = 0.95)]
+    confidence: f64,
+    /// Coefficients that were held.
+    fixed: FixedView,
+    /// The condition that was kept.
+    constraint: Option<ConstraintView>,
+    /// Which runs were left out in turn.
+    holdout: Vec<HoldoutView>,
+    /// What runs counted by tag.
+    weights: Vec<TagWeightView>,
+    /// `external_id`s of the runs that were left out to see what they do.
+    #[schema(example = json!([]))]
+    without: Vec<String>,
+}
+
+impl From<RefitOptions> for FitOptionsView {
+    fn from(options: RefitOptions) -> Self {
+        let config = options.fit;
+        Self {
+            starts: config.starts,
+            seed: config.seed,
+            objective: ObjectiveView::new(config.residual, config.delta),
+            bootstrap: config.bootstrap,
+            confidence: config.confidence,
+            fixed: FixedView::of(&config),
+            constraint: config.constraint.map(ConstraintView::from),
+            holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
+            weights: options.weights.into_iter().map(TagWeightView::from).collect(),
+            without: options.without,
+        }
+    }
+}
+
+/// Checks a configuration; errors are noted under the fields that they are about.
+pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<ValidFitConfig> {
+    config
+        .check()
+        .map_err(|errors| {
+            for error in errors {
+                checks.refuse(&error.field(), error.to_string());
+            }
+        })
+        .ok()
+}
+
+/// Something to know before trusting an answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Warning)]
+struct WarningParts<'a> {
+    /// Stable code.
+    #[schema(example = "interpolated")]
+    code: &'a str,
+    /// A sentence.
+    #[schema(example = "no run has a sparsity between 0.5 and 0.75")]
+    detail: &'a str,
+}
+
+/// Something to know before trusting an answer.
+#[derive(Debug, Clone)]
+pub struct WarningView {
+    /// Stable code.
+    pub code: String,
+    json: Box<RawValue>,
+}
+
+impl WarningView {
+    /// A warning: its stable code and a sentence.
+    pub fn new(code: &str, detail: impl AsRef<str>) -> Self {
+        let json = rendered(&WarningParts { code, detail: detail.as_ref() });
+        Self { code: code.to_owned(), json }
+    }
+}
+
+impl From<&StoredWarning> for WarningView {
+    fn from(warning: &StoredWarning) -> Self {
+        Self::new(&warning.code, &warning.detail)
+    }
+}
+
+impl Serialize for WarningView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
+impl PartialSchema for WarningView {
+    fn schema() -> RefOr<Schema> {
+        WarningParts::schema()
+    }
+}
+
+impl ToSchema for WarningView {
+    fn name() -> Cow<'static, str> {
+        WarningParts::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        WarningParts::schemas(schemas);
+    }
+}
+
+/// A quantity that lies outside the runs behind the law.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Extrapolation)]
+pub struct ExtrapolationView {
+    /// `nonzero_params`, `sparsity`, `data` or `compute`.
+    #[schema(example = "nonzero_params")]
+    pub variable: &'static str,
+    /// How many times beyond the limit, at least 1; for a sparsity the ratio of the densities.
+    #[schema(example = 11.77)]
+    pub factor: f64,
+    /// The end of the runs' range that is passed.
+    #[schema(example = 84_934_656.0)]
+    pub limit: f64,
+    /// Whether the question lies above or below the runs.
+    pub side: SideView,
+}
+
+/// On which side of the runs a question lies.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Side)]
+pub enum SideView {
+    /// Below the smallest value.
+    Below,
+    /// Above the largest value.
+    Above,
+}
+
+impl From<Extrapolation> for ExtrapolationView {
+    fn from(extrapolation: Extrapolation) -> Self {
+        Self {
+            variable: extrapolation.variable.as_str(),
+            factor: extrapolation.factor,
+            limit: extrapolation.limit,
+            side: match extrapolation.side {
+                Side::Below => SideView::Below,
+                Side::Above => SideView::Above,
+            },
+        }
+    }
+}
+
+/// Interval with its nominal coverage.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Interval)]
+pub struct IntervalView {
+    /// Nominal coverage.
+    #[schema(example = 0.95)]
+    pub level: f64,
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+impl From<Interval> for IntervalView {
+    fn from(Interval { level, low, high }: Interval) -> Self {
+        Self { level, low, high }
+    }
+}
+
+/// A field that is left out where the caller does not want intervals, and null where the law has
+/// none.
+pub(crate) type MaybeInterval = Option<Option<IntervalView>>;
+
+/// A number that was estimated.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Estimate)]
+pub struct EstimateView {
+    /// The number.
+    value: f64,
+    /// Its interval; null where the law has none.
+    interval: Option<IntervalView>,
+}
+
+impl From<Estimate> for EstimateView {
+    fn from(estimate: Estimate) -> Self {
+        Self { value: estimate.value, interval: estimate.interval.map(IntervalView::from) }
+    }
+}
+
+/// Smallest and largest value.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Range)]
+pub struct RangeView {
+    /// Smallest value.
+    pub min: f64,
+    /// Largest value.
+    pub max: f64,
+}
+
+impl From<Range> for RangeView {
+    fn from(range: Range) -> Self {
+        Self { min: range.min, max: range.max }
+    }
+}
+
+/// What the runs at one level of sparsity cover.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = SparsityLevel)]
+pub struct SparsityLevelView {
+    /// The sparsity, rounded to three decimals.
+    pub sparsity: f64,
+    /// Number of runs.
+    pub runs: u32,
+    /// Range of their non-zero parameters.
+    pub nonzero_params: RangeView,
+    /// Range of their data.
+    pub data: RangeView,
+}
+
+impl From<&SparsityLevel> for SparsityLevelView {
+    fn from(level: &SparsityLevel) -> Self {
+        Self {
+            sparsity: level.sparsity,
+            runs: level.runs,
+            nonzero_params: level.nonzero_params.into(),
+            data: level.data.into(),
+        }
+    }
+}
+
+/// Deserialises a field that may be null, so that null and absence can be told apart.
+pub fn nullable<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,109 @@
+//! `fit`: a law of a file of runs, without a database.
+
+use rayon::ThreadPoolBuilder;
+use serde_json::{Value, json};
+use sparsity_law::fit::{Constraint, Control, FitConfig, Residual, fit};
+use sparsity_law::law::{self, CoefficientName};
+
+use crate::cli::print::print_json;
+use crate::cli::table::TableConfig;
+use crate::domain::grouping::GroupedRuns;
+use crate::intake::keep_first;
+
+#[derive(Debug, clap::Args)]
+pub struct FitArgs {
+    #[command(flatten)]
+    table: TableConfig,
+    /// Compare absolute losses rather than their logarithms.
+    #[arg(long)]
+    linear: bool,
+    /// Where the Huber loss turns from quadratic to linear, in units of the residual.
+    #[arg(long, default_value_t = FitConfig::default().delta)]
+    delta: f64,
+    /// Number of random starts.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_STARTS)]
+    starts: u32,
+    /// Seed of starts and resamples.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Bootstrap resamples, from which the intervals follow; 0 for none.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_BOOTSTRAP)]
+    bootstrap: u32,
+    /// Nominal coverage of the intervals.
+    #[arg(long, default_value_t = FitConfig::DEFAULT_CONFIDENCE)]
+    confidence: f64,
+    /// Hold a coefficient: --fix c=0.65 pins the irreducible loss.
+    #[arg(long = "fix", value_name = "COEFFICIENT=VALUE", value_parser = fixed)]
+    fixed: Vec<(CoefficientName, f64)>,
+    /// Keep the gain's slope at sparsity 0 at most 1.
+    #[arg(long)]
+    physical: bool,
+    /// Threads that fit; all cores unless said otherwise.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
+    let (name, value) = text.split_once('=').ok_or("must be COEFFICIENT=VALUE")?;
+    let found = CoefficientName::ALL.into_iter().find(|known| known.as_str() == name);
+    let name = found.ok_or("must name one of a_s, b_s, c_s, b_n, a_d, b_d and c")?;
+    Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
+}
+
+pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
+    let (file, reading) = args.table.open(false)?;
+    let mut runs = Vec::new();
+    let mut errors = reading
+        .run(file, &mut |batch| {
+            runs.extend(batch);
+            true
+        })?
+        .errors;
+    let runs = keep_first(runs, reading.limits.named_errors, &mut errors);
+    args.table.refuse_errors(&errors)?;
+    let config = FitConfig {
+        residual: if args.linear { Residual::Linear } else { Residual::Log },
+        delta: args.delta,
+        starts: args.starts,
+        seed: args.seed,
+        bootstrap: args.bootstrap,
+        confidence: args.confidence,
+        fixed: args.fixed.iter().copied().collect(),
+        constraint: args.physical.then_some(Constraint::Physical),
+        ..FitConfig::default()
+    };
+    let config = config.check().map_err(|errors| {
+        let errors: Vec<String> =
+            errors.iter().map(|error| format!("{} {error}", error.field())).collect();
+        anyhow::anyhow!("options of the fit: {}", errors.join("; "))
+    })?;
+    // A file has no ids; nothing is stored.
+    let runs = runs.into_iter().filter(|run| run.exclusion_reason.is_none());
+    let runs = runs.map(|run| (uuid::Uuid::nil(), run));
+    let grouped = GroupedRuns::new(runs, &[]);
+    let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
+    let report = threads.install(|| fit(&grouped.set, &config, &Control::NONE))?;
+    let coefficients = |law: &law::Coefficients| -> serde_json::Map<String, Value> {
+        let values = law::CoefficientName::ALL.into_iter().zip(law.values().to_array());
+        values
+            .map(|(name, value)| {
+                let value = if law.has(name) { json!(value) } else { Value::Null };
+                (name.as_str().to_owned(), value)
+            })
+            .collect()
+    };
+    let intervals = report.ensemble.as_ref().map(law::Ensemble::coefficient_intervals);
+    print_json(&json!({
+        "coefficients": coefficients(&report.coefficients),
+        "intervals": intervals,
+        "objective": report.objective,
+        "runs": report.runs,
+        "failed_resamples": report.failed_resamples,
+        "warnings": report.warnings,
+        "diagnostics": report.diagnostics,
+        "patterns": report.patterns,
+        "pretrained": report.pretrained,
+        "options": config.get(),
+        "data_digest": report.data_digest,
+    }))
+}

@@ -1,0 +1,213 @@
+//! The command line.
+
+#![allow(clippy::print_stdout, reason = "commands answer on standard output")]
+
+#[cfg(feature = "ask")]
+pub mod ask;
+mod demo;
+pub mod demo_runs;
+mod fit;
+mod import;
+mod keys;
+mod postgres;
+mod print;
+pub mod table;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::app::{self, Database, Service};
+use crate::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
+use crate::telemetry::traces::{Traces, TracesConfig};
+use crate::telemetry::{self, LogConfig};
+
+#[cfg(feature = "ask")]
+use crate::cli::ask::Question;
+
+/// Fits the sparsity scaling law to training runs, and answers with predicted loss and optimal
+/// sparsity.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    log: LogConfig,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and work on refits.
+    Serve {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        http: HttpConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
+    },
+    /// Work on refits only.
+    Worker {
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
+        /// Address for /healthz, /readyz and /metrics; none unless said.
+        #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND")]
+        health_bind: Option<std::net::SocketAddr>,
+    },
+    /// Bring the database's schema up to date and end.
+    Migrate {
+        #[command(flatten)]
+        database: DatabaseConfig,
+    },
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Print what completes this program's commands in a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// Directory to write them to.
+        directory: std::path::PathBuf,
+    },
+    /// Store the runs of a CSV, NDJSON, JSON or Parquet file in a family.
+    Import(import::ImportArgs),
+    /// Fit a law to a file of runs and print it; needs no database.
+    Fit(fit::FitArgs),
+    /// Start with a family of synthetic runs, fit it, ask a question and go on serving.
+    Demo {
+        #[command(flatten)]
+        private: PrivateConfig,
+        #[command(flatten)]
+        http: HttpConfig,
+        #[command(flatten)]
+        refits: RefitConfig,
+        #[command(flatten)]
+        traces: TracesConfig,
+        /// Only print the synthetic runs as JSON.
+        #[arg(long)]
+        print_runs: bool,
+    },
+    /// Ask a service elsewhere; ends with 0, with 2 if the answer is beyond the limits given, with 1 if
+    /// there is none.
+    #[cfg(feature = "ask")]
+    Ask {
+        #[command(subcommand)]
+        question: Question,
+    },
+    /// Create, list and revoke API keys.
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
+    /// Run a command with DATABASE_URL set to the private PostgreSQL.
+    Postgres {
+        #[command(flatten)]
+        private: PrivateConfig,
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true)]
+        command: Vec<std::ffi::OsString>,
+    },
+}
+
+/// How long a worker that stops may take to send its traces.
+const WORKER_DRAIN: Duration = Duration::from_secs(5);
+
+/// How `ask` ends where its answer is beyond the limits given.
+#[cfg(feature = "ask")]
+const DOUBTFUL: u8 = 2;
+
+/// Reads the command line, does what it says, and says how that ended: 0 where all is well, 1 where not, 2
+/// where the answer of `ask` is beyond the limits given.
+pub async fn main() -> ExitCode {
+    // On the heap: the future of a whole service is large, and is compiled here once.
+    Box::pin(parsed()).await
+}
+
+async fn parsed() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done where there is nobody to tell.
+            let _ = error.print();
+            // Not clap's 2, which `ask` has another meaning for.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match telemetry::init(&cli.log) {
+        Ok(_logs) => run(cli.command).await,
+        Err(error) => Err(error),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve { database, http, refits, traces } => {
+            let traces = Traces::start(&traces)?;
+            let database = Database::open(&database).await?;
+            let service = Service::start(&database, &http, &refits, &traces).await?;
+            service.run_until_stopped().await?;
+            traces.close(http.drain()).await;
+            database.close().await?;
+        }
+        Command::Worker { database, refits, traces, health_bind } => {
+            let traces = Traces::start(&traces)?;
+            let database = Database::open(&database).await?;
+            app::run_worker(&database, &refits, &traces, health_bind).await?;
+            traces.close(WORKER_DRAIN).await;
+            database.close().await?;
+        }
+        Command::Migrate { database } => Database::open(&database).await?.close().await?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+        }
+        Command::Man { directory } => {
+            clap_mangen::generate_to(Cli::command(), &directory)
+                .with_context(|| format!("writing to {}", directory.display()))?;
+        }
+        Command::Openapi => println!("{}", crate::api::document::openapi().to_pretty_json()?),
+        Command::Keys { command } => keys::manage_keys(command).await?,
+        Command::Import(args) => import::import(args).await?,
+        Command::Fit(args) => fit::fit_file(&args)?,
+        Command::Demo { print_runs: true, .. } => print::print_json(&demo_runs::runs())?,
+        Command::Demo { private, http, refits, traces, .. } => {
+            demo::run_demo(private, &http, &refits, &traces).await?;
+        }
+        #[cfg(feature = "ask")]
+        Command::Ask { question } => {
+            let answered = ask::ask(&question).await?;
+            println!("{}", answered.text);
+            for doubt in &answered.doubts {
+                eprintln!("not to be relied on: {doubt}");
+            }
+            return Ok(if answered.doubts.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                DOUBTFUL.into()
+            });
+        }
+        Command::Postgres { private, command } => {
+            return postgres::with_postgres(&private, &command).await;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

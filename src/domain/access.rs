@@ -1,0 +1,225 @@
+//! Who may do what: scopes, API keys as their holders have them, and the families that a key is for.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+use crate::domain::text::FamilyName;
+
+/// What a caller may do; each scope includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Look things up and ask questions.
+    Read,
+    /// Store runs, laws, forecasts and profiles, and ask for refits.
+    Write,
+    /// Delete families, manage keys, read the audit log.
+    Admin,
+}
+
+impl Scope {
+    /// All scopes, the least first.
+    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
+
+    /// The name in JSON and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of a name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+}
+
+/// The families that a key may touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Families {
+    /// Every one.
+    All,
+    /// These, whether they exist yet or not; at least one.
+    Only(Vec<FamilyName>),
+}
+
+impl Families {
+    /// The most families that a key can name.
+    pub const MOST: usize = 1_000;
+
+    /// Whether a family of this name may be touched.
+    #[must_use]
+    pub fn allow(&self, family: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|name| name.as_str() == family),
+        }
+    }
+
+    /// The names, where not all are allowed.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Only(names) => Some(names.iter().map(ToString::to_string).collect()),
+        }
+    }
+}
+
+const SECRET_BYTES: usize = 32;
+const ID_DIGITS: usize = 32;
+
+/// An API key as its holder has it: `sp_`, the 32 hexadecimal digits of its id, `_`, and the 64 of
+/// its secret. The id is public and finds the key; the secret proves it.
+#[derive(Clone)]
+pub struct KeyText {
+    id: Uuid,
+    secret: [u8; SECRET_BYTES],
+}
+
+impl KeyText {
+    /// A new key with a random secret.
+    ///
+    /// # Errors
+    /// Where the system gives no random bytes.
+    pub fn random(id: Uuid) -> Result<Self, getrandom::Error> {
+        let mut secret = [0; SECRET_BYTES];
+        getrandom::fill(&mut secret)?;
+        Ok(Self { id, secret })
+    }
+
+    /// Reads a key; `None` for what has not its form. Allocates nothing.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix("sp_")?.split_once('_')?;
+        if id.len() != ID_DIGITS || secret.len() != 2 * SECRET_BYTES {
+            return None;
+        }
+        let id = Uuid::try_parse(id).ok()?;
+        let mut bytes = [0; SECRET_BYTES];
+        hex::decode_to_slice(secret, &mut bytes).ok()?;
+        Some(Self { id, secret: bytes })
+    }
+
+    /// Its public part.
+    #[must_use]
+    pub const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What is stored in place of the secret.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        KeyHash(Sha256::digest(self.secret).into())
+    }
+
+    /// The whole key, to be shown once to whom it is for.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        format!("sp_{}_{}", self.id.simple(), hex::encode(self.secret))
+    }
+}
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyText").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// SHA-256 of a key's secret.
+///
+/// A hash that is slow on purpose protects secrets that can be guessed. Nobody guesses 256 random
+/// bits, and this one is computed for every request. There is no `==`: hashes are compared in a time
+/// that tells nothing.
+#[derive(Clone)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// A stored hash; `None` where it has another length.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes, to be stored.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether both are the same, in constant time.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_include_the_ones_below() {
+        assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
+        for scope in Scope::ALL {
+            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+        }
+        assert_eq!(Scope::parse("Admin"), None);
+    }
+
+    #[test]
+    fn a_key_is_read_back_and_proves_itself() {
+        let key = KeyText::random(Uuid::from_u128(7)).unwrap();
+        let text = key.reveal();
+        assert_eq!(text.len(), 100);
+        let read = KeyText::parse(&text).unwrap();
+        assert_eq!(read.id(), key.id());
+        assert!(read.hash().matches(&key.hash()));
+        let other = KeyText::random(key.id()).unwrap();
+        assert!(!other.hash().matches(&key.hash()));
+        let stored = KeyHash::from_bytes(key.hash().as_bytes()).unwrap();
+        assert!(stored.matches(&read.hash()));
+        assert!(KeyHash::from_bytes(&[0; 31]).is_none());
+    }
+
+    #[test]
+    fn what_is_no_key_is_not_read() {
+        let text = KeyText::random(Uuid::from_u128(7)).unwrap().reveal();
+        let garbled = [
+            String::new(),
+            "sp_".to_owned(),
+            text[1..].to_owned(),
+            text[..99].to_owned(),
+            format!("{text}0"),
+            text.replace("sp_", "SP_"),
+            format!("{}g", &text[..99]),
+            format!("{}\u{e9}", &text[..98]),
+            text.replacen('0', "{", 1),
+            "sp_".repeat(100_000),
+        ];
+        for text in garbled {
+            assert!(KeyText::parse(&text).is_none(), "{text:.120}");
+        }
+    }
+
+    #[test]
+    fn no_debug_output_shows_a_secret() {
+        let key = KeyText::random(Uuid::from_u128(7)).unwrap();
+        let shown = format!("{key:?} {:?}", key.hash());
+        assert!(!shown.contains(&hex::encode(key.secret)), "{shown}");
+        assert!(!shown.contains(&hex::encode(key.hash().as_bytes())), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", key.secret)), "{shown}");
+    }
+}

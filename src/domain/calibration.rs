@@ -1,0 +1,193 @@
+//! How often forecasts came true: from sums by month to shares and errors. Pure.
+
+use chrono::NaiveDate;
+use sparsity_law::law::Interval;
+use statrs::distribution::{Beta, ContinuousCDF};
+
+/// Sums over the forecasts whose runs arrived in one calendar month (UTC).
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Month {
+    /// Its first day.
+    pub start: NaiveDate,
+    /// Forecasts with a run.
+    pub scored: i64,
+    /// Those whose run is another than planned.
+    pub not_as_planned: i64,
+    /// Those whose run is as planned and left out of fits.
+    pub excluded: i64,
+    /// The others: they count.
+    pub counted: i64,
+    /// Those of the counted that have a prediction interval.
+    pub with_interval: i64,
+    /// Those of the counted whose prediction interval holds the run.
+    pub inside: i64,
+    /// Sum of the nominal coverage of these intervals.
+    pub levels: f64,
+    /// Sum of the errors of the counted.
+    pub errors: f64,
+    /// Sum of their squares.
+    pub squared_errors: f64,
+    /// Sum of the relative errors of the counted.
+    pub relative_errors: f64,
+    /// Sum of their squares.
+    pub squared_relative_errors: f64,
+}
+
+impl Month {
+    /// This month with all that came before it.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        Self {
+            start: self.start,
+            scored: self.scored + before.scored,
+            not_as_planned: self.not_as_planned + before.not_as_planned,
+            excluded: self.excluded + before.excluded,
+            counted: self.counted + before.counted,
+            with_interval: self.with_interval + before.with_interval,
+            inside: self.inside + before.inside,
+            levels: self.levels + before.levels,
+            errors: self.errors + before.errors,
+            squared_errors: self.squared_errors + before.squared_errors,
+            relative_errors: self.relative_errors + before.relative_errors,
+            squared_relative_errors: self.squared_relative_errors + before.squared_relative_errors,
+        }
+    }
+
+    /// Share of the runs that their prediction interval holds; `None` without any.
+    #[must_use]
+    pub fn share_inside(&self) -> Option<f64> {
+        mean(self.inside as f64, self.with_interval)
+    }
+
+    /// Mean nominal coverage of the prediction intervals.
+    #[must_use]
+    pub fn nominal(&self) -> Option<f64> {
+        mean(self.levels, self.with_interval)
+    }
+
+    /// Mean and root mean square of `measured - predicted`.
+    #[must_use]
+    pub fn error(&self) -> Option<(f64, f64)> {
+        mean(self.errors, self.counted).zip(rms(self.squared_errors, self.counted))
+    }
+
+    /// The same of `(measured - predicted) / predicted`.
+    #[must_use]
+    pub fn relative_error(&self) -> Option<(f64, f64)> {
+        mean(self.relative_errors, self.counted)
+            .zip(rms(self.squared_relative_errors, self.counted))
+    }
+}
+
+fn mean(sum: f64, count: i64) -> Option<f64> {
+    (count > 0).then(|| sum / count as f64)
+}
+
+fn rms(squares: f64, count: i64) -> Option<f64> {
+    mean(squares, count).map(f64::sqrt)
+}
+
+/// Running totals: each month with all before it.
+#[must_use]
+pub fn cumulative(months: &[Month]) -> Vec<Month> {
+    let add = |total: &mut Month, month: &Month| {
+        *total = month.after(total);
+        Some(*total)
+    };
+    months.iter().scan(Month::default(), add).collect()
+}
+
+/// The exact (Clopper-Pearson) interval of a share, of which `inside` of `count` were seen: the shares
+/// that a binomial test would not reject; `None` of nothing.
+///
+/// ```text
+/// low:  I(low;  k, n - k + 1) = (1 - level) / 2        0 where k = 0
+/// high: I(high; k + 1, n - k) = (1 + level) / 2        1 where k = n
+/// ```
+#[must_use]
+pub fn exact_interval(inside: i64, count: i64, level: f64) -> Option<Interval> {
+    if count <= 0 || !(0..=count).contains(&inside) {
+        return None;
+    }
+    let (k, n) = (inside as f64, count as f64);
+    let low = if inside == 0 { 0.0 } else { beta_quantile(k, n - k + 1.0, (1.0 - level) / 2.0)? };
+    let high =
+        if inside == count { 1.0 } else { beta_quantile(k + 1.0, n - k, (1.0 + level) / 2.0)? };
+    Some(Interval { level, low, high })
+}
+
+/// Quantile of the beta distribution by bisection, to the last bit in any of its shapes.
+fn beta_quantile(a: f64, b: f64, share: f64) -> Option<f64> {
+    let beta = Beta::new(a, b).ok()?;
+    let (mut low, mut high) = (0.0, 1.0);
+    loop {
+        let middle: f64 = 0.5 * (low + high);
+        if middle <= low || middle >= high {
+            return Some(middle);
+        }
+        if beta.cdf(middle) < share { low = middle } else { high = middle }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The tables give six digits.
+    const SIX_DIGITS: f64 = 1e-6;
+
+    #[test]
+    fn known_intervals_of_a_share() {
+        // Where no or all are inside: 1 - 0.025^(1/n).
+        let none = exact_interval(0, 10, 0.95).unwrap();
+        assert_eq!(none.low, 0.0);
+        assert!((none.high - (1.0 - 0.025_f64.powf(0.1))).abs() < SIX_DIGITS);
+        let all = exact_interval(10, 10, 0.95).unwrap();
+        assert_eq!(all.high, 1.0);
+        assert!((all.low - 0.025_f64.powf(0.1)).abs() < SIX_DIGITS);
+        // R: binom.test(8, 10)$conf.int
+        let most = exact_interval(8, 10, 0.95).unwrap();
+        assert!((most.low - 0.443_904_5).abs() < SIX_DIGITS, "{most:?}");
+        assert!((most.high - 0.974_789_3).abs() < SIX_DIGITS, "{most:?}");
+        assert_eq!(exact_interval(0, 0, 0.95), None);
+    }
+
+    #[test]
+    fn a_million_forecasts_have_a_narrow_interval() {
+        let interval = exact_interval(950_000, 1_000_000, 0.95).unwrap();
+        assert!(interval.contains(0.95) && interval.high - interval.low < 1e-3, "{interval:?}");
+    }
+
+    #[test]
+    fn totals_run_over_the_months() {
+        let month = |start: &str, inside, errors| Month {
+            start: start.parse().unwrap(),
+            scored: 3,
+            counted: 2,
+            with_interval: 2,
+            inside,
+            levels: 1.9,
+            errors,
+            squared_errors: errors * errors,
+            ..Month::default()
+        };
+        let months = [month("2026-01-01", 2, 0.4), month("2026-03-01", 1, -0.2)];
+        let total = cumulative(&months);
+        assert_eq!((total[0].scored, total[1].scored, total[1].start), (3, 6, months[1].start));
+        assert_eq!((total[1].share_inside(), total[1].nominal()), (Some(0.75), Some(0.95)));
+        let (mean, rms) = total[1].error().unwrap();
+        assert!((mean - 0.05).abs() < 1e-15 && (rms - 0.05_f64.sqrt()).abs() < 1e-15);
+        assert_eq!((Month::default().error(), Month::default().share_inside()), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn an_exact_interval_holds_the_share(count in 1..5000i64, share in 0.0..=1.0f64) {
+            let inside = (count as f64 * share) as i64;
+            let interval = exact_interval(inside, count, 0.95).unwrap();
+            prop_assert!(interval.contains(inside as f64 / count as f64));
+            prop_assert!(0.0 <= interval.low && interval.high <= 1.0);
+        }
+    }
+}

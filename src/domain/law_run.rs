@@ -1,0 +1,26 @@
+//! The runs that a law was fitted on.
+
+use sparsity_law::fit::{FittedRun, Observation};
+use uuid::Uuid;
+
+/// One run as a law saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LawRun {
+    /// Id of the run; it may have been changed or deleted since.
+    pub run_id: Uuid,
+    /// What was measured, as the fit saw it.
+    pub observation: Observation,
+    /// What it counted, relative to the others.
+    pub weight: f64,
+    /// What the law says of it.
+    pub fitted: FittedRun,
+}
+
+/// A law's run with the name that its submitter gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedLawRun {
+    /// The run.
+    pub run: LawRun,
+    /// The submitter's name; `None` where the run was deleted since.
+    pub external_id: Option<String>,
+}

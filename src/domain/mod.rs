@@ -1,0 +1,21 @@
+//! What the service is about: runs, laws, refits, families, forecasts, profiles and keys, as checked values.
+//!
+//! Nothing here knows of SQL, HTTP or how a value is sent.
+
+pub mod access;
+pub mod api_key;
+pub mod audit;
+pub mod calibration;
+pub mod checks;
+pub mod family;
+pub mod forecast;
+pub mod grouping;
+pub mod law;
+pub mod law_run;
+pub mod numbered_run;
+pub mod page;
+pub mod profile;
+pub mod refit;
+pub mod run;
+pub mod submission;
+pub mod text;

@@ -1,0 +1,21 @@
+//! Runs with their place in what was sent.
+
+use crate::domain::run::SubmittedRun;
+
+/// A run and the row of the submission that it came in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedRun {
+    /// The row, from 0.
+    pub row: u64,
+    /// The run.
+    pub run: SubmittedRun,
+}
+
+/// A row that names the same run as an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepeatedRow {
+    /// The row.
+    pub row: u64,
+    /// The first that names the run.
+    pub first: u64,
+}

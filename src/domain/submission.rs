@@ -1,0 +1,190 @@
+//! From the fields of a submitted run, whatever they came in, to a checked run.
+
+use std::collections::BTreeMap;
+
+use sparsity_law::fit::Observation;
+use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
+
+use crate::domain::checks::{Checks, FieldError};
+use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::text::{Pattern, check_label, check_reason};
+
+/// The most tags of a run.
+pub const MAX_TAGS: usize = 50;
+
+/// Fields of a run as they were given.
+#[derive(Debug, Clone)]
+pub struct RunFields {
+    /// The submitter's name of the run.
+    pub external_id: Option<String>,
+    /// `N`, or else `total_params`.
+    pub nonzero_params: Option<f64>,
+    /// `N / (1 - S)`, or else `nonzero_params`.
+    pub total_params: Option<f64>,
+    /// `S`.
+    pub sparsity: Option<f64>,
+    /// `D`.
+    pub data: Option<f64>,
+    /// `L`.
+    pub loss: Option<f64>,
+    /// What the run started from.
+    pub start: Start,
+    /// Data that a pretrained start had seen.
+    pub pretraining_data: Option<f64>,
+    /// Structured pattern.
+    pub pattern: Option<String>,
+    /// Labels.
+    pub tags: BTreeMap<String, String>,
+    /// Why fits leave the run out.
+    pub exclusion_reason: Option<String>,
+}
+
+/// `N` out of exactly one of the two sizes that are asked for.
+pub fn check_size(
+    nonzero_params: Option<f64>,
+    total_params: Option<f64>,
+    sparsity: Option<Sparsity>,
+    checks: &mut Checks,
+) -> Option<NonzeroParams> {
+    match (nonzero_params, total_params) {
+        (Some(nonzero), None) => checks.take("nonzero_params", NonzeroParams::new(nonzero)),
+        (None, Some(total)) => sparsity.and_then(|sparsity| {
+            let nonzero = NonzeroParams::new(total * sparsity.density().get());
+            checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
+        }),
+        (Some(_), Some(_)) => {
+            checks.refuse("total_params", "must not be given beside nonzero_params");
+            None
+        }
+        (None, None) => {
+            if !checks.has("nonzero_params") && !checks.has("total_params") {
+                checks.refuse("nonzero_params", "must be given, or total_params in its place");
+            }
+            None
+        }
+    }
+}
+
+impl RunFields {
+    /// The checked run.
+    ///
+    /// # Errors
+    /// Every field that is wrong.
+    pub fn check(self, mut checks: Checks) -> Result<SubmittedRun, Vec<FieldError>> {
+        let external_id = checks.require("external_id", self.external_id);
+        let external_id =
+            external_id.filter(|id| checks.take("external_id", check_label(id)).is_some());
+        let sparsity = checks.require("sparsity", self.sparsity);
+        let sparsity = sparsity.and_then(|value| checks.take("sparsity", Sparsity::new(value)));
+        let data = checks.require("data", self.data);
+        let data = data.and_then(|value| checks.take("data", Data::new(value)));
+        let loss = checks.require("loss", self.loss);
+        let loss = loss.and_then(|value| checks.take("loss", Loss::new(value)));
+        let nonzero_params =
+            check_size(self.nonzero_params, self.total_params, sparsity, &mut checks);
+        let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
+        let pretraining_data =
+            self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
+        if pretraining_data.is_some() && self.start == Start::Scratch {
+            checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
+        }
+        if self.tags.len() > MAX_TAGS {
+            checks.refuse("tags", format!("must be at most {MAX_TAGS}, not {}", self.tags.len()));
+        }
+        for (key, value) in &self.tags {
+            checks.take("tags", check_label(key).map_err(|e| format!("keys {e}")));
+            checks.take("tags", check_label(value).map_err(|e| format!("values {e}")));
+        }
+        if let Some(reason) = &self.exclusion_reason {
+            checks.take("exclusion_reason", check_reason(reason));
+        }
+        let observation = || {
+            Some(Observation {
+                nonzero_params: nonzero_params?,
+                sparsity: sparsity?,
+                data: data?,
+                loss: loss?,
+            })
+        };
+        let run = observation().zip(external_id).map(|(observation, external_id)| SubmittedRun {
+            external_id,
+            observation,
+            start: self.start,
+            pretraining_data: pretraining_data.flatten(),
+            pattern: pattern.flatten(),
+            tags: self.tags,
+            exclusion_reason: self.exclusion_reason,
+        });
+        checks.finish(run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields() -> RunFields {
+        RunFields {
+            external_id: Some("a".into()),
+            nonzero_params: Some(1e6),
+            total_params: None,
+            sparsity: Some(0.5),
+            data: Some(1e9),
+            loss: Some(3.0),
+            start: Start::Scratch,
+            pretraining_data: None,
+            pattern: None,
+            tags: BTreeMap::new(),
+            exclusion_reason: None,
+        }
+    }
+
+    fn wrong(fields: RunFields) -> Vec<String> {
+        let errors = fields.check(Checks::default()).unwrap_err();
+        errors.into_iter().map(|error| error.pointer).collect()
+    }
+
+    #[test]
+    fn total_parameters_become_non_zero_ones() {
+        let run = RunFields { nonzero_params: None, total_params: Some(2e6), ..fields() };
+        let run = run.check(Checks::default()).unwrap();
+        assert_eq!(run.observation.nonzero_params.get(), 1e6);
+    }
+
+    #[test]
+    fn one_of_the_two_sizes_is_given() {
+        assert_eq!(wrong(RunFields { total_params: Some(2e6), ..fields() }), ["/total_params"]);
+        assert_eq!(wrong(RunFields { nonzero_params: None, ..fields() }), ["/nonzero_params"]);
+    }
+
+    #[test]
+    fn only_a_pretrained_start_has_pretraining_behind_it() {
+        let data = Some(1e9);
+        assert_eq!(wrong(RunFields { pretraining_data: data, ..fields() }), ["/pretraining_data"]);
+        let run = RunFields { start: Start::Pretrained, pretraining_data: data, ..fields() };
+        assert_eq!(run.check(Checks::default()).unwrap().pretraining_data.unwrap().get(), 1e9);
+        let run = RunFields { start: Start::Pretrained, pretraining_data: Some(-1.0), ..fields() };
+        assert_eq!(wrong(run), ["/pretraining_data"]);
+    }
+
+    #[test]
+    fn tags_are_limited() {
+        let tags = |count: usize| (0..count).map(|i| (i.to_string(), "x".into())).collect();
+        let run = RunFields { tags: tags(MAX_TAGS), ..fields() };
+        assert!(run.check(Checks::default()).is_ok());
+        assert_eq!(wrong(RunFields { tags: tags(MAX_TAGS + 1), ..fields() }), ["/tags"]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named() {
+        let run = RunFields {
+            external_id: Some("a\0".into()),
+            sparsity: Some(50.0),
+            loss: Some(f64::NAN),
+            pattern: Some("4:2".into()),
+            tags: BTreeMap::from([(String::new(), "x".into())]),
+            ..fields()
+        };
+        assert_eq!(wrong(run), ["/external_id", "/sparsity", "/loss", "/pattern", "/tags"]);
+    }
+}

@@ -1,0 +1,114 @@
+//! From bytes as they were sent to bytes of a format, never more of them than allowed.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::intake::{IngestError, Limit};
+
+/// How an input is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// Not at all.
+    Identity,
+    /// gzip; several members are one input.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Logarithm of the largest window of Zstandard that is decoded: the 8 MB that RFC 9659 allows over
+/// HTTP. The window is memory that the sender decides about.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+impl Coding {
+    /// All that are understood.
+    pub const ALL: [Self; 3] = [Self::Identity, Self::Gzip, Self::Zstd];
+
+    /// Its name in `Content-Encoding`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    pub(crate) fn decode<'a>(self, source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+        Ok(match self {
+            Self::Identity => Box::new(source),
+            Self::Gzip => Box::new(MultiGzDecoder::new(source)),
+            Self::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::new(source)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+/// A reader that gives out at most so many bytes.
+pub(crate) struct Expanded<'a> {
+    decoded: Box<dyn Read + 'a>,
+    left: u64,
+}
+
+impl<'a> Expanded<'a> {
+    pub(crate) fn new(decoded: Box<dyn Read + 'a>, most: u64) -> Self {
+        Self { decoded, left: most }
+    }
+}
+
+impl Read for Expanded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.decoded.read(buffer)?;
+        self.left = (self.left)
+            .checked_sub(read as u64)
+            .ok_or(IngestError::TooLarge(Limit::ExpandedBytes))?;
+        Ok(read)
+    }
+}
+
+/// Bytes that parsers read ahead; more than one row may be in there.
+pub(crate) const BUFFER: usize = 64 * 1024;
+
+/// A reader for a parser that keeps a row in memory until it ends: it stops the parser in a row
+/// that does not.
+pub(crate) struct RowBudget<R> {
+    source: R,
+    since_row: Rc<Cell<usize>>,
+    most: usize,
+}
+
+/// Tells the budget that a row has ended.
+#[derive(Clone)]
+pub(crate) struct RowEnd(Rc<Cell<usize>>);
+
+impl RowEnd {
+    pub(crate) fn reached(&self) {
+        self.0.set(0);
+    }
+}
+
+impl<R: Read> RowBudget<R> {
+    pub(crate) fn new(source: R, row_bytes: usize) -> (Self, RowEnd) {
+        let since_row = Rc::new(Cell::new(0));
+        let end = RowEnd(Rc::clone(&since_row));
+        (Self { source, since_row, most: row_bytes.saturating_add(BUFFER) }, end)
+    }
+}
+
+impl<R: Read> Read for RowBudget<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.since_row.get() > self.most {
+            // The row is known to whoever counts them.
+            return Err(IngestError::TooLarge(Limit::RowBytes(0)).into());
+        }
+        let read = self.source.read(buffer)?;
+        self.since_row.set(self.since_row.get() + read);
+        Ok(read)
+    }
+}

@@ -1,0 +1,285 @@
+//! Runs as text and files: the formats of [`crate::intake`] in reverse, a batch at a time. What comes out
+//! goes in again as it is.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sparsity_law::law::Data;
+
+use crate::domain::run::SubmittedRun;
+use crate::intake::{Field, Format};
+
+/// Columns of every format; JSON has them as keys. Of the two sizes only the one that is stored.
+const COLUMNS: [Field; 10] = [
+    Field::ExternalId,
+    Field::NonzeroParams,
+    Field::Sparsity,
+    Field::Data,
+    Field::Loss,
+    Field::Start,
+    Field::PretrainingData,
+    Field::Pattern,
+    Field::Tags,
+    Field::ExclusionReason,
+];
+
+/// Why runs cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ExportError(Box<dyn std::error::Error + Send + Sync>);
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ExportError {
+    ExportError(error.into())
+}
+
+/// Writes runs in a format; takes batches, and gives out bytes as they become ready.
+pub struct Encoder {
+    out: Vec<u8>,
+    format: Writer,
+}
+
+enum Writer {
+    Lines,
+    Csv,
+    #[cfg(feature = "parquet")]
+    Parquet(Box<parquet::Writer>),
+}
+
+impl Encoder {
+    /// An encoder for a format; `None` for one that is no stream of runs.
+    ///
+    /// # Errors
+    /// Where its head cannot be written.
+    pub fn new(format: Format) -> Result<Option<Self>, ExportError> {
+        let mut out = Vec::new();
+        let format = match format {
+            Format::Json => return Ok(None),
+            Format::Ndjson => Writer::Lines,
+            Format::Csv => {
+                let mut csv = csv::Writer::from_writer(&mut out);
+                csv.write_record(COLUMNS.map(Field::as_str)).map_err(failed)?;
+                csv.flush().map_err(failed)?;
+                drop(csv);
+                Writer::Csv
+            }
+            #[cfg(feature = "parquet")]
+            Format::Parquet => Writer::Parquet(Box::new(parquet::Writer::new()?)),
+        };
+        Ok(Some(Self { out, format }))
+    }
+
+    /// Writes a batch; the bytes that are ready, which may be none yet.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn write(&mut self, runs: &[SubmittedRun]) -> Result<Vec<u8>, ExportError> {
+        match &mut self.format {
+            Writer::Lines => {
+                for run in runs {
+                    serde_json::to_writer(&mut self.out, &Line::from(run)).map_err(failed)?;
+                    self.out.push(b'\n');
+                }
+            }
+            Writer::Csv => write_csv(&mut self.out, runs)?,
+            #[cfg(feature = "parquet")]
+            Writer::Parquet(writer) => writer.write(runs, &mut self.out)?,
+        }
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// The end: what is left to send.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    #[cfg_attr(not(feature = "parquet"), expect(unused_mut, reason = "only Parquet has an end"))]
+    pub fn finish(mut self) -> Result<Vec<u8>, ExportError> {
+        match self.format {
+            Writer::Lines | Writer::Csv => {}
+            #[cfg(feature = "parquet")]
+            Writer::Parquet(writer) => writer.finish(&mut self.out)?,
+        }
+        Ok(self.out)
+    }
+}
+
+/// A run as a line of JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    external_id: &'a str,
+    nonzero_params: f64,
+    sparsity: f64,
+    data: f64,
+    loss: f64,
+    start: &'static str,
+    pretraining_data: Option<f64>,
+    pattern: Option<&'a str>,
+    tags: &'a BTreeMap<String, String>,
+    exclusion_reason: Option<&'a str>,
+}
+
+impl<'a> From<&'a SubmittedRun> for Line<'a> {
+    fn from(run: &'a SubmittedRun) -> Self {
+        let measured = &run.observation;
+        Self {
+            external_id: &run.external_id,
+            nonzero_params: measured.nonzero_params.get(),
+            sparsity: measured.sparsity.get(),
+            data: measured.data.get(),
+            loss: measured.loss.get(),
+            start: run.start.as_str(),
+            pretraining_data: run.pretraining_data.map(Data::get),
+            pattern: run.pattern.as_ref().map(|pattern| pattern.as_str()),
+            tags: &run.tags,
+            exclusion_reason: run.exclusion_reason.as_deref(),
+        }
+    }
+}
+
+impl Line<'_> {
+    /// Tags as they stand in one cell.
+    fn tags_cell(&self) -> Result<Option<String>, ExportError> {
+        if self.tags.is_empty() {
+            return Ok(None);
+        }
+        serde_json::to_string(self.tags).map(Some).map_err(failed)
+    }
+}
+
+fn write_csv(out: &mut Vec<u8>, runs: &[SubmittedRun]) -> Result<(), ExportError> {
+    let mut csv = csv::Writer::from_writer(out);
+    for run in runs {
+        let line = Line::from(run);
+        // Every bit of a number, as its shortest text.
+        let number = |value: f64| format!("{value:?}");
+        csv.write_record([
+            line.external_id,
+            &number(line.nonzero_params),
+            &number(line.sparsity),
+            &number(line.data),
+            &number(line.loss),
+            line.start,
+            &line.pretraining_data.map(number).unwrap_or_default(),
+            line.pattern.unwrap_or_default(),
+            &line.tags_cell()?.unwrap_or_default(),
+            line.exclusion_reason.unwrap_or_default(),
+        ])
+        .map_err(failed)?;
+    }
+    csv.flush().map_err(failed)
+}
+
+#[cfg(feature = "parquet")]
+mod parquet {
+    use std::sync::{Arc, Mutex};
+
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use arrow_schema::{DataType, Field as ArrowField, Schema};
+    use parquet::arrow::ArrowWriter;
+    use parquet::basic::Compression;
+    use parquet::file::properties::WriterProperties;
+
+    use super::{COLUMNS, ExportError, Field, Line, SubmittedRun, failed};
+
+    /// Rows of a row group. It is what the writer keeps in memory, and is compressed at once on a thread
+    /// that serves: milliseconds.
+    const GROUP: usize = 10_000;
+
+    /// Bytes that the writer has written and nobody has taken yet.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nothing panics while it holds this lock").extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Written {
+        fn take(&self, out: &mut Vec<u8>) {
+            out.append(&mut self.0.lock().expect("nothing panics while it holds this lock"));
+        }
+    }
+
+    pub struct Writer {
+        schema: Arc<Schema>,
+        writer: ArrowWriter<Written>,
+        written: Written,
+    }
+
+    impl Writer {
+        pub fn new() -> Result<Self, ExportError> {
+            let fields = COLUMNS.map(|field| {
+                let number = Field::NUMBERS.contains(&field);
+                let kind = if number { DataType::Float64 } else { DataType::Utf8 };
+                let optional = matches!(
+                    field,
+                    Field::PretrainingData | Field::Pattern | Field::Tags | Field::ExclusionReason
+                );
+                ArrowField::new(field.as_str(), kind, optional)
+            });
+            let schema = Arc::new(Schema::new(fields.to_vec()));
+            let properties = WriterProperties::builder()
+                .set_max_row_group_row_count(Some(GROUP))
+                .set_compression(Compression::SNAPPY)
+                .build();
+            let written = Written::default();
+            let writer =
+                ArrowWriter::try_new(written.clone(), Arc::clone(&schema), Some(properties))
+                    .map_err(failed)?;
+            Ok(Self { schema, writer, written })
+        }
+
+        pub fn write(
+            &mut self,
+            runs: &[SubmittedRun],
+            out: &mut Vec<u8>,
+        ) -> Result<(), ExportError> {
+            let lines: Vec<Line<'_>> = runs.iter().map(Line::from).collect();
+            let tags: Vec<Option<String>> =
+                lines.iter().map(Line::tags_cell).collect::<Result<_, _>>()?;
+            let numbers = |of: fn(&Line<'_>) -> Option<f64>| -> ArrayRef {
+                Arc::new(lines.iter().map(of).collect::<Float64Array>())
+            };
+            let columns = COLUMNS.map(|field| -> ArrayRef {
+                match field {
+                    Field::ExternalId => {
+                        Arc::new(StringArray::from_iter_values(lines.iter().map(|l| l.external_id)))
+                    }
+                    Field::Start => {
+                        Arc::new(StringArray::from_iter_values(lines.iter().map(|l| l.start)))
+                    }
+                    Field::Pattern => {
+                        Arc::new(lines.iter().map(|l| l.pattern).collect::<StringArray>())
+                    }
+                    Field::Tags => {
+                        Arc::new(tags.iter().map(Option::as_deref).collect::<StringArray>())
+                    }
+                    Field::ExclusionReason => {
+                        Arc::new(lines.iter().map(|l| l.exclusion_reason).collect::<StringArray>())
+                    }
+                    Field::NonzeroParams => numbers(|l| Some(l.nonzero_params)),
+                    Field::TotalParams => numbers(|_| None),
+                    Field::Sparsity => numbers(|l| Some(l.sparsity)),
+                    Field::Data => numbers(|l| Some(l.data)),
+                    Field::Loss => numbers(|l| Some(l.loss)),
+                    Field::PretrainingData => numbers(|l| l.pretraining_data),
+                }
+            });
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.to_vec());
+            self.writer.write(&batch.map_err(failed)?).map_err(failed)?;
+            self.written.take(out);
+            Ok(())
+        }
+
+        pub fn finish(self, out: &mut Vec<u8>) -> Result<(), ExportError> {
+            self.writer.close().map_err(failed)?;
+            self.written.take(out);
+            Ok(())
+        }
+    }
+}

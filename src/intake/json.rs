@@ -1,0 +1,195 @@
+//! JSON: an object, an array of objects, or one object a line.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::domain::checks::FieldError;
+use crate::domain::run::SubmittedRun;
+use crate::intake::decode::{BUFFER, RowBudget, RowEnd};
+use crate::intake::value::Value;
+use crate::intake::{IngestError, Limit, Rows};
+
+/// Reads one object, or the objects of an array; of an export also an array further inside.
+pub(crate) fn read_json(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
+    let (budget, row_end) = RowBudget::new(source, rows.limits().row_bytes);
+    let mut reader = BufReader::with_capacity(BUFFER, budget);
+    let first = first_byte(&mut reader)?;
+    // A row is kept as text until it ends, so that one with a wrong number does not end the array.
+    let mut json = serde_json::Deserializer::from_reader(reader);
+    let path = rows.columns().path_to_rows();
+    if first != Some(b'[') && (path.is_empty() || first != Some(b'{')) {
+        let row: Box<RawValue> =
+            serde::Deserialize::deserialize(&mut json).map_err(|e| failed(&mut None, e, rows))?;
+        json.end().map_err(|error| failed(&mut None, error, rows))?;
+        rows.intake.single = true;
+        return push(rows, row.get().as_bytes(), None);
+    }
+    let mut stopped = None;
+    let path = if first == Some(b'[') { &[] } else { path };
+    let found = {
+        let at = RowsAt { path, rows, row_end: &row_end, stopped: &mut stopped, found: false };
+        at.deserialize(&mut json)
+    };
+    let found = found.and_then(|found| json.end().map(|()| found));
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(IngestError::Malformed(format!(
+            "there are no runs at {} in the body",
+            path.join(".")
+        ))),
+        Err(error) => Err(failed(&mut stopped, error, rows)),
+    }
+}
+
+/// Reads one object a line.
+pub(crate) fn read_ndjson(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
+    let most = rows.limits().row_bytes;
+    let mut reader = BufReader::with_capacity(BUFFER, source);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        // The line and its end; where more than that comes the row is too long.
+        let bound = (most as u64).saturating_add(2);
+        reader.by_ref().take(bound).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            break;
+        }
+        let mut text = line.trim_ascii();
+        if number == 1 {
+            text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        }
+        if line.len() as u64 == bound && line.last() != Some(&b'\n') {
+            return Err(IngestError::TooLarge(Limit::RowBytes(rows.next())));
+        }
+        if !text.is_empty() {
+            push(rows, text, Some(number))?;
+        }
+    }
+    Ok(())
+}
+
+/// The first byte that is no white space, which stays in the reader.
+fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, IngestError> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        let blank = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let first = buffer.get(blank).copied();
+        reader.consume(blank);
+        if first.is_some() {
+            return Ok(first);
+        }
+    }
+}
+
+fn push(rows: &mut Rows<'_>, json: &[u8], line: Option<u64>) -> Result<(), IngestError> {
+    let run = read_run(rows, json);
+    rows.push(json.len(), line, run)
+}
+
+fn read_run(rows: &Rows<'_>, json: &[u8]) -> Result<SubmittedRun, Vec<FieldError>> {
+    let whole = |detail: String| vec![FieldError { pointer: String::new(), detail }];
+    match serde_json::from_slice(json) {
+        Ok(Value::Object(entries)) => {
+            let columns = rows.columns();
+            let mut row = columns.row(false);
+            columns.flatten(entries, &mut row);
+            row.finish(rows.next())
+        }
+        Ok(_) => Err(whole("must be a JSON object".to_owned())),
+        Err(error) => {
+            let message = error.to_string();
+            // The line within one row would mislead.
+            let cause = message.rsplit_once(" at line ").map_or(&*message, |(cause, _)| cause);
+            Err(whole(format!("is no JSON: {cause}")))
+        }
+    }
+}
+
+fn failed(
+    stopped: &mut Option<IngestError>,
+    error: serde_json::Error,
+    rows: &Rows<'_>,
+) -> IngestError {
+    if let Some(stopped) = stopped.take() {
+        return stopped;
+    }
+    if error.is_io() {
+        return match IngestError::from(std::io::Error::from(error)) {
+            IngestError::TooLarge(Limit::RowBytes(_)) => {
+                IngestError::TooLarge(Limit::RowBytes(rows.next()))
+            }
+            other => other,
+        };
+    }
+    IngestError::Malformed(error.to_string())
+}
+
+/// Finds the rows at the end of a path of keys, and pushes them; says whether they are there.
+struct RowsAt<'a, 'r> {
+    path: &'a [&'a str],
+    rows: &'a mut Rows<'r>,
+    row_end: &'a RowEnd,
+    /// Why the rows end early, which the parser's own errors cannot carry.
+    stopped: &'a mut Option<IngestError>,
+    found: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for RowsAt<'_, '_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowsAt<'_, '_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path {
+            [] => f.write_str("an array of runs"),
+            [key, ..] => write!(f, "an object with {key}"),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
+        if !self.path.is_empty() {
+            return Err(serde::de::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+        }
+        while let Some(row) = list.next_element::<Box<RawValue>>()? {
+            self.row_end.reached();
+            if let Err(error) = push(self.rows, row.get().as_bytes(), None) {
+                *self.stopped = Some(error);
+                return Err(serde::de::Error::custom("stopped"));
+            }
+        }
+        Ok(true)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<bool, A::Error> {
+        let Some((wanted, path)) = self.path.split_first() else {
+            return Err(serde::de::Error::invalid_type(serde::de::Unexpected::Map, &self));
+        };
+        while let Some(key) = map.next_key::<String>()? {
+            if key == *wanted {
+                let inner = RowsAt {
+                    path,
+                    rows: &mut *self.rows,
+                    row_end: self.row_end,
+                    stopped: &mut *self.stopped,
+                    found: false,
+                };
+                self.found |= map.next_value_seed(inner)?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(self.found)
+    }
+}

@@ -1,0 +1,420 @@
+//! Every format and mapping, on inputs in memory.
+
+use std::io::Write;
+
+use crate::domain::checks::FieldError;
+use crate::intake::*;
+
+const LIMITS: IngestLimits =
+    IngestLimits { expanded_bytes: 1 << 20, rows: 1000, row_bytes: 4096, named_errors: 100 };
+
+fn reading(format: Format, options: ColumnOptions) -> Reading {
+    let columns = options.check().unwrap();
+    Reading { format, coding: Coding::Identity, columns, limits: LIMITS, skip_errors: true }
+}
+
+fn read(reading: &Reading, input: &[u8]) -> Result<(Vec<SubmittedRun>, Vec<String>), IngestError> {
+    let mut runs = Vec::new();
+    let intake = reading.run(input, &mut |batch| {
+        runs.extend(batch);
+        true
+    })?;
+    let mut errors = intake.errors;
+    let runs = keep_first(runs, 100, &mut errors);
+    Ok((runs, errors.named.iter().map(ToString::to_string).collect()))
+}
+
+fn plain(format: Format, input: &str) -> (Vec<SubmittedRun>, Vec<String>) {
+    read(&reading(format, ColumnOptions::default()), input.as_bytes()).unwrap()
+}
+
+fn mapped(map: &[(&str, &str)]) -> ColumnOptions {
+    let map = map.iter().map(|(field, column)| ((*field).to_owned(), (*column).to_owned()));
+    ColumnOptions { map: map.collect(), ..ColumnOptions::default() }
+}
+
+fn from(source: Source, options: ColumnOptions) -> ColumnOptions {
+    ColumnOptions { source: Some(source), ..options }
+}
+
+fn only(runs: &[SubmittedRun]) -> &SubmittedRun {
+    let [run] = runs else { panic!("{runs:?}") };
+    run
+}
+
+fn malformed(format: Format, input: &[u8]) -> String {
+    match read(&reading(format, ColumnOptions::default()), input) {
+        Err(IngestError::Malformed(detail)) => detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn columns_are_mapped_and_scaled() {
+    let csv = ",sparsity,scale,val-loss,steps\n0,0.5,0.25,2.5,1000\n";
+    let options = ColumnOptions {
+        scale: vec![("data".into(), 65_536.0), ("total_params".into(), 8e6)],
+        tag_columns: vec!["steps".into()],
+        fallback_id: Some("t5.csv".into()),
+        ..mapped(&[("loss", "val-loss"), ("data", "steps"), ("total_params", "scale")])
+    };
+    let (runs, errors) = read(&reading(Format::Csv, options), csv.as_bytes()).unwrap();
+    assert_eq!(errors, [""; 0]);
+    let run = only(&runs);
+    assert_eq!(run.external_id, "t5.csv:1");
+    assert_eq!(run.observation.nonzero_params.get(), 1e6);
+    assert_eq!(run.observation.data.get(), 65_536_000.0);
+    assert_eq!(run.tags["steps"], "1000");
+}
+
+#[test]
+fn every_wrong_row_is_named() {
+    let ndjson = r#"
+{"external_id": "a", "nonzero_params": 1e6, "sparsity": 0.5, "data": 1e9, "loss": 3}
+{"external_id": "a", "nonzero_params": 1e6, "sparsity": 0.5, "data": 1e9, "loss": 3}
+
+{"external_id": "b", "nonzero_params": 1e6, "sparsity": 50, "data": "x"}
+{"external_id": "c", "external_id": "c", "nonzero_params": 1, "sparsity": 0, "data": 1, "loss": 1}
+{"external_id": "d", "nonzero_params": 1e999}
+nothing
+[1]
+"#;
+    let (runs, errors) = plain(Format::Ndjson, ndjson);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(
+        errors,
+        [
+            "row 1: external_id is that of row 0 too",
+            r#"row 2: data must be a number, not "x" (line 5)"#,
+            "row 2: sparsity must be at least 0 and below 1, not 50 (line 5)",
+            "row 2: loss must be given (line 5)",
+            "row 3: external_id is given twice (line 6)",
+            "row 4: is no JSON: number out of range (line 7)",
+            "row 5: is no JSON: expected ident (line 8)",
+            "row 6: must be a JSON object (line 9)",
+        ]
+    );
+}
+
+#[test]
+fn a_percentage_is_one_only_where_that_is_said() {
+    let csv = "external_id,nonzero_params,sparsity,data,loss\na,1e6,50,1e9,3\n";
+    let (_, errors) = plain(Format::Csv, csv);
+    assert_eq!(errors, ["row 0: sparsity must be at least 0 and below 1, not 50 (line 2)"]);
+    let percent =
+        ColumnOptions { sparsity_unit: SparsityUnit::Percent, ..ColumnOptions::default() };
+    let (runs, _) = read(&reading(Format::Csv, percent), csv.as_bytes()).unwrap();
+    assert_eq!(only(&runs).observation.sparsity.get(), 0.5);
+}
+
+#[test]
+fn a_header_is_complete_and_known_unless_a_mapping_says_what_matters() {
+    let header = |csv: &str, options| match read(&reading(Format::Csv, options), csv.as_bytes()) {
+        Err(IngestError::Columns(errors)) => {
+            errors.into_iter().map(|FieldError { pointer, .. }| pointer).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let none = ColumnOptions::default;
+    assert_eq!(
+        header("external_id,nonzero_params,sparsity,data,loss,loss,lr/max\n", none()),
+        ["/loss", "/lr~1max"]
+    );
+    assert_eq!(
+        header("", none()),
+        ["/external_id", "/nonzero_params", "/sparsity", "/data", "/loss"]
+    );
+    let missing = "external_id,nonzero_params,sparsity,steps,lr\n";
+    assert_eq!(header(missing, mapped(&[("data", "steps"), ("loss", "val-loss")])), ["/loss"]);
+}
+
+#[test]
+fn options_name_what_there_is() {
+    let wrong = |options: ColumnOptions| options.check().unwrap_err().remove(0).detail;
+    assert!(wrong(mapped(&[("steps", "x")])).starts_with("there is no field steps"));
+    assert!(wrong(mapped(&[("loss", "x"), ("loss", "y")])).contains("given twice"));
+    let scaled = |field: &str, factor| ColumnOptions {
+        scale: vec![(field.into(), factor)],
+        ..ColumnOptions::default()
+    };
+    assert!(wrong(scaled("pattern", 2.0)).starts_with("pattern is no number"));
+    assert!(wrong(scaled("loss", -1.0)).contains("no positive number"));
+    assert!(wrong(scaled("loss", f64::NAN)).contains("no positive number"));
+}
+
+/// A table downloaded from the app, and the frame that its documentation makes of `Api().runs()`.
+#[test]
+fn exports_of_weights_and_biases_are_read() {
+    let options = || {
+        from(
+            Source::Wandb,
+            ColumnOptions {
+                sparsity_unit: SparsityUnit::Percent,
+                tag_columns: vec!["State".into()],
+                ..mapped(&[
+                    ("data", "config.tokens"),
+                    ("loss", "summary.eval/loss"),
+                    ("total_params", "config.params"),
+                ])
+            },
+        )
+    };
+    let csv = "Name,ID,State,Notes,Tags,Created,config.params,config.sparsity,config.tokens,summary.eval/loss\n\
+               wise-sun-4,3f9a2c1b,finished,,\"baseline, long\",2025-01-02T03:04:05.000Z,2000000,50,30000000000,2.25\n";
+    let frame = r#"[{"name": "wise-sun-4", "id": "3f9a2c1b", "State": "finished", "tags": ["baseline"],
+        "config": {"params": 2000000, "sparsity": 50, "tokens": 30000000000, "optim": {"lr": 0.1}},
+        "summary": {"eval/loss": 2.25, "_wandb": {"runtime": 7}, "loss_curve": [3, 2]}}]"#;
+    let graphql = r#"{"data": {"project": {"runs": {"totalCount": 1, "edges": [{"node": {
+        "id": "3f9a2c1b", "name": "3f9a2c1b", "displayName": "wise-sun-4", "State": "finished",
+        "config": "{\"params\": {\"value\": 2000000}, \"sparsity\": {\"value\": 50, \"desc\": null}, \"tokens\": {\"value\": 30000000000}, \"wandb_version\": 1}",
+        "summaryMetrics": "{\"eval/loss\": 2.25}"}, "cursor": "x"}], "pageInfo": {}}}}}"#;
+    for (format, input) in [(Format::Csv, csv), (Format::Json, frame), (Format::Json, graphql)] {
+        let (runs, errors) = read(&reading(format, options()), input.as_bytes()).unwrap();
+        assert_eq!(errors, [""; 0]);
+        let run = only(&runs);
+        assert_eq!(run.external_id, "3f9a2c1b");
+        assert_eq!(run.observation.nonzero_params.get(), 1e6);
+        assert_eq!(run.observation.data.get(), 3e10);
+        assert_eq!(run.observation.loss.get(), 2.25);
+        assert_eq!(run.tags.iter().collect::<Vec<_>>(), [(&"State".into(), &"finished".into())]);
+    }
+}
+
+/// `mlflow.search_runs()` as CSV, and the answer of `runs/search`, where parameters are texts.
+#[test]
+fn exports_of_mlflow_are_read() {
+    let options =
+        || from(Source::Mlflow, mapped(&[("data", "params.tokens"), ("loss", "metrics.val_loss")]));
+    let csv = "run_id,experiment_id,status,metrics.val_loss,metrics.step,params.nonzero_params,params.sparsity,params.tokens,tags.team,tags.mlflow.user\n\
+               5d0e,1,FINISHED,2.25,9,1000000,0.5,30000000000,a,me\n";
+    let rest = r#"{"runs": [{"info": {"run_id": "5d0e", "status": "FINISHED", "start_time": 1},
+        "data": {"metrics": [{"key": "val_loss", "value": 2.25, "timestamp": 1, "step": 9}],
+            "params": [{"key": "nonzero_params", "value": "1000000"}, {"key": "sparsity", "value": "0.5"},
+                {"key": "tokens", "value": "30000000000"}],
+            "tags": [{"key": "team", "value": "a"}, {"key": "mlflow.user", "value": "me"}]},
+        "inputs": {}}], "next_page_token": "x"}"#;
+    for (format, input) in [(Format::Csv, csv), (Format::Json, rest)] {
+        let (runs, errors) = read(&reading(format, options()), input.as_bytes()).unwrap();
+        assert_eq!(errors, [""; 0]);
+        let run = only(&runs);
+        assert_eq!(run.external_id, "5d0e");
+        assert_eq!(run.observation.nonzero_params.get(), 1e6);
+        assert_eq!(run.observation.sparsity.get(), 0.5);
+        assert_eq!((run.observation.data.get(), run.observation.loss.get()), (3e10, 2.25));
+        assert_eq!(run.tags.iter().collect::<Vec<_>>(), [(&"team".into(), &"a".into())]);
+    }
+    let elsewhere = read(&reading(Format::Json, options()), br#"{"experiments": []}"#);
+    assert!(matches!(elsewhere, Err(IngestError::Malformed(_))), "{elsewhere:?}");
+}
+
+#[test]
+fn hostile_rows_are_refused_one_by_one() {
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    let huge = "9".repeat(400);
+    let row = |with: &str| {
+        format!(
+            r#"{{"external_id": "a", "nonzero_params": 1e6, "sparsity": 0, "data": 1, "loss": 1{with}}}"#
+        )
+    };
+    for with in [
+        format!(r#", "tags": {{"a": {deep}}}"#),
+        format!(r#", "pretraining_data": {huge}"#),
+        r#", "loss": 2"#.to_owned(),
+        r#", "tags": {"a": "1", "a": "2"}"#.to_owned(),
+        r#", "tags": {"a": "nul \u0000"}"#.to_owned(),
+        r#", "tags": {"a": 7}"#.to_owned(),
+        r#", "tags": "a""#.to_owned(),
+        r#", "pattern": "\ud800""#.to_owned(),
+        r#", "exclusion_reason": """#.to_owned(),
+        r#", "steps": 7"#.to_owned(),
+    ] {
+        let json = format!("[{}, {}]", row(&with), row("").replace("\"a\"", "\"b\""));
+        let (runs, errors) = plain(Format::Json, &json);
+        assert_eq!(only(&runs).external_id, "b", "{with}");
+        assert!(errors.iter().all(|error| error.starts_with("row 0: ")), "{errors:?}");
+        assert!(!errors.is_empty(), "{with}");
+    }
+    let bytes =
+        b"external_id,nonzero_params,sparsity,data,loss\n\xff,1e6,0,1,1\nb,1e6,0,1\nc,1e6,0,1,1\n";
+    let (runs, errors) = read(&reading(Format::Csv, ColumnOptions::default()), bytes).unwrap();
+    assert_eq!(only(&runs).external_id, "c");
+    assert_eq!(
+        errors,
+        [
+            "row 0: external_id is not UTF-8 (line 2)",
+            "row 1: has 4 cells, and the header 5 (line 3)",
+        ]
+    );
+}
+
+#[test]
+fn what_is_of_no_format_is_malformed() {
+    for json in ["", "[", "[{}", "[{}] 7", "{\"a\": ", "nul", "[{},]"] {
+        assert!(!malformed(Format::Json, json.as_bytes()).is_empty());
+    }
+    assert!(malformed(Format::Csv, b"\xff,b\n").contains("UTF-8"));
+}
+
+#[test]
+fn rows_are_limited_in_length_and_number_in_every_format() {
+    let too_large =
+        |format, input: &[u8]| match read(&reading(format, ColumnOptions::default()), input) {
+            Err(IngestError::TooLarge(limit)) => limit,
+            other => panic!("{other:?}"),
+        };
+    let header = "external_id,nonzero_params,sparsity,data,loss\n";
+    // Beyond what a reader reads ahead, and with no end.
+    for length in [5_000, 500_000] {
+        let long = "x".repeat(length);
+        let quoted = format!("{header}a,1e6,0,1,1\n\"{long}");
+        assert_eq!(too_large(Format::Csv, quoted.as_bytes()), Limit::RowBytes(1));
+        let text = format!("{{}}\n{{\"a\": \"{long}");
+        assert_eq!(too_large(Format::Ndjson, text.as_bytes()), Limit::RowBytes(1));
+        let array = format!("[{{}}, {{\"a\": \"{long}\"}}");
+        assert_eq!(too_large(Format::Json, array.as_bytes()), Limit::RowBytes(1));
+    }
+    let line = "a,1e6,0,1,1\n".repeat(1001);
+    assert_eq!(too_large(Format::Csv, format!("{header}{line}").as_bytes()), Limit::Rows);
+    let blank = "\n".repeat(2 << 20);
+    assert_eq!(too_large(Format::Ndjson, blank.as_bytes()), Limit::ExpandedBytes);
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn compressed_inputs_are_limited_by_what_they_hold() {
+    let csv = b"external_id,nonzero_params,sparsity,data,loss\na,1e6,0,1,1\n";
+    let coded = |coding| Reading { coding, ..reading(Format::Csv, ColumnOptions::default()) };
+    let bomb = "a,1e6,0,1,1\n".repeat(1_000_000);
+    for (coding, small, bomb) in [
+        (Coding::Gzip, gzip(csv), gzip(bomb.as_bytes())),
+        (
+            Coding::Zstd,
+            zstd::encode_all(&csv[..], 1).unwrap(),
+            zstd::encode_all(bomb.as_bytes(), 1).unwrap(),
+        ),
+    ] {
+        assert_eq!(only(&read(&coded(coding), &small).unwrap().0).external_id, "a");
+        assert!(bomb.len() < 200_000);
+        // Members one after the other are one input.
+        let joined = [small.as_slice(), bomb.as_slice()].concat();
+        let most = Reading { limits: IngestLimits { rows: u64::MAX, ..LIMITS }, ..coded(coding) };
+        let expanded = read(&most, &joined);
+        assert!(
+            matches!(expanded, Err(IngestError::TooLarge(Limit::ExpandedBytes))),
+            "{expanded:?}"
+        );
+        let plain = read(&coded(coding), csv);
+        assert!(matches!(plain, Err(IngestError::Malformed(_))), "{plain:?}");
+        for cut in [1, small.len() / 2, small.len() - 1] {
+            let cut = read(&coded(coding), &small[..cut]);
+            assert!(matches!(cut, Err(IngestError::Malformed(_))), "{cut:?}");
+        }
+    }
+    let blank = vec![b'\n'; 64 << 20];
+    for (coding, bomb) in
+        [(Coding::Gzip, gzip(&blank)), (Coding::Zstd, zstd::encode_all(&blank[..], 1).unwrap())]
+    {
+        let lines = Reading { format: Format::Ndjson, ..coded(coding) };
+        let expanded = read(&lines, &bomb);
+        assert!(
+            matches!(expanded, Err(IngestError::TooLarge(Limit::ExpandedBytes))),
+            "{expanded:?}"
+        );
+    }
+    // A window of 128 MB is memory that the sender decides about.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(csv).unwrap();
+    let wide = encoder.finish().unwrap();
+    let wide = read(&coded(Coding::Zstd), &wide);
+    assert!(matches!(wide, Err(IngestError::Malformed(_))), "{wide:?}");
+}
+
+#[cfg(feature = "parquet")]
+mod parquet {
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use arrow_array::{ArrayRef, BinaryArray, Float32Array, Int64Array, RecordBatch, StringArray};
+
+    use super::*;
+
+    fn file(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    fn columns() -> Vec<(&'static str, ArrayRef)> {
+        vec![
+            ("external_id", Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef),
+            ("nonzero_params", Arc::new(Int64Array::from(vec![1_000_000, 0]))),
+            ("sparsity", Arc::new(Float32Array::from(vec![0.5, 0.25]))),
+            ("data", Arc::new(StringArray::from(vec!["1e9", "x"]))),
+            ("loss", Arc::new(Float32Array::from(vec![Some(3.0), None]))),
+        ]
+    }
+
+    fn of_parquet(input: &[u8]) -> Result<(Vec<SubmittedRun>, Vec<String>), IngestError> {
+        read(&reading(Format::Parquet, ColumnOptions::default()), input)
+    }
+
+    #[test]
+    fn columns_of_numbers_and_texts_are_read() {
+        let (runs, errors) = of_parquet(&file(columns())).unwrap();
+        assert_eq!(only(&runs).observation.data.get(), 1e9);
+        assert_eq!(
+            errors,
+            [
+                r#"row 1: data must be a number, not "x""#,
+                "row 1: loss must be given",
+                "row 1: nonzero_params must be between 1 and 1e18, not 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn columns_of_other_types_are_refused_by_name() {
+        let mut wrong = columns();
+        wrong[4] = ("loss", Arc::new(BinaryArray::from(vec![&b"x"[..], b"y"])));
+        match of_parquet(&file(wrong)) {
+            Err(IngestError::Columns(errors)) => assert_eq!(errors[0].pointer, "/loss"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_malformed_wherever_the_damage_is() {
+        let whole = file(columns());
+        for length in 0..whole.len() {
+            let cut = of_parquet(&whole[..length]);
+            assert!(matches!(cut, Err(IngestError::Malformed(_))), "{length}: {cut:?}");
+        }
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                // Some bits carry values or are spare; none may bring the reader down.
+                let _ = of_parquet(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_limited_by_what_it_says_of_itself() {
+        let mut reading = reading(Format::Parquet, ColumnOptions::default());
+        reading.limits.rows = 1;
+        let rows = read(&reading, &file(columns()));
+        assert!(matches!(rows, Err(IngestError::TooLarge(Limit::Rows))), "{rows:?}");
+        reading.limits.rows = 10;
+        reading.limits.row_bytes = 20;
+        let rows = read(&reading, &file(columns()));
+        assert!(matches!(rows, Err(IngestError::TooLarge(Limit::RowBytes(0)))), "{rows:?}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Laws in memory, so that a question does no database work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use moka::future::Cache;
+use sparsity_law::law::Ensemble;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::law::Law;
+use crate::domain::text::FamilyName;
+use crate::live::remembered::Remembered;
+use crate::store::{StoreError, law_evidence, laws};
+
+/// What is kept of a law: whatever is the same in every answer by it.
+pub trait KeptLaw: Send + Sync + 'static {
+    /// Of a law and the laws of its resampled runs, where it has any.
+    fn new(law: Law, ensemble: Option<Ensemble>) -> Self;
+
+    /// About how many bytes it takes at most.
+    fn bytes(&self) -> usize;
+}
+
+/// Laws in memory.
+///
+/// By id they never change. Which of them answers for a family does: that is remembered only while
+/// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
+/// the family or the connection is lost.
+pub struct LawCache<L> {
+    by_id: Cache<Uuid, Arc<L>>,
+    answering: Remembered<FamilyName, HashMap<Option<i32>, Arc<L>>>,
+}
+
+impl<L> Clone for LawCache<L> {
+    fn clone(&self) -> Self {
+        Self { by_id: self.by_id.clone(), answering: self.answering.clone() }
+    }
+}
+
+impl<L: KeptLaw> std::fmt::Debug for LawCache<L> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("LawCache").field("laws", &self.by_id.entry_count()).finish()
+    }
+}
+
+/// Families that are remembered at most; past that all are forgotten.
+const MOST_FAMILIES: usize = 10_000;
+/// Versions of one family that are remembered at most; past that all of them are forgotten.
+const MOST_VERSIONS: usize = 100;
+
+impl<L: KeptLaw> LawCache<L> {
+    /// A cache of about so many bytes.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        let bytes = |_: &Uuid, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
+        let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
+        Self { by_id, answering: Remembered::default() }
+    }
+
+    /// Whether announcements are followed.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.answering.is_followed()
+    }
+
+    /// How many laws are in memory, and about how many bytes they take.
+    #[must_use]
+    pub fn size(&self) -> (u64, u64) {
+        (self.by_id.entry_count(), self.by_id.weighted_size())
+    }
+
+    /// Forgets which laws answer for a family.
+    pub fn forget(&self, family: &str) {
+        self.answering.forget(|name| name.as_str() == family);
+    }
+
+    /// Begins or stops to remember which laws answer.
+    pub(crate) fn follow(&self, followed: bool) {
+        self.answering.follow(followed);
+    }
+
+    /// The law that answers for a family: a version, or the one that answers now. `None` where there is none.
+    ///
+    /// # Errors
+    /// Where the database has to be asked and does not answer.
+    pub async fn find(
+        &self,
+        pool: &PgPool,
+        name: &FamilyName,
+        version: Option<i32>,
+    ) -> Result<Option<Arc<L>>, StoreError> {
+        let remembered = self.answering.find(|families| families.get(name)?.get(&version).cloned());
+        if remembered.is_some() {
+            return Ok(remembered);
+        }
+        let generation = self.answering.generation();
+        // It may have gone with its family since.
+        let Some(id) = laws::find_law_id(pool, name, version).await? else { return Ok(None) };
+        let Some(law) = self.get(pool, id).await? else { return Ok(None) };
+        self.remember(generation, name, version, &law);
+        Ok(Some(law))
+    }
+
+    fn remember(&self, generation: u64, name: &FamilyName, version: Option<i32>, law: &Arc<L>) {
+        self.answering.remember(generation, |families| {
+            if families.len() >= MOST_FAMILIES {
+                families.clear();
+            }
+            let versions = families.entry(name.clone()).or_default();
+            if versions.len() >= MOST_VERSIONS {
+                versions.clear();
+            }
+            versions.insert(version, law.clone());
+        });
+    }
+
+    async fn get(&self, pool: &PgPool, id: Uuid) -> Result<Option<Arc<L>>, StoreError> {
+        if let Some(known) = self.by_id.get(&id).await {
+            return Ok(Some(known));
+        }
+        let Some(law) = laws::find_law_by_id(pool, id).await? else { return Ok(None) };
+        let ensemble = law_evidence::find_law_resamples(pool, id).await?;
+        let law = Arc::new(L::new(law, ensemble));
+        self.by_id.insert(id, law.clone()).await;
+        Ok(Some(law))
+    }
+}

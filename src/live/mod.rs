@@ -1,0 +1,9 @@
+//! What a process holds in memory and keeps fresh.
+
+pub mod announcements;
+pub mod audit;
+pub mod keyring;
+pub mod laws;
+pub mod profiles;
+pub mod remembered;
+pub mod replica;

@@ -1,0 +1,248 @@
+//! Logs: one line an event, to standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use line::LineFormat;
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
+
+mod line;
+pub mod metrics;
+pub mod request;
+pub mod traces;
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Args)]
+pub struct LogConfig {
+    /// What to log, in the syntax of tracing's `EnvFilter`.
+    #[arg(
+        long,
+        env = "SPARSITY_PLANNER_LOG",
+        default_value = "info,sqlx::postgres::notice=warn,reqwest_retry=error",
+        global = true
+    )]
+    pub log: String,
+    /// How logs look.
+    #[arg(
+        long,
+        env = "SPARSITY_PLANNER_LOG_FORMAT",
+        value_enum,
+        default_value = "text",
+        global = true
+    )]
+    pub log_format: LogFormat,
+}
+
+/// Installs the subscriber. A thread of its own writes the lines, so that no request waits for a disk
+/// or a pipe; what is left is written when the guard is dropped.
+///
+/// # Errors
+/// Where the filter cannot be read, or the system gives no thread.
+pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
+    let filter = EnvFilter::try_new(&config.log)?;
+    let ansi = std::io::stderr().is_terminal();
+    let lines = Lines::default();
+    let guard = LogGuard::start(lines.clone(), io::stderr())?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(lines)
+        // Of the fields of spans; levels are coloured by the format.
+        .with_ansi(false)
+        .event_format(LineFormat { format: config.log_format, ansi });
+    match config.log_format {
+        LogFormat::Text => builder.fmt_fields(DefaultFields::new()).init(),
+        LogFormat::Json => builder.fmt_fields(JsonFields::new()).init(),
+    }
+    Ok(guard)
+}
+
+/// How long a line may wait for others to be written with it. Waking a thread for each line costs a
+/// request more than its answer.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Bytes that may wait; past that whoever logs waits too: lines are never dropped.
+const MOST_WAITING: usize = 16 * 1024 * 1024;
+
+/// Lines that wait to be written.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    /// A line that is not to wait is among them.
+    urgent: bool,
+    closed: bool,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8], urgent: bool) {
+        let mut waiting = self.lock();
+        while waiting.bytes.len() > MOST_WAITING && !waiting.closed {
+            waiting = self.0.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        // The first of several lines wakes the thread, which then waits for the others.
+        let first = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(line);
+        if first || (urgent && !waiting.urgent) {
+            waiting.urgent |= urgent;
+            self.0.1.notify_all();
+        }
+    }
+
+    /// Writes what waits, again and again, until there will be no more.
+    fn write_all(&self, mut to: impl Write) {
+        let mut writing = Vec::new();
+        loop {
+            let changed = &self.0.1;
+            let idle = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.closed;
+            let waiting =
+                changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            let patient = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
+            let (mut waiting, _) = changed
+                .wait_timeout_while(waiting, PATIENCE, patient)
+                .unwrap_or_else(PoisonError::into_inner);
+            std::mem::swap(&mut writing, &mut waiting.bytes);
+            waiting.urgent = false;
+            let closed = waiting.closed;
+            drop(waiting);
+            self.0.1.notify_all();
+            // There is nowhere to say that a log cannot be written.
+            let _ = to.write_all(&writing).and_then(|()| to.flush());
+            writing.clear();
+            if closed {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes one event's line, which tracing-subscriber writes in one piece.
+struct Line<'a> {
+    lines: &'a Lines,
+    urgent: bool,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.push(line, self.urgent);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { lines: self, urgent: false }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
+        // What is wrong is seen even if the process dies of it.
+        let urgent = *metadata.level() <= Level::WARN;
+        Line { lines: self, urgent }
+    }
+}
+
+/// Keeps the log's thread; dropped, it writes what is left.
+#[derive(Debug)]
+pub struct LogGuard {
+    lines: Lines,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl LogGuard {
+    fn start(lines: Lines, to: impl Write + Send + 'static) -> io::Result<Self> {
+        let writer = lines.clone();
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        let thread = thread.spawn(move || writer.write_all(to))?;
+        Ok(Self { lines, thread: Some(thread) })
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.lines.lock().closed = true;
+        self.lines.0.1.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Somewhere to write that can be looked at.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_line_is_written_whole_and_in_order_by_the_end() {
+        let (lines, written) = (Lines::default(), Shared::default());
+        let guard = LogGuard::start(lines.clone(), written.clone()).unwrap();
+        let loggers: Vec<_> = (0..4)
+            .map(|logger| {
+                let lines = lines.clone();
+                std::thread::spawn(move || {
+                    for count in 0..1000 {
+                        lines.push(format!("{logger} {count}\n").as_bytes(), count % 100 == 0);
+                    }
+                })
+            })
+            .collect();
+        for logger in loggers {
+            logger.join().unwrap();
+        }
+        drop(guard);
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        for logger in 0..4 {
+            let own: Vec<_> =
+                text.lines().filter(|line| line.starts_with(&format!("{logger} "))).collect();
+            let expected: Vec<_> = (0..1000).map(|count| format!("{logger} {count}")).collect();
+            assert_eq!(own, expected);
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_is_closed() {
+        let lines = Lines::default();
+        drop(LogGuard::start(lines.clone(), Shared::default()).unwrap());
+        lines.push(&vec![b' '; MOST_WAITING + 1], false);
+        lines.push(b"late\n", false);
+        assert_eq!(lines.lock().bytes.len(), MOST_WAITING + 6);
+    }
+}
