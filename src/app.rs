@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::HeaderValue;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::layers::threads::AnswerThreads;
-use crate::api::layers::throttle::Throttle;
-use crate::api::layers::transfers::Transfers;
+use crate::api::layers::throttle::{Throttle, ThrottleConfig};
+use crate::api::layers::transfers::{TransferLimits, Transfers};
 use crate::api::resources::health::{HealthParts, health_router};
-use crate::api::state::{AppParts, AppState};
+use crate::api::state::{AppParts, AppState, Limits};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
-use crate::jobs::Worker;
+use crate::jobs::{Worker, WorkerConfig};
 use crate::live::announcements::follow_announcements;
-use crate::live::audit::AuditLog;
+use crate::live::audit::{AuditLog, AuditWriter};
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
 use crate::live::profiles::ProfileCache;
@@ -86,6 +87,145 @@ fn connect_options(url: &str, setting: &str) -> anyhow::Result<PgConnectOptions>
     })
 }
 
+/// What a service is told about itself, apart from its database: the program reads it from its settings
+/// ([`AppConfig::read`]), a test says what it needs.
+#[derive(Debug, Clone)]
+pub struct AppConfig {
+    /// What a request may cost.
+    pub limits: Limits,
+    /// Limits of uploads and exports.
+    pub transfers: TransferLimits,
+    /// Who may use it how much.
+    pub throttle: ThrottleConfig,
+    /// How often the keys are read again, announced or not.
+    pub key_refresh: Duration,
+    /// Days that events of the audit log are kept; `None` for ever.
+    pub audit_retention_days: Option<u32>,
+    /// Memory for laws that were asked lately.
+    pub law_cache_bytes: u64,
+    /// Threads for answers that take long to compute.
+    pub answer_threads: usize,
+    /// Origins whose pages may ask.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Names, beside `localhost`, by which a service without keys may be asked.
+    pub allowed_hosts: Vec<String>,
+    /// Whether only this machine reaches it.
+    pub loopback: bool,
+    /// A streaming replica of the database, and how old what it shows may be.
+    pub replica: Option<(PgConnectOptions, Duration)>,
+}
+
+impl AppConfig {
+    /// What the settings say of a service on this address.
+    ///
+    /// # Errors
+    /// Where the address of the replica is no URL.
+    pub fn read(http: &HttpConfig, address: SocketAddr) -> anyhow::Result<Self> {
+        let replica = match &http.reads.read_database_url {
+            Some(url) => {
+                let options = connect_options(url, "--read-database-url")?;
+                Some((options, Duration::from_millis(http.reads.read_max_lag_ms)))
+            }
+            None => None,
+        };
+        Ok(Self {
+            limits: http.limits(),
+            transfers: http.transfer_limits(),
+            throttle: http.access.throttle(),
+            key_refresh: http.access.key_refresh(),
+            audit_retention_days: http.access.audit_retention_days(),
+            law_cache_bytes: http.law_cache_bytes,
+            answer_threads: http.answer_threads(),
+            cors_origins: http.access.cors_origins.clone(),
+            allowed_hosts: http.access.allowed_hosts.clone(),
+            loopback: address.ip().to_canonical().is_loopback(),
+            replica,
+        })
+    }
+}
+
+/// The parts of a service, wired: the one place where they are put together, for the program and for
+/// tests. Nothing runs yet but what is asked of it.
+#[derive(Debug)]
+pub struct App {
+    /// What handlers may use.
+    pub state: AppState,
+    /// Stores what is left in the audit log.
+    pub auditor: AuditWriter,
+}
+
+impl App {
+    /// Wires a service on an open database.
+    ///
+    /// # Errors
+    /// Where the keys cannot be read, or the database does not say which one it is.
+    pub async fn open(
+        pool: PgPool,
+        config: AppConfig,
+        clock: Arc<Clock>,
+        tokens: Tokens,
+        traces: Traces,
+    ) -> anyhow::Result<Self> {
+        let access = Access::open(pool.clone(), clock.clone(), config.key_refresh, tokens)
+            .await
+            .context("reading the API keys")?;
+        let (audit, auditor) =
+            AuditLog::new(pool.clone(), clock.clone(), config.audit_retention_days);
+        let metrics = Metrics::default();
+        let replica = match config.replica {
+            Some((options, max_lag)) => {
+                let replica = Replica::open(&pool, options, max_lag, metrics.clone()).await;
+                Some(replica.context("asking the database which one it is")?)
+            }
+            None => None,
+        };
+        let state = AppState::new(AppParts {
+            pool,
+            replica,
+            clock,
+            laws: LawCache::new(config.law_cache_bytes),
+            profiles: ProfileCache::default(),
+            threads: AnswerThreads::new(config.answer_threads),
+            metrics,
+            traces,
+            access,
+            throttle: Throttle::new(config.throttle),
+            audit,
+            loopback: config.loopback,
+            cors_origins: config.cors_origins,
+            allowed_hosts: config.allowed_hosts,
+            limits: config.limits,
+            transfers: Transfers::new(config.transfers),
+            shutdown: CancellationToken::new(),
+        });
+        Ok(Self { state, auditor })
+    }
+}
+
+/// Follows what the database announces until the service is to stop.
+pub async fn follow(state: AppState) {
+    let (laws, profiles, access) =
+        (state.laws.clone(), state.profiles.clone(), state.access.clone());
+    let (pool, replica) = (state.pool.clone(), state.replica.clone());
+    follow_announcements(pool, laws, profiles, access, replica, state.shutdown.clone()).await;
+}
+
+/// Watches the replica of the database, where there is one, until the service is to stop.
+pub async fn watch_replica(state: AppState) {
+    if let Some(replica) = &state.replica {
+        replica.watch(&state.shutdown).await;
+    }
+}
+
+/// A worker beside a service, which stops with it.
+///
+/// # Errors
+/// Where the system gives no threads.
+pub fn worker(state: &AppState, config: WorkerConfig) -> anyhow::Result<Worker> {
+    let (pool, clock, metrics) = (state.pool.clone(), state.clock.clone(), state.metrics.clone());
+    Ok(Worker::new(pool, clock, config, metrics, state.traces.clone(), state.shutdown.clone())?)
+}
+
 /// A service that is up: its address, its router for callers in the same process, and its end.
 #[derive(Debug)]
 pub struct Service {
@@ -93,8 +233,7 @@ pub struct Service {
     pub address: SocketAddr,
     /// The same router that is served.
     pub router: Router,
-    shutdown: CancellationToken,
-    access: Access,
+    state: AppState,
     http: tokio::task::JoinHandle<()>,
     worker: tokio::task::JoinHandle<()>,
     follower: tokio::task::JoinHandle<()>,
@@ -119,14 +258,11 @@ impl Service {
         let listener = listen(http.bind, "--bind").await?;
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
-        let shutdown = CancellationToken::new();
         let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
-        let (pool, refresh) = (database.pool.clone(), http.access.key_refresh());
-        let access = Access::open(pool, clock.clone(), refresh, tokens)
-            .await
-            .context("reading the API keys")?;
-        let loopback = address.ip().to_canonical().is_loopback();
-        if !access.is_required() && !loopback {
+        let config = AppConfig::read(http, address)?;
+        let app = App::open(database.pool.clone(), config, clock, tokens, traces.clone()).await?;
+        let App { state, auditor } = app;
+        if !state.access.is_required() && !state.loopback {
             anyhow::ensure!(
                 http.access.insecure_no_auth,
                 "other machines can reach {address}, and there is no API key: create one with \
@@ -135,76 +271,20 @@ impl Service {
             );
             tracing::warn!(%address, "whoever reaches this address can read and write everything");
         }
-        let throttle = Throttle::new(http.access.throttle());
-        let (audit, auditor) =
-            AuditLog::new(database.pool.clone(), clock.clone(), http.access.audit_retention_days());
-        let metrics = Metrics::default();
-        let worker = Worker::new(
-            database.pool.clone(),
-            clock.clone(),
-            refits.worker(),
-            metrics.clone(),
-            traces.clone(),
-            shutdown.clone(),
-        )?;
-        let replica = match &http.reads.read_database_url {
-            Some(url) => {
-                let options = connect_options(url, "--read-database-url")?;
-                let max_lag = Duration::from_millis(http.reads.read_max_lag_ms);
-                let replica =
-                    Replica::open(&database.pool, options, max_lag, metrics.clone()).await;
-                Some(replica.context("asking the database which one it is")?)
-            }
-            None => None,
-        };
-        let laws = LawCache::new(http.law_cache_bytes);
-        let profiles = ProfileCache::default();
-        let follower = follow_announcements(
-            database.pool.clone(),
-            laws.clone(),
-            profiles.clone(),
-            access.clone(),
-            replica.clone(),
-            shutdown.clone(),
-        );
-        let (counts, stop) = (throttle.clone(), shutdown.clone());
-        let watched = replica.clone();
-        let follower = async move {
-            let watch = async {
-                if let Some(replica) = watched {
-                    replica.watch(&stop).await;
-                }
-            };
-            tokio::join!(follower, counts.keep(&stop), watch);
-        };
-        let state = AppState::new(AppParts {
-            pool: database.pool.clone(),
-            replica,
-            clock,
-            laws,
-            profiles,
-            threads: AnswerThreads::new(http.answer_threads()),
-            metrics,
-            traces: traces.clone(),
-            access: access.clone(),
-            throttle,
-            audit,
-            loopback,
-            cors_origins: http.access.cors_origins.clone(),
-            allowed_hosts: http.access.allowed_hosts.clone(),
-            limits: http.limits(),
-            transfers: Transfers::new(http.transfer_limits()),
-            shutdown: shutdown.clone(),
-        });
-        let router = api::router(state);
-        let answered = CancellationToken::new();
+        let worker = worker(&state, refits.worker())?;
+        let router = api::router(state.clone());
+        let (shutdown, answered) = (state.shutdown.clone(), CancellationToken::new());
         let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
+        let kept = state.clone();
+        let follower = async move {
+            let counts = kept.throttle.keep(&shutdown);
+            tokio::join!(follow(kept.clone()), counts, watch_replica(kept.clone()));
+        };
         tracing::info!(%address, "listening");
         Ok(Self {
             address,
             router,
-            shutdown,
-            access,
+            state,
             http: tokio::spawn(served),
             worker: tokio::spawn(worker.run()),
             follower: tokio::spawn(follower),
@@ -233,7 +313,7 @@ impl Service {
     /// # Errors
     /// Where serving failed.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.shutdown.cancel();
+        self.state.shutdown.cancel();
         let abort = self.http.abort_handle();
         if tokio::time::timeout(self.drain, self.http).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
@@ -241,7 +321,7 @@ impl Service {
         }
         self.worker.await?;
         self.follower.await?;
-        self.access.report().await;
+        self.state.access.report().await;
         self.answered.cancel();
         self.auditor.await?;
         Ok(())

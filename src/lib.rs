@@ -14,6 +14,7 @@
 //! | [`sparsity_law`] | a crate of its own: the mathematics and the fit; pure |
 //! | [`domain`] | runs, laws, refits, families, forecasts, profiles and keys as checked values |
 //! | [`intake`] | bytes of any format in, checked runs out, and the reverse; blocking |
+//! | [`pipeline`] | from an input to stored runs, for uploads and `import` |
 //! | [`store`] | every line of SQL |
 //! | [`live`] | what a process holds in memory and keeps fresh: laws, profiles, keys, a replica of the database |
 //! | [`jobs`] | refits in the background: the loop and the work |
@@ -40,6 +41,7 @@ pub mod intake;
 pub mod jobs;
 pub mod live;
 pub mod oidc;
+pub mod pipeline;
 pub mod postgres;
 pub mod server;
 pub mod store;

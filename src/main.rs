@@ -7,7 +7,6 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    sparsity_planner::cli::main().await
+fn main() -> ExitCode {
+    sparsity_planner::cli::main()
 }

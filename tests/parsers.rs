@@ -195,7 +195,7 @@ fn mapped(source: Option<Source>, data: &str, loss: &str, size: &str) -> ColumnO
         scale: vec![("data".to_owned(), 65_536.0)],
         tag_columns: vec!["Sweep".to_owned()],
         sparsity_unit: SparsityUnit::Percent,
-        fallback_id: None,
+        ..ColumnOptions::default()
     }
 }
 

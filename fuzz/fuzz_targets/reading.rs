@@ -1,10 +1,12 @@
 //! Uploads as the service reads them. What was read holds what is documented of runs, and comes back the same
 //! from a format that it is written in.
 
-use sparsity_planner::intake::export::Encoder;
-use sparsity_planner::intake::{Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first};
 use sparsity_planner::domain::run::SubmittedRun;
 use sparsity_planner::domain::text::{check_label, check_reason};
+use sparsity_planner::intake::export::Encoder;
+use sparsity_planner::intake::{
+    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
+};
 
 const LIMITS: IngestLimits =
     IngestLimits { expanded_bytes: 1 << 20, rows: 100, row_bytes: 16 * 1024, named_errors: 10 };
@@ -55,7 +57,7 @@ fn exported(source: Source) -> ColumnOptions {
         scale: vec![("data".to_owned(), 65_536.0)],
         tag_columns: vec!["Sweep".to_owned()],
         sparsity_unit,
-        fallback_id: None,
+        ..ColumnOptions::default()
     }
 }
 

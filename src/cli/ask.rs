@@ -1,24 +1,15 @@
 //! Questions to a service elsewhere, for pipelines: one sentence or the answer as it is, and whether it
 //! may be acted on.
 //!
-//! Knows the API only as any client does, by its paths and JSON. The HTTP client is the one that
-//! fetches PostgreSQL's binaries, so that it brings nothing new into the program.
+//! Knows the API only as any client does, by its paths and JSON.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use reqwest::header::{AUTHORIZATION, HeaderValue, InvalidHeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::Url;
 use serde::Deserialize;
 
-/// How long a request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a question is asked again that could not be answered for now.
-const RETRIES: u32 = 3;
-/// The longest `Retry-After` that is waited for.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use crate::cli::remote::{RemoteError, Server};
 
 /// What to ask.
 #[derive(Debug, Subcommand)]
@@ -64,13 +55,9 @@ pub enum Question {
 /// Whom to ask, and what to accept.
 #[derive(Debug, Args)]
 pub struct Asking {
-    /// Address of the service, such as `https://planner.example.org`.
-    #[arg(long, env = "SPARSITY_PLANNER_URL")]
-    url: Url,
-    /// API key, where the service asks for one; better given by the variable, as other users of the
-    /// machine see arguments.
-    #[arg(long, env = "SPARSITY_PLANNER_KEY", hide_env_values = true)]
-    key: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    server: Server,
     /// The family whose law answers.
     #[arg(long)]
     family: String,
@@ -96,31 +83,6 @@ fn limit(text: &str) -> Result<f64, String> {
     if value >= 0.0 { Ok(value) } else { Err("must be at least 0".to_owned()) }
 }
 
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// The address is none of HTTP.
-    #[error("the url must begin with http:// or https://, not {0}")]
-    Url(Url),
-    /// The key cannot be a header.
-    #[error("the key is no API key")]
-    Key(#[from] InvalidHeaderValue),
-    /// Nobody answered.
-    #[error("no answer")]
-    Unreachable(#[source] reqwest::Error),
-    /// The service refused; its own words.
-    #[error("{status}: {detail}")]
-    Refused {
-        /// Status of the answer.
-        status: StatusCode,
-        /// The problem's detail and wrong fields.
-        detail: String,
-    },
-    /// What answered is no sparsity planner, or one of another version.
-    #[error("the answer is none of a sparsity planner")]
-    NotUnderstood(#[from] serde_json::Error),
-}
-
 /// An answer, and whether it is good enough.
 #[derive(Debug)]
 pub struct Answered {
@@ -134,10 +96,10 @@ pub struct Answered {
 ///
 /// # Errors
 ///
-/// See [`AskError`].
-pub async fn ask(question: &Question) -> Result<Answered, AskError> {
+/// See [`RemoteError`].
+pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
     let asking = question.asking();
-    let body = fetch(question.url()?, asking.key.as_deref()).await?;
+    let body = asking.server.get(question.url()?).await?;
     let (sentence, caveats, interval) = match question {
         Question::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => {
             let answer: OptimalSparsity = serde_json::from_str(&body)?;
@@ -180,7 +142,7 @@ impl Question {
         }
     }
 
-    fn url(&self) -> Result<Url, AskError> {
+    fn url(&self) -> Result<Url, RemoteError> {
         let asking = self.asking();
         let (name, own) = match self {
             Self::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => (
@@ -202,18 +164,11 @@ impl Question {
                 ],
             ),
         };
-        let mut url = asking.url.clone();
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(AskError::Url(url));
-        }
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["v1", "families", &asking.family, name]);
-        }
+        let mut url = asking.server.url(&["v1", "families", &asking.family, name])?;
         let common = [
             ("law_version", asking.law_version.map(|version| version.to_string())),
             ("intervals", asking.no_intervals.then(|| "false".to_owned())),
         ];
-        url.set_query(None);
         for (name, value) in own.into_iter().chain(common) {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, &value);
@@ -221,88 +176,6 @@ impl Question {
         }
         Ok(url)
     }
-}
-
-/// The body of a success; asks again what could not be answered for now.
-async fn fetch(url: Url, key: Option<&str>) -> Result<String, AskError> {
-    // Fails only where a provider is installed already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    // No redirects: they would carry the question, and to the same host the key, to where nobody asked.
-    let client = Client::builder()
-        .timeout(TIMEOUT)
-        .redirect(Policy::none())
-        .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(AskError::Unreachable)?;
-    let authorization = key.map(authorization).transpose()?;
-    let mut retry = 0;
-    loop {
-        let mut request = client.get(url.clone());
-        if let Some(value) = &authorization {
-            request = request.header(AUTHORIZATION, value.clone());
-        }
-        let outcome = request.send().await;
-        let wait = wait_before_retry(outcome.as_ref(), retry);
-        match (wait, outcome) {
-            (Some(wait), _) => tokio::time::sleep(wait).await,
-            (None, Ok(response)) => return read(response).await,
-            (None, Err(error)) => return Err(AskError::Unreachable(error)),
-        }
-        retry += 1;
-    }
-}
-
-fn authorization(key: &str) -> Result<HeaderValue, InvalidHeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {key}"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// How long to wait before the question is asked again; `None` where this outcome stands.
-fn wait_before_retry(outcome: Result<&Response, &reqwest::Error>, retry: u32) -> Option<Duration> {
-    let asked = match outcome {
-        Ok(response) => {
-            let status = response.status().as_u16();
-            matches!(status, 429 | 502 | 503 | 504).then_some(())?;
-            let after = response.headers().get(RETRY_AFTER);
-            let seconds = after.and_then(|value| value.to_str().ok()?.parse().ok());
-            Duration::from_secs(seconds.unwrap_or(0))
-        }
-        // A timeout has taken long enough.
-        Err(error) if error.is_timeout() || error.is_builder() => return None,
-        Err(_) => Duration::ZERO,
-    };
-    let growing = Duration::from_millis(500) * 2u32.pow(retry);
-    (retry < RETRIES && asked <= LONGEST_WAIT).then(|| asked.max(growing))
-}
-
-async fn read(response: Response) -> Result<String, AskError> {
-    let status = response.status();
-    let body = response.text().await.map_err(AskError::Unreachable)?;
-    if status.is_success() {
-        return Ok(body);
-    }
-    let detail = match serde_json::from_str::<Problem>(&body) {
-        Ok(problem) => problem.errors.iter().fold(problem.detail, |mut detail, error| {
-            let _ = write!(detail, "\n  {}: {}", error.pointer, error.detail);
-            detail
-        }),
-        Err(_) => body.lines().next().unwrap_or_default().chars().take(200).collect(),
-    };
-    Err(AskError::Refused { status, detail })
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    detail: String,
-    #[serde(default)]
-    errors: Vec<FieldError>,
-}
-
-#[derive(Deserialize)]
-struct FieldError {
-    pointer: String,
-    detail: String,
 }
 
 #[derive(Deserialize)]
@@ -477,7 +350,7 @@ mod tests {
     #[test]
     fn only_http_is_asked() {
         let line = PREDICTION.replace("http:", "file:") + " --data 1e9";
-        assert!(matches!(parsed(&line).unwrap().url(), Err(AskError::Url(_))));
+        assert!(matches!(parsed(&line).unwrap().url(), Err(RemoteError::Url(_))));
     }
 
     #[test]
@@ -510,10 +383,5 @@ mod tests {
         );
         let without = question.asking().doubts(&[], None);
         assert_eq!(without, ["the law has no interval for this answer"]);
-    }
-
-    #[test]
-    fn a_key_is_not_shown() {
-        assert!(!format!("{:?}", authorization("sp_secret").unwrap()).contains("secret"));
     }
 }

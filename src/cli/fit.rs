@@ -51,14 +51,19 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
 }
 
 pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
-    let (file, reading) = args.table.open(false)?;
+    let (file, reading) = args.table.open(false, true)?;
     let mut runs = Vec::new();
-    let mut errors = reading
-        .run(file, &mut |batch| {
-            runs.extend(batch);
-            true
-        })?
-        .errors;
+    let read = reading.run(file, &mut |batch| {
+        runs.extend(batch);
+        true
+    })?;
+    for (reason, rows) in &read.left_out {
+        eprintln!("left out: {rows} rows ({reason})");
+    }
+    for warning in &read.warnings {
+        eprintln!("warning: {}", warning.detail);
+    }
+    let mut errors = read.errors;
     let runs = keep_first(runs, reading.limits.named_errors, &mut errors);
     args.table.refuse_errors(&errors)?;
     let config = FitConfig {

@@ -1,7 +1,6 @@
 //! `import`: runs from a file into a family.
 
 use anyhow::{Context, bail};
-use futures_util::stream;
 use serde_json::json;
 use sparsity_law::fit::FitConfig;
 use sparsity_law::law;
@@ -13,7 +12,9 @@ use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::text::{FamilyName, check_label};
-use crate::store::{families, staging};
+use crate::intake::Recognised;
+use crate::pipeline::{self, Destination, PipelineError, Stored};
+use crate::store::families;
 
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
@@ -34,43 +35,30 @@ pub struct ImportArgs {
 
 pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let name = FamilyName::new(&args.family).context("the name of a family")?;
-    let (file, reading) = args.table.open(args.skip_errors)?;
-    let named = reading.limits.named_errors;
+    let (file, reading) = args.table.open(args.skip_errors, false)?;
     let database = Database::open(&args.database).await?;
-    let clock = Clock::system();
-    let mut transaction = database.pool.begin().await?;
-    let family = match (families::find_family(&mut *transaction, &name).await?, args.create) {
-        (Some(family), _) => family,
-        (None, Some(data_unit)) => {
-            let family = new_family(&clock, name, data_unit)?;
-            families::insert_family(&mut *transaction, &family).await?;
-            family
-        }
+    let (pool, clock) = (&database.pool, Clock::system());
+    let destination = match (families::find_family(pool, &name).await?, args.create) {
+        (Some(family), _) => Destination::Stored(family.id),
+        (None, Some(data_unit)) => Destination::New(Box::new(new_family(&clock, name, data_unit)?)),
         (None, None) => bail!("there is no family {name}; --create DATA_UNIT creates it"),
     };
-    let (batches, mut read) = tokio::sync::mpsc::channel(2);
-    let reader = tokio::task::spawn_blocking(move || {
-        reading.run(file, &mut |batch| batches.blocking_send(batch).is_ok())
-    });
-    let batches = stream::poll_fn(move |context| read.poll_recv(context));
-    let staged = staging::stage_runs(&mut transaction, &clock, batches).await?;
-    let mut errors = reader.await??.errors;
-    let (repeated, count) = staging::delete_repeated_rows(&mut transaction, named).await?;
-    errors.add_repeated(named, &repeated, count);
-    if !args.skip_errors {
-        args.table.refuse_errors(&errors)?;
-    }
-    let merged =
-        staging::merge_staged_runs(&mut transaction, &clock, family.id, staged - count).await?;
-    transaction.commit().await?;
+    let arrived = pipeline::read(pool, &clock, reading, file, 0).await?;
+    let Stored { merged, intake, .. } = match arrived.store(pool, &clock, destination).await {
+        Err(PipelineError::Rows { errors, .. }) => return args.table.refuse_errors(&errors),
+        stored => stored?,
+    };
     database.close().await?;
     print_json(&json!({
         "family": args.family,
         "created": merged.created,
         "updated": merged.updated,
         "unchanged": merged.unchanged,
-        "errors": errors.total,
-        "rejected": errors.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "errors": intake.errors.total,
+        "left_out": intake.left_out,
+        "columns": columns_of(&intake.recognised),
+        "warnings": intake.warnings.iter().map(|warning| &warning.detail).collect::<Vec<_>>(),
+        "rejected": intake.errors.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
     }))
 }
 
@@ -94,4 +82,10 @@ fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Res
         created_at: now,
         updated_at: now,
     })
+}
+
+/// What each field came from.
+fn columns_of(recognised: &Recognised) -> serde_json::Map<String, serde_json::Value> {
+    let fields = recognised.fields.iter();
+    fields.map(|(field, from)| (field.as_str().to_owned(), json!(from))).collect()
 }

@@ -9,8 +9,12 @@ pub mod demo_runs;
 mod fit;
 mod import;
 mod keys;
+#[cfg(feature = "measure")]
+mod measure;
 mod postgres;
 mod print;
+#[cfg(feature = "ask")]
+pub mod remote;
 pub mod table;
 
 use std::process::ExitCode;
@@ -105,6 +109,9 @@ enum Command {
         #[command(subcommand)]
         question: Question,
     },
+    /// Count the parameters, zeros and n:m patterns of a checkpoint, and send its run where asked.
+    #[cfg(feature = "measure")]
+    Measure(Box<measure::MeasureArgs>),
     /// Create, list and revoke API keys.
     Keys {
         #[command(subcommand)]
@@ -129,9 +136,16 @@ const DOUBTFUL: u8 = 2;
 
 /// Reads the command line, does what it says, and says how that ended: 0 where all is well, 1 where not, 2
 /// where the answer of `ask` is beyond the limits given.
-pub async fn main() -> ExitCode {
-    // On the heap: the future of a whole service is large, and is compiled here once.
-    Box::pin(parsed()).await
+///
+/// No `async` function: the future of a whole service is then compiled here, and not once more in the program.
+pub fn main() -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(parsed()),
+        Err(error) => {
+            eprintln!("error: no threads to work on: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 async fn parsed() -> ExitCode {
@@ -205,6 +219,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 DOUBTFUL.into()
             });
         }
+        #[cfg(feature = "measure")]
+        Command::Measure(args) => measure::measure(*args).await?,
         Command::Postgres { private, command } => {
             return postgres::with_postgres(&private, &command).await;
         }

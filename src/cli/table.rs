@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::intake::{
-    Coding, ColumnOptions, Format, IngestLimits, Reading, RowErrors, Source, SparsityUnit,
-};
+use crate::intake::{Coding, Format, IngestLimits, OptionTexts, Reading, RowErrors};
 
 /// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,24 +34,6 @@ impl From<TableFormat> for Format {
     }
 }
 
-/// Whose export a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TableSource {
-    /// Weights & Biases.
-    Wandb,
-    /// MLflow.
-    Mlflow,
-}
-
-/// What sparsities are given in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TableUnit {
-    /// 0 to 1.
-    Fraction,
-    /// 0 to 100.
-    Percent,
-}
-
 /// Which file, and what its columns mean.
 #[derive(Debug, Clone, Args)]
 pub struct TableConfig {
@@ -62,37 +42,52 @@ pub struct TableConfig {
     /// Format of the file; by its ending unless said otherwise.
     #[arg(long, value_enum)]
     pub format: Option<TableFormat>,
-    /// Whose export the file is; fields are then looked for with the prefixes of these services too.
-    #[arg(long, value_enum)]
-    pub source: Option<TableSource>,
-    /// Column of a field: --map loss=val-loss. A field that is not mapped is looked for under its
-    /// own name. Fields: external_id, nonzero_params, total_params, sparsity, data, loss, start,
-    /// pretraining_data, pattern, tags, exclusion_reason.
-    #[arg(long = "map", value_name = "FIELD=COLUMN", value_parser = pair)]
-    pub map: Vec<(String, String)>,
+    /// Whose export the file is: wandb or mlflow. Fields are then looked for with the prefixes of these
+    /// services too, and runs that did not finish are left out.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Where a field comes from: --map loss=val_loss takes it from a column, --map data='steps*512*1024'
+    /// computes it, --map sparsity=0 says it. Names of columns with other signs stand in backticks. Fields:
+    /// external_id, nonzero_params, total_params, sparsity, data, loss, start, pretraining_data, pattern,
+    /// tags, exclusion_reason.
+    #[arg(long = "map", value_name = "FIELD=EXPRESSION", value_parser = pair)]
+    pub map: Vec<String>,
     /// Column with total parameters, zeros included, for data that has no non-zero ones.
     #[arg(long, value_name = "COLUMN")]
     pub total_params_column: Option<String>,
     /// Factor for a number: --scale data=65536 turns steps into tokens.
-    #[arg(long, value_name = "FIELD=FACTOR", value_parser = factor)]
-    pub scale: Vec<(String, f64)>,
-    /// What sparsities are given in.
-    #[arg(long, value_enum, default_value = "fraction")]
-    pub sparsity_unit: TableUnit,
+    #[arg(long, value_name = "FIELD=FACTOR", value_parser = pair)]
+    pub scale: Vec<String>,
+    /// What sparsities are given in: fraction or percent.
+    #[arg(long, default_value = "fraction")]
+    pub sparsity_unit: String,
     /// Column that becomes a tag of the run.
     #[arg(long = "tag-column", value_name = "COLUMN")]
     pub tag_columns: Vec<String>,
+    /// What names a run: columns, joined by colons, or `content` for a name made of the run's own values.
+    #[arg(long, value_name = "COLUMN[,COLUMN]|content")]
+    pub id: Option<String>,
+    /// Rows that are runs: --where 'State == "finished" and steps > 1000'. The others are left out.
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
+    /// Which of several rows of one run is kept: last:COLUMN, first:COLUMN, min:COLUMN or max:COLUMN.
+    #[arg(long, value_name = "CHOICE:COLUMN")]
+    pub keep: Option<String>,
+    /// What stands between cells of a CSV file: a sign, or tab. Found from the header unless said.
+    #[arg(long)]
+    pub separator: Option<String>,
+    /// The decimal mark, . or ,. A comma in files separated by semicolons or tabs unless said.
+    #[arg(long)]
+    pub decimal: Option<String>,
+    /// Texts that mean "no value", between commas, in place of the usual ones.
+    #[arg(long, value_name = "TEXT[,TEXT]")]
+    pub null: Option<String>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (field, column) = text.split_once('=').ok_or("must be FIELD=COLUMN")?;
-    Ok((field.to_owned(), column.to_owned()))
-}
-
-fn factor(text: &str) -> Result<(String, f64), String> {
-    let (field, factor) = text.split_once('=').ok_or("must be FIELD=FACTOR")?;
-    let factor = factor.parse().map_err(|_| format!("{factor} is no number"))?;
-    Ok((field.to_owned(), factor))
+/// `FIELD=TEXT` as the options of a query have it.
+fn pair(text: &str) -> Result<String, String> {
+    let (field, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
+    Ok(format!("{field}:{value}"))
 }
 
 /// Files are limited by the row alone: they are their owner's.
@@ -104,11 +99,11 @@ const LIMITS: IngestLimits = IngestLimits {
 };
 
 impl TableConfig {
-    /// The file, and how it is read.
+    /// The file, and how it is read; and whether runs need no name.
     ///
     /// # Errors
     /// Where it cannot be opened, its format is not clear, or an option names what there is not.
-    pub fn open(&self, skip_errors: bool) -> anyhow::Result<(File, Reading)> {
+    pub fn open(&self, skip_errors: bool, names_optional: bool) -> anyhow::Result<(File, Reading)> {
         let file =
             File::open(&self.file).with_context(|| format!("opening {}", self.file.display()))?;
         let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -119,24 +114,24 @@ impl TableConfig {
         };
         let mut map = self.map.clone();
         if let Some(column) = &self.total_params_column {
-            if map.iter().any(|(field, _)| field == "total_params") {
+            if map.iter().any(|item| item.starts_with("total_params:")) {
                 bail!("--total-params-column and --map total_params say the same: give one");
             }
-            map.push(("total_params".to_owned(), column.clone()));
+            map.push(format!("total_params:`{column}`"));
         }
-        let options = ColumnOptions {
-            source: self.source.map(|source| match source {
-                TableSource::Wandb => Source::Wandb,
-                TableSource::Mlflow => Source::Mlflow,
-            }),
+        let options = OptionTexts {
             map,
             scale: self.scale.clone(),
-            tag_columns: self.tag_columns.clone(),
-            sparsity_unit: match self.sparsity_unit {
-                TableUnit::Fraction => SparsityUnit::Fraction,
-                TableUnit::Percent => SparsityUnit::Percent,
-            },
-            fallback_id: Some(stem.to_owned()),
+            tag_columns: self.tag_columns.iter().map(|column| format!("`{column}`")).collect(),
+            sparsity_unit: Some(self.sparsity_unit.clone()),
+            source: self.source.clone(),
+            id: self.id.clone(),
+            names_optional,
+            condition: self.condition.clone(),
+            keep: self.keep.clone(),
+            separator: self.separator.clone(),
+            decimal: self.decimal.clone(),
+            null: self.null.clone(),
         };
         let columns = options.check().map_err(|errors| {
             let errors = errors
@@ -152,8 +147,8 @@ impl TableConfig {
         if let Some(format) = self.format {
             return Ok(format.into());
         }
-        match name.rsplit_once('.') {
-            Some((_, "csv")) => Ok(Format::Csv),
+        match name.to_ascii_lowercase().rsplit_once('.') {
+            Some((_, "csv" | "tsv")) => Ok(Format::Csv),
             Some((_, "ndjson" | "jsonl")) => Ok(Format::Ndjson),
             Some((_, "json")) => Ok(Format::Json),
             #[cfg(feature = "parquet")]

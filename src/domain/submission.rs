@@ -39,7 +39,10 @@ pub struct RunFields {
     pub exclusion_reason: Option<String>,
 }
 
-/// `N` out of exactly one of the two sizes that are asked for.
+/// How far two sizes that say the same may differ, relative: they may have been rounded for people.
+const SAME_SIZE: f64 = 1e-3;
+
+/// `N` out of one of the two sizes that are asked for, or out of both where they agree.
 pub fn check_size(
     nonzero_params: Option<f64>,
     total_params: Option<f64>,
@@ -52,9 +55,18 @@ pub fn check_size(
             let nonzero = NonzeroParams::new(total * sparsity.density().get());
             checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
         }),
-        (Some(_), Some(_)) => {
-            checks.refuse("total_params", "must not be given beside nonzero_params");
-            None
+        // Both, as a list of runs has them: one says what the other says.
+        (Some(nonzero), Some(total)) => {
+            let density = sparsity?.density().get();
+            if (total * density / nonzero - 1.0).abs() > SAME_SIZE {
+                let detail = format!(
+                    "must be nonzero_params / (1 - sparsity), which is {}, or not given beside it, not {total}",
+                    nonzero / density
+                );
+                checks.refuse("total_params", detail);
+                return None;
+            }
+            checks.take("nonzero_params", NonzeroParams::new(nonzero))
         }
         (None, None) => {
             if !checks.has("nonzero_params") && !checks.has("total_params") {
@@ -62,6 +74,41 @@ pub fn check_size(
             }
             None
         }
+    }
+}
+
+/// How far a run's sparsity may lie from that of its pattern before the two are held not to agree.
+const AGREEMENT: f64 = 0.02;
+
+/// A pattern; a time of day is what spreadsheets make of one.
+fn read_pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(|error| {
+        let parts: Vec<&str> = text.trim().split([':', ' ']).collect();
+        let time = parts.len() >= 3 && parts.iter().take(3).all(|part| part.parse::<u32>().is_ok());
+        if time {
+            format!("{error}; {text:?} looks like what a spreadsheet makes of a pattern: format the column as text")
+        } else {
+            format!("{error}, not {text:?}")
+        }
+    })
+}
+
+/// Refuses a pattern that counts zeros where others count what is kept: tools of both kinds write `1:4`. A sparsity
+/// below that of the pattern is none of these, as a part of the weights may have no pattern.
+fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
+    let (own, given) = (pattern.sparsity(), sparsity.get());
+    let agrees = |with: f64| (with - given).abs() <= AGREEMENT;
+    if agrees(1.0 - own) && !agrees(own) {
+        let other = pattern.counterpart();
+        checks.refuse(
+            "pattern",
+            format!(
+                "{} keeps {:.0} % of the weights here, and the sparsity is {given}: where the pattern counts zeros, \
+                 as some tools write it, it is {other} here",
+                pattern.as_str(),
+                100.0 * (1.0 - own),
+            ),
+        );
     }
 }
 
@@ -82,7 +129,10 @@ impl RunFields {
         let loss = loss.and_then(|value| checks.take("loss", Loss::new(value)));
         let nonzero_params =
             check_size(self.nonzero_params, self.total_params, sparsity, &mut checks);
-        let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", Pattern::new(p)));
+        let pattern = self.pattern.as_deref().map(|p| checks.take("pattern", read_pattern(p)));
+        if let (Some(Some(pattern)), Some(sparsity)) = (&pattern, sparsity) {
+            check_agreement(pattern, sparsity, &mut checks);
+        }
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
         if pretraining_data.is_some() && self.start == Start::Scratch {
@@ -153,7 +203,8 @@ mod tests {
 
     #[test]
     fn one_of_the_two_sizes_is_given() {
-        assert_eq!(wrong(RunFields { total_params: Some(2e6), ..fields() }), ["/total_params"]);
+        assert!(RunFields { total_params: Some(2e6), ..fields() }.check(Checks::default()).is_ok());
+        assert_eq!(wrong(RunFields { total_params: Some(3e6), ..fields() }), ["/total_params"]);
         assert_eq!(wrong(RunFields { nonzero_params: None, ..fields() }), ["/nonzero_params"]);
     }
 

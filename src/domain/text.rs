@@ -174,6 +174,14 @@ impl Pattern {
         1.0 - number(kept) / number(all)
     }
 
+    /// The pattern that keeps as many as this one sets to zero: `3:4` of `1:4`.
+    #[must_use]
+    pub fn counterpart(&self) -> String {
+        let number = |digits: &str| digits.parse::<u32>().expect("new has parsed the numbers");
+        let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
+        format!("{}:{all}", number(all) - number(kept))
+    }
+
     /// Whether no four parameters in a row, counted from the first, have more than two that are
     /// kept, so that the model has a 2:4 form too.
     #[must_use]

@@ -1,92 +1,14 @@
 //! What columns mean: which field of a run each is, for files whose authors chose their own names.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Start, SubmittedRun};
-use crate::domain::submission::RunFields;
+use crate::intake::dialect::Separator;
+use crate::intake::expression::Expression;
+use crate::intake::field::Field;
+use crate::intake::numbers::Decimal;
 use crate::intake::value::Value;
-
-/// A field of a submitted run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// The submitter's name of the run.
-    ExternalId,
-    /// Non-zero parameters.
-    NonzeroParams,
-    /// Parameters, zeros included.
-    TotalParams,
-    /// Fraction of zeros.
-    Sparsity,
-    /// Data seen in training.
-    Data,
-    /// Validation loss.
-    Loss,
-    /// `scratch` or `pretrained`.
-    Start,
-    /// Data that a pretrained start had seen.
-    PretrainingData,
-    /// Structured pattern.
-    Pattern,
-    /// Labels: an object of texts, in a cell as JSON.
-    Tags,
-    /// Why fits leave the run out.
-    ExclusionReason,
-}
-
-impl Field {
-    /// All fields, in the order in which exports have them.
-    pub const ALL: [Self; 11] = [
-        Self::ExternalId,
-        Self::NonzeroParams,
-        Self::TotalParams,
-        Self::Sparsity,
-        Self::Data,
-        Self::Loss,
-        Self::Start,
-        Self::PretrainingData,
-        Self::Pattern,
-        Self::Tags,
-        Self::ExclusionReason,
-    ];
-
-    /// Fields with a number, which may be scaled.
-    pub const NUMBERS: [Self; 6] = [
-        Self::NonzeroParams,
-        Self::TotalParams,
-        Self::Sparsity,
-        Self::Data,
-        Self::Loss,
-        Self::PretrainingData,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ExternalId => "external_id",
-            Self::NonzeroParams => "nonzero_params",
-            Self::TotalParams => "total_params",
-            Self::Sparsity => "sparsity",
-            Self::Data => "data",
-            Self::Loss => "loss",
-            Self::Start => "start",
-            Self::PretrainingData => "pretraining_data",
-            Self::Pattern => "pattern",
-            Self::Tags => "tags",
-            Self::ExclusionReason => "exclusion_reason",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|field| field.as_str() == name)
-    }
-
-    fn list(fields: &[Self]) -> String {
-        fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ")
-    }
-}
 
 /// Whose export it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +22,9 @@ pub enum Source {
 }
 
 impl Source {
+    /// All that are known.
+    pub const ALL: [Self; 2] = [Self::Wandb, Self::Mlflow];
+
     /// Its name in options.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -111,8 +36,8 @@ impl Source {
 
     const fn prefixes(self) -> [&'static str; 2] {
         match self {
-            Self::Wandb => ["config.", "summary."],
-            Self::Mlflow => ["params.", "metrics."],
+            Self::Wandb => ["summary.", "config."],
+            Self::Mlflow => ["metrics.", "params."],
         }
     }
 
@@ -135,12 +60,32 @@ pub enum SparsityUnit {
     Percent,
 }
 
+/// What makes the name of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdOption {
+    /// These columns, joined by colons.
+    Columns(Vec<String>),
+    /// The run's own values.
+    Content,
+    /// The field `external_id` where a row has it, else the run's own values: for what is not stored.
+    FieldOrContent,
+}
+
+/// Which of several rows of one run is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// That with the largest value.
+    Last,
+    /// That with the smallest value.
+    First,
+}
+
 /// What columns mean, as somebody says it.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
     /// Whose export it is.
     pub source: Option<Source>,
-    /// Column of a field, by the field's name.
+    /// Where a field comes from, by the field's name: a column, or an expression over columns.
     pub map: Vec<(String, String)>,
     /// Factor of a number, by the field's name.
     pub scale: Vec<(String, f64)>,
@@ -148,36 +93,109 @@ pub struct ColumnOptions {
     pub tag_columns: Vec<String>,
     /// What sparsities are given in.
     pub sparsity_unit: SparsityUnit,
-    /// For runs without a name: this, a colon and the row, counted from 1.
-    pub fallback_id: Option<String>,
+    /// What makes the name of a run, where it is not the field `external_id`.
+    pub id: Option<IdOption>,
+    /// A condition for rows that are runs; the others are left out.
+    pub condition: Option<String>,
+    /// Which of several rows of one run is kept, and the column that decides.
+    pub keep: Option<(Choice, String)>,
+    /// What stands between cells; found from the header unless said.
+    pub separator: Option<Separator>,
+    /// The decimal mark; a comma in a table separated by semicolons or tabs unless said.
+    pub decimal: Option<Decimal>,
+    /// Texts that mean "no value", in place of the usual ones.
+    pub nulls: Option<Vec<String>>,
 }
 
 /// What a column is for.
 #[derive(Debug, Clone, PartialEq)]
-enum Target {
+pub(crate) enum Target {
     /// A field, from the best of its columns: the lower rank.
     Field(Field, u8),
     Tag,
+    /// An expression, a name or a condition reads it, by this place.
+    Variable(usize),
 }
 
 /// What is known of a column.
-enum Meaning<'a> {
-    Targets(&'a [Target]),
-    Tag(&'a str),
+pub(crate) enum Meaning<'a> {
+    /// Its name as it is kept here, and what it is for.
+    Targets(&'a str, &'a [Target]),
+    /// A tag, whose name follows `tags.`.
+    Tag,
     Ignored,
     Unknown,
+}
+
+/// A field that is computed.
+#[derive(Debug, Clone)]
+pub(crate) struct Computed {
+    pub field: Field,
+    /// As it was given.
+    pub text: String,
+    pub expression: Expression,
+    /// Where each column of the expression is among the variables.
+    pub places: Vec<usize>,
+    /// Where a column of exactly this text would be.
+    pub exact: Option<usize>,
+}
+
+/// A condition with the places of its columns.
+#[derive(Debug, Clone)]
+pub(crate) struct Condition {
+    pub expression: Expression,
+    pub places: Vec<usize>,
+}
+
+/// Which row is kept, and where the column that decides is among the variables.
+#[derive(Debug, Clone)]
+pub(crate) struct Keep {
+    pub choice: Choice,
+    pub place: usize,
+}
+
+/// What makes the name of a run, checked.
+#[derive(Debug, Clone)]
+pub(crate) enum IdRule {
+    Field,
+    Columns(Vec<usize>),
+    Content,
+    FieldOrContent,
 }
 
 /// Checked meaning of all columns.
 #[derive(Debug, Clone)]
 pub struct Columns {
-    targets: HashMap<String, Vec<Target>>,
-    factors: [f64; Field::ALL.len()],
-    source: Option<Source>,
+    pub(crate) targets: HashMap<String, Vec<Target>>,
+    pub(crate) factors: [f64; Field::ALL.len()],
+    pub(crate) source: Option<Source>,
     /// Whether somebody said what columns mean: then others are ignored, and texts may be numbers.
-    declared: bool,
-    fallback_id: Option<String>,
+    pub(crate) declared: bool,
+    /// Fields that somebody mapped.
+    mapped: HashSet<Field>,
+    /// Columns that expressions, names and conditions read.
+    pub(crate) variables: Vec<String>,
+    pub(crate) computed: Vec<Computed>,
+    pub(crate) condition: Option<Condition>,
+    pub(crate) id: IdRule,
+    pub(crate) keep: Option<Keep>,
+    /// Columns in which trackers say whether a run finished, by their place among the variables.
+    pub(crate) states: Vec<(&'static str, usize)>,
+    /// Groups of columns of which an input must have one whole: the option that names them, and the groups.
+    required: Vec<(&'static str, Vec<Vec<String>>)>,
+    pub(crate) separator: Option<Separator>,
+    pub(crate) decimal: Option<Decimal>,
+    nulls: Option<Vec<String>>,
 }
+
+/// Columns in which trackers say whether a run finished.
+const STATES: [&str; 5] = ["State", "state", "status", "lifecycle_stage", "info.status"];
+
+/// Texts that mean "no value" unless somebody says otherwise: of R, pandas, MLflow, spreadsheets and databases.
+const NULLS: [&str; 14] = [
+    "", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "none", "null", "NULL", "Null", "nil", "-",
+    "--",
+];
 
 impl Default for Columns {
     fn default() -> Self {
@@ -193,22 +211,89 @@ impl ColumnOptions {
     pub fn check(self) -> Result<Columns, Vec<FieldError>> {
         let mut checks = Checks::default();
         let mut mapped: HashMap<Field, String> = HashMap::new();
-        for (name, column) in self.map {
-            match Field::named(&name) {
-                None => {
-                    let fields = Field::list(&Field::ALL);
-                    checks.refuse("map", format!("there is no field {name}: fields are {fields}"));
-                }
-                Some(_) if column.is_empty() => {
-                    checks.refuse("map", format!("{name} needs the name of a column"));
-                }
-                Some(field) => {
-                    if mapped.insert(field, column).is_some() {
-                        checks.refuse("map", format!("{name} is given twice"));
+        let mut variables = Variables::default();
+        let mut computed = Vec::new();
+        let mut required = Vec::new();
+        for (name, text) in self.map {
+            let Some(field) = Field::named(&name) else {
+                let fields = Field::list(&Field::ALL);
+                checks.refuse("map", format!("there is no field {name}: fields are {fields}"));
+                continue;
+            };
+            let text = text.trim().to_owned();
+            if text.is_empty() {
+                checks
+                    .refuse("map", format!("{name} needs the name of a column, or an expression"));
+                continue;
+            }
+            if mapped.contains_key(&field) {
+                checks.refuse("map", format!("{name} is given twice"));
+                continue;
+            }
+            let exact = text.clone();
+            match Expression::parse(&text) {
+                Ok(expression) => match expression.as_column() {
+                    Some(column) => {
+                        required.push(("map", vec![vec![column.to_owned()]]));
+                        mapped.insert(field, column.to_owned());
                     }
+                    None => {
+                        let places = variables.places(expression.columns());
+                        // A bare text such as `val-loss` may be the name of a column, too.
+                        let may_be_name = !text.contains(['\'', '"', '`', '('])
+                            && !expression.columns().is_empty();
+                        let exact = may_be_name.then(|| variables.place(&exact));
+                        let mut groups = vec![expression.columns().to_vec()];
+                        groups.extend(exact.map(|_| vec![text.clone()]));
+                        required.push(("map", groups));
+                        // No column has this name: the field comes from nowhere else.
+                        mapped.insert(field, String::new());
+                        computed.push(Computed { field, text, expression, places, exact });
+                    }
+                },
+                // The name of a column that means nothing as an expression.
+                Err(error) if text.contains(['*', '(', '\'', '"', '`', '=', '<', '>']) => {
+                    checks.refuse("map", format!("{name}: the expression {text} {error}"));
+                }
+                Err(_) => {
+                    required.push(("map", vec![vec![text.clone()]]));
+                    mapped.insert(field, text);
                 }
             }
         }
+        let condition = self.condition.and_then(|text| {
+            let expression = checks.take("where", Expression::parse(&text))?;
+            required.push(("where", vec![expression.columns().to_vec()]));
+            let places = variables.places(expression.columns());
+            Some(Condition { expression, places })
+        });
+        let id = match self.id {
+            None => IdRule::Field,
+            Some(IdOption::Content) => IdRule::Content,
+            Some(IdOption::FieldOrContent) => IdRule::FieldOrContent,
+            Some(IdOption::Columns(columns)) => {
+                if columns.is_empty() || columns.iter().any(String::is_empty) {
+                    checks.refuse("id", "must be the names of columns, or content");
+                }
+                required.push(("id", vec![columns.clone()]));
+                IdRule::Columns(variables.places(&columns))
+            }
+        };
+        if matches!(id, IdRule::Content | IdRule::Columns(_))
+            && mapped.contains_key(&Field::ExternalId)
+        {
+            checks
+                .refuse("id", "must not be given beside a mapping of external_id: both name runs");
+        }
+        let keep = self.keep.map(|(choice, column)| {
+            if matches!(id, IdRule::Content) {
+                let detail = "needs names that several rows share, and id=content gives each row another: say \
+                              id=COLUMN";
+                checks.refuse("keep", detail);
+            }
+            required.push(("keep", vec![vec![column.clone()]]));
+            Keep { choice, place: variables.place(&column) }
+        });
         let mut factors = [1.0; Field::ALL.len()];
         if self.sparsity_unit == SparsityUnit::Percent {
             factors[Field::Sparsity as usize] = 0.01;
@@ -225,36 +310,89 @@ impl ColumnOptions {
                 Some(field) => factors[field as usize] *= factor,
             }
         }
-        let declared = self.source.is_some() || !mapped.is_empty() || !self.tag_columns.is_empty();
+        let declared = self.source.is_some()
+            || !mapped.is_empty()
+            || !self.tag_columns.is_empty()
+            || condition.is_some()
+            || keep.is_some()
+            || matches!(id, IdRule::Content | IdRule::Columns(_));
+        let states = if declared && condition.is_none() {
+            STATES.into_iter().map(|column| (column, variables.place(column))).collect()
+        } else {
+            Vec::new()
+        };
         let mut targets: HashMap<String, Vec<Target>> = HashMap::new();
         for field in Field::ALL {
-            for (rank, column) in columns_of(field, &mapped, self.source).into_iter().enumerate() {
+            for (rank, column) in
+                columns_of(field, &mapped, self.source, declared).into_iter().enumerate()
+            {
                 let target = Target::Field(field, u8::try_from(rank).unwrap_or(u8::MAX));
                 targets.entry(column).or_default().push(target);
             }
         }
         for column in self.tag_columns {
+            required.push(("tag_columns", vec![vec![column.clone()]]));
             targets.entry(column).or_default().push(Target::Tag);
+        }
+        for (at, column) in variables.names.iter().enumerate() {
+            targets.entry(column.clone()).or_default().push(Target::Variable(at));
         }
         let columns = Columns {
             targets,
             factors,
             source: self.source,
             declared,
-            fallback_id: self.fallback_id,
+            mapped: mapped.into_keys().collect(),
+            variables: variables.names,
+            computed,
+            condition,
+            id,
+            keep,
+            states,
+            required,
+            separator: self.separator,
+            decimal: self.decimal,
+            nulls: self.nulls,
         };
         checks.finish(Some(columns))
     }
 }
+
+/// The columns that expressions, names and conditions read, each once.
+#[derive(Default)]
+struct Variables {
+    names: Vec<String>,
+}
+
+impl Variables {
+    fn place(&mut self, column: &str) -> usize {
+        self.names.iter().position(|known| known == column).unwrap_or_else(|| {
+            self.names.push(column.to_owned());
+            self.names.len() - 1
+        })
+    }
+
+    fn places(&mut self, columns: &[String]) -> Vec<usize> {
+        columns.iter().map(|column| self.place(column)).collect()
+    }
+}
+
+/// Names by which tools call a validation loss, the best first.
+const LOSSES: [&str; 6] =
+    ["val_loss", "eval_loss", "validation_loss", "eval/loss", "val/loss", "loss"];
 
 /// Columns that a field is looked for in, the best first.
 fn columns_of(
     field: Field,
     mapped: &HashMap<Field, String>,
     source: Option<Source>,
+    declared: bool,
 ) -> Vec<String> {
-    if let Some(column) = mapped.get(&field) {
-        return vec![column.clone()];
+    match mapped.get(&field) {
+        // Computed, from other columns.
+        Some(column) if column.is_empty() => return Vec::new(),
+        Some(column) => return vec![column.clone()],
+        None => {}
     }
     // Whoever says where one of the two sizes is does not want the other.
     let other = match field {
@@ -266,13 +404,21 @@ fn columns_of(
         return Vec::new();
     }
     let name = field.as_str();
-    let Some(source) = source else { return vec![name.to_owned()] };
+    let Some(source) = source else {
+        // Somebody else's table: a validation loss comes before what may be the loss in training.
+        let names: &[&str] = if field == Field::Loss && declared { &LOSSES } else { &[name] };
+        return names.iter().map(|&name| name.to_owned()).collect();
+    };
     if field == Field::Tags {
         // What these services call tags are lists, or other columns.
         return Vec::new();
     }
-    let mut columns = vec![name.to_owned()];
-    columns.extend(source.prefixes().map(|prefix| format!("{prefix}{name}")));
+    let names: &[&str] = if field == Field::Loss { &LOSSES } else { &[name] };
+    let mut columns = Vec::new();
+    for name in names {
+        columns.push((*name).to_owned());
+        columns.extend(source.prefixes().map(|prefix| format!("{prefix}{name}")));
+    }
     if field == Field::ExternalId {
         columns.extend(source.names().iter().map(|&name| name.to_owned()));
     }
@@ -289,22 +435,51 @@ impl Columns {
         }
     }
 
-    fn meaning<'a>(&'a self, column: &'a str) -> Meaning<'a> {
-        if let Some(targets) = self.targets.get(column) {
-            return Meaning::Targets(targets);
+    /// What is added to the rank of a column whose value is not of its field's kind.
+    pub(crate) const OTHER_KIND: u8 = 100;
+
+    pub(crate) fn meaning(&self, column: &str) -> Meaning<'_> {
+        if let Some((name, targets)) = self.targets.get_key_value(column) {
+            return Meaning::Targets(name, targets);
         }
-        if let Some(tag) = column.strip_prefix("tags.") {
-            // MLflow keeps its own notes beside the tags of people.
-            let own = self.source == Some(Source::Mlflow) && tag.starts_with("mlflow.");
-            return if own { Meaning::Ignored } else { Meaning::Tag(tag) };
+        if column.starts_with("tags.") {
+            // MLflow's tags are notes of its own and of whoever logged: those that are wanted are named.
+            let wanted = self.source != Some(Source::Mlflow);
+            return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
-        if self.declared { Meaning::Ignored } else { Meaning::Unknown }
+        // A table written by this service has columns that it does not take back.
+        if self.declared || READ_ONLY.contains(&column) {
+            Meaning::Ignored
+        } else {
+            Meaning::Unknown
+        }
+    }
+
+    /// Whether a field's columns are a guess by the source of the input.
+    pub(crate) fn is_guess(&self, field: Field) -> bool {
+        let guessed = self.source.is_some() || (self.declared && field == Field::Loss);
+        guessed && !self.mapped.contains(&field)
+    }
+
+    /// Whether a text means "no value".
+    pub(crate) fn is_null(&self, text: &str) -> bool {
+        match &self.nulls {
+            Some(nulls) => nulls.iter().any(|null| null == text),
+            // Most cells are longer than all of these.
+            None => text.len() <= 4 && NULLS.contains(&text),
+        }
+    }
+
+    /// Whether rows whose tracker says that their run did not finish are left out: where it is known whose
+    /// export it is, and nobody says which rows are wanted.
+    pub(crate) fn unfinished_are_left_out(&self) -> bool {
+        self.source.is_some() && self.condition.is_none()
     }
 
     /// Whether a run takes anything from a column.
     #[cfg(feature = "parquet")]
     pub(crate) fn uses(&self, column: &str) -> bool {
-        matches!(self.meaning(column), Meaning::Targets(_) | Meaning::Tag(_))
+        matches!(self.meaning(column), Meaning::Targets(..) | Meaning::Tag)
     }
 
     /// Checks a header: every column is known once, and runs can be made of them.
@@ -323,7 +498,11 @@ impl Columns {
                 checks.refuse(&escaped(column), unknown());
             }
         }
+        self.check_required(&seen, &mut checks);
         let mut missing = |fields: &[Field], instead: &str| {
+            if self.computed.iter().any(|computed| fields.contains(&computed.field)) {
+                return;
+            }
             let wanted = |targets: &[Target]| {
                 targets.iter().any(|t| matches!(t, Target::Field(f, _) if fields.contains(f)))
             };
@@ -340,8 +519,9 @@ impl Columns {
                 );
             }
         };
-        if self.fallback_id.is_none() {
-            missing(&[Field::ExternalId], "");
+        if matches!(self.id, IdRule::Field) {
+            let instead = "; id=COLUMN[,COLUMN] takes names from other columns, id=content from the run's own values";
+            missing(&[Field::ExternalId], instead);
         }
         missing(&[Field::NonzeroParams, Field::TotalParams], ", nor total_params in its place");
         for field in [Field::Sparsity, Field::Data, Field::Loss] {
@@ -350,294 +530,84 @@ impl Columns {
         checks.finish(Some(()))
     }
 
-    /// A row to put cells into; `texts` where all its cells are texts.
-    pub(crate) fn row<'v>(&self, texts: bool) -> Row<'_, 'v> {
-        Row {
-            columns: self,
-            numbers_in_texts: texts || self.declared,
-            slots: std::array::from_fn(|_| None),
-            tags: BTreeMap::new(),
-            checks: Checks::default(),
+    /// Refuses options that name columns which an input does not have.
+    pub(crate) fn check_required(&self, present: &HashSet<&str>, checks: &mut Checks) {
+        for (option, groups) in &self.required {
+            let absent = |group: &Vec<String>| {
+                group.iter().find(|column| !present.contains(column.as_str())).cloned()
+            };
+            let absent: Option<Vec<String>> = groups.iter().map(absent).collect();
+            // Of the ways to say it one is there.
+            let Some(absent) = absent else { continue };
+            let Some(column) = absent.first() else { continue };
+            let nearest = nearest(column, present);
+            checks.refuse(option, format!("there is no column {column}; there are {nearest}"));
         }
     }
 
-    /// Puts the entries of a JSON object into a row. Of an export, nested objects become columns with
-    /// their keys joined by dots, as these services themselves name them.
-    pub(crate) fn flatten<'v>(
+    /// Notes which of the columns that options name an object has, however deep inside.
+    pub(crate) fn note_named(
         &self,
-        entries: Vec<(Cow<'v, str>, Value<'v>)>,
-        row: &mut Row<'_, 'v>,
+        entries: &[(Cow<'_, str>, Value<'_>)],
+        found: &mut HashSet<String>,
     ) {
-        if !self.declared {
-            for (key, value) in entries {
-                row.put(&key, value);
-            }
-            return;
+        fn has(entries: &[(Cow<'_, str>, Value<'_>)], name: &str) -> bool {
+            entries.iter().any(|(key, value)| match (name.strip_prefix(&**key), value) {
+                (Some(""), _) => true,
+                (Some(rest), Value::Object(inner)) => {
+                    rest.strip_prefix('.').is_some_and(|rest| has(inner, rest))
+                }
+                _ => false,
+            })
         }
-        for (key, value) in entries {
-            self.flatten_entry(key.into_owned(), value, row);
-        }
-    }
-
-    fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
-        // What lies around the columns.
-        const WRAPPERS: [(Source, &str); 4] = [
-            (Source::Wandb, "node"),
-            (Source::Mlflow, "info"),
-            (Source::Mlflow, "data"),
-            (Source::Mlflow, "inputs"),
-        ];
-        let is_wrapper =
-            WRAPPERS.into_iter().any(|(of, name)| self.source == Some(of) && name == key);
-        match value {
-            Value::Object(entries) if is_wrapper => {
-                for (key, value) in entries {
-                    self.flatten_entry(key.into_owned(), value, row);
-                }
+        let named = self.required.iter().flat_map(|(_, groups)| groups.iter().flatten());
+        for name in named {
+            if !found.contains(name) && has(entries, name) {
+                found.insert(name.clone());
             }
-            // A column that is wanted as it is, such as tags.
-            Value::Object(entries) if !self.targets.contains_key(&key) => {
-                // GraphQL's name of the summary, and its wrapping of each config value.
-                let prefix = match (self.source, key.as_str()) {
-                    (Some(Source::Wandb), "summaryMetrics") => "summary",
-                    (_, key) => key,
-                };
-                for (inner, value) in entries {
-                    let value = match (self.source, prefix, value) {
-                        (Some(Source::Wandb), "config", Value::Object(entries)) => {
-                            unwrapped(entries)
-                        }
-                        (_, _, value) => value,
-                    };
-                    self.flatten_entry(format!("{prefix}.{inner}"), value, row);
-                }
-            }
-            Value::List(items) if self.source == Some(Source::Mlflow) => {
-                for (inner, value) in items.into_iter().filter_map(key_and_value) {
-                    row.put(&format!("{key}.{inner}"), value);
-                }
-            }
-            // GraphQL sends these two as JSON in a text.
-            Value::Text(text)
-                if self.source == Some(Source::Wandb)
-                    && matches!(key.as_str(), "config" | "summaryMetrics" | "summary") =>
-            {
-                if let Ok(Value::Object(entries)) = serde_json::from_str::<Value<'_>>(&text) {
-                    let entries = entries.into_iter().map(|(k, v)| (owned_text(k), owned(v)));
-                    self.flatten_entry(key, Value::Object(entries.collect()), row);
-                }
-            }
-            value => row.put(&key, value),
         }
     }
-}
 
-/// `{"value": 7, "desc": null}` is 7.
-fn unwrapped<'v>(entries: Vec<(Cow<'v, str>, Value<'v>)>) -> Value<'v> {
-    match entries.iter().position(|(key, _)| key == "value") {
-        Some(at) => entries.into_iter().nth(at).map_or(Value::Null, |(_, value)| value),
-        None => Value::Object(entries),
+    /// Whether objects are taken apart by the rules of an export, so that columns are no keys of theirs.
+    pub(crate) fn flattens_exports(&self) -> bool {
+        self.source.is_some()
+    }
+
+    /// Whether any option names columns.
+    pub(crate) fn names_any(&self) -> bool {
+        self.required.iter().any(|(_, groups)| groups.iter().any(|group| !group.is_empty()))
     }
 }
 
-/// `{"key": "loss", "value": 2.5}`.
-fn key_and_value<'v>(item: Value<'v>) -> Option<(String, Value<'v>)> {
-    let Value::Object(entries) = item else { return None };
-    let (mut key, mut value) = (None, None);
-    for (name, entry) in entries {
-        match (&*name, entry) {
-            ("key", Value::Text(text)) => key = Some(text.into_owned()),
-            ("value", entry) => value = Some(entry),
-            _ => {}
-        }
-    }
-    key.zip(value)
+/// Columns of a list of runs that say what the service has made of them.
+const READ_ONLY: [&str; 4] = ["id", "excluded", "created_at", "updated_at"];
+
+/// Names of columns, those first that are spelt most alike; so many as fit into a message.
+fn nearest(column: &str, present: &HashSet<&str>) -> String {
+    const SHOWN: usize = 12;
+    let lower = column.to_lowercase();
+    let mut names: Vec<_> = present.iter().copied().collect();
+    names.sort_by_cached_key(|name| {
+        let other = name.to_lowercase();
+        let inside = other.contains(&lower) || lower.contains(&other);
+        let distance = strsim::normalized_damerau_levenshtein(&lower, &other);
+        // Larger is nearer; thousandths are enough to sort by.
+        (std::cmp::Reverse((distance * 1e3) as u32 + if inside { 500 } else { 0 }), *name)
+    });
+    let more = names.len().saturating_sub(SHOWN);
+    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
-fn owned_text(text: Cow<'_, str>) -> Cow<'static, str> {
-    Cow::Owned(text.into_owned())
-}
-
-fn owned(value: Value<'_>) -> Value<'static> {
-    match value {
-        Value::Null => Value::Null,
-        Value::Bool(value) => Value::Bool(value),
-        Value::Number(value) => Value::Number(value),
-        Value::Text(text) => Value::Text(owned_text(text)),
-        Value::List(items) => Value::List(items.into_iter().map(owned).collect()),
-        Value::Object(entries) => Value::Object(
-            entries.into_iter().map(|(key, value)| (owned_text(key), owned(value))).collect(),
-        ),
-    }
-}
-
-fn unknown() -> String {
+pub(crate) fn unknown() -> String {
     format!("is no field of a run: fields are {}", Field::list(&Field::ALL))
 }
 
 /// A name in a JSON pointer (RFC 6901).
-fn escaped(name: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         Cow::Owned(name.replace('~', "~0").replace('/', "~1"))
     } else {
         Cow::Borrowed(name)
-    }
-}
-
-/// The cells of a row, on their way to a run.
-pub(crate) struct Row<'c, 'v> {
-    columns: &'c Columns,
-    numbers_in_texts: bool,
-    slots: [Option<(u8, Value<'v>)>; Field::ALL.len()],
-    tags: BTreeMap<String, String>,
-    checks: Checks,
-}
-
-impl<'v> Row<'_, 'v> {
-    /// Puts the cell of a column where it belongs.
-    pub(crate) fn put(&mut self, column: &str, value: Value<'v>) {
-        match self.columns.meaning(column) {
-            Meaning::Targets([Target::Field(field, rank)]) => {
-                self.put_field(*field, *rank, value);
-            }
-            Meaning::Targets(targets) => {
-                for target in targets {
-                    match target {
-                        Target::Field(field, rank) => self.put_field(*field, *rank, value.clone()),
-                        Target::Tag => self.put_tag(column, value.clone()),
-                    }
-                }
-            }
-            Meaning::Tag(tag) => self.put_tag(tag, value),
-            Meaning::Ignored => {}
-            Meaning::Unknown => self.checks.refuse(&escaped(column), unknown()),
-        }
-    }
-
-    /// Notes that the cell of a column is wrong.
-    pub(crate) fn refuse(&mut self, column: &str, detail: &str) {
-        // What is not read need not be right.
-        if !matches!(self.columns.meaning(column), Meaning::Ignored) {
-            self.checks.refuse(&escaped(column), detail);
-        }
-    }
-
-    fn put_field(&mut self, field: Field, rank: u8, value: Value<'v>) {
-        let slot = &mut self.slots[field as usize];
-        match slot {
-            Some((before, _)) if *before == rank => {
-                self.checks.refuse(field.as_str(), "is given twice");
-            }
-            Some((before, old)) if *before < rank && *old != Value::Null => {}
-            Some(_) if value == Value::Null => {}
-            _ => *slot = Some((rank, value)),
-        }
-    }
-
-    fn put_tag(&mut self, tag: &str, value: Value<'v>) {
-        let text = match value {
-            Value::Null => return,
-            Value::Text(text) if text.is_empty() && self.numbers_in_texts => return,
-            Value::Text(text) => text.into_owned(),
-            Value::Number(number) if self.numbers_in_texts => number.to_string(),
-            Value::Bool(value) if self.numbers_in_texts => value.to_string(),
-            other => {
-                let pointer = format!("tags/{}", escaped(tag));
-                self.checks.refuse(&pointer, format!("must be a text, not {}", other.describe()));
-                return;
-            }
-        };
-        if self.tags.insert(tag.to_owned(), text).is_some() {
-            self.checks.refuse(&format!("tags/{}", escaped(tag)), "is given twice");
-        }
-    }
-
-    fn take(&mut self, field: Field) -> Option<Value<'v>> {
-        let (_, value) = self.slots[field as usize].take()?;
-        (value != Value::Null).then_some(value)
-    }
-
-    fn number(&mut self, field: Field) -> Option<f64> {
-        let value = self.take(field)?;
-        let number = match &value {
-            Value::Number(number) => Some(*number),
-            Value::Text(text) if self.numbers_in_texts => text.trim().parse().ok(),
-            _ => None,
-        };
-        if number.is_none() {
-            let detail = format!("must be a number, not {}", value.describe());
-            self.checks.refuse(field.as_str(), detail);
-        }
-        number.map(|number| number * self.columns.factors[field as usize])
-    }
-
-    fn text(&mut self, field: Field) -> Option<String> {
-        match self.take(field)? {
-            Value::Text(text) => Some(text.into_owned()),
-            // Names that look like numbers.
-            Value::Number(number) if self.numbers_in_texts => Some(number.to_string()),
-            other => {
-                let detail = format!("must be a text, not {}", other.describe());
-                self.checks.refuse(field.as_str(), detail);
-                None
-            }
-        }
-    }
-
-    fn take_tags(&mut self) {
-        let tags = match self.take(Field::Tags) {
-            None => return,
-            Some(Value::Object(entries)) => entries,
-            Some(Value::Text(text)) if self.numbers_in_texts => {
-                match serde_json::from_str::<Value<'_>>(&text) {
-                    Ok(Value::Object(entries)) => {
-                        entries.into_iter().map(|(k, v)| (owned_text(k), owned(v))).collect()
-                    }
-                    _ => {
-                        self.checks.refuse("tags", "must be a JSON object of texts");
-                        return;
-                    }
-                }
-            }
-            Some(other) => {
-                let detail = format!("must be an object of texts, not {}", other.describe());
-                self.checks.refuse("tags", detail);
-                return;
-            }
-        };
-        for (tag, value) in tags {
-            self.put_tag(&tag, value);
-        }
-    }
-
-    /// The run, checked; `row` counts from 0.
-    pub(crate) fn finish(mut self, row: u64) -> Result<SubmittedRun, Vec<FieldError>> {
-        self.take_tags();
-        let start = match self.text(Field::Start).as_deref() {
-            None | Some("scratch") => Start::Scratch,
-            Some("pretrained") => Start::Pretrained,
-            Some(other) => {
-                let detail = format!("must be scratch or pretrained, not {other:?}");
-                self.checks.refuse("start", detail);
-                Start::Scratch
-            }
-        };
-        let fallback = self.columns.fallback_id.as_ref();
-        let fields = RunFields {
-            external_id: self
-                .text(Field::ExternalId)
-                .or_else(|| fallback.map(|stem| format!("{stem}:{}", row + 1))),
-            nonzero_params: self.number(Field::NonzeroParams),
-            total_params: self.number(Field::TotalParams),
-            sparsity: self.number(Field::Sparsity),
-            data: self.number(Field::Data),
-            loss: self.number(Field::Loss),
-            start,
-            pretraining_data: self.number(Field::PretrainingData),
-            pattern: self.text(Field::Pattern),
-            exclusion_reason: self.text(Field::ExclusionReason),
-            tags: self.tags,
-        };
-        fields.check(self.checks)
     }
 }

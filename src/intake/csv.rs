@@ -1,20 +1,37 @@
 //! Comma-separated values with a header.
 
 use std::borrow::Cow;
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use csv::{ByteRecord, ReaderBuilder};
 
 use crate::domain::checks::FieldError;
 use crate::intake::decode::{BUFFER, RowBudget};
+use crate::intake::dialect::{QuoteCheck, Separator, find_separator};
+use crate::intake::numbers::Decimal;
+use crate::intake::row::{Finished, Row};
 use crate::intake::value::Value;
 use crate::intake::{IngestError, Limit, Rows};
 
 /// Reads records; the header is checked before the first of them.
 pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let (budget, row_end) = RowBudget::new(source, rows.limits().row_bytes);
-    let mut reader =
-        ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER).from_reader(budget);
+    let mut source = BufReader::with_capacity(BUFFER, budget);
+    let separator = match rows.columns().separator {
+        Some(separator) => separator,
+        None => find_separator(&mut source)?,
+    };
+    // In a table whose cells a comma does not end, a comma in a number is the decimal mark.
+    let comma = separator != Separator::COMMA;
+    rows.decimal = rows.columns().decimal.or_else(|| comma.then_some(Decimal::Comma));
+    rows.intake.recognised.separator = Some(separator);
+    rows.intake.recognised.decimal = rows.decimal;
+    let (checked, starts) = QuoteCheck::new(source, separator);
+    let mut reader = ReaderBuilder::new()
+        .flexible(true)
+        .delimiter(separator.byte())
+        .buffer_capacity(BUFFER)
+        .from_reader(checked);
     let header = reader.byte_headers().map_err(|error| failed(error, 0))?.clone();
     let header: Vec<String> = header
         .iter()
@@ -24,6 +41,8 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
                 .map_err(|_| IngestError::Malformed("the header is not UTF-8".to_owned()))
         })
         .collect::<Result<_, _>>()?;
+    // The header's own line.
+    starts.next();
     rows.columns().check_header(&header).map_err(IngestError::Columns)?;
     row_end.reached();
 
@@ -31,10 +50,10 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
     let mut record = ByteRecord::new();
     while reader.read_byte_record(&mut record).map_err(|error| failed(error, rows.next()))? {
         row_end.reached();
-        let line = record.position().map(csv::Position::line);
+        let line = starts.next();
         let bytes = record.as_slice().len();
-        let run = if record.len() == header.len() {
-            let mut row = columns.row(true);
+        let finished = if record.len() == header.len() {
+            let mut row = Row::new(columns, true, rows.decimal);
             for (name, cell) in header.iter().zip(&record) {
                 match std::str::from_utf8(cell) {
                     // An empty cell is no value.
@@ -43,12 +62,12 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
                     Err(_) => row.refuse(name, "is not UTF-8"),
                 }
             }
-            row.finish(rows.next())
+            row.finish(rows.wants_used())
         } else {
             let detail = format!("has {} cells, and the header {}", record.len(), header.len());
-            Err(vec![FieldError { pointer: String::new(), detail }])
+            Finished::wrong(vec![FieldError { pointer: String::new(), detail }])
         };
-        rows.push(bytes, line, run)?;
+        rows.push(bytes, line, finished)?;
     }
     Ok(())
 }

@@ -7,15 +7,15 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use crate::domain::checks::FieldError;
-use crate::domain::run::SubmittedRun;
 use crate::intake::decode::{BUFFER, RowBudget, RowEnd};
-use crate::intake::value::Value;
+use crate::intake::row::{Finished, Row};
+use crate::intake::value::{Value, WithoutBareNumbers, without_bare_numbers};
 use crate::intake::{IngestError, Limit, Rows};
 
 /// Reads one object, or the objects of an array; of an export also an array further inside.
 pub(crate) fn read_json(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let (budget, row_end) = RowBudget::new(source, rows.limits().row_bytes);
-    let mut reader = BufReader::with_capacity(BUFFER, budget);
+    let mut reader = BufReader::with_capacity(BUFFER, WithoutBareNumbers::new(budget));
     let first = first_byte(&mut reader)?;
     // A row is kept as text until it ends, so that one with a wrong number does not end the array.
     let mut json = serde_json::Deserializer::from_reader(reader);
@@ -88,25 +88,42 @@ fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, IngestError> {
 }
 
 fn push(rows: &mut Rows<'_>, json: &[u8], line: Option<u64>) -> Result<(), IngestError> {
-    let run = read_run(rows, json);
-    rows.push(json.len(), line, run)
+    let finished = read_run(rows, json);
+    rows.push(json.len(), line, finished)
 }
 
-fn read_run(rows: &Rows<'_>, json: &[u8]) -> Result<SubmittedRun, Vec<FieldError>> {
-    let whole = |detail: String| vec![FieldError { pointer: String::new(), detail }];
-    match serde_json::from_slice(json) {
+fn read_run(rows: &mut Rows<'_>, json: &[u8]) -> Finished {
+    let read = |json| serde_json::from_slice::<Value<'_>>(json);
+    match read(json) {
+        Err(error) => {
+            // Python writes NaN and Infinity bare: an error of the fields that have them, if any asks for those.
+            let text = std::str::from_utf8(json).map(without_bare_numbers);
+            match text.as_deref().map(serde_json::from_str::<Value<'_>>) {
+                Ok(Ok(value)) => taken(rows, Ok(value)),
+                _ => taken(rows, Err(error)),
+            }
+        }
+        read => taken(rows, read),
+    }
+}
+
+fn taken(rows: &mut Rows<'_>, read: serde_json::Result<Value<'_>>) -> Finished {
+    let whole =
+        |detail: String| Finished::wrong(vec![FieldError { pointer: String::new(), detail }]);
+    match read {
         Ok(Value::Object(entries)) => {
             let columns = rows.columns();
-            let mut row = columns.row(false);
+            let mut row = Row::new(columns, false, columns.decimal);
+            rows.note_keys(&entries);
             columns.flatten(entries, &mut row);
-            row.finish(rows.next())
+            row.finish(rows.wants_used())
         }
-        Ok(_) => Err(whole("must be a JSON object".to_owned())),
+        Ok(_) => whole("must be a JSON object".to_owned()),
         Err(error) => {
             let message = error.to_string();
             // The line within one row would mislead.
             let cause = message.rsplit_once(" at line ").map_or(&*message, |(cause, _)| cause);
-            Err(whole(format!("is no JSON: {cause}")))
+            whole(format!("is no JSON: {cause}"))
         }
     }
 }

@@ -11,24 +11,39 @@
 mod columns;
 mod csv;
 mod decode;
+mod dialect;
 pub mod export;
+mod expression;
+mod field;
+mod flatten;
 mod json;
+mod numbers;
+mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod row;
 mod value;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{self, Read};
 
 use decode::Expanded;
+use row::Finished;
+use value::Value;
 
-use crate::domain::checks::FieldError;
+use crate::domain::checks::{Checks, FieldError};
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
 use crate::domain::run::SubmittedRun;
 
-pub use columns::{ColumnOptions, Columns, Field, Source, SparsityUnit};
+pub use columns::{Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
 pub use decode::Coding;
+pub use dialect::Separator;
+pub use expression::{Expression, ExpressionError, Outcome};
+pub use field::Field;
+pub use numbers::Decimal;
+pub use options::OptionTexts;
 
 /// A format that runs come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +242,104 @@ pub struct Intake {
     pub single: bool,
     /// What was wrong.
     pub errors: RowErrors,
+    /// Rows that were left out on purpose, by reason.
+    pub left_out: BTreeMap<String, u64>,
+    /// What the input was taken for.
+    pub recognised: Recognised,
+    /// What is odd about it, and no reason to refuse it.
+    pub warnings: Vec<IntakeWarning>,
+}
+
+/// What an input was taken for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recognised {
+    /// What stands between cells, in a table with separators.
+    pub separator: Option<Separator>,
+    /// The decimal mark, where it is known.
+    pub decimal: Option<Decimal>,
+    /// What each field of the first good row came from: a column or an expression.
+    pub fields: Vec<(Field, String)>,
+}
+
+/// Something odd about an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntakeWarning {
+    /// Stable code.
+    pub code: &'static str,
+    /// A sentence for a person.
+    pub detail: String,
+}
+
+/// Losses of one input further apart than this are hardly of one unit.
+const LOSS_SPREAD: f64 = 100.0;
+/// Fewer parameters than these are hardly those of a model; more likely they are in millions.
+const SMALLEST_MODEL: f64 = 1e4;
+/// How far a run's sparsity may lie from that of its pattern.
+const PATTERN_MARGIN: f64 = 0.02;
+
+/// What is noticed over all rows.
+#[derive(Debug, Default)]
+struct Noticed {
+    losses: Option<(f64, f64)>,
+    small: u64,
+    off_pattern: u64,
+    unfinished: BTreeMap<String, u64>,
+    cut_tags: u64,
+    /// Whether sparsities have a percent sign, and the row that said so first.
+    percent: Option<(bool, u64)>,
+}
+
+impl Noticed {
+    fn note(&mut self, run: &SubmittedRun) {
+        let observation = &run.observation;
+        let loss = observation.loss.get();
+        let (low, high) = self.losses.unwrap_or((loss, loss));
+        self.losses = Some((low.min(loss), high.max(loss)));
+        self.small += u64::from(observation.nonzero_params.get() < SMALLEST_MODEL);
+        self.off_pattern += u64::from(run.pattern.as_ref().is_some_and(|pattern| {
+            (pattern.sparsity() - observation.sparsity.get()).abs() > PATTERN_MARGIN
+        }));
+    }
+
+    fn warnings(self) -> Vec<IntakeWarning> {
+        let mut found = Vec::new();
+        let mut warn = |code, detail| found.push(IntakeWarning { code, detail });
+        if let Some((low, high)) = self.losses.filter(|(low, high)| high / low > LOSS_SPREAD) {
+            warn(
+                "loss_spread",
+                format!("losses lie between {low} and {high}: are they all in one unit?"),
+            );
+        }
+        if self.small > 0 {
+            let detail = format!(
+                "{} runs have fewer than {SMALLEST_MODEL} non-zero parameters: are they in millions? \
+                 scale=nonzero_params:1e6 says so",
+                self.small
+            );
+            warn("small_models", detail);
+        }
+        if self.off_pattern > 0 {
+            let detail = format!(
+                "{} runs have a sparsity that is not that of their pattern, where n:m keeps n of m: only a part of \
+                 the weights may be pruned by it",
+                self.off_pattern
+            );
+            warn("sparsity_off_pattern", detail);
+        }
+        if !self.unfinished.is_empty() {
+            let states =
+                self.unfinished.iter().map(|(state, rows)| format!("{state} in {rows} rows"));
+            let detail = format!(
+                "some runs did not finish: {}; where=... leaves rows out",
+                states.collect::<Vec<_>>().join(", ")
+            );
+            warn("unfinished_runs", detail);
+        }
+        if self.cut_tags > 0 {
+            warn("tags_cut", format!("{} tags were cut to the length of a tag", self.cut_tags));
+        }
+        found
+    }
 }
 
 /// The most runs of a batch.
@@ -284,14 +397,42 @@ struct Rows<'a> {
     handed_on: bool,
     /// Whether runs are still of use to anybody.
     wanted: bool,
+    /// The decimal mark of this input, where it is known.
+    decimal: Option<Decimal>,
+    /// By the run's name the row that is kept so far, what decided, and what is wrong with it.
+    kept: HashMap<String, KeptRow>,
+    /// Keys of the first object, and those that options name.
+    keys: HashSet<String>,
+    /// Whether an object was read.
+    keyed: bool,
+    noticed: Noticed,
     intake: Intake,
+}
+
+/// The row that is kept of several.
+struct KeptRow {
+    value: f64,
+    row: u64,
+    line: Option<u64>,
+    run: Result<SubmittedRun, Vec<FieldError>>,
 }
 
 impl<'a> Rows<'a> {
     fn new(reading: &'a Reading, hand_on: &'a mut dyn FnMut(Vec<NumberedRun>) -> bool) -> Self {
-        let intake = Intake::default();
-        let batch = Vec::new();
-        Self { reading, hand_on, batch, batch_bytes: 0, handed_on: false, wanted: true, intake }
+        Self {
+            reading,
+            hand_on,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            handed_on: false,
+            wanted: true,
+            decimal: reading.columns.decimal,
+            kept: HashMap::new(),
+            keys: HashSet::new(),
+            keyed: false,
+            noticed: Noticed::default(),
+            intake: Intake::default(),
+        }
     }
 
     fn columns(&self) -> &'a Columns {
@@ -307,12 +448,31 @@ impl<'a> Rows<'a> {
         self.intake.rows
     }
 
+    /// Whether it is still to be said what fields came from.
+    fn wants_used(&self) -> bool {
+        self.intake.recognised.fields.is_empty()
+    }
+
+    /// Remembers keys of objects, of which only all together say what an input has: those of the first, and
+    /// whatever options name.
+    fn note_keys(&mut self, entries: &[(Cow<'_, str>, Value<'_>)]) {
+        const MOST: usize = 200;
+        if !self.keyed {
+            self.keyed = true;
+            self.keys.extend(entries.iter().take(MOST).map(|(key, _)| key.to_string()));
+        }
+        let columns = self.columns();
+        if columns.names_any() {
+            columns.note_named(entries, &mut self.keys);
+        }
+    }
+
     /// Takes the next row, of so many bytes of input, from this line.
     fn push(
         &mut self,
         bytes: usize,
         line: Option<u64>,
-        run: Result<SubmittedRun, Vec<FieldError>>,
+        finished: Finished,
     ) -> Result<(), IngestError> {
         let (row, limits) = (self.intake.rows, self.limits());
         if row >= limits.rows {
@@ -322,8 +482,82 @@ impl<'a> Rows<'a> {
             return Err(IngestError::TooLarge(Limit::RowBytes(row)));
         }
         self.intake.rows += 1;
+        let Finished { mut run, left_out, key, percent, unfinished, cut_tags, used } = finished;
+        if let Some(reason) = left_out {
+            self.leave_out(reason);
+            return Ok(());
+        }
+        if let Some(state) = unfinished {
+            *self.noticed.unfinished.entry(state).or_default() += 1;
+        }
+        self.noticed.cut_tags += u64::from(cut_tags);
+        if let Some(percent) = percent {
+            let (first, at) = *self.noticed.percent.get_or_insert((percent, row));
+            if first != percent {
+                let which = |percent: bool| if percent { "a" } else { "no" };
+                let detail = format!(
+                    "has {} percent sign, and that of row {at} has {}: all of a table must be written alike",
+                    which(percent),
+                    which(first)
+                );
+                run = Err(vec![FieldError { pointer: "/sparsity".to_owned(), detail }]);
+            }
+        }
+        if run.is_ok() && self.wants_used() {
+            self.intake.recognised.fields = used;
+        }
+        match (&self.columns().keep, key) {
+            (Some(keep), Some((id, value))) => {
+                let choice = keep.choice;
+                self.keep(choice, id, KeptRow { value, row, line, run });
+                Ok(())
+            }
+            _ => self.take(bytes, row, line, run),
+        }
+    }
+
+    fn leave_out(&mut self, reason: String) {
+        /// More reasons than these are counted together.
+        const REASONS: usize = 50;
+        let reasons = &mut self.intake.left_out;
+        let known = reasons.len() < REASONS || reasons.contains_key(&reason);
+        *reasons.entry(if known { reason } else { "other".to_owned() }).or_default() += 1;
+    }
+
+    /// Keeps one row of a run: of equals the later one.
+    fn keep(&mut self, choice: Choice, id: String, new: KeptRow) {
+        let lost = match self.kept.entry(id) {
+            Entry::Vacant(free) => {
+                free.insert(new);
+                false
+            }
+            Entry::Occupied(mut before) => {
+                let better = match choice {
+                    Choice::Last => new.value >= before.get().value,
+                    Choice::First => new.value < before.get().value,
+                };
+                if better {
+                    before.insert(new);
+                }
+                true
+            }
+        };
+        if lost {
+            self.leave_out("another row of the run is kept".to_owned());
+        }
+    }
+
+    /// Takes a row that is a run or wrong.
+    fn take(
+        &mut self,
+        bytes: usize,
+        row: u64,
+        line: Option<u64>,
+        run: Result<SubmittedRun, Vec<FieldError>>,
+    ) -> Result<(), IngestError> {
         match run {
             Ok(run) => {
+                self.noticed.note(&run);
                 if self.wanted {
                     self.batch.push(NumberedRun { row, run });
                     self.batch_bytes += bytes;
@@ -337,7 +571,7 @@ impl<'a> Rows<'a> {
                     if let Some(line) = line {
                         error.detail = format!("{} (line {line})", error.detail);
                     }
-                    self.intake.errors.push(limits.named_errors, RowError { row, error });
+                    self.intake.errors.push(self.limits().named_errors, RowError { row, error });
                 }
             }
         }
@@ -360,6 +594,17 @@ impl<'a> Rows<'a> {
     }
 
     fn finish(mut self) -> Result<Intake, IngestError> {
+        if self.keyed && self.intake.rows > 0 && !self.columns().flattens_exports() {
+            let mut checks = Checks::default();
+            let present: HashSet<&str> = self.keys.iter().map(String::as_str).collect();
+            self.columns().check_required(&present, &mut checks);
+            checks.finish(Some(())).map_err(IngestError::Columns)?;
+        }
+        let mut kept: Vec<_> = std::mem::take(&mut self.kept).into_values().collect();
+        kept.sort_unstable_by_key(|kept| kept.row);
+        for KeptRow { row, line, run, .. } in kept {
+            self.take(0, row, line, run)?;
+        }
         // Where all came in one batch its repeated rows can be told beside the others that are wrong.
         let few = !self.handed_on && self.wanted;
         if few && !self.batch.is_empty() {
@@ -369,6 +614,7 @@ impl<'a> Rows<'a> {
         } else if !self.batch.is_empty() {
             self.flush()?;
         }
+        self.intake.warnings = self.noticed.warnings();
         Ok(self.intake)
     }
 }

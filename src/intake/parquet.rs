@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
+    UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
@@ -19,6 +19,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use crate::domain::checks::Checks;
+use crate::intake::row::Row;
 use crate::intake::value::Value;
 use crate::intake::{IngestError, Limit, Rows};
 
@@ -116,7 +117,15 @@ fn wanted(schema: &Schema, rows: &Rows<'_>) -> Result<(Vec<usize>, Arc<Schema>),
             if matches!(kind, DataType::Utf8 | DataType::LargeUtf8) {
                 kind = DataType::Utf8View;
             } else if !(kind.is_integer()
-                || matches!(kind, DataType::Float32 | DataType::Float64 | DataType::Boolean))
+                || matches!(
+                    kind,
+                    DataType::Float32
+                        | DataType::Float64
+                        | DataType::Boolean
+                        | DataType::Decimal128(..)
+                        // A column in which nothing has a value.
+                        | DataType::Null
+                ))
             {
                 let detail = format!("must be a column of numbers or texts, not {kind}");
                 checks.refuse(field.name(), detail);
@@ -132,15 +141,15 @@ fn push(batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let schema = batch.schema();
     let columns = rows.columns();
     for place in 0..batch.num_rows() {
-        let mut row = columns.row(true);
+        let mut row = Row::new(columns, true, columns.decimal);
         let mut bytes = 0;
         for (field, array) in schema.fields().iter().zip(batch.columns()) {
             let value = cell(array, place);
             bytes += if let Value::Text(text) = &value { text.len() } else { 8 };
             row.put(field.name(), value);
         }
-        let run = row.finish(rows.next());
-        rows.push(bytes, None, run)?;
+        let finished = row.finish(rows.wants_used());
+        rows.push(bytes, None, finished)?;
     }
     Ok(())
 }
@@ -151,17 +160,22 @@ fn cell(array: &dyn Array, place: usize) -> Value<'_> {
     }
     match array.data_type() {
         DataType::Utf8View => Value::Text(Cow::Borrowed(array.as_string_view().value(place))),
+        DataType::Null => Value::Null,
+        // With all its digits, as a text that is read as a number where one is wanted.
+        DataType::Decimal128(..) => {
+            Value::Text(Cow::Owned(array.as_primitive::<Decimal128Type>().value_as_string(place)))
+        }
         DataType::Boolean => Value::Bool(array.as_boolean().value(place)),
         DataType::Float64 => Value::Number(array.as_primitive::<Float64Type>().value(place)),
         DataType::Float32 => Value::Number(array.as_primitive::<Float32Type>().value(place).into()),
-        DataType::Int64 => Value::Number(array.as_primitive::<Int64Type>().value(place) as f64),
-        DataType::Int32 => Value::Number(array.as_primitive::<Int32Type>().value(place).into()),
-        DataType::Int16 => Value::Number(array.as_primitive::<Int16Type>().value(place).into()),
-        DataType::Int8 => Value::Number(array.as_primitive::<Int8Type>().value(place).into()),
-        DataType::UInt64 => Value::Number(array.as_primitive::<UInt64Type>().value(place) as f64),
-        DataType::UInt32 => Value::Number(array.as_primitive::<UInt32Type>().value(place).into()),
-        DataType::UInt16 => Value::Number(array.as_primitive::<UInt16Type>().value(place).into()),
-        DataType::UInt8 => Value::Number(array.as_primitive::<UInt8Type>().value(place).into()),
+        DataType::Int64 => Value::Integer(array.as_primitive::<Int64Type>().value(place).into()),
+        DataType::Int32 => Value::Integer(array.as_primitive::<Int32Type>().value(place).into()),
+        DataType::Int16 => Value::Integer(array.as_primitive::<Int16Type>().value(place).into()),
+        DataType::Int8 => Value::Integer(array.as_primitive::<Int8Type>().value(place).into()),
+        DataType::UInt64 => Value::Integer(array.as_primitive::<UInt64Type>().value(place).into()),
+        DataType::UInt32 => Value::Integer(array.as_primitive::<UInt32Type>().value(place).into()),
+        DataType::UInt16 => Value::Integer(array.as_primitive::<UInt16Type>().value(place).into()),
+        DataType::UInt8 => Value::Integer(array.as_primitive::<UInt8Type>().value(place).into()),
         other => unreachable!("{other} is refused before it is read"),
     }
 }

@@ -55,13 +55,13 @@ fn columns_are_mapped_and_scaled() {
     let options = ColumnOptions {
         scale: vec![("data".into(), 65_536.0), ("total_params".into(), 8e6)],
         tag_columns: vec!["steps".into()],
-        fallback_id: Some("t5.csv".into()),
+        id: Some(IdOption::Columns(vec!["steps".into(), "scale".into()])),
         ..mapped(&[("loss", "val-loss"), ("data", "steps"), ("total_params", "scale")])
     };
     let (runs, errors) = read(&reading(Format::Csv, options), csv.as_bytes()).unwrap();
     assert_eq!(errors, [""; 0]);
     let run = only(&runs);
-    assert_eq!(run.external_id, "t5.csv:1");
+    assert_eq!(run.external_id, "1000:0.25");
     assert_eq!(run.observation.nonzero_params.get(), 1e6);
     assert_eq!(run.observation.data.get(), 65_536_000.0);
     assert_eq!(run.tags["steps"], "1000");
@@ -125,7 +125,7 @@ fn a_header_is_complete_and_known_unless_a_mapping_says_what_matters() {
         ["/external_id", "/nonzero_params", "/sparsity", "/data", "/loss"]
     );
     let missing = "external_id,nonzero_params,sparsity,steps,lr\n";
-    assert_eq!(header(missing, mapped(&[("data", "steps"), ("loss", "val-loss")])), ["/loss"]);
+    assert_eq!(header(missing, mapped(&[("data", "steps"), ("loss", "val-loss")])), ["/map"]);
 }
 
 #[test]
@@ -183,8 +183,11 @@ fn exports_of_weights_and_biases_are_read() {
 /// `mlflow.search_runs()` as CSV, and the answer of `runs/search`, where parameters are texts.
 #[test]
 fn exports_of_mlflow_are_read() {
-    let options =
-        || from(Source::Mlflow, mapped(&[("data", "params.tokens"), ("loss", "metrics.val_loss")]));
+    let options = || {
+        let tag_columns = vec!["tags.team".to_owned()];
+        let mapped = mapped(&[("data", "params.tokens"), ("loss", "metrics.val_loss")]);
+        from(Source::Mlflow, ColumnOptions { tag_columns, ..mapped })
+    };
     let csv = "run_id,experiment_id,status,metrics.val_loss,metrics.step,params.nonzero_params,params.sparsity,params.tokens,tags.team,tags.mlflow.user\n\
                5d0e,1,FINISHED,2.25,9,1000000,0.5,30000000000,a,me\n";
     let rest = r#"{"runs": [{"info": {"run_id": "5d0e", "status": "FINISHED", "start_time": 1},
@@ -225,7 +228,6 @@ fn hostile_rows_are_refused_one_by_one() {
         r#", "tags": {"a": 7}"#.to_owned(),
         r#", "tags": "a""#.to_owned(),
         r#", "pattern": "\ud800""#.to_owned(),
-        r#", "exclusion_reason": """#.to_owned(),
         r#", "steps": 7"#.to_owned(),
     ] {
         let json = format!("[{}, {}]", row(&with), row("").replace("\"a\"", "\"b\""));
@@ -266,7 +268,7 @@ fn rows_are_limited_in_length_and_number_in_every_format() {
     // Beyond what a reader reads ahead, and with no end.
     for length in [5_000, 500_000] {
         let long = "x".repeat(length);
-        let quoted = format!("{header}a,1e6,0,1,1\n\"{long}");
+        let quoted = format!("{header}a,1e6,0,1,1\n\"{long}\"");
         assert_eq!(too_large(Format::Csv, quoted.as_bytes()), Limit::RowBytes(1));
         let text = format!("{{}}\n{{\"a\": \"{long}");
         assert_eq!(too_large(Format::Ndjson, text.as_bytes()), Limit::RowBytes(1));
@@ -416,5 +418,353 @@ mod parquet {
         reading.limits.row_bytes = 20;
         let rows = read(&reading, &file(columns()));
         assert!(matches!(rows, Err(IngestError::TooLarge(Limit::RowBytes(0)))), "{rows:?}");
+    }
+}
+
+/// The faults by which wrong runs were stored, or rows lost, without a word.
+mod silent_faults {
+    use super::*;
+
+    const HEADER: &str = "external_id,nonzero_params,sparsity,data,loss";
+
+    fn options(texts: OptionTexts) -> Reading {
+        let columns = texts.check().unwrap();
+        Reading {
+            format: Format::Csv,
+            coding: Coding::Identity,
+            columns,
+            limits: LIMITS,
+            skip_errors: true,
+        }
+    }
+
+    fn csv(texts: OptionTexts, input: &str) -> (Vec<SubmittedRun>, Vec<String>) {
+        read(&options(texts), input.as_bytes()).unwrap()
+    }
+
+    fn intake(texts: OptionTexts, input: &str) -> (Vec<SubmittedRun>, Intake) {
+        let mut runs = Vec::new();
+        let intake = options(texts).run(input.as_bytes(), &mut |batch| {
+            runs.extend(batch.into_iter().map(|numbered| numbered.run));
+            true
+        });
+        (runs, intake.unwrap())
+    }
+
+    fn map(items: &[&str]) -> OptionTexts {
+        OptionTexts {
+            map: items.iter().map(|&item| item.to_owned()).collect(),
+            ..OptionTexts::default()
+        }
+    }
+
+    #[test]
+    fn a_quote_that_never_closes_loses_no_rows_in_silence() {
+        let open =
+            format!("{HEADER}\na,1e6,0,1e9,3\n\"b,1e6,0,1e9,3\nc,1e6,0,1e9,3\nd,1e6,0,1e9,3\n");
+        let detail = malformed(Format::Csv, open.as_bytes());
+        assert!(detail.contains("opened on line 3 is never closed"), "{detail}");
+        let glued = format!("{HEADER}\n\"a\"b,1e6,0,1e9,3\n");
+        assert!(malformed(Format::Csv, glued.as_bytes()).contains("line 2 has text behind"));
+    }
+
+    #[test]
+    fn names_come_from_content_or_columns_and_never_from_place() {
+        let content = || OptionTexts { id: Some("content".into()), ..OptionTexts::default() };
+        let header = "nonzero_params,sparsity,data,loss\n";
+        let (one, _) = csv(content(), &format!("{header}1e6,0,1e9,3\n"));
+        let (two, _) = csv(content(), &format!("{header}2e6,0,1e9,4\n1e6,0,1e9,3\n"));
+        assert_eq!(only(&one).external_id, two[1].external_id);
+        assert_ne!(two[0].external_id, two[1].external_id);
+        // Without any name there is no run, and the message says what would be one.
+        match read(&options(OptionTexts::default()), format!("{header}1e6,0,1e9,3\n").as_bytes()) {
+            Err(IngestError::Columns(errors)) => {
+                assert!(errors[0].detail.contains("id=content"), "{errors:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let joined = OptionTexts { id: Some("run,seed".into()), ..map(&["sparsity:0"]) };
+        let (runs, _) =
+            csv(joined, "run,seed,nonzero_params,data,loss\nx,1,1e6,1e9,3\nx,2,1e6,1e9,3\n");
+        assert_eq!(runs.iter().map(|run| &*run.external_id).collect::<Vec<_>>(), ["x:1", "x:2"]);
+    }
+
+    #[test]
+    fn a_column_that_an_option_names_and_the_input_lacks_is_refused_with_the_nearest_names() {
+        let input = format!("{HEADER},patern\na,1e6,0.5,1e9,3,2:4\n");
+        for (texts, option) in [
+            (map(&["pattern:pattern_name"]), "/map"),
+            (
+                OptionTexts { tag_columns: vec!["patern2".into()], ..OptionTexts::default() },
+                "/tag_columns",
+            ),
+            (
+                OptionTexts {
+                    condition: Some("State == 'finished'".into()),
+                    ..OptionTexts::default()
+                },
+                "/where",
+            ),
+            (OptionTexts { id: Some("run".into()), ..OptionTexts::default() }, "/id"),
+            (OptionTexts { keep: Some("last:step".into()), ..OptionTexts::default() }, "/keep"),
+        ] {
+            match read(&options(texts), input.as_bytes()) {
+                Err(IngestError::Columns(errors)) => {
+                    let error = errors.iter().find(|error| error.pointer == option);
+                    let error = error.unwrap_or_else(|| panic!("{option}: {errors:?}"));
+                    assert!(error.detail.contains("there are "), "{error:?}");
+                }
+                other => panic!("{option}: {other:?}"),
+            }
+        }
+        // JSON has no header: what no object has is refused at the end.
+        let mut reading = options(map(&["start:starting_point"]));
+        reading.format = Format::Ndjson;
+        let row = r#"{"external_id": "a", "nonzero_params": 1e6, "sparsity": 0.5, "data": 1e9, "loss": 3}"#;
+        assert!(matches!(read(&reading, row.as_bytes()), Err(IngestError::Columns(_))));
+    }
+
+    #[test]
+    fn a_decimal_comma_is_one_where_cells_end_otherwise() {
+        let input = "external_id;nonzero_params;sparsity;data;loss\na;1e6;0,5;1e9;2,934\n";
+        let (runs, errors) = csv(OptionTexts::default(), input);
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(only(&runs).observation.loss.get(), 2.934);
+        assert_eq!(only(&runs).observation.sparsity.get(), 0.5);
+        let (_, errors) =
+            csv(OptionTexts::default(), &format!("{HEADER}\na,1e6,0,1e9,\"2,934\"\n"));
+        assert!(errors[0].contains("decimal="), "{errors:?}");
+    }
+
+    #[test]
+    fn a_percentage_is_divided_once_and_a_mixed_column_is_refused() {
+        let texts = OptionTexts { sparsity_unit: Some("percent".into()), ..OptionTexts::default() };
+        let (runs, errors) = csv(texts, &format!("{HEADER}\na,1e6,50%,1e9,3\n"));
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(only(&runs).observation.sparsity.get(), 0.5);
+        let (runs, errors) =
+            csv(OptionTexts::default(), &format!("{HEADER}\na,1e6,50%,1e9,3\nb,1e6,0.5,1e9,3\n"));
+        assert_eq!(runs.len(), 1);
+        assert!(errors[0].starts_with("row 1: sparsity has no percent sign"), "{errors:?}");
+    }
+
+    #[test]
+    fn whole_numbers_keep_their_digits_as_names_and_tags() {
+        let reading = || {
+            let mut reading = options(OptionTexts {
+                id: Some("run".into()),
+                tag_columns: vec!["job".into()],
+                ..OptionTexts::default()
+            });
+            reading.format = Format::Ndjson;
+            reading
+        };
+        let row = |run: &str| {
+            format!(
+                r#"{{"run": {run}, "job": {run}, "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3}}"#
+            )
+        };
+        let input = format!("{}\n{}\n", row("9007199254740993"), row("9007199254740992"));
+        let (runs, errors) = read(&reading(), input.as_bytes()).unwrap();
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(runs[0].external_id, "9007199254740993");
+        assert_eq!(runs[1].tags["job"], "9007199254740992");
+        // What JSON readers take for a double has lost its digits: refused, not changed.
+        let (_, errors) = read(&reading(), row("99999999999999999999999").as_bytes()).unwrap();
+        assert!(errors[0].contains("digits"), "{errors:?}");
+    }
+
+    #[test]
+    fn runs_that_did_not_finish_are_left_out_of_exports_and_counted() {
+        let input = "ID,State,nonzero_params,sparsity,data,loss\n\
+                     a,finished,1e6,0,1e9,3\nb,running,1e6,0,1e9,4\nc,failed,1e6,0,1e9,5\nd,running,1e6,0,1e9,6\n";
+        let source = || OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
+        let (runs, found) = intake(source(), input);
+        assert_eq!(only(&runs).external_id, "a");
+        assert_eq!(
+            found.left_out,
+            BTreeMap::from([("State is failed".into(), 1), ("State is running".into(), 2)])
+        );
+        // Whoever says which rows are runs is obeyed.
+        let all = OptionTexts { condition: Some("State != 'failed'".into()), ..source() };
+        let (runs, found) = intake(all, input);
+        assert_eq!((runs.len(), found.left_out["where"]), (3, 1));
+        // Where it is not known whose table it is, it is said.
+        let unknown = OptionTexts { id: Some("ID".into()), ..OptionTexts::default() };
+        let (runs, found) = intake(unknown, input);
+        assert_eq!(runs.len(), 4);
+        assert_eq!(found.warnings[0].code, "unfinished_runs");
+    }
+
+    #[test]
+    fn texts_that_mean_no_value_are_none() {
+        for null in ["NA", "None", "null", "-", "N/A"] {
+            let input = format!(
+                "{HEADER},exclusion_reason,pattern\na,1e6,0.5,1e9,3,{null},{null}\nb,1e6,0,1e9,{null},,\n"
+            );
+            let (runs, errors) = csv(OptionTexts::default(), &input);
+            let run = only(&runs);
+            assert_eq!((&run.exclusion_reason, &run.pattern), (&None, &None), "{null}");
+            assert_eq!(errors, ["row 1: loss must be given (line 3)"], "{null}");
+        }
+        let own = OptionTexts { null: Some("missing".into()), ..OptionTexts::default() };
+        let (runs, _) = csv(
+            own,
+            &format!("{HEADER},exclusion_reason\na,1e6,0,1e9,3,NA\nb,1e6,0,1e9,3,missing\n"),
+        );
+        assert_eq!(runs[0].exclusion_reason.as_deref(), Some("NA"));
+        assert_eq!(runs[1].exclusion_reason, None);
+    }
+
+    #[test]
+    fn a_parameter_does_not_hide_a_metric() {
+        let input = "run_id,params.loss,metrics.loss,params.nonzero_params,params.sparsity,params.data\n\
+                     a,CrossEntropy,2.5,1e6,0,1e9\n";
+        let (runs, found) =
+            intake(OptionTexts { source: Some("mlflow".into()), ..OptionTexts::default() }, input);
+        assert_eq!(only(&runs).observation.loss.get(), 2.5);
+        assert!(found.recognised.fields.contains(&(Field::Loss, "metrics.loss".into())));
+        // A validation loss comes before what may be the loss in training, and the answer says so.
+        let input = "run_id,metrics.loss,metrics.val_loss,params.nonzero_params,params.sparsity,params.data\n\
+                     a,2,2.5,1e6,0,1e9\n";
+        let (runs, found) =
+            intake(OptionTexts { source: Some("mlflow".into()), ..OptionTexts::default() }, input);
+        assert_eq!(only(&runs).observation.loss.get(), 2.5);
+        assert!(found.recognised.fields.contains(&(Field::Loss, "metrics.val_loss".into())));
+    }
+
+    #[test]
+    fn bare_numbers_of_python_are_errors_of_their_row_or_nothing() {
+        let mut reading = options(map(&["loss:loss"]));
+        reading.format = Format::Ndjson;
+        let row = |loss: &str, other: &str| {
+            format!(
+                r#"{{"external_id": "{loss}{other}", "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": {loss}, "grad": {other}}}"#
+            )
+        };
+        let input = [row("3", "NaN"), row("NaN", "1"), row("4", "1")].join("\n");
+        let (runs, errors) = read(&reading, input.as_bytes()).unwrap();
+        assert_eq!(runs.len(), 2);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].starts_with("row 1: loss"), "{errors:?}");
+        reading.format = Format::Json;
+        let (runs, errors) =
+            read(&reading, format!("[{}]", input.replace('\n', ",")).as_bytes()).unwrap();
+        assert_eq!((runs.len(), errors.len()), (2, 1));
+    }
+
+    #[test]
+    fn a_pattern_that_counts_zeros_is_refused_and_a_time_of_day_explained() {
+        let input = format!(
+            "{HEADER},pattern\na,1e6,0.25,1e9,3,1:4\nb,1e6,0.75,1e9,3,1:4\nc,1e6,0.5,1e9,3,02:04:00 AM\n"
+        );
+        let (runs, errors) = csv(OptionTexts::default(), &input);
+        assert_eq!(only(&runs).external_id, "b");
+        assert!(errors[0].contains("it is 3:4 here"), "{errors:?}");
+        assert!(errors[1].contains("spreadsheet"), "{errors:?}");
+    }
+
+    #[test]
+    fn odd_tables_are_warned_of() {
+        let input = format!("{HEADER},pattern\na,12,0.3,1e9,3,2:4\nb,1e6,0,1e9,3000,\n");
+        let (_, found) = intake(OptionTexts::default(), &input);
+        let codes: Vec<_> = found.warnings.iter().map(|warning| warning.code).collect();
+        assert_eq!(codes, ["loss_spread", "small_models", "sparsity_off_pattern"]);
+    }
+}
+
+/// Whatever tables need can be said.
+mod said {
+    use super::*;
+    use crate::domain::run::Start;
+
+    fn read_csv(texts: OptionTexts, input: &str) -> (Vec<SubmittedRun>, Vec<String>) {
+        let columns = texts.check().unwrap();
+        let reading = Reading { columns, ..reading(Format::Csv, ColumnOptions::default()) };
+        read(&reading, input.as_bytes()).unwrap()
+    }
+
+    fn map(items: &[&str]) -> OptionTexts {
+        OptionTexts {
+            map: items.iter().map(|&item| item.to_owned()).collect(),
+            ..OptionTexts::default()
+        }
+    }
+
+    #[test]
+    fn constants_and_arithmetic_over_columns() {
+        let texts = OptionTexts {
+            id: Some("run".into()),
+            ..map(&[
+                "sparsity:1-dense/total",
+                "data:steps*batch*1024",
+                "loss:ln(`eval/ppl`)",
+                "nonzero_params:dense",
+                "start:'pretrained'",
+            ])
+        };
+        let (runs, errors) =
+            read_csv(texts, "run,dense,total,steps,batch,eval/ppl\nx,50M,100M,1000,512,20.0\n");
+        assert_eq!(errors, [""; 0]);
+        let run = only(&runs);
+        assert_eq!(run.observation.nonzero_params.get(), 5e7);
+        assert_eq!(run.observation.sparsity.get(), 0.5);
+        assert_eq!(run.observation.data.get(), 524_288_000.0);
+        assert_eq!(run.observation.loss.get(), 20_f64.ln());
+        assert_eq!(run.start, Start::Pretrained);
+    }
+
+    #[test]
+    fn the_name_of_a_column_comes_before_what_it_would_say_as_an_expression() {
+        let texts = OptionTexts { id: Some("run".into()), ..map(&["loss:val-loss,sparsity:0"]) };
+        let (runs, _) =
+            read_csv(texts, "run,nonzero_params,data,val-loss,val,loss\nx,1e6,1e9,2.5,9,1\n");
+        assert_eq!(only(&runs).observation.loss.get(), 2.5);
+        let texts = OptionTexts { id: Some("run".into()), ..map(&["loss:val-loss,sparsity:0"]) };
+        let (runs, _) = read_csv(texts, "run,nonzero_params,data,val,loss\nx,1e6,1e9,9,1\n");
+        assert_eq!(only(&runs).observation.loss.get(), 8.0);
+    }
+
+    #[test]
+    fn one_row_of_a_run_out_of_many() {
+        let table = "run,step,nonzero_params,sparsity,data,loss\n\
+                     x,1,1e6,0,1e9,\nx,2,1e6,0,2e9,3\nx,3,1e6,0,3e9,2.9\ny,5,1e6,0,1e9,4\ny,4,1e6,0,1e9,9\n";
+        for (keep, losses) in [
+            ("last:step", [2.9, 4.0]),
+            ("max:step", [2.9, 4.0]),
+            ("min:loss", [2.9, 4.0]),
+            ("max:loss", [3.0, 9.0]),
+        ] {
+            let texts = OptionTexts {
+                id: Some("run".into()),
+                keep: Some(keep.into()),
+                ..OptionTexts::default()
+            };
+            let (runs, errors) = read_csv(texts, table);
+            assert_eq!(errors, [""; 0], "{keep}");
+            let found: Vec<f64> = runs.iter().map(|run| run.observation.loss.get()).collect();
+            assert_eq!(found, losses, "{keep}");
+        }
+        // Without it several rows of one run are an error.
+        let (_, errors) =
+            read_csv(OptionTexts { id: Some("run".into()), ..OptionTexts::default() }, table);
+        assert!(errors.iter().any(|error| error.contains("is that of row")), "{errors:?}");
+    }
+
+    #[test]
+    fn tabs_and_bars_separate_too() {
+        for mark in ["\t", "|"] {
+            let table =
+                "external_id,nonzero_params,sparsity,data,loss\na,1e6,0,1e9,3\n".replace(',', mark);
+            assert_eq!(read_csv(OptionTexts::default(), &table).0.len(), 1);
+        }
+    }
+
+    #[test]
+    fn crlf_and_blank_lines_do_not_shift_line_numbers() {
+        let table = "external_id,nonzero_params,sparsity,data,loss\r\n\r\na,1e6,0,1e9,3\r\n\r\nb,1e6,0,1e9,x\r\n";
+        let (runs, errors) = read_csv(OptionTexts::default(), table);
+        assert_eq!(runs.len(), 1);
+        assert_eq!(errors, ["row 1: loss must be a number, not \"x\" (line 5)"]);
     }
 }

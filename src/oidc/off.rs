@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::oidc::{Checked, OidcConfig};
 
-/// Nobody's tokens.
+/// Stands in for tokens in a build that takes none.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens(());
 

@@ -173,8 +173,7 @@ pub async fn insert_law(
     Ok(Law { id, family_id, version, content: content.clone(), created_at: now })
 }
 
-/// One version of a family's laws, or with `None` the one that answers: the pinned one, else the
-/// newest fit that is no what-if, else the newest published one.
+/// One version of a family's laws, or with `None` the one that answers, which the view `answering_laws` says.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -193,10 +192,12 @@ pub async fn find_law(
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
         FROM laws JOIN families ON families.id = family_id
-        -- A what-if answers nobody who does not name it.
-        WHERE name = $1 AND (version = $2 OR ($2::integer IS NULL AND NOT what_if))
-        ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
-        LIMIT 1
+        WHERE name = $1 AND (
+            version = $2 OR (
+                $2::integer IS NULL
+                AND laws.id = (SELECT law_id FROM answering_laws WHERE family = $1)
+            )
+        )
         "#,
         family.as_str(),
         version
@@ -218,16 +219,14 @@ pub async fn list_active_laws(
     let rows = sqlx::query_as!(
         LawRow,
         r#"
-        SELECT DISTINCT ON (family_id) laws.id, family_id, version, source, reference, a_s, b_s,
-            c_s, b_n, a_d, b_d, c, objective, runs, laws.data_unit, laws.flops_per_param,
-            laws.pruning_start, laws.pruning_end, laws.pruning_exponent, support AS "support: _",
-            options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
-            data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
-        FROM laws JOIN families ON families.id = family_id
-        WHERE family_id = ANY ($1) AND NOT what_if
-        ORDER BY family_id, laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC,
-            version DESC
+        SELECT laws.id, laws.family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d,
+            c, objective, runs, data_unit, flops_per_param, pruning_start, pruning_end,
+            pruning_exponent, support AS "support: _", options AS "options: _",
+            diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
+            created_at, intervals AS "intervals: _", resamples, failed_resamples,
+            patterns AS "patterns: _", pretrained AS "pretrained: _"
+        FROM answering_laws JOIN laws ON laws.id = law_id
+        WHERE answering_laws.family_id = ANY ($1)
         "#,
         family_ids
     )
@@ -282,10 +281,12 @@ pub async fn find_law_id(
         r#"
         SELECT laws.id
         FROM laws JOIN families ON families.id = family_id
-        -- A what-if answers nobody who does not name it.
-        WHERE name = $1 AND (version = $2 OR ($2::integer IS NULL AND NOT what_if))
-        ORDER BY laws.id IS NOT DISTINCT FROM pinned_law_id DESC, source = 'fit' DESC, version DESC
-        LIMIT 1
+        WHERE name = $1 AND (
+            version = $2 OR (
+                $2::integer IS NULL
+                AND laws.id = (SELECT law_id FROM answering_laws WHERE family = $1)
+            )
+        )
         "#,
         family.as_str(),
         version

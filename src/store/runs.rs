@@ -10,9 +10,8 @@ use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction};
 use uuid::Uuid;
 
-use crate::clock::Clock;
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::run::{Merged, Run, RunFilter, Start, SubmittedRun};
+use crate::domain::run::{Run, RunFilter, Start, SubmittedRun};
 use crate::domain::text::Pattern;
 use crate::store::StoreError;
 
@@ -78,91 +77,6 @@ fn observation(
         data: Data::new(data)?,
         loss: Loss::new(loss)?,
     })
-}
-
-/// Stores a few runs that are new and updates those whose values differ, in one statement: all or none.
-/// [`super::staging`] does the same for many; both must say the same.
-///
-/// A run is identified by its `external_id` within the family; `runs` must not name one twice. A run that
-/// comes without a reason for exclusion keeps the one that it has.
-///
-/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the
-/// order of their ids' bytes.
-///
-/// # Errors
-/// [`StoreError::FamilyGone`].
-pub async fn merge_runs(
-    db: impl PgExecutor<'_>,
-    clock: &Clock,
-    family_id: Uuid,
-    runs: Vec<SubmittedRun>,
-) -> Result<Merged, StoreError> {
-    let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
-        runs.iter().map(|run| of(&run.observation)).collect()
-    };
-    let changes = sqlx::query!(
-        r#"
-        WITH merged AS (
-            INSERT INTO runs (
-                id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at
-            )
-            SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
-                $11, $11
-            FROM unnest(
-                $2::uuid[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[],
-                $8::text[], $9::text[], $10::jsonb[], $12::float8[], $13::text[]
-            ) AS submitted (
-                id, external_id, nonzero_params, sparsity, data, loss, start, pattern, tags,
-                pretraining_data, exclusion_reason
-            )
-            ORDER BY external_id COLLATE "C"
-            ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
-            SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
-                data = excluded.data, loss = excluded.loss, start = excluded.start,
-                pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
-                tags = excluded.tags, excluded = runs.excluded OR excluded.excluded,
-                exclusion_reason = COALESCE(excluded.exclusion_reason, runs.exclusion_reason),
-                updated_at = excluded.updated_at
-            WHERE (
-                    runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
-                    runs.pretraining_data, runs.pattern, runs.tags, runs.exclusion_reason
-                ) IS DISTINCT FROM (
-                    excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
-                    excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags,
-                    COALESCE(excluded.exclusion_reason, runs.exclusion_reason)
-                )
-            -- A row version made by an insert has no deleter; one made by an update was locked first.
-            RETURNING xmax = 0 AS created
-        )
-        SELECT count(*) FILTER (WHERE created) AS "created!",
-            count(*) FILTER (WHERE NOT created) AS "updated!"
-        FROM merged
-        "#,
-        family_id,
-        // Ids in the order of arrival.
-        &runs.iter().map(|_| clock.new_id()).collect::<Vec<_>>(),
-        &runs.iter().map(|run| run.external_id.clone()).collect::<Vec<_>>(),
-        &column(|run| run.nonzero_params.get()),
-        &column(|run| run.sparsity.get()),
-        &column(|run| run.data.get()),
-        &column(|run| run.loss.get()),
-        &runs.iter().map(|run| run.start.as_str().to_owned()).collect::<Vec<_>>(),
-        &runs
-            .iter()
-            .map(|run| run.pattern.as_ref().map(|p| p.as_str().to_owned()))
-            .collect::<Vec<_>>() as &[Option<String>],
-        &runs.iter().map(|run| serde_json::json!(run.tags)).collect::<Vec<_>>(),
-        clock.now(),
-        &runs.iter().map(|run| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
-            as &[Option<f64>],
-        &runs.iter().map(|run| run.exclusion_reason.clone()).collect::<Vec<_>>()
-            as &[Option<String>],
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(Merged::of(runs.len() as u64, changes.created, changes.updated))
 }
 
 impl RunFilter {

@@ -1,11 +1,14 @@
-//! Many runs at once: COPY into a table of the transaction, then one statement that merges them.
+//! Runs on their way in: a few as parameters of one statement, many by COPY into a table of the transaction
+//! and then by the same statement.
 //!
-//! The table lives as long as the transaction, so an upload that ends early leaves nothing. Its queries
-//! cannot be checked at compile time, as no migration creates it.
+//! The table lives as long as the transaction, so an upload that ends early leaves nothing. Statements on it
+//! cannot be checked at compile time, as no migration creates it; that which merges has the text of the one
+//! that is checked.
 
 use futures_util::{Stream, StreamExt};
+use sparsity_law::fit::Observation;
 use sparsity_law::law::Data;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -124,20 +127,22 @@ pub async fn delete_repeated_rows(
     Ok((repeated.collect(), total))
 }
 
-/// Merges the staged runs into a family's, as [`super::runs::merge_runs`] does with a few; `total` says
-/// how many are staged.
+/// Gives a macro the statement that merges runs, in two pieces: `WITH submitted AS NOT MATERIALIZED (`, a
+/// `SELECT` of the runs and the rest. `$1` is the family, `$2` the time.
 ///
-/// # Errors
-/// [`StoreError::FamilyGone`].
-pub async fn merge_staged_runs(
-    transaction: &mut PgConnection,
-    clock: &Clock,
-    family_id: Uuid,
-    total: u64,
-) -> Result<Merged, StoreError> {
-    let (created, updated): (i64, i64) = sqlx::query_as(
-        r#"
-        WITH merged AS (
+/// Runs that are new are stored, those whose values differ are updated. A run is identified by its
+/// `external_id` within the family, and none may be submitted twice. A run that comes without a reason for
+/// exclusion keeps the one that it has.
+///
+/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the order of
+/// their ids' bytes.
+macro_rules! merge_statement {
+    ($query:ident, $submitted:literal $(, $parameter:expr)*) => {
+        $query!(
+            "WITH submitted AS NOT MATERIALIZED (",
+            $submitted,
+            r#"
+        ), merged AS (
             INSERT INTO runs (
                 id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
                 pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at
@@ -145,7 +150,7 @@ pub async fn merge_staged_runs(
             SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
                 pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
                 $2, $2
-            FROM staged_runs
+            FROM submitted
             ORDER BY external_id COLLATE "C"
             ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
             SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
@@ -162,14 +167,91 @@ pub async fn merge_staged_runs(
                     excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags,
                     COALESCE(excluded.exclusion_reason, runs.exclusion_reason)
                 )
-            RETURNING xmax = 0 AS created
+            RETURNING id
         )
-        SELECT count(*) FILTER (WHERE created), count(*) FILTER (WHERE NOT created) FROM merged
-        "#,
+        -- A new run has the id that it came with, another the one that it had.
+        SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!"
+        FROM merged LEFT JOIN submitted USING (id)
+        "#
+            $(, $parameter)*
+        )
+    };
+}
+
+macro_rules! checked {
+    ($begin:literal, $submitted:literal, $rest:literal $(, $parameter:expr)*) => {
+        sqlx::query!($begin + $submitted + $rest $(, $parameter)*)
+    };
+}
+
+macro_rules! unchecked {
+    ($begin:literal, $submitted:literal, $rest:literal) => {
+        sqlx::query_as(concat!($begin, $submitted, $rest))
+    };
+}
+
+/// Merges a few runs into a family's, none of them named twice: all or none.
+///
+/// # Errors
+/// [`StoreError::FamilyGone`].
+pub async fn merge_runs(
+    db: impl PgExecutor<'_>,
+    clock: &Clock,
+    family_id: Uuid,
+    runs: Vec<SubmittedRun>,
+) -> Result<Merged, StoreError> {
+    let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
+        runs.iter().map(|run| of(&run.observation)).collect()
+    };
+    let changes = merge_statement!(
+        checked,
+        r#"
+            SELECT * FROM unnest(
+                $3::uuid[], $4::text[], $5::float8[], $6::float8[], $7::float8[], $8::float8[],
+                $9::text[], $10::float8[], $11::text[], $12::jsonb[], $13::text[]
+            ) AS submitted (
+                id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+                pattern, tags, exclusion_reason
+            )"#,
+        family_id,
+        clock.now(),
+        // Ids in the order of arrival.
+        &runs.iter().map(|_| clock.new_id()).collect::<Vec<_>>(),
+        &runs.iter().map(|run| run.external_id.clone()).collect::<Vec<_>>(),
+        &column(|run| run.nonzero_params.get()),
+        &column(|run| run.sparsity.get()),
+        &column(|run| run.data.get()),
+        &column(|run| run.loss.get()),
+        &runs.iter().map(|run| run.start.as_str().to_owned()).collect::<Vec<_>>(),
+        &runs.iter().map(|run| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
+            as &[Option<f64>],
+        &runs
+            .iter()
+            .map(|run| run.pattern.as_ref().map(|p| p.as_str().to_owned()))
+            .collect::<Vec<_>>() as &[Option<String>],
+        &runs.iter().map(|run| serde_json::json!(run.tags)).collect::<Vec<_>>(),
+        &runs.iter().map(|run| run.exclusion_reason.clone()).collect::<Vec<_>>()
+            as &[Option<String>]
     )
-    .bind(family_id)
-    .bind(clock.now())
-    .fetch_one(&mut *transaction)
+    .fetch_one(db)
     .await?;
+    Ok(Merged::of(runs.len() as u64, changes.created, changes.updated))
+}
+
+/// Merges the staged runs into a family's; `total` says how many are staged.
+///
+/// # Errors
+/// [`StoreError::FamilyGone`].
+pub async fn merge_staged_runs(
+    transaction: &mut PgConnection,
+    clock: &Clock,
+    family_id: Uuid,
+    total: u64,
+) -> Result<Merged, StoreError> {
+    let (created, updated): (i64, i64) = merge_statement!(unchecked, "SELECT * FROM staged_runs")
+        .bind(family_id)
+        .bind(clock.now())
+        .fetch_one(&mut *transaction)
+        .await?;
     Ok(Merged::of(total, created, updated))
 }

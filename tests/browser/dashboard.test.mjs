@@ -4,7 +4,10 @@
  */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { accessible, api, base, drawn, family, launch, open, refitted, shoot, synthetic } from "./support.mjs";
 
@@ -320,19 +323,35 @@ test("what a law without some runs would say, with nothing changed", async (t) =
   assert.equal(new URL(page.url()).searchParams.get("refit"), null);
 });
 
-test("a dropped file is previewed, mapped and checked before anything is written", async (t) => {
+/**
+ * A page that has chosen a file of `files`.
+ *
+ * @param {import("node:test").TestContext} t
+ * @param {string} family
+ * @param {string | {name: string, mimeType: string, buffer: Buffer}} file
+ * @param {object} [options] Of the page.
+ * @returns {Promise<import("playwright-core").Page>}
+ */
+async function upload(t, family, file, options) {
+  const page = await open(t, browser, options);
+  await page.goto(`${base}/?family=${family}&view=upload`);
+  await page.getByLabel(/Drop a file/).setInputFiles(typeof file === "string" ? path.join(import.meta.dirname, "files", file) : file);
+  return page;
+}
+
+/** @param {string} family @returns {Promise<Record<string, any>>} Its runs by name. */
+async function runsOf(family) {
+  const { items } = await api("GET", `/v1/families/${family}/runs?limit=1000`);
+  return Object.fromEntries(items.map((/** @type {any} */ run) => [run.external_id, run]));
+}
+
+test("a dropped file is shown as the service reads it before anything is written", async (t) => {
   await api("POST", "/v1/families", { name: "to-upload", data_unit: "tokens" });
   const page = await open(t, browser);
   await page.goto(`${base}/?family=to-upload&view=upload`);
   await shoot(page, "upload-empty");
   const name = '<img src=x onerror="document.title=1">';
-  const lines = [
-    "Name,config.total_params,config.sparsity_pct,summary.steps,metrics.val_loss,tags.team",
-    `"${name.replaceAll('"', '""')}",2e6,50,1000,3.1,vision`,
-    "b,4e6,75,2000,2.9,language",
-    "c,4e6,175,2000,2.9,language",
-    "d,4e6,75,,none,language",
-  ];
+  const text = `${readFileSync(path.join(import.meta.dirname, "files/wrong.csv"), "utf8")}"${name.replaceAll('"', '""')}",1e6,0.5,65536000,3.1\n`;
   await page.evaluate(
     ([text]) => {
       const data = new DataTransfer();
@@ -341,28 +360,23 @@ test("a dropped file is previewed, mapped and checked before anything is written
       drop.dispatchEvent(new DragEvent("dragover", { dataTransfer: data, bubbles: true, cancelable: true }));
       drop.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
     },
-    [lines.join("\n")],
+    [text],
   );
-  await page.locator("main").getByText("sweep.csv: 4 rows, 6 columns.").waitFor();
-  // Guessed, and to be changed.
-  assert.equal(await page.getByLabel("Parameters", { exact: true }).inputValue(), "config.total_params");
-  assert.equal(await page.getByLabel("Parameters count").inputValue(), "total_params");
-  assert.equal(await page.getByLabel("Sparsity is").inputValue(), "percent");
-  await page.getByLabel("Times, for Data").fill("65536");
-  const errors = page.getByRole("table", { name: "Errors by row and field" });
-  assert.match(await errors.innerText(), /3\s+sparsity\s+must be at least 0 and below 1, not 1\.75[\s\S]*4\s+data\s+is empty[\s\S]*4\s+loss\s+is no number: none/);
-  assert.match(await page.getByRole("table", { name: /first 4 rows/ }).innerText(), /65\.5M/);
+  await page.locator("main").getByText("2 runs can be written: 2 new, 0 updated, 0 unchanged. 3 errors in other rows:").waitFor();
+  await page.locator("main").getByText("CSV, cells separated by commas").waitFor();
+  const errors = page.getByRole("table", { name: "Errors, each kind once" });
+  assert.match(await errors.innerText(), /sparsity\s+must be at least 0 and below 1, not 50 \(line 3\)\s+2\s+1, 2[\s\S]*loss\s+[^\n]*diverged[^\n]*\s+1\s+2/);
+  assert.match(await page.getByRole("table", { name: "All 2 runs" }).innerText(), /65\.5M/);
   const send = page.getByRole("button", { name: "Upload 2 runs to to-upload" });
   assert.ok(await send.isDisabled());
   await accessible(page);
-  await shoot(page, "upload-preview");
+  await shoot(page, "upload-errors");
   assert.equal((await api("GET", "/v1/families/to-upload/runs")).items.length, 0, "nothing is written yet");
   await page.getByLabel("Leave these rows out and upload the others").check();
   await send.click();
-  await page.locator("main").getByText("Written: 2 new, 0 updated, 0 unchanged.").waitFor();
-  const { items } = await api("GET", "/v1/families/to-upload/runs");
-  const first = items.find((/** @type {any} */ run) => run.external_id === name);
-  assert.deepEqual([first.nonzero_params, first.sparsity, first.data, first.loss, first.tags], [1e6, 0.5, 65536000, 3.1, { team: "vision" }]);
+  await page.locator(".success").getByText("Written: 2 new, 0 updated, 0 unchanged. 3 errors: these rows were left out.").waitFor();
+  const first = (await runsOf("to-upload"))[name];
+  assert.deepEqual([first.nonzero_params, first.sparsity, first.data, first.loss], [1e6, 0.5, 65536000, 3.1]);
 
   // A name is text, whatever it looks like.
   await page.getByRole("link", { name: "see the runs" }).click();
@@ -371,23 +385,139 @@ test("a dropped file is previewed, mapped and checked before anything is written
   assert.notEqual(await page.title(), "1");
 });
 
-test("a file that cannot be read says why; a lower limit of the service is found", async (t) => {
-  const page = await open(t, browser, { expected: /413/ });
-  await page.goto(`${base}/?family=to-upload&view=upload`);
-  await page.getByLabel(/Drop a file/).setInputFiles({ name: "broken.csv", mimeType: "text/csv", buffer: Buffer.from('a,b\n"1,2\n') });
-  await page.locator("main").getByText("the quote that opens in line 2 is never closed").waitFor();
-  let largest = Infinity;
-  await page.route("**/v1/families/to-upload/runs", async (route) => {
-    const runs = route.request().postDataJSON();
-    if (runs.length > 100) return route.fulfill({ status: 413, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/too-large", title: "Too large", status: 413, detail: "the body is too large" }) });
-    largest = Math.min(largest, runs.length);
-    return route.continue();
-  });
-  const runs = synthetic(300, "many").map((run) => JSON.stringify(run)).join("\n");
-  await page.getByLabel(/Drop a file/).setInputFiles({ name: "many.ndjson", mimeType: "application/x-ndjson", buffer: Buffer.from(runs) });
-  await page.getByRole("button", { name: "Upload 300 runs" }).click();
-  await page.locator("main").getByText("Written: 300 new, 0 updated, 0 unchanged.").waitFor();
-  assert.ok(largest <= 100);
+test("a table with semicolons and decimal commas is uploaded as it is, on any page", async (t) => {
+  await api("POST", "/v1/families", { name: "semicolons", data_unit: "tokens" });
+  for (const [name, options] of /** @type {const} */ ([["light", {}], ["dark", { scheme: "dark" }], ["phone", { width: 390, height: 844 }], ["phone-dark", { width: 390, height: 844, scheme: "dark" }]])) {
+    const page = await upload(t, "semicolons", "semicolons.csv", options);
+    await page.locator("main").getByText("CSV, cells separated by semicolons, decimal commas.").waitFor();
+    assert.match(await page.getByRole("table", { name: "All 2 runs" }).innerText(), /dicht\s+12\.5M[\s\S]*2\.934/);
+    await accessible(page);
+    for (const summary of await page.locator("form details > summary").all()) {
+      if (!(await summary.evaluate((/** @type {any} */ node) => node.parentElement.open))) await summary.click();
+    }
+    await accessible(page);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} scrolls sideways`);
+    await shoot(page, `upload-preview-${name}`);
+    if (name !== "phone") continue;
+    await page.getByRole("button", { name: "Upload 2 runs to semicolons" }).click();
+    await page.locator(".success").getByText("Written: 2 new, 0 updated, 0 unchanged.").waitFor();
+  }
+  const { dicht, halb } = await runsOf("semicolons");
+  assert.deepEqual([dicht.loss, halb.loss, halb.sparsity], [2.934, 2.781, 0.5]);
+});
+
+test("of a table of Weights & Biases the run that still runs is left out", async (t) => {
+  await api("POST", "/v1/families", { name: "from-wandb", data_unit: "tokens" });
+  const page = await upload(t, "from-wandb", "wandb.csv", { expected: /400 \(Bad Request\)|422/ });
+  // Nothing is guessed: columns of others are refused by name until it is said whose they are.
+  await page.getByRole("alert").getByText("Name, State, Sweep, ID, config.total_params").waitFor();
+  await shoot(page, "upload-refused");
+  await page.getByLabel("Written by").selectOption("wandb");
+  await page.getByLabel("Sparsity", { exact: true }).fill("config.sparsity_pct");
+  await page.getByLabel("Data in tokens").fill("summary.tokens");
+  await page.getByLabel("Sparsity is").selectOption("percent");
+  await page.getByLabel("Columns as tags").fill("Sweep");
+  await page.locator("main").getByText("2 runs can be written").waitFor();
+  await page.locator("main").getByText("1 row: State is running").waitFor();
+  // What each field came from stands beside it.
+  await page.locator(".field", { has: page.getByLabel("Validation loss") }).getByText("from summary.val_loss").waitFor();
+  await page.locator(".field", { has: page.getByLabel("Name of the run") }).getByText("from ID").waitFor();
+  await shoot(page, "upload-wandb");
+  await page.getByRole("button", { name: "Upload 2 runs to from-wandb" }).click();
+  await page.locator(".success").getByText("Written: 2 new").waitFor();
+  const { a1b2c3d4: run, b2c3d4e5: running } = await runsOf("from-wandb");
+  assert.deepEqual([run.nonzero_params, run.sparsity, run.data, run.loss, run.tags], [1e6, 0.5, 3e10, 2.61, { Sweep: "first" }]);
+  assert.equal(running, undefined);
+});
+
+test("an export of the service goes in unchanged, with tags and reasons, in every format", async (t) => {
+  const runs = synthetic(30, "whole").map((run, i) => ({ ...run, ...(i % 7 === 0 && { exclusion_reason: 'diverged, "again"; see the log' }), tags: { sweep: "s,1", "a.b": "x" } }));
+  await api("POST", "/v1/families", { name: "round-trip", data_unit: "tokens" });
+  await api("POST", "/v1/families/round-trip/runs", runs);
+  await api("POST", "/v1/families", { name: "round-trip-new", data_unit: "tokens" });
+  const before = await runsOf("round-trip");
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=round-trip&view=upload`);
+  let csv;
+  for (const [name, type, pack] of /** @type {[string, string, (bytes: Buffer) => Buffer][]} */ ([["runs.csv", "text/csv", (bytes) => bytes], ["runs.ndjson.gz", "application/x-ndjson", gzipSync], ["runs.parquet", "application/vnd.apache.parquet", (bytes) => bytes]])) {
+    const answer = await fetch(`${base}/v1/families/round-trip/runs`, { headers: { accept: type } });
+    const buffer = pack(Buffer.from(await answer.arrayBuffer()));
+    csv ??= { name, mimeType: type, buffer };
+    await page.getByLabel(/Drop a file/).setInputFiles({ name, mimeType: "", buffer });
+    await page.locator("main").getByText(`${name}: `).waitFor();
+    await page.locator("main").getByText("30 runs can be written: 0 new, 0 updated, 30 unchanged.").waitFor();
+    await page.getByRole("button", { name: "Upload 30 runs to round-trip" }).click();
+    await page.locator(".success").getByText("Written: 0 new, 0 updated, 30 unchanged.").waitFor();
+  }
+  assert.deepEqual(await runsOf("round-trip"), before);
+
+  const other = await upload(t, "round-trip-new", /** @type {any} */ (csv));
+  await other.getByRole("table", { name: "The first 20 of 30 runs" }).getByText('diverged, "again"; see the log').first().waitFor();
+  await other.getByRole("button", { name: "Upload 30 runs" }).click();
+  await other.locator(".success").getByText("Written: 30 new, 0 updated, 0 unchanged.").waitFor();
+  const values = (/** @type {Record<string, any>} */ all) => Object.values(all).map(({ id: _id, created_at: _created, updated_at: _updated, ...run }) => run).sort((a, b) => (a.external_id < b.external_id ? -1 : 1));
+  assert.deepEqual(values(await runsOf("round-trip-new")), values(before));
+});
+
+test("fields are computed, rows chosen, and a wrong column is named beside its option", async (t) => {
+  await api("POST", "/v1/families", { name: "computed", data_unit: "tokens" });
+  const page = await upload(t, "computed", "expressions.csv", { expected: /400 \(Bad Request\)|422/ });
+  await page.getByLabel("Named by").fill("run,seed");
+  await page.getByLabel("Non-zero parameters").fill("dense");
+  await page.getByLabel("Sparsity", { exact: true }).fill("1-dense/total");
+  await page.getByLabel("Data in tokens").fill("steps*batch*1024");
+  const loss = page.getByLabel("Validation loss");
+  await loss.fill("evall/ppl");
+  const beside = page.locator(".field", { has: loss });
+  await page.getByLabel("Only rows where").fill('Stat == "finished"');
+  await page.locator(".field", { has: page.getByLabel("Only rows where") }).getByText(/there is no column Stat; there are/).waitFor();
+  assert.equal(await page.getByLabel("Only rows where").getAttribute("aria-invalid"), "true");
+  await page.locator("main").getByText(/there is no column evall/).first().waitFor();
+  await accessible(page);
+  await shoot(page, "upload-wrong-column");
+  await page.getByLabel("Only rows where").fill("State ==");
+  await page.locator(".field", { has: page.getByLabel("Only rows where") }).locator(".hint.bad").waitFor();
+  await loss.fill("ppl");
+  await page.getByLabel("Only rows where").fill('State == "finished"');
+  await beside.getByText(/there is no column ppl; there are/).waitFor();
+  assert.equal(await loss.getAttribute("aria-invalid"), "true");
+
+  // Asked when typing ends, not at every letter; and earlier questions are dropped.
+  let asked = 0;
+  page.on("request", (request) => { asked += Number(request.url().includes("dry_run")); });
+  await loss.clear();
+  await loss.pressSequentially("ln(`eval/ppl`)", { delay: 20 });
+  await page.locator("main").getByText("2 runs can be written").waitFor();
+  assert.ok(asked <= 3, `asked ${asked} times`);
+  await beside.getByText("from ln(`eval/ppl`)").waitFor();
+  assert.equal(await loss.getAttribute("aria-invalid"), null);
+  await page.locator("main").getByText("1 row: the condition does not hold").waitFor();
+  await page.getByRole("button", { name: "Upload 2 runs to computed" }).click();
+  await page.locator(".success").getByText("Written: 2 new").waitFor();
+  const { "wide:1": run } = await runsOf("computed");
+  assert.deepEqual([run.nonzero_params, run.sparsity, run.data, run.loss.toFixed(9)], [5e7, 0.5, 20000 * 512 * 1024, Math.log(12.3).toFixed(9)]);
+});
+
+test("a file that cannot be read says why; what the service does not take is its word", async (t) => {
+  const page = await upload(t, "to-upload", { name: "broken.csv", mimeType: "text/csv", buffer: Buffer.from('external_id,nonzero_params,sparsity,data,loss\n"1,2\n') }, { expected: /400 \(Bad Request\)|413|422/ });
+  await page.getByRole("alert").getByText(/line 2/).waitFor();
+  await page.getByLabel(/Drop a file/).setInputFiles({ name: "runs.parquet", mimeType: "", buffer: Buffer.from("external_id\n") });
+  await page.getByRole("alert").getByText(/Parquet/).waitFor();
+  // Larger than what a page could hold as text is no matter: it is the service that says what is too much.
+  await page.route("**/v1/families/to-upload/runs?dry_run=true", (route) => route.fulfill({ status: 413, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/too-large", title: "Too large", status: 413, detail: "the body is larger than --max-upload-bytes" }) }));
+  await page.getByLabel(/Drop a file/).setInputFiles(path.join(import.meta.dirname, "files/semicolons.csv"));
+  await page.getByRole("alert").getByText("the body is larger than --max-upload-bytes").waitFor();
+});
+
+test("a large file with a wrong option is answered, not cut off", async (t) => {
+  const lines = synthetic(200_000, "large").map((run) => `${run.external_id},${run.nonzero_params},${run.sparsity},${run.data},${run.loss}`);
+  const buffer = Buffer.from(`external_id,nonzero_params,sparsity,data,loss\n${lines.join("\n")}\n`);
+  const page = await upload(t, "to-upload", { name: "large.csv", mimeType: "text/csv", buffer }, { expected: /400 \(Bad Request\)|422|ERR_/ });
+  await page.locator("main").getByText("200,000 runs can be written").waitFor({ timeout: 120_000 });
+  await page.getByLabel("Only rows where").fill("steps > 3");
+  await page.locator(".field", { has: page.getByLabel("Only rows where") }).getByText(/there is no column steps/).waitFor();
+  await page.getByLabel("Only rows where").fill("steps >");
+  await page.locator(".field", { has: page.getByLabel("Only rows where") }).locator(".hint.bad").getByText(/expression|operator|ends|expected/i).waitFor();
 });
 
 test("a refit shows its progress, is cancelled, and is compared with the old law", async (t) => {

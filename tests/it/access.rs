@@ -1,6 +1,5 @@
 //! Who may do what: keys, scopes, families, and how soon a change holds.
 
-use std::io::Read;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Method};
@@ -14,7 +13,8 @@ use sparsity_planner::domain::text::FamilyName;
 use sparsity_planner::store::keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{Service, planner, script, succeeded};
+use crate::support::process::{Process, planner, script, succeeded};
+use crate::support::wait::{until, until_some};
 use crate::support::{
     ACCEPTED, App, CREATED, NO_CONTENT, NOT_FOUND, OK, ORIGIN, StatusCode, empty_database, problem,
     run,
@@ -69,15 +69,10 @@ async fn get(app: &App, key: &KeyText, path: &str) -> TestResponse {
     with(app, key, &Method::GET, path).await
 }
 
-/// Waits, bounded by count, until a key is answered with this status.
-async fn until(app: &App, key: &KeyText, status: StatusCode) {
-    for _ in 0..2000 {
-        if get(app, key, "/v1/families").await.status_code() == status {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the key is never answered with {status}");
+/// Waits until a key is answered with this status.
+async fn until_answered(app: &App, key: &KeyText, status: StatusCode) {
+    let is_so = async || get(app, key, "/v1/families").await.status_code() == status;
+    until(is_so, &format!("the key is answered with {status}")).await;
 }
 
 #[tokio::test]
@@ -314,18 +309,14 @@ async fn every_replica_hears_of_keys() {
     // The first key closes both.
     let key = stored_key(&here, Scope::Read, &[], None).await;
     for app in [&here, &there] {
-        until(app, &key, OK).await;
-        for _ in 0..2000 {
-            if app.get("/v1/families").await.status_code() == UNAUTHORIZED {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until_answered(app, &key, OK).await;
+        let closed = async || app.get("/v1/families").await.status_code() == UNAUTHORIZED;
+        until(closed, "who has no key is refused").await;
         problem(&app.get("/v1/families").await, 401, "unauthenticated");
     }
     revoke(&here, &key).await;
-    until(&there, &key, UNAUTHORIZED).await;
-    until(&here, &key, UNAUTHORIZED).await;
+    until_answered(&there, &key, UNAUTHORIZED).await;
+    until_answered(&here, &key, UNAUTHORIZED).await;
 }
 
 #[tokio::test]
@@ -336,13 +327,13 @@ async fn a_replica_that_hears_nothing_reads_the_keys_at_its_interval() {
     let stop = CancellationToken::new();
     let (access, stopped) = (deaf.access.clone(), stop.clone());
     let keeping = tokio::spawn(async move { access.keep(&stopped).await });
-    until(&deaf, &key, OK).await;
+    until_answered(&deaf, &key, OK).await;
     revoke(&here, &key).await;
-    until(&deaf, &key, UNAUTHORIZED).await;
+    until_answered(&deaf, &key, UNAUTHORIZED).await;
     stop.cancel();
     keeping.await.unwrap();
     // One that cannot read them either lets nobody in, and says that it will again.
-    until(&deaf, &key, StatusCode::SERVICE_UNAVAILABLE).await;
+    until_answered(&deaf, &key, StatusCode::SERVICE_UNAVAILABLE).await;
     let refused = get(&deaf, &key, "/v1/families").await;
     problem(&refused, 503, "unavailable");
     assert_eq!(refused.header("retry-after"), "1");
@@ -544,16 +535,12 @@ async fn browsers_are_told_not_to_guess_tell_or_embed() {
 
 /// The events of the log once there are so many, the oldest first, without what differs each time.
 async fn events(app: &App, key: &KeyText, query: &str, count: usize) -> Vec<Value> {
-    let mut items = Vec::new();
-    // Bounded by count.
-    for _ in 0..1000 {
+    let find = async || {
         let list: Value = get(app, key, &format!("/v1/audit-events{query}")).await.json();
-        items = list["items"].as_array().unwrap().clone();
-        if items.len() >= count {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        let items = list["items"].as_array().unwrap().clone();
+        (items.len() >= count).then_some(items)
+    };
+    let mut items = until_some(find, "the events are in the log").await;
     assert_eq!(items.len(), count, "{items:?}");
     items.reverse();
     items
@@ -645,17 +632,14 @@ async fn old_events_are_deleted() {
     }
     // It looks for old events when it starts.
     let other = app.replica().await;
-    for _ in 0..1000 {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE at < $1")
+    let old = async || -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE at < $1")
             .bind(now - TimeDelta::days(365))
             .fetch_one(&other.pool)
             .await
-            .unwrap();
-        if count == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+            .unwrap()
+    };
+    until(async || old().await == 0, "old events are deleted").await;
     let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT at FROM audit_events")
         .fetch_all(&app.pool)
         .await
@@ -673,10 +657,10 @@ async fn an_address_that_others_reach_needs_a_key() {
         assert!(message.contains(way), "{message}");
     }
     // On loopback it needs none, and with one it may listen anywhere.
-    drop(Service::start(&url, &[]));
+    drop(Process::serve(&url, &[]).await);
     succeeded(&planner(&url, &["keys", "create", "--name", "a", "--scope", "admin"]));
-    let service = Service::start_on("0.0.0.0:0", &url, &[]);
-    let base = service.base.replace("0.0.0.0", "127.0.0.1");
+    let service = Process::serve_on("0.0.0.0:0", &url, &[], &[]).await;
+    let base = service.base().replace("0.0.0.0", "127.0.0.1");
     let status = script(&base, "curl -sS -o /dev/null -w '%{http_code}' $BASE/v1/families");
     assert_eq!(status, "401");
 }
@@ -684,7 +668,8 @@ async fn an_address_that_others_reach_needs_a_key() {
 #[tokio::test]
 async fn keys_are_created_listed_and_revoked_by_command() {
     let url = empty_database().await;
-    let mut service = Service::start(&url, &["--log", "trace", "--failures-per-address", "3"]);
+    let mut service =
+        Process::serve(&url, &["--log", "trace", "--failures-per-address", "3"]).await;
     let create = ["keys", "create", "--name", "ci", "--scope", "write", "--family", "t5-c4"];
     let output = planner(&url, &[&create[..], &["--expires-in-days", "30"]].concat());
     // The key alone: scripts take it as it is.
@@ -695,16 +680,12 @@ async fn keys_are_created_listed_and_revoked_by_command() {
 
     let ask =
         format!("curl -sS -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {key}' $BASE");
-    let until = |status: &str| {
-        for _ in 0..500 {
-            if script(&service.base, &format!("{ask}/v1/families/t5-c4")) == status {
-                return;
-            }
-        }
-        panic!("the key is never answered with {status}");
+    let until_status = async |status: &str| {
+        let asked = async || script(service.base(), &format!("{ask}/v1/families/t5-c4")) == status;
+        until(asked, &format!("the key is answered with {status}")).await;
     };
-    until("200");
-    assert_eq!(script(&service.base, &format!("{ask}/v1/families/vit-jft")), "403");
+    until_status("200").await;
+    assert_eq!(script(service.base(), &format!("{ask}/v1/families/vit-jft")), "403");
     let listed: Value =
         serde_json::from_str(&succeeded(&planner(&url, &["keys", "list"]))).unwrap();
     assert_eq!(listed[0]["id"], text.id().to_string());
@@ -713,17 +694,14 @@ async fn keys_are_created_listed_and_revoked_by_command() {
 
     let id = text.id().to_string();
     succeeded(&planner(&url, &["keys", "revoke", &id]));
-    until("401");
+    until_status("401").await;
     // Failures are counted by address: after a few their sender is told to wait.
     let failures = "for i in 1 2 3 4; do curl -sS -D - $BASE/v1/families; done";
-    let answers = script(&service.base, failures).to_lowercase();
+    let answers = script(service.base(), failures).to_lowercase();
     assert!(answers.contains("429 too many requests"), "{answers}");
     assert!(answers.contains("retry-after: "), "{answers}");
 
-    service.signal("-TERM");
-    assert!(service.child.wait().unwrap().success());
-    let mut log = String::new();
-    service.log.read_to_string(&mut log).unwrap();
+    let log = service.stop();
     assert!(log.contains("/v1/families/t5-c4"), "{log:.500}");
     assert!(!log.contains(secret), "the log has the key");
     // Its last use was stored when the service stopped.

@@ -1,12 +1,11 @@
 //! Laws in memory: questions need no database while announcements are followed, and every replica
 //! hears of another law.
 
-use std::time::Duration;
-
 use axum_test::TestResponse;
 use serde_json::{Value, json};
 use sparsity_planner::domain::text::ProfileName;
 
+use crate::support::wait::until;
 use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, problem};
 
 const QUESTION: &str =
@@ -22,15 +21,9 @@ async fn answering_version(app: &App) -> i64 {
     version(&app.get(QUESTION).await).unwrap()
 }
 
-/// Waits, bounded by count, until a replica's answer is as expected.
-async fn until(app: &App, expected: impl Fn(&TestResponse) -> bool) {
-    for _ in 0..1000 {
-        if expected(&app.get(QUESTION).await) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the answer stays as it was");
+/// Waits until a replica's answer is as expected.
+async fn until_answered(app: &App, expected: impl Fn(&TestResponse) -> bool) {
+    until(async || expected(&app.get(QUESTION).await), "the answer is as expected").await;
 }
 
 /// The version that an answer names.
@@ -65,15 +58,15 @@ async fn every_replica_hears_of_another_law() {
     import(&here).await;
     // Whoever changed it is answered by it at once.
     assert_eq!(answering_version(&here).await, 2);
-    until(&there, |answer| version(answer) == Some(2)).await;
+    until_answered(&there, |answer| version(answer) == Some(2)).await;
     let pin = json!({"version": 1});
     there.server.put("/v1/families/t5-c4/active-law").json(&pin).await.assert_status(OK);
     assert_eq!(answering_version(&there).await, 1);
-    until(&here, |answer| version(answer) == Some(1)).await;
+    until_answered(&here, |answer| version(answer) == Some(1)).await;
     // A family that is gone is gone everywhere.
     here.server.delete("/v1/families/t5-c4").await;
     problem(&here.get(QUESTION).await, 404, "not-found");
-    until(&there, |answer| answer.status_code() == NOT_FOUND).await;
+    until_answered(&there, |answer| answer.status_code() == NOT_FOUND).await;
 }
 
 #[tokio::test]
@@ -128,19 +121,15 @@ async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_cha
     };
     let free = sparsity(&there).await;
     // The announcement of its making may come in between, and then it is not remembered the first time.
-    // Bounded by count.
     let known = || {
         let is_mine = |name: &ProfileName| name.as_str() == "mine";
         there.profiles.find(|profiles| profiles.keys().any(is_mine).then_some(())).is_some()
     };
-    for _ in 0..1000 {
-        if known() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let asked = async || {
         sparsity(&there).await;
-    }
-    assert!(known());
+        known()
+    };
+    until(asked, "the profile is remembered").await;
     let mut transaction = here.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE hardware_profiles").execute(&mut *transaction).await.unwrap();
     assert_eq!(sparsity(&there).await, free);
@@ -149,15 +138,9 @@ async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_cha
     let path = "/v1/hardware-profiles/mine";
     let dear = json!({"cost": {"prunable_share": 0.1, "efficiency": 1.0}});
     here.server.patch(path).json(&dear).await.assert_status(OK);
-    // Who changed it sees it at once, the others when they hear of it. Bounded by count.
+    // Who changed it sees it at once, the others when they hear of it.
     assert!(sparsity(&here).await < free);
-    for _ in 0..1000 {
-        if sparsity(&there).await < free {
-            here.server.delete(path).await.assert_status(NO_CONTENT);
-            problem(&here.get(&question).await, 422, "invalid");
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("the other replica never heard of the change");
+    until(async || sparsity(&there).await < free, "the other replica hears of the change").await;
+    here.server.delete(path).await.assert_status(NO_CONTENT);
+    problem(&here.get(&question).await, 422, "invalid");
 }

@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::process::{Service, planner, script, succeeded};
+use crate::support::process::{Process, planner, script, succeeded};
 use crate::support::{PROGRAM, empty_database};
 
 const OPTIMUM: &str =
@@ -32,9 +32,9 @@ fn told(output: &Output) -> (i32, String, String) {
 
 #[tokio::test]
 async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
-    let service = Service::start(&empty_database().await, &[]);
+    let service = Process::serve(&empty_database().await, &[]).await;
     script(
-        &service.base,
+        service.base(),
         "post() { curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \"$@\"; }
          post -d '{\"name\": \"mine\", \"data_unit\": \"tokens\"}' $BASE/v1/families
          post --data-binary @examples/demo-runs.json $BASE/v1/families/mine/runs
@@ -42,7 +42,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
          curl -sS $BASE$id/events",
     );
     let optimum = OPTIMUM.replace("t5-c4", "mine");
-    let ask = |arguments: &str| told(&ask(&service.base, None, arguments));
+    let ask = |arguments: &str| told(&ask(service.base(), None, arguments));
 
     let (code, text, errors) = ask(&optimum);
     assert_eq!((code, errors.as_str()), (0, ""));
@@ -59,7 +59,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     let query = "nonzero_params=1e8&compute=1e20&flop_mode=sparse";
     let url =
         format!("curl -sS $BASE/v1/families/mine/optimal-sparsity?{query}").replace('&', "\\&");
-    assert_eq!((code, text.trim_end()), (0, script(&service.base, &url).as_str()));
+    assert_eq!((code, text.trim_end()), (0, script(service.base(), &url).as_str()));
 
     let factor = answer["extrapolation"].as_array().unwrap().iter();
     let factor = factor.map(|found| found["factor"].as_f64().unwrap()).fold(0.0, f64::max);
@@ -96,7 +96,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
 
 #[tokio::test]
 async fn errors_end_with_1_and_the_words_of_the_service() {
-    let service = Service::start(&empty_database().await, &[]);
+    let service = Process::serve(&empty_database().await, &[]).await;
     for (arguments, expected) in [
         (OPTIMUM.replace("t5-c4", "nobody"), "404 Not Found: "),
         (OPTIMUM.replace("1e20", "-1"), "/compute: "),
@@ -104,12 +104,12 @@ async fn errors_end_with_1_and_the_words_of_the_service() {
         (OPTIMUM.replace("--compute 1e20 ", ""), "--compute"),
     ] {
         let arguments = arguments.replace("--compute -1", "--compute=-1");
-        let (code, text, errors) = told(&ask(&service.base, None, &arguments));
+        let (code, text, errors) = told(&ask(service.base(), None, &arguments));
         assert_eq!((code, text.as_str()), (1, ""), "{errors}");
         assert!(errors.contains(expected), "{errors}");
     }
     // Where no TLS is spoken, there is no answer to one who speaks it.
-    let (code, _, errors) = told(&ask(&service.base.replace("http:", "https:"), None, OPTIMUM));
+    let (code, _, errors) = told(&ask(&service.base().replace("http:", "https:"), None, OPTIMUM));
     assert_eq!((code, errors.starts_with("error: no answer")), (1, true), "{errors}");
 }
 
@@ -118,13 +118,13 @@ async fn a_key_is_sent_and_not_shown() {
     let database = empty_database().await;
     let created = planner(&database, &["keys", "create", "--name", "ci", "--scope", "read"]);
     let key = succeeded(&created);
-    let service = Service::start(&database, &[]);
-    let (code, _, errors) = told(&ask(&service.base, None, OPTIMUM));
+    let service = Process::serve(&database, &[]).await;
+    let (code, _, errors) = told(&ask(service.base(), None, OPTIMUM));
     assert_eq!((code, errors.contains("401 Unauthorized")), (1, true), "{errors}");
-    let (code, text, errors) = told(&ask(&service.base, Some(key.trim()), OPTIMUM));
+    let (code, text, errors) = told(&ask(service.base(), Some(key.trim()), OPTIMUM));
     assert_eq!(code, 0, "{errors}");
     assert!(!text.contains(key.trim()));
-    let help = told(&ask(&service.base, Some(key.trim()), "prediction --help"));
+    let help = told(&ask(service.base(), Some(key.trim()), "prediction --help"));
     assert_eq!(help.0, 0);
     assert!(!help.1.contains(key.trim()));
 }

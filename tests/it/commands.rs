@@ -11,7 +11,7 @@ use std::time::Duration;
 use Why::{Not, RunBy};
 use tokio::process::Command;
 
-use crate::process::{Service, script};
+use crate::support::process::{Process, script};
 use crate::support::{PROGRAM, empty_database};
 
 /// Why a block is not run here.
@@ -36,7 +36,9 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
     (
         "README.md",
         "python3 -c 'import json,csv,sys;",
-        Not("needs the authors' run data; crates/sparsity-law/tests/paper_data.rs fits the same runs"),
+        Not(
+            "needs the authors' run data; crates/sparsity-law/tests/paper_data.rs fits the same runs",
+        ),
     ),
     (
         "README.md",
@@ -97,6 +99,10 @@ const PRINTED: &[(&str, &[&str])] = &[
         ],
     ),
     ("docs/access.md", &["\"name\": \"laptop\"", "\"items\":[]"]),
+    (
+        "docs/measure.md",
+        &["2:4 holds along their inputs in 2 of 2 prunable tensors", "sent: {\"created\":1"],
+    ),
     ("docs/quick-start.md", &["\"law\":{"]),
     ("docs/recipes.md", &["\"unchanged\":1", "\"external_id\":\"a\"", "<svg"]),
     ("docs/uploads.md", &["\"created\":2", "\"created\":3", "\"unchanged\":48"]),
@@ -173,9 +179,9 @@ fn blocks(page: &str) -> Vec<Block> {
 /// Runs blocks one after the other in one shell, beside a service with the family `demo`; what they print.
 async fn run(blocks: &[&Block]) -> String {
     let database = empty_database().await;
-    let service = Service::start(&database, &[]);
+    let service = Process::serve(&database, &[]).await;
     script(
-        &service.base,
+        service.base(),
         "post() { curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \"$@\"; }
          post -d '{\"name\": \"demo\"}' $BASE/v1/families
          post --data-binary @examples/demo-runs.json $BASE/v1/families/demo/runs
@@ -197,12 +203,12 @@ async fn run(blocks: &[&Block]) -> String {
     );
     for block in blocks {
         code.push_str(&format!("echo '{}:{}' >&2\n", block.page, block.line));
-        code.push_str(&block.code.replace("http://127.0.0.1:8080", &service.base));
+        code.push_str(&block.code.replace("http://127.0.0.1:8080", service.base()));
     }
     let code = code.replace("cargo run --release -- ", "sparsity-planner ");
     let mut command = Command::new("sh");
     command.args(["-eu", "-c", &code]).current_dir(directory.path());
-    command.env("BASE", &service.base).env("DATABASE_URL", &database).kill_on_drop(true);
+    command.env("BASE", service.base()).env("DATABASE_URL", &database).kill_on_drop(true);
     let output = tokio::time::timeout(LONGEST, command.output()).await;
     let output = output.expect("the blocks of a page end by themselves").unwrap();
     let (text, errors) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());

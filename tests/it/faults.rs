@@ -2,14 +2,14 @@
 //! still, is read only or of another version, and clocks that jump. Real processes on a real PostgreSQL;
 //! docs/operating.md lists every fault with its test. Waits are bounded by count.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,79 +18,19 @@ use serde_json::{Value, json};
 use sparsity_planner::cli::demo_runs;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::process::{planner, script, succeeded};
-use crate::support::{App, CREATED, OK, PROGRAM, Server, empty_database, run};
+use crate::support::postgres::Server;
+use crate::support::process::{PATIENT, Process, planner, script, send, succeeded};
+use crate::support::wait::{until, until_some};
+use crate::support::{App, CREATED, OK, PROGRAM, empty_database, run};
 
 const RUNS: &str = "/v1/families/t5-c4/runs";
 const QUESTION: &str =
     "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
 
-/// Long enough that a worker on a busy machine does not lose its refit.
-const LEASE_MS: &str = "3000";
-
-/// A process of the program with all that it logs, killed at the end of the test if it still runs.
-struct Process {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
+/// What tests ask a service in a process of its own.
 impl Process {
-    fn start(database_url: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(arguments)
-            .env("DATABASE_URL", database_url)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let kept = log.clone();
-        // A pipe that nobody reads would hold the process up.
-        std::thread::spawn(move || {
-            while let Some(Ok(line)) = lines.next() {
-                *kept.lock().unwrap() += &(line + "\n");
-            }
-        });
-        Self { child, log }
-    }
-
-    /// A service that is up.
-    async fn serve(database_url: &str, more: &[&str]) -> Self {
-        let leases = ["--lease-ms", LEASE_MS, "--poll-interval-ms", "100"];
-        let service = [&["serve", "--bind", "127.0.0.1:0"], &leases[..], more].concat();
-        let service = Self::start(database_url, &service);
-        service.until_logged("listening").await;
-        service
-    }
-
-    /// A worker that is up.
-    async fn worker(database_url: &str) -> Self {
-        let worker = ["worker", "--lease-ms", LEASE_MS, "--poll-interval-ms", "100"];
-        let worker = Self::start(database_url, &worker);
-        worker.until_logged("working").await;
-        worker
-    }
-
-    fn base(&self) -> String {
-        let log = self.log.lock().unwrap();
-        let line = log.lines().find(|line| line.contains("listening")).unwrap();
-        format!("http://{}", line.rsplit("address=").next().unwrap().trim())
-    }
-
-    fn logged(&self, text: &str) -> bool {
-        self.log.lock().unwrap().contains(text)
-    }
-
-    async fn until_logged(&self, text: &str) {
-        until(|| async { self.logged(text) }, text).await;
-    }
-
-    fn signal(&self, signal: &str) {
-        send(signal, &self.child.id().to_string());
-    }
-
     fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
-        ask(&self.base(), method, path, &body.to_string())
+        ask(self.base(), method, path, &body.to_string())
     }
 
     /// What a question is answered with, which must be 200.
@@ -117,33 +57,25 @@ impl Process {
         format!("/v1/refits/{}", refit["id"].as_str().unwrap())
     }
 
+    /// Waits until announcements are followed, or are not. A service whose database came back a moment ago may
+    /// still answer that it cannot say: its connections find out one after the other.
+    async fn until_followed(&self, wanted: bool) {
+        let is_so = async || {
+            let answer = self.ask("GET", "/readyz", &Value::Null);
+            let Answer::Whole { status: 200, body, .. } = answer else { return false };
+            serde_json::from_str::<Value>(&body).unwrap()["follows_announcements"] == wanted
+        };
+        until(is_so, &format!("announcements are followed: {wanted}")).await;
+    }
+
     /// Waits for the end of a refit.
     async fn finished(&self, refit: &str) -> Value {
-        until(|| async { !self.get(refit)["finished_at"].is_null() }, refit).await;
-        self.get(refit)
+        let find = async || {
+            let found = self.get(refit);
+            (!found["finished_at"].is_null()).then_some(found)
+        };
+        until_some(find, refit).await
     }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn send(signal: &str, pid: &str) {
-    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
-}
-
-/// Waits until something is so.
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F, what: &str) {
-    for _ in 0..9000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// What came of a request.
@@ -330,7 +262,7 @@ impl OwnPostgres {
 async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
     let postgres = OwnPostgres::start().await;
     let service = Process::serve(postgres.url(), &["--database-timeout-ms", "500"]).await;
-    let load = Load::start(&service.base());
+    let load = Load::start(service.base());
     for mode in ["fast", "immediate"] {
         load.until_acknowledged(50).await;
         postgres.control(&["restart", "-m", mode]);
@@ -353,8 +285,7 @@ async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
     for name in acknowledged(&answers) {
         assert!(stored.iter().any(|stored| stored == name), "{name} is lost");
     }
-    let followed = || async { service.get("/readyz")["follows_announcements"] == true };
-    until(followed, "announcements are followed again").await;
+    service.until_followed(true).await;
 }
 
 #[tokio::test]
@@ -426,8 +357,7 @@ async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
     let url = empty_database().await;
     let small = ["--database-connections", "4", "--database-timeout-ms", "300"];
     let service = Process::serve(&url, &small).await;
-    let followed = || async { service.get("/readyz")["follows_announcements"] == true };
-    until(followed, "announcements are followed").await;
+    service.until_followed(true).await;
     let before = service.get(QUESTION);
     let mut connection = connect(&url).await;
     let mut lock = connection.begin().await.unwrap();
@@ -435,7 +365,7 @@ async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
     let (answered, answers) = mpsc::channel();
     let uploads: Vec<_> = (0..8)
         .map(|i| {
-            let (base, answered) = (service.base(), answered.clone());
+            let (base, answered) = (service.base().to_owned(), answered.clone());
             std::thread::spawn(move || {
                 let name = format!("upload-{i}");
                 let answer = ask(&base, "POST", RUNS, &json!([run(&name)]).to_string());
@@ -465,12 +395,13 @@ async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
 #[tokio::test]
 async fn a_service_stopped_under_load_answers_what_it_accepted_and_refuses_the_rest() {
     let url = empty_database().await;
-    let mut service = Process::serve(&url, &[]).await;
-    let base = service.base();
+    // As long as the machine needs.
+    let mut service = Process::serve(&url, &PATIENT).await;
+    let base = service.base().to_owned();
     let load = Load::start(&base);
     load.until_acknowledged(100).await;
     service.signal("-TERM");
-    let status = service.child.wait().unwrap();
+    let (status, log) = service.ended();
     assert_eq!(status.code(), Some(0));
     assert!(matches!(ask(&base, "GET", "/healthz", ""), Answer::Refused));
     let answers = load.end();
@@ -480,7 +411,7 @@ async fn a_service_stopped_under_load_answers_what_it_accepted_and_refuses_the_r
     }
     // What had an effect was answered, and the reverse.
     assert_eq!(stored(&url).await, acknowledged(&answers));
-    assert!(!service.logged("still under way"));
+    assert!(!log.contains("still under way"), "{log}");
 }
 
 #[tokio::test]
@@ -489,7 +420,7 @@ async fn a_killed_workers_refit_goes_on_with_another_and_ends_in_one_law() {
     let service = Process::serve(&url, &[]).await;
     let refit = service.ask_for_refit(512);
     service.until_logged("refit claimed").await;
-    let worker = Process::worker(&url).await;
+    let worker = Process::worker(&url, &[]).await;
     // It gives the refit back.
     service.signal("-TERM");
     worker.until_logged("refit claimed").await;
@@ -508,7 +439,7 @@ async fn a_worker_stopped_past_its_lease_does_not_save_when_it_wakes() {
     let refit = sleeper.ask_for_refit(512);
     sleeper.until_logged("refit claimed").await;
     sleeper.signal("-STOP");
-    let worker = Process::worker(&url).await;
+    let worker = Process::worker(&url, &[]).await;
     worker.until_logged("refit ended").await;
     sleeper.signal("-CONT");
     sleeper.until_logged("the refit is another worker's now, or gone").await;
@@ -562,30 +493,26 @@ async fn listening_backend(url: &str) -> i32 {
 async fn a_lost_and_a_silent_listener_are_noticed_and_another_law_answers_all_the_same() {
     let url = empty_database().await;
     let here = Process::serve(&url, &[]).await;
-    let followed = |wanted| {
-        let here = &here;
-        move || async move { here.get("/readyz")["follows_announcements"] == wanted }
-    };
     let law = json!({"coefficients": {"a_s": 16.8, "b_s": 0.72, "c_s": 45.0, "b_n": 0.245,
         "a_d": 6.9e8, "b_d": 0.2, "c": 0.65}, "reference": "x"});
-    until(followed(true), "announcements are followed").await;
+    here.until_followed(true).await;
     assert_eq!(here.get(QUESTION)["law"]["version"], 1);
 
     // The connection ends.
     let pid = listening_backend(&url).await;
     let end = format!("SELECT pg_terminate_backend({pid})");
     sqlx::raw_sql(AssertSqlSafe(end)).execute(&mut connect(&url).await).await.unwrap();
-    until(followed(false), "the end of the connection is noticed").await;
-    until(followed(true), "announcements are followed again").await;
+    here.until_followed(false).await;
+    here.until_followed(true).await;
     assert_eq!(here.get(QUESTION)["law"]["version"], 1);
 
     // The connection is there, and nothing comes any more: as with a network that lost it.
     let stopped = Stopped::new(listening_backend(&url).await);
     let there = Process::serve(&url, &[]).await;
     assert_eq!(there.ask("POST", "/v1/families/t5-c4/laws", &law).whole().0, 201);
-    until(followed(false), "the silence is noticed").await;
+    here.until_followed(false).await;
     assert_eq!(here.get(QUESTION)["law"]["version"], 2);
-    until(followed(true), "announcements are followed on another connection").await;
+    here.until_followed(true).await;
     assert_eq!(here.get(QUESTION), there.get(QUESTION));
     drop(stopped);
 }
@@ -594,9 +521,9 @@ async fn a_lost_and_a_silent_listener_are_noticed_and_another_law_answers_all_th
 async fn five_replicas_start_at_once_on_an_empty_database() {
     let url = empty_database().await;
     let start = || Process::start(&url, &["serve", "--bind", "127.0.0.1:0"]);
-    let replicas: Vec<Process> = (0..5).map(|_| start()).collect();
-    for replica in &replicas {
-        replica.until_logged("listening").await;
+    let mut replicas: Vec<Process> = (0..5).map(|_| start()).collect();
+    for replica in &mut replicas {
+        replica.until_listening().await;
         assert_eq!(replica.status("/readyz"), 200);
         assert_eq!(replica.get(QUESTION)["law"]["version"], 1);
     }
@@ -695,7 +622,7 @@ async fn a_backup_is_restored_by_the_commands_of_the_page() {
         "PATH={programs}:$PATH; cd {}; DATABASE_URL='{url}'; NEW_DATABASE_URL='{restored}'\n",
         directory.path().display()
     );
-    script(&service.base(), &(setup + block));
+    script(service.base(), &(setup + block));
     let other = Process::serve(&restored, &[]).await;
     let question =
         "/v1/families/mine/optimal-sparsity?nonzero_params=5e7&compute=1e19&flop_mode=sparse";

@@ -355,7 +355,7 @@ async fn what_is_wrong_with_a_question_is_named() {
             vec!["/sparsity", "/nonzero_params", "/data"],
         ),
         (json!({"nonzero_params": null}), vec!["/nonzero_params"]),
-        (json!({"total_params": 2e7}), vec!["/total_params"]),
+        (json!({"total_params": 9e7}), vec!["/total_params"]),
         (json!({"data": null}), vec!["/data"]),
         (json!({"compute": 1e19, "flop_mode": "dense"}), vec!["/compute"]),
         (json!({"flop_mode": "dense"}), vec!["/flop_mode"]),

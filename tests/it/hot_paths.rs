@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::support::wait::until_some;
 use crate::support::{App, CREATED, NO_CONTENT, OK, database_of, run};
 
 /// So many families of so many runs.
@@ -70,9 +71,8 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
 
     let watcher = database_of(&app.pool).await;
     app.pool.close().await;
-    let mut counted = (0, 0);
     // Sessions hand in their counts when they end, which PostgreSQL does in its own time.
-    for _ in 0..400 {
+    let find = async || {
         let sessions: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND pid <> pg_backend_pid()
@@ -81,12 +81,10 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
         .fetch_one(&watcher)
         .await
         .unwrap();
-        counted = scans(&watcher).await;
-        if sessions == 0 {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+        let counted = scans(&watcher).await;
+        (sessions == 0).then_some(counted)
+    };
+    let counted = until_some(find, "all sessions end").await;
     assert!(counted.1 > 100, "{counted:?}");
     assert_eq!(counted.0, 0);
 }

@@ -11,6 +11,7 @@ mod commands;
 mod connections;
 mod dashboard;
 mod documents;
+mod door;
 mod effective;
 mod evidence;
 mod exports;
@@ -34,9 +35,11 @@ mod replica;
 mod runs;
 mod schema;
 mod suggestions;
-mod support;
 #[cfg(feature = "otlp")]
 mod traces;
 mod transfers;
 mod uploads;
 mod what_if;
+
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,13 +1,12 @@
 //! What the service says of itself to Prometheus.
 
-use std::time::Duration;
-
 use axum_test::TestServer;
 use serde_json::json;
 use sparsity_planner::api::resources::health::{HealthParts, health_router};
 use sparsity_planner::telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::wait::until_some;
 use crate::support::{ACCEPTED, App, OK};
 
 /// The value of a metric.
@@ -52,16 +51,12 @@ async fn a_refit_is_timed_by_how_it_ended() {
     let refit = app.refit("timed", json!({"bootstrap": 100})).await;
     assert_eq!(refit["state"], "succeeded");
     let name = r#"sparsity_planner_refit_duration_seconds_count{outcome="succeeded"}"#;
-    // It is counted just after it is stored. Bounded by count.
-    for _ in 0..200 {
+    // It is counted just after it is stored.
+    let find = async || {
         let text = app.get("/metrics").await.text();
-        if text.contains(name) {
-            assert_eq!(value(&text, name), 1.0);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the refit was not counted");
+        text.contains(name).then_some(text)
+    };
+    assert_eq!(value(&until_some(find, "the refit is counted").await, name), 1.0);
 }
 
 #[tokio::test]

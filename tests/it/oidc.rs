@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::Method;
@@ -27,7 +26,8 @@ use sparsity_planner::oidc::{OidcConfig, Tokens};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{Service, planner, script};
+use crate::support::process::{Process, planner, script};
+use crate::support::wait::until;
 use crate::support::{App, CREATED, NO_CONTENT, OK, clock, empty_database, problem};
 
 const AUDIENCE: &str = "planner";
@@ -391,10 +391,10 @@ async fn keys_serve_on_while_the_issuer_is_away_but_not_for_ever() {
     tokio::spawn(async move { access.keep(&shutdown).await });
     // While the issuer answers they are read again and again.
     let asked = issuer.asked();
-    until(async || issuer.asked() > asked + 2).await;
+    until(async || issuer.asked() > asked + 2, "the issuer is asked").await;
     ask(&strict, &token).await.assert_status(OK);
     issuer.stop.cancel();
-    until(async || ask(&strict, &token).await.status_code() != OK).await;
+    until(async || ask(&strict, &token).await.status_code() != OK, "tokens are refused").await;
     let answer = ask(&strict, &token).await;
     problem(&answer, 503, "unavailable");
     assert!(answer.headers().contains_key("retry-after"));
@@ -404,17 +404,6 @@ async fn keys_serve_on_while_the_issuer_is_away_but_not_for_ever() {
     let late = app(&issuer.config()).await;
     problem(&ask(&late, &token).await, 503, "unavailable");
     problem(&late.get("/v1/families").await, 401, "unauthenticated");
-}
-
-/// Waits, bounded by count.
-async fn until(mut done: impl AsyncFnMut() -> bool) {
-    for _ in 0..2_000 {
-        if done().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it never comes");
 }
 
 #[tokio::test]
@@ -459,7 +448,7 @@ async fn claims_say_what_a_holder_may_do_and_the_audit_log_who_did_it() {
         let events: Value = events.authorization_bearer(&everywhere).await.json();
         events["items"].as_array().unwrap().clone()
     };
-    until(async || log().await.len() == 4).await;
+    until(async || log().await.len() == 4, "four events").await;
     let events = log().await;
     let statuses: Vec<_> = events.iter().map(|event| event["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [204, 403, 201, 403]);
@@ -523,8 +512,8 @@ async fn a_service_with_an_issuer_may_listen_anywhere_and_logs_no_token() {
         "trace",
     ];
     let address = "0.0.0.0:0";
-    let mut service = tokio::task::block_in_place(|| Service::start_on(address, &url, &arguments));
-    let base = service.base.replace("0.0.0.0", "127.0.0.1");
+    let mut service = Process::serve_on(address, &url, &arguments, &[]).await;
+    let base = service.base().replace("0.0.0.0", "127.0.0.1");
     let now = Clock::system();
     let claims = issuer.claims(&now);
     let good = signer.token("e", &claims);
@@ -539,10 +528,7 @@ async fn a_service_with_an_issuer_may_listen_anywhere_and_logs_no_token() {
     }
     statuses += &script(&base, "curl -sS -o /dev/null -w '%{http_code}' $BASE/v1/families");
     assert_eq!(statuses, "200 401 401 401");
-    service.signal("-TERM");
-    service.child.wait().unwrap();
-    let mut log = String::new();
-    std::io::Read::read_to_string(&mut service.log, &mut log).unwrap();
+    let log = service.stop();
     assert!(log.contains("/v1/families"));
     for token in [good, bad, unknown] {
         for part in token.split('.').skip(1) {

@@ -1,122 +1,23 @@
 //! The program as people start it: commands and signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use sparsity_planner::cli::demo_runs;
 
-use crate::support::{PROGRAM, empty_database};
-
-/// A service of its own process, killed at the end of the test if it still runs.
-pub struct Service {
-    pub child: Child,
-    pub base: String,
-    pub log: BufReader<std::process::ChildStderr>,
-}
-
-impl Service {
-    pub fn start(database_url: &str, arguments: &[&str]) -> Self {
-        Self::start_on("127.0.0.1:0", database_url, arguments)
-    }
-
-    pub fn start_on(bind: &str, database_url: &str, arguments: &[&str]) -> Self {
-        Self::start_with(bind, database_url, arguments, &[])
-    }
-
-    /// The same with variables of its own.
-    pub fn start_with(
-        bind: &str,
-        database_url: &str,
-        arguments: &[&str],
-        variables: &[(&str, &str)],
-    ) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(["serve", "--bind", bind, "--lease-ms", "1500"])
-            .args(arguments)
-            .env("DATABASE_URL", database_url)
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the service did not start");
-        }
-        let address = line.trim().rsplit("address=").next().unwrap();
-        let base = format!("http://{address}");
-        Self { child, base, log }
-    }
-
-    pub fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A command of the program to its end.
-pub fn planner(database_url: &str, arguments: &[&str]) -> Output {
-    let mut command = Command::new(PROGRAM);
-    command.args(["--log", "warn"]).args(arguments).env("DATABASE_URL", database_url);
-    command.output().unwrap()
-}
-
-pub fn succeeded(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// The block of the README that follows this marker.
-fn readme_block(marker: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
-    let (_, rest) = rest.split_once("```sh\n").unwrap();
-    rest.split_once("```").unwrap().0.to_owned()
-}
-
-/// Runs a shell script against a service, and returns what it prints.
-pub fn script(base: &str, script: &str) -> String {
-    let mut command = Command::new("sh");
-    command.args(["-eu", "-c", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    succeeded(&command.env("BASE", base).output().unwrap())
-}
-
-/// Uploads the walk's runs and asks for a fit of so many starts: the path of the refit.
-fn upload_and_ask(base: &str, starts: u32) -> String {
-    upload_and_ask_with(base, starts, "x-nothing: nothing")
-}
-
-/// The same, asking with one more header.
-pub fn upload_and_ask_with(base: &str, starts: u32, header: &str) -> String {
-    let walk = readme_block("walk");
-    let upload = walk.split("# Ask for a fit").next().unwrap();
-    let ask = format!(
-        "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' -H '{header}' \
-         -d '{{\"starts\": {starts}}}' $BASE/v1/families/my-models/refits"
-    );
-    let text = script(base, &format!("{upload}\n{ask}"));
-    let refit: Value = serde_json::from_str(text.trim().lines().last().unwrap()).unwrap();
-    format!("/v1/refits/{}", refit["id"].as_str().unwrap())
-}
+use crate::support::empty_database;
+use crate::support::process::{Process, planner, script, succeeded, upload_and_ask};
 
 #[tokio::test]
 async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
     for signal in ["-TERM", "-INT"] {
-        let mut service = Service::start(&empty_database().await, &[]);
-        let refit = upload_and_ask(&service.base, 4096);
+        let mut service = Process::serve(&empty_database().await, &[]).await;
+        let refit = upload_and_ask(service.base(), 4096);
         // An open stream of events must not hold the service up.
         let mut stream = Command::new("curl")
-            .args(["-sS", "--no-buffer", &format!("{}{refit}/events", service.base)])
+            .args(["-sS", "--no-buffer", &format!("{}{refit}/events", service.base())])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -127,13 +28,11 @@ async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
             assert_ne!(events.read_line(&mut event).unwrap(), 0, "the refit never ran");
         }
         service.signal(signal);
-        let status = service.child.wait().unwrap();
+        let (status, log) = service.ended();
         assert!(status.success(), "{status}");
-        let mut rest = String::new();
-        service.log.read_to_string(&mut rest).unwrap();
-        assert!(rest.contains("given back"), "{rest}");
+        assert!(log.contains("given back"), "{log}");
         // Nothing had to be cut off when the time to drain was over.
-        assert!(!rest.contains("still under way"), "{rest}");
+        assert!(!log.contains("still under way"), "{log}");
         assert!(stream.wait().unwrap().success(), "the stream was not ended in order");
     }
 }
@@ -141,36 +40,25 @@ async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
 #[tokio::test]
 async fn a_killed_service_loses_nothing_and_its_refit_goes_on_elsewhere() {
     let url = empty_database().await;
-    let service = Service::start(&url, &[]);
-    let refit = upload_and_ask(&service.base, 512);
+    let service = Process::serve(&url, &[]).await;
+    let refit = upload_and_ask(service.base(), 512);
     service.signal("-KILL");
-    let other = Service::start(&url, &["--poll-interval-ms", "100"]);
-    let events = script(&other.base, &format!("curl -sS --no-buffer $BASE{refit}/events"));
+    let other = Process::serve(&url, &[]).await;
+    let events = script(other.base(), &format!("curl -sS --no-buffer $BASE{refit}/events"));
     assert!(events.trim().lines().last().unwrap().contains("\"state\":\"succeeded\""), "{events}");
 }
 
 #[tokio::test]
 async fn a_worker_alone_takes_over_what_a_killed_service_left() {
     let url = empty_database().await;
-    let service = Service::start(&url, &[]);
-    upload_and_ask(&service.base, 512);
+    let service = Process::serve(&url, &[]).await;
+    upload_and_ask(service.base(), 512);
     service.signal("-KILL");
-    let mut worker = Command::new(PROGRAM)
-        .args(["worker", "--lease-ms", "1500", "--poll-interval-ms", "100"])
-        .env("DATABASE_URL", &url)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(worker.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("refit ended") {
-        line.clear();
-        assert_ne!(log.read_line(&mut line).unwrap(), 0, "the worker ended early");
-    }
+    let mut worker = Process::worker(&url, &[]).await;
+    worker.until_logged("refit ended").await;
+    let log = worker.stop();
+    let line = log.lines().find(|line| line.contains("refit ended")).unwrap();
     assert!(line.contains("succeeded"), "{line}");
-    let pid = worker.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(worker.wait().unwrap().success());
 }
 
 #[tokio::test]
@@ -179,20 +67,11 @@ async fn the_demo_answers_a_question_and_serves_on() {
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .tempdir()
         .unwrap();
-    let mut demo = Command::new(PROGRAM)
-        .args(["--log", "warn", "demo", "--bind", "127.0.0.1:0", "--data-dir"])
-        .arg(directory.path())
-        .env_remove("DATABASE_URL")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(demo.stdout.take().unwrap());
-    let (mut text, mut line) = (String::new(), String::new());
-    while !line.starts_with("Serving until Ctrl-C") {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the demo ended early: {text}");
-        text.push_str(&line);
-    }
+    let directory = directory.path().to_str().unwrap();
+    let demo = ["--log", "warn", "demo", "--bind", "127.0.0.1:0", "--data-dir", directory];
+    let mut demo = Process::start_with(&demo, &[]);
+    let text = demo.until_printed("Serving until Ctrl-C").await;
+    let line = text.lines().find(|line| line.starts_with("Serving until Ctrl-C")).unwrap();
     assert!(text.contains("nobody's measurements"), "{text}");
     assert!(text.contains("\"sparsity\": 0.7"), "{text}");
     let base = line.trim().rsplit(' ').next().unwrap().trim_end_matches("/docs/");
@@ -201,9 +80,7 @@ async fn the_demo_answers_a_question_and_serves_on() {
     assert!(page.contains("<title>Sparsity planner</title>"), "{page}");
     let family = script(base, "curl -sS --fail-with-body $BASE/v1/families/demo");
     assert!(family.contains("Synthetic runs"), "{family}");
-    let pid = demo.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(demo.wait().unwrap().success());
+    demo.stop();
 }
 
 /// The columns of the authors' T5 file, with synthetic values.
@@ -221,7 +98,9 @@ fn t5_like(directory: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-const T5_COLUMNS: [&str; 10] = [
+const T5_COLUMNS: [&str; 12] = [
+    "--id",
+    "content",
     "--total-params-column",
     "scale",
     "--scale",
@@ -310,12 +189,12 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
         [&["import", &file, "--family", "t5-runs", "--create", "tokens"], &T5_COLUMNS[..]].concat();
     let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
     assert_eq!(result["created"], 48);
-    let service = Service::start(&url, &[]);
+    let service = Process::serve(&url, &[]).await;
     let refit = "refit=$(curl -sS --fail-with-body -X POST -o /dev/null -w '%header{location}' \
                  $BASE/v1/families/t5-runs/refits)
                  curl -sS --fail-with-body --no-buffer $BASE$refit/events > /dev/null
                  curl -sS --fail-with-body $BASE/v1/families/t5-runs/laws/1";
-    let law: Value = serde_json::from_str(&script(&service.base, refit)).unwrap();
+    let law: Value = serde_json::from_str(&script(service.base(), refit)).unwrap();
     let objective = law["objective"].as_f64().unwrap();
     // The known minimum has seven digits.
     assert!((objective / 4.880117e-6 - 1.0).abs() < 2e-7, "{objective:e}");
@@ -332,7 +211,7 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
     // The run that the paper extrapolates to: 7 times the largest size, loss 1.48278.
     let question = "curl -sS --fail-with-body \
                     \"$BASE/v1/families/t5-runs/prediction?nonzero_params=603979776&sparsity=0.75&data=3.2768e10\"";
-    let answer: Value = serde_json::from_str(&script(&service.base, question)).unwrap();
+    let answer: Value = serde_json::from_str(&script(service.base(), question)).unwrap();
     assert!((answer["loss"].as_f64().unwrap() - 1.45507).abs() < 1e-5, "{answer}");
     assert_eq!(answer["extrapolation"][0]["variable"], "nonzero_params");
     let interval = &answer["prediction_interval"];

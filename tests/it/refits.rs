@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use sparsity_planner::domain::refit::RefitFailure;
 use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, Outcome, Renewal};
 
+use crate::support::wait::until;
 use crate::support::{ACCEPTED, App, CREATED, NO_CONTENT, OK, problem};
 
 #[tokio::test]
@@ -179,13 +180,9 @@ async fn a_waiting_refit_is_cancelled_at_once_and_a_running_one_soon() {
     tokio::spawn(app.worker().run());
     let response = app.post("/v1/families/mine/refits", json!({"starts": 4096})).await;
     let path = response.header("location").to_str().unwrap().to_owned();
-    // Bounded by count; the fit takes far longer than the claim.
-    for _ in 0..1000 {
-        if app.get(&path).await.json::<Value>()["state"] != "queued" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    // The fit takes far longer than the claim.
+    let claimed = async || app.get(&path).await.json::<Value>()["state"] != "queued";
+    until(claimed, "the refit runs").await;
     app.server.delete(&path).await.assert_status(OK);
     let refit = app.finished(&path).await;
     assert_eq!(refit["state"], "cancelled");

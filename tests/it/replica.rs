@@ -13,24 +13,15 @@ use sparsity_planner::store;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgPool};
 
-use crate::process::planner;
-use crate::support::{App, CREATED, NOT_FOUND, OK, Server, database, empty_database, problem, run};
+use crate::support::postgres::Server;
+use crate::support::process::planner;
+use crate::support::wait::until;
+use crate::support::{App, CREATED, NOT_FOUND, OK, database, empty_database, problem, run};
 
 const READ_AFTER: &str = "x-read-after";
 /// Older than anything gets within a test.
 const ANY_AGE: Duration = Duration::from_secs(3600);
 const PATIENT: Duration = Duration::from_secs(60);
-
-/// Waits until something is so; bounded by count.
-async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F, what: &str) {
-    for _ in 0..3000 {
-        if is_so().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("never: {what}");
-}
 
 /// A primary with the service's schema, and a streaming replica of it.
 struct Pair {

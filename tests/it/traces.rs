@@ -1,9 +1,6 @@
 //! Traces: from a caller's request to the worker's stages, and what happens where no collector is.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -15,8 +12,9 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
 
-use crate::process::{Service, script, upload_and_ask_with};
-use crate::support::{PROGRAM, empty_database};
+use crate::support::empty_database;
+use crate::support::process::{Process, script, upload_and_ask_with};
+use crate::support::wait::until_some;
 
 /// A span, and who sent it.
 #[derive(Debug, Clone)]
@@ -82,15 +80,10 @@ impl Collector {
         received
     }
 
-    /// Waits, bounded by count, for a span of a name.
+    /// Waits for a span of a name.
     async fn until(&self, name: &str) -> Received {
-        for _ in 0..12_000 {
-            if let Some(found) = self.spans().into_iter().find(|sent| sent.span.name == name) {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("no {name} in {:#?}", self.spans());
+        let find = async || self.spans().into_iter().find(|sent| sent.span.name == name);
+        until_some(find, name).await
     }
 
     /// Whether a text is anywhere in what was sent.
@@ -103,28 +96,6 @@ impl Collector {
 /// Spans are sent at once.
 const AT_ONCE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
 
-/// Killed at the end of a test if it still runs.
-struct Worker(Child);
-
-impl Worker {
-    fn start(database_url: &str, endpoint: &str) -> Self {
-        let child = Command::new(PROGRAM)
-            .args(["worker", "--lease-ms", "1500", "--poll-interval-ms", "100"])
-            .envs([AT_ONCE, ("DATABASE_URL", database_url)])
-            .envs([("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("OTEL_SERVICE_NAME", "the-worker")])
-            .stderr(Stdio::piped())
-            .spawn();
-        Self(child.unwrap())
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 const REQUEST: &str = "POST /v1/families/{family}/refits";
@@ -135,9 +106,9 @@ async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
     let url = empty_database().await;
     // Of its own accord it sends nothing; what the caller traces is sent.
     let arguments = ["--otlp-endpoint", &endpoint, "--otlp-sample-ratio", "0"];
-    let service = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
+    let service = Process::serve_on("127.0.0.1:0", &url, &arguments, &[AT_ONCE]).await;
     let traced = format!("traceparent: 00-{TRACE}-{CALLER}-01");
-    let refit = upload_and_ask_with(&service.base, 512, &traced);
+    let refit = upload_and_ask_with(service.base(), 512, &traced);
     let request = collector.until(REQUEST).await;
     assert!(request.is_in(TRACE));
     assert_eq!(hex::encode(&request.span.parent_span_id), CALLER);
@@ -148,7 +119,12 @@ async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
     assert!(refit.ends_with(&request.attribute("refit.id")), "{refit}");
     service.signal("-KILL");
 
-    let mut worker = Worker::start(&url, &endpoint);
+    let variables = [
+        AT_ONCE,
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_SERVICE_NAME", "the-worker"),
+    ];
+    let mut worker = Process::worker(&url, &variables).await;
     let job = collector.until("job.refit").await;
     assert!(job.is_in(TRACE) && job.is_below(&request), "{job:?}");
     assert_eq!(job.service, "the-worker");
@@ -163,9 +139,7 @@ async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
     assert_eq!(names, expected);
     assert!(stages.iter().all(|sent| sent.is_in(TRACE)));
     assert!(spans.iter().all(|sent| sent.is_in(TRACE)), "{spans:#?}");
-    let pid = worker.0.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    assert!(worker.0.wait().unwrap().success());
+    worker.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,15 +149,14 @@ async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
     // The end comes long before spans would be sent otherwise.
     let late = ("OTEL_BSP_SCHEDULE_DELAY", "600000");
     let arguments = ["--otlp-endpoint", &endpoint];
-    let mut service = Service::start_with("127.0.0.1:0", &url, &arguments, &[late]);
+    let mut service = Process::serve_on("127.0.0.1:0", &url, &arguments, &[late]).await;
     let ask = "curl -sS -o /dev/null -H 'Authorization: Bearer hush-key' -H 'Cookie: hush=cookie' \
                -H 'x-request-id: seen-id' \"$BASE/v1/families/t5-c4?hush=query\"
                curl -sS -o /dev/null -H 'traceparent: hush' -X HUSHED \"$BASE/hush/path\"
                curl -sS -o /dev/null $BASE/healthz";
-    script(&service.base, ask);
+    script(service.base(), ask);
     assert!(collector.spans().is_empty());
-    service.signal("-TERM");
-    assert!(service.child.wait().unwrap().success());
+    let log = service.stop();
     let spans = collector.spans();
     let mut names: Vec<_> = spans.iter().map(|sent| sent.span.name.as_str()).collect();
     names.sort_unstable();
@@ -191,8 +164,6 @@ async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
     let asked = spans.iter().find(|sent| sent.span.name.starts_with("GET")).unwrap();
     assert_eq!(asked.attribute("request.id"), "seen-id");
     // The log leads to the trace.
-    let mut log = String::new();
-    service.log.read_to_string(&mut log).unwrap();
     let line = log.lines().find(|line| line.contains("seen-id")).unwrap();
     assert!(line.contains(&hex::encode(&asked.span.trace_id)), "{line}");
     let password = url.split(['@', ':']).nth(2).unwrap();
@@ -202,43 +173,29 @@ async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
     }
 }
 
-/// The lines of a service's log that say that the collector takes no traces, once it has ended.
-fn complaints(service: &mut Service) -> Vec<String> {
-    let mut log = String::new();
-    service.log.read_to_string(&mut log).unwrap();
-    let complaints = log.lines().filter(|line| line.contains("does not take traces"));
-    complaints.map(ToOwned::to_owned).collect()
-}
-
 #[tokio::test]
 async fn a_collector_that_is_down_changes_nothing_for_callers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let url = empty_database().await;
-    let plain = Service::start(&url, &[]);
+    let plain = Process::serve(&url, &[]).await;
     let arguments = ["--otlp-endpoint", &endpoint];
-    let mut traced = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
+    let mut traced = Process::serve_on("127.0.0.1:0", &url, &arguments, &[AT_ONCE]).await;
     let question =
         "$BASE/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
     let ask = format!(
         "for i in 1 2 3 4 5 6 7 8; do curl -sS --fail-with-body \"{question}\"; echo; sleep 0.05; done"
     );
-    assert_eq!(script(&traced.base, &ask), script(&plain.base, &ask));
+    assert_eq!(script(traced.base(), &ask), script(plain.base(), &ask));
     // A refit too, which the other service must not take.
     drop(plain);
-    upload_and_ask_with(&traced.base, 4, "x-nothing: nothing");
-    let (mut ended, mut complained) = (0, 0);
-    while ended == 0 || complained == 0 {
-        let mut line = String::new();
-        assert_ne!(traced.log.read_line(&mut line).unwrap(), 0, "the refit did not end");
-        ended += usize::from(line.contains("refit ended"));
-        complained += usize::from(line.contains("does not take traces"));
-    }
-    traced.signal("-TERM");
-    assert!(traced.child.wait().unwrap().success());
+    upload_and_ask_with(traced.base(), 4, "x-nothing: nothing");
+    traced.until_logged("refit ended").await;
+    traced.until_logged("does not take traces").await;
+    let log = traced.stop();
     // Batch after batch fails, each several times; the log has one line a minute of it.
-    assert_eq!(complained + complaints(&mut traced).len(), 1);
+    assert_eq!(log.matches("does not take traces").count(), 1, "{log}");
 }
 
 #[tokio::test]
@@ -248,11 +205,8 @@ async fn a_collector_that_never_answers_holds_nobody_up() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let arguments = ["--otlp-endpoint", &endpoint, "--drain-timeout-ms", "300"];
     let url = empty_database().await;
-    let mut service = Service::start_with("127.0.0.1:0", &url, &arguments, &[AT_ONCE]);
-    script(&service.base, "curl -sS --fail-with-body -o /dev/null $BASE/v1/families");
-    service.signal("-TERM");
-    assert!(service.child.wait().unwrap().success());
-    let mut log = String::new();
-    BufReader::new(&mut service.log).read_to_string(&mut log).unwrap();
+    let mut service = Process::serve_on("127.0.0.1:0", &url, &arguments, &[AT_ONCE]).await;
+    script(service.base(), "curl -sS --fail-with-body -o /dev/null $BASE/v1/families");
+    let log = service.stop();
     assert!(log.contains("not all traces were sent"), "{log}");
 }

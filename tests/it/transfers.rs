@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-use crate::process::Service;
 use crate::support::empty_database;
+use crate::support::process::{PATIENT, Process};
+use crate::support::wait::until;
 
 const HEADER: &str = "external_id,nonzero_params,sparsity,data,loss\n";
 
@@ -25,8 +26,8 @@ async fn stored(pool: &PgPool) -> i64 {
 
 /// Waits until so many transactions of the service are open.
 async fn until_open(pool: &PgPool, wanted: i64) {
-    for _ in 0..2000 {
-        let open: i64 = sqlx::query_scalar(
+    let open = async || -> i64 {
+        sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'sparsity-planner'
                  AND xact_start IS NOT NULL AND query NOT LIKE 'LISTEN%'
@@ -34,18 +35,14 @@ async fn until_open(pool: &PgPool, wanted: i64) {
         )
         .fetch_one(pool)
         .await
-        .unwrap();
-        if open == wanted {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("there never were {wanted} open transactions");
+        .unwrap()
+    };
+    until(async || open().await == wanted, &format!("{wanted} open transactions")).await;
 }
 
 /// An upload that has begun: its head and so many rows, and no end.
-fn begin(service: &Service, rows: u32) -> TcpStream {
-    let address = service.base.strip_prefix("http://").unwrap();
+fn begin(service: &Process, rows: u32) -> TcpStream {
+    let address = service.base().strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
         "POST {RUNS} HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/csv\r\n\
@@ -82,7 +79,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[tokio::test]
 async fn a_client_that_goes_away_leaves_nothing() {
     let url = empty_database().await;
-    let service = Service::start(&url, &[]);
+    let service = Process::serve(&url, &[]).await;
     let pool = pool(&url).await;
     for rows in [10, 50_000] {
         let stream = begin(&service, rows);
@@ -102,7 +99,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
 #[tokio::test]
 async fn an_upload_that_stands_still_is_given_up() {
     let url = empty_database().await;
-    let service = Service::start(&url, &["--request-timeout-ms", "500"]);
+    let service = Process::serve(&url, &["--request-timeout-ms", "500"]).await;
     let pool = pool(&url).await;
     for rows in [10, 50_000] {
         let mut stream = begin(&service, rows);
@@ -117,7 +114,7 @@ async fn an_upload_that_stands_still_is_given_up() {
 async fn an_upload_may_take_longer_than_an_answer_but_not_for_ever() {
     let url = empty_database().await;
     let limits = ["--request-timeout-ms", "400", "--transfer-timeout-ms", "2000"];
-    let service = Service::start(&url, &limits);
+    let service = Process::serve(&url, &limits).await;
     let slowly = |pieces: u32| {
         let mut stream = begin(&service, 10);
         move || {
@@ -141,7 +138,7 @@ async fn an_upload_may_take_longer_than_an_answer_but_not_for_ever() {
 async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     let url = empty_database().await;
     let limits = ["--transfers", "1", "--request-timeout-ms", "1500"];
-    let service = Service::start(&url, &limits);
+    let service = Process::serve(&url, &limits).await;
     let pool = pool(&url).await;
     let mut first = begin(&service, 50_000);
     until_open(&pool, 1).await;
@@ -167,7 +164,7 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
 #[tokio::test]
 async fn an_export_that_breaks_off_does_not_look_complete() {
     let url = empty_database().await;
-    let service = Service::start(&url, &[]);
+    let service = Process::serve(&url, &[]).await;
     let pool = pool(&url).await;
     sqlx::query(
         "INSERT INTO runs (id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
@@ -181,7 +178,7 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
     .unwrap();
     for kind in ["text/csv", "application/x-ndjson"] {
         let mut export = Command::new("curl")
-            .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base)])
+            .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base())])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -215,16 +212,15 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
 #[tokio::test]
 async fn a_service_that_stops_breaks_off_what_takes_too_long() {
     let url = empty_database().await;
-    let mut service = Service::start(&url, &["--drain-timeout-ms", "5000"]);
+    let mut service = Process::serve(&url, &["--drain-timeout-ms", "5000"]).await;
     let pool = pool(&url).await;
     let mut stream = begin(&service, 50_000);
     until_open(&pool, 1).await;
     service.signal("-TERM");
     let answer = blocking(move || answer(&mut stream)).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
-    assert!(service.child.wait().unwrap().success());
-    let mut log = String::new();
-    service.log.read_to_string(&mut log).unwrap();
+    let (status, log) = service.ended();
+    assert!(status.success(), "{status}: {log}");
     assert!(!log.contains("still under way"), "{log}");
     assert_eq!(stored(&pool).await, 0);
 }
@@ -232,7 +228,7 @@ async fn a_service_that_stops_breaks_off_what_takes_too_long() {
 #[tokio::test]
 async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
     let url = empty_database().await;
-    let service = Service::start(&url, &[]);
+    let service = Process::serve(&url, &[]).await;
     let pool = pool(&url).await;
     let _stream = begin(&service, 50_000);
     until_open(&pool, 1).await;
@@ -240,7 +236,7 @@ async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
     until_open(&pool, 0).await;
     assert_eq!(stored(&pool).await, 0);
     // Sent again it is stored whole.
-    let other = Service::start(&url, &[]);
+    let other = Process::serve(&url, &[]).await;
     let again = begin(&other, 50_000);
     let answer = blocking(move || end(again)).await;
     assert!(answer.contains("\"created\":50000"), "{answer}");
@@ -249,21 +245,17 @@ async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
 #[tokio::test]
 async fn an_upload_under_way_is_answered_by_a_service_that_stops() {
     let url = empty_database().await;
-    let mut service = Service::start(&url, &[]);
+    // Fifty thousand runs take a busy machine longer than the drain that a service has otherwise.
+    let mut service = Process::serve(&url, &PATIENT).await;
     let pool = pool(&url).await;
     let stream = begin(&service, 50_000);
     until_open(&pool, 1).await;
     service.signal("-TERM");
     // It stops: others are refused.
-    let address = service.base.strip_prefix("http://").unwrap().to_owned();
-    for _ in 0..2000 {
-        if TcpStream::connect(&address).is_err() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let address = service.base().strip_prefix("http://").unwrap().to_owned();
+    until(async || TcpStream::connect(&address).is_err(), "others are refused").await;
     let answer = blocking(move || end(stream)).await;
     assert!(answer.contains("\"created\":50000"), "{answer}");
-    assert!(service.child.wait().unwrap().success());
+    assert!(service.ended().0.success());
     assert_eq!(stored(&pool).await, 50_000);
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sparsity_planner::api::layers::transfers::TransferLimits;
 use sparsity_planner::intake::IngestLimits;
 
+use crate::support::wait::until;
 use crate::support::{App, CREATED, OK, TRANSFERS, problem, run};
 
 const RUNS: &str = "/v1/families/mine/runs";
@@ -235,18 +236,14 @@ async fn a_family_that_goes_during_an_upload_is_not_found() {
 
 /// Waits until a statement on this database waits for a lock.
 async fn until_waiting(app: &App) {
-    for _ in 0..2000 {
-        let waiting: i64 = sqlx::query_scalar(
+    let waiting = async || -> i64 {
+        sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
              WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
         .fetch_one(&app.pool)
         .await
-        .unwrap();
-        if waiting > 0 {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    panic!("nothing waits");
+        .unwrap()
+    };
+    until(async || waiting().await > 0, "a statement waits").await;
 }

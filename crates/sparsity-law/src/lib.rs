@@ -1,11 +1,17 @@
-//! The scaling law of sparsely-connected models: what it predicts, and how it is fitted.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Modules
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | [`law`] | from coefficients to answers: loss, optimal sparsity, gain, contours, plans, intervals |
-//! | [`fit`] | from training runs to coefficients, their intervals, and what the runs leave open |
+//! | [`fit`] | from training runs to coefficients, their intervals, what the runs leave open, and which to make next |
 //!
-//! Nothing here knows of HTTP, SQL, the clock, the environment or async.
+//! `fit` uses `law` and never the other way round. Nothing here knows of HTTP, SQL, the clock, the environment
+//! or async.
+
+#[macro_use]
+mod named;
 
 pub mod fit;
 pub mod law;

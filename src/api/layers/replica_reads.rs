@@ -14,7 +14,7 @@
 //! with another, from a machine with many addresses. What it costs is that others read from the primary too
 //! for the moments in which the replica catches up.
 //!
-//! Which operations may be answered by the replica says [`FROM_REPLICA`]. Laws and profiles that questions
+//! Which operations may be answered by the replica says `FROM_REPLICA`. Laws and profiles that questions
 //! are put to are not among them: they are remembered until the primary announces another, and a
 //! replica may not have it yet.
 
@@ -80,10 +80,10 @@ impl Reads {
     /// # Errors
     /// Where there is none, to the primary either.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        if let Some(attempt) = &self.attempt {
-            if let Some(connection) = attempt.connection().await {
-                return Ok(connection);
-            }
+        if let Some(attempt) = &self.attempt
+            && let Some(connection) = attempt.connection().await
+        {
+            return Ok(connection);
         }
         Ok(self.primary.acquire().await?)
     }

@@ -81,7 +81,7 @@ struct Shared {
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     concurrent: usize,
-    /// What each request in flight holds: they are as many as hold it beside this.
+    /// Each request in flight holds a clone, so the strong count less this one is how many there are.
     in_flight: Arc<()>,
     trusted_proxies: Vec<IpNet>,
     clock: DefaultClock,

@@ -1,6 +1,6 @@
 //! How much training a question is about: data, or compute and what a step costs.
 
-use sparsity_law::law::{Compute, Data};
+use sparsity_law::law::{Compute, Data, NonzeroParams};
 
 use crate::api::questions::modes::check_mode;
 use crate::domain::checks::Checks;
@@ -8,14 +8,15 @@ use crate::domain::checks::Checks;
 /// How much training a question is about.
 #[derive(Debug, Clone, Copy)]
 pub enum Budget {
-    /// So much data.
+    /// An amount of data.
     Data(Data),
-    /// Together with the flop mode, which the store knows.
+    /// A training cost. How much data it pays for depends on the flop mode, which is looked up after the
+    /// checks.
     Compute(Compute),
 }
 
 impl Budget {
-    /// Out of `data`, or `compute` and `flop_mode`.
+    /// Checks a budget that is given either as `data`, or as `compute` with its `flop_mode`.
     pub(crate) fn check(
         data: Option<f64>,
         compute: Option<f64>,
@@ -46,5 +47,31 @@ impl Budget {
                 None
             }
         }
+    }
+
+    /// Checks a budget of compute and what a step costs. `flop_mode` is `None` where a point of a list names
+    /// none, nor the request for all of its points.
+    pub(crate) fn check_compute(
+        compute: f64,
+        flop_mode: Option<&str>,
+        checks: &mut Checks,
+    ) -> Option<Compute> {
+        let compute = checks.take("compute", Compute::new(compute));
+        match flop_mode {
+            Some(mode) => check_mode(mode, checks),
+            None => checks.refuse("flop_mode", "must be given, here or for all points"),
+        }
+        compute
+    }
+
+    /// Checks a size and a budget of compute, as questions for the best sparsity have them.
+    pub(crate) fn check_sized(
+        nonzero_params: f64,
+        compute: f64,
+        flop_mode: Option<&str>,
+        checks: &mut Checks,
+    ) -> Option<(NonzeroParams, Compute)> {
+        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(nonzero_params));
+        nonzero_params.zip(Self::check_compute(compute, flop_mode, checks))
     }
 }

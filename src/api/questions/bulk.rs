@@ -9,8 +9,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    AnswerError, Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum,
-    Question, Ranges, Recommendation, Sparsity, TrainingCost, Variable, finite, linear_optima,
+    Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
+    Recommendation, Sparsity, Training, TrainingCost, Variable,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,9 +19,10 @@ use utoipa_axum::routes;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::AskedLaw;
-use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::DenseView;
 use crate::api::questions::patterns::PatternView;
+use crate::api::questions::predictions::predicted_loss;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::columns::{ARROW, BEYOND, Columns};
@@ -74,7 +75,7 @@ struct Axis {
     field: &'static str,
     values: Option<ValuesBody>,
     spacing: Spacing,
-    /// The value, where it is one of its quantity.
+    /// Checks one value of the axis.
     new: fn(f64) -> Result<f64, DomainError>,
 }
 
@@ -121,7 +122,7 @@ impl<P> Points<P> {
         }
     }
 
-    /// JSON pointer to a point, as far as there is one.
+    /// JSON pointer to a point of a list; empty for a grid, whose points do not stand in the body.
     fn pointer(&self, index: usize) -> String {
         match self {
             Self::List(_) => format!("/points/{index}"),
@@ -129,7 +130,7 @@ impl<P> Points<P> {
         }
     }
 
-    /// An error at one point.
+    /// An error with the point at which it arose.
     fn error_at(&self, index: usize, error: ApiError) -> ApiError {
         match error {
             ApiError::NotRepresentable(detail) | ApiError::Undetermined(detail) => {
@@ -140,7 +141,7 @@ impl<P> Points<P> {
         }
     }
 
-    /// Checks every point, to a bounded number of errors.
+    /// Checks every point, and stops when there are [`MAX_ERRORS`] errors.
     fn check<Q>(&self, check: impl Fn(&P, &mut Checks) -> Option<Q>) -> Result<Vec<Q>, ApiError> {
         let mut checked = Vec::with_capacity(self.as_slice().len());
         let mut errors = Vec::new();
@@ -213,15 +214,15 @@ fn grid<const N: usize>(axes: [Axis; N]) -> Result<Vec<[f64; N]>, ApiError> {
     Ok((0..count).map(combination).collect())
 }
 
-/// The modes of a request with what training costs by a law, looked up once each.
+/// The flop modes of a request, each looked up once, with what training costs and the ranges of the runs in it.
 struct Modes {
     costs: Vec<(Mode, TrainingCost, Ranges)>,
     by_name: HashMap<String, usize>,
 }
 
 impl Modes {
-    /// Those of the points, in the order of [`Points::as_slice`]: names that points have themselves, or
-    /// else the one of the whole request, if they need any.
+    /// Looks up the modes that the points name, in the order of [`Points::as_slice`]. Of each point `names` gives
+    /// its own mode, if it has one, and the mode of the whole request, if the point needs it.
     async fn find<'a>(
         state: &AppState,
         law: &AskedLaw,
@@ -248,7 +249,7 @@ impl Modes {
         Ok(modes)
     }
 
-    /// The one of a name that was looked up.
+    /// The mode of a name that [`Self::find`] has looked up; without a name the only mode there is.
     fn of(&self, name: Option<&str>) -> &(Mode, TrainingCost, Ranges) {
         &self.costs[name.map_or(0, |name| self.by_name[name])]
     }
@@ -258,7 +259,7 @@ impl Modes {
     }
 }
 
-/// Intervals of that many points are too much work.
+/// Refuses intervals for more points than can be searched in a reasonable time.
 fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiError> {
     if intervals && modes.have_profile() && points > MAX_SEARCHED {
         let detail = format!(
@@ -326,7 +327,7 @@ pub struct OptimalSparsityResult {
     nonzero_params: f64,
     /// As asked.
     compute: f64,
-    /// The best sparsity; exactly 0 where no zeros pay.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -356,7 +357,7 @@ pub struct OptimalSparsityResult {
     interpolated: bool,
 }
 
-/// The questions of a request and what the law says to each.
+/// The questions of a request, and the answer of the law to each.
 struct Optima<'a> {
     asked: &'a AskedLaw,
     points: &'a Points<OptimalSparsityPoint>,
@@ -390,38 +391,20 @@ impl<'a> Optima<'a> {
     }
 
     fn answers(&self) -> Result<Vec<Recommendation>, ApiError> {
-        let Self { questions, .. } = self;
         let law = &self.asked.law.content.coefficients;
-        let at_point = |at: usize| move |error: AnswerError| self.points.error_at(at, error.into());
-        // All points of one mode are answered together where they can be.
-        let together = match &*self.modes.costs {
-            [(_, cost, _)] => linear_optima(law, cost, questions),
-            _ => None,
-        };
-        let Some(together) = together else {
-            let each = questions.iter().enumerate();
-            let each = each.map(|(at, question)| {
-                Recommendation::new(law, &self.mode(at).1, question.0, question.1)
-                    .map_err(at_point(at))
-            });
-            return each.collect();
-        };
-        let each = together.iter().zip(questions.iter()).enumerate();
-        let each = each.map(|(at, (found, (size, _)))| {
-            Recommendation::of_many(found, *size).map_err(at_point(at))
-        });
-        each.collect()
+        let share_cost = self.modes.costs.len() == 1;
+        Recommendation::all(law, self.questions, share_cost, |at| &self.mode(at).1)
+            .map_err(|(at, error)| self.points.error_at(at, error.into()))
     }
 
     fn intervals(&self, at: usize) -> [Option<IntervalView>; 2] {
         let (_, cost, _) = self.mode(at);
         let (nonzero_params, compute) = self.questions[at];
-        let Optimum { density, data, .. } = self.found[at].best;
-        let loss = self.asked.sampled.prepared().map(|prepared| {
-            prepared.interval_of(prepared.losses(density, nonzero_params, data)).into()
-        });
-        let best = self.asked.sampled.optimum_interval(cost, nonzero_params, compute, density);
-        [best.map(Into::into), loss]
+        let sampled = &self.asked.sampled;
+        let best = &self.found[at].best;
+        sampled
+            .best_intervals(cost, nonzero_params, compute, best)
+            .map(|interval| interval.map(Into::into))
     }
 
     fn outside(&self, at: usize) -> [Option<Extrapolation>; 4] {
@@ -476,7 +459,7 @@ impl<'a> Optima<'a> {
 
     fn arrow(&self) -> Result<Response, ApiError> {
         let (questions, found) = (self.questions, &self.found);
-        let mut columns = Columns::new();
+        let mut columns = Columns::default();
         columns.numbers("nonzero_params", questions, |(size, _)| size.get());
         columns.numbers("compute", questions, |(_, compute)| compute.get());
         columns.numbers("sparsity", found, |found| found.best.sparsity().get());
@@ -530,14 +513,8 @@ async fn create_optimal_sparsities(
     })?;
     let default = flop_mode.as_deref();
     let questions = points.check(|point, checks| {
-        let nonzero_params =
-            checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
-        let compute = checks.take("compute", Compute::new(point.compute));
-        match point.flop_mode.as_deref().or(default) {
-            Some(mode) => check_mode(mode, checks),
-            None => checks.refuse("flop_mode", "must be given, here or for all points"),
-        }
-        nonzero_params.zip(compute)
+        let mode = point.flop_mode.as_deref().or(default);
+        Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     asked.require_all("the optimal sparsity")?;
@@ -659,17 +636,14 @@ fn predict_all(
         &(NonzeroParams, Density, Budget),
         &PredictionPoint,
     )| {
-        let (data, cost) = match budget {
-            Budget::Data(data) => (*data, None),
+        let training = match *budget {
+            Budget::Data(data) => Training::Data(data),
             Budget::Compute(compute) => {
-                let cost = &modes.of(point.mode(default)).1;
-                let data = cost.data(density, nonzero_params, *compute);
-                (data.map_err(AnswerError::from)?, Some(cost))
+                Training::Compute(compute, &modes.of(point.mode(default)).1)
             }
         };
-        let question = Question { nonzero_params, density, data, cost };
-        asked.require_at(&question)?;
-        let loss = asked.law.content.coefficients.loss(density, nonzero_params, data);
+        let (question, loss) = predicted_loss(asked, (nonzero_params, density), training)?;
+        let data = question.data;
         let found = if intervals {
             asked.sampled.loss_intervals(density, nonzero_params, data)
         } else {
@@ -680,7 +654,7 @@ fn predict_all(
             nonzero_params: nonzero_params.get(),
             sparsity: point.sparsity,
             data: data.get(),
-            loss: finite("the loss", loss)?,
+            loss,
             interval: intervals.then(|| interval.map(IntervalView::from)),
             prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
             extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
@@ -763,7 +737,7 @@ async fn create_predictions(
 impl Predictions {
     fn arrow(&self) -> Result<Response, ApiError> {
         let rows = &self.results;
-        let mut columns = Columns::new();
+        let mut columns = Columns::default();
         columns.numbers("nonzero_params", rows, |row| row.nonzero_params);
         columns.numbers("sparsity", rows, |row| row.sparsity);
         columns.numbers("data", rows, |row| row.data);

@@ -1,14 +1,11 @@
-//! Readings of a law: contours of the optimal sparsity, and the gain.
+//! Contours: the budgets at which each of some sparsities is the best, by size.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{
-    Coefficients, Member, NonzeroParams, Range, Sparsity, TrainingCost, contour_compute, finite,
-    ln_contour_ratio,
-};
+use sparsity_law::law::{ContourLine, NonzeroParams, Range, Sparsity};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -116,7 +113,7 @@ impl ContoursParams {
         let sizes = (0..points).map(|point| {
             let share = f64::from(point) / last;
             // Between two sizes that are in range.
-            NonzeroParams::new((min.ln() * (1.0 - share) + max.ln() * share).exp().clamp(min, max))
+            NonzeroParams::new(Range { min, max }.at_share(share).clamp(min, max))
                 .expect("a size between two sizes")
         });
         Ok((levels, sizes.collect(), canvas))
@@ -154,7 +151,7 @@ pub struct ChinchillaLineView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Contour)]
 pub struct ContourView {
-    /// The sparsity; at 0 the budgets up to which no zeros pay.
+    /// The sparsity; at 0 the budgets up to which zeros do not lower the loss.
     #[schema(example = 0.5)]
     sparsity: f64,
     /// Budget over the compute at which a dense model of the same size is compute-optimal: the same
@@ -170,65 +167,6 @@ pub struct ContourView {
     band: Option<Vec<[f64; 3]>>,
 }
 
-/// `[nonzero_params, compute]` of a line, and of its band the two ends of the compute.
-type LineWithBand = (Vec<[f64; 2]>, Option<Vec<[f64; 3]>>);
-
-/// `ln M` of one line by the law, and by each law of its resampled runs where intervals are wanted;
-/// not a number where a resample knows no such budget.
-struct LnRatio {
-    own: f64,
-    members: Option<Vec<f64>>,
-}
-
-impl LnRatio {
-    /// `None` where the law knows no such budget.
-    fn new(
-        asked: &AskedLaw,
-        intervals: bool,
-        of: impl Fn(&Coefficients) -> Option<f64>,
-    ) -> Option<Self> {
-        let own = of(&asked.law.content.coefficients)?;
-        let ensemble = asked.sampled.ensemble().filter(|_| intervals);
-        let members = ensemble.map(|ensemble| {
-            let ratio = |member: &Member| of(&member.coefficients).unwrap_or(f64::NAN);
-            ensemble.members().iter().map(ratio).collect::<Vec<_>>()
-        });
-        // Of ratios that no resample has there is no interval.
-        let members = members.filter(|ratios| ratios.iter().any(|ratio| !ratio.is_nan()));
-        Some(Self { own, members })
-    }
-
-    fn interval(&self, asked: &AskedLaw) -> Option<IntervalView> {
-        let (ensemble, members) = asked.sampled.ensemble().zip(self.members.as_ref())?;
-        Some(ensemble.interval_of(members.iter().map(|ratio| ratio.exp()).collect()).into())
-    }
-
-    /// The line with its band.
-    fn line(
-        &self,
-        asked: &AskedLaw,
-        cost: &TrainingCost,
-        sizes: &[NonzeroParams],
-    ) -> Result<LineWithBand, ApiError> {
-        let points = sizes.iter().map(|&size| {
-            let compute = contour_compute(&asked.law.content.coefficients, cost, size, self.own);
-            Ok([size.get(), finite("the compute of a contour", compute)?])
-        });
-        let ensemble = asked.sampled.ensemble().zip(self.members.as_ref());
-        let band = ensemble.map(|(ensemble, ratios)| {
-            let at = |&size: &NonzeroParams| {
-                let compute = ensemble.members().iter().zip(ratios).map(|(member, &ratio)| {
-                    contour_compute(&member.coefficients, cost, size, ratio)
-                });
-                let interval = ensemble.interval_of(compute.collect());
-                [size.get(), interval.low, interval.high]
-            };
-            sizes.iter().map(at).collect()
-        });
-        Ok((points.collect::<Result<_, ApiError>>()?, band))
-    }
-}
-
 fn contours(
     asked: &AskedLaw,
     params: &ContoursParams,
@@ -238,15 +176,13 @@ fn contours(
 ) -> Result<ContoursView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
-    let chinchilla = LnRatio::new(asked, params.intervals, |_| Some(0.0));
-    let (points, band) =
-        chinchilla.map(|ratio| ratio.line(asked, &cost, sizes)).transpose()?.unwrap_or_default();
+    let chinchilla = ContourLine::chinchilla(&asked.sampled, &cost, params.intervals);
+    let chinchilla =
+        ChinchillaLineView { points: chinchilla.points(sizes)?, band: chinchilla.band(sizes) };
     let mut warnings = asked.warnings(params.intervals);
     let lines = levels.iter().map(|level| {
-        let ratio = LnRatio::new(asked, params.intervals, |law| {
-            ln_contour_ratio(law, &cost, level.density())
-        });
-        let Some(ratio) = ratio else {
+        let (law, density) = (&asked.sampled, level.density());
+        let Some(line) = ContourLine::of_density(law, &cost, density, params.intervals) else {
             let detail = format!("no budget makes a sparsity of {level} optimal on this hardware");
             warnings.push(Arc::new(WarningView::new("no_budget", detail)));
             return Ok(ContourView {
@@ -257,19 +193,19 @@ fn contours(
                 band: None,
             });
         };
-        let (points, band) = ratio.line(asked, &cost, sizes)?;
+        let points = line.points(sizes)?;
         Ok(ContourView {
             sparsity: level.get(),
-            chinchilla_ratio: Some(finite("chinchilla_ratio", ratio.own.exp())?),
-            interval: ratio.interval(asked),
+            chinchilla_ratio: Some(line.chinchilla_ratio()?),
+            interval: line.ratio_interval().map(Into::into),
             points,
-            band,
+            band: line.band(sizes),
         })
     });
     Ok(ContoursView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
-        chinchilla: ChinchillaLineView { points, band },
+        chinchilla,
         lines: lines.collect::<Result<_, ApiError>>()?,
         warnings,
     })

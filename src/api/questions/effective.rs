@@ -7,7 +7,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::Estimate;
 use sparsity_law::law::{
-    Data, Density, Factor, NonzeroParams, Question, Sparsity, Variable, data_multiplier, finite,
+    Data, Density, EqualModels, Factor, GivenSize, NonzeroParams, PretrainedStart, Question,
+    Sparsity, Variable, finite,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -56,13 +57,6 @@ struct EffectiveParamsParams {
     intervals: bool,
 }
 
-/// The size that is given.
-#[derive(Debug, Clone, Copy)]
-enum Size {
-    Sparse(NonzeroParams),
-    Dense(NonzeroParams),
-}
-
 /// What the zeros look like.
 #[derive(Debug, Clone)]
 enum Zeros {
@@ -71,14 +65,14 @@ enum Zeros {
 }
 
 impl EffectiveParamsParams {
-    fn check(&self) -> Result<(Size, Zeros), ApiError> {
+    fn check(&self) -> Result<(GivenSize, Zeros), ApiError> {
         let mut checks = Checks::default();
         let size = match (self.nonzero_params, self.dense_params) {
             (Some(size), None) => {
-                checks.take("nonzero_params", NonzeroParams::new(size)).map(Size::Sparse)
+                checks.take("nonzero_params", NonzeroParams::new(size)).map(GivenSize::Sparse)
             }
             (None, Some(size)) => {
-                checks.take("dense_params", NonzeroParams::new(size)).map(Size::Dense)
+                checks.take("dense_params", NonzeroParams::new(size)).map(GivenSize::Dense)
             }
             (Some(_), Some(_)) => {
                 checks.refuse("dense_params", "must not be given beside nonzero_params");
@@ -153,7 +147,7 @@ fn estimate(name: &'static str, factor: Factor) -> Result<EstimateView, ApiError
 
 fn weigh(
     asked: &AskedLaw,
-    size: Size,
+    size: GivenSize,
     zeros: &Zeros,
     intervals: bool,
 ) -> Result<EffectiveParamsView, ApiError> {
@@ -166,7 +160,6 @@ fn weigh(
     let unstructured = |density| Factor::gain(&content.coefficients, ensemble, density);
     let shown =
         |factor: Factor| Factor { interval: factor.interval.filter(|_| intervals), ..factor };
-    let exact = |size: NonzeroParams| Factor { value: size.get(), interval: None };
 
     let (sparsity, pattern) = match zeros {
         Zeros::Unstructured(sparsity) => (*sparsity, None),
@@ -183,18 +176,10 @@ fn weigh(
         Some(gain) => shown(gain.into()),
         None => unstructured(nominal),
     };
-    let (nonzero, total, dense) = match size {
-        Size::Sparse(size) => {
-            let total = Factor { value: size.get() / nominal.get(), interval: None };
-            (exact(size), total, gain.times(size.get()))
-        }
-        Size::Dense(size) => {
-            let nonzero = gain.divide(size.get());
-            (nonzero, nonzero.times(nominal.get().recip()), exact(size))
-        }
-    };
+    let EqualModels { nonzero_params: nonzero, total_params: total, dense_params: dense } =
+        EqualModels::new(size, nominal, gain);
 
-    // Whatever the data: the answer does not depend on it, so no amount of it is outside.
+    // The answer does not depend on the data, so an amount is chosen that lies within the runs.
     let data = content.support.data().map_or(1e9, |range| range.min);
     let data = Data::new(data).expect("the runs' data, or a number in range");
     let in_range = |name: &str, value| {
@@ -287,17 +272,8 @@ struct DataMultiplierParams {
     law_version: Option<i32>,
 }
 
-/// What a multiplier is about.
-#[derive(Debug, Clone, Copy)]
-struct Start {
-    nonzero_params: NonzeroParams,
-    density: Density,
-    data: Data,
-    before: Option<Data>,
-}
-
 impl DataMultiplierParams {
-    fn check(&self) -> Result<Start, ApiError> {
+    fn check(&self) -> Result<PretrainedStart, ApiError> {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
@@ -306,7 +282,7 @@ impl DataMultiplierParams {
             self.pretraining_data.and_then(|data| checks.take("pretraining_data", Data::new(data)));
         let values = nonzero_params.zip(sparsity).zip(data);
         let ((nonzero_params, sparsity), data) = checks.finish(values)?;
-        Ok(Start { nonzero_params, density: sparsity.density(), data, before })
+        Ok(PretrainedStart { nonzero_params, density: sparsity.density(), data, before })
     }
 }
 
@@ -333,7 +309,7 @@ pub struct DataMultiplierView {
     warnings: Vec<Arc<WarningView>>,
 }
 
-fn compare(asked: &AskedLaw, start: Start) -> Result<DataMultiplierView, ApiError> {
+fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierView, ApiError> {
     let content = &asked.law.content;
     let Some(report) = &content.pretrained else {
         return Err(ApiError::Undetermined(format!(
@@ -350,23 +326,16 @@ fn compare(asked: &AskedLaw, start: Start) -> Result<DataMultiplierView, ApiErro
             asked.law.version
         )));
     }
-    let Start { nonzero_params, density, data, before } = start;
-    let multiplier = |before: f64| {
-        let point = (density, nonzero_params, data);
-        let value = data_multiplier(&content.coefficients, &report.coefficients, point, before);
-        value.is_finite().then_some(value)
-    };
-    let loss = finite("the loss", report.coefficients.loss(density, nonzero_params, data))?;
-    let sparse_phase = multiplier(0.0);
-    let scratch_data = sparse_phase.map(|m| finite("scratch_data", m * data.get())).transpose()?;
+    let found = start.equal_from_scratch(&content.coefficients, &report.coefficients)?;
+    let PretrainedStart { nonzero_params, density, data, .. } = start;
 
-    let needed = scratch_data.and_then(|data| Data::new(data).ok()).unwrap_or(data);
+    let needed = found.data.and_then(|data| Data::new(data).ok()).unwrap_or(data);
     let question = Question { nonzero_params, density, data: needed, cost: None };
     let (extrapolation, mut warnings) = asked.caveats(&question, false);
     let mut warn = |code, detail: String| {
         warnings.push(Arc::new(WarningView::new(code, detail)));
     };
-    if scratch_data.is_none() {
+    if found.data.is_none() {
         warn("unreachable", "no amount of data from scratch reaches this loss".to_owned());
     }
     warn(
@@ -381,25 +350,17 @@ fn compare(asked: &AskedLaw, start: Start) -> Result<DataMultiplierView, ApiErro
          answer extrapolates them cannot be said"
             .to_owned(),
     );
-    // As close as levels of the support.
-    const SAME_LEVEL: f64 = 5e-4;
-    let ends = report.multipliers.first().zip(report.multipliers.last());
-    if let Some((first, last)) = ends
-        && !(first.sparsity - SAME_LEVEL..=last.sparsity + SAME_LEVEL)
-            .contains(&density.sparsity().get())
-    {
-        let detail = format!(
-            "the pretrained runs have sparsities from {} to {}",
-            first.sparsity, last.sparsity
-        );
+    if let Some(range) = report.passed_range(density.sparsity().get()) {
+        let detail =
+            format!("the pretrained runs have sparsities from {} to {}", range.min, range.max);
         warn("outside_pretrained", detail);
     }
     Ok(DataMultiplierView {
         law: asked.reference.clone(),
-        loss,
-        scratch_data,
-        sparse_phase,
-        both_phases: before.and_then(|before| multiplier(before.get())),
+        loss: found.loss,
+        scratch_data: found.data,
+        sparse_phase: found.sparse_phase,
+        both_phases: found.both_phases,
         levels: report.multipliers.iter().copied().map(MultiplierView::from).collect(),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,

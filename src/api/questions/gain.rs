@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Density, Member, Sparsity, finite};
+use sparsity_law::law::{Density, Factor, Sparsity, finite};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -139,27 +139,29 @@ fn gains(
     if !(known.sparsity && known.nonzero_params) {
         asked.require_all("the gain")?;
     }
-    let law = &asked.law.content.coefficients;
-    let interval = |density: Density| {
-        let gain = |member: &Member| member.coefficients.gain(density);
-        if intervals { asked.interval(gain) } else { None }
+    let ensemble = asked.sampled.ensemble().filter(|_| intervals);
+    let gain = |density: Density| -> Result<Factor, ApiError> {
+        let gain = Factor::gain(asked.sampled.coefficients(), ensemble, density);
+        finite("the gain", gain.value)?;
+        Ok(gain)
     };
     let points = sparsities.iter().map(|sparsity| {
         let density = sparsity.density();
-        let gain = finite("the gain", law.gain(density))?;
+        let gain = gain(density)?;
         Ok(GainView {
             sparsity: sparsity.get(),
-            gain,
-            interval: interval(density),
-            total_params_gain: density.get() * gain,
+            gain: gain.value,
+            interval: gain.interval.map(Into::into),
+            total_params_gain: gain.times(density.get()).value,
         })
     });
-    let all = Density::clamped(0.0);
+    let points = points.collect::<Result<_, ApiError>>()?;
+    let limit = gain(Density::clamped(0.0))?;
     Ok(GainsView {
         law: asked.reference.clone(),
-        points: points.collect::<Result<_, ApiError>>()?,
-        limit: finite("the gain", law.gain(all))?,
-        limit_interval: interval(all),
+        points,
+        limit: limit.value,
+        limit_interval: limit.interval.map(Into::into),
         warnings: asked.warnings(intervals),
     })
 }

@@ -174,8 +174,8 @@ impl AskedLaw {
         (extrapolation, warnings.into_iter().cloned().collect())
     }
 
-    /// The same for an answer that is sent before the law goes: threads that count the same warnings up and
-    /// down hold each other up.
+    /// As [`Self::caveats`], with borrowed warnings, for an answer that is sent while the law is held. Cloning an
+    /// `Arc` changes its counter, and threads that change the same counter slow each other down.
     pub(crate) fn borrowed_caveats(
         &self,
         question: &Question<'_>,

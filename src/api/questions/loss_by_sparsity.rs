@@ -5,16 +5,15 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{
-    AnswerError, Compute, Density, NonzeroParams, Question, TrainingCost, finite, optimal_sparsity,
-};
+use sparsity_law::law::{Compute, Density, LossCurve, LossPoint, NonzeroParams, Question};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::budget::Budget;
 use crate::api::questions::law::AskedLaw;
-use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::KnownTags;
@@ -79,14 +78,13 @@ impl LossBySparsityParams {
 
     fn check(&self) -> Result<(NonzeroParams, Compute, Canvas), ApiError> {
         let mut checks = Checks::default();
-        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
-        let compute = checks.take("compute", Compute::new(self.compute));
-        check_mode(&self.flop_mode, &mut checks);
+        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
+        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
         if !(2..=400).contains(&self.points) {
             checks.refuse("points", format!("must be between 2 and 400, not {}", self.points));
         }
         let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
-        let (nonzero_params, compute) = checks.finish(nonzero_params.zip(compute))?;
+        let (nonzero_params, compute) = checks.finish(question)?;
         Ok((nonzero_params, compute, canvas))
     }
 }
@@ -120,7 +118,7 @@ pub struct LossBySparsityView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LossOptimum)]
 pub struct LossOptimumView {
-    /// The sparsity; exactly 0 where no zeros pay.
+    /// The sparsity; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,33 +152,14 @@ pub struct LossPointView {
     data: f64,
 }
 
-/// The curve reaches this far past the best `-ln(1 - S)`, to a seventh of its density.
-const PAST: f64 = 2.0;
-/// It reaches at least to 95 %.
-const LEAST_END: f64 = 3.0;
-
-/// A question at one size and budget, put to one law.
-struct Curve<'a> {
-    asked: &'a AskedLaw,
-    cost: TrainingCost,
-    nonzero_params: NonzeroParams,
-    compute: Compute,
-    intervals: bool,
-}
-
-impl Curve<'_> {
-    fn at(&self, density: Density) -> Result<LossPointView, ApiError> {
-        let size = self.nonzero_params;
-        let data = self.cost.data(density, size, self.compute).map_err(AnswerError::from)?;
-        let loss = self.asked.law.content.coefficients.loss(density, size, data);
-        Ok(LossPointView {
-            sparsity: density.sparsity().get(),
-            loss: finite("the loss", loss)?,
-            interval: self.intervals.then(|| {
-                self.asked.interval(|member| member.coefficients.loss(density, size, data))
-            }),
-            data: data.get(),
-        })
+impl LossPointView {
+    fn new(point: LossPoint, intervals: bool) -> Self {
+        Self {
+            sparsity: point.density.sparsity().get(),
+            loss: point.loss,
+            interval: intervals.then(|| point.interval.map(Into::into)),
+            data: point.data.get(),
+        }
     }
 }
 
@@ -193,20 +172,12 @@ fn losses(
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
-    let best = optimal_sparsity(&asked.law.content.coefficients, &cost, nonzero_params, compute)
-        .map_err(AnswerError::from)?;
-    let curve = Curve { asked, cost, nonzero_params, compute, intervals };
-    let at_best = curve.at(best.density)?;
-    let end = (PAST - best.density.get().ln()).max(LEAST_END);
-    let last = f64::from(points - 1);
-    let densities = (0..points).map(|point| (-end * f64::from(point) / last).exp());
-    let points = densities.map(|density| curve.at(Density::clamped(density)));
-    let question = Question {
-        nonzero_params,
-        density: best.density,
-        data: best.data,
-        cost: Some(&curve.cost),
-    };
+    let curve = LossCurve { law: &asked.sampled, cost: &cost, nonzero_params, compute, intervals };
+    let best = curve.best()?;
+    let view = |point: LossPoint| LossPointView::new(point, intervals);
+    let at_best = view(curve.at(best.density)?);
+    let question =
+        Question { nonzero_params, density: best.density, data: best.data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     Ok(LossBySparsityView {
         law: asked.reference.clone(),
@@ -215,21 +186,13 @@ fn losses(
         compute: compute.get(),
         optimum: LossOptimumView {
             sparsity: at_best.sparsity,
-            interval: intervals.then(|| {
-                let found = asked.sampled.optimum_interval(
-                    &curve.cost,
-                    nonzero_params,
-                    compute,
-                    best.density,
-                );
-                found.map(Into::into)
-            }),
+            interval: intervals.then(|| curve.best_interval(best.density).map(Into::into)),
             loss: at_best.loss,
             loss_interval: at_best.interval,
             data: at_best.data,
         },
-        dense: curve.at(Density::DENSE)?,
-        points: points.collect::<Result<_, ApiError>>()?,
+        dense: view(curve.at(Density::DENSE)?),
+        points: curve.points(best.density, points)?.into_iter().map(view).collect(),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use sparsity_law::law::{
-    Design, FlopMode, StepCost, Storage, StorageFormat, TrainingCost, pattern_multiplier,
-};
+use sparsity_law::law::{FlopMode, PlannedPattern, StepCost, StorageFormat};
 
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
@@ -19,20 +17,20 @@ use crate::live::profiles::find_profile;
 /// What a training step costs, by name.
 #[derive(Debug)]
 pub enum Mode {
-    /// One that needs no measurement.
+    /// `dense` or `sparse`, which need no measurement.
     Known(FlopMode),
-    /// As the store has it now.
+    /// A hardware profile, as it is stored at the time of the question.
     Profile(Arc<HardwareProfile>),
 }
 
 fn known(name: &str) -> Option<FlopMode> {
-    [FlopMode::Dense, FlopMode::Sparse].into_iter().find(|mode| mode.as_str() == name)
+    FlopMode::ALL.into_iter().find(|mode| mode.as_str() == name)
 }
 
 const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \
                      /v1/hardware-profiles has the list";
 
-/// Notes where `name` cannot be one, whatever the store has.
+/// Notes an error where `name` can be no flop mode, whatever hardware profiles are stored.
 pub fn check_mode(name: &str, checks: &mut Checks) {
     if known(name).is_none() && ProfileName::new(name).is_err() {
         checks.refuse("flop_mode", WHICH);
@@ -43,7 +41,7 @@ impl Mode {
     /// The mode of a name.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] where nothing has it.
+    /// [`ApiError::Invalid`] where there is no such mode.
     pub async fn find(state: &AppState, name: &str) -> Result<Self, ApiError> {
         if let Some(mode) = known(name) {
             return Ok(Self::Known(mode));
@@ -89,7 +87,7 @@ impl Mode {
         }
     }
 
-    /// Names the state that an answer of a law in this mode depends on.
+    /// The ETag of an answer of a law in this mode: it changes with everything that the answer depends on.
     #[must_use]
     pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
         match self {
@@ -111,32 +109,29 @@ impl Mode {
         }
     }
 
-    /// What a model with a pattern costs and is worth; `None` where its numbers are out of range.
+    /// Patterns as plans take them, without those whose sparsity or worth is out of range.
     ///
     /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
     /// mode it costs what any zeros cost.
     #[must_use]
-    pub fn design(
+    pub fn planned_patterns<'a>(
         &self,
         asked: &AskedLaw,
-        cost: &TrainingCost,
-        storage: Storage,
-        pattern: &Pattern,
-    ) -> Option<Design> {
-        let worth = asked.worth(pattern)?;
-        let nominal = worth.nominal;
-        let (multiplier, inference_flops) = match self {
-            Self::Known(_) => (cost.multiplier(nominal), self.step().inference_flops(nominal)),
-            Self::Profile(profile) => {
-                let step_cost = profile.settings.pattern_cost(pattern);
-                let pruning = asked.law.content.pruning;
-                let multiplier = pattern_multiplier(pruning, step_cost, nominal);
-                (multiplier, 2.0 * step_cost / nominal.get())
-            }
+        patterns: &'a [Pattern],
+    ) -> Vec<PlannedPattern<'a>> {
+        let planned = |pattern: &'a Pattern| {
+            let step_cost = match self {
+                Self::Known(_) => None,
+                Self::Profile(profile) => Some(profile.settings.pattern_cost(pattern)),
+            };
+            Some(PlannedPattern {
+                name: pattern.as_str(),
+                worth: asked.worth(pattern)?,
+                step_cost,
+                two_of_four: pattern.is_two_of_four(),
+            })
         };
-        let bits = storage.pattern_bits(nominal, pattern.is_two_of_four());
-        let effective = worth.density();
-        Some(Design { density: nominal, effective, multiplier, inference_flops, bits })
+        patterns.iter().filter_map(planned).collect()
     }
 
     /// The patterns that the hardware can run; `None` where it is no profile.

@@ -13,8 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::budget::Budget;
 use crate::api::questions::law::AskedLaw;
-use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -38,7 +39,7 @@ pub struct OptimalSparsityView<'a> {
     /// The law that it was computed from.
     #[schema(value_type = LawRef)]
     law: &'a LawRef,
-    /// The best sparsity; exactly 0 where no zeros pay.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,10 +136,9 @@ pub(crate) struct OptimalSparsityParams {
 impl OptimalSparsityParams {
     pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
         let mut checks = Checks::default();
-        let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
-        let compute = checks.take("compute", Compute::new(self.compute));
-        check_mode(&self.flop_mode, &mut checks);
-        Ok(checks.finish(nonzero_params.zip(compute))?)
+        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
+        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
+        Ok(checks.finish(question)?)
     }
 }
 

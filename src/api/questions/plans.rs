@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Coefficients, Compute, Constraint, Data, Density, Design, DomainError, Goal, Limits, Loss,
-    Means, Model, NonzeroParams, Obstacle, Planner, Question, Range, Sparsity, Storage,
-    StorageFormat, TrainingCost, Zeros, finite,
+    self, Compute, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model,
+    NonzeroParams, Obstacle, PlanError, PlanNote, PlanQuestion, PlanSetting, PlannedModel,
+    Question, Sparsity, Storage, StorageFormat,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,14 +31,8 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_plan))
 }
 
-/// Highest sparsity of a plan where neither the caller nor the runs behind the law say one.
-const HIGHEST_SPARSITY: f64 = 0.95;
-/// How far the trade-off curve goes from the cost of the plan, to both sides.
-const SPAN: f64 = 100.0;
 /// The most points of the trade-off curve.
 const MOST_POINTS: u32 = 200;
-/// Resampled laws by which it is planned again, at most.
-const MOST_RESAMPLES: usize = 1000;
 
 /// Smallest and largest value of a quantity; either may be left out.
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
@@ -130,7 +124,7 @@ struct PlanRequest {
     points: u32,
 }
 
-/// A number of a range that no other quantity has.
+/// Checks a quantity that has no type of its own against its range.
 fn in_range(value: f64, low: f64, high: f64, range: &'static str) -> Result<f64, DomainError> {
     // Not a number is in no range.
     if (low..=high).contains(&value) {
@@ -152,7 +146,7 @@ fn data(value: f64) -> Result<f64, DomainError> {
     Data::new(value).map(Data::get)
 }
 
-/// The density of a sparsity.
+/// Checks a bound on the sparsity and gives it as a density, as [`Limits`] keep it.
 fn sparsity(value: f64) -> Result<f64, DomainError> {
     in_range(value, 0.0, Limits::HIGHEST_SPARSITY, "between 0 and 0.9999")
         .and_then(Sparsity::new)
@@ -160,7 +154,8 @@ fn sparsity(value: f64) -> Result<f64, DomainError> {
 }
 
 impl BoundsBody {
-    /// Adds its bounds to those that are known.
+    /// Checks both bounds and sets those that are given in `limits`: the smallest value as the first of
+    /// `ends`, the largest as the second.
     fn check(
         self,
         field: &str,
@@ -316,7 +311,7 @@ pub struct PlanView {
 pub struct PlannedModelView {
     /// Non-zero parameters at the end of training.
     nonzero_params: f64,
-    /// Fraction of zeros at the end of training; exactly 0 where no zeros pay.
+    /// Fraction of zeros at the end of training; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
     /// Data seen in training, in the family's data unit.
     data: f64,
@@ -388,266 +383,149 @@ pub struct AssumedView {
     patterns: Option<Vec<String>>,
 }
 
-/// A way to be sparse that has a name.
-#[derive(Debug)]
-struct NamedDesign {
-    /// `None` for the dense model.
-    pattern: Option<String>,
-    effective_sparsity: Option<f64>,
-    design: Design,
-}
-
-/// All that a plan is made with.
-struct Desk<'a> {
-    asked: &'a AskedLaw,
-    mode: &'a Mode,
-    request: &'a PlanRequest,
-    cost: TrainingCost,
-    storage: Storage,
-}
-
-impl Desk<'_> {
-    fn means(&self, zeros: Zeros) -> Means {
-        Means::new(self.cost.clone(), self.mode.step(), self.storage, zeros)
-    }
-
-    fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
-        Planner { law, means, inference_tokens: self.request.inference_tokens }
-    }
-
-    fn law(&self) -> &Coefficients {
-        &self.asked.law.content.coefficients
-    }
-
-    /// The dense model and those with one of the patterns.
-    fn designs(&self, patterns: &[Pattern]) -> Vec<NamedDesign> {
-        let none = self.means(Zeros::Designs(Vec::new()));
-        let dense = NamedDesign {
-            pattern: None,
-            effective_sparsity: None,
-            design: none.unstructured(Density::DENSE),
-        };
-        let named = |pattern: &Pattern| {
-            let design = self.mode.design(self.asked, &self.cost, self.storage, pattern)?;
-            let effective_sparsity =
-                self.asked.worth(pattern)?.effective.map(|(sparsity, _)| sparsity.get());
-            Some(NamedDesign {
-                pattern: Some(pattern.as_str().to_owned()),
-                effective_sparsity,
-                design,
-            })
-        };
-        std::iter::once(dense).chain(patterns.iter().filter_map(named)).collect()
-    }
-
-    fn view(&self, model: &Model, designs: &[NamedDesign]) -> Result<PlannedModelView, ApiError> {
-        let named = designs.iter().find(|named| named.design == model.design);
-        Ok(PlannedModelView {
+impl From<PlannedModel<'_>> for PlannedModelView {
+    fn from(planned: PlannedModel<'_>) -> Self {
+        let PlannedModel { model, pattern } = planned;
+        let effective = pattern.and_then(|pattern| pattern.worth.effective);
+        Self {
             nonzero_params: model.nonzero_params,
             sparsity: model.design.density.sparsity().get(),
             data: model.data,
-            loss: finite("the loss", model.loss)?,
-            compute: finite("the compute", model.compute())?,
+            loss: model.loss,
+            compute: model.compute(),
             training_compute: model.training_compute,
             inference_compute: model.inference_compute,
-            total_params: finite("total_params", model.total_params())?,
-            memory_bytes: finite("memory_bytes", model.memory_bytes())?,
-            pattern: named.and_then(|named| named.pattern.clone()),
-            effective_sparsity: named.and_then(|named| named.effective_sparsity),
-        })
-    }
-
-    /// How the plan moves over the resampled laws.
-    fn intervals(
-        &self,
-        means: &Means,
-        limits: &Limits,
-        best: &Model,
-        dense: Option<&Model>,
-    ) -> Option<PlanIntervals> {
-        let ensemble = self.asked.sampled.ensemble()?;
-        let loss = |model: &Model| {
-            let (size, data) = question_of(model)?;
-            let at = |law: &Coefficients| law.loss(model.design.effective, size, data);
-            self.asked.interval(|member| at(&member.coefficients))
-        };
-        let limits =
-            limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
-        let members = ensemble.members().iter().take(MOST_RESAMPLES);
-        let plans: Vec<Model> = members
-            .filter_map(|member| {
-                self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
-            })
-            .collect();
-        let interval = |of: fn(&Model) -> f64| -> IntervalView {
-            ensemble.interval_of(plans.iter().map(of).collect()).into()
-        };
-        Some(PlanIntervals {
-            loss: loss(best)?,
-            dense_loss: dense.and_then(loss),
-            sparsity: interval(|model| model.design.density.sparsity().get()),
-            nonzero_params: interval(|model| model.nonzero_params),
-            data: interval(|model| model.data),
-        })
+            total_params: model.total_params(),
+            memory_bytes: model.memory_bytes(),
+            pattern: pattern.map(|pattern| pattern.name.to_owned()),
+            effective_sparsity: effective.map(|(sparsity, _)| sparsity.get()),
+        }
     }
 }
 
-/// The quantity that no bound of the caller holds, and the service does.
-fn end_of_range(best: &Model, limits: &Limits) -> Option<&'static str> {
-    let (n, d) = (best.nonzero_params, best.data);
-    let ends = [
-        (Constraint::NonzeroParamsMin, n, "nonzero_params"),
-        (Constraint::NonzeroParamsMax, n, "nonzero_params"),
-        (Constraint::DataMin, d, "data"),
-        (Constraint::DataMax, d, "data"),
-    ];
-    let found = ends.into_iter().find(|(constraint, value, _)| {
-        !limits.has(*constraint) && limits.get(*constraint) == *value
-    });
-    found.map(|(_, _, quantity)| quantity)
+impl From<Model> for FrontierPointView {
+    fn from(model: Model) -> Self {
+        Self {
+            compute: model.compute(),
+            loss: model.loss,
+            nonzero_params: model.nonzero_params,
+            sparsity: model.design.density.sparsity().get(),
+            data: model.data,
+        }
+    }
 }
 
-/// No other than these.
-fn all_of(designs: &[NamedDesign]) -> Zeros {
-    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+impl From<Goal> for GoalView {
+    fn from(goal: Goal) -> Self {
+        match goal {
+            Goal::LeastLoss => Self::LeastLoss,
+            Goal::LeastCost => Self::LeastCost,
+        }
+    }
 }
 
-/// Size and data of a model, which are in range as the limits are.
-fn question_of(model: &Model) -> Option<(NonzeroParams, Data)> {
-    NonzeroParams::new(model.nonzero_params).ok().zip(Data::new(model.data).ok())
+impl From<law::PlanIntervals> for PlanIntervals {
+    fn from(intervals: law::PlanIntervals) -> Self {
+        Self {
+            loss: intervals.loss.into(),
+            dense_loss: intervals.dense_loss.map(Into::into),
+            sparsity: intervals.sparsity.into(),
+            nonzero_params: intervals.nonzero_params.into(),
+            data: intervals.data.into(),
+        }
+    }
+}
+
+impl From<PlanNote> for WarningView {
+    fn from(note: PlanNote) -> Self {
+        match note {
+            PlanNote::SparsityLimited => {
+                let detail = "more zeros would be better by this law, but no run behind it is \
+                              sparser: sparsity.max allows more";
+                Self::new("sparsity_limited", detail)
+            }
+            PlanNote::ComputeNotSpent { share } => {
+                let detail =
+                    format!("the bounds leave no use for more than {share:.3} of the compute");
+                Self::new("compute_not_spent", detail)
+            }
+            PlanNote::DenseIsBetter => {
+                let detail =
+                    "a dense model, which the bounds on the sparsity forbid, would be better";
+                Self::new("dense_is_better", detail)
+            }
+            PlanNote::RangeEnd(quantity) => {
+                let quantity = quantity.as_str();
+                let detail = format!(
+                    "the best {quantity} lies at the end of the range that is answered for"
+                );
+                Self::new("range_end", detail)
+            }
+        }
+    }
 }
 
 fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView, ApiError> {
     asked.require_all("a plan")?;
     let format = request.storage.unwrap_or_else(|| mode.storage());
-    let storage = Storage::new(format, request.bits);
-    let desk = Desk { asked, mode, request, cost: asked.cost(mode.step()), storage };
-
-    let mut limits = request.limits;
-    let of_the_mode = mode.patterns().filter(|patterns| !patterns.is_empty());
-    let patterns = allowed_patterns(request, mode, format)?;
-    let designs = patterns.as_ref().map(|patterns| desk.designs(patterns)).unwrap_or_default();
-    let zeros = match &patterns {
-        Some(_) => all_of(&designs),
-        None => Zeros::Anywhere,
+    let allowed = allowed_patterns(request, mode, format)?;
+    let of_hardware = mode.patterns().filter(|patterns| !patterns.is_empty());
+    let of_hardware = of_hardware.map(|patterns| mode.planned_patterns(asked, patterns));
+    let patterns = allowed.as_deref().map(|patterns| mode.planned_patterns(asked, patterns));
+    let setting = PlanSetting {
+        law: &asked.sampled,
+        support: &asked.law.content.support,
+        cost: asked.cost(mode.step()),
+        step: mode.step(),
+        pruning: asked.law.content.pruning,
+        storage: Storage::new(format, request.bits),
+        inference_tokens: request.inference_tokens,
     };
-    let means = desk.means(zeros);
-    // What no run has tried is not recommended unless it is asked for.
-    let capped = !limits.has(Constraint::SparsityMax) && patterns.is_none();
-    if capped {
-        let levels = asked.law.content.support.levels();
-        let highest = levels.last().map_or(HIGHEST_SPARSITY, |level| level.sparsity);
-        let density = 1.0 - highest.min(Limits::HIGHEST_SPARSITY);
-        let least = limits.get(Constraint::SparsityMin);
-        limits = limits.with(Constraint::SparsityMax, density.min(least));
-    }
-
-    let planner = desk.planner(&means, desk.law());
-    let goal = request.goal;
-    let best = planner
-        .best(goal, &limits)
-        .ok_or_else(|| infeasible(&planner.obstacles(goal, &limits), &limits, request))?;
-
-    // The same cost: what may be spent, or what is.
-    let budget = match goal {
-        Goal::LeastLoss => limits.get(Constraint::Compute),
-        Goal::LeastCost => best.compute(),
-    };
-    let at_equal_cost = limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
-    let any_sparsity =
-        |limits: Limits| limits.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
-    let only_dense = desk.means(all_of(&desk.designs(&[])));
-    let dense_planner = desk.planner(&only_dense, desk.law());
-    let dense_limits = any_sparsity(at_equal_cost);
-    let dense = dense_planner.best(Goal::LeastLoss, &dense_limits);
-    let dense_reason = dense.is_none().then(|| {
-        let obstacles = dense_planner.obstacles(Goal::LeastLoss, &dense_limits);
-        infeasible_lines(&obstacles, &dense_limits, request).join("; ")
+    let found = setting.plan(&PlanQuestion {
+        goal: request.goal,
+        limits: request.limits,
+        patterns: patterns.as_deref(),
+        hardware_patterns: of_hardware.as_deref(),
+        frontier_points: request.points,
+        intervals: request.intervals,
     });
-    let equal_loss =
-        dense_limits.without(Constraint::Compute).with(Constraint::TargetLoss, best.loss);
-    let dense_at_equal_loss = dense_planner.best(Goal::LeastCost, &equal_loss);
+    let found = found.map_err(|error| match error {
+        PlanError::Infeasible(infeasible) => refusal(&infeasible, request),
+        PlanError::Answer(error) => error.into(),
+    })?;
 
-    let pattern = match (of_the_mode, &patterns) {
-        (Some(of_the_mode), None) => {
-            let designs = desk.designs(of_the_mode);
-            let means = desk.means(all_of(&designs));
-            // A pattern that the hardware lists may be sparser than any run.
-            let limits =
-                if capped { at_equal_cost.without(Constraint::SparsityMax) } else { at_equal_cost };
-            let model = desk.planner(&means, desk.law()).best(Goal::LeastLoss, &limits);
-            model.map(|model| desk.view(&model, &designs)).transpose()?
-        }
-        _ => None,
-    };
-
-    let binding = planner.binding(goal, &limits, &best);
-    let (extrapolation, mut warnings) = match question_of(&best) {
+    let best = found.best.model;
+    let (extrapolation, mut warnings) = match best.size_and_data() {
         Some((nonzero_params, data)) => {
             let density = best.design.density;
-            let question = Question { nonzero_params, density, data, cost: Some(&desk.cost) };
+            let question = Question { nonzero_params, density, data, cost: Some(&setting.cost) };
             asked.caveats(&question, request.intervals)
         }
         None => (Vec::new(), asked.warnings(request.intervals)),
     };
-    let mut warn = |code, detail: String| {
-        warnings.insert(0, Arc::new(WarningView::new(code, detail)));
-    };
-    if capped && binding.contains(&Constraint::SparsityMax) {
-        let detail = "more zeros would be better by this law, but no run behind it is sparser: \
-                      sparsity.max allows more";
-        warn("sparsity_limited", detail.to_owned());
+    // What is about this plan comes before what is about the law.
+    for note in found.notes {
+        warnings.insert(0, Arc::new(note.into()));
     }
-    if goal == Goal::LeastLoss && best.compute() < budget * (1.0 - 1e-6) {
-        let share = best.compute() / budget;
-        let detail = format!("the bounds leave no use for more than {share:.3} of the compute");
-        warn("compute_not_spent", detail);
-    }
-    if dense.as_ref().is_some_and(|dense| dense.loss < best.loss) {
-        let detail = "a dense model, which the bounds on the sparsity forbid, would be better";
-        warn("dense_is_better", detail.to_owned());
-    }
-
-    if let Some(quantity) = end_of_range(&best, &limits) {
-        let detail =
-            format!("the best {quantity} lies at the end of the range that is answered for");
-        warn("range_end", detail);
-    }
-
-    // No cost that the service would not take as a budget.
-    let compute = best.compute();
-    let costs = Range { min: (compute / SPAN).max(1.0), max: (compute * SPAN).min(1e40) };
-    let frontier = planner.frontier(&limits, &best, request.points, costs);
-    let view = |model: &Model| desk.view(model, &designs);
+    let dense_reason =
+        found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));
     Ok(PlanView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
-        goal: match goal {
-            Goal::LeastLoss => GoalView::LeastLoss,
-            Goal::LeastCost => GoalView::LeastCost,
-        },
-        optimum: view(&best)?,
-        dense: dense.as_ref().map(view).transpose()?,
+        goal: request.goal.into(),
+        optimum: found.best.into(),
+        dense: found.dense.ok().map(Into::into),
         dense_reason,
-        dense_at_equal_loss: dense_at_equal_loss.as_ref().map(view).transpose()?,
-        pattern,
-        binding: binding.into_iter().map(Constraint::as_str).collect(),
-        frontier: frontier.iter().map(point).collect::<Result<_, ApiError>>()?,
-        intervals: request
-            .intervals
-            .then(|| desk.intervals(&means, &limits, &best, dense.as_ref())),
+        dense_at_equal_loss: found.dense_at_equal_loss.map(Into::into),
+        pattern: found.pattern.map(Into::into),
+        binding: found.binding.into_iter().map(Constraint::as_str).collect(),
+        frontier: found.frontier.into_iter().map(Into::into).collect(),
+        intervals: request.intervals.then(|| found.intervals.map(Into::into)),
         assumed: AssumedView {
             storage: format.into(),
             bits_per_param: request.bits,
-            max_sparsity: match means.zeros() {
-                Zeros::Anywhere => highest(limits.get(Constraint::SparsityMax)),
-                Zeros::Designs(designs) => designs
-                    .iter()
-                    .map(|design| design.density.sparsity().get())
-                    .fold(0.0, f64::max)
-                    .min(highest(limits.get(Constraint::SparsityMax))),
-            },
-            patterns: patterns
+            max_sparsity: found.max_sparsity,
+            patterns: allowed
                 .map(|patterns| patterns.iter().map(|p| p.as_str().to_owned()).collect()),
         },
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
@@ -655,19 +533,9 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     })
 }
 
-/// The sparsity of a lowest density.
-fn highest(density: f64) -> f64 {
+/// The sparsity of a density: bounds on the sparsity are kept as bounds on the density.
+fn sparsity_of(density: f64) -> f64 {
     Density::clamped(density).sparsity().get()
-}
-
-fn point(model: &Model) -> Result<FrontierPointView, ApiError> {
-    Ok(FrontierPointView {
-        compute: finite("the compute", model.compute())?,
-        loss: finite("the loss", model.loss)?,
-        nonzero_params: model.nonzero_params,
-        sparsity: model.design.density.sparsity().get(),
-        data: model.data,
-    })
 }
 
 /// The patterns that a plan is held to; `None` where zeros may lie anywhere.
@@ -697,10 +565,13 @@ fn allowed_patterns(
     }))
 }
 
-/// A number with seven digits that is no less, or no more, than it was.
+/// Rounds to seven digits, upwards or downwards.
 fn outward(value: f64, up: bool) -> f64 {
-    /// Of a number that has seven digits but for rounding, those.
+    /// A number that differs by no more than this share from one with seven digits is taken for it.
     const ROUNDING: f64 = 1e-11;
+    if value == 0.0 {
+        return value;
+    }
     let scale = 10f64.powi(6 - value.abs().log10().floor() as i32);
     let digits = value * scale;
     let whole =
@@ -716,25 +587,20 @@ fn written(value: f64) -> String {
     }
 }
 
-/// What would have to give way, and by how much, for one bound.
-fn obstacle_detail(
-    obstacle: &Obstacle,
-    all: &[Obstacle],
-    limits: &Limits,
-    request: &PlanRequest,
-) -> String {
+/// Says of one bound that is in the way how far it would have to be moved.
+fn obstacle_detail(obstacle: &Obstacle, why: &Infeasible, request: &PlanRequest) -> String {
     let Obstacle { constraint, needed } = *obstacle;
     let is_sparsity = matches!(constraint, Constraint::SparsityMin | Constraint::SparsityMax);
-    let shown = |value: f64| if is_sparsity { highest(value) } else { value };
+    let shown = |value: f64| if is_sparsity { sparsity_of(value) } else { value };
     let origin = match constraint {
         _ if request.limits.has(constraint) => "is given",
         Constraint::SparsityMax => "is the default, that of the sparsest run",
-        // The dense model's cost is that of the plan.
+        // The dense model is compared at the cost of the plan.
         _ => "is that of the plan",
     };
-    let given = format!("{} {origin}", written(shown(limits.get(constraint))));
+    let given = format!("{} {origin}", written(shown(why.limits.get(constraint))));
     let Some(needed) = needed else {
-        let others = all.iter().filter(|other| other.constraint != constraint);
+        let others = why.obstacles.iter().filter(|other| other.constraint != constraint);
         let others: Vec<_> = others.map(|other| other.constraint.as_str()).collect();
         return format!("{given} and cannot be kept together with {}", others.join(", "));
     };
@@ -750,20 +616,22 @@ fn obstacle_detail(
     }
 }
 
-fn infeasible_lines(obstacles: &[Obstacle], limits: &Limits, request: &PlanRequest) -> Vec<String> {
+/// A line for each bound that is in the way.
+fn infeasible_lines(why: &Infeasible, request: &PlanRequest) -> Vec<String> {
     let line = |obstacle: &Obstacle| {
-        let detail = obstacle_detail(obstacle, obstacles, limits, request);
+        let detail = obstacle_detail(obstacle, why, request);
         format!("{}: {detail}", obstacle.constraint.as_str())
     };
-    obstacles.iter().map(line).collect()
+    why.obstacles.iter().map(line).collect()
 }
 
-fn infeasible(obstacles: &[Obstacle], limits: &Limits, request: &PlanRequest) -> ApiError {
+/// The error of a request whose bounds leave no plan, with a field for each bound that is in the way.
+fn refusal(why: &Infeasible, request: &PlanRequest) -> ApiError {
     let field = |obstacle: &Obstacle| FieldError {
         pointer: format!("/{}", obstacle.constraint.as_str().replace('.', "/")),
-        detail: obstacle_detail(obstacle, obstacles, limits, request),
+        detail: obstacle_detail(obstacle, why, request),
     };
-    ApiError::Infeasible(obstacles.iter().map(field).collect())
+    ApiError::Infeasible(why.obstacles.iter().map(field).collect())
 }
 
 /// Plans a model: the best size, sparsity and amount of data under bounds.
@@ -801,5 +669,7 @@ mod tests {
         assert_eq!(written(outward(1_234_567_890.0, true)), "1.234568e9");
         assert_eq!(written(outward(1_234_567_890.0, false)), "1.234567e9");
         assert_eq!(written(outward(2.31, true)), "2.31");
+        // The highest sparsity of a plan that may have no zeros.
+        assert_eq!(written(outward(0.0, false)), "0");
     }
 }

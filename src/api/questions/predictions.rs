@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    AnswerError, Data, Density, Extrapolation, Interval, NonzeroParams, Question, Sparsity, finite,
+    AnswerError, Data, Density, Extrapolation, Interval, NonzeroParams, Question, Sparsity,
+    Training, finite,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -112,25 +113,38 @@ pub struct Predicted<'a> {
     warnings: Vec<&'a Arc<WarningView>>,
 }
 
-/// The loss of a model, for every resource that predicts one.
+/// The question about a model and its predicted loss, for one model and for lists of them.
+///
+/// # Errors
+/// [`ApiError::NotRepresentable`], [`ApiError::Undetermined`].
+pub(crate) fn predicted_loss<'q>(
+    asked: &AskedLaw,
+    (nonzero_params, density): (NonzeroParams, Density),
+    training: Training<'q>,
+) -> Result<(Question<'q>, f64), ApiError> {
+    let question = Question::new(nonzero_params, density, training).map_err(AnswerError::from)?;
+    asked.require_at(&question)?;
+    let loss = asked.law.content.coefficients.loss(density, nonzero_params, question.data);
+    Ok((question, finite("the loss", loss)?))
+}
+
+/// The loss of one model with what is said beside it.
 pub fn predict<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
     mode: &Mode,
     intervals: bool,
 ) -> Result<Predicted<'a>, ApiError> {
-    let (data, cost) = match budget {
-        Budget::Data(data) => (data, None),
+    let cost;
+    let training = match budget {
+        Budget::Data(data) => Training::Data(data),
         Budget::Compute(compute) => {
-            let cost = asked.cost(mode.step());
-            let data = cost.data(density, nonzero_params, compute).map_err(AnswerError::from)?;
-            (data, Some(cost))
+            cost = asked.cost(mode.step());
+            Training::Compute(compute, &cost)
         }
     };
-    let question = Question { nonzero_params, density, data, cost: cost.as_ref() };
-    asked.require_at(&question)?;
-    let loss =
-        finite("the loss", asked.law.content.coefficients.loss(density, nonzero_params, data))?;
+    let (question, loss) = predicted_loss(asked, (nonzero_params, density), training)?;
+    let data = question.data;
     let found = match intervals {
         true => asked.sampled.tabulated_loss_intervals(density, nonzero_params, data, loss),
         false => None,

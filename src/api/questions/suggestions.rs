@@ -6,19 +6,20 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{
-    ChosenRun, DesignError, FitConfig, Knowledge, Observations, PlannedRun, usual_levels,
+    DesignError, FitConfig, Observations, PlannedRun, RunGrid, SuggestedRun, SuggestionError,
+    SuggestionTask, Target,
 };
 use sparsity_law::law::{
-    AnswerError, CoefficientName, Coefficients, Compute, Data, Density, Extrapolation, Member,
-    NonzeroParams, Question, Sparsity, TrainingCost, finite, optimal_density, quantile,
+    CoefficientName, Compute, Data, Density, NonzeroParams, Question, Sparsity, TrainingCost,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::budget::Budget;
 use crate::api::questions::law::AskedLaw;
-use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::extract::{FamilyPath, JsonBody};
@@ -37,13 +38,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 const MAX_RUNS: u32 = 20;
 /// The most values of one quantity of the grid.
 const MAX_VALUES: usize = 1000;
-/// How ranges of a grid are read.
+/// Of a range in a grid: how many values it may have, and how they are spaced.
 const EVEN: (usize, Spacing) = (MAX_VALUES, Spacing::Logarithmic);
-/// The most runs of the grid.
-const MAX_CANDIDATES: usize = 20_000;
-/// Levels of each quantity that a grid takes from the runs.
-const USUAL_LEVELS: usize = 12;
-
 /// What to narrow, and what may be run for it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -190,18 +186,10 @@ pub struct GridBody {
     data: Option<ValuesBody>,
 }
 
-/// Values that may be run, checked; `None` for those of the law's runs.
-#[derive(Debug, Default)]
-struct Grid {
-    nonzero_params: Option<Vec<NonzeroParams>>,
-    sparsity: Option<Vec<Sparsity>>,
-    data: Option<Vec<Data>>,
-}
-
 impl GridBody {
-    fn check(&self, checks: &mut Checks) -> Grid {
+    fn check(&self, checks: &mut Checks) -> RunGrid {
         let Self { nonzero_params, sparsity, data } = self;
-        Grid {
+        RunGrid {
             nonzero_params: nonzero_params
                 .as_ref()
                 .and_then(|v| v.check("grid/nonzero_params", EVEN, NonzeroParams::new, checks)),
@@ -213,69 +201,41 @@ impl GridBody {
     }
 }
 
-impl Grid {
-    /// Every run of the grid.
-    fn runs(
-        self,
-        observations: &Observations,
-        cost: &TrainingCost,
-    ) -> Result<Vec<PlannedRun>, ApiError> {
-        // A step beyond the runs may lead out of a quantity's range; there it ends.
-        let [sizes, densities, data] = usual_levels(observations, USUAL_LEVELS);
-        let sizes = self.nonzero_params.unwrap_or_else(|| {
-            sizes.into_iter().filter_map(|size| NonzeroParams::new(size).ok()).collect()
-        });
-        let sparsities = self.sparsity.unwrap_or_else(|| {
-            let densities = densities.into_iter().rev();
-            densities.filter_map(|x| Density::new(x).ok()).map(Density::sparsity).collect()
-        });
-        let data = self
-            .data
-            .unwrap_or_else(|| data.into_iter().filter_map(|data| Data::new(data).ok()).collect());
-        let count = sizes.len() * sparsities.len() * data.len();
-        if count > MAX_CANDIDATES {
-            let detail = format!(
-                "must be at most {MAX_CANDIDATES} runs, not {} sizes x {} sparsities x {} amounts \
-                 of data",
-                sizes.len(),
-                sparsities.len(),
-                data.len()
-            );
-            return Err(ApiError::field("/grid", detail));
-        }
-        let mut runs = Vec::with_capacity(count);
-        for &nonzero_params in &sizes {
-            for &sparsity in &sparsities {
-                let run = |&data: &Data| {
-                    let compute = cost.compute(sparsity.density(), nonzero_params, data);
-                    PlannedRun { nonzero_params, sparsity, data, compute }
-                };
-                runs.extend(data.iter().map(run));
-            }
-        }
-        Ok(runs)
-    }
-}
-
-/// The answer to narrow, checked but for its mode.
+/// The answer to narrow, checked except for its flop mode: whether there is such a hardware profile is not
+/// known yet.
 #[derive(Debug, Clone, Copy)]
-enum Target {
+enum CheckedTarget {
     Coefficient(CoefficientName),
     OptimalSparsity(NonzeroParams, Compute),
     Prediction(NonzeroParams, Density, Data),
 }
 
-impl TargetBody {
-    fn check(&self) -> Result<Target, Vec<FieldError>> {
+impl CheckedTarget {
+    /// The target as the law crate takes it; `mode` is the mode that an optimal sparsity is about.
+    fn with_mode(self, law: &AskedLaw, mode: &Mode) -> Target {
         match self {
-            Self::Coefficient(name) => Ok(Target::Coefficient((*name).into())),
+            Self::Coefficient(name) => Target::Coefficient(name),
+            Self::OptimalSparsity(nonzero_params, compute) => {
+                Target::OptimalSparsity { nonzero_params, compute, cost: law.cost(mode.step()) }
+            }
+            Self::Prediction(nonzero_params, density, data) => {
+                Target::Loss { nonzero_params, density, data }
+            }
+        }
+    }
+}
+
+impl TargetBody {
+    fn check(&self) -> Result<CheckedTarget, Vec<FieldError>> {
+        match self {
+            Self::Coefficient(name) => Ok(CheckedTarget::Coefficient((*name).into())),
             Self::OptimalSparsity(body) => {
                 let mut checks = Checks::below("/target/optimal_sparsity");
-                let size = checks.take("nonzero_params", NonzeroParams::new(body.nonzero_params));
-                let compute = checks.take("compute", Compute::new(body.compute));
-                check_mode(&body.flop_mode, &mut checks);
-                let target = size.zip(compute);
-                checks.finish(target.map(|(size, compute)| Target::OptimalSparsity(size, compute)))
+                let (size, compute, mode) = (body.nonzero_params, body.compute, &*body.flop_mode);
+                let target = Budget::check_sized(size, compute, Some(mode), &mut checks);
+                checks.finish(
+                    target.map(|(size, compute)| CheckedTarget::OptimalSparsity(size, compute)),
+                )
             }
             Self::Prediction(body) => {
                 let mut checks = Checks::below("/target/prediction");
@@ -284,7 +244,7 @@ impl TargetBody {
                 let data = checks.take("data", Data::new(body.data));
                 let target = size.zip(sparsity).zip(data);
                 checks.finish(target.map(|((size, sparsity), data)| {
-                    Target::Prediction(size, sparsity.density(), data)
+                    CheckedTarget::Prediction(size, sparsity.density(), data)
                 }))
             }
         }
@@ -308,11 +268,10 @@ impl SuggestionRequest {
         "dense".to_owned()
     }
 
-    fn check(&self) -> Result<(Target, Compute, Grid), ApiError> {
+    fn check(&self) -> Result<(CheckedTarget, Compute, RunGrid), ApiError> {
         let mut checks = Checks::default();
         let target = checks.absorb(self.target.check());
-        let compute = checks.take("compute", Compute::new(self.compute));
-        check_mode(&self.flop_mode, &mut checks);
+        let compute = Budget::check_compute(self.compute, Some(&self.flop_mode), &mut checks);
         let grid = self.grid.check(&mut checks);
         if !(1..=MAX_RUNS).contains(&self.runs) {
             checks.refuse("runs", format!("must be between 1 and {MAX_RUNS}, not {}", self.runs));
@@ -395,164 +354,92 @@ pub struct InformationView {
     residual: ResidualView,
 }
 
-/// Everything that an answer is computed from.
+/// The law and what is asked of it, once everything has been looked up.
 struct Asked {
     law: Arc<AskedLaw>,
     runs: Observations,
     fit: FitConfig,
     noise: f64,
     target: Target,
-    /// Of the target, where it is about a training budget.
-    target_cost: Option<TrainingCost>,
-    /// Of the runs to make.
+    /// What the runs to make cost.
     cost: TrainingCost,
     budget: Compute,
     most: usize,
 }
 
-/// The resampled laws scatter so many times more or less than the linearised one before it is said.
-const ROUGH: f64 = 2.0;
-
 impl Asked {
-    /// The target by a law, in the logarithm where it has a scale: what is linearised.
-    fn answer(&self, law: &Coefficients) -> Option<f64> {
-        let value = self.value(law);
-        match self.target {
-            Target::Coefficient(_) | Target::Prediction(..) => Some(value.ln()),
-            Target::OptimalSparsity(..) => Some(value),
-        }
-        .filter(|value| value.is_finite())
-    }
-
-    fn value(&self, law: &Coefficients) -> f64 {
-        match (self.target, &self.target_cost) {
-            (Target::Coefficient(name), _) => law.values().to_array()[name as usize],
-            (Target::OptimalSparsity(size, compute), Some(cost)) => {
-                optimal_density(law, cost, size, compute).sparsity().get()
-            }
-            (Target::Prediction(size, density, data), _) => law.loss(density, size, data),
-            // A budget's target has its cost.
-            (Target::OptimalSparsity(..), None) => f64::NAN,
-        }
-    }
-
-    fn view(&self) -> Result<TargetView, ApiError> {
-        let asked = &self.law;
-        let law = &asked.law.content.coefficients;
-        let interval = match (self.target, &self.target_cost) {
-            (Target::OptimalSparsity(size, compute), Some(cost)) => {
-                let best = optimal_density(law, cost, size, compute);
-                asked.sampled.optimum_interval(cost, size, compute, best).map(Into::into)
-            }
-            _ => asked.interval(|member| self.value(&member.coefficients)),
-        };
-        Ok(TargetView { value: finite("the target", self.value(law))?, interval })
-    }
-
-    fn caveats(&self) -> Result<(Vec<Extrapolation>, Vec<Arc<WarningView>>), ApiError> {
-        let law = &self.law.law.content.coefficients;
-        match (self.target, &self.target_cost) {
-            (Target::OptimalSparsity(nonzero_params, compute), Some(cost)) => {
-                let density = optimal_density(law, cost, nonzero_params, compute);
-                let data =
-                    cost.data(density, nonzero_params, compute).map_err(AnswerError::from)?;
-                let question = Question { nonzero_params, density, data, cost: Some(cost) };
-                Ok(self.law.caveats(&question, true))
-            }
-            (Target::Prediction(nonzero_params, density, data), _) => {
-                let question = Question { nonzero_params, density, data, cost: None };
-                Ok(self.law.caveats(&question, true))
-            }
-            _ => Ok((Vec::new(), self.law.warnings(true))),
-        }
-    }
-
-    /// Says so where the resampled laws scatter otherwise than the linearised one.
-    fn doubt(&self, deviation: f64) -> Option<WarningView> {
-        let ensemble = self.law.sampled.ensemble()?;
-        let answer = |member: &Member| self.answer(&member.coefficients);
-        let mut answers: Vec<f64> = ensemble.members().iter().filter_map(answer).collect();
-        // Half the width of the middle 68 %: one standard deviation of a normal distribution.
-        let ends = [0.841, 0.159].map(|share| quantile(&mut answers, share));
-        let ratio = (ends[0] - ends[1]) / 2.0 / deviation;
-        if (ROUGH.recip()..=ROUGH).contains(&ratio) {
-            return None;
-        }
-        let detail = format!(
-            "the resampled laws scatter {ratio:.2} times as far about this answer as the linearised \
-             law does, so the expected widths are rough"
-        );
-        Some(WarningView::new("rough_expectation", detail))
-    }
-
-    fn run(&self, run: &PlannedRun, width_ratio: f64) -> Result<SuggestedRunView, ApiError> {
-        let content = &self.law.law.content;
-        let density = run.sparsity.density();
-        let loss = content.coefficients.loss(density, run.nonzero_params, run.data);
-        let question =
-            Question { nonzero_params: run.nonzero_params, density, data: run.data, cost: None };
-        let extrapolation = content.support.extrapolation(&question);
-        Ok(SuggestedRunView {
-            nonzero_params: run.nonzero_params.get(),
-            sparsity: run.sparsity.get(),
-            data: run.data.get(),
-            compute: finite("the compute of a run", run.compute)?,
-            predicted_loss: finite("the loss of a run", loss)?,
-            expected_width_ratio: width_ratio,
+    fn run(&self, suggested: &SuggestedRun) -> SuggestedRunView {
+        let PlannedRun { nonzero_params, sparsity, data, compute } = suggested.run;
+        let question = Question { nonzero_params, density: sparsity.density(), data, cost: None };
+        let extrapolation = self.law.law.content.support.extrapolation(&question);
+        SuggestedRunView {
+            nonzero_params: nonzero_params.get(),
+            sparsity: sparsity.get(),
+            data: data.get(),
+            compute,
+            predicted_loss: suggested.loss,
+            expected_width_ratio: suggested.width_ratio,
             extrapolation: extrapolation.into_iter().map(Into::into).collect(),
-        })
+        }
     }
 
-    fn unsuitable(&self, error: DesignError) -> ApiError {
-        let advice = match (error, self.target) {
+    fn refusal(&self, error: SuggestionError) -> ApiError {
+        let error = match error {
+            SuggestionError::Grid(error) => return ApiError::field("/grid", error.to_string()),
+            SuggestionError::Unpaid { .. } => {
+                return ApiError::field("/compute", error.to_string());
+            }
+            SuggestionError::Answer(error) => return error.into(),
+            SuggestionError::Design(error) => error,
+        };
+        let advice = match (error, &self.target) {
             (DesignError::NotRepresentable, _) => {
                 return ApiError::NotRepresentable(error.to_string());
             }
-            (DesignError::Settled, Target::OptimalSparsity(..)) => {
+            (DesignError::Settled, Target::OptimalSparsity { .. }) => {
                 ": the best sparsity sits at 0, or on a kink of the hardware profile; ask about \
                  another budget, or narrow a prediction"
             }
             (DesignError::Settled, Target::Coefficient(_)) => {
                 ": the coefficient was held in the fit, or its term vanishes"
             }
-            (DesignError::Settled, Target::Prediction(..)) => "",
+            (DesignError::Settled, Target::Loss { .. }) => "",
             (DesignError::Singular, _) => ": submit runs with other values and refit",
         };
         ApiError::NoSuggestion(format!("{error}{advice}"))
     }
 
-    fn suggest(&self, grid: Grid) -> Result<SuggestionsView, ApiError> {
-        let content = &self.law.law.content;
-        let candidates = grid.runs(&self.runs, &self.cost)?;
-        let budget = self.budget.get();
-        let target = self.view()?;
-        let known = Knowledge::new(&content.coefficients, &self.runs, &self.fit, self.noise)
-            .map_err(|error| self.unsuitable(error))?;
-        let found = known
-            .suggest(|law| self.answer(law), &candidates, budget, self.most)
-            .map_err(|error| self.unsuitable(error))?;
-        if found.runs.is_empty() {
-            let least = candidates.iter().map(|run| run.compute).fold(f64::INFINITY, f64::min);
-            let detail = format!(
-                "pays for none of the {} runs of the grid, of which the cheapest costs {least:.3e}",
-                candidates.len()
-            );
-            return Err(ApiError::field("/compute", detail));
-        }
-        let (extrapolation, mut warnings) = self.caveats()?;
-        warnings.extend(self.doubt(found.deviation * self.noise).map(Arc::new));
-        let views = |runs: &[ChosenRun]| {
-            let view = |run: &ChosenRun| self.run(&candidates[run.candidate], run.width_ratio);
-            runs.iter().map(view).collect::<Result<Vec<_>, ApiError>>()
+    fn suggest(&self, grid: RunGrid) -> Result<SuggestionsView, ApiError> {
+        let task = SuggestionTask {
+            law: &self.law.sampled,
+            runs: &self.runs,
+            fit: &self.fit,
+            noise: self.noise,
+            target: &self.target,
+            cost: &self.cost,
+            budget: self.budget,
+            most: self.most,
         };
-        let suggestions = views(&found.runs)?;
+        let found = task.suggest(grid).map_err(|error| self.refusal(error))?;
+        let (extrapolation, mut warnings) = match &found.question {
+            Some(question) => self.law.caveats(question, true),
+            None => (Vec::new(), self.law.warnings(true)),
+        };
+        if let Some(ratio) = found.scatter_ratio {
+            let detail = format!(
+                "the resampled laws scatter {ratio:.2} times as far about this answer as the \
+                 linearised law does, so the expected widths are rough"
+            );
+            warnings.push(Arc::new(WarningView::new("rough_expectation", detail)));
+        }
+        let views = |runs: &[SuggestedRun]| runs.iter().map(|run| self.run(run)).collect();
         Ok(SuggestionsView {
             law: self.law.reference.clone(),
-            target,
-            compute: suggestions.iter().map(|run| run.compute).sum(),
-            expected_width_ratio: suggestions.last().map_or(1.0, |run| run.expected_width_ratio),
-            suggestions,
-            alternatives: views(&found.alternatives)?,
+            target: TargetView { value: found.value, interval: found.interval.map(Into::into) },
+            compute: found.compute(),
+            expected_width_ratio: found.width_ratio(),
+            suggestions: views(&found.runs),
+            alternatives: views(&found.alternatives),
             information: InformationView {
                 runs: self.runs.len(),
                 noise: self.noise,
@@ -606,8 +493,7 @@ async fn create_suggestions(
         runs: Observations::weighted(runs.collect()),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
-        target,
-        target_cost: target_mode.map(|mode| law.cost(mode.step())),
+        target: target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode)),
         cost: law.cost(mode.step()),
         budget,
         // At most MAX_RUNS.

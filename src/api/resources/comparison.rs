@@ -1,14 +1,12 @@
 //! Two laws side by side.
 
-use std::collections::BTreeMap;
-
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::Observations;
 use sparsity_law::law::{
-    CoefficientName, Coefficients, Compute, FlopMode, Interval, NonzeroParams, Range, Support,
-    optimal_density,
+    CoefficientName, Compared, ComparedLaw, ComparedOptimum, compare_coefficients, compare_optima,
+    share_apart,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -146,110 +144,58 @@ pub struct ComparedOptimumView {
     apart: Option<bool>,
 }
 
-/// Sizes and budgets of each comparison in each direction.
-const STEPS: u32 = 5;
-
-fn compared(asked: &AskedLaw) -> ComparedLawView {
-    let content = &asked.law.content;
-    ComparedLawView {
-        law: (&asked.law).into(),
-        coefficients: (&content.coefficients).into(),
-        objective: content.objective,
-        runs: content.runs,
-        warnings: content.warnings.iter().map(WarningView::from).collect(),
-    }
-}
-
-fn apart(a: Option<Interval>, b: Option<Interval>) -> Option<bool> {
-    Some(a?.is_apart_from(&b?))
-}
-
-fn compared_coefficients(a: &AskedLaw, b: &AskedLaw) -> Vec<ComparedCoefficientView> {
-    let (a, b) = (&a.law.content, &b.law.content);
-    CoefficientName::ALL
-        .into_iter()
-        .filter(|name| a.coefficients.has(*name) && b.coefficients.has(*name))
-        .map(|name| {
-            let value = |law: &Coefficients| law.values().to_array()[name as usize];
-            let (a_value, b_value) = (value(&a.coefficients), value(&b.coefficients));
-            let interval =
-                |intervals: &BTreeMap<CoefficientName, Interval>| intervals.get(&name).copied();
-            let (a_interval, b_interval) = (interval(&a.intervals), interval(&b.intervals));
-            ComparedCoefficientView {
-                coefficient: name.as_str(),
-                a: a_value,
-                a_interval: a_interval.map(IntervalView::from),
-                b: b_value,
-                b_interval: b_interval.map(IntervalView::from),
-                // Both lie between 1e-300 and 1e300.
-                ratio: (b_value / a_value).clamp(1e-300, 1e300),
-                apart: apart(a_interval, b_interval),
-            }
-        })
-        .collect()
-}
-
-fn knows_all(asked: &AskedLaw) -> bool {
-    asked.law.content.coefficients.determines().all()
-}
-
-/// A grid over the sizes and amounts of data of both laws' runs, in both FLOP modes; the budget is
-/// that of a dense model that sees the data.
-fn compared_optima(a: &AskedLaw, b: &AskedLaw) -> Vec<ComparedOptimumView> {
-    let joined = |of: fn(&Support) -> Option<Range>| {
-        let ranges = [a, b].map(|asked| of(&asked.law.content.support));
-        ranges.into_iter().flatten().reduce(Range::join)
-    };
-    let ranges = joined(Support::nonzero_params).zip(joined(Support::data));
-    let Some((sizes, data)) = ranges.filter(|_| knows_all(a) && knows_all(b)) else {
-        return Vec::new();
-    };
-    let steps = |range: Range| {
-        (0..STEPS).map(move |step| {
-            let share = f64::from(step) / f64::from(STEPS - 1);
-            (range.min.ln() * (1.0 - share) + range.max.ln() * share).exp()
-        })
-    };
-    let mut found = Vec::new();
-    for mode in [FlopModeView::Dense, FlopModeView::Sparse] {
-        for size in steps(sizes) {
-            for data in steps(data) {
-                let flops = a.law.content.flops_per_param.get();
-                let compute = Compute::new(flops * size * data);
-                // Sizes and data of runs make budgets; were one out of range it is left out.
-                let point = NonzeroParams::new(size).ok().zip(compute.ok());
-                found.extend(point.map(|point| compared_optimum(a, b, mode, point)));
-            }
+impl From<&AskedLaw> for ComparedLawView {
+    fn from(asked: &AskedLaw) -> Self {
+        let content = &asked.law.content;
+        Self {
+            law: (&asked.law).into(),
+            coefficients: (&content.coefficients).into(),
+            objective: content.objective,
+            runs: content.runs,
+            warnings: content.warnings.iter().map(WarningView::from).collect(),
         }
     }
-    found
 }
 
-fn compared_optimum(
-    a: &AskedLaw,
-    b: &AskedLaw,
-    mode: FlopModeView,
-    (size, compute): (NonzeroParams, Compute),
-) -> ComparedOptimumView {
-    let optimum = |asked: &AskedLaw| {
-        let cost = asked.cost(FlopMode::from(mode));
-        let sparsity =
-            |law: &Coefficients| optimal_density(law, &cost, size, compute).sparsity().get();
-        let ensemble = asked.sampled.ensemble();
-        let interval =
-            ensemble.map(|ensemble| ensemble.interval(|member| sparsity(&member.coefficients)));
-        (sparsity(&asked.law.content.coefficients), interval)
-    };
-    let ((a, a_interval), (b, b_interval)) = (optimum(a), optimum(b));
-    ComparedOptimumView {
-        flop_mode: mode,
-        nonzero_params: size.get(),
-        compute: compute.get(),
-        a,
-        a_interval: a_interval.map(IntervalView::from),
-        b,
-        b_interval: b_interval.map(IntervalView::from),
-        apart: apart(a_interval, b_interval),
+/// The law as the law crate compares it.
+fn compared(asked: &AskedLaw) -> ComparedLaw<'_> {
+    let content = &asked.law.content;
+    ComparedLaw {
+        law: &asked.sampled,
+        intervals: &content.intervals,
+        support: &content.support,
+        flops_per_param: content.flops_per_param,
+        pruning: content.pruning,
+    }
+}
+
+impl From<(CoefficientName, Compared)> for ComparedCoefficientView {
+    fn from((name, both): (CoefficientName, Compared)) -> Self {
+        Self {
+            coefficient: name.as_str(),
+            a: both.a,
+            a_interval: both.a_interval.map(IntervalView::from),
+            b: both.b,
+            b_interval: both.b_interval.map(IntervalView::from),
+            ratio: both.ratio(),
+            apart: both.apart(),
+        }
+    }
+}
+
+impl From<&ComparedOptimum> for ComparedOptimumView {
+    fn from(optimum: &ComparedOptimum) -> Self {
+        let both = optimum.sparsity;
+        Self {
+            flop_mode: optimum.flop_mode.into(),
+            nonzero_params: optimum.nonzero_params.get(),
+            compute: optimum.compute.get(),
+            a: both.a,
+            a_interval: both.a_interval.map(IntervalView::from),
+            b: both.b,
+            b_interval: both.b_interval.map(IntervalView::from),
+            apart: both.apart(),
+        }
     }
 }
 
@@ -261,17 +207,14 @@ fn compared_on(
     family: &Family,
 ) -> Option<CommonRunsView> {
     let settings = &family.settings;
-    let objective = |asked: &AskedLaw| {
-        runs.mean_huber(&asked.law.content.coefficients, settings.residual, settings.delta)
-    };
-    let (a_value, b_value) = (objective(a), objective(b));
-    let usable = !runs.is_empty() && knows_all(a) && knows_all(b);
-    (usable && a_value.is_finite() && b_value.is_finite()).then(|| CommonRunsView {
+    let laws = [a, b].map(|asked| &asked.law.content.coefficients);
+    let [a, b] = runs.compare(laws, settings.residual, settings.delta)?;
+    Some(CommonRunsView {
         runs: runs.len(),
         data_digest: runs.digest(),
         objective: ObjectiveView::new(settings.residual, settings.delta),
-        a: a_value,
-        b: b_value,
+        a,
+        b,
     })
 }
 
@@ -304,18 +247,16 @@ async fn get_law_comparison(
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
     let tag = format!("{}.{}.{digest}", a.law.id, b.law.id);
     cached(&known, &tag, Freshness::Revalidate, || {
-        let optimal_sparsity = compared_optima(&a, &b);
-        let decided: Option<Vec<bool>> = optimal_sparsity.iter().map(|both| both.apart).collect();
-        let apart = decided.filter(|decided| !decided.is_empty()).map(|decided| {
-            decided.iter().filter(|apart| **apart).count() as f64 / decided.len() as f64
-        });
+        let (of_a, of_b) = (compared(&a), compared(&b));
+        let optima = compare_optima(&of_a, &of_b);
+        let coefficients = compare_coefficients(&of_a, &of_b);
         Ok(LawComparisonView {
-            a: compared(&a),
-            b: compared(&b),
-            coefficients: compared_coefficients(&a, &b),
+            a: (&*a).into(),
+            b: (&*b).into(),
+            coefficients: coefficients.into_iter().map(Into::into).collect(),
             common_runs,
-            optimal_sparsity,
-            apart,
+            optimal_sparsity: optima.iter().map(Into::into).collect(),
+            apart: share_apart(&optima),
         })
     })
 }

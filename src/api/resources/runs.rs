@@ -1,9 +1,10 @@
 //! `/v1/families/{family}/runs`: finished training runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -26,12 +27,15 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
 use crate::domain::family::Family;
+use crate::domain::numbered_run::NumberedRun;
 use crate::domain::page::PageRequest;
 use crate::domain::run::{Run, RunFilter, Start};
 use crate::domain::text::{Pattern, check_label, check_reason};
-use crate::intake::{ColumnOptions, Columns, Format, RowError, Source, SparsityUnit};
+use crate::intake::{Columns, Decimal, Format, Intake, OptionTexts, RowError, Separator};
+use crate::pipeline::Stored;
 use crate::store::runs;
 
 /// Routes of this resource.
@@ -199,19 +203,20 @@ pub enum SubmitRunsBody {
 }
 
 /// What to do with a row that is wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what Taking reads")]
 pub enum OnError {
     /// Store nothing.
-    #[default]
     Abort,
     /// Store the other rows and name this one.
     Skip,
 }
 
 /// Whose export an upload is.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what crate::intake reads")]
 pub enum SourceName {
     /// Weights & Biases.
     Wandb,
@@ -220,32 +225,37 @@ pub enum SourceName {
 }
 
 /// What sparsities are given in.
-#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what crate::intake reads")]
 pub enum SparsityUnitName {
     /// 0 to 1.
-    #[default]
     Fraction,
     /// 0 to 100.
     Percent,
 }
 
-/// How to take a submission.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+/// How to take a submission. It is read from the query by hand, since `map` may stand there several times.
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what Taking reads")]
 struct CreateRunsParams {
-    /// `abort` stores nothing if a row is wrong; `skip` stores the others.
-    #[serde(default)]
+    /// `abort`, the default, stores nothing if a row is wrong; `skip` stores the others.
     #[param(inline)]
-    on_error: OnError,
+    on_error: Option<OnError>,
+    /// Whether to store nothing and only answer what would be stored.
+    #[param(default = false)]
+    dry_run: Option<bool>,
     /// Whose export the upload is: fields are looked for with the prefixes of these services too, `config.`
-    /// and `summary.`, or `params.` and `metrics.`; columns that mean nothing are ignored.
+    /// and `summary.`, or `params.` and `metrics.`; columns that mean nothing are ignored, and runs that did not
+    /// finish are left out unless `where` says otherwise.
     #[param(inline)]
     source: Option<SourceName>,
-    /// Columns of fields: `field:column,field:column`. With it columns that mean nothing are ignored.
-    #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
-    map: Option<String>,
+    /// Where a field comes from, `FIELD:EXPRESSION`; may be given several times. `loss:val_loss` takes it from a
+    /// column, `data:steps*512*1024` computes it, `sparsity:0` says it. Names of columns with other signs stand in
+    /// backticks. Several mappings to plain columns may be joined by commas. With it columns that mean nothing
+    /// are ignored.
+    map: Option<Vec<String>>,
     /// Factors of numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
     #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     scale: Option<String>,
@@ -253,51 +263,99 @@ struct CreateRunsParams {
     /// ignored.
     tag_columns: Option<String>,
     /// What sparsities are given in.
-    #[serde(default)]
     #[param(inline)]
-    sparsity_unit: SparsityUnitName,
+    sparsity_unit: Option<SparsityUnitName>,
+    /// What names a run, in place of `external_id`: columns, joined by colons, or `content` for a name made of
+    /// the run's own values.
+    id: Option<String>,
+    /// Rows that are runs: `State == "finished" and steps > 1000`. The others are left out and counted.
+    r#where: Option<String>,
+    /// Which of several rows of one run is kept: `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
+    keep: Option<String>,
+    /// What stands between cells of a CSV body: a sign, or `tab`; found from the header unless said.
+    separator: Option<String>,
+    /// The decimal mark, `.` or `,`: a comma in bodies separated by semicolons or tabs unless said.
+    decimal: Option<String>,
+    /// Texts that mean "no value", between commas, in place of the usual ones (`NA`, `None`, `null`, `-`, ...).
+    null: Option<String>,
 }
 
-impl CreateRunsParams {
-    fn columns(&self) -> Result<Columns, ApiError> {
+/// How a submission is to be taken, checked.
+struct Taking {
+    skip_errors: bool,
+    dry_run: bool,
+    columns: Columns,
+}
+
+impl FromRequestParts<AppState> for Taking {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        Self::read(parts.uri.query().unwrap_or_default())
+    }
+}
+
+impl Taking {
+    fn read(query: &str) -> Result<Self, ApiError> {
+        const KNOWN: [&str; 13] = [
+            "on_error",
+            "dry_run",
+            "source",
+            "map",
+            "scale",
+            "tag_columns",
+            "sparsity_unit",
+            "id",
+            "where",
+            "keep",
+            "separator",
+            "decimal",
+            "null",
+        ];
         let mut checks = Checks::default();
-        let mut pairs = |name: &str, text: &Option<String>| -> Vec<(String, String)> {
-            let items = text.iter().flat_map(|text| text.split(','));
-            let pairs = items.filter_map(|item| {
-                let pair = item.split_once(':');
-                if pair.is_none() {
-                    checks.refuse(name, "must be field:value,field:value");
+        let mut texts = OptionTexts::default();
+        let (mut skip_errors, mut dry_run) = (false, false);
+        let mut seen = HashSet::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            if name != "map" && !seen.insert(name.clone().into_owned()) {
+                checks.refuse(&name, "is given twice");
+                continue;
+            }
+            match &*name {
+                "on_error" => match value.as_str() {
+                    "abort" => skip_errors = false,
+                    "skip" => skip_errors = true,
+                    _ => checks.refuse("on_error", format!("must be abort or skip, not {value}")),
+                },
+                "dry_run" => match value.as_str() {
+                    "true" => dry_run = true,
+                    "false" => dry_run = false,
+                    _ => checks.refuse("dry_run", format!("must be true or false, not {value}")),
+                },
+                "map" => texts.map.push(value),
+                "scale" => texts.scale.push(value),
+                "tag_columns" => texts.tag_columns.push(value),
+                "sparsity_unit" => texts.sparsity_unit = Some(value),
+                "source" => texts.source = Some(value),
+                "id" => texts.id = Some(value),
+                "where" => texts.condition = Some(value),
+                "keep" => texts.keep = Some(value),
+                "separator" => texts.separator = Some(value),
+                "decimal" => texts.decimal = Some(value),
+                "null" => texts.null = Some(value),
+                _ => {
+                    let known = KNOWN.join(", ");
+                    checks.refuse(
+                        &name,
+                        format!("is no parameter of this operation: there are {known}"),
+                    );
                 }
-                pair.map(|(field, value)| (field.to_owned(), value.to_owned()))
-            });
-            pairs.collect()
-        };
-        let map = pairs("map", &self.map);
-        let scale = pairs("scale", &self.scale).into_iter().filter_map(|(field, factor)| {
-            let number = factor.parse().map_err(|_| format!("{factor} is no number"));
-            checks.take("scale", number).map(|factor: f64| (field, factor))
-        });
-        let options = ColumnOptions {
-            source: self.source.map(|source| match source {
-                SourceName::Wandb => Source::Wandb,
-                SourceName::Mlflow => Source::Mlflow,
-            }),
-            map,
-            scale: scale.collect(),
-            tag_columns: self
-                .tag_columns
-                .iter()
-                .flat_map(|c| c.split(','))
-                .map(str::to_owned)
-                .collect(),
-            sparsity_unit: match self.sparsity_unit {
-                SparsityUnitName::Fraction => SparsityUnit::Fraction,
-                SparsityUnitName::Percent => SparsityUnit::Percent,
-            },
-            fallback_id: None,
-        };
-        let columns = checks.absorb(options.check());
-        Ok(checks.finish(columns)?)
+            }
+        }
+        let columns = checks.absorb(texts.check());
+        let columns = checks.finish(columns)?;
+        Ok(Self { skip_errors, dry_run, columns })
     }
 }
 
@@ -319,6 +377,95 @@ pub struct SubmissionResult {
     /// How many errors there were, named or not.
     #[schema(example = 0)]
     errors: u64,
+    /// How many rows were left out on purpose, by reason.
+    #[schema(example = json!({}))]
+    left_out: BTreeMap<String, u64>,
+    /// What the body was taken for.
+    recognised: RecognisedView,
+    /// What is odd about the runs, and no reason to refuse them.
+    warnings: Vec<WarningView>,
+    /// With `dry_run`: the first runs that would be stored, and errors by kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preview: Option<PreviewView>,
+}
+
+/// What a body was taken for.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Recognised)]
+pub struct RecognisedView {
+    /// Its media type.
+    #[schema(example = "text/csv")]
+    format: &'static str,
+    /// What stands between its cells; null where it has no separators.
+    #[schema(example = ",")]
+    separator: Option<&'static str>,
+    /// Its decimal mark; null where nothing says which it is, and a comma in a number is refused.
+    #[schema(example = ".")]
+    decimal: Option<&'static str>,
+    /// What each field of the first good row came from: a column or an expression.
+    #[schema(example = json!({"loss": "val_loss"}))]
+    columns: BTreeMap<&'static str, String>,
+}
+
+/// What would be stored.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SubmissionPreview)]
+pub struct PreviewView {
+    /// The first runs.
+    runs: Vec<PreviewRun>,
+    /// What is wrong with rows, each kind once.
+    errors: Vec<ErrorKindView>,
+}
+
+/// A run that would be stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviewRun {
+    /// Its place in the submission, from 0.
+    #[schema(example = 0)]
+    row: u64,
+    /// The submitter's name of the run.
+    #[schema(example = "sweep-3/run-17")]
+    external_id: String,
+    /// Non-zero parameters.
+    #[schema(example = 42_467_328.0)]
+    nonzero_params: f64,
+    /// Fraction of zeros.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Data seen in training, in the family's data unit.
+    #[schema(example = 3.2768e10)]
+    data: f64,
+    /// Validation loss.
+    #[schema(example = 2.05)]
+    loss: f64,
+    /// What the run started from.
+    start: StartView,
+    /// Structured pattern; null for unstructured sparsity.
+    #[schema(example = json!(null))]
+    pattern: Option<String>,
+    /// Labels.
+    #[schema(example = json!({}))]
+    tags: BTreeMap<String, String>,
+    /// Why fits leave the run out.
+    #[schema(example = json!(null))]
+    exclusion_reason: Option<String>,
+}
+
+/// One kind of error.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErrorKind)]
+pub struct ErrorKindView {
+    /// The field that is wrong.
+    #[schema(example = "loss")]
+    field: String,
+    /// What is wrong with it, in the first row that has it.
+    #[schema(example = "must be a number, not \"diverged\"")]
+    detail: String,
+    /// How many of the errors named are of this kind.
+    #[schema(example = 3)]
+    count: u64,
+    /// The first rows that have it.
+    rows: Vec<u64>,
 }
 
 /// A row that was not stored.
@@ -364,21 +511,94 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 async fn create_runs(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
-    Query(params): Query<CreateRunsParams>,
+    taking: Taking,
     request: Request,
 ) -> Result<Json<SubmissionResult>, ApiError> {
-    let columns = params.columns()?;
     let family = existing(&state.pool, &path.name()?).await?;
-    let skip_errors = params.on_error == OnError::Skip;
-    let uploaded = upload(&state, family.id, columns, skip_errors, request);
+    let Taking { skip_errors, dry_run, columns } = taking;
+    let uploaded = upload(&state, family.id, columns, skip_errors, dry_run, request);
     let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
-    Ok(Json(SubmissionResult {
-        created: uploaded.merged.created,
-        updated: uploaded.merged.updated,
-        unchanged: uploaded.merged.unchanged,
-        errors: uploaded.errors.total,
-        rejected: uploaded.errors.named.into_iter().map(Rejection::from).collect(),
-    }))
+    let (format, stored) = uploaded;
+    Ok(Json(SubmissionResult::new(format, stored, dry_run)))
+}
+
+impl SubmissionResult {
+    fn new(format: Format, stored: Stored, dry_run: bool) -> Self {
+        let Stored { merged, intake, preview } = stored;
+        let Intake { errors, left_out, recognised, warnings, .. } = intake;
+        let fields = recognised.fields.into_iter();
+        let preview = dry_run.then(|| PreviewView {
+            runs: preview.into_iter().map(PreviewRun::from).collect(),
+            errors: kinds(&errors.named),
+        });
+        Self {
+            created: merged.created,
+            updated: merged.updated,
+            unchanged: merged.unchanged,
+            errors: errors.total,
+            rejected: errors.named.into_iter().map(Rejection::from).collect(),
+            left_out,
+            recognised: RecognisedView {
+                format: format.media_type(),
+                separator: recognised.separator.map(Separator::as_str),
+                decimal: recognised.decimal.map(Decimal::as_str),
+                columns: fields.map(|(field, from)| (field.as_str(), from)).collect(),
+            },
+            warnings: (warnings.into_iter())
+                .map(|warning| WarningView::new(warning.code, warning.detail))
+                .collect(),
+            preview,
+        }
+    }
+}
+
+impl From<NumberedRun> for PreviewRun {
+    fn from(NumberedRun { row, run }: NumberedRun) -> Self {
+        let observation = run.observation;
+        Self {
+            row,
+            external_id: run.external_id,
+            nonzero_params: observation.nonzero_params.get(),
+            sparsity: observation.sparsity.get(),
+            data: observation.data.get(),
+            loss: observation.loss.get(),
+            start: run.start.into(),
+            pattern: run.pattern.map(|pattern| pattern.as_str().to_owned()),
+            tags: run.tags,
+            exclusion_reason: run.exclusion_reason,
+        }
+    }
+}
+
+/// Errors by kind: of one field, and alike up to the value that they name.
+fn kinds(errors: &[RowError]) -> Vec<ErrorKindView> {
+    const ROWS: usize = 5;
+    let mut kinds: Vec<(String, ErrorKindView)> = Vec::new();
+    for error in errors {
+        let detail = &error.error.detail;
+        let alike = detail.split(", not ").next().unwrap_or_default();
+        let alike = alike.split(" (line ").next().unwrap_or_default();
+        let known =
+            kinds.iter_mut().find(|(kind, view)| kind == alike && view.field == error.field());
+        match known {
+            Some((_, view)) => {
+                view.count += 1;
+                if view.rows.len() < ROWS {
+                    view.rows.push(error.row);
+                }
+            }
+            None => kinds.push((
+                alike.to_owned(),
+                ErrorKindView {
+                    field: error.field().to_owned(),
+                    detail: detail.clone(),
+                    count: 1,
+                    rows: vec![error.row],
+                },
+            )),
+        }
+    }
+    kinds.into_iter().map(|(_, view)| view).collect()
 }
 
 /// Which runs to list.

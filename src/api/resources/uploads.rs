@@ -1,12 +1,5 @@
-//! From the body of a request to stored runs, as it arrives.
-//!
-//! ```text
-//! body -> chunks -> a blocking thread that decodes, parses and checks -> batches -> COPY -> one merge
-//! ```
-//!
-//! Both arrows in the middle are short channels: whoever is slow holds up the others, and memory stays
-//! flat. A body that fits into the first piece waits for no place and opens no transaction before it has
-//! arrived.
+//! The body of a request on its way into the [`crate::pipeline`], piece by piece as it arrives. A body
+//! that fits into the first piece waits for no place.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -14,23 +7,15 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use futures_util::{StreamExt, stream};
-use sqlx::PgTransaction;
+use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::FieldError;
-use crate::domain::numbered_run::NumberedRun;
-use crate::domain::run::Merged;
-use crate::intake::{
-    Coding, Columns, Format, IngestError, Intake, Limit, Reading, RowErrors, keep_first,
-};
-use crate::store::StoreError;
-use crate::store::runs::merge_runs;
-use crate::store::staging::{delete_repeated_rows, merge_staged_runs, stage_runs};
-use crate::telemetry::request::carried;
+use crate::intake::{Coding, Columns, Format, IngestError, Limit, Reading, RowErrors};
+use crate::pipeline::{self, Destination, PipelineError, Stored};
 
 /// Bytes of a body that are small change: they are read before anything else is asked for.
 const SMALL: usize = 64 * 1024;
@@ -65,15 +50,11 @@ pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
     }
 }
 
-/// What became of an upload.
-pub struct Uploaded {
-    /// The runs that were stored.
-    pub merged: Merged,
-    /// The rows that were not.
-    pub errors: RowErrors,
-}
+/// Runs that a dry run shows.
+const SHOWN: usize = 20;
 
-/// Stores the runs of a request's body: all of them, or with `skip_errors` those that are right.
+/// Stores the runs of a request's body: all of them, or with `skip_errors` those that are right. A dry run does
+/// the same and takes it back, and no row ends it. With the format that the body had.
 ///
 /// # Errors
 /// Where nothing was stored, and why.
@@ -82,8 +63,9 @@ pub async fn upload(
     family_id: Uuid,
     columns: Columns,
     skip_errors: bool,
+    dry_run: bool,
     request: Request,
-) -> Result<Uploaded, ApiError> {
+) -> Result<(Format, Stored), ApiError> {
     let (format, coding) = content(request.headers())?;
     let limits = state.transfers.limits;
     let announced = request.headers().get(header::CONTENT_LENGTH);
@@ -97,26 +79,17 @@ pub async fn upload(
     let is_small = complete && coding == Coding::Identity;
     let _place = if is_small { None } else { Some(state.transfers.place().await?) };
 
+    let skip_errors = skip_errors || dry_run;
     let reading = Reading { format, coding, columns, limits: limits.ingest, skip_errors };
     let (chunks, source) = mpsc::channel(4);
-    let (batches, staged) = mpsc::channel(2);
-    let reader = tokio::task::spawn_blocking(carried(move || {
-        let source = Chunks { chunks: source, current: Bytes::new(), ended: false };
-        reading.run(source, &mut |batch| batches.blocking_send(batch).is_ok())
-    }));
-    let (sent, stored, read) =
-        tokio::join!(arriving.send(first, complete, chunks), stage(state, staged), reader);
+    let source = Chunks { chunks: source, current: Bytes::new(), ended: false };
+    let read =
+        pipeline::read(&state.pool, &state.clock, reading, source, if dry_run { SHOWN } else { 0 });
+    let (sent, arrived) = tokio::join!(arriving.send(first, complete, chunks), read);
     sent?;
-    let staged = stored?;
-    let intake = match read {
-        Ok(intake) => intake?,
-        // As it would have been on this thread.
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(error) => return Err(ApiError::Internal(error.into())),
-        },
-    };
-    staged.store(state, family_id, skip_errors, intake).await
+    let destination =
+        if dry_run { Destination::Rehearsed(family_id) } else { Destination::Stored(family_id) };
+    Ok((format, arrived?.store(&state.pool, &state.clock, destination).await?))
 }
 
 /// A body on its way.
@@ -207,66 +180,14 @@ impl Read for Chunks {
     }
 }
 
-/// Runs that have arrived and are not stored yet.
-enum Staged {
-    /// One batch at most: it goes as parameters of one statement.
-    Few(Vec<NumberedRun>),
-    /// So many, in the staging table of a transaction.
-    Many(PgTransaction<'static>, u64),
-}
-
-/// Takes batches to their end.
-async fn stage(
-    state: &AppState,
-    mut batches: mpsc::Receiver<Vec<NumberedRun>>,
-) -> Result<Staged, StoreError> {
-    let Some(first) = batches.recv().await else { return Ok(Staged::Few(Vec::new())) };
-    let Some(second) = batches.recv().await else { return Ok(Staged::Few(first)) };
-    let mut transaction = state.pool.begin().await?;
-    let rest = stream::poll_fn(move |context| batches.poll_recv(context));
-    let all = stream::iter([first, second]).chain(rest);
-    let total = stage_runs(&mut transaction, &state.clock, all).await?;
-    Ok(Staged::Many(transaction, total))
-}
-
-impl Staged {
-    async fn store(
-        self,
-        state: &AppState,
-        family_id: Uuid,
-        skip_errors: bool,
-        intake: Intake,
-    ) -> Result<Uploaded, ApiError> {
-        let Intake { single, mut errors, .. } = intake;
-        let named = state.transfers.limits.ingest.named_errors;
-        let refused = |errors: &RowErrors| !skip_errors && errors.total > 0;
-        let merged = match self {
-            Self::Few(runs) => {
-                let runs = keep_first(runs, named, &mut errors);
-                if refused(&errors) {
-                    return Err(invalid_rows(errors, single));
-                }
-                merge_runs(&state.pool, &state.clock, family_id, runs).await?
-            }
-            Self::Many(mut transaction, staged) => {
-                if refused(&errors) {
-                    transaction.rollback().await?;
-                    return Err(invalid_rows(errors, single));
-                }
-                let (repeated, count) = delete_repeated_rows(&mut transaction, named).await?;
-                errors.add_repeated(named, &repeated, count);
-                if refused(&errors) {
-                    transaction.rollback().await?;
-                    return Err(invalid_rows(errors, single));
-                }
-                let kept = staged - count;
-                let merged =
-                    merge_staged_runs(&mut transaction, &state.clock, family_id, kept).await?;
-                transaction.commit().await?;
-                merged
-            }
-        };
-        Ok(Uploaded { merged, errors })
+impl From<PipelineError> for ApiError {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Input(error) => error.into(),
+            PipelineError::Rows { errors, single } => invalid_rows(errors, single),
+            PipelineError::Store(error) => error.into(),
+            PipelineError::BrokenOff => Self::Internal(error.into()),
+        }
     }
 }
 

@@ -25,16 +25,12 @@ pub const BEYOND: [(&str, Variable); 4] = [
 ];
 
 /// Results by columns.
+#[derive(Default)]
 pub struct Columns {
     names: Vec<(&'static str, ArrayRef)>,
 }
 
 impl Columns {
-    /// No columns yet.
-    pub fn new() -> Self {
-        Self { names: Vec::new() }
-    }
-
     /// A column of numbers.
     pub fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
         let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();

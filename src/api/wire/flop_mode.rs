@@ -15,11 +15,11 @@ pub enum FlopModeView {
     Sparse,
 }
 
-impl From<FlopModeView> for FlopMode {
-    fn from(mode: FlopModeView) -> Self {
+impl From<FlopMode> for FlopModeView {
+    fn from(mode: FlopMode) -> Self {
         match mode {
-            FlopModeView::Dense => Self::Dense,
-            FlopModeView::Sparse => Self::Sparse,
+            FlopMode::Dense => Self::Dense,
+            FlopMode::Sparse => Self::Sparse,
         }
     }
 }

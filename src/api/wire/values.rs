@@ -1,7 +1,7 @@
 //! Values of a quantity in a body: one by one, or evenly between two ends.
 
 use serde::Deserialize;
-use sparsity_law::law::{DomainError, Sparsity};
+use sparsity_law::law::{DomainError, Range, Sparsity};
 use utoipa::ToSchema;
 
 use crate::domain::checks::Checks;
@@ -81,7 +81,7 @@ impl ValuesBody {
             let share = step as f64 / last;
             let value = match spacing {
                 Spacing::Linear => from * (1.0 - share) + to * share,
-                Spacing::Logarithmic => (from.ln() * (1.0 - share) + to.ln() * share).exp(),
+                Spacing::Logarithmic => Range { min: *from, max: *to }.at_share(share),
             };
             // The ends are as they were given, and rounding leads past neither.
             match step {

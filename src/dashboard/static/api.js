@@ -114,6 +114,33 @@ export async function change(method, path, body, signal) {
 }
 
 /**
+ * Sends a file as it is. It is not read here: the browser takes it from where it lies.
+ *
+ * @param {string} path
+ * @param {[string, string][]} query Names may stand there several times.
+ * @param {Blob} file
+ * @param {Record<string, string>} headers
+ * @param {AbortSignal} signal
+ * @returns {Promise<any>}
+ */
+export async function sendFile(path, query, file, headers, signal) {
+  try {
+    return await (await send(`${path}?${new URLSearchParams(query)}`, { method: "POST", signal, headers, body: file })).json();
+  } catch (error) {
+    // A browser says the same of a file that it cannot read as of a service that it cannot reach.
+    if (error instanceof Problem && error.status === 0 && (await unreadable(file))) {
+      throw new Problem(0, { title: "The file cannot be read", detail: "It changed after it was chosen, or is gone: choose it again." });
+    }
+    throw error;
+  }
+}
+
+/** @param {Blob} file @returns {Promise<boolean>} */
+function unreadable(file) {
+  return file.slice(0, 1).arrayBuffer().then(() => false, () => true);
+}
+
+/**
  * The items of a list, page by page.
  *
  * @param {string} path

@@ -25,7 +25,7 @@ export function meaning(answer) {
   const interval = answer.interval;
   if (answer.sparsity === 0) {
     const zeros = interval && interval.high > 0 ? `; up to ${whole(interval.high)} sparse is within the interval` : "";
-    return `${length}: dense is best, no zeros pay${zeros}.`;
+    return `${length}: dense is best, zeros do not lower the loss${zeros}.`;
   }
   const range = interval ? `, ${formatInterval(interval, whole)}` : "";
   return `${length}: ${whole(answer.sparsity)} sparse${range}.`;

@@ -1,4 +1,4 @@
-/** What the forms of hardware profiles and suggestions read, and the curve that is drawn. */
+/** What the forms of hardware profiles, suggestions and uploads read, and the curve that is drawn. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { stepCost } from "../../../src/dashboard/static/figures.js";
 import { parsePatterns, parsePoints } from "../../../src/dashboard/static/views/hardware.js";
 import { parseValues } from "../../../src/dashboard/static/views/suggestions.js";
+import { contentByName } from "../../../src/dashboard/static/views/upload.js";
 import { parseFraction } from "../../../src/dashboard/static/numbers.js";
 
 test("points are read line by line", () => {
@@ -31,4 +32,14 @@ test("the curve is what the service computes", () => {
   assert.deepEqual([0, 0.3, 0.65].map((s) => Number(share(s).toFixed(12))), [1, 1, 0.55]);
   const points = stepCost({ points: [[0.5, 0.8], [0.9, 0.4]] });
   assert.deepEqual([0, 0.25, 0.5, 0.7, 0.9, 0.99].map((s) => Number(points(s).toFixed(12))), [1, 0.9, 0.8, 0.6, 0.4, 0.4]);
+});
+
+test("a file's name says its format and its coding", () => {
+  assert.deepEqual(contentByName("runs.CSV"), { format: "text/csv", coding: null });
+  assert.deepEqual(contentByName("a.b.tsv.gz"), { format: "text/csv", coding: "gzip" });
+  assert.deepEqual(contentByName("runs.jsonl.zst"), { format: "application/x-ndjson", coding: "zstd" });
+  assert.deepEqual(contentByName("runs.json"), { format: "application/json", coding: null });
+  assert.deepEqual(contentByName("runs.parquet"), { format: "application/vnd.apache.parquet", coding: null });
+  assert.deepEqual(contentByName("csv"), { format: null, coding: null });
+  assert.deepEqual(contentByName("runs.xlsx"), { format: null, coding: null });
 });

@@ -8,8 +8,8 @@ const interval = { level: 0.95, low: 0.45, high: 0.58 };
 test("an answer is said in a sentence", () => {
   assert.equal(meaning({ chinchilla_ratio: 1.8, sparsity: 0.52, interval }), "Train 1.8× longer than Chinchilla: 52\u00a0% sparse, 45–58\u00a0%.");
   assert.equal(meaning({ chinchilla_ratio: 1.01, sparsity: 0.52 }), "Train about as long as Chinchilla: 52\u00a0% sparse.");
-  assert.equal(meaning({ chinchilla_ratio: 0.5, sparsity: 0, interval: { low: 0, high: 0 } }), "Train 0.5× as long as Chinchilla: dense is best, no zeros pay.");
-  assert.equal(meaning({ chinchilla_ratio: 0.8, sparsity: 0, interval: { low: 0, high: 0.12 } }), "Train 0.8× as long as Chinchilla: dense is best, no zeros pay; up to 12\u00a0% sparse is within the interval.");
+  assert.equal(meaning({ chinchilla_ratio: 0.5, sparsity: 0, interval: { low: 0, high: 0 } }), "Train 0.5× as long as Chinchilla: dense is best, zeros do not lower the loss.");
+  assert.equal(meaning({ chinchilla_ratio: 0.8, sparsity: 0, interval: { low: 0, high: 0.12 } }), "Train 0.8× as long as Chinchilla: dense is best, zeros do not lower the loss; up to 12\u00a0% sparse is within the interval.");
 });
 
 test("where the data stop is said in words", () => {

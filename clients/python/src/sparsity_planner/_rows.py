@@ -16,6 +16,7 @@ from .models import (
     Interval,
     OptimalSparsityResult,
     PredictionResult,
+    Recognised,
     Rejection,
     SubmissionResult,
 )
@@ -154,6 +155,20 @@ def shifted_points(error: ProblemError, first: int) -> ProblemError:
     return ProblemError(error.kind, error.status, error.detail, errors)
 
 
+def nothing_sent() -> SubmissionResult:
+    """Return what becomes of no rows."""
+    return SubmissionResult(
+        created=0,
+        updated=0,
+        unchanged=0,
+        errors=0,
+        rejected=[],
+        left_out={},
+        recognised=Recognised(format="application/x-ndjson", columns={}),
+        warnings=[],
+    )
+
+
 def added(total: SubmissionResult, batch: SubmissionResult, first: int) -> SubmissionResult:
     """Add a batch that starts at row `first`."""
     rejected = [Rejection(row=one.row + first, field=one.field, detail=one.detail) for one in batch.rejected]
@@ -163,6 +178,13 @@ def added(total: SubmissionResult, batch: SubmissionResult, first: int) -> Submi
         unchanged=total.unchanged + batch.unchanged,
         errors=total.errors + batch.errors,
         rejected=[*total.rejected, *rejected],
+        left_out={
+            reason: total.left_out.get(reason, 0) + batch.left_out.get(reason, 0)
+            for reason in {**total.left_out, **batch.left_out}
+        },
+        # All batches are made alike.
+        recognised=total.recognised if total.recognised.columns else batch.recognised,
+        warnings=[*total.warnings, *batch.warnings],
     )
 
 

@@ -382,7 +382,7 @@ class Family:
         the rest. Rows are counted from 0 over all batches. To send the same again is safe.
         """
         given = rows.records(runs) if rows.is_frame(runs) else runs  # type: ignore[arg-type]
-        total = models.SubmissionResult(created=0, updated=0, unchanged=0, rejected=[], errors=0)
+        total = rows.nothing_sent()
         for first, ndjson in rows.batches(given, batch_size):  # type: ignore[arg-type]
             body, headers = rows.compressed(ndjson)
             try:

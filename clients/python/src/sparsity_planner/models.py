@@ -288,6 +288,35 @@ class DenseAlternative(Model):
     """
 
 
+Row = TypeAliasType("Row", Annotated[int, Field(ge=0)])
+
+
+class ErrorKind(Model):
+    """
+    One kind of error.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    count: Annotated[int, Field(examples=[3], ge=0)]
+    """
+    How many of the errors named are of this kind.
+    """
+    detail: Annotated[str, Field(examples=['must be a number, not "diverged"'])]
+    """
+    What is wrong with it, in the first row that has it.
+    """
+    field: Annotated[str, Field(examples=["loss"])]
+    """
+    The field that is wrong.
+    """
+    rows: list[Row]
+    """
+    The first rows that have it.
+    """
+
+
 class FieldError(Model):
     """
     One field that is wrong.
@@ -687,7 +716,7 @@ class LossOptimum(Model):
     """
     sparsity: float
     """
-    The sparsity; exactly 0 where no zeros pay.
+    The sparsity; exactly 0 where zeros do not lower the loss.
     """
 
 
@@ -915,7 +944,7 @@ class PlannedModel(Model):
     """
     sparsity: float
     """
-    Fraction of zeros at the end of training; exactly 0 where no zeros pay.
+    Fraction of zeros at the end of training; exactly 0 where zeros do not lower the loss.
     """
     total_params: float
     """
@@ -1101,6 +1130,32 @@ class Range(Model):
     """
 
 
+class Recognised(Model):
+    """
+    What a body was taken for.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    columns: Annotated[dict[str, str], Field(examples=[{"loss": "val_loss"}])]
+    """
+    What each field of the first good row came from: a column or an expression.
+    """
+    decimal: Annotated[str | None, Field(examples=["."])] = None
+    """
+    Its decimal mark; null where nothing says which it is, and a comma in a number is refused.
+    """
+    format: Annotated[str, Field(examples=["text/csv"])]
+    """
+    Its media type.
+    """
+    separator: Annotated[str | None, Field(examples=[","])] = None
+    """
+    What stands between its cells; null where it has no separators.
+    """
+
+
 class RefitLaw(Model):
     """
     The law that came of a refit.
@@ -1256,35 +1311,7 @@ How the weights of a sparse model are stored.
 """
 
 
-class SubmissionResult(Model):
-    """
-    What became of a submission.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    created: Annotated[int, Field(examples=[48], ge=0)]
-    """
-    New runs.
-    """
-    errors: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    How many errors there were, named or not.
-    """
-    rejected: list[Rejection]
-    """
-    What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
-    named.
-    """
-    unchanged: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    Runs that were there with the same values.
-    """
-    updated: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    Runs that were there with other values.
-    """
+LeftOutAdditionalProperty = TypeAliasType("LeftOutAdditionalProperty", Annotated[int, Field(ge=0)])
 
 
 class SubmitRun(Model):
@@ -1753,7 +1780,7 @@ class Contour(Model):
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
-    The sparsity; at 0 the budgets up to which no zeros pay.
+    The sparsity; at 0 the budgets up to which zeros do not lower the loss.
     """
 
 
@@ -2397,7 +2424,7 @@ class OptimalSparsity(Model):
     """
     sparsity: float
     """
-    The best sparsity; exactly 0 where no zeros pay.
+    The best sparsity; exactly 0 where zeros do not lower the loss.
     """
     total_params: float
     """
@@ -2467,7 +2494,7 @@ class OptimalSparsityResult(Model):
     """
     sparsity: float
     """
-    The best sparsity; exactly 0 where no zeros pay.
+    The best sparsity; exactly 0 where zeros do not lower the loss.
     """
     total_params: float
     """
@@ -2637,6 +2664,56 @@ class Predictions(Model):
     """
 
 
+class PreviewRun(Model):
+    """
+    A run that would be stored.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    data: Annotated[float, Field(examples=[32768000000.0])]
+    """
+    Data seen in training, in the family's data unit.
+    """
+    exclusion_reason: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Why fits leave the run out.
+    """
+    external_id: Annotated[str, Field(examples=["sweep-3/run-17"])]
+    """
+    The submitter's name of the run.
+    """
+    loss: Annotated[float, Field(examples=[2.05])]
+    """
+    Validation loss.
+    """
+    nonzero_params: Annotated[float, Field(examples=[42467328.0])]
+    """
+    Non-zero parameters.
+    """
+    pattern: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Structured pattern; null for unstructured sparsity.
+    """
+    row: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    Its place in the submission, from 0.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    Fraction of zeros.
+    """
+    start: Start
+    """
+    What the run started from.
+    """
+    tags: Annotated[dict[str, str], Field(examples=[{}])]
+    """
+    Labels.
+    """
+
+
 class Readiness(Model):
     """
     How ready the service is.
@@ -2752,6 +2829,71 @@ class RunList(Model):
     next_cursor: str | None = None
     """
     Where the next page starts; null at the end.
+    """
+
+
+class SubmissionPreview(Model):
+    """
+    What would be stored.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    errors: list[ErrorKind]
+    """
+    What is wrong with rows, each kind once.
+    """
+    runs: list[PreviewRun]
+    """
+    The first runs.
+    """
+
+
+class SubmissionResult(Model):
+    """
+    What became of a submission.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    created: Annotated[int, Field(examples=[48], ge=0)]
+    """
+    New runs.
+    """
+    errors: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    How many errors there were, named or not.
+    """
+    left_out: Annotated[dict[str, LeftOutAdditionalProperty], Field(examples=[{}])]
+    """
+    How many rows were left out on purpose, by reason.
+    """
+    preview: SubmissionPreview | None = None
+    """
+    With `dry_run`: the first runs that would be stored, and errors by kind.
+    """
+    recognised: Recognised
+    """
+    What the body was taken for.
+    """
+    rejected: list[Rejection]
+    """
+    What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
+    named.
+    """
+    unchanged: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    Runs that were there with the same values.
+    """
+    updated: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    Runs that were there with other values.
+    """
+    warnings: list[Warning]
+    """
+    What is odd about the runs, and no reason to refuse them.
     """
 
 

@@ -6,26 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::law::CoefficientName;
 
-/// How prediction and measurement are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Residual {
-    /// `ln f - ln L`: relative errors, the paper's choice for T5.
-    Log,
-    /// `f - L`: absolute errors, the paper's choice for ViT.
-    Linear,
+named! {
+    /// How prediction and measurement are compared.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Residual {
+        /// `ln f - ln L`: relative errors, the paper's choice for T5.
+        Log = "log",
+        /// `f - L`: absolute errors, the paper's choice for ViT.
+        Linear = "linear",
+    }
 }
 
 impl Residual {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Linear => "linear",
-        }
-    }
-
     /// The residual of a prediction.
     #[must_use]
     pub fn of(self, predicted: f64, measured: f64) -> f64 {
@@ -54,33 +47,19 @@ pub enum Constraint {
     Physical,
 }
 
-/// Runs that are left out, fitted without, and then predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Holdout {
-    /// The runs with the most non-zero parameters.
-    NonzeroParams,
-    /// The runs with the most data.
-    Data,
-    /// The sparsest runs.
-    Sparsity,
-    /// Each size in turn, predicted from all smaller ones.
-    Rolling,
-}
-
-impl Holdout {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::NonzeroParams, Self::Data, Self::Sparsity, Self::Rolling];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NonzeroParams => "nonzero_params",
-            Self::Data => "data",
-            Self::Sparsity => "sparsity",
-            Self::Rolling => "rolling",
-        }
+named! {
+    /// Runs that are left out, fitted without, and then predicted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Holdout {
+        /// The runs with the most non-zero parameters.
+        NonzeroParams = "nonzero_params",
+        /// The runs with the most data.
+        Data = "data",
+        /// The sparsest runs.
+        Sparsity = "sparsity",
+        /// Each size in turn, predicted from all smaller ones.
+        Rolling = "rolling",
     }
 }
 

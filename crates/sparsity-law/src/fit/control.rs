@@ -37,35 +37,22 @@ pub enum FitError {
     Stopped,
 }
 
-/// What a fit is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Descending from many starts.
-    Searching,
-    /// Fitting resampled runs.
-    Resampling,
-    /// Hold-outs and profiles.
-    Diagnosing,
-    /// Structured patterns and pretrained runs.
-    Comparing,
+named! {
+    /// What a fit is at.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Phase {
+        /// Descending from many starts.
+        Searching = "searching",
+        /// Fitting resampled runs.
+        Resampling = "resampling",
+        /// Hold-outs and profiles.
+        Diagnosing = "diagnosing",
+        /// Structured patterns and pretrained runs.
+        Comparing = "comparing",
+    }
 }
 
 impl Phase {
-    /// All phases, in their order.
-    pub const ALL: [Self; 4] =
-        [Self::Searching, Self::Resampling, Self::Diagnosing, Self::Comparing];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Searching => "searching",
-            Self::Resampling => "resampling",
-            Self::Diagnosing => "diagnosing",
-            Self::Comparing => "comparing",
-        }
-    }
-
     /// Which part of the whole work the phase is, as measured with the default options.
     const fn part(self) -> (f64, f64) {
         match self {

@@ -9,32 +9,21 @@ use super::normalised::Point;
 use super::objective::Objective;
 use super::parameters::Parameters;
 
-/// Why a descent ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Termination {
-    /// No step promises an improvement beyond rounding.
-    Converged,
-    /// No step that is long enough to change the point goes down, although one promised to: a
-    /// minimum at the limit of rounding.
-    #[serde(alias = "line_search")]
-    Stalled,
-    /// The evaluation budget was spent.
-    Budget,
-    /// The fit was cancelled.
-    Stopped,
-}
-
-impl Termination {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Converged => "converged",
-            Self::Stalled => "stalled",
-            Self::Budget => "budget",
-            Self::Stopped => "stopped",
-        }
+named! {
+    /// Why a descent ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Termination {
+        /// No step promises an improvement beyond rounding.
+        Converged = "converged",
+        /// No step that is long enough to change the point goes down, although one promised to: a
+        /// minimum at the limit of rounding.
+        #[serde(alias = "line_search")]
+        Stalled = "stalled",
+        /// The evaluation budget was spent.
+        Budget = "budget",
+        /// The fit was cancelled.
+        Stopped = "stopped",
     }
 }
 

@@ -27,7 +27,7 @@ use super::normalised::{COUNT, Normalised, Point};
 use super::objective::{Gradient, Hessian};
 use super::observations::{Observations, levels};
 use super::parameters::Parameters;
-use crate::law::{Coefficients, Data, Density, NonzeroParams, Sparsity};
+use crate::law::{Coefficients, Data, Density, NonzeroParams, Range, Sparsity};
 
 /// A run that might be made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -282,7 +282,7 @@ fn spaced(from: f64, to: f64, steps: usize) -> Vec<f64> {
         _ if step == last => to,
         _ => {
             let share = step as f64 / last as f64;
-            (from.ln() * (1.0 - share) + to.ln() * share).exp()
+            Range { min: from, max: to }.at_share(share)
         }
     };
     (0..steps).map(value).collect()

@@ -7,13 +7,18 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `observations`, `normalised` | runs in canonical order; in units near 1 |
+//! | `observations`, `form`, `normalised` | runs in canonical order; which quantities vary over them; runs in units near 1 |
+//! | `config`, `control` | the options of a fit, checked; how a running fit is followed and stopped |
 //! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
-//! | `newton`, `descent`, `starts`, `search`, `sketch` | one descent under argmin's executor; many |
-//! | `bootstrap`, `diagnostics`, `collinearity`, `profile`, `holdout` | what the runs leave open |
-//! | `design` | which runs to make next |
+//! | `newton`, `descent` | one descent from one point, under argmin's executor |
+//! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
+//! | `multistart` | the fit of one group of runs: search, resamples, diagnostics |
+//! | `bootstrap` | the laws of resampled runs |
+//! | `diagnostics`, `collinearity`, `profile`, `holdout` | what the runs leave open |
+//! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
-//! | `multistart`, `warnings`, `report` | the whole; what it says |
+//! | `whole`, `report` | the whole fit; what it found |
+//! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
 
 mod bootstrap;
 mod collinearity;
@@ -24,6 +29,7 @@ mod design;
 mod diagnostics;
 mod evidence;
 mod form;
+mod grid;
 mod holdout;
 mod multistart;
 mod newton;
@@ -38,6 +44,8 @@ mod report;
 mod search;
 mod sketch;
 mod starts;
+mod suggestion;
+mod target;
 #[cfg(test)]
 mod testing;
 mod warnings;
@@ -48,6 +56,7 @@ pub use control::{Control, FitError, Phase};
 pub use descent::Termination;
 pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
 pub use diagnostics::outlying_distance;
+pub use grid::{GridTooLarge, RunGrid};
 pub use observations::{Observation, Observations};
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;
@@ -55,5 +64,7 @@ pub use report::{
     Diagnostics, Estimate, FittedRun, HoldoutReport, Multiplier, PatternReport, PretrainedReport,
     Profile, Report, StartReport,
 };
+pub use suggestion::{SuggestedRun, SuggestedRuns, SuggestionError, SuggestionTask};
+pub use target::Target;
 pub use warnings::{Warning, WarningCode};
 pub use whole::{RunSet, fit};

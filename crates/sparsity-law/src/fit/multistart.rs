@@ -1,4 +1,4 @@
-//! A fit from end to end: starts, the best of them, resamples, diagnostics, other groups of runs.
+//! The fit of one group of runs: starts, the best of them, resamples, diagnostics.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -121,6 +121,20 @@ impl Observations {
         if total > 0.0 { sum / total } else { 0.0 }
     }
 
+    /// [`Self::mean_huber`] of two laws, to compare them; `None` where there are no runs, where a law does not
+    /// know what all of size, sparsity and data do, and where a mean overflows.
+    #[must_use]
+    pub fn compare(
+        &self,
+        laws: [&Coefficients; 2],
+        residual: Residual,
+        delta: f64,
+    ) -> Option<[f64; 2]> {
+        let usable = !self.is_empty() && laws.iter().all(|law| law.determines().all());
+        let means = laws.map(|law| self.mean_huber(law, residual, delta));
+        (usable && means.iter().all(|mean| mean.is_finite())).then_some(means)
+    }
+
     /// The ranges that the runs cover.
     #[must_use]
     pub fn support(&self) -> Support {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Holdout;
 use super::descent::Termination;
 use super::warnings::Warning;
-use crate::law::{CoefficientName, Coefficients, Ensemble, Factor, Interval, Support};
+use crate::law::{CoefficientName, Coefficients, Ensemble, Factor, Interval, Range, Support};
 
 /// Outcome of a fit.
 ///
@@ -211,6 +211,19 @@ pub struct PretrainedReport {
     pub warnings: Vec<Warning>,
     /// By sparsity, how much more data training from scratch needs for the same loss.
     pub multipliers: Vec<Multiplier>,
+}
+
+/// Sparsities closer than this are the same level, as of [`Support`].
+const SAME_LEVEL: f64 = 5e-4;
+
+impl PretrainedReport {
+    /// The range of the sparsities of these runs, where `sparsity` lies outside it.
+    #[must_use]
+    pub fn passed_range(&self, sparsity: f64) -> Option<Range> {
+        let (first, last) = self.multipliers.first().zip(self.multipliers.last())?;
+        let inside = (first.sparsity - SAME_LEVEL..=last.sparsity + SAME_LEVEL).contains(&sparsity);
+        (!inside).then_some(Range { min: first.sparsity, max: last.sparsity })
+    }
 }
 
 /// How much more data training from scratch needs to reach the loss of a pretrained start.

@@ -2,60 +2,39 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Stable code of a warning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WarningCode {
-    /// Fewer runs than one more than there are coefficients.
-    TooFewRuns,
-    /// A quantity never varies: its term cannot be told from another.
-    NotSeparable,
-    /// Fewer than four distinct sizes.
-    FewNonzeroParamsLevels,
-    /// Fewer than four distinct amounts of data.
-    FewDataLevels,
-    /// Fewer than four distinct sparsities.
-    FewSparsityLevels,
-    /// The largest amount of data is less than ten times the smallest.
-    NarrowData,
-    /// Size and data of the runs lie on a line: what one does cannot be told from what the other does.
-    Collinear,
-    /// Two coefficients make up for each other.
-    Correlated,
-    /// An exponent whose interval spans more than a factor of three.
-    WeaklyDetermined,
-    /// A coefficient ended at the edge of where it is sought.
-    AtBound,
-    /// The fitted gain rises faster at `S = 0` than the density falls.
-    Unphysical,
-    /// Few starts reached the best objective.
-    StartsDisagree,
-    /// Runs that lie far off the law.
-    Outliers,
-    /// Many resamples determined no law.
-    ResamplesFailed,
-}
-
-impl WarningCode {
-    /// The code in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooFewRuns => "too_few_runs",
-            Self::NotSeparable => "not_separable",
-            Self::FewNonzeroParamsLevels => "few_nonzero_params_levels",
-            Self::FewDataLevels => "few_data_levels",
-            Self::FewSparsityLevels => "few_sparsity_levels",
-            Self::NarrowData => "narrow_data",
-            Self::Collinear => "collinear",
-            Self::Correlated => "correlated",
-            Self::WeaklyDetermined => "weakly_determined",
-            Self::AtBound => "at_bound",
-            Self::Unphysical => "unphysical",
-            Self::StartsDisagree => "starts_disagree",
-            Self::Outliers => "outliers",
-            Self::ResamplesFailed => "resamples_failed",
-        }
+named! {
+    /// Stable code of a warning.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum WarningCode {
+        /// Fewer runs than one more than there are coefficients.
+        TooFewRuns = "too_few_runs",
+        /// A quantity never varies: its term cannot be told from another.
+        NotSeparable = "not_separable",
+        /// Fewer than four distinct sizes.
+        FewNonzeroParamsLevels = "few_nonzero_params_levels",
+        /// Fewer than four distinct amounts of data.
+        FewDataLevels = "few_data_levels",
+        /// Fewer than four distinct sparsities.
+        FewSparsityLevels = "few_sparsity_levels",
+        /// The largest amount of data is less than ten times the smallest.
+        NarrowData = "narrow_data",
+        /// Size and data of the runs lie on a line: what one does cannot be told from what the other does.
+        Collinear = "collinear",
+        /// Two coefficients make up for each other.
+        Correlated = "correlated",
+        /// An exponent whose interval spans more than a factor of three.
+        WeaklyDetermined = "weakly_determined",
+        /// A coefficient ended at the edge of where it is sought.
+        AtBound = "at_bound",
+        /// The fitted gain rises faster at `S = 0` than the density falls.
+        Unphysical = "unphysical",
+        /// Few starts reached the best objective.
+        StartsDisagree = "starts_disagree",
+        /// Runs that lie far off the law.
+        Outliers = "outliers",
+        /// Many resamples determined no law.
+        ResamplesFailed = "resamples_failed",
     }
 }
 

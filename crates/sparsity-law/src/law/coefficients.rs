@@ -4,51 +4,35 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Data, Density, DomainError, NonzeroParams};
 
-/// Names of the coefficients, in the order of [`CoefficientValues::to_array`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum CoefficientName {
-    /// `a_S`
-    #[serde(rename = "a_s")]
-    AS,
-    /// `b_S`
-    #[serde(rename = "b_s")]
-    BS,
-    /// `c_S`
-    #[serde(rename = "c_s")]
-    CS,
-    /// `b_N`
-    #[serde(rename = "b_n")]
-    BN,
-    /// `a_D`
-    #[serde(rename = "a_d")]
-    AD,
-    /// `b_D`
-    #[serde(rename = "b_d")]
-    BD,
-    /// `c`
-    #[serde(rename = "c")]
-    C,
+named! {
+    /// Names of the coefficients, in the order of [`CoefficientValues::to_array`].
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum CoefficientName {
+        /// `a_S`
+        #[serde(rename = "a_s")]
+        AS = "a_s",
+        /// `b_S`
+        #[serde(rename = "b_s")]
+        BS = "b_s",
+        /// `c_S`
+        #[serde(rename = "c_s")]
+        CS = "c_s",
+        /// `b_N`
+        #[serde(rename = "b_n")]
+        BN = "b_n",
+        /// `a_D`
+        #[serde(rename = "a_d")]
+        AD = "a_d",
+        /// `b_D`
+        #[serde(rename = "b_d")]
+        BD = "b_d",
+        /// `c`
+        #[serde(rename = "c")]
+        C = "c",
+    }
 }
 
 impl CoefficientName {
-    /// All seven, in the order of [`CoefficientValues::to_array`].
-    pub const ALL: [Self; 7] =
-        [Self::AS, Self::BS, Self::CS, Self::BN, Self::AD, Self::BD, Self::C];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AS => "a_s",
-            Self::BS => "b_s",
-            Self::CS => "c_s",
-            Self::BN => "b_n",
-            Self::AD => "a_d",
-            Self::BD => "b_d",
-            Self::C => "c",
-        }
-    }
-
     /// Whether it is an exponent: without unit, and the same in every unit of `N`, `D` and `L`.
     #[must_use]
     pub const fn is_exponent(self) -> bool {

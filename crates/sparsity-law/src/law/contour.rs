@@ -15,7 +15,7 @@ use super::quantity::{Density, NonzeroParams};
 /// ```
 ///
 /// the root of the optimality condition of [`super::optimal_sparsity`], solved for the budget. At
-/// density 1 it is the budget up to which no zeros pay.
+/// density 1 it is the budget up to which zeros do not lower the loss.
 ///
 /// In dense and sparse mode `M` rises with `S` and every sparsity has its budget. On other hardware
 /// a root of the condition is only *locally* best: `S_opt` still never falls as the budget grows,
@@ -35,7 +35,7 @@ use super::quantity::{Density, NonzeroParams};
 /// // 75 % is best at 6.56 times the compute that is Chinchilla's for a dense model of the size.
 /// assert!((ratio(FlopMode::Sparse, 0.75)? - 6.56).abs() < 5e-3);
 /// assert!((ratio(FlopMode::Dense, 0.75)? - 18.3).abs() < 5e-2);
-/// // Up to these no zeros pay.
+/// // Up to these zeros do not lower the loss.
 /// assert!((ratio(FlopMode::Sparse, 0.0)? - 0.422).abs() < 5e-4);
 /// assert!((ratio(FlopMode::Dense, 0.0)? - 1.27).abs() < 5e-3);
 /// # Ok::<(), DomainError>(())
@@ -180,12 +180,14 @@ mod tests {
             let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
             let density = Sparsity::new(sparsity).unwrap().density();
             let n = NonzeroParams::new(1e8).unwrap();
-            if let Some(ln_ratio) = ln_contour_ratio(law, &cost, density) {
-                let compute = Compute::new(contour_compute(law, &cost, n, ln_ratio)).unwrap();
-                let best = optimal_sparsity(law, &cost, n, compute).unwrap();
-                let here = law.loss(density, n, cost.data(density, n, compute).unwrap());
-                prop_assert!(here <= best.loss * (1.0 + 1e-12));
-            }
+            // Another case in its place: too many of these fail the test.
+            let Some(ln_ratio) = ln_contour_ratio(law, &cost, density) else {
+                return Err(TestCaseError::reject("no budget asks for this sparsity"));
+            };
+            let compute = Compute::new(contour_compute(law, &cost, n, ln_ratio)).unwrap();
+            let best = optimal_sparsity(law, &cost, n, compute).unwrap();
+            let here = law.loss(density, n, cost.data(density, n, compute).unwrap());
+            prop_assert!(here <= best.loss * (1.0 + 1e-12));
         }
     }
 

@@ -121,7 +121,7 @@ impl Curve {
 }
 
 impl TrainingCost {
-    /// Cost of a family where a step costs `step`: a [`FlopMode`] or a measured [`StepCost`].
+    /// Cost of a family where a step costs `step`: a [`FlopMode`](super::FlopMode) or a measured [`StepCost`].
     #[must_use]
     pub fn new(
         flops_per_param: FlopsPerParam,

@@ -19,7 +19,7 @@
 
 use super::coefficients::{CoefficientValues, Coefficients};
 use super::limits::{Constraint, Limits};
-use super::quantity::Density;
+use super::quantity::{Data, Density, NonzeroParams};
 
 /// One way to be sparse, with what it costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +60,7 @@ pub struct Model {
     pub training_compute: f64,
     /// FLOPs of serving all tokens.
     pub inference_compute: f64,
-    /// What the goal makes small: the loss above the irreducible one, or the logarithm of the cost.
+    /// The number that the goal makes least: the loss above the irreducible one, or the logarithm of the cost.
     pub(super) badness: f64,
 }
 
@@ -77,6 +77,13 @@ impl Model {
         self.nonzero_params / self.design.density.get()
     }
 
+    /// Its size and amount of data as quantities of a question; `None` where they are out of range, from
+    /// which the loosest [`Limits`] keep them.
+    #[must_use]
+    pub fn size_and_data(&self) -> Option<(NonzeroParams, Data)> {
+        NonzeroParams::new(self.nonzero_params).ok().zip(Data::new(self.data).ok())
+    }
+
     /// Bytes of the weights.
     #[must_use]
     pub fn memory_bytes(&self) -> f64 {
@@ -84,7 +91,7 @@ impl Model {
     }
 }
 
-/// Bounds that meet but for rounding still leave what lies between them.
+/// Two bounds that pass each other by no more than this share are taken to meet: rounding may do that.
 const ROUNDING: f64 = 1e-12;
 
 /// The range from `low` to `high`, if there is one.
@@ -141,7 +148,7 @@ impl Design {
     }
 }
 
-/// What is the same at every sparsity.
+/// The parts of a plan that are the same at every sparsity.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task<'a> {
     pub law: &'a Coefficients,

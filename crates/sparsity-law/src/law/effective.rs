@@ -3,6 +3,7 @@
 use super::coefficients::Coefficients;
 use super::ensemble::{Ensemble, Interval};
 use super::quantity::{Data, Density, NonzeroParams};
+use super::recommendation::{AnswerError, finite};
 
 /// A positive number with the interval that the runs leave it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,6 +55,113 @@ impl Factor {
         let interval =
             |i: Interval| Interval { level: i.level, low: end(i.high), high: end(i.low) };
         Self { value: size / self.value, interval: self.interval.map(interval) }
+    }
+}
+
+/// The size that is given of a sparse and a dense model of equal loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GivenSize {
+    /// Non-zero parameters of the sparse model.
+    Sparse(NonzeroParams),
+    /// Parameters of the dense model.
+    Dense(NonzeroParams),
+}
+
+/// The sizes of a sparse model and of the dense one that reaches the same loss on the same data, at every amount
+/// of it. What follows from the given size alone has no interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EqualModels {
+    /// Non-zero parameters of the sparse model.
+    pub nonzero_params: Factor,
+    /// Its parameters, zeros included.
+    pub total_params: Factor,
+    /// Parameters of the dense model.
+    pub dense_params: Factor,
+}
+
+impl EqualModels {
+    /// By the size of one of them, the density of the sparse one and its gain.
+    ///
+    /// ```
+    /// use sparsity_law::law::{EqualModels, Factor, GivenSize, NonzeroParams, Sparsity, VIT_JFT};
+    ///
+    /// let density = Sparsity::new(0.75)?.density();
+    /// let gain = Factor::gain(VIT_JFT.coefficients(), None, density);
+    /// let both = EqualModels::new(GivenSize::Sparse(NonzeroParams::new(1e8)?), density, gain);
+    /// assert_eq!(both.total_params.value, 4e8);
+    /// assert!((both.dense_params.value / 2.172e8 - 1.0).abs() < 5e-4);
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn new(given: GivenSize, density: Density, gain: Factor) -> Self {
+        let exact = |value| Factor { value, interval: None };
+        match given {
+            GivenSize::Sparse(size) => Self {
+                nonzero_params: exact(size.get()),
+                total_params: exact(size.get() / density.get()),
+                dense_params: gain.times(size.get()),
+            },
+            GivenSize::Dense(size) => {
+                let nonzero_params = gain.divide(size.get());
+                let total_params = nonzero_params.times(density.get().recip());
+                Self { nonzero_params, total_params, dense_params: exact(size.get()) }
+            }
+        }
+    }
+}
+
+/// A model that starts from a pretrained dense checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PretrainedStart {
+    /// `N` at the end of training.
+    pub nonzero_params: NonzeroParams,
+    /// `1 - S` at the end of training.
+    pub density: Density,
+    /// `D` of the sparse phase.
+    pub data: Data,
+    /// Data that the checkpoint had seen, where it is known.
+    pub before: Option<Data>,
+}
+
+/// What training from scratch needs for the loss of a pretrained start.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScratchEqual {
+    /// The loss of the pretrained start; finite.
+    pub loss: f64,
+    /// Data from scratch that reaches it; `None` where no amount does.
+    pub data: Option<f64>,
+    /// [`data_multiplier`] with only the sparse phase counted.
+    pub sparse_phase: Option<f64>,
+    /// [`data_multiplier`] with both phases counted; `None` also where it is not known what the checkpoint had
+    /// seen.
+    pub both_phases: Option<f64>,
+}
+
+impl PretrainedStart {
+    /// By the laws of training from scratch and of the pretrained start, which must both know what size, sparsity
+    /// and data do.
+    ///
+    /// # Errors
+    /// [`AnswerError::NotFinite`] where the loss or the data overflows.
+    pub fn equal_from_scratch(
+        &self,
+        scratch: &Coefficients,
+        start: &Coefficients,
+    ) -> Result<ScratchEqual, AnswerError> {
+        let Self { nonzero_params, density, data, before } = *self;
+        let multiplier = |before: f64| {
+            let value = data_multiplier(scratch, start, (density, nonzero_params, data), before);
+            value.is_finite().then_some(value)
+        };
+        let loss = finite("the loss", start.loss(density, nonzero_params, data))?;
+        let sparse_phase = multiplier(0.0);
+        let needed = sparse_phase.map(|times| finite("scratch_data", times * data.get()));
+        Ok(ScratchEqual {
+            loss,
+            data: needed.transpose()?,
+            sparse_phase,
+            both_phases: before.and_then(|before| multiplier(before.get())),
+        })
     }
 }
 

@@ -2,67 +2,36 @@
 
 use super::quantity::{Data, Density, NonzeroParams};
 
-/// One bound of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Constraint {
-    /// The most lifetime cost, in FLOPs.
-    Compute,
-    /// The highest loss.
-    TargetLoss,
-    /// The most memory of the weights, in bytes.
-    MemoryBytes,
-    /// The fewest non-zero parameters.
-    NonzeroParamsMin,
-    /// The most non-zero parameters.
-    NonzeroParamsMax,
-    /// The fewest parameters, zeros included.
-    TotalParamsMin,
-    /// The most parameters, zeros included.
-    TotalParamsMax,
-    /// The least sparsity.
-    SparsityMin,
-    /// The highest sparsity.
-    SparsityMax,
-    /// The least data.
-    DataMin,
-    /// The most data.
-    DataMax,
+named! {
+    /// One bound of a plan.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Constraint {
+        /// The most lifetime cost, in FLOPs.
+        Compute = "compute",
+        /// The highest loss.
+        TargetLoss = "target_loss",
+        /// The most memory of the weights, in bytes.
+        MemoryBytes = "memory_bytes",
+        /// The fewest non-zero parameters.
+        NonzeroParamsMin = "nonzero_params.min",
+        /// The most non-zero parameters.
+        NonzeroParamsMax = "nonzero_params.max",
+        /// The fewest parameters, zeros included.
+        TotalParamsMin = "total_params.min",
+        /// The most parameters, zeros included.
+        TotalParamsMax = "total_params.max",
+        /// The least sparsity.
+        SparsityMin = "sparsity.min",
+        /// The highest sparsity.
+        SparsityMax = "sparsity.max",
+        /// The least data.
+        DataMin = "data.min",
+        /// The most data.
+        DataMax = "data.max",
+    }
 }
 
 impl Constraint {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Compute,
-        Self::TargetLoss,
-        Self::MemoryBytes,
-        Self::NonzeroParamsMin,
-        Self::NonzeroParamsMax,
-        Self::TotalParamsMin,
-        Self::TotalParamsMax,
-        Self::SparsityMin,
-        Self::SparsityMax,
-        Self::DataMin,
-        Self::DataMax,
-    ];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::TargetLoss => "target_loss",
-            Self::MemoryBytes => "memory_bytes",
-            Self::NonzeroParamsMin => "nonzero_params.min",
-            Self::NonzeroParamsMax => "nonzero_params.max",
-            Self::TotalParamsMin => "total_params.min",
-            Self::TotalParamsMax => "total_params.max",
-            Self::SparsityMin => "sparsity.min",
-            Self::SparsityMax => "sparsity.max",
-            Self::DataMin => "data.min",
-            Self::DataMax => "data.max",
-        }
-    }
-
     /// Whether the number is the most that may be; a bound on the sparsity counts as one on the
     /// density, and so the other way round.
     #[must_use]

@@ -1,4 +1,4 @@
-//! What models can be made of, whatever the law: ways to be sparse and what each costs.
+//! The ways in which a model can be sparse and what each costs on some hardware, which is the same for every law.
 
 use super::cost::TrainingCost;
 use super::design::Design;
@@ -12,12 +12,12 @@ use super::storage::Storage;
 pub enum Zeros {
     /// Anywhere: every sparsity that the bounds leave.
     Anywhere,
-    /// As one of these; none at all is a design of its own.
+    /// In one of these ways only. A model without zeros is allowed where its design is among them.
     Designs(Vec<Design>),
 }
 
-/// Hardware, storage and where zeros may be: the same for a thousand laws, so what is computed once
-/// is shared.
+/// Hardware, storage and where zeros may be. Plans by a thousand resampled laws share them, so what does not
+/// depend on the law is computed once, here.
 #[derive(Debug, Clone)]
 pub struct Means {
     cost: TrainingCost,
@@ -34,7 +34,7 @@ const SPACING: f64 = 0.05;
 const FEWEST_CELLS: u32 = 4;
 
 impl Means {
-    /// Means with a training cost, the cost of the step that it is made of, and a storage.
+    /// Means with a training cost, the cost of the step from which that cost was made, and a storage.
     #[must_use]
     pub fn new(cost: TrainingCost, step: StepCost, storage: Storage, zeros: Zeros) -> Self {
         let mut means = Self { cost, step, storage, zeros, nodes: Vec::new() };

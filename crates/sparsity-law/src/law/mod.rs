@@ -8,21 +8,38 @@
 //! Arguments are checked once, when a quantity is made ([`Sparsity::new`] and its kin); from there
 //! on every function is total. Near `S = 1` a sparsity has lost the digits of `1 - S`, so the
 //! formulas work on the density `x = 1 - S`.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `quantity`, `coefficients`, `published` | checked numbers; the law itself; the laws of the paper |
+//! | `flop_mode`, `step`, `schedule`, `cost` | what a step costs, when zeros come, what training costs |
+//! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
+//! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
+//! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
+//! | `ensemble`, `prepared`, `table`, `sampled` | resampled laws and intervals, made quick |
+//! | `recommendation` | the optimal sparsity with everything that is said beside it |
+//! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
+//! | `support` | where the runs behind a law end |
+//! | `comparison` | two laws side by side |
 
 mod branchless;
 mod coefficients;
+mod comparison;
 mod contour;
+mod contour_line;
 mod cost;
 mod design;
 mod effective;
 mod ensemble;
 mod flop_mode;
 mod limits;
+mod loss_curve;
 mod many;
 mod means;
 mod optimum;
 mod pattern;
 mod plan;
+mod planning;
 mod prepared;
 mod published;
 mod quantity;
@@ -35,13 +52,20 @@ mod support;
 mod table;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
+pub use comparison::{
+    Compared, ComparedLaw, ComparedOptimum, compare_coefficients, compare_optima, share_apart,
+};
 pub use contour::{contour_compute, ln_contour_ratio};
+pub use contour_line::ContourLine;
 pub use cost::TrainingCost;
 pub use design::{Design, Goal, Model};
-pub use effective::{Factor, data_multiplier};
+pub use effective::{
+    EqualModels, Factor, GivenSize, PretrainedStart, ScratchEqual, data_multiplier,
+};
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use flop_mode::FlopMode;
 pub use limits::{Constraint, Limits};
+pub use loss_curve::{LossCurve, LossPoint};
 pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
@@ -50,6 +74,10 @@ pub use pattern::{
     train_pattern,
 };
 pub use plan::{Obstacle, Planner};
+pub use planning::{
+    Infeasible, Plan, PlanError, PlanIntervals, PlanNote, PlanQuestion, PlanSetting, PlannedModel,
+    PlannedPattern,
+};
 pub use prepared::{OptimumIntervals, PreparedEnsemble};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
@@ -61,5 +89,7 @@ pub use sampled::SampledLaw;
 pub use schedule::PruningSchedule;
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};
-pub use support::{Extrapolation, Question, Range, Ranges, Side, SparsityLevel, Support, Variable};
+pub use support::{
+    Extrapolation, Question, Range, Ranges, Side, SparsityLevel, Support, Training, Variable,
+};
 pub use table::Table;

@@ -91,7 +91,7 @@ pub fn optimal_sparsity(
 /// F0   = ln(1 - m) + ln b_D + b_D ln(a_D / D_C) + b_N ln N - ln(a_S b_S)
 /// ```
 ///
-/// `F` rises strictly for every `0 <= m < 1`, so `F(0) >= 0` means that no zeros pay, and
+/// `F` rises strictly for every `0 <= m < 1`, so `F(0) >= 0` means that zeros do not lower the loss, and
 /// otherwise the root is unique. Dense mode has `m = 0` and the closed form `y = -F0/(b_S + b_D)`.
 ///
 /// On other hardware, with `w = d ln c_mul / dy`,

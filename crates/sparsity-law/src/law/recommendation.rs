@@ -3,7 +3,7 @@
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
-use super::many::LinearOptimum;
+use super::many::{LinearOptimum, linear_optima};
 use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
 
@@ -18,7 +18,7 @@ pub enum AnswerError {
     NotFinite(&'static str),
 }
 
-/// The number, if it is one.
+/// The number, if it is finite.
 ///
 /// # Errors
 /// [`AnswerError::NotFinite`] with `name`.
@@ -42,7 +42,7 @@ pub struct Recommendation {
 }
 
 impl Recommendation {
-    /// By a law that knows what size, sparsity and data do.
+    /// Answers one question. The law must know what size, sparsity and data do.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
@@ -70,7 +70,34 @@ impl Recommendation {
         found.finite()
     }
 
-    /// What a question has come to that was answered together with others.
+    /// The answers to many questions, in order. `cost` gives the training cost of each by its place; where all
+    /// `share_cost` and it is linear in the sparsity they are solved together, which is many times as fast and
+    /// agrees with [`Self::new`] to rounding.
+    ///
+    /// # Errors
+    /// As of [`Self::new`], with the place of the first question that has no answer.
+    pub fn all<'a>(
+        law: &Coefficients,
+        questions: &[(NonzeroParams, Compute)],
+        share_cost: bool,
+        cost: impl Fn(usize) -> &'a TrainingCost,
+    ) -> Result<Vec<Self>, (usize, AnswerError)> {
+        let together = if share_cost && !questions.is_empty() {
+            linear_optima(law, cost(0), questions)
+        } else {
+            None
+        };
+        let answer = |(place, (size, compute)): (usize, &(NonzeroParams, Compute))| {
+            let answer = match &together {
+                Some(together) => Self::of_many(&together[place], *size),
+                None => Self::new(law, cost(place), *size, *compute),
+            };
+            answer.map_err(|error| (place, error))
+        };
+        questions.iter().enumerate().map(answer).collect()
+    }
+
+    /// The answer to one of many questions that [`linear_optima`] has solved together.
     ///
     /// # Errors
     /// As [`Self::new`].

@@ -7,7 +7,7 @@
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
-use super::optimum::optimal_density;
+use super::optimum::{Optimum, optimal_density};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::{ENDS, Recommendation, RecommendationIntervals};
@@ -61,6 +61,12 @@ impl SampledLaw {
         tables + members * Self::BYTES_OF_MEMBER
     }
 
+    /// The law of all runs.
+    #[must_use]
+    pub const fn coefficients(&self) -> &Coefficients {
+        &self.coefficients
+    }
+
     /// The laws of the resamples.
     #[must_use]
     pub const fn ensemble(&self) -> Option<&Ensemble> {
@@ -97,6 +103,22 @@ impl SampledLaw {
             let best = optimal_density(&member.coefficients, cost, nonzero_params, compute);
             best.sparsity().get()
         })
+    }
+
+    /// The intervals of the optimal sparsity and of the loss there, computed directly: for many questions at
+    /// once, which seldom lie near each other; `None` where the law has no resamples.
+    #[must_use]
+    pub fn best_intervals(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        best: &Optimum,
+    ) -> [Option<Interval>; 2] {
+        let loss = self.prepared.as_ref().map(|prepared| {
+            prepared.interval_of(prepared.losses(best.density, nonzero_params, best.data))
+        });
+        [self.optimum_interval(cost, nonzero_params, compute, best.density), loss]
     }
 
     /// The intervals of what this law recommends; `None` where it has no resamples.

@@ -2,32 +2,18 @@
 
 use super::quantity::Density;
 
-/// How the weights of a sparse model are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageFormat {
-    /// Zeros and all.
-    Dense,
-    /// A bit for each weight, and the non-zeros.
-    Bitmask,
-    /// Compressed rows: the non-zeros with their columns.
-    Csr,
-    /// Two of four, with two bits for each kept weight.
-    TwoOfFour,
-}
-
-impl StorageFormat {
-    /// All formats.
-    pub const ALL: [Self; 4] = [Self::Dense, Self::Bitmask, Self::Csr, Self::TwoOfFour];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dense => "dense",
-            Self::Bitmask => "bitmask",
-            Self::Csr => "csr",
-            Self::TwoOfFour => "2:4",
-        }
+named! {
+    /// How the weights of a sparse model are stored.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum StorageFormat {
+        /// Zeros and all.
+        Dense = "dense",
+        /// A bit for each weight, and the non-zeros.
+        Bitmask = "bitmask",
+        /// Compressed rows: the non-zeros with their columns.
+        Csr = "csr",
+        /// Two of four, with two bits for each kept weight.
+        TwoOfFour = "2:4",
     }
 }
 

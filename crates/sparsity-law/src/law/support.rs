@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cost::TrainingCost;
-use super::quantity::{Data, Density, NonzeroParams, Sparsity};
+use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
 
 /// Closed interval of a positive quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,13 @@ pub struct Range {
 impl Range {
     fn of(value: f64) -> Self {
         Self { min: value, max: value }
+    }
+
+    /// The value at a share of the way from the smallest to the largest one, in the logarithm: 0 is the one
+    /// end and 1 the other, to rounding.
+    #[must_use]
+    pub fn at_share(self, share: f64) -> f64 {
+        (self.min.ln() * (1.0 - share) + self.max.ln() * share).exp()
     }
 
     /// The smallest range that holds both.
@@ -198,41 +205,61 @@ pub struct Question<'a> {
     pub cost: Option<&'a TrainingCost>,
 }
 
-/// Quantities that can lie outside the runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Variable {
-    /// `N`
-    NonzeroParams,
-    /// `S`
-    Sparsity,
-    /// `D`
-    Data,
-    /// `C`
-    Compute,
+/// How long a model is trained.
+#[derive(Debug, Clone, Copy)]
+pub enum Training<'a> {
+    /// On this much data.
+    Data(Data),
+    /// For this cost, on hardware where training costs so much.
+    Compute(Compute, &'a TrainingCost),
 }
 
-impl Variable {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NonzeroParams => "nonzero_params",
-            Self::Sparsity => "sparsity",
-            Self::Data => "data",
-            Self::Compute => "compute",
-        }
+impl<'a> Question<'a> {
+    /// The question about a model that is trained on some data, or for some cost.
+    ///
+    /// # Errors
+    /// [`DomainError::OutOfRange`] where the cost pays for no representable amount of data.
+    pub fn new(
+        nonzero_params: NonzeroParams,
+        density: Density,
+        training: Training<'a>,
+    ) -> Result<Self, DomainError> {
+        let (data, cost) = match training {
+            Training::Data(data) => (data, None),
+            Training::Compute(compute, cost) => {
+                (cost.data(density, nonzero_params, compute)?, Some(cost))
+            }
+        };
+        Ok(Self { nonzero_params, density, data, cost })
     }
 }
 
-/// On which side of the runs a question lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Below the smallest value of any run.
-    Below,
-    /// Above the largest value of any run.
-    Above,
+named! {
+    /// Quantities that can lie outside the runs.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Variable {
+        /// `N`
+        NonzeroParams = "nonzero_params",
+        /// `S`
+        Sparsity = "sparsity",
+        /// `D`
+        Data = "data",
+        /// `C`
+        Compute = "compute",
+    }
+}
+
+named! {
+    /// On which side of the runs a question lies.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Side {
+        /// Below the smallest value of any run.
+        Below = "below",
+        /// Above the largest value of any run.
+        Above = "above",
+    }
 }
 
 /// One quantity of a question that lies outside the runs.

@@ -72,8 +72,9 @@ export async function showFamily(main, name, signal) {
   const body = el("div", {}, loading());
   document.title = `${title} · ${name} · Sparsity planner`;
   fill(main, el("div", { class: "family-head" }, el("h1", {}, name), description), lawLine, nav, body);
-  // On a narrow page the tabs scroll.
-  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  // On a narrow page the tabs scroll. To scroll to an element would have the Tab key go on from there.
+  const current = tabs.find((tab) => tab.hasAttribute("aria-current"));
+  if (current) nav.scrollLeft = current.getBoundingClientRect().right - nav.getBoundingClientRect().right;
   await show(body, context);
 }
 

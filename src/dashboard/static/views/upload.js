@@ -1,35 +1,238 @@
 /**
- * Upload: a file, what its columns are, what is wrong with its rows, and only then the request.
+ * Upload: a file, how the service reads it, and only then the request that stores it.
+ *
+ * Nothing of the file is read here. The service is asked what it would store (`dry_run`), with the options that
+ * are set, and its answer is shown; what is stored are the same bytes with the same options.
  *
  * @module views/upload
  */
 
-import { change, familyPath, Problem } from "../api.js";
-import { announce, el, failure, field, fill, table as tableOf } from "../dom.js";
-import { FIELDS, guessMapping, mapRows } from "../mapping.js";
-import { formatCount, formatLevel, formatLoss, parseNumber, plural } from "../numbers.js";
-import { readTable } from "../tablefile.js";
+import { familyPath, Problem, sendFile } from "../api.js";
+import { announce, el, failure, field, fill, loading, table } from "../dom.js";
+import { settled } from "../inputs.js";
+import { formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
 import { address } from "../url.js";
 
-const MOST_FILE_BYTES = 200e6;
-/** Bytes of one request; well below the service's default limit. */
-const BATCH_BYTES = 8e6;
-const PREVIEW = 8;
+/** After this long without another letter the service is asked. */
+const SETTLED_MS = 350;
 const MOST_ERRORS = 100;
+
+/** @type {[string, string][]} Media types and what people call them. */
+const FORMATS = [
+  ["text/csv", "CSV"],
+  ["application/x-ndjson", "NDJSON"],
+  ["application/json", "JSON"],
+  ["application/vnd.apache.parquet", "Parquet"],
+];
+
+/** @type {Record<string, string>} Media types by the ending of a file's name. */
+const ENDINGS = {
+  csv: "text/csv",
+  tsv: "text/csv",
+  txt: "text/csv",
+  ndjson: "application/x-ndjson",
+  jsonl: "application/x-ndjson",
+  json: "application/json",
+  parquet: "application/vnd.apache.parquet",
+};
+
+/** @type {Record<string, string>} */
+const CODINGS = { gz: "gzip", zst: "zstd" };
+
+/**
+ * What a file's name says of what is in it.
+ *
+ * @param {string} name
+ * @returns {{format: string | null, coding: string | null}} Null where it says nothing.
+ */
+export function contentByName(name) {
+  const endings = name.toLowerCase().split(".").slice(1);
+  const coding = CODINGS[endings.at(-1) ?? ""] ?? null;
+  if (coding) endings.pop();
+  return { format: ENDINGS[endings.at(-1) ?? ""] ?? null, coding };
+}
+
+/** @type {[string, string][]} Fields of a run, by their names in the API. */
+const FIELDS = [
+  ["external_id", "Name of the run"],
+  ["nonzero_params", "Non-zero parameters"],
+  ["total_params", "All parameters"],
+  ["sparsity", "Sparsity"],
+  ["data", "Data"],
+  ["loss", "Validation loss"],
+  ["start", "Start"],
+  ["pretraining_data", "Pretraining data"],
+  ["pattern", "Pattern"],
+  ["tags", "Tags"],
+  ["exclusion_reason", "Reason to exclude"],
+];
+
+/** @type {Record<string, string>} What stands between cells, in words. */
+const SEPARATORS = { ",": "commas", ";": "semicolons", tab: "tabs", "|": "bars" };
+
+/**
+ * @typedef {object} Option A control and the place beside it where the service's word on it stands.
+ * @property {HTMLElement} node
+ * @property {any} control
+ * @property {(text: string, bad?: boolean) => void} say With an empty text the hint stands there again.
+ */
+
+/**
+ * @param {string} label
+ * @param {any} control
+ * @param {string} hint
+ * @returns {Option}
+ */
+function option(label, control, hint) {
+  const node = field(label, control, hint || " ");
+  const below = /** @type {HTMLElement} */ (node.querySelector(".hint"));
+  return {
+    node,
+    control,
+    say(text, bad = false) {
+      below.textContent = text || hint;
+      below.classList.toggle("bad", bad);
+      if (bad) control.setAttribute("aria-invalid", "true");
+      else control.removeAttribute("aria-invalid");
+    },
+  };
+}
+
+/** @param {string} label @param {string} name @param {string} hint @param {string} [placeholder] @returns {Option} */
+function textOption(label, name, hint, placeholder) {
+  return option(label, el("input", { name, placeholder, autocomplete: "off", autocapitalize: "off", spellcheck: "false" }), hint);
+}
+
+/** @param {string} label @param {string} name @param {[string, string][]} choices @param {string} [hint] @returns {Option} */
+function choiceOption(label, name, choices, hint = "") {
+  return option(label, el("select", { name }, choices.map(([value, text]) => el("option", { value }, text))), hint);
+}
+
+/**
+ * The options of an upload.
+ *
+ * @param {any} family
+ * @param {() => void} changed Called at every change.
+ */
+function optionsForm(family, changed) {
+  const format = choiceOption("Format", "format", FORMATS);
+  /** @type {Record<string, Option>} By the name of the query parameter. */
+  const options = {
+    source: choiceOption("Written by", "source", [["", "anything else"], ["wandb", "Weights & Biases"], ["mlflow", "MLflow"]]),
+    sparsity_unit: choiceOption("Sparsity is", "sparsity_unit", [["", "a fraction: 0.75"], ["percent", "percent: 75"]]),
+    separator: choiceOption("Separator", "separator", [["", "found in the header"], ...Object.entries(SEPARATORS)]),
+    decimal: choiceOption("Decimal mark", "decimal", [["", "by the separator"], [".", "a point: 2.934"], [",", "a comma: 2,934"]]),
+    null: textOption("No value is", "null", "Texts between commas, in place of the usual NA, None, null, -", "missing,?"),
+    tag_columns: textOption("Columns as tags", "tag_columns", "Between commas", "optimizer,seed"),
+    id: textOption("Named by", "id", "Columns between commas; or content, for a name made of the run’s values", "run,seed"),
+    where: textOption("Only rows where", "where", "The others are left out and counted", 'State == "finished" and steps > 1000'),
+    keep: textOption("Of several rows keep", "keep", "One a run: last, first, min or max of a column", "last:step"),
+  };
+  /** @type {Record<string, Option>} By the name of the field. */
+  const fields = Object.fromEntries(FIELDS.map(([name, label]) => [name, textOption(name === "data" ? `${label} in ${family.data_unit}` : label, name, "")]));
+  fields.data.control.placeholder = "steps*512*1024";
+  fields.loss.control.placeholder = "ln(`eval/ppl`)";
+  fields.sparsity.control.placeholder = "1-dense/total";
+  const mapProblems = el("div", {});
+  const group = (/** @type {string} */ legend, /** @type {import("../dom.js").Child[]} */ ...children) => el("details", { open: matchMedia("(min-width: 64rem)").matches }, el("summary", {}, legend), children);
+  const node = el(
+    "form",
+    { "aria-label": "How the file is read", on: { submit: (/** @type {Event} */ event) => event.preventDefault(), input: changed } },
+    el(
+      "fieldset",
+      {},
+      el("legend", { class: "unseen" }, "How the file is read"),
+      el("div", { class: "form" }, format.node, options.source.node),
+      group("Where fields come from", el("p", { class: "hint" }, "A column, or an expression such as 1-dense/total. A field without one is looked for by its own name. As soon as one is given, columns that mean nothing are ignored."), mapProblems, el("div", { class: "rows" }, FIELDS.map(([name]) => fields[name].node))),
+      group("Which rows are runs", el("div", { class: "rows" }, ["id", "where", "keep"].map((name) => options[name].node))),
+      group("Numbers, separators and tags", el("div", { class: "rows" }, ["sparsity_unit", "separator", "decimal", "null", "tag_columns"].map((name) => options[name].node))),
+    ),
+  );
+
+  /** Forgets what was said beside the options. */
+  function quiet() {
+    for (const each of [format, ...Object.values(options), ...Object.values(fields)]) each.say("");
+    fill(mapProblems);
+  }
+
+  return {
+    node,
+    /** @type {HTMLSelectElement} */
+    format: format.control,
+    /** @param {boolean} is */
+    disable(is) { node.firstChild.disabled = is; },
+    /** @returns {[string, string][]} As query parameters. */
+    query() {
+      const maps = FIELDS.map(([name]) => ["map", name, fields[name].control.value.trim()]).filter(([, , text]) => text);
+      const others = Object.entries(options).map(([name, { control }]) => [name, control.value]).filter(([, value]) => value.trim());
+      return /** @type {[string, string][]} */ ([...maps.map(([map, name, text]) => [map, `${name}:${text}`]), ...others]);
+    },
+    /** @param {Record<string, string>} columns What each field came from. */
+    showColumns(columns) {
+      quiet();
+      for (const [name, { say }] of Object.entries(fields)) say(columns[name] === undefined ? "" : `from ${columns[name]}`);
+    },
+    /**
+     * Puts the service's errors beside the options that they are about.
+     *
+     * @param {{pointer: string, detail: string}[]} errors
+     * @returns {{pointer: string, detail: string}[]} Those about none.
+     */
+    showErrors(errors) {
+      quiet();
+      return errors.filter(({ pointer, detail }) => {
+        const name = pointer.replace(/^\//, "");
+        const about = Object.hasOwn(options, name) ? options[name] : Object.hasOwn(fields, name) ? fields[name] : null;
+        if (about) {
+          // The first word is about the cause.
+          if (!about.control.hasAttribute("aria-invalid")) about.say(detail, true);
+          show(about.node);
+        } else if (name === "map") {
+          // The detail begins with the field, or with a column that may be all that was typed.
+          const meant = Object.entries(fields).filter(([key, { control }]) => {
+            const text = control.value.trim();
+            return text !== "" && [`${key} `, `${key}:`, `there is no column ${text};`].some((start) => detail.startsWith(start));
+          });
+          for (const [, field] of meant) field.say(detail, true);
+          if (meant.length === 0) mapProblems.append(el("p", { class: "bad" }, detail));
+          show(mapProblems);
+        } else {
+          return true;
+        }
+        return false;
+      });
+    },
+    quiet,
+  };
+}
+
+/** @param {HTMLElement} node Opens what hides it. */
+function show(node) {
+  const details = node.closest("details");
+  if (details) details.open = true;
+}
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export function showUpload(main, context) {
   const { name, family, signal } = context;
   const status = el("div", {});
-  const work = el("div", {});
-  const input = el("input", { type: "file", id: "file", accept: ".csv,.tsv,.txt,.json,.ndjson,.jsonl", "aria-describedby": "file-hint" });
+  const work = el("div", { class: "columns", hidden: true });
+  const findings = el("div", { class: "findings" });
+  /** @type {File | null} */
+  let file = null;
+  let asked = new AbortController();
+
+  const input = el("input", { type: "file", id: "file", "aria-describedby": "file-hint" });
   const drop = el(
     "div",
     { class: "drop" },
     el("p", {}, el("label", { for: "file" }, el("strong", {}, "Drop a file of finished training runs here, or choose one")), " "),
     input,
-    el("p", { class: "hint", id: "file-hint" }, "CSV with a header, JSON or NDJSON. Nothing is written before you have seen what would be."),
+    el("p", { class: "hint", id: "file-hint" }, "CSV with a header, JSON, NDJSON or Parquet; .gz and .zst too. Nothing is written before you have seen what would be."),
   );
+  const soon = settled(check, SETTLED_MS);
+  const options = optionsForm(family, () => { stale(); soon(); });
+  fill(work, el("section", { class: "panel aside", "aria-labelledby": "reading" }, el("h2", { id: "reading" }, "How the file is read"), options.node), findings);
   fill(main, el("section", { class: "panel", "aria-labelledby": "upload" }, el("h2", { id: "upload" }, "Upload runs"), drop, status), work);
 
   const over = (/** @type {boolean} */ is) => drop.classList.toggle("over", is);
@@ -38,213 +241,198 @@ export function showUpload(main, context) {
   drop.addEventListener("drop", (/** @type {DragEvent} */ event) => {
     event.preventDefault();
     over(false);
-    const file = event.dataTransfer?.files[0];
-    if (file) open(file);
+    const dropped = event.dataTransfer?.files[0];
+    if (dropped) open(dropped);
   });
+  // A file that was changed may be chosen again.
+  input.addEventListener("click", () => { input.value = ""; });
   input.addEventListener("change", () => input.files[0] && open(input.files[0]));
+  signal.addEventListener("abort", () => asked.abort());
 
-  /** @param {File} file */
-  async function open(file) {
-    fill(work);
-    if (file.size > MOST_FILE_BYTES) {
-      fill(status, failure({ title: "The file is too large for a browser", detail: `Up to ${MOST_FILE_BYTES / 1e6} MB are read here; the command import takes larger ones.` }));
-      return;
-    }
-    fill(status, el("p", { class: "state" }, `Reading ${file.name}…`));
+  /** @param {File} chosen */
+  function open(chosen) {
+    file = chosen;
+    const { format, coding } = contentByName(chosen.name);
+    options.format.value = format ?? "text/csv";
+    const size = chosen.size < 1e6 ? `${Math.ceil(chosen.size / 1e3)} kB` : `${(chosen.size / 1e6).toFixed(1)} MB`;
+    fill(status, el("p", {}, `${chosen.name}: ${size}${coding ? `, compressed by ${coding}` : ""}.`, format === null && " Its name does not say its format: it is taken for CSV unless you choose another."));
+    work.hidden = false;
+    options.quiet();
+    fill(findings);
+    check();
+  }
+
+  /** What is shown is no longer what would be sent. */
+  function stale() {
+    asked.abort();
+    findings.querySelectorAll("button").forEach((/** @type {HTMLButtonElement} */ button) => { button.disabled = true; });
+    findings.classList.add("old");
+  }
+
+  /** @param {File} of @param {[string, string][]} query @param {AbortSignal} until @returns {Promise<any>} */
+  function send(of, query, until) {
+    const { coding } = contentByName(of.name);
+    return sendFile(familyPath(name, "/runs"), query, of, { "Content-Type": options.format.value, ...(coding && { "Content-Encoding": coding }) }, until);
+  }
+
+  /** Asks what would be stored, and shows it. */
+  async function check() {
+    if (!file || signal.aborted) return;
+    stale();
+    asked = new AbortController();
+    const until = asked.signal;
+    if (findings.childElementCount === 0) fill(findings, loading(`The service reads ${file.name}…`));
+    const query = options.query();
     try {
-      const table = readTable(file.name, await file.text());
-      fill(status, el("p", {}, `${file.name}: ${plural(table.rows.length, "row")}, ${plural(table.columns.length, "column")}.`));
-      preview(table, guessMapping(table, file.name));
+      const result = await send(file, [["dry_run", "true"], ...query], until);
+      if (until.aborted) return;
+      options.showColumns(result.recognised.columns);
+      showFindings(result, query);
     } catch (error) {
-      fill(status, failure({ title: `${file.name} cannot be read`, detail: /** @type {Error} */ (error).message }));
+      if (until.aborted) return;
+      findings.classList.remove("old");
+      const problem = /** @type {any} */ (error);
+      if (error instanceof Problem) {
+        const others = options.showErrors(error.errors);
+        const beside = error.errors.length - others.length;
+        const shown = beside === 0 ? { title: error.title, detail: error.detail, errors: byDetail(others) } : { title: error.title, detail: `See what is said beside the options: ${error.detail}`, errors: byDetail(others) };
+        // What was refused is refused again.
+        const passing = error.status === 0 || error.status === 429 || error.status >= 500;
+        fill(findings, failure(shown, passing ? check : undefined));
+      } else {
+        options.quiet();
+        fill(findings, failure(problem, check));
+      }
     }
   }
 
-  /** @param {import("../tablefile.js").Table} table @param {import("../mapping.js").Mapping} mapping */
-  function preview(table, mapping) {
-    const findings = el("div", {});
-    const update = () => showFindings(findings, table, mapping);
-    fill(
-      work,
-      el("section", { class: "panel", "aria-labelledby": "columns" }, el("h2", { id: "columns" }, "What the columns are"), mappingForm(table, mapping, update)),
-      findings,
-    );
-    update();
-  }
-
-  /** @param {import("../tablefile.js").Table} table @param {import("../mapping.js").Mapping} mapping @param {() => void} update */
-  function mappingForm(table, mapping, update) {
-    /** @param {any} field */
-    const one = ({ name: key, label, number }) => {
-      const optional = ["start", "pretraining_data", "pattern"].includes(key);
-      const none = key === "external_id" ? "(number the rows)" : "(none)";
-      const select = el("select", { name: key, "aria-required": optional || key === "external_id" ? null : "true" }, el("option", { value: "" }, none), table.columns.map((column) => el("option", { value: column, selected: mapping.columns[key] === column }, column)));
-      select.addEventListener("change", () => { mapping.columns[key] = select.value || null; update(); });
-      const text = key === "data" ? `${label} in ${family.data_unit}` : label;
-      if (!number || key === "sparsity") return field(text, select, key === "external_id" ? "Sent again under the same name it is the same run" : "");
-      const factor = el("input", { name: `${key}-factor`, value: "1", "aria-label": `Times, for ${label}`, autocomplete: "off" });
-      factor.addEventListener("input", () => {
-        const value = parseNumber(factor.value);
-        factor.setAttribute("aria-invalid", String(!(value > 0)));
-        if (value > 0) mapping.factors[key] = value;
-        update();
-      });
-      return el("div", { class: "pair" }, field(text, select), field("times", factor));
-    };
-    const choice = (/** @type {string} */ label, /** @type {"size" | "sparsity"} */ key, /** @type {[string, string][]} */ options) => {
-      const select = el("select", { name: `${key}-kind` }, options.map(([value, text]) => el("option", { value, selected: mapping[key] === value }, text)));
-      select.addEventListener("change", () => { /** @type {any} */ (mapping)[key] = select.value; update(); });
-      return field(label, select);
-    };
-    const rest = table.columns.filter((column) => !Object.values(mapping.columns).includes(column));
-    const tags = rest.map((column) => {
-      const box = el("input", { type: "checkbox", checked: mapping.tags.includes(column) });
-      box.addEventListener("change", () => {
-        mapping.tags = box.checked ? [...mapping.tags, column] : mapping.tags.filter((other) => other !== column);
-        update();
-      });
-      return el("label", { class: "check" }, box, column);
-    });
-    return el(
-      "form",
-      { on: { submit: (/** @type {Event} */ event) => event.preventDefault() } },
-      el(
-        "div",
-        { class: "mapping" },
-        FIELDS.slice(0, 2).map(one),
-        choice("Parameters count", "size", [["nonzero_params", "non-zero parameters"], ["total_params", "all, zeros included"]]),
-        one(FIELDS[2]),
-        choice("Sparsity is", "sparsity", [["fraction", "a fraction of zeros: 0.75"], ["percent", "percent of zeros: 75"], ["density", "a fraction that is kept: 0.25"]]),
-        FIELDS.slice(3).map(one),
-      ),
-      tags.length > 0 && el("fieldset", {}, el("legend", {}, "Columns to keep as tags"), el("div", { class: "buttons" }, tags)),
-    );
-  }
-
-  /** @param {HTMLElement} node @param {import("../tablefile.js").Table} table @param {import("../mapping.js").Mapping} mapping */
-  function showFindings(node, table, mapping) {
-    const { runs, errors, rows } = mapRows(table, mapping);
-    const wrong = new Set(errors.map((error) => error.row));
+  /** @param {any} result @param {[string, string][]} query That it answers. */
+  function showFindings(result, query) {
+    const { recognised, preview, warnings, left_out, errors } = result;
+    const good = result.created + result.updated + result.unchanged;
+    const leftOut = Object.entries(left_out);
     const skip = el("input", { type: "checkbox" });
-    const send = el("button", { type: "button", class: "primary" });
-    const arm = () => {
-      send.disabled = runs.length === 0 || (wrong.size > 0 && !skip.checked);
-      send.textContent = `Upload ${plural(runs.length, "run")} to ${name}`;
-    };
+    const button = el("button", { type: "button", class: "primary" }, `Upload ${plural(good, "run")} to ${name}`);
+    const arm = () => { button.disabled = good === 0 || (errors > 0 && !skip.checked); };
     skip.addEventListener("change", arm);
-    const outcome = el("div", {});
-    send.addEventListener("click", () => upload(runs, send, outcome));
     arm();
+    const outcome = el("div", {});
+    button.addEventListener("click", () => upload(skip.checked ? [...query, ["on_error", "skip"]] : query, button, outcome));
+    const counts = `${plural(good, "run")} can be written: ${told(result)}.`;
+    findings.classList.remove("old");
     fill(
-      node,
+      findings,
+      el(
+        "section",
+        { class: "panel", "aria-labelledby": "recognised" },
+        el("h2", { id: "recognised" }, "What the service recognised"),
+        el("p", {}, formatSentence(recognised)),
+        table({
+          caption: "Where the fields of the first run come from",
+          columns: [{ text: "Field" }, { text: "Column or expression" }],
+          rows: FIELDS.filter(([field]) => recognised.columns[field] !== undefined).map(([field]) => [el("code", {}, field), el("code", {}, recognised.columns[field])]),
+        }),
+        leftOut.length > 0 && el("div", { class: "gap" }, el("h3", {}, "Left out"), el("ul", { class: "plain" }, leftOut.map(([reason, rows]) => el("li", {}, `${plural(/** @type {number} */ (rows), "row")}: `, reason === "where" ? "the condition does not hold" : reason)))),
+        warnings.length > 0 && el("div", { class: "notes" }, el("h3", {}, plural(warnings.length, "warning")), el("ul", {}, warnings.map((/** @type {any} */ warning) => el("li", {}, warning.detail)))),
+      ),
       el(
         "section",
         { class: "panel", "aria-labelledby": "preview" },
         el("h2", { id: "preview" }, "What would be written"),
-        tableOf({
-          caption: `The first ${plural(Math.min(PREVIEW, rows.length), "row")} of ${rows.length.toLocaleString("en")}`,
-          columns: [{ text: "Run" }, { text: mapping.size === "nonzero_params" ? "Non-zero" : "Total", number: true }, { text: "Sparsity", number: true }, { text: family.data_unit, number: true }, { text: "Loss", number: true }, { text: "Kind" }, { text: "Tags" }],
-          rows: rows.slice(0, PREVIEW).map((run) => [run.external_id, shown(run[mapping.size], formatCount), shown(run.sparsity, formatLevel), shown(run.data, formatCount), shown(run.loss, (v) => formatLoss(v, 5)), [run.pattern ?? "unstructured", run.start === "pretrained" && ", pretrained"], Object.entries(run.tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" ")]),
-        }),
-        el("p", { role: "status" }, errors.length === 0 ? `All ${plural(rows.length, "row")} can be written.` : `${plural(wrong.size, "row")} of ${rows.length.toLocaleString("en")} cannot be written:`),
-        errors.length > 0 &&
-          el(
-            "div",
-            { "data-errors": errors.length },
-            tableOf({
-              caption: errors.length > MOST_ERRORS ? `The first ${MOST_ERRORS} of ${errors.length.toLocaleString("en")} errors` : "Errors by row and field",
-              columns: [{ text: "Row" }, { text: "Field" }, { text: "What is wrong" }],
-              rows: errors.slice(0, MOST_ERRORS).map((error) => [error.row, el("code", {}, error.field), error.detail]),
-            }),
-            runs.length > 0 && el("p", {}, el("label", { class: "check" }, skip, "Leave these rows out and upload the others")),
-          ),
-        el("p", { class: "buttons" }, send),
+        preview.runs.length > 0 && previewTable(preview.runs, good),
+        el("p", { role: "status" }, counts, errors > 0 && ` ${plural(errors, "error")} in other rows:`),
+        errors > 0 && [
+          table({
+            caption: "Errors, each kind once",
+            columns: [{ text: "Field" }, { text: "What is wrong" }, { text: "How often", number: true }, { text: "Rows, from 0" }],
+            rows: preview.errors.slice(0, MOST_ERRORS).map((/** @type {any} */ kind) => [el("code", {}, kind.field), kind.detail, kind.count.toLocaleString("en"), `${kind.rows.join(", ")}${kind.count > kind.rows.length ? ", …" : ""}`]),
+          }),
+          good > 0 && el("p", {}, el("label", { class: "check" }, skip, "Leave these rows out and upload the others")),
+        ],
+        el("p", { class: "buttons" }, button),
         outcome,
       ),
     );
-    announce(errors.length === 0 ? `${plural(rows.length, "row")} can be written` : `${plural(wrong.size, "row")} cannot be written`);
+    announce(errors > 0 ? `${counts} ${plural(errors, "error")}.` : counts);
+  }
+
+  /** @param {any[]} runs @param {number} of @returns {HTMLElement} */
+  function previewTable(runs, of) {
+    const excluded = runs.some((run) => run.exclusion_reason !== null);
+    return table({
+      caption: of > runs.length ? `The first ${runs.length} of ${of.toLocaleString("en")} runs` : `All ${plural(of, "run")}`,
+      columns: [{ text: "Run" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: family.data_unit, number: true }, { text: "Loss", number: true }, { text: "Kind" }, { text: "Tags" }, ...(excluded ? [{ text: "Excluded" }] : [])],
+      rows: runs.map((run) => [
+        run.external_id,
+        formatCount(run.nonzero_params),
+        formatLevel(run.sparsity),
+        formatCount(run.data),
+        formatLoss(run.loss, 5),
+        [run.pattern ?? "unstructured", run.start === "pretrained" && ", pretrained"],
+        Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(" "),
+        ...(excluded ? [run.exclusion_reason] : []),
+      ]),
+    });
   }
 
   /**
-   * Sends the runs in as many requests as their size asks for.
+   * Stores the file, as it was shown.
    *
-   * @param {{row: number, run: any}[]} runs
-   * @param {HTMLButtonElement} send
+   * @param {[string, string][]} query
+   * @param {HTMLButtonElement} button
    * @param {HTMLElement} outcome
    */
-  async function upload(runs, send, outcome) {
-    send.disabled = true;
-    const batches = inBatches(runs, BATCH_BYTES);
-    const total = { created: 0, updated: 0, unchanged: 0, sent: 0 };
-    const told = () => `${total.created.toLocaleString("en")} new, ${total.updated.toLocaleString("en")} updated, ${total.unchanged.toLocaleString("en")} unchanged`;
+  async function upload(query, button, outcome) {
+    if (!file) return;
+    button.disabled = true;
+    options.disable(true);
+    input.disabled = true;
+    fill(outcome, loading(`Sending ${file.name}…`));
     try {
-      while (batches.length > 0) {
-        fill(outcome, el("p", { class: "state" }, `Sending: ${total.sent.toLocaleString("en")} of ${runs.length.toLocaleString("en")} runs written…${batches.length > 1 ? ` They go in ${batches.length} more requests, each written whole or not at all.` : ""}`));
-        const batch = batches[0];
-        try {
-          const result = await change("POST", familyPath(name, "/runs"), batch.map(({ run }) => run), signal);
-          total.created += result.created;
-          total.updated += result.updated;
-          total.unchanged += result.unchanged;
-          total.sent += batch.length;
-          batches.shift();
-        } catch (error) {
-          // This service's limit is lower than the default: smaller requests will do.
-          if (!(error instanceof Problem) || error.status !== 413 || batch.length === 1) throw error;
-          batches.splice(0, 1, batch.slice(0, batch.length / 2), batch.slice(batch.length / 2));
-        }
-      }
-      const said = `Written: ${told()}.`;
+      const result = await send(file, query, signal);
+      const said = `Written: ${told(result)}.${result.errors > 0 ? ` ${plural(result.errors, "error")}: these rows were left out.` : ""}`;
       fill(outcome, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws" }) }, "Refit"), " to have the law heed them, or ", el("a", { href: address({ view: "runs" }) }, "see the runs"), "."));
       announce(said);
     } catch (error) {
       if (signal.aborted) return;
-      const rows = batches[0].map(({ row }) => row);
-      fill(outcome, failure(byRow(error, rows)), el("p", {}, total.sent === 0 ? "Nothing was written." : `${total.sent.toLocaleString("en")} of ${runs.length.toLocaleString("en")} runs were written before that (${told()}), and none of this request's. Sending all again is safe.`));
-      send.disabled = false;
+      const problem = /** @type {any} */ (error);
+      const shown = error instanceof Problem ? { title: error.title, detail: error.detail, errors: byDetail(error.errors) } : problem;
+      // A connection may end after all was stored, before the answer came.
+      const written = error instanceof Problem && error.status > 0 ? "Nothing was written." : "It is not known whether it was written. Sending it again is safe.";
+      fill(outcome, failure(shown), el("p", {}, written));
+      button.disabled = false;
+    } finally {
+      options.disable(false);
+      input.disabled = false;
     }
   }
 }
 
-/** @param {number | undefined} value @param {(v: number) => string} format @returns {any} */
-function shown(value, format) {
-  return value === undefined ? el("span", { class: "bad" }, "?") : format(value);
-}
-
 /**
- * @param {{row: number, run: any}[]} runs
- * @param {number} bytes
- * @returns {{row: number, run: any}[][]}
- */
-export function inBatches(runs, bytes) {
-  /** @type {{row: number, run: any}[][]} */
-  const batches = [];
-  let left = 0;
-  for (const entry of runs) {
-    // A character may take three bytes.
-    const size = 3 * JSON.stringify(entry.run).length + 1;
-    if (batches.length === 0 || size > left) {
-      batches.push([]);
-      left = bytes;
-    }
-    batches[batches.length - 1].push(entry);
-    left -= size;
-  }
-  return batches;
-}
-
-/**
- * The service's errors name places in the request: rows of the file are more use.
+ * Errors that say the same of several places, such as columns, as one.
  *
- * @param {any} error
- * @param {number[]} rows The file's rows by their place in the request.
- * @returns {any}
+ * @param {{pointer: string, detail: string}[]} errors
+ * @returns {{pointer: string, detail: string}[]}
  */
-function byRow(error, rows) {
-  if (!(error instanceof Problem)) return error;
-  const errors = error.errors.slice(0, MOST_ERRORS).map(({ pointer, detail }) => {
-    const place = /^\/(\d+)\/?(.*)$/.exec(pointer);
-    return place ? { pointer: `row ${rows[Number(place[1])]} ${place[2]}`, detail } : { pointer, detail };
-  });
-  return { title: error.title, detail: error.detail, errors };
+function byDetail(errors) {
+  /** @type {Map<string, string[]>} */
+  const places = new Map();
+  for (const { pointer, detail } of errors) {
+    const place = pointer.replace(/^\//, "").replaceAll("~1", "/").replaceAll("~0", "~");
+    places.set(detail, [...(places.get(detail) ?? []), place]);
+  }
+  return [...places].map(([detail, of]) => ({ pointer: of.join(", "), detail })).slice(0, MOST_ERRORS);
+}
+
+/** @param {any} result @returns {string} */
+function told({ created, updated, unchanged }) {
+  return `${created.toLocaleString("en")} new, ${updated.toLocaleString("en")} updated, ${unchanged.toLocaleString("en")} unchanged`;
+}
+
+/** @param {{format: string, separator: string | null, decimal: string | null}} recognised @returns {string} */
+function formatSentence({ format, separator, decimal }) {
+  const called = FORMATS.find(([type]) => type === format)?.[1] ?? format;
+  const cells = separator === null ? "" : `, cells separated by ${SEPARATORS[separator] ?? separator}`;
+  const marks = separator === null ? "" : `, ${decimal === "," ? "decimal commas" : decimal === "." ? "decimal points" : "and commas in numbers are refused until the decimal mark is chosen"}`;
+  return `${called}${cells}${marks}.`;
 }

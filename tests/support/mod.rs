@@ -1,9 +1,11 @@
-//! The server of the run, databases of the tests, and the service on one of them.
+//! What tests share: the server of the run, databases of their own, the service on one of them, the program
+//! in a process of its own, and waits.
 
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+pub mod postgres;
+pub mod process;
+pub mod wait;
+
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -12,71 +14,26 @@ use axum::http::HeaderValue;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sparsity_planner::api::layers::threads::AnswerThreads;
-use sparsity_planner::api::layers::throttle::{Throttle, ThrottleConfig};
-use sparsity_planner::api::layers::transfers::{TransferLimits, Transfers};
-use sparsity_planner::api::questions::law::AskedLaw;
+use sparsity_planner::api::layers::throttle::ThrottleConfig;
+use sparsity_planner::api::layers::transfers::TransferLimits;
 use sparsity_planner::api::state::{AppParts, AppState, Limits};
+use sparsity_planner::app::{self as wired, AppConfig};
 use sparsity_planner::cli::demo_runs;
 use sparsity_planner::clock::Clock;
 use sparsity_planner::intake::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
-use sparsity_planner::live::announcements::follow_announcements;
-use sparsity_planner::live::audit::AuditLog;
-use sparsity_planner::live::keyring::Access;
-use sparsity_planner::live::laws::LawCache;
-use sparsity_planner::live::profiles::ProfileCache;
-use sparsity_planner::live::replica::Replica;
 use sparsity_planner::oidc::Tokens;
-use sparsity_planner::telemetry::metrics::Metrics;
 use sparsity_planner::telemetry::traces::Traces;
 use sparsity_planner::{api, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
+
+use crate::support::postgres::Server;
+use crate::support::wait::{until, until_some};
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sparsity-planner");
-
-/// A private server. It ends when our end of its standard input closes, however this process ends, and
-/// takes its directory with it.
-pub struct Server {
-    pub url: String,
-    child: Child,
-}
-
-impl Server {
-    pub fn start() -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("sparsity-planner-test-")
-            .permissions(std::fs::Permissions::from_mode(0o755))
-            .tempdir()
-            .unwrap()
-            .keep();
-        let script = r#""$1" --log warn postgres --data-dir "$2" sh -c 'echo "$DATABASE_URL"; cat'; rm -rf "$2""#;
-        let mut child = Command::new("sh")
-            .args(["-c", script, "sh", PROGRAM])
-            .arg(&directory)
-            // Ctrl-C is for the tests; this one cleans up after them.
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        assert!(url.starts_with("postgres://"), "the private PostgreSQL did not start");
-        Self { url: url.trim().to_owned(), child }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
 
 /// The server of this run, which ends with it.
 static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
@@ -152,42 +109,52 @@ pub fn clock() -> Arc<Clock> {
 
 /// How a service of a test differs from others.
 struct Settings {
-    limits: Limits,
-    throttle: ThrottleConfig,
-    transfers: TransferLimits,
-    key_refresh: Duration,
+    config: AppConfig,
     tokens: Tokens,
     clock: Arc<Clock>,
-    /// A replica of the database, and how old what it shows may be.
-    replica: Option<(PgConnectOptions, Duration)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let throttle = ThrottleConfig::unlimited();
-        Self {
+        let config = AppConfig {
             limits: LIMITS,
-            throttle,
             transfers: TRANSFERS,
+            throttle: ThrottleConfig::unlimited(),
             key_refresh: LONG,
-            tokens: Tokens::default(),
-            clock: clock(),
+            audit_retention_days: Some(365),
+            law_cache_bytes: 1024 * 1024,
+            answer_threads: 2,
+            cors_origins: vec![HeaderValue::from_static(ORIGIN)],
+            allowed_hosts: vec!["planner.example.org".to_owned()],
+            loopback: true,
             replica: None,
-        }
+        };
+        Self { config, tokens: Tokens::default(), clock: clock() }
+    }
+}
+
+impl Settings {
+    /// The usual ones, but for what is changed.
+    fn but(change: impl FnOnce(&mut AppConfig)) -> Self {
+        let mut settings = Self::default();
+        change(&mut settings.config);
+        settings
     }
 }
 
 /// The service on a database of its own, with a clock that stands still.
 pub struct App {
     pub server: TestServer,
-    pub pool: PgPool,
-    pub clock: Arc<Clock>,
-    pub laws: LawCache<AskedLaw>,
-    pub profiles: ProfileCache,
-    metrics: Metrics,
-    pub access: Access,
-    replica: Option<Replica>,
-    worker: CancellationToken,
+    state: AppState,
+}
+
+/// What handlers use, tests look at.
+impl Deref for App {
+    type Target = AppParts;
+
+    fn deref(&self) -> &AppParts {
+        &self.state
+    }
 }
 
 impl App {
@@ -197,24 +164,24 @@ impl App {
 
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
-        Self::on(database().await, Settings { limits, ..Settings::default() }).await
+        Self::on(database().await, Settings::but(|config| config.limits = limits)).await
     }
 
     /// The same with limits of who may use it how much.
     pub async fn with_throttle(throttle: ThrottleConfig) -> Self {
-        Self::on(database().await, Settings { throttle, ..Settings::default() }).await
+        Self::on(database().await, Settings::but(|config| config.throttle = throttle)).await
     }
 
     /// The same with other limits of uploads and exports.
     pub async fn with_transfers(transfers: TransferLimits) -> Self {
-        Self::on(database().await, Settings { transfers, ..Settings::default() }).await
+        Self::on(database().await, Settings::but(|config| config.transfers = transfers)).await
     }
 
     /// The same taking tokens, by the clock that they are checked by.
     #[cfg(feature = "oidc")]
     pub async fn with_tokens(tokens: Tokens, clock: Arc<Clock>, throttle: ThrottleConfig) -> Self {
-        let settings = Settings { tokens, clock, throttle, ..Settings::default() };
-        Self::on(database().await, settings).await
+        let usual = Settings::but(|config| config.throttle = throttle);
+        Self::on(database().await, Settings { tokens, clock, ..usual }).await
     }
 
     /// Another replica on the same database.
@@ -224,7 +191,8 @@ impl App {
 
     /// Another replica that reads the keys again after so long, announced or not.
     pub async fn replica_reading_keys_every(&self, key_refresh: Duration) -> Self {
-        Self::on(self.pool.clone(), Settings { key_refresh, ..Settings::default() }).await
+        let settings = Settings::but(|config| config.key_refresh = key_refresh);
+        Self::on(self.pool.clone(), settings).await
     }
 
     /// One that reads from a replica of its database.
@@ -234,80 +202,32 @@ impl App {
         max_lag: Duration,
         request_timeout: Duration,
     ) -> Self {
-        let limits = Limits { request_timeout, ..LIMITS };
-        let replica = Some((replica, max_lag));
-        Self::on(pool, Settings { limits, replica, ..Settings::default() }).await
+        let settings = Settings::but(|config| {
+            config.limits.request_timeout = request_timeout;
+            config.replica = Some((replica, max_lag));
+        });
+        Self::on(pool, settings).await
     }
 
     async fn on(pool: PgPool, settings: Settings) -> Self {
-        let Settings { limits, throttle, transfers, key_refresh, tokens, clock, replica } =
-            settings;
-        let shutdown = CancellationToken::new();
-        let laws = LawCache::new(1024 * 1024);
-        let profiles = ProfileCache::default();
-        let metrics = Metrics::default();
-        let access = Access::open(pool.clone(), clock.clone(), key_refresh, tokens).await.unwrap();
-        let (audit, auditor) = AuditLog::new(pool.clone(), clock.clone(), Some(365));
-        let worker = CancellationToken::new();
-        tokio::spawn(auditor.run(worker.clone()));
-        let replica = match replica {
-            Some((options, max_lag)) => {
-                let replica =
-                    Replica::open(&pool, options, max_lag, metrics.clone()).await.unwrap();
-                let (watched, stop) = (replica.clone(), worker.clone());
-                tokio::spawn(async move { watched.watch(&stop).await });
-                Some(replica)
-            }
-            None => None,
-        };
-        let state = AppState::new(AppParts {
-            access: access.clone(),
-            throttle: Throttle::new(throttle),
-            audit,
-            loopback: true,
-            cors_origins: vec![HeaderValue::from_static(ORIGIN)],
-            allowed_hosts: vec!["planner.example.org".to_owned()],
-            pool: pool.clone(),
-            replica: replica.clone(),
-            clock: clock.clone(),
-            laws: laws.clone(),
-            profiles: profiles.clone(),
-            threads: AnswerThreads::new(2),
-            metrics: metrics.clone(),
-            traces: Traces::default(),
-            limits,
-            transfers: Transfers::new(transfers),
-            shutdown,
-        });
-        let server = TestServer::new(api::router(state));
-        Self { server, pool, clock, laws, profiles, access, replica, metrics, worker }
+        let Settings { config, tokens, clock } = settings;
+        let app = wired::App::open(pool, config, clock, tokens, Traces::default()).await.unwrap();
+        let wired::App { state, auditor } = app;
+        tokio::spawn(auditor.run(state.shutdown.clone()));
+        tokio::spawn(wired::watch_replica(state.clone()));
+        Self { server: TestServer::new(api::router(state.clone())), state }
     }
 
     /// Follows announcements, as a running service does.
     pub async fn follow(&self) {
-        let (pool, laws, access) = (self.pool.clone(), self.laws.clone(), self.access.clone());
-        let profiles = self.profiles.clone();
-        tokio::spawn(follow_announcements(
-            pool,
-            laws,
-            profiles,
-            access,
-            self.replica.clone(),
-            self.worker.clone(),
-        ));
+        tokio::spawn(wired::follow(self.state.clone()));
         self.until_followed(true).await;
     }
 
     /// Waits until announcements are followed, or are not.
     pub async fn until_followed(&self, followed: bool) {
-        // Bounded by count.
-        for _ in 0..1000 {
-            if self.laws.is_followed() == followed {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("followed is not {followed}");
+        let is_so = async || self.laws.is_followed() == followed;
+        until(is_so, &format!("followed is {followed}")).await;
     }
 
     /// The same with a worker beside it.
@@ -324,9 +244,7 @@ impl App {
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };
-        let (pool, clock) = (self.pool.clone(), self.clock.clone());
-        let (metrics, traces) = (self.metrics.clone(), Traces::default());
-        Worker::new(pool, clock, config, metrics, traces, self.worker.clone()).unwrap()
+        wired::worker(&self.state, config).unwrap()
     }
 
     pub async fn get(&self, path: &str) -> TestResponse {
@@ -352,22 +270,19 @@ impl App {
         self.finished(&path).await
     }
 
+    /// Waits for the end of a refit.
     pub async fn finished(&self, refit: &str) -> Value {
-        // Bounded by count: a debug build takes well under a second.
-        for _ in 0..1200 {
-            let refit: Value = self.get(refit).await.json();
-            if !refit["finished_at"].is_null() {
-                return refit;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{refit} does not end");
+        let find = async || {
+            let found: Value = self.get(refit).await.json();
+            (!found["finished_at"].is_null()).then_some(found)
+        };
+        until_some(find, &format!("{refit} ends")).await
     }
 }
 
 impl Drop for App {
     fn drop(&mut self) {
-        self.worker.cancel();
+        self.state.shutdown.cancel();
     }
 }
 

@@ -1,0 +1,125 @@
+//! The runs that might be made: every combination of some sizes, sparsities and amounts of data.
+
+use super::design::{PlannedRun, usual_levels};
+use super::observations::Observations;
+use crate::law::{Data, Density, NonzeroParams, Sparsity, TrainingCost};
+
+/// Levels of each quantity that a grid takes from the runs of a law, at most.
+const USUAL_LEVELS: usize = 12;
+
+/// Values of each quantity; those that are `None` are [`usual_levels`] of the law's runs: up to 12 from the
+/// smallest to the largest, and one step beyond at each end.
+#[derive(Debug, Clone, Default)]
+pub struct RunGrid {
+    /// Sizes.
+    pub nonzero_params: Option<Vec<NonzeroParams>>,
+    /// Sparsities.
+    pub sparsity: Option<Vec<Sparsity>>,
+    /// Amounts of data.
+    pub data: Option<Vec<Data>>,
+}
+
+/// A grid has more runs than are compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be at most {most} runs, not {sizes} sizes x {sparsities} sparsities x {amounts} amounts of data",
+    most = RunGrid::MOST_RUNS
+)]
+pub struct GridTooLarge {
+    /// Number of sizes.
+    pub sizes: usize,
+    /// Number of sparsities.
+    pub sparsities: usize,
+    /// Number of amounts of data.
+    pub amounts: usize,
+}
+
+impl RunGrid {
+    /// The most runs of a grid.
+    pub const MOST_RUNS: usize = 20_000;
+
+    /// Every run of the grid with its cost: the sizes outermost, the amounts of data innermost.
+    ///
+    /// # Errors
+    /// [`GridTooLarge`] above [`Self::MOST_RUNS`].
+    pub fn runs(
+        self,
+        known: &Observations,
+        cost: &TrainingCost,
+    ) -> Result<Vec<PlannedRun>, GridTooLarge> {
+        // A step beyond the runs may lead out of a quantity's range; there it ends.
+        let [sizes, densities, data] = usual_levels(known, USUAL_LEVELS);
+        let sizes = self.nonzero_params.unwrap_or_else(|| {
+            sizes.into_iter().filter_map(|size| NonzeroParams::new(size).ok()).collect()
+        });
+        let sparsities = self.sparsity.unwrap_or_else(|| {
+            let densities = densities.into_iter().rev();
+            densities.filter_map(|x| Density::new(x).ok()).map(Density::sparsity).collect()
+        });
+        let data = self
+            .data
+            .unwrap_or_else(|| data.into_iter().filter_map(|data| Data::new(data).ok()).collect());
+        let counts = [sizes.len(), sparsities.len(), data.len()];
+        let count = counts.iter().try_fold(1_usize, |product, count| product.checked_mul(*count));
+        let Some(count) = count.filter(|count| *count <= Self::MOST_RUNS) else {
+            let [sizes, sparsities, amounts] = counts;
+            return Err(GridTooLarge { sizes, sparsities, amounts });
+        };
+        let mut runs = Vec::with_capacity(count);
+        for &nonzero_params in &sizes {
+            for &sparsity in &sparsities {
+                runs.extend(data.iter().map(|&data| {
+                    let compute = cost.compute(sparsity.density(), nonzero_params, data);
+                    PlannedRun { nonzero_params, sparsity, data, compute }
+                }));
+            }
+        }
+        Ok(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::law::{FlopMode, FlopsPerParam, PruningSchedule, T5_C4};
+
+    fn cost() -> TrainingCost {
+        let pruning = PruningSchedule::default();
+        TrainingCost::new(FlopsPerParam::TRAINING, pruning, FlopMode::Dense)
+    }
+
+    #[test]
+    fn what_is_left_out_is_taken_from_the_runs() {
+        let runs = Observations::new(testing::grid(T5_C4.coefficients(), 0.0, 1));
+        let [sizes, densities, data] = usual_levels(&runs, USUAL_LEVELS);
+        let all = RunGrid::default().runs(&runs, &cost()).unwrap();
+        assert_eq!(all.len(), sizes.len() * densities.len() * data.len());
+        // The smallest size, dense, on the least data is first.
+        assert_eq!(all[0].nonzero_params.get(), sizes[0]);
+        assert_eq!((all[0].sparsity.get(), all[0].data.get()), (0.0, data[0]));
+        let dense =
+            RunGrid { sparsity: Some(vec![Sparsity::new(0.0).unwrap()]), ..RunGrid::default() };
+        let dense = dense.runs(&runs, &cost()).unwrap();
+        assert_eq!(dense.len(), sizes.len() * data.len());
+        assert!(dense.iter().all(|run| run.compute > 0.0));
+    }
+
+    #[test]
+    fn a_grid_that_is_too_large_says_how_large_it_is() {
+        let runs = Observations::new(testing::grid(T5_C4.coefficients(), 0.0, 1));
+        let size = NonzeroParams::new(1e8).unwrap();
+        let sparsity = Sparsity::new(0.5).unwrap();
+        let data = Data::new(1e9).unwrap();
+        let grid = RunGrid {
+            nonzero_params: Some(vec![size; 1000]),
+            sparsity: Some(vec![sparsity; 7]),
+            data: Some(vec![data; 3]),
+        };
+        let error = grid.runs(&runs, &cost()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "must be at most 20000 runs, not 1000 sizes x 7 sparsities x 3 amounts of data"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Which runs of a grid to make next, with the answer that they are to narrow and what to doubt.
+
+use super::config::FitConfig;
+use super::design::{ChosenRun, DesignError, Knowledge, PlannedRun};
+use super::grid::{GridTooLarge, RunGrid};
+use super::observations::Observations;
+use super::target::Target;
+use crate::law::{AnswerError, Compute, Interval, Question, SampledLaw, TrainingCost, finite};
+
+/// The resampled laws may scatter this many times more, or less, than the linearised law before it is said.
+const ROUGH: f64 = 2.0;
+
+/// A fitted law, the runs behind it, and what may be spent on new ones.
+#[derive(Debug)]
+pub struct SuggestionTask<'a> {
+    /// The law with its resamples. It must know what size, sparsity and data do.
+    pub law: &'a SampledLaw,
+    /// The runs that it was fitted on.
+    pub runs: &'a Observations,
+    /// How it was fitted.
+    pub fit: &'a FitConfig,
+    /// Standard deviation of the residuals of these runs, in the unit of the fit's residual.
+    pub noise: f64,
+    /// The answer whose interval is to narrow.
+    pub target: &'a Target,
+    /// What new runs cost.
+    pub cost: &'a TrainingCost,
+    /// What all new runs together may cost.
+    pub budget: Compute,
+    /// The most runs to suggest; at least 1.
+    pub most: usize,
+}
+
+/// Runs to make next.
+#[derive(Debug, Clone)]
+pub struct SuggestedRuns<'a> {
+    /// The answer as it stands.
+    pub value: f64,
+    /// Its interval, where the law has resamples.
+    pub interval: Option<Interval>,
+    /// The model that the answer is about; `None` for a coefficient.
+    pub question: Option<Question<'a>>,
+    /// The runs to make together, the one that narrows most first; at least one.
+    pub runs: Vec<SuggestedRun>,
+    /// Single runs, rising in cost, such that none of the grid is both cheaper and better.
+    pub alternatives: Vec<SuggestedRun>,
+    /// How many times as far the resampled laws scatter about the answer as the linearised law does, where
+    /// that is more than 2 or less than 1/2: then the expected widths are rough.
+    pub scatter_ratio: Option<f64>,
+}
+
+impl SuggestedRuns<'_> {
+    /// FLOPs of all suggested runs.
+    #[must_use]
+    pub fn compute(&self) -> f64 {
+        self.runs.iter().map(|each| each.run.compute).sum()
+    }
+
+    /// Width of the answer's interval after all suggested runs over the width now, at most 1.
+    #[must_use]
+    pub fn width_ratio(&self) -> f64 {
+        self.runs.last().map_or(1.0, |each| each.width_ratio)
+    }
+}
+
+/// A run that might be made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SuggestedRun {
+    /// The run. Its cost is finite.
+    pub run: PlannedRun,
+    /// Loss that the law predicts; finite.
+    pub loss: f64,
+    /// [`ChosenRun::width_ratio`].
+    pub width_ratio: f64,
+}
+
+/// Why no run is suggested.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SuggestionError {
+    /// The grid is too large.
+    #[error(transparent)]
+    Grid(#[from] GridTooLarge),
+    /// No run is known to narrow the answer.
+    #[error(transparent)]
+    Design(#[from] DesignError),
+    /// The budget pays for no run of the grid.
+    #[error(
+        "pays for none of the {candidates} runs of the grid, of which the cheapest costs {least:.3e}"
+    )]
+    Unpaid {
+        /// How many runs the grid has.
+        candidates: usize,
+        /// What the cheapest of them costs.
+        least: f64,
+    },
+    /// A number of the answer is not finite.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+impl<'a> SuggestionTask<'a> {
+    /// The runs of a grid that narrow the interval of the target most: see [`Knowledge::suggest`].
+    ///
+    /// # Errors
+    /// [`SuggestionError`].
+    pub fn suggest(&self, grid: RunGrid) -> Result<SuggestedRuns<'a>, SuggestionError> {
+        let law = self.law.coefficients();
+        let candidates = grid.runs(self.runs, self.cost)?;
+        let (value, interval) = self.target.answer(self.law)?;
+        let known = Knowledge::new(law, self.runs, self.fit, self.noise)?;
+        let answer = |law: &_| self.target.linearised(law);
+        let found = known.suggest(answer, &candidates, self.budget.get(), self.most)?;
+        if found.runs.is_empty() {
+            let least = candidates.iter().map(|run| run.compute).fold(f64::INFINITY, f64::min);
+            return Err(SuggestionError::Unpaid { candidates: candidates.len(), least });
+        }
+        let question = self.target.question(law)?;
+        let of = |chosen: &[ChosenRun]| -> Result<Vec<SuggestedRun>, AnswerError> {
+            chosen.iter().map(|chosen| self.suggested(&candidates, *chosen)).collect()
+        };
+        Ok(SuggestedRuns {
+            value,
+            interval,
+            question,
+            runs: of(&found.runs)?,
+            alternatives: of(&found.alternatives)?,
+            scatter_ratio: self.scatter_ratio(found.deviation * self.noise),
+        })
+    }
+
+    fn suggested(
+        &self,
+        candidates: &[PlannedRun],
+        chosen: ChosenRun,
+    ) -> Result<SuggestedRun, AnswerError> {
+        let run = candidates[chosen.candidate];
+        let law = self.law.coefficients();
+        let loss = law.loss(run.sparsity.density(), run.nonzero_params, run.data);
+        finite("the compute of a run", run.compute)?;
+        finite("the loss of a run", loss)?;
+        Ok(SuggestedRun { run, loss, width_ratio: chosen.width_ratio })
+    }
+
+    /// Scatter of the resampled laws over the deviation of the linearised one, where they disagree.
+    fn scatter_ratio(&self, deviation: f64) -> Option<f64> {
+        let ratio = self.target.scatter(self.law.ensemble()?) / deviation;
+        (!(ROUGH.recip()..=ROUGH).contains(&ratio)).then_some(ratio)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::law::{
+        CoefficientName, Data, Density, FlopMode, FlopsPerParam, NonzeroParams, PruningSchedule,
+        T5_C4,
+    };
+
+    fn cost() -> TrainingCost {
+        let pruning = PruningSchedule::default();
+        TrainingCost::new(FlopsPerParam::TRAINING, pruning, FlopMode::Sparse)
+    }
+
+    #[test]
+    fn suggested_runs_are_paid_and_narrow_the_answer() {
+        let nonzero_params = NonzeroParams::new(1e8).unwrap();
+        let targets = [
+            Target::Coefficient(CoefficientName::BD),
+            Target::OptimalSparsity {
+                nonzero_params,
+                compute: Compute::new(1e20).unwrap(),
+                cost: cost(),
+            },
+            Target::Loss {
+                nonzero_params,
+                density: Density::new(0.3).unwrap(),
+                data: Data::new(1e11).unwrap(),
+            },
+        ];
+        let law = SampledLaw::new(*T5_C4.coefficients(), None, |loss, _| loss);
+        let runs = Observations::new(testing::grid(T5_C4.coefficients(), 0.002, 1));
+        let (fit, cost) = (FitConfig::default(), cost());
+        for target in &targets {
+            let suggest = |budget: f64| {
+                let task = SuggestionTask {
+                    law: &law,
+                    runs: &runs,
+                    fit: &fit,
+                    noise: 0.002,
+                    target,
+                    cost: &cost,
+                    budget: Compute::new(budget).unwrap(),
+                    most: 3,
+                };
+                task.suggest(RunGrid::default())
+            };
+            let found = suggest(1e20).unwrap();
+            assert!(!found.runs.is_empty() && found.runs.len() <= 3);
+            assert!(found.compute() <= 1e20 * (1.0 + 1e-8));
+            assert!(found.width_ratio() < 1.0, "{target:?}");
+            assert_eq!(found.value, target.value(T5_C4.coefficients()));
+            let unpaid = suggest(1.0).unwrap_err();
+            assert!(matches!(unpaid, SuggestionError::Unpaid { candidates, least }
+                if candidates > 100 && least > 1.0));
+        }
+    }
+}

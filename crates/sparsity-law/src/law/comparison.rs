@@ -1,0 +1,217 @@
+//! Two laws side by side: where their coefficients and their recommendations differ beyond both intervals.
+
+use std::collections::BTreeMap;
+
+use super::coefficients::{CoefficientName, Coefficients};
+use super::cost::TrainingCost;
+use super::ensemble::Interval;
+use super::flop_mode::FlopMode;
+use super::optimum::optimal_density;
+use super::quantity::{Compute, FlopsPerParam, NonzeroParams};
+use super::sampled::SampledLaw;
+use super::schedule::PruningSchedule;
+use super::support::{Range, Support};
+
+/// Sizes, and amounts of data, at which two laws are compared.
+const STEPS: u32 = 5;
+/// Ratios of coefficients beyond these are cut.
+const RATIOS: Range = Range { min: 1e-300, max: 1e300 };
+
+/// A law that is compared with another.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparedLaw<'a> {
+    /// The law with its resamples.
+    pub law: &'a SampledLaw,
+    /// The intervals of its coefficients; empty where it has none.
+    pub intervals: &'a BTreeMap<CoefficientName, Interval>,
+    /// The runs behind it, as far as they are known.
+    pub support: &'a Support,
+    /// `k`.
+    pub flops_per_param: FlopsPerParam,
+    /// When pruning begins and ends.
+    pub pruning: PruningSchedule,
+}
+
+/// One answer by both laws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Compared {
+    /// By the one law.
+    pub a: f64,
+    /// Its interval, where the law has one.
+    pub a_interval: Option<Interval>,
+    /// By the other law.
+    pub b: f64,
+    /// Its interval, where the law has one.
+    pub b_interval: Option<Interval>,
+}
+
+impl Compared {
+    /// Whether the intervals have no point in common; `None` where a law has none.
+    #[must_use]
+    pub fn apart(&self) -> Option<bool> {
+        Some(self.a_interval?.is_apart_from(&self.b_interval?))
+    }
+
+    /// `b / a`, between 1e-300 and 1e300.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        (self.b / self.a).clamp(RATIOS.min, RATIOS.max)
+    }
+}
+
+/// The optimal sparsity at one size and one budget by both laws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ComparedOptimum {
+    /// What a step costs.
+    pub flop_mode: FlopMode,
+    /// `N`.
+    pub nonzero_params: NonzeroParams,
+    /// `C`.
+    pub compute: Compute,
+    /// The sparsities.
+    pub sparsity: Compared,
+}
+
+/// Each coefficient that both laws have.
+#[must_use]
+pub fn compare_coefficients(
+    a: &ComparedLaw<'_>,
+    b: &ComparedLaw<'_>,
+) -> Vec<(CoefficientName, Compared)> {
+    let value = |law: &ComparedLaw<'_>, name: CoefficientName| {
+        law.law.coefficients().values().to_array()[name as usize]
+    };
+    let in_both =
+        |name: &CoefficientName| [a, b].into_iter().all(|law| law.law.coefficients().has(*name));
+    let compared = |name| Compared {
+        a: value(a, name),
+        a_interval: a.intervals.get(&name).copied(),
+        b: value(b, name),
+        b_interval: b.intervals.get(&name).copied(),
+    };
+    CoefficientName::ALL.into_iter().filter(in_both).map(|name| (name, compared(name))).collect()
+}
+
+/// The optimal sparsities over the sizes and amounts of data of both laws' runs, in dense and in sparse mode;
+/// each budget is that of a dense model of the size on the data, by the FLOPs per parameter of `a`. Empty where
+/// no runs are known, or where a law does not know what all of size, sparsity and data do.
+#[must_use]
+pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedOptimum> {
+    let joined = |of: fn(&Support) -> Option<Range>| {
+        [a, b].into_iter().filter_map(|law| of(law.support)).reduce(Range::join)
+    };
+    let knows_all = [a, b].into_iter().all(|law| law.law.coefficients().determines().all());
+    let ranges = joined(Support::nonzero_params).zip(joined(Support::data));
+    let Some((sizes, amounts)) = ranges.filter(|_| knows_all) else { return Vec::new() };
+    let steps = |range: Range| {
+        (0..STEPS).map(move |step| range.at_share(f64::from(step) / f64::from(STEPS - 1)))
+    };
+    let mut found = Vec::new();
+    for flop_mode in FlopMode::ALL {
+        let costs =
+            [a, b].map(|law| TrainingCost::new(law.flops_per_param, law.pruning, flop_mode));
+        for size in steps(sizes) {
+            for data in steps(amounts) {
+                let compute = Compute::new(a.flops_per_param.get() * size * data);
+                // Sizes and data of runs make budgets; one that were out of range is left out.
+                let point = NonzeroParams::new(size).ok().zip(compute.ok());
+                found.extend(point.map(|(nonzero_params, compute)| {
+                    let optimum = |law: &ComparedLaw<'_>, cost: &TrainingCost| {
+                        optimum(law.law, cost, nonzero_params, compute)
+                    };
+                    let (a, a_interval) = optimum(a, &costs[0]);
+                    let (b, b_interval) = optimum(b, &costs[1]);
+                    let sparsity = Compared { a, a_interval, b, b_interval };
+                    ComparedOptimum { flop_mode, nonzero_params, compute, sparsity }
+                }));
+            }
+        }
+    }
+    found
+}
+
+/// The optimal sparsity by a law, and its interval where it has resamples.
+fn optimum(
+    law: &SampledLaw,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+) -> (f64, Option<Interval>) {
+    let sparsity =
+        |law: &Coefficients| optimal_density(law, cost, nonzero_params, compute).sparsity().get();
+    let interval = law.interval(|member| sparsity(&member.coefficients));
+    (sparsity(law.coefficients()), interval)
+}
+
+/// The share of these optima that differ beyond both intervals, from 0 to 1; `None` of none at all, and where a
+/// law has no intervals.
+#[must_use]
+pub fn share_apart(optima: &[ComparedOptimum]) -> Option<f64> {
+    let decided = optima.iter().map(|optimum| optimum.sparsity.apart());
+    let decided = decided.collect::<Option<Vec<bool>>>().filter(|decided| !decided.is_empty())?;
+    Some(decided.iter().filter(|apart| **apart).count() as f64 / decided.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{CoefficientValues, Ensemble, Member, T5_C4};
+
+    /// A law whose resamples scatter by 1 % in `a_S` about `factor` times that of T5.
+    fn law(factor: f64) -> SampledLaw {
+        let truth = T5_C4.coefficients().values();
+        let of = |factor: f64| {
+            Coefficients::new(CoefficientValues { a_s: truth.a_s * factor, ..truth }).unwrap()
+        };
+        let members = (0..21).map(|i| {
+            let scatter = 1.0 + 0.001 * f64::from(i - 10);
+            Member { coefficients: of(factor * scatter), noise: 0.0 }
+        });
+        let ensemble = Ensemble::new(members.collect(), 0.95, 0.025);
+        SampledLaw::new(of(factor), ensemble, |loss, _| loss)
+    }
+
+    fn compared<'a>(
+        law: &'a SampledLaw,
+        intervals: &'a BTreeMap<CoefficientName, Interval>,
+    ) -> ComparedLaw<'a> {
+        ComparedLaw {
+            law,
+            intervals,
+            support: T5_C4.support(),
+            flops_per_param: FlopsPerParam::TRAINING,
+            pruning: PruningSchedule::default(),
+        }
+    }
+
+    #[test]
+    fn laws_that_differ_are_apart_and_equal_ones_are_not() {
+        let (one, other) = (law(1.0), law(1.2));
+        let intervals = |law: &SampledLaw| law.ensemble().unwrap().coefficient_intervals();
+        let (of_one, of_other) = (intervals(&one), intervals(&other));
+        let (a, b) = (compared(&one, &of_one), compared(&other, &of_other));
+        let coefficients = compare_coefficients(&a, &b);
+        assert_eq!(coefficients.len(), 7);
+        let (name, a_s) = coefficients[0];
+        assert_eq!((name, a_s.apart()), (CoefficientName::AS, Some(true)));
+        assert!((a_s.ratio() - 1.2).abs() < 1e-12);
+        assert_eq!(coefficients[1].1.apart(), Some(false));
+        let optima = compare_optima(&a, &b);
+        assert_eq!(optima.len(), 2 * 25);
+        assert!(share_apart(&optima).unwrap() > 0.5);
+        let same = compare_optima(&a, &a);
+        assert_eq!(share_apart(&same), Some(0.0));
+        assert!(same.iter().all(|optimum| optimum.sparsity.a == optimum.sparsity.b));
+    }
+
+    #[test]
+    fn without_runs_or_intervals_nothing_is_said() {
+        let published = SampledLaw::new(*T5_C4.coefficients(), None, |loss, _| loss);
+        let (none, nowhere) = (BTreeMap::new(), Support::default());
+        let law = compared(&published, &none);
+        assert_eq!(share_apart(&compare_optima(&law, &law)), None);
+        assert_eq!(compare_coefficients(&law, &law)[0].1.apart(), None);
+        let unknown = ComparedLaw { support: &nowhere, ..law };
+        assert_eq!(compare_optima(&unknown, &unknown), []);
+    }
+}

@@ -1,0 +1,111 @@
+//! The loss by sparsity at one size and one budget: what zeros cost and what they save.
+
+use super::cost::TrainingCost;
+use super::ensemble::Interval;
+use super::optimum::{Optimum, optimal_sparsity};
+use super::quantity::{Compute, Data, Density, NonzeroParams};
+use super::recommendation::AnswerError;
+use super::recommendation::finite;
+use super::sampled::SampledLaw;
+
+/// A curve reaches this far in `-ln(1 - S)` past the best sparsity: to a seventh of its density.
+const PAST: f64 = 2.0;
+/// A curve reaches at least this far in `-ln(1 - S)`: to a sparsity of 95 %.
+const LEAST_END: f64 = 3.0;
+
+/// The losses of one size at one budget. The law must know what size, sparsity and data do.
+///
+/// ```
+/// use sparsity_law::law::*;
+///
+/// let law = SampledLaw::new(*T5_C4.coefficients(), None, |loss, _| loss);
+/// let cost =
+///     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
+/// let (nonzero_params, compute) = (NonzeroParams::new(1e8)?, Compute::new(1e19)?);
+/// let curve = LossCurve { law: &law, cost: &cost, nonzero_params, compute, intervals: false };
+/// let best = curve.best()?;
+/// assert!((best.sparsity().get() - 0.593361640).abs() < 1e-8);
+/// // Dense first, and nowhere below the best.
+/// let points = curve.points(best.density, 41)?;
+/// assert_eq!(points[0].density, Density::DENSE);
+/// assert!(points.iter().all(|point| point.loss >= best.loss));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct LossCurve<'a> {
+    /// The law with its resamples.
+    pub law: &'a SampledLaw,
+    /// What training costs.
+    pub cost: &'a TrainingCost,
+    /// `N`.
+    pub nonzero_params: NonzeroParams,
+    /// `C`.
+    pub compute: Compute,
+    /// Whether to compute intervals.
+    pub intervals: bool,
+}
+
+/// The loss at one sparsity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossPoint {
+    /// `1 - S`.
+    pub density: Density,
+    /// Data that the budget pays for.
+    pub data: Data,
+    /// Predicted loss; finite.
+    pub loss: f64,
+    /// Interval of the mean loss; `None` where none was asked for, or the law has no resamples.
+    pub interval: Option<Interval>,
+}
+
+impl LossCurve<'_> {
+    /// The sparsity of the least loss.
+    ///
+    /// # Errors
+    /// [`AnswerError::Data`] where the budget pays for no representable amount of data.
+    pub fn best(&self) -> Result<Optimum, AnswerError> {
+        let Self { law, cost, nonzero_params, compute, .. } = *self;
+        Ok(optimal_sparsity(law.coefficients(), cost, nonzero_params, compute)?)
+    }
+
+    /// The interval of the best sparsity, which is `best` by the law of all runs; `None` where none was asked
+    /// for, or the law has no resamples.
+    #[must_use]
+    pub fn best_interval(&self, best: Density) -> Option<Interval> {
+        let Self { law, cost, nonzero_params, compute, .. } = *self;
+        if self.intervals {
+            law.optimum_interval(cost, nonzero_params, compute, best)
+        } else {
+            None
+        }
+    }
+
+    /// The loss at a density.
+    ///
+    /// # Errors
+    /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
+    /// [`AnswerError::NotFinite`] where the loss overflows.
+    pub fn at(&self, density: Density) -> Result<LossPoint, AnswerError> {
+        let Self { law, cost, nonzero_params: size, compute, .. } = *self;
+        let data = cost.data(density, size, compute)?;
+        let loss = finite("the loss", law.coefficients().loss(density, size, data))?;
+        let interval = if self.intervals {
+            law.interval(|member| member.coefficients.loss(density, size, data))
+        } else {
+            None
+        };
+        Ok(LossPoint { density, data, loss, interval })
+    }
+
+    /// `count` points, at least 2, even in the logarithm of the density: from dense to well past the best
+    /// sparsity, a seventh of its density or 95 %, whichever is sparser.
+    ///
+    /// # Errors
+    /// As of [`Self::at`].
+    pub fn points(&self, best: Density, count: u32) -> Result<Vec<LossPoint>, AnswerError> {
+        let end = (PAST - best.get().ln()).max(LEAST_END);
+        let last = f64::from(count.max(2) - 1);
+        let densities = (0..count).map(|point| (-end * f64::from(point) / last).exp());
+        densities.map(|density| self.at(Density::clamped(density))).collect()
+    }
+}

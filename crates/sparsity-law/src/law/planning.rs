@@ -1,0 +1,560 @@
+//! A whole plan: the best model under bounds, with the models that it is compared with, its intervals and
+//! what to know before trusting it.
+//!
+//! [`Planner`] finds one best model for one law. A plan asks it several times: for the best model, for the
+//! best dense one, for the best one with a pattern of the hardware, along a frontier of costs, and once for
+//! each resampled law.
+
+use super::coefficients::Coefficients;
+use super::cost::TrainingCost;
+use super::design::{Design, Goal, Model};
+use super::ensemble::Interval;
+use super::limits::{Constraint, Limits};
+use super::means::{Means, Zeros};
+use super::pattern::{PatternWorth, pattern_multiplier};
+use super::plan::{Obstacle, Planner};
+use super::quantity::Density;
+use super::recommendation::{AnswerError, finite};
+use super::sampled::SampledLaw;
+use super::schedule::PruningSchedule;
+use super::step::StepCost;
+use super::storage::Storage;
+use super::support::{Range, Support, Variable};
+
+/// The highest sparsity of a plan where neither the question nor the runs behind the law set one.
+const HIGHEST_SPARSITY: f64 = 0.95;
+/// The frontier goes from the cost of the best model over this to the cost times this.
+const SPAN: f64 = 100.0;
+/// The range of costs that any question may be asked about, in FLOPs.
+const COSTS: Range = Range { min: 1.0, max: 1e40 };
+/// The plan is made again by at most this many resampled laws.
+const MOST_RESAMPLES: usize = 1000;
+/// A best model that costs less than the budget by more than this share leaves some of it unspent.
+const UNSPENT: f64 = 1e-6;
+
+/// A pattern that the zeros of a planned model may have.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannedPattern<'a> {
+    /// Its name, such as `2:4`.
+    pub name: &'a str,
+    /// What it is worth to the law.
+    pub worth: PatternWorth,
+    /// Cost of a step with it, relative to a dense step, once pruning has ended; `None` where a pattern costs
+    /// what any zeros of its sparsity cost.
+    pub step_cost: Option<f64>,
+    /// Whether it keeps at most two of every four parameters, so that it has a 2:4 form in memory.
+    pub two_of_four: bool,
+}
+
+/// The law, hardware and storage that plans are made with.
+#[derive(Debug)]
+pub struct PlanSetting<'a> {
+    /// The law with its resamples. It must know what size, sparsity and data do.
+    pub law: &'a SampledLaw,
+    /// The runs behind it, as far as they are known.
+    pub support: &'a Support,
+    /// What training costs.
+    pub cost: TrainingCost,
+    /// What a step costs, from which `cost` was made.
+    pub step: StepCost,
+    /// When pruning begins and ends.
+    pub pruning: PruningSchedule,
+    /// How weights are stored.
+    pub storage: Storage,
+    /// Tokens that the model will serve in its life; at least 0.
+    pub inference_tokens: f64,
+}
+
+/// What to plan.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanQuestion<'a> {
+    /// What is made least.
+    pub goal: Goal,
+    /// The bounds. Where neither they nor `patterns` limit the sparsity, no plan is sparser than the sparsest
+    /// run (0.95 where the runs are not known).
+    pub limits: Limits,
+    /// The only patterns that zeros may have; a model without zeros is allowed beside them. `None` where zeros
+    /// may lie anywhere.
+    pub patterns: Option<&'a [PlannedPattern<'a>]>,
+    /// The patterns that the hardware can run: where zeros may lie anywhere, the best model with one of them
+    /// is found too. `None` where there are none.
+    pub hardware_patterns: Option<&'a [PlannedPattern<'a>]>,
+    /// Points of the frontier, at most.
+    pub frontier_points: u32,
+    /// Whether to compute intervals, which plans once more for each resampled law.
+    pub intervals: bool,
+}
+
+/// A model of a plan and the pattern of its zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct PlannedModel<'a> {
+    /// The model. Its loss, cost, total size and memory are finite.
+    pub model: Model,
+    /// The pattern; `None` where zeros lie anywhere, or there are none.
+    pub pattern: Option<PlannedPattern<'a>>,
+}
+
+/// The best model under bounds.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The best model.
+    pub best: PlannedModel<'a>,
+    /// The best dense model at the same cost, under the same bounds except those on the sparsity; or why there
+    /// is none.
+    pub dense: Result<PlannedModel<'a>, Infeasible>,
+    /// The cheapest dense model that reaches the loss of the best one; `None` where none does.
+    pub dense_at_equal_loss: Option<PlannedModel<'a>>,
+    /// The best model at the same cost that is dense or has a pattern of the hardware; `None` where that was
+    /// not asked for, or there is none.
+    pub pattern: Option<PlannedModel<'a>>,
+    /// [`Planner::binding`] of the best model.
+    pub binding: Vec<Constraint>,
+    /// [`Planner::frontier`] from 1/100 to 100 times the cost of the best model.
+    pub frontier: Vec<Model>,
+    /// Intervals; `None` where none were asked for, or the law has no resamples.
+    pub intervals: Option<PlanIntervals>,
+    /// The highest sparsity that was considered, from 0 to 0.9999.
+    pub max_sparsity: f64,
+    /// What to know before trusting it.
+    pub notes: Vec<PlanNote>,
+}
+
+/// How a plan might have come out, had other runs of the same kind been made.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanIntervals {
+    /// Of the loss of the best model as planned.
+    pub loss: Interval,
+    /// Of the loss of the dense model as planned; `None` where there is none.
+    pub dense_loss: Option<Interval>,
+    /// Of the sparsity: the least loss at the cost of the best model, planned again by up to 1,000 resampled
+    /// laws.
+    pub sparsity: Interval,
+    /// Of the non-zero parameters, planned again in the same way.
+    pub nonzero_params: Interval,
+    /// Of the data, planned again in the same way.
+    pub data: Interval,
+}
+
+/// What to know before trusting a plan.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum PlanNote {
+    /// A sparser model would be better by this law, but no run behind it is as sparse.
+    SparsityLimited,
+    /// The bounds leave no use for more than this share of the cost that was allowed.
+    ComputeNotSpent {
+        /// The share that is spent, above 0 and below 1.
+        share: f64,
+    },
+    /// A dense model, which the bounds on the sparsity forbid, would be better.
+    DenseIsBetter,
+    /// The best size or amount of data is the largest or smallest for which there are answers at all.
+    RangeEnd(Variable),
+}
+
+/// No model keeps every bound.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Infeasible {
+    /// The bounds, including those that the plan has set itself.
+    pub limits: Limits,
+    /// What is in the way: see [`Planner::obstacles`].
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// No model keeps every bound.
+    #[error("no model keeps every bound")]
+    Infeasible(Infeasible),
+    /// A number of the plan is not finite.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+}
+
+impl PlanSetting<'_> {
+    /// Plans a model.
+    ///
+    /// ```
+    /// use sparsity_law::law::*;
+    ///
+    /// let law = SampledLaw::new(*T5_C4.coefficients(), None, |loss, _| loss);
+    /// let (step, pruning) = (StepCost::from(FlopMode::Sparse), PruningSchedule::default());
+    /// let setting = PlanSetting {
+    ///     law: &law,
+    ///     support: T5_C4.support(),
+    ///     cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone()),
+    ///     step,
+    ///     pruning,
+    ///     storage: Storage::new(StorageFormat::Bitmask, 16),
+    ///     inference_tokens: 0.0,
+    /// };
+    /// // The least loss for 1e21 FLOPs, with weights of at most 500 MB.
+    /// let limits =
+    ///     Limits::default().with(Constraint::Compute, 1e21).with(Constraint::MemoryBytes, 5e8);
+    /// let plan = setting.plan(&PlanQuestion {
+    ///     goal: Goal::LeastLoss,
+    ///     limits,
+    ///     patterns: None,
+    ///     hardware_patterns: None,
+    ///     frontier_points: 5,
+    ///     intervals: false,
+    /// })?;
+    /// assert!(plan.best.model.memory_bytes() <= 5e8 * (1.0 + 1e-9));
+    /// assert!(plan.binding.contains(&Constraint::MemoryBytes));
+    /// let dense = plan.dense.expect("a dense model keeps these bounds too");
+    /// assert!(plan.best.model.loss < dense.model.loss);
+    /// # Ok::<(), PlanError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`PlanError::Infeasible`] where no model keeps every bound, [`PlanError::Answer`] where a number of the
+    /// plan overflows.
+    pub fn plan<'q>(&self, question: &PlanQuestion<'q>) -> Result<Plan<'q>, PlanError> {
+        let PlanQuestion { goal, patterns, .. } = *question;
+        let designs = patterns.map(|patterns| self.designs(patterns)).unwrap_or_default();
+        let means = self.means(match patterns {
+            Some(_) => only(&designs),
+            None => Zeros::Anywhere,
+        });
+        // What no run has tried is not recommended unless it is asked for.
+        let capped = !question.limits.has(Constraint::SparsityMax) && patterns.is_none();
+        let limits = if capped { self.capped(question.limits) } else { question.limits };
+
+        let planner = self.planner(&means, self.law.coefficients());
+        let best = planner.best(goal, &limits).ok_or_else(|| {
+            PlanError::Infeasible(Infeasible {
+                limits,
+                obstacles: planner.obstacles(goal, &limits),
+            })
+        })?;
+
+        // The others are compared at the same cost: that which is allowed, or that which is needed.
+        let budget = match goal {
+            Goal::LeastLoss => limits.get(Constraint::Compute),
+            Goal::LeastCost => best.compute(),
+        };
+        let at_equal_cost =
+            limits.without(Constraint::TargetLoss).with(Constraint::Compute, budget);
+        let dense_limits =
+            at_equal_cost.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
+        let only_dense = self.means(only(&self.designs(&[])));
+        let dense_planner = self.planner(&only_dense, self.law.coefficients());
+        let dense = dense_planner.best(Goal::LeastLoss, &dense_limits).ok_or_else(|| Infeasible {
+            limits: dense_limits,
+            obstacles: dense_planner.obstacles(Goal::LeastLoss, &dense_limits),
+        });
+        let equal_loss =
+            dense_limits.without(Constraint::Compute).with(Constraint::TargetLoss, best.loss);
+        let dense_at_equal_loss = dense_planner.best(Goal::LeastCost, &equal_loss);
+        let pattern = match (question.hardware_patterns, patterns) {
+            (Some(of_hardware), None) => {
+                // A pattern that the hardware can run may be sparser than any run.
+                let limits = if capped {
+                    at_equal_cost.without(Constraint::SparsityMax)
+                } else {
+                    at_equal_cost
+                };
+                self.best_with_pattern(of_hardware, &limits)?
+            }
+            _ => None,
+        };
+
+        let binding = planner.binding(goal, &limits, &best);
+        let mut notes = Vec::new();
+        if capped && binding.contains(&Constraint::SparsityMax) {
+            notes.push(PlanNote::SparsityLimited);
+        }
+        if goal == Goal::LeastLoss && best.compute() < budget * (1.0 - UNSPENT) {
+            notes.push(PlanNote::ComputeNotSpent { share: best.compute() / budget });
+        }
+        if dense.as_ref().is_ok_and(|dense| dense.loss < best.loss) {
+            notes.push(PlanNote::DenseIsBetter);
+        }
+        notes.extend(end_of_range(&best, &limits).map(PlanNote::RangeEnd));
+
+        let costs = Range {
+            min: (best.compute() / SPAN).max(COSTS.min),
+            max: (best.compute() * SPAN).min(COSTS.max),
+        };
+        let frontier = planner.frontier(&limits, &best, question.frontier_points, costs);
+        let planned = |model: Model| planned(model, &designs);
+        let intervals = question
+            .intervals
+            .then(|| self.intervals(&means, &limits, &best, dense.as_ref().ok()))
+            .flatten();
+        let plan = Plan {
+            best: planned(best)?,
+            dense: match dense {
+                Ok(dense) => Ok(planned(dense)?),
+                Err(infeasible) => Err(infeasible),
+            },
+            dense_at_equal_loss: dense_at_equal_loss.map(planned).transpose()?,
+            pattern,
+            binding,
+            frontier,
+            intervals,
+            max_sparsity: highest_sparsity(means.zeros(), &limits),
+            notes,
+        };
+        for point in &plan.frontier {
+            finite("the compute", point.compute())?;
+            finite("the loss", point.loss)?;
+        }
+        Ok(plan)
+    }
+
+    fn means(&self, zeros: Zeros) -> Means {
+        Means::new(self.cost.clone(), self.step.clone(), self.storage, zeros)
+    }
+
+    fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
+        Planner { law, means, inference_tokens: self.inference_tokens }
+    }
+
+    /// The bounds, and as the highest sparsity that of the sparsest run.
+    fn capped(&self, limits: Limits) -> Limits {
+        let highest = self.support.levels().last().map_or(HIGHEST_SPARSITY, |level| level.sparsity);
+        let density = 1.0 - highest.min(Limits::HIGHEST_SPARSITY);
+        let least = limits.get(Constraint::SparsityMin);
+        limits.with(Constraint::SparsityMax, density.min(least))
+    }
+
+    /// The dense model, and a model with each of the patterns.
+    fn designs<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedDesign<'q>> {
+        let none = self.means(Zeros::Designs(Vec::new()));
+        let dense = NamedDesign { pattern: None, design: none.unstructured(Density::DENSE) };
+        let named = |pattern: &PlannedPattern<'q>| NamedDesign {
+            pattern: Some(*pattern),
+            design: self.design(pattern),
+        };
+        std::iter::once(dense).chain(patterns.iter().map(named)).collect()
+    }
+
+    /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends.
+    fn design(&self, pattern: &PlannedPattern<'_>) -> Design {
+        let nominal = pattern.worth.nominal;
+        let (multiplier, inference_flops) = match pattern.step_cost {
+            None => (self.cost.multiplier(nominal), self.step.inference_flops(nominal)),
+            Some(step_cost) => (
+                pattern_multiplier(self.pruning, step_cost, nominal),
+                2.0 * step_cost / nominal.get(),
+            ),
+        };
+        Design {
+            density: nominal,
+            effective: pattern.worth.density(),
+            multiplier,
+            inference_flops,
+            bits: self.storage.pattern_bits(nominal, pattern.two_of_four),
+        }
+    }
+
+    /// The least loss of a model that is dense or has one of the patterns.
+    fn best_with_pattern<'q>(
+        &self,
+        patterns: &[PlannedPattern<'q>],
+        limits: &Limits,
+    ) -> Result<Option<PlannedModel<'q>>, AnswerError> {
+        let designs = self.designs(patterns);
+        let means = self.means(only(&designs));
+        let planner = self.planner(&means, self.law.coefficients());
+        let model = planner.best(Goal::LeastLoss, limits);
+        model.map(|model| planned(model, &designs)).transpose()
+    }
+
+    /// How the plan moves over the resampled laws.
+    fn intervals(
+        &self,
+        means: &Means,
+        limits: &Limits,
+        best: &Model,
+        dense: Option<&Model>,
+    ) -> Option<PlanIntervals> {
+        let ensemble = self.law.ensemble()?;
+        let loss = |model: &Model| {
+            let (size, data) = model.size_and_data()?;
+            let effective = model.design.effective;
+            self.law.interval(|member| member.coefficients.loss(effective, size, data))
+        };
+        let limits =
+            limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
+        let members = ensemble.members().iter().take(MOST_RESAMPLES);
+        let again = members.filter_map(|member| {
+            self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
+        });
+        let models: Vec<Model> = again.collect();
+        let interval =
+            |of: fn(&Model) -> f64| ensemble.interval_of(models.iter().map(of).collect());
+        Some(PlanIntervals {
+            loss: loss(best)?,
+            dense_loss: dense.and_then(loss),
+            sparsity: interval(|model| model.design.density.sparsity().get()),
+            nonzero_params: interval(|model| model.nonzero_params),
+            data: interval(|model| model.data),
+        })
+    }
+}
+
+/// A design and the pattern that it is of; `None` for the dense one.
+struct NamedDesign<'q> {
+    pattern: Option<PlannedPattern<'q>>,
+    design: Design,
+}
+
+/// Zeros as these designs have them, and in no other way.
+fn only(designs: &[NamedDesign<'_>]) -> Zeros {
+    Zeros::Designs(designs.iter().map(|named| named.design).collect())
+}
+
+/// A model with the pattern of its design, if its numbers are finite.
+fn planned<'q>(model: Model, designs: &[NamedDesign<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
+    finite("the loss", model.loss)?;
+    finite("the compute", model.compute())?;
+    finite("total_params", model.total_params())?;
+    finite("memory_bytes", model.memory_bytes())?;
+    let named = designs.iter().find(|named| named.design == model.design);
+    Ok(PlannedModel { model, pattern: named.and_then(|named| named.pattern) })
+}
+
+/// The quantity of the best model that lies at the end of its range where the question sets no bound there.
+fn end_of_range(best: &Model, limits: &Limits) -> Option<Variable> {
+    let (size, data) = (best.nonzero_params, best.data);
+    let ends = [
+        (Constraint::NonzeroParamsMin, size, Variable::NonzeroParams),
+        (Constraint::NonzeroParamsMax, size, Variable::NonzeroParams),
+        (Constraint::DataMin, data, Variable::Data),
+        (Constraint::DataMax, data, Variable::Data),
+    ];
+    let found = ends.into_iter().find(|(constraint, value, _)| {
+        !limits.has(*constraint) && limits.get(*constraint) == *value
+    });
+    found.map(|(_, _, quantity)| quantity)
+}
+
+/// The highest sparsity that zeros and bounds leave.
+fn highest_sparsity(zeros: &Zeros, limits: &Limits) -> f64 {
+    let bound = Density::clamped(limits.get(Constraint::SparsityMax)).sparsity().get();
+    match zeros {
+        Zeros::Anywhere => bound,
+        Zeros::Designs(designs) => {
+            let sparsities = designs.iter().map(|design| design.density.sparsity().get());
+            sparsities.fold(0.0, f64::max).min(bound)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{
+        CoefficientValues, Ensemble, FlopMode, FlopsPerParam, Member, StorageFormat, T5_C4,
+    };
+
+    fn law(members: usize) -> SampledLaw {
+        let truth = T5_C4.coefficients().values();
+        let member = |i: usize| {
+            let a_s = truth.a_s * (0.9 + 0.2 * i as f64 / members as f64);
+            let coefficients = Coefficients::new(CoefficientValues { a_s, ..truth }).unwrap();
+            Member { coefficients, noise: 0.0 }
+        };
+        let ensemble = Ensemble::new((0..members).map(member).collect(), 0.95, 0.025);
+        SampledLaw::new(*T5_C4.coefficients(), ensemble, |loss, _| loss)
+    }
+
+    fn setting(law: &SampledLaw) -> PlanSetting<'_> {
+        let (step, pruning) = (StepCost::from(FlopMode::Sparse), PruningSchedule::default());
+        PlanSetting {
+            law,
+            support: T5_C4.support(),
+            cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone()),
+            step,
+            pruning,
+            storage: Storage::new(StorageFormat::Dense, 16),
+            inference_tokens: 0.0,
+        }
+    }
+
+    fn two_of_four() -> PlannedPattern<'static> {
+        let half = Density::new(0.5).unwrap();
+        let worth = PatternWorth { nominal: half, effective: None };
+        PlannedPattern { name: "2:4", worth, step_cost: Some(0.6), two_of_four: true }
+    }
+
+    fn question(limits: Limits) -> PlanQuestion<'static> {
+        PlanQuestion {
+            goal: Goal::LeastLoss,
+            limits,
+            patterns: None,
+            hardware_patterns: None,
+            frontier_points: 11,
+            intervals: true,
+        }
+    }
+
+    #[test]
+    fn no_plan_is_sparser_than_the_runs_unless_it_is_asked_for() {
+        let law = law(0);
+        let setting = setting(&law);
+        // Few parameters and much compute: many zeros would pay.
+        let limits = Limits::default()
+            .with(Constraint::Compute, 1e22)
+            .with(Constraint::NonzeroParamsMax, 1e7);
+        let plan = setting.plan(&question(limits)).unwrap();
+        assert_eq!(plan.max_sparsity, 0.875);
+        assert_eq!(plan.best.model.design.density.sparsity().get(), 0.875);
+        assert_eq!(plan.notes, [PlanNote::SparsityLimited]);
+        assert!(plan.intervals.is_none());
+        let sparser = limits.with(Constraint::SparsityMax, 0.01);
+        let plan = setting.plan(&question(sparser)).unwrap();
+        assert!(plan.best.model.design.density.sparsity().get() > 0.875);
+        assert_eq!(plan.notes, []);
+    }
+
+    #[test]
+    fn a_plan_is_made_again_by_each_resample() {
+        let law = law(40);
+        let limits = Limits::default().with(Constraint::Compute, 1e21);
+        let plan = setting(&law).plan(&question(limits)).unwrap();
+        let intervals = plan.intervals.unwrap();
+        let best = plan.best.model;
+        assert!(intervals.loss.contains(best.loss));
+        assert!(intervals.nonzero_params.contains(best.nonzero_params));
+        assert!(intervals.nonzero_params.low < intervals.nonzero_params.high);
+        assert!(intervals.dense_loss.unwrap().contains(plan.dense.unwrap().model.loss));
+        assert!(plan.frontier.len() > 5 && plan.frontier.contains(&best));
+    }
+
+    #[test]
+    fn patterns_are_the_only_zeros_where_they_are_named() {
+        let law = law(0);
+        let limits = Limits::default()
+            .with(Constraint::Compute, 1e21)
+            .with(Constraint::NonzeroParamsMax, 1e8);
+        let named = [two_of_four()];
+        let by_pattern = PlanQuestion { patterns: Some(&named), ..question(limits) };
+        let plan = setting(&law).plan(&by_pattern).unwrap();
+        assert_eq!(plan.best.pattern.unwrap().name, "2:4");
+        assert_eq!(plan.max_sparsity, 0.5);
+        assert!(plan.pattern.is_none() && plan.dense.unwrap().pattern.is_none());
+        let beside = PlanQuestion { hardware_patterns: Some(&named), ..question(limits) };
+        let beside = setting(&law).plan(&beside).unwrap();
+        assert!(beside.best.pattern.is_none());
+        assert_eq!(beside.pattern.unwrap().model, plan.best.model);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_said() {
+        let law = law(0);
+        let limits = Limits::default()
+            .with(Constraint::Compute, 1e15)
+            .with(Constraint::NonzeroParamsMin, 1e9)
+            .with(Constraint::DataMin, 1e9);
+        let error = setting(&law).plan(&question(limits)).unwrap_err();
+        let PlanError::Infeasible(Infeasible { limits, obstacles }) = error else {
+            panic!("{error}")
+        };
+        assert!(limits.has(Constraint::SparsityMax), "the bound of the runs is among them");
+        assert_eq!(obstacles.len(), 3, "{obstacles:?}");
+        assert!(obstacles.iter().all(|obstacle| obstacle.needed.is_some()));
+    }
+}

@@ -1,0 +1,71 @@
+//! Enumerations whose variants have names: in JSON, in messages, in a query.
+
+/// Declares an enumeration in which each variant is written with its name, and makes of that list the
+/// constant `ALL` and the method `as_str`. What is written once cannot be forgotten in one of two tables.
+macro_rules! named {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis enum $type:ident {
+            $($(#[$of_variant:meta])* $variant:ident = $name:literal,)+
+        }
+    ) => {
+        $(#[$attribute])*
+        $visibility enum $type {
+            $($(#[$of_variant])* $variant,)+
+        }
+
+        impl $type {
+            /// Every variant, in the order of declaration.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name in JSON, in messages and in a query.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::Serialize;
+
+    use crate::fit::{Holdout, Phase, Residual, Termination, WarningCode};
+    use crate::law::{CoefficientName, Constraint, FlopMode, Side, StorageFormat, Variable};
+
+    /// Names that serde writes from the same declaration, by its own rule.
+    fn agree<T: Serialize + Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str) {
+        for each in all {
+            assert_eq!(serde_json::to_value(each).unwrap(), name(each));
+        }
+    }
+
+    #[test]
+    fn serde_writes_the_same_names() {
+        agree(CoefficientName::ALL, CoefficientName::as_str);
+        agree(Holdout::ALL, Holdout::as_str);
+        agree(Residual::ALL, Residual::as_str);
+        agree(Side::ALL, Side::as_str);
+        agree(Termination::ALL, Termination::as_str);
+        agree(Variable::ALL, Variable::as_str);
+        agree(WarningCode::ALL, WarningCode::as_str);
+    }
+
+    #[test]
+    fn no_two_variants_share_a_name() {
+        fn distinct<const N: usize>(names: [&str; N]) {
+            assert_eq!(BTreeSet::from(names).len(), N, "{names:?}");
+        }
+        distinct(CoefficientName::ALL.map(CoefficientName::as_str));
+        distinct(Constraint::ALL.map(Constraint::as_str));
+        distinct(FlopMode::ALL.map(FlopMode::as_str));
+        distinct(Phase::ALL.map(Phase::as_str));
+        distinct(StorageFormat::ALL.map(StorageFormat::as_str));
+        distinct(WarningCode::ALL.map(WarningCode::as_str));
+    }
+}

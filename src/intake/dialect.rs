@@ -1,0 +1,251 @@
+//! What a table with separators is separated by, and whether its quotes close.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Read};
+use std::rc::Rc;
+
+use crate::intake::IngestError;
+
+/// A mark between cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Separator(u8);
+
+impl Separator {
+    /// `,`.
+    pub const COMMA: Self = Self(b',');
+    /// `;`, the usual one where a comma is the decimal mark.
+    pub const SEMICOLON: Self = Self(b';');
+    /// A tab.
+    pub const TAB: Self = Self(b'\t');
+    /// Those that are looked for.
+    const USUAL: [Self; 4] = [Self::COMMA, Self::SEMICOLON, Self::TAB, Self(b'|')];
+
+    /// The separator of a name: the character itself, or `tab`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "tab" | "\\t" => Some(Self::TAB),
+            _ => Self::USUAL.into_iter().find(|separator| separator.as_str() == name),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self.0 {
+            b',' => ",",
+            b';' => ";",
+            b'\t' => "tab",
+            _ => "|",
+        }
+    }
+
+    /// The byte.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        self.0
+    }
+}
+
+/// The separator that a header line has most of outside quotes; a comma where it has none. The line stays in
+/// the reader.
+pub(crate) fn find_separator(reader: &mut impl BufRead) -> io::Result<Separator> {
+    let buffer = reader.fill_buf()?;
+    let (mut counts, mut quoted) = ([0_usize; 4], false);
+    for &byte in buffer {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' | b'\r' if !quoted && counts.iter().any(|count| *count > 0) => break,
+            _ if quoted => {}
+            _ => {
+                for (separator, count) in Separator::USUAL.iter().zip(&mut counts) {
+                    *count += usize::from(separator.0 == byte);
+                }
+            }
+        }
+    }
+    // The first of those with as many.
+    let most = counts.iter().copied().max().unwrap_or(0);
+    let at = counts.iter().position(|count| *count == most && most > 0);
+    Ok(Separator::USUAL[at.unwrap_or(0)])
+}
+
+/// Passes on a table and checks its quotes as it goes by: the parser behind it takes a quote that is still open at
+/// the end for one that closes there, and glues text behind a closing quote to the cell.
+pub(crate) struct QuoteCheck<R> {
+    source: R,
+    separator: u8,
+    state: State,
+    line: u64,
+    /// Where the quote that is open was opened.
+    opened: u64,
+    /// Whether the next byte that is no end of a line begins a record.
+    fresh: bool,
+    starts: RecordStarts,
+}
+
+/// The lines on which records begin, in their order: those that have gone by and were not asked for. The parser's
+/// own count leaves out blank lines.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RecordStarts(Rc<RefCell<VecDeque<u64>>>);
+
+impl RecordStarts {
+    /// The line of the next record, from 1.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.0.borrow_mut().pop_front()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a cell.
+    Start,
+    /// In a cell without quotes around it.
+    Bare,
+    /// Inside quotes.
+    Quoted,
+    /// Behind a quote inside quotes: it is doubled, or the end of the cell.
+    Closing,
+}
+
+impl<R: Read> QuoteCheck<R> {
+    pub(crate) fn new(source: R, separator: Separator) -> (Self, RecordStarts) {
+        let starts = RecordStarts::default();
+        let check = Self {
+            source,
+            separator: separator.0,
+            state: State::Start,
+            line: 1,
+            opened: 0,
+            fresh: true,
+            starts: starts.clone(),
+        };
+        (check, starts)
+    }
+
+    fn look(&mut self, bytes: &[u8]) -> Result<(), IngestError> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match self.state {
+                // Most of a table: on to the next byte that could change something.
+                State::Bare => {
+                    let end =
+                        rest.iter().position(|&b| b == self.separator || b == b'\n' || b == b'\r');
+                    let Some(end) = end else { return Ok(()) };
+                    self.line += u64::from(rest[end] == b'\n');
+                    self.fresh = rest[end] != self.separator;
+                    self.state = State::Start;
+                    at += end + 1;
+                }
+                State::Quoted => {
+                    let end = rest.iter().position(|&b| b == b'"');
+                    let passed = &rest[..end.unwrap_or(rest.len())];
+                    self.line += passed.iter().filter(|&&b| b == b'\n').count() as u64;
+                    let Some(end) = end else { return Ok(()) };
+                    self.state = State::Closing;
+                    at += end + 1;
+                }
+                State::Start | State::Closing => {
+                    let byte = rest[0];
+                    let ends = byte == b'\n' || byte == b'\r';
+                    if self.fresh && !ends {
+                        self.starts.0.borrow_mut().push_back(self.line);
+                    }
+                    self.fresh = ends;
+                    self.state = match (self.state, byte) {
+                        (State::Start, b'"') => {
+                            self.opened = self.line;
+                            State::Quoted
+                        }
+                        (State::Closing, b'"') => State::Quoted,
+                        (_, b'\n') => {
+                            self.line += 1;
+                            State::Start
+                        }
+                        (_, b'\r') => State::Start,
+                        (_, byte) if byte == self.separator => State::Start,
+                        (State::Closing, _) => {
+                            return Err(IngestError::Malformed(format!(
+                                "line {} has text behind a closing quote; the quote was opened on line {}. A quote \
+                                 inside a quoted cell is written twice",
+                                self.line, self.opened
+                            )));
+                        }
+                        (_, _) => State::Bare,
+                    };
+                    at += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for QuoteCheck<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.look(&buffer[..read])?;
+        if read == 0 && !buffer.is_empty() && self.state == State::Quoted {
+            return Err(IngestError::Malformed(format!(
+                "the quote that is opened on line {} is never closed: the rows behind it would be lost",
+                self.opened
+            ))
+            .into());
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(text: &str, piece: usize) -> Result<(), String> {
+        struct Pieces<'a>(&'a [u8], usize);
+        impl Read for Pieces<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let n = self.1.min(self.0.len()).min(buffer.len());
+                buffer[..n].copy_from_slice(&self.0[..n]);
+                self.0 = &self.0[n..];
+                Ok(n)
+            }
+        }
+        let (mut check, _) = QuoteCheck::new(Pieces(text.as_bytes(), piece), Separator::COMMA);
+        let mut passed = String::new();
+        check.read_to_string(&mut passed).map_err(|error| IngestError::from(error).to_string())?;
+        assert_eq!(passed, text);
+        Ok(())
+    }
+
+    #[test]
+    fn whatever_closes_passes_in_pieces_of_any_size() {
+        let table = "a,\"b \"\"c\"\"\",d\r\n\"x\ny\",2\",\"\"\n,\"\",\n";
+        for piece in 1..=table.len() {
+            checked(table, piece).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_quote_without_its_end_is_named_by_the_line_where_it_opens() {
+        for piece in [1, 3, 100] {
+            let error = checked("a,b\n1,2\n3,\"4\n5,6\n", piece).unwrap_err();
+            assert!(error.contains("opened on line 3 is never closed"), "{error}");
+            let error = checked("a,b\n\"x\ny\"z,2\n", piece).unwrap_err();
+            assert!(error.starts_with("line 3 has text behind a closing quote"), "{error}");
+            assert!(error.contains("opened on line 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_separator_is_what_the_header_has_most_of() {
+        let found = |text: &str| find_separator(&mut text.as_bytes()).unwrap().as_str();
+        assert_eq!(found("a;b;c\n1,5;2;3\n"), ";");
+        assert_eq!(found("a\tb\n"), "tab");
+        assert_eq!(found("a|b\n"), "|");
+        assert_eq!(found("\"a;b;c\",d\n"), ",");
+        assert_eq!(found("\n\nloss;data\n"), ";");
+        assert_eq!(found("loss\n2.5\n"), ",");
+    }
+}

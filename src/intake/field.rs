@@ -1,0 +1,81 @@
+//! The fields of a submitted run.
+
+/// A field of a submitted run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// The submitter's name of the run.
+    ExternalId,
+    /// Non-zero parameters.
+    NonzeroParams,
+    /// Parameters, zeros included.
+    TotalParams,
+    /// Fraction of zeros.
+    Sparsity,
+    /// Data seen in training.
+    Data,
+    /// Validation loss.
+    Loss,
+    /// `scratch` or `pretrained`.
+    Start,
+    /// Data that a pretrained start had seen.
+    PretrainingData,
+    /// Structured pattern.
+    Pattern,
+    /// Labels: an object of texts, in a cell as JSON.
+    Tags,
+    /// Why fits leave the run out.
+    ExclusionReason,
+}
+
+impl Field {
+    /// All fields, in the order in which exports have them.
+    pub const ALL: [Self; 11] = [
+        Self::ExternalId,
+        Self::NonzeroParams,
+        Self::TotalParams,
+        Self::Sparsity,
+        Self::Data,
+        Self::Loss,
+        Self::Start,
+        Self::PretrainingData,
+        Self::Pattern,
+        Self::Tags,
+        Self::ExclusionReason,
+    ];
+
+    /// Fields with a number, which may be scaled.
+    pub const NUMBERS: [Self; 6] = [
+        Self::NonzeroParams,
+        Self::TotalParams,
+        Self::Sparsity,
+        Self::Data,
+        Self::Loss,
+        Self::PretrainingData,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ExternalId => "external_id",
+            Self::NonzeroParams => "nonzero_params",
+            Self::TotalParams => "total_params",
+            Self::Sparsity => "sparsity",
+            Self::Data => "data",
+            Self::Loss => "loss",
+            Self::Start => "start",
+            Self::PretrainingData => "pretraining_data",
+            Self::Pattern => "pattern",
+            Self::Tags => "tags",
+            Self::ExclusionReason => "exclusion_reason",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.as_str() == name)
+    }
+
+    pub(crate) fn list(fields: &[Self]) -> String {
+        fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}

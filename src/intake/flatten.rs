@@ -1,0 +1,116 @@
+//! Objects to columns: keys joined by dots, and what lies around the columns of an export.
+
+use std::borrow::Cow;
+
+use crate::intake::columns::{Columns, Source};
+use crate::intake::row::Row;
+use crate::intake::value::{Value, without_bare_numbers};
+
+impl Columns {
+    /// Puts the entries of a JSON object into a row. Of an export, nested objects become columns with
+    /// their keys joined by dots, as these services themselves name them.
+    pub(crate) fn flatten<'v>(
+        &self,
+        entries: Vec<(Cow<'v, str>, Value<'v>)>,
+        row: &mut Row<'_, 'v>,
+    ) {
+        if !self.declared {
+            for (key, value) in entries {
+                row.put(&key, value);
+            }
+            return;
+        }
+        for (key, value) in entries {
+            self.flatten_entry(key.into_owned(), value, row);
+        }
+    }
+
+    fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
+        // What lies around the columns.
+        const WRAPPERS: [(Source, &str); 4] = [
+            (Source::Wandb, "node"),
+            (Source::Mlflow, "info"),
+            (Source::Mlflow, "data"),
+            (Source::Mlflow, "inputs"),
+        ];
+        let is_wrapper =
+            WRAPPERS.into_iter().any(|(of, name)| self.source == Some(of) && name == key);
+        match value {
+            Value::Object(entries) if is_wrapper => {
+                for (inner, value) in entries {
+                    // GraphQL's `id` names a row of its storage; the run's id is `name`.
+                    if key == "node" && inner == "id" {
+                        continue;
+                    }
+                    let key = inner;
+                    self.flatten_entry(key.into_owned(), value, row);
+                }
+            }
+            // A column that is wanted as it is, such as tags.
+            Value::Object(entries) if !self.targets.contains_key(&key) => {
+                // GraphQL's name of the summary, and its wrapping of each config value.
+                let prefix = match (self.source, key.as_str()) {
+                    (Some(Source::Wandb), "summaryMetrics") => "summary",
+                    (_, key) => key,
+                };
+                for (inner, value) in entries {
+                    let value = match (self.source, prefix, value) {
+                        (Some(Source::Wandb), "config", Value::Object(entries)) => {
+                            unwrapped(entries)
+                        }
+                        (_, _, value) => value,
+                    };
+                    self.flatten_entry(format!("{prefix}.{inner}"), value, row);
+                }
+            }
+            Value::List(items) if self.source == Some(Source::Mlflow) => {
+                for (inner, value) in items.into_iter().filter_map(key_and_value) {
+                    row.put(&format!("{key}.{inner}"), value);
+                }
+            }
+            // GraphQL sends these two as JSON in a text.
+            Value::Text(text)
+                if self.source == Some(Source::Wandb)
+                    && matches!(key.as_str(), "config" | "summaryMetrics" | "summary") =>
+            {
+                // Python writes NaN and Infinity bare, which is no JSON.
+                match serde_json::from_str::<Value<'_>>(&without_bare_numbers(&text)) {
+                    Ok(Value::Object(entries)) => {
+                        let entries = entries
+                            .into_iter()
+                            .map(|(key, value)| (key.into_owned().into(), value.into_owned()));
+                        self.flatten_entry(key, Value::Object(entries.collect()), row);
+                    }
+                    _ => row.refuse_whole(&key, "must be a JSON object in a text"),
+                }
+            }
+            value => row.put(&key, value),
+        }
+    }
+}
+
+/// `{"value": 7, "desc": null}` is 7; an object with other keys, too, is an object that happens to have a key
+/// `value`.
+fn unwrapped<'v>(entries: Vec<(Cow<'v, str>, Value<'v>)>) -> Value<'v> {
+    let is_wrapper = entries.iter().all(|(key, _)| key == "value" || key == "desc");
+    match entries.iter().position(|(key, _)| key == "value") {
+        Some(at) if is_wrapper => {
+            entries.into_iter().nth(at).map_or(Value::Null, |(_, value)| value)
+        }
+        _ => Value::Object(entries),
+    }
+}
+
+/// `{"key": "loss", "value": 2.5}`.
+fn key_and_value<'v>(item: Value<'v>) -> Option<(String, Value<'v>)> {
+    let Value::Object(entries) = item else { return None };
+    let (mut key, mut value) = (None, None);
+    for (name, entry) in entries {
+        match (&*name, entry) {
+            ("key", Value::Text(text)) => key = Some(text.into_owned()),
+            ("value", entry) => value = Some(entry),
+            _ => {}
+        }
+    }
+    key.zip(value)
+}

@@ -1,0 +1,199 @@
+//! Numbers as people and tools write them, and what cannot be told apart.
+
+use crate::intake::field::Field;
+
+/// What a mark in a number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decimal {
+    /// `2.934`.
+    Point,
+    /// `2,934` is below 3.
+    Comma,
+}
+
+impl Decimal {
+    /// The mark.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Point => ".",
+            Self::Comma => ",",
+        }
+    }
+}
+
+/// A number that was read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Written {
+    /// Its value; of a percentage already divided by 100.
+    pub value: f64,
+    /// Whether it has a percent sign.
+    pub percent: bool,
+}
+
+/// Which spellings a field takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Counts: sizes such as `125M`, groups of thousands.
+    Count,
+    /// Fractions: a percent sign.
+    Fraction,
+    /// Nothing but a number.
+    Plain,
+}
+
+const fn kind(field: Field) -> Kind {
+    match field {
+        Field::NonzeroParams | Field::TotalParams | Field::Data | Field::PretrainingData => {
+            Kind::Count
+        }
+        Field::Sparsity => Kind::Fraction,
+        _ => Kind::Plain,
+    }
+}
+
+/// Reads the number of a field. `decimal` is `None` where nobody has said what a comma means.
+///
+/// # Errors
+/// What it should be, without the value.
+pub fn read(field: Field, text: &str, decimal: Option<Decimal>) -> Result<Written, String> {
+    let text = text.trim();
+    let kind = kind(field);
+    if let Some(rest) = text.strip_suffix('%') {
+        if kind != Kind::Fraction {
+            return Err("must be a number without a percent sign".to_owned());
+        }
+        let value = plain(rest.trim_end(), kind, decimal)? / 100.0;
+        return Ok(Written { value, percent: true });
+    }
+    let (digits, factor) = match kind {
+        Kind::Count => without_unit(text),
+        Kind::Fraction | Kind::Plain => (text, 1.0),
+    };
+    Ok(Written { value: plain(digits, kind, decimal)? * factor, percent: false })
+}
+
+/// `125M` as 125 and a million.
+fn without_unit(text: &str) -> (&str, f64) {
+    let factor = match text.chars().next_back() {
+        Some('k' | 'K') => 1e3,
+        Some('m' | 'M') => 1e6,
+        Some('b' | 'B' | 'g' | 'G') => 1e9,
+        Some('t' | 'T') => 1e12,
+        _ => return (text, 1.0),
+    };
+    // The unit is one byte.
+    let digits = text[..text.len() - 1].trim_end();
+    if digits.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
+        (digits, factor)
+    } else {
+        (text, 1.0)
+    }
+}
+
+fn plain(text: &str, kind: Kind, decimal: Option<Decimal>) -> Result<f64, String> {
+    let wrong = || Err("must be a number".to_owned());
+    if let Ok(number) = text.parse() {
+        // With a decimal comma a point can only stand between thousands, of which `1.234` has one.
+        let grouped = decimal == Some(Decimal::Comma) && groups(text, '.') == Some(1);
+        return if grouped { ambiguous(text) } else { Ok(number) };
+    }
+    let commas = text.matches(',').count();
+    let points = text.matches('.').count();
+    match (commas, points, decimal) {
+        // Two groups and more can be nothing but thousands.
+        (2.., 0, _) if kind == Kind::Count && groups(text, ',').is_some() => {
+            text.replace(',', "").parse().or_else(|_| wrong())
+        }
+        (0, 2.., Some(Decimal::Comma)) if kind == Kind::Count && groups(text, '.').is_some() => {
+            text.replace('.', "").parse().or_else(|_| wrong())
+        }
+        (1, 0, Some(Decimal::Comma)) => text.replace(',', ".").parse().or_else(|_| wrong()),
+        (1, 0, Some(Decimal::Point)) if kind == Kind::Count && groups(text, ',').is_some() => {
+            text.replace(',', "").parse().or_else(|_| wrong())
+        }
+        (1, 0, None) => ambiguous(text),
+        _ => wrong(),
+    }
+}
+
+fn ambiguous(text: &str) -> Result<f64, String> {
+    let mark = if text.contains(',') { "comma" } else { "point" };
+    Err(format!(
+        "could be one number or another, as its {mark} may stand before decimals or between thousands: say \
+         decimal=. or decimal=,"
+    ))
+}
+
+/// How many groups of three digits follow the first digits, where it is nothing but such groups.
+fn groups(text: &str, separator: char) -> Option<usize> {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let text = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let mut parts = text.split(separator);
+    let first = parts.next().filter(|part| digits(part) && part.len() <= 3)?;
+    let rest: Vec<&str> = parts.collect();
+    let grouped = !first.is_empty() && rest.iter().all(|part| digits(part) && part.len() == 3);
+    (grouped && !rest.is_empty()).then_some(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(field: Field, text: &str) -> Option<f64> {
+        read(field, text, None).ok().map(|written| written.value)
+    }
+
+    #[test]
+    fn counts_are_written_as_people_write_sizes() {
+        for (text, expected) in [
+            ("125M", 125e6),
+            ("2.6B", 2.6e9),
+            ("7 b", 7e9),
+            ("1.5T", 1.5e12),
+            ("20k", 2e4),
+            ("3G", 3e9),
+            ("1e9", 1e9),
+            ("125,000,000", 125e6),
+            (" 42 ", 42.0),
+        ] {
+            assert_eq!(value(Field::NonzeroParams, text), Some(expected), "{text}");
+        }
+        for text in ["M", "12 apples", "1_000", "12,34,567", "50%", "1,2,3"] {
+            assert_eq!(value(Field::Data, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn losses_have_no_units_and_no_thousands() {
+        for text in ["2.9M", "1,234,567", "3%"] {
+            assert_eq!(value(Field::Loss, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_comma_that_could_be_either_is_refused_until_somebody_says_what_it_is() {
+        for field in [Field::Loss, Field::Data] {
+            assert!(read(field, "1,234", None).unwrap_err().contains("decimal="));
+            let comma = read(field, "1,234", Some(Decimal::Comma)).unwrap();
+            assert_eq!(comma.value, 1.234);
+        }
+        assert_eq!(read(Field::Data, "1,234", Some(Decimal::Point)).unwrap().value, 1234.0);
+        read(Field::Loss, "1,234", Some(Decimal::Point)).unwrap_err();
+        // With a decimal comma a point stands between thousands, or the table is of two minds.
+        read(Field::Loss, "1.234", Some(Decimal::Comma)).unwrap_err();
+        assert_eq!(
+            read(Field::Data, "1.234.567", Some(Decimal::Comma)).unwrap().value,
+            1_234_567.0
+        );
+        assert_eq!(read(Field::Loss, "2.5", Some(Decimal::Comma)).unwrap().value, 2.5);
+    }
+
+    #[test]
+    fn a_percentage_is_a_fraction_once() {
+        let half = Written { value: 0.5, percent: true };
+        assert_eq!(read(Field::Sparsity, "50%", None), Ok(half));
+        assert_eq!(read(Field::Sparsity, "50 %", None), Ok(half));
+        assert_eq!(read(Field::Sparsity, "50", None).unwrap().value, 50.0);
+    }
+}

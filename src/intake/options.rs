@@ -1,0 +1,199 @@
+//! The options of a reading as texts: the same words in a query and on the command line.
+
+use crate::domain::checks::{Checks, FieldError};
+use crate::intake::columns::{Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
+use crate::intake::dialect::Separator;
+use crate::intake::field::Field;
+use crate::intake::numbers::Decimal;
+
+/// What somebody says of an input, unread.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OptionTexts {
+    /// `FIELD:EXPRESSION`, each one or several joined by commas.
+    pub map: Vec<String>,
+    /// `FIELD:FACTOR,FIELD:FACTOR`.
+    pub scale: Vec<String>,
+    /// `COLUMN,COLUMN`.
+    pub tag_columns: Vec<String>,
+    /// `fraction` or `percent`.
+    pub sparsity_unit: Option<String>,
+    /// Whose export it is, by its name.
+    pub source: Option<String>,
+    /// `COLUMN,COLUMN` or `content`.
+    pub id: Option<String>,
+    /// Whether runs without a name are named by their content, where `id` says nothing.
+    pub names_optional: bool,
+    /// A condition.
+    pub condition: Option<String>,
+    /// `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
+    pub keep: Option<String>,
+    /// The separator, or `tab`.
+    pub separator: Option<String>,
+    /// The decimal mark, or `comma` or `point`.
+    pub decimal: Option<String>,
+    /// `TEXT,TEXT`.
+    pub null: Option<String>,
+}
+
+impl OptionTexts {
+    /// What the columns of the input mean.
+    ///
+    /// # Errors
+    /// What is wrong, under the name of the option.
+    pub fn check(&self) -> Result<Columns, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let mut map = Vec::new();
+        for item in self.map.iter().flat_map(|text| items(text)) {
+            match item.split_once(':') {
+                Some((field, text)) => map.push((field.trim().to_owned(), text.to_owned())),
+                None => checks.refuse("map", format!("must be FIELD:EXPRESSION, not {item}")),
+            }
+        }
+        let mut scale = Vec::new();
+        for item in self.scale.iter().flat_map(|text| text.split(',')) {
+            let Some((field, factor)) = item.split_once(':') else {
+                checks.refuse("scale", format!("must be FIELD:FACTOR, not {item}"));
+                continue;
+            };
+            let number = factor.trim().parse().map_err(|_| format!("{factor} is no number"));
+            scale.extend(
+                checks.take("scale", number).map(|factor: f64| (field.trim().to_owned(), factor)),
+            );
+        }
+        let id = self.id.as_deref().map(|text| match text.trim() {
+            "content" => IdOption::Content,
+            columns => IdOption::Columns(listed(columns)),
+        });
+        let id = id.or_else(|| self.names_optional.then_some(IdOption::FieldOrContent));
+        let keep = self.keep.as_deref().and_then(|text| {
+            let (choice, column) = text.split_once(':').unwrap_or((text, ""));
+            let choice = match choice.trim() {
+                "last" | "max" => Some(Choice::Last),
+                "first" | "min" => Some(Choice::First),
+                _ => None,
+            };
+            match (choice, column.trim().trim_matches('`')) {
+                (Some(choice), column) if !column.is_empty() => Some((choice, column.to_owned())),
+                _ => {
+                    let detail = "must be last:COLUMN, first:COLUMN, min:COLUMN or max:COLUMN";
+                    checks.refuse("keep", format!("{detail}, not {text}"));
+                    None
+                }
+            }
+        });
+        let separator = self.separator.as_deref().and_then(|text| {
+            let found = Separator::parse(text);
+            checks.take("separator", found.ok_or("must be a comma, a semicolon, a bar or tab"))
+        });
+        let decimal = self.decimal.as_deref().and_then(|text| {
+            let found = match text {
+                "." | "point" => Ok(Decimal::Point),
+                "," | "comma" => Ok(Decimal::Comma),
+                _ => Err("must be a point or a comma"),
+            };
+            checks.take("decimal", found)
+        });
+        let source = self.source.as_deref().and_then(|text| {
+            let found = Source::ALL.into_iter().find(|source| source.as_str() == text);
+            let known = Source::ALL.map(Source::as_str).join(", ");
+            checks
+                .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))
+        });
+        let sparsity_unit = self.sparsity_unit.as_deref().and_then(|text| {
+            let found = match text {
+                "fraction" => Ok(SparsityUnit::Fraction),
+                "percent" => Ok(SparsityUnit::Percent),
+                _ => Err(format!("must be fraction or percent, not {text}")),
+            };
+            checks.take("sparsity_unit", found)
+        });
+        let options = ColumnOptions {
+            source,
+            map,
+            scale,
+            tag_columns: self.tag_columns.iter().flat_map(|text| listed(text)).collect(),
+            sparsity_unit: sparsity_unit.unwrap_or_default(),
+            id,
+            condition: self.condition.clone(),
+            keep,
+            separator,
+            decimal,
+            nulls: self.null.as_ref().map(|text| text.split(',').map(str::to_owned).collect()),
+        };
+        let columns = checks.absorb(options.check());
+        checks.finish(columns)
+    }
+}
+
+/// Names of columns between commas, each of which may stand in backticks.
+fn listed(text: &str) -> Vec<String> {
+    outside(text, ',').map(|name| name.trim().trim_matches('`').to_owned()).collect()
+}
+
+/// The mappings of one text: a comma begins another where the name of a field and a colon follow it. So
+/// `loss:val_loss,data:tokens` is two mappings, and `loss:min(a,b)` is one.
+fn items(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for part in outside(text, ',') {
+        let begins = part.split_once(':').is_some_and(|(field, _)| {
+            Field::ALL.into_iter().any(|known| known.as_str() == field.trim())
+        });
+        match items.last_mut() {
+            Some(last) if !begins && !part.contains(':') => {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => items.push(part.to_owned()),
+        }
+    }
+    items
+}
+
+/// The parts of a text between marks that stand outside quotes and brackets.
+fn outside(text: &str, mark: char) -> impl Iterator<Item = &str> {
+    let (mut quote, mut depth) = (None, 0_u32);
+    text.split(move |c: char| {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"' | '`') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, c) if c == mark && depth == 0 => return true,
+            _ => {}
+        }
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_begins_another_mapping_where_a_field_follows() {
+        assert_eq!(items("loss:val_loss,data:tokens"), ["loss:val_loss", "data:tokens"]);
+        assert_eq!(items("loss:min(a,b),data:`a,b`"), ["loss:min(a,b)", "data:`a,b`"]);
+        assert_eq!(items("pattern:'2:4',sparsity:0"), ["pattern:'2:4'", "sparsity:0"]);
+        assert_eq!(items("loss:a,wrong:b"), ["loss:a", "wrong:b"]);
+    }
+
+    #[test]
+    fn every_wrong_option_is_named() {
+        let texts = OptionTexts {
+            map: vec!["loss".into(), "speed:a".into(), "loss:(".into()],
+            keep: Some("best:a".into()),
+            separator: Some("x".into()),
+            decimal: Some(";".into()),
+            source: Some("excel".into()),
+            condition: Some("a ==".into()),
+            ..OptionTexts::default()
+        };
+        let errors = texts.check().unwrap_err();
+        let pointers: Vec<_> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            ["/map", "/keep", "/separator", "/decimal", "/source", "/map", "/map", "/where"]
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! The one way in for runs, from an upload and from a file:
+//!
+//! ```text
+//! bytes -> a blocking thread that decodes, parses and checks -> batches -> COPY -> one merge
+//! ```
+//!
+//! The channel between is short: whoever is slow holds up the other, and memory stays flat. Runs that come in
+//! one batch go as parameters of the merge, and no transaction is opened before they have arrived.
+
+use std::io::Read;
+
+use futures_util::{StreamExt, stream};
+use sqlx::{PgPool, PgTransaction};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::domain::family::Family;
+use crate::domain::numbered_run::NumberedRun;
+use crate::domain::run::Merged;
+use crate::intake::{IngestError, Intake, Reading, RowErrors, keep_first};
+use crate::store::StoreError;
+use crate::store::families::insert_family;
+use crate::store::staging::{delete_repeated_rows, merge_runs, merge_staged_runs, stage_runs};
+use crate::telemetry::request::carried;
+
+/// Why no runs were stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The input as a whole is none.
+    #[error(transparent)]
+    Input(#[from] IngestError),
+    /// Rows are wrong, and they were not to be skipped.
+    #[error("{} rows are wrong", .errors.total)]
+    Rows {
+        /// The rows.
+        errors: RowErrors,
+        /// Whether the input was one JSON object rather than rows.
+        single: bool,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The process ends.
+    #[error("reading was broken off")]
+    BrokenOff,
+}
+
+impl From<sqlx::Error> for PipelineError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Which family the runs go to.
+#[derive(Debug)]
+pub enum Destination {
+    /// One that there is.
+    Stored(Uuid),
+    /// One that is stored with its first runs, or not at all.
+    New(Box<Family>),
+    /// One that there is, and all that is done is taken back: to see what would be stored.
+    Rehearsed(Uuid),
+}
+
+/// What became of an input.
+#[derive(Debug)]
+pub struct Stored {
+    /// The runs that were stored.
+    pub merged: Merged,
+    /// The rows that were not, and what was noticed.
+    pub intake: Intake,
+    /// The first runs, as many as were asked for.
+    pub preview: Vec<NumberedRun>,
+}
+
+/// Runs that have arrived and are not stored yet. Dropped, they leave nothing.
+#[derive(Debug)]
+pub struct Arrived {
+    runs: Runs,
+    intake: Intake,
+    preview: Vec<NumberedRun>,
+    /// How many rows that are wrong are named.
+    named_errors: usize,
+    skip_errors: bool,
+}
+
+#[derive(Debug)]
+enum Runs {
+    /// One batch at most.
+    Few(Vec<NumberedRun>),
+    /// So many, in the staging table of a transaction.
+    Many(PgTransaction<'static>, u64),
+}
+
+/// Reads an input to its end, and keeps so many of its first runs aside to be shown.
+///
+/// # Errors
+/// Where the input as a whole is none, or the database is away.
+pub async fn read(
+    pool: &PgPool,
+    clock: &Clock,
+    reading: Reading,
+    source: impl Read + Send + 'static,
+    shown: usize,
+) -> Result<Arrived, PipelineError> {
+    let (named_errors, skip_errors) = (reading.limits.named_errors, reading.skip_errors);
+    let (batches, arriving) = mpsc::channel(2);
+    let reader = tokio::task::spawn_blocking(carried(move || {
+        let mut preview = Vec::new();
+        let intake = reading.run(source, &mut |batch: Vec<NumberedRun>| {
+            preview.extend(batch.iter().take(shown - preview.len()).cloned());
+            batches.blocking_send(batch).is_ok()
+        })?;
+        Ok::<_, IngestError>((intake, preview))
+    }));
+    let (staged, read) = tokio::join!(stage(pool, clock, arriving), reader);
+    let runs = staged?;
+    let (intake, preview) = match read {
+        Ok(read) => read?,
+        // As it would have been on this thread.
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => return Err(PipelineError::BrokenOff),
+        },
+    };
+    Ok(Arrived { runs, intake, preview, named_errors, skip_errors })
+}
+
+/// Takes batches to their end.
+async fn stage(
+    pool: &PgPool,
+    clock: &Clock,
+    mut batches: mpsc::Receiver<Vec<NumberedRun>>,
+) -> Result<Runs, StoreError> {
+    let Some(first) = batches.recv().await else { return Ok(Runs::Few(Vec::new())) };
+    let Some(second) = batches.recv().await else { return Ok(Runs::Few(first)) };
+    let mut transaction = pool.begin().await?;
+    let rest = stream::poll_fn(move |context| batches.poll_recv(context));
+    let all = stream::iter([first, second]).chain(rest);
+    let total = stage_runs(&mut transaction, clock, all).await?;
+    Ok(Runs::Many(transaction, total))
+}
+
+impl Arrived {
+    /// Stores the runs: all of them, or those that are right where the others were to be skipped.
+    ///
+    /// # Errors
+    /// Where nothing was stored, and why.
+    pub async fn store(
+        self,
+        pool: &PgPool,
+        clock: &Clock,
+        destination: Destination,
+    ) -> Result<Stored, PipelineError> {
+        let Self { runs, mut intake, preview, named_errors, skip_errors } = self;
+        let refused = |intake: &Intake| !skip_errors && intake.errors.total > 0;
+        let wrong = |Intake { errors, single, .. }| Err(PipelineError::Rows { errors, single });
+        let merged = match runs {
+            Runs::Few(runs) => {
+                let runs = keep_first(runs, named_errors, &mut intake.errors);
+                if refused(&intake) {
+                    return wrong(intake);
+                }
+                // Into a family that there is one statement stores all or nothing.
+                if let Destination::Stored(id) = destination {
+                    merge_runs(pool, clock, id, runs).await?
+                } else {
+                    let mut transaction = pool.begin().await?;
+                    let id = destination.prepare(&mut transaction).await?;
+                    let merged = merge_runs(&mut *transaction, clock, id, runs).await?;
+                    destination.end(transaction).await?;
+                    merged
+                }
+            }
+            Runs::Many(mut transaction, staged) => {
+                if refused(&intake) {
+                    transaction.rollback().await?;
+                    return wrong(intake);
+                }
+                let (repeated, count) =
+                    delete_repeated_rows(&mut transaction, named_errors).await?;
+                intake.errors.add_repeated(named_errors, &repeated, count);
+                if refused(&intake) {
+                    transaction.rollback().await?;
+                    return wrong(intake);
+                }
+                let id = destination.prepare(&mut transaction).await?;
+                let merged = merge_staged_runs(&mut transaction, clock, id, staged - count).await?;
+                destination.end(transaction).await?;
+                merged
+            }
+        };
+        Ok(Stored { merged, intake, preview })
+    }
+}
+
+impl Destination {
+    /// The family's id, once the family is there.
+    async fn prepare(&self, transaction: &mut PgTransaction<'_>) -> Result<Uuid, StoreError> {
+        match self {
+            Self::Stored(id) | Self::Rehearsed(id) => Ok(*id),
+            Self::New(family) => {
+                insert_family(&mut **transaction, family).await?;
+                Ok(family.id)
+            }
+        }
+    }
+
+    async fn end(&self, transaction: PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Stored(_) | Self::New(_) => transaction.commit().await,
+            Self::Rehearsed(_) => transaction.rollback().await,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The program as people start it: in a process of its own, with all that it prints and logs.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+
+use crate::support::PROGRAM;
+use crate::support::wait::until;
+
+/// Long enough that a worker on a busy machine does not lose its refit, and short enough to wait for.
+const LEASES: [&str; 4] = ["--lease-ms", "3000", "--poll-interval-ms", "100"];
+
+/// For a service that stops with requests under way: as long as a busy machine needs to answer them.
+pub const PATIENT: [&str; 2] = ["--drain-timeout-ms", "120000"];
+
+/// A process of the program, killed at the end of the test if it still runs.
+pub struct Process {
+    child: Child,
+    printed: Text,
+    logged: Text,
+    base: Option<String>,
+}
+
+/// What has come out of a pipe. A pipe that nobody reads would hold its process up.
+struct Text {
+    lines: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Text {
+    fn read(pipe: impl Read + Send + 'static) -> Self {
+        let lines = Arc::new(Mutex::new(String::new()));
+        let kept = lines.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                *kept.lock().unwrap() += &(line + "\n");
+            }
+        });
+        Self { lines, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> String {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// All of it, once the process has ended.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.so_far()
+    }
+}
+
+impl Process {
+    /// Starts the program.
+    pub fn start(database_url: &str, arguments: &[&str]) -> Self {
+        Self::start_with(arguments, &[("DATABASE_URL", database_url)])
+    }
+
+    /// The same with variables; without a `DATABASE_URL` among them it has none.
+    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .args(arguments)
+            .env_remove("DATABASE_URL")
+            .envs(variables.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let printed = Text::read(child.stdout.take().unwrap());
+        let logged = Text::read(child.stderr.take().unwrap());
+        Self { child, printed, logged, base: None }
+    }
+
+    /// A service that is up.
+    pub async fn serve(database_url: &str, more: &[&str]) -> Self {
+        Self::serve_on("127.0.0.1:0", database_url, more, &[]).await
+    }
+
+    /// The same on an address, with variables of its own.
+    pub async fn serve_on(
+        bind: &str,
+        database_url: &str,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let service = [&["serve", "--bind", bind], &LEASES[..], more].concat();
+        let variables = [&[("DATABASE_URL", database_url)], variables].concat();
+        let mut service = Self::start_with(&service, &variables);
+        service.until_listening().await;
+        service
+    }
+
+    /// Waits until a service is up.
+    pub async fn until_listening(&mut self) {
+        self.until_logged("listening").await;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("listening")).unwrap();
+        self.base = Some(format!("http://{}", line.rsplit("address=").next().unwrap().trim()));
+    }
+
+    /// A worker that is up.
+    pub async fn worker(database_url: &str, variables: &[(&str, &str)]) -> Self {
+        let worker = [&["worker"], &LEASES[..]].concat();
+        let variables = [&[("DATABASE_URL", database_url)], variables].concat();
+        let worker = Self::start_with(&worker, &variables);
+        worker.until_logged("working").await;
+        worker
+    }
+
+    /// Where a service that is up is asked.
+    pub fn base(&self) -> &str {
+        self.base.as_deref().expect("it is a service, and up")
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.logged.so_far()
+    }
+
+    /// Waits until it logs something.
+    pub async fn until_logged(&self, text: &str) {
+        until(async || self.has(&self.logged, text), text).await;
+    }
+
+    /// Waits until it prints something, and returns all that it has printed.
+    pub async fn until_printed(&self, text: &str) -> String {
+        until(async || self.has(&self.printed, text), text).await;
+        self.printed.so_far()
+    }
+
+    /// Whether there is this text. Where the process has ended and will say no more, the test ends too.
+    fn has(&self, output: &Text, text: &str) -> bool {
+        let ended = output.reader.as_ref().is_none_or(JoinHandle::is_finished);
+        let so_far = output.so_far();
+        let has = so_far.contains(text);
+        assert!(has || !ended, "it ended without {text}: {so_far}\n{}", self.log());
+        has
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        send(signal, &self.child.id().to_string());
+    }
+
+    /// Waits for its end: how it ended, and all that it logged.
+    pub fn ended(&mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        (status, self.logged.whole())
+    }
+
+    /// Asks it to stop, and returns all that it logged.
+    pub fn stop(&mut self) -> String {
+        self.signal("-TERM");
+        let (status, log) = self.ended();
+        assert!(status.success(), "{status}: {log}");
+        log
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal.
+pub fn send(signal: &str, pid: &str) {
+    assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
+}
+
+/// A command of the program to its end.
+pub fn planner(database_url: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--log", "warn"]).args(arguments).env("DATABASE_URL", database_url);
+    command.output().unwrap()
+}
+
+pub fn succeeded(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The block of the README that follows this marker.
+fn readme_block(marker: &str) -> String {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
+    let (_, rest) = rest.split_once("```sh\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+/// Runs a shell script against a service, and returns what it prints.
+pub fn script(base: &str, script: &str) -> String {
+    let mut command = Command::new("sh");
+    command.args(["-eu", "-c", script]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    succeeded(&command.env("BASE", base).output().unwrap())
+}
+
+/// Uploads the walk's runs and asks for a fit of so many starts: the path of the refit.
+pub fn upload_and_ask(base: &str, starts: u32) -> String {
+    upload_and_ask_with(base, starts, "x-nothing: nothing")
+}
+
+/// The same, asking with one more header.
+pub fn upload_and_ask_with(base: &str, starts: u32, header: &str) -> String {
+    let walk = readme_block("walk");
+    let upload = walk.split("# Ask for a fit").next().unwrap();
+    let ask = format!(
+        "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' -H '{header}' \
+         -d '{{\"starts\": {starts}}}' $BASE/v1/families/my-models/refits"
+    );
+    let text = script(base, &format!("{upload}\n{ask}"));
+    let refit: Value = serde_json::from_str(text.trim().lines().last().unwrap()).unwrap();
+    format!("/v1/refits/{}", refit["id"].as_str().unwrap())
+}
