@@ -5,6 +5,9 @@ use uuid::Uuid;
 
 use crate::domain::access::{Families, Scope};
 
+/// The most keys that are valid at once: every service keeps them all in memory.
+pub const MOST_KEYS: i64 = 10_000;
+
 /// An API key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {

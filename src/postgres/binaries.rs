@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::postgres::PostgresError;
+use crate::postgres::error::PostgresError;
 use crate::postgres::owner::{Home, cache_directory};
 
 /// The programs needed; client packages hold none or only some of them.

@@ -18,8 +18,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 
 use crate::postgres::binaries::Binaries;
+use crate::postgres::error::{PostgresError, at, off_thread};
 use crate::postgres::owner::{CLUSTER, Home, remove_leftovers};
-use crate::postgres::{PostgresError, at, off_thread};
 
 /// Superuser and database of the service.
 pub(crate) const NAME: &str = "sparsity_planner";

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::postgres::{PostgresError, at};
+use crate::postgres::error::{PostgresError, at};
 
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(25);

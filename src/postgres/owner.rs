@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use etcetera::BaseStrategy;
 use nix::unistd::{User, getegid, geteuid};
 
-use crate::postgres::{PostgresError, at};
+use crate::postgres::error::{PostgresError, at};
 
 /// Where root keeps its data: home directories of root cannot be entered by the server's user.
 const ROOT_DATA: &str = "/var/lib/sparsity-planner";

@@ -11,6 +11,7 @@ use crate::store::StoreError;
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_events.insert", level = "debug", skip_all)]
 pub async fn insert_audit_events(
     db: impl PgExecutor<'_>,
     events: &[AuditEvent],
@@ -51,6 +52,7 @@ pub async fn insert_audit_events(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_events.list", level = "debug", skip_all)]
 pub async fn list_audit_events(
     db: impl PgExecutor<'_>,
     filter: &AuditFilter,
@@ -84,6 +86,7 @@ pub async fn list_audit_events(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_events.delete", level = "debug", skip_all)]
 pub async fn delete_audit_events(
     db: impl PgExecutor<'_>,
     before: DateTime<Utc>,

@@ -65,6 +65,7 @@ fn parse_residual(name: &str) -> Option<Residual> {
 ///
 /// # Errors
 /// [`StoreError::FamilyNameTaken`].
+#[tracing::instrument(name = "db.families.insert", level = "debug", skip_all)]
 pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
     let settings = &family.settings;
     sqlx::query!(
@@ -98,6 +99,7 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.find", level = "debug", skip_all)]
 pub async fn find_family(
     db: impl PgExecutor<'_>,
     name: &FamilyName,
@@ -113,6 +115,7 @@ pub async fn find_family(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.find_by_id", level = "debug", skip_all)]
 pub async fn find_family_by_id(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -129,6 +132,7 @@ pub async fn find_family_by_id(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.find_for_update", level = "debug", skip_all)]
 pub async fn find_family_for_update(
     db: impl PgExecutor<'_>,
     name: &FamilyName,
@@ -151,6 +155,7 @@ pub async fn find_family_for_update(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.list", level = "debug", skip_all)]
 pub async fn list_families(
     db: impl PgExecutor<'_>,
     request: PageRequest,
@@ -178,6 +183,7 @@ pub async fn list_families(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.update", level = "debug", skip_all)]
 pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
     let settings = &family.settings;
     sqlx::query!(
@@ -209,6 +215,7 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.update_pinned_law", level = "debug", skip_all)]
 pub async fn update_pinned_law(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -224,6 +231,7 @@ pub async fn update_pinned_law(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.find_in_use", level = "debug", skip_all)]
 pub async fn find_family_in_use(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -244,6 +252,7 @@ pub async fn find_family_in_use(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.families.delete", level = "debug", skip_all)]
 pub async fn delete_family(db: impl PgExecutor<'_>, name: &FamilyName) -> Result<bool, StoreError> {
     let deleted =
         sqlx::query!("DELETE FROM families WHERE name = $1", name.as_str()).execute(db).await?;

@@ -129,6 +129,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.lock_family", level = "debug", skip_all)]
 pub async fn lock_family_runs(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -147,6 +148,7 @@ pub async fn lock_family_runs(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.forecasts.insert", level = "debug", skip_all)]
 pub async fn insert_forecast(
     db: &mut PgConnection,
     family_id: Uuid,
@@ -197,6 +199,7 @@ pub async fn insert_forecast(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.forecasts.find", level = "debug", skip_all)]
 pub async fn find_forecast(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -229,6 +232,7 @@ pub async fn find_forecast(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.forecasts.find_of_run", level = "debug", skip_all)]
 pub async fn find_forecast_of_run(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -261,6 +265,7 @@ pub async fn find_forecast_of_run(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.forecasts.list", level = "debug", skip_all)]
 pub async fn list_forecasts(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -303,6 +308,7 @@ pub async fn list_forecasts(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.forecasts.list_months", level = "debug", skip_all)]
 pub async fn list_forecast_months(
     db: impl PgExecutor<'_>,
     family_id: Uuid,

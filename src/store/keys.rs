@@ -5,16 +5,13 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::domain::access::{Families, KeyHash, Scope};
-use crate::domain::api_key::ApiKey;
+use crate::domain::api_key::{ApiKey, MOST_KEYS};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
 
 /// Channel on which it is announced that the keys changed.
 pub const CHANNEL: &str = "sparsity_planner_keys";
-
-/// The most keys that are valid at once: every service keeps them all in memory.
-pub const MOST_KEYS: i64 = 10_000;
 
 #[derive(Debug)]
 struct KeyRow {
@@ -69,6 +66,7 @@ fn without_hash(row: KeyRow) -> Result<ApiKey, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::TooManyKeys`] beyond [`MOST_KEYS`].
+#[tracing::instrument(name = "db.keys.insert", level = "debug", skip_all)]
 pub async fn insert_key(
     db: impl PgExecutor<'_>,
     key: &ApiKey,
@@ -107,6 +105,7 @@ pub async fn insert_key(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.list_valid", level = "debug", skip_all)]
 pub async fn list_valid_keys(
     db: impl PgExecutor<'_>,
     now: DateTime<Utc>,
@@ -130,6 +129,7 @@ pub async fn list_valid_keys(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.find_any", level = "debug", skip_all)]
 pub async fn find_any_key(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
     let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM api_keys) AS "any!""#);
     Ok(any.fetch_one(db).await?)
@@ -139,6 +139,7 @@ pub async fn find_any_key(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.find", level = "debug", skip_all)]
 pub async fn find_key(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<ApiKey>, StoreError> {
     sqlx::query_as!(KeyRow, "SELECT * FROM api_keys WHERE id = $1", id)
         .fetch_optional(db)
@@ -151,6 +152,7 @@ pub async fn find_key(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<ApiKey
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.list", level = "debug", skip_all)]
 pub async fn list_keys(
     db: impl PgExecutor<'_>,
     request: PageRequest,
@@ -176,6 +178,7 @@ pub async fn list_keys(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.update_revoked", level = "debug", skip_all)]
 pub async fn update_key_revoked(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -200,6 +203,7 @@ pub async fn update_key_revoked(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.keys.update_last_uses", level = "debug", skip_all)]
 pub async fn update_last_uses(
     db: impl PgExecutor<'_>,
     uses: &[(Uuid, DateTime<Utc>)],

@@ -17,6 +17,7 @@ use crate::store::StoreError;
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_resamples.insert", level = "debug", skip_all)]
 pub async fn insert_law_resamples(
     db: impl PgExecutor<'_>,
     law_id: Uuid,
@@ -53,6 +54,7 @@ pub async fn insert_law_resamples(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_resamples.find", level = "debug", skip_all)]
 pub async fn find_law_resamples(
     db: impl PgExecutor<'_>,
     law_id: Uuid,
@@ -93,6 +95,7 @@ pub async fn find_law_resamples(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_runs.insert", level = "debug", skip_all)]
 pub async fn insert_law_runs(
     db: impl PgExecutor<'_>,
     law_id: Uuid,
@@ -129,6 +132,7 @@ pub async fn insert_law_runs(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_runs.list", level = "debug", skip_all)]
 pub async fn list_law_runs(
     db: impl PgExecutor<'_>,
     law_id: Uuid,

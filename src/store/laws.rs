@@ -113,6 +113,7 @@ impl TryFrom<LawRow> for Law {
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`], [`StoreError::LawVersionTaken`].
+#[tracing::instrument(name = "db.laws.insert", level = "debug", skip_all)]
 pub async fn insert_law(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -177,6 +178,7 @@ pub async fn insert_law(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.find", level = "debug", skip_all)]
 pub async fn find_law(
     db: impl PgExecutor<'_>,
     family: &FamilyName,
@@ -212,6 +214,7 @@ pub async fn find_law(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.list_active", level = "debug", skip_all)]
 pub async fn list_active_laws(
     db: impl PgExecutor<'_>,
     family_ids: &[Uuid],
@@ -239,6 +242,7 @@ pub async fn list_active_laws(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.list", level = "debug", skip_all)]
 pub async fn list_laws(
     db: impl PgExecutor<'_>,
     family: &FamilyName,
@@ -272,6 +276,7 @@ pub async fn list_laws(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.find_id", level = "debug", skip_all)]
 pub async fn find_law_id(
     db: impl PgExecutor<'_>,
     family: &FamilyName,
@@ -300,6 +305,7 @@ pub async fn find_law_id(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.find_by_id", level = "debug", skip_all)]
 pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Law>, StoreError> {
     sqlx::query_as!(
         LawRow,

@@ -31,6 +31,8 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
+use crate::domain::api_key::MOST_KEYS;
+
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -41,7 +43,7 @@ pub enum StoreError {
     #[error("a hardware profile of this name exists already")]
     ProfileNameTaken,
     /// There are as many valid keys as the services keep in memory.
-    #[error("there are {} valid API keys, the most there can be", keys::MOST_KEYS)]
+    #[error("there are {} valid API keys, the most there can be", MOST_KEYS)]
     TooManyKeys,
     /// The family was deleted meanwhile.
     #[error("the family does not exist any more")]
@@ -210,6 +212,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
 ///
 /// # Errors
 /// Where it does not answer, or has no schema at all.
+#[tracing::instrument(name = "db.schema.find", level = "debug", skip_all)]
 pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> {
     let applied = sqlx::query!(
         r#"

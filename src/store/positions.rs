@@ -18,6 +18,7 @@ pub struct Identity {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.positions.find_identity", level = "debug", skip_all)]
 pub async fn find_identity(db: impl PgExecutor<'_>) -> Result<Identity, StoreError> {
     let identity = sqlx::query_as!(
         Identity,
@@ -37,6 +38,7 @@ pub async fn find_identity(db: impl PgExecutor<'_>) -> Result<Identity, StoreErr
 ///
 /// # Errors
 /// [`StoreError::Database`]; also where this is a replica.
+#[tracing::instrument(name = "db.positions.find_written", level = "debug", skip_all)]
 pub async fn find_written(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
     let written = sqlx::query_scalar!(
         r#"
@@ -60,6 +62,7 @@ pub async fn find_written(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.positions.find_replayed", level = "debug", skip_all)]
 pub async fn find_replayed(db: impl PgExecutor<'_>) -> Result<Option<i64>, StoreError> {
     let replayed = sqlx::query_scalar!(
         r#"

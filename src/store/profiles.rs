@@ -97,6 +97,7 @@ impl From<&ProfileSettings> for Columns {
 ///
 /// # Errors
 /// [`StoreError::ProfileNameTaken`].
+#[tracing::instrument(name = "db.profiles.insert", level = "debug", skip_all)]
 pub async fn insert_profile(
     db: impl PgExecutor<'_>,
     profile: &HardwareProfile,
@@ -131,6 +132,7 @@ pub async fn insert_profile(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.profiles.find", level = "debug", skip_all)]
 pub async fn find_profile(
     db: impl PgExecutor<'_>,
     name: &ProfileName,
@@ -155,6 +157,7 @@ pub async fn find_profile(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.profiles.find_for_update", level = "debug", skip_all)]
 pub async fn find_profile_for_update(
     db: impl PgExecutor<'_>,
     name: &ProfileName,
@@ -180,6 +183,7 @@ pub async fn find_profile_for_update(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.profiles.list", level = "debug", skip_all)]
 pub async fn list_profiles(
     db: impl PgExecutor<'_>,
     request: PageRequest,
@@ -207,6 +211,7 @@ pub async fn list_profiles(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.profiles.update", level = "debug", skip_all)]
 pub async fn update_profile(
     db: impl PgExecutor<'_>,
     profile: &HardwareProfile,
@@ -238,6 +243,7 @@ pub async fn update_profile(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.profiles.delete", level = "debug", skip_all)]
 pub async fn delete_profile(
     db: impl PgExecutor<'_>,
     name: &ProfileName,

@@ -79,6 +79,7 @@ impl TryFrom<RefitRow> for Refit {
 /// # Errors
 /// [`StoreError::RefitQueued`] where one is queued already, a what-if beside others counting by itself;
 /// [`StoreError::FamilyGone`].
+#[tracing::instrument(name = "db.refits.insert", level = "debug", skip_all)]
 pub async fn insert_refit(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -116,6 +117,7 @@ pub async fn insert_refit(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.find", level = "debug", skip_all)]
 pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refit>, StoreError> {
     sqlx::query_as!(
         RefitRow,
@@ -153,6 +155,7 @@ pub struct Queue {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.find_queue", level = "debug", skip_all)]
 pub async fn find_queue(db: impl PgExecutor<'_>) -> Result<Queue, StoreError> {
     let queue = sqlx::query_as!(
         Queue,
@@ -175,6 +178,7 @@ pub async fn find_queue(db: impl PgExecutor<'_>) -> Result<Queue, StoreError> {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.find_queued", level = "debug", skip_all)]
 pub async fn find_queued_refit(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -199,6 +203,7 @@ pub async fn find_queued_refit(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.cancel", level = "debug", skip_all)]
 pub async fn cancel_refit(
     db: impl PgExecutor<'_>,
     id: Uuid,
@@ -230,6 +235,7 @@ pub async fn cancel_refit(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.claim", level = "debug", skip_all)]
 pub async fn claim_refit(
     db: impl PgExecutor<'_>,
     lease_token: Uuid,
@@ -290,6 +296,7 @@ pub enum Renewal {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.renew_lease", level = "debug", skip_all)]
 pub async fn renew_lease(
     db: impl PgExecutor<'_>,
     claimed: &ClaimedRefit,
@@ -324,6 +331,7 @@ pub async fn renew_lease(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.release", level = "debug", skip_all)]
 pub async fn release_refit(
     db: impl PgExecutor<'_>,
     claimed: &ClaimedRefit,
@@ -377,6 +385,7 @@ pub enum Outcome {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.finish", level = "debug", skip_all)]
 pub async fn finish_refit(
     pool: &PgPool,
     clock: &Clock,

@@ -93,6 +93,7 @@ impl RunFilter {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.begin_filtered", level = "debug", skip_all)]
 pub async fn begin_filtered<'c>(
     connection: &'c mut PgConnection,
     filter: &RunFilter,
@@ -110,6 +111,7 @@ pub async fn begin_filtered<'c>(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.list", level = "debug", skip_all)]
 pub async fn list_runs(
     connection: &mut PgConnection,
     family_id: Uuid,
@@ -223,6 +225,7 @@ pub fn export_runs<'e>(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.list_fit", level = "debug", skip_all)]
 pub async fn list_fit_runs(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -246,6 +249,7 @@ pub async fn list_fit_runs(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.list_fit_names", level = "debug", skip_all)]
 pub async fn list_fit_run_names(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -268,6 +272,7 @@ pub async fn list_fit_run_names(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.find", level = "debug", skip_all)]
 pub async fn find_run(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -294,6 +299,7 @@ pub async fn find_run(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.update_exclusion", level = "debug", skip_all)]
 pub async fn update_run_exclusion(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -325,6 +331,7 @@ pub async fn update_run_exclusion(
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.delete", level = "debug", skip_all)]
 pub async fn delete_run(
     db: impl PgExecutor<'_>,
     family_id: Uuid,

@@ -21,6 +21,7 @@ use crate::store::StoreError;
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.stage", level = "debug", skip_all)]
 pub async fn stage_runs(
     transaction: &mut PgConnection,
     clock: &Clock,
@@ -96,6 +97,7 @@ fn encode(buffer: &mut Vec<u8>, id: Uuid, row: u64, run: &SubmittedRun) {
 ///
 /// # Errors
 /// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.delete_repeated_rows", level = "debug", skip_all)]
 pub async fn delete_repeated_rows(
     transaction: &mut PgConnection,
     named: usize,
@@ -194,6 +196,7 @@ macro_rules! unchecked {
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`].
+#[tracing::instrument(name = "db.runs.merge", level = "debug", skip_all)]
 pub async fn merge_runs(
     db: impl PgExecutor<'_>,
     clock: &Clock,
@@ -242,6 +245,7 @@ pub async fn merge_runs(
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`].
+#[tracing::instrument(name = "db.runs.merge_staged", level = "debug", skip_all)]
 pub async fn merge_staged_runs(
     transaction: &mut PgConnection,
     clock: &Clock,

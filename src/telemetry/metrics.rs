@@ -19,6 +19,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::telemetry::database;
+
 /// Upper bounds of the latencies of answers, in seconds: a question takes tens of microseconds, a
 /// contour of a hardware profile or an upload seconds.
 const LATENCIES: [f64; 14] = [
@@ -232,6 +234,12 @@ impl Metrics {
             "Time that refits took on this process, by how they ended",
             Unit::Seconds,
             self.refits.clone(),
+        );
+        registry.register_with_unit(
+            "database_call_duration",
+            "Time that calls of the database take, a connection of the pool included",
+            Unit::Seconds,
+            database::durations(),
         );
         if readings.replica.is_some() {
             registry.register(

@@ -5,26 +5,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use database::DatabaseTimes;
 use line::LineFormat;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+mod database;
 mod line;
 pub mod metrics;
 pub mod request;
 pub mod traces;
 
-/// How logs look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
+pub use line::LogFormat;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
@@ -58,15 +55,19 @@ pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
     let ansi = std::io::stderr().is_terminal();
     let lines = Lines::default();
     let guard = LogGuard::start(lines.clone(), io::stderr())?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let format = tracing_subscriber::fmt::layer()
         .with_writer(lines)
         // Of the fields of spans; levels are coloured by the format.
         .with_ansi(false)
         .event_format(LineFormat { format: config.log_format, ansi });
+    let subscriber = tracing_subscriber::registry().with(DatabaseTimes::layer());
     match config.log_format {
-        LogFormat::Text => builder.fmt_fields(DefaultFields::new()).init(),
-        LogFormat::Json => builder.fmt_fields(JsonFields::new()).init(),
+        LogFormat::Text => {
+            subscriber.with(format.fmt_fields(DefaultFields::new()).with_filter(filter)).init();
+        }
+        LogFormat::Json => {
+            subscriber.with(format.fmt_fields(JsonFields::new()).with_filter(filter)).init();
+        }
     }
     Ok(guard)
 }
