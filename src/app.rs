@@ -19,8 +19,8 @@ use crate::api::resources::health::{HealthParts, health_router};
 use crate::api::state::{AppParts, AppState, Limits};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
-use crate::jobs::{Worker, WorkerConfig};
-use crate::live::announcements::follow_announcements;
+use crate::jobs::{Worker, WorkerConfig, WorkerParts};
+use crate::live::announcements::{InMemory, follow_announcements};
 use crate::live::audit::{AuditLog, AuditWriter};
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
@@ -28,15 +28,22 @@ use crate::live::profiles::ProfileCache;
 use crate::live::replica::Replica;
 use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
+use crate::store::of_ours;
+use crate::store::pooling::{Pooling, find_pooling};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::{api, server, store};
+
+/// Connections that listen, where they are not of the pool: one for the worker, one for what is in memory.
+const LISTENERS: u32 = 2;
 
 /// An open database: the configured one, or a private one that is left when this is closed.
 #[derive(Debug)]
 pub struct Database {
     /// Connections to it.
     pub pool: PgPool,
+    /// Those on which announcements are heard; `None` where none would be.
+    pub listening: Option<PgPool>,
     private: Option<PrivatePostgres>,
 }
 
@@ -58,11 +65,30 @@ impl Database {
             }
         };
         let timeout = Duration::from_millis(config.database_timeout_ms);
-        let pool = store::connect(options, config.database_connections, timeout)
+        let pool = store::connect(options.clone(), config.database_connections, timeout)
             .await
             .context("connecting to the database")?;
+        let pooling = match private {
+            Some(_) => Pooling::Sessions,
+            None => find_pooling(&of_ours(options), timeout).await?,
+        };
+        let listening = match (&config.listen_database_url, pooling) {
+            (Some(url), _) => {
+                let options = connect_options(url, "--listen-database-url")?;
+                let listening = store::connect(options, LISTENERS, timeout).await;
+                Some(listening.context("connecting to the database that is listened to")?)
+            }
+            (None, Pooling::Sessions) => Some(pool.clone()),
+            (None, Pooling::Transactions) => {
+                tracing::warn!(
+                    "a pooler lends connections by transaction, so nothing that is announced would be heard: \
+                     questions look their law up each time; --listen-database-url names the database itself"
+                );
+                None
+            }
+        };
         store::migrate(&pool).await.context("migrating the database")?;
-        Ok(Self { pool, private })
+        Ok(Self { pool, listening, private })
     }
 
     /// Closes the connections and leaves the private PostgreSQL.
@@ -71,6 +97,9 @@ impl Database {
     /// Where the private PostgreSQL does not stop.
     pub async fn close(self) -> anyhow::Result<()> {
         self.pool.close().await;
+        if let Some(listening) = &self.listening {
+            listening.close().await;
+        }
         if let Some(private) = self.private {
             private.stop().await?;
         }
@@ -203,11 +232,12 @@ impl App {
 }
 
 /// Follows what the database announces until the service is to stop.
-pub async fn follow(state: AppState) {
+pub async fn follow(state: AppState, listening: Option<PgPool>) {
     let (laws, profiles, access) =
         (state.laws.clone(), state.profiles.clone(), state.access.clone());
     let (pool, replica) = (state.pool.clone(), state.replica.clone());
-    follow_announcements(pool, laws, profiles, access, replica, state.shutdown.clone()).await;
+    let memory = InMemory { laws, profiles, access, replica };
+    follow_announcements(pool, listening, memory, state.shutdown.clone()).await;
 }
 
 /// Watches the replica of the database, where there is one, until the service is to stop.
@@ -221,9 +251,20 @@ pub async fn watch_replica(state: AppState) {
 ///
 /// # Errors
 /// Where the system gives no threads.
-pub fn worker(state: &AppState, config: WorkerConfig) -> anyhow::Result<Worker> {
-    let (pool, clock, metrics) = (state.pool.clone(), state.clock.clone(), state.metrics.clone());
-    Ok(Worker::new(pool, clock, config, metrics, state.traces.clone(), state.shutdown.clone())?)
+pub fn worker(
+    state: &AppState,
+    listening: Option<PgPool>,
+    config: WorkerConfig,
+) -> anyhow::Result<Worker> {
+    let parts = WorkerParts {
+        pool: state.pool.clone(),
+        listening,
+        clock: state.clock.clone(),
+        metrics: state.metrics.clone(),
+        traces: state.traces.clone(),
+        shutdown: state.shutdown.clone(),
+    };
+    Ok(Worker::new(parts, config)?)
 }
 
 /// A service that is up: its address, its router for callers in the same process, and its end.
@@ -271,14 +312,15 @@ impl Service {
             );
             tracing::warn!(%address, "whoever reaches this address can read and write everything");
         }
-        let worker = worker(&state, refits.worker())?;
+        let listening = database.listening.clone();
+        let worker = worker(&state, listening.clone(), refits.worker())?;
         let router = api::router(state.clone());
         let (shutdown, answered) = (state.shutdown.clone(), CancellationToken::new());
         let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
         let kept = state.clone();
         let follower = async move {
             let counts = kept.throttle.keep(&shutdown);
-            tokio::join!(follow(kept.clone()), counts, watch_replica(kept.clone()));
+            tokio::join!(follow(kept.clone(), listening), counts, watch_replica(kept.clone()));
         };
         tracing::info!(%address, "listening");
         Ok(Self {
@@ -342,14 +384,15 @@ pub async fn run_worker(
     let shutdown = CancellationToken::new();
     let clock = Arc::new(Clock::system());
     let metrics = Metrics::default();
-    let worker = Worker::new(
-        database.pool.clone(),
-        clock.clone(),
-        refits.worker(),
-        metrics.clone(),
-        traces.clone(),
-        shutdown.clone(),
-    )?;
+    let parts = WorkerParts {
+        pool: database.pool.clone(),
+        listening: database.listening.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        traces: traces.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let worker = Worker::new(parts, refits.worker())?;
     let worker = tokio::spawn(worker.run());
     if let Some(address) = health {
         let listener = listen(address, "--health-bind").await?;

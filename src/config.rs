@@ -22,6 +22,11 @@ pub struct DatabaseConfig {
     /// PostgreSQL to use; without it a private one is started in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+    /// The same database, past any pooler that lends connections by transaction: announcements are heard
+    /// there. Without it, behind such a pooler, every question looks its law up and workers look for refits at
+    /// their interval.
+    #[arg(long, env = "SPARSITY_PLANNER_LISTEN_DATABASE_URL", hide_env_values = true)]
+    pub listen_database_url: Option<String>,
     /// The private one.
     #[command(flatten)]
     pub private: PrivateConfig,

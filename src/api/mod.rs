@@ -25,6 +25,7 @@ use crate::api::document::openapi;
 use crate::api::layers::browsers;
 use crate::api::layers::guard::GuardLayer;
 use crate::api::layers::observe::{Observe, TimeLimits};
+use crate::api::layers::parameters::{Parameterised, refuse_parameters};
 use crate::api::layers::replica_reads::by_replica;
 use crate::api::routes::operations;
 use crate::api::state::AppState;
@@ -32,7 +33,8 @@ use crate::dashboard;
 
 /// The whole service as one router.
 pub fn router(state: AppState) -> Router {
-    let (router, _) = operations().split_for_parts();
+    let (router, document) = operations().split_for_parts();
+    let router = router.layer(from_fn_with_state(Parameterised::of(&document), refuse_parameters));
     // Half of the time, so that the primary has the other.
     let patience = state.limits.request_timeout / 2;
     let replica = state.replica.clone();

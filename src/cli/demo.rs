@@ -27,6 +27,7 @@ pub async fn run_demo(
     // Always private: synthetic runs have no place in a database that others use.
     let database = Database::open(&DatabaseConfig {
         database_url: None,
+        listen_database_url: None,
         private,
         database_connections: 10,
         database_timeout_ms: 5_000,

@@ -30,16 +30,29 @@ pub struct WorkerConfig {
     pub poll_interval: Duration,
 }
 
+/// What a worker works with.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Connections to the database.
+    pub pool: PgPool,
+    /// Those on which new refits are heard of; without them the queue is looked at now and then.
+    pub listening: Option<PgPool>,
+    /// What tells the time.
+    pub clock: Arc<Clock>,
+    /// What counts its refits.
+    pub metrics: Metrics,
+    /// Where its refits are traced.
+    pub traces: Traces,
+    /// Cancelled when it is to stop.
+    pub shutdown: CancellationToken,
+}
+
 /// A worker: claims refits one at a time and runs each on its own threads.
 #[derive(Debug)]
 pub struct Worker {
-    pool: PgPool,
-    clock: Arc<Clock>,
+    parts: WorkerParts,
     config: WorkerConfig,
     threads: Arc<rayon::ThreadPool>,
-    metrics: Metrics,
-    traces: Traces,
-    shutdown: CancellationToken,
 }
 
 /// Why the loop told a fit to stop.
@@ -56,31 +69,27 @@ impl Worker {
     /// # Errors
     /// Where the system gives no threads.
     pub fn new(
-        pool: PgPool,
-        clock: Arc<Clock>,
+        parts: WorkerParts,
         config: WorkerConfig,
-        metrics: Metrics,
-        traces: Traces,
-        shutdown: CancellationToken,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .num_threads(config.fit_threads)
             .thread_name(|index| format!("fit-{index}"))
             .build()?;
-        Ok(Self { pool, clock, config, threads: Arc::new(threads), metrics, traces, shutdown })
+        Ok(Self { parts, config, threads: Arc::new(threads) })
     }
 
     /// Works until shutdown. A database that goes away is waited for.
     pub async fn run(self) {
         let mut listener = None;
-        while !self.shutdown.is_cancelled() {
+        while !self.parts.shutdown.is_cancelled() {
             // Listening begins before the queue is looked at, so that nothing falls in between.
             if listener.is_none() {
                 listener = self.listen().await;
             }
             match self.claim().await {
                 Ok(Some(claimed)) => {
-                    let traced = self.traces.refit(&claimed);
+                    let traced = self.parts.traces.refit(&claimed);
                     let trace_id = traced.trace_id();
                     let span = tracing::info_span!(
                         "job.refit",
@@ -99,7 +108,7 @@ impl Worker {
     }
 
     async fn listen(&self) -> Option<PgListener> {
-        let mut listener = PgListener::connect_with(&self.pool).await.ok()?;
+        let mut listener = PgListener::connect_with(self.parts.listening.as_ref()?).await.ok()?;
         listener.listen(CHANNEL).await.ok()?;
         Some(listener)
     }
@@ -109,13 +118,14 @@ impl Worker {
         tokio::select! {
             () = announced(listener) => {}
             () = tokio::time::sleep(self.config.poll_interval) => {}
-            () = self.shutdown.cancelled() => {}
+            () = self.parts.shutdown.cancelled() => {}
         }
     }
 
     async fn claim(&self) -> Result<Option<ClaimedRefit>, StoreError> {
-        let token = self.clock.new_id();
-        refits::claim_refit(&self.pool, token, self.config.lease, self.clock.now()).await
+        let token = self.parts.clock.new_id();
+        refits::claim_refit(&self.parts.pool, token, self.config.lease, self.parts.clock.now())
+            .await
     }
 
     /// Runs a claimed refit to its end and stores what came of it.
@@ -133,7 +143,7 @@ impl Worker {
             Ok(outcome) => self.finish(&claimed, outcome).await,
             Err(Interruption::Cancelled) => self.finish(&claimed, &Outcome::Cancelled).await,
             Err(Interruption::Shutdown) => {
-                refits::release_refit(&self.pool, &claimed).await.map(|()| true)
+                refits::release_refit(&self.parts.pool, &claimed).await.map(|()| true)
             }
             Err(Interruption::LeaseLost) => Ok(false),
         };
@@ -165,12 +175,13 @@ impl Worker {
             }
         };
         span.note("refit.outcome", how);
-        self.metrics.refit_ended(how, started.elapsed());
+        self.parts.metrics.refit_ended(how, started.elapsed());
     }
 
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
-        let store = || refits::finish_refit(&self.pool, &self.clock, claimed, outcome);
-        patiently("storing the outcome of a refit", || self.shutdown.is_cancelled(), store).await
+        let store = || refits::finish_refit(&self.parts.pool, &self.parts.clock, claimed, outcome);
+        patiently("storing the outcome of a refit", || self.parts.shutdown.is_cancelled(), store)
+            .await
     }
 
     /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
@@ -182,8 +193,8 @@ impl Worker {
     ) -> Result<Outcome, Interruption> {
         let watch = Arc::new(Watch::new(span.clone()));
         let work = refit::run(
-            self.pool.clone(),
-            self.clock.clone(),
+            self.parts.pool.clone(),
+            self.parts.clock.clone(),
             claimed.clone(),
             self.threads.clone(),
             watch.clone(),
@@ -203,7 +214,7 @@ impl Worker {
                         Err(Interruption::LeaseLost)
                     }
                 },
-                () = self.shutdown.cancelled(), if interruption.is_none() => {
+                () = self.parts.shutdown.cancelled(), if interruption.is_none() => {
                     interruption = Some(Interruption::Shutdown);
                 }
                 // An announcement may be that this refit is cancelled.
@@ -221,7 +232,7 @@ impl Worker {
         let lease = self.config.lease;
         let (phase, progress) = watch.progress();
         let renewal =
-            refits::renew_lease(&self.pool, claimed, lease, phase.as_str(), progress).await;
+            refits::renew_lease(&self.parts.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
             Ok(Renewal::Held) => None,
             Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),

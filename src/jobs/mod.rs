@@ -7,4 +7,4 @@ mod driver;
 mod refit;
 mod watch;
 
-pub use driver::{Worker, WorkerConfig};
+pub use driver::{Worker, WorkerConfig, WorkerParts};

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use crate::store::StoreError;
 use crate::store::positions::{self, Identity, find_identity};
+use crate::store::{StoreError, of_ours};
 use crate::telemetry::metrics::Metrics;
 
 /// How often the primary is asked where its log ends, and the replica how far it is.
@@ -153,7 +153,7 @@ impl Replica {
         metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let identity = find_identity(primary).await?;
-        let options = options.application_name("sparsity-planner");
+        let options = of_ours(options);
         let limits = primary.options();
         let replica = PgPoolOptions::new()
             .max_connections(limits.get_max_connections())

@@ -17,6 +17,7 @@ pub mod forecasts;
 pub mod keys;
 pub mod law_evidence;
 pub mod laws;
+pub mod pooling;
 pub mod positions;
 pub mod profiles;
 pub mod refits;
@@ -100,7 +101,10 @@ impl StoreError {
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
+            | sqlx::Error::WorkerCrashed
+            // The conversation with the server is out of step, as a pooler brings about: another connection
+            // has one of its own.
+            | sqlx::Error::Protocol(_) => true,
             sqlx::Error::Database(error) => error.code().is_some_and(|code| may_pass(&code)),
             _ => false,
         }
@@ -131,8 +135,13 @@ fn may_pass(code: &str) -> bool {
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
+    // It would lock for a session, which a pooler may lend to somebody else before it is unlocked.
+    migrator.set_locking(false);
     migrator
 });
+
+/// Held by whoever migrates a database.
+const MIGRATION_LOCK: i64 = 0x7370_6172_7369_7479;
 
 /// First word of the name of a migration that takes away or changes what earlier versions use. Others only
 /// add, so that versions that do not know them go on working.
@@ -184,12 +193,19 @@ pub async fn connect(
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(acquire_timeout)
-        .connect_with(options.application_name("sparsity-planner"))
+        .connect_with(of_ours(options))
         .await
 }
 
+/// Says who connects, and asks for no setting that poolers refuse by default: without `extra_float_digits`
+/// PostgreSQL writes every digit of a float since version 12.
+#[must_use]
+pub fn of_ours(options: PgConnectOptions) -> PgConnectOptions {
+    options.application_name("sparsity-planner").extra_float_digits(None)
+}
+
 /// Brings the schema up to date. Replicas that start together wait for one another: the migrator
-/// holds an advisory lock. Where there is nothing to do nothing is written, so that a version also starts
+/// holds an advisory lock of a transaction. Where there is nothing to do nothing is written, so that a version also starts
 /// on a database that is read only for now, and beside the schema of a newer one.
 ///
 /// # Errors
@@ -204,7 +220,15 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
         }
         Ok(Schema::Contracted { version }) => Err(SchemaError::Contracted { version }),
         // An error: most likely a database without any table. The migrator says what else it is.
-        Ok(Schema::Older) | Err(_) => Ok(MIGRATOR.run(pool).await?),
+        Ok(Schema::Older) | Err(_) => {
+            let mut alone = pool.begin().await.map_err(MigrateError::Execute)?;
+            sqlx::query!("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+                .execute(&mut *alone)
+                .await
+                .map_err(MigrateError::Execute)?;
+            MIGRATOR.run(pool).await?;
+            Ok(alone.commit().await.map_err(MigrateError::Execute)?)
+        }
     }
 }
 
@@ -235,6 +259,20 @@ pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> 
         return Ok(Schema::Older);
     }
     Ok(Schema::Usable { newer: unknown.iter().map(|row| row.version).collect() })
+}
+
+/// Announces a word on a channel, to whoever listens there.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.announcements.insert", level = "debug", skip_all)]
+pub async fn announce(
+    db: impl PgExecutor<'_>,
+    channel: &str,
+    word: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!("SELECT pg_notify($1, $2)", channel, word).execute(db).await?;
+    Ok(())
 }
 
 /// Asks for nothing but an answer: whether a connection still is one.
@@ -279,6 +317,7 @@ mod tests {
             sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
             sqlx::Error::PoolTimedOut,
             sqlx::Error::PoolClosed,
+            sqlx::Error::Protocol("unexpected message: NotificationResponse".to_owned()),
         ] {
             assert!(StoreError::Database(error).is_unavailable());
         }

@@ -86,3 +86,55 @@ async fn the_examples_in_the_document_are_real() {
     }
     assert_eq!(checked, sparsity_planner::api::document::EXAMPLES.len());
 }
+
+/// A parameter that is ignored is a question that was not asked.
+#[tokio::test]
+async fn unknown_parameters_are_refused_by_every_operation() {
+    let app = App::new().await;
+    let document: Value = app.get("/openapi.json").await.json();
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let example = |name: &str| match name {
+                "id" => "0190b6c0-0000-7000-8000-000000000000",
+                "version" => "1",
+                "family" => "t5-c4",
+                _ => "thing",
+            };
+            let mut at = path.clone();
+            while let (Some(open), Some(close)) = (at.find('{'), at.find('}')) {
+                let name = at[open + 1..close].to_owned();
+                at.replace_range(open..=close, example(&name));
+            }
+            let method = method.to_uppercase().parse().unwrap();
+            let response = app
+                .server
+                .method(method, &format!("{at}?of_no_meaning=1"))
+                .json(&serde_json::json!({}))
+                .await;
+            assert_eq!(problem(&response, 422, "invalid"), ["/of_no_meaning"], "{at}: {operation}");
+            asked += 1;
+        }
+    }
+    assert!(asked > 45, "{asked}");
+}
+
+#[tokio::test]
+async fn no_cache_keeps_what_may_change() {
+    let app = App::new().await;
+    for (path, kept) in [
+        ("/v1/families", "private, no-cache"),
+        ("/v1/families/nobodys", "private, no-cache"),
+        ("/v1/families/t5-c4/refits", "private, no-cache"),
+        (
+            "/v1/families/t5-c4/prediction?nonzero_params=1e8&sparsity=0&data=1e10",
+            "private, no-cache",
+        ),
+        (
+            "/v1/families/t5-c4/prediction?nonzero_params=1e8&sparsity=0&data=1e10&law_version=1",
+            "private, max-age=3600",
+        ),
+    ] {
+        assert_eq!(app.get(path).await.header("cache-control"), kept, "{path}");
+    }
+}

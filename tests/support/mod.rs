@@ -220,7 +220,7 @@ impl App {
 
     /// Follows announcements, as a running service does.
     pub async fn follow(&self) {
-        tokio::spawn(wired::follow(self.state.clone()));
+        tokio::spawn(wired::follow(self.state.clone(), Some(self.state.pool.clone())));
         self.until_followed(true).await;
     }
 
@@ -244,7 +244,7 @@ impl App {
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };
-        wired::worker(&self.state, config).unwrap()
+        wired::worker(&self.state, Some(self.state.pool.clone()), config).unwrap()
     }
 
     pub async fn get(&self, path: &str) -> TestResponse {

@@ -18,7 +18,8 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-/// Adds the headers that keep browsers from guessing, telling and embedding.
+/// Adds the headers that keep browsers from guessing, telling and embedding, and caches from keeping what
+/// says nothing of its age: left to themselves they may show the state of a refit for minutes.
 #[must_use]
 pub fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
@@ -28,6 +29,9 @@ pub fn harden(mut response: Response) -> Response {
         content_type.starts_with(b"text/html") || content_type.starts_with(b"image/svg+xml")
     });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
     if is_page {
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);

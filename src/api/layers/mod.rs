@@ -5,6 +5,7 @@ pub(crate) mod caller;
 pub(crate) mod guard;
 pub mod needs;
 pub(crate) mod observe;
+pub(crate) mod parameters;
 pub mod replica_reads;
 pub mod threads;
 pub mod throttle;
