@@ -1,6 +1,6 @@
 //! Configuration: one small struct a concern, each field naming its variable and its default.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::server::ConnectionLimits;
 
 /// Where the database is.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
     /// PostgreSQL to use; without it a private one is started in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
@@ -42,6 +43,7 @@ pub struct DatabaseConfig {
 
 /// The private PostgreSQL.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
 pub struct PrivateConfig {
     /// Directory of the private PostgreSQL; the user's data directory unless said otherwise.
     #[arg(long, env = "SPARSITY_PLANNER_DATA_DIR")]
@@ -53,19 +55,22 @@ pub struct PrivateConfig {
 
 /// The HTTP side.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Requests and answers")]
 pub struct HttpConfig {
-    /// Address to listen on; port 0 takes a free one and prints it.
-    #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080")]
+    /// Address to listen on, such as `127.0.0.1:8080`, `localhost:8080` or `8080`; port 0 takes a free one
+    /// and prints it.
+    #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080",
+        value_parser = address)]
     pub bind: SocketAddr,
     /// The largest request body; uploads of runs have limits of their own.
-    #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value_t = 16 * 1024 * 1024)]
-    pub max_body_bytes: usize,
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value = "16M", value_parser = size)]
+    pub max_body_bytes: u64,
     /// How long an answer may take to begin.
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
     /// Memory for laws that were asked lately, with their resamples.
-    #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value_t = 256 * 1024 * 1024)]
+    #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value = "256M", value_parser = size)]
     pub law_cache_bytes: u64,
     /// Threads for answers that take long to compute (contours, losses by sparsity, pictures); half of
     /// the cores unless said otherwise.
@@ -73,19 +78,19 @@ pub struct HttpConfig {
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub answer_threads: Option<u16>,
     /// The largest upload of runs, as it is sent.
-    #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_BYTES", default_value_t = 1 << 30)]
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_BYTES", default_value = "1G", value_parser = size)]
     pub max_upload_bytes: u64,
     /// The largest upload of runs when it is decompressed; as much of the temporary directory may be
     /// taken by each upload of Parquet.
-    #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANDED_BYTES", default_value_t = 4 << 30)]
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANDED_BYTES", default_value = "4G", value_parser = size)]
     pub max_expanded_bytes: u64,
     /// The most rows of an upload.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_ROWS", default_value_t = 10_000_000)]
     pub max_upload_rows: u64,
     /// The longest row of an upload.
-    #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value_t = 1 << 20,
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value = "1M",
         value_parser = row_bytes)]
-    pub max_row_bytes: usize,
+    pub max_row_bytes: u64,
     /// The most errors that the answer to an upload with on_error=skip names; more are counted.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
     pub max_named_errors: usize,
@@ -111,9 +116,9 @@ pub struct HttpConfig {
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub header_timeout_ms: u64,
     /// The largest headers of a request, with its first line.
-    #[arg(long, env = "SPARSITY_PLANNER_MAX_HEADER_BYTES", default_value_t = 32 * 1024,
-        value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
-    pub max_header_bytes: u32,
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_HEADER_BYTES", default_value = "32K",
+        value_parser = header_bytes)]
+    pub max_header_bytes: u64,
     /// Who may use it, and how much.
     #[command(flatten)]
     pub access: AccessConfig,
@@ -124,6 +129,7 @@ pub struct HttpConfig {
 
 /// A replica of the database that may answer reads.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
 pub struct ReadConfig {
     /// Streaming replica of the PostgreSQL that is used, to answer reads and exports.
     #[arg(long, env = "SPARSITY_PLANNER_READ_DATABASE_URL", hide_env_values = true)]
@@ -136,6 +142,7 @@ pub struct ReadConfig {
 
 /// Who may use the service, and how much.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
 pub struct AccessConfig {
     /// Serve on an address that other machines reach although there is no API key: whoever reaches it
     /// can read and write everything, until the first key is created.
@@ -266,7 +273,7 @@ impl HttpConfig {
     #[must_use]
     pub const fn limits(&self) -> Limits {
         Limits {
-            max_body_bytes: self.max_body_bytes,
+            max_body_bytes: self.max_body_bytes as usize,
             request_timeout: Duration::from_millis(self.request_timeout_ms),
         }
     }
@@ -279,7 +286,7 @@ impl HttpConfig {
             ingest: IngestLimits {
                 expanded_bytes: self.max_expanded_bytes,
                 rows: self.max_upload_rows,
-                row_bytes: self.max_row_bytes,
+                row_bytes: self.max_row_bytes as usize,
                 named_errors: self.max_named_errors,
             },
             at_once: self.transfers.into(),
@@ -291,14 +298,68 @@ impl HttpConfig {
     }
 }
 
-/// Enough for a run with all its tags, and not so much that a few rows fill the memory.
-fn row_bytes(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|_| "must be a number of bytes".to_owned())?;
-    if (1024..=64 * 1024 * 1024).contains(&bytes) {
+/// An address to listen on: a host may be left out, for this machine alone, or be a name of it.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || {
+        "must be an address and a port, such as 127.0.0.1:8080 or 0.0.0.0:8080, or a port"
+            .to_owned()
+    };
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+    let port: u16 = port.parse().map_err(|_| wrong())?;
+    match host {
+        "" => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        "*" => Ok((Ipv4Addr::UNSPECIFIED, port).into()),
+        name => {
+            let found =
+                (name, port).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
+            // Where a name has several, browsers and clients on the machine try this one, too.
+            let found: Vec<_> = found.collect();
+            let v4 = found.iter().find(|address| address.is_ipv4());
+            v4.or(found.first()).copied().ok_or_else(wrong)
+        }
+    }
+}
+
+/// Bytes, as a number or with K, M, G or T for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let suffix = text[digits.len()..].trim().to_ascii_uppercase();
+    let power = match suffix.trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => 7,
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(1024_u64.checked_pow(power)?));
+    bytes.ok_or_else(|| "must be a number of bytes, such as 1048576, 512K, 100M or 2G".to_owned())
+}
+
+/// A size between two.
+fn size_within(text: &str, low: u64, high: u64) -> Result<u64, String> {
+    let bytes = size(text)?;
+    if (low..=high).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err("must be between 1024 and 67108864".to_owned())
+        Err(format!("must be between {low} and {high} bytes"))
     }
+}
+
+/// Enough for a run with all its tags, and not so much that a few rows fill the memory.
+fn row_bytes(text: &str) -> Result<u64, String> {
+    size_within(text, 1024, 64 << 20)
+}
+
+/// Enough for a request with a token, and not so much that many connections fill the memory.
+fn header_bytes(text: &str) -> Result<u64, String> {
+    size_within(text, 1024, 1 << 20)
 }
 
 fn cores() -> usize {
@@ -307,6 +368,7 @@ fn cores() -> usize {
 
 /// The background work.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Refits")]
 pub struct RefitConfig {
     /// Threads that fit; all cores but one unless said otherwise, so that answers stay served.
     #[arg(long, env = "SPARSITY_PLANNER_FIT_THREADS",
@@ -347,6 +409,44 @@ mod tests {
         {
             origin(text).unwrap_err();
         }
+    }
+
+    #[test]
+    fn addresses_are_taken_as_people_write_them() {
+        for (text, expected) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("8080", "127.0.0.1:8080"),
+            (":8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("*:80", "0.0.0.0:80"),
+            ("[::1]:8080", "[::1]:8080"),
+        ] {
+            assert_eq!(address(text).unwrap(), expected.parse().unwrap(), "{text}");
+        }
+        for text in
+            ["", "127.0.0.1", "localhost", "70000", "127.0.0.1:http", "http://127.0.0.1:8080"]
+        {
+            address(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn sizes_are_taken_as_people_write_them() {
+        for (text, expected) in [
+            ("1048576", 1 << 20),
+            ("512K", 512 << 10),
+            ("100M", 100 << 20),
+            ("100 mb", 100 << 20),
+            ("2GiB", 2 << 30),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(size(text), Ok(expected), "{text}");
+        }
+        for text in ["", "M", "-1", "1.5G", "1e6", "10X", "99999999999T"] {
+            size(text).unwrap_err();
+        }
+        row_bytes("1").unwrap_err();
+        header_bytes("2M").unwrap_err();
     }
 
     #[test]

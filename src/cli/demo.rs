@@ -7,6 +7,8 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 
 use crate::app::{Database, Service};
 use crate::cli::demo_runs;
@@ -58,8 +60,26 @@ async fn show_demo(service: &Service) -> anyhow::Result<()> {
     let runs = serde_json::to_value(demo_runs::runs())?;
     let stored = expect(service, Method::POST, &format!("{family}/runs"), Some(runs)).await?;
     println!("Family `demo`: {}.", demo_runs::DESCRIPTION);
-    println!("Runs: {stored}");
 
+    let question = format!("{family}/optimal-sparsity?{QUESTION}");
+    let changed = stored["created"] != 0 || stored["updated"] != 0;
+    let (status, _) = call(service, Method::GET, &question, None).await?;
+    if changed || !status.is_success() {
+        println!("Fitting its law; this takes some seconds.");
+        fit(service, &family).await?;
+    }
+    let answer = expect(service, Method::GET, &question, None).await?;
+    println!(
+        "\nHow sparse should 100 M non-zero parameters be, trained with 1e20 FLOPs where zeros cost nothing?\n"
+    );
+    println!("{}", told(&answer));
+    println!("The same over HTTP, with all that the answer says:");
+    println!("  curl '{base}/{}/optimal-sparsity?{QUESTION}'\n", demo_runs::FAMILY);
+    Ok(())
+}
+
+/// Asks for a refit of the family and waits for its end.
+async fn fit(service: &Service, family: &str) -> anyhow::Result<()> {
     let mut refit = expect(service, Method::POST, &format!("{family}/refits"), None).await?;
     let refit_path = format!("/v1/refits/{}", refit["id"].as_str().unwrap_or_default());
     while refit["finished_at"].is_null() {
@@ -69,19 +89,40 @@ async fn show_demo(service: &Service) -> anyhow::Result<()> {
     if refit["state"] != "succeeded" {
         bail!("the refit did not succeed: {refit}");
     }
-    let law_path = format!("{family}/laws/{}", refit["law"]["version"]);
-    let law = expect(service, Method::GET, &law_path, None).await?;
-    println!(
-        "Law {}: objective {} over {} runs, coefficients {}",
-        law["version"], law["objective"], law["runs"], law["coefficients"]
-    );
-
-    let question = format!("{family}/optimal-sparsity?{QUESTION}");
-    let answer = expect(service, Method::GET, &question, None).await?;
-    println!("\nHow sparse should 100 M non-zero parameters be, trained with 1e20 FLOPs?");
-    println!("  curl '{base}/{}/optimal-sparsity?{QUESTION}'", demo_runs::FAMILY);
-    println!("{answer:#}\n");
     Ok(())
+}
+
+/// An optimal sparsity as a sentence, a table of the sparse model beside the dense one, and its warnings.
+fn told(answer: &Value) -> String {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let percent = |value: &Value| format!("{:.1} %", 100.0 * number(value));
+    let mut text = format!("  Make {} of the weights zero", percent(&answer["sparsity"]));
+    if let Some(interval) = answer["interval"].as_object() {
+        let level = 100.0 * number(&interval["level"]);
+        let (low, high) = (percent(&interval["low"]), percent(&interval["high"]));
+        text += &format!(" ({level:.0} % interval: {low} to {high})");
+    }
+    let dense = &answer["dense"];
+    let rows = [
+        (
+            "predicted loss",
+            format!("{:.4}", number(&answer["loss"])),
+            format!("{:.4}", number(&dense["loss"])),
+        ),
+        (
+            "tokens to train on",
+            format!("{:.3e}", number(&answer["data"])),
+            format!("{:.3e}", number(&dense["data"])),
+        ),
+    ];
+    text += &format!(".\n\n  {:20}{:>12}{:>12}\n", "", "sparse", "dense");
+    for (what, sparse, dense) in rows {
+        text += &format!("  {what:20}{sparse:>12}{dense:>12}\n");
+    }
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        text += &format!("\n  Beware: {}", warning["detail"].as_str().unwrap_or_default());
+    }
+    text + "\n"
 }
 
 /// Sends a request through the service's own router.
@@ -99,7 +140,9 @@ async fn call(
             .body(Body::from(serde_json::to_vec(&body)?))?,
         None => request.body(Body::empty())?,
     };
-    let response = service.router.clone().oneshot(request).await?;
+    // The log is for what others ask.
+    let answered = service.router.clone().oneshot(request).with_subscriber(NoSubscriber::default());
+    let response = answered.await?;
     let status = response.status();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
     Ok((status, serde_json::from_slice(&bytes)?))

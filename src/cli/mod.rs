@@ -63,8 +63,8 @@ enum Command {
         refits: RefitConfig,
         #[command(flatten)]
         traces: TracesConfig,
-        /// Address for /healthz, /readyz and /metrics; none unless said.
-        #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND")]
+        /// Address at which a worker answers /healthz, /readyz and /metrics; none unless said.
+        #[arg(long, help_heading = "Requests and answers", env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = crate::config::address)]
         health_bind: Option<std::net::SocketAddr>,
     },
     /// Bring the database's schema up to date and end.
@@ -226,4 +226,69 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(all(test, feature = "oidc", feature = "otlp"))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write as _;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The settings of these commands as a page: by heading, in the order of their help, each once.
+    fn settings() -> String {
+        let mut page = String::from(
+            "# Settings\n\n\
+             Each is an option of `sparsity-planner serve`, of `worker` or of both, and a variable of the environment; \
+             the option\ncounts where both are given. Sizes take `K`, `M`, `G` and `T` for powers of 1024. A test keeps \
+             this page equal to\n`sparsity-planner serve --help`.\n",
+        );
+        let mut command = Cli::command();
+        command.build();
+        let commands = ["serve", "worker"].map(|name| command.find_subcommand(name).unwrap());
+        let args = || commands.iter().flat_map(|command| command.get_arguments());
+        let mut headings = Vec::new();
+        for heading in args().filter_map(clap::Arg::get_help_heading) {
+            if !headings.contains(&heading) {
+                headings.push(heading);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for heading in headings {
+            write!(page, "\n## {heading}\n\n| setting | variable | default | what it does |\n|---|---|---|---|\n")
+                .unwrap();
+            for arg in args().filter(|arg| arg.get_help_heading() == Some(heading)) {
+                let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else {
+                    panic!("{arg} has no long name or no variable");
+                };
+                if !seen.insert(long) {
+                    continue;
+                }
+                let default: Vec<_> =
+                    arg.get_default_values().iter().map(|value| value.to_str().unwrap()).collect();
+                let default = if default.is_empty() {
+                    String::new()
+                } else {
+                    format!("`{}`", default.join(","))
+                };
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let help =
+                    help.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+                let variable = variable.to_str().unwrap();
+                writeln!(page, "| `--{long}` | `{variable}` | {default} | {help} |").unwrap();
+            }
+        }
+        page
+    }
+
+    /// `UPDATE_SETTINGS=1` writes the page anew.
+    #[test]
+    fn the_page_of_settings_is_what_the_help_says() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+        if std::env::var_os("UPDATE_SETTINGS").is_some() {
+            std::fs::write(&path, settings()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), settings());
+    }
 }

@@ -32,6 +32,7 @@ pub use tokens::Tokens;
 
 /// Whose tokens are taken, and what they allow.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
 pub struct OidcConfig {
     /// Issuer whose tokens are taken beside API keys, as their `iss` names it; its keys are found by
     /// its discovery document. None unless said.

@@ -25,6 +25,7 @@ pub use line::LogFormat;
 
 /// What is logged, and how.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs and traces")]
 pub struct LogConfig {
     /// What to log, in the syntax of tracing's `EnvFilter`.
     #[arg(

@@ -186,10 +186,10 @@ pub fn succeeded(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// The block of the README that follows this marker.
-fn readme_block(marker: &str) -> String {
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
+/// The block of the quick start that follows this marker.
+fn block(marker: &str) -> String {
+    let page = include_str!("../../docs/quick-start.md");
+    let (_, rest) = page.split_once(&format!("<!-- {marker} -->")).expect("the marker is there");
     let (_, rest) = rest.split_once("```sh\n").unwrap();
     rest.split_once("```").unwrap().0.to_owned()
 }
@@ -208,7 +208,7 @@ pub fn upload_and_ask(base: &str, starts: u32) -> String {
 
 /// The same, asking with one more header.
 pub fn upload_and_ask_with(base: &str, starts: u32, header: &str) -> String {
-    let walk = readme_block("walk");
+    let walk = block("walk");
     let upload = walk.split("# Ask for a fit").next().unwrap();
     let ask = format!(
         "echo; curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' -H '{header}' \

@@ -20,6 +20,7 @@ pub use otlp::{Span, Traces};
 
 /// Where traces go, and how many.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs and traces")]
 pub struct TracesConfig {
     /// OpenTelemetry collector that traces are sent to, such as `http://127.0.0.1:4318`: OTLP as
     /// protobuf over HTTP, to /v1/traces below it. None unless said.
