@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
 
 use crate::support::{App, OK, problem};
@@ -136,5 +136,33 @@ async fn no_cache_keeps_what_may_change() {
         ),
     ] {
         assert_eq!(app.get(path).await.header("cache-control"), kept, "{path}");
+    }
+}
+
+/// The order of the fields in the source is nobody's contract.
+#[tokio::test]
+async fn an_array_is_taken_for_no_object_and_a_number_for_no_word() {
+    let app = App::new().await;
+    for (path, body, pointer) in [
+        (
+            "/v1/families/t5-c4/optimal-sparsities",
+            json!({"points": [[1e7, 1e20, "dense"]]}),
+            "/points/0",
+        ),
+        ("/v1/families", json!({"name": "a", "pruning": [0.25, 0.75, 3]}), "/pruning"),
+        (
+            "/v1/families/t5-c4/suggestions",
+            json!({"target": {"prediction": [1e7, 0.5, 1e9]}, "compute": 1e20}),
+            "/target/prediction",
+        ),
+        (
+            "/v1/hardware-profiles",
+            json!({"name": "a", "cost": {"points": [[0.5, 0.8]]}, "source": "x", "storage": 3}),
+            "/storage",
+        ),
+    ] {
+        let response = app.post(path, body.clone()).await;
+        assert_eq!(problem(&response, 422, "invalid"), [pointer], "{path} {body}");
+        assert!(!response.text().contains("struct "), "{}", response.text());
     }
 }

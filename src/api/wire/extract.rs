@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
+use crate::api::wire::strict::Strict;
 use crate::domain::checks::FieldError;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
@@ -99,7 +100,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Resu
         return Err(ApiError::field(prefix, "must be a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Strict(&mut deserializer)).map_err(|error| {
         let cause = error.inner();
         if cause.is_data() {
             let message = cause.to_string();

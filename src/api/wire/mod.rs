@@ -7,5 +7,6 @@ pub mod flop_mode;
 pub mod negotiation;
 pub mod pictures;
 pub mod problem;
+pub(crate) mod strict;
 pub mod values;
 pub mod views;
