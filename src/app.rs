@@ -68,6 +68,12 @@ impl Database {
         let pool = store::connect(options.clone(), config.database_connections, timeout)
             .await
             .context("connecting to the database")?;
+        let encoding = store::find_encoding(&pool).await.context("asking the database")?;
+        anyhow::ensure!(
+            encoding == "UTF8",
+            "the database keeps text as {encoding}, which has no room for the names and tags of runs: create one \
+             with `createdb --encoding UTF8 --template template0 NAME`"
+        );
         let pooling = match private {
             Some(_) => Pooling::Sessions,
             None => find_pooling(&of_ours(options), timeout).await?,

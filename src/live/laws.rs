@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use moka::future::Cache;
 use sparsity_law::law::Ensemble;
@@ -26,15 +27,31 @@ pub trait KeptLaw: Send + Sync + 'static {
 ///
 /// By id they never change. Which of them answers for a family does: that is remembered only while
 /// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
-/// the family or the connection is lost.
+/// the family or the connection is lost. What is remembered is the id: only the cache itself holds laws, so that
+/// its limit is one.
 pub struct LawCache<L> {
     by_id: Cache<Uuid, Arc<L>>,
-    answering: Remembered<FamilyName, HashMap<Option<i32>, Arc<L>>>,
+    answering: Remembered<FamilyName, Answering>,
+    /// How often the database was asked which law answers.
+    lookups: Arc<AtomicU64>,
+}
+
+/// Which laws answer for a family.
+#[derive(Debug, Default)]
+struct Answering {
+    /// By the version that is asked for; none asks for the one that answers now.
+    laws: HashMap<Option<i32>, Uuid>,
+    /// The newest version that callers of this process have been told of.
+    told: i32,
 }
 
 impl<L> Clone for LawCache<L> {
     fn clone(&self) -> Self {
-        Self { by_id: self.by_id.clone(), answering: self.answering.clone() }
+        Self {
+            by_id: self.by_id.clone(),
+            answering: self.answering.clone(),
+            lookups: self.lookups.clone(),
+        }
     }
 }
 
@@ -55,7 +72,7 @@ impl<L: KeptLaw> LawCache<L> {
     pub fn new(max_bytes: u64) -> Self {
         let bytes = |_: &Uuid, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
-        Self { by_id, answering: Remembered::default() }
+        Self { by_id, answering: Remembered::default(), lookups: Arc::default() }
     }
 
     /// Whether announcements are followed.
@@ -64,10 +81,36 @@ impl<L: KeptLaw> LawCache<L> {
         self.answering.is_followed()
     }
 
-    /// How many laws are in memory, and about how many bytes they take.
+    /// How often the database was asked which law answers for a family.
     #[must_use]
-    pub fn size(&self) -> (u64, u64) {
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::Relaxed)
+    }
+
+    /// How many laws are in memory, and about how many bytes they take.
+    pub async fn size(&self) -> (u64, u64) {
+        // What was put in or pushed out lately is not counted before.
+        self.by_id.run_pending_tasks().await;
         (self.by_id.entry_count(), self.by_id.weighted_size())
+    }
+
+    /// A caller is about to be told of this version of a family's law, and must get its answers from then on,
+    /// also where the announcement comes later.
+    pub fn tell(&self, family: &FamilyName, version: i32) {
+        let is_told = |families: &HashMap<FamilyName, Answering>| {
+            families.get(family).is_some_and(|answering| answering.told >= version)
+        };
+        if self.answering.find(|families| is_told(families).then_some(())).is_some() {
+            return;
+        }
+        self.answering.change(|families| {
+            if is_told(families) {
+                return false;
+            }
+            make_room(families);
+            families.insert(family.clone(), Answering { laws: HashMap::new(), told: version });
+            true
+        });
     }
 
     /// Forgets which laws answer for a family.
@@ -90,28 +133,30 @@ impl<L: KeptLaw> LawCache<L> {
         name: &FamilyName,
         version: Option<i32>,
     ) -> Result<Option<Arc<L>>, StoreError> {
-        let remembered = self.answering.find(|families| families.get(name)?.get(&version).cloned());
-        if remembered.is_some() {
-            return Ok(remembered);
+        let remembered =
+            self.answering.find(|families| families.get(name)?.laws.get(&version).copied());
+        if let Some(id) = remembered
+            && let Some(law) = self.get(pool, id).await?
+        {
+            return Ok(Some(law));
         }
         let generation = self.answering.generation();
+        self.lookups.fetch_add(1, Ordering::Relaxed);
         // It may have gone with its family since.
         let Some(id) = laws::find_law_id(pool, name, version).await? else { return Ok(None) };
         let Some(law) = self.get(pool, id).await? else { return Ok(None) };
-        self.remember(generation, name, version, &law);
+        self.remember(generation, name, version, id);
         Ok(Some(law))
     }
 
-    fn remember(&self, generation: u64, name: &FamilyName, version: Option<i32>, law: &Arc<L>) {
+    fn remember(&self, generation: u64, name: &FamilyName, version: Option<i32>, id: Uuid) {
         self.answering.remember(generation, |families| {
-            if families.len() >= MOST_FAMILIES {
-                families.clear();
-            }
-            let versions = families.entry(name.clone()).or_default();
+            make_room(families);
+            let versions = &mut families.entry(name.clone()).or_default().laws;
             if versions.len() >= MOST_VERSIONS {
                 versions.clear();
             }
-            versions.insert(version, law.clone());
+            versions.insert(version, id);
         });
     }
 
@@ -124,5 +169,12 @@ impl<L: KeptLaw> LawCache<L> {
         let law = Arc::new(L::new(law, ensemble));
         self.by_id.insert(id, law.clone()).await;
         Ok(Some(law))
+    }
+}
+
+/// Makes room for one more family.
+fn make_room(families: &mut HashMap<FamilyName, Answering>) {
+    if families.len() >= MOST_FAMILIES {
+        families.clear();
     }
 }

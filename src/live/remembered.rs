@@ -52,6 +52,14 @@ impl<K, V> Remembered<K, V> {
         entries.entries.retain(|key, _| !which(key));
     }
 
+    /// Changes what is remembered; `change` says whether anything was forgotten.
+    pub fn change(&self, change: impl FnOnce(&mut HashMap<K, V>) -> bool) {
+        let mut entries = self.lock_for_writing();
+        if entries.followed && change(&mut entries.entries) {
+            entries.generation += 1;
+        }
+    }
+
     /// What is remembered.
     pub fn find<T>(&self, find: impl FnOnce(&HashMap<K, V>) -> Option<T>) -> Option<T> {
         find(&self.lock().entries)

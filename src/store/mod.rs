@@ -261,6 +261,17 @@ pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> 
     Ok(Schema::Usable { newer: unknown.iter().map(|row| row.version).collect() })
 }
 
+/// The encoding that the database keeps its text in, such as `UTF8`.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.schema.find_encoding", level = "debug", skip_all)]
+pub async fn find_encoding(db: impl PgExecutor<'_>) -> Result<String, StoreError> {
+    let encoding =
+        sqlx::query_scalar!(r#"SELECT current_setting('server_encoding') AS "encoding!""#);
+    Ok(encoding.fetch_one(db).await?)
+}
+
 /// Announces a word on a channel, to whoever listens there.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::wait::until_some;
+use crate::support::wait::{until, until_some};
 use crate::support::{App, CREATED, NO_CONTENT, OK, database_of, run};
 
 /// So many families of so many runs.
@@ -87,4 +87,65 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
     let counted = until_some(find, "all sessions end").await;
     assert!(counted.1 > 100, "{counted:?}");
     assert_eq!(counted.0, 0);
+}
+
+/// Laws that were asked lately are remembered by their ids: the limit of memory is one.
+#[tokio::test]
+async fn laws_take_no_more_memory_than_they_may() {
+    const MOST: u64 = 64 * 1024;
+    let app = App::with_law_cache(MOST).await;
+    app.follow().await;
+    app.demo_family("demo").await;
+    tokio::spawn(app.worker().run());
+    let mut laws = Vec::new();
+    for seed in 0..3 {
+        let options = json!({"seed": seed, "starts": 1, "bootstrap": 500, "holdout": []});
+        let refit = app.refit("demo", options).await;
+        laws.push(refit["law"]["version"].as_i64().unwrap());
+    }
+    let question =
+        "/v1/families/demo/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+    let mut answers = Vec::new();
+    for round in 0..2 {
+        for (i, law) in laws.iter().enumerate() {
+            let response = app.get(&format!("{question}&law_version={law}")).await;
+            response.assert_status(OK);
+            let answer = response.json::<Value>()["interval"].clone();
+            assert!(answer.is_object(), "{answer}");
+            if round == 0 {
+                answers.push(answer);
+            } else {
+                assert_eq!(answers[i], answer, "an answer is the same after its law was put out");
+            }
+        }
+    }
+    let (kept, bytes) = app.laws.size().await;
+    assert!(bytes <= MOST, "{bytes} bytes of {kept} laws");
+    assert!(kept < laws.len() as u64, "{kept} laws of 500 resamples need more than {MOST} bytes");
+}
+
+/// Who polls a refit that has ended does not make others wait for the database.
+#[tokio::test]
+async fn a_finished_refit_that_is_polled_forgets_no_law() {
+    let app = App::new().await;
+    app.follow().await;
+    app.demo_family("demo").await;
+    tokio::spawn(app.worker().run());
+    let options = json!({"starts": 1, "bootstrap": 0, "holdout": []});
+    let refit = app.refit("demo", options).await;
+    let question =
+        "/v1/families/demo/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+    let path = format!("/v1/refits/{}", refit["id"].as_str().unwrap());
+    app.get(&path).await.assert_status(OK);
+    let settled = async || {
+        app.get(question).await.assert_status(OK);
+        let before = app.laws.lookups();
+        for _ in 0..3 {
+            app.get(&path).await.assert_status(OK);
+            app.get(question).await.assert_status(OK);
+        }
+        app.laws.lookups() == before
+    };
+    // An announcement that is still on its way may be heard in between.
+    until(settled, "questions are answered from memory while a finished refit is polled").await;
 }

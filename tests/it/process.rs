@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use sparsity_planner::cli::demo_runs;
 
-use crate::support::empty_database;
 use crate::support::process::{Process, planner, script, succeeded, upload_and_ask};
+use crate::support::{empty_database, empty_database_in};
 
 #[tokio::test]
 async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
@@ -234,4 +234,15 @@ fn shells_and_manuals_know_every_command() {
         let page = directory.path().join(format!("sparsity-planner-{command}.1"));
         assert!(std::fs::read_to_string(page).unwrap().contains(command));
     }
+}
+
+/// Names and tags may hold any letter.
+#[tokio::test]
+async fn a_database_that_cannot_keep_every_letter_is_refused() {
+    let database = empty_database_in("LATIN1").await;
+    let output = planner(&database, &["migrate"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("keeps text as LATIN1") && error.contains("--encoding UTF8"), "{error}");
+    assert_eq!(error.matches("LATIN1").count(), 1, "said once: {error}");
 }

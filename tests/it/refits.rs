@@ -201,6 +201,7 @@ async fn events_follow_a_refit_to_its_end() {
     // The stream ends with the refit, so the whole body can be read.
     let events = app.get(&format!("{path}/events")).await;
     assert_eq!(events.header("content-type"), "text/event-stream");
+    assert_eq!(events.header("x-accel-buffering"), "no");
     let text = events.text();
     let last = text.trim().rsplit("\n\n").next().unwrap();
     let data = last.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();

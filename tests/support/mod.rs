@@ -59,6 +59,16 @@ pub async fn empty_database() -> String {
     format!("{server}/{name}")
 }
 
+/// URL of a new, empty database that keeps its text in this encoding.
+pub async fn empty_database_in(encoding: &str) -> String {
+    let url = empty_database().await;
+    let (_, name) = url.rsplit_once('/').unwrap();
+    execute(format!("DROP DATABASE {name}")).await;
+    execute(format!("CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"))
+        .await;
+    url
+}
+
 /// A pool on a new database with the schema of a new installation.
 pub async fn database() -> PgPool {
     TEMPLATE
@@ -165,6 +175,11 @@ impl App {
     /// The same with other limits.
     pub async fn with_limits(limits: Limits) -> Self {
         Self::on(database().await, Settings::but(|config| config.limits = limits)).await
+    }
+
+    /// The same with so much memory for laws.
+    pub async fn with_law_cache(bytes: u64) -> Self {
+        Self::on(database().await, Settings::but(|config| config.law_cache_bytes = bytes)).await
     }
 
     /// The same with limits of who may use it how much.

@@ -175,10 +175,14 @@ async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiEr
         let oldest = queue.oldest.map(|oldest| state.clock.now() - oldest);
         (queue.queued, queue.running, oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
     };
+    let laws = match &state.laws {
+        Some(laws) => Some((laws.size().await, laws.is_followed())),
+        None => None,
+    };
     let readings = Readings {
         pool: (state.pool.size(), state.pool.num_idle()),
         pool_limit: state.pool.options().get_max_connections(),
-        laws: state.laws.map(|laws| (laws.size(), laws.is_followed())),
+        laws,
         replica: state.replica.map(|replica| {
             let health = replica.health();
             (health.state == ReplicaState::Used, health.lag)

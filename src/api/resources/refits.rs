@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, Stream};
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{Constraint, FitConfig, Holdout};
 use utoipa::{IntoParams, ToSchema};
@@ -30,6 +30,7 @@ use crate::api::wire::views::{
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::refit::{Refit, RefitOptions, RefitState};
+use crate::domain::text::FamilyName;
 use crate::domain::text::check_label;
 use crate::live::keyring::Caller;
 use crate::store::{StoreError, law_evidence, laws, refits, runs};
@@ -361,9 +362,11 @@ struct RefitPath {
 async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
     let refit = refits::find_refit(&state.pool, id).await?;
     let refit = refit.filter(|refit| caller.families().allow(&refit.family));
-    if let Some(refit) = refit.as_ref().filter(|refit| refit.law.is_some()) {
-        // Whoever hears of the new law here must get its answers here.
-        state.laws.forget(&refit.family);
+    if let Some((refit, (version, _))) = refit.as_ref().and_then(|refit| Some((refit, refit.law?)))
+    {
+        if let Ok(family) = FamilyName::new(&refit.family) {
+            state.laws.tell(&family, version);
+        }
         if let Some(replica) = &state.replica {
             replica.note_written().await;
         }
@@ -417,7 +420,7 @@ async fn list_refit_events(
     State(state): State<AppState>,
     caller: Caller,
     Path(path): Path<RefitPath>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+) -> Result<impl IntoResponse, ApiError> {
     let first = find(&state, &caller, path_id(&path.id, "refit")?).await?;
     let start = ((state, caller), None, Some(first));
     let events = stream::unfold(start, |((state, caller), sent, next)| async move {
@@ -426,9 +429,11 @@ async fn list_refit_events(
             None => next_change(&state, &caller, sent?).await?,
         };
         let event = Event::default().event("refit").json_data(&refit).ok()?;
-        Some((Ok(event), ((state, caller), Some(refit), None)))
+        Some((Ok::<_, Infallible>(event), ((state, caller), Some(refit), None)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    // nginx would keep events back until they fill a buffer.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
 /// Waits until the refit differs from `sent`; `None` when it has ended, is gone, the caller may not
