@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::extract::FromRef;
 use axum::http::HeaderValue;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -28,6 +29,7 @@ use crate::live::profiles::ProfileCache;
 use crate::live::replica::Replica;
 use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
+use crate::server::ConnectionLimits;
 use crate::store::of_ours;
 use crate::store::pooling::{Pooling, find_pooling};
 use crate::telemetry::metrics::Metrics;
@@ -320,6 +322,9 @@ impl Service {
         }
         let listening = database.listening.clone();
         let worker = worker(&state, listening.clone(), refits.worker())?;
+        if let Some(address) = http.health_bind {
+            serve_health(address, HealthParts::from_ref(&state)).await?;
+        }
         let router = api::router(state.clone());
         let (shutdown, answered) = (state.shutdown.clone(), CancellationToken::new());
         let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
@@ -401,8 +406,6 @@ pub async fn run_worker(
     let worker = Worker::new(parts, refits.worker())?;
     let worker = tokio::spawn(worker.run());
     if let Some(address) = health {
-        let listener = listen(address, "--health-bind").await?;
-        let address = listener.local_addr()?;
         let parts = HealthParts {
             pool: database.pool.clone(),
             clock,
@@ -412,14 +415,30 @@ pub async fn run_worker(
             metrics,
             shutdown: shutdown.clone(),
         };
-        tokio::spawn(axum::serve(listener, health_router(parts)).into_future());
-        tracing::info!(%address, "listening");
+        serve_health(address, parts).await?;
     }
     tracing::info!("working");
     stop_signal().await;
     tracing::info!("stopping");
     shutdown.cancel();
     worker.await?;
+    Ok(())
+}
+
+/// Connections of those who look after a process, and what their headers may be.
+const HEALTH_LIMITS: ConnectionLimits = ConnectionLimits {
+    connections: 64,
+    header_timeout: Duration::from_secs(30),
+    header_bytes: 16 * 1024,
+};
+
+/// Answers at an address of its own how a process is and what it counts, until it stops.
+async fn serve_health(address: SocketAddr, parts: HealthParts) -> anyhow::Result<()> {
+    let listener = listen(address, "--health-bind").await?;
+    let address = listener.local_addr()?;
+    let shutdown = parts.shutdown.clone();
+    tokio::spawn(server::serve(listener, health_router(parts), HEALTH_LIMITS, shutdown));
+    tracing::info!(%address, "health and metrics are answered");
     Ok(())
 }
 

@@ -62,6 +62,10 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080",
         value_parser = address)]
     pub bind: SocketAddr,
+    /// Another address at which /healthz, /readyz and /metrics are answered, and nothing else: without a key,
+    /// so that who collects metrics needs none. None unless said.
+    #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = address)]
+    pub health_bind: Option<SocketAddr>,
     /// The largest request body; uploads of runs have limits of their own.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value = "16M", value_parser = size)]
     pub max_body_bytes: u64,

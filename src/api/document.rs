@@ -32,7 +32,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             let Some(operation) = operation else { continue };
             add_problems(path, operation);
             if let Some(scope) = scope_of(method, path) {
-                add_scope(path, operation, scope);
+                add_scope(operation, scope);
             }
             add_example(operation);
         }
@@ -77,13 +77,8 @@ fn add_problems(path: &str, operation: &mut Operation) {
 const SCHEME: &str = "bearer";
 
 /// Adds the scope that an operation needs, and what it answers to those who have it not.
-fn add_scope(path: &str, operation: &mut Operation, scope: Scope) {
-    let mut security = vec![SecurityRequirement::new(SCHEME, [scope.as_str()])];
-    // Open to its own machine, whether keys are asked for elsewhere or not.
-    if path == "/metrics" {
-        security.push(SecurityRequirement::default());
-    }
-    operation.security = Some(security);
+fn add_scope(operation: &mut Operation, scope: Scope) {
+    operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
     let forbidden = format!(
         "The key or token has not the scope `{}`, or is for other families; or a page of another site asks a \
              service without keys",

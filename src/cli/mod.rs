@@ -63,7 +63,7 @@ enum Command {
         refits: RefitConfig,
         #[command(flatten)]
         traces: TracesConfig,
-        /// Address at which a worker answers /healthz, /readyz and /metrics; none unless said.
+        /// Address at which /healthz, /readyz and /metrics are answered; none unless said.
         #[arg(long, help_heading = "Requests and answers", env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = crate::config::address)]
         health_bind: Option<std::net::SocketAddr>,
     },

@@ -246,3 +246,21 @@ async fn a_database_that_cannot_keep_every_letter_is_refused() {
     assert!(error.contains("keeps text as LATIN1") && error.contains("--encoding UTF8"), "{error}");
     assert_eq!(error.matches("LATIN1").count(), 1, "said once: {error}");
 }
+
+/// Who collects metrics needs no key at an address that answers nothing else.
+#[tokio::test]
+async fn health_and_metrics_have_an_address_of_their_own() {
+    let database = empty_database().await;
+    succeeded(&planner(&database, &["keys", "create", "--name", "admin", "--scope", "admin"]));
+    let service = Process::serve(&database, &["--health-bind", "127.0.0.1:0"]).await;
+    let log = service.log();
+    let line = log.lines().find(|line| line.contains("health and metrics are answered")).unwrap();
+    let health = format!("http://{}", line.rsplit("address=").next().unwrap().trim());
+    let status =
+        |url: String| script("", &format!("curl -sS -o /dev/null -w '%{{http_code}}' {url}"));
+    assert_eq!(status(format!("{}/metrics", service.base())), "401");
+    for path in ["metrics", "healthz", "readyz"] {
+        assert_eq!(status(format!("{health}/{path}")), "200", "{path}");
+    }
+    assert_eq!(status(format!("{health}/v1/families")), "404");
+}

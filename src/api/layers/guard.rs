@@ -89,7 +89,6 @@ where
         }
         let scope = match need {
             Need::Scope(scope) => scope,
-            Need::OffLoopback(scope) if !self.state.loopback => scope,
             _ => {
                 let future = self.inner.call(request);
                 return Guarded::Passed { future, place: Some(place), note: None };

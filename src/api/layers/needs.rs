@@ -15,8 +15,6 @@ pub enum Need {
     Health,
     /// Nothing: pages, their files, and what does not exist.
     Open,
-    /// Nothing on a service that only its own machine reaches, elsewhere this scope.
-    OffLoopback(Scope),
     /// This scope.
     Scope(Scope),
 }
@@ -102,7 +100,6 @@ pub fn need(method: &Method, path: Option<&str>) -> Need {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     match (path, BY_PATH.get(path)) {
         ("/healthz" | "/readyz", _) => Need::Health,
-        ("/metrics", _) => Need::OffLoopback(Scope::Read),
         (_, Some(methods)) => {
             // A method that the path has not is answered with 405.
             let found = methods.iter().find(|(known, _)| *known == method.as_str());
@@ -123,7 +120,7 @@ mod tests {
         let get = |path| need(&Method::GET, Some(path));
         assert_eq!(get("/healthz"), Need::Health);
         assert_eq!(get("/docs/{*rest}"), Need::Open);
-        assert_eq!(get("/metrics"), Need::OffLoopback(Scope::Read));
+        assert_eq!(get("/metrics"), Need::Scope(Scope::Read));
         assert_eq!(get("/v1/families/{family}/prediction"), Need::Scope(Scope::Read));
         assert_eq!(need(&Method::HEAD, Some("/v1/keys")), Need::Scope(Scope::Admin));
         let family = Some("/v1/families/{family}");
@@ -140,7 +137,7 @@ mod tests {
     #[test]
     fn every_line_is_an_operation() {
         let document = serde_json::to_value(crate::api::document::openapi()).unwrap();
-        for (method, path, _) in SCOPES.iter().filter(|(_, path, _)| *path != "/metrics") {
+        for (method, path, _) in SCOPES {
             let operation = &document["paths"][path][method.to_lowercase()];
             assert!(operation.is_object(), "there is no {method} {path}");
         }
