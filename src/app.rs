@@ -148,6 +148,8 @@ pub struct AppConfig {
     pub allowed_hosts: Vec<String>,
     /// Whether only this machine reaches it.
     pub loopback: bool,
+    /// A path of a proxy below which it is reached.
+    pub base_path: Option<String>,
     /// A streaming replica of the database, and how old what it shows may be.
     pub replica: Option<(PgConnectOptions, Duration)>,
 }
@@ -176,6 +178,7 @@ impl AppConfig {
             cors_origins: http.access.cors_origins.clone(),
             allowed_hosts: http.access.allowed_hosts.clone(),
             loopback: address.ip().to_canonical().is_loopback(),
+            base_path: http.base_path.clone(),
             replica,
         })
     }
@@ -229,6 +232,7 @@ impl App {
             throttle: Throttle::new(config.throttle),
             audit,
             loopback: config.loopback,
+            base_path: config.base_path,
             cors_origins: config.cors_origins,
             allowed_hosts: config.allowed_hosts,
             limits: config.limits,

@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use clap::Args;
 use ipnet::IpNet;
 
+use crate::api::layers::base_path::base_path;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
 use crate::api::layers::transfers::TransferLimits;
 use crate::api::state::Limits;
@@ -62,6 +63,10 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080",
         value_parser = address)]
     pub bind: SocketAddr,
+    /// Path of a proxy below which the service is reached, such as `/planner`, whether the proxy takes it away or
+    /// not. What a trusted proxy says in X-Forwarded-Prefix comes before it.
+    #[arg(long, env = "SPARSITY_PLANNER_BASE_PATH", value_parser = base_path)]
+    pub base_path: Option<String>,
     /// Another address at which /healthz, /readyz and /metrics are answered, and nothing else: without a key,
     /// so that who collects metrics needs none. None unless said.
     #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = address)]

@@ -19,9 +19,11 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use tower::ServiceBuilder;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa::openapi::Server;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::api::document::openapi;
+use crate::api::layers::base_path::behind_path;
 use crate::api::layers::browsers;
 use crate::api::layers::guard::GuardLayer;
 use crate::api::layers::observe::{Observe, TimeLimits};
@@ -52,11 +54,25 @@ pub fn router(state: AppState) -> Router {
         ))
         .layer(GuardLayer::new(state.clone()))
         .option_layer(by_replica);
-    router
+    let mut document = openapi();
+    if let Some(path) = &state.base_path {
+        document.servers = Some(vec![Server::new(path)]);
+    }
+    // Its page asks for the document by a relative address.
+    let documentation = SwaggerUi::new("/docs")
+        .url("/openapi.json", document)
+        .config(Config::from("../openapi.json"));
+    let router = router
         .merge(dashboard::router())
         .merge(resources::health::pages())
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", openapi()))
+        .merge(documentation)
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(layers)
-        .with_state(state)
+        .with_state(state.clone());
+    if state.base_path.is_none() && !state.throttle.knows_proxies() {
+        return router;
+    }
+    // Around the routes, as it decides which of them is meant.
+    let behind_path = ServiceBuilder::new().layer(from_fn_with_state(state, behind_path));
+    Router::new().fallback_service(behind_path.service(router))
 }

@@ -72,6 +72,8 @@ pub struct AppParts {
     pub cors_origins: Vec<HeaderValue>,
     /// Names, beside `localhost`, by which a service without keys may be asked.
     pub allowed_hosts: Vec<String>,
+    /// A path of a proxy below which the service is reached.
+    pub base_path: Option<String>,
     /// What a request may cost.
     pub limits: Limits,
     /// Uploads and exports under way.

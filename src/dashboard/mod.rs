@@ -60,7 +60,7 @@ static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
     let mut modules: Vec<_> = Files::iter().filter(|name| name.ends_with(".js")).collect();
     modules.sort_unstable();
     let preload =
-        |name| format!("<link rel=\"modulepreload\" href=\"/dashboard/@VERSION@/{name}\">");
+        |name| format!("<link rel=\"modulepreload\" href=\"dashboard/@VERSION@/{name}\">");
     let preloads: Vec<_> = modules.into_iter().map(preload).collect();
     page.replace("@PRELOADS@", &preloads.join("\n")).replace("@VERSION@", &VERSION).into()
 });
@@ -141,8 +141,8 @@ mod tests {
     fn the_page_names_its_files_by_version() {
         let page = std::str::from_utf8(&PAGE).unwrap();
         assert!(!page.contains('@'), "{page}");
-        assert!(page.contains(&format!("/dashboard/{}/app.js", *VERSION)));
-        assert!(page.contains(&format!("/dashboard/{}/views/runs.js", *VERSION)));
+        assert!(page.contains(&format!("\"dashboard/{}/app.js", *VERSION)));
+        assert!(page.contains(&format!("\"dashboard/{}/views/runs.js", *VERSION)));
     }
 
     #[test]

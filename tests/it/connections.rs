@@ -7,9 +7,13 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::get;
+use serde_json::Value;
 use sparsity_planner::server::{ConnectionLimits, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::empty_database;
+use crate::support::process::{Process, script};
 
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 100,
@@ -106,4 +110,53 @@ async fn one_connection_more_waits_for_one_to_end() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     })
     .await;
+}
+
+/// Whatever a proxy does with its path, requests arrive and `Location` leads back through it.
+#[tokio::test]
+async fn a_service_is_reached_below_a_path_of_a_proxy() {
+    let database = empty_database().await;
+    let service = Process::serve(&database, &["--base-path", "/planner"]).await;
+    let family = "-H 'Content-Type: application/json' -d";
+    for (name, below) in [("passed-on", "/planner"), ("taken-away", "")] {
+        let created = script(
+            service.base(),
+            &format!(
+                "curl -sS --fail-with-body -o /dev/null -w '%header{{location}}' {family} \
+                 '{{\"name\": \"{name}\"}}' $BASE{below}/v1/families"
+            ),
+        );
+        assert_eq!(created, format!("/planner/v1/families/{name}"));
+    }
+    let seen = script(
+        service.base(),
+        "curl -sS -o /dev/null -w '%{http_code} %header{location}' \"$BASE/planner?family=t5-c4\"",
+    );
+    assert_eq!(seen, "308 /planner/?family=t5-c4");
+    let document = script(service.base(), "curl -sS $BASE/planner/openapi.json");
+    let document: Value = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["servers"][0]["url"], "/planner");
+    // Every address of the pages is relative, so they lead below the path.
+    for page in ["/planner/", "/planner/docs/"] {
+        let text = script(service.base(), &format!("curl -sS --fail-with-body $BASE{page}"));
+        for attribute in ["href=\"/", "src=\"/"] {
+            assert!(!text.contains(attribute), "{page}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_path_of_a_trusted_proxy_is_believed_and_nobody_elses() {
+    let database = empty_database().await;
+    let redirected = |base: &str, prefix: &str| {
+        let ask = format!(
+            "curl -sS -o /dev/null -w '%{{http_code}} %header{{location}}' -H 'X-Forwarded-Prefix: {prefix}' $BASE/docs"
+        );
+        script(base, &ask)
+    };
+    let trusting = Process::serve(&database, &["--trusted-proxies", "127.0.0.1"]).await;
+    assert_eq!(redirected(trusting.base(), "/planner"), "303 /planner/docs/");
+    assert_eq!(redirected(trusting.base(), "//evil.example"), "303 /docs/");
+    let wary = Process::serve(&database, &[]).await;
+    assert_eq!(redirected(wary.base(), "/planner"), "303 /docs/");
 }

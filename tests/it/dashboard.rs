@@ -8,8 +8,9 @@ use crate::support::{App, OK, problem};
 
 /// Addresses of files that the page names.
 fn files(page: &str) -> HashSet<String> {
-    let parts = page.split(['"', '\'']).filter(|part| part.starts_with("/dashboard/"));
-    parts.map(str::to_owned).collect()
+    let parts = page.split(['"', '\'']).filter(|part| part.starts_with("dashboard/"));
+    // Relative to the page.
+    parts.map(|part| format!("/{part}")).collect()
 }
 
 fn assert_header(response: &TestResponse, name: &str, value: &str) {

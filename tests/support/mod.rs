@@ -132,6 +132,7 @@ impl Default for Settings {
             throttle: ThrottleConfig::unlimited(),
             key_refresh: LONG,
             audit_retention_days: Some(365),
+            base_path: None,
             law_cache_bytes: 1024 * 1024,
             answer_threads: 2,
             cors_origins: vec![HeaderValue::from_static(ORIGIN)],

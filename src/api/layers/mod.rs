@@ -1,5 +1,6 @@
 //! What every request passes before and after its handler.
 
+pub mod base_path;
 pub(crate) mod browsers;
 pub(crate) mod caller;
 pub(crate) mod guard;

@@ -184,6 +184,22 @@ impl Throttle {
         }
     }
 
+    /// Whether any proxy is trusted.
+    #[must_use]
+    pub(crate) fn knows_proxies(&self) -> bool {
+        !self.0.trusted_proxies.is_empty()
+    }
+
+    /// Whether a request was passed on by a trusted proxy.
+    #[must_use]
+    pub(crate) fn comes_by_proxy(&self, extensions: &Extensions) -> bool {
+        let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() else {
+            return false;
+        };
+        let peer = peer.ip().to_canonical();
+        self.0.trusted_proxies.iter().any(|network| network.contains(&peer))
+    }
+
     /// The address of who sent a request; `None` for one that came over no network.
     #[must_use]
     pub(crate) fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {

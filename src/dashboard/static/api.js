@@ -66,7 +66,8 @@ async function send(path, init) {
     /** @type {Response} */
     let response;
     try {
-      response = await fetch(path, { ...init, headers });
+      // Below the page: the service may stand below a path of a proxy.
+      response = await fetch(new URL(`.${path}`, document.baseURI), { ...init, headers });
     } catch (error) {
       if (/** @type {Error} */ (error).name === "AbortError") throw error;
       throw new Problem(0, { title: "The service cannot be reached", detail: "Is it still running, and the network there?" });

@@ -42,7 +42,7 @@ addEventListener("popstate", () => show(true));
 document.addEventListener("click", (event) => {
   const link = /** @type {Element} */ (event.target).closest("a");
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
-  if (!link || !plain || link.origin !== location.origin || link.pathname !== "/") return;
+  if (!link || !plain || link.origin !== location.origin || link.pathname !== location.pathname) return;
   event.preventDefault();
   // To a place of the page as it is: an address with it would be another view, shown anew.
   if (link.hash) {

@@ -23,7 +23,8 @@ export function address(patch, from = params()) {
     else next.set(name, String(value));
   }
   const query = next.toString();
-  return query ? `/?${query}` : "/";
+  // Relative: the service may stand below a path of a proxy.
+  return query ? `./?${query}` : "./";
 }
 
 /**

@@ -82,7 +82,7 @@ export async function showFamily(main, name, signal) {
 function lawAtAGlance({ family, law, name }) {
   if (!law) return [el("span", { class: "badge warn" }, "no law yet"), el("span", {}, `data in ${family.data_unit}`)];
   return [
-    el("span", {}, el("a", { href: `/?family=${encodeURIComponent(name)}&view=laws` }, `law ${law.version}`), `, ${law.source === "fit" ? "fitted" : "published"} `, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at))),
+    el("span", {}, el("a", { href: `./?family=${encodeURIComponent(name)}&view=laws` }, `law ${law.version}`), `, ${law.source === "fit" ? "fitted" : "published"} `, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at))),
     family.pinned && el("span", { class: "badge" }, "pinned"),
     law.runs !== null && el("span", {}, plural(law.runs, "run")),
     law.objective !== null && el("span", {}, `objective ${formatNumber(law.objective, 3)}`),

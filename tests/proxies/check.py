@@ -1,0 +1,169 @@
+"""Uploads, events, addresses of callers and links, through nginx and HAProxy as docs/proxies.md sets them up.
+
+Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
+"""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAM, DATA, PAGE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text()
+PATIENCE_S = 120
+# More than nginx takes unless told otherwise.
+ROWS = 20_000
+
+
+def until(what, holds):
+    """Waits for a state."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        found = holds()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise SystemExit(f"not within {PATIENCE_S} s: {what}")
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def listens(process, log, port):
+    if process.poll() is not None:
+        raise SystemExit(f"it ended: {log.read_text()}")
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def running(command, log, **options):
+    """A process that is stopped at the end."""
+    with open(log, "w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def configuration(name, service, port):
+    """The block of the page behind this marker, for these ports."""
+    block = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)[1]
+    return block.replace("127.0.0.1:8080", f"127.0.0.1:{service}").replace("8443", str(port))
+
+
+@contextmanager
+def nginx(service):
+    port, home = free_port(), DATA / "nginx"
+    home.mkdir()
+    paths = "".join(
+        f"{kind}_temp_path {home}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (home / "conf").write_text(
+        f"{user}daemon off;\npid {home}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}"
+        f"{configuration('nginx', service, port)}}}\n"
+    )
+    log = DATA / "nginx.log"
+    with running([tool("nginx"), "-c", str(home / "conf")], log) as process:
+        until("nginx listens", lambda: listens(process, log, port))
+        yield port
+
+
+@contextmanager
+def haproxy(service):
+    port = free_port()
+    settings = DATA / "haproxy.cfg"
+    settings.write_text(configuration("haproxy", service, port))
+    log = DATA / "haproxy.log"
+    with running([tool("haproxy"), "-db", "-f", str(settings)], log) as process:
+        until("HAProxy listens", lambda: listens(process, log, port))
+        yield port
+
+
+def tool(name):
+    return shutil.which(name) or f"/usr/sbin/{name}"
+
+
+@contextmanager
+def planner(name, *arguments):
+    """A service; gives its port."""
+    log = DATA / f"{name}.log"
+    command = [PROGRAM, "--log-format", "json", "serve", "--bind", "127.0.0.1:0", *arguments]
+    with running(command, log):
+        found = until("the service listens", lambda: re.search(r'"address":"127\.0\.0\.1:(\d+)"', log.read_text()))
+        yield int(found[1])
+
+
+def ask(port, method, path, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer, text
+
+
+def rows():
+    for i in range(ROWS):
+        loss = 2 + (i % 97) / 100
+        yield f"run-{i},{1e6 + i},0.5,{1e9 + i},{loss}\n"
+
+
+def check(name, port):
+    """What must work through any proxy below /planner."""
+    json_body = {"content-type": "application/json"}
+    answer, text = ask(port, "POST", "/planner/v1/families", json.dumps({"name": name}), json_body)
+    assert answer.status == 201, text
+    assert answer.headers["location"] == f"/planner/v1/families/{name}", answer.headers["location"]
+    table = "external_id,nonzero_params,sparsity,data,loss\n" + "".join(rows())
+    answer, text = ask(port, "POST", f"/planner/v1/families/{name}/runs", table.encode(), {"content-type": "text/csv"})
+    assert answer.status == 200 and json.loads(text)["created"] == ROWS, text
+
+    runs = [
+        {
+            "external_id": f"{n}-{s}-{d}", "nonzero_params": n, "sparsity": s, "data": d,
+            "loss": (16.8 * (1 - s) ** 0.72 + 45) * n**-0.245 + (6.9e8 / d) ** 0.2 + 0.65,
+        }
+        for n in (1e6, 4e6, 1.6e7) for s in (0, 0.5, 0.75, 0.875) for d in (4e9, 1.6e10, 6.4e10)
+    ]  # fmt: skip
+    ask(port, "POST", "/planner/v1/families", json.dumps({"name": f"{name}-fit"}), json_body)
+    ask(port, "POST", f"/planner/v1/families/{name}-fit/runs", json.dumps(runs), json_body)
+    answer, text = ask(port, "POST", f"/planner/v1/families/{name}-fit/refits", "{}", json_body)
+    assert answer.status == 202, text
+    answer, text = ask(port, "GET", answer.headers["location"] + "/events")
+    assert answer.status == 200 and b'"succeeded"' in text, text
+
+    # Every address that the page names leads through the proxy.
+    answer, page = ask(port, "GET", "/planner/")
+    assert answer.status == 200, page
+    for address in re.findall(r'(?:href|src)="([^"]+)"', page.decode()):
+        there, _ = urllib.parse.urldefrag(urllib.parse.urljoin("/planner/", address))
+        answer, text = ask(port, "GET", there)
+        assert answer.status == 200, (there, answer.status)
+
+
+def main():
+    # Refused keys are counted by the address that a trusted proxy names.
+    options = ("--trusted-proxies", "127.0.0.1", "--rate-per-address", "1000", "--burst-per-address", "1000")
+    with planner("behind-nginx", *options) as service, nginx(service) as port:
+        check("nginx", port)
+    print("nginx, which takes the path away and says so")
+    with planner("behind-haproxy", *options, "--base-path", "/planner") as service, haproxy(service) as port:
+        check("haproxy", port)
+    print("HAProxy, which passes the path on")
+
+
+main()
