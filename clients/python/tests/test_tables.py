@@ -103,6 +103,8 @@ def test_every_table_gives_the_same_runs(family: Family, table: Callable[[], Any
     assert (again.unchanged, again.updated, again.errors) == (2, 0, 0), again
 
 
+# pandas 2 rounds the last bit of many numbers unless told not to, and pandas 3 cannot be told.
+EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 EXPORTS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
     "pandas of CSV": (
         "text/csv",
