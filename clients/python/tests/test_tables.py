@@ -108,7 +108,7 @@ EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3
 EXPORTS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
     "pandas of CSV": (
         "text/csv",
-        lambda body: pd.read_csv(io.BytesIO(body), dtype={"external_id": str}, float_precision="round_trip"),
+        lambda body: pd.read_csv(io.BytesIO(body), dtype={"external_id": str}, **EXACT),
     ),
     "polars of CSV": (
         "text/csv",
