@@ -400,7 +400,7 @@ class AsyncFamily:
         explain = tracked.explain if tracked else None
         total = rows.nothing_sent()
         size = None if options or dry_run else batch_size
-        for first, body, headers in bodies(rows_of(runs), size):
+        for first, body, headers in bodies(rows_of(runs), size, keep_nan=tracked is not None):
             path = f"{self._path}/runs"
             try:
                 response = await self.planner._send(

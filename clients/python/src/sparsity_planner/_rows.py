@@ -50,7 +50,7 @@ def encode(value: object) -> bytes:
 
 
 # Says more of what is wrong with a field of a row: where the row comes from, and what would be right.
-Explain = Callable[[int, str], str]
+Explain = Callable[[int, str, str], str]
 
 
 def shifted(error: ProblemError, first: int, explain: Explain | None) -> ProblemError:
@@ -61,7 +61,7 @@ def shifted(error: ProblemError, first: int, explain: Explain | None) -> Problem
         if not row.isdecimal():
             return found
         number = int(row) + first
-        detail = found.detail + (explain(number, "/".join(rest)) if explain else "")
+        detail = found.detail + (explain(number, "/".join(rest), found.detail) if explain else "")
         return FieldError(pointer="/".join(["", str(number), *rest]), detail=detail)
 
     errors = tuple(shift(found) if "/" in found.pointer else found for found in error.errors)
@@ -106,7 +106,7 @@ def added(
     rejected = []
     for one in batch.rejected:
         row = one.row + first
-        more = explain(row, one.field) if explain else ""
+        more = explain(row, one.field, one.detail) if explain else ""
         rejected.append(Rejection(row=row, field=one.field, detail=one.detail + more))
     return SubmissionResult(
         created=total.created + batch.created,

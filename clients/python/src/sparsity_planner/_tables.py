@@ -193,13 +193,14 @@ def tags_of(value: Any) -> Any:
     return {str(key): text(tag) for key, tag in value.items() if not is_missing(tag)}
 
 
-def submitted(run: Mapping[str, Any]) -> dict[str, Any]:
+def submitted(run: Mapping[str, Any], *, keep_nan: bool = False) -> dict[str, Any]:
     """Return a run as it is sent: names and tags as texts, missing values as null, all else as it is."""
+    # Frames write NaN where they have nothing; of a tracker it is what the run came to.
     row: dict[str, Any] = {}
     for key, value in run.items():
         name = str(key)
         try:
-            if is_missing(value):
+            if is_missing(value) and not (keep_nan and isinstance(value, float)):
                 row[name] = None
             elif name == "tags":
                 row[name] = tags_of(value)
@@ -220,13 +221,13 @@ def _kept(value: Any) -> Any:
     return str(value) if large else value
 
 
-def encode(run: Mapping[str, Any]) -> bytes:
+def encode(run: Mapping[str, Any], *, keep_nan: bool = False) -> bytes:
     """JSON, with infinities as Python writes them: the service says which field of which row has one."""
-    return json.dumps(submitted(run), default=plain, separators=(",", ":")).encode()
+    return json.dumps(submitted(run, keep_nan=keep_nan), default=plain, separators=(",", ":")).encode()
 
 
 def bodies(
-    rows: Iterable[Mapping[str, Any]], size: int | None
+    rows: Iterable[Mapping[str, Any]], size: int | None, *, keep_nan: bool = False
 ) -> Iterator[tuple[int, bytes, dict[str, str]]]:
     """
     Yield NDJSON of so many rows each, or of all: the number of the first row, the body, its headers.
@@ -240,7 +241,7 @@ def bodies(
         body, following = _Body(), first
         for following, run in enumerate(islice(left, size), first + 1):
             try:
-                body.add(encode(run))
+                body.add(encode(run, keep_nan=keep_nan))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {following - 1}: {error}") from error
         if following == first:

@@ -9,6 +9,12 @@ from typing import Any
 from . import models
 from ._rows import counts
 
+# Fields that every run has, which a column may be named for.
+FIELDS = ("nonzero_params", "sparsity", "data", "loss")
+# Columns of what runs logged and were given.
+NAMED = ("metrics.", "summary.", "params.", "config.", "value")
+SHOWN = 8
+
 
 @dataclass(frozen=True)
 class TrackedRun:
@@ -55,17 +61,22 @@ class TrackedRuns(Iterable[dict[str, Any]]):
             if run.unfinished and not self._unfinished:
                 self.left_out[run.unfinished] = self.left_out.get(run.unfinished, 0) + 1
                 continue
-            # Its columns are not needed any more, and may be many.
-            self._yielded.append(TrackedRun({}, run.origin, absent=run.absent))
+            # Its values are not needed any more, and may be many.
+            self._yielded.append(TrackedRun(dict.fromkeys(run.row), run.origin, absent=run.absent))
             yield run.row
 
-    def explain(self, row: int, name: str) -> str:
-        """Say where a row comes from, and why a field of it may be missing."""
+    def explain(self, row: int, name: str, detail: str) -> str:
+        """Say where a row comes from, and of a field that is not given why, and what would be right."""
         if row >= len(self._yielded):
             return ""
         run = self._yielded[row]
-        wanted = [run.absent[key] for key in _names(name) if key in run.absent]
-        return "; ".join([f" [{run.origin}]", *wanted])
+        not_given = detail.startswith("must be given")
+        hints = [run.absent[key] for key in _names(name) if key in run.absent] if not_given else []
+        if not hints and not_given and name in FIELDS:
+            measured = [column for column in run.row if column.startswith(NAMED) and "._" not in column]
+            more = f" and {len(measured) - SHOWN} more" if len(measured) > SHOWN else ""
+            hints = [f"it has {', '.join(measured[:SHOWN])}{more}: map={name}:COLUMN says which is meant"]
+        return f" [{'; '.join([run.origin, *hints])}]"
 
     def absent(self) -> dict[str, int]:
         """Count what the files do not have, of the rows yielded so far, by what would be right."""
