@@ -155,15 +155,18 @@ def test_wandb_runs_that_did_not_finish_are_left_out_and_counted(tmp_path: Path)
     wandb_file(tmp_path / "failed.wandb", [run_record({}, id="failed"), loss, field(18, field(1, 1))])
     wandb_file(tmp_path / "killed.wandb", [run_record({}, id="killed"), loss, field(18, field(1, -9))])
     wandb_file(tmp_path / "running.wandb", [run_record({}, id="running"), loss, b"\x12\x05hello"], cut=3)
+    wandb_file(tmp_path / "young.wandb", [])
     found = trackers.read(tmp_path)
     assert [row["id"] for row in found] == ["good"]
     assert found.left_out == {
         "exit code is not 0": 2,
         "no exit is recorded: it runs, crashed or was killed": 1,
+        "nothing of it was written: it was killed early": 1,
     }
     (note,) = found.notes
     assert "running.wandb breaks off in the middle of a record" in note
-    assert {row["id"]: row["State"] for row in rows(tmp_path, unfinished=True)} == {
+    assert {row.get("id"): row["State"] for row in rows(tmp_path, unfinished=True)} == {
+        None: "crashed",
         "good": "finished",
         "failed": "failed",
         "killed": "failed",
@@ -180,8 +183,6 @@ def test_wandb_files_that_are_none_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"PK" + whole)
     with pytest.raises(trackers.UnreadableError, match="is no file of W&B"):
         rows(path)
-    with pytest.raises(trackers.UnreadableError, match="names no run"):
-        rows(wandb_file(path, [EXITED]))
     with pytest.raises(trackers.UnreadableError, match="is none of W&B's: field 17 ends behind"):
         rows(wandb_file(path, [b"\x8a\x01\x7fabc"]))
     with pytest.raises(trackers.UnreadableError, match=r"the value of loss is no JSON"):

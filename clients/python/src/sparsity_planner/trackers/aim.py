@@ -41,9 +41,12 @@ def read(root: Path, notes: list[str]) -> Iterator[TrackedRun]:
             context = metric.context.to_dict()
             # A metric is one for each context: `loss` of {"subset": "val"} is `val_loss`.
             name = "_".join([*(str(part) for part in context.values()), metric.name])
-            values = metric.values.values_list()
-            if values:
-                row[f"metrics.{name}"] = values[-1]
+            # `metric.values` is in the order of hashes of steps, whose last is any of them.
+            steps, values = metric.data.view("val").items_list()
+            if f"metrics.{name}" in row:
+                raise UnreadableError(f"{origin}: two metrics are called {name} with their contexts")
+            if steps:
+                row[f"metrics.{name}"] = values[0][steps.index(max(steps))]
         status = "running" if run.active else "finished"
         unfinished = "it is active, or was killed" if run.active else None
         yield TrackedRun({**row, "status": status}, origin, unfinished)

@@ -73,7 +73,8 @@ def _run(path: Path, notes: list[str]) -> TrackedRun:
                     if part == 1:
                         exit_code = signed(content)
     if "id" not in about:
-        raise UnreadableError(f"{path} names no run: it may have been cut short before the run began")
+        # What is written waits in memory first: of a run that was killed early there may be nothing.
+        return TrackedRun({"State": "crashed"}, str(path), "nothing of it was written: it was killed early")
     if not summarised and history:
         # Older versions leave the summary of an offline run to the server, which takes the last values.
         summary = {**history, **summary}
