@@ -19,10 +19,10 @@ BLOCKS = re.findall(r"<!-- run -->\n```python\n(.*?)```", (ROOT / "README.md").r
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["start", "points", "await"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["start", "points", "await", "tables"])
 def test_a_block_runs(
     block: str, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

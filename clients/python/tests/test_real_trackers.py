@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,31 @@ def test_the_good_run_is_read_and_the_others_are_counted(files: Path, family: Fa
     for logged in family.runs():
         assert (logged.nonzero_params, logged.sparsity, logged.data, logged.loss) == (2e7, 0.5, 2e10, 2.5)
     assert stored.left_out == {**LEFT_OUT[source], **killed}
+
+
+def test_the_commands_of_the_documentation_run(files: Path, family: Family, url: str, tmp_path: Path) -> None:
+    text = (HERE.parents[2] / "docs" / "trackers.md").read_text()
+    (block,) = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    # Lightning needs torch to write its own: a table of the kind stands in for it.
+    lightning = tmp_path / "lightning" / "version_0"
+    lightning.mkdir(parents=True)
+    (lightning / "metrics.csv").write_text("epoch,val_loss\n0,2.75\n1,2.5\n")
+    (lightning / "hparams.yaml").write_text("nonzero_params: 2e7\nsparsity: 0.5\ndata: 2e10\n")
+    for source in GOOD:
+        (tmp_path / source).symlink_to(files / source)
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "FAMILY": family.name,
+        "SPARSITY_PLANNER_URL": url,
+    }
+    done = subprocess.run(
+        ["bash", "-euxc", block], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # MLflow's database and its folder have a run each.
+    assert done.stdout.count("created 1,") == 7
+    assert done.stdout.count("created 2,") == 1
+    assert {run.loss for run in family.runs()} == {2.5}
 
 
 def test_aim_is_read_by_its_own_package_once_its_index_is_whole(files: Path, family: Family) -> None:

@@ -150,6 +150,8 @@ def plain(value: Any) -> Any:
         return value.decode()
     if isinstance(value, set | frozenset):
         return list(value)
+    if hasattr(value, "keys") and hasattr(value, "items"):
+        return dict(value.items())
     if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
         return _row(value)
     if hasattr(value, "tolist"):  # NumPy's scalars and arrays
