@@ -126,7 +126,7 @@ EXPORTS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
             io.BytesIO(body), lines=True, dtype={"external_id": str}, precise_float=True
         ),
     ),
-    "polars of NDJSON": ("application/x-ndjson", lambda body: pl.read_ndjson(io.BytesIO(body))),
+    "polars of NDJSON": ("application/x-ndjson", lambda body: pl.read_ndjson(body, infer_schema_length=None)),
 }
 
 

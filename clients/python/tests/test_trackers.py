@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 import sqlite3
 import struct
@@ -703,6 +704,69 @@ def test_optuna_frame(tmp_path: Path) -> None:
 
 
 # All of them
+
+
+def test_damaged_files_are_refused_or_read_and_nothing_else(tmp_path: Path) -> None:
+    """Each byte that is changed makes a file that is refused by name, or read."""
+    config = {"params": 4e7, "optim": {"lr": 0.001}}
+    summary = field(3, item(["loss"], 2.5) + item(["train", "loss"], 1.0))
+    trainer_state(tmp_path / "hf")
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "metrics.csv").write_text('step,val_loss\n1,2.75\n2,"2.5"\n')
+    (tmp_path / "lightning" / "hparams.yaml").write_text("a: {b: [1, 2]}\nc: &x 2\nd: *x\n")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "result.json").write_text('{"loss": 2.5, "done": true, "config": {"a": 1}}\n')
+    (tmp_path / "mlruns" / "7" / "a" / "metrics").mkdir(parents=True)
+    (tmp_path / "mlruns" / "7" / "a" / "meta.yaml").write_text("run_id: a\nstatus: 3\n")
+    (tmp_path / "mlruns" / "7" / "a" / "metrics" / "loss").write_text("5 2.5 0\n")
+    files: list[tuple[Any, Path]] = [
+        ("wandb", wandb_file(tmp_path / "a.wandb", [run_record(config, id="a"), summary, EXITED])),
+        (
+            "tensorboard",
+            events(tmp_path / "events.out.tfevents.1", [event(1, scalar("a", 1)), *hparams(config, 1)]),
+        ),
+        ("huggingface", tmp_path / "hf" / "trainer_state.json"),
+        ("lightning", tmp_path / "lightning" / "metrics.csv"),
+        ("lightning", tmp_path / "lightning" / "hparams.yaml"),
+        ("ray", tmp_path / "ray" / "result.json"),
+        ("mlflow", tmp_path / "mlruns" / "7" / "a" / "metrics" / "loss"),
+        ("mlflow", tmp_path / "mlruns" / "7" / "a" / "meta.yaml"),
+        ("mlflow", mlflow_database(tmp_path / "m.db")),
+        ("optuna", optuna_database(tmp_path / "o.db")),
+    ]
+    roots = {"lightning": tmp_path / "lightning", "mlflow": tmp_path / "mlruns"}
+    chance = random.Random(1)
+    outcomes = {"read": 0, "refused": 0}
+    for source, path in files:
+        whole = path.read_bytes()
+        root = path if path.suffix == ".db" else roots.get(source, path)
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(chance.choice((1, 1, 4, 32))):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+            path.write_bytes(damaged[: chance.choice((len(damaged), chance.randrange(len(damaged))))])
+            refused = None
+            try:
+                rows(root, source, unfinished=True)
+            except trackers.UnreadableError as error:
+                refused = str(error)
+            assert refused is None or str(tmp_path) in refused
+            outcomes["refused" if refused else "read"] += 1
+        path.write_bytes(whole)
+    assert min(outcomes.values()) > 100
+
+
+def test_what_is_nested_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("val_loss\n2.5\n")
+    levels = "".join(f"l{n}: &l{n} {{a: *l{n - 1}, b: *l{n - 1}, c: *l{n - 1}}}\n" for n in range(1, 13))
+    wide, deep = f"l0: &l0 {{x: 1}}\n{levels}", "{a: " * 70 + "1" + "}" * 70
+    for text in (wide, deep):
+        (tmp_path / "hparams.yaml").write_text(text)
+        with pytest.raises(trackers.UnreadableError, match="beyond 64 levels or 100000 columns"):
+            rows(tmp_path)
+    (tmp_path / "hparams.yaml").write_text("a: &a {a: *a}\n")
+    with pytest.raises(trackers.UnreadableError, match="is no YAML"):
+        rows(tmp_path)
 
 
 def test_a_tracker_is_found_by_its_files(tmp_path: Path) -> None:

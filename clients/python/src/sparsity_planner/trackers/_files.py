@@ -15,6 +15,10 @@ from ..errors import PlannerError
 SQLITE = b"SQLite format 3\0"
 
 
+DEEPEST = 64
+MOST_COLUMNS = 100_000
+
+
 class UnreadableError(PlannerError):
     """A file is not what it should be; the message names it, and what would be right."""
 
@@ -45,16 +49,22 @@ def unnamed(place: Mapping[str, str]) -> dict[str, str]:
     return {"external_id": detail}
 
 
-def flattened(value: Mapping[str, Any], prefix: str, into: dict[str, Any], origin: str) -> None:
+def flattened(
+    value: Mapping[str, Any], prefix: str, into: dict[str, Any], origin: str, depth: int = 0
+) -> None:
     """
     Put nested values into columns, whose names are the keys joined by dots.
 
-    Raises `UnreadableError` where two values would be one column.
+    Raises `UnreadableError` where two values would be one column, and where there are more levels or columns
+    than any configuration has: YAML can say so many in few words.
     """
+    if depth > DEEPEST or len(into) > MOST_COLUMNS:
+        detail = f"{DEEPEST} levels or {MOST_COLUMNS} columns"
+        raise UnreadableError(f"{origin}: what {prefix} has goes beyond {detail}")
     for key, inner in value.items():
         name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(inner, Mapping):
-            flattened(inner, name, into, origin)
+            flattened(inner, name, into, origin, depth + 1)
         elif name in into:
             raise UnreadableError(f"{origin}: two values are called {name}, one of them nested: rename one")
         else:
@@ -65,7 +75,7 @@ def parsed(text: str | bytes, origin: str) -> Any:
     """Read JSON as Python writes it, with NaN and infinities; whole numbers keep all digits."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UnreadableError(f"{origin} is no JSON: {error}") from None
 
 
@@ -116,7 +126,7 @@ def database(path: Path) -> Iterator[sqlite3.Connection]:
     connection.row_factory = sqlite3.Row
     try:
         yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise UnreadableError(f"{path} cannot be read as SQLite: {error}") from None
     finally:
         connection.close()

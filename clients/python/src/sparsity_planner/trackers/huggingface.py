@@ -82,7 +82,8 @@ def _run(
     row |= _measured(path.parent, count, notes, absent)
     row["status"] = "finished"
     unfinished = None
-    if state.get("max_steps") and state["global_step"] < state["max_steps"]:
+    most = state.get("max_steps")
+    if isinstance(most, int) and state["global_step"] < most:
         row["status"], unfinished = "terminated_early", "global_step is below max_steps"
     return TrackedRun(row, str(path), unfinished, absent)
 

@@ -54,8 +54,12 @@ def _of_database(path: Path) -> Iterator[TrackedRun]:
             "FROM runs JOIN experiments USING (experiment_id) ORDER BY start_time, run_uuid"
         ).fetchall()
         parts = {
-            kind: grouped(connection.execute(f"SELECT * FROM {table}"), "run_uuid")
-            for kind, table in (("metrics", "latest_metrics"), ("params", "params"), ("tags", "tags"))
+            kind: grouped(connection.execute(f"SELECT run_uuid, key, {values} FROM {table}"), "run_uuid")
+            for kind, table, values in (
+                ("metrics", "latest_metrics", "value, is_nan"),
+                ("params", "params", "value"),
+                ("tags", "tags", "value"),
+            )
         }
     for run in runs:
         id = run["run_uuid"]
@@ -71,7 +75,10 @@ def _of_database(path: Path) -> Iterator[TrackedRun]:
         }
         row: dict[str, Any] = {}
         for metric in parts["metrics"].get(id, ()):
-            row[f"metrics.{metric['key']}"] = _unclamped(metric["value"], metric["is_nan"])
+            value = metric["value"]
+            if not isinstance(value, int | float):
+                raise UnreadableError(f"{path}, run {id}: the metric {metric['key']} is no number")
+            row[f"metrics.{metric['key']}"] = _unclamped(value, metric["is_nan"])
         for kind in ("params", "tags"):
             row |= {f"{kind}.{part['key']}": part["value"] for part in parts[kind].get(id, ())}
         deleted = "deleted" in (run["lifecycle_stage"], run["experiment_stage"])
@@ -97,7 +104,9 @@ def _of_folder(root: Path) -> Iterator[TrackedRun]:
             deleted = in_trash or about.get("lifecycle_stage") == "deleted"
             experiments[meta.parent] = (str(about.get("name", meta.parent.name)), deleted)
             continue
-        id = about.get("run_id") or about["run_uuid"]
+        id = about.get("run_id") or about.get("run_uuid")
+        if not id:
+            raise UnreadableError(f"{meta} has an empty name of its run")
         folder = meta.parent
         status = str(about.get("status"))
         experiment, deleted = experiments.get(folder.parent, (None, in_trash))

@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from .._tracked import TrackedRun
-from ._files import UnreadableError, columns, database, found, grouped, parsed, read_text, tables
+from ._files import (
+    UnreadableError,
+    columns,
+    database,
+    found,
+    grouped,
+    parsed,
+    parsed_object,
+    read_text,
+    tables,
+)
 
 READING = {"source": "mlflow"}
 
@@ -48,7 +58,8 @@ def _run(row: dict[str, Any], state: str, origin: str, absent: dict[str, str]) -
 
 def _of_database(path: Path) -> Iterator[TrackedRun]:
     with database(path) as connection:
-        typed = "value_type" in columns(connection, "trial_values")
+        # Before version 3 there were finite values only.
+        typed = "value_type" if "value_type" in columns(connection, "trial_values") else "NULL"
         trials = connection.execute(
             "SELECT trial_id, number, state, datetime_start, datetime_complete, study_id, study_name "
             "FROM trials JOIN studies USING (study_id) ORDER BY study_id, number"
@@ -56,12 +67,16 @@ def _of_database(path: Path) -> Iterator[TrackedRun]:
         names = {
             row["study_id"]: parsed(row["value_json"], f"{path}: the names of the objectives")
             for row in connection.execute(
-                "SELECT * FROM study_system_attributes WHERE key = 'study:metric_names'"
+                "SELECT study_id, value_json FROM study_system_attributes WHERE key = 'study:metric_names'"
             )
         }
-        values = grouped(connection.execute("SELECT * FROM trial_values ORDER BY objective"), "trial_id")
-        params = grouped(connection.execute("SELECT * FROM trial_params"), "trial_id")
-        attributes = grouped(connection.execute("SELECT * FROM trial_user_attributes"), "trial_id")
+
+        def of_trials(table: str, names: str) -> dict[Any, list[sqlite3.Row]]:
+            return grouped(connection.execute(f"SELECT trial_id, {names} FROM {table}"), "trial_id")
+
+        values = of_trials("trial_values", f"objective, value, {typed} AS type")
+        params = of_trials("trial_params", "param_name, param_value, distribution_json")
+        attributes = of_trials("trial_user_attributes", "key, value_json")
     for trial in trials:
         study, id = trial["study_name"], trial["trial_id"]
         origin = f"{path}, study {study}, trial {trial['number']}"
@@ -75,10 +90,10 @@ def _of_database(path: Path) -> Iterator[TrackedRun]:
         found_values = values.get(id, ())
         several = any(value["objective"] for value in found_values)
         for value in found_values:
-            place = value["objective"]
-            named = names.get(trial["study_id"])
-            name = f"values_{named[place] if named else place}" if several else "value"
-            row[name] = INFINITE.get(value["value_type"], value["value"]) if typed else value["value"]
+            named, place = names.get(trial["study_id"]), value["objective"]
+            if isinstance(named, list) and isinstance(place, int) and 0 <= place < len(named):
+                place = named[place]
+            row[f"values_{place}" if several else "value"] = INFINITE.get(value["type"], value["value"])
         for param in params.get(id, ()):
             row[f"params.{param['param_name']}"] = _param(
                 param["param_value"], param["distribution_json"], origin
@@ -86,14 +101,15 @@ def _of_database(path: Path) -> Iterator[TrackedRun]:
         for attribute in attributes.get(id, ()):
             key = attribute["key"]
             row[f"metrics.{key}"] = parsed(attribute["value_json"], f"{origin}: the attribute {key}")
-        yield _run(row, trial["state"], origin, {})
+        yield _run(row, str(trial["state"]), origin, {})
 
 
 def _param(value: float, distribution: str, origin: str) -> Any:
     """Return a parameter as the trial saw it: of choices only the place is stored."""
-    described = json.loads(distribution)
-    attributes = described.get("attributes", {})
-    name = described.get("name", "")
+    described = parsed_object(distribution, f"{origin}: the distribution of a parameter")
+    attributes, name = described.get("attributes"), str(described.get("name"))
+    if not isinstance(attributes, dict) or not isinstance(value, int | float) or math.isnan(value):
+        raise UnreadableError(f"{origin}: a parameter has no number or no attributes")
     if "choices" in attributes:
         choices = attributes["choices"]
         if not 0 <= int(value) < len(choices):
@@ -102,13 +118,20 @@ def _param(value: float, distribution: str, origin: str) -> Any:
     return int(value) if name.startswith("Int") else value
 
 
+def _cells(table: csv.DictReader[str], path: Path) -> Iterator[dict[str | Any, Any]]:
+    try:
+        yield from table
+    except csv.Error as error:
+        raise UnreadableError(f"{path}, line {table.line_num}: {error}") from None
+
+
 def _of_csv(path: Path) -> Iterator[TrackedRun]:
     table = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     names = list(table.fieldnames or ())
     if not {"number", "state"} <= set(names):
         raise UnreadableError(f"{path} is no frame of Optuna: it has no columns number and state")
     prefixes = {"params_": "params.", "user_attrs_": "metrics."}
-    for cells in table:
+    for cells in _cells(table, path):
         row: dict[str, Any] = {}
         for name, cell in cells.items():
             if name is None:

@@ -174,7 +174,7 @@ def _of_value(message: bytes) -> Any:
 
 def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, bytes]]:
     """Yield place and bytes of each record; where the file breaks off, they end."""
-    at = 0
+    at, end = 0, path.stat().st_size
     with path.open("rb") as file:
         while header := file.read(LENGTH.size):
             if len(header) < LENGTH.size:
@@ -184,9 +184,10 @@ def _records(path: Path, notes: list[str]) -> Iterator[tuple[int, bytes]]:
                 raise UnreadableError(
                     f"{path} is no event file, or damaged at byte {at}: a checksum is wrong"
                 )
-            data = file.read(size + 4)
-            if len(data) < size + 4:
+            # A length that goes beyond the file is not asked of the memory.
+            if at + LENGTH.size + size + 4 > end:
                 break
+            data = file.read(size + 4)
             # Larger ones hold graphs and pictures, which are not read and would take long.
             if size <= CHECKED_BYTES and _masked(data[:-4]) != int.from_bytes(data[-4:], "little"):
                 raise UnreadableError(f"{path} is damaged at byte {at}: a checksum is wrong")

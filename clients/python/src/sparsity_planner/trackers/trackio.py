@@ -41,7 +41,9 @@ def _runs(path: Path) -> Iterator[TrackedRun]:
     with database(path) as connection:
         # In older versions runs have names only.
         key = "run_id" if "run_id" in columns(connection, "metrics") else "run_name"
-        configs = {row[key]: row for row in connection.execute("SELECT * FROM configs")}
+        configs = {
+            row[key]: row for row in connection.execute(f"SELECT {key}, run_name, config FROM configs")
+        }
         reports = connection.execute(
             f"SELECT {key}, run_name, step, metrics FROM metrics ORDER BY step, rowid"
         )
