@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 from collections.abc import Callable, Iterator
+from datetime import time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -232,6 +233,17 @@ def test_what_no_json_knows_is_named_by_row_and_column(family: Family) -> None:
     for wrong in (RUN, "runs.csv", 3):
         with pytest.raises(TypeError, match="is no table of runs"):
             family.log_runs(wrong)  # type: ignore[arg-type]
+
+
+def test_a_name_that_became_a_date_is_refused(family: Family) -> None:
+    table = pd.DataFrame({**RUN, "external_id": pd.to_datetime(["2011-03-07"]), "at": [time(16, 32)]})
+    with pytest.raises(TypeError, match=r"row 0: external_id: 2011-03-07 .* is a Timestamp, and names runs"):
+        family.log_runs(table)
+    with pytest.raises(TypeError, match=r"row 0: at: 16:32:00 is a time, and names runs"):
+        family.log_runs(table.drop(columns="external_id"), id=["at"])
+    # As a tag it is a text like others.
+    assert family.log_runs(table.assign(external_id="a"), tag_columns=["at"]).created == 1
+    assert [run.tags for run in family.runs()] == [{"at": "16:32:00"}]
 
 
 def test_what_columns_mean_is_said_to_the_service(family: Family) -> None:

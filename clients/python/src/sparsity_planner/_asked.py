@@ -92,6 +92,13 @@ def reading_query(reading: Mapping[str, Any]) -> dict[str, Any]:
     return params
 
 
+def naming_columns(reading: Mapping[str, Any]) -> frozenset[str]:
+    """Return the columns that name runs."""
+    id = reading.get("id") or ()
+    columns = id.split(",") if isinstance(id, str) else id
+    return frozenset(["external_id", *(column.strip().strip("`") for column in columns)])
+
+
 class Repeated(list[str]):
     """A parameter that stands in the query once for each of its values."""
 

@@ -29,6 +29,7 @@ from ._asked import (
     RefusedStreamError,
     RunFilters,
     bounds,
+    naming_columns,
     query,
     reading_query,
 )
@@ -400,7 +401,8 @@ class AsyncFamily:
         explain = tracked.explain if tracked else None
         total = rows.nothing_sent()
         size = None if options or dry_run else batch_size
-        for first, body, headers in bodies(rows_of(runs), size, keep_nan=tracked is not None):
+        names = naming_columns(options)
+        for first, body, headers in bodies(rows_of(runs), size, keep_nan=tracked is not None, names=names):
             path = f"{self._path}/runs"
             try:
                 response = await self.planner._send(

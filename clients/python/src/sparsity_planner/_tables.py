@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -195,13 +195,20 @@ def tags_of(value: Any) -> Any:
     return {str(key): text(tag) for key, tag in value.items() if not is_missing(tag)}
 
 
-def submitted(run: Mapping[str, Any], *, keep_nan: bool = False) -> dict[str, Any]:
+def submitted(
+    run: Mapping[str, Any], *, keep_nan: bool = False, names: Collection[str] = (NAME,)
+) -> dict[str, Any]:
     """Return a run as it is sent: names and tags as texts, missing values as null, all else as it is."""
     # Frames write NaN where they have nothing; of a tracker it is what the run came to.
     row: dict[str, Any] = {}
     for key, value in run.items():
         name = str(key)
         try:
+            if name in names and isinstance(value, date | time) and not is_missing(value):
+                raise TypeError(
+                    f"{value} is a {type(value).__name__}, and names runs: texts such as 3-7-11 and 16:32 "
+                    "become that where a table is read without types; read the column as text"
+                )
             if is_missing(value) and not (keep_nan and isinstance(value, float)):
                 row[name] = None
             elif name == "tags":
@@ -223,13 +230,19 @@ def _kept(value: Any) -> Any:
     return str(value) if large else value
 
 
-def encode(run: Mapping[str, Any], *, keep_nan: bool = False) -> bytes:
+def encode(run: Mapping[str, Any], *, keep_nan: bool = False, names: Collection[str] = (NAME,)) -> bytes:
     """JSON, with infinities as Python writes them: the service says which field of which row has one."""
-    return json.dumps(submitted(run, keep_nan=keep_nan), default=plain, separators=(",", ":")).encode()
+    return json.dumps(
+        submitted(run, keep_nan=keep_nan, names=names), default=plain, separators=(",", ":")
+    ).encode()
 
 
 def bodies(
-    rows: Iterable[Mapping[str, Any]], size: int | None, *, keep_nan: bool = False
+    rows: Iterable[Mapping[str, Any]],
+    size: int | None,
+    *,
+    keep_nan: bool = False,
+    names: Collection[str] = (NAME,),
 ) -> Iterator[tuple[int, bytes, dict[str, str]]]:
     """
     Yield NDJSON of so many rows each, or of all: the number of the first row, the body, its headers.
@@ -243,7 +256,7 @@ def bodies(
         body, following = _Body(), first
         for following, run in enumerate(islice(left, size), first + 1):
             try:
-                body.add(encode(run, keep_nan=keep_nan))
+                body.add(encode(run, keep_nan=keep_nan, names=names))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"row {following - 1}: {error}") from error
         if following == first:
