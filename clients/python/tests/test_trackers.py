@@ -802,6 +802,18 @@ def test_runs_go_to_the_service_and_what_was_left_out_is_said(tmp_path: Path, fa
     assert family.log_runs(found, tag_columns=["tags.team"]).unchanged == 1
 
 
+def test_files_of_a_resumed_run_are_refused_unless_one_is_chosen(tmp_path: Path, family: Family) -> None:
+    config = {"nonzero_params": 1e7, "sparsity": 0.5, "data": 1e9}
+    for name, step, loss in (("a", 9, 3.0), ("b", 20, 2.5)):
+        summary = field(3, item(["loss"], loss) + item(["_step"], step))
+        wandb_file(tmp_path / f"{name}.wandb", [run_record(config, id="3kx9"), summary, EXITED])
+    found = trackers.read(tmp_path)
+    with pytest.raises(ProblemError, match=r"external_id.*b\.wandb, run 3kx9"):
+        family.log_runs(found)
+    assert family.log_runs(found, keep="last:summary._step").created == 1
+    assert [run.loss for run in family.runs()] == [2.5]
+
+
 def test_errors_name_file_and_run(tmp_path: Path, family: Family) -> None:
     records = [run_record({"params": 1e7}, id="3kx9"), field(3, item(["bpb"], 0.9)), EXITED]
     wandb_file(tmp_path / "a.wandb", records)

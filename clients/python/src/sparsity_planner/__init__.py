@@ -1,6 +1,6 @@
 """Client of the sparsity planner: log training runs, ask for predicted loss and optimal sparsity."""
 
-from . import models, trackers
+from . import models
 from ._asked import RefitOptions, RunFilters
 from ._async import AsyncFamily, AsyncPlanner
 from ._sync import Family, Planner
@@ -18,5 +18,4 @@ __all__ = [
     "RunFilters",
     "UnreachableError",
     "models",
-    "trackers",
 ]
