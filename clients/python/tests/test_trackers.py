@@ -783,6 +783,10 @@ def test_a_tracker_is_found_by_its_files(tmp_path: Path) -> None:
     with pytest.raises(trackers.UnreadableError, match="several trackers, mlflow, optuna: say which"):
         trackers.read(tmp_path)
     assert [row["run_id"] for row in rows(tmp_path, "mlflow")] == ["good"]
+    with pytest.raises(trackers.UnreadableError, match=r"o\.db is no SQLite file of MLflow"):
+        rows(tmp_path / "o.db", "mlflow")
+    (tmp_path / "m.db").rename(tmp_path / "m.sqlite")
+    assert [row["run_id"] for row in rows(tmp_path, "mlflow")] == ["good"]
     with pytest.raises(trackers.UnreadableError, match="has no runs of wandb"):
         rows(tmp_path, "wandb")
     (tmp_path / "o.db").write_bytes(b"SQLite format 3\0 and no more")

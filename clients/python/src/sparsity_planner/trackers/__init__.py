@@ -17,7 +17,7 @@ from typing import Literal
 
 from .._tracked import TrackedRun, TrackedRuns
 from . import aim, huggingface, lightning, mlflow, optuna, ray, tensorboard, trackio, wandb
-from ._files import UnreadableError, found, read_text
+from ._files import SUFFIXES, UnreadableError, found, read_text
 
 Source = Literal[
     "aim", "huggingface", "lightning", "mlflow", "optuna", "ray", "tensorboard", "trackio", "wandb"
@@ -117,7 +117,7 @@ def _kind(path: Path) -> Source | None:
         return "ray"
     if path.name == "meta.yaml" and "experiment_id" in read_text(path):
         return "mlflow"
-    if path.suffix in (".db", ".sqlite", ".sqlite3"):
+    if path.suffix in SUFFIXES:
         if mlflow.is_database(path):
             return "mlflow"
         if optuna.is_database(path):

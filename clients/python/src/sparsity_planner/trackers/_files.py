@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from urllib.parse import quote
 from ..errors import PlannerError
 
 SQLITE = b"SQLite format 3\0"
-
-
+SUFFIXES = (".db", ".sqlite", ".sqlite3")
 DEEPEST = 64
 MOST_COLUMNS = 100_000
 
@@ -140,6 +139,19 @@ def tables(path: Path) -> set[str]:
     with database(path) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         return {row[0] for row in rows}
+
+
+def databases(root: Path, tracker: str, is_kind: Callable[[Path], bool]) -> list[Path]:
+    """
+    Return the SQLite files of a tracker: the file itself, or those in a folder and below it.
+
+    Raises `UnreadableError` where the file itself is none.
+    """
+    if root.is_file():
+        if not is_kind(root):
+            raise UnreadableError(f"{root} is no SQLite file of {tracker}")
+        return [root]
+    return [path for path in found(root, "*") if path.suffix in SUFFIXES and is_kind(path)]
 
 
 def columns(connection: sqlite3.Connection, table: str) -> set[str]:

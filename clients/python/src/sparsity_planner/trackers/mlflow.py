@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .._tracked import TrackedRun
-from ._files import UnreadableError, database, found, grouped, read_text, read_yaml, tables
+from ._files import UnreadableError, database, databases, found, grouped, read_text, read_yaml, tables
 
 READING = {"source": "mlflow"}
 
@@ -29,8 +29,7 @@ def is_database(path: Path) -> bool:
 
 def read(root: Path, _notes: list[str]) -> Iterator[TrackedRun]:
     """Yield the runs of a database or a folder."""
-    databases = [root] if root.is_file() else [path for path in found(root, "*.db") if is_database(path)]
-    for path in databases:
+    for path in databases(root, "MLflow", is_database):
         yield from _of_database(path)
     if root.is_dir():
         yield from _of_folder(root)

@@ -21,7 +21,7 @@ from ._files import (
     UnreadableError,
     columns,
     database,
-    found,
+    databases,
     grouped,
     parsed,
     parsed_object,
@@ -42,11 +42,12 @@ def is_database(path: Path) -> bool:
 
 def read(root: Path, notes: list[str]) -> Iterator[TrackedRun]:
     """Yield the trials of all studies."""
-    paths = [root] if root.is_file() else [path for path in found(root, "*.db") if is_database(path)]
-    for path in paths:
-        yield from (_of_csv(path) if path.suffix.lower() == ".csv" else _of_database(path))
-    if any(path.suffix.lower() == ".csv" for path in paths):
+    if root.suffix.lower() == ".csv":
+        yield from _of_csv(root)
         notes.append("a frame of Optuna does not name its study: numbers of trials repeat in the next")
+        return
+    for path in databases(root, "Optuna", is_database):
+        yield from _of_database(path)
 
 
 def _run(row: dict[str, Any], state: str, origin: str, absent: dict[str, str]) -> TrackedRun:

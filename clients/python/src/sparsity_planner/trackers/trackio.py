@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .._tracked import TrackedRun
-from ._files import columns, database, flattened, found, parsed_object, tables
+from ._files import columns, database, databases, flattened, parsed_object, tables
 
 READING = {"source": "mlflow"}
 
@@ -30,7 +30,7 @@ def is_database(path: Path) -> bool:
 
 def read(root: Path, notes: list[str]) -> Iterator[TrackedRun]:
     """Yield the runs of each project."""
-    paths = [root] if root.is_file() else [path for path in found(root, "*.db") if is_database(path)]
+    paths = databases(root, "Trackio", is_database)
     for path in paths:
         yield from _runs(path)
     if paths:
