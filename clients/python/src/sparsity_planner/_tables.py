@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -85,7 +86,7 @@ def _row(value: Any) -> Mapping[str, Any]:
 
 
 def _check_names(names: Sequence[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, columns in Counter(names).items() if columns > 1)
     if twice:
         raise ValueError(
             f"two columns have the same name, and a run has one value of each: {', '.join(twice)}"
