@@ -2,10 +2,11 @@
 Logs the finished runs of a Weights & Biases project to a sparsity planner.
 
     pip install wandb
-    python wandb_export.py my-team/my-project --family my-models
+    python wandb_export.py my-team/my-project --family my-models --map data:config.tokens
 
 `SPARSITY_PLANNER_URL` and `SPARSITY_PLANNER_KEY` say where to. Run it again at any time: runs that are
-known are only compared. Adapt `COLUMNS` to what your training scripts log.
+known are only compared. What columns mean is said as for any other table (docs/uploads.md), and done by the
+service. Runs that lie on this machine need no server: `sparsity-planner-runs wandb/` reads their files.
 """
 
 from __future__ import annotations
@@ -16,26 +17,16 @@ from typing import Any
 
 from sparsity_planner import Planner
 
-# Field of the planner: where it is in `config` or `summary`.
-COLUMNS = {
-    "total_params": ("config", "params"),
-    "sparsity": ("config", "sparsity"),
-    "data": ("config", "tokens"),
-    "loss": ("summary", "eval/loss"),
-}
-
 
 def rows(runs: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Return what the planner wants of the runs of `wandb.Api().runs(...)`, where nothing is missing."""
+    """Return the runs of `wandb.Api().runs(...)` as rows, with nested `config` and `summary`."""
     for run in runs:
-        # `summary` and `config` are read by `get`; a summary's values may be nested, a loss is not.
-        found = {field: getattr(run, place).get(key) for field, (place, key) in COLUMNS.items()}
-        missing = [field for field, value in found.items() if value is None]
-        if missing:
-            print(f"left out {run.id} ({run.name}): no {', '.join(missing)}")
-            continue
+        # Each value is wrapped as the web API does it, so that a key of the configuration that is called
+        # `value` is taken for no wrapper.
+        config = {key: {"value": value} for key, value in run.config.items()}
+        summary = dict(run.summary.items())
         # The id: names may be given twice.
-        yield {**found, "external_id": run.id, "tags": {"wandb": run.name}}
+        yield {"id": run.id, "Name": run.name, "State": run.state, "config": config, "summary": summary}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,13 +34,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Log runs of Weights & Biases to a sparsity planner.")
     parser.add_argument("project", help="ENTITY/PROJECT")
     parser.add_argument("--family", required=True)
+    parser.add_argument("--map", action="append", default=[], metavar="FIELD:EXPRESSION")
+    parser.add_argument("--tag-columns", default="Name", metavar="COLUMN,COLUMN")
+    parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args(arguments)
 
     import wandb
 
-    finished = wandb.Api().runs(options.project, filters={"state": "finished"})
+    runs = wandb.Api().runs(options.project)
     with Planner() as planner:
-        stored = planner.family(options.family).log_runs(rows(finished), on_error="skip")
+        stored = planner.family(options.family).log_runs(
+            rows(runs),
+            source="wandb",
+            map=options.map,
+            tag_columns=options.tag_columns,
+            on_error="skip",
+            dry_run=options.dry_run,
+        )
     print(stored)
 
 

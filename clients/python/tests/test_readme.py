@@ -19,10 +19,10 @@ BLOCKS = re.findall(r"<!-- run -->\n```python\n(.*?)```", (ROOT / "README.md").r
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["start", "points", "await"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["start", "points", "await", "tables"])
 def test_a_block_runs(
     block: str, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -38,29 +38,33 @@ def run_example(name: str, *arguments: str) -> None:
 def test_the_example_of_weights_and_biases(
     family: Family, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[tuple[str, dict[str, str]]] = []
-    config = {"params": 4e7, "sparsity": 0.5, "tokens": 20_000_000_000}
-    # As `wandb.Api().runs` gives them: `config` a dictionary, `summary` with `get`.
+    asked: list[str] = []
+    config = {"params": 4e7, "sparsity": 0.5, "tokens": 20_000_000_000, "optim": {"value": 3}}
+    # As `wandb.Api().runs` gives them: `config` a dictionary, `summary` with `items`.
     runs = [
-        SimpleNamespace(id="3kx9", name="calm-1", config=config, summary={"eval/loss": 2.5, "_step": 9}),
-        SimpleNamespace(id="7bq2", name="calm-1", config=config, summary={"eval/loss": "NaN"}),
-        SimpleNamespace(id="9zz1", name="dry-2", config=config, summary={}),
+        SimpleNamespace(id=id, name="calm-1", state=state, config=config, summary=summary)
+        for id, state, summary in (
+            ("3kx9", "finished", {"eval/loss": 2.5, "_step": 9}),
+            ("7bq2", "finished", {"eval/loss": float("nan")}),
+            ("9zz1", "crashed", {"eval/loss": 2.5}),
+        )
     ]
 
     class Api:
-        def runs(self, path: str, filters: dict[str, str]) -> list[Any]:
-            asked.append((path, filters))
+        def runs(self, path: str) -> list[Any]:
+            asked.append(path)
             return runs
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Api=Api))
     monkeypatch.setenv("SPARSITY_PLANNER_URL", url)
-    run_example("wandb_export.py", "team/project", "--family", family.name)
-    assert asked == [("team/project", {"state": "finished"})]
+    mappings = ["--map", "total_params:config.params", "--map", "data:config.tokens"]
+    run_example("wandb_export.py", "team/project", "--family", family.name, *mappings)
+    assert asked == ["team/project"]
     (run,) = family.runs()
-    assert (run.external_id, run.total_params, run.loss, run.tags) == ("3kx9", 4e7, 2.5, {"wandb": "calm-1"})
+    assert (run.external_id, run.total_params, run.loss, run.tags) == ("3kx9", 4e7, 2.5, {"Name": "calm-1"})
     printed = capsys.readouterr().out
-    assert "left out 9zz1 (dry-2): no loss" in printed
-    assert "rejected=[Rejection(detail='must be a number" in printed
+    assert "left_out={'State is crashed': 1}" in printed
+    assert "field='loss', row=1" in printed
 
 
 def test_the_example_of_mlflow(
@@ -68,25 +72,29 @@ def test_the_example_of_mlflow(
 ) -> None:
     frame = pd.DataFrame(
         {
-            "run_id": ["a1", "b2"],
-            "status": "FINISHED",
-            "params.nonzero_params": ["2e7", "2e7"],
-            "params.sparsity": ["0.5", "0.75"],
-            "params.tokens": ["20000000000", "20000000000"],
-            "metrics.val_loss": [2.5, None],
-            "tags.team": ["vision", None],
+            "run_id": ["a1", "b2", "c3"],
+            "status": ["FINISHED", "FINISHED", "FAILED"],
+            "start_time": pd.to_datetime(["2026-11-29"] * 3, utc=True),
+            "params.nonzero_params": "2e7",
+            "params.sparsity": ["0.5", "0.75", "0.75"],
+            "params.tokens": "20000000000",
+            "params.loss": "CrossEntropy",
+            "metrics.val_loss": [2.5, None, 2.5],
+            "tags.team": ["vision", None, None],
             "tags.mlflow.user": "somebody",
         }
     )
 
-    def search_runs(experiment_names: list[str], filter_string: str) -> pd.DataFrame:
+    def search_runs(experiment_names: list[str]) -> pd.DataFrame:
         assert experiment_names == ["sweeps"]
-        assert filter_string == "attributes.status = 'FINISHED'"
         return frame
 
     monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(search_runs=search_runs))
     monkeypatch.setenv("SPARSITY_PLANNER_URL", url)
-    run_example("mlflow_export.py", "sweeps", "--family", family.name)
+    arguments = ["--map", "data:params.tokens", "--tag-columns", "tags.team"]
+    run_example("mlflow_export.py", "sweeps", "--family", family.name, *arguments)
     (run,) = family.runs()
     assert (run.external_id, run.nonzero_params, run.tags) == ("a1", 2e7, {"team": "vision"})
-    assert "1 runs left out" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "left_out={'status is failed': 1}" in printed
+    assert "field='loss', row=1" in printed

@@ -1,7 +1,7 @@
 """Client of the sparsity planner: log training runs, ask for predicted loss and optimal sparsity."""
 
 from . import models
-from ._asked import RefitOptions, RunFilters
+from ._asked import Reading, RefitOptions, RunFilters
 from ._async import AsyncFamily, AsyncPlanner
 from ._sync import Family, Planner
 from .errors import PlannerError, ProblemError, RefitFailedError, UnreachableError
@@ -13,6 +13,7 @@ __all__ = [
     "Planner",
     "PlannerError",
     "ProblemError",
+    "Reading",
     "RefitFailedError",
     "RefitOptions",
     "RunFilters",

@@ -54,11 +54,63 @@ class RefitOptions(TypedDict, total=False):
     reproduces: int
 
 
-def query(fields: Mapping[str, Any]) -> dict[str, str]:
+class Reading(TypedDict, total=False):
+    """
+    What the columns of a table mean, where they are not the fields of a run; docs/uploads.md has them all.
+
+    Texts are as the service takes them. Several names of columns may be a list, and mappings a dictionary:
+    `map={"data": "steps * 1024", "sparsity": 0}`, `id=["run", "seed"]`.
+    """
+
+    source: str
+    map: Mapping[str, object] | Sequence[str]
+    id: str | Sequence[str]
+    where: str
+    keep: str
+    scale: str | Mapping[str, float]
+    sparsity_unit: Literal["fraction", "percent"]
+    tag_columns: str | Sequence[str]
+    null: str | Sequence[str]
+
+
+def reading_query(reading: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a query that say what columns mean."""
+    params: dict[str, Any] = {}
+    for name, value in reading.items():
+        if value is None:
+            continue
+        if name == "map":
+            if isinstance(value, str):
+                value = [value]
+            params[name] = Repeated(
+                [f"{field}:{text}" for field, text in value.items()] if isinstance(value, Mapping) else value
+            )
+        elif name in ("id", "tag_columns") and not isinstance(value, str):
+            params[name] = ",".join(f"`{column}`" for column in value)
+        else:
+            params[name] = value
+    return params
+
+
+def naming_columns(reading: Mapping[str, Any]) -> frozenset[str]:
+    """Return the columns that name runs."""
+    id = reading.get("id") or ()
+    columns = id.split(",") if isinstance(id, str) else id
+    return frozenset(["external_id", *(column.strip().strip("`") for column in columns)])
+
+
+class Repeated(list[str]):
+    """A parameter that stands in the query once for each of its values."""
+
+
+def query(fields: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """Return the parameters of a query, without those that are None."""
-    texts = {}
+    texts: dict[str, str | list[str]] = {}
     for name, value in fields.items():
         if value is None:
+            continue
+        if isinstance(value, Repeated):
+            texts[name] = value
             continue
         if isinstance(value, bool):
             texts[name] = "true" if value else "false"

@@ -24,14 +24,19 @@ from ._asked import (
     PAGE,
     REPEATABLE,
     Bounds,
+    Reading,
     RefitOptions,
     RefusedStreamError,
     RunFilters,
     bounds,
+    naming_columns,
     query,
+    reading_query,
 )
 from ._base import Model
 from ._retry import Attempts
+from ._tables import ArrowStream, bodies, encode, is_pandas, rows_of
+from ._tracked import TrackedRuns
 from .errors import ProblemError, RefitFailedError, UnreachableError
 
 if TYPE_CHECKING:
@@ -363,44 +368,51 @@ class AsyncFamily:
             start=start,
             pretraining_data=pretraining_data,
             pattern=pattern,
-            tags=tags and {key: str(tag) for key, tag in tags.items()},
+            tags=tags,
             exclusion_reason=exclusion_reason,
         )
-        path = f"{self._path}/runs"
-        return await self.planner._post(path, run, models.SubmissionResult, repeatable=True)
+        response = await self.planner._send("POST", f"{self._path}/runs", body=encode(run), repeatable=True)
+        return models.SubmissionResult.model_validate_json(response.content)
 
     async def log_runs(
         self,
-        runs: Iterable[Mapping[str, Any]] | pd.DataFrame,
+        runs: Iterable[Any] | ArrowStream | pd.DataFrame,
         *,
         on_error: Literal["stop", "skip"] = "stop",
+        dry_run: bool = False,
         batch_size: int = 20_000,
+        **reading: Unpack[Reading],
     ) -> models.SubmissionResult:
         """
-        Store many runs: mappings with the arguments of `log_run`, or a frame with these columns.
+        Store many runs: a frame of pandas or polars, Arrow data, or an iterable of mappings or data classes.
 
-        A missing value (None, NaN) is a field that is left out; a column `tags.NAME` is the tag NAME.
+        Columns are the arguments of `log_run`, and a column `tags.NAME` is the tag NAME; None and NaN are no
+        value. Of other columns `reading` says what they mean. What `trackers.read` gives is taken as it is.
+
         Each batch is all or nothing, unless `on_error="skip"` stores what is right and `rejected` names
-        the rest. Rows are counted from 0 over all batches. To send the same again is safe.
+        the rest. Rows are counted from 0 over all batches. To send the same again is safe. With `reading` or
+        `dry_run`, which stores nothing and answers what would be stored, all rows are one batch.
         """
-        given = rows.records(runs) if rows.is_frame(runs) else runs  # type: ignore[arg-type]
+        tracked = runs if isinstance(runs, TrackedRuns) else None
+        options = {**(tracked.reading if tracked else {}), **reading}
+        params = {**reading_query(options), **({"on_error": "skip"} if on_error == "skip" else {})}
+        if dry_run:
+            params["dry_run"] = "true"
+        explain = tracked.explain if tracked else None
         total = rows.nothing_sent()
-        for first, ndjson in rows.batches(given, batch_size):  # type: ignore[arg-type]
-            body, headers = rows.compressed(ndjson)
+        size = None if options or dry_run else batch_size
+        names = naming_columns(options)
+        for first, body, headers in bodies(rows_of(runs), size, keep_nan=tracked is not None, names=names):
+            path = f"{self._path}/runs"
             try:
                 response = await self.planner._send(
-                    "POST",
-                    f"{self._path}/runs",
-                    params={"on_error": "skip"} if on_error == "skip" else {},
-                    body=body,
-                    headers={"content-type": "application/x-ndjson", **headers},
-                    repeatable=True,
+                    "POST", path, params=params, body=body, headers=headers, repeatable=True
                 )
             except ProblemError as problem:
-                raise rows.shifted(problem, first) from None
+                raise rows.shifted(problem, first, explain) from None
             batch = models.SubmissionResult.model_validate_json(response.content)
-            total = rows.added(total, batch, first)
-        return total
+            total = rows.added(total, batch, first, explain)
+        return tracked.reported(total) if tracked else total
 
     async def runs(self, **filters: Unpack[RunFilters]) -> AsyncIterator[models.Run]:
         """Yield the runs that pass all filters, the newest first."""
@@ -566,7 +578,7 @@ class AsyncFamily:
         """
         path = f"{self._path}/predictions"
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
-        if not rows.is_frame(points):
+        if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.Predictions, repeatable=True)
         names = ("nonzero_params", "sparsity", "data", "compute", "flop_mode")
@@ -613,7 +625,7 @@ class AsyncFamily:
         """
         path = f"{self._path}/optimal-sparsities"
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
-        if not rows.is_frame(points):
+        if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
         names = ("nonzero_params", "compute", "flop_mode")

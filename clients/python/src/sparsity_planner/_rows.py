@@ -1,14 +1,12 @@
-"""Rows in and out: what people have to what the API takes, and back."""
+"""What the API answers, as people want it: rows counted over all batches, and frames."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._tables import is_missing, pandas_rows, plain
 from .errors import ProblemError
 from .models import (
     Extrapolation,
@@ -38,8 +36,6 @@ RUN_COLUMNS = (
     "exclusion_reason",
 )
 NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data")
-# Smaller bodies are not worth compressing.
-COMPRESSED_FROM = 64 * 1024
 
 
 def given(**fields: Any) -> dict[str, Any]:
@@ -47,92 +43,26 @@ def given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def is_frame(value: object) -> bool:
-    """Whether it is a pandas frame; does not import pandas."""
-    return hasattr(value, "columns") and hasattr(value, "iloc")
-
-
-def _is_missing(value: object) -> bool:
-    # NaN and NaT differ from themselves; NA answers neither yes nor no.
-    return (
-        value is None
-        or (isinstance(value, float) and math.isnan(value))
-        or type(value).__name__ in ("NAType", "NaTType")
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Turn a number of NumPy into one of Python."""
-    if hasattr(value, "item"):
-        return value.item()
-    raise TypeError(f"{type(value).__name__} cannot be sent")
-
-
 def encode(value: object) -> bytes:
     """JSON; infinities and NaN are refused with a ValueError."""
-    text = json.dumps(value, allow_nan=False, default=_plain, separators=(",", ":"))
+    text = json.dumps(value, allow_nan=False, default=plain, separators=(",", ":"))
     return text.encode()
 
 
-def submitted(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run as it is sent: without missing values, `tags.NAME` as the tag NAME, tags as texts."""
-    row: dict[str, Any] = {}
-    tags: dict[str, str] = {}
-    for name, value in run.items():
-        if _is_missing(value):
-            continue
-        if name == "tags":
-            tags |= {key: str(tag) for key, tag in value.items() if not _is_missing(tag)}
-        elif name.startswith("tags."):
-            tags[name.removeprefix("tags.")] = str(value)
-        else:
-            row[name] = value
-    if tags:
-        row["tags"] = tags
-    return row
+# Says more of what is wrong with a field of a row: where the row comes from, and what would be right.
+Explain = Callable[[int, str, str], str]
 
 
-def records(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Return the rows of a frame; an index named `external_id` is a column too."""
-    if frame.index.name == "external_id":
-        frame = frame.reset_index()
-    names = [str(name) for name in frame.columns]
-    for row in frame.itertuples(index=False, name=None):
-        yield dict(zip(names, row, strict=True))
-
-
-def batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[tuple[int, bytes]]:
-    """Yield batches as NDJSON, each with the number of its first row."""
-    if size < 1:
-        raise ValueError("a batch has at least one row")
-    first, left = 0, iter(rows)
-    while batch := list(islice(left, size)):
-        lines = []
-        for number, run in enumerate(batch, first):
-            try:
-                lines.append(encode(submitted(run)))
-            except ValueError as error:
-                raise ValueError(f"row {number}: {error}") from error
-        yield first, b"\n".join(lines)
-        first += len(batch)
-
-
-def compressed(body: bytes) -> tuple[bytes, dict[str, str]]:
-    """Return a body as it is sent, with the headers that say so."""
-    if len(body) < COMPRESSED_FROM:
-        return body, {}
-    return gzip.compress(body, compresslevel=1), {"content-encoding": "gzip"}
-
-
-def shifted(error: ProblemError, first: int) -> ProblemError:
-    """Return the error of a batch with rows counted over all batches."""
+def shifted(error: ProblemError, first: int, explain: Explain | None) -> ProblemError:
+    """Return the error of a batch with rows counted over all batches, explained by whoever made the rows."""
 
     def shift(found: FieldError) -> FieldError:
         _, row, *rest = found.pointer.split("/")
         if not row.isdecimal():
             return found
-        pointer = "/".join(["", str(int(row) + first), *rest])
-        return FieldError(pointer=pointer, detail=found.detail)
+        number = int(row) + first
+        detail = found.detail + (explain(number, "/".join(rest), found.detail) if explain else "")
+        return FieldError(pointer="/".join(["", str(number), *rest]), detail=detail)
 
     errors = tuple(shift(found) if "/" in found.pointer else found for found in error.errors)
     detail = error.detail
@@ -169,23 +99,32 @@ def nothing_sent() -> SubmissionResult:
     )
 
 
-def added(total: SubmissionResult, batch: SubmissionResult, first: int) -> SubmissionResult:
+def added(
+    total: SubmissionResult, batch: SubmissionResult, first: int, explain: Explain | None
+) -> SubmissionResult:
     """Add a batch that starts at row `first`."""
-    rejected = [Rejection(row=one.row + first, field=one.field, detail=one.detail) for one in batch.rejected]
+    rejected = []
+    for one in batch.rejected:
+        row = one.row + first
+        more = explain(row, one.field, one.detail) if explain else ""
+        rejected.append(Rejection(row=row, field=one.field, detail=one.detail + more))
     return SubmissionResult(
         created=total.created + batch.created,
         updated=total.updated + batch.updated,
         unchanged=total.unchanged + batch.unchanged,
         errors=total.errors + batch.errors,
         rejected=[*total.rejected, *rejected],
-        left_out={
-            reason: total.left_out.get(reason, 0) + batch.left_out.get(reason, 0)
-            for reason in {**total.left_out, **batch.left_out}
-        },
+        left_out=counts(total.left_out, batch.left_out),
+        preview=batch.preview,
         # All batches are made alike.
         recognised=total.recognised if total.recognised.columns else batch.recognised,
         warnings=[*total.warnings, *batch.warnings],
     )
+
+
+def counts(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
+    """Add counts by their reasons."""
+    return {reason: left.get(reason, 0) + right.get(reason, 0) for reason in {**left, **right}}
 
 
 def runs_frame(ndjson: bytes) -> pd.DataFrame:
@@ -200,7 +139,9 @@ def runs_frame(ndjson: bytes) -> pd.DataFrame:
 def points(frame: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return the points of a frame: of these columns those that it has, without missing values."""
     known = frame[[name for name in names if name in frame.columns]]
-    return [{name: value for name, value in row.items() if not _is_missing(value)} for row in records(known)]
+    return [
+        {name: value for name, value in row.items() if not is_missing(value)} for row in pandas_rows(known)
+    ]
 
 
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
