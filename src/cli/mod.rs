@@ -8,6 +8,7 @@ mod demo;
 pub mod demo_runs;
 mod fit;
 mod import;
+mod inputs;
 mod keys;
 #[cfg(feature = "measure")]
 mod measure;
@@ -84,9 +85,9 @@ enum Command {
         /// Directory to write them to.
         directory: std::path::PathBuf,
     },
-    /// Store the runs of a CSV, NDJSON, JSON or Parquet file in a family.
+    /// Store the runs of CSV, NDJSON, JSON, Parquet, Arrow or Excel files in a family.
     Import(import::ImportArgs),
-    /// Fit a law to a file of runs and print it; needs no database.
+    /// Fit a law to files of runs and print it; needs no database.
     Fit(fit::FitArgs),
     /// Start with a family of synthetic runs, fit it, ask a question and go on serving.
     Demo {

@@ -165,6 +165,7 @@ async fn each_limit_is_kept_and_named() {
             rows: 9_000,
             row_bytes: 2_000,
             named_errors: 3,
+            block_bytes: 20_000,
         },
         ..TRANSFERS
     })
