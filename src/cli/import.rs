@@ -7,7 +7,7 @@ use sparsity_law::law;
 
 use crate::app::Database;
 use crate::cli::print::print_json;
-use crate::cli::table::{TableConfig, described};
+use crate::cli::table::{TableConfig, described, refuse_options};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::family::{Family, FamilySettings};
@@ -63,10 +63,13 @@ pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
             bail!("--mapping names what a family keeps, and there is no family {name}")
         }
     };
-    let counted = family.as_ref().map(|family| family.settings.flops_per_param);
     let mut reading = args.table.reading(args.skip_errors, false, kept)?;
-    if let Some(counted) = counted {
-        reading.columns = reading.columns.with_flops_per_param(counted);
+    let unit = family.as_ref().map(|family| &family.settings.data_unit).or(args.create.as_ref());
+    if let Some(unit) = unit {
+        refuse_options(reading.columns.check_unit(unit))?;
+    }
+    if let Some(family) = &family {
+        reading.columns = reading.columns.with_flops_per_param(family.settings.flops_per_param);
     }
     let destination = match (family, args.create) {
         (Some(family), _) => Destination::Stored(family.id),

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use crate::cli::inputs::{Inputs, find_inputs};
+use crate::domain::checks::FieldError;
 use crate::domain::mapping::MappingSettings;
 use crate::intake::{Coding, Format, IngestLimits, OptionTexts, Reading, RowError, RowErrors};
 
@@ -160,12 +161,7 @@ impl TableConfig {
             sheet: self.sheet.clone(),
             absent: self.absent.clone(),
         };
-        let columns = options.check().map_err(|errors| {
-            let errors = errors
-                .iter()
-                .map(|e| format!("--{}: {}", e.pointer.trim_start_matches('/'), e.detail));
-            anyhow::anyhow!(errors.collect::<Vec<_>>().join("; "))
-        })?;
+        let columns = refuse_options(options.check())?;
         let (format, coding) = (Format::Csv, Coding::Identity);
         Ok(Reading { format, coding, columns, limits: LIMITS, skip_errors })
     }
@@ -191,6 +187,18 @@ impl TableConfig {
         };
         bail!("{what} errors, and nothing was stored:\n  {}", lines.join("\n  "))
     }
+}
+
+/// What is wrong with options, by the names that they have here.
+///
+/// # Errors
+/// Where anything is.
+pub fn refuse_options<T>(checked: Result<T, Vec<FieldError>>) -> anyhow::Result<T> {
+    checked.map_err(|errors| {
+        let errors =
+            errors.iter().map(|e| format!("--{}: {}", e.pointer.trim_start_matches('/'), e.detail));
+        anyhow::anyhow!(errors.collect::<Vec<_>>().join("; "))
+    })
 }
 
 /// An error, with the input that it is in where there are several.

@@ -84,7 +84,9 @@ const AGREEMENT: f64 = 0.02;
 fn read_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(|error| {
         let parts: Vec<&str> = text.trim().split([':', ' ']).collect();
-        let time = parts.len() >= 3 && parts.iter().take(3).all(|part| part.parse::<u32>().is_ok());
+        let numbers = parts.iter().take(3).all(|part| part.parse::<u32>().is_ok());
+        // No pattern begins with a zero, and a time of day does.
+        let time = numbers && (parts.len() >= 3 || parts.len() == 2 && text.trim().starts_with('0'));
         if time {
             format!("{error}; {text:?} looks like what a spreadsheet makes of a pattern: format the column as text")
         } else {

@@ -140,6 +140,8 @@ pub(crate) enum Meaning<'a> {
     /// A tag, whose name follows `tags.`.
     Tag,
     Ignored,
+    /// It has the name of a field that is taken from elsewhere, or not at all.
+    NotTaken(Field),
     Unknown,
 }
 
@@ -205,6 +207,8 @@ pub struct Columns {
     #[cfg(feature = "xlsx")]
     pub(crate) sheet: Option<String>,
     pub(crate) absent: AbsentFields,
+    /// Numbers that somebody gave a factor.
+    scaled: HashSet<Field>,
     /// Training FLOPs of a parameter and a unit of data.
     pub(crate) flops_per_param: f64,
 }
@@ -315,6 +319,7 @@ impl ColumnOptions {
             required.push(("keep", vec![vec![column.clone()]]));
             Keep { choice, place: variables.place(&column) }
         });
+        let mut scaled = HashSet::new();
         let mut factors = [1.0; Field::ALL.len()];
         if self.sparsity_unit == SparsityUnit::Percent {
             factors[Field::Sparsity as usize] = 0.01;
@@ -328,7 +333,10 @@ impl ColumnOptions {
                 Some(_) if !(factor.is_finite() && factor > 0.0) => {
                     checks.refuse("scale", format!("{factor} is no positive number"));
                 }
-                Some(field) => factors[field as usize] *= factor,
+                Some(field) => {
+                    factors[field as usize] *= factor;
+                    scaled.insert(field);
+                }
             }
         }
         let declared = self.source.is_some()
@@ -377,6 +385,7 @@ impl ColumnOptions {
             #[cfg(feature = "xlsx")]
             sheet: self.sheet,
             absent: self.absent,
+            scaled,
             flops_per_param: FlopsPerParam::TRAINING.get(),
         };
         checks.finish(Some(columns))
@@ -401,6 +410,22 @@ impl Variables {
         columns.iter().map(|column| self.place(column)).collect()
     }
 }
+
+/// What columns of training's progress count, where it is not tokens.
+const OTHER_UNITS: [&str; 12] = [
+    "step",
+    "steps",
+    "iter",
+    "iters",
+    "iteration",
+    "iterations",
+    "sample",
+    "samples",
+    "example",
+    "examples",
+    "epoch",
+    "epochs",
+];
 
 /// Names by which tools call a validation loss, the best first.
 const LOSSES: [&str; 6] =
@@ -483,6 +508,11 @@ impl Columns {
             return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
         // A table written by this service has columns that it does not take back.
+        if self.declared
+            && let Some(field) = Field::named(column)
+        {
+            return Meaning::NotTaken(field);
+        }
         if self.declared || READ_ONLY.contains(&column) {
             Meaning::Ignored
         } else {
@@ -506,6 +536,11 @@ impl Columns {
         }
     }
 
+    /// Whether a text says of a field without numbers that it has no value, as frames and trackers write it.
+    pub(crate) fn is_nan(&self, field: Field, text: &str) -> bool {
+        self.nulls.is_none() && !Field::NUMBERS.contains(&field) && matches!(text, "NaN" | "nan")
+    }
+
     /// Whether rows whose tracker says that their run did not finish are left out: where it is known whose
     /// export it is, and nobody says which rows are wanted.
     pub(crate) fn unfinished_are_left_out(&self) -> bool {
@@ -516,6 +551,31 @@ impl Columns {
     #[must_use]
     pub fn with_flops_per_param(self, flops_per_param: FlopsPerParam) -> Self {
         Self { flops_per_param: flops_per_param.get(), ..self }
+    }
+
+    /// Refuses data that is counted in something else than the family's unit, by the name of its column.
+    ///
+    /// # Errors
+    /// What is to be said.
+    pub fn check_unit(&self, unit: &str) -> Result<(), Vec<FieldError>> {
+        if self.scaled.contains(&Field::Data) {
+            return Ok(());
+        }
+        let of_data =
+            |targets: &[Target]| targets.iter().any(|t| matches!(t, Target::Field(Field::Data, _)));
+        let columns = self.targets.iter().filter(|(_, targets)| of_data(targets));
+        let counted = columns.map(|(column, _)| column).find(|column| {
+            let last =
+                column.rsplit(['.', '/', '_', ' ']).next().unwrap_or_default().to_lowercase();
+            let one = |word: &str| word.trim_end_matches('s').to_owned();
+            OTHER_UNITS.contains(&last.as_str()) && one(&last) != one(&unit.to_lowercase())
+        });
+        let Some(column) = counted else { return Ok(()) };
+        let detail = format!(
+            "data is taken from {column}, and the family counts {unit}: say how many of these one is, \
+             scale=data:NUMBER, or 1 where they are the same"
+        );
+        Err(vec![FieldError { pointer: "/map".to_owned(), detail }])
     }
 
     /// Whether a run takes anything from a column.

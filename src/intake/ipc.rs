@@ -1,158 +1,266 @@
-//! Arrow's IPC format, message by message: streams as they are, and files (Feather of the second version), which are
-//! the same messages between a word at the beginning and a directory at the end.
+//! Arrow's IPC format. A stream is read message by message. A file (Feather of the second version) has its directory at
+//! its end and is kept in a temporary one while it is read: some writers put no stream into it, only what the directory
+//! names.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::{MessageHeader, root_as_message};
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, StreamDecoder};
+use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use arrow_schema::Schema;
 
 use crate::intake::arrow::{Table, check_schema, guarded, is_uuid, push};
 use crate::intake::{IngestError, Limit, Rows};
 
-/// How a file begins; a stream does not.
-const MAGIC: &[u8; 8] = b"ARROW1\0\0";
+/// How a file begins and ends; a stream does not.
+const MAGIC: &[u8; 6] = b"ARROW1";
 /// What stands before the length of a message, since the format's version 0.15.
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// More describes no table of runs.
-const MOST_METADATA: u32 = 16 * 1024 * 1024;
+const MOST_METADATA: u64 = 16 * 1024 * 1024;
 
 const FORMAT: &str = "Arrow";
 
 /// Reads batches, each whole.
 pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
-    let mut messages = Messages::new(source, rows.limits().block_bytes);
-    let mut decoder = StreamDecoder::new();
-    let mut table = None;
-    while let Some(message) = messages.next()? {
-        let batch = guarded(FORMAT, || decoder.decode(&mut message.into()))?;
-        if table.is_none()
-            && let Some(schema) = decoder.schema()
-        {
-            let used = check_schema(&schema, rows)?;
-            let is_uuid = |place: &&usize| is_uuid(schema.field(**place));
-            let names =
-                used.iter().filter(is_uuid).map(|place| schema.field(*place).name().clone());
-            table = Some((Table { uuids: names.collect::<HashSet<_>>() }, used));
-        }
-        if let Some((batch, (table, used))) = batch.zip(table.as_ref()) {
-            // Every row of a batch stands in memory, but a column without values takes none for each.
-            let most = rows.limits().rows;
-            if batch.num_rows() as u64 > most {
-                return Err(IngestError::TooLarge(Limit::Rows));
-            }
-            let batch: RecordBatch = guarded(FORMAT, || batch.project(used))?;
-            push(table, &batch, rows)?;
+    let mut start = [0; MAGIC.len()];
+    let mut filled = 0;
+    while filled < start.len() {
+        match source.read(&mut start[filled..])? {
+            0 => break,
+            read => filled += read,
         }
     }
-    if table.is_none() {
+    let mut source = start[..filled].chain(source);
+    if start == *MAGIC { read_file(&mut source, rows) } else { read_stream(&mut source, rows) }
+}
+
+/// What is read of the columns of a schema.
+struct Selected {
+    table: Table,
+    places: Vec<usize>,
+}
+
+impl Selected {
+    fn of(schema: &Schema, rows: &Rows<'_>) -> Result<Self, IngestError> {
+        let places = check_schema(schema, rows)?;
+        let uuids = places.iter().map(|place| schema.field(*place)).filter(|field| is_uuid(field));
+        let uuids: HashSet<String> = uuids.map(|field| field.name().clone()).collect();
+        Ok(Self { table: Table { uuids }, places })
+    }
+
+    fn push(&self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), IngestError> {
+        // Every row of a batch stands in memory, but a column without values takes none for each.
+        if batch.num_rows() as u64 > rows.limits().rows {
+            return Err(IngestError::TooLarge(Limit::Rows));
+        }
+        let batch = guarded(FORMAT, || batch.project(&self.places))?;
+        push(&self.table, &batch, rows)
+    }
+}
+
+fn read_stream(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
+    let mut bound = Bound::new(rows.limits().block_bytes);
+    let mut decoder = StreamDecoder::new();
+    let mut selected = None;
+    while let Some(message) = next_message(source, &mut bound)? {
+        let batch = guarded(FORMAT, || decoder.decode(&mut message.into()))?;
+        if selected.is_none()
+            && let Some(schema) = decoder.schema()
+        {
+            selected = Some(Selected::of(&schema, rows)?);
+        }
+        if let Some((batch, selected)) = batch.zip(selected.as_ref()) {
+            selected.push(&batch, rows)?;
+        }
+    }
+    if selected.is_none() {
         return Err(IngestError::Malformed("the body is no Arrow: it has no schema".to_owned()));
     }
     Ok(())
 }
 
-/// Messages with what stands before them, each no larger than allowed also once it is decompressed.
-struct Messages<'r, R> {
-    source: &'r mut R,
+/// The next message with its length before it; `None` at the end.
+fn next_message(source: &mut impl Read, bound: &mut Bound) -> Result<Option<Vec<u8>>, IngestError> {
+    let mut word = [0; 4];
+    match source.read_exact(&mut word) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let mut message = word.to_vec();
+    if word == CONTINUATION {
+        let length = exactly(source, 4)?;
+        word.copy_from_slice(&length);
+        message.extend(length);
+    }
+    let length = u32::from_le_bytes(word);
+    if length == 0 {
+        return Ok(None);
+    }
+    let metadata = exactly(source, described(length.into())?)?;
+    let body = exactly(source, bound.body(&metadata)?)?;
+    bound.check(&metadata, &body)?;
+    message.extend(metadata);
+    message.extend(body);
+    Ok(Some(message))
+}
+
+fn read_file(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
+    let mut file = tempfile::tempfile().map_err(IngestError::Spool)?;
+    let length = spool(source, &mut file)?;
+    let mut bound = Bound::new(rows.limits().block_bytes);
+    let footer = footer(&mut file, length)?;
+    let (schema, version, dictionaries, batches) = guarded(FORMAT, || {
+        let footer = root_as_footer(&footer).map_err(|error| error.to_string())?;
+        let schema = footer.schema().ok_or("it has no schema")?;
+        let dictionaries: Vec<Block> =
+            footer.dictionaries().into_iter().flatten().copied().collect();
+        let batches: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
+        let schema = try_fb_to_schema(schema).map_err(|error| error.to_string())?;
+        Ok::<_, String>((Arc::new(schema), footer.version(), dictionaries, batches))
+    })?;
+    let selected = Selected::of(&schema, rows)?;
+    let mut decoder = FileDecoder::new(schema, version);
+    for block in dictionaries {
+        let bytes = bound.block(&mut file, &block)?;
+        guarded(FORMAT, || decoder.read_dictionary(&block, &bytes.into()))?;
+    }
+    for block in batches {
+        let bytes = bound.block(&mut file, &block)?;
+        if let Some(batch) = guarded(FORMAT, || decoder.read_record_batch(&block, &bytes.into()))? {
+            selected.push(&batch, rows)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies to the file, and counts; errors of either are told apart.
+fn spool(source: &mut impl Read, file: &mut File) -> Result<u64, IngestError> {
+    let mut buffer = vec![0; super::decode::BUFFER];
+    let mut length = 0;
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(length);
+        }
+        io::Write::write_all(file, &buffer[..read]).map_err(IngestError::Spool)?;
+        length += read as u64;
+    }
+}
+
+/// The directory of a file of this length.
+fn footer(file: &mut File, length: u64) -> Result<Vec<u8>, IngestError> {
+    // Its own length, and the word that the file begins with too.
+    const END: u64 = 10;
+    let cut = || {
+        let detail = "the body is no Arrow file, or cut short: it does not end as one";
+        IngestError::Malformed(detail.to_owned())
+    };
+    let start = length.checked_sub(END).ok_or_else(cut)?;
+    file.seek(SeekFrom::Start(start)).map_err(IngestError::Spool)?;
+    let end = exactly(file, END)?;
+    let (size, magic) = end.split_at(4);
+    if magic != MAGIC {
+        return Err(cut());
+    }
+    let size = described(u32::from_le_bytes([size[0], size[1], size[2], size[3]]).into())?;
+    file.seek(SeekFrom::Start(start.checked_sub(size).ok_or_else(cut)?))
+        .map_err(IngestError::Spool)?;
+    exactly(file, size)
+}
+
+/// The length of what describes a table or a message.
+fn described(length: u64) -> Result<u64, IngestError> {
+    if length <= MOST_METADATA {
+        return Ok(length);
+    }
+    let detail = format!(
+        "the body is no Arrow, or damaged: {length} bytes describe a part of it, more than {MOST_METADATA}"
+    );
+    Err(IngestError::Malformed(detail))
+}
+
+/// So many bytes; memory grows with what is there, not with what was announced.
+fn exactly(source: &mut impl Read, length: u64) -> Result<Vec<u8>, IngestError> {
+    let mut bytes = Vec::new();
+    source.take(length).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == length {
+        return Ok(bytes);
+    }
+    let detail = "the body is no Arrow, or cut short: a part of it has no end";
+    Err(IngestError::Malformed(detail.to_owned()))
+}
+
+/// Sees to it that nothing is larger than allowed, also once it is decompressed.
+struct Bound {
     most: u64,
-    /// What the dictionaries before may take: all of them stay.
+    /// What the dictionaries before take: all of them stay.
     dictionaries: u64,
-    begun: bool,
 }
 
-impl<'r, R: Read> Messages<'r, R> {
-    fn new(source: &'r mut R, most: u64) -> Self {
-        Self { source, most, dictionaries: 0, begun: false }
+impl Bound {
+    const fn new(most: u64) -> Self {
+        Self { most, dictionaries: 0 }
     }
 
-    /// The next message with its length before it; `None` at the end.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, IngestError> {
-        let mut word = [0; 4];
-        let ended = !self.fill(&mut word)?;
-        if !self.begun && !ended {
-            self.begun = true;
-            if word == MAGIC[..4] {
-                // Writers fill up to 8 bytes, or to the boundary that they choose.
-                self.exactly(4)?;
-                while word == MAGIC[..4] || word == [0; 4] {
-                    if !self.fill(&mut word)? {
-                        return Ok(None);
-                    }
-                }
-            }
-        }
-        if ended {
-            return Ok(None);
-        }
-        let mut message = word.to_vec();
-        if word == CONTINUATION {
-            let length = self.exactly(4)?;
-            word.copy_from_slice(&length);
-            message.extend(length);
-        }
-        let length = u32::from_le_bytes(word);
-        if length == 0 {
-            return Ok(None);
-        }
-        if length > MOST_METADATA {
-            let detail = format!(
-                "the body is no Arrow, or damaged: it begins a message of {length} bytes, more than {MOST_METADATA}"
-            );
-            return Err(IngestError::Malformed(detail));
-        }
-        let metadata = self.exactly(length.into())?;
-        let (body, of_dictionary) = guarded(FORMAT, || {
-            let parsed = root_as_message(&metadata).map_err(|error| error.to_string())?;
-            let length = u64::try_from(parsed.bodyLength()).map_err(|error| error.to_string())?;
-            Ok::<_, String>((length, parsed.header_type() == MessageHeader::DictionaryBatch))
+    /// How long the body of a message is.
+    fn body(&self, metadata: &[u8]) -> Result<u64, IngestError> {
+        let length = guarded(FORMAT, || {
+            let message = root_as_message(metadata).map_err(|error| error.to_string())?;
+            u64::try_from(message.bodyLength()).map_err(|error| error.to_string())
         })?;
-        if body > self.most {
-            return Err(IngestError::TooLarge(Limit::BlockBytes));
-        }
-        let body = self.exactly(body)?;
-        let expanded = guarded(FORMAT, || expanded(&metadata, &body))?;
+        self.allowed(length)
+    }
+
+    /// Refuses a message whose buffers announce more.
+    fn check(&mut self, metadata: &[u8], body: &[u8]) -> Result<(), IngestError> {
+        let (size, of_dictionary) = guarded(FORMAT, || expanded(metadata, body))?;
         if of_dictionary {
-            self.dictionaries = self.dictionaries.saturating_add(expanded);
+            self.dictionaries = self.dictionaries.saturating_add(size);
         }
-        if expanded > self.most || self.dictionaries > self.most {
+        self.allowed(size.max(self.dictionaries)).map(drop)
+    }
+
+    /// A block of a file: a message with its length before it.
+    fn block(&mut self, file: &mut File, block: &Block) -> Result<Vec<u8>, IngestError> {
+        let damaged = || {
+            let detail = "the body is no Arrow, or damaged: its directory leads nowhere";
+            IngestError::Malformed(detail.to_owned())
+        };
+        let number = |number: i64| u64::try_from(number).map_err(|_| damaged());
+        let metadata = described(number(block.metaDataLength().into())?)?;
+        let body = self.allowed(number(block.bodyLength())?)?;
+        file.seek(SeekFrom::Start(number(block.offset())?)).map_err(|_| damaged())?;
+        let bytes = exactly(file, metadata + body)?;
+        let (metadata, body) = bytes.split_at_checked(metadata as usize).ok_or_else(damaged)?;
+        let begin = if metadata.starts_with(&CONTINUATION) { 8 } else { 4 };
+        self.check(metadata.get(begin..).ok_or_else(damaged)?, body)?;
+        Ok(bytes)
+    }
+
+    fn allowed(&self, bytes: u64) -> Result<u64, IngestError> {
+        if bytes > self.most {
             return Err(IngestError::TooLarge(Limit::BlockBytes));
         }
-        message.extend(metadata);
-        message.extend(body);
-        Ok(Some(message))
-    }
-
-    /// Fills the buffer; `false` at the end of the input.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<bool, IngestError> {
-        match self.source.read_exact(buffer) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// So many bytes; memory grows with what is there, not with what was announced.
-    fn exactly(&mut self, length: u64) -> Result<Vec<u8>, IngestError> {
-        let mut bytes = Vec::new();
-        self.source.by_ref().take(length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 == length {
-            return Ok(bytes);
-        }
-        Err(IngestError::Malformed(
-            "the body is no Arrow, or cut short: a message has no end".into(),
-        ))
+        Ok(bytes)
     }
 }
 
-/// How many bytes the body of a message is once it is decompressed, by what its buffers announce.
-fn expanded(metadata: &[u8], body: &[u8]) -> Result<u64, String> {
+/// How many bytes the body of a message is once it is decompressed, by what its buffers announce, and whether it is of a
+/// dictionary.
+fn expanded(metadata: &[u8], body: &[u8]) -> Result<(u64, bool), String> {
     let message = root_as_message(metadata).map_err(|error| error.to_string())?;
+    let of_dictionary = message.header_type() == MessageHeader::DictionaryBatch;
     let batch = message
         .header_as_record_batch()
         .or_else(|| message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()));
     let Some(batch) = batch.filter(|batch| batch.compression().is_some()) else {
-        return Ok(body.len() as u64);
+        return Ok((body.len() as u64, of_dictionary));
     };
     let mut total: u64 = 0;
     for buffer in batch.buffers().into_iter().flatten() {
@@ -165,5 +273,5 @@ fn expanded(metadata: &[u8], body: &[u8]) -> Result<u64, String> {
         let size = announced.and_then(|announced| u64::try_from(announced).ok());
         total = total.saturating_add(size.unwrap_or(length as u64));
     }
-    Ok(total)
+    Ok((total, of_dictionary))
 }

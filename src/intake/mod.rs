@@ -421,6 +421,8 @@ struct Noticed {
     off_pattern: u64,
     unfinished: BTreeMap<String, u64>,
     cut_tags: u64,
+    /// Fields that were not taken from the columns of their names.
+    not_taken: BTreeMap<&'static str, u64>,
     flops: NoticedFlops,
     /// Whether sparsities have a percent sign, and the row that said so first.
     percent: Option<(bool, u64)>,
@@ -472,6 +474,13 @@ impl Noticed {
                 states.collect::<Vec<_>>().join(", ")
             );
             warn("unfinished_runs", detail);
+        }
+        for (field, rows) in &self.not_taken {
+            let detail = format!(
+                "the column {field} is a field here, has values in {rows} rows, and was not taken; map={field}:{field} \
+                 takes it"
+            );
+            warn("fields_not_taken", detail);
         }
         if self.cut_tags > 0 {
             warn("tags_cut", format!("{} tags were cut to the length of a tag", self.cut_tags));
@@ -703,6 +712,7 @@ impl<'a> Rows<'a> {
             percent,
             unfinished,
             cut_tags,
+            not_taken,
             used,
         } = finished;
         if let Some(reason) = left_out {
@@ -713,6 +723,9 @@ impl<'a> Rows<'a> {
             *self.noticed.unfinished.entry(state).or_default() += 1;
         }
         self.noticed.cut_tags += u64::from(cut_tags);
+        for field in not_taken {
+            *self.noticed.not_taken.entry(field.as_str()).or_default() += 1;
+        }
         if let Some(percent) = percent {
             let (first, at) = *self.noticed.percent.get_or_insert((percent, row));
             if first != percent {
@@ -836,6 +849,16 @@ impl<'a> Rows<'a> {
             self.flush()?;
         }
         self.intake.warnings = self.noticed.warnings(self.reading.columns.flops_per_param);
+        let named = self.intake.recognised.fields.iter().find(|(f, _)| *f == Field::ExternalId);
+        if self.reading.columns.source == Some(Source::Wandb)
+            && named.is_some_and(|(_, from)| from == "Name")
+        {
+            let detail = "runs are named by what W&B shows, as the table has no column ID: another export of the same \
+                          runs may name them otherwise";
+            self.intake
+                .warnings
+                .push(IntakeWarning { code: "display_names", detail: detail.to_owned() });
+        }
         Ok(self.intake)
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Finished {
     pub unfinished: Option<String>,
     /// Tags that were cut to the length of a label.
     pub cut_tags: u32,
+    /// Fields that have a column, with a value in it, and are not taken from it.
+    pub not_taken: Vec<Field>,
     /// Each field that has a value, and what it came from: a column or an expression.
     pub used: Vec<(Field, String)>,
 }
@@ -52,6 +54,7 @@ impl Finished {
             percent: None,
             unfinished: None,
             cut_tags: 0,
+            not_taken: Vec::new(),
             used: Vec::new(),
         }
     }
@@ -76,6 +79,7 @@ pub(crate) struct Row<'c, 'v> {
     /// Whether the row has a column for tags, whatever is in it.
     brings_tags: bool,
     cut_tags: u32,
+    not_taken: Vec<Field>,
     percent: Option<bool>,
     checks: Checks,
 }
@@ -92,6 +96,7 @@ impl<'c, 'v> Row<'c, 'v> {
             tags: BTreeMap::new(),
             brings_tags: false,
             cut_tags: 0,
+            not_taken: Vec::new(),
             percent: None,
             checks: Checks::default(),
         }
@@ -121,6 +126,11 @@ impl<'c, 'v> Row<'c, 'v> {
             }
             Meaning::Tag => self.put_tag(tag_of(column), value),
             Meaning::Ignored => {}
+            Meaning::NotTaken(field) => {
+                if value != Value::Null {
+                    self.not_taken.push(field);
+                }
+            }
             Meaning::Unknown => self.checks.refuse(&escaped(column), unknown()),
         }
     }
@@ -128,7 +138,7 @@ impl<'c, 'v> Row<'c, 'v> {
     /// Notes that the cell of a column is wrong.
     pub(crate) fn refuse(&mut self, column: &str, detail: &str) {
         // What is not read need not be right.
-        if !matches!(self.columns.meaning(column), Meaning::Ignored) {
+        if !matches!(self.columns.meaning(column), Meaning::Ignored | Meaning::NotTaken(_)) {
             self.checks.refuse(&escaped(column), detail);
         }
     }
@@ -152,6 +162,14 @@ impl<'c, 'v> Row<'c, 'v> {
             rank.saturating_add(Columns::OTHER_KIND)
         } else {
             rank
+        };
+        // How frames say that a text has no value; of a number it is an error, as a run that diverged has one.
+        let value = match value {
+            Value::Number(number) if number.is_nan() && !Field::NUMBERS.contains(&field) => {
+                Value::Null
+            }
+            Value::Text(text) if self.columns.is_nan(field, &text) => Value::Null,
+            other => other,
         };
         let slot = &mut self.slots[field as usize];
         match slot {
@@ -298,18 +316,17 @@ impl<'c, 'v> Row<'c, 'v> {
         let Some((_, value)) = self.take(Field::Tags) else { return };
         let tags = match value {
             Value::Object(entries) => entries,
-            Value::Text(text) if self.numbers_in_texts => {
-                match serde_json::from_str::<Value<'_>>(&text) {
-                    Ok(Value::Object(entries)) => entries
-                        .into_iter()
-                        .map(|(k, v)| (k.into_owned().into(), v.into_owned()))
-                        .collect(),
-                    _ => {
-                        self.checks.refuse("tags", "must be a JSON object of texts");
-                        return;
-                    }
+            // As it stands in a cell, from which frames write it into JSON.
+            Value::Text(text) => match serde_json::from_str::<Value<'_>>(&text) {
+                Ok(Value::Object(entries)) => entries
+                    .into_iter()
+                    .map(|(k, v)| (k.into_owned().into(), v.into_owned()))
+                    .collect(),
+                _ => {
+                    self.checks.refuse("tags", "must be a JSON object of texts");
+                    return;
                 }
-            }
+            },
             other => {
                 let detail = format!("must be an object of texts, not {}", other.describe());
                 self.checks.refuse("tags", detail);
@@ -554,6 +571,7 @@ impl<'c, 'v> Row<'c, 'v> {
             percent: self.percent,
             unfinished,
             cut_tags: self.cut_tags,
+            not_taken: self.not_taken,
             used,
         }
     }

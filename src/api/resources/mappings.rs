@@ -31,7 +31,7 @@ use crate::store::mappings;
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_mappings)).routes(routes!(
         get_mapping,
-        put_mapping,
+        update_mapping,
         delete_mapping
     ))
 }
@@ -292,7 +292,7 @@ async fn get_mapping(
         (status = CREATED, description = "The mapping, which is new", body = MappingView),
     ),
 )]
-async fn put_mapping(
+async fn update_mapping(
     State(state): State<AppState>,
     Path(path): Path<MappingPath>,
     JsonBody(body): JsonBody<PutMapping>,

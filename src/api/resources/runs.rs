@@ -402,7 +402,9 @@ impl Taking {
         if let Some(name) = &self.mapping {
             self.texts.kept = kept_mapping(db, family, name).await?;
         }
-        Ok(self.texts.check()?.with_flops_per_param(family.settings.flops_per_param))
+        let columns = self.texts.check()?;
+        columns.check_unit(&family.settings.data_unit)?;
+        Ok(columns.with_flops_per_param(family.settings.flops_per_param))
     }
 }
 

@@ -38,6 +38,7 @@ fn a_row_says_what_it_has_a_column_for() {
     for (header, cells, json, expected) in [
         ("", "", "", Brought::NONE),
         (",tags", ",{}", r#", "tags": {}"#, Brought::TAGS),
+        (",tags", ",{}", r#", "tags": "{}""#, Brought::TAGS),
         (",tags", ",", r#", "tags": null"#, Brought::TAGS),
         (",pattern", ",", r#", "pattern": null"#, Brought::PATTERN),
         (",pattern", ",2:4", r#", "pattern": "2:4""#, Brought::PATTERN),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::builder::{FixedSizeBinaryBuilder, MapBuilder, StringBuilder};
 use arrow_array::types::{Float16Type, Int8Type};
 use arrow_array::{
-    ArrayRef, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int64Array,
+    ArrayRef, BinaryArray, Date32Array, Decimal128Array, DictionaryArray, Int64Array,
     PrimitiveArray, RecordBatch, StringArray, StructArray, TimestampMillisecondArray,
 };
 use arrow_ipc::CompressionType;
@@ -17,10 +17,6 @@ use super::*;
 
 fn texts(values: [&str; 2]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
-}
-
-fn numbers(values: [f64; 2]) -> ArrayRef {
-    Arc::new(Float64Array::from(values.to_vec()))
 }
 
 /// Two runs, with columns of the kinds that other tools write.
@@ -337,6 +333,74 @@ fn a_table_that_is_another_format_says_so() {
         let found = malformed(format, &bytes);
         assert!(found.contains(detail), "{found}");
     }
+}
+
+#[test]
+fn texts_of_frames_without_a_value_are_none_and_losses_without_one_are_errors() {
+    let csv = format!(
+        "{HEADER},exclusion_reason,pattern,start\na,1e6,0,1e9,3,nan,NaN,nan\nb,1e6,0,1e9,NaN,,,\n"
+    );
+    let (runs, errors) = read_table(Format::Csv, OptionTexts::default(), csv.as_bytes()).unwrap();
+    assert_eq!((&only(&runs).exclusion_reason, &only(&runs).pattern), (&None, &None));
+    assert_eq!(errors, ["row 1: loss must be between 1e-12 and 1e12, not NaN (line 3)"]);
+    // Whoever says which texts mean no value has said all of them.
+    let texts = OptionTexts { null: Some("none".into()), ..OptionTexts::default() };
+    let csv = format!("{HEADER},exclusion_reason\na,1e6,0,1e9,3,nan\n");
+    let (runs, _) = read_table(Format::Csv, texts, csv.as_bytes()).unwrap();
+    assert_eq!(only(&runs).exclusion_reason.as_deref(), Some("nan"));
+}
+
+#[test]
+fn a_field_that_is_not_taken_from_its_column_is_named() {
+    let wandb = || OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
+    let csv = format!("{HEADER},tags\na,1e6,0,1e9,3,\"['x']\"\nb,1e6,0,1e9,3,\n");
+    let found = warned(&csv, wandb());
+    assert_eq!(found[0].0, "fields_not_taken");
+    assert!(
+        found[0].1.starts_with("the column tags is a field here, has values in 1 rows"),
+        "{found:?}"
+    );
+    let named = "Name,nonzero_params,sparsity,data,loss\na,1e6,0,1e9,3\n";
+    assert_eq!(warned(named, wandb())[0].0, "display_names");
+    assert_eq!(warned(&named.replace("Name", "ID"), wandb()), []);
+}
+
+#[test]
+fn nodes_of_graphql_are_named_by_their_run_wherever_they_stand() {
+    let json = r#"[{"id": "UnVuOnYxOmFiYzEyMzpwcm9qOmVudA==", "name": "abc123", "displayName": "wide",
+        "nonzero_params": 1e7, "sparsity": 0.5, "data": 1e9, "loss": 3}]"#;
+    let wandb = OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
+    let (runs, _) = read_table(Format::Json, wandb, json.as_bytes()).unwrap();
+    assert_eq!(only(&runs).external_id, "abc123");
+}
+
+#[test]
+fn data_counted_in_something_else_than_the_familys_unit_is_asked_about() {
+    let checked = |map: &str, scale: &[&str], unit: &str| {
+        let texts = OptionTexts {
+            map: vec![map.to_owned()],
+            scale: scale.iter().map(|&text| text.to_owned()).collect(),
+            ..OptionTexts::default()
+        };
+        texts.check().unwrap().check_unit(unit)
+    };
+    for column in [
+        "data:steps",
+        "data:global_step",
+        "data:params.steps",
+        "data:`train/epoch`",
+        "data:Samples",
+    ] {
+        let errors = checked(column, &[], "tokens").unwrap_err();
+        assert!(errors[0].detail.contains("scale=data:NUMBER"), "{errors:?}");
+        checked(column, &["data:65536"], "tokens").unwrap();
+        checked(column, &["data:1"], "tokens").unwrap();
+    }
+    checked("data:steps", &[], "steps").unwrap();
+    checked("data:step", &[], "Steps").unwrap();
+    checked("data:tokens", &[], "tokens").unwrap();
+    // Whoever computes it has said how.
+    checked("data:steps*524288", &[], "tokens").unwrap();
 }
 
 #[cfg(feature = "archives")]
