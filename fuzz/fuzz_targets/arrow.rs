@@ -2,9 +2,13 @@
 
 #![no_main]
 
+mod library;
 mod reading;
 
 use libfuzzer_sys::fuzz_target;
 use sparsity_planner::intake::Format;
 
-fuzz_target!(|bytes: &[u8]| reading::check(Format::Arrow, bytes));
+fuzz_target!(
+    init: library::pass_over_panics_of_the_library(),
+    |bytes: &[u8]| reading::check(Format::Arrow, bytes)
+);

@@ -8,8 +8,13 @@ use sparsity_planner::intake::{
     Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
 };
 
-const LIMITS: IngestLimits =
-    IngestLimits { expanded_bytes: 1 << 20, rows: 100, row_bytes: 16 * 1024, named_errors: 10, block_bytes: 1 << 20 };
+const LIMITS: IngestLimits = IngestLimits {
+    expanded_bytes: 1 << 20,
+    rows: 100,
+    row_bytes: 16 * 1024,
+    named_errors: 10,
+    block_bytes: 1 << 20,
+};
 
 /// Reads an upload of a format as it is, and as an export of another service.
 pub fn check(format: Format, bytes: &[u8]) {

@@ -165,7 +165,9 @@ impl<'c, 'v> Row<'c, 'v> {
         };
         // How frames say that a text has no value; of a number it is an error, as a run that diverged has one.
         let value = match value {
-            Value::Number(number) if number.is_nan() && !Field::NUMBERS.contains(&field) => {
+            Value::Number(number)
+                if self.numbers_in_texts && number.is_nan() && !Field::NUMBERS.contains(&field) =>
+            {
                 Value::Null
             }
             Value::Text(text) if self.columns.is_nan(field, &text) => Value::Null,

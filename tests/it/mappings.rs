@@ -78,6 +78,7 @@ async fn mappings_are_checked_when_they_are_kept_and_when_they_are_named() {
         (json!({"speed": 1}), "/speed"),
         (json!({"map": {"loss": format!("'{}'", "x".repeat(70_000))}}), ""),
         (json!({"tag_columns": ["a\u{0}"]}), ""),
+        (json!({"where": "a == '\u{7}'"}), ""),
     ] {
         let pointers = problem(&app.server.put(PATH).json(&body).await, 422, "invalid");
         assert!(

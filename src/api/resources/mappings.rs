@@ -190,17 +190,32 @@ impl PutMapping {
             sheet: self.sheet,
             absent: self.absent,
         };
-        let bytes =
-            serde_json::to_vec(&settings).map_err(|error| ApiError::Internal(error.into()))?;
+        let json =
+            serde_json::to_value(&settings).map_err(|error| ApiError::Internal(error.into()))?;
+        let bytes = json.to_string().len();
         let mut checks = Checks::default();
-        if bytes.len() > MOST_BYTES {
-            checks.refuse("", format!("must have at most {MOST_BYTES} bytes, not {}", bytes.len()));
-        } else if bytes.windows(6).any(|text| text == b"\\u0000") {
-            checks.refuse("", "must not contain the character NUL");
+        if bytes > MOST_BYTES {
+            checks.refuse("", format!("must have at most {MOST_BYTES} bytes, not {bytes}"));
+        }
+        if has_control(&json) {
+            checks.refuse("", "must not contain control characters but tabs");
         }
         let texts = OptionTexts { kept: settings, ..OptionTexts::default() };
         checks.absorb(texts.check());
         Ok(checks.finish(Some(texts.kept))?)
+    }
+}
+
+/// Whether any text has a character that no name of a column needs; PostgreSQL refuses NUL outright.
+fn has_control(json: &serde_json::Value) -> bool {
+    let wrong = |text: &str| text.contains(|c: char| c.is_control() && c != '\t');
+    match json {
+        serde_json::Value::String(text) => wrong(text),
+        serde_json::Value::Array(items) => items.iter().any(has_control),
+        serde_json::Value::Object(entries) => {
+            entries.iter().any(|(key, value)| wrong(key) || has_control(value))
+        }
+        _ => false,
     }
 }
 
