@@ -38,6 +38,8 @@ const BEGINNINGS: &[(&[u8], &str, Looks)] = &[
     (b"\xfd7zXZ\0", "compressed by xz", Looks::Coded(Coding::Xz)),
     #[cfg(feature = "archives")]
     (b"BZh", "compressed by bzip2", Looks::Coded(Coding::Bzip2)),
+    (b"\xff\xfe", "a text in UTF-16, which must be saved as UTF-8", Looks::Other),
+    (b"\xfe\xff", "a text in UTF-16, which must be saved as UTF-8", Looks::Other),
     (b"SQLite format 3\0", "an SQLite database", Looks::Other),
     (b"\x89HDF\r\n", "an HDF5 file", Looks::Other),
     (b"Obj\x01", "an Avro file", Looks::Other),
@@ -125,6 +127,7 @@ mod tests {
             ),
             (b"ARROW1\0\0", Format::Json, "no JSON: by its first bytes it is an Arrow file"),
             (b"SQLite format 3\0\x10", Format::Ndjson, "it is an SQLite database"),
+            (b"\xff\xfee\0x\0", Format::Csv, "no CSV: by its first bytes it is a text in UTF-16"),
             (b"external_id,loss\na,2\n", Format::Arrow, ""),
         ] {
             let found = contradiction(start, format).unwrap_or_default();
