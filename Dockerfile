@@ -12,7 +12,7 @@ COPY examples examples
 COPY crates crates
 COPY src src
 # The image runs beside a PostgreSQL of its own, so it needs none of its own and fetches none.
-RUN cargo build --release --locked --no-default-features --features parquet,oidc,otlp --bin sparsity-planner
+RUN cargo build --release --locked --no-default-features --features archives,oidc,otlp,parquet,xlsx --bin sparsity-planner
 
 FROM debian:12.12-slim
 RUN apt-get update \

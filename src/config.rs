@@ -100,6 +100,14 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value = "1M",
         value_parser = row_bytes)]
     pub max_row_bytes: u64,
+    /// The largest part of an upload that must be in memory as a whole, decompressed: a batch of Arrow, its
+    /// dictionaries, or a workbook.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_BLOCK_BYTES", default_value = "256M", value_parser = size)]
+    pub max_block_bytes: u64,
+    /// The most mappings that are kept for a family.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_MAPPINGS", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub max_mappings: u32,
     /// The most errors that the answer to an upload with on_error=skip names; more are counted.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
     pub max_named_errors: usize,
@@ -284,6 +292,7 @@ impl HttpConfig {
         Limits {
             max_body_bytes: self.max_body_bytes as usize,
             request_timeout: Duration::from_millis(self.request_timeout_ms),
+            max_mappings: self.max_mappings,
         }
     }
 
@@ -297,6 +306,7 @@ impl HttpConfig {
                 rows: self.max_upload_rows,
                 row_bytes: self.max_row_bytes as usize,
                 named_errors: self.max_named_errors,
+                block_bytes: self.max_block_bytes,
             },
             at_once: self.transfers.into(),
             timeout: Duration::from_millis(self.transfer_timeout_ms),

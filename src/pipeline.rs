@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::numbered_run::NumberedRun;
 use crate::domain::run::Merged;
-use crate::intake::{IngestError, Intake, Reading, RowErrors, keep_first};
+use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, keep_first};
 use crate::store::StoreError;
 use crate::store::families::insert_family;
 use crate::store::staging::{delete_repeated_rows, merge_runs, merge_staged_runs, stage_runs};
@@ -104,11 +104,37 @@ pub async fn read(
     source: impl Read + Send + 'static,
     shown: usize,
 ) -> Result<Arrived, PipelineError> {
+    arrive(pool, clock, reading, shown, |reading, hand_on| reading.run(source, hand_on)).await
+}
+
+/// The same for several inputs, whose runs are stored together or not at all.
+///
+/// # Errors
+/// Where one of them is none, or the database is away.
+pub async fn read_parts(
+    pool: &PgPool,
+    clock: &Clock,
+    reading: Reading,
+    parts: impl IntoIterator<Item = Result<Part, IngestError>> + Send + 'static,
+) -> Result<Arrived, PipelineError> {
+    arrive(pool, clock, reading, 0, |reading, hand_on| reading.run_parts(parts, hand_on)).await
+}
+
+/// Whoever takes runs, and says whether it wants more.
+type HandOn<'a> = &'a mut dyn FnMut(Vec<NumberedRun>) -> bool;
+
+async fn arrive(
+    pool: &PgPool,
+    clock: &Clock,
+    reading: Reading,
+    shown: usize,
+    run: impl FnOnce(&Reading, HandOn<'_>) -> Result<Intake, IngestError> + Send + 'static,
+) -> Result<Arrived, PipelineError> {
     let (named_errors, skip_errors) = (reading.limits.named_errors, reading.skip_errors);
     let (batches, arriving) = mpsc::channel(2);
     let reader = tokio::task::spawn_blocking(carried(move || {
         let mut preview = Vec::new();
-        let intake = reading.run(source, &mut |batch: Vec<NumberedRun>| {
+        let intake = run(&reading, &mut |batch: Vec<NumberedRun>| {
             preview.extend(batch.iter().take(shown - preview.len()).cloned());
             batches.blocking_send(batch).is_ok()
         })?;

@@ -8,8 +8,13 @@ use sparsity_planner::intake::{
     Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
 };
 
-const LIMITS: IngestLimits =
-    IngestLimits { expanded_bytes: 1 << 20, rows: 100, row_bytes: 16 * 1024, named_errors: 10 };
+const LIMITS: IngestLimits = IngestLimits {
+    expanded_bytes: 1 << 20,
+    rows: 100,
+    row_bytes: 16 * 1024,
+    named_errors: 10,
+    block_bytes: 1 << 20,
+};
 
 /// Reads an upload of a format as it is, and as an export of another service.
 pub fn check(format: Format, bytes: &[u8]) {
@@ -33,7 +38,8 @@ fn read(format: Format, columns: ColumnOptions, bytes: &[u8]) -> Option<Vec<Subm
         true
     });
     let mut errors = intake.ok()?.errors;
-    Some(keep_first(runs, LIMITS.named_errors, &mut errors))
+    let kept = keep_first(runs, LIMITS.named_errors, &mut errors);
+    Some(kept.into_iter().map(|run| run.run).collect())
 }
 
 fn exported(source: Source) -> ColumnOptions {

@@ -43,6 +43,7 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Base::openapi())
         .merge(resources::families::router())
         .merge(resources::runs::router())
+        .merge(resources::mappings::router())
         .merge(resources::refits::router())
         .merge(resources::laws::router())
         .merge(resources::comparison::router())

@@ -89,4 +89,6 @@ pub struct Limits {
     pub max_body_bytes: usize,
     /// The longest time that an answer may take to begin.
     pub request_timeout: Duration,
+    /// The most mappings that are kept for a family.
+    pub max_mappings: u32,
 }

@@ -8,6 +8,7 @@ use sparsity_law::law::{self, CoefficientName};
 use crate::cli::print::print_json;
 use crate::cli::table::TableConfig;
 use crate::domain::grouping::GroupedRuns;
+use crate::domain::mapping::MappingSettings;
 use crate::intake::keep_first;
 
 #[derive(Debug, clap::Args)]
@@ -51,9 +52,10 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
 }
 
 pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
-    let (file, reading) = args.table.open(false, true)?;
+    let inputs = args.table.inputs()?;
+    let reading = args.table.reading(false, true, MappingSettings::default())?;
     let mut runs = Vec::new();
-    let read = reading.run(file, &mut |batch| {
+    let read = reading.run_parts(inputs.parts(), &mut |batch| {
         runs.extend(batch);
         true
     })?;
@@ -83,7 +85,7 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         anyhow::anyhow!("options of the fit: {}", errors.join("; "))
     })?;
     // A file has no ids; nothing is stored.
-    let runs = runs.into_iter().filter(|run| run.exclusion_reason.is_none());
+    let runs = runs.into_iter().map(|run| run.run).filter(|run| run.exclusion_reason.is_none());
     let runs = runs.map(|run| (uuid::Uuid::nil(), run));
     let grouped = GroupedRuns::new(runs, &[]);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;

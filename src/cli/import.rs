@@ -7,14 +7,15 @@ use sparsity_law::law;
 
 use crate::app::Database;
 use crate::cli::print::print_json;
-use crate::cli::table::TableConfig;
+use crate::cli::table::{TableConfig, described, refuse_options};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::family::{Family, FamilySettings};
-use crate::domain::text::{FamilyName, check_label};
+use crate::domain::mapping::MappingSettings;
+use crate::domain::text::{FamilyName, MappingName, check_label};
 use crate::intake::Recognised;
 use crate::pipeline::{self, Destination, PipelineError, Stored};
-use crate::store::families;
+use crate::store::{families, mappings};
 
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
@@ -27,6 +28,10 @@ pub struct ImportArgs {
     /// Store the rows that are right even if others are wrong.
     #[arg(long)]
     skip_errors: bool,
+    /// A mapping that the family keeps. Options beside it come before what it says: those of --map and --scale field
+    /// by field, others as a whole.
+    #[arg(long, value_name = "NAME")]
+    mapping: Option<String>,
     #[command(flatten)]
     table: TableConfig,
     #[command(flatten)]
@@ -35,15 +40,43 @@ pub struct ImportArgs {
 
 pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let name = FamilyName::new(&args.family).context("the name of a family")?;
-    let (file, reading) = args.table.open(args.skip_errors, false)?;
+    let inputs = args.table.inputs()?;
+    // What is wrong in itself is said before the database is asked.
+    if args.mapping.is_none() {
+        args.table.reading(args.skip_errors, false, MappingSettings::default())?;
+    }
     let database = Database::open(&args.database).await?;
     let (pool, clock) = (&database.pool, Clock::system());
-    let destination = match (families::find_family(pool, &name).await?, args.create) {
+    let family = families::find_family(pool, &name).await?;
+    let kept = match (&args.mapping, &family) {
+        (None, _) => MappingSettings::default(),
+        (Some(wanted), Some(family)) => {
+            let known = MappingName::new(wanted).ok();
+            let found = match known {
+                Some(name) => mappings::find_mapping(pool, family.id, &name).await?,
+                None => None,
+            };
+            let found = found.map(|mapping| mapping.settings);
+            found.with_context(|| format!("the family {name} keeps no mapping {wanted}"))?
+        }
+        (Some(_), None) => {
+            bail!("--mapping names what a family keeps, and there is no family {name}")
+        }
+    };
+    let mut reading = args.table.reading(args.skip_errors, false, kept)?;
+    let unit = family.as_ref().map(|family| &family.settings.data_unit).or(args.create.as_ref());
+    if let Some(unit) = unit {
+        refuse_options(reading.columns.check_unit(unit))?;
+    }
+    if let Some(family) = &family {
+        reading.columns = reading.columns.with_flops_per_param(family.settings.flops_per_param);
+    }
+    let destination = match (family, args.create) {
         (Some(family), _) => Destination::Stored(family.id),
         (None, Some(data_unit)) => Destination::New(Box::new(new_family(&clock, name, data_unit)?)),
         (None, None) => bail!("there is no family {name}; --create DATA_UNIT creates it"),
     };
-    let arrived = pipeline::read(pool, &clock, reading, file, 0).await?;
+    let arrived = pipeline::read_parts(pool, &clock, reading, inputs.parts()).await?;
     let Stored { merged, intake, .. } = match arrived.store(pool, &clock, destination).await {
         Err(PipelineError::Rows { errors, .. }) => return args.table.refuse_errors(&errors),
         stored => stored?,
@@ -58,7 +91,7 @@ pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
         "left_out": intake.left_out,
         "columns": columns_of(&intake.recognised),
         "warnings": intake.warnings.iter().map(|warning| &warning.detail).collect::<Vec<_>>(),
-        "rejected": intake.errors.named.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rejected": intake.errors.named.iter().map(|error| described(&intake.errors, error)).collect::<Vec<_>>(),
     }))
 }
 

@@ -1,12 +1,14 @@
 //! Files of runs, as the command line names them: which file, and what its columns mean.
 
-use std::fs::File;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
-use crate::intake::{Coding, Format, IngestLimits, OptionTexts, Reading, RowErrors};
+use crate::cli::inputs::{Inputs, find_inputs};
+use crate::domain::checks::FieldError;
+use crate::domain::mapping::MappingSettings;
+use crate::intake::{Coding, Format, IngestLimits, OptionTexts, Reading, RowError, RowErrors};
 
 /// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +22,11 @@ pub enum TableFormat {
     /// Apache Parquet.
     #[cfg(feature = "parquet")]
     Parquet,
+    /// Arrow's IPC format, as a stream or a file (Feather).
+    Arrow,
+    /// A sheet of an Excel workbook.
+    #[cfg(feature = "xlsx")]
+    Xlsx,
 }
 
 impl From<TableFormat> for Format {
@@ -30,16 +37,21 @@ impl From<TableFormat> for Format {
             TableFormat::Csv => Self::Csv,
             #[cfg(feature = "parquet")]
             TableFormat::Parquet => Self::Parquet,
+            TableFormat::Arrow => Self::Arrow,
+            #[cfg(feature = "xlsx")]
+            TableFormat::Xlsx => Self::Xlsx,
         }
     }
 }
 
-/// Which file, and what its columns mean.
+/// Which files, and what their columns mean.
 #[derive(Debug, Clone, Args)]
 pub struct TableConfig {
-    /// The file; one that ends in .gz or .zst is decompressed.
-    pub file: PathBuf,
-    /// Format of the file; by its ending unless said otherwise.
+    /// Files of runs, directories of such files, or - for standard input; all of them are one table. Files that end
+    /// in .gz, .zst, .xz or .bz2 are decompressed, and .zip archives are read file by file.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Format of the files; by their endings or first bytes unless said otherwise.
     #[arg(long, value_enum)]
     pub format: Option<TableFormat>,
     /// Whose export the file is: wandb or mlflow. Fields are then looked for with the prefixes of these
@@ -58,9 +70,9 @@ pub struct TableConfig {
     /// Factor for a number: --scale data=65536 turns steps into tokens.
     #[arg(long, value_name = "FIELD=FACTOR", value_parser = pair)]
     pub scale: Vec<String>,
-    /// What sparsities are given in: fraction or percent.
-    #[arg(long, default_value = "fraction")]
-    pub sparsity_unit: String,
+    /// What sparsities are given in: fraction, unless said otherwise, or percent.
+    #[arg(long)]
+    pub sparsity_unit: Option<String>,
     /// Column that becomes a tag of the run.
     #[arg(long = "tag-column", value_name = "COLUMN")]
     pub tag_columns: Vec<String>,
@@ -82,6 +94,13 @@ pub struct TableConfig {
     /// Texts that mean "no value", between commas, in place of the usual ones.
     #[arg(long, value_name = "TEXT[,TEXT]")]
     pub null: Option<String>,
+    /// The sheet of a workbook that has the runs; the only one with cells unless said.
+    #[arg(long)]
+    pub sheet: Option<String>,
+    /// What becomes of the optional fields (start, pattern, tags, ...) that a row does not bring, of a run that is
+    /// stored: keep, unless said otherwise, leaves them as they are, and clear empties them.
+    #[arg(long)]
+    pub absent: Option<String>,
 }
 
 /// `FIELD=TEXT` as the options of a query have it.
@@ -96,22 +115,28 @@ const LIMITS: IngestLimits = IngestLimits {
     rows: u64::MAX,
     row_bytes: 16 * 1024 * 1024,
     named_errors: 10_000,
+    block_bytes: 2 * 1024 * 1024 * 1024,
 };
 
 impl TableConfig {
-    /// The file, and how it is read; and whether runs need no name.
+    /// The inputs that the files are.
     ///
     /// # Errors
-    /// Where it cannot be opened, its format is not clear, or an option names what there is not.
-    pub fn open(&self, skip_errors: bool, names_optional: bool) -> anyhow::Result<(File, Reading)> {
-        let file =
-            File::open(&self.file).with_context(|| format!("opening {}", self.file.display()))?;
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (coding, stem) = match name.rsplit_once('.') {
-            Some((stem, "gz")) => (Coding::Gzip, stem),
-            Some((stem, "zst")) => (Coding::Zstd, stem),
-            _ => (Coding::Identity, &*name),
-        };
+    /// Where one cannot be opened, or its format is not clear.
+    pub fn inputs(&self) -> anyhow::Result<Inputs> {
+        find_inputs(&self.files, self.format.map(Format::from), LIMITS.expanded_bytes)
+    }
+
+    /// How they are read, beside what was kept under a name; and whether runs need no name.
+    ///
+    /// # Errors
+    /// Where an option names what there is not.
+    pub fn reading(
+        &self,
+        skip_errors: bool,
+        names_optional: bool,
+        kept: MappingSettings,
+    ) -> anyhow::Result<Reading> {
         let mut map = self.map.clone();
         if let Some(column) = &self.total_params_column {
             if map.iter().any(|item| item.starts_with("total_params:")) {
@@ -120,10 +145,11 @@ impl TableConfig {
             map.push(format!("total_params:`{column}`"));
         }
         let options = OptionTexts {
+            kept,
             map,
             scale: self.scale.clone(),
             tag_columns: self.tag_columns.iter().map(|column| format!("`{column}`")).collect(),
-            sparsity_unit: Some(self.sparsity_unit.clone()),
+            sparsity_unit: self.sparsity_unit.clone(),
             source: self.source.clone(),
             id: self.id.clone(),
             names_optional,
@@ -132,32 +158,15 @@ impl TableConfig {
             separator: self.separator.clone(),
             decimal: self.decimal.clone(),
             null: self.null.clone(),
+            sheet: self.sheet.clone(),
+            absent: self.absent.clone(),
         };
-        let columns = options.check().map_err(|errors| {
-            let errors = errors
-                .iter()
-                .map(|e| format!("--{}: {}", e.pointer.trim_start_matches('/'), e.detail));
-            anyhow::anyhow!(errors.collect::<Vec<_>>().join("; "))
-        })?;
-        let format = self.format(stem)?;
-        Ok((file, Reading { format, coding, columns, limits: LIMITS, skip_errors }))
+        let columns = refuse_options(options.check())?;
+        let (format, coding) = (Format::Csv, Coding::Identity);
+        Ok(Reading { format, coding, columns, limits: LIMITS, skip_errors })
     }
 
-    fn format(&self, name: &str) -> anyhow::Result<Format> {
-        if let Some(format) = self.format {
-            return Ok(format.into());
-        }
-        match name.to_ascii_lowercase().rsplit_once('.') {
-            Some((_, "csv" | "tsv")) => Ok(Format::Csv),
-            Some((_, "ndjson" | "jsonl")) => Ok(Format::Ndjson),
-            Some((_, "json")) => Ok(Format::Json),
-            #[cfg(feature = "parquet")]
-            Some((_, "parquet")) => Ok(Format::Parquet),
-            _ => bail!("the format of {} is not clear: say --format", self.file.display()),
-        }
-    }
-
-    /// Refuses a file with errors, naming the first of them.
+    /// Refuses files with errors, naming the first of these.
     ///
     /// # Errors
     /// Where there are any.
@@ -167,12 +176,37 @@ impl TableConfig {
             return Ok(());
         }
         let mut lines: Vec<String> =
-            errors.named.iter().take(NAMED).map(ToString::to_string).collect();
+            errors.named.iter().take(NAMED).map(|error| described(errors, error)).collect();
         let more = errors.total - lines.len() as u64;
         if more > 0 {
             lines.push(format!("and {more} more"));
         }
-        let file = self.file.display();
-        bail!("{file} has errors, and nothing was stored:\n  {}", lines.join("\n  "))
+        let what = match self.files.as_slice() {
+            [file] => format!("{} has", file.display()),
+            files => format!("{} inputs have", files.len()),
+        };
+        bail!("{what} errors, and nothing was stored:\n  {}", lines.join("\n  "))
+    }
+}
+
+/// What is wrong with options, by the names that they have here.
+///
+/// # Errors
+/// Where anything is.
+pub fn refuse_options<T>(checked: Result<T, Vec<FieldError>>) -> anyhow::Result<T> {
+    checked.map_err(|errors| {
+        let errors =
+            errors.iter().map(|e| format!("--{}: {}", e.pointer.trim_start_matches('/'), e.detail));
+        anyhow::anyhow!(errors.collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// An error, with the input that it is in where there are several.
+#[must_use]
+pub fn described(errors: &RowErrors, error: &RowError) -> String {
+    let place = if errors.parts.len() > 1 { errors.place(error.row) } else { None };
+    match place {
+        Some((name, row)) => format!("{name}: {}", RowError { row, error: error.error.clone() }),
+        None => error.to_string(),
     }
 }

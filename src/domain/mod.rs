@@ -1,4 +1,4 @@
-//! What the service is about: runs, laws, refits, families, forecasts, profiles and keys, as checked values.
+//! What the service is about: runs, laws, refits, families, forecasts, profiles, mappings and keys, as checked values.
 //!
 //! Nothing here knows of SQL, HTTP or how a value is sent.
 
@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod grouping;
 pub mod law;
 pub mod law_run;
+pub mod mapping;
 pub mod numbered_run;
 pub mod page;
 pub mod profile;

@@ -1,6 +1,6 @@
 //! Runs with their place in what was sent.
 
-use crate::domain::run::SubmittedRun;
+use crate::domain::run::{Brought, SubmittedRun};
 
 /// A run and the row of the submission that it came in.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,6 +9,8 @@ pub struct NumberedRun {
     pub row: u64,
     /// The run.
     pub run: SubmittedRun,
+    /// Which of its optional fields the row brings.
+    pub brought: Brought,
 }
 
 /// A row that names the same run as an earlier one.

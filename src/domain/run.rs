@@ -48,6 +48,45 @@ pub struct SubmittedRun {
     pub exclusion_reason: Option<String>,
 }
 
+/// Which of its optional fields a submitted run brings: those that it does not bring stay as they are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Brought(i16);
+
+impl Brought {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+    /// What the run started from.
+    pub const START: Self = Self(1);
+    /// Data behind a pretrained start.
+    pub const PRETRAINING_DATA: Self = Self(2);
+    /// The structured pattern.
+    pub const PATTERN: Self = Self(4);
+    /// The labels, all together.
+    pub const TAGS: Self = Self(8);
+    /// Whether fits leave the run out, and why.
+    pub const EXCLUSION: Self = Self(16);
+    /// All of them.
+    pub const ALL: Self = Self(31);
+
+    /// These and those.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These, and those where they are brought.
+    #[must_use]
+    pub const fn with_if(self, other: Self, brought: bool) -> Self {
+        if brought { self.with(other) } else { self }
+    }
+
+    /// As a sum of powers of two, one a field.
+    #[must_use]
+    pub const fn bits(self) -> i16 {
+        self.0
+    }
+}
+
 /// A stored run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -99,4 +138,6 @@ pub struct RunFilter {
     pub excluded: Option<bool>,
     /// All of these tags.
     pub tags: BTreeMap<String, String>,
+    /// The run of this name.
+    pub external_id: Option<String>,
 }

@@ -84,7 +84,9 @@ const AGREEMENT: f64 = 0.02;
 fn read_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(|error| {
         let parts: Vec<&str> = text.trim().split([':', ' ']).collect();
-        let time = parts.len() >= 3 && parts.iter().take(3).all(|part| part.parse::<u32>().is_ok());
+        let numbers = parts.iter().take(3).all(|part| part.parse::<f64>().is_ok());
+        // No pattern begins with a zero, and a time of day does.
+        let time = numbers && (parts.len() >= 3 || parts.len() == 2 && text.trim().starts_with('0'));
         if time {
             format!("{error}; {text:?} looks like what a spreadsheet makes of a pattern: format the column as text")
         } else {
@@ -224,6 +226,18 @@ mod tests {
         let run = RunFields { tags: tags(MAX_TAGS), ..fields() };
         assert!(run.check(Checks::default()).is_ok());
         assert_eq!(wrong(RunFields { tags: tags(MAX_TAGS + 1), ..fields() }), ["/tags"]);
+    }
+
+    #[test]
+    fn a_time_of_day_in_the_place_of_a_pattern_is_explained() {
+        for text in ["02:04:00 AM", "02:04", "16:32:00", "16:32:00.000000000", "2:04:00"] {
+            let error = read_pattern(text).unwrap_err();
+            assert!(error.contains("what a spreadsheet makes of a pattern"), "{error}");
+        }
+        for text in ["4:2", "a:b", "2:4:x", "none"] {
+            let error = read_pattern(text).unwrap_err();
+            assert!(!error.contains("spreadsheet"), "{error}");
+        }
     }
 
     #[test]

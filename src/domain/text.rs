@@ -100,6 +100,32 @@ impl fmt::Display for FamilyName {
     }
 }
 
+/// Name of a kept mapping: a slug.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MappingName(String);
+
+impl MappingName {
+    /// Checks that it is a slug.
+    ///
+    /// # Errors
+    /// [`TextError::NotASlug`].
+    pub fn new(name: &str) -> Result<Self, TextError> {
+        check_slug(name).map(|()| Self(name.to_owned()))
+    }
+
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MappingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Name of a hardware profile: a slug that is no built-in FLOP mode.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProfileName(String);

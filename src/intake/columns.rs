@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use sparsity_law::law::FlopsPerParam;
+
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::dialect::Separator;
 use crate::intake::expression::Expression;
@@ -80,6 +82,16 @@ pub enum Choice {
     First,
 }
 
+/// What becomes of the optional fields that a row does not bring, of a run that is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AbsentFields {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// They are empty then.
+    Clear,
+}
+
 /// What columns mean, as somebody says it.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
@@ -105,6 +117,10 @@ pub struct ColumnOptions {
     pub decimal: Option<Decimal>,
     /// Texts that mean "no value", in place of the usual ones.
     pub nulls: Option<Vec<String>>,
+    /// The sheet of a workbook; the only one with cells unless said.
+    pub sheet: Option<String>,
+    /// What becomes of fields that rows do not bring.
+    pub absent: AbsentFields,
 }
 
 /// What a column is for.
@@ -124,6 +140,8 @@ pub(crate) enum Meaning<'a> {
     /// A tag, whose name follows `tags.`.
     Tag,
     Ignored,
+    /// It has the name of a field that is taken from elsewhere, or not at all.
+    NotTaken(Field),
     Unknown,
 }
 
@@ -186,6 +204,13 @@ pub struct Columns {
     pub(crate) separator: Option<Separator>,
     pub(crate) decimal: Option<Decimal>,
     nulls: Option<Vec<String>>,
+    #[cfg(feature = "xlsx")]
+    pub(crate) sheet: Option<String>,
+    pub(crate) absent: AbsentFields,
+    /// Numbers that somebody gave a factor.
+    scaled: HashSet<Field>,
+    /// Training FLOPs of a parameter and a unit of data.
+    pub(crate) flops_per_param: f64,
 }
 
 /// Columns in which trackers say whether a run finished.
@@ -294,6 +319,7 @@ impl ColumnOptions {
             required.push(("keep", vec![vec![column.clone()]]));
             Keep { choice, place: variables.place(&column) }
         });
+        let mut scaled = HashSet::new();
         let mut factors = [1.0; Field::ALL.len()];
         if self.sparsity_unit == SparsityUnit::Percent {
             factors[Field::Sparsity as usize] = 0.01;
@@ -307,7 +333,10 @@ impl ColumnOptions {
                 Some(_) if !(factor.is_finite() && factor > 0.0) => {
                     checks.refuse("scale", format!("{factor} is no positive number"));
                 }
-                Some(field) => factors[field as usize] *= factor,
+                Some(field) => {
+                    factors[field as usize] *= factor;
+                    scaled.insert(field);
+                }
             }
         }
         let declared = self.source.is_some()
@@ -353,6 +382,11 @@ impl ColumnOptions {
             separator: self.separator,
             decimal: self.decimal,
             nulls: self.nulls,
+            #[cfg(feature = "xlsx")]
+            sheet: self.sheet,
+            absent: self.absent,
+            scaled,
+            flops_per_param: FlopsPerParam::TRAINING.get(),
         };
         checks.finish(Some(columns))
     }
@@ -377,9 +411,37 @@ impl Variables {
     }
 }
 
+/// What columns of training's progress count, where it is not tokens.
+const OTHER_UNITS: [&str; 12] = [
+    "step",
+    "steps",
+    "iter",
+    "iters",
+    "iteration",
+    "iterations",
+    "sample",
+    "samples",
+    "example",
+    "examples",
+    "epoch",
+    "epochs",
+];
+
 /// Names by which tools call a validation loss, the best first.
 const LOSSES: [&str; 6] =
     ["val_loss", "eval_loss", "validation_loss", "eval/loss", "val/loss", "loss"];
+
+/// Names by which tools call the FLOPs of a training run, the best first.
+const FLOPS: [&str; 5] = ["flops", "total_flos", "total_flops", "train_flops", "training_flops"];
+
+/// What a field is called where nobody has said it.
+fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
+    match field {
+        Field::Loss if foreign => &LOSSES,
+        Field::Flops if foreign => &FLOPS,
+        field => field.name(),
+    }
+}
 
 /// Columns that a field is looked for in, the best first.
 fn columns_of(
@@ -403,17 +465,15 @@ fn columns_of(
     if other.is_some_and(|other| mapped.contains_key(&other)) {
         return Vec::new();
     }
-    let name = field.as_str();
+    // In somebody else's table a validation loss comes before what may be the loss in training.
+    let names = usual_names(field, declared);
     let Some(source) = source else {
-        // Somebody else's table: a validation loss comes before what may be the loss in training.
-        let names: &[&str] = if field == Field::Loss && declared { &LOSSES } else { &[name] };
         return names.iter().map(|&name| name.to_owned()).collect();
     };
     if field == Field::Tags {
         // What these services call tags are lists, or other columns.
         return Vec::new();
     }
-    let names: &[&str] = if field == Field::Loss { &LOSSES } else { &[name] };
     let mut columns = Vec::new();
     for name in names {
         columns.push((*name).to_owned());
@@ -448,6 +508,11 @@ impl Columns {
             return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
         // A table written by this service has columns that it does not take back.
+        if self.declared
+            && let Some(field) = Field::named(column)
+        {
+            return Meaning::NotTaken(field);
+        }
         if self.declared || READ_ONLY.contains(&column) {
             Meaning::Ignored
         } else {
@@ -457,7 +522,8 @@ impl Columns {
 
     /// Whether a field's columns are a guess by the source of the input.
     pub(crate) fn is_guess(&self, field: Field) -> bool {
-        let guessed = self.source.is_some() || (self.declared && field == Field::Loss);
+        let guessed =
+            self.source.is_some() || (self.declared && matches!(field, Field::Loss | Field::Flops));
         guessed && !self.mapped.contains(&field)
     }
 
@@ -470,20 +536,65 @@ impl Columns {
         }
     }
 
+    /// Whether a text says of a field without numbers that it has no value, as frames and trackers write it.
+    pub(crate) fn is_nan(&self, field: Field, text: &str) -> bool {
+        self.nulls.is_none() && !Field::NUMBERS.contains(&field) && matches!(text, "NaN" | "nan")
+    }
+
     /// Whether rows whose tracker says that their run did not finish are left out: where it is known whose
     /// export it is, and nobody says which rows are wanted.
     pub(crate) fn unfinished_are_left_out(&self) -> bool {
         self.source.is_some() && self.condition.is_none()
     }
 
+    /// The same columns of a family that counts so many FLOPs for a parameter and a unit of data.
+    #[must_use]
+    pub fn with_flops_per_param(self, flops_per_param: FlopsPerParam) -> Self {
+        Self { flops_per_param: flops_per_param.get(), ..self }
+    }
+
+    /// Refuses data that is counted in something else than the family's unit, by the name of its column.
+    ///
+    /// # Errors
+    /// What is to be said.
+    pub fn check_unit(&self, unit: &str) -> Result<(), Vec<FieldError>> {
+        if self.scaled.contains(&Field::Data) {
+            return Ok(());
+        }
+        let of_data =
+            |targets: &[Target]| targets.iter().any(|t| matches!(t, Target::Field(Field::Data, _)));
+        let columns = self.targets.iter().filter(|(_, targets)| of_data(targets));
+        let counted = columns.map(|(column, _)| column).find(|column| {
+            let last =
+                column.rsplit(['.', '/', '_', ' ']).next().unwrap_or_default().to_lowercase();
+            let one = |word: &str| word.trim_end_matches('s').to_owned();
+            OTHER_UNITS.contains(&last.as_str()) && one(&last) != one(&unit.to_lowercase())
+        });
+        let Some(column) = counted else { return Ok(()) };
+        let detail = format!(
+            "data is taken from {column}, and the family counts {unit}: say how many of these one is, \
+             scale=data:NUMBER, or 1 where they are the same"
+        );
+        Err(vec![FieldError { pointer: "/map".to_owned(), detail }])
+    }
+
     /// Whether a run takes anything from a column.
-    #[cfg(feature = "parquet")]
     pub(crate) fn uses(&self, column: &str) -> bool {
         matches!(self.meaning(column), Meaning::Targets(..) | Meaning::Tag)
     }
 
-    /// Checks a header: every column is known once, and runs can be made of them.
-    pub(crate) fn check_header(&self, header: &[String]) -> Result<(), Vec<FieldError>> {
+    /// Whether a field is looked for in this column as it stands, so that an object in it is none of columns.
+    pub(crate) fn is_target(&self, column: &str) -> bool {
+        self.targets.contains_key(column)
+    }
+
+    /// Checks a header: every column is known once, and runs can be made of them. `open` names columns that each
+    /// row may have keys of its own in.
+    pub(crate) fn check_header(
+        &self,
+        header: &[String],
+        open: &[String],
+    ) -> Result<(), Vec<FieldError>> {
         /// More would tell nobody more.
         const NAMED: usize = 100;
         let mut checks = Checks::default();
@@ -498,7 +609,7 @@ impl Columns {
                 checks.refuse(&escaped(column), unknown());
             }
         }
-        self.check_required(&seen, &mut checks);
+        self.check_required(&seen, open, &mut checks);
         let mut missing = |fields: &[Field], instead: &str| {
             if self.computed.iter().any(|computed| fields.contains(&computed.field)) {
                 return;
@@ -507,7 +618,8 @@ impl Columns {
                 targets.iter().any(|t| matches!(t, Target::Field(f, _) if fields.contains(f)))
             };
             let found = |name: &String| self.targets.get(name).is_some_and(|t| wanted(t));
-            if !header.iter().any(found) {
+            let below = |name: &String| inside(name, open) && found(name);
+            if !header.iter().any(found) && !self.targets.keys().any(below) {
                 let names: Vec<&str> = (self.targets.iter())
                     .filter(|(_, targets)| wanted(targets))
                     .map(|(column, _)| column.as_str())
@@ -531,11 +643,17 @@ impl Columns {
     }
 
     /// Refuses options that name columns which an input does not have.
-    pub(crate) fn check_required(&self, present: &HashSet<&str>, checks: &mut Checks) {
+    pub(crate) fn check_required(
+        &self,
+        present: &HashSet<&str>,
+        open: &[String],
+        checks: &mut Checks,
+    ) {
         for (option, groups) in &self.required {
-            let absent = |group: &Vec<String>| {
-                group.iter().find(|column| !present.contains(column.as_str())).cloned()
-            };
+            let is_there =
+                |column: &&String| present.contains(column.as_str()) || inside(column, open);
+            let absent =
+                |group: &Vec<String>| group.iter().find(|column| !is_there(column)).cloned();
             let absent: Option<Vec<String>> = groups.iter().map(absent).collect();
             // Of the ways to say it one is there.
             let Some(absent) = absent else { continue };
@@ -577,6 +695,13 @@ impl Columns {
     pub(crate) fn names_any(&self) -> bool {
         self.required.iter().any(|(_, groups)| groups.iter().any(|group| !group.is_empty()))
     }
+}
+
+/// Whether a column is a key in one of these columns.
+fn inside(column: &str, open: &[String]) -> bool {
+    let below =
+        |outer: &String| column.strip_prefix(outer.as_str()).is_some_and(|k| k.starts_with('.'));
+    open.iter().any(below)
 }
 
 /// Columns of a list of runs that say what the service has made of them.

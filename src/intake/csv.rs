@@ -43,7 +43,7 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
         .collect::<Result<_, _>>()?;
     // The header's own line.
     starts.next();
-    rows.columns().check_header(&header).map_err(IngestError::Columns)?;
+    rows.columns().check_header(&header, &[]).map_err(IngestError::Columns)?;
     row_end.reached();
 
     let columns = rows.columns();

@@ -17,23 +17,37 @@ pub enum Coding {
     Gzip,
     /// Zstandard.
     Zstd,
+    /// xz; several streams are one input.
+    #[cfg(feature = "archives")]
+    Xz,
+    /// bzip2; several streams are one input.
+    #[cfg(feature = "archives")]
+    Bzip2,
 }
 
 /// Logarithm of the largest window of Zstandard that is decoded: the 8 MB that RFC 9659 allows over
 /// HTTP. The window is memory that the sender decides about.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-impl Coding {
-    /// All that are understood.
-    pub const ALL: [Self; 3] = [Self::Identity, Self::Gzip, Self::Zstd];
+/// Memory that a dictionary of xz may take, which is the sender's choice too: `xz -9` needs 65 MiB.
+#[cfg(feature = "archives")]
+const XZ_MEMORY_KIB: u32 = 80 * 1024;
 
-    /// Its name in `Content-Encoding`.
+impl Coding {
+    /// Those that a `Content-Encoding` may name; the others are registered for no such use.
+    pub const OVER_HTTP: [Self; 3] = [Self::Identity, Self::Gzip, Self::Zstd];
+
+    /// Its name, for those that a `Content-Encoding` may name the one there.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            #[cfg(feature = "archives")]
+            Self::Xz => "xz",
+            #[cfg(feature = "archives")]
+            Self::Bzip2 => "bzip2",
         }
     }
 
@@ -46,6 +60,11 @@ impl Coding {
                 decoder.window_log_max(ZSTD_WINDOW_LOG)?;
                 Box::new(decoder)
             }
+            #[cfg(feature = "archives")]
+            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)),
+            // Blocks of at most 900 kB, by its format.
+            #[cfg(feature = "archives")]
+            Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
         })
     }
 }
@@ -59,6 +78,11 @@ pub(crate) struct Expanded<'a> {
 impl<'a> Expanded<'a> {
     pub(crate) fn new(decoded: Box<dyn Read + 'a>, most: u64) -> Self {
         Self { decoded, left: most }
+    }
+
+    /// How many more it would give out.
+    pub(crate) const fn left(&self) -> u64 {
+        self.left
     }
 }
 

@@ -54,7 +54,9 @@ impl Encoder {
     pub fn new(format: Format) -> Result<Option<Self>, ExportError> {
         let mut out = Vec::new();
         let format = match format {
-            Format::Json => return Ok(None),
+            Format::Json | Format::Arrow => return Ok(None),
+            #[cfg(feature = "xlsx")]
+            Format::Xlsx => return Ok(None),
             Format::Ndjson => Writer::Lines,
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(&mut out);
@@ -264,7 +266,7 @@ mod parquet {
                         Arc::new(lines.iter().map(|l| l.exclusion_reason).collect::<StringArray>())
                     }
                     Field::NonzeroParams => numbers(|l| Some(l.nonzero_params)),
-                    Field::TotalParams => numbers(|_| None),
+                    Field::TotalParams | Field::Flops => numbers(|_| None),
                     Field::Sparsity => numbers(|l| Some(l.sparsity)),
                     Field::Data => numbers(|l| Some(l.data)),
                     Field::Loss => numbers(|l| Some(l.loss)),

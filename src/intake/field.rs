@@ -25,11 +25,13 @@ pub enum Field {
     Tags,
     /// Why fits leave the run out.
     ExclusionReason,
+    /// Training FLOPs: held against size and data, and not stored.
+    Flops,
 }
 
 impl Field {
     /// All fields, in the order in which exports have them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ExternalId,
         Self::NonzeroParams,
         Self::TotalParams,
@@ -41,16 +43,18 @@ impl Field {
         Self::Pattern,
         Self::Tags,
         Self::ExclusionReason,
+        Self::Flops,
     ];
 
     /// Fields with a number, which may be scaled.
-    pub const NUMBERS: [Self; 6] = [
+    pub const NUMBERS: [Self; 7] = [
         Self::NonzeroParams,
         Self::TotalParams,
         Self::Sparsity,
         Self::Data,
         Self::Loss,
         Self::PretrainingData,
+        Self::Flops,
     ];
 
     /// Its name.
@@ -68,7 +72,22 @@ impl Field {
             Self::Pattern => "pattern",
             Self::Tags => "tags",
             Self::ExclusionReason => "exclusion_reason",
+            Self::Flops => "flops",
         }
+    }
+
+    /// Its name, as the only one that it has.
+    pub(crate) const fn name(self) -> &'static [&'static str] {
+        const NAMES: [[&str; 1]; Field::ALL.len()] = {
+            let mut names = [[""]; Field::ALL.len()];
+            let mut at = 0;
+            while at < names.len() {
+                names[at] = [Field::ALL[at].as_str()];
+                at += 1;
+            }
+            names
+        };
+        &NAMES[self as usize]
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {

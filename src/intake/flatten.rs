@@ -25,7 +25,7 @@ impl Columns {
         }
     }
 
-    fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
+    pub(crate) fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
         // What lies around the columns.
         const WRAPPERS: [(Source, &str); 4] = [
             (Source::Wandb, "node"),

@@ -5,9 +5,12 @@
 //! row and one batch of them, not by the size of the input.
 //!
 //! ```text
-//! bytes -> decode (gzip, zstd) -> json | ndjson | csv | parquet -> columns -> submission -> batches
+//! bytes -> decode (gzip, zstd, ...) -> json | ndjson | csv | parquet | arrow | xlsx -> columns -> submission -> batches
 //! ```
 
+#[cfg(feature = "archives")]
+pub mod archive;
+mod arrow;
 mod columns;
 mod csv;
 mod decode;
@@ -16,13 +19,17 @@ pub mod export;
 mod expression;
 mod field;
 mod flatten;
+mod ipc;
 mod json;
 mod numbers;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod row;
+mod sniff;
 mod value;
+#[cfg(feature = "xlsx")]
+mod xlsx;
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -35,15 +42,16 @@ use value::Value;
 
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
-use crate::domain::run::SubmittedRun;
+use crate::domain::run::{Brought, SubmittedRun};
 
-pub use columns::{Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
+pub use columns::{AbsentFields, Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
 pub use decode::Coding;
 pub use dialect::Separator;
 pub use expression::{Expression, ExpressionError, Outcome};
 pub use field::Field;
 pub use numbers::Decimal;
 pub use options::OptionTexts;
+pub use sniff::{Looks, looks_like};
 
 /// A format that runs come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +65,11 @@ pub enum Format {
     /// Apache Parquet.
     #[cfg(feature = "parquet")]
     Parquet,
+    /// Arrow's IPC format: a stream, or a file (Feather), which is one with a directory behind it.
+    Arrow,
+    /// A sheet of an Excel workbook.
+    #[cfg(feature = "xlsx")]
+    Xlsx,
 }
 
 impl Format {
@@ -67,7 +80,38 @@ impl Format {
         Self::Csv,
         #[cfg(feature = "parquet")]
         Self::Parquet,
+        Self::Arrow,
+        #[cfg(feature = "xlsx")]
+        Self::Xlsx,
     ];
+
+    /// All that this build writes.
+    pub const WRITTEN: &[Self] = &[
+        Self::Json,
+        Self::Ndjson,
+        Self::Csv,
+        #[cfg(feature = "parquet")]
+        Self::Parquet,
+    ];
+
+    /// Media type of Arrow's format with a directory behind it.
+    const ARROW_FILE: &str = "application/vnd.apache.arrow.file";
+
+    /// The format of a media type, whatever the case of its letters.
+    #[must_use]
+    pub fn of_media_type(name: &str) -> Option<Self> {
+        if name.eq_ignore_ascii_case(Self::ARROW_FILE) {
+            return Some(Self::Arrow);
+        }
+        Self::ALL.iter().copied().find(|format| name.eq_ignore_ascii_case(format.media_type()))
+    }
+
+    /// All media types that are read.
+    #[must_use]
+    pub fn media_types() -> Vec<&'static str> {
+        let own = Self::ALL.iter().map(|format| format.media_type());
+        own.chain([Self::ARROW_FILE]).collect()
+    }
 
     /// Its media type.
     #[must_use]
@@ -78,6 +122,9 @@ impl Format {
             Self::Csv => "text/csv",
             #[cfg(feature = "parquet")]
             Self::Parquet => "application/vnd.apache.parquet",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+            #[cfg(feature = "xlsx")]
+            Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
         }
     }
 }
@@ -93,6 +140,9 @@ pub struct IngestLimits {
     pub row_bytes: usize,
     /// The most errors that are named; the others are counted.
     pub named_errors: usize,
+    /// The largest part that must be in memory as a whole, in bytes: a batch of Arrow's, and its dictionaries
+    /// together; a workbook without its compression.
+    pub block_bytes: u64,
 }
 
 /// A limit that an upload reached.
@@ -106,6 +156,22 @@ pub enum Limit {
     Rows,
     /// [`IngestLimits::row_bytes`], by this row.
     RowBytes(u64),
+    /// [`IngestLimits::block_bytes`].
+    BlockBytes,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bytes => f.write_str("more bytes than allowed"),
+            Self::ExpandedBytes => f.write_str("more bytes, decompressed, than allowed"),
+            Self::Rows => f.write_str("more rows than allowed"),
+            Self::RowBytes(row) => write!(f, "row {row} is longer than allowed"),
+            Self::BlockBytes => f.write_str(
+                "a batch or workbook that is larger, decompressed, than may be in memory",
+            ),
+        }
+    }
 }
 
 /// Why an input cannot be read to its end.
@@ -118,7 +184,7 @@ pub enum IngestError {
     #[error("{}", name_all(.0))]
     Columns(Vec<FieldError>),
     /// It is larger than allowed.
-    #[error("more than the limit: {0:?}")]
+    #[error("{0}")]
     TooLarge(Limit),
     /// Its sender went away.
     #[error("the input ended before it was complete")]
@@ -129,6 +195,14 @@ pub enum IngestError {
     /// No place to keep it while it is read.
     #[error("a temporary file: {0}")]
     Spool(io::Error),
+    /// One of several inputs.
+    #[error("{name}: {error}")]
+    In {
+        /// Its name.
+        name: String,
+        /// Why it cannot be read.
+        error: Box<IngestError>,
+    },
 }
 
 fn name_all(errors: &[FieldError]) -> String {
@@ -184,6 +258,8 @@ pub struct RowErrors {
     pub named: Vec<RowError>,
     /// How many there are.
     pub total: u64,
+    /// Of several inputs: the row with which each begins, and its name.
+    pub parts: Vec<(u64, String)>,
 }
 
 impl RowErrors {
@@ -195,15 +271,28 @@ impl RowErrors {
         self.total += 1;
     }
 
+    /// Where a row stands, among several inputs: the name of the one that it is in, and its place there.
+    #[must_use]
+    pub fn place(&self, row: u64) -> Option<(&str, u64)> {
+        let (first, name) = self.parts.iter().rev().find(|(first, _)| *first <= row)?;
+        Some((name, row - first))
+    }
+
     /// Adds rows that name a run which an earlier row names: so many, the first of them by name.
     pub fn add_repeated(&mut self, most: usize, repeated: &[RepeatedRow], total: u64) {
-        self.named.extend(repeated.iter().map(|RepeatedRow { row, first }| RowError {
+        let of = |first: u64| match self.place(first) {
+            Some((name, first)) => format!("row {first} of {name}"),
+            None => format!("row {first}"),
+        };
+        let repeated = repeated.iter().map(|RepeatedRow { row, first }| RowError {
             row: *row,
             error: FieldError {
                 pointer: "/external_id".to_owned(),
-                detail: format!("is that of row {first} too"),
+                detail: format!("is that of {} too", of(*first)),
             },
-        }));
+        });
+        let repeated: Vec<_> = repeated.collect();
+        self.named.extend(repeated);
         self.named.sort_by_key(|error| error.row);
         self.named.truncate(most);
         self.total += total;
@@ -216,17 +305,19 @@ pub fn keep_first(
     runs: Vec<NumberedRun>,
     named: usize,
     errors: &mut RowErrors,
-) -> Vec<SubmittedRun> {
+) -> Vec<NumberedRun> {
     let mut seen = HashMap::with_capacity(runs.len());
     let mut kept = Vec::with_capacity(runs.len());
     let mut repeated = Vec::new();
-    for NumberedRun { row, run } in runs {
-        match seen.entry(run.external_id.clone()) {
+    for run in runs {
+        match seen.entry(run.run.external_id.clone()) {
             Entry::Vacant(free) => {
-                free.insert(row);
+                free.insert(run.row);
                 kept.push(run);
             }
-            Entry::Occupied(first) => repeated.push(RepeatedRow { row, first: *first.get() }),
+            Entry::Occupied(first) => {
+                repeated.push(RepeatedRow { row: run.row, first: *first.get() });
+            }
         }
     }
     errors.add_repeated(named, &repeated, repeated.len() as u64);
@@ -276,6 +367,51 @@ const LOSS_SPREAD: f64 = 100.0;
 const SMALLEST_MODEL: f64 = 1e4;
 /// How far a run's sparsity may lie from that of its pattern.
 const PATTERN_MARGIN: f64 = 0.02;
+/// What a run's FLOPs may be of those that follow from its size and data.
+const FLOPS_RANGE: (f64, f64) = (0.9, 1.3);
+
+/// The FLOPs of runs beside those that follow from size and data.
+#[derive(Debug, Default)]
+struct NoticedFlops {
+    /// Runs that bring FLOPs.
+    with: u64,
+    /// Those whose FLOPs are others.
+    off: u64,
+    /// The smallest and largest ratio of these.
+    ratios: Option<(f64, f64)>,
+}
+
+impl NoticedFlops {
+    fn note(&mut self, run: &SubmittedRun, flops: f64, flops_per_param: f64) {
+        let observation = &run.observation;
+        let sparse = flops_per_param * observation.nonzero_params.get() * observation.data.get();
+        let dense = sparse / observation.sparsity.density().get();
+        self.with += 1;
+        // Counters count zeros or do not: what lies between the two is right.
+        let ratio = if flops < FLOPS_RANGE.0 * sparse {
+            flops / sparse
+        } else if flops > FLOPS_RANGE.1 * dense {
+            flops / dense
+        } else {
+            return;
+        };
+        self.off += 1;
+        let (low, high) = self.ratios.unwrap_or((ratio, ratio));
+        self.ratios = Some((low.min(ratio), high.max(ratio)));
+    }
+
+    fn warning(&self, flops_per_param: f64) -> Option<IntakeWarning> {
+        let (low, high) = self.ratios?;
+        let detail = format!(
+            "FLOPs of {} of {} runs are not {flops_per_param} N D: {low:.3} to {high:.3} times that, and {} to {} is \
+             usual. Half of it: multiply-adds (MACs), as fvcore, thop and ptflops count. A third: the forward pass \
+             alone. Much less: experts that the counter left out, or data that is not in the family's unit. Size and \
+             data are taken as they are",
+            self.off, self.with, FLOPS_RANGE.0, FLOPS_RANGE.1,
+        );
+        Some(IntakeWarning { code: "flops_off", detail })
+    }
+}
 
 /// What is noticed over all rows.
 #[derive(Debug, Default)]
@@ -285,6 +421,9 @@ struct Noticed {
     off_pattern: u64,
     unfinished: BTreeMap<String, u64>,
     cut_tags: u64,
+    /// Fields that were not taken from the columns of their names.
+    not_taken: BTreeMap<&'static str, u64>,
+    flops: NoticedFlops,
     /// Whether sparsities have a percent sign, and the row that said so first.
     percent: Option<(bool, u64)>,
 }
@@ -301,8 +440,9 @@ impl Noticed {
         }));
     }
 
-    fn warnings(self) -> Vec<IntakeWarning> {
+    fn warnings(self, flops_per_param: f64) -> Vec<IntakeWarning> {
         let mut found = Vec::new();
+        found.extend(self.flops.warning(flops_per_param));
         let mut warn = |code, detail| found.push(IntakeWarning { code, detail });
         if let Some((low, high)) = self.losses.filter(|(low, high)| high / low > LOSS_SPREAD) {
             warn(
@@ -335,6 +475,13 @@ impl Noticed {
             );
             warn("unfinished_runs", detail);
         }
+        for (field, rows) in &self.not_taken {
+            let detail = format!(
+                "the column {field} is a field here, has values in {rows} rows, and was not taken; map={field}:{field} \
+                 takes it"
+            );
+            warn("fields_not_taken", detail);
+        }
         if self.cut_tags > 0 {
             warn("tags_cut", format!("{} tags were cut to the length of a tag", self.cut_tags));
         }
@@ -350,9 +497,9 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// How an input is read.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// Its format.
+    /// Format of an input that comes alone; of several each has its own.
     pub format: Format,
-    /// How it is compressed.
+    /// How one that comes alone is compressed.
     pub coding: Coding,
     /// What its columns mean.
     pub columns: Columns,
@@ -373,18 +520,48 @@ impl Reading {
         source: impl Read,
         hand_on: &mut dyn FnMut(Vec<NumberedRun>) -> bool,
     ) -> Result<Intake, IngestError> {
-        let decoded = self.coding.decode(source)?;
-        let mut expanded = Expanded::new(decoded, self.limits.expanded_bytes);
         let mut rows = Rows::new(self, hand_on);
-        match self.format {
-            Format::Json => json::read_json(&mut expanded, &mut rows),
-            Format::Ndjson => json::read_ndjson(&mut expanded, &mut rows),
-            Format::Csv => csv::read(&mut expanded, &mut rows),
-            #[cfg(feature = "parquet")]
-            Format::Parquet => parquet::read(&mut expanded, &mut rows),
-        }?;
+        let mut left = self.limits.expanded_bytes;
+        rows.read(self.format, self.coding, Box::new(source), &mut left)?;
         rows.finish()
     }
+
+    /// The same for several inputs, whose rows are those of one table: a run may stand in one of them only. Each has
+    /// a format, coding and name of its own, and is opened when its turn comes.
+    ///
+    /// # Errors
+    /// Where one of them is none, with its name.
+    pub fn run_parts(
+        &self,
+        parts: impl IntoIterator<Item = Result<Part, IngestError>>,
+        hand_on: &mut dyn FnMut(Vec<NumberedRun>) -> bool,
+    ) -> Result<Intake, IngestError> {
+        let mut rows = Rows::new(self, hand_on);
+        let mut left = self.limits.expanded_bytes;
+        for part in parts {
+            let Part { name, format, coding, source } = part?;
+            rows.intake.errors.parts.push((rows.intake.rows, name.clone()));
+            let read = rows.read(format, coding, source, &mut left);
+            read.map_err(|error| match error {
+                // Not of this input.
+                IngestError::Unwanted => IngestError::Unwanted,
+                error => IngestError::In { name, error: Box::new(error) },
+            })?;
+        }
+        rows.finish()
+    }
+}
+
+/// One of several inputs.
+pub struct Part {
+    /// What it is called in errors.
+    pub name: String,
+    /// Its format.
+    pub format: Format,
+    /// How it is compressed.
+    pub coding: Coding,
+    /// Its bytes.
+    pub source: Box<dyn Read>,
 }
 
 /// Where the readers of all formats put their rows.
@@ -414,7 +591,14 @@ struct KeptRow {
     value: f64,
     row: u64,
     line: Option<u64>,
+    taken: Taken,
+}
+
+/// What is kept of a row until it is handed on.
+struct Taken {
     run: Result<SubmittedRun, Vec<FieldError>>,
+    brought: Brought,
+    flops: Option<f64>,
 }
 
 impl<'a> Rows<'a> {
@@ -437,6 +621,43 @@ impl<'a> Rows<'a> {
 
     fn columns(&self) -> &'a Columns {
         &self.reading.columns
+    }
+
+    /// Reads an input to its end; `left` is what is left of the bytes that may come out of decompression.
+    fn read(
+        &mut self,
+        format: Format,
+        coding: Coding,
+        source: Box<dyn Read + '_>,
+        left: &mut u64,
+    ) -> Result<(), IngestError> {
+        self.decimal = self.columns().decimal;
+        self.keyed = false;
+        self.keys.clear();
+        let first_row = self.intake.rows;
+        let decoded = coding.decode(source)?;
+        let mut expanded = Expanded::new(decoded, *left);
+        {
+            let mut input = sniff::checked(&mut expanded, format)?;
+            match format {
+                Format::Json => json::read_json(&mut input, self),
+                Format::Ndjson => json::read_ndjson(&mut input, self),
+                Format::Csv => csv::read(&mut input, self),
+                #[cfg(feature = "parquet")]
+                Format::Parquet => parquet::read(&mut input, self),
+                Format::Arrow => ipc::read(&mut input, self),
+                #[cfg(feature = "xlsx")]
+                Format::Xlsx => xlsx::read(&mut input, self),
+            }?;
+        }
+        *left = expanded.left();
+        if self.keyed && self.intake.rows > first_row && !self.columns().flattens_exports() {
+            let mut checks = Checks::default();
+            let present: HashSet<&str> = self.keys.iter().map(String::as_str).collect();
+            self.columns().check_required(&present, &[], &mut checks);
+            checks.finish(Some(())).map_err(IngestError::Columns)?;
+        }
+        Ok(())
     }
 
     fn limits(&self) -> &'a IngestLimits {
@@ -482,7 +703,18 @@ impl<'a> Rows<'a> {
             return Err(IngestError::TooLarge(Limit::RowBytes(row)));
         }
         self.intake.rows += 1;
-        let Finished { mut run, left_out, key, percent, unfinished, cut_tags, used } = finished;
+        let Finished {
+            mut run,
+            brought,
+            flops,
+            left_out,
+            key,
+            percent,
+            unfinished,
+            cut_tags,
+            not_taken,
+            used,
+        } = finished;
         if let Some(reason) = left_out {
             self.leave_out(reason);
             return Ok(());
@@ -491,6 +723,9 @@ impl<'a> Rows<'a> {
             *self.noticed.unfinished.entry(state).or_default() += 1;
         }
         self.noticed.cut_tags += u64::from(cut_tags);
+        for field in not_taken {
+            *self.noticed.not_taken.entry(field.as_str()).or_default() += 1;
+        }
         if let Some(percent) = percent {
             let (first, at) = *self.noticed.percent.get_or_insert((percent, row));
             if first != percent {
@@ -506,13 +741,14 @@ impl<'a> Rows<'a> {
         if run.is_ok() && self.wants_used() {
             self.intake.recognised.fields = used;
         }
+        let taken = Taken { run, brought, flops };
         match (&self.columns().keep, key) {
             (Some(keep), Some((id, value))) => {
                 let choice = keep.choice;
-                self.keep(choice, id, KeptRow { value, row, line, run });
+                self.keep(choice, id, KeptRow { value, row, line, taken });
                 Ok(())
             }
-            _ => self.take(bytes, row, line, run),
+            _ => self.take(bytes, row, line, taken),
         }
     }
 
@@ -553,13 +789,17 @@ impl<'a> Rows<'a> {
         bytes: usize,
         row: u64,
         line: Option<u64>,
-        run: Result<SubmittedRun, Vec<FieldError>>,
+        taken: Taken,
     ) -> Result<(), IngestError> {
+        let Taken { run, brought, flops } = taken;
         match run {
             Ok(run) => {
                 self.noticed.note(&run);
+                if let Some(flops) = flops {
+                    self.noticed.flops.note(&run, flops, self.reading.columns.flops_per_param);
+                }
                 if self.wanted {
-                    self.batch.push(NumberedRun { row, run });
+                    self.batch.push(NumberedRun { row, run, brought });
                     self.batch_bytes += bytes;
                 }
             }
@@ -594,16 +834,10 @@ impl<'a> Rows<'a> {
     }
 
     fn finish(mut self) -> Result<Intake, IngestError> {
-        if self.keyed && self.intake.rows > 0 && !self.columns().flattens_exports() {
-            let mut checks = Checks::default();
-            let present: HashSet<&str> = self.keys.iter().map(String::as_str).collect();
-            self.columns().check_required(&present, &mut checks);
-            checks.finish(Some(())).map_err(IngestError::Columns)?;
-        }
         let mut kept: Vec<_> = std::mem::take(&mut self.kept).into_values().collect();
         kept.sort_unstable_by_key(|kept| kept.row);
-        for KeptRow { row, line, run, .. } in kept {
-            self.take(0, row, line, run)?;
+        for KeptRow { row, line, taken, .. } in kept {
+            self.take(0, row, line, taken)?;
         }
         // Where all came in one batch its repeated rows can be told beside the others that are wrong.
         let few = !self.handed_on && self.wanted;
@@ -614,7 +848,17 @@ impl<'a> Rows<'a> {
         } else if !self.batch.is_empty() {
             self.flush()?;
         }
-        self.intake.warnings = self.noticed.warnings();
+        self.intake.warnings = self.noticed.warnings(self.reading.columns.flops_per_param);
+        let named = self.intake.recognised.fields.iter().find(|(f, _)| *f == Field::ExternalId);
+        if self.reading.columns.source == Some(Source::Wandb)
+            && named.is_some_and(|(_, from)| from == "Name")
+        {
+            let detail = "runs are named by what W&B shows, as the table has no column ID: another export of the same \
+                          runs may name them otherwise";
+            self.intake
+                .warnings
+                .push(IntakeWarning { code: "display_names", detail: detail.to_owned() });
+        }
         Ok(self.intake)
     }
 }

@@ -44,9 +44,11 @@ enum Kind {
 
 const fn kind(field: Field) -> Kind {
     match field {
-        Field::NonzeroParams | Field::TotalParams | Field::Data | Field::PretrainingData => {
-            Kind::Count
-        }
+        Field::NonzeroParams
+        | Field::TotalParams
+        | Field::Data
+        | Field::PretrainingData
+        | Field::Flops => Kind::Count,
         Field::Sparsity => Kind::Fraction,
         _ => Kind::Plain,
     }

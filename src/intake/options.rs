@@ -1,14 +1,22 @@
 //! The options of a reading as texts: the same words in a query and on the command line.
 
+use std::collections::BTreeMap;
+
 use crate::domain::checks::{Checks, FieldError};
-use crate::intake::columns::{Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit};
+use crate::domain::mapping::MappingSettings;
+use crate::intake::columns::{
+    AbsentFields, Choice, ColumnOptions, Columns, IdOption, Source, SparsityUnit,
+};
 use crate::intake::dialect::Separator;
 use crate::intake::field::Field;
 use crate::intake::numbers::Decimal;
 
 /// What somebody says of an input, unread.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionTexts {
+    /// What was kept under a name. What is said beside it comes before: of `map` and `scale` field by field, of the
+    /// others as a whole.
+    pub kept: MappingSettings,
     /// `FIELD:EXPRESSION`, each one or several joined by commas.
     pub map: Vec<String>,
     /// `FIELD:FACTOR,FIELD:FACTOR`.
@@ -33,6 +41,10 @@ pub struct OptionTexts {
     pub decimal: Option<String>,
     /// `TEXT,TEXT`.
     pub null: Option<String>,
+    /// The name of a sheet.
+    pub sheet: Option<String>,
+    /// `keep` or `clear`.
+    pub absent: Option<String>,
 }
 
 impl OptionTexts {
@@ -49,6 +61,8 @@ impl OptionTexts {
                 None => checks.refuse("map", format!("must be FIELD:EXPRESSION, not {item}")),
             }
         }
+        let kept = &self.kept;
+        map.extend(beside(&map, &kept.map));
         let mut scale = Vec::new();
         for item in self.scale.iter().flat_map(|text| text.split(',')) {
             let Some((field, factor)) = item.split_once(':') else {
@@ -60,13 +74,17 @@ impl OptionTexts {
                 checks.take("scale", number).map(|factor: f64| (field.trim().to_owned(), factor)),
             );
         }
-        let id = self.id.as_deref().map(|text| match text.trim() {
+        scale.extend(beside(&scale, &kept.scale));
+        let said = |given: &'_ Option<String>, kept: &'_ Option<String>| {
+            given.clone().or_else(|| kept.clone())
+        };
+        let id = said(&self.id, &kept.id).map(|text| match text.trim() {
             "content" => IdOption::Content,
             columns => IdOption::Columns(listed(columns)),
         });
         let id = id.or_else(|| self.names_optional.then_some(IdOption::FieldOrContent));
-        let keep = self.keep.as_deref().and_then(|text| {
-            let (choice, column) = text.split_once(':').unwrap_or((text, ""));
+        let keep = said(&self.keep, &kept.keep).and_then(|text| {
+            let (choice, column) = text.split_once(':').unwrap_or((&text, ""));
             let choice = match choice.trim() {
                 "last" | "max" => Some(Choice::Last),
                 "first" | "min" => Some(Choice::First),
@@ -81,48 +99,70 @@ impl OptionTexts {
                 }
             }
         });
-        let separator = self.separator.as_deref().and_then(|text| {
-            let found = Separator::parse(text);
+        let separator = said(&self.separator, &kept.separator).and_then(|text| {
+            let found = Separator::parse(&text);
             checks.take("separator", found.ok_or("must be a comma, a semicolon, a bar or tab"))
         });
-        let decimal = self.decimal.as_deref().and_then(|text| {
-            let found = match text {
+        let decimal = said(&self.decimal, &kept.decimal).and_then(|text| {
+            let found = match text.as_str() {
                 "." | "point" => Ok(Decimal::Point),
                 "," | "comma" => Ok(Decimal::Comma),
                 _ => Err("must be a point or a comma"),
             };
             checks.take("decimal", found)
         });
-        let source = self.source.as_deref().and_then(|text| {
+        let source = said(&self.source, &kept.source).and_then(|text| {
             let found = Source::ALL.into_iter().find(|source| source.as_str() == text);
             let known = Source::ALL.map(Source::as_str).join(", ");
             checks
                 .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))
         });
-        let sparsity_unit = self.sparsity_unit.as_deref().and_then(|text| {
-            let found = match text {
+        let sparsity_unit = said(&self.sparsity_unit, &kept.sparsity_unit).and_then(|text| {
+            let found = match text.as_str() {
                 "fraction" => Ok(SparsityUnit::Fraction),
                 "percent" => Ok(SparsityUnit::Percent),
                 _ => Err(format!("must be fraction or percent, not {text}")),
             };
             checks.take("sparsity_unit", found)
         });
+        let absent = said(&self.absent, &kept.absent).and_then(|text| {
+            let found = match text.as_str() {
+                "keep" => Ok(AbsentFields::Keep),
+                "clear" => Ok(AbsentFields::Clear),
+                _ => Err(format!("must be keep or clear, not {text}")),
+            };
+            checks.take("absent", found)
+        });
+        let mut tag_columns: Vec<String> =
+            self.tag_columns.iter().flat_map(|text| listed(text)).collect();
+        if tag_columns.is_empty() {
+            tag_columns.clone_from(&kept.tag_columns);
+        }
+        let nulls = self.null.as_ref().map(|text| text.split(',').map(str::to_owned).collect());
         let options = ColumnOptions {
             source,
             map,
             scale,
-            tag_columns: self.tag_columns.iter().flat_map(|text| listed(text)).collect(),
+            tag_columns,
             sparsity_unit: sparsity_unit.unwrap_or_default(),
             id,
-            condition: self.condition.clone(),
+            condition: said(&self.condition, &kept.condition),
             keep,
             separator,
             decimal,
-            nulls: self.null.as_ref().map(|text| text.split(',').map(str::to_owned).collect()),
+            nulls: nulls.or_else(|| kept.null.clone()),
+            sheet: said(&self.sheet, &kept.sheet),
+            absent: absent.unwrap_or_default(),
         };
         let columns = checks.absorb(options.check());
         checks.finish(columns)
     }
+}
+
+/// What was kept of fields of which nothing is given.
+fn beside<T: Clone>(given: &[(String, T)], kept: &BTreeMap<String, T>) -> Vec<(String, T)> {
+    let silent = kept.iter().filter(|(field, _)| !given.iter().any(|(other, _)| other == *field));
+    silent.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
 /// Names of columns between commas, each of which may stand in backticks.

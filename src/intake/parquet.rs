@@ -1,27 +1,20 @@
 //! Apache Parquet, whose directory is at its end: the input is kept in a temporary file while it is read.
 
-use std::borrow::Cow;
-use std::fmt::Display;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type,
-    UInt16Type, UInt32Type, UInt64Type,
-};
-use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::{Compression, LogicalType};
+use parquet::file::metadata::ParquetMetaData;
 
 use crate::domain::checks::Checks;
-use crate::intake::row::Row;
-use crate::intake::value::Value;
-use crate::intake::{IngestError, Limit, Rows};
+use crate::intake::arrow::{Table, check_schema, push};
+use crate::intake::{IngestError, Limit, Rows, arrow};
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1024;
@@ -45,11 +38,12 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     if u64::try_from(count).is_ok_and(|count| count > rows.limits().rows) {
         return Err(IngestError::TooLarge(Limit::Rows));
     }
-    let names: Vec<String> = metadata.schema().fields().iter().map(|f| f.name().clone()).collect();
-    rows.columns().check_header(&names).map_err(IngestError::Columns)?;
-    let (used, schema) = wanted(metadata.schema(), rows)?;
+    let used = check_schema(metadata.schema(), rows)?;
+    check_codecs(sizes, &used)?;
+    let table = Table { uuids: uuids(sizes) };
 
     // Texts as views into their pages: a text that is repeated a thousand times is there once.
+    let schema = with_views(metadata.schema());
     let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.with_schema(schema)))?;
     let projection = ProjectionMask::roots(metadata.parquet_schema(), used);
     let mut reader = guarded(|| {
@@ -59,21 +53,13 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
             .build()
     })?;
     while let Some(batch) = guarded(|| reader.next().transpose())? {
-        push(&batch, rows)?;
+        push(&table, &batch, rows)?;
     }
     Ok(())
 }
 
-/// What the library makes of the file. It trusts some of what a file says of itself, and panics where that
-/// is not so: then too the file is damaged.
-fn guarded<T, E: Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, IngestError> {
-    let damaged = |cause: &dyn Display| {
-        IngestError::Malformed(format!("the body is no Parquet, or damaged: {cause}"))
-    };
-    match std::panic::catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| damaged(&error)),
-        Err(_) => Err(damaged(&"it contradicts itself")),
-    }
+fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, IngestError> {
+    arrow::guarded("Parquet", read)
 }
 
 /// Copies to the file; errors of either are told apart.
@@ -105,77 +91,52 @@ fn check_directory(file: &mut (impl Read + Seek)) -> Result<(), IngestError> {
     Ok(())
 }
 
-/// Columns that are read, by their place; and the schema with texts as views.
-fn wanted(schema: &Schema, rows: &Rows<'_>) -> Result<(Vec<usize>, Arc<Schema>), IngestError> {
-    let mut checks = Checks::default();
-    let mut used = Vec::new();
-    let mut fields = Vec::new();
-    for (place, field) in schema.fields().iter().enumerate() {
-        let mut kind = field.data_type().clone();
-        if rows.columns().uses(field.name()) {
-            used.push(place);
-            if matches!(kind, DataType::Utf8 | DataType::LargeUtf8) {
-                kind = DataType::Utf8View;
-            } else if !(kind.is_integer()
-                || matches!(
-                    kind,
-                    DataType::Float32
-                        | DataType::Float64
-                        | DataType::Boolean
-                        | DataType::Decimal128(..)
-                        // A column in which nothing has a value.
-                        | DataType::Null
-                ))
-            {
-                let detail = format!("must be a column of numbers or texts, not {kind}");
-                checks.refuse(field.name(), detail);
+/// The schema with texts as views.
+fn with_views(schema: &Schema) -> Arc<Schema> {
+    let fields = schema.fields().iter().map(|field| {
+        let kind = match field.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+            other => other.clone(),
+        };
+        Field::new(field.name(), kind, field.is_nullable())
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Refuses columns that are read and compressed by what this build does not undo.
+fn check_codecs(metadata: &ParquetMetaData, used: &[usize]) -> Result<(), IngestError> {
+    let schema = metadata.file_metadata().schema_descr();
+    let mut codecs: BTreeSet<(String, String)> = BTreeSet::new();
+    for group in metadata.row_groups() {
+        for (leaf, column) in group.columns().iter().enumerate() {
+            let codec = column.compression();
+            let known = matches!(
+                codec,
+                Compression::UNCOMPRESSED
+                    | Compression::SNAPPY
+                    | Compression::GZIP(_)
+                    | Compression::ZSTD(_)
+                    | Compression::LZ4
+                    | Compression::LZ4_RAW
+            );
+            if !known && used.contains(&schema.get_column_root_idx(leaf)) {
+                codecs.insert((column.column_path().string(), codec.to_string()));
             }
         }
-        fields.push(Field::new(field.name(), kind, field.is_nullable()));
     }
-    let schema = Arc::new(Schema::new(fields));
-    checks.finish(Some((used, schema))).map_err(IngestError::Columns)
+    let mut checks = Checks::default();
+    for (column, codec) in codecs {
+        let detail = format!(
+            "is compressed by {codec}, which is not built in: write the file with zstd, snappy, gzip, LZ4 or none"
+        );
+        checks.refuse(&column, detail);
+    }
+    checks.finish(Some(())).map_err(IngestError::Columns)
 }
 
-fn push(batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), IngestError> {
-    let schema = batch.schema();
-    let columns = rows.columns();
-    for place in 0..batch.num_rows() {
-        let mut row = Row::new(columns, true, columns.decimal);
-        let mut bytes = 0;
-        for (field, array) in schema.fields().iter().zip(batch.columns()) {
-            let value = cell(array, place);
-            bytes += if let Value::Text(text) = &value { text.len() } else { 8 };
-            row.put(field.name(), value);
-        }
-        let finished = row.finish(rows.wants_used());
-        rows.push(bytes, None, finished)?;
-    }
-    Ok(())
-}
-
-fn cell(array: &dyn Array, place: usize) -> Value<'_> {
-    if array.is_null(place) {
-        return Value::Null;
-    }
-    match array.data_type() {
-        DataType::Utf8View => Value::Text(Cow::Borrowed(array.as_string_view().value(place))),
-        DataType::Null => Value::Null,
-        // With all its digits, as a text that is read as a number where one is wanted.
-        DataType::Decimal128(..) => {
-            Value::Text(Cow::Owned(array.as_primitive::<Decimal128Type>().value_as_string(place)))
-        }
-        DataType::Boolean => Value::Bool(array.as_boolean().value(place)),
-        DataType::Float64 => Value::Number(array.as_primitive::<Float64Type>().value(place)),
-        DataType::Float32 => Value::Number(array.as_primitive::<Float32Type>().value(place).into()),
-        DataType::Int64 => Value::Integer(array.as_primitive::<Int64Type>().value(place).into()),
-        DataType::Int32 => Value::Integer(array.as_primitive::<Int32Type>().value(place).into()),
-        DataType::Int16 => Value::Integer(array.as_primitive::<Int16Type>().value(place).into()),
-        DataType::Int8 => Value::Integer(array.as_primitive::<Int8Type>().value(place).into()),
-        DataType::UInt64 => Value::Integer(array.as_primitive::<UInt64Type>().value(place).into()),
-        DataType::UInt32 => Value::Integer(array.as_primitive::<UInt32Type>().value(place).into()),
-        DataType::UInt16 => Value::Integer(array.as_primitive::<UInt16Type>().value(place).into()),
-        DataType::UInt8 => Value::Integer(array.as_primitive::<UInt8Type>().value(place).into()),
-        other => unreachable!("{other} is refused before it is read"),
-    }
+/// Columns that hold UUIDs, by their names joined by dots.
+fn uuids(metadata: &ParquetMetaData) -> HashSet<String> {
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let columns = columns.iter().filter(|c| c.logical_type_ref() == Some(&LogicalType::Uuid));
+    columns.map(|column| column.path().string()).collect()
 }

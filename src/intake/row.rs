@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::run::{Brought, Start, SubmittedRun};
 use crate::domain::submission::RunFields;
 use crate::domain::text::LABEL_LIMIT;
-use crate::intake::columns::{Columns, IdRule, Meaning, Target, escaped, unknown};
+use crate::intake::columns::{
+    AbsentFields, Columns, IdRule, Meaning, Source, Target, escaped, unknown,
+};
 use crate::intake::expression::Outcome;
 use crate::intake::field::Field;
 use crate::intake::numbers::{self, Decimal};
@@ -20,6 +22,10 @@ use crate::intake::value::Value;
 pub(crate) struct Finished {
     /// The run, or what is wrong with it.
     pub run: Result<SubmittedRun, Vec<FieldError>>,
+    /// Which of the run's optional fields the row brings.
+    pub brought: Brought,
+    /// Its training FLOPs, where it brings them.
+    pub flops: Option<f64>,
     /// Why the row is left out, whatever is in it.
     pub left_out: Option<String>,
     /// Where one row of several of a run is kept: the run, and what decides.
@@ -30,6 +36,8 @@ pub(crate) struct Finished {
     pub unfinished: Option<String>,
     /// Tags that were cut to the length of a label.
     pub cut_tags: u32,
+    /// Fields that have a column, with a value in it, and are not taken from it.
+    pub not_taken: Vec<Field>,
     /// Each field that has a value, and what it came from: a column or an expression.
     pub used: Vec<(Field, String)>,
 }
@@ -39,11 +47,14 @@ impl Finished {
     pub(crate) fn wrong(errors: Vec<FieldError>) -> Self {
         Self {
             run: Err(errors),
+            brought: Brought::NONE,
+            flops: None,
             left_out: None,
             key: None,
             percent: None,
             unfinished: None,
             cut_tags: 0,
+            not_taken: Vec::new(),
             used: Vec::new(),
         }
     }
@@ -65,7 +76,10 @@ pub(crate) struct Row<'c, 'v> {
     slots: [Option<Slot<'c, 'v>>; Field::ALL.len()],
     variables: Vec<Option<Value<'v>>>,
     tags: BTreeMap<String, String>,
+    /// Whether the row has a column for tags, whatever is in it.
+    brings_tags: bool,
     cut_tags: u32,
+    not_taken: Vec<Field>,
     percent: Option<bool>,
     checks: Checks,
 }
@@ -80,7 +94,9 @@ impl<'c, 'v> Row<'c, 'v> {
             slots: std::array::from_fn(|_| None),
             variables: vec![None; columns.variables.len()],
             tags: BTreeMap::new(),
+            brings_tags: false,
             cut_tags: 0,
+            not_taken: Vec::new(),
             percent: None,
             checks: Checks::default(),
         }
@@ -110,6 +126,11 @@ impl<'c, 'v> Row<'c, 'v> {
             }
             Meaning::Tag => self.put_tag(tag_of(column), value),
             Meaning::Ignored => {}
+            Meaning::NotTaken(field) => {
+                if value != Value::Null {
+                    self.not_taken.push(field);
+                }
+            }
             Meaning::Unknown => self.checks.refuse(&escaped(column), unknown()),
         }
     }
@@ -117,7 +138,7 @@ impl<'c, 'v> Row<'c, 'v> {
     /// Notes that the cell of a column is wrong.
     pub(crate) fn refuse(&mut self, column: &str, detail: &str) {
         // What is not read need not be right.
-        if !matches!(self.columns.meaning(column), Meaning::Ignored) {
+        if !matches!(self.columns.meaning(column), Meaning::Ignored | Meaning::NotTaken(_)) {
             self.checks.refuse(&escaped(column), detail);
         }
     }
@@ -142,6 +163,16 @@ impl<'c, 'v> Row<'c, 'v> {
         } else {
             rank
         };
+        // How frames say that a text has no value; of a number it is an error, as a run that diverged has one.
+        let value = match value {
+            Value::Number(number)
+                if self.numbers_in_texts && number.is_nan() && !Field::NUMBERS.contains(&field) =>
+            {
+                Value::Null
+            }
+            Value::Text(text) if self.columns.is_nan(field, &text) => Value::Null,
+            other => other,
+        };
         let slot = &mut self.slots[field as usize];
         match slot {
             Some(before) if before.rank == rank => {
@@ -154,6 +185,12 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 
     fn is_other_kind(&self, field: Field, value: &Value<'_>) -> bool {
+        if field == Field::ExternalId {
+            // Nodes of W&B's GraphQL API call the row of their storage `id`, and the run `name`.
+            let is_stored = |text: &str| text.starts_with(WANDB_STORAGE_ID);
+            return self.columns.source == Some(Source::Wandb)
+                && matches!(value, Value::Text(text) if is_stored(text));
+        }
         if !Field::NUMBERS.contains(&field) {
             return false;
         }
@@ -161,15 +198,17 @@ impl<'c, 'v> Row<'c, 'v> {
             Value::Number(number) => !number.is_finite(),
             Value::Null | Value::Integer(_) => false,
             Value::Text(text) => numbers::read(field, text, self.decimal).is_err(),
-            Value::Bool(_) | Value::List(_) | Value::Object(_) => true,
+            Value::Bool(_) | Value::Time(_) | Value::List(_) | Value::Object(_) => true,
         }
     }
 
     fn put_tag(&mut self, tag: &str, value: Value<'v>) {
+        self.brings_tags = true;
         let mut text = match value {
             Value::Null => return,
             Value::Text(text) if text.is_empty() && self.numbers_in_texts => return,
             Value::Text(text) => text.into_owned(),
+            Value::Time(text) => text,
             // A frame's way to say that there is no value.
             Value::Number(number) if self.numbers_in_texts && number.is_nan() => return,
             Value::Number(number) if self.numbers_in_texts => number.to_string(),
@@ -259,6 +298,11 @@ impl<'c, 'v> Row<'c, 'v> {
                 self.refuse_field(field, column, detail);
                 None
             }
+            Value::Time(_) => {
+                let detail = format!("must be a text, not {}: {NO_TIME}", value.describe());
+                self.refuse_field(field, column, &detail);
+                None
+            }
             other => {
                 self.refuse_field(
                     field,
@@ -274,18 +318,17 @@ impl<'c, 'v> Row<'c, 'v> {
         let Some((_, value)) = self.take(Field::Tags) else { return };
         let tags = match value {
             Value::Object(entries) => entries,
-            Value::Text(text) if self.numbers_in_texts => {
-                match serde_json::from_str::<Value<'_>>(&text) {
-                    Ok(Value::Object(entries)) => entries
-                        .into_iter()
-                        .map(|(k, v)| (k.into_owned().into(), v.into_owned()))
-                        .collect(),
-                    _ => {
-                        self.checks.refuse("tags", "must be a JSON object of texts");
-                        return;
-                    }
+            // As it stands in a cell, from which frames write it into JSON.
+            Value::Text(text) => match serde_json::from_str::<Value<'_>>(&text) {
+                Ok(Value::Object(entries)) => entries
+                    .into_iter()
+                    .map(|(k, v)| (k.into_owned().into(), v.into_owned()))
+                    .collect(),
+                _ => {
+                    self.checks.refuse("tags", "must be a JSON object of texts");
+                    return;
                 }
-            }
+            },
             other => {
                 let detail = format!("must be an object of texts, not {}", other.describe());
                 self.checks.refuse("tags", detail);
@@ -305,6 +348,7 @@ impl<'c, 'v> Row<'c, 'v> {
             Some(Value::Number(number)) => Outcome::Number(*number),
             Some(Value::Integer(number)) => Outcome::Number(*number as f64),
             Some(Value::Text(text)) => Outcome::Text(Cow::Borrowed(text)),
+            Some(Value::Time(text)) => Outcome::Text(Cow::Borrowed(text)),
         }
     }
 
@@ -391,6 +435,14 @@ impl<'c, 'v> Row<'c, 'v> {
                     self.checks.refuse("external_id", "has more digits than a number keeps");
                     return None;
                 }
+                Some(value @ Value::Time(_)) => {
+                    let column = &self.columns.variables[at];
+                    let what = value.describe();
+                    let detail =
+                        format!("must be made of texts, not {what} (column {column}): {NO_TIME}");
+                    self.checks.refuse("external_id", detail);
+                    return None;
+                }
                 None | Some(Value::Null | Value::List(_) | Value::Object(_)) => {
                     let column = &self.columns.variables[at];
                     self.checks.refuse("external_id", format!("column {column} has no value"));
@@ -413,6 +465,41 @@ impl<'c, 'v> Row<'c, 'v> {
         given.collect()
     }
 
+    /// Which of the run's optional fields the row brings: those that it has a column for, whatever is in it. An empty
+    /// cell for a reason says nothing, as whoever looked at the run has excluded it.
+    fn brought(&self, start: Option<Start>) -> Brought {
+        if self.columns.absent == AbsentFields::Clear {
+            return Brought::ALL;
+        }
+        let has = |field: Field| self.slots[field as usize].is_some();
+        let reason = self.slots[Field::ExclusionReason as usize].as_ref();
+        // From scratch there is nothing behind a run.
+        let from_scratch = start == Some(Start::Scratch);
+        Brought::NONE
+            .with_if(Brought::START, start.is_some())
+            .with_if(Brought::PRETRAINING_DATA, has(Field::PretrainingData) || from_scratch)
+            .with_if(Brought::PATTERN, has(Field::Pattern))
+            .with_if(Brought::TAGS, has(Field::Tags) || self.brings_tags)
+            .with_if(Brought::EXCLUSION, reason.is_some_and(|slot| slot.value != Value::Null))
+    }
+
+    /// The training FLOPs; of a column that was guessed only where it has a number.
+    fn flops(&mut self) -> Option<f64> {
+        let slot = self.slots[Field::Flops as usize].as_ref()?;
+        if self.columns.is_guess(Field::Flops) && self.is_other_kind(Field::Flops, &slot.value) {
+            return None;
+        }
+        let flops = self.number(Field::Flops)?;
+        if flops.is_finite() && flops > 0.0 {
+            return Some(flops);
+        }
+        // Counters that were not asked to count say 0.
+        if flops != 0.0 {
+            self.checks.refuse("flops", format!("must be a positive number, not {flops}"));
+        }
+        None
+    }
+
     /// The run, checked; with what its fields came from where that is wanted.
     pub(crate) fn finish(mut self, used_wanted: bool) -> Finished {
         let columns = self.columns;
@@ -420,7 +507,7 @@ impl<'c, 'v> Row<'c, 'v> {
         let unfinished = if left_out.is_none() { self.unfinished() } else { None };
         self.compute();
         let used = if used_wanted { self.used() } else { Vec::new() };
-        self.take_tags();
+        let said_start = self.slots[Field::Start as usize].is_some();
         let start = match self.text(Field::Start).as_deref() {
             None | Some("scratch") => Start::Scratch,
             Some("pretrained") => Start::Pretrained,
@@ -430,6 +517,9 @@ impl<'c, 'v> Row<'c, 'v> {
                 Start::Scratch
             }
         };
+        let brought = self.brought(said_start.then_some(start));
+        self.take_tags();
+        let flops = self.flops();
         let external_id = match &columns.id {
             IdRule::Field | IdRule::FieldOrContent => self.text(Field::ExternalId),
             IdRule::Columns(places) => self.id_of_columns(places),
@@ -476,15 +566,25 @@ impl<'c, 'v> Row<'c, 'v> {
         });
         Finished {
             run,
+            brought,
+            flops,
             left_out,
             key,
             percent: self.percent,
             unfinished,
             cut_tags: self.cut_tags,
+            not_taken: self.not_taken,
             used,
         }
     }
 }
+
+/// How the ids of W&B's storage begin: `Run:v1:`, in base 64.
+const WANDB_STORAGE_ID: &str = "UnVuOnYx";
+
+/// What to do where a date stands for a text.
+const NO_TIME: &str = "spreadsheets and readers of tables take 2:4 for a time and 3-7-11 for a date, so the column must \
+                       be written as text before it is filled";
 
 /// The tag that a column is: NAME of a column `tags.NAME`.
 fn tag_of(column: &str) -> &str {

@@ -19,6 +19,8 @@ pub enum Value<'a> {
     Integer(i128),
     /// A text.
     Text(Cow<'a, str>),
+    /// A date or a time, of a format that tells these from texts.
+    Time(String),
     /// A list.
     List(Vec<Value<'a>>),
     /// An object: its keys in order, repeated ones too, so that these can be refused.
@@ -34,6 +36,7 @@ impl Value<'_> {
             Self::Number(value) => Value::Number(value),
             Self::Integer(value) => Value::Integer(value),
             Self::Text(text) => Value::Text(Cow::Owned(text.into_owned())),
+            Self::Time(text) => Value::Time(text),
             Self::List(items) => Value::List(items.into_iter().map(Value::into_owned).collect()),
             Self::Object(entries) => Value::Object(
                 entries
@@ -56,6 +59,7 @@ impl Value<'_> {
                 format!("{:?}...", text.chars().take(SHOWN).collect::<String>())
             }
             Self::Text(text) => format!("{text:?}"),
+            Self::Time(text) => format!("the date or time {text}"),
             Self::List(_) => "a list".to_owned(),
             Self::Object(_) => "an object".to_owned(),
         }

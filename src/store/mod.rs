@@ -17,6 +17,7 @@ pub mod forecasts;
 pub mod keys;
 pub mod law_evidence;
 pub mod laws;
+pub mod mappings;
 pub mod pooling;
 pub mod positions;
 pub mod profiles;
@@ -81,7 +82,8 @@ impl From<sqlx::Error> for StoreError {
                 "runs_family_id_fkey"
                 | "laws_family_id_fkey"
                 | "refits_family_id_fkey"
-                | "forecasts_family_id_fkey",
+                | "forecasts_family_id_fkey"
+                | "mappings_family_id_fkey",
             ) => Self::FamilyGone,
             Some("laws_family_id_version_key") => Self::LawVersionTaken,
             Some("refits_one_queued_per_family_key") => Self::RefitQueued,

@@ -88,8 +88,8 @@ impl RunFilter {
 
 /// A transaction for [`list_runs`] or [`export_runs`] with this filter.
 ///
-/// How rare a tag is decides whether its index or the family's helps, so the statement is planned for
-/// the tags at hand: after some executions PostgreSQL would settle for a plan that suits any.
+/// How rare a tag is decides whether its index or the family's helps, and a name has an index that finds one run, so
+/// the statement is planned for what is asked: after some executions PostgreSQL would settle for a plan that suits any.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -99,7 +99,7 @@ pub async fn begin_filtered<'c>(
     filter: &RunFilter,
 ) -> Result<PgTransaction<'c>, StoreError> {
     let mut transaction = connection.begin().await?;
-    if !filter.tags.is_empty() {
+    if !filter.tags.is_empty() || filter.external_id.is_some() {
         sqlx::query!("SET LOCAL plan_cache_mode = 'force_custom_plan'")
             .execute(&mut *transaction)
             .await?;
@@ -139,6 +139,7 @@ pub async fn list_runs(
             AND ($13::text IS NULL OR start = $13)
             AND ($14::boolean IS NULL OR excluded = $14)
             AND ($15::jsonb IS NULL OR tags @> $15)
+            AND ($16::text IS NULL OR external_id = $16)
         ORDER BY id DESC
         LIMIT $3
         "#,
@@ -157,6 +158,7 @@ pub async fn list_runs(
         filter.start.map(Start::as_str),
         filter.excluded,
         filter.tags(),
+        filter.external_id,
     )
     .fetch_all(&mut *transaction)
     .await?;
@@ -197,6 +199,7 @@ pub fn export_runs<'e>(
             AND ($11::text IS NULL OR start = $11)
             AND ($12::boolean IS NULL OR excluded = $12)
             AND ($13::jsonb IS NULL OR tags @> $13)
+            AND ($14::text IS NULL OR external_id = $14)
         ORDER BY id
         "#,
         family_id,
@@ -212,6 +215,7 @@ pub fn export_runs<'e>(
         filter.start.map(Start::as_str),
         filter.excluded,
         filter.tags(),
+        filter.external_id,
     )
     .fetch(connection);
     let batches = rows.try_chunks(BATCH).map(|batch| {
@@ -293,6 +297,26 @@ pub async fn find_run(
     .await?
     .map(Run::try_from)
     .transpose()
+}
+
+/// The id of the run that its submitter calls so.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.find_id", level = "debug", skip_all)]
+pub async fn find_run_id(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    external_id: &str,
+) -> Result<Option<Uuid>, StoreError> {
+    let id = sqlx::query_scalar!(
+        "SELECT id FROM runs WHERE family_id = $1 AND external_id = $2",
+        family_id,
+        external_id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(id)
 }
 
 /// Excludes a run from fits for a reason, or with `None` takes it in again; the run as it is then.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
-use crate::domain::run::{Merged, SubmittedRun};
+use crate::domain::run::Merged;
 use crate::store::StoreError;
 
 /// Writes batches of runs into the staging table of a transaction, and returns how many there were.
@@ -32,7 +32,7 @@ pub async fn stage_runs(
             id uuid NOT NULL, row_number bigint NOT NULL, external_id text NOT NULL,
             nonzero_params float8 NOT NULL, sparsity float8 NOT NULL, data float8 NOT NULL,
             loss float8 NOT NULL, start text NOT NULL, pretraining_data float8, pattern text,
-            tags jsonb NOT NULL, exclusion_reason text
+            tags jsonb NOT NULL, exclusion_reason text, brought smallint NOT NULL
         ) ON COMMIT DROP",
     )
     .execute(&mut *transaction)
@@ -44,8 +44,8 @@ pub async fn stage_runs(
     let mut batches = std::pin::pin!(batches);
     while let Some(batch) = batches.next().await {
         total += batch.len() as u64;
-        for NumberedRun { row, run } in &batch {
-            encode(&mut buffer, clock.new_id(), *row, run);
+        for run in &batch {
+            encode(&mut buffer, clock.new_id(), run);
         }
         copy.send(buffer.as_slice()).await?;
         buffer.clear();
@@ -57,8 +57,9 @@ pub async fn stage_runs(
 }
 
 /// A tuple in the binary format of COPY: the number of fields, then each with its length before it.
-fn encode(buffer: &mut Vec<u8>, id: Uuid, row: u64, run: &SubmittedRun) {
-    const FIELDS: i16 = 12;
+fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
+    const FIELDS: i16 = 13;
+    let NumberedRun { row, run, brought } = submitted;
     buffer.extend(FIELDS.to_be_bytes());
     let mut field = |bytes: Option<&[u8]>| match bytes {
         Some(bytes) => {
@@ -90,6 +91,7 @@ fn encode(buffer: &mut Vec<u8>, id: Uuid, row: u64, run: &SubmittedRun) {
     serde_json::to_writer(&mut tags, &run.tags).expect("texts are JSON");
     field(Some(&tags));
     field(run.exclusion_reason.as_deref().map(str::as_bytes));
+    field(Some(&brought.bits().to_be_bytes()));
 }
 
 /// Takes rows out of the staging table whose run an earlier row names; the first of them by row, and how
@@ -133,8 +135,8 @@ pub async fn delete_repeated_rows(
 /// `SELECT` of the runs and the rest. `$1` is the family, `$2` the time.
 ///
 /// Runs that are new are stored, those whose values differ are updated. A run is identified by its
-/// `external_id` within the family, and none may be submitted twice. A run that comes without a reason for
-/// exclusion keeps the one that it has.
+/// `external_id` within the family, and none may be submitted twice. Of a run that is stored the optional fields
+/// stay that the submission does not bring ([`crate::domain::run::Brought`]).
 ///
 /// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the order of
 /// their ids' bytes.
@@ -147,28 +149,40 @@ macro_rules! merge_statement {
         ), merged AS (
             INSERT INTO runs (
                 id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at
+                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at,
+                brought
             )
             SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
                 pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
-                $2, $2
+                $2, $2, brought
             FROM submitted
             ORDER BY external_id COLLATE "C"
             ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
             SET nonzero_params = excluded.nonzero_params, sparsity = excluded.sparsity,
-                data = excluded.data, loss = excluded.loss, start = excluded.start,
-                pretraining_data = excluded.pretraining_data, pattern = excluded.pattern,
-                tags = excluded.tags, excluded = runs.excluded OR excluded.excluded,
-                exclusion_reason = COALESCE(excluded.exclusion_reason, runs.exclusion_reason),
+                data = excluded.data, loss = excluded.loss,
+                start = CASE WHEN excluded.brought & 1 > 0 THEN excluded.start ELSE runs.start END,
+                pretraining_data = CASE WHEN excluded.brought & 2 > 0
+                    THEN excluded.pretraining_data ELSE runs.pretraining_data END,
+                pattern = CASE WHEN excluded.brought & 4 > 0
+                    THEN excluded.pattern ELSE runs.pattern END,
+                tags = CASE WHEN excluded.brought & 8 > 0 THEN excluded.tags ELSE runs.tags END,
+                excluded = CASE WHEN excluded.brought & 16 > 0
+                    THEN excluded.excluded ELSE runs.excluded END,
+                exclusion_reason = CASE WHEN excluded.brought & 16 > 0
+                    THEN excluded.exclusion_reason ELSE runs.exclusion_reason END,
                 updated_at = excluded.updated_at
             WHERE (
-                    runs.nonzero_params, runs.sparsity, runs.data, runs.loss, runs.start,
-                    runs.pretraining_data, runs.pattern, runs.tags, runs.exclusion_reason
+                    runs.nonzero_params, runs.sparsity, runs.data, runs.loss
                 ) IS DISTINCT FROM (
-                    excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss,
-                    excluded.start, excluded.pretraining_data, excluded.pattern, excluded.tags,
-                    COALESCE(excluded.exclusion_reason, runs.exclusion_reason)
+                    excluded.nonzero_params, excluded.sparsity, excluded.data, excluded.loss
                 )
+                OR (excluded.brought & 1 > 0 AND runs.start <> excluded.start)
+                OR (excluded.brought & 2 > 0
+                    AND runs.pretraining_data IS DISTINCT FROM excluded.pretraining_data)
+                OR (excluded.brought & 4 > 0 AND runs.pattern IS DISTINCT FROM excluded.pattern)
+                OR (excluded.brought & 8 > 0 AND runs.tags <> excluded.tags)
+                OR (excluded.brought & 16 > 0
+                    AND runs.exclusion_reason IS DISTINCT FROM excluded.exclusion_reason)
             RETURNING id
         )
         -- A new run has the id that it came with, another the one that it had.
@@ -201,8 +215,10 @@ pub async fn merge_runs(
     db: impl PgExecutor<'_>,
     clock: &Clock,
     family_id: Uuid,
-    runs: Vec<SubmittedRun>,
+    submitted: Vec<NumberedRun>,
 ) -> Result<Merged, StoreError> {
+    let brought: Vec<i16> = submitted.iter().map(|run| run.brought.bits()).collect();
+    let runs: Vec<_> = submitted.into_iter().map(|submitted| submitted.run).collect();
     let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
         runs.iter().map(|run| of(&run.observation)).collect()
     };
@@ -211,10 +227,10 @@ pub async fn merge_runs(
         r#"
             SELECT * FROM unnest(
                 $3::uuid[], $4::text[], $5::float8[], $6::float8[], $7::float8[], $8::float8[],
-                $9::text[], $10::float8[], $11::text[], $12::jsonb[], $13::text[]
+                $9::text[], $10::float8[], $11::text[], $12::jsonb[], $13::text[], $14::smallint[]
             ) AS submitted (
                 id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-                pattern, tags, exclusion_reason
+                pattern, tags, exclusion_reason, brought
             )"#,
         family_id,
         clock.now(),
@@ -234,7 +250,8 @@ pub async fn merge_runs(
             .collect::<Vec<_>>() as &[Option<String>],
         &runs.iter().map(|run| serde_json::json!(run.tags)).collect::<Vec<_>>(),
         &runs.iter().map(|run| run.exclusion_reason.clone()).collect::<Vec<_>>()
-            as &[Option<String>]
+            as &[Option<String>],
+        &brought
     )
     .fetch_one(db)
     .await?;

@@ -46,7 +46,7 @@ async fn a_table_comes_in_as_it_is_and_the_answer_says_how_it_was_read() {
     assert_eq!(
         answer["recognised"],
         json!({
-            "format": "text/csv", "separator": ",", "decimal": null,
+            "format": "text/csv", "separator": ",", "decimal": null, "mapping": null,
             "columns": {
                 "nonzero_params": "dense", "sparsity": "1-dense/total", "data": "steps*batch*1024",
                 "loss": "ln(`eval/ppl`)",

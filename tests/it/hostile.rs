@@ -468,23 +468,27 @@ async fn what_grows_when_it_is_decompressed_is_cut_off() {
     let (app, _) = service().await;
     let before = stored(&app).await;
     let line = [b' '; 64 * 1024];
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
-    for _ in 0..2048 {
-        gzip.write_all(&line).unwrap();
-        zstd.write_all(&line).unwrap();
-    }
-    for (coding, body) in [("gzip", gzip.finish().unwrap()), ("zstd", zstd.finish().unwrap())] {
-        assert!(body.len() < 2 << 20, "{}", body.len());
-        for kind in [
-            "application/json",
-            "application/x-ndjson",
-            "text/csv",
-            "application/vnd.apache.parquet",
-        ] {
+    // Each begins as its format does.
+    for (kind, start) in [
+        ("application/json", ""),
+        ("application/x-ndjson", ""),
+        ("text/csv", ""),
+        ("application/vnd.apache.parquet", "PAR1"),
+        ("application/vnd.apache.arrow.file", "ARROW1\0\0"),
+    ] {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        gzip.write_all(start.as_bytes()).unwrap();
+        zstd.write_all(start.as_bytes()).unwrap();
+        for _ in 0..2048 {
+            gzip.write_all(&line).unwrap();
+            zstd.write_all(&line).unwrap();
+        }
+        for (coding, body) in [("gzip", gzip.finish().unwrap()), ("zstd", zstd.finish().unwrap())] {
+            assert!(body.len() < 2 << 20, "{}", body.len());
             let request = app.server.post("/v1/families/mine/runs").content_type(kind);
             let request = request.add_header("content-encoding", coding);
-            let response = request.bytes(body.clone().into()).await;
+            let response = request.bytes(body.into()).await;
             problem(&response, 413, "too-large");
         }
     }

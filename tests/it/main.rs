@@ -21,6 +21,8 @@ mod forecasts;
 mod hostile;
 mod hot_paths;
 mod laws;
+mod mappings;
+mod merge;
 mod metrics;
 #[cfg(feature = "oidc")]
 mod oidc;

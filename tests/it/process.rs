@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sparsity_planner::cli::demo_runs;
 
 use crate::support::process::{Process, planner, script, succeeded, upload_and_ask};
@@ -150,6 +150,151 @@ async fn a_file_with_errors_is_refused_whole_unless_told_to_skip() {
     let result: Value = serde_json::from_str(&succeeded(&planner(&url, &skipping))).unwrap();
     assert_eq!(result["created"], 1);
     assert_eq!(result["rejected"].as_array().unwrap().len(), 1);
+}
+
+/// A directory with the same table in pieces, each written otherwise; and what else lies about.
+fn pieces(directory: &Path) {
+    let row = |i: usize| (format!("r{i}"), 1e6 * 1.5_f64.powi(i as i32 % 7), 2.0 + i as f64 / 50.0);
+    let csv = |rows: std::ops::Range<usize>, separator: &str| {
+        let mut text =
+            ["external_id", "nonzero_params", "sparsity", "data", "loss"].join(separator) + "\n";
+        for (name, size, loss) in rows.map(row) {
+            text += &[name, size.to_string(), "0.5".into(), "1e9".into(), loss.to_string()]
+                .join(separator);
+            text += "\n";
+        }
+        text
+    };
+    let write = |name: &str, bytes: &[u8]| std::fs::write(directory.join(name), bytes).unwrap();
+    write("a.CSV", csv(0..3, ",").as_bytes());
+    write("b.tsv", csv(3..5, "\t").as_bytes());
+    let (name, size, loss) = row(5);
+    let line = json!({"external_id": name, "nonzero_params": size, "sparsity": 0.5, "data": 1e9, "loss": loss});
+    write("c.jsonl", line.to_string().as_bytes());
+    std::fs::create_dir(directory.join("below")).unwrap();
+    let gzip = |text: String| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    write("below/d.csv.gz", &gzip(csv(6..8, ",")));
+    write("below/e.csv.zst", &zstd::encode_all(csv(8..9, ";").as_bytes(), 1).unwrap());
+    write("notes.txt", b"not a table");
+    write(".hidden.csv", b"nor this");
+}
+
+#[tokio::test]
+async fn a_directory_of_files_is_one_table() {
+    let url = empty_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    pieces(directory.path());
+    let path = directory.path().to_str().unwrap();
+    let output = planner(&url, &["import", "--family", "mine", "--create", "tokens", path]);
+    let result: Value = serde_json::from_str(&succeeded(&output)).unwrap();
+    assert_eq!(result["created"], 9, "{result}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not read:") && said.contains("notes.txt"), "{said}");
+    assert!(!said.contains("hidden"), "{said}");
+    // Twice the same run, in one file and the other: nothing is stored, and both are named.
+    let file = directory.path().join("a.CSV");
+    let again = planner(&url, &["import", "--family", "mine", path, file.to_str().unwrap()]);
+    assert!(!again.status.success());
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    let expected = format!("{0}: row 0: external_id is that of row 0 of {0} too", file.display());
+    assert!(said.contains(&expected), "{said}");
+    // A wrong one is named by its file, its row there and its line.
+    let wrong = directory.path().join("wrong.csv");
+    std::fs::write(&wrong, "external_id,nonzero_params,sparsity,data,loss\nx,1e6,7,1e9,3\n")
+        .unwrap();
+    let again = planner(&url, &["import", "--family", "mine", path]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    let expected = format!("{}: row 0: sparsity must be at least 0", wrong.display());
+    assert!(said.contains(&expected) && said.contains("(line 2)"), "{said}");
+    std::fs::remove_file(&wrong).unwrap();
+    std::fs::write(directory.path().join("z.json"), "[{").unwrap();
+    let again = planner(&url, &["import", "--family", "mine", path]);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("z.json: ") && said.contains("EOF"), "{said}");
+    let empty = tempfile::tempdir().unwrap();
+    let none = planner(&url, &["import", "--family", "mine", empty.path().to_str().unwrap()]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("has no files of runs"));
+}
+
+#[cfg(feature = "archives")]
+#[tokio::test]
+async fn an_archive_and_standard_input_are_read() {
+    use std::io::Write as _;
+
+    let url = empty_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let archive = directory.path().join("runs.zip");
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(&archive).unwrap());
+    let rows = "external_id,nonzero_params,sparsity,data,loss\n";
+    let plain = zip::write::SimpleFileOptions::default();
+    for (name, text) in [
+        ("x/a.csv", format!("{rows}a,1e6,0.5,1e9,3\n")),
+        ("b.csv", format!("{rows}b,1e6,0.5,1e9,3\n")),
+        ("__MACOSX/b.csv", "nothing".to_owned()),
+        ("README", "nothing".to_owned()),
+    ] {
+        zip.start_file(name, plain).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+    let archive = archive.to_str().unwrap();
+    let import = ["import", "--family", "mine", "--create", "tokens", archive];
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
+    assert_eq!(result["created"], 2, "{result}");
+    let piped = |text: &str, more: &[&str]| {
+        let mut child = std::process::Command::new(crate::support::PROGRAM)
+            .args(["--log", "warn", "import", "--family", "mine", "-"])
+            .args(more)
+            .env("DATABASE_URL", &url)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have ended already, where the format is not clear.
+        let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let run =
+        r#"[{"external_id": "c", "nonzero_params": 1e6, "sparsity": 0, "data": 1e9, "loss": 3}]"#;
+    let result: Value = serde_json::from_str(&succeeded(&piped(run, &[]))).unwrap();
+    assert_eq!(result["created"], 1);
+    let csv = format!("{rows}d,1e6,0.5,1e9,3\n");
+    let unclear = piped(&csv, &[]);
+    let said = String::from_utf8_lossy(&unclear.stderr).into_owned();
+    assert!(said.contains("the format of standard input is not clear: say --format"), "{said}");
+    let result: Value =
+        serde_json::from_str(&succeeded(&piped(&csv, &["--format", "csv"]))).unwrap();
+    assert_eq!(result["created"], 1);
+}
+
+#[tokio::test]
+async fn a_file_is_imported_by_a_mapping_that_is_kept() {
+    let url = empty_database().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runs.csv");
+    let rows = "run,nonzero_params,sparsity,data,val\na,1e6,0,1e9,3\n";
+    std::fs::write(&file, rows).unwrap();
+    let file = file.to_str().unwrap();
+    let mut service = Process::serve(&url, &[]).await;
+    script(
+        service.base(),
+        "curl -sS --fail-with-body -X POST -H 'Content-Type: application/json' \
+             -d '{\"name\": \"mine\"}' $BASE/v1/families
+         curl -sS --fail-with-body -X PUT -H 'Content-Type: application/json' \
+             -d '{\"map\": {\"loss\": \"val\"}, \"id\": \"run\"}' $BASE/v1/families/mine/mappings/mine",
+    );
+    service.stop();
+    let import = ["import", "--family", "mine", "--mapping", "mine", file];
+    let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
+    assert_eq!((&result["created"], &result["columns"]["loss"]), (&json!(1), &json!("val")));
+    let other = ["import", "--family", "mine", "--mapping", "other", file];
+    let said = String::from_utf8_lossy(&planner(&url, &other).stderr).into_owned();
+    assert!(said.contains("the family mine keeps no mapping other"), "{said}");
 }
 
 #[test]

@@ -165,6 +165,7 @@ async fn each_limit_is_kept_and_named() {
             rows: 9_000,
             row_bytes: 2_000,
             named_errors: 3,
+            block_bytes: 20_000,
         },
         ..TRANSFERS
     })
@@ -181,10 +182,76 @@ async fn each_limit_is_kept_and_named() {
     let bomb = zstd::encode_all(&vec![b'\n'; 10_000_000][..], 1).unwrap();
     let request = app.server.post(RUNS).bytes(bomb.into()).content_type("application/x-ndjson");
     refused(request.add_header("content-encoding", "zstd").await, "--max-expanded-bytes").await;
+    let arrow = std::fs::read("fuzz/corpus/arrow/stream").unwrap();
+    let large = arrow_of(30_000);
+    refused(send(&app, "", ARROW, large).await, "--max-block-bytes").await;
+    assert_eq!(counts(&send(&app, "dry_run=true", ARROW, arrow).await), [2, 0, 0, 0]);
     assert_eq!(stored(&app).await, 0);
     let skipped = csv(&app, "on_error=skip", &rows(0..9, -1.0)).await;
     assert_eq!(counts(&skipped), [0, 0, 0, 9]);
     assert_eq!(skipped.json::<Value>()["rejected"].as_array().unwrap().len(), 3);
+}
+
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+
+/// A batch with a name of so many bytes.
+fn arrow_of(bytes: usize) -> Vec<u8> {
+    use arrow_array::{ArrayRef, RecordBatch, StringArray};
+
+    let names: ArrayRef = std::sync::Arc::new(StringArray::from(vec!["x".repeat(bytes)]));
+    let numbers = || -> ArrayRef { std::sync::Arc::new(StringArray::from(vec!["0.5"])) };
+    let columns = HEADER
+        .trim()
+        .split(',')
+        .map(|name| (name, if name == "external_id" { names.clone() } else { numbers() }));
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Files as pyarrow, pandas, polars and openpyxl wrote them.
+#[tokio::test]
+async fn files_of_other_tools_are_read_as_they_are() {
+    let app = app().await;
+    let file = |name: &str| std::fs::read(format!("fuzz/corpus/{name}")).unwrap();
+    let file_of_arrow = "application/vnd.apache.arrow.file";
+    for (name, kind) in [
+        ("arrow/stream", ARROW),
+        ("arrow/feather-lz4", file_of_arrow),
+        ("arrow/feather-zstd", file_of_arrow),
+        ("arrow/feather-uncompressed", file_of_arrow),
+        // Which of the two it is says its first word.
+        ("arrow/feather-lz4", ARROW),
+    ] {
+        let answer = send(&app, "", kind, file(name)).await;
+        assert_eq!(counts(&answer)[0] + counts(&answer)[2], 2, "{name}: {}", answer.text());
+    }
+    let list: Value = app.get(RUNS).await.json();
+    assert_eq!(list["items"][1]["tags"], json!({"sweep": "3"}));
+    let response = send(&app, "", file_of_arrow, file("arrow/polars")).await;
+    // By its directory: it is a table, and none of runs.
+    assert_eq!(problem(&response, 422, "invalid")[0], "/a");
+    let kept = "tag_columns=when&map=external_id:u,nonzero_params:n,sparsity:s,data:d,pattern:p";
+    if cfg!(feature = "parquet") {
+        let answer =
+            send(&app, kept, "application/vnd.apache.parquet", file("parquet/kinds")).await;
+        assert_eq!(counts(&answer)[0], 2, "{}", answer.text());
+        let run: Value = app
+            .get(&format!("{RUNS}?external_id=41414141-4141-4141-4141-414141414141"))
+            .await
+            .json();
+        assert_eq!(run["items"][0]["sparsity"], 0.25);
+    }
+    if cfg!(feature = "xlsx") {
+        let workbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+        let answer = send(&app, "dry_run=true", workbook, file("xlsx/plain")).await;
+        assert_eq!(counts(&answer)[3], 0, "{}", answer.text());
+        let response = send(&app, "", workbook, file("xlsx/times")).await;
+        let pointers = problem(&response, 422, "invalid");
+        assert_eq!(pointers, ["/0/pattern", "/1/nonzero_params", "/1/external_id"]);
+        assert!(response.text().contains("02:04:00"), "{}", response.text());
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,8 @@ pub async fn database_of(pool: &PgPool) -> PgPool {
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// No test takes so long.
 const LONG: Duration = Duration::from_secs(3600);
-const LIMITS: Limits = Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT };
+const LIMITS: Limits =
+    Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT, max_mappings: 5 };
 
 /// Limits of uploads and exports.
 pub const TRANSFERS: TransferLimits = TransferLimits {
@@ -104,6 +105,7 @@ pub const TRANSFERS: TransferLimits = TransferLimits {
         rows: 1_000_000,
         row_bytes: 1 << 20,
         named_errors: 1_000,
+        block_bytes: 16 << 20,
     },
     at_once: 4,
     timeout: TIMEOUT,

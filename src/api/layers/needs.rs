@@ -21,7 +21,7 @@ pub enum Need {
 
 /// The scope of every operation: reading is what changes nothing, also where a question is long
 /// enough to be posted; what cannot be undone is for administrators.
-const SCOPES: [(&str, &str, Scope); 46] = {
+const SCOPES: [(&str, &str, Scope); 52] = {
     use Scope::{Admin, Read, Write};
     [
         ("GET", "/v1/families", Read),
@@ -50,11 +50,17 @@ const SCOPES: [(&str, &str, Scope); 46] = {
         ("GET", "/v1/families/{family}/prediction", Read),
         ("POST", "/v1/families/{family}/predictions", Read),
         ("POST", "/v1/families/{family}/refits", Write),
+        ("GET", "/v1/families/{family}/mappings", Read),
+        ("GET", "/v1/families/{family}/mappings/{mapping}", Read),
+        ("PUT", "/v1/families/{family}/mappings/{mapping}", Write),
+        ("DELETE", "/v1/families/{family}/mappings/{mapping}", Write),
         ("GET", "/v1/families/{family}/runs", Read),
         ("POST", "/v1/families/{family}/runs", Write),
         ("GET", "/v1/families/{family}/runs/{id}", Read),
         ("PATCH", "/v1/families/{family}/runs/{id}", Write),
         ("DELETE", "/v1/families/{family}/runs/{id}", Write),
+        ("PATCH", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
+        ("DELETE", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
         ("POST", "/v1/families/{family}/suggestions", Read),
         ("GET", "/v1/hardware-profiles", Read),
         ("POST", "/v1/hardware-profiles", Write),

@@ -9,6 +9,7 @@ pub mod forecasts;
 pub mod health;
 pub mod keys;
 pub mod laws;
+pub mod mappings;
 pub mod profiles;
 pub mod refits;
 pub(crate) mod runs;

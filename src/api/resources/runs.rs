@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::resources::exports::export;
 use crate::api::resources::families::existing;
+use crate::api::resources::mappings::kept_mapping;
 use crate::api::resources::uploads::upload;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_RUNS;
@@ -43,6 +44,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list_runs, create_runs))
         .routes(routes!(get_run, update_run, delete_run))
+        .routes(routes!(update_run_by_external_id, delete_run_by_external_id))
 }
 
 /// What a run started from.
@@ -188,6 +190,10 @@ pub struct SubmitRun {
     /// is: excluded or not.
     #[schema(example = json!(null))]
     exclusion_reason: Option<String>,
+    /// FLOPs of the training, where known: held against size and data, with a warning where they are not of one
+    /// kind, and not stored.
+    #[schema(example = json!(null))]
+    flops: Option<f64>,
 }
 
 /// One run or an array of runs.
@@ -235,6 +241,17 @@ pub enum SparsityUnitName {
     Percent,
 }
 
+/// What becomes of optional fields that a row does not bring.
+#[derive(Debug, Clone, Copy, ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what crate::intake reads")]
+pub enum AbsentName {
+    /// They stay as they are stored.
+    Keep,
+    /// They are empty then.
+    Clear,
+}
+
 /// How to take a submission. It is read from the query by hand, since `map` may stand there several times.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -278,13 +295,24 @@ struct CreateRunsParams {
     decimal: Option<String>,
     /// Texts that mean "no value", between commas, in place of the usual ones (`NA`, `None`, `null`, `-`, ...).
     null: Option<String>,
+    /// The sheet of a workbook that has the runs; the only one with cells unless said.
+    sheet: Option<String>,
+    /// What becomes of the optional fields that a row does not bring, of a run that is stored: `keep`, the default,
+    /// leaves them as they are, and `clear` empties them, an exclusion included.
+    #[param(inline)]
+    absent: Option<AbsentName>,
+    /// The name of a mapping that the family keeps. Parameters beside it come before what it says: those of `map` and
+    /// `scale` field by field, others as a whole.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
+    mapping: Option<String>,
 }
 
-/// How a submission is to be taken, checked.
+/// How a submission is to be taken; what columns mean is checked once the mapping is known that is named.
 struct Taking {
     skip_errors: bool,
     dry_run: bool,
-    columns: Columns,
+    texts: OptionTexts,
+    mapping: Option<String>,
 }
 
 impl FromRequestParts<AppState> for Taking {
@@ -297,7 +325,7 @@ impl FromRequestParts<AppState> for Taking {
 
 impl Taking {
     fn read(query: &str) -> Result<Self, ApiError> {
-        const KNOWN: [&str; 13] = [
+        const KNOWN: [&str; 16] = [
             "on_error",
             "dry_run",
             "source",
@@ -311,10 +339,13 @@ impl Taking {
             "separator",
             "decimal",
             "null",
+            "sheet",
+            "absent",
+            "mapping",
         ];
         let mut checks = Checks::default();
         let mut texts = OptionTexts::default();
-        let (mut skip_errors, mut dry_run) = (false, false);
+        let (mut skip_errors, mut dry_run, mut mapping) = (false, false, None);
         let mut seen = HashSet::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = value.into_owned();
@@ -344,6 +375,9 @@ impl Taking {
                 "separator" => texts.separator = Some(value),
                 "decimal" => texts.decimal = Some(value),
                 "null" => texts.null = Some(value),
+                "sheet" => texts.sheet = Some(value),
+                "absent" => texts.absent = Some(value),
+                "mapping" => mapping = Some(value),
                 _ => {
                     let known = KNOWN.join(", ");
                     checks.refuse(
@@ -353,9 +387,24 @@ impl Taking {
                 }
             }
         }
-        let columns = checks.absorb(texts.check());
-        let columns = checks.finish(columns)?;
-        Ok(Self { skip_errors, dry_run, columns })
+        if mapping.is_none() {
+            checks.absorb(texts.check());
+        }
+        Ok(checks.finish(Some(Self { skip_errors, dry_run, texts, mapping }))?)
+    }
+
+    /// What columns mean in an upload to a family.
+    async fn columns(
+        &mut self,
+        db: impl PgExecutor<'_>,
+        family: &Family,
+    ) -> Result<Columns, ApiError> {
+        if let Some(name) = &self.mapping {
+            self.texts.kept = kept_mapping(db, family, name).await?;
+        }
+        let columns = self.texts.check()?;
+        columns.check_unit(&family.settings.data_unit)?;
+        Ok(columns.with_flops_per_param(family.settings.flops_per_param))
     }
 }
 
@@ -405,6 +454,9 @@ pub struct RecognisedView {
     /// What each field of the first good row came from: a column or an expression.
     #[schema(example = json!({"loss": "val_loss"}))]
     columns: BTreeMap<&'static str, String>,
+    /// The kept mapping that it was read by; null where none was named.
+    #[schema(example = json!(null))]
+    mapping: Option<String>,
 }
 
 /// What would be stored.
@@ -503,7 +555,9 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
         description = "Runs, in one of the formats",
         content(
             (SubmitRunsBody = "application/json"), (String = "application/x-ndjson"),
-            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet")
+            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"),
+            (Vec<u8> = "application/vnd.apache.arrow.stream"), (Vec<u8> = "application/vnd.apache.arrow.file"),
+            (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
         )
     ),
     responses((status = OK, description = "What became of them", body = SubmissionResult)),
@@ -511,19 +565,20 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 async fn create_runs(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
-    taking: Taking,
+    mut taking: Taking,
     request: Request,
 ) -> Result<Json<SubmissionResult>, ApiError> {
     let family = existing(&state.pool, &path.name()?).await?;
-    let Taking { skip_errors, dry_run, columns } = taking;
+    let columns = taking.columns(&state.pool, &family).await?;
+    let Taking { skip_errors, dry_run, mapping, .. } = taking;
     let uploaded = upload(&state, family.id, columns, skip_errors, dry_run, request);
     let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
     let (format, stored) = uploaded;
-    Ok(Json(SubmissionResult::new(format, stored, dry_run)))
+    Ok(Json(SubmissionResult::new(format, stored, dry_run, mapping)))
 }
 
 impl SubmissionResult {
-    fn new(format: Format, stored: Stored, dry_run: bool) -> Self {
+    fn new(format: Format, stored: Stored, dry_run: bool, mapping: Option<String>) -> Self {
         let Stored { merged, intake, preview } = stored;
         let Intake { errors, left_out, recognised, warnings, .. } = intake;
         let fields = recognised.fields.into_iter();
@@ -543,6 +598,7 @@ impl SubmissionResult {
                 separator: recognised.separator.map(Separator::as_str),
                 decimal: recognised.decimal.map(Decimal::as_str),
                 columns: fields.map(|(field, from)| (field.as_str(), from)).collect(),
+                mapping,
             },
             warnings: (warnings.into_iter())
                 .map(|warning| WarningView::new(warning.code, warning.detail))
@@ -553,7 +609,7 @@ impl SubmissionResult {
 }
 
 impl From<NumberedRun> for PreviewRun {
-    fn from(NumberedRun { row, run }: NumberedRun) -> Self {
+    fn from(NumberedRun { row, run, .. }: NumberedRun) -> Self {
         let observation = run.observation;
         Self {
             row,
@@ -639,6 +695,9 @@ struct RunParams {
     /// Only runs with all of these tags: `key:value,key:value`.
     #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     tags: Option<String>,
+    /// Only the run that its submitter calls so.
+    #[param(min_length = 1, max_length = 200)]
+    external_id: Option<String>,
 }
 
 impl RunParams {
@@ -688,6 +747,9 @@ impl RunParams {
                 None => checks.refuse("tags", "must be key:value,key:value"),
             }
         }
+        if let Some(name) = &self.external_id {
+            checks.take("external_id", check_label(name));
+        }
         let filter = RunFilter {
             nonzero_params: (self.min_nonzero_params, self.max_nonzero_params),
             sparsity: (self.min_sparsity, self.max_sparsity),
@@ -697,6 +759,7 @@ impl RunParams {
             start: self.start.map(Start::from),
             excluded: self.excluded,
             tags,
+            external_id: self.external_id.clone(),
         };
         Ok(checks.finish(Some(filter))?)
     }
@@ -722,7 +785,7 @@ async fn list_runs(
     Query(params): Query<RunParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let format = negotiate(&headers, Format::ALL, Format::media_type)?;
+    let format = negotiate(&headers, Format::WRITTEN, Format::media_type)?;
     let filter = params.filter()?;
     if format != Format::Json {
         params.refuse_page()?;
@@ -834,4 +897,60 @@ async fn delete_run(
     } else {
         Err(path.not_found())
     }
+}
+
+/// Path of a run by the name that its submitter gave it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+struct NamedRunPath {
+    /// Name of the family.
+    #[param(example = "t5-c4")]
+    family: String,
+    /// The submitter's name of the run, percent-encoded: a slash in it is `%2F`.
+    #[param(example = "sweep-3/run-17", min_length = 1, max_length = 200)]
+    external_id: String,
+}
+
+impl NamedRunPath {
+    async fn find(self, state: &AppState) -> Result<RunPath, ApiError> {
+        let family = existing(&state.pool, &family_name(&self.family)?).await?;
+        let known = check_label(&self.external_id).is_ok();
+        let id = if known {
+            runs::find_run_id(&state.pool, family.id, &self.external_id).await?
+        } else {
+            None
+        };
+        match id {
+            Some(id) => Ok(RunPath { family: self.family, id: id.to_string() }),
+            None => Err(ApiError::NotFound { what: "run", name: self.external_id }),
+        }
+    }
+}
+
+/// Excludes the run that its submitter calls so from fits, or takes it in again.
+#[utoipa::path(
+    patch, path = "/v1/families/{family}/runs/by-external-id/{external_id}", tag = TAG_RUNS,
+    params(NamedRunPath), request_body = UpdateRun,
+    responses((status = OK, description = "The run as it is now", body = RunView)),
+)]
+async fn update_run_by_external_id(
+    State(state): State<AppState>,
+    Path(path): Path<NamedRunPath>,
+    JsonBody(body): JsonBody<UpdateRun>,
+) -> Result<Json<RunView>, ApiError> {
+    let path = path.find(&state).await?;
+    update_run(State(state), Path(path), JsonBody(body)).await
+}
+
+/// Deletes the run that its submitter calls so. Laws that were fitted on it stay as they are.
+#[utoipa::path(
+    delete, path = "/v1/families/{family}/runs/by-external-id/{external_id}", tag = TAG_RUNS,
+    params(NamedRunPath), responses((status = NO_CONTENT, description = "It is gone")),
+)]
+async fn delete_run_by_external_id(
+    State(state): State<AppState>,
+    Path(path): Path<NamedRunPath>,
+) -> Result<StatusCode, ApiError> {
+    let path = path.find(&state).await?;
+    delete_run(State(state), Path(path)).await
 }

@@ -32,19 +32,15 @@ pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
     };
     let kind = text(header::CONTENT_TYPE);
     let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    let is = |format: &&Format| {
-        essence.is_some_and(|essence| essence.eq_ignore_ascii_case(format.media_type()))
-    };
-    let Some(&format) = Format::ALL.iter().find(is) else {
-        let all = Format::ALL.iter().map(|format| format.media_type()).collect();
-        return unsupported("content type", kind, all);
+    let Some(format) = essence.and_then(Format::of_media_type) else {
+        return unsupported("content type", kind, Format::media_types());
     };
     let coding = text(header::CONTENT_ENCODING);
     let name = coding.unwrap_or("identity").trim();
-    match Coding::ALL.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str())) {
+    match Coding::OVER_HTTP.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str())) {
         Some(coding) => Ok((format, coding)),
         None => {
-            let all = Coding::ALL.map(Coding::as_str).to_vec();
+            let all = Coding::OVER_HTTP.map(Coding::as_str).to_vec();
             unsupported("content encoding", coding, all)
         }
     }
@@ -192,7 +188,7 @@ impl From<PipelineError> for ApiError {
 }
 
 fn invalid_rows(errors: RowErrors, single: bool) -> ApiError {
-    let RowErrors { named, total } = errors;
+    let RowErrors { named, total, .. } = errors;
     let named = named.into_iter().map(|row| {
         let pointer =
             if single { row.error.pointer } else { format!("/{}{}", row.row, row.error.pointer) };
@@ -217,9 +213,15 @@ impl From<IngestError> for ApiError {
                     }
                     Limit::Rows => ("the number of rows".to_owned(), "--max-upload-rows"),
                     Limit::RowBytes(row) => (format!("row {row}"), "--max-row-bytes"),
+                    Limit::BlockBytes => (
+                        "a batch of Arrow, its dictionaries, or the workbook, decompressed"
+                            .to_owned(),
+                        "--max-block-bytes",
+                    ),
                 };
                 Self::TooLarge { what, setting }
             }
+            IngestError::In { error, .. } => Self::from(*error),
             IngestError::Unwanted | IngestError::Spool(_) => Self::Internal(error.into()),
         }
     }

@@ -41,5 +41,7 @@ test("a file's name says its format and its coding", () => {
   assert.deepEqual(contentByName("runs.json"), { format: "application/json", coding: null });
   assert.deepEqual(contentByName("runs.parquet"), { format: "application/vnd.apache.parquet", coding: null });
   assert.deepEqual(contentByName("csv"), { format: null, coding: null });
-  assert.deepEqual(contentByName("runs.xlsx"), { format: null, coding: null });
+  assert.deepEqual(contentByName("runs.xlsx"), { format: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", coding: null });
+  assert.deepEqual(contentByName("runs.feather"), { format: "application/vnd.apache.arrow.stream", coding: null });
+  assert.deepEqual(contentByName("runs.xls"), { format: null, coding: null });
 });

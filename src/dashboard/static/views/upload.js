@@ -23,6 +23,8 @@ const FORMATS = [
   ["application/x-ndjson", "NDJSON"],
   ["application/json", "JSON"],
   ["application/vnd.apache.parquet", "Parquet"],
+  ["application/vnd.apache.arrow.stream", "Arrow"],
+  ["application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "Excel workbook"],
 ];
 
 /** @type {Record<string, string>} Media types by the ending of a file's name. */
@@ -34,6 +36,9 @@ const ENDINGS = {
   jsonl: "application/x-ndjson",
   json: "application/json",
   parquet: "application/vnd.apache.parquet",
+  arrow: "application/vnd.apache.arrow.stream",
+  feather: "application/vnd.apache.arrow.stream",
+  xlsx: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 };
 
 /** @type {Record<string, string>} */
