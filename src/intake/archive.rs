@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use zip::ZipArchive;
 
-use crate::intake::{IngestError, Limit};
+use crate::intake::error::{IngestError, Limit};
 
 /// A zip archive.
 #[derive(Debug)]

@@ -20,9 +20,10 @@ use chrono::{NaiveDateTime, NaiveTime};
 use uuid::Uuid;
 
 use crate::domain::checks::Checks;
+use crate::intake::error::IngestError;
 use crate::intake::row::Row;
+use crate::intake::rows::Rows;
 use crate::intake::value::Value;
-use crate::intake::{IngestError, Rows};
 
 /// The columns of a table, as its readers name them.
 pub(crate) struct Table {

@@ -8,10 +8,11 @@ use csv::{ByteRecord, ReaderBuilder};
 use crate::domain::checks::FieldError;
 use crate::intake::decode::{BUFFER, RowBudget};
 use crate::intake::dialect::{QuoteCheck, Separator, find_separator};
+use crate::intake::error::{IngestError, Limit};
 use crate::intake::numbers::Decimal;
 use crate::intake::row::{Finished, Row};
+use crate::intake::rows::Rows;
 use crate::intake::value::Value;
-use crate::intake::{IngestError, Limit, Rows};
 
 /// Reads records; the header is checked before the first of them.
 pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {

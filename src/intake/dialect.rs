@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::rc::Rc;
 
-use crate::intake::IngestError;
+use crate::intake::error::IngestError;
 
 /// A mark between cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

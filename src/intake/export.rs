@@ -7,8 +7,8 @@ use serde::Serialize;
 use sparsity_law::law::Data;
 
 use crate::domain::run::SubmittedRun;
-use crate::intake::Format;
 use crate::intake::field::Field;
+use crate::intake::format::Format;
 
 /// Columns of every format; JSON has them as keys. Of the two sizes only the one that is stored.
 const COLUMNS: [Field; 10] = [

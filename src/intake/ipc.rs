@@ -14,7 +14,8 @@ use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use arrow_schema::Schema;
 
 use crate::intake::arrow::{Table, check_schema, guarded, is_uuid, push};
-use crate::intake::{IngestError, Limit, Rows};
+use crate::intake::error::{IngestError, Limit};
+use crate::intake::rows::Rows;
 
 /// How a file begins and ends; a stream does not.
 const MAGIC: &[u8; 6] = b"ARROW1";
@@ -141,7 +142,7 @@ fn read_file(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestEr
 
 /// Copies to the file, and counts; errors of either are told apart.
 fn spool(source: &mut impl Read, file: &mut File) -> Result<u64, IngestError> {
-    let mut buffer = vec![0; super::decode::BUFFER];
+    let mut buffer = vec![0; crate::intake::decode::BUFFER];
     let mut length = 0;
     loop {
         let read = source.read(&mut buffer)?;

@@ -8,9 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::domain::checks::FieldError;
 use crate::intake::decode::{BUFFER, RowBudget, RowEnd};
+use crate::intake::error::{IngestError, Limit};
 use crate::intake::row::{Finished, Row};
+use crate::intake::rows::Rows;
 use crate::intake::value::{Value, WithoutBareNumbers, without_bare_numbers};
-use crate::intake::{IngestError, Limit, Rows};
 
 /// Reads one object, or the objects of an array; of an export also an array further inside.
 pub(crate) fn read_json(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {

@@ -13,8 +13,10 @@ use parquet::basic::{Compression, LogicalType};
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::domain::checks::Checks;
+use crate::intake::arrow;
 use crate::intake::arrow::{Table, check_schema, push};
-use crate::intake::{IngestError, Limit, Rows, arrow};
+use crate::intake::error::{IngestError, Limit};
+use crate::intake::rows::Rows;
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1024;
@@ -64,7 +66,7 @@ fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Resu
 
 /// Copies to the file; errors of either are told apart.
 fn copy(source: &mut impl Read, file: &mut impl io::Write) -> Result<(), IngestError> {
-    let mut buffer = vec![0; super::decode::BUFFER];
+    let mut buffer = vec![0; crate::intake::decode::BUFFER];
     loop {
         let read = source.read(&mut buffer)?;
         if read == 0 {

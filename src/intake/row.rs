@@ -173,13 +173,16 @@ impl<'c, 'v> Row<'c, 'v> {
             Value::Text(text) if self.columns.is_nan(field, &text) => Value::Null,
             other => other,
         };
+        // A number that is missing in the better column is missing: in the other one is another quantity, such as
+        // the loss of training where a run that diverged has no loss of validation.
+        let gives_way = !(self.columns.is_guess(field) && Field::NUMBERS.contains(&field));
         let slot = &mut self.slots[field as usize];
         match slot {
             Some(before) if before.rank == rank => {
                 self.checks.refuse(field.as_str(), "is given twice");
             }
-            Some(before) if before.rank < rank && before.value != Value::Null => {}
-            Some(_) if value == Value::Null => {}
+            Some(before) if before.rank < rank && !(gives_way && before.value == Value::Null) => {}
+            Some(_) if gives_way && value == Value::Null => {}
             _ => *slot = Some(Slot { rank, column, value }),
         }
     }
@@ -195,9 +198,12 @@ impl<'c, 'v> Row<'c, 'v> {
             return false;
         }
         match value {
-            Value::Number(number) => !number.is_finite(),
-            Value::Null | Value::Integer(_) => false,
-            Value::Text(text) => numbers::read(field, text, self.decimal).is_err(),
+            // What is not finite is a number that no run may have, and refused as such.
+            Value::Number(_) | Value::Null | Value::Integer(_) => false,
+            Value::Text(text) => {
+                let is_float = |text: &str| text.trim().parse::<f64>().is_ok();
+                numbers::read(field, text, self.decimal).is_err() && !is_float(text)
+            }
             Value::Bool(_) | Value::Time(_) | Value::List(_) | Value::Object(_) => true,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::io::{Cursor, Read};
 
-use crate::intake::{Coding, Format, IngestError};
+use crate::intake::decode::Coding;
+use crate::intake::error::IngestError;
+use crate::intake::format::Format;
 
 /// What begins as an input does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

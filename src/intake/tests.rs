@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use crate::domain::checks::FieldError;
+use crate::domain::run::SubmittedRun;
 use crate::intake::*;
+use std::collections::BTreeMap;
 
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: 1 << 20,
@@ -639,6 +641,27 @@ mod silent_faults {
         let (runs, found) = intake(unknown, input);
         assert_eq!(runs.len(), 4);
         assert_eq!(found.warnings[0].code, "unfinished_runs");
+    }
+
+    /// The loss of training stands in the other column.
+    #[test]
+    fn a_run_that_diverged_is_not_stored_with_its_training_loss() {
+        let source =
+            |name: &str| OptionTexts { source: Some(name.into()), ..OptionTexts::default() };
+        for lost in ["NaN", "nan", "inf", ""] {
+            let input = format!(
+                "run_id,status,metrics.val_loss,metrics.loss,params.nonzero_params,params.sparsity,params.data\n\
+                 a,FINISHED,3.1,2.9,1e6,0,1e9\nb,FINISHED,{lost},3.0,1e6,0,1e9\n"
+            );
+            let (runs, errors) = csv(source("mlflow"), &input);
+            assert_eq!(only(&runs).observation.loss.get(), 3.1, "{lost}");
+            assert!(errors[0].starts_with("row 1: loss"), "{lost}: {errors:?}");
+        }
+        // A column that is not there gives way.
+        let input = "run_id,status,metrics.loss,params.nonzero_params,params.sparsity,params.data\n\
+                     a,FINISHED,2.9,1e6,0,1e9\n";
+        let (runs, errors) = csv(source("mlflow"), input);
+        assert_eq!((only(&runs).observation.loss.get(), errors.len()), (2.9, 0));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use zip::ZipArchive;
 
 use crate::domain::checks::FieldError;
 use crate::intake::arrow::guarded;
+use crate::intake::error::{IngestError, Limit};
 use crate::intake::row::{Finished, Row};
+use crate::intake::rows::Rows;
 use crate::intake::value::Value;
-use crate::intake::{IngestError, Limit, Rows};
 
 const FORMAT: &str = "workbook (.xlsx)";
 
@@ -72,7 +73,7 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
 
 /// Copies to the file; errors of either are told apart.
 fn spool(source: &mut impl Read, file: &mut File) -> Result<(), IngestError> {
-    let mut buffer = vec![0; super::decode::BUFFER];
+    let mut buffer = vec![0; crate::intake::decode::BUFFER];
     loop {
         let read = source.read(&mut buffer)?;
         if read == 0 {

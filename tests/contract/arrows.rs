@@ -86,7 +86,7 @@ impl Sources {
             .collect();
         let mut arrows = BTreeMap::new();
         for (module, (_, code)) in &self.files {
-            let used = named(module, code).into_iter();
+            let used = named(module, code).into_iter().chain(self.named_below(module, code));
             let used: BTreeSet<_> = used
                 .filter_map(|path| self.file_of(&path, &handed_on))
                 .filter(|other| *other != module.as_slice())
@@ -94,6 +94,31 @@ impl Sources {
             arrows.insert(module.as_slice(), used);
         }
         arrows
+    }
+
+    /// What a module file names of the files below it, by paths that begin with their names.
+    fn named_below(&self, module: &[String], code: &str) -> Vec<Vec<String>> {
+        let below = self
+            .files
+            .keys()
+            .filter(|other| other.len() == module.len() + 1 && other.starts_with(module));
+        let mut found = Vec::new();
+        for name in below.filter_map(|other| other.last()) {
+            let begin = format!("{name}::");
+            for (at, _) in code.match_indices(&begin) {
+                let before = code[..at].chars().next_back();
+                if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                    continue;
+                }
+                // What is handed on is followed from those who use it.
+                let line = code[..at].rfind('\n').map_or(0, |end| end + 1);
+                if code[line..at].trim_start().starts_with("pub") {
+                    continue;
+                }
+                found.push([module, &[name.clone()]].concat());
+            }
+        }
+        found
     }
 
     /// The file that declares what a path names.
@@ -402,6 +427,24 @@ fn paths_are_read_as_the_compiler_reads_them() {
     ];
     assert_eq!(paths(named(&module, &code)), expected);
     assert_eq!(paths(handed_on(&module, &code)), ["api::wire::inner::Thing"]);
+}
+
+#[test]
+fn a_module_file_uses_what_it_names_of_the_files_below_it() {
+    let file = |code: &str| (PathBuf::new(), code.to_owned());
+    let module = |path: &str| -> Vec<String> { path.split("::").map(str::to_owned).collect() };
+    let sources = |above: &str| Sources {
+        files: BTreeMap::from([
+            (module("room"), file(above)),
+            (module("room::below"), file("use super::Thing;")),
+        ]),
+    };
+    for above in ["use below::Part;", "fn f() { below::part() }"] {
+        assert!(circle(&sources(above).arrows()).is_some(), "{above}");
+    }
+    for above in ["mod below;\npub use below::Part;", "fn f() { other::below::part() }"] {
+        assert_eq!(circle(&sources(above).arrows()), None, "{above}");
+    }
 }
 
 #[test]
