@@ -208,10 +208,11 @@ pub struct HoldoutReportView {
     runs: usize,
     /// Runs that the law was fitted on.
     fitted_runs: usize,
-    /// Mean residual: positive where the losses were predicted too high.
-    bias: f64,
-    /// Root mean square of the residuals.
-    rms: f64,
+    /// Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
+    /// or of too few levels, to determine a law.
+    bias: Option<f64>,
+    /// Root mean square of the residuals; null where `bias` is.
+    rms: Option<f64>,
 }
 
 /// One start of a fit.

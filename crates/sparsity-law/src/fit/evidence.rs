@@ -7,7 +7,7 @@ use super::observations::Observations;
 use super::parameters::Parameters;
 use super::report::{Diagnostics, FittedRun};
 use super::warnings::{Warning, WarningCode};
-use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble};
+use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble, Identification};
 
 /// Fewest distinct values of each quantity without a warning.
 const FEWEST_LEVELS: usize = 4;
@@ -36,6 +36,7 @@ pub(super) struct Evidence<'a> {
     pub fitted: &'a [FittedRun],
     pub ensemble: Option<&'a Ensemble>,
     pub resamples: u32,
+    pub identification: &'a Identification,
 }
 
 impl Evidence<'_> {
@@ -51,6 +52,16 @@ impl Evidence<'_> {
 
     /// What the choice of runs leaves open, whatever their losses.
     fn design(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        if !self.identification.is_complete() {
+            let missing = self.identification.missing.iter().map(ToString::to_string);
+            let open = self.identification.open.iter().map(|name| name.as_str());
+            let detail = format!(
+                "the runs do not determine {}: they have {}",
+                open.collect::<Vec<_>>().join(", "),
+                missing.collect::<Vec<_>>().join("; ")
+            );
+            warn(WarningCode::NotIdentified, detail);
+        }
         let (runs, free) = (self.runs.len(), self.parameters.count());
         if runs <= free {
             let detail = format!(
@@ -186,7 +197,8 @@ impl Evidence<'_> {
         let agreement = self.diagnostics.agreement;
         if agreement < FEWEST_AGREEING {
             let detail = format!(
-                "only {:.0} % of the starts reached the best objective: there may be a better one",
+                "only {:.0} % of the starts reached the best objective and answer as the best one does: there \
+                 may be a better one, or many as good",
                 agreement * 100.0
             );
             warn(WarningCode::StartsDisagree, detail);

@@ -14,12 +14,14 @@
 //! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
 //! | `multistart` | the fit of one group of runs: search, resamples, diagnostics |
 //! | `bootstrap` | the laws of resampled runs |
-//! | `diagnostics`, `collinearity`, `profile`, `holdout` | what the runs leave open |
+//! | `identify` | which coefficients the runs determine at all, and the cheapest runs that settle the others |
+//! | `diagnostics`, `collinearity`, `profile`, `holdout`, `agreement` | what the runs leave open |
 //! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
 //! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
 
+mod agreement;
 mod bootstrap;
 mod collinearity;
 mod config;
@@ -31,6 +33,7 @@ mod evidence;
 mod form;
 mod grid;
 mod holdout;
+mod identify;
 mod multistart;
 mod newton;
 mod normalised;

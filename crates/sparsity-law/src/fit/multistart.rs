@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
+use super::agreement::agreeing;
 use super::bootstrap::{Bootstrap, Resampled, tail};
 use super::config::{Constraint, ValidFitConfig};
 use super::control::{Control, FitError, Phase};
@@ -12,6 +13,7 @@ use super::diagnostics::Jacobian;
 use super::evidence::Evidence;
 use super::form::Form;
 use super::holdout::Holdouts;
+use super::identify::identify;
 use super::normalised::{Normalised, Point};
 use super::objective::Objective;
 use super::observations::Observations;
@@ -22,7 +24,7 @@ use super::search::Search;
 use super::sketch::Sketch;
 use super::starts::{Stream, generator, start_point};
 use super::warnings::Warning;
-use crate::law::{Coefficients, Ensemble};
+use crate::law::{Coefficients, Ensemble, Identification};
 
 /// Which runs are fitted; each group has its own random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,7 @@ pub(super) struct Fitted {
     pub diagnostics: Diagnostics,
     pub runs: Vec<FittedRun>,
     pub warnings: Vec<Warning>,
+    pub identification: Identification,
 }
 
 /// Fits one group of runs.
@@ -90,7 +93,10 @@ pub(super) fn fit_group(
     let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
 
     let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
-    let agreeing = starts.iter().filter(|descent| descent.value <= threshold).count();
+    let reached = || starts.iter().filter(|descent| descent.value <= threshold);
+    let agreement = agreeing(reached(), &coefficients, &normalised, runs) as f64;
+    let identification =
+        identify(runs, &coefficients, &normalised, (&search.parameters, form), &best.point);
 
     control.tell(Phase::Resampling, 0.0);
     let done = AtomicU32::new(0);
@@ -106,11 +112,13 @@ pub(super) fn fit_group(
         },
         seed: options.seed,
         minima: &minima(&starts, &best),
-        starts_agree: agreeing == starts.len(),
+        starts_agree: reached().count() == starts.len(),
         residuals: &jacobian.widened_residuals(),
     };
+    // A law that passes through all of its runs does so through every resample of them: intervals without width.
+    let resamples = if identification.interpolates() { 0 } else { options.bootstrap };
     let Resampled { members, failed } = bootstrap
-        .run(options.bootstrap, &|| {
+        .run(resamples, &|| {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             control.tell(Phase::Resampling, f64::from(done) / f64::from(options.bootstrap));
         })
@@ -133,7 +141,7 @@ pub(super) fn fit_group(
             rayon::join(
                 || {
                     // Who wants no intervals wants none of these either.
-                    if options.bootstrap == 0 {
+                    if resamples == 0 {
                         return Some(Vec::new());
                     }
                     profiles(&search.with(Precision::Enough), &objective, &best, options.confidence)
@@ -144,7 +152,7 @@ pub(super) fn fit_group(
         Group::Pretrained => (Some(Vec::new()), Some(Vec::new())),
     };
     let diagnostics = Diagnostics {
-        agreement: agreeing as f64 / starts.len() as f64,
+        agreement: agreement / starts.len() as f64,
         starts: starts
             .iter()
             .map(|descent| StartReport {
@@ -170,7 +178,8 @@ pub(super) fn fit_group(
         diagnostics: &diagnostics,
         fitted: &fitted_runs,
         ensemble: ensemble.as_ref(),
-        resamples: options.bootstrap,
+        resamples,
+        identification: &identification,
     }
     .warnings();
     Ok(Fitted {
@@ -181,6 +190,7 @@ pub(super) fn fit_group(
         diagnostics,
         runs: fitted_runs,
         warnings,
+        identification,
     })
 }
 

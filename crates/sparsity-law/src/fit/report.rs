@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::config::Holdout;
 use super::descent::Termination;
 use super::warnings::Warning;
-use crate::law::{CoefficientName, Coefficients, Ensemble, Factor, Interval, Range, Support};
+use crate::law::{
+    CoefficientName, Coefficients, Ensemble, Factor, Identification, Interval, Range, Support,
+};
 
 /// Outcome of a fit.
 ///
@@ -74,6 +76,8 @@ pub struct Report {
     pub pretrained: Option<PretrainedReport>,
     /// What the runs cannot tell.
     pub warnings: Vec<Warning>,
+    /// Which coefficients the runs determine.
+    pub identification: Identification,
     /// Where the runs stop.
     pub support: Support,
     /// Digest of the runs, see [`super::Observations::digest`].
@@ -83,7 +87,8 @@ pub struct Report {
 /// How good a fit is and what it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostics {
-    /// Share of the starts whose objective is within 0.1 % of the best.
+    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the
+    /// runs are those of the best: losses within 0.1 %, best sparsities within 0.01.
     pub agreement: f64,
     /// Every start, by index.
     pub starts: Vec<StartReport>,
@@ -158,10 +163,11 @@ pub struct HoldoutReport {
     pub runs: usize,
     /// How many the law was fitted on.
     pub fitted_runs: usize,
-    /// Mean residual of the left-out runs: positive where their losses were predicted too high.
-    pub bias: f64,
-    /// Root of their mean squared residual.
-    pub rms: f64,
+    /// Mean residual of the left-out runs: positive where their losses were predicted too high. `None` where the
+    /// other runs are too few, or of too few levels, to determine a law.
+    pub bias: Option<f64>,
+    /// Root of their mean squared residual; `None` where [`Self::bias`] is.
+    pub rms: Option<f64>,
 }
 
 /// A number that was estimated.

@@ -9,6 +9,8 @@ named! {
     pub enum WarningCode {
         /// Fewer runs than one more than there are coefficients.
         TooFewRuns = "too_few_runs",
+        /// The runs do not determine every coefficient: too few levels of a quantity, or too few runs.
+        NotIdentified = "not_identified",
         /// A quantity never varies: its term cannot be told from another.
         NotSeparable = "not_separable",
         /// Fewer than four distinct sizes.
