@@ -19,3 +19,4 @@ pub mod refit;
 pub mod run;
 pub mod submission;
 pub mod text;
+pub mod trust;

@@ -15,8 +15,11 @@ use crate::store::{StoreError, law_evidence, laws};
 
 /// What is kept of a law: whatever is the same in every answer by it.
 pub trait KeptLaw: Send + Sync + 'static {
+    /// What it is made with beside the law: the same for all laws of a process.
+    type Setting: Clone + Send + Sync;
+
     /// Of a law and the laws of its resampled runs, where it has any.
-    fn new(law: Law, ensemble: Option<Ensemble>) -> Self;
+    fn new(law: Law, ensemble: Option<Ensemble>, setting: &Self::Setting) -> Self;
 
     /// About how many bytes it takes at most.
     fn bytes(&self) -> usize;
@@ -27,14 +30,19 @@ pub trait KeptLaw: Send + Sync + 'static {
 /// By id they never change. Which of them answers for a family does: that is remembered only while
 /// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
 /// the family or the connection is lost.
-pub struct LawCache<L> {
+pub struct LawCache<L: KeptLaw> {
+    setting: L::Setting,
     by_id: Cache<Uuid, Arc<L>>,
     answering: Remembered<FamilyName, HashMap<Option<i32>, Arc<L>>>,
 }
 
-impl<L> Clone for LawCache<L> {
+impl<L: KeptLaw> Clone for LawCache<L> {
     fn clone(&self) -> Self {
-        Self { by_id: self.by_id.clone(), answering: self.answering.clone() }
+        Self {
+            setting: self.setting.clone(),
+            by_id: self.by_id.clone(),
+            answering: self.answering.clone(),
+        }
     }
 }
 
@@ -52,10 +60,10 @@ const MOST_VERSIONS: usize = 100;
 impl<L: KeptLaw> LawCache<L> {
     /// A cache of about so many bytes.
     #[must_use]
-    pub fn new(max_bytes: u64) -> Self {
+    pub fn new(max_bytes: u64, setting: L::Setting) -> Self {
         let bytes = |_: &Uuid, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
-        Self { by_id, answering: Remembered::default() }
+        Self { setting, by_id, answering: Remembered::default() }
     }
 
     /// Whether announcements are followed.
@@ -121,7 +129,7 @@ impl<L: KeptLaw> LawCache<L> {
         }
         let Some(law) = laws::find_law_by_id(pool, id).await? else { return Ok(None) };
         let ensemble = law_evidence::find_law_resamples(pool, id).await?;
-        let law = Arc::new(L::new(law, ensemble));
+        let law = Arc::new(L::new(law, ensemble, &self.setting));
         self.by_id.insert(id, law.clone()).await;
         Ok(Some(law))
     }

@@ -38,6 +38,7 @@ mod suggestions;
 #[cfg(feature = "otlp")]
 mod traces;
 mod transfers;
+mod trust;
 mod uploads;
 mod what_if;
 

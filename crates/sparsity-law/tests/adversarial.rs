@@ -163,7 +163,7 @@ fn configs() -> Vec<FitConfig> {
         .flat_map(|residual| {
             // One in six has resamples and hold-outs too.
             deltas.map(|delta| {
-                let config = FitConfig { residual, delta, ..quick() };
+                let config = FitConfig { residual, delta: delta.into(), ..quick() };
                 let usual = delta == 1e-3 && residual == Residual::Log;
                 if usual { config } else { without_resamples(config) }
             })
@@ -183,7 +183,7 @@ fn survives_alone(name: &str, runs: Vec<Observation>) {
 fn survives_as(name: &str, runs: Vec<Observation>, configs: Vec<FitConfig>) {
     let runs: RunSet = Observations::new(runs).into();
     for config in configs {
-        let name = format!("{name}, {:?}, {:e}", config.residual, config.delta);
+        let name = format!("{name}, {:?}, {:?}", config.residual, config.delta);
         match fit_soundly(&name, &runs, config) {
             Ok(_) | Err(FitError::NotRepresentable { .. }) => {}
             Err(error) => panic!("{name}: {error}"),
@@ -434,7 +434,7 @@ proptest! {
     ) {
         let config = FitConfig {
             residual: if linear { Residual::Linear } else { Residual::Log },
-            delta: 10_f64.powf(ln_delta).clamp(1e-9, 1e6),
+            delta: 10_f64.powf(ln_delta).clamp(1e-9, 1e6).into(),
             constraint: constrained.then_some(Constraint::Physical),
             starts: 3,
             seed,

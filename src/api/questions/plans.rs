@@ -15,14 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::resources::profiles::{StorageView, check_patterns};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::extract::{FamilyPath, JsonBody};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::text::Pattern;
 
@@ -303,6 +303,8 @@ pub struct PlanView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 /// A model of a plan.
@@ -509,6 +511,8 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     }
     let dense_reason =
         found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));
+    let of_sparsity = found.intervals.as_ref().map(|intervals| intervals.sparsity.into());
+    let trust = asked.trust(sparsity_width(of_sparsity), &extrapolation);
     Ok(PlanView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
@@ -530,6 +534,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         },
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
+        trust,
     })
 }
 

@@ -138,6 +138,7 @@ pub(super) fn identify(
         settling,
         sparsities: if lacks(Lacking::Sparsity) { sparsities.collect() } else { Vec::new() },
         sizes: if lacks(Lacking::NonzeroParams) { levels.sizes.clone() } else { Vec::new() },
+        amounts: if lacks(Lacking::Data) { levels.data.clone() } else { Vec::new() },
         missing,
         directions: Directions { vectors, ..means },
     }

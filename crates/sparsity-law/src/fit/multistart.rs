@@ -6,25 +6,28 @@ use rayon::prelude::*;
 
 use super::agreement::agreeing;
 use super::bootstrap::{Bootstrap, Resampled, tail};
-use super::config::{Constraint, ValidFitConfig};
+use super::config::{Constraint, Delta, Holdout, Residual, ValidFitConfig};
 use super::control::{Control, FitError, Phase};
+use super::delta::auto_delta;
 use super::descent::{Descent, Precision, Termination};
 use super::diagnostics::Jacobian;
 use super::evidence::Evidence;
 use super::form::Form;
 use super::holdout::Holdouts;
 use super::identify::identify;
+use super::lack_of_fit::cell_tests;
 use super::normalised::{Normalised, Point};
 use super::objective::Objective;
 use super::observations::Observations;
 use super::parameters::Parameters;
 use super::profile::profiles;
 use super::report::{Diagnostics, FittedRun, StartReport};
+use super::rolling::Rolling;
 use super::search::Search;
 use super::sketch::Sketch;
 use super::starts::{Stream, generator, start_point};
 use super::warnings::Warning;
-use crate::law::{Coefficients, Ensemble, Identification};
+use crate::law::{Coefficients, Ensemble};
 
 /// Which runs are fitted; each group has its own random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,12 +52,12 @@ const RIVAL: f64 = 1.25;
 pub(super) struct Fitted {
     pub coefficients: Coefficients,
     pub objective: f64,
+    pub delta: f64,
     pub ensemble: Option<Ensemble>,
     pub failed_resamples: u32,
     pub diagnostics: Diagnostics,
     pub runs: Vec<FittedRun>,
     pub warnings: Vec<Warning>,
-    pub identification: Identification,
 }
 
 /// Fits one group of runs.
@@ -74,12 +77,29 @@ pub(super) fn fit_group(
         Group::Pretrained => (&nothing, options.constraint.filter(|_| form.separates_all())),
     };
     let parameters = Parameters::new(form, fixed, &normalised);
-    let objective = Objective::new(&normalised, runs.weights(), options.residual, options.delta);
-    // One normalised residual in the residual's own unit, one scaled objective in its own.
-    let unit = options.delta / objective.delta;
-    let scale = options.delta * options.delta;
+    // What one normalised residual is in the residual's own unit.
+    let unit = match options.residual {
+        Residual::Log => 1.0,
+        Residual::Linear => normalised.loss_unit(),
+    };
     let should_stop = control.should_stop;
     let search = Search { parameters, constraint, precision: Precision::Full, should_stop };
+    let delta = match options.delta {
+        Delta::Fixed(delta) => delta,
+        Delta::Auto => {
+            let objective = Objective::new(&normalised, runs.weights(), options.residual, unit);
+            let sketch = Sketch::new(&objective, options.seed);
+            let fewer = sketch.objective();
+            let stream = Stream::Delta(group == Group::Pretrained);
+            let mut rng = generator(options.seed, stream);
+            let enough = search.with(Precision::Enough);
+            let found = auto_delta(&enough, fewer.as_ref().unwrap_or(&objective), &mut rng);
+            unit * found.ok_or(FitError::Stopped)?
+        }
+    };
+    let objective = Objective::new(&normalised, runs.weights(), options.residual, delta);
+    // One scaled objective in its own unit.
+    let scale = delta * delta;
     let sketch = Sketch::new(&objective, options.seed);
 
     let starts = descend_from_starts(&search, &objective, &sketch, config, group, control)?;
@@ -93,6 +113,11 @@ pub(super) fn fit_group(
     let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
 
     let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
+    // Where delta is given, all is as it was before the runs were asked: laws of older versions come out the same.
+    let diverged = match options.delta {
+        Delta::Auto => jacobian.diverged(),
+        Delta::Fixed(_) => vec![false; runs.len()],
+    };
     let reached = || starts.iter().filter(|descent| descent.value <= threshold);
     let agreement = agreeing(reached(), &coefficients, &normalised, runs) as f64;
     let identification =
@@ -113,7 +138,7 @@ pub(super) fn fit_group(
         seed: options.seed,
         minima: &minima(&starts, &best),
         starts_agree: reached().count() == starts.len(),
-        residuals: &jacobian.widened_residuals(),
+        residuals: &jacobian.widened_residuals(&diverged),
     };
     // A law that passes through all of its runs does so through every resample of them: intervals without width.
     let resamples = if identification.interpolates() { 0 } else { options.bootstrap };
@@ -151,6 +176,24 @@ pub(super) fn fit_group(
         }
         Group::Pretrained => (Some(Vec::new()), Some(Vec::new())),
     };
+    let wanted = group == Group::Scratch && options.holdout.contains(&Holdout::Rolling);
+    let rolling = if wanted && ensemble.is_some() {
+        let rolling = Rolling {
+            search: &search.with(Precision::Enough),
+            objective: &objective,
+            runs,
+            form,
+            best: &best,
+            seed: options.seed,
+            confidence: options.confidence,
+            unit,
+            noise: jacobian.noise,
+            diverged: &diverged,
+        };
+        rolling.run().ok_or(FitError::Stopped)?
+    } else {
+        None
+    };
     let diagnostics = Diagnostics {
         agreement: agreement / starts.len() as f64,
         starts: starts
@@ -162,11 +205,21 @@ pub(super) fn fit_group(
             })
             .collect(),
         noise: jacobian.noise,
+        delta: Some(delta),
         fitted: jacobian.fitted(),
         correlations: jacobian.correlations.clone(),
         condition: jacobian.condition,
         profiles: profiles.ok_or(FitError::Stopped)?,
         holdouts: holdouts.ok_or(FitError::Stopped)?,
+        lack_of_fit: match group {
+            Group::Scratch => {
+                let noise = jacobian.noise / unit;
+                cell_tests(runs, &objective, &search.parameters, &best.point, noise)
+            }
+            Group::Pretrained => Vec::new(),
+        },
+        rolling,
+        identification: Some(identification.clone()),
     };
     let fitted_runs = jacobian.runs(runs, &coefficients);
     let warnings = Evidence {
@@ -185,12 +238,12 @@ pub(super) fn fit_group(
     Ok(Fitted {
         coefficients,
         objective: scale * best.value,
+        delta,
         ensemble,
         failed_resamples: failed,
         diagnostics,
         runs: fitted_runs,
         warnings,
-        identification,
     })
 }
 

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Holdout;
 use super::descent::Termination;
+use super::lack_of_fit::CellTest;
 use super::warnings::Warning;
 use crate::law::{
-    CoefficientName, Coefficients, Ensemble, Factor, Identification, Interval, Range, Support,
+    CoefficientName, Coefficients, Ensemble, Factor, Identification, Interval, Range, RollingError,
+    Support,
 };
 
 /// Outcome of a fit.
@@ -76,8 +78,6 @@ pub struct Report {
     pub pretrained: Option<PretrainedReport>,
     /// What the runs cannot tell.
     pub warnings: Vec<Warning>,
-    /// Which coefficients the runs determine.
-    pub identification: Identification,
     /// Where the runs stop.
     pub support: Support,
     /// Digest of the runs, see [`super::Observations::digest`].
@@ -95,6 +95,10 @@ pub struct Diagnostics {
     /// Robust standard deviation of the residuals, widened for the fitted coefficients.
     #[serde(default)]
     pub noise: f64,
+    /// Where the Huber loss turned linear, in units of the residual; `None` of a fit that was told and did not
+    /// note it.
+    #[serde(default)]
+    pub delta: Option<f64>,
     /// The coefficients of the matrix's rows and columns: those that were fitted.
     #[serde(default)]
     pub fitted: Vec<CoefficientName>,
@@ -112,6 +116,17 @@ pub struct Diagnostics {
     /// How well left-out runs were predicted.
     #[serde(default)]
     pub holdouts: Vec<HoldoutReport>,
+    /// Whether the residuals differ by groups of runs: a test for each way to group them that the runs allow; none of
+    /// a fit that did not look.
+    #[serde(default)]
+    pub lack_of_fit: Vec<CellTest>,
+    /// What laws of the smaller runs say of the larger ones; `None` where the runs are too few for that, where
+    /// rolling hold-outs or intervals were not asked for, and of a fit that did not look.
+    #[serde(default)]
+    pub rolling: Option<RollingError>,
+    /// Which coefficients the runs determine; `None` of a fit that did not look.
+    #[serde(default)]
+    pub identification: Option<Identification>,
 }
 
 /// Outcome of one start.

@@ -70,7 +70,7 @@ pub fn fit(
         let groups = (0_u32..).zip(&runs.patterns).collect::<Vec<_>>();
         groups
             .into_par_iter()
-            .map(|(index, group)| pattern(group, law, ensemble, config, index))
+            .map(|(index, group)| pattern(group, law, ensemble, (config, fitted.delta), index))
             .collect()
     } else {
         Vec::new()
@@ -97,7 +97,6 @@ pub fn fit(
         patterns,
         pretrained,
         warnings: fitted.warnings,
-        identification: fitted.identification,
         support: runs.law.support(),
         data_digest: runs.law.digest(),
     })
@@ -109,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::fit::testing::{grid, shuffled};
-    use crate::fit::{Constraint, FitConfig, Holdout, Observation, Residual, WarningCode};
+    use crate::fit::{Constraint, Delta, FitConfig, Holdout, Observation, Residual, WarningCode};
     use crate::law::{
         CoefficientName, Coefficients, Compute, Data, FlopMode, FlopsPerParam, Identification,
         Lacking, Loss, Missing, NonzeroParams, PruningSchedule, Question, SampledLaw, Sparsity,
@@ -129,13 +128,23 @@ mod tests {
         FitConfig { bootstrap: 0, ..FitConfig::default() }
     }
 
+    /// The same at a delta that does not depend on how many runs there are.
+    fn at_given_delta() -> FitConfig {
+        FitConfig { delta: 1e-3.into(), ..plain() }
+    }
+
     /// The flattest direction of noise-free T5 data (c against a_D, b_D) is determined by a
     /// residual of 1e-8 to about this relative accuracy.
     const RECOVERY: f64 = 1e-3;
 
     #[test]
     fn noise_free_runs_give_their_law_back() {
-        let cases = [(&T5_C4, Residual::Log, 1e-3), (&VIT_JFT, Residual::Linear, 1e-2)];
+        let cases = [
+            (&T5_C4, Residual::Log, Delta::Fixed(1e-3)),
+            (&VIT_JFT, Residual::Linear, Delta::Fixed(1e-2)),
+            (&T5_C4, Residual::Log, Delta::Auto),
+            (&VIT_JFT, Residual::Linear, Delta::Auto),
+        ];
         for (law, residual, delta) in cases {
             let truth = law.coefficients();
             let report = fitted(grid(truth, 0.0, 0), FitConfig { residual, delta, ..plain() });
@@ -290,9 +299,9 @@ mod tests {
         let weighted =
             runs.iter().enumerate().map(|(i, run)| (*run, if i < 10 { 2.0 } else { 1.0 }));
         let weighted = Observations::weighted(weighted.collect());
-        let config = plain().check().unwrap();
+        let config = at_given_delta().check().unwrap();
         let weighted = fit(&weighted.into(), &config, &Control::NONE).unwrap();
-        let twice = fitted(twice, plain());
+        let twice = fitted(twice, at_given_delta());
         assert!((weighted.objective / twice.objective - 1.0).abs() < 1e-9);
         let (a, b) = (weighted.coefficients.values().b_s, twice.coefficients.values().b_s);
         assert!((a / b - 1.0).abs() < 1e-5);
@@ -344,7 +353,7 @@ mod tests {
         let scaled = |factor: f64| {
             let weight = |i: usize| factor * (1.0 + (i % 3) as f64);
             let rows = runs.iter().enumerate().map(|(i, run)| (*run, weight(i))).collect();
-            let config = plain().check().unwrap();
+            let config = at_given_delta().check().unwrap();
             fit(&Observations::weighted(rows).into(), &config, &Control::NONE).unwrap()
         };
         let once = scaled(1.0);
@@ -360,9 +369,13 @@ mod tests {
             pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max) < SAME_PLACE
         };
         assert!(close(&scaled(1e-290), &once));
-        let single = fitted(runs.clone(), plain());
-        let thrice = fitted([runs.clone(), runs.clone(), runs].concat(), plain());
+        let single = fitted(runs.clone(), at_given_delta());
+        let thrice = fitted([runs.clone(), runs.clone(), runs].concat(), at_given_delta());
         assert!(close(&thrice, &single));
+    }
+
+    fn identification(report: &Report) -> &Identification {
+        report.diagnostics.identification.as_ref().unwrap()
     }
 
     /// Six runs of three levels each, on a plane through the design: the law has seven coefficients.
@@ -391,7 +404,7 @@ mod tests {
             let report = fitted(runs.clone(), FitConfig { bootstrap: 100, ..Default::default() });
             assert_eq!(report.ensemble, None);
             assert!(report.diagnostics.profiles.is_empty());
-            let found = &report.identification;
+            let found = identification(&report);
             assert!(found.interpolates() && !found.is_complete());
             assert_eq!(found.open, CoefficientName::ALL);
             let lacking = found.missing.iter().find(|each| each.what == Lacking::Runs).unwrap();
@@ -408,7 +421,7 @@ mod tests {
             let settled = with_settling(runs, found);
             assert_eq!(settled.len(), 8);
             let report = fitted(settled, FitConfig { bootstrap: 100, ..Default::default() });
-            assert_eq!(report.identification.missing, []);
+            assert_eq!(identification(&report).missing, []);
         }
     }
 
@@ -456,7 +469,7 @@ mod tests {
                 })
                 .into();
             let report = &by_seed[0];
-            let found = &report.identification;
+            let found = identification(&report);
             assert_eq!(found.missing, [Missing { what, have: 2, needed: 3 }]);
             assert_eq!(found.open.iter().map(|name| name.as_str()).collect::<Vec<_>>(), open);
             assert!(found.require_all().is_err() && !found.interpolates());
@@ -478,7 +491,7 @@ mod tests {
             assert!(found.require_loss(&question(beyond)).is_err());
             let settled = with_settling(runs, found);
             let settled = fitted(settled, plain());
-            assert_eq!(settled.identification.missing, [], "{:?}", found.settling);
+            assert_eq!(identification(&settled).missing, [], "{:?}", found.settling);
             // Among two sparsities the better one is known.
             let measured = found.determines_measured_sparsities();
             assert_eq!(measured, what == Lacking::Sparsity);
@@ -517,12 +530,12 @@ mod tests {
             }
         }
         let report = fitted(runs[..12].to_vec(), plain());
-        let [missing] = report.identification.missing[..] else {
-            panic!("{:?}", report.identification.missing)
+        let [missing] = identification(&report).missing[..] else {
+            panic!("{:?}", identification(&report).missing)
         };
         assert_eq!(missing.what, Lacking::Combinations);
-        let settled = with_settling(runs[..12].to_vec(), &report.identification);
-        assert_eq!(fitted(settled, plain()).identification.missing, []);
+        let settled = with_settling(runs[..12].to_vec(), identification(&report));
+        assert_eq!(identification(&fitted(settled, plain())).missing, []);
     }
 
     #[test]

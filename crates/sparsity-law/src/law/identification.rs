@@ -106,6 +106,8 @@ pub struct Identification {
     pub sparsities: Vec<f64>,
     /// Sizes of the runs, rising, where they are too few; each within two per cent.
     pub sizes: Vec<f64>,
+    /// Amounts of data of the runs, rising, where they are too few; each within two per cent.
+    pub amounts: Vec<f64>,
     /// The directions along which coefficients move and no prediction at the runs does.
     pub directions: Directions,
 }
@@ -127,10 +129,10 @@ pub struct Directions {
 
 /// Share of the effect of a determined direction below which an open one has no effect: two levels of a quantity
 /// that differ by rounding or scatter are as good as one.
-const NO_EFFECT: f64 = 5e-3;
+const NO_EFFECT: f64 = 1e-3;
 
-/// A size within this share of one that was measured is that one.
-const SAME_SIZE: f64 = 0.02;
+/// A value within this share of one that was measured is that one; of a sparsity its density.
+const SAME_LEVEL: f64 = 0.02;
 
 impl Identification {
     /// Whether every coefficient is determined.
@@ -191,13 +193,21 @@ impl Identification {
             return Ok(());
         }
         let Question { nonzero_params, density, data, .. } = *question;
-        // Several sparsities tell the exponent of two sizes, and only by way of how sparsity and size go
-        // together: enough for these sizes, not for others.
-        let size = nonzero_params.get();
-        let measured = |known: &f64| (size / known - 1.0).abs() <= SAME_SIZE;
-        let unmeasured = !self.sizes.is_empty() && !self.sizes.iter().any(measured);
-        let moves = || self.directions.move_loss(nonzero_params, density, data);
-        if self.interpolates() || unmeasured || moves() {
+        // At the levels that were measured, no matter how little the law bends between them. (Several sparsities
+        // even tell the exponent of two sizes, and only by way of how sparsity and size go together.)
+        let measured = |levels: &[f64], value: f64| {
+            let same = |level: &f64| (value / level - 1.0).abs() <= SAME_LEVEL;
+            levels.is_empty() || levels.iter().any(same)
+        };
+        let densities: Vec<f64> = self.sparsities.iter().map(|sparsity| 1.0 - sparsity).collect();
+        let at_levels = measured(&self.sizes, nonzero_params.get())
+            && measured(&densities, density.get())
+            && measured(&self.amounts, data.get());
+        // Where levels are lacking these say it all; the directions tell of combinations.
+        let levels_lack =
+            [&self.sizes, &self.sparsities, &self.amounts].iter().any(|levels| !levels.is_empty());
+        let moves = || !levels_lack && self.directions.move_loss(nonzero_params, density, data);
+        if self.interpolates() || !at_levels || moves() {
             return Err(self.refusal());
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! The best of the sparsities that were measured, where the runs do not tell what lies between and beyond them.
 
+use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
-use super::optimum::Optimum;
-use super::quantity::{Compute, NonzeroParams, Sparsity};
-use super::recommendation::{AnswerError, finite};
+use super::optimum::{Optimum, chinchilla_ratio};
+use super::quantity::{Compute, Density, NonzeroParams, Sparsity};
+use super::recommendation::{AnswerError, Recommendation, finite};
 use super::sampled::SampledLaw;
 
 /// One of the measured sparsities at a size and a budget.
@@ -33,6 +34,31 @@ impl MeasuredChoice {
     #[must_use]
     pub fn best(&self) -> &MeasuredSparsity {
         &self.levels[self.best]
+    }
+
+    /// What follows from the best one, as from the best of all sparsities.
+    ///
+    /// # Errors
+    /// [`AnswerError::Data`] where the budget pays for no representable amount of data without zeros,
+    /// [`AnswerError::NotFinite`] where a number overflows.
+    pub fn recommendation(
+        &self,
+        law: &Coefficients,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Recommendation, AnswerError> {
+        let best = self.best().model;
+        let data = cost.data(Density::DENSE, nonzero_params, compute)?;
+        let loss = law.loss(Density::DENSE, nonzero_params, data);
+        let found = Recommendation {
+            best,
+            total_params: best.total_params(nonzero_params),
+            dense: Optimum { density: Density::DENSE, data, loss },
+            gain: law.gain(best.density),
+            chinchilla_ratio: chinchilla_ratio(law, cost, nonzero_params, compute),
+        };
+        found.finite()
     }
 }
 

@@ -21,6 +21,7 @@
 //! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
 //! | `support` | where the runs behind a law end |
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
+//! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
 
 mod branchless;
@@ -53,6 +54,7 @@ mod step;
 mod storage;
 mod support;
 mod table;
+mod widening;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use comparison::{
@@ -100,3 +102,4 @@ pub use support::{
     Extrapolation, Question, Range, Ranges, Side, SparsityLevel, Support, Training, Variable,
 };
 pub use table::Table;
+pub use widening::{Reach, RollingError, Widening};
