@@ -198,3 +198,40 @@ async fn the_word_follows_from_width_extrapolation_and_checks() {
     let detail = optimum["detail"].as_str().unwrap();
     assert!(detail.contains("7.603605e-6") && detail.contains("4.880117e-6"), "{detail}");
 }
+
+#[tokio::test]
+async fn a_pattern_without_runs_is_worth_what_a_measured_one_of_its_ratio_is() {
+    let app = App::with_worker().await;
+    let mut runs = grid(&SIZES, &[0.0, 0.5, 0.75, 0.875], &AMOUNTS);
+    for (i, n) in SIZES.iter().enumerate() {
+        // As good as 44 % unstructured.
+        let mut measured = run(200 + i, *n, 0.44, 1.6e10);
+        measured["sparsity"] = json!(0.5);
+        measured["pattern"] = json!("2:4");
+        runs.push(measured);
+    }
+    let law = family(&app, "patterns", &runs, quick()).await;
+    let worth = &law["patterns"][0]["effective_sparsity"]["value"];
+    let ask = |mode: &str| {
+        let path = format!(
+            "/v1/families/patterns/optimal-sparsity?nonzero_params=4e6&compute=3e18&flop_mode={mode}"
+        );
+        let app = &app;
+        async move { app.get(&path).await.json::<Value>() }
+    };
+    let cost = json!({"prunable_share": 1, "efficiency": 1});
+    for (name, patterns, best) in
+        [("only-4-8", json!(["4:8"]), "4:8"), ("both", json!(["4:8", "2:4"]), "2:4")]
+    {
+        let body = json!({"name": name, "cost": cost, "patterns": patterns});
+        let made = app.post("/v1/hardware-profiles", body).await;
+        assert_eq!(made.status_code(), CREATED, "{}", made.text());
+        let answer = ask(name).await;
+        assert_eq!(answer["pattern"]["name"], best, "{answer}");
+        assert_eq!(answer["pattern"]["effective_sparsity"], *worth);
+        let unmeasured = best == "4:8";
+        assert_eq!(answer["warnings"][0]["code"] == "unmeasured_pattern", unmeasured, "{answer}");
+        let because = answer["trust"]["because"].as_array().unwrap();
+        assert_eq!(because.contains(&json!("unmeasured_pattern")), unmeasured);
+    }
+}

@@ -34,6 +34,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::{Checks, FieldError};
+use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -476,6 +477,11 @@ impl<'a> Optima<'a> {
                 intervals.is_some(),
             ),
         };
+        let pattern = pattern.map_err(|error| self.points.error_at(at, error))?;
+        let mut trust = self.trust(at);
+        if self.asked.unmeasured(pattern.as_ref().map(PatternView::name)).is_some() {
+            trust.doubt(TrustCode::UnmeasuredPattern);
+        }
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),
@@ -489,10 +495,10 @@ impl<'a> Optima<'a> {
             dense: found.dense.into(),
             gain: found.gain,
             chinchilla_ratio: found.chinchilla_ratio,
-            pattern: pattern.map_err(|error| self.points.error_at(at, error))?,
+            pattern,
             extrapolation: self.outside(at).into_iter().flatten().map(Into::into).collect(),
             interpolated: self.interpolated(at),
-            trust: self.trust(at),
+            trust,
         })
     }
 

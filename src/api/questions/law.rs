@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use sparsity_law::fit::{Estimate, Residual};
+use sparsity_law::fit::{Estimate, PatternReport, Residual};
 use sparsity_law::law::{
     CoefficientName, Compute, Ensemble, Extrapolation, MeasuredChoice, Member, NonzeroParams,
     NotIdentified, PatternWorth, Question, Range, SampledLaw, Sparsity, SparsityLevel, StepCost,
@@ -41,6 +41,8 @@ pub struct AskedLaw {
     unknown_support: Arc<WarningView>,
     /// What is said where intervals are wanted and there are no resamples.
     no_intervals: Arc<WarningView>,
+    /// What is said of a pattern that no run of the law has.
+    unmeasured_pattern: Arc<WarningView>,
 }
 
 impl KeptLaw for AskedLaw {
@@ -80,6 +82,9 @@ impl KeptLaw for AskedLaw {
         let tag = format!("{}.{}", law.id, policy_tag(policy));
         let unknown_support = "the runs behind this law are not known: how far the answer extrapolates \
                                cannot be said";
+        let unmeasured_pattern = "no run of the law has the pattern that is recommended: it is taken to be worth \
+                                  what a measured pattern of the same ratio is, or else its nominal sparsity, \
+                                  which is the most that a pattern can be expected to be worth";
         let no_intervals = "this law carries no resampled coefficients to compute intervals from";
         Self {
             law,
@@ -92,6 +97,10 @@ impl KeptLaw for AskedLaw {
             gaps,
             unknown_support: Arc::new(WarningView::new("unknown_support", unknown_support)),
             no_intervals: Arc::new(WarningView::new("no_intervals", no_intervals)),
+            unmeasured_pattern: Arc::new(WarningView::new(
+                TrustCode::UnmeasuredPattern.as_str(),
+                unmeasured_pattern,
+            )),
         }
     }
 
@@ -99,6 +108,12 @@ impl KeptLaw for AskedLaw {
         BYTES_OF_LAW + self.sampled.bytes()
     }
 }
+
+/// What a choice of patterns says where none is better than the dense model.
+const DENSE: &str = "dense";
+
+/// Ratios of patterns closer than this are the same.
+const SAME_RATIO: f64 = 1e-9;
 
 /// What a law takes besides its resamples: diagnostics and support.
 const BYTES_OF_LAW: usize = 16 * 1024;
@@ -113,7 +128,21 @@ impl AskedLaw {
     pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
         let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
         let reports = &self.law.content.patterns;
-        let report = reports.iter().find(|report| report.name == pattern.as_str());
+        let measured = reports.iter().find(|report| report.name == pattern.as_str());
+        // A pattern without runs must not beat a measured one of its ratio by being taken at its word; the worst of
+        // those is borrowed. Laws of versions that took it at its word answer as they did.
+        let of_ratio = || {
+            let same = |report: &&PatternReport| {
+                (report.nominal_sparsity - pattern.sparsity()).abs() < SAME_RATIO
+            };
+            let worth = |report: &PatternReport| report.effective_sparsity.value;
+            let all = reports.iter().filter(same);
+            all.min_by(|a, b| worth(a).total_cmp(&worth(b)))
+        };
+        let report = match measured {
+            None if self.law.content.identification().is_some() => of_ratio(),
+            _ => measured,
+        };
         let effective = match report {
             Some(report) => {
                 let Estimate { value, interval } = report.effective_sparsity;
@@ -122,6 +151,22 @@ impl AskedLaw {
             None => None,
         };
         Some(PatternWorth { nominal, effective })
+    }
+
+    /// Patterns with those that the law has runs of first: of equal ones the first is recommended.
+    pub fn measured_first<'p>(&self, patterns: &'p [Pattern]) -> Vec<&'p Pattern> {
+        let mut ordered: Vec<&Pattern> = patterns.iter().collect();
+        if self.law.content.identification().is_some() {
+            ordered.sort_by_key(|pattern| self.unmeasured(Some(pattern.as_str())).is_some());
+        }
+        ordered
+    }
+
+    /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
+    pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
+        let name = pattern.filter(|name| *name != DENSE)?;
+        let measured = self.law.content.patterns.iter().any(|report| report.name == name);
+        (!measured).then_some(&self.unmeasured_pattern)
     }
 
     /// The interval of an answer, where the law has resamples.

@@ -27,6 +27,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -198,7 +199,7 @@ fn optimise<'a>(
         Recommendation::new(&asked.law.content.coefficients, &cost, nonzero_params, compute)?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
     let (interval, others) = if intervals {
         let known = asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found);
         let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
@@ -207,8 +208,12 @@ fn optimise<'a>(
     } else {
         (None, None)
     };
-    let trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
+    let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
     let pattern = mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?;
+    if let Some(warning) = asked.unmeasured(pattern.as_ref().map(PatternView::name)) {
+        warnings.insert(0, warning);
+        trust.doubt(TrustCode::UnmeasuredPattern);
+    }
     Ok(OptimalSparsityView {
         law: &asked.reference,
         sparsity: found.best.sparsity().get(),

@@ -25,6 +25,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::text::Pattern;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -512,7 +513,16 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let dense_reason =
         found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));
     let of_sparsity = found.intervals.as_ref().map(|intervals| intervals.sparsity.into());
-    let trust = asked.trust(sparsity_width(of_sparsity), &extrapolation);
+    let mut trust = asked.trust(sparsity_width(of_sparsity), &extrapolation);
+    let unmeasured = {
+        let planned = [Some(&found.best), found.pattern.as_ref()].into_iter().flatten();
+        let mut names = planned.filter_map(|model| model.pattern.map(|pattern| pattern.name));
+        names.find_map(|name| asked.unmeasured(Some(name)))
+    };
+    if let Some(warning) = unmeasured {
+        warnings.insert(0, Arc::clone(warning));
+        trust.doubt(TrustCode::UnmeasuredPattern);
+    }
     Ok(PlanView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),

@@ -637,6 +637,18 @@ pub struct TrustView {
     pub because: Vec<&'static str>,
 }
 
+impl TrustView {
+    /// Makes a good answer weak, and says why.
+    pub fn doubt(&mut self, code: TrustCode) {
+        if self.level == TrustLevelView::Good {
+            self.level = TrustLevelView::Weak;
+        }
+        if !self.because.contains(&code.as_str()) {
+            self.because.push(code.as_str());
+        }
+    }
+}
+
 impl From<Trust> for TrustView {
     fn from(trust: Trust) -> Self {
         Self {

@@ -469,7 +469,7 @@ mod tests {
                 })
                 .into();
             let report = &by_seed[0];
-            let found = identification(&report);
+            let found = identification(report);
             assert_eq!(found.missing, [Missing { what, have: 2, needed: 3 }]);
             assert_eq!(found.open.iter().map(|name| name.as_str()).collect::<Vec<_>>(), open);
             assert!(found.require_all().is_err() && !found.interpolates());
