@@ -20,6 +20,7 @@ use crate::api::resources::health::{HealthParts, health_router};
 use crate::api::state::{AppParts, AppState, Limits};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
+use crate::domain::trust::TrustPolicy;
 use crate::jobs::{Worker, WorkerConfig, WorkerParts};
 use crate::live::announcements::{InMemory, follow_announcements};
 use crate::live::audit::{AuditLog, AuditWriter};
@@ -140,6 +141,8 @@ pub struct AppConfig {
     pub audit_retention_days: Option<u32>,
     /// Memory for laws that were asked lately.
     pub law_cache_bytes: u64,
+    /// From what on answers are not to be trusted.
+    pub trust: TrustPolicy,
     /// Threads for answers that take long to compute.
     pub answer_threads: usize,
     /// Origins whose pages may ask.
@@ -174,6 +177,7 @@ impl AppConfig {
             key_refresh: http.access.key_refresh(),
             audit_retention_days: http.access.audit_retention_days(),
             law_cache_bytes: http.law_cache_bytes,
+            trust: http.trust.policy()?,
             answer_threads: http.answer_threads(),
             cors_origins: http.access.cors_origins.clone(),
             allowed_hosts: http.access.allowed_hosts.clone(),
@@ -223,7 +227,7 @@ impl App {
             pool,
             replica,
             clock,
-            laws: LawCache::new(config.law_cache_bytes),
+            laws: LawCache::new(config.law_cache_bytes, config.trust),
             profiles: ProfileCache::default(),
             threads: AnswerThreads::new(config.answer_threads),
             metrics,

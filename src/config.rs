@@ -12,6 +12,7 @@ use crate::api::layers::base_path::base_path;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
 use crate::api::layers::transfers::TransferLimits;
 use crate::api::state::Limits;
+use crate::domain::trust::{Threshold, TrustPolicy};
 use crate::intake::IngestLimits;
 use crate::jobs::WorkerConfig;
 use crate::oidc::OidcConfig;
@@ -142,6 +143,77 @@ pub struct HttpConfig {
     /// Who else may answer reads.
     #[command(flatten)]
     pub reads: ReadConfig,
+    /// From what on answers are not to be trusted.
+    #[command(flatten)]
+    pub trust: TrustConfig,
+}
+
+/// From what on an answer is `weak`, and from what on it is worth nothing (`none`).
+#[derive(Debug, Clone, Args)]
+pub struct TrustConfig {
+    /// Width of the interval of a sparsity above which the answer is weak.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_SPARSITY_WIDTH", default_value_t = 0.2,
+        value_parser = threshold)]
+    pub trust_weak_sparsity_width: f64,
+    /// Width of the interval of a sparsity above which the answer is worth nothing.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_SPARSITY_WIDTH", default_value_t = 0.5,
+        value_parser = threshold)]
+    pub trust_none_sparsity_width: f64,
+    /// Width of the interval of a loss or another positive number, over that number, above which the answer
+    /// is weak.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_RELATIVE_WIDTH", default_value_t = 0.05,
+        value_parser = threshold)]
+    pub trust_weak_relative_width: f64,
+    /// The same above which the answer is worth nothing.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_RELATIVE_WIDTH", default_value_t = 0.25,
+        value_parser = threshold)]
+    pub trust_none_relative_width: f64,
+    /// How many times a quantity may lie outside the runs before the answer is weak.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_EXTRAPOLATION", default_value_t = 10.0,
+        value_parser = threshold)]
+    pub trust_weak_extrapolation: f64,
+    /// How many times a quantity may lie outside the runs before the answer is worth nothing.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_EXTRAPOLATION", default_value_t = 1000.0,
+        value_parser = threshold)]
+    pub trust_none_extrapolation: f64,
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if value.is_finite() && value > 0.0 { Ok(value) } else { Err("must be above 0".to_owned()) }
+}
+
+impl TrustConfig {
+    /// The thresholds.
+    ///
+    /// # Errors
+    /// Where an answer would be worth nothing before it is weak.
+    pub fn policy(&self) -> anyhow::Result<TrustPolicy> {
+        let pair = |name: &str, weak: f64, none: f64| {
+            anyhow::ensure!(
+                weak <= none,
+                "--trust-weak-{name} must not be above --trust-none-{name}, {none}, and is {weak}"
+            );
+            Ok(Threshold { weak, none })
+        };
+        Ok(TrustPolicy {
+            sparsity_width: pair(
+                "sparsity-width",
+                self.trust_weak_sparsity_width,
+                self.trust_none_sparsity_width,
+            )?,
+            relative_width: pair(
+                "relative-width",
+                self.trust_weak_relative_width,
+                self.trust_none_relative_width,
+            )?,
+            extrapolation: pair(
+                "extrapolation",
+                self.trust_weak_extrapolation,
+                self.trust_none_extrapolation,
+            )?,
+        })
+    }
 }
 
 /// A replica of the database that may answer reads.

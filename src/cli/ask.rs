@@ -103,12 +103,16 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
     let (sentence, caveats, interval) = match question {
         Question::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => {
             let answer: OptimalSparsity = serde_json::from_str(&body)?;
+            let sparsity = if answer.best_measured_level {
+                format!("one of those that were measured: {}", short(answer.sparsity))
+            } else {
+                short(answer.sparsity)
+            };
             let sentence = format!(
                 "The best sparsity of {} non-zero parameters trained with {} FLOPs in mode {flop_mode} is \
-                 {}{}, for a loss of {} against {} dense, says {}.",
+                 {sparsity}{}, for a loss of {} against {} dense, says {}.",
                 short(*nonzero_params),
                 short(*compute),
-                short(answer.sparsity),
                 within(answer.interval.as_ref()),
                 short(answer.loss),
                 short(answer.dense.loss),
@@ -132,7 +136,7 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
         }
     };
     let text = if asking.json { body } else { caveats.below(sentence) };
-    Ok(Answered { text, doubts: asking.doubts(&caveats.extrapolation, interval.as_ref()) })
+    Ok(Answered { text, doubts: asking.doubts(&caveats, interval.as_ref()) })
 }
 
 impl Question {
@@ -181,6 +185,8 @@ impl Question {
 #[derive(Deserialize)]
 struct OptimalSparsity {
     sparsity: f64,
+    #[serde(default)]
+    best_measured_level: bool,
     loss: f64,
     dense: Dense,
     interval: Option<Interval>,
@@ -208,6 +214,23 @@ struct Caveats {
     law: Law,
     extrapolation: Vec<Extrapolation>,
     warnings: Vec<Warning>,
+    /// A service of an older version says nothing of it.
+    trust: Option<Trust>,
+}
+
+#[derive(Deserialize)]
+struct Trust {
+    level: String,
+    because: Vec<String>,
+}
+
+impl Trust {
+    fn told(&self) -> String {
+        if self.because.is_empty() {
+            return self.level.clone();
+        }
+        format!("{}, because of {}", self.level, self.because.join(", "))
+    }
 }
 
 #[derive(Deserialize)]
@@ -263,15 +286,21 @@ impl Caveats {
         for warning in &self.warnings {
             let _ = write!(sentence, "\nwarning: {} ({})", warning.detail, warning.code);
         }
+        if let Some(trust) = &self.trust {
+            let _ = write!(sentence, "\ntrust: {}", trust.told());
+        }
         sentence
     }
 }
 
 impl Asking {
-    fn doubts(&self, extrapolation: &[Extrapolation], interval: Option<&Interval>) -> Vec<String> {
+    fn doubts(&self, caveats: &Caveats, interval: Option<&Interval>) -> Vec<String> {
         let mut doubts = Vec::new();
+        if let Some(trust) = caveats.trust.as_ref().filter(|trust| trust.level == "none") {
+            doubts.push(format!("the answer is not to be trusted: {}", trust.because.join(", ")));
+        }
         if let Some(most) = self.max_extrapolation {
-            let beyond = extrapolation.iter().filter(|found| found.factor > most);
+            let beyond = caveats.extrapolation.iter().filter(|found| found.factor > most);
             doubts.extend(beyond.map(|found| format!("{}, more than {most}", found.told())));
         }
         if let Some(widest) = self.max_interval {
@@ -372,7 +401,19 @@ mod tests {
         let question = parsed(&line).unwrap();
         let far = |factor| Extrapolation { variable: "data".into(), factor, side: "above".into() };
         let wide = |high| Interval { level: 0.95, low: 0.25, high };
-        let doubts = |factor, high| question.asking().doubts(&[far(factor)], Some(&wide(high)));
+        let caveats = |extrapolation: Vec<Extrapolation>, trust: Option<&str>| Caveats {
+            law: Law { version: 1, source: "fit".into() },
+            extrapolation,
+            warnings: Vec::new(),
+            trust: trust.map(|level| Trust {
+                level: level.into(),
+                because: vec!["wide_interval".into(), "extrapolation".into()],
+            }),
+        };
+        let doubts = |factor, high| {
+            let caveats = caveats(vec![far(factor)], Some("weak"));
+            question.asking().doubts(&caveats, Some(&wide(high)))
+        };
         assert!(doubts(4.0, 0.75).is_empty());
         assert_eq!(
             doubts(4.5, 1.0),
@@ -381,7 +422,18 @@ mod tests {
                 "the interval is 0.75 wide, more than 0.5"
             ]
         );
-        let without = question.asking().doubts(&[], None);
+        let without = question.asking().doubts(&caveats(Vec::new(), None), None);
         assert_eq!(without, ["the law has no interval for this answer"]);
+        // Without any limit of the caller's own.
+        let plain = parsed(&format!("{PREDICTION} --data 1")).unwrap();
+        let worthless = caveats(Vec::new(), Some("none"));
+        assert_eq!(
+            plain.asking().doubts(&worthless, None),
+            ["the answer is not to be trusted: wide_interval, extrapolation"]
+        );
+        assert_eq!(
+            worthless.below("It is 3.".into()),
+            "It is 3.\ntrust: none, because of wide_interval, extrapolation"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
-use sparsity_law::fit::{Constraint, Control, FitConfig, Residual, fit};
+use sparsity_law::fit::{Constraint, Control, Delta, FitConfig, Residual, fit};
 use sparsity_law::law::{self, CoefficientName};
 
 use crate::cli::print::print_json;
@@ -18,9 +18,10 @@ pub struct FitArgs {
     /// Compare absolute losses rather than their logarithms.
     #[arg(long)]
     linear: bool,
-    /// Where the Huber loss turns from quadratic to linear, in units of the residual.
-    #[arg(long, default_value_t = FitConfig::default().delta)]
-    delta: f64,
+    /// Where the Huber loss turns from quadratic to linear, in units of the residual; auto for 1.345 robust
+    /// standard deviations of the residuals.
+    #[arg(long, default_value = "auto", value_parser = delta)]
+    delta: Delta,
     /// Number of random starts.
     #[arg(long, default_value_t = FitConfig::DEFAULT_STARTS)]
     starts: u32,
@@ -42,6 +43,13 @@ pub struct FitArgs {
     /// Threads that fit; all cores unless said otherwise.
     #[arg(long)]
     threads: Option<usize>,
+}
+
+fn delta(text: &str) -> Result<Delta, String> {
+    if text == "auto" {
+        return Ok(Delta::Auto);
+    }
+    text.parse().map(Delta::Fixed).map_err(|_| "must be auto or a number".to_owned())
 }
 
 fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
@@ -90,11 +98,13 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
     let grouped = GroupedRuns::new(runs, &[]);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
     let report = threads.install(|| fit(&grouped.set, &config, &Control::NONE))?;
+    let identification = report.diagnostics.identification.as_ref();
     let coefficients = |law: &law::Coefficients| -> serde_json::Map<String, Value> {
         let values = law::CoefficientName::ALL.into_iter().zip(law.values().to_array());
         values
             .map(|(name, value)| {
-                let value = if law.has(name) { json!(value) } else { Value::Null };
+                let known = identification.is_none_or(|known| known.determines(name));
+                let value = if law.has(name) && known { json!(value) } else { Value::Null };
                 (name.as_str().to_owned(), value)
             })
             .collect()

@@ -1,7 +1,7 @@
 //! A model family: the runs that one law describes, and what they share.
 
 use chrono::{DateTime, Utc};
-use sparsity_law::fit::Residual;
+use sparsity_law::fit::{Delta, Residual};
 use sparsity_law::law::{FlopsPerParam, PruningSchedule};
 use uuid::Uuid;
 
@@ -40,5 +40,5 @@ pub struct FamilySettings {
     /// Residual that refits minimise.
     pub residual: Residual,
     /// Huber parameter of refits.
-    pub delta: f64,
+    pub delta: Delta,
 }

@@ -6,11 +6,13 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport};
 use sparsity_law::law::{
-    CoefficientName, Coefficients, FlopsPerParam, Interval, PruningSchedule, Support,
+    CoefficientName, Coefficients, FlopsPerParam, Identification, Interval, PruningSchedule, Reach,
+    Support, T5_C4, VIT_JFT, Widening,
 };
 use uuid::Uuid;
 
 use crate::domain::refit::RefitOptions;
+use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
 /// Where a law comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +100,70 @@ impl LawContent {
     #[must_use]
     pub fn is_what_if(&self) -> bool {
         self.options.as_ref().is_some_and(RefitOptions::is_what_if)
+    }
+
+    /// What its runs determine; `None` of a published law, and of one that was fitted before that was looked at.
+    #[must_use]
+    pub fn identification(&self) -> Option<&Identification> {
+        self.diagnostics.as_ref()?.identification.as_ref()
+    }
+
+    /// How its intervals are widened outside its runs; `None` where nothing was shown.
+    #[must_use]
+    pub fn widening(&self) -> Option<Widening> {
+        let error = self.diagnostics.as_ref()?.rolling?;
+        Some(Widening { error, reach: Reach::of(&self.support) })
+    }
+
+    /// Where the Huber loss of its fit turned linear; `None` of a published law.
+    #[must_use]
+    pub fn delta(&self) -> Option<f64> {
+        let noted = self.diagnostics.as_ref().and_then(|diagnostics| diagnostics.delta);
+        noted.or_else(|| self.options.as_ref()?.fit.delta.fixed())
+    }
+
+    /// The stored warnings, and what is to be said of every published law.
+    #[must_use]
+    pub fn all_warnings(&self) -> Vec<StoredWarning> {
+        let warning = |code: TrustCode, detail: String| StoredWarning {
+            code: code.as_str().to_owned(),
+            detail,
+        };
+        let mut warnings = self.warnings.clone();
+        if self.source == LawSource::Published {
+            let detail = "the coefficients were published elsewhere: how well they fit runs, and how far they \
+                          may be off, was not checked here";
+            warnings.push(warning(TrustCode::NotChecked, detail.to_owned()));
+            let known = [&*T5_C4, &*VIT_JFT]
+                .into_iter()
+                .find(|known| *known.coefficients() == self.coefficients);
+            if let Some((known, least)) =
+                known.and_then(|known| Some((known, known.least_objective?)))
+            {
+                let detail = format!(
+                    "the published coefficients are not the optimum of the runs that they were fitted on: their \
+                     mean Huber loss is {:e}, and others reach {least:e}",
+                    known.objective
+                );
+                warnings.push(warning(TrustCode::NotOptimum, detail));
+            }
+        }
+        warnings
+    }
+
+    /// How far its answers can be trusted, whatever they are about.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        let mut trust = Trust::GOOD;
+        for warning in self.all_warnings() {
+            if let Some(code) = TrustCode::of_warning(&warning.code) {
+                trust.doubt(TrustLevel::Weak, code);
+            }
+        }
+        if self.identification().is_none() {
+            trust.doubt(TrustLevel::Weak, TrustCode::NotChecked);
+        }
+        trust
     }
 }
 

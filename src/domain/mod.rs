@@ -20,3 +20,4 @@ pub mod refit;
 pub mod run;
 pub mod submission;
 pub mod text;
+pub mod trust;

@@ -16,8 +16,11 @@ use crate::store::{StoreError, law_evidence, laws};
 
 /// What is kept of a law: whatever is the same in every answer by it.
 pub trait KeptLaw: Send + Sync + 'static {
+    /// What it is made with beside the law: the same for all laws of a process.
+    type Setting: Clone + Send + Sync;
+
     /// Of a law and the laws of its resampled runs, where it has any.
-    fn new(law: Law, ensemble: Option<Ensemble>) -> Self;
+    fn new(law: Law, ensemble: Option<Ensemble>, setting: &Self::Setting) -> Self;
 
     /// About how many bytes it takes at most.
     fn bytes(&self) -> usize;
@@ -29,7 +32,8 @@ pub trait KeptLaw: Send + Sync + 'static {
 /// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
 /// the family or the connection is lost. What is remembered is the id: only the cache itself holds laws, so that
 /// its limit is one.
-pub struct LawCache<L> {
+pub struct LawCache<L: KeptLaw> {
+    setting: L::Setting,
     by_id: Cache<Uuid, Arc<L>>,
     answering: Remembered<FamilyName, Answering>,
     /// How often the database was asked which law answers.
@@ -45,9 +49,10 @@ struct Answering {
     told: i32,
 }
 
-impl<L> Clone for LawCache<L> {
+impl<L: KeptLaw> Clone for LawCache<L> {
     fn clone(&self) -> Self {
         Self {
+            setting: self.setting.clone(),
             by_id: self.by_id.clone(),
             answering: self.answering.clone(),
             lookups: self.lookups.clone(),
@@ -69,10 +74,10 @@ const MOST_VERSIONS: usize = 100;
 impl<L: KeptLaw> LawCache<L> {
     /// A cache of about so many bytes.
     #[must_use]
-    pub fn new(max_bytes: u64) -> Self {
+    pub fn new(max_bytes: u64, setting: L::Setting) -> Self {
         let bytes = |_: &Uuid, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
-        Self { by_id, answering: Remembered::default(), lookups: Arc::default() }
+        Self { setting, by_id, answering: Remembered::default(), lookups: Arc::default() }
     }
 
     /// Whether announcements are followed.
@@ -166,7 +171,7 @@ impl<L: KeptLaw> LawCache<L> {
         }
         let Some(law) = laws::find_law_by_id(pool, id).await? else { return Ok(None) };
         let ensemble = law_evidence::find_law_resamples(pool, id).await?;
-        let law = Arc::new(L::new(law, ensemble));
+        let law = Arc::new(L::new(law, ensemble, &self.setting));
         self.by_id.insert(id, law.clone()).await;
         Ok(Some(law))
     }

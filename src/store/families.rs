@@ -1,7 +1,7 @@
 //! Model families.
 
 use chrono::{DateTime, Utc};
-use sparsity_law::fit::Residual;
+use sparsity_law::fit::{Delta, Residual};
 use sparsity_law::law::{FlopsPerParam, PruningSchedule};
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -24,6 +24,7 @@ struct FamilyRow {
     pruning_exponent: f64,
     residual: String,
     delta: f64,
+    delta_auto: bool,
     pinned_law_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
@@ -44,7 +45,7 @@ impl TryFrom<FamilyRow> for Family {
                 .map_err(|(_, e)| corrupt(e.to_string()))?,
             residual: parse_residual(&row.residual)
                 .ok_or_else(|| corrupt(format!("residual {}", row.residual)))?,
-            delta: row.delta,
+            delta: if row.delta_auto { Delta::Auto } else { Delta::Fixed(row.delta) },
         };
         Ok(Self {
             id: row.id,
@@ -56,6 +57,9 @@ impl TryFrom<FamilyRow> for Family {
         })
     }
 }
+
+/// What stands in the column where delta is found within the fit: what a version that knows no such families takes.
+const UNUSED_DELTA: f64 = 1e-3;
 
 fn parse_residual(name: &str) -> Option<Residual> {
     [Residual::Log, Residual::Linear].into_iter().find(|residual| residual.as_str() == name)
@@ -72,9 +76,10 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         r#"
         INSERT INTO families (
             id, name, description, data_unit, tokens_per_data_unit, flops_per_param,
-            pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at
+            pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at,
+            delta_auto
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         "#,
         family.id,
         family.name.as_str(),
@@ -86,9 +91,10 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.pruning.end(),
         settings.pruning.exponent(),
         settings.residual.as_str(),
-        settings.delta,
+        settings.delta.fixed().unwrap_or(UNUSED_DELTA),
         family.created_at,
         family.updated_at,
+        settings.delta == Delta::Auto,
     )
     .execute(db)
     .await?;
@@ -191,7 +197,7 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         UPDATE families
         SET description = $2, data_unit = $3, tokens_per_data_unit = $4, flops_per_param = $5,
             pruning_start = $6, pruning_end = $7, pruning_exponent = $8, residual = $9, delta = $10,
-            updated_at = $11
+            updated_at = $11, delta_auto = $12
         WHERE id = $1
         "#,
         family.id,
@@ -203,8 +209,9 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.pruning.end(),
         settings.pruning.exponent(),
         settings.residual.as_str(),
-        settings.delta,
+        settings.delta.fixed().unwrap_or(UNUSED_DELTA),
         family.updated_at,
+        settings.delta == Delta::Auto,
     )
     .execute(db)
     .await?;

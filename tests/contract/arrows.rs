@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The rooms of the service, and what each may use of the others. A room may always use itself.
 const ROOMS: [(&str, &str); 17] = [
     ("cli", "app api clock config domain intake live pipeline postgres store telemetry"),
-    ("app", "api clock config jobs live oidc postgres server store telemetry"),
-    ("config", "api intake jobs oidc server"),
+    ("app", "api clock config domain jobs live oidc postgres server store telemetry"),
+    ("config", "api domain intake jobs oidc server"),
     ("api", "clock dashboard domain draw intake live pipeline store telemetry"),
     ("pipeline", "clock domain intake store telemetry"),
     ("live", "clock domain oidc store telemetry"),

@@ -82,7 +82,8 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     );
     let begin = "The loss of 5e7 non-zero parameters at a sparsity of 0.75, trained on 3e10 of data, will be ";
     assert_eq!((code, text.starts_with(begin)), (0, true), "{text}");
-    assert!(!text.contains("interval"), "{text}");
+    assert!(!text.contains("% interval"), "{text}");
+    assert!(text.contains("trust: weak, because of "), "{text}");
     let (code, text, _) = ask(
         "prediction --family mine --nonzero-params 5e7 --sparsity 0.75 --compute 1e19 --flop-mode sparse",
     );

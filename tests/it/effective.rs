@@ -82,7 +82,7 @@ async fn the_published_gains_lead_forward_and_back() {
         far["extrapolation"].as_array().unwrap().iter().map(|e| &e["variable"]).collect();
     // The sparse model is within the runs, its dense equal is not.
     assert_eq!(variables, ["dense_params"]);
-    assert_eq!(codes(&far), ["interpolated", "no_intervals"]);
+    assert_eq!(codes(&far), ["interpolated", "not_checked", "not_optimum", "no_intervals"]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ async fn a_family_is_created_shown_changed_and_deleted() {
       "flops_per_param": 6.0,
       "name": "mine",
       "objective": {
-        "delta": 0.001,
+        "delta": "auto",
         "residual": "log"
       },
       "pinned": false,
@@ -180,4 +180,22 @@ async fn bodies_that_cannot_be_read_are_refused_by_kind() {
     );
     problem(&app.server.put("/v1/families").await, 405, "method-not-allowed");
     problem(&app.get("/v2").await, 404, "not-found");
+}
+
+#[tokio::test]
+async fn a_unit_of_many_tokens_costs_as_many_times_as_much() {
+    let app = App::new().await;
+    let steps =
+        |name: &str| json!({"name": name, "data_unit": "steps", "tokens_per_data_unit": 65536});
+    let family: Value = app.post("/v1/families", steps("counted")).await.json();
+    assert_eq!(family["flops_per_param"], 6.0 * 65536.0);
+    let mut wrong = steps("wrong");
+    wrong["flops_per_param"] = json!(6);
+    let response = app.post("/v1/families", wrong).await;
+    assert_eq!(problem(&response, 422, "invalid"), ["/flops_per_param"]);
+    assert!(response.text().contains("393216"), "{}", response.text());
+    // Where nothing is known of tokens it stays 6.
+    let images = json!({"name": "images", "data_unit": "images"});
+    let family: Value = app.post("/v1/families", images).await.json();
+    assert_eq!(family["flops_per_param"], 6.0);
 }

@@ -40,6 +40,7 @@ mod suggestions;
 #[cfg(feature = "otlp")]
 mod traces;
 mod transfers;
+mod trust;
 mod uploads;
 mod what_if;
 

@@ -271,7 +271,7 @@ async fn a_sparsity_that_is_jumped_over_has_no_line() {
     assert_eq!(lines[1]["points"], json!([]));
     let codes: Vec<_> =
         contours["warnings"].as_array().unwrap().iter().map(|warning| &warning["code"]).collect();
-    assert_eq!(codes, ["no_budget"]);
+    assert_eq!(codes, ["not_checked", "no_budget"]);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use sparsity_planner::api::state::{AppParts, AppState, Limits};
 use sparsity_planner::app::{self as wired, AppConfig};
 use sparsity_planner::cli::demo_runs;
 use sparsity_planner::clock::Clock;
+use sparsity_planner::domain::trust::TrustPolicy;
 use sparsity_planner::intake::IngestLimits;
 use sparsity_planner::jobs::{Worker, WorkerConfig};
 use sparsity_planner::oidc::Tokens;
@@ -136,6 +137,7 @@ impl Default for Settings {
             audit_retention_days: Some(365),
             base_path: None,
             law_cache_bytes: 1024 * 1024,
+            trust: TrustPolicy::default(),
             answer_threads: 2,
             cors_origins: vec![HeaderValue::from_static(ORIGIN)],
             allowed_hosts: vec!["planner.example.org".to_owned()],

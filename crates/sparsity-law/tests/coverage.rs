@@ -177,7 +177,7 @@ fn coverage(design: &Design, sets: u32, resamples: u32) -> Vec<Row> {
         let runs = design.runs(&mut rng);
         let config = FitConfig {
             residual: Residual::Log,
-            delta: design.delta,
+            delta: design.delta.into(),
             starts: 6,
             seed: u64::from(set),
             bootstrap: resamples,

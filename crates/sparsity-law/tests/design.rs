@@ -73,7 +73,13 @@ fn first_runs(rng: &mut ChaCha8Rng) -> Vec<Observation> {
 
 fn options() -> FitConfig {
     // Close to least squares, no intervals: only the law is asked for here.
-    FitConfig { delta: 1e-2, starts: 3, bootstrap: 0, holdout: Vec::new(), ..FitConfig::default() }
+    FitConfig {
+        delta: 1e-2.into(),
+        starts: 3,
+        bootstrap: 0,
+        holdout: Vec::new(),
+        ..FitConfig::default()
+    }
 }
 
 fn fitted(runs: &[Observation]) -> Report {

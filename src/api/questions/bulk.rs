@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::DenseView;
 use crate::api::questions::patterns::PatternView;
@@ -31,9 +31,10 @@ use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{Spacing, ValuesBody};
 use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::{Checks, FieldError};
+use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -133,6 +134,12 @@ impl<P> Points<P> {
     /// An error with the point at which it arose.
     fn error_at(&self, index: usize, error: ApiError) -> ApiError {
         match error {
+            // Which of many points it is about is said; what settles it is the same for all, and stays.
+            ApiError::NotIdentified { detail, missing, suggestions } => ApiError::NotIdentified {
+                detail: format!("point {index}: {detail}"),
+                missing,
+                suggestions,
+            },
             ApiError::NotRepresentable(detail) | ApiError::Undetermined(detail) => {
                 let detail = format!("point {index}: {detail}");
                 ApiError::Invalid(vec![FieldError { pointer: self.pointer(index), detail }])
@@ -327,8 +334,11 @@ pub struct OptimalSparsityResult {
     nonzero_params: f64,
     /// As asked.
     compute: f64,
-    /// The best sparsity; exactly 0 where zeros do not lower the loss.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
+    /// better one of the measured sparsities.
     sparsity: f64,
+    /// Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    best_measured_level: bool,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -355,6 +365,8 @@ pub struct OptimalSparsityResult {
     extrapolation: Vec<ExtrapolationView>,
     /// Whether the best sparsity lies between two that runs have, with none near it.
     interpolated: bool,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 /// The questions of a request, and the answer of the law to each.
@@ -364,6 +376,8 @@ struct Optima<'a> {
     questions: &'a [(NonzeroParams, Compute)],
     modes: &'a Modes,
     flop_mode: Option<&'a str>,
+    /// Whether the law knows no more than which of the measured sparsities is best.
+    measured: bool,
     found: Vec<Recommendation>,
     /// Of the best sparsity and of the loss at it, where they are wanted.
     intervals: Option<Vec<[Option<IntervalView>; 2]>>,
@@ -377,8 +391,9 @@ impl<'a> Optima<'a> {
         modes: &'a Modes,
         (flop_mode, intervals): (Option<&'a str>, bool),
     ) -> Result<Self, ApiError> {
-        let found = Vec::new();
-        let mut all = Self { asked, points, questions, modes, flop_mode, found, intervals: None };
+        let (measured, found) = (asked.knows_measured_sparsities_alone(), Vec::new());
+        let mut all =
+            Self { asked, points, questions, modes, flop_mode, measured, found, intervals: None };
         all.found = all.answers()?;
         all.intervals =
             intervals.then(|| (0..questions.len()).map(|at| all.intervals(at)).collect());
@@ -392,6 +407,20 @@ impl<'a> Optima<'a> {
 
     fn answers(&self) -> Result<Vec<Recommendation>, ApiError> {
         let law = &self.asked.law.content.coefficients;
+        if self.measured {
+            let answer = |at: usize| {
+                let (_, cost, _) = self.mode(at);
+                let (nonzero_params, compute) = self.questions[at];
+                let choice = self.asked.best_measured(cost, self.questions[at])?;
+                let Some(choice) = choice else { return Err(ApiError::NoLaw) };
+                let found = choice.recommendation(law, cost, nonzero_params, compute);
+                found.map_err(ApiError::from)
+            };
+            let answers = 0..self.questions.len();
+            return answers
+                .map(|at| answer(at).map_err(|error| self.points.error_at(at, error)))
+                .collect();
+        }
         let share_cost = self.modes.costs.len() == 1;
         Recommendation::all(law, self.questions, share_cost, |at| &self.mode(at).1)
             .map_err(|(at, error)| self.points.error_at(at, error.into()))
@@ -402,9 +431,25 @@ impl<'a> Optima<'a> {
         let (nonzero_params, compute) = self.questions[at];
         let sampled = &self.asked.sampled;
         let best = &self.found[at].best;
+        if self.measured {
+            let loss = sampled.loss_intervals(best.density, nonzero_params, best.data);
+            return [None, loss.map(|(mean, _)| mean.into())];
+        }
         sampled
             .best_intervals(cost, nonzero_params, compute, best)
             .map(|interval| interval.map(Into::into))
+    }
+
+    fn trust(&self, at: usize) -> TrustView {
+        let [sparsity, loss] =
+            self.intervals.as_ref().map_or([None, None], |intervals| intervals[at]);
+        let width = if self.measured {
+            relative_width(loss, self.found[at].best.loss)
+        } else {
+            sparsity_width(sparsity)
+        };
+        let outside: Vec<Extrapolation> = self.outside(at).into_iter().flatten().collect();
+        self.asked.trust(width, &outside)
     }
 
     fn outside(&self, at: usize) -> [Option<Extrapolation>; 4] {
@@ -423,16 +468,25 @@ impl<'a> Optima<'a> {
         let (nonzero_params, compute) = self.questions[at];
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
-        let pattern = self.mode(at).0.pattern(
-            self.asked,
-            self.questions[at],
-            &found.best,
-            intervals.is_some(),
-        );
+        let pattern = match self.measured {
+            true => Ok(None),
+            false => self.mode(at).0.pattern(
+                self.asked,
+                self.questions[at],
+                &found.best,
+                intervals.is_some(),
+            ),
+        };
+        let pattern = pattern.map_err(|error| self.points.error_at(at, error))?;
+        let mut trust = self.trust(at);
+        if self.asked.unmeasured(pattern.as_ref().map(PatternView::name)).is_some() {
+            trust.doubt(TrustCode::UnmeasuredPattern);
+        }
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),
             sparsity: found.best.sparsity().get(),
+            best_measured_level: self.measured,
             interval: intervals.map(|[sparsity, _]| sparsity),
             loss: found.best.loss,
             loss_interval: intervals.map(|[_, loss]| loss),
@@ -441,9 +495,10 @@ impl<'a> Optima<'a> {
             dense: found.dense.into(),
             gain: found.gain,
             chinchilla_ratio: found.chinchilla_ratio,
-            pattern: pattern.map_err(|error| self.points.error_at(at, error))?,
+            pattern,
             extrapolation: self.outside(at).into_iter().flatten().map(Into::into).collect(),
             interpolated: self.interpolated(at),
+            trust,
         })
     }
 
@@ -480,6 +535,7 @@ impl<'a> Optima<'a> {
             BEYOND.map(|column| of(column).map(|each| each.factor))
         };
         columns.caveats(found.len(), beyond, |at| self.interpolated(at));
+        columns.trust(found.len(), |at| self.trust(at));
         columns.stream(&self.asked.reference, &self.asked.warnings(intervals.is_some()))
     }
 }
@@ -517,7 +573,9 @@ async fn create_optimal_sparsities(
         Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
-    asked.require_all("the optimal sparsity")?;
+    if !asked.knows_measured_sparsities_alone() {
+        asked.require_all("the optimal sparsity")?;
+    }
     let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
     check_work(intervals, questions.len(), &modes)?;
@@ -622,6 +680,8 @@ pub struct PredictionResult {
     extrapolation: Vec<ExtrapolationView>,
     /// Whether the sparsity lies between two that runs have, with none near it.
     interpolated: bool,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 fn predict_all(
@@ -657,6 +717,10 @@ fn predict_all(
             loss,
             interval: intervals.then(|| interval.map(IntervalView::from)),
             prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
+            trust: asked.trust(
+                relative_width(interval.map(Into::into), loss),
+                &support.extrapolation(&question),
+            ),
             extrapolation: support.extrapolation(&question).into_iter().map(Into::into).collect(),
             interpolated: support.gap_around(density.sparsity()).is_some(),
         })
@@ -755,6 +819,7 @@ impl Predictions {
             |row| BEYOND.map(|(_, variable)| beyond(row, variable)),
             |row| rows[row].interpolated,
         );
+        columns.trust(rows.len(), |row| rows[row].trust.clone());
         columns.stream(&self.law, &self.warnings)
     }
 }

@@ -23,7 +23,7 @@ use crate::api::wire::pictures::{
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::sparsities;
-use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::draw::{Canvas, ContourPicture, LevelLine, Line};
 
@@ -135,6 +135,8 @@ pub struct ContoursView {
     lines: Vec<ContourView>,
     /// What to know before trusting them.
     warnings: Vec<Arc<WarningView>>,
+    /// How far the law behind them can be trusted.
+    trust: TrustView,
 }
 
 /// Where a dense model is compute-optimal.
@@ -208,6 +210,7 @@ fn contours(
         chinchilla,
         lines: lines.collect::<Result<_, ApiError>>()?,
         warnings,
+        trust: asked.own_trust(),
     })
 }
 

@@ -15,14 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::resources::laws::MultiplierView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{KnownTags, cached};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{EstimateView, ExtrapolationView, LawRef, WarningView};
+use crate::api::wire::views::{EstimateView, ExtrapolationView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::domain::text::Pattern;
 
@@ -137,6 +137,8 @@ pub struct EffectiveParamsView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 /// A number of an answer, if it is one.
@@ -152,10 +154,7 @@ fn weigh(
     intervals: bool,
 ) -> Result<EffectiveParamsView, ApiError> {
     let content = &asked.law.content;
-    let known = content.coefficients.determines();
-    if !(known.sparsity && known.nonzero_params) {
-        asked.require_all("the gain")?;
-    }
+    asked.require_gain("the gain")?;
     let ensemble = asked.sampled.ensemble().filter(|_| intervals);
     let unstructured = |density| Factor::gain(&content.coefficients, ensemble, density);
     let shown =
@@ -189,6 +188,8 @@ fn weigh(
     let nonzero_params = in_range("nonzero_params", nonzero.value)?;
     let question = Question { nonzero_params, density, data, cost: None };
     let (extrapolation, mut warnings) = asked.caveats(&question, intervals);
+    let width = relative_width(gain.interval.map(Into::into), gain.value);
+    let trust = asked.trust(width, &extrapolation);
     let mut extrapolation: Vec<_> =
         extrapolation.into_iter().map(ExtrapolationView::from).collect();
     let dense_size = in_range("dense_params", dense.value)?;
@@ -224,6 +225,7 @@ fn weigh(
             .transpose()?,
         extrapolation,
         warnings,
+        trust,
     })
 }
 
@@ -248,7 +250,7 @@ async fn get_effective_params(
     let (size, zeros) = params.check()?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let answer = || weigh(&asked, size, &zeros, params.intervals);
-    cached(&known, &asked.law.id.to_string(), freshness, answer)
+    cached(&known, &asked.tag, freshness, answer)
 }
 
 /// Which pretrained start to compare with training from scratch.
@@ -307,6 +309,8 @@ pub struct DataMultiplierView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierView, ApiError> {
@@ -332,6 +336,7 @@ fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierVie
     let needed = found.data.and_then(|data| Data::new(data).ok()).unwrap_or(data);
     let question = Question { nonzero_params, density, data: needed, cost: None };
     let (extrapolation, mut warnings) = asked.caveats(&question, false);
+    let trust = asked.trust(None, &extrapolation);
     let mut warn = |code, detail: String| {
         warnings.push(Arc::new(WarningView::new(code, detail)));
     };
@@ -364,6 +369,7 @@ fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierVie
         levels: report.multipliers.iter().copied().map(MultiplierView::from).collect(),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
+        trust,
     })
 }
 
@@ -387,5 +393,5 @@ async fn get_data_multiplier(
 ) -> Result<Response, ApiError> {
     let start = params.check()?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    cached(&known, &asked.law.id.to_string(), freshness, || compare(&asked, start))
+    cached(&known, &asked.tag, freshness, || compare(&asked, start))
 }

@@ -22,7 +22,7 @@ use crate::api::wire::pictures::{
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{MAX_LEVELS, sparsities};
-use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::draw::{Canvas, GainPicture, GainPoint};
 
@@ -111,6 +111,8 @@ pub struct GainsView {
     limit_interval: Option<IntervalView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far the law behind it can be trusted.
+    trust: TrustView,
 }
 
 /// The gain at one sparsity.
@@ -135,10 +137,7 @@ fn gains(
     sparsities: &[Sparsity],
     intervals: bool,
 ) -> Result<GainsView, ApiError> {
-    let known = asked.law.content.coefficients.determines();
-    if !(known.sparsity && known.nonzero_params) {
-        asked.require_all("the gain")?;
-    }
+    asked.require_gain("the gain")?;
     let ensemble = asked.sampled.ensemble().filter(|_| intervals);
     let gain = |density: Density| -> Result<Factor, ApiError> {
         let gain = Factor::gain(asked.sampled.coefficients(), ensemble, density);
@@ -163,6 +162,7 @@ fn gains(
         limit: limit.value,
         limit_interval: limit.interval.map(Into::into),
         warnings: asked.warnings(intervals),
+        trust: asked.own_trust(),
     })
 }
 
@@ -192,7 +192,7 @@ async fn get_gain(
     let (sparsities, canvas) = params.check(representation)?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
-    let tag = asked.law.id.to_string();
+    let tag = asked.tag.clone();
     let law = Arc::clone(&asked);
     let answer = move || gains(&law, &sparsities, params.intervals);
     if representation == Representation::Json {

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use sparsity_law::fit::{Estimate, Residual};
+use sha2::{Digest, Sha256};
+use sparsity_law::fit::{Estimate, PatternReport, Residual};
 use sparsity_law::law::{
-    Ensemble, Extrapolation, Member, PatternWorth, Question, Range, SampledLaw, Sparsity,
-    SparsityLevel, StepCost, TrainingCost,
+    CoefficientName, Compute, Ensemble, Extrapolation, MeasuredChoice, Member, NonzeroParams,
+    NotIdentified, PatternWorth, Question, Range, SampledLaw, Sparsity, SparsityLevel, StepCost,
+    TrainingCost,
 };
 
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+use crate::api::wire::problem::{MissingView, SettlingRunView};
+use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::law::Law;
 use crate::domain::text::Pattern;
+use crate::domain::trust::{Trust, TrustCode, TrustPolicy, Width};
 use crate::live::laws::KeptLaw;
 
 /// A law with the laws of its resampled runs, and what every answer says of it.
@@ -21,28 +25,45 @@ pub struct AskedLaw {
     pub law: Law,
     /// Its coefficients with those of its resampled runs, from which intervals come.
     pub sampled: SampledLaw,
-    /// Its id as text, which answers carry in their ETag.
+    /// What answers carry in their ETag: its id, and the thresholds of trust.
     pub tag: String,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
     warnings: Vec<Arc<WarningView>>,
+    /// How far any of its answers can be trusted.
+    trust: Trust,
+    /// From what on they cannot.
+    policy: TrustPolicy,
     /// What is said of a sparsity between two levels of its runs, by the lower one.
     gaps: Vec<Arc<WarningView>>,
     /// What is said where no runs are known.
     unknown_support: Arc<WarningView>,
     /// What is said where intervals are wanted and there are no resamples.
     no_intervals: Arc<WarningView>,
+    /// What is said of a pattern that no run of the law has.
+    unmeasured_pattern: Arc<WarningView>,
 }
 
 impl KeptLaw for AskedLaw {
-    fn new(law: Law, ensemble: Option<Ensemble>) -> Self {
+    type Setting = TrustPolicy;
+
+    fn new(law: Law, ensemble: Option<Ensemble>, policy: &TrustPolicy) -> Self {
         let reference = Arc::new(LawRef::from(&law));
-        let warnings = law.content.warnings.iter().map(|w| Arc::new(w.into())).collect();
+        let all_warnings = law.content.all_warnings();
+        let warnings = all_warnings.iter().map(|w| Arc::new(w.into())).collect();
+        let trust = law.content.trust();
         // A law with an ensemble was fitted; without a residual there is no noise either.
         let residual = law.content.options.as_ref().map(|options| options.fit.residual);
-        let measured =
-            |loss, noise| residual.map_or(loss, |residual| residual.measured(loss, noise));
+        let measured = |loss, noise| match residual {
+            Some(residual) => residual.measured(loss, noise),
+            None => loss,
+        };
+        let by_residual: fn(f64, f64) -> f64 = match residual {
+            Some(Residual::Log) => |loss, noise| Residual::Log.measured(loss, noise),
+            Some(Residual::Linear) => |loss, noise| Residual::Linear.measured(loss, noise),
+            None => |loss, _| loss,
+        };
         let levels = law.content.support.levels();
         let gap = |pair: &[SparsityLevel]| {
             let (below, above) = (pair[0].sparsity, pair[1].sparsity);
@@ -50,10 +71,20 @@ impl KeptLaw for AskedLaw {
             Arc::new(WarningView::new("interpolated", detail))
         };
         let gaps = levels.windows(2).map(gap).collect();
-        let sampled = SampledLaw::new(law.content.coefficients, ensemble, measured);
-        let tag = law.id.to_string();
+        let mut sampled = SampledLaw::new(law.content.coefficients, ensemble, measured);
+        // Laws of versions that did not look answer as they always have.
+        if law.content.identification().is_some() {
+            sampled = sampled.holding_means();
+        }
+        if let Some(widening) = law.content.widening() {
+            sampled = sampled.widened(widening, by_residual);
+        }
+        let tag = format!("{}.{}", law.id, policy_tag(policy));
         let unknown_support = "the runs behind this law are not known: how far the answer extrapolates \
                                cannot be said";
+        let unmeasured_pattern = "no run of the law has the pattern that is recommended: it is taken to be worth \
+                                  what a measured pattern of the same ratio is, or else its nominal sparsity, \
+                                  which is the most that a pattern can be expected to be worth";
         let no_intervals = "this law carries no resampled coefficients to compute intervals from";
         Self {
             law,
@@ -61,9 +92,15 @@ impl KeptLaw for AskedLaw {
             tag,
             reference,
             warnings,
+            trust,
+            policy: *policy,
             gaps,
             unknown_support: Arc::new(WarningView::new("unknown_support", unknown_support)),
             no_intervals: Arc::new(WarningView::new("no_intervals", no_intervals)),
+            unmeasured_pattern: Arc::new(WarningView::new(
+                TrustCode::UnmeasuredPattern.as_str(),
+                unmeasured_pattern,
+            )),
         }
     }
 
@@ -71,6 +108,12 @@ impl KeptLaw for AskedLaw {
         BYTES_OF_LAW + self.sampled.bytes()
     }
 }
+
+/// What a choice of patterns says where none is better than the dense model.
+const DENSE: &str = "dense";
+
+/// Ratios of patterns closer than this are the same.
+const SAME_RATIO: f64 = 1e-9;
 
 /// What a law takes besides its resamples: diagnostics and support.
 const BYTES_OF_LAW: usize = 16 * 1024;
@@ -85,7 +128,21 @@ impl AskedLaw {
     pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
         let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
         let reports = &self.law.content.patterns;
-        let report = reports.iter().find(|report| report.name == pattern.as_str());
+        let measured = reports.iter().find(|report| report.name == pattern.as_str());
+        // A pattern without runs must not beat a measured one of its ratio by being taken at its word; the worst of
+        // those is borrowed. Laws of versions that took it at its word answer as they did.
+        let of_ratio = || {
+            let same = |report: &&PatternReport| {
+                (report.nominal_sparsity - pattern.sparsity()).abs() < SAME_RATIO
+            };
+            let worth = |report: &PatternReport| report.effective_sparsity.value;
+            let all = reports.iter().filter(same);
+            all.min_by(|a, b| worth(a).total_cmp(&worth(b)))
+        };
+        let report = match measured {
+            None if self.law.content.identification().is_some() => of_ratio(),
+            _ => measured,
+        };
         let effective = match report {
             Some(report) => {
                 let Estimate { value, interval } = report.effective_sparsity;
@@ -94,6 +151,22 @@ impl AskedLaw {
             None => None,
         };
         Some(PatternWorth { nominal, effective })
+    }
+
+    /// Patterns with those that the law has runs of first: of equal ones the first is recommended.
+    pub fn measured_first<'p>(&self, patterns: &'p [Pattern]) -> Vec<&'p Pattern> {
+        let mut ordered: Vec<&Pattern> = patterns.iter().collect();
+        if self.law.content.identification().is_some() {
+            ordered.sort_by_key(|pattern| self.unmeasured(Some(pattern.as_str())).is_some());
+        }
+        ordered
+    }
+
+    /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
+    pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
+        let name = pattern.filter(|name| *name != DENSE)?;
+        let measured = self.law.content.patterns.iter().any(|report| report.name == name);
+        (!measured).then_some(&self.unmeasured_pattern)
     }
 
     /// The interval of an answer, where the law has resamples.
@@ -106,11 +179,94 @@ impl AskedLaw {
         self.law.content.options.as_ref().map(|options| options.fit.residual)
     }
 
-    /// Refuses a question about something that never varied over the runs.
+    /// Refuses a question about something that never varied over the runs, or too little.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`].
+    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
     pub fn require_all(&self, what: &str) -> Result<(), ApiError> {
+        self.require_varied(what)?;
+        let known = self.law.content.identification();
+        known.map_or(Ok(()), |known| known.require_all()).map_err(|error| self.open(what, error))
+    }
+
+    /// Refuses a question that depends on what size and sparsity do and not on data, where they did not vary, or
+    /// too little.
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    pub fn require_gain(&self, what: &str) -> Result<(), ApiError> {
+        use CoefficientName::{AS, BN, BS, CS};
+        let determined = self.law.content.coefficients.determines();
+        if !(determined.sparsity && determined.nonzero_params) {
+            self.require_varied(what)?;
+        }
+        let known = self.law.content.identification();
+        let known = known.map_or(Ok(()), |known| known.require(&[AS, BS, CS, BN]));
+        known.map_err(|error| self.open(what, error))
+    }
+
+    /// The problem of an answer that the runs do not determine, with what settles it.
+    fn open(&self, what: &str, error: NotIdentified) -> ApiError {
+        let known = self.law.content.identification();
+        let settling = known.map_or(&[][..], |known| &known.settling);
+        let advice = if settling.is_empty() {
+            "submit runs with other values and refit"
+        } else {
+            "suggestions are the cheapest runs that settle it: make them, submit them and refit"
+        };
+        ApiError::NotIdentified {
+            detail: format!("{what} cannot be had of law {}: {error}; {advice}", self.law.version),
+            missing: error.missing.iter().map(MissingView::from).collect(),
+            suggestions: settling.iter().map(SettlingRunView::from).collect(),
+        }
+    }
+
+    /// The best of the measured sparsities at a size and a budget, where the runs determine no more than that;
+    /// `None` where they determine everything, and where no run is dense, so that there is nothing to compare with.
+    ///
+    /// # Errors
+    /// [`ApiError::NotRepresentable`].
+    pub fn best_measured(
+        &self,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+    ) -> Result<Option<MeasuredChoice>, ApiError> {
+        let Some(sparsities) = self.measured_sparsities() else { return Ok(None) };
+        Ok(self.sampled.best_measured(cost, nonzero_params, compute, &sparsities)?)
+    }
+
+    /// The measured sparsities, dense first, where all that is open is what lies between and beyond them.
+    fn measured_sparsities(&self) -> Option<Vec<Sparsity>> {
+        let known = self.law.content.identification()?;
+        let sparsities = known.sparsities.iter();
+        let sparsities: Option<Vec<_>> = sparsities.map(|s| Sparsity::new(*s).ok()).collect();
+        let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
+        (sparsities.first()?.get() == 0.0).then_some(sparsities)
+    }
+
+    /// Whether the best of the measured sparsities is all that can be said of sparsity.
+    #[must_use]
+    pub fn knows_measured_sparsities_alone(&self) -> bool {
+        self.measured_sparsities().is_some()
+    }
+
+    /// How far an answer can be trusted: `width` of its interval, `None` without one.
+    pub fn trust(&self, width: Option<Width>, extrapolation: &[Extrapolation]) -> TrustView {
+        let factor = extrapolation.iter().map(|each| each.factor).fold(1.0, f64::max);
+        let mut trust = self.policy.of_answer(&self.trust, width, factor);
+        // That the law extrapolates badly is nothing against an answer inside the runs.
+        if extrapolation.is_empty() {
+            trust.withdraw(TrustCode::ExtrapolatesBadly);
+        }
+        trust.into()
+    }
+
+    /// How far the law can be trusted, whatever it is asked.
+    pub fn own_trust(&self) -> TrustView {
+        self.trust.clone().into()
+    }
+
+    fn require_varied(&self, what: &str) -> Result<(), ApiError> {
         let known = self.law.content.coefficients.determines();
         let missing = [
             (known.sparsity, "sparsity"),
@@ -131,10 +287,11 @@ impl AskedLaw {
         ))
     }
 
-    /// Refuses a prediction away from the one value that all runs have of a quantity.
+    /// Refuses a prediction away from the one value that all runs have of a quantity, and one that the runs do not
+    /// determine.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`].
+    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
     pub fn require_at(&self, question: &Question<'_>) -> Result<(), ApiError> {
         let known = self.law.content.coefficients.determines();
         let support = &self.law.content.support;
@@ -161,7 +318,9 @@ impl AskedLaw {
                 return Err(self.undetermined("the answer", quantity));
             }
         }
-        Ok(())
+        let identified = self.law.content.identification();
+        let identified = identified.map_or(Ok(()), |known| known.require_loss(question));
+        identified.map_err(|error| self.open("the loss", error))
     }
 
     /// What to know before trusting an answer at this point.
@@ -199,4 +358,25 @@ impl AskedLaw {
         let missing = intervals && self.sampled.ensemble().is_none();
         self.warnings.iter().chain(missing.then_some(&self.no_intervals))
     }
+}
+
+/// Some digits that change with the thresholds: answers depend on them.
+fn policy_tag(policy: &TrustPolicy) -> String {
+    let TrustPolicy { sparsity_width, relative_width, extrapolation } = policy;
+    let mut hash = Sha256::new();
+    for threshold in [sparsity_width, relative_width, extrapolation] {
+        hash.update(threshold.weak.to_be_bytes());
+        hash.update(threshold.none.to_be_bytes());
+    }
+    hex::encode(&hash.finalize()[..4])
+}
+
+/// The width of the interval of a sparsity.
+pub(crate) fn sparsity_width(interval: Option<IntervalView>) -> Option<Width> {
+    interval.map(|interval| Width::Sparsity(interval.high - interval.low))
+}
+
+/// The width of the interval of a positive number, over the number.
+pub(crate) fn relative_width(interval: Option<IntervalView>, value: f64) -> Option<Width> {
+    interval.map(|interval| Width::Relative((interval.high - interval.low) / value.abs()))
 }

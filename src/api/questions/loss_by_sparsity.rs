@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -24,7 +24,7 @@ use crate::api::wire::pictures::{
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
 use crate::draw::{BestSparsity, Canvas, LossPicture};
@@ -112,6 +112,8 @@ pub struct LossBySparsityView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far the optimum can be trusted.
+    trust: TrustView,
 }
 
 /// The sparsity of the least loss.
@@ -179,6 +181,8 @@ fn losses(
     let question =
         Question { nonzero_params, density: best.density, data: best.data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
+    let interval = intervals.then(|| curve.best_interval(best.density).map(IntervalView::from));
+    let trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
     Ok(LossBySparsityView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
@@ -186,7 +190,7 @@ fn losses(
         compute: compute.get(),
         optimum: LossOptimumView {
             sparsity: at_best.sparsity,
-            interval: intervals.then(|| curve.best_interval(best.density).map(Into::into)),
+            interval,
             loss: at_best.loss,
             loss_interval: at_best.interval,
             data: at_best.data,
@@ -195,6 +199,7 @@ fn losses(
         points: curve.points(best.density, points)?.into_iter().map(view).collect(),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
+        trust,
     })
 }
 

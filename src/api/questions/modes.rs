@@ -131,7 +131,7 @@ impl Mode {
                 two_of_four: pattern.is_two_of_four(),
             })
         };
-        patterns.iter().filter_map(planned).collect()
+        asked.measured_first(patterns).into_iter().filter_map(planned).collect()
     }
 
     /// The patterns that the hardware can run; `None` where it is no profile.

@@ -6,7 +6,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, NonzeroParams, Optimum, Question, Recommendation, RecommendationIntervals,
+    Compute, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question, Recommendation,
+    RecommendationIntervals, TrainingCost,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
 use crate::api::state::AppState;
@@ -23,9 +24,10 @@ use crate::api::wire::caching::{KnownTags, cached};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -39,8 +41,16 @@ pub struct OptimalSparsityView<'a> {
     /// The law that it was computed from.
     #[schema(value_type = LawRef)]
     law: &'a LawRef,
-    /// The best sparsity; exactly 0 where zeros do not lower the loss.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
+    /// better one of the measured sparsities.
     sparsity: f64,
+    /// Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
+    /// this is the best of the measured ones, `measured_levels`, and has no interval.
+    best_measured_level: bool,
+    /// The measured sparsities; left out where `best_measured_level` is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    measured_levels: Option<Vec<MeasuredLevelView>>,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -68,6 +78,38 @@ pub struct OptimalSparsityView<'a> {
     /// What to know before trusting it.
     #[schema(value_type = Vec<WarningView>)]
     warnings: Vec<&'a Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
+}
+
+/// A sparsity that runs behind the law have, at the size and budget of the question.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeasuredLevel)]
+pub struct MeasuredLevelView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Predicted loss.
+    loss: f64,
+    /// Interval of the mean loss; null where the law has none.
+    interval: Option<IntervalView>,
+    /// Data that the compute pays for.
+    data: f64,
+    /// Share of the resampled laws by which it is the best of the measured ones; null where the law has none.
+    #[schema(example = 0.97)]
+    share: Option<f64>,
+}
+
+impl From<&MeasuredSparsity> for MeasuredLevelView {
+    fn from(level: &MeasuredSparsity) -> Self {
+        Self {
+            sparsity: level.model.sparsity().get(),
+            loss: level.model.loss,
+            interval: level.loss.map(Into::into),
+            data: level.model.data.get(),
+            share: level.share,
+        }
+    }
 }
 
 /// Intervals of what follows from the recommended sparsity.
@@ -148,13 +190,16 @@ fn optimise<'a>(
     mode: &Mode,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
-    asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
+    if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
+        return best_measured(asked, (nonzero_params, compute), &cost, &choice, intervals);
+    }
+    asked.require_all("the optimal sparsity")?;
     let found =
         Recommendation::new(&asked.law.content.coefficients, &cost, nonzero_params, compute)?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
     let (interval, others) = if intervals {
         let known = asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found);
         let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
@@ -163,9 +208,17 @@ fn optimise<'a>(
     } else {
         (None, None)
     };
+    let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
+    let pattern = mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?;
+    if let Some(warning) = asked.unmeasured(pattern.as_ref().map(PatternView::name)) {
+        warnings.insert(0, warning);
+        trust.doubt(TrustCode::UnmeasuredPattern);
+    }
     Ok(OptimalSparsityView {
         law: &asked.reference,
         sparsity: found.best.sparsity().get(),
+        best_measured_level: false,
+        measured_levels: None,
         interval,
         loss,
         data: data.get(),
@@ -174,7 +227,51 @@ fn optimise<'a>(
         gain: found.gain,
         chinchilla_ratio: found.chinchilla_ratio,
         intervals: others,
-        pattern: mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?,
+        pattern,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+        trust,
+    })
+}
+
+/// The answer of a law whose runs have two sparsities: which of them is better.
+fn best_measured<'a>(
+    asked: &'a AskedLaw,
+    (nonzero_params, compute): (NonzeroParams, Compute),
+    cost: &TrainingCost,
+    choice: &MeasuredChoice,
+    intervals: bool,
+) -> Result<OptimalSparsityView<'a>, ApiError> {
+    let law = asked.sampled.coefficients();
+    let found = choice.recommendation(law, cost, nonzero_params, compute)?;
+    let Optimum { density, data, loss } = found.best;
+    let question = Question { nonzero_params, density, data, cost: Some(cost) };
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let interval = choice.best().loss.filter(|_| intervals).map(IntervalView::from);
+    let others = asked.sampled.prepared().filter(|_| intervals).map(|prepared| {
+        let known = prepared.optimum_intervals(density, nonzero_params, data, found.dense.data);
+        OptimumIntervals {
+            loss: known.loss.into(),
+            dense_loss: known.dense_loss.into(),
+            gain: known.gain.into(),
+            chinchilla_ratio: prepared.chinchilla_interval(cost, nonzero_params, compute).into(),
+        }
+    });
+    Ok(OptimalSparsityView {
+        law: &asked.reference,
+        sparsity: found.best.sparsity().get(),
+        best_measured_level: true,
+        measured_levels: Some(choice.levels.iter().map(MeasuredLevelView::from).collect()),
+        interval: intervals.then_some(None),
+        loss,
+        data: data.get(),
+        total_params: found.total_params,
+        dense: found.dense.into(),
+        gain: found.gain,
+        chinchilla_ratio: found.chinchilla_ratio,
+        intervals: intervals.then_some(others),
+        pattern: None,
+        trust: asked.trust(relative_width(interval, loss), &extrapolation),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
     })

@@ -43,6 +43,13 @@ pub struct PatternView {
     excess_loss_interval: MaybeInterval,
 }
 
+impl PatternView {
+    /// Its name; `dense` where no pattern is better.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Mode {
     /// The best of the patterns that the hardware can run, dense itself among them, at the size and
     /// budget of `best`; `None` where the mode lists none.
@@ -63,7 +70,7 @@ impl Mode {
         }
         let content = &asked.law.content;
         let law = &content.coefficients;
-        let patterns = settings.patterns.iter().filter_map(|pattern| {
+        let patterns = asked.measured_first(&settings.patterns).into_iter().filter_map(|pattern| {
             let (name, step_cost) = (pattern.as_str(), settings.pattern_cost(pattern));
             Some(DeployablePattern { name, step_cost, worth: asked.worth(pattern)? })
         });

@@ -15,16 +15,17 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::resources::profiles::{StorageView, check_patterns};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::extract::{FamilyPath, JsonBody};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, WarningView};
+use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::text::Pattern;
+use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -303,6 +304,8 @@ pub struct PlanView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 /// A model of a plan.
@@ -509,6 +512,17 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     }
     let dense_reason =
         found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));
+    let of_sparsity = found.intervals.as_ref().map(|intervals| intervals.sparsity.into());
+    let mut trust = asked.trust(sparsity_width(of_sparsity), &extrapolation);
+    let unmeasured = {
+        let planned = [Some(&found.best), found.pattern.as_ref()].into_iter().flatten();
+        let mut names = planned.filter_map(|model| model.pattern.map(|pattern| pattern.name));
+        names.find_map(|name| asked.unmeasured(Some(name)))
+    };
+    if let Some(warning) = unmeasured {
+        warnings.insert(0, Arc::clone(warning));
+        trust.doubt(TrustCode::UnmeasuredPattern);
+    }
     Ok(PlanView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
@@ -530,6 +544,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         },
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
+        trust,
     })
 }
 

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -23,7 +23,7 @@ use crate::api::wire::caching::{KnownTags, cached};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, MaybeInterval, WarningView,
+    ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
 
@@ -56,6 +56,8 @@ pub struct PredictionView<'a> {
     /// What to know before trusting it.
     #[schema(value_type = Vec<WarningView>)]
     warnings: Vec<&'a Arc<WarningView>>,
+    /// How far it can be trusted.
+    trust: TrustView,
 }
 
 /// What loss to predict.
@@ -116,7 +118,7 @@ pub struct Predicted<'a> {
 /// The question about a model and its predicted loss, for one model and for lists of them.
 ///
 /// # Errors
-/// [`ApiError::NotRepresentable`], [`ApiError::Undetermined`].
+/// [`ApiError::NotRepresentable`], [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
 pub(crate) fn predicted_loss<'q>(
     asked: &AskedLaw,
     (nonzero_params, density): (NonzeroParams, Density),
@@ -158,6 +160,8 @@ impl<'a> PredictionView<'a> {
     fn new(asked: &'a AskedLaw, predicted: Predicted<'a>, intervals: bool) -> Self {
         let shown =
             |interval: Option<Interval>| intervals.then(|| interval.map(IntervalView::from));
+        let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
+        let trust = asked.trust(width, &predicted.extrapolation);
         Self {
             law: &asked.reference,
             loss: predicted.loss,
@@ -166,6 +170,7 @@ impl<'a> PredictionView<'a> {
             prediction_interval: shown(predicted.prediction_interval),
             extrapolation: predicted.extrapolation.into_iter().map(Into::into).collect(),
             warnings: predicted.warnings,
+            trust,
         }
     }
 }

@@ -18,14 +18,16 @@ use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
-use crate::api::questions::law::AskedLaw;
+use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::extract::{FamilyPath, JsonBody};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{Spacing, ValuesBody, check_list};
-use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, ResidualView, WarningView};
+use crate::api::wire::views::{
+    ExtrapolationView, IntervalView, LawRef, ResidualView, TrustView, WarningView,
+};
 use crate::domain::checks::{Checks, FieldError};
 use crate::store::law_evidence;
 
@@ -306,6 +308,8 @@ pub struct SuggestionsView {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
+    /// How far the answer that is to be narrowed can be trusted.
+    trust: TrustView,
 }
 
 /// An answer as it stands.
@@ -432,6 +436,12 @@ impl Asked {
             );
             warnings.push(Arc::new(WarningView::new("rough_expectation", detail)));
         }
+        let interval = found.interval.map(IntervalView::from);
+        let width = match self.target {
+            Target::OptimalSparsity { .. } => sparsity_width(interval),
+            _ => relative_width(interval, found.value),
+        };
+        let trust = self.law.trust(width, &extrapolation);
         let views = |runs: &[SuggestedRun]| runs.iter().map(|run| self.run(run)).collect();
         Ok(SuggestionsView {
             law: self.law.reference.clone(),
@@ -447,6 +457,7 @@ impl Asked {
             },
             extrapolation: extrapolation.into_iter().map(Into::into).collect(),
             warnings,
+            trust,
         })
     }
 }

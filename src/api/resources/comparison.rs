@@ -149,10 +149,10 @@ impl From<&AskedLaw> for ComparedLawView {
         let content = &asked.law.content;
         Self {
             law: (&asked.law).into(),
-            coefficients: (&content.coefficients).into(),
+            coefficients: LawCoefficientsView::new(&content.coefficients, content.identification()),
             objective: content.objective,
             runs: content.runs,
-            warnings: content.warnings.iter().map(WarningView::from).collect(),
+            warnings: content.all_warnings().iter().map(WarningView::from).collect(),
         }
     }
 }
@@ -166,6 +166,7 @@ fn compared(asked: &AskedLaw) -> ComparedLaw<'_> {
         support: &content.support,
         flops_per_param: content.flops_per_param,
         pruning: content.pruning,
+        identification: content.identification(),
     }
 }
 
@@ -199,6 +200,9 @@ impl From<&ComparedOptimum> for ComparedOptimumView {
     }
 }
 
+/// Delta of laws none of which was fitted here: the paper's of T5.
+const DELTA: f64 = 1e-3;
+
 /// Both laws on the runs that a refit would use now.
 fn compared_on(
     a: &AskedLaw,
@@ -208,11 +212,15 @@ fn compared_on(
 ) -> Option<CommonRunsView> {
     let settings = &family.settings;
     let laws = [a, b].map(|asked| &asked.law.content.coefficients);
-    let [a, b] = runs.compare(laws, settings.residual, settings.delta)?;
+    // Where the family leaves delta to the fit, that of the one law or the other.
+    let used = [&a.law.content, &b.law.content];
+    let laws_delta = || used.iter().find_map(|content| content.delta());
+    let delta = settings.delta.fixed().or_else(laws_delta).unwrap_or(DELTA);
+    let [a, b] = runs.compare(laws, settings.residual, delta)?;
     Some(CommonRunsView {
         runs: runs.len(),
         data_digest: runs.digest(),
-        objective: ObjectiveView::new(settings.residual, settings.delta),
+        objective: ObjectiveView::new(settings.residual, delta.into()),
         a,
         b,
     })

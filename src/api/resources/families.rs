@@ -117,12 +117,13 @@ pub struct CreateFamily {
     /// Tokens in one data unit, where known; 1 for tokens.
     #[schema(minimum = 1e-6, maximum = 1e12)]
     tokens_per_data_unit: Option<f64>,
-    /// FLOPs per parameter and data unit in training: 6 for one forward and backward pass.
-    #[schema(default = 6, minimum = 1e-3, maximum = 1e12)]
+    /// FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
+    /// times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
+    #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
     /// When its models are pruned: from 25 % to 75 % of training with exponent 3.
     pruning: Option<PruningView>,
-    /// What refits minimise: `log` with delta 0.001.
+    /// What refits minimise: `log` with delta `auto`.
     objective: Option<ObjectiveView>,
 }
 
@@ -133,11 +134,15 @@ impl CreateFamily {
         let default = FitConfig::default();
         let data_unit = self.data_unit.unwrap_or_else(|| "tokens".to_owned());
         let tokens = if data_unit == "tokens" { Some(1.0) } else { None };
+        let tokens_per_data_unit = self.tokens_per_data_unit.or(tokens);
+        // A unit of several tokens costs as many times as much.
+        let flops_per_param = FlopsPerParam::new(6.0 * tokens_per_data_unit.unwrap_or(1.0));
+        let flops_per_param = flops_per_param.unwrap_or(FlopsPerParam::TRAINING);
         let settings = FamilySettings {
             description: self.description,
             data_unit,
-            tokens_per_data_unit: self.tokens_per_data_unit.or(tokens),
-            flops_per_param: FlopsPerParam::TRAINING,
+            tokens_per_data_unit,
+            flops_per_param,
             pruning: PruningSchedule::default(),
             residual: default.residual,
             delta: default.delta,
@@ -212,12 +217,22 @@ impl SettingChanges {
         if let Some(flops_per_param) = self.flops_per_param {
             settings.flops_per_param =
                 checks.take("flops_per_param", FlopsPerParam::new(flops_per_param))?;
+            // Of a step of so many tokens each takes some FLOPs: less is the cost of one token by mistake.
+            let tokens = settings.tokens_per_data_unit.unwrap_or(0.0);
+            if flops_per_param < tokens {
+                let detail = format!(
+                    "must be the FLOPs per parameter of a whole data unit, which is {tokens} tokens: {} for one \
+                     forward and backward pass, not {flops_per_param}",
+                    6.0 * tokens
+                );
+                checks.refuse("flops_per_param", detail);
+            }
         }
         if let Some(pruning) = self.pruning {
             settings.pruning = pruning.check(checks)?;
         }
         if let Some(objective) = self.objective {
-            let (residual, delta) = (objective.residual(), objective.delta);
+            let (residual, delta) = (objective.residual(), objective.delta.0);
             let config = FitConfig { residual, delta, ..FitConfig::default() };
             check_fit_config(config, checks)?;
             settings.residual = residual;

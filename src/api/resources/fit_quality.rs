@@ -90,6 +90,9 @@ pub struct FitQualityView {
     law: LawRef,
     /// What it minimised; null for a published law.
     objective: Option<ObjectiveView>,
+    /// The delta that was used, in units of the residual; null for a published law.
+    #[schema(example = 0.0067)]
+    delta: Option<f64>,
     /// Robust standard deviation of the residuals; null for a published law.
     #[schema(example = 0.007)]
     noise: Option<f64>,
@@ -192,6 +195,7 @@ async fn get_fit_quality(
             .options
             .as_ref()
             .map(|options| ObjectiveView::new(options.fit.residual, options.fit.delta)),
+        delta: content.delta(),
         noise: content.diagnostics.as_ref().map(|diagnostics| diagnostics.noise),
         items: runs.into_iter().map(|(_, run)| run.into()).collect(),
         next_cursor: if more { last } else { None },

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{Diagnostics, Multiplier, PatternReport, PretrainedReport, Profile};
-use sparsity_law::law::{CoefficientName, Coefficients, Interval, Support};
+use sparsity_law::law::{CoefficientName, Coefficients, Identification, Interval, Support};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,10 +23,10 @@ use crate::api::wire::caching::{Freshness, KnownTags, cached};
 use crate::api::wire::extract::{
     FamilyPath, JsonBody, PageParams, Query, family_name, next_cursor, no_family,
 };
-use crate::api::wire::problem::ApiError;
+use crate::api::wire::problem::{ApiError, MissingView, SettlingRunView};
 use crate::api::wire::views::{
     CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView, LawCoefficientsView,
-    LawSourceView, PruningView, SparsityLevelView, WarningView,
+    LawSourceView, PruningView, SparsityLevelView, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
 use crate::domain::law::{Law, LawContent, LawSource, Resamples};
@@ -74,6 +74,9 @@ pub struct LawView {
     support: Vec<SparsityLevelView>,
     /// What its runs cannot tell.
     warnings: Vec<WarningView>,
+    /// How far its answers can be trusted, whatever they are about. What depends on the question (the width of an
+    /// interval, how far it lies outside the runs) is added in each answer.
+    trust: TrustView,
     /// What the fit says about itself; null for a published law.
     diagnostics: Option<DiagnosticsView>,
     /// Effective sparsity of each structured pattern among the runs.
@@ -96,7 +99,7 @@ pub struct LawView {
     fitted_at: DateTime<Utc>,
 }
 
-/// Interval of each coefficient; null for one that the law does not have.
+/// Interval of each coefficient; null for one that the law does not have, or that its runs do not determine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CoefficientIntervals {
     /// Of `a_s`.
@@ -117,8 +120,15 @@ pub struct CoefficientIntervals {
 
 impl CoefficientIntervals {
     /// `None` where there is none at all.
-    fn new(intervals: &BTreeMap<CoefficientName, Interval>) -> Option<Self> {
-        let of = |name| intervals.get(&name).copied().map(IntervalView::from);
+    fn new(
+        intervals: &BTreeMap<CoefficientName, Interval>,
+        identification: Option<&Identification>,
+    ) -> Option<Self> {
+        let determined = |name| identification.is_none_or(|known| known.determines(name));
+        let of = |name| {
+            let interval = intervals.get(&name).filter(|_| determined(name));
+            interval.copied().map(IntervalView::from)
+        };
         (!intervals.is_empty()).then(|| Self {
             a_s: of(CoefficientName::AS),
             b_s: of(CoefficientName::BS),
@@ -135,7 +145,8 @@ impl CoefficientIntervals {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Diagnostics)]
 pub struct DiagnosticsView {
-    /// Share of the starts whose objective is within 0.1 % of the best.
+    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
+    /// are those of the best: losses within 0.1 %, best sparsities within 0.01.
     #[schema(example = 0.97)]
     agreement: f64,
     /// Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
@@ -164,6 +175,45 @@ pub struct DiagnosticsView {
     failed_resamples: Option<u32>,
     /// Every start, in the order of its index.
     starts: Vec<StartReportView>,
+    /// Which coefficients the runs determine; null for a law that was fitted before this was looked at.
+    identification: Option<IdentificationView>,
+}
+
+/// Which coefficients the runs of a law determine.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Identification)]
+pub struct IdentificationView {
+    /// Number of runs.
+    #[schema(example = 48)]
+    runs: usize,
+    /// Number of coefficients that were fitted.
+    #[schema(example = 7)]
+    fitted: usize,
+    /// How many combinations of them the runs tell apart.
+    #[schema(example = 7)]
+    rank: usize,
+    /// The coefficients that they do not determine one by one; these are null.
+    #[schema(example = json!([]))]
+    open: Vec<&'static str>,
+    /// What the runs have too few of; empty where every coefficient is determined.
+    #[schema(example = json!([]))]
+    missing: Vec<MissingView>,
+    /// The cheapest runs that settle it.
+    #[schema(example = json!([]))]
+    suggestions: Vec<SettlingRunView>,
+}
+
+impl From<Identification> for IdentificationView {
+    fn from(known: Identification) -> Self {
+        Self {
+            runs: known.runs,
+            fitted: known.fitted,
+            rank: known.rank,
+            open: known.open.iter().map(|name| name.as_str()).collect(),
+            missing: known.missing.iter().map(MissingView::from).collect(),
+            suggestions: known.settling.iter().map(SettlingRunView::from).collect(),
+        }
+    }
 }
 
 /// Correlations of the logarithms of the coefficients at the geometric mean of the runs, where
@@ -208,10 +258,11 @@ pub struct HoldoutReportView {
     runs: usize,
     /// Runs that the law was fitted on.
     fitted_runs: usize,
-    /// Mean residual: positive where the losses were predicted too high.
-    bias: f64,
-    /// Root mean square of the residuals.
-    rms: f64,
+    /// Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
+    /// or of too few levels, to determine a law.
+    bias: Option<f64>,
+    /// Root mean square of the residuals; null where `bias` is.
+    rms: Option<f64>,
 }
 
 /// One start of a fit.
@@ -234,9 +285,14 @@ impl DiagnosticsView {
         coefficients: &Coefficients,
     ) -> Self {
         let known = coefficients.determines();
+        let determined = diagnostics.identification.as_ref().is_none_or(|known| {
+            use CoefficientName::{AS, BN, BS, CS};
+            known.require(&[AS, BS, CS, BN]).is_ok()
+        });
         Self {
             agreement: diagnostics.agreement,
-            gain_slope: (known.sparsity && known.nonzero_params).then(|| coefficients.gain_slope()),
+            gain_slope: (known.sparsity && known.nonzero_params && determined)
+                .then(|| coefficients.gain_slope()),
             noise: diagnostics.noise,
             correlations: CorrelationsView {
                 coefficients: diagnostics.fitted.into_iter().map(CoefficientName::as_str).collect(),
@@ -276,6 +332,7 @@ impl DiagnosticsView {
                     evaluations: start.evaluations,
                 })
                 .collect(),
+            identification: diagnostics.identification.map(IdentificationView::from),
         }
     }
 }
@@ -363,8 +420,8 @@ impl From<PretrainedReport> for PretrainedReportView {
     fn from(report: PretrainedReport) -> Self {
         let multipliers = report.multipliers.into_iter().map(MultiplierView::from);
         Self {
-            coefficients: (&report.coefficients).into(),
-            intervals: CoefficientIntervals::new(&report.intervals),
+            coefficients: LawCoefficientsView::new(&report.coefficients, None),
+            intervals: CoefficientIntervals::new(&report.intervals, None),
             objective: report.objective,
             runs: report.runs,
             warnings: report
@@ -381,6 +438,12 @@ impl LawView {
     fn new(law: Law, active_id: Option<Uuid>) -> Self {
         let content = law.content;
         let what_if = content.is_what_if();
+        let known = content.identification();
+        let coefficients = LawCoefficientsView::new(&content.coefficients, known);
+        let intervals = CoefficientIntervals::new(&content.intervals, known);
+        let warnings = content.all_warnings().iter().map(WarningView::from).collect();
+        let trust = content.trust().into();
+        let delta = content.delta();
         Self {
             id: law.id,
             version: law.version,
@@ -388,18 +451,19 @@ impl LawView {
             reference: content.reference,
             active: active_id == Some(law.id),
             what_if,
-            coefficients: (&content.coefficients).into(),
-            intervals: CoefficientIntervals::new(&content.intervals),
+            coefficients,
+            intervals,
+            trust,
             objective: content.objective,
             runs: content.runs,
             support: content.support.levels().iter().map(SparsityLevelView::from).collect(),
-            warnings: content.warnings.iter().map(WarningView::from).collect(),
+            warnings,
             diagnostics: content.diagnostics.map(|diagnostics| {
                 DiagnosticsView::new(diagnostics, content.resamples, &content.coefficients)
             }),
             patterns: content.patterns.into_iter().map(PatternReportView::from).collect(),
             pretrained: content.pretrained.map(PretrainedReportView::from),
-            options: content.options.map(FitOptionsView::from),
+            options: content.options.map(|options| FitOptionsView::new(options, delta)),
             data_digest: content.data_digest,
             data_unit: content.data_unit,
             flops_per_param: content.flops_per_param.get(),

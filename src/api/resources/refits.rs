@@ -125,7 +125,7 @@ impl From<Refit> for RefitView {
             state: refit.state.into(),
             progress: refit.progress,
             phase: refit.phase,
-            options: refit.options.into(),
+            options: FitOptionsView::new(refit.options, None),
             reproduces: refit.reproduces,
             law: refit.law.map(|(version, id)| RefitLaw { id, version }),
             error: refit
@@ -192,7 +192,7 @@ impl CreateRefit {
         holdout.dedup();
         let config = FitConfig {
             residual: objective.residual(),
-            delta: objective.delta,
+            delta: objective.delta.0,
             starts: self.starts.unwrap_or(default.starts),
             seed: self.seed.unwrap_or_default(),
             bootstrap: self.bootstrap.unwrap_or(default.bootstrap),

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::builder::Float64Builder;
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray};
 use arrow_ipc::writer::StreamWriter;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use sparsity_law::law::Variable;
 
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::views::{IntervalView, LawRef, WarningView};
+use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 
 /// Media type of Arrow's stream format.
 pub const ARROW: &str = "application/vnd.apache.arrow.stream";
@@ -70,6 +70,16 @@ impl Columns {
         }
         let flags: BooleanArray = (0..rows).map(|row| Some(interpolated(row))).collect();
         self.names.push(("interpolated", Arc::new(flags)));
+    }
+
+    /// How far each answer can be trusted, and the codes of what speaks against it, separated by commas.
+    pub fn trust(&mut self, rows: usize, of: impl Fn(usize) -> TrustView) {
+        let trust: Vec<TrustView> = (0..rows).map(of).collect();
+        let levels: StringArray = trust.iter().map(|trust| Some(trust.level.as_str())).collect();
+        let because: StringArray =
+            trust.iter().map(|trust| Some(trust.because.join(","))).collect();
+        self.names.push(("trust", Arc::new(levels)));
+        self.names.push(("trust_because", Arc::new(because)));
     }
 
     /// The stream, with the law and the warnings as JSON in the schema's metadata.

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use sparsity_law::law::AnswerError;
+use sparsity_law::law::{AnswerError, Missing, SettlingRun};
 use utoipa::ToSchema;
 
 use crate::domain::checks::FieldError;
@@ -61,6 +61,8 @@ pub enum ProblemKind {
     NotIdentifiable,
     /// The law does not know what the question is about.
     Undetermined,
+    /// The runs behind the law do not determine the answer.
+    NotIdentified,
     /// No run is known that would narrow an answer.
     NoSuggestion,
     /// No plan keeps every bound.
@@ -83,7 +85,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
@@ -106,6 +108,7 @@ impl ProblemKind {
         Self::NoRuns,
         Self::NotIdentifiable,
         Self::Undetermined,
+        Self::NotIdentified,
         Self::NoSuggestion,
         Self::Infeasible,
         Self::NotReproduced,
@@ -143,6 +146,7 @@ impl ProblemKind {
             Self::NoRuns => "no-runs",
             Self::NotIdentifiable => "not-identifiable",
             Self::Undetermined => "undetermined",
+            Self::NotIdentified => "not-identified",
             Self::NoSuggestion => "no-suggestion",
             Self::Infeasible => "infeasible",
             Self::NotReproduced => "not-reproduced",
@@ -181,6 +185,7 @@ impl ProblemKind {
             Self::NoRuns => "There are no runs to fit",
             Self::NotIdentifiable => "The runs determine no law",
             Self::Undetermined => "The law does not know what the question is about",
+            Self::NotIdentified => "The runs do not determine the answer",
             Self::NoSuggestion => "No run can be suggested",
             Self::Infeasible => "No plan keeps every bound",
             Self::NotReproduced => "The law came out different",
@@ -217,6 +222,7 @@ impl ProblemKind {
             | Self::RunExists
             | Self::NoLaw
             | Self::Undetermined
+            | Self::NotIdentified
             | Self::NoSuggestion
             | Self::NotReproduced
             | Self::WhatIfQueued
@@ -256,6 +262,60 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldErrorView>,
+    /// What the runs behind the law have too few of, where that is the problem.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub missing: Vec<MissingView>,
+    /// The cheapest runs that would settle it, where that is the problem.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub suggestions: Vec<SettlingRunView>,
+}
+
+/// What the runs behind a law have too few of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Missing)]
+pub struct MissingView {
+    /// `nonzero_params`, `sparsity` or `data` for different values of it; `runs` for runs of any kind;
+    /// `combinations` for runs in which size, sparsity and data vary apart from each other, where `have` and
+    /// `needed` count coefficients.
+    #[schema(example = "sparsity")]
+    pub what: &'static str,
+    /// How many there are.
+    #[schema(example = 2)]
+    pub have: usize,
+    /// How many are needed.
+    #[schema(example = 3)]
+    pub needed: usize,
+}
+
+impl From<&Missing> for MissingView {
+    fn from(missing: &Missing) -> Self {
+        let Missing { what, have, needed } = *missing;
+        Self { what: what.as_str(), have, needed }
+    }
+}
+
+/// A run that would help to settle what the runs behind a law leave open.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = SettlingRun)]
+pub struct SettlingRunView {
+    /// Non-zero parameters at the end of training.
+    #[schema(example = 1e7)]
+    pub nonzero_params: f64,
+    /// Fraction of zeros at the end of training.
+    #[schema(example = 0.75)]
+    pub sparsity: f64,
+    /// Data seen in training, in the family's data unit.
+    #[schema(example = 1e9)]
+    pub data: f64,
+}
+
+impl From<&SettlingRun> for SettlingRunView {
+    fn from(run: &SettlingRun) -> Self {
+        let SettlingRun { nonzero_params, sparsity, data } = *run;
+        Self { nonzero_params, sparsity, data }
+    }
 }
 
 /// One field that is wrong.
@@ -285,6 +345,8 @@ impl Problem {
             status: kind.status().as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            missing: Vec::new(),
+            suggestions: Vec::new(),
         }
     }
 }
@@ -366,6 +428,15 @@ pub enum ApiError {
     NoLaw,
     /// The law does not know what the question is about.
     Undetermined(String),
+    /// The runs behind the law do not determine the answer.
+    NotIdentified {
+        /// What is the matter.
+        detail: String,
+        /// What the runs have too few of.
+        missing: Vec<MissingView>,
+        /// The cheapest runs that settle it.
+        suggestions: Vec<SettlingRunView>,
+    },
     /// No run is known that would narrow the answer.
     NoSuggestion(String),
     /// No plan keeps every bound; these are in the way.
@@ -433,6 +504,7 @@ impl ApiError {
             Self::TooManyKeys => ProblemKind::TooManyKeys,
             Self::NoLaw => ProblemKind::NoLaw,
             Self::Undetermined(_) => ProblemKind::Undetermined,
+            Self::NotIdentified { .. } => ProblemKind::NotIdentified,
             Self::NoSuggestion(_) => ProblemKind::NoSuggestion,
             Self::Infeasible(_) => ProblemKind::Infeasible,
             Self::TooLarge { .. } => ProblemKind::TooLarge,
@@ -468,6 +540,9 @@ impl From<ApiError> for Problem {
             ApiError::Invalid(errors) => {
                 let total = errors.len() as u64;
                 return Self::of_fields(kind, errors, total);
+            }
+            ApiError::NotIdentified { detail, missing, suggestions } => {
+                return Self { missing, suggestions, ..Self::new(kind, detail) };
             }
             ApiError::InvalidRows { errors, total } => return Self::of_fields(kind, errors, total),
             ApiError::Infeasible(errors) => {
@@ -612,6 +687,14 @@ mod tests {
             (ApiError::RunExists, 409),
             (ApiError::NoLaw, 409),
             (ApiError::Undetermined("x".into()), 409),
+            (
+                ApiError::NotIdentified {
+                    detail: "x".into(),
+                    missing: Vec::new(),
+                    suggestions: Vec::new(),
+                },
+                409,
+            ),
             (ApiError::NoSuggestion("x".into()), 409),
             (ApiError::Infeasible(Vec::new()), 422),
             (ApiError::InvalidRows { errors: Vec::new(), total: 7 }, 422),

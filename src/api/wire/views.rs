@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use sparsity_law::fit::{Constraint, Estimate, FitConfig, Holdout, Residual, ValidFitConfig};
-use sparsity_law::law::{
-    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Interval, PruningSchedule,
-    Range, Side, SparsityLevel,
+use sparsity_law::fit::{
+    Constraint, Delta, Estimate, FitConfig, Holdout, Residual, ValidFitConfig,
 };
+use sparsity_law::law::{
+    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Identification, Interval,
+    PruningSchedule, Range, Side, SparsityLevel,
+};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
@@ -18,6 +21,7 @@ use crate::domain::checks::Checks;
 use crate::domain::law::{Law, LawSource, StoredWarning};
 use crate::domain::refit::{RefitOptions, TagWeight};
 use crate::domain::text::check_label;
+use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
 /// JSON that is made once, for parts of answers that are the same each time.
 fn rendered(value: &impl Serialize) -> Box<RawValue> {
@@ -141,8 +145,9 @@ impl From<CoefficientsView> for CoefficientValues {
     }
 }
 
-/// Coefficients of a law, in raw units. One that the runs do not tell apart from others, because a
-/// quantity never varies over them, is null, and `c_s` or `c` holds their sum.
+/// Coefficients of a law, in raw units. One that the runs do not tell apart from others is null: where a
+/// quantity never varies over them, `c_s` or `c` holds the sum; where it has too few different values,
+/// `diagnostics.identification` of the law says what is missing.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = LawCoefficients)]
 pub struct LawCoefficientsView {
@@ -168,14 +173,20 @@ pub struct LawCoefficientsView {
     b_d: Option<f64>,
     /// Irreducible loss, with the terms that the runs do not tell from it.
     #[schema(example = 0.65074219)]
-    c: f64,
+    c: Option<f64>,
 }
 
-impl From<&Coefficients> for LawCoefficientsView {
-    fn from(law: &Coefficients) -> Self {
-        use CoefficientName::{AD, AS, BD, BN, BS, CS};
+impl LawCoefficientsView {
+    /// Those that the runs determine, as far as that is known.
+    #[must_use]
+    pub fn new(law: &Coefficients, identification: Option<&Identification>) -> Self {
+        use CoefficientName::{AD, AS, BD, BN, BS, C, CS};
         let v = law.values();
-        let known = |name: CoefficientName, value: f64| law.has(name).then_some(value);
+        let determined =
+            |name| identification.is_none_or(|identification| identification.determines(name));
+        let known = |name: CoefficientName, value: f64| {
+            (law.has(name) && determined(name)).then_some(value)
+        };
         Self {
             a_s: known(AS, v.a_s),
             b_s: known(BS, v.b_s),
@@ -183,7 +194,7 @@ impl From<&Coefficients> for LawCoefficientsView {
             b_n: known(BN, v.b_n),
             a_d: known(AD, v.a_d),
             b_d: known(BD, v.b_d),
-            c: v.c,
+            c: known(C, v.c),
         }
     }
 }
@@ -227,8 +238,30 @@ pub struct ObjectiveView {
     /// `log` for `ln f - ln L`, `linear` for `f - L`.
     pub residual: ResidualView,
     /// Where the Huber loss turns from quadratic to linear, in units of the residual.
-    #[schema(example = 0.001, minimum = 1e-9, maximum = 1e6)]
-    pub delta: f64,
+    pub delta: DeltaView,
+}
+
+/// A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DeltaView(pub Delta);
+
+impl PartialSchema for DeltaView {
+    fn schema() -> RefOr<Schema> {
+        let auto = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["auto"]));
+        let number =
+            ObjectBuilder::new().schema_type(Type::Number).minimum(Some(1e-9)).maximum(Some(1e6));
+        let description = "A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the \
+                           residuals, found within the fit.";
+        let either = OneOfBuilder::new().item(auto).item(number).description(Some(description));
+        either.examples([serde_json::json!("auto")]).into()
+    }
+}
+
+impl ToSchema for DeltaView {
+    fn name() -> Cow<'static, str> {
+        "Delta".into()
+    }
 }
 
 /// How prediction and measurement are compared.
@@ -254,8 +287,8 @@ impl From<Residual> for ResidualView {
 impl ObjectiveView {
     /// From a residual and its delta.
     #[must_use]
-    pub fn new(residual: Residual, delta: f64) -> Self {
-        Self { residual: residual.into(), delta }
+    pub fn new(residual: Residual, delta: Delta) -> Self {
+        Self { residual: residual.into(), delta: DeltaView(delta) }
     }
 
     /// The residual.
@@ -444,6 +477,10 @@ pub struct FitOptionsView {
     seed: u64,
     /// What is minimised.
     objective: ObjectiveView,
+    /// The delta that was used, in units of the residual; null for a law that was fitted with a number and did not
+    /// note it.
+    #[schema(example = 0.0067)]
+    delta: Option<f64>,
     /// Number of bootstrap resamples; 0 for none.
     #[schema(example = 1000)]
     bootstrap: u32,
@@ -463,13 +500,17 @@ pub struct FitOptionsView {
     without: Vec<String>,
 }
 
-impl From<RefitOptions> for FitOptionsView {
-    fn from(options: RefitOptions) -> Self {
+impl FitOptionsView {
+    /// Of the options of a fit, and the delta that it used, once it has.
+    #[must_use]
+    pub fn new(options: RefitOptions, delta: Option<f64>) -> Self {
         let config = options.fit;
+        let delta = delta.or(config.delta.fixed());
         Self {
             starts: config.starts,
             seed: config.seed,
             objective: ObjectiveView::new(config.residual, config.delta),
+            delta,
             bootstrap: config.bootstrap,
             confidence: config.confidence,
             fixed: FixedView::of(&config),
@@ -546,6 +587,74 @@ impl ToSchema for WarningView {
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         WarningParts::schemas(schemas);
+    }
+}
+
+/// How far an answer can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = TrustLevel)]
+pub enum TrustLevelView {
+    /// Nothing that is looked at speaks against it.
+    Good,
+    /// It may be farther off than its interval says, or is hardly determined.
+    Weak,
+    /// Not to be acted on.
+    None,
+}
+
+impl TrustLevelView {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Weak => "weak",
+            Self::None => "none",
+        }
+    }
+}
+
+impl From<TrustLevel> for TrustLevelView {
+    fn from(level: TrustLevel) -> Self {
+        match level {
+            TrustLevel::Good => Self::Good,
+            TrustLevel::Weak => Self::Weak,
+            TrustLevel::None => Self::None,
+        }
+    }
+}
+
+/// How far an answer can be trusted, in one word, and why: see `docs/trust.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Trust)]
+pub struct TrustView {
+    /// The word.
+    #[schema(example = "weak")]
+    pub level: TrustLevelView,
+    /// Codes of what speaks against it; empty where the level is `good`.
+    #[schema(example = json!(["not_checked"]))]
+    pub because: Vec<&'static str>,
+}
+
+impl TrustView {
+    /// Makes a good answer weak, and says why.
+    pub fn doubt(&mut self, code: TrustCode) {
+        if self.level == TrustLevelView::Good {
+            self.level = TrustLevelView::Weak;
+        }
+        if !self.because.contains(&code.as_str()) {
+            self.because.push(code.as_str());
+        }
+    }
+}
+
+impl From<Trust> for TrustView {
+    fn from(trust: Trust) -> Self {
+        Self {
+            level: trust.level.into(),
+            because: trust.because.into_iter().map(TrustCode::as_str).collect(),
+        }
     }
 }
 

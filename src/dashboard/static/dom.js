@@ -94,6 +94,10 @@ export function failure(error, retry) {
     el("p", {}, problem.detail ?? problem.message ?? String(error)),
     errors.length > 0 &&
       el("ul", {}, errors.map((/** @type {any} */ e) => el("li", {}, el("code", {}, e.pointer.replace(/^\//, "")), " ", e.detail))),
+    (problem.suggestions ?? []).length > 0 && [
+      el("p", {}, "Runs that settle it:"),
+      el("ul", {}, problem.suggestions.map((/** @type {any} */ run) => el("li", {}, `${run.nonzero_params.toPrecision(3)} non-zero parameters, sparsity ${run.sparsity.toPrecision(3)}, data ${run.data.toPrecision(3)}`))),
+    ],
     retry && el("button", { type: "button", on: { click: retry } }, "Try again"),
   );
 }

@@ -32,6 +32,39 @@ export function meaning(answer) {
 }
 
 /** @type {Record<string, string>} */
+const REASONS = {
+  not_identified: "the runs do not determine every coefficient",
+  lack_of_fit: "the runs scatter about the law by groups",
+  extrapolates_badly: "laws of the smaller runs mispredict the larger ones",
+  checkpoints: "some runs look like checkpoints of one training",
+  duplicates: "some measurements are there more than once",
+  forecasts_missed: "forecasts came true less often than they should",
+  unmeasured_pattern: "a pattern has no runs of its own",
+  not_checked: "how well the law fits its runs was not checked",
+  not_optimum: "the coefficients are not the best for their own runs",
+  wide_interval: "the interval is wide",
+  no_intervals: "there is no interval",
+  extrapolation: "it lies far outside the runs",
+  collinear: "size and data of the runs go together",
+  starts_disagree: "starts of the fit disagree",
+  resamples_failed: "many resamples determined no law",
+};
+
+/** @type {Record<string, string>} */
+const TRUST = { good: "can be trusted", weak: "weak", none: "not to be acted on" };
+
+/**
+ * How far an answer can be trusted.
+ *
+ * @param {{level: string, because: string[]}} trust
+ * @returns {string} Such as `weak: the interval is wide; size and data of the runs go together`.
+ */
+export function trustInWords({ level, because }) {
+  const reasons = because.map((code) => REASONS[code] ?? code);
+  return `${TRUST[level] ?? level}${reasons.length > 0 ? `: ${reasons.join("; ")}` : ""}`;
+}
+
+/** @type {Record<string, string>} */
 const VARIABLES = { nonzero_params: "size", sparsity: "sparsity", data: "data", compute: "compute" };
 
 /**

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from .models import FieldError, Problem, Refit
+from .models import FieldError, Missing, Problem, Refit, SettlingRun
 
 
 class PlannerError(Exception):
@@ -23,16 +23,27 @@ class ProblemError(PlannerError):
     The service refused: an RFC 9457 problem.
 
     `kind` is stable and for programs (docs/problems.md lists them), `detail` is for people, `errors`
-    points at each wrong field.
+    points at each wrong field. Where it is `not-identified`, `missing` says what the runs behind the law
+    have too few of, and `suggestions` are the cheapest runs that settle it.
     """
 
-    def __init__(self, kind: str, status: int, detail: str, errors: tuple[FieldError, ...] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        status: int,
+        detail: str,
+        errors: tuple[FieldError, ...] = (),
+        missing: tuple[Missing, ...] = (),
+        suggestions: tuple[SettlingRun, ...] = (),
+    ) -> None:
         """Make one by its parts."""
-        super().__init__(kind, status, detail, errors)
+        super().__init__(kind, status, detail, errors, missing, suggestions)
         self.kind = kind
         self.status = status
         self.detail = detail
         self.errors = errors
+        self.missing = missing
+        self.suggestions = suggestions
 
     def __str__(self) -> str:
         """Kind, status, detail, and each wrong field on a line of its own."""
@@ -44,7 +55,14 @@ class ProblemError(PlannerError):
     def from_problem(cls, problem: Problem) -> ProblemError:
         """Take over what the service says."""
         kind = problem.type.rsplit("/", 1)[-1]
-        return cls(kind, problem.status, problem.detail, tuple(problem.errors or ()))
+        return cls(
+            kind,
+            problem.status,
+            problem.detail,
+            tuple(problem.errors or ()),
+            tuple(problem.missing or ()),
+            tuple(problem.suggestions or ()),
+        )
 
     @classmethod
     def from_response(cls, response: httpx.Response) -> ProblemError:

@@ -270,6 +270,18 @@ class CreateLaw(Model):
     """
 
 
+Delta1 = TypeAliasType("Delta1", Annotated[float, Field(examples=["auto"], ge=1e-09, le=1000000.0)])
+"""
+A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
+"""
+
+
+Delta = TypeAliasType("Delta", Annotated[Literal["auto"] | Delta1, Field(examples=["auto"])])
+"""
+A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
+"""
+
+
 class DenseAlternative(Model):
     """
     The dense alternative.
@@ -573,9 +585,10 @@ class HoldoutReport(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    bias: float
+    bias: float | None = None
     """
-    Mean residual: positive where the losses were predicted too high.
+    Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
+    or of too few levels, to determine a law.
     """
     fitted_runs: Annotated[int, Field(ge=0)]
     """
@@ -589,9 +602,9 @@ class HoldoutReport(Model):
     """
     The smallest value of the quantity that was left out.
     """
-    rms: float
+    rms: float | None = None
     """
-    Root mean square of the residuals.
+    Root mean square of the residuals; null where `bias` is.
     """
     runs: Annotated[int, Field(ge=0)]
     """
@@ -623,8 +636,9 @@ class Interval(Model):
 
 class LawCoefficients(Model):
     """
-    Coefficients of a law, in raw units. One that the runs do not tell apart from others, because a
-    quantity never varies over them, is null, and `c_s` or `c` holds their sum.
+    Coefficients of a law, in raw units. One that the runs do not tell apart from others is null: where a
+    quantity never varies over them, `c_s` or `c` holds the sum; where it has too few different values,
+    `diagnostics.identification` of the law says what is missing.
     """
 
     model_config = ConfigDict(
@@ -651,7 +665,7 @@ class LawCoefficients(Model):
     """
     Exponent of the density; null where all runs have one sparsity.
     """
-    c: Annotated[float, Field(examples=[0.65074219])]
+    c: Annotated[float | None, Field(examples=[0.65074219])] = None
     """
     Irreducible loss, with the terms that the runs do not tell from it.
     """
@@ -746,95 +760,57 @@ class LossPoint(Model):
     """
 
 
-class Mapping(Model):
+class MeasuredLevel(Model):
     """
-    A mapping that is kept. What is null is not said.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    absent: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What becomes of fields that rows do not bring.
-    """
-    created_at: AwareDatetime
-    """
-    When it was first kept.
-    """
-    decimal: Annotated[str | None, Field(examples=[None])] = None
-    """
-    The decimal mark.
-    """
-    id: Annotated[str | None, Field(examples=["run,seed"])] = None
-    """
-    What names a run.
-    """
-    keep: Annotated[str | None, Field(examples=["last:step"])] = None
-    """
-    Which of several rows of a run is kept.
-    """
-    map: Annotated[dict[str, str], Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}])]
-    """
-    Where fields come from: a column or an expression by the name of the field.
-    """
-    name: Annotated[str, Field(examples=["nightly"])]
-    """
-    Its name in URLs and uploads.
-    """
-    null: Annotated[list[str] | None, Field(examples=[None])] = None
-    """
-    Texts that mean "no value".
-    """
-    scale: Annotated[dict[str, float], Field(examples=[{"data": 65536.0}])]
-    """
-    Factors of numbers, by the name of the field.
-    """
-    separator: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What stands between cells.
-    """
-    sheet: Annotated[str | None, Field(examples=[None])] = None
-    """
-    The sheet of a workbook.
-    """
-    source: Annotated[str | None, Field(examples=[None])] = None
-    """
-    Whose export it is.
-    """
-    sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What sparsities are given in.
-    """
-    tag_columns: Annotated[list[str], Field(examples=[["sweep"]])]
-    """
-    Columns that become tags.
-    """
-    updated_at: AwareDatetime
-    """
-    When it was last kept.
-    """
-    where: Annotated[str | None, Field(examples=['State == "finished"'])] = None
-    """
-    A condition for rows that are runs.
-    """
-
-
-class MappingList(Model):
-    """
-    A page of mappings.
+    A sparsity that runs behind the law have, at the size and budget of the question.
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
-    items: list[Mapping]
+    data: float
     """
-    Newest first.
+    Data that the compute pays for.
     """
-    next_cursor: str | None = None
+    interval: Interval | None = None
     """
-    Where the next page starts; null at the end.
+    Interval of the mean loss; null where the law has none.
+    """
+    loss: float
+    """
+    Predicted loss.
+    """
+    share: Annotated[float | None, Field(examples=[0.97])] = None
+    """
+    Share of the resampled laws by which it is the best of the measured ones; null where the law has none.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    The sparsity.
+    """
+
+
+class Missing(Model):
+    """
+    What the runs behind a law have too few of.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    have: Annotated[int, Field(examples=[2], ge=0)]
+    """
+    How many there are.
+    """
+    needed: Annotated[int, Field(examples=[3], ge=0)]
+    """
+    How many are needed.
+    """
+    what: Annotated[str, Field(examples=["sparsity"])]
+    """
+    `nonzero_params`, `sparsity` or `data` for different values of it; `runs` for runs of any kind;
+    `combinations` for runs in which size, sparsity and data vary apart from each other, where `have` and
+    `needed` count coefficients.
     """
 
 
@@ -1126,36 +1102,6 @@ class PredictionTarget(Model):
     """
 
 
-class Problem(Model):
-    """
-    A problem document (RFC 9457).
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    detail: Annotated[str, Field(examples=["sparsity must be at least 0 and below 1, not 1.5"])]
-    """
-    What is the matter this time.
-    """
-    errors: list[FieldError] | None = None
-    """
-    The fields that are wrong, where there are any.
-    """
-    status: Annotated[int, Field(examples=[422], ge=0)]
-    """
-    The HTTP status.
-    """
-    title: Annotated[str, Field(examples=["Some fields are not valid"])]
-    """
-    What kind of problem it is.
-    """
-    type: Annotated[str, Field(examples=["/problems/invalid"])]
-    """
-    URI reference of the kind of problem; it leads to its description.
-    """
-
-
 class Profile(Model):
     """
     How far one exponent can go while the others make up for it.
@@ -1204,71 +1150,6 @@ class PruningSchedule(Model):
     """
 
 
-class PutMapping(Model):
-    """
-    A mapping to keep: the parameters of an upload by their names, with the same texts. What is left out is not said.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    absent: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What becomes of fields that rows do not bring: `keep` or `clear`.
-    """
-    decimal: Annotated[str | None, Field(examples=[None])] = None
-    """
-    The decimal mark.
-    """
-    id: Annotated[str | None, Field(examples=["run,seed"])] = None
-    """
-    What names a run: columns, joined by colons, or `content`.
-    """
-    keep: Annotated[str | None, Field(examples=[None])] = None
-    """
-    Which of several rows of a run is kept.
-    """
-    map: Annotated[
-        dict[str, str] | None,
-        Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}]),
-    ] = None
-    """
-    Where fields come from: a column or an expression by the name of the field.
-    """
-    null: Annotated[list[str] | None, Field(examples=[None], max_length=50)] = None
-    """
-    Texts that mean "no value".
-    """
-    scale: Annotated[dict[str, float] | None, Field(examples=[{}])] = None
-    """
-    Factors of numbers, by the name of the field.
-    """
-    separator: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What stands between cells.
-    """
-    sheet: Annotated[str | None, Field(examples=[None])] = None
-    """
-    The sheet of a workbook.
-    """
-    source: Annotated[str | None, Field(examples=[None])] = None
-    """
-    Whose export it is.
-    """
-    sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
-    """
-    What sparsities are given in: `fraction` or `percent`.
-    """
-    tag_columns: Annotated[list[str] | None, Field(examples=[["sweep"]], max_length=50)] = None
-    """
-    Columns that become tags.
-    """
-    where: Annotated[str | None, Field(examples=[None])] = None
-    """
-    A condition for rows that are runs.
-    """
-
-
 class Range(Model):
     """
     Smallest and largest value.
@@ -1306,10 +1187,6 @@ class Recognised(Model):
     format: Annotated[str, Field(examples=["text/csv"])]
     """
     Its media type.
-    """
-    mapping: Annotated[str | None, Field(examples=[None])] = None
-    """
-    The kept mapping that it was read by; null where none was named.
     """
     separator: Annotated[str | None, Field(examples=[","])] = None
     """
@@ -1380,6 +1257,28 @@ Scope = TypeAliasType("Scope", Literal["read", "write", "admin"])
 """
 What a caller may do; each scope includes the ones before it.
 """
+
+
+class SettlingRun(Model):
+    """
+    A run that would help to settle what the runs behind a law leave open.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    data: Annotated[float, Field(examples=[1000000000.0])]
+    """
+    Data seen in training, in the family's data unit.
+    """
+    nonzero_params: Annotated[float, Field(examples=[10000000.0])]
+    """
+    Non-zero parameters at the end of training.
+    """
+    sparsity: Annotated[float, Field(examples=[0.75])]
+    """
+    Fraction of zeros at the end of training.
+    """
 
 
 class ShareCost(Model):
@@ -1495,11 +1394,6 @@ class SubmitRun(Model):
     external_id: Annotated[str, Field(examples=["sweep-3/run-17"], max_length=200, min_length=1)]
     """
     The submitter's name of the run, at most 200 characters; sent again it is the same run.
-    """
-    flops: Annotated[float | None, Field(examples=[None])] = None
-    """
-    FLOPs of the training, where known: held against size and data, with a warning where they are not of one
-    kind, and not stored.
     """
     loss: Annotated[float, Field(examples=[2.05], ge=1e-12, le=1000000000000.0)]
     """
@@ -1662,6 +1556,12 @@ class TargetAnswer(Model):
     """
 
 
+TrustLevel = TypeAliasType("TrustLevel", Literal["good", "weak", "none"])
+"""
+How far an answer can be trusted.
+"""
+
+
 class UpdateActiveLaw(Model):
     """
     Which law answers.
@@ -1802,7 +1702,7 @@ class CalibrationTotals(Model):
 
 class CoefficientIntervals(Model):
     """
-    Interval of each coefficient; null for one that the law does not have.
+    Interval of each coefficient; null for one that the law does not have, or that its runs do not determine.
     """
 
     model_config = ConfigDict(
@@ -2199,59 +2099,6 @@ class DesignInformation(Model):
     """
 
 
-class Diagnostics(Model):
-    """
-    What a fit says about itself.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    agreement: Annotated[float, Field(examples=[0.97])]
-    """
-    Share of the starts whose objective is within 0.1 % of the best.
-    """
-    condition: Annotated[float | None, Field(examples=[185.0])] = None
-    """
-    Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
-    length; null where the runs do not determine all coefficients.
-    """
-    correlations: Correlations
-    """
-    Correlations of the fitted coefficients.
-    """
-    failed_resamples: Annotated[int | None, Field(examples=[0], ge=0)] = None
-    """
-    Resamples that determined none.
-    """
-    gain_slope: Annotated[float | None, Field(examples=[0.8])] = None
-    """
-    Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
-    does not know what sparsity or size do.
-    """
-    holdouts: list[HoldoutReport]
-    """
-    How well left-out runs were predicted.
-    """
-    noise: Annotated[float, Field(examples=[0.007])]
-    """
-    Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
-    of the objective's residual.
-    """
-    profiles: list[Profile]
-    """
-    Profile interval of each fitted exponent.
-    """
-    resamples: Annotated[int | None, Field(examples=[1000], ge=0)] = None
-    """
-    Resamples that gave a law.
-    """
-    starts: list[StartReport]
-    """
-    Every start, in the order of its index.
-    """
-
-
 class Estimate(Model):
     """
     A number that was estimated.
@@ -2382,6 +2229,40 @@ class HardwareProfileList(Model):
     """
 
 
+class Identification(Model):
+    """
+    Which coefficients the runs of a law determine.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    fitted: Annotated[int, Field(examples=[7], ge=0)]
+    """
+    Number of coefficients that were fitted.
+    """
+    missing: Annotated[list[Missing], Field(examples=[[]])]
+    """
+    What the runs have too few of; empty where every coefficient is determined.
+    """
+    open: Annotated[list[str], Field(examples=[[]])]
+    """
+    The coefficients that they do not determine one by one; these are null.
+    """
+    rank: Annotated[int, Field(examples=[7], ge=0)]
+    """
+    How many combinations of them the runs tell apart.
+    """
+    runs: Annotated[int, Field(examples=[48], ge=0)]
+    """
+    Number of runs.
+    """
+    suggestions: Annotated[list[SettlingRun], Field(examples=[[]])]
+    """
+    The cheapest runs that settle it.
+    """
+
+
 class Key(Model):
     """
     An API key, without its secret.
@@ -2476,52 +2357,6 @@ class LawRef(Model):
     """
 
 
-class LossBySparsity(Model):
-    """
-    Predicted loss by sparsity at one size and budget.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    compute: float
-    """
-    Training cost in FLOPs.
-    """
-    dense: LossPoint
-    """
-    The dense model with as many non-zero parameters and the same compute.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities that lie outside the runs behind the law, at the optimum.
-    """
-    flop_mode: Annotated[str, Field(examples=["sparse"])]
-    """
-    What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
-    """
-    law: LawRef
-    """
-    The law that it was computed from.
-    """
-    nonzero_params: float
-    """
-    Non-zero parameters at the end of training.
-    """
-    optimum: LossOptimum
-    """
-    The sparsity of the least loss.
-    """
-    points: list[LossPoint]
-    """
-    The curve, dense first.
-    """
-    warnings: list[Warning]
-    """
-    What to know before trusting it.
-    """
-
-
 class Objective(Model):
     """
     What a fit minimises: the mean Huber loss of the residuals.
@@ -2530,141 +2365,13 @@ class Objective(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    delta: Annotated[float, Field(examples=[0.001], ge=1e-09, le=1000000.0)]
+    delta: Delta
     """
     Where the Huber loss turns from quadratic to linear, in units of the residual.
     """
     residual: Residual
     """
     `log` for `ln f - ln L`, `linear` for `f - L`.
-    """
-
-
-class OptimalSparsity(Model):
-    """
-    The sparsity that makes the most of a training budget.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    chinchilla_ratio: float
-    """
-    The compute relative to that at which a dense model of this size is compute-optimal.
-    """
-    data: float
-    """
-    Data that the compute pays for at it.
-    """
-    dense: DenseAlternative
-    """
-    The dense model with as many non-zero parameters and the same compute.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities that lie outside the runs behind the law.
-    """
-    gain: float
-    """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the best sparsity; null where the law has none.
-    """
-    intervals: OptimumIntervals | None = None
-    """
-    Intervals of what follows from the best sparsity; null where the law has none.
-    """
-    law: LawRef
-    """
-    The law that it was computed from.
-    """
-    loss: float
-    """
-    Predicted loss at it.
-    """
-    pattern: PatternChoice | None = None
-    """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
-    """
-    sparsity: float
-    """
-    The best sparsity; exactly 0 where zeros do not lower the loss.
-    """
-    total_params: float
-    """
-    Parameters at it, zeros included.
-    """
-    warnings: list[Warning]
-    """
-    What to know before trusting it.
-    """
-
-
-class OptimalSparsityResult(Model):
-    """
-    The best sparsity of one budget.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    chinchilla_ratio: float
-    """
-    The compute relative to that at which a dense model of this size is compute-optimal.
-    """
-    compute: float
-    """
-    As asked.
-    """
-    data: float
-    """
-    Data that the compute pays for at it.
-    """
-    dense: DenseAlternative
-    """
-    The dense model with as many non-zero parameters and the same compute.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities that lie outside the runs behind the law.
-    """
-    gain: float
-    """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
-    """
-    interpolated: bool
-    """
-    Whether the best sparsity lies between two that runs have, with none near it.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the best sparsity; null where the law has none.
-    """
-    loss: float
-    """
-    Predicted loss at it.
-    """
-    loss_interval: Interval | None = None
-    """
-    Interval of the loss at it; null where the law has none.
-    """
-    nonzero_params: float
-    """
-    As asked.
-    """
-    pattern: PatternChoice | None = None
-    """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
-    """
-    sparsity: float
-    """
-    The best sparsity; exactly 0 where zeros do not lower the loss.
-    """
-    total_params: float
-    """
-    Parameters at it, zeros included.
     """
 
 
@@ -2728,108 +2435,6 @@ class PlanAssumptions(Model):
     """
 
 
-class Prediction(Model):
-    """
-    A predicted loss.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    data: float
-    """
-    Data that it is for: as asked, or what the compute pays for.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities that lie outside the runs behind the law.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the mean loss; null where the law has none.
-    """
-    law: LawRef
-    """
-    The law that it was computed from.
-    """
-    loss: float
-    """
-    Predicted validation loss.
-    """
-    prediction_interval: Interval | None = None
-    """
-    Interval of the loss of one new run; null where the law has none.
-    """
-    warnings: list[Warning]
-    """
-    What to know before trusting it.
-    """
-
-
-class PredictionResult(Model):
-    """
-    The loss of one model.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    data: float
-    """
-    As asked, or what the compute pays for.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities that lie outside the runs behind the law.
-    """
-    interpolated: bool
-    """
-    Whether the sparsity lies between two that runs have, with none near it.
-    """
-    interval: Interval | None = None
-    """
-    Interval of the mean loss; null where the law has none.
-    """
-    loss: float
-    """
-    Predicted validation loss.
-    """
-    nonzero_params: float
-    """
-    As asked.
-    """
-    prediction_interval: Interval | None = None
-    """
-    Interval of the loss of one new run; null where the law has none.
-    """
-    sparsity: float
-    """
-    As asked.
-    """
-
-
-class Predictions(Model):
-    """
-    The losses of many models, in the order of the points.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    law: LawRef
-    """
-    The law that they were computed from.
-    """
-    results: list[PredictionResult]
-    """
-    One for each point.
-    """
-    warnings: list[Warning]
-    """
-    What to know before trusting any of them.
-    """
-
-
 class PreviewRun(Model):
     """
     A run that would be stored.
@@ -2877,6 +2482,44 @@ class PreviewRun(Model):
     tags: Annotated[dict[str, str], Field(examples=[{}])]
     """
     Labels.
+    """
+
+
+class Problem(Model):
+    """
+    A problem document (RFC 9457).
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    detail: Annotated[str, Field(examples=["sparsity must be at least 0 and below 1, not 1.5"])]
+    """
+    What is the matter this time.
+    """
+    errors: list[FieldError] | None = None
+    """
+    The fields that are wrong, where there are any.
+    """
+    missing: list[Missing] | None = None
+    """
+    What the runs behind the law have too few of, where that is the problem.
+    """
+    status: Annotated[int, Field(examples=[422], ge=0)]
+    """
+    The HTTP status.
+    """
+    suggestions: list[SettlingRun] | None = None
+    """
+    The cheapest runs that would settle it, where that is the problem.
+    """
+    title: Annotated[str, Field(examples=["Some fields are not valid"])]
+    """
+    What kind of problem it is.
+    """
+    type: Annotated[str, Field(examples=["/problems/invalid"])]
+    """
+    URI reference of the kind of problem; it leads to its description.
     """
 
 
@@ -3138,51 +2781,21 @@ class SuggestionRequest(Model):
     """
 
 
-class Suggestions(Model):
+class Trust(Model):
     """
-    What to run next.
+    How far an answer can be trusted, in one word, and why: see `docs/trust.md`.
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
-    alternatives: list[SuggestedRun]
+    because: Annotated[list[str], Field(examples=[["not_checked"]])]
     """
-    Single runs, rising in cost, such that none of the grid is both cheaper and better; at most 8,
-    spread over the costs.
+    Codes of what speaks against it; empty where the level is `good`.
     """
-    compute: float
+    level: TrustLevel
     """
-    FLOPs of all of them.
-    """
-    expected_width_ratio: Annotated[float, Field(examples=[0.6])]
-    """
-    Width of the answer's interval after all of them over the width now.
-    """
-    extrapolation: list[Extrapolation]
-    """
-    The quantities of the target that lie outside the runs behind the law.
-    """
-    information: DesignInformation
-    """
-    What the expectation rests on.
-    """
-    law: LawRef
-    """
-    The law that it was computed from.
-    """
-    suggestions: list[SuggestedRun]
-    """
-    The runs to make together, the one that narrows most first. One may come more than once:
-    with another seed.
-    """
-    target: TargetAnswer
-    """
-    The answer as it stands.
-    """
-    warnings: list[Warning]
-    """
-    What to know before trusting it.
+    The word.
     """
 
 
@@ -3326,6 +2939,10 @@ class Contours(Model):
     """
     A line for each sparsity, in the order that was asked.
     """
+    trust: Trust
+    """
+    How far the law behind them can be trusted.
+    """
     warnings: list[Warning]
     """
     What to know before trusting them.
@@ -3348,9 +2965,10 @@ class CreateFamily(Model):
     """
     For people; at most 2,000 characters.
     """
-    flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = 6
+    flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
-    FLOPs per parameter and data unit in training: 6 for one forward and backward pass.
+    FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
+    times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
     """
     name: Annotated[
         str,
@@ -3361,7 +2979,7 @@ class CreateFamily(Model):
     """
     objective: Objective | None = None
     """
-    What refits minimise: `log` with delta 0.001.
+    What refits minimise: `log` with delta `auto`.
     """
     pruning: PruningSchedule | None = None
     """
@@ -3518,9 +3136,71 @@ class DataMultiplierAnswer(Model):
     """
     `scratch_data` over the data of the sparse phase; null where no amount reaches the loss.
     """
+    trust: Trust
+    """
+    How far it can be trusted.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
+    """
+
+
+class Diagnostics(Model):
+    """
+    What a fit says about itself.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    agreement: Annotated[float, Field(examples=[0.97])]
+    """
+    Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
+    are those of the best: losses within 0.1 %, best sparsities within 0.01.
+    """
+    condition: Annotated[float | None, Field(examples=[185.0])] = None
+    """
+    Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
+    length; null where the runs do not determine all coefficients.
+    """
+    correlations: Correlations
+    """
+    Correlations of the fitted coefficients.
+    """
+    failed_resamples: Annotated[int | None, Field(examples=[0], ge=0)] = None
+    """
+    Resamples that determined none.
+    """
+    gain_slope: Annotated[float | None, Field(examples=[0.8])] = None
+    """
+    Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
+    does not know what sparsity or size do.
+    """
+    holdouts: list[HoldoutReport]
+    """
+    How well left-out runs were predicted.
+    """
+    identification: Identification | None = None
+    """
+    Which coefficients the runs determine; null for a law that was fitted before this was looked at.
+    """
+    noise: Annotated[float, Field(examples=[0.007])]
+    """
+    Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
+    of the objective's residual.
+    """
+    profiles: list[Profile]
+    """
+    Profile interval of each fitted exponent.
+    """
+    resamples: Annotated[int | None, Field(examples=[1000], ge=0)] = None
+    """
+    Resamples that gave a law.
+    """
+    starts: list[StartReport]
+    """
+    Every start, in the order of its index.
     """
 
 
@@ -3575,6 +3255,10 @@ class EffectiveParams(Model):
     total_params_gain: Estimate
     """
     `dense_params / total_params`: below 1 where zeros are worth less than parameters.
+    """
+    trust: Trust
+    """
+    How far it can be trusted.
     """
     unstructured_gain: Estimate | None = None
     """
@@ -3678,6 +3362,11 @@ class FitOptions(Model):
     """
     The condition that was kept.
     """
+    delta: Annotated[float | None, Field(examples=[0.0067])] = None
+    """
+    The delta that was used, in units of the residual; null for a law that was fitted with a number and did not
+    note it.
+    """
     fixed: FixedCoefficients
     """
     Coefficients that were held.
@@ -3717,6 +3406,10 @@ class FitQuality(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    delta: Annotated[float | None, Field(examples=[0.0067])] = None
+    """
+    The delta that was used, in units of the residual; null for a published law.
+    """
     items: list[FittedRun]
     """
     The runs; none for a published law.
@@ -3875,6 +3568,10 @@ class Gains(Model):
     """
     A point for each sparsity, in the order that was asked.
     """
+    trust: Trust
+    """
+    How far the law behind it can be trusted.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
@@ -3917,25 +3614,204 @@ class LawComparison(Model):
     """
 
 
-class OptimalSparsities(Model):
+class LossBySparsity(Model):
     """
-    The best sparsities of many budgets, in the order of the points.
+    Predicted loss by sparsity at one size and budget.
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
+    compute: float
+    """
+    Training cost in FLOPs.
+    """
+    dense: LossPoint
+    """
+    The dense model with as many non-zero parameters and the same compute.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities that lie outside the runs behind the law, at the optimum.
+    """
+    flop_mode: Annotated[str, Field(examples=["sparse"])]
+    """
+    What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    """
     law: LawRef
     """
-    The law that they were computed from.
+    The law that it was computed from.
     """
-    results: list[OptimalSparsityResult]
+    nonzero_params: float
     """
-    One for each point.
+    Non-zero parameters at the end of training.
+    """
+    optimum: LossOptimum
+    """
+    The sparsity of the least loss.
+    """
+    points: list[LossPoint]
+    """
+    The curve, dense first.
+    """
+    trust: Trust
+    """
+    How far the optimum can be trusted.
     """
     warnings: list[Warning]
     """
-    What to know before trusting any of them.
+    What to know before trusting it.
+    """
+
+
+class OptimalSparsity(Model):
+    """
+    The sparsity that makes the most of a training budget.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    best_measured_level: bool
+    """
+    Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
+    this is the best of the measured ones, `measured_levels`, and has no interval.
+    """
+    chinchilla_ratio: float
+    """
+    The compute relative to that at which a dense model of this size is compute-optimal.
+    """
+    data: float
+    """
+    Data that the compute pays for at it.
+    """
+    dense: DenseAlternative
+    """
+    The dense model with as many non-zero parameters and the same compute.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities that lie outside the runs behind the law.
+    """
+    gain: float
+    """
+    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the best sparsity; null where the law has none.
+    """
+    intervals: OptimumIntervals | None = None
+    """
+    Intervals of what follows from the best sparsity; null where the law has none.
+    """
+    law: LawRef
+    """
+    The law that it was computed from.
+    """
+    loss: float
+    """
+    Predicted loss at it.
+    """
+    measured_levels: list[MeasuredLevel] | None = None
+    """
+    The measured sparsities; left out where `best_measured_level` is false.
+    """
+    pattern: PatternChoice | None = None
+    """
+    The best pattern that the hardware can run; null where the mode lists no patterns.
+    """
+    sparsity: float
+    """
+    The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
+    better one of the measured sparsities.
+    """
+    total_params: float
+    """
+    Parameters at it, zeros included.
+    """
+    trust: Trust
+    """
+    How far it can be trusted.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting it.
+    """
+
+
+class OptimalSparsityResult(Model):
+    """
+    The best sparsity of one budget.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    best_measured_level: bool
+    """
+    Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    """
+    chinchilla_ratio: float
+    """
+    The compute relative to that at which a dense model of this size is compute-optimal.
+    """
+    compute: float
+    """
+    As asked.
+    """
+    data: float
+    """
+    Data that the compute pays for at it.
+    """
+    dense: DenseAlternative
+    """
+    The dense model with as many non-zero parameters and the same compute.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities that lie outside the runs behind the law.
+    """
+    gain: float
+    """
+    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    """
+    interpolated: bool
+    """
+    Whether the best sparsity lies between two that runs have, with none near it.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the best sparsity; null where the law has none.
+    """
+    loss: float
+    """
+    Predicted loss at it.
+    """
+    loss_interval: Interval | None = None
+    """
+    Interval of the loss at it; null where the law has none.
+    """
+    nonzero_params: float
+    """
+    As asked.
+    """
+    pattern: PatternChoice | None = None
+    """
+    The best pattern that the hardware can run; null where the mode lists no patterns.
+    """
+    sparsity: float
+    """
+    The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
+    better one of the measured sparsities.
+    """
+    total_params: float
+    """
+    Parameters at it, zeros included.
+    """
+    trust: Trust
+    """
+    How far it can be trusted.
     """
 
 
@@ -4005,9 +3881,123 @@ class Plan(Model):
     The best model at the same cost that is dense or has a pattern of the hardware profile; null
     where the profile lists none, and where the plan is by patterns anyway.
     """
+    trust: Trust
+    """
+    How far it can be trusted.
+    """
     warnings: list[Warning]
     """
     What to know before trusting it.
+    """
+
+
+class Prediction(Model):
+    """
+    A predicted loss.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    data: float
+    """
+    Data that it is for: as asked, or what the compute pays for.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities that lie outside the runs behind the law.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law has none.
+    """
+    law: LawRef
+    """
+    The law that it was computed from.
+    """
+    loss: float
+    """
+    Predicted validation loss.
+    """
+    prediction_interval: Interval | None = None
+    """
+    Interval of the loss of one new run; null where the law has none.
+    """
+    trust: Trust
+    """
+    How far it can be trusted.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting it.
+    """
+
+
+class PredictionResult(Model):
+    """
+    The loss of one model.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    data: float
+    """
+    As asked, or what the compute pays for.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities that lie outside the runs behind the law.
+    """
+    interpolated: bool
+    """
+    Whether the sparsity lies between two that runs have, with none near it.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the mean loss; null where the law has none.
+    """
+    loss: float
+    """
+    Predicted validation loss.
+    """
+    nonzero_params: float
+    """
+    As asked.
+    """
+    prediction_interval: Interval | None = None
+    """
+    Interval of the loss of one new run; null where the law has none.
+    """
+    sparsity: float
+    """
+    As asked.
+    """
+    trust: Trust
+    """
+    How far it can be trusted.
+    """
+
+
+class Predictions(Model):
+    """
+    The losses of many models, in the order of the points.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    law: LawRef
+    """
+    The law that they were computed from.
+    """
+    results: list[PredictionResult]
+    """
+    One for each point.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting any of them.
     """
 
 
@@ -4103,6 +4093,58 @@ class Refit(Model):
     """
 
 
+class Suggestions(Model):
+    """
+    What to run next.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    alternatives: list[SuggestedRun]
+    """
+    Single runs, rising in cost, such that none of the grid is both cheaper and better; at most 8,
+    spread over the costs.
+    """
+    compute: float
+    """
+    FLOPs of all of them.
+    """
+    expected_width_ratio: Annotated[float, Field(examples=[0.6])]
+    """
+    Width of the answer's interval after all of them over the width now.
+    """
+    extrapolation: list[Extrapolation]
+    """
+    The quantities of the target that lie outside the runs behind the law.
+    """
+    information: DesignInformation
+    """
+    What the expectation rests on.
+    """
+    law: LawRef
+    """
+    The law that it was computed from.
+    """
+    suggestions: list[SuggestedRun]
+    """
+    The runs to make together, the one that narrows most first. One may come more than once:
+    with another seed.
+    """
+    target: TargetAnswer
+    """
+    The answer as it stands.
+    """
+    trust: Trust
+    """
+    How far the answer that is to be narrowed can be trusted.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting it.
+    """
+
+
 class Law(Model):
     """
     A law: coefficients, and what stands behind them.
@@ -4183,6 +4225,11 @@ class Law(Model):
     """
     What its runs cover, by level of sparsity; empty where unknown.
     """
+    trust: Trust
+    """
+    How far its answers can be trusted, whatever they are about. What depends on the question (the width of an
+    interval, how far it lies outside the runs) is added in each answer.
+    """
     version: Annotated[int, Field(examples=[1])]
     """
     Version within the family, counted from 1.
@@ -4213,4 +4260,26 @@ class LawList(Model):
     next_cursor: str | None = None
     """
     Where the next page starts; null at the end.
+    """
+
+
+class OptimalSparsities(Model):
+    """
+    The best sparsities of many budgets, in the order of the points.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    law: LawRef
+    """
+    The law that they were computed from.
+    """
+    results: list[OptimalSparsityResult]
+    """
+    One for each point.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting any of them.
     """

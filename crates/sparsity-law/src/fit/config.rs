@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::law::CoefficientName;
 
@@ -38,6 +39,80 @@ impl Residual {
     }
 }
 
+/// Where the Huber loss turns from quadratic to linear, in units of the residual.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Delta {
+    /// [`FitConfig::DELTA_IN_SIGMAS`] robust standard deviations of the residuals, found within the fit: as
+    /// efficient as least squares to 95 % where the residuals are normal (Huber 1964), and not moved by a few
+    /// that are not.
+    Auto,
+    /// This number.
+    Fixed(f64),
+}
+
+impl Delta {
+    /// The number, where one was given.
+    #[must_use]
+    pub const fn fixed(self) -> Option<f64> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(delta) => Some(delta),
+        }
+    }
+}
+
+impl From<f64> for Delta {
+    fn from(delta: f64) -> Self {
+        Self::Fixed(delta)
+    }
+}
+
+impl Serialize for Delta {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(delta) => serializer.serialize_f64(*delta),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Delta {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DeltaVisitor)
+    }
+}
+
+struct DeltaVisitor;
+
+impl Visitor<'_> for DeltaVisitor {
+    type Value = Delta;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"auto\" or a number")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Delta, E> {
+        if text == "auto" {
+            Ok(Delta::Auto)
+        } else {
+            Err(E::invalid_value(Unexpected::Str(text), &self))
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, delta: f64) -> Result<Delta, E> {
+        Ok(Delta::Fixed(delta))
+    }
+
+    // JSON's whole numbers; any delta in range is exact as a double.
+    fn visit_u64<E: serde::de::Error>(self, delta: u64) -> Result<Delta, E> {
+        Ok(Delta::Fixed(delta as f64))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, delta: i64) -> Result<Delta, E> {
+        Ok(Delta::Fixed(delta as f64))
+    }
+}
+
 /// A condition on the coefficients beyond being positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,7 +145,7 @@ pub struct FitConfig {
     /// The residual.
     pub residual: Residual,
     /// Where the Huber loss turns from quadratic to linear, in units of the residual.
-    pub delta: f64,
+    pub delta: Delta,
     /// Number of random starts.
     pub starts: u32,
     /// Seed from which every start and resample derives its own.
@@ -91,7 +166,7 @@ impl Default for FitConfig {
     fn default() -> Self {
         Self {
             residual: Residual::Log,
-            delta: 1e-3,
+            delta: Delta::Auto,
             starts: Self::DEFAULT_STARTS,
             seed: 0,
             bootstrap: Self::DEFAULT_BOOTSTRAP,
@@ -176,8 +251,10 @@ impl FitConfig {
     pub const DEFAULT_CONFIDENCE: f64 = 0.95;
     /// The largest seed: every integer up to it passes through a JSON number unharmed.
     pub const MAX_SEED: u64 = (1 << 53) - 1;
+    /// Robust standard deviations of the residuals that [`Delta::Auto`] takes.
+    pub const DELTA_IN_SIGMAS: f64 = 1.345;
     /// Range of delta in words.
-    pub const DELTA_RANGE: &'static str = "between 1e-9 and 1e6";
+    pub const DELTA_RANGE: &'static str = "between 1e-9 and 1e6, or \"auto\"";
     /// Range of the coverage in words.
     pub const CONFIDENCE_RANGE: &'static str = "between 0.5 and 0.999";
     /// Range of a fixed exponent in words.
@@ -205,7 +282,9 @@ impl FitConfig {
                 errors.push(error);
             }
         };
-        require((1e-9..=1e6).contains(&self.delta), ConfigError::Delta(self.delta));
+        if let Delta::Fixed(delta) = self.delta {
+            require((1e-9..=1e6).contains(&delta), ConfigError::Delta(delta));
+        }
         require((1..=Self::MAX_STARTS).contains(&self.starts), ConfigError::Starts(self.starts));
         require(self.seed <= Self::MAX_SEED, ConfigError::Seed(self.seed));
         require(
@@ -254,7 +333,7 @@ mod tests {
         let fixed = |pairs: &[(CoefficientName, f64)]| pairs.iter().copied().collect();
         let all = CoefficientName::ALL.map(|name| (name, 1.0));
         let table = [
-            (FitConfig { delta: f64::NAN, ..default.clone() }, "objective/delta"),
+            (FitConfig { delta: f64::NAN.into(), ..default.clone() }, "objective/delta"),
             (FitConfig { starts: 0, ..default.clone() }, "starts"),
             (FitConfig { starts: 5000, ..default.clone() }, "starts"),
             (FitConfig { seed: 1 << 53, ..default.clone() }, "seed"),
@@ -285,6 +364,17 @@ mod tests {
             assert_eq!(fields, [field]);
         }
         assert_eq!(ConfigError::Starts(5000).to_string(), "must be between 1 and 4096, not 5000");
+    }
+
+    #[test]
+    fn delta_is_a_number_or_auto() {
+        for (text, delta) in [("\"auto\"", Delta::Auto), ("0.001", 1e-3.into()), ("1", 1.0.into())]
+        {
+            assert_eq!(serde_json::from_str::<Delta>(text).unwrap(), delta);
+            let written = serde_json::to_string(&delta).unwrap();
+            assert_eq!(serde_json::from_str::<Delta>(&written).unwrap(), delta);
+        }
+        serde_json::from_str::<Delta>("\"1\"").unwrap_err();
     }
 
     #[test]

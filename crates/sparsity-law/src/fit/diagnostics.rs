@@ -30,6 +30,9 @@ pub(super) struct Jacobian {
     places: Vec<usize>,
     residuals: Vec<f64>,
     leverages: Vec<f64>,
+    /// `s^T (J^T W J)^-1 s` of each run, with shares for weights: times the noise squared over the number of runs, the
+    /// variance of its prediction; infinite where there is no inverse.
+    spreads: Vec<f64>,
     pub noise: f64,
     pub correlations: Vec<Vec<f64>>,
     pub condition: Option<f64>,
@@ -69,6 +72,7 @@ impl Jacobian {
             places,
             residuals,
             leverages: vec![0.0; count],
+            spreads: vec![f64::INFINITY; count],
             noise,
             correlations: Vec::new(),
             condition: None,
@@ -101,9 +105,11 @@ impl Jacobian {
         };
         self.correlations =
             (0..free).map(|i| (0..free).map(|j| correlation(i, j)).collect()).collect();
-        for ((leverage, slope), share) in self.leverages.iter_mut().zip(slopes).zip(shares) {
+        let both = self.leverages.iter_mut().zip(&mut self.spreads);
+        for (((leverage, spread), slope), share) in both.zip(slopes).zip(shares) {
             let row = DVector::from_fn(free, |i, _| slope[self.places[i]] / lengths[i]);
-            *leverage = (share * row.dot(&(&inverse * &row))).clamp(0.0, 1.0);
+            *spread = row.dot(&(&inverse * &row));
+            *leverage = (share * *spread).clamp(0.0, 1.0);
         }
     }
 
@@ -112,10 +118,33 @@ impl Jacobian {
         self.places.iter().map(|place| CoefficientName::ALL[*place]).collect()
     }
 
-    /// Residuals widened to the size of the noise of a new run.
-    pub fn widened_residuals(&self) -> Vec<f64> {
+    /// The residuals, in the residual's own unit, of all runs, those without weight included.
+    pub fn residuals(&self) -> &[f64] {
+        &self.residuals
+    }
+
+    /// See the field.
+    pub fn spreads(&self) -> &[f64] {
+        &self.spreads
+    }
+
+    /// Residuals widened to the size of the noise of a new run, without those of the runs that `left_out` names: a
+    /// new run is taken not to diverge.
+    pub fn widened_residuals(&self, left_out: &[bool]) -> Vec<f64> {
         let widening = widening(self.residuals.len(), self.places.len());
-        self.residuals.iter().map(|residual| residual * widening).collect()
+        let kept = self.residuals.iter().zip(left_out).filter(|(_, left_out)| !**left_out);
+        kept.map(|(residual, _)| residual * widening).collect()
+    }
+
+    /// Which runs lie so far off the law that they are taken to have diverged, where these are few; of others
+    /// nothing sets them apart.
+    pub fn diverged(&self) -> Vec<bool> {
+        let distance = DIVERGED * self.noise.max(LEAST_NOISE);
+        let enough = self.residuals.len() > self.places.len();
+        let far: Vec<bool> =
+            self.residuals.iter().map(|residual| enough && residual.abs() > distance).collect();
+        let count = far.iter().filter(|far| **far).count();
+        if count as f64 <= FEW * far.len() as f64 { far } else { vec![false; far.len()] }
     }
 
     /// Each run as the law sees it.
@@ -134,6 +163,12 @@ impl Jacobian {
             .collect()
     }
 }
+
+/// Distance from the law, in robust standard deviations, beyond which a run is taken to have diverged.
+const DIVERGED: f64 = 8.0;
+
+/// Share of the runs up to which they may have.
+const FEW: f64 = 0.15;
 
 /// Noise below this is rounding, and no run an outlier for it.
 const LEAST_NOISE: f64 = 1e-7;

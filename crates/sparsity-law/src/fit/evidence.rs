@@ -1,13 +1,15 @@
 //! What the runs cannot tell, said with a stable code and a sentence.
 
 use super::collinearity::Collinearity;
+use super::dependence::{duplicates, trainings};
 use super::form::Form;
+use super::lack_of_fit::TOLD;
 use super::normalised::{BOUNDS, COUNT, Point};
 use super::observations::Observations;
 use super::parameters::Parameters;
 use super::report::{Diagnostics, FittedRun};
 use super::warnings::{Warning, WarningCode};
-use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble};
+use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble, Identification};
 
 /// Fewest distinct values of each quantity without a warning.
 const FEWEST_LEVELS: usize = 4;
@@ -22,6 +24,10 @@ const CORRELATED: f64 = 0.95;
 const WEAK: f64 = 3.0;
 /// Share of failed resamples above which they are told.
 const FAILING: f64 = 0.01;
+/// Noise below this is rounding.
+const LEAST_NOISE: f64 = 1e-7;
+/// Share of rolling predictions inside intervals of nominally 95 % below which extrapolation is called bad.
+const HONEST: f64 = 0.8;
 /// Logarithm of an amplitude, relative to the loss, below which its term is as good as absent.
 const ABSENT: f64 = -12.0;
 
@@ -36,6 +42,7 @@ pub(super) struct Evidence<'a> {
     pub fitted: &'a [FittedRun],
     pub ensemble: Option<&'a Ensemble>,
     pub resamples: u32,
+    pub identification: &'a Identification,
 }
 
 impl Evidence<'_> {
@@ -51,6 +58,16 @@ impl Evidence<'_> {
 
     /// What the choice of runs leaves open, whatever their losses.
     fn design(&self, warn: &mut impl FnMut(WarningCode, String)) {
+        if !self.identification.is_complete() {
+            let missing = self.identification.missing.iter().map(ToString::to_string);
+            let open = self.identification.open.iter().map(|name| name.as_str());
+            let detail = format!(
+                "the runs do not determine {}: they have {}",
+                open.collect::<Vec<_>>().join(", "),
+                missing.collect::<Vec<_>>().join("; ")
+            );
+            warn(WarningCode::NotIdentified, detail);
+        }
         let (runs, free) = (self.runs.len(), self.parameters.count());
         if runs <= free {
             let detail = format!(
@@ -186,10 +203,51 @@ impl Evidence<'_> {
         let agreement = self.diagnostics.agreement;
         if agreement < FEWEST_AGREEING {
             let detail = format!(
-                "only {:.0} % of the starts reached the best objective: there may be a better one",
+                "only {:.0} % of the starts reached the best objective and answer as the best one does: there \
+                 may be a better one, or many as good",
                 agreement * 100.0
             );
             warn(WarningCode::StartsDisagree, detail);
+        }
+        let told = self.diagnostics.lack_of_fit.iter().filter(|test| test.p < TOLD);
+        let told: Vec<String> =
+            told.map(|test| format!("{} (p = {:.1e})", test.by.as_str(), test.p)).collect();
+        // Of a law through nearly all of its runs the rounding is all that is left.
+        if !told.is_empty() && self.diagnostics.noise > LEAST_NOISE {
+            let detail = format!(
+                "the runs scatter about the law by groups and not each by itself, by {}: the law does not hold for \
+                 them as it stands, or the runs of a group share what they are off by, and intervals are too narrow",
+                told.join(", ")
+            );
+            warn(WarningCode::LackOfFit, detail);
+        }
+        let residuals: Vec<f64> = self.fitted.iter().map(|run| run.residual).collect();
+        let trainings = trainings(self.runs, &residuals);
+        if trainings > 0 && self.diagnostics.noise > LEAST_NOISE {
+            let detail = format!(
+                "{trainings} sizes and sparsities have runs on several amounts of data whose losses are off the law \
+                 alike: they look like checkpoints of one training, which count as one run and not as several, so \
+                 that intervals are too narrow; upload the last of each (keep=last:data)"
+            );
+            warn(WarningCode::Checkpoints, detail);
+        }
+        let duplicates = duplicates(self.runs);
+        if duplicates > 0 {
+            let detail = format!(
+                "{duplicates} runs repeat the size, sparsity, data and loss of another to the last digit: the same \
+                 measurement under another name counts twice"
+            );
+            warn(WarningCode::Duplicates, detail);
+        }
+        if let Some(rolling) = self.diagnostics.rolling
+            && (rolling.inside as f64) < HONEST * rolling.predictions as f64
+        {
+            let detail = format!(
+                "laws of the smaller runs put only {} of {} larger runs inside their own intervals: intervals \
+                 outside the runs are widened by what these were off",
+                rolling.inside, rolling.predictions
+            );
+            warn(WarningCode::ExtrapolatesBadly, detail);
         }
         let outliers = self.fitted.iter().filter(|run| run.outlier).count();
         if outliers > 0 {

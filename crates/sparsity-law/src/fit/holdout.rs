@@ -3,6 +3,7 @@
 use super::config::Holdout;
 use super::descent::{Descent, Termination};
 use super::form::Form;
+use super::identify::missing_levels;
 use super::objective::Objective;
 use super::observations::{Observation, Observations, SAME_LEVEL};
 use super::report::HoldoutReport;
@@ -64,8 +65,8 @@ impl Holdouts<'_> {
         levels[place.saturating_sub(1).max(1)]
     }
 
-    /// Leaves out the runs from `limit` up and predicts those of them below `next`. `Some(None)`
-    /// where the others determine no law.
+    /// Leaves out the runs from `limit` up and predicts those of them below `next`, without a number where the
+    /// others determine no law. `Some(None)` where that is one of many rounds.
     fn leave_out(&self, holdout: Holdout, limit: f64, next: f64) -> Option<Option<HoldoutReport>> {
         let value = quantity(holdout);
         let runs = self.runs.as_slice();
@@ -77,9 +78,20 @@ impl Holdouts<'_> {
             .collect();
         let kept: Vec<Observation> = runs.iter().copied().filter(seen).collect();
         let fitted_runs = kept.len();
-        let form = Observations::new(kept).form();
-        if fitted_runs < FEWEST_RUNS || form != self.form {
-            return Some(None);
+        let kept = Observations::new(kept);
+        let too_few = fitted_runs < FEWEST_RUNS
+            || kept.form() != self.form
+            || !missing_levels(&kept, &self.search.parameters, self.form).is_empty();
+        if too_few {
+            let predicted = runs.iter().filter(|run| !seen(run) && value(run) < next).count();
+            return Some((holdout != Holdout::Rolling).then_some(HoldoutReport {
+                holdout,
+                limit,
+                runs: predicted,
+                fitted_runs,
+                bias: None,
+                rms: None,
+            }));
         }
         let objective = self.objective.reweighted(&weights);
         let mut rng = generator(self.seed, Stream::Holdout(holdout, limit));
@@ -100,8 +112,8 @@ impl Holdouts<'_> {
             limit,
             runs: residuals.len(),
             fitted_runs,
-            bias: residuals.iter().sum::<f64>() / count,
-            rms: (residuals.iter().map(|r| r * r).sum::<f64>() / count).sqrt(),
+            bias: Some(residuals.iter().sum::<f64>() / count),
+            rms: Some((residuals.iter().map(|r| r * r).sum::<f64>() / count).sqrt()),
         }))
     }
 }

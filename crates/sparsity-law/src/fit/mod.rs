@@ -11,19 +11,25 @@
 //! | `config`, `control` | the options of a fit, checked; how a running fit is followed and stopped |
 //! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
 //! | `newton`, `descent` | one descent from one point, under argmin's executor |
+//! | `delta` | where the Huber loss turns linear, from the residuals |
 //! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
 //! | `multistart` | the fit of one group of runs: search, resamples, diagnostics |
 //! | `bootstrap` | the laws of resampled runs |
-//! | `diagnostics`, `collinearity`, `profile`, `holdout` | what the runs leave open |
+//! | `identify` | which coefficients the runs determine at all, and the cheapest runs that settle the others |
+//! | `diagnostics`, `collinearity`, `profile`, `holdout`, `rolling`, `agreement` | what the runs leave open |
+//! | `lack_of_fit`, `dependence` | whether the runs scatter about the law each by itself |
 //! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
 //! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
 
+mod agreement;
 mod bootstrap;
 mod collinearity;
 mod config;
 mod control;
+mod delta;
+mod dependence;
 mod descent;
 mod design;
 mod diagnostics;
@@ -31,6 +37,8 @@ mod evidence;
 mod form;
 mod grid;
 mod holdout;
+mod identify;
+mod lack_of_fit;
 mod multistart;
 mod newton;
 mod normalised;
@@ -41,6 +49,7 @@ mod patterns;
 mod pretrained;
 mod profile;
 mod report;
+mod rolling;
 mod search;
 mod sketch;
 mod starts;
@@ -51,12 +60,13 @@ mod testing;
 mod warnings;
 mod whole;
 
-pub use config::{ConfigError, Constraint, FitConfig, Holdout, Residual, ValidFitConfig};
+pub use config::{ConfigError, Constraint, Delta, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use control::{Control, FitError, Phase};
 pub use descent::Termination;
 pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
 pub use diagnostics::outlying_distance;
 pub use grid::{GridTooLarge, RunGrid};
+pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;

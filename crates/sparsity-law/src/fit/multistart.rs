@@ -4,20 +4,25 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rayon::prelude::*;
 
+use super::agreement::agreeing;
 use super::bootstrap::{Bootstrap, Resampled, tail};
-use super::config::{Constraint, ValidFitConfig};
+use super::config::{Constraint, Delta, Holdout, Residual, ValidFitConfig};
 use super::control::{Control, FitError, Phase};
+use super::delta::auto_delta;
 use super::descent::{Descent, Precision, Termination};
 use super::diagnostics::Jacobian;
 use super::evidence::Evidence;
 use super::form::Form;
 use super::holdout::Holdouts;
+use super::identify::identify;
+use super::lack_of_fit::cell_tests;
 use super::normalised::{Normalised, Point};
 use super::objective::Objective;
 use super::observations::Observations;
 use super::parameters::Parameters;
 use super::profile::profiles;
 use super::report::{Diagnostics, FittedRun, StartReport};
+use super::rolling::Rolling;
 use super::search::Search;
 use super::sketch::Sketch;
 use super::starts::{Stream, generator, start_point};
@@ -47,6 +52,7 @@ const RIVAL: f64 = 1.25;
 pub(super) struct Fitted {
     pub coefficients: Coefficients,
     pub objective: f64,
+    pub delta: f64,
     pub ensemble: Option<Ensemble>,
     pub failed_resamples: u32,
     pub diagnostics: Diagnostics,
@@ -71,12 +77,29 @@ pub(super) fn fit_group(
         Group::Pretrained => (&nothing, options.constraint.filter(|_| form.separates_all())),
     };
     let parameters = Parameters::new(form, fixed, &normalised);
-    let objective = Objective::new(&normalised, runs.weights(), options.residual, options.delta);
-    // One normalised residual in the residual's own unit, one scaled objective in its own.
-    let unit = options.delta / objective.delta;
-    let scale = options.delta * options.delta;
+    // What one normalised residual is in the residual's own unit.
+    let unit = match options.residual {
+        Residual::Log => 1.0,
+        Residual::Linear => normalised.loss_unit(),
+    };
     let should_stop = control.should_stop;
     let search = Search { parameters, constraint, precision: Precision::Full, should_stop };
+    let delta = match options.delta {
+        Delta::Fixed(delta) => delta,
+        Delta::Auto => {
+            let objective = Objective::new(&normalised, runs.weights(), options.residual, unit);
+            let sketch = Sketch::new(&objective, options.seed);
+            let fewer = sketch.objective();
+            let stream = Stream::Delta(group == Group::Pretrained);
+            let mut rng = generator(options.seed, stream);
+            let enough = search.with(Precision::Enough);
+            let found = auto_delta(&enough, fewer.as_ref().unwrap_or(&objective), &mut rng);
+            unit * found.ok_or(FitError::Stopped)?
+        }
+    };
+    let objective = Objective::new(&normalised, runs.weights(), options.residual, delta);
+    // One scaled objective in its own unit.
+    let scale = delta * delta;
     let sketch = Sketch::new(&objective, options.seed);
 
     let starts = descend_from_starts(&search, &objective, &sketch, config, group, control)?;
@@ -90,7 +113,15 @@ pub(super) fn fit_group(
     let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
 
     let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
-    let agreeing = starts.iter().filter(|descent| descent.value <= threshold).count();
+    // Where delta is given, all is as it was before the runs were asked: laws of older versions come out the same.
+    let diverged = match options.delta {
+        Delta::Auto => jacobian.diverged(),
+        Delta::Fixed(_) => vec![false; runs.len()],
+    };
+    let reached = || starts.iter().filter(|descent| descent.value <= threshold);
+    let agreement = agreeing(reached(), &coefficients, &normalised, runs) as f64;
+    let identification =
+        identify(runs, &coefficients, &normalised, (&search.parameters, form), &best.point);
 
     control.tell(Phase::Resampling, 0.0);
     let done = AtomicU32::new(0);
@@ -106,11 +137,13 @@ pub(super) fn fit_group(
         },
         seed: options.seed,
         minima: &minima(&starts, &best),
-        starts_agree: agreeing == starts.len(),
-        residuals: &jacobian.widened_residuals(),
+        starts_agree: reached().count() == starts.len(),
+        residuals: &jacobian.widened_residuals(&diverged),
     };
+    // A law that passes through all of its runs does so through every resample of them: intervals without width.
+    let resamples = if identification.interpolates() { 0 } else { options.bootstrap };
     let Resampled { members, failed } = bootstrap
-        .run(options.bootstrap, &|| {
+        .run(resamples, &|| {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             control.tell(Phase::Resampling, f64::from(done) / f64::from(options.bootstrap));
         })
@@ -133,7 +166,7 @@ pub(super) fn fit_group(
             rayon::join(
                 || {
                     // Who wants no intervals wants none of these either.
-                    if options.bootstrap == 0 {
+                    if resamples == 0 {
                         return Some(Vec::new());
                     }
                     profiles(&search.with(Precision::Enough), &objective, &best, options.confidence)
@@ -143,8 +176,26 @@ pub(super) fn fit_group(
         }
         Group::Pretrained => (Some(Vec::new()), Some(Vec::new())),
     };
+    let wanted = group == Group::Scratch && options.holdout.contains(&Holdout::Rolling);
+    let rolling = if wanted && ensemble.is_some() {
+        let rolling = Rolling {
+            search: &search.with(Precision::Enough),
+            objective: &objective,
+            runs,
+            form,
+            best: &best,
+            seed: options.seed,
+            confidence: options.confidence,
+            unit,
+            noise: jacobian.noise,
+            diverged: &diverged,
+        };
+        rolling.run().ok_or(FitError::Stopped)?
+    } else {
+        None
+    };
     let diagnostics = Diagnostics {
-        agreement: agreeing as f64 / starts.len() as f64,
+        agreement: agreement / starts.len() as f64,
         starts: starts
             .iter()
             .map(|descent| StartReport {
@@ -154,11 +205,21 @@ pub(super) fn fit_group(
             })
             .collect(),
         noise: jacobian.noise,
+        delta: Some(delta),
         fitted: jacobian.fitted(),
         correlations: jacobian.correlations.clone(),
         condition: jacobian.condition,
         profiles: profiles.ok_or(FitError::Stopped)?,
         holdouts: holdouts.ok_or(FitError::Stopped)?,
+        lack_of_fit: match group {
+            Group::Scratch => {
+                let noise = jacobian.noise / unit;
+                cell_tests(runs, &objective, &search.parameters, &best.point, noise)
+            }
+            Group::Pretrained => Vec::new(),
+        },
+        rolling,
+        identification: Some(identification.clone()),
     };
     let fitted_runs = jacobian.runs(runs, &coefficients);
     let warnings = Evidence {
@@ -170,12 +231,14 @@ pub(super) fn fit_group(
         diagnostics: &diagnostics,
         fitted: &fitted_runs,
         ensemble: ensemble.as_ref(),
-        resamples: options.bootstrap,
+        resamples,
+        identification: &identification,
     }
     .warnings();
     Ok(Fitted {
         coefficients,
         objective: scale * best.value,
+        delta,
         ensemble,
         failed_resamples: failed,
         diagnostics,

@@ -131,6 +131,11 @@ impl<'a> Objective<'a> {
         Self { runs, weighted: shares(weights), residual, delta }
     }
 
+    /// The same objective with another delta, in the unit of the normalised residual.
+    pub fn with_delta(&self, delta: f64) -> Self {
+        Self { delta, weighted: self.weighted.clone(), ..*self }
+    }
+
     /// Residual of a run that is predicted to be `loss`, in the unit of `delta`.
     #[inline(always)]
     fn residual(&self, loss: f64, run: usize) -> f64 {

@@ -4,7 +4,7 @@ use argmin::core::{CostFunction, Error, Executor, State};
 use argmin::solver::brent::BrentOpt;
 
 use super::bootstrap::draw;
-use super::config::ValidFitConfig;
+use super::config::{Residual, ValidFitConfig};
 use super::observations::{Observation, Observations, huber};
 use super::report::{Estimate, PatternReport};
 use super::starts::{Stream, generator};
@@ -31,18 +31,18 @@ pub(super) fn pattern(
     group: &PatternRuns,
     law: &Coefficients,
     ensemble: Option<&Ensemble>,
-    config: &ValidFitConfig,
+    (config, delta): (&ValidFitConfig, f64),
     index: u32,
 ) -> PatternReport {
     let weights = group.runs.weights();
-    let best = effective_density(law, &group.runs, weights, config);
+    let best = effective_density(law, &group.runs, weights, (config, delta));
     // Each resampled law meets its own resample of the pattern's runs.
     let resampled: Option<(&Ensemble, Vec<(Coefficients, Density)>)> = ensemble.map(|ensemble| {
         let mut rng = generator(config.get().seed, Stream::Pattern(index));
         let pair = |member: &Member| {
             let weights = draw(&mut rng, weights);
             let law = member.coefficients;
-            (law, effective_density(&law, &group.runs, &weights, config))
+            (law, effective_density(&law, &group.runs, &weights, (config, delta)))
         };
         (ensemble, ensemble.members().iter().map(pair).collect())
     });
@@ -69,9 +69,10 @@ fn effective_density(
     law: &Coefficients,
     runs: &Observations,
     weights: &[f64],
-    config: &ValidFitConfig,
+    (config, delta): (&ValidFitConfig, f64),
 ) -> Density {
-    let problem = Pattern { law, runs: runs.as_slice(), weights, config };
+    let residual = config.get().residual;
+    let problem = Pattern { law, runs: runs.as_slice(), weights, residual, delta };
     let width = LARGEST_Y / f64::from(CELLS);
     let (_, cell) = (0..=CELLS)
         .map(|cell| (problem.at(f64::from(cell) * width), cell))
@@ -98,16 +99,16 @@ struct Pattern<'a> {
     law: &'a Coefficients,
     runs: &'a [Observation],
     weights: &'a [f64],
-    config: &'a ValidFitConfig,
+    residual: Residual,
+    delta: f64,
 }
 
 impl Pattern<'_> {
     fn at(&self, y: f64) -> f64 {
         let density = Density::clamped((-y).exp());
-        let options = self.config.get();
         let loss = |(run, weight): (&Observation, &f64)| {
             let predicted = self.law.loss(density, run.nonzero_params, run.data);
-            weight * huber(options.residual.of(predicted, run.loss.get()), options.delta)
+            weight * huber(self.residual.of(predicted, run.loss.get()), self.delta)
         };
         self.runs.iter().zip(self.weights).map(loss).sum()
     }

@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Holdout;
 use super::descent::Termination;
+use super::lack_of_fit::CellTest;
 use super::warnings::Warning;
-use crate::law::{CoefficientName, Coefficients, Ensemble, Factor, Interval, Range, Support};
+use crate::law::{
+    CoefficientName, Coefficients, Ensemble, Factor, Identification, Interval, Range, RollingError,
+    Support,
+};
 
 /// Outcome of a fit.
 ///
@@ -83,13 +87,18 @@ pub struct Report {
 /// How good a fit is and what it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostics {
-    /// Share of the starts whose objective is within 0.1 % of the best.
+    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the
+    /// runs are those of the best: losses within 0.1 %, best sparsities within 0.01.
     pub agreement: f64,
     /// Every start, by index.
     pub starts: Vec<StartReport>,
     /// Robust standard deviation of the residuals, widened for the fitted coefficients.
     #[serde(default)]
     pub noise: f64,
+    /// Where the Huber loss turned linear, in units of the residual; `None` of a fit that was told and did not
+    /// note it.
+    #[serde(default)]
+    pub delta: Option<f64>,
     /// The coefficients of the matrix's rows and columns: those that were fitted.
     #[serde(default)]
     pub fitted: Vec<CoefficientName>,
@@ -107,6 +116,17 @@ pub struct Diagnostics {
     /// How well left-out runs were predicted.
     #[serde(default)]
     pub holdouts: Vec<HoldoutReport>,
+    /// Whether the residuals differ by groups of runs: a test for each way to group them that the runs allow; none of
+    /// a fit that did not look.
+    #[serde(default)]
+    pub lack_of_fit: Vec<CellTest>,
+    /// What laws of the smaller runs say of the larger ones; `None` where the runs are too few for that, where
+    /// rolling hold-outs or intervals were not asked for, and of a fit that did not look.
+    #[serde(default)]
+    pub rolling: Option<RollingError>,
+    /// Which coefficients the runs determine; `None` of a fit that did not look.
+    #[serde(default)]
+    pub identification: Option<Identification>,
 }
 
 /// Outcome of one start.
@@ -158,10 +178,11 @@ pub struct HoldoutReport {
     pub runs: usize,
     /// How many the law was fitted on.
     pub fitted_runs: usize,
-    /// Mean residual of the left-out runs: positive where their losses were predicted too high.
-    pub bias: f64,
-    /// Root of their mean squared residual.
-    pub rms: f64,
+    /// Mean residual of the left-out runs: positive where their losses were predicted too high. `None` where the
+    /// other runs are too few, or of too few levels, to determine a law.
+    pub bias: Option<f64>,
+    /// Root of their mean squared residual; `None` where [`Self::bias`] is.
+    pub rms: Option<f64>,
 }
 
 /// A number that was estimated.

@@ -35,6 +35,10 @@ pub(super) enum Stream {
     Pattern(u32),
     /// Which runs stand for all of them.
     Thinning,
+    /// The pilot of delta, of the law and of the pretrained runs.
+    Delta(bool),
+    /// The law of the runs below a limit of the quantity of this place.
+    Rolling(u32, f64),
     /// The law without the runs from this level up.
     Holdout(Holdout, f64),
 }
@@ -49,6 +53,10 @@ pub(super) fn generator(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::PretrainedResample(index) => (3, index),
         Stream::Pattern(index) => (4, index),
         Stream::Thinning => (5, 0),
+        Stream::Delta(pretrained) => (20, u32::from(pretrained)),
+        Stream::Rolling(quantity, level) => {
+            (21 + u64::from(quantity), (level.to_bits() >> 32) as u32)
+        }
         // The level's leading bits tell levels apart as well as all of them do.
         Stream::Holdout(holdout, level) => (6 + holdout as u64, (level.to_bits() >> 32) as u32),
     };

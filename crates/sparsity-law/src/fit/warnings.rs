@@ -9,6 +9,16 @@ named! {
     pub enum WarningCode {
         /// Fewer runs than one more than there are coefficients.
         TooFewRuns = "too_few_runs",
+        /// The runs do not determine every coefficient: too few levels of a quantity, or too few runs.
+        NotIdentified = "not_identified",
+        /// The residuals differ by groups of runs: sizes, sparsities, amounts of data.
+        LackOfFit = "lack_of_fit",
+        /// Some runs look like checkpoints of one training.
+        Checkpoints = "checkpoints",
+        /// The same measurement is there under several names.
+        Duplicates = "duplicates",
+        /// Laws of the smaller runs mispredict the larger ones.
+        ExtrapolatesBadly = "extrapolates_badly",
         /// A quantity never varies: its term cannot be told from another.
         NotSeparable = "not_separable",
         /// Fewer than four distinct sizes.

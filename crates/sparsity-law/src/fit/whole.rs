@@ -70,7 +70,7 @@ pub fn fit(
         let groups = (0_u32..).zip(&runs.patterns).collect::<Vec<_>>();
         groups
             .into_par_iter()
-            .map(|(index, group)| pattern(group, law, ensemble, config, index))
+            .map(|(index, group)| pattern(group, law, ensemble, (config, fitted.delta), index))
             .collect()
     } else {
         Vec::new()
@@ -108,8 +108,12 @@ mod tests {
 
     use super::*;
     use crate::fit::testing::{grid, shuffled};
-    use crate::fit::{Constraint, FitConfig, Observation, Residual};
-    use crate::law::{CoefficientName, Coefficients, Data, Loss, NonzeroParams, T5_C4, VIT_JFT};
+    use crate::fit::{Constraint, Delta, FitConfig, Holdout, Observation, Residual, WarningCode};
+    use crate::law::{
+        CoefficientName, Coefficients, Compute, Data, FlopMode, FlopsPerParam, Identification,
+        Lacking, Loss, Missing, NonzeroParams, PruningSchedule, Question, SampledLaw, Sparsity,
+        T5_C4, TrainingCost, VIT_JFT,
+    };
 
     fn fitted(runs: Vec<Observation>, config: FitConfig) -> Report {
         try_fit(runs, config).unwrap()
@@ -124,13 +128,23 @@ mod tests {
         FitConfig { bootstrap: 0, ..FitConfig::default() }
     }
 
+    /// The same at a delta that does not depend on how many runs there are.
+    fn at_given_delta() -> FitConfig {
+        FitConfig { delta: 1e-3.into(), ..plain() }
+    }
+
     /// The flattest direction of noise-free T5 data (c against a_D, b_D) is determined by a
     /// residual of 1e-8 to about this relative accuracy.
     const RECOVERY: f64 = 1e-3;
 
     #[test]
     fn noise_free_runs_give_their_law_back() {
-        let cases = [(&T5_C4, Residual::Log, 1e-3), (&VIT_JFT, Residual::Linear, 1e-2)];
+        let cases = [
+            (&T5_C4, Residual::Log, Delta::Fixed(1e-3)),
+            (&VIT_JFT, Residual::Linear, Delta::Fixed(1e-2)),
+            (&T5_C4, Residual::Log, Delta::Auto),
+            (&VIT_JFT, Residual::Linear, Delta::Auto),
+        ];
         for (law, residual, delta) in cases {
             let truth = law.coefficients();
             let report = fitted(grid(truth, 0.0, 0), FitConfig { residual, delta, ..plain() });
@@ -285,9 +299,9 @@ mod tests {
         let weighted =
             runs.iter().enumerate().map(|(i, run)| (*run, if i < 10 { 2.0 } else { 1.0 }));
         let weighted = Observations::weighted(weighted.collect());
-        let config = plain().check().unwrap();
+        let config = at_given_delta().check().unwrap();
         let weighted = fit(&weighted.into(), &config, &Control::NONE).unwrap();
-        let twice = fitted(twice, plain());
+        let twice = fitted(twice, at_given_delta());
         assert!((weighted.objective / twice.objective - 1.0).abs() < 1e-9);
         let (a, b) = (weighted.coefficients.values().b_s, twice.coefficients.values().b_s);
         assert!((a / b - 1.0).abs() < 1e-5);
@@ -339,7 +353,7 @@ mod tests {
         let scaled = |factor: f64| {
             let weight = |i: usize| factor * (1.0 + (i % 3) as f64);
             let rows = runs.iter().enumerate().map(|(i, run)| (*run, weight(i))).collect();
-            let config = plain().check().unwrap();
+            let config = at_given_delta().check().unwrap();
             fit(&Observations::weighted(rows).into(), &config, &Control::NONE).unwrap()
         };
         let once = scaled(1.0);
@@ -355,8 +369,198 @@ mod tests {
             pairs.map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max) < SAME_PLACE
         };
         assert!(close(&scaled(1e-290), &once));
-        let single = fitted(runs.clone(), plain());
-        let thrice = fitted([runs.clone(), runs.clone(), runs].concat(), plain());
+        let single = fitted(runs.clone(), at_given_delta());
+        let thrice = fitted([runs.clone(), runs.clone(), runs].concat(), at_given_delta());
         assert!(close(&thrice, &single));
+    }
+
+    fn identification(report: &Report) -> &Identification {
+        report.diagnostics.identification.as_ref().unwrap()
+    }
+
+    /// Six runs of three levels each, on a plane through the design: the law has seven coefficients.
+    fn six() -> Vec<Observation> {
+        let rows = [
+            (1e7, 0.0, 4e9, 3.4649),
+            (1e7, 0.5, 2.56e11, 2.7538),
+            (1e7, 0.875, 6.4e10, 2.7266),
+            (4e7, 0.5, 1.6e10, 2.6922),
+            (4e7, 0.875, 4e9, 2.8704),
+            (1.6e8, 0.0, 2.56e11, 2.2434),
+        ];
+        rows.map(|(n, s, d, l)| Observation {
+            nonzero_params: NonzeroParams::new(n).unwrap(),
+            sparsity: Sparsity::new(s).unwrap(),
+            data: Data::new(d).unwrap(),
+            loss: Loss::new(l).unwrap(),
+        })
+        .to_vec()
+    }
+
+    #[test]
+    fn a_law_through_all_of_its_runs_has_no_interval_and_determines_nothing() {
+        for runs in [six(), six()[..5].to_vec()] {
+            let count = runs.len();
+            let report = fitted(runs.clone(), FitConfig { bootstrap: 100, ..Default::default() });
+            assert_eq!(report.ensemble, None);
+            assert!(report.diagnostics.profiles.is_empty());
+            let found = identification(&report);
+            assert!(found.interpolates() && !found.is_complete());
+            assert_eq!(found.open, CoefficientName::ALL);
+            let lacking = found.missing.iter().find(|each| each.what == Lacking::Runs).unwrap();
+            assert_eq!((lacking.have, lacking.needed), (count, 8));
+            assert_eq!(report.warnings[0].code, WarningCode::NotIdentified);
+            let question = |run: &Observation| Question {
+                nonzero_params: run.nonzero_params,
+                density: run.sparsity.density(),
+                data: run.data,
+                cost: None,
+            };
+            assert!(found.require_loss(&question(&runs[0])).is_err());
+            // With the runs that it asks for it is settled.
+            let settled = with_settling(runs, found);
+            assert_eq!(settled.len(), 8);
+            let report = fitted(settled, FitConfig { bootstrap: 100, ..Default::default() });
+            assert_eq!(identification(&report).missing, []);
+        }
+    }
+
+    /// The runs with those that an identification asks for, by the published law of T5.
+    fn with_settling(mut runs: Vec<Observation>, found: &Identification) -> Vec<Observation> {
+        for run in &found.settling {
+            let (n, s) = (
+                NonzeroParams::new(run.nonzero_params).unwrap(),
+                Sparsity::new(run.sparsity).unwrap(),
+            );
+            let data = Data::new(run.data).unwrap();
+            let loss = T5_C4.coefficients().loss(s.density(), n, data) * 1.001;
+            let loss = Loss::new(loss).unwrap();
+            runs.push(Observation { nonzero_params: n, sparsity: s, data, loss });
+        }
+        runs
+    }
+
+    /// A grid of which only some levels are there, with what is missing for that.
+    #[test]
+    fn two_levels_determine_what_happens_at_them_and_no_more() {
+        let all = grid(T5_C4.coefficients(), 0.002, 5);
+        type Keep = fn(&Observation) -> bool;
+        let cases: [(Keep, Lacking, &[&str]); 3] = [
+            (|run| run.sparsity.get() <= 0.5, Lacking::Sparsity, &["a_s", "b_s", "c_s"]),
+            (|run| run.data.get() <= 4e9, Lacking::Data, &["a_d", "b_d", "c"]),
+            (
+                |run| run.nonzero_params.get() <= 4e6,
+                Lacking::NonzeroParams,
+                &["a_s", "c_s", "b_n", "c"],
+            ),
+        ];
+        let cost = TrainingCost::new(
+            FlopsPerParam::TRAINING,
+            PruningSchedule::default(),
+            FlopMode::Sparse,
+        );
+        let (n, c) = (NonzeroParams::new(4e6).unwrap(), Compute::new(1e18).unwrap());
+        for (keep, what, open) in cases {
+            let runs: Vec<_> = all.iter().copied().filter(keep).collect();
+            let by_seed: Vec<Report> = [1, 2]
+                .map(|seed| {
+                    let config = FitConfig { seed, bootstrap: 100, ..Default::default() };
+                    fitted(runs.clone(), config)
+                })
+                .into();
+            let report = &by_seed[0];
+            let found = identification(report);
+            assert_eq!(found.missing, [Missing { what, have: 2, needed: 3 }]);
+            assert_eq!(found.open.iter().map(|name| name.as_str()).collect::<Vec<_>>(), open);
+            assert!(found.require_all().is_err() && !found.interpolates());
+            let question = |run: &Observation| Question {
+                nonzero_params: run.nonzero_params,
+                density: run.sparsity.density(),
+                data: run.data,
+                cost: None,
+            };
+            for run in &runs {
+                let at = question(run);
+                found.require_loss(&at).unwrap();
+                // What is answered does not depend on the seed.
+                let [a, b] = [0, 1]
+                    .map(|i| by_seed[i].coefficients.loss(at.density, at.nonzero_params, at.data));
+                assert!((a / b - 1.0).abs() < 1e-5, "{what:?}: {a} {b}");
+            }
+            let beyond = all.iter().find(|run| !keep(run)).unwrap();
+            assert!(found.require_loss(&question(beyond)).is_err());
+            let settled = with_settling(runs, found);
+            let settled = fitted(settled, plain());
+            assert_eq!(identification(&settled).missing, [], "{:?}", found.settling);
+            // Among two sparsities the better one is known.
+            let measured = found.determines_measured_sparsities();
+            assert_eq!(measured, what == Lacking::Sparsity);
+            if measured {
+                let levels: Vec<_> =
+                    found.sparsities.iter().map(|s| Sparsity::new(*s).unwrap()).collect();
+                let choices = by_seed.iter().map(|report| {
+                    let law = SampledLaw::new(
+                        report.coefficients,
+                        report.ensemble.clone(),
+                        |loss, noise| Residual::Log.measured(loss, noise),
+                    );
+                    law.best_measured(&cost, n, c, &levels).unwrap().unwrap()
+                });
+                let choices: Vec<_> = choices.collect();
+                assert_eq!(choices[0].best().model.density.get(), 0.5);
+                assert_eq!(choices[0].best, choices[1].best);
+                let [a, b] = [0, 1].map(|i| choices[i].best().loss.unwrap());
+                assert!((a.low / b.low - 1.0).abs() < 1e-3 && a.high > a.low);
+                assert!(choices[0].best().share.unwrap() > 0.9);
+            }
+        }
+    }
+
+    #[test]
+    fn one_model_pruned_to_several_sparsities_does_not_tell_size_from_sparsity() {
+        let truth = T5_C4.coefficients();
+        let mut runs = Vec::new();
+        for s in [0.0, 0.5, 0.75, 0.875] {
+            for d in [1e9, 4e9, 16e9, 64e9] {
+                let s = Sparsity::new(s).unwrap();
+                let n = NonzeroParams::new(64e6 * s.density().get()).unwrap();
+                let data = Data::new(d).unwrap();
+                let loss = Loss::new(truth.loss(s.density(), n, data)).unwrap();
+                runs.push(Observation { nonzero_params: n, sparsity: s, data, loss });
+            }
+        }
+        let report = fitted(runs[..12].to_vec(), plain());
+        let [missing] = identification(&report).missing[..] else {
+            panic!("{:?}", identification(&report).missing)
+        };
+        assert_eq!(missing.what, Lacking::Combinations);
+        let settled = with_settling(runs[..12].to_vec(), identification(&report));
+        assert_eq!(identification(&fitted(settled, plain())).missing, []);
+    }
+
+    #[test]
+    fn starts_that_end_along_a_ridge_do_not_agree() {
+        let all = grid(T5_C4.coefficients(), 0.002, 5);
+        let two: Vec<_> = all.iter().copied().filter(|run| run.sparsity.get() <= 0.5).collect();
+        let report = fitted(two, plain());
+        let best = report.objective;
+        let reached = report.diagnostics.starts.iter().filter(|s| s.objective < 1.001 * best);
+        assert!(reached.count() > 12);
+        assert!(report.diagnostics.agreement < 0.5, "{}", report.diagnostics.agreement);
+        assert!(report.warnings.iter().any(|w| w.code == WarningCode::StartsDisagree));
+    }
+
+    #[test]
+    fn a_holdout_that_trains_on_two_levels_says_nothing() {
+        let all = grid(T5_C4.coefficients(), 0.002, 5);
+        let three: Vec<_> = all.into_iter().filter(|run| run.data.get() < 60e9).collect();
+        let report = fitted(three, plain());
+        let of = |holdout: Holdout| {
+            let found = report.diagnostics.holdouts.iter().find(|each| each.holdout == holdout);
+            found.copied().unwrap()
+        };
+        assert_eq!((of(Holdout::Data).rms, of(Holdout::Data).bias), (None, None));
+        assert_eq!(of(Holdout::Data).runs, 16);
+        assert!(of(Holdout::NonzeroParams).rms.unwrap() > 0.0);
     }
 }

@@ -6,6 +6,7 @@ use super::coefficients::{CoefficientName, Coefficients};
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
 use super::flop_mode::FlopMode;
+use super::identification::Identification;
 use super::optimum::optimal_density;
 use super::quantity::{Compute, FlopsPerParam, NonzeroParams};
 use super::sampled::SampledLaw;
@@ -30,6 +31,22 @@ pub struct ComparedLaw<'a> {
     pub flops_per_param: FlopsPerParam,
     /// When pruning begins and ends.
     pub pruning: PruningSchedule,
+    /// What its runs determine, where that is known.
+    pub identification: Option<&'a Identification>,
+}
+
+impl ComparedLaw<'_> {
+    /// Whether it has a coefficient, and its runs determine that.
+    fn determines(&self, name: CoefficientName) -> bool {
+        let known = self.identification.is_none_or(|known| known.determines(name));
+        self.law.coefficients().has(name) && known
+    }
+
+    /// Whether it can be asked for an optimal sparsity.
+    fn determines_all(&self) -> bool {
+        let known = self.identification.is_none_or(Identification::is_complete);
+        self.law.coefficients().determines().all() && known
+    }
 }
 
 /// One answer by both laws.
@@ -81,8 +98,7 @@ pub fn compare_coefficients(
     let value = |law: &ComparedLaw<'_>, name: CoefficientName| {
         law.law.coefficients().values().to_array()[name as usize]
     };
-    let in_both =
-        |name: &CoefficientName| [a, b].into_iter().all(|law| law.law.coefficients().has(*name));
+    let in_both = |name: &CoefficientName| [a, b].into_iter().all(|law| law.determines(*name));
     let compared = |name| Compared {
         a: value(a, name),
         a_interval: a.intervals.get(&name).copied(),
@@ -100,7 +116,7 @@ pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedO
     let joined = |of: fn(&Support) -> Option<Range>| {
         [a, b].into_iter().filter_map(|law| of(law.support)).reduce(Range::join)
     };
-    let knows_all = [a, b].into_iter().all(|law| law.law.coefficients().determines().all());
+    let knows_all = [a, b].into_iter().all(|law| law.determines_all());
     let ranges = joined(Support::nonzero_params).zip(joined(Support::data));
     let Some((sizes, amounts)) = ranges.filter(|_| knows_all) else { return Vec::new() };
     let steps = |range: Range| {
@@ -181,6 +197,7 @@ mod tests {
             support: T5_C4.support(),
             flops_per_param: FlopsPerParam::TRAINING,
             pruning: PruningSchedule::default(),
+            identification: None,
         }
     }
 

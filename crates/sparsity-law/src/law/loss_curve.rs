@@ -90,7 +90,8 @@ impl LossCurve<'_> {
         let data = cost.data(density, size, compute)?;
         let loss = finite("the loss", law.coefficients().loss(density, size, data))?;
         let interval = if self.intervals {
-            law.interval(|member| member.coefficients.loss(density, size, data))
+            let interval = law.interval(|member| member.coefficients.loss(density, size, data));
+            interval.map(|interval| law.widen_mean(interval, (density, size, data), loss))
         } else {
             None
         };

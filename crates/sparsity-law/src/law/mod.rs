@@ -20,6 +20,8 @@
 //! | `recommendation` | the optimal sparsity with everything that is said beside it |
 //! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
 //! | `support` | where the runs behind a law end |
+//! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
+//! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
 
 mod branchless;
@@ -32,10 +34,12 @@ mod design;
 mod effective;
 mod ensemble;
 mod flop_mode;
+mod identification;
 mod limits;
 mod loss_curve;
 mod many;
 mod means;
+mod measured;
 mod optimum;
 mod pattern;
 mod plan;
@@ -50,6 +54,7 @@ mod step;
 mod storage;
 mod support;
 mod table;
+mod widening;
 
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use comparison::{
@@ -64,10 +69,14 @@ pub use effective::{
 };
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use flop_mode::FlopMode;
+pub use identification::{
+    Directions, Identification, Lacking, Missing, NotIdentified, SettlingRun,
+};
 pub use limits::{Constraint, Limits};
 pub use loss_curve::{LossCurve, LossPoint};
 pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
+pub use measured::{MeasuredChoice, MeasuredSparsity};
 pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
 pub use pattern::{
     DeployablePattern, PatternCandidate, PatternWorth, best_pattern, pattern_multiplier,
@@ -93,3 +102,4 @@ pub use support::{
     Extrapolation, Question, Range, Ranges, Side, SparsityLevel, Support, Training, Variable,
 };
 pub use table::Table;
+pub use widening::{Reach, RollingError, Widening};

@@ -125,7 +125,7 @@ impl Recommendation {
         found.finite()
     }
 
-    fn finite(self) -> Result<Self, AnswerError> {
+    pub(super) fn finite(self) -> Result<Self, AnswerError> {
         finite("the loss", self.best.loss)?;
         finite("total_params", self.total_params)?;
         finite("the dense loss", self.dense.loss)?;

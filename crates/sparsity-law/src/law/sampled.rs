@@ -12,14 +12,22 @@ use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::{ENDS, Recommendation, RecommendationIntervals};
 use super::table::Table;
+use super::widening::Widening;
 
 /// Cells of each table.
 const CELLS: usize = 512;
+
+/// The loss of a run whose mean loss and residual are the arguments.
+type Measured = fn(f64, f64) -> f64;
 
 /// A law with the laws of its resampled runs, if it has any.
 #[derive(Debug)]
 pub struct SampledLaw {
     coefficients: Coefficients,
+    /// Whether the interval of a new run holds that of the mean.
+    holds_mean: bool,
+    /// How intervals outside the runs are widened, where that is known.
+    widening: Option<(Widening, Measured)>,
     ensemble: Option<Ensemble>,
     prepared: Option<PreparedEnsemble>,
     /// Over `ln N` and `ln C`, for each share of the cost that zeros save.
@@ -46,11 +54,60 @@ impl SampledLaw {
         let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
         Self {
             coefficients,
+            holds_mean: false,
+            widening: None,
             ensemble,
             prepared,
             recommendations: Table::new(CELLS),
             losses: Table::new(CELLS),
         }
+    }
+
+    /// The same with intervals outside the runs widened by what rolling hold-outs show; `measured` as of
+    /// [`Self::new`].
+    #[must_use]
+    pub fn widened(mut self, widening: Widening, measured: fn(f64, f64) -> f64) -> Self {
+        self.widening = Some((widening, measured));
+        self
+    }
+
+    /// The same with intervals of a new run that hold those of the mean. Of few resamples, or of a residual that is
+    /// hardly ever on one side, an end of the one may lie a little inside the other.
+    #[must_use]
+    pub const fn holding_means(mut self) -> Self {
+        self.holds_mean = true;
+        self
+    }
+
+    /// Widens intervals of the loss at a question where this law says `loss`.
+    fn widen(
+        &self,
+        intervals: (Interval, Interval),
+        (density, nonzero_params, data): (Density, NonzeroParams, Data),
+        loss: f64,
+    ) -> (Interval, Interval) {
+        let (mean, new_run) = intervals;
+        let new_run = if self.holds_mean {
+            let (low, high) = (new_run.low.min(mean.low), new_run.high.max(mean.high));
+            Interval { low, high, ..new_run }
+        } else {
+            new_run
+        };
+        let intervals = (mean, new_run);
+        let Some((widening, measured)) = &self.widening else { return intervals };
+        let distance = widening.reach.distance(density, nonzero_params, data);
+        widening.losses(intervals, loss, distance, measured)
+    }
+
+    /// The interval of the mean loss, widened where the question lies outside the runs.
+    #[must_use]
+    pub fn widen_mean(
+        &self,
+        interval: Interval,
+        question: (Density, NonzeroParams, Data),
+        loss: f64,
+    ) -> Interval {
+        self.widen((interval, interval), question, loss).0
     }
 
     /// About how many bytes it takes at most.
@@ -116,7 +173,9 @@ impl SampledLaw {
         best: &Optimum,
     ) -> [Option<Interval>; 2] {
         let loss = self.prepared.as_ref().map(|prepared| {
-            prepared.interval_of(prepared.losses(best.density, nonzero_params, best.data))
+            let loss =
+                prepared.interval_of(prepared.losses(best.density, nonzero_params, best.data));
+            self.widen_mean(loss, (best.density, nonzero_params, best.data), best.loss)
         });
         [self.optimum_interval(cost, nonzero_params, compute, best.density), loss]
     }
@@ -124,6 +183,27 @@ impl SampledLaw {
     /// The intervals of what this law recommends; `None` where it has no resamples.
     #[must_use]
     pub fn recommendation_intervals(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        found: &Recommendation,
+    ) -> Option<RecommendationIntervals> {
+        let known = self.resampled_intervals(cost, nonzero_params, compute, found)?;
+        if self.widening.is_none() {
+            return Some(known);
+        }
+        let Recommendation { best, dense, .. } = found;
+        let at = |of: &Optimum| (of.density, nonzero_params, of.data);
+        Some(RecommendationIntervals {
+            loss: self.widen_mean(known.loss, at(best), best.loss),
+            dense_loss: self.widen_mean(known.dense_loss, at(dense), dense.loss),
+            ..known
+        })
+    }
+
+    /// The same by the resampled laws alone.
+    fn resampled_intervals(
         &self,
         cost: &TrainingCost,
         nonzero_params: NonzeroParams,
@@ -172,6 +252,18 @@ impl SampledLaw {
         nonzero_params: NonzeroParams,
         data: Data,
     ) -> Option<(Interval, Interval)> {
+        let intervals = self.resampled_loss_intervals(density, nonzero_params, data)?;
+        let loss = self.coefficients.loss(density, nonzero_params, data);
+        Some(self.widen(intervals, (density, nonzero_params, data), loss))
+    }
+
+    /// The same by the resampled laws alone.
+    fn resampled_loss_intervals(
+        &self,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> Option<(Interval, Interval)> {
         let prepared = self.prepared.as_ref()?;
         let losses = prepared.losses(density, nonzero_params, data);
         let new_run = prepared.interval_of(prepared.new_runs(&losses));
@@ -193,12 +285,14 @@ impl SampledLaw {
             let density = Density::new((-y).exp()).ok()?;
             let (n, d) = (NonzeroParams::new(ln_n.exp()).ok()?, Data::new(ln_d.exp()).ok()?);
             let loss = self.coefficients.loss(density, n, d);
-            let (mean, new_run) = self.loss_intervals(density, n, d)?;
+            let (mean, new_run) = self.resampled_loss_intervals(density, n, d)?;
             Some([mean.low, mean.high, new_run.low, new_run.high].map(|end| end - loss))
         });
         let Some(ends) = ends else { return self.loss_intervals(density, nonzero_params, data) };
         let [low, high, new_run_low, new_run_high] = ends.map(|end| end + loss);
         let interval = |low, high| Interval { level, low, high };
-        Some((interval(low, high), interval(new_run_low.max(0.0), new_run_high.max(0.0))))
+        let intervals =
+            (interval(low, high), interval(new_run_low.max(0.0), new_run_high.max(0.0)));
+        Some(self.widen(intervals, (density, nonzero_params, data), loss))
     }
 }

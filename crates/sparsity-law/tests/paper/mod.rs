@@ -57,9 +57,9 @@ pub fn vit_runs() -> Observations {
 }
 
 pub fn t5_config() -> FitConfig {
-    FitConfig { residual: Residual::Log, delta: 1e-3, ..FitConfig::default() }
+    FitConfig { residual: Residual::Log, delta: 1e-3.into(), ..FitConfig::default() }
 }
 
 pub fn vit_config() -> FitConfig {
-    FitConfig { residual: Residual::Linear, delta: 1e-2, ..FitConfig::default() }
+    FitConfig { residual: Residual::Linear, delta: 1e-2.into(), ..FitConfig::default() }
 }

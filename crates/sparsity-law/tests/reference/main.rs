@@ -72,7 +72,7 @@ impl FitRow {
         let residual = if self.residual == "log" { Residual::Log } else { Residual::Linear };
         let config = FitConfig {
             residual,
-            delta: self.delta,
+            delta: self.delta.into(),
             bootstrap: 0,
             holdout: Vec::new(),
             ..FitConfig::default()

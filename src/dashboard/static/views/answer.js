@@ -12,6 +12,7 @@ import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, form
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
+import { trustLine } from "./families.js";
 
 /** More runs than this are no clearer, and slow to draw. */
 const MOST_DRAWN = 5000;
@@ -216,6 +217,9 @@ function answerOf(answer, prediction, own, { family, law }) {
     ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
     ["Dense instead: data", data(answer.dense.data)],
   ];
+  for (const level of answer.measured_levels ?? []) {
+    pairs.push([`Measured, ${formatLevel(level.sparsity)}: loss`, [formatLoss(level.loss), range(level.interval, formatLoss), level.share !== null && el("small", {}, ` best in ${formatLevel(level.share)} of the resamples`)]]);
+  }
   if (answer.pattern) {
     const { pattern } = answer;
     const signed = (/** @type {number} */ value) => `${value >= 0 ? "+" : "−"}${formatNumber(Math.abs(value), 2)}`;
@@ -236,8 +240,10 @@ function answerOf(answer, prediction, own, { family, law }) {
   const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])].map((/** @type {any} */ warning) => warning.detail);
   const known = [...new Set(warnings)];
   return [
-    el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : "no interval: this law has none")),
+    el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : answer.best_measured_level ? "the best of the measured sparsities" : "no interval: this law has none")),
+    trustLine(answer.trust),
     el("p", { class: "means" }, meaning(answer)),
+    prediction && prediction.trust.level !== answer.trust.level && el("div", {}, `At ${formatLevel(own ?? 0)}: `, trustLine(prediction.trust)),
     el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])),
     beyond.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, beyond.map((text) => el("li", {}, text)))),
     known.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${known.length})`), el("ul", {}, known.map((text) => el("li", {}, text)))),

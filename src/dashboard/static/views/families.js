@@ -8,6 +8,7 @@ import { change, familyPath, get, list } from "../api.js";
 import { dialog, dialogButtons, el, empty, failure, field, fill, table } from "../dom.js";
 import { formatAge, formatNumber, parseNumber, plural } from "../numbers.js";
 import { address, go } from "../url.js";
+import { trustInWords } from "../words.js";
 
 /** More are found by name in the address. */
 const MOST = 500;
@@ -61,6 +62,27 @@ export async function showFamilies(main, signal) {
       }
     }),
   );
+}
+
+/**
+ * How far a law or an answer can be trusted, in a word, with its reasons beside it.
+ *
+ * @param {{level: string, because: string[]}} trust
+ * @returns {HTMLElement}
+ */
+export function trustOf(trust) {
+  const shade = trust.level === "good" ? "good" : trust.level === "none" ? "bad" : "warn";
+  return el("span", { class: `badge ${shade}`, title: trustInWords(trust) }, `trust: ${trust.level}`);
+}
+
+/**
+ * How far an answer can be trusted, in a sentence.
+ *
+ * @param {{level: string, because: string[]}} trust
+ * @returns {HTMLElement}
+ */
+export function trustLine(trust) {
+  return el("p", { class: "trust" }, trustOf(trust), " ", el("span", {}, trustInWords(trust)));
 }
 
 /**

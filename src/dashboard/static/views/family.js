@@ -9,7 +9,7 @@ import { el, fill, loading } from "../dom.js";
 import { formatAge, formatNumber, plural } from "../numbers.js";
 import { address, params } from "../url.js";
 import { showAnswer } from "./answer.js";
-import { warningsOf } from "./families.js";
+import { trustOf, warningsOf } from "./families.js";
 import { showForecasts } from "./forecasts.js";
 import { showLaws } from "./laws.js";
 import { showPlans } from "./plans.js";
@@ -87,6 +87,7 @@ function lawAtAGlance({ family, law, name }) {
     law.runs !== null && el("span", {}, plural(law.runs, "run")),
     law.objective !== null && el("span", {}, `objective ${formatNumber(law.objective, 3)}`),
     el("span", {}, `data in ${family.data_unit}`),
+    trustOf(law.trust),
     warningsOf(law.warnings),
   ];
 }

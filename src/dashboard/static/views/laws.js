@@ -11,7 +11,7 @@ import { formatAge, formatCount, formatInterval, formatNumber, formatLevel, plur
 import { showComparison, watchRefit } from "../refit.js";
 import { note, params } from "../url.js";
 import { levelName } from "../words.js";
-import { warningsOf } from "./families.js";
+import { trustLine, warningsOf } from "./families.js";
 
 /** Older laws are found by their version in the address. */
 const MOST = 100;
@@ -103,6 +103,8 @@ export async function showLaws(main, context) {
       details,
       el("h2", { id: "law" }, `Law ${law.version}, which answers`),
       law.reference && el("p", {}, law.reference),
+      trustLine(law.trust),
+      settlingTable(law),
       table({
         caption: `Coefficients${law.intervals?.a_s ? `, ${levelName(law.intervals.a_s)}s` : ""}`,
         columns: [{ text: "Coefficient" }, { text: "Value", number: true }, { text: "Interval", number: true }],
@@ -272,4 +274,22 @@ function showImport(node, { name, family, signal }, changed) {
 /** @param {{min: number, max: number}} range @returns {string} */
 function range({ min, max }) {
   return min === max ? formatCount(min) : `${formatCount(min)}–${formatCount(max)}`;
+}
+
+/**
+ * The runs that would settle what the runs of a law leave open.
+ *
+ * @param {any} law
+ * @returns {HTMLElement | false}
+ */
+function settlingTable(law) {
+  const suggestions = law.diagnostics?.identification?.suggestions ?? [];
+  return (
+    suggestions.length > 0 &&
+    table({
+      caption: "The cheapest runs that would determine every coefficient",
+      columns: [{ text: "Non-zero parameters", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }],
+      rows: suggestions.map((/** @type {any} */ run) => [formatCount(run.nonzero_params), formatLevel(run.sparsity), `${formatCount(run.data)} ${law.data_unit}`]),
+    })
+  );
 }

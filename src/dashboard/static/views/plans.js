@@ -12,6 +12,7 @@ import { formatBytes, formatCount, formatFlops, formatInterval, formatLevel, for
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation } from "../words.js";
+import { trustLine } from "./families.js";
 
 const STORAGES = [["", "as the mode says"], ["dense", "dense"], ["bitmask", "bitmask"], ["csr", "csr"], ["2:4", "2:4"]];
 
@@ -104,6 +105,7 @@ export function showPlans(main, context) {
         { class: "panel", "aria-labelledby": "planned" },
         el("h2", { id: "planned" }, answer.goal === "least_loss" ? "The least loss" : "The least cost"),
         el("p", { class: "headline" }, formatLoss(optimum.loss), " ", el("small", {}, `loss${intervals ? `, ${formatInterval(intervals.loss, formatLoss)}` : ", no interval"}`)),
+        trustLine(answer.trust),
         el("p", { class: "means" }, sentence(optimum, intervals, family)),
         table({
           caption: "The plan and its alternatives; small numbers are intervals, where there are any",

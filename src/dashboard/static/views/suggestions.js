@@ -10,6 +10,7 @@ import { modeSelect, numberField } from "../inputs.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, parseFraction, parseNumber, plural } from "../numbers.js";
 import { note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
+import { trustLine } from "./families.js";
 
 /** @type {[string, string][]} */
 const TARGETS = [["optimal_sparsity", "the best sparsity"], ["prediction", "a predicted loss"], ["coefficient", "a coefficient of the law"]];
@@ -137,6 +138,7 @@ export function showSuggestions(main, context) {
         "section",
         { class: "panel", "aria-labelledby": "suggested" },
         el("h2", { id: "suggested" }, "Suggested runs"),
+        trustLine(answer.trust),
         el("p", { class: "means" }, `The ${what} is ${format(value)}${interval ? `, ${formatInterval(interval, format)} (${levelName(interval)})` : ", without an interval"}. ${said}`),
         count > 0 && runTable("To be made together, the one that narrows most first", answer.suggestions, "Width after it"),
         answer.alternatives.length > 0 && el("details", {}, el("summary", {}, "Single runs, from cheap to dear"), runTable("Each alone; none of what may be run is both cheaper and better", answer.alternatives, "Width after it alone")),

@@ -1,0 +1,99 @@
+//! Runs that are not runs of their own: measurements under several names, and checkpoints of one training.
+
+use super::observations::{Observation, Observations};
+
+/// Fewest amounts of data at one size and sparsity that may be checkpoints of one training.
+const FEWEST_CHECKPOINTS: usize = 5;
+
+/// Fewest steps from one to the next in all.
+const FEWEST_STEPS: usize = 8;
+
+/// Standard deviations below what independent runs show, of the ratio of the squared steps to the squared residuals.
+const SMOOTH: f64 = 4.0;
+
+/// How many runs repeat another one to the last bit: size, sparsity, data and loss.
+pub(super) fn duplicates(runs: &Observations) -> usize {
+    let same = |a: &Observation, b: &Observation| {
+        a.nonzero_params == b.nonzero_params
+            && a.sparsity == b.sparsity
+            && a.data == b.data
+            && a.loss == b.loss
+    };
+    // In canonical order they are neighbours.
+    runs.as_slice().windows(2).filter(|pair| same(&pair[0], &pair[1])).count()
+}
+
+/// How many trainings of several checkpoints there seem to be among the runs, given their residuals: runs of one size
+/// and sparsity whose residuals change from one amount of data to the next by far less than independent ones would.
+/// 0 where there are none.
+///
+/// The ratio of von Neumann (1941), mean squared successive difference over twice the mean square, is 1 on average
+/// over independent residuals, with a standard deviation of about the root of the inverse of their number.
+pub(super) fn trainings(runs: &Observations, residuals: &[f64]) -> usize {
+    // In canonical order the runs of one size and sparsity follow each other by data.
+    let rows: Vec<(&Observation, f64)> =
+        runs.as_slice().iter().zip(residuals.iter().copied()).collect();
+    let curves = rows.chunk_by(|(a, _), (b, _)| {
+        a.nonzero_params == b.nonzero_params && a.sparsity == b.sparsity
+    });
+    let (mut found, mut steps, mut moved, mut squared) = (0, 0, 0.0, 0.0);
+    for curve in curves {
+        let grows = curve.windows(2).all(|pair| pair[0].0.data < pair[1].0.data);
+        if curve.len() < FEWEST_CHECKPOINTS || !grows {
+            continue;
+        }
+        found += 1;
+        for pair in curve.windows(2) {
+            steps += 1;
+            moved += (pair[1].1 - pair[0].1).powi(2);
+            squared += pair[0].1.powi(2) + pair[1].1.powi(2);
+        }
+    }
+    let is_smooth = squared > 0.0
+        && steps >= FEWEST_STEPS
+        && (1.0 - moved / squared) * (steps as f64).sqrt() > SMOOTH;
+    if is_smooth { found } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::law::{Data, Loss, NonzeroParams, Sparsity};
+
+    fn run(n: f64, d: f64, l: f64) -> Observation {
+        Observation {
+            nonzero_params: NonzeroParams::new(n).unwrap(),
+            sparsity: Sparsity::new(0.5).unwrap(),
+            data: Data::new(d).unwrap(),
+            loss: Loss::new(l).unwrap(),
+        }
+    }
+
+    #[test]
+    fn equal_measurements_are_counted() {
+        let runs =
+            vec![run(1e6, 1e9, 3.0), run(1e6, 1e9, 3.0), run(1e6, 1e9, 3.1), run(2e6, 1e9, 3.0)];
+        assert_eq!(duplicates(&Observations::new(runs)), 1);
+    }
+
+    #[test]
+    fn checkpoints_share_what_their_training_is_off_by() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut normal = || (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
+        let (mut runs, mut alone, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+        for n in [1e6, 2e6, 4e6, 8e6] {
+            let of_training = normal();
+            for d in 1..=6 {
+                runs.push(run(n, 1e9 * f64::from(d), 3.0));
+                alone.push(normal());
+                shared.push(of_training + 0.1 * normal());
+            }
+        }
+        let runs = Observations::new(runs);
+        assert_eq!(trainings(&runs, &alone), 0);
+        assert_eq!(trainings(&runs, &shared), 4);
+    }
+}
