@@ -27,8 +27,6 @@ pub enum TrustCode {
     Checkpoints,
     /// The same measurement is there under several names.
     Duplicates,
-    /// Forecasts by laws of the family did not come true as often as they should.
-    ForecastsMissed,
     /// A pattern is taken to be worth its nominal sparsity.
     UnmeasuredPattern,
     /// Nothing is known of how the law fits its runs.
@@ -50,13 +48,12 @@ pub enum TrustCode {
 }
 
 impl TrustCode {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 14] = [
         Self::NotIdentified,
         Self::LackOfFit,
         Self::ExtrapolatesBadly,
         Self::Checkpoints,
         Self::Duplicates,
-        Self::ForecastsMissed,
         Self::UnmeasuredPattern,
         Self::NotChecked,
         Self::NotOptimum,
@@ -77,7 +74,6 @@ impl TrustCode {
             Self::ExtrapolatesBadly => "extrapolates_badly",
             Self::Checkpoints => "checkpoints",
             Self::Duplicates => "duplicates",
-            Self::ForecastsMissed => "forecasts_missed",
             Self::UnmeasuredPattern => "unmeasured_pattern",
             Self::NotChecked => "not_checked",
             Self::NotOptimum => "not_optimum",

@@ -38,7 +38,6 @@ const REASONS = {
   extrapolates_badly: "laws of the smaller runs mispredict the larger ones",
   checkpoints: "some runs look like checkpoints of one training",
   duplicates: "some measurements are there more than once",
-  forecasts_missed: "forecasts came true less often than they should",
   unmeasured_pattern: "a pattern has no runs of its own",
   not_checked: "how well the law fits its runs was not checked",
   not_optimum: "the coefficients are not the best for their own runs",
