@@ -57,6 +57,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
         "sparsity-planner serve --bind 0.0.0.0:8080 --oidc-issuer",
         Not("needs an issuer, and serves until it is stopped; tests/it/oidc.rs has one of its own"),
     ),
+    (
+        "docs/coverage.md",
+        "cargo run --release -p sparsity-law --example simulated",
+        Not("takes minutes of all cores"),
+    ),
     ("docs/coverage.md", "cargo test --release --test coverage", Not("takes minutes of all cores")),
     ("docs/dashboard.md", "cargo run --release -- demo ", SERVES),
     ("docs/dashboard.md", "tests/browser/run", Not("needs Chromium and Node; .ci/run runs it")),
@@ -75,6 +80,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
         "docs/scaling.md",
         "docker build --tag REGISTRY/sparsity-planner",
         Not("needs Docker and a cluster; .ci/run checks the manifests"),
+    ),
+    (
+        "docs/trackers.md",
+        "# Weights & Biases: run-*.wandb",
+        Not("needs the files of trackers; the Python client's tests run it on such files"),
     ),
 ];
 

@@ -760,6 +760,98 @@ class LossPoint(Model):
     """
 
 
+class Mapping(Model):
+    """
+    A mapping that is kept. What is null is not said.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    absent: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What becomes of fields that rows do not bring.
+    """
+    created_at: AwareDatetime
+    """
+    When it was first kept.
+    """
+    decimal: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The decimal mark.
+    """
+    id: Annotated[str | None, Field(examples=["run,seed"])] = None
+    """
+    What names a run.
+    """
+    keep: Annotated[str | None, Field(examples=["last:step"])] = None
+    """
+    Which of several rows of a run is kept.
+    """
+    map: Annotated[dict[str, str], Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}])]
+    """
+    Where fields come from: a column or an expression by the name of the field.
+    """
+    name: Annotated[str, Field(examples=["nightly"])]
+    """
+    Its name in URLs and uploads.
+    """
+    null: Annotated[list[str] | None, Field(examples=[None])] = None
+    """
+    Texts that mean "no value".
+    """
+    scale: Annotated[dict[str, float], Field(examples=[{"data": 65536.0}])]
+    """
+    Factors of numbers, by the name of the field.
+    """
+    separator: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What stands between cells.
+    """
+    sheet: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The sheet of a workbook.
+    """
+    source: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Whose export it is.
+    """
+    sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What sparsities are given in.
+    """
+    tag_columns: Annotated[list[str], Field(examples=[["sweep"]])]
+    """
+    Columns that become tags.
+    """
+    updated_at: AwareDatetime
+    """
+    When it was last kept.
+    """
+    where: Annotated[str | None, Field(examples=['State == "finished"'])] = None
+    """
+    A condition for rows that are runs.
+    """
+
+
+class MappingList(Model):
+    """
+    A page of mappings.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[Mapping]
+    """
+    Newest first.
+    """
+    next_cursor: str | None = None
+    """
+    Where the next page starts; null at the end.
+    """
+
+
 class MeasuredLevel(Model):
     """
     A sparsity that runs behind the law have, at the size and budget of the question.
@@ -1150,6 +1242,71 @@ class PruningSchedule(Model):
     """
 
 
+class PutMapping(Model):
+    """
+    A mapping to keep: the parameters of an upload by their names, with the same texts. What is left out is not said.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    absent: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What becomes of fields that rows do not bring: `keep` or `clear`.
+    """
+    decimal: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The decimal mark.
+    """
+    id: Annotated[str | None, Field(examples=["run,seed"])] = None
+    """
+    What names a run: columns, joined by colons, or `content`.
+    """
+    keep: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Which of several rows of a run is kept.
+    """
+    map: Annotated[
+        dict[str, str] | None,
+        Field(examples=[{"data": "steps*524288", "loss": "eval/loss"}]),
+    ] = None
+    """
+    Where fields come from: a column or an expression by the name of the field.
+    """
+    null: Annotated[list[str] | None, Field(examples=[None], max_length=50)] = None
+    """
+    Texts that mean "no value".
+    """
+    scale: Annotated[dict[str, float] | None, Field(examples=[{}])] = None
+    """
+    Factors of numbers, by the name of the field.
+    """
+    separator: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What stands between cells.
+    """
+    sheet: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The sheet of a workbook.
+    """
+    source: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Whose export it is.
+    """
+    sparsity_unit: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What sparsities are given in: `fraction` or `percent`.
+    """
+    tag_columns: Annotated[list[str] | None, Field(examples=[["sweep"]], max_length=50)] = None
+    """
+    Columns that become tags.
+    """
+    where: Annotated[str | None, Field(examples=[None])] = None
+    """
+    A condition for rows that are runs.
+    """
+
+
 class Range(Model):
     """
     Smallest and largest value.
@@ -1187,6 +1344,10 @@ class Recognised(Model):
     format: Annotated[str, Field(examples=["text/csv"])]
     """
     Its media type.
+    """
+    mapping: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The kept mapping that it was read by; null where none was named.
     """
     separator: Annotated[str | None, Field(examples=[","])] = None
     """
@@ -1394,6 +1555,11 @@ class SubmitRun(Model):
     external_id: Annotated[str, Field(examples=["sweep-3/run-17"], max_length=200, min_length=1)]
     """
     The submitter's name of the run, at most 200 characters; sent again it is the same run.
+    """
+    flops: Annotated[float | None, Field(examples=[None])] = None
+    """
+    FLOPs of the training, where known: held against size and data, with a warning where they are not of one
+    kind, and not stored.
     """
     loss: Annotated[float, Field(examples=[2.05], ge=1e-12, le=1000000000000.0)]
     """
