@@ -17,6 +17,7 @@ from .models import (
     Recognised,
     Rejection,
     SubmissionResult,
+    Trust,
 )
 
 if TYPE_CHECKING:
@@ -155,6 +156,14 @@ def _beyond(extrapolation: Sequence[Extrapolation]) -> dict[str, float | None]:
     return {f"{name}_beyond": factors.get(name) for name in quantities}
 
 
+def _trust(trust: Trust) -> dict[str, str]:
+    return {"trust": trust.level, "trust_because": ",".join(trust.because)}
+
+
+#: Columns that hold no numbers.
+_OTHERS = ("interpolated", "trust", "trust_because")
+
+
 def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any]:
     """Return a result by the columns that the service's Arrow stream has."""
     return {
@@ -172,6 +181,7 @@ def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any
         "chinchilla_ratio": result.chinchilla_ratio,
         **_beyond(result.extrapolation),
         "interpolated": result.interpolated,
+        **_trust(result.trust),
     }
 
 
@@ -186,6 +196,7 @@ def prediction_row(result: PredictionResult, intervals: bool) -> dict[str, Any]:
         **(_ends("new_run", result.prediction_interval) if intervals else {}),
         **_beyond(result.extrapolation),
         "interpolated": result.interpolated,
+        **_trust(result.trust),
     }
 
 
@@ -194,7 +205,7 @@ def answers_frame(rows: list[dict[str, Any]], index: pd.Index[Any]) -> pd.DataFr
     import pandas as pd
 
     frame = pd.DataFrame(rows, index=index)
-    numbers = [name for name in frame.columns if name != "interpolated"]
+    numbers = [name for name in frame.columns if name not in _OTHERS]
     return frame.astype(dict.fromkeys(numbers, "float64"))
 
 
