@@ -119,6 +119,14 @@ fn told(answer: &Value) -> String {
     for (what, sparse, dense) in rows {
         text += &format!("  {what:20}{sparse:>12}{dense:>12}\n");
     }
+    let trust = &answer["trust"];
+    let because: Vec<_> =
+        trust["because"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    text += &format!("\n  Trust: {}", trust["level"].as_str().unwrap_or("unknown"));
+    if !because.is_empty() {
+        text += &format!(" ({})", because.join(", "));
+    }
+    text.push('\n');
     for warning in answer["warnings"].as_array().into_iter().flatten() {
         text += &format!("\n  Beware: {}", warning["detail"].as_str().unwrap_or_default());
     }

@@ -32,7 +32,7 @@ test("families are shown with their law, its age and its warnings", async (t) =>
   await row.getByText(/warnings/).click();
   await row.getByRole("listitem").first().waitFor();
   const published = page.getByRole("row", { name: /^t5-c4/ });
-  await published.getByText("no warnings").waitFor();
+  await published.getByText("trust: weak").waitFor();
   assert.match(await published.innerText(), /published[\s\S]*years ago/);
   await accessible(page);
   await shoot(page, "families");
@@ -123,7 +123,7 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   assert.equal(await range(), near);
   await page.getByLabel("Non-zero parameters").fill("70M");
   await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "70M" && !document.querySelector("[aria-busy], .answer.old"));
-  await contours.getByRole("button", { name: /Show the whole/ }).click();
+  await contours.getByRole("button", { name: /Reset to the whole/ }).click();
   await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() === was, whole);
   const area = await contours.locator(".nsewdrag").boundingBox();
   await page.mouse.move(area.x + area.width * 0.3, area.y + area.height * 0.3);
@@ -263,14 +263,14 @@ test("runs are searched, sorted, excluded with a reason and taken in again", asy
   await shoot(page, "exclude", false);
   await page.getByLabel("Reason").fill("diverged");
   await page.getByRole("dialog").getByRole("button", { name: "Exclude" }).click();
-  await page.locator("main").getByText("1 run excluded. Fits heed it").waitFor();
+  await page.locator("main").getByText("1 run excluded. This takes effect").waitFor();
   await page.locator("main").getByText("60 runs, 1 excluded").waitFor();
   await page.getByLabel("Show").selectOption("excluded");
   const row = page.getByRole("row", { name: /sweep-0004/ });
   assert.match(await row.innerText(), /excluded\s+diverged/);
   assert.equal((await api("GET", "/v1/families/to-exclude/runs?excluded=true")).items[0].exclusion_reason, "diverged");
   await page.getByRole("checkbox", { name: "Choose sweep-0004" }).check();
-  await page.getByRole("button", { name: "Take in again 1" }).click();
+  await page.getByRole("button", { name: "Include again 1" }).click();
   await page.locator("main").getByText("60 runs, 0 excluded").or(page.locator("main").getByText("0 runs of 60, 0 excluded")).waitFor();
   assert.equal((await api("GET", "/v1/families/to-exclude/runs?excluded=true")).items.length, 0);
 });
@@ -316,7 +316,7 @@ test("what a law without some runs would say, with nothing changed", async (t) =
   await page.getByRole("button", { name: "Exclude these 9 from fits…" }).click();
   await page.getByRole("textbox", { name: "Reason" }).fill("a broken node");
   await page.getByRole("button", { name: "Exclude", exact: true }).click();
-  await page.locator("main").getByText(/9 runs excluded\. Fits heed it/).waitFor();
+  await page.locator("main").getByText(/9 runs excluded\. This takes effect/).waitFor();
   assert.equal((await api("GET", "/v1/families/what-if/runs?excluded=true")).items.length, 9);
   await page.getByRole("button", { name: "Close" }).click();
   assert.equal(await panel.count(), 0);
@@ -549,7 +549,7 @@ test("a refit shows its progress, is cancelled, and is compared with the old law
   await page.locator("main").getByText(/Over \d+ questions within the runs the best sparsity moves by at most/).waitFor();
   await accessible(page);
   await shoot(page, "laws");
-  await page.getByRole("button", { name: "Let it answer: law 1" }).click();
+  await page.getByRole("button", { name: "Use this law: law 1" }).click();
   await page.locator("main").getByText("The active law is pinned").waitFor();
   assert.equal((await api("GET", "/v1/families/to-refit")).active_law.version, 1);
   await page.getByRole("button", { name: "Unpin" }).click();
@@ -664,7 +664,7 @@ test("a published law is chosen, imported and made to answer", async (t) => {
   // Typed over, and pinned.
   await page.getByLabel("b_d", { exact: true }).fill("0.3");
   await page.getByLabel("Where they stand").fill("our report");
-  await page.getByLabel("Let it answer, pinned").check();
+  await page.getByLabel("Use this law, and pin it").check();
   await page.getByRole("button", { name: "Import", exact: true }).click();
   await page.locator("main").getByText("Law 2 is imported, and answers.").waitFor();
   const family = await api("GET", "/v1/families/importing");

@@ -115,7 +115,7 @@ impl Sources {
                 if code[line..at].trim_start().starts_with("pub") {
                     continue;
                 }
-                found.push([module, &[name.clone()]].concat());
+                found.push([module, std::slice::from_ref(name)].concat());
             }
         }
         found

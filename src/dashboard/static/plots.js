@@ -125,7 +125,7 @@ export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, on
   const node = el(
     "figure",
     { class: "picture", "data-picture": name, "aria-labelledby": `picture-${name}` },
-    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Whole", "Show the whole picture", () => redraw(true)), choice)),
+    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", () => redraw(true)), choice)),
     el("div", { class: "plot-box" }, plot, state),
     caption,
     numbers,

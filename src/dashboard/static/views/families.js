@@ -56,7 +56,7 @@ export async function showFamilies(main, signal) {
         const law = await get(familyPath(family.name, `/laws/${family.active_law.version}`), {}, signal);
         fill(runs, law.runs?.toLocaleString("en") ?? "unknown");
         fill(objective, law.objective ? formatNumber(law.objective, 3) : "unknown");
-        fill(warnings, warningsOf(law.warnings));
+        fill(warnings, trustOf(law.trust), " ", warningsOf(law.warnings));
       } catch {
         [runs, objective, warnings].forEach((cell) => fill(cell, "?"));
       }
@@ -82,7 +82,8 @@ export function trustOf(trust) {
  * @returns {HTMLElement}
  */
 export function trustLine(trust) {
-  return el("p", { class: "trust" }, trustOf(trust), " ", el("span", {}, trustInWords(trust)));
+  const reasons = trustInWords(trust).split(": ").slice(1).join(": ");
+  return el("p", { class: "trust" }, trustOf(trust), reasons && " ", reasons && el("span", {}, reasons));
 }
 
 /**

@@ -57,7 +57,7 @@ export async function showLaws(main, context) {
         ? [el("span", { class: "badge good" }, "answers"), pinned && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
         : law.what_if
           ? "only where asked for"
-          : el("button", { type: "button", class: "quiet", "aria-label": `Let it answer: law ${law.version}`, on: { click: () => pin(law.version) } }, "Let it answer"),
+          : el("button", { type: "button", class: "quiet", "aria-label": `Use this law: law ${law.version}`, on: { click: () => pin(law.version) } }, "Use this law"),
     ]);
     return el(
       "div",
@@ -203,7 +203,7 @@ function showImport(node, { name, family, signal }, changed) {
     field("Coefficients", from, "Of a published law of this service, or typed."),
     unit,
     el("div", { class: "form" }, fields.map((f) => f.node), el("div", { class: "wide" }, field("Where they stand", reference))),
-    el("p", {}, el("label", { class: "check" }, pin, "Let it answer, pinned")),
+    el("p", {}, el("label", { class: "check" }, pin, "Use this law, and pin it")),
     el("p", { class: "buttons" }, button),
     status,
   );

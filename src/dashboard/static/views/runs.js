@@ -160,7 +160,7 @@ export async function showRuns(main, context) {
     fill(
       actions,
       el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, inside.length > 0 ? `Exclude ${inside.length}…` : "Exclude…"),
-      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Take in again ${outside.length}` : "Take in again"),
+      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Include again ${outside.length}` : "Include again"),
       el("button", { type: "button", disabled: inside.length === 0 || inside.length > MOST_WITHOUT || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out?` : "What if these were left out?"),
       inside.length > MOST_WITHOUT && el("span", { class: "foot" }, `A what-if leaves out at most ${MOST_WITHOUT.toLocaleString("en")} runs.`),
       some.length === 0 && el("span", { class: "foot" }, "Choose runs by their boxes."),
@@ -185,7 +185,7 @@ export async function showRuns(main, context) {
         done += 1;
       }
       chosen.clear();
-      const said = `${plural(done, "run")} ${reason === null ? "taken in again" : "excluded"}. Fits heed it from the next refit on.`;
+      const said = `${plural(done, "run")} ${reason === null ? "included again" : "excluded"}. This takes effect at the next refit.`;
       fill(status, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws", q: null, state: null, page: null, sort: null }) }, "Refit")));
       announce(said);
       show();
@@ -201,7 +201,7 @@ export async function showRuns(main, context) {
   async function askReason(some) {
     const { outcome, data } = await dialog(
       `Exclude ${plural(some.length, "run")} from fits`,
-      el("p", {}, "They stay where they are, and can be taken in again."),
+      el("p", {}, "They stay where they are, and can be included again."),
       field("Reason", el("input", { name: "reason", required: true, maxlength: 2000, autofocus: true, autocomplete: "off" })),
       dialogButtons("Exclude"),
     );
@@ -211,8 +211,9 @@ export async function showRuns(main, context) {
   /** @param {any[]} some */
   async function askWhatIf(some) {
     try {
-      // With the options of the law that answers: only the runs are to differ.
-      const { without: _, ...options } = context.law.options ?? {};
+      // With the options of the law that answers: only the runs are to differ. Its delta is what was found, and
+      // no option.
+      const { without: _, delta: __, ...options } = context.law.options ?? {};
       const refit = await change("POST", familyPath(name, "/refits"), { ...options, holdout: [], without: some.map((run) => run.external_id) });
       fill(status);
       note({ refit: refit.id });

@@ -141,7 +141,7 @@ export function showSuggestions(main, context) {
         trustLine(answer.trust),
         el("p", { class: "means" }, `The ${what} is ${format(value)}${interval ? `, ${formatInterval(interval, format)} (${levelName(interval)})` : ", without an interval"}. ${said}`),
         count > 0 && runTable("To be made together, the one that narrows most first", answer.suggestions, "Width after it"),
-        answer.alternatives.length > 0 && el("details", {}, el("summary", {}, "Single runs, from cheap to dear"), runTable("Each alone; none of what may be run is both cheaper and better", answer.alternatives, "Width after it alone")),
+        answer.alternatives.length > 0 && el("details", {}, el("summary", {}, "Single runs, cheapest first"), runTable("Each alone; none of what may be run is both cheaper and better", answer.alternatives, "Width after it alone")),
         answer.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "The answer is beyond the data"), el("ul", {}, answer.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))),
         answer.warnings.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${answer.warnings.length})`), el("ul", {}, answer.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
         el("p", { class: "foot" }, `By law ${answer.law.version}. A new run is taken to scatter as the ${plural(answer.information.runs, "run")} behind it do; a run named twice is run with another seed.`),

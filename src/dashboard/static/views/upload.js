@@ -396,7 +396,7 @@ export function showUpload(main, context) {
     try {
       const result = await send(file, query, signal);
       const said = `Written: ${told(result)}.${result.errors > 0 ? ` ${plural(result.errors, "error")}: these rows were left out.` : ""}`;
-      fill(outcome, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws" }) }, "Refit"), " to have the law heed them, or ", el("a", { href: address({ view: "runs" }) }, "see the runs"), "."));
+      fill(outcome, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws" }) }, "Refit"), " to include them in the law, or ", el("a", { href: address({ view: "runs" }) }, "see the runs"), "."));
       announce(said);
     } catch (error) {
       if (signal.aborted) return;
