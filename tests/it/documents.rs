@@ -118,6 +118,9 @@ async fn unknown_parameters_are_refused_by_every_operation() {
         }
     }
     assert!(asked > 45, "{asked}");
+    // A method that the path has not is told first.
+    let trace = app.server.method(axum::http::Method::TRACE, "/v1/families?limit=1").await;
+    assert_eq!(trace.status_code(), 405);
 }
 
 #[tokio::test]

@@ -16,11 +16,12 @@ use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::api::wire::problem::ApiError;
 
-/// The operations that take query parameters, by method and template of the path.
+/// The operations that take no query parameters, by method and template of the path. What is no operation is not
+/// among them: it has an answer of its own.
 #[derive(Debug, Clone)]
-pub struct Parameterised(Arc<HashSet<(Method, String)>>);
+pub struct Unparameterised(Arc<HashSet<(Method, String)>>);
 
-impl Parameterised {
+impl Unparameterised {
     /// Those of a document.
     #[must_use]
     pub fn of(document: &OpenApi) -> Self {
@@ -43,7 +44,7 @@ impl Parameterised {
                 (Method::PATCH, &item.patch),
                 (Method::DELETE, &item.delete),
             ] {
-                if operation.as_ref().is_some_and(takes_some) {
+                if operation.as_ref().is_some_and(|operation| !takes_some(operation)) {
                     found.insert((method, path.clone()));
                 }
             }
@@ -61,12 +62,12 @@ impl Parameterised {
 
 /// Refuses a request with query parameters to an operation without any.
 pub async fn refuse_parameters(
-    State(parameterised): State<Parameterised>,
+    State(unparameterised): State<Unparameterised>,
     request: Request,
     next: Next,
 ) -> Response {
     let query = request.uri().query().filter(|query| !query.is_empty());
-    if let Some(query) = query.filter(|_| !parameterised.contains(&request)) {
+    if let Some(query) = query.filter(|_| unparameterised.contains(&request)) {
         let name = form_urlencoded::parse(query.as_bytes()).next();
         let name = name.map(|(name, _)| name.into_owned()).unwrap_or_default();
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
