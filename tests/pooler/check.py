@@ -7,57 +7,28 @@ import json
 import os
 import pwd
 import re
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from processes import PATIENCE_S, free_port, listens, running, until  # noqa: E402
+
 PROGRAM, PGBOUNCER, DATA = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 SERVER = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
 # Prepared statements are carried over from this version on.
 CARRIES_STATEMENTS = (1, 21)
 REFITS = 8
-PATIENCE_S = 120
 
 
 def version() -> tuple[int, int]:
     said = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True).stdout
     major, minor = re.search(r"PgBouncer (\d+)\.(\d+)", said).groups()
     return int(major), int(minor)
-
-
-def until(what, holds):
-    """Waits for a state."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = holds()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise SystemExit(f"not within {PATIENCE_S} s: {what}")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@contextmanager
-def running(command, log, **options):
-    """A process that is stopped at the end."""
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 @contextmanager
@@ -79,8 +50,9 @@ def pooler(mode):
         options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         for path in (home, *home.iterdir()):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    with running([PGBOUNCER, str(home / "settings")], DATA / f"pooler-{mode}.log", **options):
-        until("the pooler listens", lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
+    log = DATA / f"pooler-{mode}.log"
+    with running([PGBOUNCER, str(home / "settings")], log, **options) as process:
+        until("the pooler listens", lambda: listens(process, log, port))
         yield SERVER._replace(netloc=f"{SERVER.username}:{SERVER.password}@127.0.0.1:{port}").geturl()
 
 

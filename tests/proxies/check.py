@@ -8,54 +8,18 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from processes import PATIENCE_S, free_port, listens, running, until  # noqa: E402
+
 PROGRAM, DATA, PAGE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text()
-PATIENCE_S = 120
 # More than nginx takes unless told otherwise.
 ROWS = 20_000
-
-
-def until(what, holds):
-    """Waits for a state."""
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        found = holds()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise SystemExit(f"not within {PATIENCE_S} s: {what}")
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def listens(process, log, port):
-    if process.poll() is not None:
-        raise SystemExit(f"it ended: {log.read_text()}")
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def running(command, log, **options):
-    """A process that is stopped at the end."""
-    with open(log, "w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 def configuration(name, service, port):
