@@ -37,6 +37,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::{api, server, store};
 
+/// How long it may take at the start to find out how connections are lent; what a request waits is too short for a
+/// machine that is busy.
+const POOLING_PATIENCE: Duration = Duration::from_secs(30);
+
 /// Connections that listen, where they are not of the pool: one for the worker, one for what is in memory.
 const LISTENERS: u32 = 2;
 
@@ -79,7 +83,9 @@ impl Database {
         );
         let pooling = match private {
             Some(_) => Pooling::Sessions,
-            None => find_pooling(&of_ours(options), timeout).await?,
+            None => find_pooling(&of_ours(options), timeout.max(POOLING_PATIENCE))
+                .await
+                .context("trying how connections to the database are lent")?,
         };
         let listening = match (&config.listen_database_url, pooling) {
             (Some(url), _) => {

@@ -24,8 +24,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Silence after which it is tried whether anything would be heard: a network or a server that stands still
 /// does not say so, nor does a pooler that lends the connection to others, and a law would answer for ever.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long an announcement may take to be heard, and a connection to answer.
-const ANSWER: Duration = Duration::from_secs(2);
+/// How long an announcement may take to be heard, and a connection to answer. A machine that is busy takes
+/// seconds, and to give up what is remembered then makes it busier.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What is kept in memory, and must be forgotten or read again when it is announced.
 #[derive(Debug)]
