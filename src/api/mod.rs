@@ -27,7 +27,7 @@ use crate::api::layers::base_path::behind_path;
 use crate::api::layers::browsers;
 use crate::api::layers::guard::GuardLayer;
 use crate::api::layers::observe::{Observe, TimeLimits};
-use crate::api::layers::parameters::{Unparameterised, refuse_parameters};
+use crate::api::layers::parameters::{RefuseParameters, Unparameterised};
 use crate::api::layers::replica_reads::by_replica;
 use crate::api::routes::operations;
 use crate::api::state::AppState;
@@ -36,8 +36,7 @@ use crate::dashboard;
 /// The whole service as one router.
 pub fn router(state: AppState) -> Router {
     let (router, document) = operations().split_for_parts();
-    let router =
-        router.layer(from_fn_with_state(Unparameterised::of(&document), refuse_parameters));
+    let router = router.layer(RefuseParameters(Unparameterised::of(&document)));
     // Half of the time, so that the primary has the other.
     let patience = state.limits.request_timeout / 2;
     let replica = state.replica.clone();

@@ -4,22 +4,25 @@
 //! parameter that it ignores in silence (`intervals=false` beside a body, say) is a request that is not what
 //! its sender believes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::future::{Ready, ready};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
+use tower::{Layer, Service};
 use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::api::wire::problem::ApiError;
 
-/// The operations that take no query parameters, by method and template of the path. What is no operation is not
+/// The methods that take no query parameters, by the template of their path. What is no operation is not
 /// among them: it has an answer of its own.
 #[derive(Debug, Clone)]
-pub struct Unparameterised(Arc<HashSet<(Method, String)>>);
+pub struct Unparameterised(Arc<HashMap<String, Vec<Method>>>);
 
 impl Unparameterised {
     /// Those of a document.
@@ -33,7 +36,7 @@ impl Unparameterised {
                 RefOr::Ref(_) => true,
             })
         };
-        let mut found = HashSet::new();
+        let mut found: HashMap<String, Vec<Method>> = HashMap::new();
         for (path, item) in &document.paths.paths {
             for (method, operation) in [
                 (Method::GET, &item.get),
@@ -45,7 +48,7 @@ impl Unparameterised {
                 (Method::DELETE, &item.delete),
             ] {
                 if operation.as_ref().is_some_and(|operation| !takes_some(operation)) {
-                    found.insert((method, path.clone()));
+                    found.entry(path.clone()).or_default().push(method);
                 }
             }
         }
@@ -54,25 +57,55 @@ impl Unparameterised {
 
     fn contains(&self, request: &Request) -> bool {
         let matched = request.extensions().get::<MatchedPath>();
-        matched.is_some_and(|path| {
-            self.0.contains(&(request.method().clone(), path.as_str().to_owned()))
-        })
+        let methods = matched.and_then(|path| self.0.get(path.as_str()));
+        methods.is_some_and(|methods| methods.contains(request.method()))
     }
 }
 
-/// Refuses a request with query parameters to an operation without any.
-pub async fn refuse_parameters(
-    State(unparameterised): State<Unparameterised>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let query = request.uri().query().filter(|query| !query.is_empty());
-    if let Some(query) = query.filter(|_| unparameterised.contains(&request)) {
-        let name = form_urlencoded::parse(query.as_bytes()).next();
-        let name = name.map(|(name, _)| name.into_owned()).unwrap_or_default();
-        let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
-        return ApiError::field(&pointer, "this operation takes no query parameters")
-            .into_response();
+/// Refuses requests with query parameters to operations without any.
+#[derive(Debug, Clone)]
+pub struct RefuseParameters(pub Unparameterised);
+
+impl<S> Layer<S> for RefuseParameters {
+    type Service = Refusing<S>;
+
+    fn layer(&self, inner: S) -> Refusing<S> {
+        Refusing { unparameterised: self.0.clone(), inner }
     }
-    next.run(request).await
+}
+
+/// What stands before a route. No middleware by a function: that allocates for each request, also for the many
+/// questions whose parameters are right.
+#[derive(Debug, Clone)]
+pub struct Refusing<S> {
+    unparameterised: Unparameterised,
+    inner: S,
+}
+
+impl<S> Service<Request> for Refusing<S>
+where
+    S: Service<Request, Response = Response>,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let query = request.uri().query().filter(|query| !query.is_empty());
+        match query.filter(|_| self.unparameterised.contains(&request)) {
+            Some(query) => Either::Left(ready(Ok(refusal(query)))),
+            None => Either::Right(self.inner.call(request)),
+        }
+    }
+}
+
+fn refusal(query: &str) -> Response {
+    let name = form_urlencoded::parse(query.as_bytes()).next();
+    let name = name.map(|(name, _)| name.into_owned()).unwrap_or_default();
+    let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+    ApiError::field(&pointer, "this operation takes no query parameters").into_response()
 }

@@ -106,13 +106,46 @@ pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Resu
             let message = cause.to_string();
             // The place is in the pointer; a column within one row of many would mislead.
             let detail = message.rsplit_once(" at line ").map_or(&*message, |(detail, _)| detail);
-            ApiError::Invalid(vec![field_error(prefix, error.path(), detail)])
+            let mut wrong = field_error(prefix, error.path(), detail);
+            if let Some(plain) = in_plain_words(detail) {
+                wrong.detail = plain;
+            }
+            ApiError::Invalid(vec![wrong])
         } else {
             ApiError::Malformed(cause.to_string())
         }
     })?;
     deserializer.end().map_err(|error| ApiError::Malformed(error.to_string()))?;
     Ok(value)
+}
+
+/// What a value must be, where serde says it in words of Rust.
+fn in_plain_words(detail: &str) -> Option<String> {
+    let rest = detail.strip_prefix("invalid type: ")?;
+    // The value stands first, and may hold these words.
+    let (got, wanted) = rest.rsplit_once(", expected ")?;
+    let wanted = match wanted {
+        "f64" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "i8" | "i16" | "i32" | "i64" => "a whole number",
+        "a string" => "a text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        wanted => wanted,
+    };
+    let got = match got {
+        "sequence" => "a list",
+        "map" => "an object",
+        "null" | "unit value" => "null",
+        got => ["integer ", "floating point ", "boolean ", "string "]
+            .iter()
+            .find_map(|kind| got.strip_prefix(kind))
+            .map_or(got, |value| value.trim_matches('`')),
+    };
+    let shown: String = got.chars().take(MOST_SHOWN).collect();
+    let rest = if shown.len() < got.len() { "..." } else { "" };
+    Some(format!("must be {wanted}, not {shown}{rest}"))
 }
 
 /// A pointer to the field that serde complains about. A missing or unknown field is not in the
@@ -394,6 +427,23 @@ mod tests {
         assert_eq!(error(r#"{"_list": [], "_list": []}"#).pointer, "/7/_list");
         assert_eq!(error("[1, []]").pointer, "/7");
         assert_eq!(error("null").detail, "must be a JSON object");
+    }
+
+    #[test]
+    fn what_a_value_must_be_is_said_in_plain_words() {
+        for (value, detail) in [
+            ("[1]", "must be a number, not a list"),
+            ("{}", "must be a number, not an object"),
+            ("null", "must be a number, not null"),
+            ("true", "must be a number, not true"),
+            (r#"", expected""#, r#"must be a number, not ", expected""#),
+        ] {
+            assert_eq!(error(&format!(r#"{{"_list": [{{"_value": {value}}}]}}"#)).detail, detail);
+        }
+        assert_eq!(error(r#"{"_list": 1.5}"#).detail, "must be a list, not 1.5");
+        assert_eq!(error(r#"{"_list": [[1]]}"#).detail, "must be an object, not a list");
+        let long = error(&format!(r#"{{"_list": "{}"}}"#, "x".repeat(1000))).detail;
+        assert!(long.len() < 100 && long.ends_with("..."), "{long}");
     }
 
     #[tokio::test]
