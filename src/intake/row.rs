@@ -251,6 +251,21 @@ impl<'c, 'v> Row<'c, 'v> {
         self.checks.refuse(field.as_str(), format!("{detail}{from}"));
     }
 
+    /// A number that every run has. Where the column that was guessed is empty it is named, as another may be meant.
+    fn required_number(&mut self, field: Field) -> Option<f64> {
+        let slot = self.slots[field as usize].as_ref();
+        let empty = slot.filter(|slot| slot.value == Value::Null && slot.column != field.as_str());
+        if let Some(column) = empty.map(|slot| slot.column).filter(|_| self.columns.is_guess(field))
+        {
+            let name = field.as_str();
+            let detail = format!(
+                "must be given, and column {column} has no value here: map={name}:COLUMN takes another"
+            );
+            self.checks.refuse(name, detail);
+        }
+        self.number(field)
+    }
+
     fn number(&mut self, field: Field) -> Option<f64> {
         let (column, value) = self.take(field)?;
         let factor = self.columns.factors[field as usize];
@@ -552,8 +567,8 @@ impl<'c, 'v> Row<'c, 'v> {
             nonzero_params: self.number(Field::NonzeroParams),
             total_params: self.number(Field::TotalParams),
             sparsity: self.number(Field::Sparsity),
-            data: self.number(Field::Data),
-            loss: self.number(Field::Loss),
+            data: self.required_number(Field::Data),
+            loss: self.required_number(Field::Loss),
             start,
             pretraining_data: self.number(Field::PretrainingData),
             pattern: self.text(Field::Pattern),
