@@ -176,6 +176,16 @@ pub struct TrustConfig {
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_EXTRAPOLATION", default_value_t = 1000.0,
         value_parser = threshold)]
     pub trust_none_extrapolation: f64,
+    /// Share of forecasts, from 0 to 1: answers are worth nothing where the runs that have arrived say that at
+    /// most this share of their law's forecasts comes true.
+    #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_FORECASTS_INSIDE", default_value_t = 0.5,
+        value_parser = share)]
+    pub trust_none_forecasts_inside: f64,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must be from 0 to 1".to_owned()) }
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
@@ -212,6 +222,7 @@ impl TrustConfig {
                 self.trust_weak_extrapolation,
                 self.trust_none_extrapolation,
             )?,
+            forecasts_inside: self.trust_none_forecasts_inside,
         })
     }
 }

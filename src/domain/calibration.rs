@@ -129,6 +129,36 @@ fn beta_quantile(a: f64, b: f64, share: f64) -> Option<f64> {
     }
 }
 
+/// How the forecasts of one law came out: those whose run is as planned, counts in fits, and had a prediction
+/// interval.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct ForecastRecord {
+    /// How many there are.
+    pub scored: i64,
+    /// How many runs lie inside their interval.
+    pub inside: i64,
+    /// Mean nominal coverage of the intervals, from 0 to 1.
+    pub nominal: f64,
+}
+
+/// Coverage of the interval of a share: it errs once in forty on the side that matters.
+const LEVEL: f64 = 0.95;
+
+impl ForecastRecord {
+    /// The largest share of forecasts that may come true in the long run, as far as these tell: the upper end of the
+    /// exact 95 % interval. 1 without any.
+    #[must_use]
+    pub fn most_inside(&self) -> f64 {
+        exact_interval(self.inside, self.scored, LEVEL).map_or(1.0, |interval| interval.high)
+    }
+
+    /// Whether fewer came true than their intervals promised, by more than chance.
+    #[must_use]
+    pub fn misses(&self) -> bool {
+        self.most_inside() < self.nominal
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +219,19 @@ mod tests {
             prop_assert!(interval.contains(inside as f64 / count as f64));
             prop_assert!(0.0 <= interval.low && interval.high <= 1.0);
         }
+    }
+
+    #[test]
+    fn one_miss_is_chance_and_two_of_two_are_not() {
+        let record = |scored, inside| ForecastRecord { scored, inside, nominal: 0.95 };
+        for chance in [(0, 0), (1, 0), (1, 1), (10, 9), (20, 17), (1000, 945)] {
+            assert!(!record(chance.0, chance.1).misses(), "{chance:?}");
+        }
+        for missed in [(2, 0), (10, 6), (20, 14), (1000, 920)] {
+            assert!(record(missed.0, missed.1).misses(), "{missed:?}");
+        }
+        // 1 - 0.025^(1/10).
+        assert!((record(10, 0).most_inside() - 0.308_497).abs() < 1e-6);
+        assert_eq!(ForecastRecord::default().most_inside(), 1.0);
     }
 }

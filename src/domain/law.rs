@@ -11,6 +11,7 @@ use sparsity_law::law::{
 };
 use uuid::Uuid;
 
+use crate::domain::calibration::ForecastRecord;
 use crate::domain::refit::RefitOptions;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
@@ -93,6 +94,15 @@ pub struct LawContent {
     pub data_digest: Option<String>,
     /// When it was fitted, or published.
     pub fitted_at: DateTime<Utc>,
+}
+
+/// Which law answers for a family.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AnsweringLaw {
+    /// Its id.
+    pub id: Uuid,
+    /// How its forecasts came out; nothing of a version that was asked for by its number.
+    pub forecasts: ForecastRecord,
 }
 
 impl LawContent {

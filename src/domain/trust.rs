@@ -3,6 +3,8 @@
 //! A person, a page and a pipeline act on the same word, so it is decided in one place, from thresholds that are
 //! settings (`docs/trust.md`).
 
+use crate::domain::calibration::ForecastRecord;
+
 /// How far an answer can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrustLevel {
@@ -45,10 +47,12 @@ pub enum TrustCode {
     StartsDisagree,
     /// Many resamples determined no law.
     ResamplesFailed,
+    /// Fewer forecasts by the law came true than their intervals promised.
+    ForecastsMissed,
 }
 
 impl TrustCode {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::NotIdentified,
         Self::LackOfFit,
         Self::ExtrapolatesBadly,
@@ -63,6 +67,7 @@ impl TrustCode {
         Self::Collinear,
         Self::StartsDisagree,
         Self::ResamplesFailed,
+        Self::ForecastsMissed,
     ];
 
     /// The stable name in JSON.
@@ -83,6 +88,7 @@ impl TrustCode {
             Self::Collinear => "collinear",
             Self::StartsDisagree => "starts_disagree",
             Self::ResamplesFailed => "resamples_failed",
+            Self::ForecastsMissed => "forecasts_missed",
         }
     }
 
@@ -156,6 +162,8 @@ pub struct TrustPolicy {
     pub relative_width: Threshold,
     /// How many times a quantity lies outside the runs.
     pub extrapolation: Threshold,
+    /// Answers are worth nothing where at most this share of the law's forecasts may come true, from 0 to 1.
+    pub forecasts_inside: f64,
 }
 
 impl Default for TrustPolicy {
@@ -164,6 +172,7 @@ impl Default for TrustPolicy {
             sparsity_width: Threshold { weak: 0.2, none: 0.5 },
             relative_width: Threshold { weak: 0.05, none: 0.25 },
             extrapolation: Threshold { weak: 10.0, none: 1000.0 },
+            forecasts_inside: 0.5,
         }
     }
 }
@@ -178,6 +187,17 @@ pub enum Width {
 }
 
 impl TrustPolicy {
+    /// How far answers of a law can be trusted whose forecasts came out so; `None` where nothing speaks against it.
+    #[must_use]
+    pub fn of_forecasts(&self, record: &ForecastRecord) -> Option<TrustLevel> {
+        let level = if record.most_inside() <= self.forecasts_inside {
+            TrustLevel::None
+        } else {
+            TrustLevel::Weak
+        };
+        record.misses().then_some(level)
+    }
+
     /// What is added to what is known of the law: the width of the answer's interval, `None` where there is
     /// none or it was not asked for, and the largest factor by which the question lies outside the runs, 1
     /// inside.
@@ -235,6 +255,17 @@ mod tests {
         let levels = [0.2, 0.21, 0.5, 0.51].map(|value| threshold.level(value));
         use TrustLevel::{Good, None, Weak};
         assert_eq!(levels, [Good, Weak, Weak, None]);
+    }
+
+    #[test]
+    fn forecasts_that_miss_lower_the_level() {
+        let policy = TrustPolicy::default();
+        let level =
+            |scored, inside| policy.of_forecasts(&ForecastRecord { scored, inside, nominal: 0.95 });
+        assert_eq!(level(1, 0), None);
+        assert_eq!(level(3, 0), Some(TrustLevel::Weak));
+        assert_eq!(level(10, 0), Some(TrustLevel::None));
+        assert_eq!(level(40, 38), None);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use sparsity_law::law::Ensemble;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::domain::law::Law;
+use crate::domain::calibration::ForecastRecord;
+use crate::domain::law::{AnsweringLaw, Law};
 use crate::domain::text::FamilyName;
 use crate::live::remembered::Remembered;
 use crate::store::{StoreError, law_evidence, laws};
@@ -19,8 +20,13 @@ pub trait KeptLaw: Send + Sync + 'static {
     /// What it is made with beside the law: the same for all laws of a process.
     type Setting: Clone + Send + Sync;
 
-    /// Of a law and the laws of its resampled runs, where it has any.
-    fn new(law: Law, ensemble: Option<Ensemble>, setting: &Self::Setting) -> Self;
+    /// Of a law, the laws of its resampled runs, where it has any, and how its forecasts came out.
+    fn new(
+        law: Law,
+        ensemble: Option<Ensemble>,
+        forecasts: ForecastRecord,
+        setting: &Self::Setting,
+    ) -> Self;
 
     /// About how many bytes it takes at most.
     fn bytes(&self) -> usize;
@@ -28,23 +34,37 @@ pub trait KeptLaw: Send + Sync + 'static {
 
 /// Laws in memory.
 ///
-/// By id they never change. Which of them answers for a family does: that is remembered only while
+/// By id they never change, but for what is said of their forecasts. Which of them answers for a family does: that is remembered only while
 /// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
-/// the family or the connection is lost. What is remembered is the id: only the cache itself holds laws, so that
+/// the family or the connection is lost. What is remembered is the id and the count of forecasts: only the cache itself holds laws, so that
 /// its limit is one.
 pub struct LawCache<L: KeptLaw> {
     setting: L::Setting,
-    by_id: Cache<Uuid, Arc<L>>,
+    by_id: Cache<Key, Arc<L>>,
     answering: Remembered<FamilyName, Answering>,
     /// How often the database was asked which law answers.
     lookups: Arc<AtomicU64>,
+}
+
+/// A law with as much of its forecasts as answers by it depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    id: Uuid,
+    scored: i64,
+    inside: i64,
+}
+
+impl From<&AnsweringLaw> for Key {
+    fn from(AnsweringLaw { id, forecasts }: &AnsweringLaw) -> Self {
+        Self { id: *id, scored: forecasts.scored, inside: forecasts.inside }
+    }
 }
 
 /// Which laws answer for a family.
 #[derive(Debug, Default)]
 struct Answering {
     /// By the version that is asked for; none asks for the one that answers now.
-    laws: HashMap<Option<i32>, Uuid>,
+    laws: HashMap<Option<i32>, AnsweringLaw>,
     /// The newest version that callers of this process have been told of.
     told: i32,
 }
@@ -75,7 +95,7 @@ impl<L: KeptLaw> LawCache<L> {
     /// A cache of about so many bytes.
     #[must_use]
     pub fn new(max_bytes: u64, setting: L::Setting) -> Self {
-        let bytes = |_: &Uuid, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
+        let bytes = |_: &Key, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
         Self { setting, by_id, answering: Remembered::default(), lookups: Arc::default() }
     }
@@ -140,39 +160,52 @@ impl<L: KeptLaw> LawCache<L> {
     ) -> Result<Option<Arc<L>>, StoreError> {
         let remembered =
             self.answering.find(|families| families.get(name)?.laws.get(&version).copied());
-        if let Some(id) = remembered
-            && let Some(law) = self.get(pool, id).await?
+        if let Some(answering) = remembered
+            && let Some(law) = self.get(pool, &answering).await?
         {
             return Ok(Some(law));
         }
         let generation = self.answering.generation();
         self.lookups.fetch_add(1, Ordering::Relaxed);
         // It may have gone with its family since.
-        let Some(id) = laws::find_law_id(pool, name, version).await? else { return Ok(None) };
-        let Some(law) = self.get(pool, id).await? else { return Ok(None) };
-        self.remember(generation, name, version, id);
+        let Some(answering) = laws::find_answering_law(pool, name, version).await? else {
+            return Ok(None);
+        };
+        let Some(law) = self.get(pool, &answering).await? else { return Ok(None) };
+        self.remember(generation, name, version, answering);
         Ok(Some(law))
     }
 
-    fn remember(&self, generation: u64, name: &FamilyName, version: Option<i32>, id: Uuid) {
+    fn remember(
+        &self,
+        generation: u64,
+        name: &FamilyName,
+        version: Option<i32>,
+        law: AnsweringLaw,
+    ) {
         self.answering.remember(generation, |families| {
             make_room(families);
             let versions = &mut families.entry(name.clone()).or_default().laws;
             if versions.len() >= MOST_VERSIONS {
                 versions.clear();
             }
-            versions.insert(version, id);
+            versions.insert(version, law);
         });
     }
 
-    async fn get(&self, pool: &PgPool, id: Uuid) -> Result<Option<Arc<L>>, StoreError> {
-        if let Some(known) = self.by_id.get(&id).await {
+    async fn get(
+        &self,
+        pool: &PgPool,
+        answering: &AnsweringLaw,
+    ) -> Result<Option<Arc<L>>, StoreError> {
+        let (key, id) = (Key::from(answering), answering.id);
+        if let Some(known) = self.by_id.get(&key).await {
             return Ok(Some(known));
         }
         let Some(law) = laws::find_law_by_id(pool, id).await? else { return Ok(None) };
         let ensemble = law_evidence::find_law_resamples(pool, id).await?;
-        let law = Arc::new(L::new(law, ensemble, &self.setting));
-        self.by_id.insert(id, law.clone()).await;
+        let law = Arc::new(L::new(law, ensemble, answering.forecasts, &self.setting));
+        self.by_id.insert(key, law.clone()).await;
         Ok(Some(law))
     }
 }

@@ -12,7 +12,8 @@ use sqlx::PgExecutor;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::law::{Law, LawContent, LawSource, Resamples, StoredWarning};
+use crate::domain::calibration::ForecastRecord;
+use crate::domain::law::{AnsweringLaw, Law, LawContent, LawSource, Resamples, StoredWarning};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
@@ -272,20 +273,29 @@ pub async fn list_laws(
     Ok(request.page(laws, |law: &Law| law.id))
 }
 
-/// The law that a question is put to, by its id alone: as [`find_law`] chooses it.
+/// The law that a question is put to, by its id alone: as [`find_law`] chooses it. How its forecasts came out is
+/// told of the law that answers now; answers by a version never change.
 ///
 /// # Errors
 /// [`StoreError::Database`].
-#[tracing::instrument(name = "db.laws.find_id", level = "debug", skip_all)]
-pub async fn find_law_id(
+#[tracing::instrument(name = "db.laws.find_answering", level = "debug", skip_all)]
+pub async fn find_answering_law(
     db: impl PgExecutor<'_>,
     family: &FamilyName,
     version: Option<i32>,
-) -> Result<Option<Uuid>, StoreError> {
-    let id = sqlx::query_scalar!(
+) -> Result<Option<AnsweringLaw>, StoreError> {
+    let found = sqlx::query!(
         r#"
-        SELECT laws.id
+        SELECT laws.id, coalesce(scored.count, 0) AS "scored!", coalesce(scored.inside, 0) AS "inside!",
+            coalesce(scored.level, 0) AS "level!"
         FROM laws JOIN families ON families.id = family_id
+            LEFT JOIN LATERAL (
+                SELECT count(*), count(*) FILTER (WHERE inside_prediction_interval) AS inside,
+                    avg(level) AS level
+                FROM forecast_scores
+                WHERE forecast_scores.law_id = laws.id AND $2::integer IS NULL
+                    AND as_planned AND NOT excluded AND inside_prediction_interval IS NOT NULL
+            ) AS scored ON true
         WHERE name = $1 AND (
             version = $2 OR (
                 $2::integer IS NULL
@@ -298,7 +308,10 @@ pub async fn find_law_id(
     )
     .fetch_optional(db)
     .await?;
-    Ok(id)
+    Ok(found.map(|row| AnsweringLaw {
+        id: row.id,
+        forecasts: ForecastRecord { scored: row.scored, inside: row.inside, nominal: row.level },
+    }))
 }
 
 /// A law by its id.

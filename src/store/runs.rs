@@ -334,11 +334,23 @@ pub async fn update_run_exclusion(
     sqlx::query_as!(
         RunRow,
         r#"
-        UPDATE runs
-        SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
-        WHERE family_id = $1 AND id = $2
-        RETURNING id, external_id, nonzero_params, sparsity, data, loss, start,
+        WITH updated AS (
+            UPDATE runs
+            SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
+            WHERE family_id = $1 AND id = $2
+            RETURNING id, external_id, nonzero_params, sparsity, data, loss, start,
+                pretraining_data, pattern, tags, exclusion_reason, created_at, updated_at
+        ), announced AS (
+            -- What answers say of forecasts is kept in memory.
+            SELECT pg_notify('sparsity_planner_laws', name)
+            FROM families
+            WHERE id = $1 AND EXISTS (
+                SELECT FROM forecasts JOIN updated USING (external_id) WHERE family_id = $1
+            )
+        )
+        SELECT id, external_id, nonzero_params, sparsity, data, loss, start,
             pretraining_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+        FROM updated LEFT JOIN announced ON true
         "#,
         family_id,
         id,
@@ -361,8 +373,24 @@ pub async fn delete_run(
     family_id: Uuid,
     id: Uuid,
 ) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!("DELETE FROM runs WHERE family_id = $1 AND id = $2", family_id, id)
-        .execute(db)
-        .await?;
-    Ok(deleted.rows_affected() > 0)
+    let deleted = sqlx::query_scalar!(
+        r#"
+        WITH deleted AS (
+            DELETE FROM runs WHERE family_id = $1 AND id = $2 RETURNING external_id
+        ), announced AS (
+            -- What answers say of forecasts is kept in memory.
+            SELECT pg_notify('sparsity_planner_laws', name)
+            FROM families
+            WHERE id = $1 AND EXISTS (
+                SELECT FROM forecasts JOIN deleted USING (external_id) WHERE family_id = $1
+            )
+        )
+        SELECT true AS "deleted!" FROM deleted LEFT JOIN announced ON true
+        "#,
+        family_id,
+        id
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(deleted.is_some())
 }

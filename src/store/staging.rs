@@ -184,9 +184,16 @@ macro_rules! merge_statement {
                 OR (excluded.brought & 16 > 0
                     AND runs.exclusion_reason IS DISTINCT FROM excluded.exclusion_reason)
             RETURNING id
+        ), announced AS (
+            -- A run may answer a forecast, and what answers say of forecasts is kept in memory.
+            SELECT pg_notify('sparsity_planner_laws', name)
+            FROM families
+            WHERE id = $1 AND EXISTS (SELECT FROM merged)
+                AND EXISTS (SELECT FROM forecasts WHERE family_id = $1)
         )
         -- A new run has the id that it came with, another the one that it had.
-        SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!"
+        SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!",
+            (SELECT count(*) FROM announced) AS "announced!"
         FROM merged LEFT JOIN submitted USING (id)
         "#
             $(, $parameter)*
@@ -269,10 +276,11 @@ pub async fn merge_staged_runs(
     family_id: Uuid,
     total: u64,
 ) -> Result<Merged, StoreError> {
-    let (created, updated): (i64, i64) = merge_statement!(unchecked, "SELECT * FROM staged_runs")
-        .bind(family_id)
-        .bind(clock.now())
-        .fetch_one(&mut *transaction)
-        .await?;
+    let (created, updated, _announced): (i64, i64, i64) =
+        merge_statement!(unchecked, "SELECT * FROM staged_runs")
+            .bind(family_id)
+            .bind(clock.now())
+            .fetch_one(&mut *transaction)
+            .await?;
     Ok(Merged::of(total, created, updated))
 }

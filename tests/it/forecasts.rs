@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
+use crate::support::wait::until;
 use crate::support::{App, CREATED, NO_CONTENT, OK, problem};
 
 const FORECASTS: &str = "/v1/families/mine/forecasts";
@@ -386,4 +387,60 @@ async fn forecasts_go_with_their_family() {
     let left: i64 =
         sqlx::query_scalar("SELECT count(*) FROM forecasts").fetch_one(&app.pool).await.unwrap();
     assert_eq!(left, 0);
+}
+
+const OPTIMUM: &str =
+    "/v1/families/mine/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+
+/// What an answer says of its law's forecasts.
+async fn missed(app: &App, path: &str) -> Option<String> {
+    let answer: Value = app.get(path).await.json();
+    let because = answer["trust"]["because"].as_array().unwrap();
+    let warnings = answer["warnings"].as_array().unwrap();
+    let warned = warnings.iter().find(|warning| warning["code"] == "forecasts_missed");
+    assert_eq!(because.contains(&json!("forecasts_missed")), warned.is_some(), "{answer}");
+    warned.map(|warning| format!("{}: {}", answer["trust"]["level"], warning["detail"]))
+}
+
+#[tokio::test]
+async fn forecasts_that_miss_lower_the_trust_of_the_next_answer() {
+    let app = fitted().await;
+    app.follow().await;
+    assert_eq!(missed(&app, OPTIMUM).await, None);
+    let names: Vec<_> = (0..6).map(|i| format!("big-{i}")).collect();
+    for name in &names {
+        register(&app, name).await;
+    }
+    let wrong: Vec<_> = names.iter().map(|name| run(name, 9.0)).collect();
+    // One that misses is chance.
+    app.post(RUNS, json!([wrong[0]])).await.assert_status(OK);
+    let one = async || app.get(OPTIMUM).await.header("etag").to_str().unwrap().to_owned();
+    let before = one().await;
+    // Announced, so that answers of every replica change.
+    app.post(RUNS, json!(wrong[..3])).await.assert_status(OK);
+    until(async || missed(&app, OPTIMUM).await.is_some(), "the misses are said").await;
+    let said = missed(&app, OPTIMUM).await.unwrap();
+    assert!(said.starts_with("\"weak\": \"0 of the 3 forecasts"), "{said}");
+    assert_ne!(one().await, before);
+    app.post(RUNS, json!(wrong)).await.assert_status(OK);
+    let none = async || {
+        missed(&app, OPTIMUM).await.is_some_and(|said| said.starts_with("\"none\": \"0 of the 6"))
+    };
+    until(none, "nothing is worth anything").await;
+    // Answers by a version never change.
+    let version = app.get(OPTIMUM).await.json::<Value>()["law"]["version"].clone();
+    assert_eq!(missed(&app, &format!("{OPTIMUM}&law_version={version}")).await, None);
+    // Runs that turn out to have diverged are no evidence, nor are those that are deleted.
+    for name in &names[..4] {
+        let path = format!("{RUNS}/by-external-id/{name}");
+        let body = json!({"excluded": true, "exclusion_reason": "diverged"});
+        app.server.patch(&path).json(&body).await.assert_status(OK);
+    }
+    let two = async || missed(&app, OPTIMUM).await.is_some_and(|said| said.contains("0 of the 2"));
+    until(two, "excluded runs do not count").await;
+    app.server
+        .delete(&format!("{RUNS}/by-external-id/{}", names[5]))
+        .await
+        .assert_status(NO_CONTENT);
+    until(async || missed(&app, OPTIMUM).await.is_none(), "a deleted run does not count").await;
 }

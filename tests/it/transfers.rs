@@ -137,26 +137,26 @@ async fn an_upload_may_take_longer_than_an_answer_but_not_for_ever() {
 #[tokio::test]
 async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     let url = empty_database().await;
-    let limits = ["--transfers", "1", "--request-timeout-ms", "1500"];
+    let limits = ["--transfers", "1", "--request-timeout-ms", "5000"];
     let service = Process::serve(&url, &limits).await;
     let pool = pool(&url).await;
     let mut first = begin(&service, 50_000);
+    // Pieces keep the first from standing still, however busy the machine is.
+    let (enough, ended) = std::sync::mpsc::channel::<()>();
+    let fed = std::thread::spawn(move || {
+        while ended.recv_timeout(Duration::from_millis(100)).is_err() {
+            chunk(&mut first, "run-0,1e7,0.5,2e10,2.5\n").unwrap();
+        }
+    });
     until_open(&pool, 1).await;
     // A few runs need no place.
     let few = begin(&service, 10);
     let answered = blocking(move || end(few)).await;
     assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
     let mut second = begin(&service, 20_000);
-    let answer = blocking(move || {
-        let waiting = std::thread::spawn(move || answer(&mut second));
-        // Pieces keep the first from standing still.
-        while !waiting.is_finished() {
-            chunk(&mut first, "run-0,1e7,0.5,2e10,2.5\n").unwrap();
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        waiting.join().unwrap()
-    })
-    .await;
+    let answer = blocking(move || answer(&mut second)).await;
+    enough.send(()).unwrap();
+    fed.join().unwrap();
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("--transfers"), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after"), "{answer}");
 }

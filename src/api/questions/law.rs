@@ -13,6 +13,7 @@ use sparsity_law::law::{
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::problem::{MissingView, SettlingRunView};
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
+use crate::domain::calibration::ForecastRecord;
 use crate::domain::law::Law;
 use crate::domain::text::Pattern;
 use crate::domain::trust::{Trust, TrustCode, TrustPolicy, Width};
@@ -48,11 +49,27 @@ pub struct AskedLaw {
 impl KeptLaw for AskedLaw {
     type Setting = TrustPolicy;
 
-    fn new(law: Law, ensemble: Option<Ensemble>, policy: &TrustPolicy) -> Self {
+    fn new(
+        law: Law,
+        ensemble: Option<Ensemble>,
+        forecasts: ForecastRecord,
+        policy: &TrustPolicy,
+    ) -> Self {
         let reference = Arc::new(LawRef::from(&law));
         let all_warnings = law.content.all_warnings();
-        let warnings = all_warnings.iter().map(|w| Arc::new(w.into())).collect();
-        let trust = law.content.trust();
+        let mut warnings: Vec<_> = all_warnings.iter().map(|w| Arc::new(w.into())).collect();
+        let mut trust = law.content.trust();
+        if let Some(level) = policy.of_forecasts(&forecasts) {
+            let ForecastRecord { scored, inside, nominal } = forecasts;
+            let detail = format!(
+                "{inside} of the {scored} forecasts by this law whose runs have arrived lie inside their intervals, \
+                 which promised {:.0} %",
+                100.0 * nominal
+            );
+            let code = TrustCode::ForecastsMissed;
+            warnings.push(Arc::new(WarningView::new(code.as_str(), detail)));
+            trust.doubt(level, code);
+        }
         // A law with an ensemble was fitted; without a residual there is no noise either.
         let residual = law.content.options.as_ref().map(|options| options.fit.residual);
         let measured = |loss, noise| match residual {
@@ -79,7 +96,12 @@ impl KeptLaw for AskedLaw {
         if let Some(widening) = law.content.widening() {
             sampled = sampled.widened(widening, by_residual);
         }
-        let tag = format!("{}.{}", law.id, policy_tag(policy));
+        // Answers change with their law's forecasts.
+        let of_forecasts = match forecasts.scored {
+            0 => String::new(),
+            scored => format!(".{}-{scored}", forecasts.inside),
+        };
+        let tag = format!("{}.{}{of_forecasts}", law.id, policy_tag(policy));
         let unknown_support = "the runs behind this law are not known: how far the answer extrapolates \
                                cannot be said";
         let unmeasured_pattern = "no run of the law has the pattern that is recommended: it is taken to be worth \
@@ -362,12 +384,13 @@ impl AskedLaw {
 
 /// Some digits that change with the thresholds: answers depend on them.
 fn policy_tag(policy: &TrustPolicy) -> String {
-    let TrustPolicy { sparsity_width, relative_width, extrapolation } = policy;
+    let TrustPolicy { sparsity_width, relative_width, extrapolation, forecasts_inside } = policy;
     let mut hash = Sha256::new();
     for threshold in [sparsity_width, relative_width, extrapolation] {
         hash.update(threshold.weak.to_be_bytes());
         hash.update(threshold.none.to_be_bytes());
     }
+    hash.update(forecasts_inside.to_be_bytes());
     hex::encode(&hash.finalize()[..4])
 }
 

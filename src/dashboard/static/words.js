@@ -47,6 +47,7 @@ const REASONS = {
   collinear: "size and data of the runs go together",
   starts_disagree: "starts of the fit disagree",
   resamples_failed: "many resamples determined no law",
+  forecasts_missed: "fewer forecasts by this law came true than promised",
 };
 
 /** @type {Record<string, string>} */
