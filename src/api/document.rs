@@ -31,9 +31,12 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         for (method, operation) in operations {
             let Some(operation) = operation else { continue };
             add_problems(path, operation);
-            if let Some(scope) = scope_of(method, path) {
-                add_scope(operation, scope);
+            match scope_of(method, path) {
+                Some(scope) => add_scope(operation, scope),
+                // Open to everybody, which a document says by an empty list.
+                None => operation.security = Some(Vec::new()),
             }
+            describe(operation, scope_of(method, path));
             add_example(operation);
         }
     }
@@ -71,6 +74,19 @@ fn add_problems(path: &str, operation: &mut Operation) {
             .entry(status.to_owned())
             .or_insert_with(|| problem(description).into());
     }
+}
+
+/// Gives an operation a description, which its first line alone is not: the line again and the scope, before what
+/// else its comment says.
+fn describe(operation: &mut Operation, scope: Option<Scope>) {
+    let summary = operation.summary.iter().map(String::as_str);
+    let needs = match scope {
+        Some(scope) => format!("Needs the scope `{}`.", scope.as_str()),
+        None => "Needs no key.".to_owned(),
+    };
+    let rest = operation.description.iter().map(String::as_str);
+    let paragraphs: Vec<&str> = summary.chain([&*needs]).chain(rest).collect();
+    operation.description = Some(paragraphs.join("\n\n"));
 }
 
 /// Name of the security scheme.

@@ -29,6 +29,7 @@ use crate::api::wire::columns::{ARROW, BEYOND, Columns};
 use crate::api::wire::extract::{FamilyPath, JsonBody};
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::schemas::BinaryFile;
 use crate::api::wire::values::{Spacing, ValuesBody};
 use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
@@ -547,7 +548,7 @@ impl<'a> Optima<'a> {
     responses(
         (status = OK, description = "The best sparsities; as an Arrow stream by columns, numbers only", content(
             (OptimalSparsities = "application/json"),
-            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (BinaryFile = "application/vnd.apache.arrow.stream"),
         )),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
             body = Problem, content_type = "application/problem+json"),
@@ -744,7 +745,7 @@ fn predict_all(
     responses(
         (status = OK, description = "The predicted losses; as an Arrow stream by columns, numbers only", content(
             (Predictions = "application/json"),
-            (Vec<u8> = "application/vnd.apache.arrow.stream"),
+            (BinaryFile = "application/vnd.apache.arrow.stream"),
         )),
         (status = CONFLICT, description = "The family has no law yet, or its law does not know what is asked",
             body = Problem, content_type = "application/problem+json"),

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{ContourLine, NonzeroParams, Range, Sparsity};
+use utoipa::openapi::schema::{Array, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,6 +23,7 @@ use crate::api::wire::pictures::{
     PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas,
 };
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::schemas::tuples_of;
 use crate::api::wire::values::sparsities;
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
@@ -139,13 +141,26 @@ pub struct ContoursView {
     trust: TrustView,
 }
 
+fn line_schema() -> Array {
+    tuples_of::<2>().description(Some("`[nonzero_params, compute]`.")).build()
+}
+
+fn band_schema() -> Array {
+    let description =
+        "`[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.";
+    let array_or_null = SchemaType::Array(vec![Type::Array, Type::Null]);
+    tuples_of::<3>().schema_type(array_or_null).description(Some(description)).build()
+}
+
 /// Where a dense model is compute-optimal.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChinchillaLine)]
 pub struct ChinchillaLineView {
     /// `[nonzero_params, compute]`.
+    #[schema(schema_with = line_schema)]
     points: Vec<[f64; 2]>,
     /// `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    #[schema(schema_with = band_schema)]
     band: Option<Vec<[f64; 3]>>,
 }
 
@@ -164,8 +179,10 @@ pub struct ContourView {
     /// Interval of the ratio, over the resampled laws that have one; null where there are none.
     interval: Option<IntervalView>,
     /// `[nonzero_params, compute]`.
+    #[schema(schema_with = line_schema)]
     points: Vec<[f64; 2]>,
     /// `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    #[schema(schema_with = band_schema)]
     band: Option<Vec<[f64; 3]>>,
 }
 

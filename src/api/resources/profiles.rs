@@ -10,8 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sparsity_law::law::{StepCost, StorageFormat};
-use utoipa::openapi::schema::{Array, ArrayBuilder};
-use utoipa::{IntoParams, PartialSchema, ToSchema};
+use utoipa::openapi::schema::Array;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,6 +20,7 @@ use crate::api::state::AppState;
 use crate::api::tags::TAG_PROFILES;
 use crate::api::wire::extract::{JsonBody, PageParams, Query, UniqueKeys, next_cursor};
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::schemas::tuples_of;
 use crate::domain::checks::Checks;
 use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSettings};
 use crate::domain::text::{Pattern, ProfileName, check_prose};
@@ -92,15 +93,12 @@ pub struct PointsCost {
     points: Vec<[f64; 2]>,
 }
 
-/// The derived schema does not say that a point has two numbers.
 fn points_schema() -> Array {
-    let point = ArrayBuilder::new().items(f64::schema()).min_items(Some(2)).max_items(Some(2));
-    ArrayBuilder::new()
+    tuples_of::<2>()
         .description(Some(
             "`[sparsity, cost]`, rising in the sparsity. The point `[0, 1]` comes first where it is left \
              out. A cost is above 0 and at most 10; at sparsity 1 it may be 0.",
         ))
-        .items(point)
         .min_items(Some(1))
         .max_items(Some(MAX_POINTS))
         .examples([json!([[0.5, 0.9], [0.9, 0.4]])])

@@ -28,6 +28,7 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::schemas::BinaryFile;
 use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
 use crate::domain::family::Family;
@@ -555,9 +556,9 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
         description = "Runs, in one of the formats",
         content(
             (SubmitRunsBody = "application/json"), (String = "application/x-ndjson"),
-            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"),
-            (Vec<u8> = "application/vnd.apache.arrow.stream"), (Vec<u8> = "application/vnd.apache.arrow.file"),
-            (Vec<u8> = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+            (String = "text/csv"), (BinaryFile = "application/vnd.apache.parquet"),
+            (BinaryFile = "application/vnd.apache.arrow.stream"), (BinaryFile = "application/vnd.apache.arrow.file"),
+            (BinaryFile = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
         )
     ),
     responses((status = OK, description = "What became of them", body = SubmissionResult)),
@@ -772,7 +773,7 @@ impl RunParams {
     responses(
         (status = OK, description = "A page of runs, or all of them", content(
             (RunList = "application/json"), (String = "application/x-ndjson"),
-            (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet")
+            (String = "text/csv"), (BinaryFile = "application/vnd.apache.parquet")
         )),
         (status = NOT_ACCEPTABLE, description = "Accept takes no representation that there is",
             body = Problem, content_type = "application/problem+json"),

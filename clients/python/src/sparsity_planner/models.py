@@ -87,6 +87,12 @@ class AuditEventList(Model):
     """
 
 
+BinaryFile = TypeAliasType("BinaryFile", bytes)
+"""
+A file that is not text: Parquet, Arrow, a workbook.
+"""
+
+
 class Bounds(Model):
     """
     Smallest and largest value of a quantity; either may be left out.
@@ -105,6 +111,12 @@ class Bounds(Model):
     """
 
 
+BandItem = TypeAliasType("BandItem", Annotated[list[float], Field(max_length=3, min_length=3)])
+
+
+Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
+
+
 class ChinchillaLine(Model):
     """
     Where a dense model is compute-optimal.
@@ -113,11 +125,11 @@ class ChinchillaLine(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[list[float]] | None = None
+    band: list[BandItem] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
-    points: list[list[float]]
+    points: list[Point]
     """
     `[nonzero_params, compute]`.
     """
@@ -1122,9 +1134,6 @@ An answer drawn as PNG.
 """
 
 
-Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
-
-
 class PointsCost(Model):
     """
     Measured points, linear between them and constant beyond the last.
@@ -1992,7 +2001,7 @@ class Contour(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[list[float]] | None = None
+    band: list[BandItem] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
@@ -2006,7 +2015,7 @@ class Contour(Model):
     """
     Interval of the ratio, over the resampled laws that have one; null where there are none.
     """
-    points: list[list[float]]
+    points: list[Point]
     """
     `[nonzero_params, compute]`.
     """
