@@ -6,7 +6,7 @@ mod arrows;
 
 use std::collections::HashSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sparsity_planner::api::document::openapi;
 
 fn document() -> Value {
@@ -60,6 +60,7 @@ fn every_operation_is_described_with_every_answer() {
     let document = document();
     for (name, operation) in operations(&document) {
         assert!(operation["summary"].is_string(), "{name} has no summary");
+        assert!(operation["description"].is_string(), "{name} has no description");
         for (status, response) in operation["responses"].as_object().unwrap() {
             let description = response["description"].as_str().unwrap_or_default();
             assert!(!description.is_empty(), "{name} {status} has no description");
@@ -77,7 +78,7 @@ fn every_operation_says_which_scope_it_needs() {
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     for (name, operation) in operations(&document) {
         if name == "get /healthz" || name == "get /readyz" {
-            assert!(operation["security"].is_null(), "{name} is open to all");
+            assert_eq!(operation["security"], json!([]), "{name} is open to all");
             continue;
         }
         let scope = operation["security"][0]["bearer"][0].as_str();
@@ -90,6 +91,37 @@ fn every_operation_says_which_scope_it_needs() {
             assert!(operation["responses"][status].is_object(), "{name} lacks {status}");
         }
     }
+}
+
+/// What generators would make arrays of integers or lists of any length of.
+#[test]
+fn files_are_binary_and_points_have_a_length() {
+    fn look(value: &Value, path: &str, found: &mut (usize, usize)) {
+        match value {
+            Value::Object(fields) => {
+                if fields.get("format") == Some(&json!("binary")) {
+                    found.0 += 1;
+                }
+                assert_ne!(value["items"]["format"], "int32", "{path} is a file");
+                let tuple = &value["items"];
+                // A matrix has as many rows as columns, which a schema cannot say.
+                let named = path.ends_with("/matrix") || path.ends_with("/properties");
+                if tuple["type"] == "array" && !named {
+                    assert!(tuple["minItems"].is_u64(), "{path}");
+                    assert_eq!(tuple["minItems"], tuple["maxItems"], "{path}");
+                    found.1 += 1;
+                }
+                for (name, field) in fields {
+                    look(field, &format!("{path}/{name}"), found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| look(item, path, found)),
+            _ => {}
+        }
+    }
+    let mut found = (0, 0);
+    look(&document(), "", &mut found);
+    assert!(found.0 >= 2 && found.1 >= 4, "{found:?}");
 }
 
 #[test]
