@@ -477,7 +477,7 @@ pub struct RefitConfig {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub fit_threads: Option<u16>,
     /// How long a worker that says nothing is believed to live; then another takes its refit.
-    #[arg(long, env = "SPARSITY_PLANNER_LEASE_MS", default_value_t = 4_000,
+    #[arg(long, env = "SPARSITY_PLANNER_LEASE_MS", default_value_t = 15_000,
         value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
     pub lease_ms: u64,
     /// How often a worker looks for refits that nobody announced.

@@ -1,5 +1,6 @@
 //! The program as people start it: in a process of its own, with all that it prints and logs.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,14 @@ use crate::support::PROGRAM;
 use crate::support::wait::until;
 
 /// Long enough that a worker on a busy machine does not lose its refit, and short enough to wait for.
-const LEASES: [&str; 4] = ["--lease-ms", "3000", "--poll-interval-ms", "100"];
+const LEASE: [&str; 2] = ["--lease-ms", "10000"];
+
+/// What a service or worker of a test is started with, but for what the test sets itself.
+fn with_defaults(arguments: &[&str], more: &[&str]) -> Vec<String> {
+    let lease = if more.contains(&LEASE[0]) { &[][..] } else { &LEASE };
+    let all = [arguments, lease, &["--poll-interval-ms", "100"], more].concat();
+    all.into_iter().map(str::to_owned).collect()
+}
 
 /// For a service that stops with requests under way: as long as a busy machine needs to answer them.
 pub const PATIENT: [&str; 2] = ["--drain-timeout-ms", "120000"];
@@ -62,7 +70,7 @@ impl Process {
     }
 
     /// The same with variables; without a `DATABASE_URL` among them it has none.
-    pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub fn start_with(arguments: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(arguments)
             .env_remove("DATABASE_URL")
@@ -88,7 +96,7 @@ impl Process {
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Self {
-        let service = [&["serve", "--bind", bind], &LEASES[..], more].concat();
+        let service = with_defaults(&["serve", "--bind", bind], more);
         let variables = [&[("DATABASE_URL", database_url)], variables].concat();
         let mut service = Self::start_with(&service, &variables);
         service.until_listening().await;
@@ -105,7 +113,7 @@ impl Process {
 
     /// A worker that is up.
     pub async fn worker(database_url: &str, variables: &[(&str, &str)]) -> Self {
-        let worker = [&["worker"], &LEASES[..]].concat();
+        let worker = with_defaults(&["worker"], &[]);
         let variables = [&[("DATABASE_URL", database_url)], variables].concat();
         let worker = Self::start_with(&worker, &variables);
         worker.until_logged("working").await;
