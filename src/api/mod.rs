@@ -64,7 +64,6 @@ pub fn router(state: AppState) -> Router {
         .config(Config::from("../openapi.json"));
     let router = router
         .merge(dashboard::router())
-        .merge(resources::health::pages())
         .merge(documentation)
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(layers)

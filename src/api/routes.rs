@@ -1,8 +1,10 @@
 //! All operations, and what the OpenAPI document says before them.
 
+use tower::util::MapResponseLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::api::layers::compression::{compressed, with_weak_tag};
 use crate::api::state::AppState;
 use crate::api::tags::{
     TAG_ACCESS, TAG_FAMILIES, TAG_FORECASTS, TAG_LAWS, TAG_PROFILES, TAG_QUESTIONS, TAG_REFITS,
@@ -40,7 +42,9 @@ struct Base;
 
 /// All operations.
 pub(crate) fn operations() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Base::openapi())
+    let questions_asked_most =
+        questions::predictions::router().merge(questions::optimal_sparsity::router());
+    let others = OpenApiRouter::new()
         .merge(resources::families::router())
         .merge(resources::runs::router())
         .merge(resources::mappings::router())
@@ -48,8 +52,6 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         .merge(resources::laws::router())
         .merge(resources::comparison::router())
         .merge(resources::fit_quality::router())
-        .merge(questions::predictions::router())
-        .merge(questions::optimal_sparsity::router())
         .merge(questions::bulk::router())
         .merge(questions::effective::router())
         .merge(resources::forecasts::router())
@@ -62,4 +64,8 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         .merge(resources::keys::router())
         .merge(resources::audit::router())
         .merge(resources::health::router())
+        .layer(compressed())
+        .layer(MapResponseLayer::new(with_weak_tag));
+    // Their answers are short, and asked for so often that a layer would be felt.
+    OpenApiRouter::with_openapi(Base::openapi()).merge(questions_asked_most).merge(others)
 }

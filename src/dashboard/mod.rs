@@ -1,4 +1,4 @@
-//! The dashboard: a page that reads only the public API.
+//! The dashboard, a page that reads only the public API, and the manual.
 //!
 //! Its files are part of the program, so it works where there is no network. They are plain HTML,
 //! CSS and modules of JavaScript, as they stand in `static`: nothing is generated but the address
@@ -6,6 +6,7 @@
 //! and never mixes two versions. The plotting library stands beside them, as it was published and
 //! compressed (`plotly/README.md`).
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::sync::LazyLock;
 
@@ -16,8 +17,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use rust_embed::RustEmbed;
+use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
+
+mod book;
 
 #[derive(RustEmbed)]
 #[folder = "src/dashboard/static"]
@@ -35,7 +38,10 @@ const REVALIDATE: &str = "no-cache";
 
 /// The page and its files.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(get_page)).route("/dashboard/{version}/{*path}", get(get_file))
+    Router::new()
+        .route("/", get(get_page))
+        .route("/dashboard/{version}/{*path}", get(get_file))
+        .merge(book::router())
 }
 
 /// Names every version of the files.
@@ -46,6 +52,12 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     for name in names {
         digest.update(name.as_bytes());
         digest.update(Files::get(&name).expect("it was just listed").metadata.sha256_hash());
+    }
+    let mut pages: Vec<_> = book::Pages::iter().collect();
+    pages.sort_unstable();
+    for page in pages {
+        digest.update(page.as_bytes());
+        digest.update(book::Pages::get(&page).expect("it was just listed").metadata.sha256_hash());
     }
     // A gzip file ends with the checksum and the length of what it holds.
     digest.update(&PLOTLY[PLOTLY.len() - 8..]);
@@ -81,13 +93,17 @@ async fn get_file(Path((version, path)): Path<(String, String)>, headers: Header
             let kind = file.metadata.mimetype().to_owned();
             let kind =
                 if kind.starts_with("text/") { format!("{kind}; charset=utf-8") } else { kind };
-            let data = match file.data {
-                std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
-                std::borrow::Cow::Owned(data) => data.into(),
-            };
-            send(&headers, &kind, freshness, data)
+            send(&headers, &kind, freshness, data(file))
         }
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// What a file holds, without a copy where it is part of the program.
+fn data(file: EmbeddedFile) -> Bytes {
+    match file.data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => data.into(),
     }
 }
 

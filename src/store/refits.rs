@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::domain::law::LawContent;
 use crate::domain::law_run::LawRun;
+use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::{ClaimedRefit, Refit, RefitFailure, RefitOptions, RefitState};
 use crate::store::law_evidence::{insert_law_resamples, insert_law_runs};
 use crate::store::{StoreError, laws};
@@ -138,6 +139,45 @@ pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refi
     .await?
     .map(Refit::try_from)
     .transpose()
+}
+
+/// A page of a family's refits: those in one of the states, or all where none is named.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.list", level = "debug", skip_all)]
+pub async fn list_refits(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    state: Option<RefitState>,
+    request: PageRequest,
+) -> Result<Page<Refit>, StoreError> {
+    let rows = sqlx::query_as!(
+        RefitRow,
+        r#"
+        SELECT refits.id, families.name AS family, state, phase, progress,
+            refits.options AS "options: _", checked.version AS "reproduces?",
+            laws.version AS "law_version?", law_id, error AS "error: _", refits.created_at,
+            started_at, finished_at
+        FROM refits
+            JOIN families ON families.id = refits.family_id
+            LEFT JOIN laws ON laws.id = law_id AND laws.family_id = refits.family_id
+            LEFT JOIN laws AS checked
+                ON checked.id = reproduces_law_id AND checked.family_id = refits.family_id
+        WHERE refits.family_id = $1 AND ($2::uuid IS NULL OR refits.id < $2)
+            AND ($3::text IS NULL OR state = $3)
+        ORDER BY refits.id DESC
+        LIMIT $4
+        "#,
+        family_id,
+        request.after,
+        state.map(RefitState::as_str),
+        request.fetch()
+    )
+    .fetch_all(db)
+    .await?;
+    let refits = rows.into_iter().map(Refit::try_from).collect::<Result<_, _>>()?;
+    Ok(request.page(refits, |refit: &Refit| refit.id))
 }
 
 /// How many refits wait and run, of all replicas.

@@ -296,3 +296,52 @@ impl Metrics {
         Ok(text)
     }
 }
+
+/// OpenMetrics text in the older text format of Prometheus (0.0.4), for readers that know no other: there a counter
+/// is called as its samples are, and there are no units and no end.
+#[must_use]
+pub fn in_text_format(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    let mut help = None;
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        let (mark, keyword) = (words.next(), words.next());
+        match (mark, keyword, words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), rest) => help = Some((name, rest.unwrap_or(""))),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let (suffix, kind) = match kind {
+                    "counter" => ("_total", kind),
+                    "info" => ("_info", "gauge"),
+                    "unknown" => ("", "untyped"),
+                    kind => ("", kind),
+                };
+                if let Some((_, told)) = help.take().filter(|(helped, _)| *helped == name) {
+                    text += &format!("# HELP {name}{suffix} {told}\n");
+                }
+                text += &format!("# TYPE {name}{suffix} {kind}\n");
+            }
+            (Some("#"), Some("UNIT" | "EOF"), ..) => {}
+            _ => {
+                text += line;
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_older_format_names_counters_by_their_samples() {
+        let open = "# HELP a_seconds Time.\n# TYPE a_seconds histogram\n# UNIT a_seconds seconds\n\
+                    a_seconds_sum 0.5\n# HELP b What {it} is.\n# TYPE b counter\nb_total{c=\"# EOF\"} 1\n\
+                    # HELP d I.\n# TYPE d info\nd_info{v=\"1\"} 1\n# EOF\n";
+        let text = "# HELP a_seconds Time.\n# TYPE a_seconds histogram\na_seconds_sum 0.5\n\
+                    # HELP b_total What {it} is.\n# TYPE b_total counter\nb_total{c=\"# EOF\"} 1\n\
+                    # HELP d_info I.\n# TYPE d_info gauge\nd_info{v=\"1\"} 1\n";
+        assert_eq!(in_text_format(open), text);
+    }
+}

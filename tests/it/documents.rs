@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
 
-use crate::support::{App, OK, problem};
+use crate::support::{App, NOT_FOUND, OK, problem};
 
 #[tokio::test]
 async fn it_is_alive_and_ready() {
@@ -45,7 +46,6 @@ async fn the_document_and_its_browser_are_served_from_the_binary() {
     // Everything that the page loads is relative: nothing comes from another host.
     assert!(!page.text().contains("https://"), "{}", page.text());
     app.get("/docs/swagger-ui-bundle.js").await.assert_status(OK);
-    assert!(app.get("/problems/invalid").await.text().contains("`invalid`"));
 }
 
 /// The examples of the document are the answers of a new installation to the examples of its
@@ -169,4 +169,60 @@ async fn an_array_is_taken_for_no_object_and_a_number_for_no_word() {
         assert_eq!(problem(&response, 422, "invalid"), [pointer], "{path} {body}");
         assert!(!response.text().contains("struct "), "{}", response.text());
     }
+}
+
+#[tokio::test]
+async fn the_manual_is_part_of_the_service() {
+    let app = App::new().await;
+    let begin = app.get("/book").await;
+    assert_eq!(
+        (begin.status_code(), begin.header("location")),
+        (StatusCode::PERMANENT_REDIRECT, "book/introduction".parse().unwrap())
+    );
+    let page = app.get("/book/trust").await;
+    page.assert_status(OK);
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let text = page.text();
+    assert!(
+        text.contains("<code id=\"forecasts_missed\">") && text.contains("href=\"../book/plans\"")
+    );
+    let style = text.split("href=\"../").find_map(|rest| rest.split_once("book.css")).unwrap().0;
+    app.get(&format!("/{style}book.css")).await.assert_status(OK);
+    let tag = page.header("etag");
+    let again = app.server.get("/book/trust").add_header("if-none-match", tag).await;
+    assert_eq!(again.status_code(), StatusCode::NOT_MODIFIED);
+    app.get("/book/decisions/0001-refits-in-a-plain-table").await.assert_status(OK);
+    assert_eq!(app.get("/book/pictures/gain.png").await.header("content-type"), "image/png");
+    for none in ["/book/SUMMARY", "/book/nothing", "/book/../Cargo", "/book/nothing.png"] {
+        assert_eq!(app.get(none).await.status_code(), NOT_FOUND, "{none}");
+    }
+    let problem = app.get("/problems/not-identified").await;
+    assert_eq!(problem.header("location"), "../book/problems#not-identified");
+    assert!(app.get("/book/problems").await.text().contains("<code id=\"not-identified\">"));
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_who_takes_it_where_that_is_worth_it() {
+    let app = App::new().await;
+    let contours = "/v1/families/t5-c4/contours?flop_mode=sparse&levels=0.5,0.75";
+    let plain = app.get(contours).await;
+    plain.assert_status(OK);
+    assert!(plain.maybe_header("content-encoding").is_none());
+    for (coding, magic) in [("gzip", &b"\x1f\x8b"[..]), ("zstd", &b"\x28\xb5\x2f\xfd"[..])] {
+        let small = app.server.get(contours).add_header("accept-encoding", coding).await;
+        assert_eq!(small.header("content-encoding"), coding);
+        let mut varies = small.iter_headers_by_name("vary");
+        assert!(varies.any(|value| value == "accept-encoding"));
+        let bytes = small.as_bytes();
+        assert!(bytes.starts_with(magic) && bytes.len() < plain.as_bytes().len() / 2);
+        // The bytes are others, so the tag is weak; it is known again all the same.
+        let tag = small.header("etag").to_str().unwrap().to_owned();
+        assert_eq!(tag, format!("W/{}", plain.header("etag").to_str().unwrap()));
+        let again = app.server.get(contours).add_header("if-none-match", tag).await;
+        assert_eq!(again.status_code(), StatusCode::NOT_MODIFIED);
+    }
+    // One question's answer is short.
+    let question = "/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&data=1e10";
+    let answer = app.server.get(question).add_header("accept-encoding", "gzip").await;
+    assert!(answer.maybe_header("content-encoding").is_none());
 }

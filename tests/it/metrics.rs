@@ -26,7 +26,9 @@ async fn requests_refits_connections_and_laws_are_counted() {
     app.demo_family("counted").await;
     app.post("/v1/families/counted/refits", json!({})).await.assert_status(ACCEPTED);
     app.clock.advance(chrono::TimeDelta::seconds(90));
-    let response = app.get("/metrics").await;
+    let accepted =
+        "application/openmetrics-text;version=1.0.0;q=0.7,text/plain;version=0.0.4;q=0.5";
+    let response = app.server.get("/metrics").add_header("accept", accepted).await;
     response.assert_status(OK);
     let kind = response.header("content-type");
     assert!(kind.to_str().unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
@@ -42,6 +44,12 @@ async fn requests_refits_connections_and_laws_are_counted() {
     let uploads = r#"sparsity_planner_http_requests_total{method="POST",route="/v1/families/{family}/runs",status="200"}"#;
     assert_eq!(value(&text, uploads), 1.0);
     assert!(text.ends_with("# EOF\n"));
+    // Others read the older format.
+    let response = app.get("/metrics").await;
+    assert_eq!(response.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = response.text();
+    assert!(text.contains("# TYPE sparsity_planner_http_requests_total counter\n"), "{text}");
+    assert_eq!(value(&text, uploads), 1.0);
 }
 
 #[tokio::test]

@@ -297,3 +297,36 @@ async fn a_family_deleted_under_its_refit_leaves_nothing_behind() {
     let outcome = Outcome::Cancelled;
     assert!(!refits::finish_refit(&app.pool, &app.clock, &claimed, &outcome).await.unwrap());
 }
+
+#[tokio::test]
+async fn refits_of_a_family_are_listed_newest_first_and_by_state() {
+    let app = App::new().await;
+    app.demo_family("mine").await;
+    app.demo_family("other").await;
+    app.post("/v1/families/other/refits", json!({})).await.assert_status(ACCEPTED);
+    let mut asked = Vec::new();
+    for seed in 0..3 {
+        let response = app.post("/v1/families/mine/refits", json!({"seed": seed})).await;
+        response.assert_status(ACCEPTED);
+        let refit: Value = response.json();
+        let path = format!("/v1/refits/{}", refit["id"].as_str().unwrap());
+        if seed < 2 {
+            app.server.delete(&path).await.assert_status(OK);
+        }
+        asked.push(app.get(&path).await.json::<Value>());
+    }
+    asked.reverse();
+    let list = async |query: &str| -> Value {
+        app.get(&format!("/v1/families/mine/refits{query}")).await.json()
+    };
+    assert_eq!(list("").await, json!({"items": asked, "next_cursor": null}));
+    assert_eq!(list("?state=cancelled").await["items"], json!(asked[1..]));
+    assert_eq!(list("?state=running").await["items"], json!([]));
+    let first = list("?limit=2").await;
+    assert_eq!(first["items"], json!(asked[..2]));
+    let rest = list(&format!("?limit=2&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(rest, json!({"items": [asked[2]], "next_cursor": null}));
+    let wrong = app.get("/v1/families/mine/refits?state=ended").await;
+    assert_eq!(problem(&wrong, 422, "invalid"), ["/state"]);
+    problem(&app.get("/v1/families/nobodys/refits").await, 404, "not-found");
+}

@@ -3,6 +3,7 @@
 pub mod base_path;
 pub(crate) mod browsers;
 pub(crate) mod caller;
+pub(crate) mod compression;
 pub(crate) mod guard;
 pub mod needs;
 pub(crate) mod observe;

@@ -21,7 +21,7 @@ pub enum Need {
 
 /// The scope of every operation: reading is what changes nothing, also where a question is long
 /// enough to be posted; what cannot be undone is for administrators.
-const SCOPES: [(&str, &str, Scope); 52] = {
+const SCOPES: [(&str, &str, Scope); 53] = {
     use Scope::{Admin, Read, Write};
     [
         ("GET", "/v1/families", Read),
@@ -49,6 +49,7 @@ const SCOPES: [(&str, &str, Scope); 52] = {
         ("POST", "/v1/families/{family}/plans", Read),
         ("GET", "/v1/families/{family}/prediction", Read),
         ("POST", "/v1/families/{family}/predictions", Read),
+        ("GET", "/v1/families/{family}/refits", Read),
         ("POST", "/v1/families/{family}/refits", Write),
         ("GET", "/v1/families/{family}/mappings", Read),
         ("GET", "/v1/families/{family}/mappings/{mapping}", Read),

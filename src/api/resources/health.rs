@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{FromRef, State};
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Serialize;
@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::live::laws::LawCache;
 use crate::live::replica::{Replica, ReplicaState};
 use crate::store::{self, Schema, SchemaError, refits};
-use crate::telemetry::metrics::{Metrics, Readings};
+use crate::telemetry::metrics::{Metrics, Readings, in_text_format};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -70,17 +70,6 @@ pub fn health_router(parts: HealthParts) -> axum::Router {
         .route("/readyz", get(get_readyz))
         .route("/metrics", get(get_metrics))
         .with_state(parts)
-}
-
-/// Routes that are for people and not part of the contract.
-pub fn pages() -> axum::Router<AppState> {
-    axum::Router::new().route("/problems/{kind}", get(get_problems))
-}
-
-/// The page that a problem's `type` leads to.
-async fn get_problems() -> impl IntoResponse {
-    let page = include_str!("../../../docs/problems.md");
-    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], page)
 }
 
 /// How the service is.
@@ -163,10 +152,13 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 /// What the service counts, for Prometheus: requests, latencies, refits, connections, laws in memory.
 #[utoipa::path(
     get, path = "/metrics", tag = TAG_SERVICE,
-    responses((status = OK, description = "OpenMetrics text", body = String,
-        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8")),
+    responses((status = OK, description = "Text in Prometheus's format, or OpenMetrics for who accepts that",
+        content((String = "text/plain"), (String = "application/openmetrics-text")))),
 )]
-async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiError> {
+async fn get_metrics(
+    State(state): State<HealthParts>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
     // Metrics are most wanted when the database is away: then those of the queue are left out, before
     // whoever collects them gives up.
     let queue = tokio::time::timeout(QUEUE_PATIENCE, refits::find_queue(&state.pool)).await;
@@ -190,6 +182,15 @@ async fn get_metrics(State(state): State<HealthParts>) -> Result<Response, ApiEr
         refits: queue.map(waited),
     };
     let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    // Whoever knows OpenMetrics says so; all others read the older format.
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accepted
+        .flat_map(|value| value.split(','))
+        .any(|range| range.trim().starts_with("application/openmetrics-text"));
+    let (kind, text) = if open {
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+    } else {
+        ("text/plain; version=0.0.4; charset=utf-8", in_text_format(&text))
+    };
+    Ok(([(header::CONTENT_TYPE, kind), (header::VARY, "accept")], text).into_response())
 }

@@ -21,7 +21,9 @@ use uuid::Uuid;
 use crate::api::resources::families::existing;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_REFITS;
-use crate::api::wire::extract::{FamilyPath, OptionalJsonBody, path_id};
+use crate::api::wire::extract::{
+    FamilyPath, OptionalJsonBody, PageParams, Query, next_cursor, path_id,
+};
 use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::api::wire::views::{
     ConstraintView, FitOptionsView, FixedView, HoldoutView, ObjectiveView, TagWeightView,
@@ -29,6 +31,7 @@ use crate::api::wire::views::{
 };
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
+use crate::domain::page::PageRequest;
 use crate::domain::refit::{Refit, RefitOptions, RefitState};
 use crate::domain::text::FamilyName;
 use crate::domain::text::check_label;
@@ -39,7 +42,7 @@ use crate::telemetry::traces::Span;
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(create_refit))
+        .routes(routes!(list_refits, create_refit))
         .routes(routes!(get_refit, delete_refit))
         .routes(routes!(list_refit_events))
 }
@@ -78,6 +81,39 @@ pub struct RefitView {
     finished_at: Option<DateTime<Utc>>,
 }
 
+/// A page of refits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefitList {
+    /// Newest first.
+    items: Vec<RefitView>,
+    /// Where the next page starts; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Which refits to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RefitsParams {
+    /// The most items of the page.
+    #[serde(default = "PageParams::default_limit")]
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    limit: u16,
+    /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9a-f]{32}$")]
+    cursor: Option<String>,
+    /// Only refits in this state.
+    #[param(inline)]
+    state: Option<RefitStateView>,
+}
+
+impl RefitsParams {
+    fn check(self) -> Result<(Option<RefitState>, PageRequest), ApiError> {
+        let request = PageParams { limit: self.limit, cursor: self.cursor }.check()?;
+        Ok((self.state.map(RefitState::from), request))
+    }
+}
+
 /// The law that came of a refit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefitLaw {
@@ -89,7 +125,7 @@ pub struct RefitLaw {
 }
 
 /// Where a refit is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RefitState)]
 pub enum RefitStateView {
@@ -113,6 +149,18 @@ impl From<RefitState> for RefitStateView {
             RefitState::Succeeded => Self::Succeeded,
             RefitState::Failed => Self::Failed,
             RefitState::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl From<RefitStateView> for RefitState {
+    fn from(state: RefitStateView) -> Self {
+        match state {
+            RefitStateView::Queued => Self::Queued,
+            RefitStateView::Running => Self::Running,
+            RefitStateView::Succeeded => Self::Succeeded,
+            RefitStateView::Failed => Self::Failed,
+            RefitStateView::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -374,6 +422,24 @@ async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, 
     refit
         .map(RefitView::from)
         .ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })
+}
+
+/// Lists a family's refits, newest first: what waits, what runs, and how the others ended.
+#[utoipa::path(
+    get, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath, RefitsParams),
+    responses((status = OK, description = "A page of refits", body = RefitList)),
+)]
+async fn list_refits(
+    State(state): State<AppState>,
+    Path(path): Path<FamilyPath>,
+    Query(params): Query<RefitsParams>,
+) -> Result<Json<RefitList>, ApiError> {
+    let ((wanted, request), name) = (params.check()?, path.name()?);
+    let family = existing(&state.pool, &name).await?;
+    let page = refits::list_refits(&state.pool, family.id, wanted, request).await?;
+    let next_cursor = next_cursor(&page);
+    let items = page.items.into_iter().map(RefitView::from).collect();
+    Ok(Json(RefitList { items, next_cursor }))
 }
 
 /// Shows a refit.

@@ -4268,6 +4268,24 @@ class Refit(Model):
     """
 
 
+class RefitList(Model):
+    """
+    A page of refits.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[Refit]
+    """
+    Newest first.
+    """
+    next_cursor: str | None = None
+    """
+    Where the next page starts; null at the end.
+    """
+
+
 class Suggestions(Model):
     """
     What to run next.
