@@ -36,6 +36,7 @@ FIRST = (
     "data",
     "compute",
     "dense",
+    "intervals",
     "created",
     "updated",
     "unchanged",
@@ -95,7 +96,7 @@ def number(value: float) -> str:
 
 
 def _rows(fields: Mapping[str, Any]) -> str:
-    aside = {name: value for name, value in fields.items() if name in ASIDE and not _is_empty(value)}
+    aside = {name: value for name, value in fields.items() if _is_aside(name, value)}
     shown = "".join(
         f'<tr><th style="text-align:left">{escape(name.replace("_", " "))}</th>'
         f'<td style="text-align:left">{text}</td></tr>'
@@ -108,6 +109,11 @@ def _rows(fields: Mapping[str, Any]) -> str:
             f"{inner}</details></td></tr>"
         )
     return shown
+
+
+def _is_aside(name: str, value: object) -> bool:
+    # Two laws that are compared are `a` and `b`, and so are their numbers.
+    return not _is_empty(value) and (name in ASIDE or (name in ("a", "b") and _is_model(value)))
 
 
 def _is_empty(value: object) -> bool:
@@ -125,7 +131,7 @@ def _cells(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             rest = {part: one for part, one in _fields(value).items() if _is_empty(fields.get(part))}
             rest = {} if "coefficients" in fields else rest
             yield from (
-                (part.replace("dense_loss", "loss of the dense"), _value(part, one))
+                (part.replace("dense_loss", "loss of the dense model"), _value(part, one))
                 for part, one in rest.items()
                 if not _is_empty(one)
             )
