@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
+import signal
 import sys
-import tempfile
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +25,9 @@ def main() -> None:
     if binaries is not None:
         # The program looks for a PostgreSQL there. Last, so that one that the user put there comes first.
         path = os.pathsep.join([path, str(binaries)])
+    # Python ignores these, and what is ignored stays so in the program and the servers that it starts.
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_DFL)
     os.execve(PROGRAM, ["sparsity-planner", *sys.argv[1:]], {**os.environ, "PATH": path})
 
 
@@ -58,6 +59,11 @@ def is_open(program: Path) -> bool:
 
 def copied(site: Path) -> Path:
     """Return the directory of a copy that every user can read, made once for a version."""
+    # Not above: most starts need no copy, and need not wait for these.
+    import shutil
+    import tempfile
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         name = f"{DISTRIBUTION}-{version(DISTRIBUTION)}"
     except PackageNotFoundError as error:
