@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from ._tables import Explain, explained, is_missing, pandas_rows, plain
+from ._tables import Explain, explained, is_missing, pandas_rows, plain, rows_of
 from .errors import InputTypeError, InvalidInputError, MissingPackageError, ProblemError
 from .models import (
     Extrapolation,
@@ -168,6 +168,11 @@ def runs_frame(ndjson: bytes) -> pd.DataFrame:
     rows = [json.loads(line) for line in ndjson.splitlines() if line]
     frame = pd.DataFrame(rows, columns=list(RUN_COLUMNS))
     return frame.astype(dict.fromkeys(NUMBERS, "float64"))
+
+
+def listed(points: Any) -> list[dict[str, Any]]:
+    """Return the points of a table or an iterable, without what is None."""
+    return [{str(name): one for name, one in row.items() if one is not None} for row in rows_of(points)]
 
 
 class Asked:

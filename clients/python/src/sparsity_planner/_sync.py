@@ -231,6 +231,7 @@ class Planner:
         try:
             response = self._http.get("/healthz", timeout=GREETING_SECONDS)
             if response.is_success and "status" not in _document(response):
+                self.close()
                 raise UnreachableError(f"what answers at {self.url} is no sparsity planner")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
             where = f"{self.url}, which is tried where no other address is said"
@@ -1025,7 +1026,7 @@ class Family:
         return self.planner._get(path, params, models.DataMultiplierAnswer)
 
     @overload
-    def predictions(
+    def predictions(  # type: ignore[overload-overlap]
         self,
         points: pd.DataFrame,
         *,
@@ -1038,7 +1039,7 @@ class Family:
     @overload
     def predictions(
         self,
-        points: Sequence[Mapping[str, Any]],
+        points: Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
         law_version: int | None = None,
@@ -1047,7 +1048,7 @@ class Family:
 
     def predictions(
         self,
-        points: pd.DataFrame | Sequence[Mapping[str, Any]],
+        points: pd.DataFrame | Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
         law_version: int | None = None,
@@ -1055,19 +1056,21 @@ class Family:
         on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame | models.Predictions:
         """
-        Return the losses of many models: of a frame as a frame with its index, of a list typed.
+        Return the losses of many models: of a pandas frame as a frame with its index, of all else typed.
 
         Columns of a frame are the arguments of `predict`; others come back as they are, and one that has the
         name of an answer's as `NAME_asked`. What is NaN in `data` or `compute` is not given. `attrs` has the
         `law` and the `warnings`. With `on_error="skip"` rows that cannot be answered are NaN, and a column
-        `error` says why. A frame may have any number of rows, a list 100,000.
+        `error` says why. A pandas frame may have any number of rows, what else `log_runs` takes 100,000.
         """
         path = f"{self._path}/predictions"
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
         if not is_pandas(points):
             if on_error != "stop":
-                raise InvalidInputError("on_error is for frames: a list is answered as a whole or not at all")
-            body = {"points": list(points), **options}
+                raise InvalidInputError(
+                    "on_error is for pandas frames: all else is answered as a whole or not at all"
+                )
+            body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.Predictions, repeatable=True)
         asked = rows.Asked(points, ("nonzero_params", "sparsity"), ("data", "compute", "flop_mode"))
 
@@ -1078,7 +1081,7 @@ class Family:
         return self._answer_frame(path, asked, options, on_error, frame)
 
     @overload
-    def optimal_sparsities(
+    def optimal_sparsities(  # type: ignore[overload-overlap]
         self,
         points: pd.DataFrame,
         flop_mode: str | None = None,
@@ -1091,7 +1094,7 @@ class Family:
     @overload
     def optimal_sparsities(
         self,
-        points: Sequence[Mapping[str, Any]],
+        points: Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
         law_version: int | None = None,
@@ -1100,7 +1103,7 @@ class Family:
 
     def optimal_sparsities(
         self,
-        points: pd.DataFrame | Sequence[Mapping[str, Any]],
+        points: pd.DataFrame | Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
         law_version: int | None = None,
@@ -1108,7 +1111,7 @@ class Family:
         on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame | models.OptimalSparsities:
         """
-        Return the best sparsities of many budgets: of a frame as a frame with its index, of a list typed.
+        Return the best sparsities of many budgets: of a pandas frame as one with its index, else typed.
 
         Columns are the arguments of `optimal_sparsity`; for others, and for all else, see `predictions`.
         """
@@ -1116,8 +1119,10 @@ class Family:
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
         if not is_pandas(points):
             if on_error != "stop":
-                raise InvalidInputError("on_error is for frames: a list is answered as a whole or not at all")
-            body = {"points": list(points), **options}
+                raise InvalidInputError(
+                    "on_error is for pandas frames: all else is answered as a whole or not at all"
+                )
+            body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
         asked = rows.Asked(points, ("nonzero_params", "compute"), ("flop_mode",))
 
