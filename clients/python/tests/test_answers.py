@@ -309,12 +309,14 @@ def test_bars_and_links_are_for_whoever_looks(
     with Planner(url, progress=True) as shown:
         again = shown.family(family.name)
         again.log_runs(iter(runs), batch_size=10)
+        run = again.log_run("one", **RUN)  # type: ignore[arg-type]
         seen: list[models.Refit] = []
         refit = again.refit(bootstrap=2000, holdout=[], progress=seen.append)
     assert seen[-1].state == "succeeded"
     out, err = capsys.readouterr()
     assert out == ""
     assert f"runs of {family.name}: {url}/?family={family.name}&view=runs\n" in err
+    assert f"run one of {family.name}: {run.dashboard_url}\n" in err
     assert f"refit of {family.name}: {refit.dashboard_url}\n" in err
     assert refit.law
     assert f"law {refit.law.version} of {family.name}: {url}/?family={family.name}&view=laws\n" in err

@@ -683,7 +683,11 @@ class AsyncFamily:
         )
         response = await self.planner._send("POST", f"{self._path}/runs", body=encode(run), repeatable=True)
         logged = rows.logged(_parsed(response, models.SubmissionResult), await self.run(external_id))
-        return self._at(logged, view="runs", q=external_id)
+        self._at(logged, view="runs", q=external_id)
+        _progress.say(
+            self.planner._shows_progress, f"run {external_id} of {self.name}: {logged.dashboard_url}"
+        )
+        return logged
 
     async def log_runs(
         self,
