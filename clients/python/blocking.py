@@ -9,6 +9,14 @@ HEADER = '"""The client that blocks. Made by `generate` from `_async.py`: change
 WORDS = {
     "AsyncPlanner": "Planner",
     "AsyncFamily": "Family",
+    "AsyncPicture": "Picture",
+    "AsyncDrawn": "Drawn",
+    "AsyncGains": "Gains",
+    "AsyncFitQuality": "FitQuality",
+    "AsyncLossBySparsity": "LossBySparsity",
+    "AsyncContours": "Contours",
+    "AsyncOptimalSparsity": "OptimalSparsity",
+    "AsyncLaw": "Law",
     "AsyncIterator": "Iterator",
     "AsyncClient": "Client",
     "AsyncBaseTransport": "BaseTransport",
@@ -27,6 +35,8 @@ def blocking(source: str) -> str:
     _docstring, rest = source.split('"""\n', 1)
     rest = re.sub(r"\basync (def|with|for)\b", r"\1", rest)
     rest = re.sub(r"\bawait\s+", "", rest)
+    # What the one that awaits cannot do yet.
+    rest = rest.replace("# Blocking: ", "")
     for word, replacement in WORDS.items():
         rest = re.sub(rf"\b{word}\b", replacement, rest)
     return HEADER + rest

@@ -39,4 +39,4 @@ def test_a_key_opens_what_its_scope_allows(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv("SPARSITY_PLANNER_KEY", writer)
         with Planner() as planner:
             mine = planner.create_family("mine")
-            assert mine.log_run("a", nonzero_params=1e7, sparsity=0, data=1e9, loss=3.0).created == 1
+            assert mine.log_run("a", nonzero_params=1e7, sparsity=0, data=1e9, loss=3.0).outcome == "created"

@@ -27,9 +27,11 @@ def test_a_run_logged_twice_is_the_same_run(family: Family) -> None:
     first = family.log_run("a", nonzero_params=2e7, sparsity=0.5, data=2e10, loss=2.5, tags={"seed": 3})
     again = family.log_run("a", nonzero_params=2e7, sparsity=0.5, data=2e10, loss=2.5, tags={"seed": 3})
     corrected = family.log_run("a", total_params=4e7, sparsity=0.5, data=2e10, loss=2.4)
-    assert (first.created, again.unchanged, corrected.updated) == (1, 1, 1)
+    assert [one.outcome for one in (first, again, corrected)] == ["created", "unchanged", "updated"]
+    assert (first.id, first.tags) == (corrected.id, {"seed": "3"})
     (run,) = family.runs()
     assert (run.external_id, run.nonzero_params, run.loss) == ("a", 2e7, 2.4)
+    assert (run.id, run.loss) == (corrected.id, corrected.loss)
 
 
 def test_many_runs_go_in_batches_and_come_out_by_filters(family: Family) -> None:
@@ -98,14 +100,21 @@ def test_a_frame_may_have_missing_values_tag_columns_and_ids_as_index(family: Fa
     assert family.runs_frame(min_loss=100).empty
 
 
-def test_runs_can_be_left_out_and_deleted(family: Family) -> None:
-    family.log_run("a", **RUN)  # type: ignore[arg-type]
-    (run,) = family.runs()
-    assert family.exclude_run(run.id, "diverged").exclusion_reason == "diverged"
-    assert not list(family.runs(excluded=False))
-    assert not family.include_run(run.id).excluded
-    family.delete_run(run.id)
-    assert not list(family.runs())
+@pytest.mark.parametrize("name", ["a", "sweep 3/run-17?", "007", str(uuid.uuid4()), "ä%2F"])
+def test_runs_are_found_left_out_and_deleted_by_any_of_their_names(family: Family, name: str) -> None:
+    run = family.log_run(name, **RUN)  # type: ignore[arg-type]
+    handles: list[str | uuid.UUID | models.Run] = [name, run.id, run]
+    for handle in handles:
+        assert family.run(handle).id == run.id
+        assert family.exclude_run(handle, "diverged").exclusion_reason == "diverged"
+        assert not list(family.runs(excluded=False))
+        assert not family.include_run(handle).excluded
+        family.delete_run(handle)
+        with pytest.raises(ProblemError) as caught:
+            family.run(handle)
+        assert (caught.value.kind, caught.value.status) == ("not-found", 404)
+        run = family.log_run(name, **RUN)  # type: ignore[arg-type]
+        handles[1:] = [run.id, run]
 
 
 def test_a_refit_is_followed_to_its_law(planner: Planner, family: Family) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
 import re
 import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -29,6 +32,29 @@ def test_a_block_runs(
     monkeypatch.setenv("SPARSITY_PLANNER_URL", url)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert re.search(r"\d\.\d", capsys.readouterr().out)
+
+
+def test_the_page_about_notebooks_runs_in_a_loop(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "../../docs/notebook.md").read_text()
+    monkeypatch.setenv("SPARSITY_PLANNER_URL", url)
+    known: dict[str, Any] = {"__name__": "notebook"}
+
+    # As a notebook does: cells are compiled so that they may await, and run inside a loop.
+    async def cells() -> None:
+        for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+            code = compile(block, "notebook.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            result = FunctionType(code, known)()
+            if code.co_flags & inspect.CO_COROUTINE:
+                await result
+
+    asyncio.run(cells())
+    with known["planner"]:
+        assert known["mine"].run("sweep-3/run-17").excluded
+    # The page's frame has the question that its last block asks.
+    assert known["answer"].sparsity == pytest.approx(known["best"]["sparsity"][1], rel=1e-11)
+    assert capsys.readouterr() == ("", "")
 
 
 def run_example(name: str, *arguments: str) -> None:

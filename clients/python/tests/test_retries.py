@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -14,7 +15,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sparsity_planner import Family, Planner, ProblemError, UnreachableError, _retry
+from sparsity_planner import (
+    AsyncPlanner,
+    Family,
+    InvalidInputError,
+    Planner,
+    ProblemError,
+    UnreachableError,
+    _retry,
+)
 from sparsity_planner._retry import Attempts
 
 
@@ -102,6 +111,8 @@ def through(flaky: Flaky, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planner]:
     """A client whose waits are short."""
     monkeypatch.setattr(_retry, "FIRST_WAIT", 0.001)
     with Planner(flaky.url, retries=3) as planner:
+        assert flaky.seen == ["GET /healthz"]
+        flaky.seen.clear()
         yield planner
 
 
@@ -221,16 +232,68 @@ def test_an_error_that_is_no_problem_document_is_told(flaky: Flaky, through: Pla
         through.families().__next__()
 
 
-def test_addresses_nobody_listens_on() -> None:
+def unused_url() -> str:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-        with Planner(f"http://127.0.0.1:{port}", retries=0) as planner, pytest.raises(UnreachableError):
-            planner.family("demo").info()
-    with Planner("ftp://127.0.0.1") as planner, pytest.raises(UnreachableError):
-        planner.family("demo").info()
-    with pytest.raises(ValueError, match="SPARSITY_PLANNER_URL"):
-        Planner()
+        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+
+def test_where_nobody_is_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(_: float) -> None:
+        pytest.fail("it was tried again")
+
+    monkeypatch.setattr("time.sleep", never)
+    url = unused_url()
+    with pytest.raises(UnreachableError, match=rf"nobody answers at {url}: start a service with `sparsity"):
+        Planner(url)
+    with pytest.raises(UnreachableError, match="nobody answers at ftp"):
+        Planner("ftp://127.0.0.1")
+    with pytest.raises(InvalidInputError, match="is no address"):
+        Planner("http://127.0.0.1:port")
+
+    async def ask() -> None:
+        async def never(_: float) -> None:
+            pytest.fail("it was tried again")
+
+        monkeypatch.setattr("asyncio.sleep", never)
+        async with AsyncPlanner(url) as planner:
+            with pytest.raises(UnreachableError, match="nobody answers at"):
+                await planner.family("demo").info()
+
+    asyncio.run(ask())
+
+
+def test_the_address_is_said_by_the_environment_or_is_the_program_s(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    # Whether somebody listens there on this machine is not for a test to say.
+    monkeypatch.setattr(Planner, "_greet", lambda _: None)
+    assert Planner().url == "http://127.0.0.1:8080"
+    monkeypatch.setenv("SPARSITY_PLANNER_URL", f"{url}/")
+    assert Planner().url == url
+
+
+def test_what_is_no_planner_is_said_to_be_none() -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever).start()
+        with pytest.raises(UnreachableError, match="is no sparsity planner"):
+            Planner(f"http://127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+
+
+def test_a_service_that_went_away_is_waited_for(flaky: Flaky, through: Planner) -> None:
+    flaky.failures = ["drop", "drop"]
+    assert through.family("demo").info().name == "demo"
+    assert len(flaky.seen) == 3
 
 
 def test_what_is_sent_is_what_the_api_takes(flaky: Flaky, through: Planner) -> None:

@@ -199,6 +199,26 @@ def test_decimals_are_numbers(family: Family) -> None:
     assert family.log_runs([{**RUN, "external_id": "a"}]).unchanged == 1
 
 
+def test_questions_come_as_any_table(planner: Planner) -> None:
+    demo = planner.family("demo")
+    points = [
+        {"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10, "compute": None},
+        {"nonzero_params": 1e7, "sparsity": 0.5, "data": None, "compute": 1e19},
+    ]
+    asked = demo.predictions(points, flop_mode="sparse")
+    frame = pl.DataFrame(points)
+    tables: list[Any] = [frame, frame.lazy(), frame.to_arrow(), iter(points)]
+    for same in tables:
+        assert demo.predictions(same, flop_mode="sparse") == asked
+    assert demo.predictions(pd.DataFrame(points), flop_mode="sparse")["loss"].tolist() == [
+        one.loss for one in asked.results
+    ]
+    with pytest.raises(ValueError, match=r"points\[1\]\.data is nan"):
+        demo.predictions(frame.with_columns(data=pl.Series([1e10, math.nan])))
+    with pytest.raises(TypeError, match="is no table"):
+        demo.optimal_sparsities(3)  # type: ignore[call-overload]
+
+
 WRONG = [math.inf, -math.inf, math.nan, None, pd.NA, Decimal("NaN"), np.float32("inf"), "high"]
 
 

@@ -2,14 +2,28 @@
 
 from . import models
 from ._asked import Reading, RefitOptions, RunFilters
-from ._async import AsyncFamily, AsyncPlanner
-from ._sync import Family, Planner
-from .errors import PlannerError, ProblemError, RefitFailedError, UnreachableError
+from ._async import AsyncFamily, AsyncPicture, AsyncPlanner
+from ._sync import Family, Picture, Planner
+from .errors import (
+    InputTypeError,
+    InvalidInputError,
+    MissingPackageError,
+    PlannerError,
+    ProblemError,
+    RefitFailedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
 
 __all__ = [
     "AsyncFamily",
+    "AsyncPicture",
     "AsyncPlanner",
     "Family",
+    "InputTypeError",
+    "InvalidInputError",
+    "MissingPackageError",
+    "Picture",
     "Planner",
     "PlannerError",
     "ProblemError",
@@ -17,6 +31,7 @@ __all__ = [
     "RefitFailedError",
     "RefitOptions",
     "RunFilters",
+    "UnexpectedAnswerError",
     "UnreachableError",
     "models",
 ]

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypedDict
+from urllib.parse import quote, urlencode
+from uuid import UUID
 
 import httpx
 
+from . import models
 from ._rows import given
+from .errors import InvalidInputError
 
 # A lower and an upper bound; None leaves one open.
 Bounds = tuple[float | None, float | None]
 
 REPEATABLE = frozenset({"GET", "PUT", "PATCH", "DELETE"})
 ARROW = "application/vnd.apache.arrow.stream"
+# Where the program listens unless told otherwise.
+DEFAULT_URL = "http://127.0.0.1:8080"
+# How long a service that is there may take to say so.
+GREETING_SECONDS = 5.0
 # Points that the service takes in one request.
 MAX_POINTS = 100_000
+# And that are sent at once where some may be wrong: the rest of them is sent again.
+POINTS_WITH_ERRORS = 10_000
 PAGE = 1000
 # The service sends something every 15 seconds, whether a refit has changed or not.
 EVENT_SECONDS = 60.0
@@ -35,6 +47,7 @@ class RunFilters(TypedDict, total=False):
     pattern: str
     start: Literal["scratch", "pretrained"]
     excluded: bool
+    external_id: str
     tags: Mapping[str, str]
 
 
@@ -71,6 +84,8 @@ class Reading(TypedDict, total=False):
     sparsity_unit: Literal["fraction", "percent"]
     tag_columns: str | Sequence[str]
     null: str | Sequence[str]
+    absent: Literal["keep", "clear"]
+    mapping: str
 
 
 def reading_query(reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +141,55 @@ def query(fields: Mapping[str, Any]) -> dict[str, str | list[str]]:
 def bounds(pair: Bounds | None) -> dict[str, float] | None:
     """Return a pair of bounds as the API takes it."""
     return None if pair is None else given(min=pair[0], max=pair[1])
+
+
+# A run: its submitter's name, its id here, or itself.
+AnyRun = str | UUID | models.Run
+PictureFormat = Literal["svg", "png"]
+Theme = Literal["light", "dark"]
+
+
+def run_path(run: AnyRun) -> str:
+    """Return the path of a run below `runs`; a text is its `external_id`."""
+    if isinstance(run, models.Run):
+        run = run.id
+    return str(run) if isinstance(run, UUID) else f"by-external-id/{quote(run, safe='')}"
+
+
+def page(url: str, **params: object) -> str:
+    """Return the address of a page of the dashboard."""
+    return f"{url}/?{urlencode({name: value for name, value in params.items() if value is not None})}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked, and of whom: to draw the answer."""
+
+    planner: Any
+    path: str
+    params: Mapping[str, Any]
+
+    def __deepcopy__(self, memo: object) -> Question:
+        """Return itself: a client with its connections is not copied with an answer."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave nothing in a pickle, which may be read where there is no such client."""
+        return _forgotten, ()
+
+
+def _forgotten() -> None:
+    return None
+
+
+def picture_format(path: Path) -> PictureFormat:
+    """Return the format that a name of a file says."""
+    match path.suffix.lower():
+        case ".svg":
+            return "svg"
+        case ".png":
+            return "png"
+    raise InvalidInputError(f"pictures are SVG or PNG: end the name with .svg or .png, not {path.name}")
 
 
 class RefusedStreamError(Exception):

@@ -36,9 +36,10 @@ class Attempts:
         seconds = float(asked) if asked.isdecimal() else 0.0
         return None if seconds > LONGEST_WAIT else self._next(seconds)
 
-    def wait_after_error(self, error: httpx.TransportError) -> float | None:
+    def wait_after_error(self, error: httpx.RequestError) -> float | None:
         """Seconds to wait; None where this error is the last."""
-        if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        passing = isinstance(error, httpx.TransportError)
+        if not passing or isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
             return None
         unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
         return self._next(0.0) if self.repeatable or unsent else None

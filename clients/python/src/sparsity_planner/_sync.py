@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from datetime import datetime
+from html import escape
 from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from urllib.parse import quote
 from uuid import UUID
 
 import httpx
+from pydantic import ValidationError
 from typing_extensions import Self, Unpack
 
+from . import _progress, models
 from . import _rows as rows
-from . import models
 from ._asked import (
     ARROW,
+    DEFAULT_URL,
     EVENT_SECONDS,
+    GREETING_SECONDS,
     MAX_POINTS,
     PAGE,
+    POINTS_WITH_ERRORS,
     REPEATABLE,
+    AnyRun,
     Bounds,
+    PictureFormat,
+    Question,
     Reading,
     RefitOptions,
     RefusedStreamError,
     RunFilters,
+    Theme,
     bounds,
     naming_columns,
+    page,
+    picture_format,
     query,
     reading_query,
+    run_path,
 )
 from ._base import Model
 from ._retry import Attempts
-from ._tables import ArrowStream, bodies, encode, is_pandas, rows_of
+from ._tables import ArrowStream, bodies, encode, explained, is_pandas, rows_of
 from ._tracked import TrackedRuns
-from .errors import ProblemError, RefitFailedError, UnreachableError
+from .errors import (
+    InvalidInputError,
+    ProblemError,
+    RefitFailedError,
+    UnexpectedAnswerError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +69,93 @@ M = TypeVar("M", bound=Model)
 READ_AFTER = "x-read-after"
 
 
+class Picture:
+    """
+    A picture that the service drew: a notebook shows it, `save` writes it.
+
+    It shows what the law said when it was asked for.
+    """
+
+    def __init__(
+        self, question: Question, options: Mapping[str, Any], format: PictureFormat, content: bytes
+    ) -> None:
+        """Keep what was drawn; `plot` of an answer does this."""
+        self._question = question
+        self._options = options
+        self.format = format
+        self.content = content
+
+    def __repr__(self) -> str:
+        """Show what it is of."""
+        return f"<{self.format.upper()} of {self._question.path}, {len(self.content):,} bytes>"
+
+    def _repr_svg_(self) -> str | None:
+        """Show it in a notebook."""
+        return self.content.decode() if self.format == "svg" else None
+
+    def _repr_png_(self) -> bytes | None:
+        """Show it in a notebook."""
+        return self.content if self.format == "png" else None
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write it to a file that ends with .svg or .png, and return the path."""
+        path = Path(path)
+        format = picture_format(path)
+        content = self.content
+        if format != self.format:
+            content = self._question.planner._picture(self._question, self._options, format)
+        path.write_bytes(content)
+        return path
+
+
+class Drawn(Model):
+    """An answer that the service draws, too."""
+
+    def plot(
+        self,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        theme: Theme | None = None,
+        format: PictureFormat = "svg",
+    ) -> Picture:
+        """
+        Return its picture, which a notebook shows: docs/pictures.md says what is in it.
+
+        `width` and `height` are in pixels, 800 and 540 unless said otherwise; `theme` is `light` or `dark`.
+        """
+        question = self._question
+        if question is None:
+            raise InvalidInputError("an answer that was read back from a file is not drawn: ask again")
+        options = {"width": width, "height": height, "theme": theme}
+        content = question.planner._picture(question, options, format)
+        return Picture(question, options, format, content)
+
+
+class Gains(Drawn, models.Gains):
+    """What sparsity buys at an equal number of non-zero parameters."""
+
+
+class FitQuality(Drawn, models.FitQuality):
+    """All runs that a law was fitted on, with what it predicts of each; its picture shows at most 10,000."""
+
+
+class LossBySparsity(Drawn, models.LossBySparsity):
+    """Predicted loss by sparsity at one size and budget."""
+
+
+class Contours(Drawn, models.Contours):
+    """Lines of equal optimal sparsity in (N, C)."""
+
+
+class OptimalSparsity(Drawn, models.OptimalSparsity):
+    """The sparsity that makes the most of a training budget; its picture is the loss by sparsity."""
+
+
+class Law(Drawn, models.Law):
+    """A law, and what stands behind it; its picture is how well it meets its runs."""
+
+
 class Planner:
     """
     A sparsity planner at an address.
@@ -54,6 +163,8 @@ class Planner:
     Requests that are safe to repeat (all questions, and runs, which are known by their `external_id`)
     are repeated after errors of the connection and after 429, 502, 503 and 504. Use it as a context
     manager, or `close` it.
+
+    Where nobody is there, the first request says so at once.
     """
 
     def __init__(
@@ -63,25 +174,34 @@ class Planner:
         *,
         timeout: float | httpx.Timeout = 60.0,
         retries: int = 4,
+        progress: bool | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         """
-        Connect to nothing yet.
+        Name a service.
 
         `url` and `key` come from `SPARSITY_PLANNER_URL` and `SPARSITY_PLANNER_KEY` where they are left
-        out. `timeout` is in seconds, for each wait on the network; `retries` is how often a request is
-        sent again; `transport` replaces the network, for tests.
+        out; without either the address is `http://127.0.0.1:8080`. `timeout` is in seconds, for each wait on
+        the network; `retries` is how often a request is sent again. With `progress` refits and uploads show
+        bars, where tqdm is installed, and links; unless it is said, notebooks and terminals do. `transport`
+        replaces the network, for tests.
         """
-        url = url or os.environ.get("SPARSITY_PLANNER_URL")
+        url = url or os.environ.get("SPARSITY_PLANNER_URL") or DEFAULT_URL
         key = key or os.environ.get("SPARSITY_PLANNER_KEY")
-        if not url:
-            raise ValueError("give a url, or set SPARSITY_PLANNER_URL")
         headers = {"user-agent": f"sparsity-planner-python/{version('sparsity-planner')}"}
         if key:
             headers["authorization"] = f"Bearer {key}"
         self.url = url.rstrip("/")
         self._retries = retries
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout, transport=transport)
+        self._shows_progress = _progress.is_wanted(progress)
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=timeout, transport=transport
+            )
+        except httpx.InvalidURL as error:
+            raise InvalidInputError(f"{url} is no address: {error}") from error
+        self._greeted = transport is not None
+        self._greet()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -103,6 +223,31 @@ class Planner:
     def __repr__(self) -> str:
         """Show the address, not the key."""
         return f"{type(self).__name__}({self.url!r})"
+
+    def _greet(self) -> None:
+        """Say at once, rather than after all retries, that nobody is there."""
+        if self._greeted:
+            return
+        try:
+            response = self._http.get("/healthz", timeout=GREETING_SECONDS)
+            if response.is_success and "status" not in _document(response):
+                self.close()
+                raise UnreachableError(f"what answers at {self.url} is no sparsity planner")
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:
+            where = f"{self.url}, which is tried where no other address is said"
+            raise UnreachableError(
+                f"nobody answers at {where if self.url == DEFAULT_URL else self.url}: start a service with "
+                "`sparsity-planner demo`, or say where one is, by Planner(URL) or SPARSITY_PLANNER_URL "
+                f"({error})"
+            ) from error
+        except httpx.RequestError:
+            # Somebody is there; requests have their retries.
+            pass
+        self._greeted = True
+
+    def health(self) -> models.Health:
+        """Return that the service is there, and its version."""
+        return self._get("/healthz", {}, models.Health)
 
     def family(self, name: str) -> Family:
         """Return the family of this name, whether it exists or not; asks nothing."""
@@ -139,14 +284,15 @@ class Planner:
 
     def families(self) -> Iterator[models.Family]:
         """Yield all families, the newest first."""
-        for page in self._pages("/v1/families", {}, models.FamilyList):
-            for item in page.items:
+        for found in self._pages("/v1/families", {}, models.FamilyList):
+            for item in found.items:
+                item._page = page(self.url, family=item.name)
                 yield item
 
     def hardware_profiles(self) -> Iterator[models.HardwareProfile]:
         """Yield all hardware profiles: the FLOP modes beside `dense` and `sparse`."""
-        for page in self._pages("/v1/hardware-profiles", {}, models.HardwareProfileList):
-            for item in page.items:
+        for found in self._pages("/v1/hardware-profiles", {}, models.HardwareProfileList):
+            for item in found.items:
                 yield item
 
     def create_hardware_profile(
@@ -171,14 +317,80 @@ class Planner:
         path = "/v1/hardware-profiles"
         return self._post(path, body, models.HardwareProfile, repeatable=False)
 
+    def hardware_profile(self, name: str) -> models.HardwareProfile:
+        """Return a hardware profile."""
+        return self._get(f"/v1/hardware-profiles/{quote(name, safe='')}", {}, models.HardwareProfile)
+
+    def update_hardware_profile(self, name: str, **changes: Any) -> models.HardwareProfile:
+        """Change fields of a hardware profile: the arguments of `create_hardware_profile`."""
+        path = f"/v1/hardware-profiles/{quote(name, safe='')}"
+        return self._change("PATCH", path, changes, models.HardwareProfile)
+
+    def delete_hardware_profile(self, name: str) -> None:
+        """Delete a hardware profile."""
+        self._send("DELETE", f"/v1/hardware-profiles/{quote(name, safe='')}", gone_is_done=True)
+
+    def keys(self) -> Iterator[models.Key]:
+        """Yield the API keys, the newest first, without what opens; for keys of scope `admin`."""
+        for found in self._pages("/v1/keys", {}, models.KeyList):
+            for item in found.items:
+                yield item
+
+    def create_key(
+        self,
+        name: str,
+        scope: models.Scope,
+        *,
+        families: Sequence[str] | None = None,
+        expires_at: datetime | None = None,
+    ) -> models.CreatedKey:
+        """
+        Create an API key; `key` of the answer is what opens, and is shown this once.
+
+        The first key of a service closes it to whoever has none.
+        """
+        body = rows.given(name=name, scope=scope, families=families, expires_at=expires_at)
+        return self._post("/v1/keys", body, models.CreatedKey, repeatable=False)
+
+    def key(self, id: UUID | str) -> models.Key:
+        """Return an API key, without what opens."""
+        return self._get(f"/v1/keys/{id}", {}, models.Key)
+
+    def revoke_key(self, id: UUID | str) -> models.Key:
+        """Let a key open nothing from now on."""
+        response = self._send("DELETE", f"/v1/keys/{id}")
+        return _parsed(response, models.Key)
+
+    def audit_events(
+        self,
+        *,
+        actor: str | None = None,
+        family: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+    ) -> Iterator[models.AuditEvent]:
+        """Yield who changed what, the newest first; for keys of scope `admin`."""
+        params = rows.given(
+            actor=actor,
+            family=family,
+            **{"from": since and since.isoformat(), "to": before and before.isoformat()},
+        )
+        for found in self._pages("/v1/audit-events", params, models.AuditEventList):
+            for item in found.items:
+                yield item
+
     def refit(self, id: UUID | str) -> models.Refit:
         """Return a refit as it stands."""
-        return self._get(f"/v1/refits/{id}", {}, models.Refit)
+        return self._of_refit(self._get(f"/v1/refits/{id}", {}, models.Refit))
 
     def cancel_refit(self, id: UUID | str) -> models.Refit:
         """Cancel a refit; one that has ended stays as it is."""
         response = self._send("DELETE", f"/v1/refits/{id}")
-        return models.Refit.model_validate_json(response.content)
+        return self._of_refit(_parsed(response, models.Refit))
+
+    def _of_refit(self, refit: models.Refit) -> models.Refit:
+        refit._page = page(self.url, family=refit.family, view="laws", refit=refit.id)
+        return refit
 
     def wait_for_refit(
         self, id: UUID | str, progress: Callable[[models.Refit], object] | None = None
@@ -188,6 +400,22 @@ class Planner:
 
         `progress` is called with every change. Raises `RefitFailedError` where no law came of it.
         """
+        percent = "{desc}: {percentage:3.0f} %|{bar}| {elapsed}"
+        with _progress.bar(self._shows_progress, "queued", total=1.0, bar_format=percent) as bar:
+
+            def show(refit: models.Refit) -> None:
+                bar.reach(refit.progress, refit.phase)
+                if progress:
+                    progress(refit)
+
+            refit = self._follow(id, show)
+        if refit.law:
+            link = page(self.url, family=refit.family, view="laws")
+            _progress.say(self._shows_progress, f"law {refit.law.version} of {refit.family}: {link}")
+        return refit
+
+    def _follow(self, id: UUID | str, progress: Callable[[models.Refit], object]) -> models.Refit:
+        self._greet()
         attempts = self._attempts(repeatable=True)
         while True:
             try:
@@ -198,9 +426,8 @@ class Planner:
                         if data is None:
                             continue
                         attempts = self._attempts(repeatable=True)
-                        refit = models.Refit.model_validate_json(data)
-                        if progress:
-                            progress(refit)
+                        refit = self._of_refit(_read(data, models.Refit))
+                        progress(refit)
                         if refit.state == "succeeded":
                             return refit
                         if refit.finished_at:
@@ -210,7 +437,7 @@ class Planner:
                 wait = attempts.wait_after_error(cut)
                 if wait is None:
                     raise UnreachableError(str(cut)) from cut
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait = attempts.wait_after_error(error)
                 if wait is None:
                     raise UnreachableError(f"{self.url}: {error!r}") from error
@@ -236,7 +463,12 @@ class Planner:
         """
         body = None if json is None else rows.encode(json)
         response = self._send(method, path, params=params, body=body, repeatable=repeatable)
-        return response.json() if response.content else None
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError as error:
+            raise UnexpectedAnswerError(f"the answer to {method} {path} is no JSON: {error}") from error
 
     def _attempts(self, repeatable: bool) -> Attempts:
         return Attempts(retries=self._retries, repeatable=repeatable)
@@ -258,6 +490,7 @@ class Planner:
         With `gone_is_done`, what is not found the second time was deleted the first time, and the answer
         was lost.
         """
+        self._greet()
         attempts = self._attempts(method in REPEATABLE if repeatable is None else repeatable)
         all_headers = {} if body is None else {"content-type": "application/json"}
         all_headers |= headers or {}
@@ -266,10 +499,12 @@ class Planner:
                 response = self._http.request(
                     method, path, params=query(params or {}), content=body, headers=all_headers
                 )
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 wait = attempts.wait_after_error(error)
                 if wait is None:
                     raise UnreachableError(f"{self.url}: {error!r}") from error
+            except httpx.InvalidURL as error:
+                raise InvalidInputError(f"{path!r} is no path: {error}") from error
             else:
                 if (position := response.headers.get(READ_AFTER, "")).isdecimal():
                     # Whatever is read from now on, by any replica of the service, is after this write.
@@ -295,12 +530,27 @@ class Planner:
             yield response
 
     def _get(self, path: str, params: Mapping[str, Any], answer: type[M]) -> M:
-        response = self._send("GET", path, params=params)
-        return answer.model_validate_json(response.content)
+        return _parsed(self._send("GET", path, params=params), answer)
 
     def _post(self, path: str, body: Mapping[str, Any], answer: type[M], *, repeatable: bool) -> M:
         response = self._send("POST", path, body=rows.encode(body), repeatable=repeatable)
-        return answer.model_validate_json(response.content)
+        return _parsed(response, answer)
+
+    def _change(self, method: str, path: str, body: Mapping[str, Any], answer: type[M]) -> M:
+        return _parsed(self._send(method, path, body=rows.encode(body)), answer)
+
+    def _drawn(self, path: str, params: Mapping[str, Any], answer: type[M]) -> M:
+        """Ask what the service draws, too."""
+        found = self._get(path, params, answer)
+        found._question = Question(self, path, params)
+        return found
+
+    def _picture(self, question: Question, options: Mapping[str, Any], format: PictureFormat) -> bytes:
+        kind = {"svg": "image/svg+xml", "png": "image/png"}[format]
+        response = self._send(
+            "GET", question.path, params={**question.params, **options}, headers={"accept": kind}
+        )
+        return response.content
 
     def _pages(self, path: str, params: Mapping[str, Any], page: type[M]) -> Iterator[M]:
         cursor = None
@@ -310,6 +560,27 @@ class Planner:
             cursor = getattr(found, "next_cursor", None)
             if cursor is None:
                 return
+
+
+def _document(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        document = json.loads(response.content)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _read(text: str | bytes, answer: type[M]) -> M:
+    try:
+        return answer.model_validate_json(text)
+    except ValidationError as error:
+        raise UnexpectedAnswerError(
+            f"this is no {answer.__name__} as this version of the client knows it: {error}"
+        ) from error
+
+
+def _parsed(response: httpx.Response, answer: type[M]) -> M:
+    return _read(response.content, answer)
 
 
 class Family:
@@ -325,9 +596,49 @@ class Family:
         """Show where it is."""
         return f"{self.planner!r}.family({self.name!r})"
 
+    @property
+    def dashboard_url(self) -> str:
+        """Address of the dashboard's page about it."""
+        return self._page()
+
+    def _repr_html_(self) -> str:
+        """Show a link to it."""
+        link = escape(self._page())
+        return f'family <a href="{link}" target="_blank" rel="noopener">{escape(self.name)}</a>'
+
+    def _page(self, **params: object) -> str:
+        return page(self.planner.url, family=self.name, **params)
+
     def info(self) -> models.Family:
         """Return its settings and its active law."""
-        return self.planner._get(self._path, {}, models.Family)
+        found = self.planner._get(self._path, {}, models.Family)
+        return self._at(found)
+
+    def _at(self, found: M, **params: object) -> M:
+        """Note where the dashboard shows it."""
+        found._page = self._page(**params)
+        return found
+
+    def update(
+        self,
+        *,
+        description: str | None = None,
+        data_unit: str | None = None,
+        flops_per_param: float | None = None,
+        tokens_per_data_unit: float | None = None,
+        pruning: Mapping[str, float] | None = None,
+        objective: Mapping[str, Any] | None = None,
+    ) -> models.Family:
+        """Change its settings: those that are given."""
+        body = rows.given(
+            description=description,
+            data_unit=data_unit,
+            flops_per_param=flops_per_param,
+            tokens_per_data_unit=tokens_per_data_unit,
+            pruning=pruning,
+            objective=objective,
+        )
+        return self._at(self.planner._change("PATCH", self._path, body, models.Family))
 
     def delete(self) -> None:
         """Delete it with its runs and laws."""
@@ -349,12 +660,13 @@ class Family:
         pattern: str | None = None,
         tags: Mapping[str, object] | None = None,
         exclusion_reason: str | None = None,
-    ) -> models.SubmissionResult:
+    ) -> rows.LoggedRun:
         """
         Store a finished run, or correct it: `external_id` says which run it is.
 
         One of `nonzero_params` and `total_params`, which counts zeros too; `data` in the family's unit;
-        `loss` is that of validation.
+        `loss` is that of validation. The answer is the run as it is stored, what became of it (`outcome`),
+        and what is odd about it (`warnings`). Many runs are for `log_runs`: one request stores them all.
         """
         run = rows.given(
             external_id=external_id,
@@ -370,7 +682,12 @@ class Family:
             exclusion_reason=exclusion_reason,
         )
         response = self.planner._send("POST", f"{self._path}/runs", body=encode(run), repeatable=True)
-        return models.SubmissionResult.model_validate_json(response.content)
+        logged = rows.logged(_parsed(response, models.SubmissionResult), self.run(external_id))
+        self._at(logged, view="runs", q=external_id)
+        _progress.say(
+            self.planner._shows_progress, f"run {external_id} of {self.name}: {logged.dashboard_url}"
+        )
+        return logged
 
     def log_runs(
         self,
@@ -396,27 +713,45 @@ class Family:
         params = {**reading_query(options), **({"on_error": "skip"} if on_error == "skip" else {})}
         if dry_run:
             params["dry_run"] = "true"
-        explain = tracked.explain if tracked else None
+        explain = tracked.explain if tracked else explained(runs)
         total = rows.nothing_sent()
         size = None if options or dry_run else batch_size
         names = naming_columns(options)
-        for first, body, headers in bodies(rows_of(runs), size, keep_nan=tracked is not None, names=names):
-            path = f"{self._path}/runs"
-            try:
-                response = self.planner._send(
-                    "POST", path, params=params, body=body, headers=headers, repeatable=True
-                )
-            except ProblemError as problem:
-                raise rows.shifted(problem, first, explain) from None
-            batch = models.SubmissionResult.model_validate_json(response.content)
-            total = rows.added(total, batch, first, explain)
-        return tracked.reported(total) if tracked else total
+        shown = self.planner._shows_progress
+        many = len(runs) if isinstance(runs, Sized) else None
+        with _progress.bar(shown, "runs", total=many, unit=" runs") as bar:
+            counted = bar.over(rows_of(runs))
+            for first, body, headers in bodies(counted, size, keep_nan=tracked is not None, names=names):
+                path = f"{self._path}/runs"
+                try:
+                    response = self.planner._send(
+                        "POST", path, params=params, body=body, headers=headers, repeatable=True
+                    )
+                except ProblemError as problem:
+                    raise rows.shifted(problem, first, explain) from None
+                batch = _parsed(response, models.SubmissionResult)
+                total = rows.added(total, batch, first, explain)
+        total = tracked.reported(total) if tracked else total
+        _progress.say(shown and not dry_run, f"runs of {self.name}: {self._page(view='runs')}")
+        return self._at(total, view="runs")
+
+    def run(self, run: AnyRun) -> models.Run:
+        """Return a run by its `external_id`, or by its id here, a `UUID`."""
+        if isinstance(run, str):
+            found = self.planner._get(f"{self._path}/runs", {"external_id": run}, models.RunList)
+            if not found.items:
+                raise ProblemError("not-found", 404, f"the family {self.name} has no run {run!r}")
+            return self._at(found.items[0], view="runs", q=run)
+        return self._of_run(self.planner._get(f"{self._path}/runs/{run_path(run)}", {}, models.Run))
+
+    def _of_run(self, run: models.Run) -> models.Run:
+        return self._at(run, view="runs", q=run.external_id)
 
     def runs(self, **filters: Unpack[RunFilters]) -> Iterator[models.Run]:
         """Yield the runs that pass all filters, the newest first."""
-        for page in self.planner._pages(f"{self._path}/runs", filters, models.RunList):
-            for item in page.items:
-                yield item
+        for found in self.planner._pages(f"{self._path}/runs", filters, models.RunList):
+            for item in found.items:
+                yield self._of_run(item)
 
     def runs_frame(self, **filters: Unpack[RunFilters]) -> pd.DataFrame:
         """
@@ -432,22 +767,44 @@ class Family:
         )
         return rows.runs_frame(response.content)
 
-    def exclude_run(self, id: UUID | str, reason: str) -> models.Run:
-        """Leave a run out of later fits."""
-        return self._update_run(id, {"excluded": True, "exclusion_reason": reason})
+    def exclude_run(self, run: AnyRun, reason: str) -> models.Run:
+        """Leave a run out of later fits; a text is its `external_id`."""
+        return self._update_run(run, {"excluded": True, "exclusion_reason": reason})
 
-    def include_run(self, id: UUID | str) -> models.Run:
-        """Take a run into later fits again."""
-        return self._update_run(id, {"excluded": False})
+    def include_run(self, run: AnyRun) -> models.Run:
+        """Take a run into later fits again; a text is its `external_id`."""
+        return self._update_run(run, {"excluded": False})
 
-    def _update_run(self, id: UUID | str, body: Mapping[str, Any]) -> models.Run:
-        path = f"{self._path}/runs/{id}"
-        response = self.planner._send("PATCH", path, body=rows.encode(body))
-        return models.Run.model_validate_json(response.content)
+    def _update_run(self, run: AnyRun, body: Mapping[str, Any]) -> models.Run:
+        path = f"{self._path}/runs/{run_path(run)}"
+        return self._of_run(self.planner._change("PATCH", path, body, models.Run))
 
-    def delete_run(self, id: UUID | str) -> None:
-        """Delete a run."""
-        self.planner._send("DELETE", f"{self._path}/runs/{id}", gone_is_done=True)
+    def delete_run(self, run: AnyRun) -> None:
+        """Delete a run; a text is its `external_id`."""
+        self.planner._send("DELETE", f"{self._path}/runs/{run_path(run)}", gone_is_done=True)
+
+    # How its tables are read
+
+    def mappings(self) -> Iterator[models.Mapping]:
+        """Yield the kept mappings: what the columns of its tables mean."""
+        for found in self.planner._pages(f"{self._path}/mappings", {}, models.MappingList):
+            for item in found.items:
+                yield item
+
+    def mapping(self, name: str) -> models.Mapping:
+        """Return a kept mapping."""
+        return self.planner._get(self._mapping_path(name), {}, models.Mapping)
+
+    def save_mapping(self, name: str, **options: Any) -> models.Mapping:
+        """Keep what columns mean, for `log_runs(table, mapping=name)`; docs/uploads.md has the options."""
+        return self.planner._change("PUT", self._mapping_path(name), options, models.Mapping)
+
+    def delete_mapping(self, name: str) -> None:
+        """Delete a kept mapping."""
+        self.planner._send("DELETE", self._mapping_path(name), gone_is_done=True)
+
+    def _mapping_path(self, name: str) -> str:
+        return f"{self._path}/mappings/{quote(name, safe='')}"
 
     # Laws
 
@@ -466,11 +823,13 @@ class Family:
         body = rows.given(**options)
         path = f"{self._path}/refits"
         refit = self.planner._post(path, body, models.Refit, repeatable=False)
+        self.planner._of_refit(refit)
+        _progress.say(self.planner._shows_progress, f"refit of {self.name}: {refit.dashboard_url}")
         if not wait:
             return refit
         return self.planner.wait_for_refit(refit.id, progress)
 
-    def law(self, version: int | None = None) -> models.Law:
+    def law(self, version: int | None = None) -> Law:
         """Return the law of a version; the active one unless said otherwise."""
         if version is None:
             active = (self.info()).active_law
@@ -478,19 +837,63 @@ class Family:
                 detail = f"the family {self.name} has no law yet: refit its runs"
                 raise ProblemError("no-law", 409, detail)
             version = active.version
-        return self.planner._get(f"{self._path}/laws/{version}", {}, models.Law)
+        law = self.planner._get(f"{self._path}/laws/{version}", {}, Law)
+        return self._of_law(law)
 
-    def laws(self) -> Iterator[models.Law]:
+    def _of_law(self, law: Law) -> Law:
+        question = Question(self.planner, f"{self._path}/fit-quality", {"law_version": law.version})
+        law._question = question
+        return self._at(law, view="laws")
+
+    def laws(self) -> Iterator[Law]:
         """Yield all laws, the newest first."""
-        for page in self.planner._pages(f"{self._path}/laws", {}, models.LawList):
-            for item in page.items:
-                yield item
+        for found in self.planner._pages(f"{self._path}/laws", {}, models.LawList):
+            for item in found.items:
+                yield self._of_law(Law.model_construct(**item.__dict__))
+
+    def import_law(
+        self,
+        coefficients: Mapping[str, float],
+        reference: str,
+        *,
+        runs: int | None = None,
+        objective: float | None = None,
+        fitted_at: datetime | None = None,
+    ) -> Law:
+        """Add a published law, by its seven coefficients in raw units and where they stand."""
+        body = rows.given(
+            coefficients=coefficients,
+            reference=reference,
+            runs=runs,
+            objective=objective,
+            fitted_at=fitted_at,
+        )
+        law = self.planner._post(f"{self._path}/laws", body, Law, repeatable=False)
+        return self._of_law(law)
 
     def pin_law(self, version: int | None) -> models.Family:
         """Let a version answer from now on; None: the newest fit."""
-        body = rows.encode({"version": version})
-        response = self.planner._send("PUT", f"{self._path}/active-law", body=body)
-        return models.Family.model_validate_json(response.content)
+        path = f"{self._path}/active-law"
+        return self._at(self.planner._change("PUT", path, {"version": version}, models.Family))
+
+    def compare(self, a: int, b: int) -> models.LawComparison:
+        """Return two laws side by side, by their versions: coefficients, optima, and their common runs."""
+        path = f"{self._path}/laws/compare"
+        found = self.planner._get(path, {"a": a, "b": b}, models.LawComparison)
+        return self._at(found, view="laws", a=a, b=b)
+
+    def fit_quality(self, *, outliers: bool | None = None, law_version: int | None = None) -> FitQuality:
+        """Return the runs of a law, each with its residual and leverage; with `outliers` those far off it."""
+        path = f"{self._path}/fit-quality"
+        params = {"outliers": outliers, "law_version": law_version}
+        found, items = None, []
+        for part in self.planner._pages(path, params, FitQuality):
+            found = found or part
+            items += part.items
+        assert found is not None  # There is at least one page.
+        found = found.model_copy(update={"items": items, "next_cursor": None})
+        found._question = Question(self.planner, path, params)
+        return found
 
     # Questions
 
@@ -505,7 +908,11 @@ class Family:
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
-        """Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for."""
+        """
+        Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
+
+        Many models are for `predictions`, which asks them all at once.
+        """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
@@ -525,11 +932,12 @@ class Family:
         *,
         law_version: int | None = None,
         intervals: bool = True,
-    ) -> models.OptimalSparsity:
+    ) -> OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. Many budgets are for
+        `optimal_sparsities`, which asks them all at once.
         """
         params = {
             "nonzero_params": nonzero_params,
@@ -539,22 +947,103 @@ class Family:
             "intervals": intervals,
         }
         path = f"{self._path}/optimal-sparsity"
-        return self.planner._get(path, params, models.OptimalSparsity)
+        found = self.planner._get(path, params, OptimalSparsity)
+        found._question = Question(self.planner, f"{self._path}/loss-by-sparsity", params)
+        return self._at(found, n=nonzero_params, c=compute, mode=flop_mode)
+
+    def loss_by_sparsity(
+        self,
+        nonzero_params: float,
+        compute: float,
+        flop_mode: str,
+        *,
+        points: int | None = None,
+        law_version: int | None = None,
+        intervals: bool = True,
+    ) -> LossBySparsity:
+        """Return the loss at every sparsity for one size and budget, and the best."""
+        params = {
+            "nonzero_params": nonzero_params,
+            "compute": compute,
+            "flop_mode": flop_mode,
+            "points": points,
+            "law_version": law_version,
+            "intervals": intervals,
+        }
+        found = self.planner._drawn(f"{self._path}/loss-by-sparsity", params, LossBySparsity)
+        return self._at(found, n=nonzero_params, c=compute, mode=flop_mode)
+
+    def gain(
+        self,
+        sparsities: Sequence[float] | None = None,
+        *,
+        law_version: int | None = None,
+        intervals: bool = True,
+    ) -> Gains:
+        """Return how much larger the dense model is that a sparse one of as many non-zeros is worth."""
+        params = {"sparsities": sparsities, "law_version": law_version, "intervals": intervals}
+        return self.planner._drawn(f"{self._path}/gain", params, Gains)
+
+    def effective_params(
+        self,
+        *,
+        nonzero_params: float | None = None,
+        dense_params: float | None = None,
+        sparsity: float | None = None,
+        pattern: str | None = None,
+        law_version: int | None = None,
+        intervals: bool = True,
+    ) -> models.EffectiveParams:
+        """
+        Return a sparse model and the dense one that is as good on the same data.
+
+        One of the sizes `nonzero_params` and `dense_params`, and one of `sparsity` and `pattern`.
+        """
+        params = {
+            "nonzero_params": nonzero_params,
+            "dense_params": dense_params,
+            "sparsity": sparsity,
+            "pattern": pattern,
+            "law_version": law_version,
+            "intervals": intervals,
+        }
+        return self.planner._get(f"{self._path}/effective-params", params, models.EffectiveParams)
+
+    def data_multiplier(
+        self,
+        nonzero_params: float,
+        sparsity: float,
+        data: float,
+        *,
+        pretraining_data: float | None = None,
+        law_version: int | None = None,
+    ) -> models.DataMultiplierAnswer:
+        """Return how much data training from scratch needs for the loss of a pretrained start."""
+        params = {
+            "nonzero_params": nonzero_params,
+            "sparsity": sparsity,
+            "data": data,
+            "pretraining_data": pretraining_data,
+            "law_version": law_version,
+        }
+        path = f"{self._path}/data-multiplier"
+        return self.planner._get(path, params, models.DataMultiplierAnswer)
 
     @overload
-    def predictions(
+    def predictions(  # type: ignore[overload-overlap]
         self,
         points: pd.DataFrame,
         *,
         flop_mode: str | None = None,
         law_version: int | None = None,
         intervals: bool = True,
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame: ...
 
     @overload
     def predictions(
         self,
-        points: Sequence[Mapping[str, Any]],
+        points: Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
         law_version: int | None = None,
@@ -563,44 +1052,53 @@ class Family:
 
     def predictions(
         self,
-        points: pd.DataFrame | Sequence[Mapping[str, Any]],
+        points: pd.DataFrame | Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
         law_version: int | None = None,
         intervals: bool = True,
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame | models.Predictions:
         """
-        Return the losses of many models: of a frame as a frame with its index, of a list typed.
+        Return the losses of many models: of a pandas frame as a frame with its index, of all else typed.
 
-        Columns are the arguments of `predict`. A frame may have any number of rows, a list 100,000.
+        Columns of a frame are the arguments of `predict`; others come back as they are, and one that has the
+        name of an answer's as `NAME_asked`. What is NaN in `data` or `compute` is not given. `attrs` has the
+        `law` and the `warnings`. With `on_error="skip"` rows that cannot be answered are NaN, and a column
+        `error` says why. A pandas frame may have any number of rows, what else `log_runs` takes 100,000.
         """
         path = f"{self._path}/predictions"
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
         if not is_pandas(points):
-            body = {"points": list(points), **options}
+            if on_error != "stop":
+                raise InvalidInputError(
+                    "on_error is for pandas frames: all else is answered as a whole or not at all"
+                )
+            body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.Predictions, repeatable=True)
-        names = ("nonzero_params", "sparsity", "data", "compute", "flop_mode")
+        asked = rows.Asked(points, ("nonzero_params", "sparsity"), ("data", "compute", "flop_mode"))
 
-        def frame(answer: bytes, index: pd.Index[Any]) -> pd.DataFrame:
-            results = models.Predictions.model_validate_json(answer).results
-            return rows.answers_frame([rows.prediction_row(one, intervals) for one in results], index)
+        def frame(answer: bytes) -> pd.DataFrame:
+            found = _read(answer, models.Predictions)
+            return rows.answers_frame([rows.prediction_row(one, intervals) for one in found.results], found)
 
-        return self._answer_frame(path, points, names, options, frame)  # type: ignore[arg-type]
+        return self._answer_frame(path, asked, options, on_error, frame)
 
     @overload
-    def optimal_sparsities(
+    def optimal_sparsities(  # type: ignore[overload-overlap]
         self,
         points: pd.DataFrame,
         flop_mode: str | None = None,
         *,
         law_version: int | None = None,
         intervals: bool = True,
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame: ...
 
     @overload
     def optimal_sparsities(
         self,
-        points: Sequence[Mapping[str, Any]],
+        points: Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
         law_version: int | None = None,
@@ -609,60 +1107,63 @@ class Family:
 
     def optimal_sparsities(
         self,
-        points: pd.DataFrame | Sequence[Mapping[str, Any]],
+        points: pd.DataFrame | Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
         law_version: int | None = None,
         intervals: bool = True,
+        on_error: Literal["stop", "skip"] = "stop",
     ) -> pd.DataFrame | models.OptimalSparsities:
         """
-        Return the best sparsities of many budgets: of a frame as a frame with its index, of a list typed.
+        Return the best sparsities of many budgets: of a pandas frame as one with its index, else typed.
 
-        Columns are the arguments of `optimal_sparsity`. A frame may have any number of rows, a list
-        100,000.
+        Columns are the arguments of `optimal_sparsity`; for others, and for all else, see `predictions`.
         """
         path = f"{self._path}/optimal-sparsities"
         options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
         if not is_pandas(points):
-            body = {"points": list(points), **options}
+            if on_error != "stop":
+                raise InvalidInputError(
+                    "on_error is for pandas frames: all else is answered as a whole or not at all"
+                )
+            body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
-        names = ("nonzero_params", "compute", "flop_mode")
+        asked = rows.Asked(points, ("nonzero_params", "compute"), ("flop_mode",))
 
-        def frame(answer: bytes, index: pd.Index[Any]) -> pd.DataFrame:
-            results = models.OptimalSparsities.model_validate_json(answer).results
-            return rows.answers_frame([rows.optimum_row(one, intervals) for one in results], index)
+        def frame(answer: bytes) -> pd.DataFrame:
+            found = _read(answer, models.OptimalSparsities)
+            return rows.answers_frame([rows.optimum_row(one, intervals) for one in found.results], found)
 
-        return self._answer_frame(path, points, names, options, frame)  # type: ignore[arg-type]
+        return self._answer_frame(path, asked, options, on_error, frame)
 
     def _answer_frame(
         self,
         path: str,
-        points: pd.DataFrame,
-        names: Sequence[str],
+        asked: rows.Asked,
         options: Mapping[str, Any],
-        of_json: Callable[[bytes, pd.Index[Any]], pd.DataFrame],
+        on_error: Literal["stop", "skip"],
+        of_json: Callable[[bytes], pd.DataFrame],
     ) -> pd.DataFrame:
-        """Ask in parts, as an Arrow stream where pyarrow is there."""
-        import pandas as pd
-
+        """Ask in parts, as an Arrow stream where pyarrow is there; rows that are wrong again and again."""
         arrow = rows.has_arrow()
-        if points.empty:
-            raise ValueError("the frame has no rows")
+        headers = {"accept": ARROW if arrow else "application/json"}
+        if asked.errors and on_error == "stop":
+            raise asked.refused()
         # One law for all parts, though another may become active in between.
-        if "law_version" not in options and len(points) > MAX_POINTS:
+        if "law_version" not in options and len(asked.points) > MAX_POINTS:
             options = {**options, "law_version": (self.law()).version}
-        parts = []
-        for first in range(0, len(points), MAX_POINTS):
-            part = points.iloc[first : first + MAX_POINTS]
-            body = rows.encode({"points": rows.points(part, names), **options})
-            headers = {"accept": ARROW if arrow else "application/json"}
+        most = MAX_POINTS if on_error == "stop" else min(MAX_POINTS, POINTS_WITH_ERRORS)
+        while points := asked.next_part(most):
+            body = rows.encode({"points": points, **options})
             try:
                 response = self.planner._send("POST", path, body=body, headers=headers, repeatable=True)
             except ProblemError as problem:
-                raise rows.shifted_points(problem, first) from None
-            read = rows.arrow_frame if arrow else of_json
-            parts.append(read(response.content, part.index))
-        return pd.concat(parts)
+                shifted = asked.shifted(problem)
+                if on_error == "stop" or not asked.left_out(shifted):
+                    raise shifted from None
+                continue
+            asked.answered((rows.arrow_frame if arrow else of_json)(response.content))
+        return asked.frame(with_errors=on_error == "skip")
 
     def plan(
         self,
@@ -744,7 +1245,7 @@ class Family:
         points: int | None = None,
         law_version: int | None = None,
         intervals: bool = True,
-    ) -> models.Contours:
+    ) -> Contours:
         """Return the lines of equal optimal sparsity over size and compute."""
         params = {
             "flop_mode": flop_mode,
@@ -755,7 +1256,7 @@ class Family:
             "law_version": law_version,
             "intervals": intervals,
         }
-        return self.planner._get(f"{self._path}/contours", params, models.Contours)
+        return self.planner._drawn(f"{self._path}/contours", params, Contours)
 
     # Forecasts
 
@@ -791,9 +1292,13 @@ class Family:
     def forecasts(self, state: Literal["open", "scored"] | None = None) -> Iterator[models.Forecast]:
         """Yield the forecasts, the newest first."""
         path = f"{self._path}/forecasts"
-        for page in self.planner._pages(path, {"state": state}, models.ForecastList):
-            for item in page.items:
+        for found in self.planner._pages(path, {"state": state}, models.ForecastList):
+            for item in found.items:
                 yield item
+
+    def find_forecast(self, id: UUID | str) -> models.Forecast:
+        """Return a forecast by its id."""
+        return self.planner._get(f"{self._path}/forecasts/{id}", {}, models.Forecast)
 
     def calibration(self) -> models.ForecastCalibration:
         """Return how often forecasts came true."""

@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from pydantic import BaseModel
+
+from .errors import InputTypeError, InvalidInputError, MissingPackageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,9 @@ ARROW_ROWS = 10_000
 NAME = "external_id"
 # Whole numbers that readers of JSON keep.
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
+
+# Says more of what is wrong with a field of a row: where the row comes from, and what would be right.
+Explain = Callable[[int, str, str], str]
 
 
 class ArrowStream(Protocol):
@@ -48,8 +53,8 @@ def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
     """
     Yield the rows of a table: a frame of pandas or polars, Arrow data, or an iterable of rows.
 
-    Raises `ValueError` for two columns of one name, of which a row can have only one, and `TypeError` for
-    what is no table.
+    Raises `InvalidInputError` for two columns of one name, of which a row can have only one, and
+    `InputTypeError` for what is no table.
     """
     if is_pandas(table):
         return pandas_rows(table)
@@ -60,7 +65,7 @@ def rows_of(table: Any) -> Iterator[Mapping[str, Any]]:
     if hasattr(table, "__arrow_c_stream__") or _is_of(table, "pyarrow"):
         return _arrow_rows(table)
     if isinstance(table, str | bytes | PurePath | Mapping | BaseModel) or not isinstance(table, Iterable):
-        raise TypeError(
+        raise InputTypeError(
             f"{type(table).__name__} is no table of runs: give a frame of pandas or polars, Arrow data, or "
             "an iterable of mappings. One run is for log_run, files of trackers are for trackers.read"
         )
@@ -82,13 +87,13 @@ def _row(value: Any) -> Mapping[str, Any]:
     if hasattr(value, "_asdict"):  # a named tuple
         fields: Mapping[str, Any] = value._asdict()
         return fields
-    raise TypeError(f"a row is a mapping, a data class or a named tuple, not {type(value).__name__}")
+    raise InputTypeError(f"a row is a mapping, a data class or a named tuple, not {type(value).__name__}")
 
 
 def _check_names(names: Sequence[str]) -> None:
     twice = sorted(name for name, columns in Counter(names).items() if columns > 1)
     if twice:
-        raise ValueError(
+        raise InvalidInputError(
             f"two columns have the same name, and a run has one value of each: {', '.join(twice)}"
         )
 
@@ -105,11 +110,33 @@ def pandas_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, row, strict=True)) for row in columns)
 
 
+def explained(table: Any) -> Explain | None:
+    """Return what says where a row of a frame is, by its index, and that a value of it is NaN."""
+    if not is_pandas(table):
+        return None
+    index = table.index
+    counts = type(index).__name__ == "RangeIndex" and (index.start, index.step) == (0, 1)
+
+    def explain(row: int, name: str, detail: str) -> str:
+        if row >= len(table):
+            return ""
+        label = index[row]
+        parts = [] if counts else [f"index {label!r}" if isinstance(label, str) else f"index {label}"]
+        if name in table.columns and detail.startswith("must be given"):
+            value = table[name].iloc[row]
+            missing = "NaN" if isinstance(value, float) else value
+            parts += [f"the frame has {missing}"] if is_missing(value) else []
+        return f" ({', '.join(parts)})" if parts else ""
+
+    return explain
+
+
 def _arrow_rows(table: Any) -> Iterator[dict[str, Any]]:
     try:
         import pyarrow as pa
-    except ImportError:
-        raise TypeError(f"{type(table).__name__} is Arrow data, which needs pyarrow: install it") from None
+    except ImportError as error:
+        needed = f"{type(table).__name__} is Arrow data, which needs pyarrow: install it"
+        raise MissingPackageError(needed) from error
     if hasattr(table, "__arrow_c_stream__"):
         reader = pa.RecordBatchReader.from_stream(table)
         schema, batches = reader.schema, reader
@@ -251,15 +278,17 @@ def bodies(
     What is not small is compressed while the rows come, so that they are nowhere in memory as a whole.
     """
     if size is not None and size < 1:
-        raise ValueError("a batch has at least one row")
+        raise InvalidInputError("a batch has at least one row")
     first, left = 0, iter(rows)
     while True:
         body, following = _Body(), first
         for following, run in enumerate(islice(left, size), first + 1):
             try:
                 body.add(encode(run, keep_nan=keep_nan, names=names))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"row {following - 1}: {error}") from error
+            except TypeError as error:
+                raise InputTypeError(f"row {following - 1}: {error}") from error
+            except ValueError as error:
+                raise InvalidInputError(f"row {following - 1}: {error}") from error
         if following == first:
             return
         yield first, *body.finished()

@@ -11,11 +11,27 @@ from .models import FieldError, Missing, Problem, Refit, SettlingRun
 
 
 class PlannerError(Exception):
-    """The base of all errors of this package."""
+    """The base of all errors of this package: whatever goes wrong in it is one of these."""
+
+
+class InvalidInputError(PlannerError, ValueError):
+    """What was given cannot be asked or sent: two columns of one name, a frame without rows, a size of 0."""
+
+
+class InputTypeError(PlannerError, TypeError):
+    """What was given is of a kind that cannot be sent, or no table."""
+
+
+class MissingPackageError(PlannerError, ImportError):
+    """A package that is not installed is needed for what was asked; the message names it."""
+
+
+class UnexpectedAnswerError(PlannerError):
+    """An answer is not what this version of the client knows; its cause says what differs."""
 
 
 class UnreachableError(PlannerError):
-    """No answer came, after all retries; its cause is the error of `httpx`."""
+    """No answer came: nobody is there, or not after all retries; its cause is the error of `httpx`."""
 
 
 class ProblemError(PlannerError):

@@ -1,0 +1,5 @@
+"""`python -m sparsity_planner_server`."""
+
+from . import main
+
+main()
