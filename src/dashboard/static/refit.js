@@ -8,8 +8,8 @@ import { change, events, familyPath, get, Problem } from "./api.js";
 import { announce, el, failure, fill, loading, table } from "./dom.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
 
-/** @type {Record<string, string>} */
-const STATES = { queued: "waiting for a worker", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
+/** What a refit is at, by its state. @type {Record<string, string>} */
+export const STATES = { queued: "waiting for a worker", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
 
 /** After this long without an answer the stream is asked for again. */
 const RECONNECT_MS = 1000;

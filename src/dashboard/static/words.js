@@ -31,8 +31,8 @@ export function meaning(answer) {
   return `${length}: ${whole(answer.sparsity)} sparse${range}.`;
 }
 
-/** @type {Record<string, string>} */
-const REASONS = {
+/** Reasons by their codes, which are anchors of the manual's page on trust. @type {Record<string, string>} */
+export const REASONS = {
   not_identified: "the runs do not determine every coefficient",
   lack_of_fit: "the runs scatter about the law by groups",
   extrapolates_badly: "laws of the smaller runs mispredict the larger ones",

@@ -8,7 +8,7 @@ import { change, familyPath, get, list } from "../api.js";
 import { dialog, dialogButtons, el, empty, failure, field, fill, table } from "../dom.js";
 import { formatAge, formatNumber, parseNumber, plural } from "../numbers.js";
 import { address, go } from "../url.js";
-import { trustInWords } from "../words.js";
+import { REASONS, trustInWords } from "../words.js";
 
 /** More are found by name in the address. */
 const MOST = 500;
@@ -82,8 +82,8 @@ export function trustOf(trust) {
  * @returns {HTMLElement}
  */
 export function trustLine(trust) {
-  const reasons = trustInWords(trust).split(": ").slice(1).join(": ");
-  return el("p", { class: "trust" }, trustOf(trust), reasons && " ", reasons && el("span", {}, reasons));
+  const reasons = trust.because.map((code, i) => [i > 0 && "; ", el("a", { href: `book/trust#${code}` }, REASONS[code] ?? code)]);
+  return el("p", { class: "trust" }, trustOf(trust), reasons.length > 0 && " ", reasons.length > 0 && el("span", {}, reasons));
 }
 
 /**

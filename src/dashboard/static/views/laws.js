@@ -8,13 +8,19 @@ import { change, familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill, table } from "../dom.js";
 import { numberField } from "../inputs.js";
 import { formatAge, formatCount, formatInterval, formatNumber, formatLevel, plural } from "../numbers.js";
-import { showComparison, watchRefit } from "../refit.js";
+import { showComparison, STATES, watchRefit } from "../refit.js";
 import { note, params } from "../url.js";
 import { levelName } from "../words.js";
 import { trustLine, warningsOf } from "./families.js";
 
 /** Older laws are found by their version in the address. */
 const MOST = 100;
+
+/** As many refits as are worth a look. */
+const MOST_REFITS = 8;
+
+/** How often it is looked whether somebody else's refit began or ended. */
+const LOOK_MS = 5000;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export async function showLaws(main, context) {
@@ -24,7 +30,8 @@ export async function showLaws(main, context) {
   const compared = el("section", { class: "panel", "aria-labelledby": "comparison", hidden: true });
   const details = el("section", { class: "panel", "aria-labelledby": "law", hidden: true });
   const imports = el("section", { class: "panel", "aria-labelledby": "import" });
-  fill(main, el("div", { class: "columns" }, el("div", {}, refits, imports), el("div", {}, laws, compared, details)));
+  const asked = el("section", { class: "panel", "aria-labelledby": "asked", hidden: true });
+  fill(main, el("div", { class: "columns" }, el("div", {}, refits, asked, imports), el("div", {}, laws, compared, details)));
 
   async function showList() {
     const { items } = await list(familyPath(name, "/laws"), {}, { most: MOST, signal });
@@ -120,6 +127,38 @@ export async function showLaws(main, context) {
     );
   }
 
+  /** Shows refits, also those that others ask for, as long as the page is open. */
+  async function watchAll() {
+    let shown = "";
+    let newest = 0;
+    while (!signal.aborted) {
+      const { items } = await get(familyPath(name, "/refits"), { limit: MOST_REFITS }, signal);
+      const now = JSON.stringify(items);
+      if (now !== shown) fill(asked, el("h2", { id: "asked" }, "Refits, newest first"), refitTable(items));
+      asked.hidden = items.length === 0;
+      const law = Math.max(0, ...items.map((/** @type {any} */ refit) => refit.law?.version ?? 0));
+      // One of somebody else: the laws on the page are not all there are.
+      if (shown && law > newest) {
+        await context.refresh();
+        await showList();
+      }
+      [shown, newest] = [now, law];
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      // Nobody looks at a page behind others.
+      while (document.hidden && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+  }
+
+  /** @param {any[]} items @returns {HTMLElement} */
+  function refitTable(items) {
+    const rows = items.map((refit) => [
+      el("time", { datetime: refit.created_at, title: refit.created_at }, formatAge(refit.created_at)),
+      refit.state === "running" ? `${STATES[refit.state]}: ${refit.phase}` : [STATES[refit.state], refit.error && [": ", refit.error.detail]],
+      refit.law ? `law ${refit.law.version}` : "",
+    ]);
+    return table({ caption: "Refits of this family, newest first", hideCaption: true, columns: [{ text: "Asked for" }, { text: "State" }, { text: "Law" }], rows });
+  }
+
   const progress = el("div", { "aria-live": "off" });
   const seed = numberField({ label: "Seed", name: "seed", value: "0", format: (v) => v.toLocaleString("en"), min: 0, max: Number.MAX_SAFE_INTEGER, required: true });
   const starts = numberField({ label: "Starts", name: "starts", value: "16", format: (v) => v.toLocaleString("en"), min: 1, max: 4096, required: true });
@@ -172,6 +211,7 @@ export async function showLaws(main, context) {
     await showList();
   });
   await showList();
+  watchAll().catch((error) => !signal.aborted && fill(asked, failure(error)));
   const running = params().get("refit");
   if (running) follow(running).catch((error) => fill(progress, failure(error)));
 }
