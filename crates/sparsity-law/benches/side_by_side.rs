@@ -130,7 +130,7 @@ fn scipy(file: &str) -> Scipy {
     }
     let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
     let data = PathBuf::from(std::env::var_os(paper::DIRECTORY).unwrap()).join(file);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/with_scipy.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../benches/with_scipy.py");
     let run = |seed: usize| -> Printed {
         let seed = seed.to_string();
         let output = Command::new(&python).arg(script).arg(&data).arg(seed).output().unwrap();

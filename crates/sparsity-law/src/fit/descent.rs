@@ -4,6 +4,7 @@
 use argmin::core::{Executor, State, TerminationReason, TerminationStatus};
 use serde::{Deserialize, Serialize};
 
+use super::kinks::{MOST_RUNS, approach};
 use super::newton::{DampedNewton, Target};
 use super::normalised::Point;
 use super::objective::Objective;
@@ -39,7 +40,7 @@ pub(super) struct Descent {
 
 impl Descent {
     /// Before the first step.
-    fn from(start: &Point, parameters: &Parameters) -> Self {
+    pub fn from(start: &Point, parameters: &Parameters) -> Self {
         Self {
             point: parameters.complete(start),
             value: f64::INFINITY,
@@ -97,7 +98,7 @@ pub(super) fn descend(
     while delta > objective.delta {
         let median = median_residual(objective, &descent.point);
         delta = objective.delta.max(median.min(delta * SHARPENING));
-        stage(objective, parameters, delta, precision, &mut descent, should_stop);
+        stage(objective, parameters, (delta, false), precision, &mut descent, should_stop);
         if matches!(descent.termination, Termination::Budget | Termination::Stopped) {
             break;
         }
@@ -117,22 +118,43 @@ pub(super) fn polish(
     should_stop: &(dyn Fn() -> bool + Sync),
 ) -> Descent {
     let mut descent = Descent::from(start, parameters);
-    stage(objective, parameters, objective.delta, precision, &mut descent, should_stop);
+    stage(objective, parameters, (objective.delta, true), precision, &mut descent, should_stop);
     descent
 }
 
 fn stage(
     objective: &Objective<'_>,
     parameters: &Parameters,
-    delta: f64,
+    (delta, near): (f64, bool),
     precision: Precision,
     descent: &mut Descent,
     should_stop: &(dyn Fn() -> bool + Sync),
 ) {
     let tolerance = if delta > objective.delta { ROUGH } else { precision.tolerance() };
-    let target = Target { objective, parameters, delta, tolerance };
+    let (from, budget) = (descent.point, BUDGET.saturating_sub(descent.evaluations));
+    let leaps = approach(objective, parameters, (delta, tolerance), &from, budget, should_stop);
+    let mut method = DampedNewton::new(should_stop);
+    if near && objective.count() > MOST_RUNS {
+        method.begins_near();
+    }
+    if let Some(leaps) = leaps {
+        descent.point = leaps.point;
+        descent.value = leaps.evaluation.value;
+        descent.evaluations += leaps.evaluations;
+        // Stages before the last need no more.
+        if leaps.settled && delta > objective.delta {
+            descent.termination = Termination::Converged;
+            return;
+        }
+        method.begins_at(leaps.evaluation);
+    }
+    newton(Target { objective, parameters, delta, tolerance }, method, descent);
+}
+
+/// Goes on from where a descent is.
+pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
     let budget = u64::from(BUDGET.saturating_sub(descent.evaluations));
-    let outcome = Executor::new(target, DampedNewton::new(should_stop))
+    let outcome = Executor::new(target, method)
         .configure(|state| state.param(descent.point).max_iters(budget))
         .timer(false)
         .run();
@@ -219,7 +241,14 @@ mod tests {
             termination: Termination::Budget,
             evaluations: BUDGET - budget,
         };
-        stage(objective, parameters, objective.delta, Precision::Full, &mut descent, GO_ON);
+        stage(
+            objective,
+            parameters,
+            (objective.delta, false),
+            Precision::Full,
+            &mut descent,
+            GO_ON,
+        );
         descent
     }
 

@@ -49,10 +49,7 @@ impl Jacobian {
         let places: Vec<usize> = (0..COUNT).filter(|place| parameters.is_free(*place)).collect();
         let rows = objective.residuals(point);
         let (count, free) = (rows.len(), places.len());
-        let mut shares = vec![0.0; count];
-        for weighted in &objective.weighted {
-            shares[weighted.run as usize] = weighted.share;
-        }
+        let shares = objective.all_shares();
         let slopes: Vec<Gradient> = rows
             .iter()
             .map(|(_, gradient)| parameters.restrict_gradient(point, gradient))

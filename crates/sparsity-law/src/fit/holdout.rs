@@ -8,6 +8,7 @@ use super::objective::Objective;
 use super::observations::{Observation, Observations, SAME_LEVEL};
 use super::report::HoldoutReport;
 use super::search::Search;
+use super::sketch::Sketch;
 use super::starts::{Stream, generator};
 
 /// Fewest runs that a law is fitted on for a hold-out: one more than it has coefficients.
@@ -22,6 +23,7 @@ const FRESH_STARTS: usize = 4;
 pub(super) struct Holdouts<'a> {
     pub search: &'a Search<'a>,
     pub objective: &'a Objective<'a>,
+    pub sketch: &'a Sketch<'a>,
     pub runs: &'a Observations,
     pub form: Form,
     pub best: &'a Descent,
@@ -96,7 +98,9 @@ impl Holdouts<'_> {
         let objective = self.objective.reweighted(&weights);
         let mut rng = generator(self.seed, Stream::Holdout(holdout, limit));
         let near = [self.best.point];
-        let found = self.search.best_of(&objective, &objective, &near, FRESH_STARTS, &mut rng)?;
+        let sketch = self.sketch.reweighted(&weights);
+        let sketch = sketch.as_ref().unwrap_or(&objective);
+        let found = self.search.best_of(&objective, sketch, &near, FRESH_STARTS, &mut rng)?;
         if found.termination == Termination::Stopped {
             return None;
         }

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `observations`, `form`, `normalised` | runs in canonical order; which quantities vary over them; runs in units near 1 |
 //! | `config`, `control` | the options of a fit, checked; how a running fit is followed and stopped |
-//! | `objective`, `parameters` | what is minimised, with exact derivatives; what is free to move |
+//! | `objective`, `passes`, `parameters` | what is minimised, with exact derivatives; the loops over the runs; what is free to move |
 //! | `newton`, `descent` | one descent from one point, under argmin's executor |
 //! | `delta` | where the Huber loss turns linear, from the residuals |
 //! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
@@ -38,6 +38,7 @@ mod form;
 mod grid;
 mod holdout;
 mod identify;
+mod kinks;
 mod lack_of_fit;
 mod multistart;
 mod newton;
@@ -45,6 +46,7 @@ mod normalised;
 mod objective;
 mod observations;
 mod parameters;
+mod passes;
 mod patterns;
 mod pretrained;
 mod profile;

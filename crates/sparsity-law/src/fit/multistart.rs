@@ -157,6 +157,7 @@ pub(super) fn fit_group(
             let holdouts = Holdouts {
                 search: &search,
                 objective: &objective,
+                sketch: &sketch,
                 runs,
                 form,
                 best: &best,
@@ -181,6 +182,7 @@ pub(super) fn fit_group(
         let rolling = Rolling {
             search: &search.with(Precision::Enough),
             objective: &objective,
+            sketch: &sketch,
             runs,
             form,
             best: &best,

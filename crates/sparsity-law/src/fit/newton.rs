@@ -10,14 +10,12 @@
 //! an iteration limit, backtracking by the Armijo rule for claiming convergence short of the
 //! minimum. Here a step that does not go down only raises the damping, so every way out is counted.
 
+use super::normalised::{BOUNDS, COUNT, Point};
+use super::objective::{Evaluation, Gradient, Hessian, Objective, solve};
+use super::parameters::Parameters;
 use argmin::core::{
     Error, IterState, KV, Problem, Solver, State, TerminationReason, TerminationStatus,
 };
-use nalgebra::Cholesky;
-
-use super::normalised::{BOUNDS, COUNT, Point};
-use super::objective::{Evaluation, Gradient, Hessian, Objective};
-use super::parameters::Parameters;
 
 /// The objective over the free coordinates, at one delta.
 #[derive(Debug)]
@@ -60,6 +58,8 @@ pub(super) const STALLED: &str = "no damping gives a better point";
 
 /// Damping of the first step: half way between Newton and gradient.
 const FIRST_DAMPING: f64 = 1e-2;
+/// Damping of the first step near a minimum.
+const NEAR_DAMPING: f64 = 1e-7;
 /// The damping falls by the one and rises by the other. Measured on the paper's runs; were they
 /// powers of one number, a descent in a bent valley would try the same dampings again and again.
 const EASING: f64 = 4.0;
@@ -80,6 +80,16 @@ impl<'a> DampedNewton<'a> {
         Self { should_stop, damping: FIRST_DAMPING, current: None }
     }
 
+    /// Begins with whole Newton steps: for a start near the minimum of a smooth objective.
+    pub fn begins_near(&mut self) {
+        self.damping = NEAR_DAMPING;
+    }
+
+    /// Spares the first evaluation, where the point at which a descent begins has been evaluated already.
+    pub fn begins_at(&mut self, evaluation: Evaluation) {
+        self.current = Some(evaluation);
+    }
+
     /// Solves for the step; `None` where the damped matrix is not positive definite.
     fn step(&self, here: &Evaluation) -> Option<Gradient> {
         let mut damped = here.hessian;
@@ -87,7 +97,7 @@ impl<'a> DampedNewton<'a> {
             let diagonal = here.hessian[(i, i)].abs().max(f64::MIN_POSITIVE);
             damped[(i, i)] += self.damping * diagonal;
         }
-        let step = -Cholesky::new(damped)?.solve(&here.gradient);
+        let step = -solve(&damped, &here.gradient)?;
         let longest = step.amax();
         if !longest.is_finite() {
             return None;
@@ -118,7 +128,10 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
         mut state: DescentState,
     ) -> Result<(DescentState, Option<KV>), Error> {
         let start = state.take_param().ok_or_else(|| Error::msg("a descent has a start"))?;
-        let here = target(problem)?.evaluate(&start);
+        let here = match self.current.take() {
+            Some(here) => here,
+            None => target(problem)?.evaluate(&start),
+        };
         let value = here.value;
         self.current = Some(here);
         Ok((state.param(start).cost(value), None))

@@ -44,36 +44,6 @@ pub(super) const BOUNDS: [(f64, f64); COUNT] = {
     [AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE]
 };
 
-/// A column of the runs as its distinct values and each run's place among them: runs are made on
-/// grids, so a power of each level is computed once and not once a run.
-#[derive(Debug, Clone)]
-pub(super) struct Levels {
-    /// The distinct values, rising.
-    pub values: Vec<f64>,
-    /// Each run's place in `values`.
-    pub index: Vec<u32>,
-}
-
-impl Levels {
-    fn of(column: &[f64]) -> Self {
-        let mut values = column.to_vec();
-        values.sort_by(f64::total_cmp);
-        values.dedup();
-        let place = |value: &f64| {
-            let found = values.binary_search_by(|level| level.total_cmp(value));
-            // The column's own values, and fewer than 2^32 runs fit into memory.
-            u32::try_from(found.expect("every value is a level")).expect("an index below 2^32")
-        };
-        let index = column.iter().map(place).collect();
-        Self { values, index }
-    }
-
-    fn only(&self, runs: &[u32]) -> Self {
-        let value = |run: &u32| self.values[self.index[*run as usize] as usize];
-        Self::of(&runs.iter().map(value).collect::<Vec<_>>())
-    }
-}
-
 /// Units of the normalised coordinates, and the runs in them.
 #[derive(Debug, Clone)]
 pub(super) struct Normalised {
@@ -81,11 +51,11 @@ pub(super) struct Normalised {
     pub ln_d0: f64,
     pub ln_l0: f64,
     /// `ln (1 - S)` of each run.
-    pub ln_x: Levels,
+    pub ln_x: Vec<f64>,
     /// `ln (N / N0)` of each run.
-    pub ln_n: Levels,
+    pub ln_n: Vec<f64>,
     /// `ln (D / D0)` of each run.
-    pub ln_d: Levels,
+    pub ln_d: Vec<f64>,
     /// `ln (L / L0)` of each run.
     pub ln_l: Vec<f64>,
     /// `L / L0` of each run.
@@ -102,7 +72,6 @@ impl Normalised {
         let (ln_d0, ln_d) = centred(column(|run| run.data.get()));
         let (ln_l0, ln_l) = centred(column(|run| run.loss.get()));
         let l = ln_l.iter().map(|ln_l| ln_l.exp()).collect();
-        let (ln_x, ln_n, ln_d) = (Levels::of(&ln_x), Levels::of(&ln_n), Levels::of(&ln_d));
         Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l, l }
     }
 
@@ -110,9 +79,9 @@ impl Normalised {
     pub fn only(&self, runs: &[u32]) -> Self {
         let pick = |column: &[f64]| runs.iter().map(|run| column[*run as usize]).collect();
         Self {
-            ln_x: self.ln_x.only(runs),
-            ln_n: self.ln_n.only(runs),
-            ln_d: self.ln_d.only(runs),
+            ln_x: pick(&self.ln_x),
+            ln_n: pick(&self.ln_n),
+            ln_d: pick(&self.ln_d),
             ln_l: pick(&self.ln_l),
             l: pick(&self.l),
             ..*self

@@ -95,6 +95,11 @@ impl Parameters {
         self.slots[place] == Slot::Free
     }
 
+    /// Whether every coordinate is free or a constant, so that none moves with another.
+    pub fn are_independent(&self) -> bool {
+        self.slots.iter().all(|slot| matches!(slot, Slot::Free | Slot::Constant(_)))
+    }
+
     /// Number of free coordinates.
     pub fn count(&self) -> usize {
         (0..COUNT).filter(|place| self.is_free(*place)).count()

@@ -57,7 +57,7 @@ fn rise(search: &Search<'_>, objective: &Objective<'_>, best: &Descent, level: f
         .map(|residual| residual / objective.delta)
         .collect();
     let (count, free) = (residuals.len(), search.parameters.count());
-    let shares = || objective.weighted.iter().map(|weighted| weighted.share);
+    let shares = || objective.shares().iter();
     let psi_squared: f64 =
         residuals.iter().zip(shares()).map(|(u, share)| share * u.min(1.0).powi(2)).sum();
     // E psi' is the share of residuals below 1. Where delta is far below the noise that counts

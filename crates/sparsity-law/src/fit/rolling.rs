@@ -8,6 +8,7 @@ use super::identify::missing_levels;
 use super::objective::Objective;
 use super::observations::{Observation, Observations, SAME_LEVEL};
 use super::search::Search;
+use super::sketch::Sketch;
 use super::starts::{Stream, generator};
 use crate::law::{Reach, RollingError, quantile};
 
@@ -28,6 +29,7 @@ fn product(run: &Observation) -> f64 {
 pub(super) struct Rolling<'a> {
     pub search: &'a Search<'a>,
     pub objective: &'a Objective<'a>,
+    pub sketch: &'a Sketch<'a>,
     pub runs: &'a Observations,
     pub form: Form,
     pub best: &'a Descent,
@@ -115,7 +117,9 @@ impl Rolling<'_> {
         let objective = self.objective.reweighted(&weights);
         let mut rng = generator(self.seed, Stream::Rolling(place, limit));
         let near = [self.best.point];
-        let found = self.search.best_of(&objective, &objective, &near, FRESH_STARTS, &mut rng)?;
+        let sketch = self.sketch.reweighted(&weights);
+        let sketch = sketch.as_ref().unwrap_or(&objective);
+        let found = self.search.best_of(&objective, sketch, &near, FRESH_STARTS, &mut rng)?;
         if found.termination == Termination::Stopped {
             return None;
         }

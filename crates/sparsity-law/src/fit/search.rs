@@ -17,6 +17,9 @@ pub(super) struct Search<'a> {
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// Values of a sketch that differ by less than this share are those of one minimum.
+const SAME_VALUE: f64 = 1e-6;
+
 /// [`descend`] or [`polish`].
 type Method =
     fn(&Objective<'_>, &Parameters, &Point, Precision, &(dyn Fn() -> bool + Sync)) -> Descent;
@@ -83,16 +86,22 @@ impl Search<'_> {
         for point in near {
             consider(self.polish(objective, point));
         }
+        if fresh == 0 {
+            return best;
+        }
         let whole = std::ptr::eq(objective, sketch);
+        // What the sketch says where the others lead to.
+        let known = if whole {
+            f64::INFINITY
+        } else {
+            let ends = near.iter().map(|point| self.polish(sketch, point).value);
+            ends.fold(f64::INFINITY, f64::min) * (1.0 - SAME_VALUE)
+        };
         for _ in 0..fresh {
             let found = self.descend(sketch, &start_point(sketch, rng));
-            let promising = || {
-                let seen = near.iter().map(|point| sketch.value(&self.parameters.complete(point)));
-                seen.fold(f64::INFINITY, f64::min) > found.value
-            };
             if whole {
                 consider(found);
-            } else if promising() {
+            } else if found.value < known {
                 consider(self.polish(objective, &found.point));
             }
         }

@@ -3,11 +3,14 @@
 use rand::seq::index;
 
 use super::normalised::Normalised;
-use super::objective::{Objective, Weighted};
+use super::objective::Objective;
 use super::starts::{Stream, generator};
 
 /// Runs up to which all of them are used for the search; more tell no more about the basin.
 const ENOUGH: usize = 2_000;
+
+/// Fewest of them that tell where the minimum lies.
+const FEWEST: usize = 500;
 
 /// The same objective over a random choice of the runs; nothing where there are few.
 #[derive(Debug)]
@@ -26,11 +29,12 @@ struct Chosen {
 
 impl<'a> Sketch<'a> {
     pub fn new(objective: &'a Objective<'a>, seed: u64) -> Self {
-        let runs = objective.weighted.len();
+        let counted = objective.places();
+        let runs = counted.len();
         let chosen = (runs > ENOUGH).then(|| {
             let mut rng = generator(seed, Stream::Thinning);
             let sample = index::sample(&mut rng, runs, ENOUGH).into_iter();
-            let mut places: Vec<u32> = sample.map(|at| objective.weighted[at].run).collect();
+            let mut places: Vec<u32> = sample.map(|at| counted[at]).collect();
             places.sort_unstable();
             Chosen { runs: objective.runs.only(&places), places }
         });
@@ -39,25 +43,15 @@ impl<'a> Sketch<'a> {
 
     /// The objective over the chosen runs; `None` where that is the objective itself.
     pub fn objective(&self) -> Option<Objective<'_>> {
-        let mut weights = vec![0.0; self.objective.runs.len()];
-        for weighted in &self.objective.weighted {
-            weights[weighted.run as usize] = weighted.share;
-        }
-        self.reweighted(&weights)
+        self.reweighted(&self.objective.all_shares())
     }
 
     /// The objective over the chosen runs with these weights of all runs; `None` where that is the
-    /// objective itself.
+    /// objective itself, or where few of the chosen runs have a weight.
     pub fn reweighted(&self, weights: &[f64]) -> Option<Objective<'_>> {
         let Chosen { places, runs } = self.chosen.as_ref()?;
-        let weight = |place: &u32| weights[*place as usize];
-        let total: f64 = places.iter().map(weight).sum();
-        let weighted = (0..)
-            .zip(places)
-            .filter(|(_, place)| weight(place) > 0.0)
-            .map(|(run, place)| Weighted { run, share: weight(place) / total })
-            .collect();
-        let Objective { residual, delta, .. } = *self.objective;
-        Some(Objective { runs, weighted, residual, delta })
+        let weights: Vec<f64> = places.iter().map(|place| weights[*place as usize]).collect();
+        let counted = weights.iter().filter(|weight| **weight > 0.0).count();
+        (counted >= FEWEST).then(|| self.objective.over(runs, &weights))
     }
 }

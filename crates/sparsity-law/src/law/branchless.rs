@@ -12,7 +12,7 @@ const LN_2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10)
 
 /// `e^x` for `-708 <= x <= 709`; outside, its value at the nearer end.
 #[inline(always)]
-pub(super) fn exp(x: f64) -> f64 {
+pub(crate) fn exp(x: f64) -> f64 {
     // NaN cannot come: the arguments are sums of finite logarithms, or infinite.
     let x = if x < -708.0 { -708.0 } else { x };
     let x = if x > 709.0 { 709.0 } else { x };
@@ -34,7 +34,7 @@ pub(super) fn exp(x: f64) -> f64 {
 
 /// `ln x` for normal positive numbers.
 #[inline(always)]
-pub(super) fn ln(x: f64) -> f64 {
+pub(crate) fn ln(x: f64) -> f64 {
     /// Bits of `sqrt(1/2)`.
     const HALF_ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
     /// Makes the exponent a positive integer.

@@ -24,7 +24,7 @@
 //! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
 
-mod branchless;
+pub(crate) mod branchless;
 mod coefficients;
 mod comparison;
 mod contour;

@@ -70,6 +70,9 @@ const PRECISION: f64 = 1e-9;
 const WINDOW: usize = 12;
 /// Newton steps within which a root is found from a start nearby; past that it is bracketed.
 const STEPS: usize = 8;
+/// Steps that are taken for many roots at once: the start of each is one step from there already. One that has
+/// not settled then is found on its own.
+const VECTOR_STEPS: usize = 3;
 
 impl PreparedEnsemble {
     /// Memory that one law takes.
@@ -379,6 +382,41 @@ impl WithSimd for CountLoop<'_> {
     }
 }
 
+/// Newton's method for the roots of some laws; `last` is how far the last step went.
+struct RootLoop<'a> {
+    at_zero: &'a [f64],
+    slope: &'a [f64],
+    bend: &'a [f64],
+    m: f64,
+    roots: &'a mut [f64],
+    last: &'a mut [f64],
+}
+
+impl WithSimd for RootLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { at_zero, slope, bend, m, roots, last } = self;
+        let n = roots.len();
+        let (at_zero, slope, bend) = (&at_zero[..n], &slope[..n], &bend[..n]);
+        let last = &mut last[..n];
+        for _ in 0..VECTOR_STEPS {
+            for i in 0..n {
+                let y = roots[i];
+                let mx = m * exp(-y);
+                let kept = 1.0 - m + mx;
+                let value = at_zero[i] + slope[i] * y + bend[i] * ln(kept);
+                let next = y - value / (slope[i] - bend[i] * mx / kept);
+                // Where F is not negative at 0 the root is 0.
+                let next = if at_zero[i] >= 0.0 || next < 0.0 { 0.0 } else { next };
+                last[i] = next - y;
+                roots[i] = next;
+            }
+        }
+    }
+}
+
 /// The optimality conditions of all laws at one question.
 struct Conditions<'a> {
     laws: &'a Optimality,
@@ -415,6 +453,27 @@ impl Conditions<'_> {
         root(at_zero, slope, bend, self.m)
     }
 
+    /// The roots of some laws by their indices, from starts nearby.
+    fn solve(&self, starts: &mut [(usize, f64)]) {
+        let column = |of: &dyn Fn(usize) -> f64| -> Vec<f64> {
+            starts.iter().map(|(index, _)| of(*index)).collect()
+        };
+        let mut roots: Vec<f64> = starts.iter().map(|(_, start)| *start).collect();
+        let mut last = vec![f64::INFINITY; roots.len()];
+        self.arch.dispatch(RootLoop {
+            at_zero: &column(&|index| self.at_zero[index]),
+            slope: &column(&|index| self.laws.slope[index]),
+            bend: &column(&|index| self.laws.bend[index]),
+            m: self.m,
+            roots: &mut roots,
+            last: &mut last,
+        });
+        for ((index, start), (root, last)) in starts.iter_mut().zip(roots.into_iter().zip(last)) {
+            let settled = last.abs() <= 0.01 * PRECISION;
+            *start = if settled { root } else { self.root(*index, *start) };
+        }
+    }
+
     /// All roots.
     fn roots(&self) -> Vec<f64> {
         let start = |at_zero: f64, slope: f64| (-at_zero / slope).max(0.0);
@@ -443,9 +502,7 @@ impl Conditions<'_> {
     ) -> Option<[f64; 2]> {
         let mut near = sample.nearest(estimates, below)?;
         let first = near.first_place;
-        for (index, y) in &mut near.entries {
-            *y = self.root(*index, *y);
-        }
+        self.solve(&mut near.entries);
         near.entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
         let place = |place: usize| near.entries.get(place - first).map(|&(_, y)| y);
         let is_at = |y: f64, place: usize| {
@@ -478,13 +535,17 @@ impl Place {
     }
 }
 
-/// Every so many values make the sample that tells about where a quantile lies.
-const STRIDE: usize = 16;
-/// Places of the sample that the guess is taken to the safe side.
-const MARGIN: usize = 3;
+/// Groups whose ends tell about where a quantile lies.
+const GROUPS: usize = 64;
 
-/// A sample of values in rising order, which tells about where their order statistics lie.
-struct Sample(Vec<f64>);
+/// The least and the largest value of each of [`GROUPS`] groups of equal size. At least as many values as there
+/// are groups lie below the largest of those groups' least values, which bounds an order statistic; and as seldom
+/// two of the few values at an end fall into one group, not many more do.
+struct Sample {
+    least: [f64; GROUPS],
+    largest: [f64; GROUPS],
+    count: usize,
+}
 
 /// The values on one side of a bound.
 struct Beyond {
@@ -496,30 +557,38 @@ struct Beyond {
 
 impl Sample {
     fn of(values: &[f64]) -> Self {
-        let mut sample: Vec<f64> = values.iter().copied().step_by(STRIDE).collect();
-        sample.sort_unstable_by(f64::total_cmp);
-        Self(sample)
+        let (mut least, mut largest) = ([f64::INFINITY; GROUPS], [f64::NEG_INFINITY; GROUPS]);
+        let mut add = |values: &[f64]| {
+            for ((value, least), largest) in values.iter().zip(&mut least).zip(&mut largest) {
+                *least = if *value < *least { *value } else { *least };
+                *largest = if *value > *largest { *value } else { *largest };
+            }
+        };
+        let (rows, rest) = values.as_chunks::<GROUPS>();
+        for row in rows {
+            add(row);
+        }
+        add(rest);
+        Self { least, largest, count: values.len() }
     }
 
-    /// The values from the nearer end to at least `more` places past `below`; `None` where a sample
-    /// does not tell, or that would be a large part of them.
+    /// The values from the nearer end to at least `more` places past `below`; `None` where the groups do not
+    /// tell, or that would be a large part of them.
     fn beyond(&self, values: &[f64], below: usize, more: usize) -> Option<Beyond> {
-        let count = values.len();
-        let low = below < count / 2;
-        let wanted = if low { below + more } else { count - below + more };
-        let last = self.0.len().checked_sub(1)?;
-        let places = wanted.div_ceil(STRIDE) + MARGIN;
-        if places >= last / 2 {
+        let low = below < self.count / 2;
+        let wanted = if low { below + more } else { self.count - below + more };
+        if wanted > GROUPS * 3 / 4 || self.count < 2 * GROUPS {
             return None;
         }
+        let mut ends = if low { self.least } else { self.largest };
+        let place = if low { wanted - 1 } else { GROUPS - wanted };
+        let (_, &mut bound, _) = ends.select_nth_unstable_by(place, f64::total_cmp);
         let entries = if low {
-            let bound = self.0[places];
-            indices(values, |value| value < bound)
+            indices(values, |value| value <= bound)
         } else {
-            let bound = self.0[last - places];
-            indices(values, |value| value > bound)
+            indices(values, |value| value >= bound)
         };
-        let first_place = if low { 0 } else { count - entries.len() };
+        let first_place = if low { 0 } else { self.count - entries.len() };
         (entries.len() >= wanted).then_some(Beyond { entries, first_place })
     }
 

@@ -1,0 +1,831 @@
+//! The loops over the runs of an objective, by columns so that they are vector instructions.
+//!
+//! Sums are taken in [`LANES`] parts, on every processor alike: the bits do not depend on how wide its
+//! vectors are. Powers are computed for each run anew. Four at a time that costs no more than to look up
+//! those of its levels, and less where the runs are all different.
+
+use std::cell::RefCell;
+
+use nalgebra::{SMatrix, SVector};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::config::Residual;
+use super::normalised::{COUNT, Normalised, Point};
+use super::objective::{Evaluation, Gradient, Hessian};
+use crate::law::branchless::{exp, ln};
+
+/// Parts in which every sum is taken.
+const LANES: usize = 4;
+/// Runs whose columns stay in the fastest memory, in lanes.
+const BLOCK: usize = 16;
+
+/// Exponents of powers are cut off here, so that products of several of them stay finite.
+const MOST_EXPONENT: f64 = 600.0;
+
+type Lanes = [f64; LANES];
+type Block = [Lanes; BLOCK];
+
+/// The runs that count, by columns; the last lanes are filled with runs whose share is 0.
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    places: Vec<u32>,
+    ln_x: Vec<f64>,
+    ln_n: Vec<f64>,
+    ln_d: Vec<f64>,
+    /// `ln (L / L0)` or `L / L0`: what the residual compares with.
+    measured: Vec<f64>,
+    share: Vec<f64>,
+}
+
+impl Columns {
+    /// Weights as shares of their sum; runs without weight are left out.
+    pub fn new(runs: &Normalised, residual: Residual, weights: &[f64]) -> Self {
+        let total: f64 = weights.iter().sum();
+        let counted = (0..).zip(weights).filter(|(_, weight)| **weight > 0.0);
+        let places: Vec<u32> = counted.map(|(place, _)| place).collect();
+        let filled = places.len().next_multiple_of(LANES);
+        let column = |of: &dyn Fn(usize) -> f64, filler: f64| -> Vec<f64> {
+            let mut column = Vec::with_capacity(filled);
+            column.extend(places.iter().map(|place| of(*place as usize)));
+            column.resize(filled, filler);
+            column
+        };
+        let measured = match residual {
+            Residual::Log => column(&|run| runs.ln_l[run], 0.0),
+            Residual::Linear => column(&|run| runs.l[run], 1.0),
+        };
+        Self {
+            ln_x: column(&|run| runs.ln_x[run], 0.0),
+            ln_n: column(&|run| runs.ln_n[run], 0.0),
+            ln_d: column(&|run| runs.ln_d[run], 0.0),
+            measured,
+            share: column(&|run| weights[run] / total, 0.0),
+            places,
+        }
+    }
+
+    /// How many runs count.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Places of the runs that count.
+    pub fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// Their shares; these sum to 1.
+    pub fn shares(&self) -> &[f64] {
+        &self.share[..self.len()]
+    }
+
+    /// A column of zeros.
+    pub fn room(&self) -> Vec<f64> {
+        vec![0.0; self.share.len()]
+    }
+
+    /// The runs in blocks.
+    fn blocks(&self) -> impl Iterator<Item = Runs<'_>> {
+        let size = BLOCK * LANES;
+        let (x, n, d) = (self.ln_x.chunks(size), self.ln_n.chunks(size), self.ln_d.chunks(size));
+        let rest = self.measured.chunks(size).zip(self.share.chunks(size));
+        x.zip(n).zip(d).zip(rest).map(|(((ln_x, ln_n), ln_d), (measured, share))| Runs {
+            ln_x,
+            ln_n,
+            ln_d,
+            measured,
+            share,
+        })
+    }
+}
+
+/// A block of runs; all columns have the same length, a multiple of the lanes.
+struct Runs<'a> {
+    ln_x: &'a [f64],
+    ln_n: &'a [f64],
+    ln_d: &'a [f64],
+    measured: &'a [f64],
+    share: &'a [f64],
+}
+
+/// The law at a point, ready to be asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Law {
+    a: f64,
+    b_s: f64,
+    c_s: f64,
+    b_n: f64,
+    e: f64,
+    b_d: f64,
+    c: f64,
+}
+
+/// The law's parts at one run, in units of `L0`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts {
+    /// The law.
+    pub loss: f64,
+    /// `df/d theta`.
+    pub slope: [f64; COUNT],
+}
+
+impl Law {
+    pub fn new(point: &Point) -> Self {
+        let [a, b_s, c_s, b_n, e, b_d, c] = point.map(f64::exp);
+        Self { a, b_s, c_s, b_n, e, b_d, c }
+    }
+
+    #[inline(always)]
+    pub fn parts(&self, ln_x: f64, ln_n: f64, ln_d: f64) -> Parts {
+        let p = self.b_s * ln_x;
+        let q = -self.b_n * ln_n;
+        let v = -self.b_d * ln_d;
+        self.of_powers([power(p), power(q), power(v)], [p, q, v])
+    }
+
+    /// From the powers of a run and their exponents.
+    #[inline(always)]
+    fn of_powers(&self, [x, n, d]: [f64; 3], [p, q, v]: [f64; 3]) -> Parts {
+        let sparse = self.a * x * n;
+        let rest = self.c_s * n;
+        let data = self.e * d;
+        let loss = sparse + rest + data + self.c;
+        // Where every term underflows the logarithm must stay finite.
+        let loss = if loss < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { loss };
+        let slope = [sparse, sparse * p, rest, (sparse + rest) * q, data, data * v, self.c];
+        Parts { loss, slope }
+    }
+}
+
+#[inline(always)]
+fn power(exponent: f64) -> f64 {
+    exp(if exponent > MOST_EXPONENT { MOST_EXPONENT } else { exponent })
+}
+
+/// The exponents of a column and their powers.
+#[inline(always)]
+fn powers(exponents: &mut [f64], powers: &mut [f64], by: f64, logs: &[f64]) {
+    for ((exponent, found), log) in exponents.iter_mut().zip(powers).zip(logs) {
+        *exponent = by * log;
+        *found = power(*exponent);
+    }
+}
+
+/// Residual of a run that is predicted to be `loss`.
+#[inline(always)]
+fn residual(kind: Residual, loss: f64, measured: f64) -> f64 {
+    match kind {
+        Residual::Log => ln(loss) - measured,
+        Residual::Linear => loss - measured,
+    }
+}
+
+/// Lanes in vectors of the processor: so many of the first as there are lanes.
+type Vectors<S> = [<S as Simd>::f64s; LANES];
+
+/// How many vectors the lanes fill.
+#[inline(always)]
+const fn parts<S: Simd>() -> usize {
+    const { assert!(LANES.is_multiple_of(S::F64_LANES)) };
+    LANES / S::F64_LANES
+}
+
+#[inline(always)]
+fn load<S: Simd>(simd: S, lanes: &Lanes) -> Vectors<S> {
+    let mut vectors = [simd.splat_f64s(0.0); LANES];
+    let (whole, _) = S::as_simd_f64s(lanes);
+    vectors[..parts::<S>()].copy_from_slice(&whole[..parts::<S>()]);
+    vectors
+}
+
+#[inline(always)]
+fn times<S: Simd>(simd: S, mut a: Vectors<S>, b: Vectors<S>) -> Vectors<S> {
+    for (a, b) in a.iter_mut().zip(b).take(parts::<S>()) {
+        *a = simd.mul_f64s(*a, b);
+    }
+    a
+}
+
+/// A sum in lanes.
+#[derive(Clone, Copy)]
+struct Sum<S: Simd>(Vectors<S>);
+
+impl<S: Simd> Sum<S> {
+    #[inline(always)]
+    fn zero(simd: S) -> Self {
+        Self([simd.splat_f64s(0.0); LANES])
+    }
+
+    #[inline(always)]
+    fn add(&mut self, simd: S, more: Vectors<S>) {
+        for (sum, more) in self.0.iter_mut().zip(more).take(parts::<S>()) {
+            *sum = simd.add_f64s(*sum, more);
+        }
+    }
+
+    #[inline(always)]
+    fn total(&self, simd: S) -> f64 {
+        let mut lanes = [0.0; LANES];
+        self.add_to(simd, &mut lanes);
+        sum(lanes)
+    }
+
+    #[inline(always)]
+    fn add_to(&self, simd: S, total: &mut Lanes) {
+        let (total, _) = S::as_mut_simd_f64s(total);
+        for (total, sum) in total.iter_mut().zip(self.0).take(parts::<S>()) {
+            *total = simd.add_f64s(*total, sum);
+        }
+    }
+}
+
+/// Adds the products of a column with others.
+#[inline(always)]
+fn add_products<S: Simd, const K: usize>(
+    simd: S,
+    totals: &mut [Lanes; K],
+    factor: &[Lanes],
+    columns: [&Block; K],
+) {
+    let mut sums = [Sum::zero(simd); K];
+    for (row, factor) in factor.iter().enumerate() {
+        let factor = load(simd, factor);
+        for (sum, column) in sums.iter_mut().zip(columns) {
+            sum.add(simd, times(simd, factor, load(simd, &column[row])));
+        }
+    }
+    for (total, sum) in totals.iter_mut().zip(sums) {
+        sum.add_to(simd, total);
+    }
+}
+
+#[inline(always)]
+fn sum([a, b, c, d]: Lanes) -> f64 {
+    (a + c) + (b + d)
+}
+
+/// See [`Objective::absolute_residuals`](super::objective::Objective::absolute_residuals).
+pub(super) struct Residuals<'a> {
+    pub columns: &'a Columns,
+    pub residual: Residual,
+    pub law: Law,
+    /// Room for as many as there are lanes.
+    pub found: &'a mut [f64],
+}
+
+impl WithSimd for Residuals<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { columns, residual: kind, law, found } = self;
+        for (runs, found) in columns.blocks().zip(found.chunks_mut(BLOCK * LANES)) {
+            let size = found.len();
+            let (ln_x, ln_n, ln_d) = (&runs.ln_x[..size], &runs.ln_n[..size], &runs.ln_d[..size]);
+            let measured = &runs.measured[..size];
+            match kind {
+                Residual::Log => {
+                    for i in 0..size {
+                        let parts = law.parts(ln_x[i], ln_n[i], ln_d[i]);
+                        found[i] = residual(Residual::Log, parts.loss, measured[i]);
+                    }
+                }
+                Residual::Linear => {
+                    for i in 0..size {
+                        let parts = law.parts(ln_x[i], ln_n[i], ln_d[i]);
+                        found[i] = residual(Residual::Linear, parts.loss, measured[i]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See [`Objective::linear_system`](super::objective::Objective::linear_system).
+pub(super) struct LinearSystem<'a> {
+    pub columns: &'a Columns,
+    pub residual: Residual,
+    pub law: Law,
+}
+
+impl WithSimd for LinearSystem<'_> {
+    type Output = (SMatrix<f64, 4, 4>, SVector<f64, 4>);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { columns, residual, law } = self;
+        let log = residual == Residual::Log;
+        const ZERO: Block = [[0.0; LANES]; BLOCK];
+        let mut basis = [ZERO; 4];
+        let mut weighted = [ZERO; 4];
+        let mut share = ZERO;
+        let mut totals = [[[0.0; LANES]; 4]; 4];
+        let mut moments = [[0.0; LANES]; 4];
+        for runs in columns.blocks() {
+            let size = runs.share.len();
+            let (ln_x, ln_n, ln_d) = (&runs.ln_x[..size], &runs.ln_n[..size], &runs.ln_d[..size]);
+            let (measured, shares) = (&runs.measured[..size], &runs.share[..size]);
+            {
+                let basis = basis.each_mut().map(|column| column.as_flattened_mut());
+                let [b0, b1, b2, b3] = basis.map(|column| &mut column[..size]);
+                let weighted = weighted.each_mut().map(|column| column.as_flattened_mut());
+                let [w0, w1, w2, w3] = weighted.map(|column| &mut column[..size]);
+                let share = &mut share.as_flattened_mut()[..size];
+                for i in 0..size {
+                    let loss = if log { exp(measured[i]) } else { measured[i] };
+                    let [sparse, _, rest, _, data, _, constant] =
+                        law.parts(ln_x[i], ln_n[i], ln_d[i]).slope;
+                    let scale = loss.recip();
+                    (b0[i], b1[i]) = (sparse * scale, rest * scale);
+                    (b2[i], b3[i]) = (data * scale, constant * scale);
+                    share[i] = shares[i];
+                    (w0[i], w1[i]) = (b0[i] * shares[i], b1[i] * shares[i]);
+                    (w2[i], w3[i]) = (b2[i] * shares[i], b3[i] * shares[i]);
+                }
+            }
+            let rows = size / LANES;
+            let columns = basis.each_ref();
+            for (totals, weighted) in totals.iter_mut().zip(&weighted) {
+                add_products(simd, totals, &weighted[..rows], columns);
+            }
+            add_products(simd, &mut moments, &share[..rows], columns);
+        }
+        let gram = SMatrix::from_fn(|i, j| sum(totals[i.min(j)][i.max(j)]));
+        (gram, SVector::from(moments.map(sum)))
+    }
+}
+
+/// See [`Objective::evaluate`](super::objective::Objective::evaluate).
+pub(super) struct Evaluate<'a> {
+    pub columns: &'a Columns,
+    pub residual: Residual,
+    pub law: Law,
+    pub delta: f64,
+}
+
+impl WithSimd for Evaluate<'_> {
+    type Output = Evaluation;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Evaluation {
+        match self.residual {
+            Residual::Log => self.sums::<S, true>(simd),
+            Residual::Linear => self.sums::<S, false>(simd),
+        }
+    }
+}
+
+impl Evaluate<'_> {
+    #[inline(always)]
+    fn sums<S: Simd, const LOG: bool>(&self, simd: S) -> Evaluation {
+        let per_delta = self.delta.recip();
+        let mut totals = Totals::ZERO;
+        TERMS.with_borrow_mut(|terms| {
+            for runs in self.columns.blocks() {
+                terms.fill::<LOG>(&self.law, &runs, per_delta);
+                totals.add(simd, terms, runs.share.len() / LANES);
+            }
+        });
+        totals.evaluation(self.law.c)
+    }
+}
+
+/// Columns of a block of runs in [`Evaluate`].
+struct Terms {
+    /// `df/d theta`, without the last, which is the same for all runs.
+    slope: [Block; OTHERS],
+    /// `b_S ln x`, `-b_N ln n` and `-b_D ln d`.
+    exponents: [Block; 3],
+    /// First and second derivative of the weighted Huber loss by the law's loss.
+    by_f: Block,
+    by_f2: Block,
+    /// The weighted Huber loss.
+    huber: Block,
+}
+
+thread_local! {
+    /// Room for one block, which would take long to clear for every evaluation.
+    static TERMS: RefCell<Terms> = const { RefCell::new(Terms::ZERO) };
+}
+
+/// Coordinates but the last.
+const OTHERS: usize = COUNT - 1;
+
+impl Terms {
+    const ZERO: Self = {
+        const ZERO: Block = [[0.0; LANES]; BLOCK];
+        Self { slope: [ZERO; 6], exponents: [ZERO; 3], by_f: ZERO, by_f2: ZERO, huber: ZERO }
+    };
+
+    #[inline(always)]
+    fn fill<const LOG: bool>(&mut self, law: &Law, runs: &Runs<'_>, per_delta: f64) {
+        let size = runs.share.len() / LANES * LANES;
+        // Slices of one length: no bounds are checked in the loop.
+        let (ln_x, ln_n, ln_d) = (&runs.ln_x[..size], &runs.ln_n[..size], &runs.ln_d[..size]);
+        let (measured, share) = (&runs.measured[..size], &runs.share[..size]);
+        let [s0, s1, s2, s3, s4, s5] =
+            self.slope.each_mut().map(|column| &mut column.as_flattened_mut()[..size]);
+        let [p, q, v] =
+            self.exponents.each_mut().map(|column| &mut column.as_flattened_mut()[..size]);
+        let by_f = &mut self.by_f.as_flattened_mut()[..size];
+        let by_f2 = &mut self.by_f2.as_flattened_mut()[..size];
+        let huber = &mut self.huber.as_flattened_mut()[..size];
+        // In several short loops: in one, the processor would wait for the end of each long chain.
+        powers(p, s0, law.b_s, ln_x);
+        powers(q, s2, -law.b_n, ln_n);
+        powers(v, s4, -law.b_d, ln_d);
+        for i in 0..size {
+            let (x, n, d) = (s0[i], s2[i], s4[i]);
+            let parts = law.of_powers([x, n, d], [p[i], q[i], v[i]]);
+            [s0[i], s1[i], s2[i], s3[i], s4[i], s5[i], _] = parts.slope;
+            by_f[i] = parts.loss;
+        }
+        let kind = if LOG { Residual::Log } else { Residual::Linear };
+        for i in 0..size {
+            huber[i] = residual(kind, by_f[i], measured[i]) * per_delta;
+        }
+        for i in 0..size {
+            let (u, loss) = (huber[i], by_f[i]);
+            let far = u.abs();
+            let inside = far <= 1.0;
+            // f is the law, r the residual; first and second derivative of the Huber loss by f.
+            let turn = if inside { u } else { 1.0_f64.copysign(u) };
+            let curvature = if inside { per_delta * per_delta } else { 0.0 };
+            let (first, second) = if LOG {
+                let per_loss = loss.recip();
+                let first = turn * per_delta * per_loss;
+                (first, (curvature * per_loss - first) * per_loss)
+            } else {
+                (turn * per_delta, curvature)
+            };
+            huber[i] = share[i] * if inside { 0.5 * u * u } else { far - 0.5 };
+            by_f[i] = share[i] * first;
+            by_f2[i] = share[i] * second;
+        }
+    }
+}
+
+/// What [`Evaluate`] sums.
+struct Totals {
+    value: Lanes,
+    by_f: Lanes,
+    by_f2: Lanes,
+    /// First derivatives times each slope.
+    gradient: [Lanes; OTHERS],
+    /// Second derivatives times each slope.
+    bent: [Lanes; OTHERS],
+    /// Second derivatives times products of slopes, in the upper triangle.
+    squares: [[Lanes; OTHERS]; OTHERS],
+    /// What second derivatives of the law, which is a sum of exponentials of exponentials, have beyond the
+    /// slopes themselves: a slope times an exponent, in the upper triangle.
+    turns: [[Lanes; OTHERS]; OTHERS],
+}
+
+impl Totals {
+    const ZERO: Self = {
+        const ZERO: Lanes = [0.0; LANES];
+        Self {
+            value: ZERO,
+            by_f: ZERO,
+            by_f2: ZERO,
+            gradient: [ZERO; OTHERS],
+            bent: [ZERO; OTHERS],
+            squares: [[ZERO; OTHERS]; OTHERS],
+            turns: [[ZERO; OTHERS]; OTHERS],
+        }
+    };
+
+    /// Adds the first rows of a block.
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, simd: S, terms: &Terms, rows: usize) {
+        let [p, q, v] = terms.exponents.each_ref();
+        let rest = [&terms.huber, &terms.by_f, &terms.by_f2];
+        let mut sums = [Sum::zero(simd); 3];
+        for row in 0..rows {
+            for (sum, column) in sums.iter_mut().zip(rest) {
+                sum.add(simd, load(simd, &column[row]));
+            }
+        }
+        for (total, sum) in [&mut self.value, &mut self.by_f, &mut self.by_f2].into_iter().zip(sums)
+        {
+            sum.add_to(simd, total);
+        }
+        self.add_products::<S, 0, 6, 1>(simd, terms, rows, [(3, q)]);
+        self.add_products::<S, 1, 5, 2>(simd, terms, rows, [(1, p), (3, q)]);
+        self.add_products::<S, 2, 4, 1>(simd, terms, rows, [(3, q)]);
+        self.add_products::<S, 3, 3, 1>(simd, terms, rows, [(3, q)]);
+        self.add_products::<S, 4, 2, 0>(simd, terms, rows, []);
+        self.add_products::<S, 5, 1, 1>(simd, terms, rows, [(5, v)]);
+    }
+
+    /// Adds everything with the slope of one coordinate: its products with the `LATER` slopes from itself on,
+    /// and with exponents, each with the coordinate by which the slope turns that way.
+    #[inline(always)]
+    fn add_products<S: Simd, const PLACE: usize, const LATER: usize, const TURNS: usize>(
+        &mut self,
+        simd: S,
+        terms: &Terms,
+        rows: usize,
+        turned: [(usize, &Block); TURNS],
+    ) {
+        let (mut gradient, mut bent) = (Sum::zero(simd), Sum::zero(simd));
+        let (mut squares, mut turns) = ([Sum::zero(simd); LATER], [Sum::zero(simd); TURNS]);
+        for row in 0..rows {
+            let slope = load(simd, &terms.slope[PLACE][row]);
+            let first = times(simd, slope, load(simd, &terms.by_f[row]));
+            let second = times(simd, slope, load(simd, &terms.by_f2[row]));
+            gradient.add(simd, first);
+            bent.add(simd, second);
+            for (later, square) in squares.iter_mut().enumerate() {
+                let other = load(simd, &terms.slope[PLACE + later][row]);
+                square.add(simd, times(simd, second, other));
+            }
+            for (turn, (_, exponent)) in turns.iter_mut().zip(turned) {
+                turn.add(simd, times(simd, first, load(simd, &exponent[row])));
+            }
+        }
+        gradient.add_to(simd, &mut self.gradient[PLACE]);
+        bent.add_to(simd, &mut self.bent[PLACE]);
+        for (later, square) in squares.iter().enumerate() {
+            square.add_to(simd, &mut self.squares[PLACE][PLACE + later]);
+        }
+        for (turn, (by, _)) in turns.iter().zip(turned) {
+            turn.add_to(simd, &mut self.turns[PLACE][by]);
+        }
+    }
+
+    /// All derivatives, where the last slope is `constant` at every run.
+    #[inline(always)]
+    fn evaluation(&self, constant: f64) -> Evaluation {
+        let mut gradient = Gradient::zeros();
+        let mut hessian = Hessian::zeros();
+        for i in 0..OTHERS {
+            gradient[i] = sum(self.gradient[i]);
+            for j in i..OTHERS {
+                hessian[(i, j)] = sum(self.squares[i][j]);
+            }
+            hessian[(i, OTHERS)] = constant * sum(self.bent[i]);
+        }
+        gradient[OTHERS] = constant * sum(self.by_f);
+        hessian[(OTHERS, OTHERS)] = constant * constant * sum(self.by_f2);
+        for (i, j) in [(0, 3), (1, 1), (1, 3), (2, 3), (3, 3), (5, 5)] {
+            hessian[(i, j)] += sum(self.turns[i][j]);
+        }
+        // What is a slope again: the sums of those are the gradient.
+        for (i, j, place) in [
+            (0, 0, 0),
+            (0, 1, 1),
+            (1, 1, 1),
+            (2, 2, 2),
+            (3, 3, 3),
+            (4, 4, 4),
+            (4, 5, 5),
+            (5, 5, 5),
+            (6, 6, 6),
+        ] {
+            hessian[(i, j)] += gradient[place];
+        }
+        hessian.fill_lower_triangle_with_upper_triangle();
+        Evaluation { value: sum(self.value), gradient, hessian }
+    }
+}
+
+/// Residuals that are linear in the coordinates, in units of delta: those of an objective about a point.
+#[derive(Debug)]
+pub(super) struct Linear {
+    /// Derivatives of the residuals by each coordinate.
+    slope: [Vec<Lanes>; COUNT],
+    /// The residuals where one is.
+    here: Vec<Lanes>,
+    /// What they change by for a step.
+    along: Vec<Lanes>,
+    share: Vec<Lanes>,
+    /// Room for the weights and slopes of the Huber loss.
+    weight: Vec<Lanes>,
+    turn: Vec<Lanes>,
+    arch: Arch,
+}
+
+/// The Huber loss of linear residuals: its gradient, and its Hessian.
+pub(super) type NormalEquations = (Gradient, Hessian);
+
+impl Linear {
+    /// Room for the residuals of so many runs.
+    pub fn new(arch: Arch, columns: &Columns) -> Self {
+        let rows = columns.share.len() / LANES;
+        let room = || vec![[0.0; LANES]; rows];
+        Self {
+            slope: std::array::from_fn(|_| room()),
+            here: room(),
+            along: room(),
+            share: columns.share.as_chunks().0.to_vec(),
+            weight: room(),
+            turn: room(),
+            arch,
+        }
+    }
+
+    /// Takes the residuals about a point.
+    pub fn take(&mut self, columns: &Columns, residual: Residual, law: Law, delta: f64) {
+        self.arch.dispatch(Linearise { columns, residual, law, delta, into: self });
+    }
+
+    /// Where a coordinate is held nothing depends on it.
+    pub fn hold(&mut self, place: usize) {
+        self.slope[place].fill([0.0; LANES]);
+    }
+
+    /// Gradient and Hessian of the Huber loss where one is.
+    pub fn normal_equations(&mut self) -> NormalEquations {
+        self.arch.dispatch(Normal(self))
+    }
+
+    /// Looks along a step: what the residuals change by.
+    pub fn look_along(&mut self, step: &Gradient) {
+        self.arch.dispatch(Look(self, step));
+    }
+
+    /// Value and slope of the Huber loss at a share of the step.
+    pub fn at_share(&mut self, share: f64) -> (f64, f64) {
+        self.arch.dispatch(AtShare(self, share))
+    }
+
+    /// Goes a share of the step.
+    pub fn advance(&mut self, share: f64) {
+        for (here, along) in self.here.iter_mut().zip(&self.along) {
+            for lane in 0..LANES {
+                here[lane] += share * along[lane];
+            }
+        }
+    }
+}
+
+struct Linearise<'a> {
+    columns: &'a Columns,
+    residual: Residual,
+    law: Law,
+    delta: f64,
+    into: &'a mut Linear,
+}
+
+impl WithSimd for Linearise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { columns, residual: kind, law, delta, into } = self;
+        let per_delta = delta.recip();
+        let size = columns.share.len() / LANES * LANES;
+        let (ln_x, ln_n, ln_d) =
+            (&columns.ln_x[..size], &columns.ln_n[..size], &columns.ln_d[..size]);
+        let measured = &columns.measured[..size];
+        let [s0, s1, s2, s3, s4, s5, s6] =
+            into.slope.each_mut().map(|column| &mut column.as_flattened_mut()[..size]);
+        let here = &mut into.here.as_flattened_mut()[..size];
+        let scale = &mut into.weight.as_flattened_mut()[..size];
+        // In several short loops, as in `Terms::fill`.
+        powers(s1, s0, law.b_s, ln_x);
+        powers(s3, s2, -law.b_n, ln_n);
+        powers(s5, s4, -law.b_d, ln_d);
+        for i in 0..size {
+            let parts = law.of_powers([s0[i], s2[i], s4[i]], [s1[i], s3[i], s5[i]]);
+            [s0[i], s1[i], s2[i], s3[i], s4[i], s5[i], s6[i]] = parts.slope;
+            here[i] = parts.loss;
+        }
+        match kind {
+            Residual::Log => {
+                for i in 0..size {
+                    scale[i] = per_delta / here[i];
+                    here[i] = (ln(here[i]) - measured[i]) * per_delta;
+                }
+            }
+            Residual::Linear => {
+                for i in 0..size {
+                    scale[i] = per_delta;
+                    here[i] = (here[i] - measured[i]) * per_delta;
+                }
+            }
+        }
+        for slope in [s0, s1, s2, s3, s4, s5, s6] {
+            for i in 0..size {
+                slope[i] *= scale[i];
+            }
+        }
+    }
+}
+
+/// Of [`Linear::normal_equations`].
+struct Normal<'a>(&'a mut Linear);
+
+impl WithSimd for Normal<'_> {
+    type Output = NormalEquations;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> NormalEquations {
+        let Linear { slope, here, share, weight, turn, .. } = self.0;
+        let size = here.len() * LANES;
+        {
+            let (here, share) = (&here.as_flattened()[..size], &share.as_flattened()[..size]);
+            let weight = &mut weight.as_flattened_mut()[..size];
+            let turn = &mut turn.as_flattened_mut()[..size];
+            for i in 0..size {
+                let inside = here[i].abs() <= 1.0;
+                weight[i] = if inside { share[i] } else { 0.0 };
+                turn[i] = share[i] * if inside { here[i] } else { 1.0_f64.copysign(here[i]) };
+            }
+        }
+        let mut equations = (Gradient::zeros(), Hessian::zeros());
+        normal_row::<S, 0, 7>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 1, 6>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 2, 5>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 3, 4>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 4, 3>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 5, 2>(simd, slope, weight, turn, &mut equations);
+        normal_row::<S, 6, 1>(simd, slope, weight, turn, &mut equations);
+        equations.1.fill_lower_triangle_with_upper_triangle();
+        equations
+    }
+}
+
+#[inline(always)]
+fn normal_row<S: Simd, const PLACE: usize, const LATER: usize>(
+    simd: S,
+    slope: &[Vec<Lanes>; COUNT],
+    weight: &[Lanes],
+    turn: &[Lanes],
+    (gradient, hessian): &mut NormalEquations,
+) {
+    let rows = weight.len();
+    let columns: [&[Lanes]; LATER] = std::array::from_fn(|later| &slope[PLACE + later][..rows]);
+    let turn = &turn[..rows];
+    let mut by = Sum::zero(simd);
+    let mut squares = [Sum::zero(simd); LATER];
+    for row in 0..rows {
+        let own = load(simd, &columns[0][row]);
+        by.add(simd, times(simd, own, load(simd, &turn[row])));
+        let weighted = times(simd, own, load(simd, &weight[row]));
+        for (square, column) in squares.iter_mut().zip(columns) {
+            square.add(simd, times(simd, weighted, load(simd, &column[row])));
+        }
+    }
+    gradient[PLACE] = by.total(simd);
+    for (later, square) in squares.iter().enumerate() {
+        hessian[(PLACE, PLACE + later)] = square.total(simd);
+    }
+}
+
+/// Of [`Linear::look_along`].
+struct Look<'a>(&'a mut Linear, &'a Gradient);
+
+impl WithSimd for Look<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self(Linear { slope, along, .. }, step) = self;
+        let size = along.len() * LANES;
+        let along = &mut along.as_flattened_mut()[..size];
+        let [s0, s1, s2, s3, s4, s5, s6] =
+            slope.each_ref().map(|column| &column.as_flattened()[..size]);
+        let [d0, d1, d2, d3, d4, d5, d6] = (*step).into();
+        for i in 0..size {
+            along[i] = (s0[i] * d0 + s1[i] * d1)
+                + (s2[i] * d2 + s3[i] * d3)
+                + (s4[i] * d4 + s5[i] * d5)
+                + s6[i] * d6;
+        }
+    }
+}
+
+/// Of [`Linear::at_share`].
+struct AtShare<'a>(&'a mut Linear, f64);
+
+impl WithSimd for AtShare<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
+        let Self(Linear { here, along, share, weight, turn, .. }, at) = self;
+        let rows = here.len();
+        let size = rows * LANES;
+        {
+            let (here, along) = (&here.as_flattened()[..size], &along.as_flattened()[..size]);
+            let share = &share.as_flattened()[..size];
+            let huber = &mut weight.as_flattened_mut()[..size];
+            let turn = &mut turn.as_flattened_mut()[..size];
+            for i in 0..size {
+                let u = here[i] + at * along[i];
+                let far = u.abs();
+                let inside = far <= 1.0;
+                huber[i] = share[i] * if inside { 0.5 * u * u } else { far - 0.5 };
+                turn[i] = share[i] * along[i] * if inside { u } else { 1.0_f64.copysign(u) };
+            }
+        }
+        let (mut value, mut slope) = (Sum::zero(simd), Sum::zero(simd));
+        for (huber, turn) in weight.iter().zip(&*turn) {
+            value.add(simd, load(simd, huber));
+            slope.add(simd, load(simd, turn));
+        }
+        (value.total(simd), slope.total(simd))
+    }
+}
