@@ -45,10 +45,14 @@ pub enum TrustCode {
     StartsDisagree,
     /// Many resamples determined no law.
     ResamplesFailed,
+    /// What sparsity does is taken from another family's law.
+    BorrowedGain,
+    /// Another form that predicts no worse has another answer.
+    FormsDisagree,
 }
 
 impl TrustCode {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::NotIdentified,
         Self::LackOfFit,
         Self::ExtrapolatesBadly,
@@ -63,6 +67,8 @@ impl TrustCode {
         Self::Collinear,
         Self::StartsDisagree,
         Self::ResamplesFailed,
+        Self::BorrowedGain,
+        Self::FormsDisagree,
     ];
 
     /// The stable name in JSON.
@@ -83,6 +89,8 @@ impl TrustCode {
             Self::Collinear => "collinear",
             Self::StartsDisagree => "starts_disagree",
             Self::ResamplesFailed => "resamples_failed",
+            Self::BorrowedGain => "borrowed_gain",
+            Self::FormsDisagree => "forms_disagree",
         }
     }
 

@@ -488,6 +488,9 @@ async fn create_suggestions(
         None => None,
     };
     let (law, _) = asked_law(&state, &path.name()?, body.law_version).await?;
+    if let Some(error) = law.without_own_gain("what the next runs should be") {
+        return Err(error);
+    }
     law.require_all("what the next runs should be")?;
     let content = &law.law.content;
     let Some((options, diagnostics)) = content.options.as_ref().zip(content.diagnostics.as_ref())
