@@ -19,6 +19,9 @@ pub struct GroupedRuns {
     pub ids: Vec<Uuid>,
 }
 
+/// Id of a run, and how much of its data is different.
+type Named = (Uuid, Option<Data>);
+
 impl GroupedRuns {
     /// Groups runs that may be fitted; those without weight, and pretrained ones with a structured
     /// pattern, belong to no group.
@@ -27,7 +30,7 @@ impl GroupedRuns {
         runs: impl IntoIterator<Item = (Uuid, SubmittedRun)>,
         weights: &[TagWeight],
     ) -> Self {
-        let mut law: Vec<((Uuid, Option<Data>), (Observation, f64))> = Vec::new();
+        let mut law: Vec<(Named, (Observation, f64))> = Vec::new();
         let mut patterns = BTreeMap::<String, (f64, Vec<(Observation, f64)>)>::new();
         let mut pretrained: Vec<(Option<Data>, (Observation, f64))> = Vec::new();
         for (id, run) in runs {

@@ -209,8 +209,14 @@ impl LawContent {
         if let Some(lent) = &self.shape.gain {
             let detail = format!(
                 "no sparse run stands behind this law: what sparsity does is taken from law {} of {}, and may be \
-                 otherwise here; gain.suggestions of the law are the runs that make it this family's own",
-                lent.version, lent.family
+                 otherwise here{}",
+                lent.version,
+                lent.family,
+                if lent.settling.is_empty() {
+                    ""
+                } else {
+                    "; gain.suggestions of the law are the runs that make it this family's own"
+                }
             );
             warnings.push(warning(TrustCode::BorrowedGain, detail));
         }

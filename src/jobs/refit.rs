@@ -44,7 +44,7 @@ pub(crate) async fn run(
     let is_stopped = || watch.stop.load(Ordering::Relaxed);
     let loading = patiently("loading the runs of a refit", is_stopped, || load(&pool, &claimed));
     let (task, set) = match loading.await? {
-        Loaded::Ready(task, set) => (task, set),
+        Loaded::Ready(ready) => *ready,
         // Deleted since; finishing will find no lease.
         Loaded::Gone => return Ok(Outcome::Cancelled),
         Loaded::Refused(failure) => return Ok(Outcome::Failed(failure)),
@@ -95,7 +95,7 @@ enum Task {
 /// What a worker finds of a refit.
 enum Loaded {
     /// What to do, and the runs for it.
-    Ready(Task, RunSet),
+    Ready(Box<(Task, RunSet)>),
     /// Nothing is left of it.
     Gone,
     /// What it asks for cannot be had any more.
@@ -203,7 +203,8 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
         // They come in canonical order, so their order stays.
         let set = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
-        return Ok(Loaded::Ready(Task::Check { law: Box::new(law), ensemble, form }, set));
+        let task = Task::Check { law: Box::new(law), ensemble, form };
+        return Ok(Loaded::Ready(Box::new((task, set))));
     }
     let Some(family) = families::find_family_by_id(pool, claimed.family_id).await? else {
         return Ok(Loaded::Gone);
@@ -222,7 +223,8 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
     let shape = LawShape { form: claimed.options.form, gain: lent.clone(), ..LawShape::default() };
     let form = shape.task(family.settings.pruning.mean_share());
     let family = Box::new(family);
-    Ok(Loaded::Ready(Task::Make { family, ids, form, lent, all_forms }, set))
+    let task = Task::Make { family, ids, form, lent, all_forms };
+    Ok(Loaded::Ready(Box::new((task, set))))
 }
 
 fn law_runs(ids: Vec<Uuid>, set: &RunSet, report: &Report) -> Vec<LawRun> {

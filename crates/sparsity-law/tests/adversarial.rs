@@ -446,6 +446,7 @@ proptest! {
         match fit_soundly("any", &runs, config) {
             Ok(_) | Err(FitError::NotRepresentable { .. } | FitError::Inseparable { .. } | FitError::NotIdentifiable { .. } | FitError::NoRuns) => {}
             Err(FitError::Stopped) => prop_assert!(false, "nobody stopped it"),
+            Err(error @ FitError::FormNotCarried { .. }) => prop_assert!(false, "{error}"),
         }
     }
 }

@@ -193,9 +193,14 @@ impl AskedLaw {
         match &shape.gain {
             Some(lent) => Some(ApiError::NotIdentified {
                 detail: format!(
-                    "{what} cannot be had of law {version}: its gain is borrowed of {}; suggestions are the sparse \
-                     runs that make it this family's own: make them, submit them and refit",
-                    lent.family
+                    "{what} cannot be had of law {version}: its gain is borrowed of {}; {}",
+                    lent.family,
+                    if lent.settling.is_empty() {
+                        "submit runs of three sparsities and refit"
+                    } else {
+                        "suggestions are the sparse runs that make it this family's own: make them, submit them and \
+                         refit"
+                    }
                 ),
                 missing: vec![MissingView::from(&Missing {
                     what: Lacking::Sparsity,

@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{
-    DesignError, FitConfig, Observations, PlannedRun, RunGrid, SuggestedRun, SuggestionError,
-    SuggestionTask, Target,
+    DesignError, FitConfig, Observations, PlannedRun, RunGrid, RunSet, SuggestedRun,
+    SuggestionError, SuggestionTask, Target,
 };
 use sparsity_law::law::{
     CoefficientName, Compute, Data, Density, NonzeroParams, Question, Sparsity, TrainingCost,
@@ -502,9 +502,13 @@ async fn create_suggestions(
         )));
     };
     let runs = law_evidence::list_law_runs(&state.pool, law.law.id, false, 0, i64::MAX).await?;
+    let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
     let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
+    // They come in canonical order, so their order stays.
+    let runs = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+    let (decay, _) = content.repetition_decay();
     let asked = Asked {
-        runs: Observations::weighted(runs.collect()),
+        runs: runs.with_worth_of_data(Some(decay)),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
         target: target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode)),

@@ -890,7 +890,7 @@ pub struct PublishedCoefficients {
     #[schema(example = 0.3478)]
     b_n: Option<f64>,
     /// Scale of the data, in the data unit.
-    #[schema(example = 1_189_000_000.0)]
+    #[schema(example = 1_185_219_649.9)]
     a_d: Option<f64>,
     /// Exponent of the data.
     #[schema(example = 0.3658)]

@@ -47,6 +47,8 @@ const REASONS = {
   collinear: "size and data of the runs go together",
   starts_disagree: "starts of the fit disagree",
   resamples_failed: "many resamples determined no law",
+  borrowed_gain: "what sparsity does is taken from another family's law",
+  forms_disagree: "another form of the law, no worse, has another answer",
 };
 
 /** @type {Record<string, string>} */

@@ -504,16 +504,22 @@ class AsyncFamily:
         data: float | None = None,
         compute: float | None = None,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
-        """Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for."""
+        """
+        Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
+
+        With `unique_data`, so much of it is different, and the rest is seen again.
+        """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
             "data": data,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -525,18 +531,21 @@ class AsyncFamily:
         compute: float,
         flop_mode: str,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -549,6 +558,7 @@ class AsyncFamily:
         points: pd.DataFrame,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame: ...
@@ -559,6 +569,7 @@ class AsyncFamily:
         points: Sequence[Mapping[str, Any]],
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Predictions: ...
@@ -568,6 +579,7 @@ class AsyncFamily:
         points: pd.DataFrame | Sequence[Mapping[str, Any]],
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame | models.Predictions:
@@ -577,7 +589,9 @@ class AsyncFamily:
         Columns are the arguments of `predict`. A frame may have any number of rows, a list 100,000.
         """
         path = f"{self._path}/predictions"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.Predictions, repeatable=True)
@@ -595,6 +609,7 @@ class AsyncFamily:
         points: pd.DataFrame,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame: ...
@@ -605,6 +620,7 @@ class AsyncFamily:
         points: Sequence[Mapping[str, Any]],
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsities: ...
@@ -614,6 +630,7 @@ class AsyncFamily:
         points: pd.DataFrame | Sequence[Mapping[str, Any]],
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame | models.OptimalSparsities:
@@ -624,7 +641,9 @@ class AsyncFamily:
         100,000.
         """
         path = f"{self._path}/optimal-sparsities"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
@@ -680,6 +699,7 @@ class AsyncFamily:
         total_params: Bounds | None = None,
         sparsity: Bounds | None = None,
         data: Bounds | None = None,
+        unique_data: float | None = None,
         patterns: Sequence[str] | None = None,
         frontier_points: int | None = None,
         law_version: int | None = None,
@@ -688,7 +708,8 @@ class AsyncFamily:
         """
         Return the best size, sparsity and data for `compute` FLOPs, or the cheapest for `target_loss`.
 
-        Bounds are pairs `(lowest, highest)`, of which either may be None.
+        Bounds are pairs `(lowest, highest)`, of which either may be None. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         body = rows.given(
             flop_mode=flop_mode,
@@ -702,6 +723,7 @@ class AsyncFamily:
             total_params=bounds(total_params),
             sparsity=bounds(sparsity),
             data=bounds(data),
+            unique_data=unique_data,
             patterns=patterns,
             frontier_points=frontier_points,
             law_version=law_version,

@@ -32,11 +32,12 @@ RUN_COLUMNS = (
     "loss",
     "start",
     "pretraining_data",
+    "unique_data",
     "pattern",
     "tags",
     "exclusion_reason",
 )
-NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data")
+NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data", "unique_data")
 
 
 def given(**fields: Any) -> dict[str, Any]:
