@@ -7,12 +7,11 @@ COMMENT ON COLUMN laws.shape IS 'What the law is beyond its coefficients: its fo
 
 ALTER TABLE runs
     ADD COLUMN unique_data double precision,
-    ADD CONSTRAINT runs_unique_data_check CHECK (unique_data BETWEEN 1e-6 AND 1e30),
-    DROP CONSTRAINT runs_brought_check,
-    ADD CONSTRAINT runs_brought_check CHECK (brought BETWEEN 0 AND 63);
+    ADD COLUMN unique_brought boolean NOT NULL DEFAULT true,
+    ADD CONSTRAINT runs_unique_data_check CHECK (unique_data BETWEEN 1e-6 AND 1e30);
 
 COMMENT ON COLUMN runs.unique_data IS 'How much of data is different, where some was seen more than once; NULL where that is unknown.';
-COMMENT ON COLUMN runs.brought IS 'Bits of the optional fields that the submission which created the run brought: 1 start, 2 pretraining_data, 4 pattern, 8 tags, 16 exclusion, 32 unique_data.';
+COMMENT ON COLUMN runs.unique_brought IS 'Whether the submission which created the run brought unique_data, as brought says of the other optional fields.';
 
 ALTER TABLE law_runs ADD COLUMN unique_data double precision[];
 

@@ -153,11 +153,11 @@ macro_rules! merge_statement {
             INSERT INTO runs (
                 id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
                 pretraining_data, unique_data, pattern, tags, excluded, exclusion_reason, created_at,
-                updated_at, brought
+                updated_at, brought, unique_brought
             )
             SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
                 pretraining_data, unique_data, pattern, tags, exclusion_reason IS NOT NULL,
-                exclusion_reason, $2, $2, brought
+                exclusion_reason, $2, $2, brought & 31, brought & 32 > 0
             FROM submitted
             ORDER BY external_id COLLATE "C"
             ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
@@ -166,7 +166,7 @@ macro_rules! merge_statement {
                 start = CASE WHEN excluded.brought & 1 > 0 THEN excluded.start ELSE runs.start END,
                 pretraining_data = CASE WHEN excluded.brought & 2 > 0
                     THEN excluded.pretraining_data ELSE runs.pretraining_data END,
-                unique_data = CASE WHEN excluded.brought & 32 > 0
+                unique_data = CASE WHEN excluded.unique_brought
                     THEN excluded.unique_data ELSE runs.unique_data END,
                 pattern = CASE WHEN excluded.brought & 4 > 0
                     THEN excluded.pattern ELSE runs.pattern END,
@@ -184,7 +184,7 @@ macro_rules! merge_statement {
                 OR (excluded.brought & 1 > 0 AND runs.start <> excluded.start)
                 OR (excluded.brought & 2 > 0
                     AND runs.pretraining_data IS DISTINCT FROM excluded.pretraining_data)
-                OR (excluded.brought & 32 > 0
+                OR (excluded.unique_brought
                     AND runs.unique_data IS DISTINCT FROM excluded.unique_data)
                 OR (excluded.brought & 4 > 0 AND runs.pattern IS DISTINCT FROM excluded.pattern)
                 OR (excluded.brought & 8 > 0 AND runs.tags <> excluded.tags)

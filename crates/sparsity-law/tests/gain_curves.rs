@@ -1,6 +1,8 @@
 //! Laws whose gain another law or a count of parameters says, and data that is seen again and again: known answers,
 //! and every optimum against a fine grid.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use proptest::prelude::*;
 use sparsity_law::law::*;
 
