@@ -502,16 +502,22 @@ class Family:
         data: float | None = None,
         compute: float | None = None,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
-        """Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for."""
+        """
+        Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
+
+        With `unique_data`, so much of it is different, and the rest is seen again.
+        """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
             "data": data,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -523,18 +529,21 @@ class Family:
         compute: float,
         flop_mode: str,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -547,6 +556,7 @@ class Family:
         points: pd.DataFrame,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame: ...
@@ -557,6 +567,7 @@ class Family:
         points: Sequence[Mapping[str, Any]],
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Predictions: ...
@@ -566,6 +577,7 @@ class Family:
         points: pd.DataFrame | Sequence[Mapping[str, Any]],
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame | models.Predictions:
@@ -575,7 +587,9 @@ class Family:
         Columns are the arguments of `predict`. A frame may have any number of rows, a list 100,000.
         """
         path = f"{self._path}/predictions"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return self.planner._post(path, body, models.Predictions, repeatable=True)
@@ -593,6 +607,7 @@ class Family:
         points: pd.DataFrame,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame: ...
@@ -603,6 +618,7 @@ class Family:
         points: Sequence[Mapping[str, Any]],
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsities: ...
@@ -612,6 +628,7 @@ class Family:
         points: pd.DataFrame | Sequence[Mapping[str, Any]],
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> pd.DataFrame | models.OptimalSparsities:
@@ -622,7 +639,9 @@ class Family:
         100,000.
         """
         path = f"{self._path}/optimal-sparsities"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
@@ -678,6 +697,7 @@ class Family:
         total_params: Bounds | None = None,
         sparsity: Bounds | None = None,
         data: Bounds | None = None,
+        unique_data: float | None = None,
         patterns: Sequence[str] | None = None,
         frontier_points: int | None = None,
         law_version: int | None = None,
@@ -686,7 +706,8 @@ class Family:
         """
         Return the best size, sparsity and data for `compute` FLOPs, or the cheapest for `target_loss`.
 
-        Bounds are pairs `(lowest, highest)`, of which either may be None.
+        Bounds are pairs `(lowest, highest)`, of which either may be None. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         body = rows.given(
             flop_mode=flop_mode,
@@ -700,6 +721,7 @@ class Family:
             total_params=bounds(total_params),
             sparsity=bounds(sparsity),
             data=bounds(data),
+            unique_data=unique_data,
             patterns=patterns,
             frontier_points=frontier_points,
             law_version=law_version,
