@@ -22,7 +22,7 @@
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
 //! | `rivals` | other forms of the same runs, ranked by how they predict |
-//! | `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
+//! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
 //! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
 
 mod agreement;
@@ -60,6 +60,7 @@ mod sketch;
 mod starts;
 mod suggestion;
 mod target;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod warnings;
@@ -70,9 +71,7 @@ pub use control::{Control, FitError, Phase};
 pub use descent::Termination;
 pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
 pub use diagnostics::outlying_distance;
-pub use forms::{
-    FormReport, FormTask, Lenders, ensemble_with_curves, fit_form, runs_for_own_gain, with_curve,
-};
+pub use forms::{FormReport, fit_form, runs_for_own_gain};
 pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
@@ -86,5 +85,6 @@ pub use report::{
 pub use rivals::{RefusedForm, Rival, Rivals, rank_forms};
 pub use suggestion::{SuggestedRun, SuggestedRuns, SuggestionError, SuggestionTask};
 pub use target::Target;
+pub use terms::{FormTask, Lenders, ensemble_with_curves, with_curve};
 pub use warnings::{Warning, WarningCode};
 pub use whole::{RunSet, fit};

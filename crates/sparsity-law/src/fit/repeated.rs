@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::bootstrap::student_quantile;
 use super::config::{Delta, FitConfig, ValidFitConfig};
 use super::control::{Control, FitError};
-use super::forms::{FormTask, Terms};
+use super::terms::{FormTask, Terms};
 use super::whole::RunSet;
 use crate::law::{Interval, Repetition};
 

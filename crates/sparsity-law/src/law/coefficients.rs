@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gain_curve::GainCurve;
+use super::gain_curve::{BorrowedGain, GainCurve};
 use super::quantity::{Data, Density, DomainError, NonzeroParams};
 
 named! {
@@ -343,6 +343,20 @@ impl Coefficients {
     pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> f64 {
         let CoefficientValues { a_s, c_s, b_n, a_d, b_d, .. } = self.values;
         a_d.ln() + (b_d.ln() + b_n * nonzero_params.get().ln() - b_n.ln() - (a_s + c_s).ln()) / b_d
+    }
+}
+
+impl BorrowedGain {
+    /// Of a law that knows by coefficients of its own what size and sparsity do; `None` of another.
+    #[must_use]
+    pub fn of(lender: &Coefficients) -> Option<Self> {
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = lender.values();
+        (a_s != 0.0 && b_n != 0.0 && lender.gain_curve().is_none()).then_some(Self {
+            a_s,
+            b_s,
+            c_s,
+            b_n,
+        })
     }
 }
 

@@ -6,7 +6,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::coefficients::{CoefficientValues, Coefficients};
 use super::quantity::Density;
 
 /// `g(S)`: the size of the dense model that is as good, relative to the non-zero parameters.
@@ -34,28 +33,6 @@ pub struct BorrowedGain {
     pub c_s: f64,
     /// `b_N` of the lender.
     pub b_n: f64,
-}
-
-impl BorrowedGain {
-    /// Of a law that knows by coefficients of its own what size and sparsity do; `None` of another.
-    #[must_use]
-    pub fn of(lender: &Coefficients) -> Option<Self> {
-        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = lender.values();
-        (a_s != 0.0 && b_n != 0.0 && lender.gain_curve().is_none()).then_some(Self {
-            a_s,
-            b_s,
-            c_s,
-            b_n,
-        })
-    }
-
-    /// Whether every number is one that a law may have.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        [self.a_s, self.b_s, self.c_s, self.b_n]
-            .iter()
-            .all(|value| (1e-300..=1e300).contains(value))
-    }
 }
 
 impl GainCurve {
@@ -101,7 +78,7 @@ fn kept(mean_share: f64, x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::law::{Sparsity, T5_C4, VIT_JFT};
+    use crate::law::{CoefficientValues, Coefficients, Sparsity, T5_C4, VIT_JFT};
     use proptest::prelude::*;
 
     fn borrowed(law: &Coefficients) -> GainCurve {
