@@ -2,7 +2,9 @@
 
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
-use sparsity_law::fit::{Constraint, Control, Delta, FitConfig, Residual, fit};
+use sparsity_law::fit::{
+    Constraint, Control, Delta, FitConfig, FormReport, FormTask, Residual, fit_form,
+};
 use sparsity_law::law::{self, CoefficientName};
 
 use crate::cli::print::print_json;
@@ -97,7 +99,8 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
     let runs = runs.map(|run| (uuid::Uuid::nil(), run));
     let grouped = GroupedRuns::new(runs, &[]);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
-    let report = threads.install(|| fit(&grouped.set, &config, &Control::NONE))?;
+    let FormReport { report, repeated } =
+        threads.install(|| fit_form(&grouped.set, &FormTask::Sparse, &config, &Control::NONE))?;
     let identification = report.diagnostics.identification.as_ref();
     let coefficients = |law: &law::Coefficients| -> serde_json::Map<String, Value> {
         let values = law::CoefficientName::ALL.into_iter().zip(law.values().to_array());
@@ -118,6 +121,7 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         "failed_resamples": report.failed_resamples,
         "warnings": report.warnings,
         "diagnostics": report.diagnostics,
+        "repeated_data": repeated,
         "patterns": report.patterns,
         "pretrained": report.pretrained,
         "options": config.get(),

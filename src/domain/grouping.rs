@@ -19,6 +19,9 @@ pub struct GroupedRuns {
     pub ids: Vec<Uuid>,
 }
 
+/// Id of a run, and how much of its data is different.
+type Named = (Uuid, Option<Data>);
+
 impl GroupedRuns {
     /// Groups runs that may be fitted; those without weight, and pretrained ones with a structured
     /// pattern, belong to no group.
@@ -27,13 +30,13 @@ impl GroupedRuns {
         runs: impl IntoIterator<Item = (Uuid, SubmittedRun)>,
         weights: &[TagWeight],
     ) -> Self {
-        let mut law: Vec<(Uuid, (Observation, f64))> = Vec::new();
+        let mut law: Vec<(Named, (Observation, f64))> = Vec::new();
         let mut patterns = BTreeMap::<String, (f64, Vec<(Observation, f64)>)>::new();
         let mut pretrained: Vec<(Option<Data>, (Observation, f64))> = Vec::new();
         for (id, run) in runs {
             let weighted = (run.observation, weight(&run.tags, weights));
             match (run.start, run.pattern) {
-                (Start::Scratch, None) => law.push((id, weighted)),
+                (Start::Scratch, None) => law.push(((id, run.unique_data), weighted)),
                 (Start::Scratch, Some(pattern)) => patterns
                     .entry(pattern.as_str().to_owned())
                     .or_insert_with(|| (pattern.sparsity(), Vec::new()))
@@ -43,7 +46,9 @@ impl GroupedRuns {
                 (Start::Pretrained, Some(_)) => {}
             }
         }
-        let (ids, law) = ordered(law);
+        let (named, law) = ordered(law);
+        let (ids, unique): (Vec<Uuid>, Vec<Option<Data>>) = named.into_iter().unzip();
+        let unique = if unique.iter().all(Option::is_none) { Vec::new() } else { unique };
         let patterns = patterns.into_iter().filter_map(|(name, (sparsity, runs))| {
             let nominal = Sparsity::new(sparsity).expect("a pattern keeps some of its parameters");
             let runs = Observations::weighted(runs);
@@ -52,7 +57,7 @@ impl GroupedRuns {
         let patterns = patterns.collect();
         let (pretraining_data, runs) = ordered(pretrained);
         let pretrained = (!runs.is_empty()).then_some(PretrainedRuns { runs, pretraining_data });
-        Self { set: RunSet { law, patterns, pretrained }, ids }
+        Self { set: RunSet { law, patterns, pretrained, unique }, ids }
     }
 }
 
@@ -89,6 +94,7 @@ mod tests {
             },
             start,
             pretraining_data: (start == Start::Pretrained).then(|| Data::new(n).unwrap()),
+            unique_data: (tag == "poor").then(|| Data::new(1e8).unwrap()),
             pattern: pattern.map(|pattern| Pattern::new(pattern).unwrap()),
             tags: BTreeMap::from([("quality".to_owned(), tag.to_owned())]),
             exclusion_reason: None,
@@ -116,6 +122,7 @@ mod tests {
         let grouped = GroupedRuns::new(ids.iter().copied().zip(runs), &weights);
         assert_eq!(grouped.ids, [ids[1], ids[0]]);
         assert_eq!(grouped.set.law.weights(), [0.5, 1.0]);
+        assert_eq!(grouped.set.unique, [Some(Data::new(1e8).unwrap()), None]);
         let [pattern] = grouped.set.patterns.as_slice() else { panic!("one pattern") };
         assert_eq!((pattern.name.as_str(), pattern.nominal.get()), ("2:4", 0.5));
         let pretrained = grouped.set.pretrained.unwrap();

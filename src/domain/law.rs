@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport};
+use sparsity_law::fit::{
+    Diagnostics, FormTask, Lenders, PatternReport, PretrainedReport, RepeatedData, Rival, Rivals,
+};
 use sparsity_law::law::{
-    CoefficientName, Coefficients, FlopsPerParam, Identification, Interval, PruningSchedule, Reach,
-    Support, T5_C4, VIT_JFT, Widening,
+    BorrowedGain, CoefficientName, Coefficients, FlopsPerParam, Identification, Interval, LawForm,
+    PruningSchedule, Reach, Repetition, SettlingRun, Support, T5_C4, VIT_JFT, Widening,
 };
 use uuid::Uuid;
 
@@ -94,6 +96,73 @@ pub struct LawContent {
     pub data_digest: Option<String>,
     /// When it was fitted, or published.
     pub fitted_at: DateTime<Utc>,
+    /// What it is beyond its coefficients.
+    pub shape: LawShape,
+}
+
+/// What a law is beyond its seven coefficients; the default is the paper's form and nothing else.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct LawShape {
+    /// What it says of sparsity; `None` for the paper's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<LawForm>,
+    /// The gain that it has from another law.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<LentGain>,
+    /// How fast repeating data wears out; `None` where no run repeats any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeated: Option<RepeatedData>,
+    /// Other forms of the same runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rivals: Option<Rivals>,
+}
+
+/// A gain that was borrowed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LentGain {
+    /// Name of the lending family.
+    pub family: String,
+    /// Version of its law.
+    pub version: i32,
+    /// Its gain.
+    pub gain: BorrowedGain,
+    /// The gains that resampled laws take in turn.
+    pub in_turn: Vec<BorrowedGain>,
+    /// The sparse runs that would make the gain the family's own.
+    pub settling: Vec<SettlingRun>,
+}
+
+impl LawShape {
+    /// Whether there is nothing to say beyond the coefficients.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The form.
+    #[must_use]
+    pub fn form(&self) -> LawForm {
+        self.form.unwrap_or(LawForm::Sparse)
+    }
+
+    /// What a fit of this form does; `mean_share` is that of the pruning schedule.
+    #[must_use]
+    pub fn task(&self, mean_share: f64) -> FormTask {
+        match (self.form(), &self.gain) {
+            (LawForm::Dense, Some(lent)) => {
+                FormTask::Borrowed(Lenders { gain: lent.gain, in_turn: lent.in_turn.clone() })
+            }
+            (LawForm::Dense, None) => FormTask::Dense,
+            (LawForm::AverageParams, _) => FormTask::AverageParams { mean_share },
+            (LawForm::Sparse | LawForm::Levels | LawForm::Experts, _) => FormTask::Sparse,
+        }
+    }
+
+    /// Other forms that predict runs that were held out no worse than this one.
+    pub fn close_rivals(&self) -> impl Iterator<Item = &Rival> {
+        let rivals = self.rivals.iter().flat_map(|rivals| &rivals.forms);
+        rivals.filter(|rival| rival.no_worse && rival.law.form() != self.form())
+    }
 }
 
 /// Which law answers for a family.
@@ -106,6 +175,13 @@ pub struct AnsweringLaw {
 }
 
 impl LawContent {
+    /// `R` of repeated data, and whether runs of this law showed it.
+    #[must_use]
+    pub fn repetition_decay(&self) -> (f64, bool) {
+        let known = self.shape.repeated.as_ref();
+        known.map_or((Repetition::PUBLISHED_DECAY, false), |known| (known.decay, known.fitted))
+    }
+
     /// Whether it was fitted without some runs to see what they do.
     #[must_use]
     pub fn is_what_if(&self) -> bool {
@@ -140,6 +216,20 @@ impl LawContent {
             detail,
         };
         let mut warnings = self.warnings.clone();
+        if let Some(lent) = &self.shape.gain {
+            let detail = format!(
+                "no sparse run stands behind this law: what sparsity does is taken from law {} of {}, and may be \
+                 otherwise here{}",
+                lent.version,
+                lent.family,
+                if lent.settling.is_empty() {
+                    ""
+                } else {
+                    "; gain.suggestions of the law are the runs that make it this family's own"
+                }
+            );
+            warnings.push(warning(TrustCode::BorrowedGain, detail));
+        }
         if self.source == LawSource::Published {
             let detail = "the coefficients were published elsewhere: how well they fit runs, and how far they \
                           may be off, was not checked here";

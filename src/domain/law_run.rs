@@ -1,6 +1,7 @@
 //! The runs that a law was fitted on.
 
 use sparsity_law::fit::{FittedRun, Observation};
+use sparsity_law::law::Data;
 use uuid::Uuid;
 
 /// One run as a law saw it.
@@ -10,6 +11,8 @@ pub struct LawRun {
     pub run_id: Uuid,
     /// What was measured, as the fit saw it.
     pub observation: Observation,
+    /// How much of its data is different, where some was seen more than once and that was known.
+    pub unique_data: Option<Data>,
     /// What it counted, relative to the others.
     pub weight: f64,
     /// What the law says of it.

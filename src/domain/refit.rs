@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::FitConfig;
+use sparsity_law::law::LawForm;
 use uuid::Uuid;
 
 /// Where a refit is in its life.
@@ -54,6 +55,15 @@ pub struct TagWeight {
     pub weight: f64,
 }
 
+/// The law whose gain another family's takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lender {
+    /// Name of the family.
+    pub family: String,
+    /// Version of its law.
+    pub version: i32,
+}
+
 /// What a fit runs with: stored with the refit and with its law.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RefitOptions {
@@ -66,6 +76,15 @@ pub struct RefitOptions {
     /// `external_id`s of runs that are left out to see what they do, sorted; the law is then a what-if.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// What the law is to say of sparsity; `None` for the paper's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<LawForm>,
+    /// Whether every form that the runs can carry is fitted beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub all_forms: bool,
+    /// Whose gain is borrowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lender: Option<Lender>,
 }
 
 impl RefitOptions {

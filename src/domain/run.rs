@@ -40,6 +40,8 @@ pub struct SubmittedRun {
     pub start: Start,
     /// Data that the dense checkpoint of a pretrained start had seen, where known.
     pub pretraining_data: Option<Data>,
+    /// How much of its data is different, where some was seen more than once and that is known.
+    pub unique_data: Option<Data>,
     /// `None` for unstructured sparsity.
     pub pattern: Option<Pattern>,
     /// The submitter's labels.
@@ -65,8 +67,10 @@ impl Brought {
     pub const TAGS: Self = Self(8);
     /// Whether fits leave the run out, and why.
     pub const EXCLUSION: Self = Self(16);
+    /// How much of the data is different.
+    pub const UNIQUE_DATA: Self = Self(32);
     /// All of them.
-    pub const ALL: Self = Self(31);
+    pub const ALL: Self = Self(63);
 
     /// These and those.
     #[must_use]

@@ -31,6 +31,8 @@ pub struct RunFields {
     pub start: Start,
     /// Data that a pretrained start had seen.
     pub pretraining_data: Option<f64>,
+    /// How much of the data is different.
+    pub unique_data: Option<f64>,
     /// Structured pattern.
     pub pattern: Option<String>,
     /// Labels.
@@ -137,6 +139,7 @@ impl RunFields {
         }
         let pretraining_data =
             self.pretraining_data.map(|data| checks.take("pretraining_data", Data::new(data)));
+        let unique_data = self.unique_data.map(|data| checks.take("unique_data", Data::new(data)));
         if pretraining_data.is_some() && self.start == Start::Scratch {
             checks.refuse("pretraining_data", "belongs to a run whose start is pretrained");
         }
@@ -163,6 +166,7 @@ impl RunFields {
             observation,
             start: self.start,
             pretraining_data: pretraining_data.flatten(),
+            unique_data: unique_data.flatten(),
             pattern: pattern.flatten(),
             tags: self.tags,
             exclusion_reason: self.exclusion_reason,
@@ -185,6 +189,7 @@ mod tests {
             loss: Some(3.0),
             start: Start::Scratch,
             pretraining_data: None,
+            unique_data: None,
             pattern: None,
             tags: BTreeMap::new(),
             exclusion_reason: None,
@@ -218,6 +223,13 @@ mod tests {
         assert_eq!(run.check(Checks::default()).unwrap().pretraining_data.unwrap().get(), 1e9);
         let run = RunFields { start: Start::Pretrained, pretraining_data: Some(-1.0), ..fields() };
         assert_eq!(wrong(run), ["/pretraining_data"]);
+    }
+
+    #[test]
+    fn data_may_be_seen_more_than_once() {
+        let run = RunFields { unique_data: Some(2.5e8), ..fields() };
+        assert_eq!(run.check(Checks::default()).unwrap().unique_data.unwrap().get(), 2.5e8);
+        assert_eq!(wrong(RunFields { unique_data: Some(0.0), ..fields() }), ["/unique_data"]);
     }
 
     #[test]

@@ -49,10 +49,14 @@ pub enum TrustCode {
     ResamplesFailed,
     /// Fewer forecasts by the law came true than their intervals promised.
     ForecastsMissed,
+    /// What sparsity does is taken from another family's law.
+    BorrowedGain,
+    /// Another form that predicts no worse has another answer.
+    FormsDisagree,
 }
 
 impl TrustCode {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::NotIdentified,
         Self::LackOfFit,
         Self::ExtrapolatesBadly,
@@ -68,6 +72,8 @@ impl TrustCode {
         Self::StartsDisagree,
         Self::ResamplesFailed,
         Self::ForecastsMissed,
+        Self::BorrowedGain,
+        Self::FormsDisagree,
     ];
 
     /// The stable name in JSON.
@@ -89,6 +95,8 @@ impl TrustCode {
             Self::StartsDisagree => "starts_disagree",
             Self::ResamplesFailed => "resamples_failed",
             Self::ForecastsMissed => "forecasts_missed",
+            Self::BorrowedGain => "borrowed_gain",
+            Self::FormsDisagree => "forms_disagree",
         }
     }
 

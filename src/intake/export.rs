@@ -11,7 +11,7 @@ use crate::intake::field::Field;
 use crate::intake::format::Format;
 
 /// Columns of every format; JSON has them as keys. Of the two sizes only the one that is stored.
-const COLUMNS: [Field; 10] = [
+const COLUMNS: [Field; 11] = [
     Field::ExternalId,
     Field::NonzeroParams,
     Field::Sparsity,
@@ -19,6 +19,7 @@ const COLUMNS: [Field; 10] = [
     Field::Loss,
     Field::Start,
     Field::PretrainingData,
+    Field::UniqueData,
     Field::Pattern,
     Field::Tags,
     Field::ExclusionReason,
@@ -115,6 +116,7 @@ struct Line<'a> {
     loss: f64,
     start: &'static str,
     pretraining_data: Option<f64>,
+    unique_data: Option<f64>,
     pattern: Option<&'a str>,
     tags: &'a BTreeMap<String, String>,
     exclusion_reason: Option<&'a str>,
@@ -131,6 +133,7 @@ impl<'a> From<&'a SubmittedRun> for Line<'a> {
             loss: measured.loss.get(),
             start: run.start.as_str(),
             pretraining_data: run.pretraining_data.map(Data::get),
+            unique_data: run.unique_data.map(Data::get),
             pattern: run.pattern.as_ref().map(|pattern| pattern.as_str()),
             tags: &run.tags,
             exclusion_reason: run.exclusion_reason.as_deref(),
@@ -162,6 +165,7 @@ fn write_csv(out: &mut Vec<u8>, runs: &[SubmittedRun]) -> Result<(), ExportError
             &number(line.loss),
             line.start,
             &line.pretraining_data.map(number).unwrap_or_default(),
+            &line.unique_data.map(number).unwrap_or_default(),
             line.pattern.unwrap_or_default(),
             &line.tags_cell()?.unwrap_or_default(),
             line.exclusion_reason.unwrap_or_default(),
@@ -221,7 +225,11 @@ mod parquet {
                 let kind = if number { DataType::Float64 } else { DataType::Utf8 };
                 let optional = matches!(
                     field,
-                    Field::PretrainingData | Field::Pattern | Field::Tags | Field::ExclusionReason
+                    Field::PretrainingData
+                        | Field::UniqueData
+                        | Field::Pattern
+                        | Field::Tags
+                        | Field::ExclusionReason
                 );
                 ArrowField::new(field.as_str(), kind, optional)
             });
@@ -271,6 +279,7 @@ mod parquet {
                     Field::Data => numbers(|l| Some(l.data)),
                     Field::Loss => numbers(|l| Some(l.loss)),
                     Field::PretrainingData => numbers(|l| l.pretraining_data),
+                    Field::UniqueData => numbers(|l| l.unique_data),
                 }
             });
             let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns.to_vec());

@@ -19,6 +19,8 @@ pub enum Field {
     Start,
     /// Data that a pretrained start had seen.
     PretrainingData,
+    /// How much of the data is different.
+    UniqueData,
     /// Structured pattern.
     Pattern,
     /// Labels: an object of texts, in a cell as JSON.
@@ -31,7 +33,7 @@ pub enum Field {
 
 impl Field {
     /// All fields, in the order in which exports have them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ExternalId,
         Self::NonzeroParams,
         Self::TotalParams,
@@ -40,6 +42,7 @@ impl Field {
         Self::Loss,
         Self::Start,
         Self::PretrainingData,
+        Self::UniqueData,
         Self::Pattern,
         Self::Tags,
         Self::ExclusionReason,
@@ -47,13 +50,14 @@ impl Field {
     ];
 
     /// Fields with a number, which may be scaled.
-    pub const NUMBERS: [Self; 7] = [
+    pub const NUMBERS: [Self; 8] = [
         Self::NonzeroParams,
         Self::TotalParams,
         Self::Sparsity,
         Self::Data,
         Self::Loss,
         Self::PretrainingData,
+        Self::UniqueData,
         Self::Flops,
     ];
 
@@ -69,6 +73,7 @@ impl Field {
             Self::Loss => "loss",
             Self::Start => "start",
             Self::PretrainingData => "pretraining_data",
+            Self::UniqueData => "unique_data",
             Self::Pattern => "pattern",
             Self::Tags => "tags",
             Self::ExclusionReason => "exclusion_reason",

@@ -48,6 +48,7 @@ const fn kind(field: Field) -> Kind {
         | Field::TotalParams
         | Field::Data
         | Field::PretrainingData
+        | Field::UniqueData
         | Field::Flops => Kind::Count,
         Field::Sparsity => Kind::Fraction,
         _ => Kind::Plain,

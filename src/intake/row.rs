@@ -499,6 +499,7 @@ impl<'c, 'v> Row<'c, 'v> {
         Brought::NONE
             .with_if(Brought::START, start.is_some())
             .with_if(Brought::PRETRAINING_DATA, has(Field::PretrainingData) || from_scratch)
+            .with_if(Brought::UNIQUE_DATA, has(Field::UniqueData))
             .with_if(Brought::PATTERN, has(Field::Pattern))
             .with_if(Brought::TAGS, has(Field::Tags) || self.brings_tags)
             .with_if(Brought::EXCLUSION, reason.is_some_and(|slot| slot.value != Value::Null))
@@ -571,6 +572,7 @@ impl<'c, 'v> Row<'c, 'v> {
             loss: self.required_number(Field::Loss),
             start,
             pretraining_data: self.number(Field::PretrainingData),
+            unique_data: self.number(Field::UniqueData),
             pattern: self.text(Field::Pattern),
             exclusion_reason: self.text(Field::ExclusionReason),
             tags: self.tags,
@@ -653,5 +655,9 @@ fn content_id(run: &SubmittedRun) -> String {
     digest.update(run.start.as_str());
     digest.update([0]);
     digest.update(run.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
+    // Names from before runs had it stay.
+    if let Some(unique) = run.unique_data {
+        digest.update(unique.get().to_bits().to_be_bytes());
+    }
     format!("content-{}", hex::encode(&digest.finalize()[..12]))
 }

@@ -3,18 +3,24 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sparsity_law::fit::{Control, FitError, Observations, Phase, Report, RunSet, fit};
-use sparsity_law::law::Ensemble;
+use sparsity_law::fit::{
+    Control, FitError, FormReport, FormTask, Lenders, Observations, Phase, Report, Rivals, RunSet,
+    ValidFitConfig, ensemble_with_curves, fit_form, rank_forms, runs_for_own_gain,
+};
+use sparsity_law::law::{BorrowedGain, Ensemble, LawForm, T5_C4, VIT_JFT};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::grouping::GroupedRuns;
-use crate::domain::law::{Law, LawContent, LawSource, Resamples, StoredWarning};
+use crate::domain::law::{
+    Law, LawContent, LawShape, LawSource, LentGain, Resamples, StoredWarning,
+};
 use crate::domain::law_run::LawRun;
 use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitOptions};
 use crate::domain::run::Run;
+use crate::domain::text::FamilyName;
 use crate::jobs::watch::{Watch, patiently};
 use crate::store::refits::{NewLaw, Outcome};
 use crate::store::{StoreError, families, law_evidence, laws, runs};
@@ -37,11 +43,12 @@ pub(crate) async fn run(
     watch.enter("loading");
     let is_stopped = || watch.stop.load(Ordering::Relaxed);
     let loading = patiently("loading the runs of a refit", is_stopped, || load(&pool, &claimed));
-    let Some(task) = loading.await? else {
+    let (task, set) = match loading.await? {
+        Loaded::Ready(ready) => *ready,
         // Deleted since; finishing will find no lease.
-        return Ok(Outcome::Cancelled);
+        Loaded::Gone => return Ok(Outcome::Cancelled),
+        Loaded::Refused(failure) => return Ok(Outcome::Failed(failure)),
     };
-    let (task, set) = task;
     watch.enter(Phase::Searching.as_str());
     let fitting = config.clone();
     let fitted = tokio::task::spawn_blocking(move || {
@@ -50,19 +57,20 @@ pub(crate) async fn run(
                 should_stop: &|| watch.stop.load(Ordering::Relaxed),
                 progress: &|phase, share| watch.advance(phase, share),
             };
-            let report = fit(&set, &fitting, &control);
+            let fitted = work(&task, &set, &fitting, &control);
             watch.leave();
-            report.map(|report| (report, set.law))
+            fitted.map(|fitted| (task, fitted, set))
         })
     });
     Ok(match fitted.await {
-        Ok(Ok((report, observations))) => match task {
-            Task::Make { family, ids } => {
-                let runs = law_runs(ids, &observations, &report);
-                let content = law(&family, claimed.options, &report, clock.now());
-                Outcome::Succeeded(Box::new(NewLaw { content, ensemble: report.ensemble, runs }))
+        Ok(Ok((task, fitted, set))) => match task {
+            Task::Make { family, ids, .. } => {
+                let runs = law_runs(ids, &set, &fitted.report);
+                let content = law(&family, claimed.options, &fitted, clock.now());
+                let ensemble = fitted.report.ensemble;
+                Outcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
             }
-            Task::Check { law, ensemble } => compare(&law, ensemble.as_ref(), &report),
+            Task::Check { law, ensemble, .. } => compare(&law, ensemble.as_ref(), &fitted.report),
         },
         Ok(Err(error)) => failed(&error),
         Err(panic) => internal(&panic.into()),
@@ -72,22 +80,138 @@ pub(crate) async fn run(
 /// What a refit is for.
 enum Task {
     /// To make a law of the family's runs, given by their ids in canonical order.
-    Make { family: Box<Family>, ids: Vec<Uuid> },
+    Make {
+        family: Box<Family>,
+        ids: Vec<Uuid>,
+        form: FormTask,
+        /// The gain that it borrows, but for the runs that settle it.
+        lent: Option<LentGain>,
+        all_forms: bool,
+    },
     /// To see whether a law comes out the same once more.
-    Check { law: Box<Law>, ensemble: Option<Ensemble> },
+    Check { law: Box<Law>, ensemble: Option<Ensemble>, form: FormTask },
 }
 
-async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Option<(Task, RunSet)>, StoreError> {
+/// What a worker finds of a refit.
+enum Loaded {
+    /// What to do, and the runs for it.
+    Ready(Box<(Task, RunSet)>),
+    /// Nothing is left of it.
+    Gone,
+    /// What it asks for cannot be had any more.
+    Refused(RefitFailure),
+}
+
+/// What a fit gave.
+struct Fitted {
+    report: Report,
+    shape: LawShape,
+}
+
+/// Fits, and where that is wanted ranks the other forms.
+fn work(
+    task: &Task,
+    set: &RunSet,
+    config: &ValidFitConfig,
+    control: &Control<'_>,
+) -> Result<Fitted, FitError> {
+    let form = match task {
+        Task::Make { form, .. } | Task::Check { form, .. } => form,
+    };
+    let FormReport { report, repeated } = fit_form(set, form, config, control)?;
+    let mut shape = LawShape { repeated, ..LawShape::default() };
+    if let Task::Make { family, lent, all_forms, .. } = task {
+        shape.form = Some(form.form()).filter(|form| *form != LawForm::Sparse);
+        shape.gain = lent.clone().map(|lent| LentGain {
+            settling: runs_for_own_gain(&set.law, &report.coefficients),
+            ..lent
+        });
+        if *all_forms {
+            shape.rivals = Some(rank(family, set, form, &report, (&shape, config), control)?);
+        }
+    }
+    Ok(Fitted { report, shape })
+}
+
+fn rank(
+    family: &Family,
+    set: &RunSet,
+    form: &FormTask,
+    report: &Report,
+    (shape, config): (&LawShape, &ValidFitConfig),
+    control: &Control<'_>,
+) -> Result<Rivals, FitError> {
+    let decay = shape.repeated.map(|repeated| repeated.decay);
+    // A fit of this version always notes it.
+    let delta = report.diagnostics.delta.unwrap_or(report.diagnostics.noise);
+    let mean_share = family.settings.pruning.mean_share();
+    let runs = set.with_worth_of_data(decay);
+    rank_forms(&runs, form.form(), delta, mean_share, config, control)
+}
+
+/// The lender of a refit, as its law stands: [`FormTask::Borrowed`] and what is said of it.
+async fn borrow(
+    pool: &PgPool,
+    claimed: &ClaimedRefit,
+) -> Result<Option<Result<LentGain, RefitFailure>>, StoreError> {
+    let Some(lender) = &claimed.options.lender else { return Ok(None) };
+    let gone = || RefitFailure {
+        kind: "not-identifiable".to_owned(),
+        detail: format!(
+            "law {} of {}, whose gain was to be borrowed, is not there any more or says nothing of sparsity",
+            lender.version, lender.family
+        ),
+    };
+    let law = match FamilyName::new(&lender.family) {
+        Ok(name) => laws::find_law(pool, &name, Some(lender.version)).await?,
+        Err(_) => None,
+    };
+    let Some((law, gain)) =
+        law.and_then(|law| BorrowedGain::of(&law.content.coefficients).map(|gain| (law, gain)))
+    else {
+        return Ok(Some(Err(gone())));
+    };
+    let ensemble = law_evidence::find_law_resamples(pool, law.id).await?;
+    let members = ensemble.iter().flat_map(Ensemble::members);
+    let resamples: Vec<BorrowedGain> =
+        members.filter_map(|member| BorrowedGain::of(&member.coefficients)).collect();
+    Ok(Some(Ok(LentGain {
+        family: lender.family.clone(),
+        version: lender.version,
+        gain,
+        in_turn: Lenders::new(gain, &resamples, published()).in_turn,
+        settling: Vec::new(),
+    })))
+}
+
+/// The gains of the published laws.
+fn published() -> [BorrowedGain; 2] {
+    let of = |law| BorrowedGain::of(law).expect("the published laws know what sparsity does");
+    [of(T5_C4.coefficients()), of(VIT_JFT.coefficients())]
+}
+
+async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreError> {
     if let Some(law_id) = claimed.reproduces_law_id {
-        let Some(law) = laws::find_law_by_id(pool, law_id).await? else { return Ok(None) };
+        let Some(law) = laws::find_law_by_id(pool, law_id).await? else {
+            return Ok(Loaded::Gone);
+        };
+        let form = law.content.shape.task(law.content.pruning.mean_share());
         let ensemble = law_evidence::find_law_resamples(pool, law_id).await?;
+        let ensemble = ensemble.map(|ensemble| ensemble_with_curves(ensemble, &form));
         let runs = law_evidence::list_law_runs(pool, law_id, false, 0, i64::MAX).await?;
+        let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
         let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
-        let set = Observations::weighted(runs.collect()).into();
-        return Ok(Some((Task::Check { law: Box::new(law), ensemble }, set)));
+        // They come in canonical order, so their order stays.
+        let set = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+        let task = Task::Check { law: Box::new(law), ensemble, form };
+        return Ok(Loaded::Ready(Box::new((task, set))));
     }
     let Some(family) = families::find_family_by_id(pool, claimed.family_id).await? else {
-        return Ok(None);
+        return Ok(Loaded::Gone);
+    };
+    let lent = match borrow(pool, claimed).await? {
+        Some(Err(failure)) => return Ok(Loaded::Refused(failure)),
+        lent => lent.and_then(Result::ok),
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
     let without = &claimed.options.without;
@@ -95,16 +219,23 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Option<(Task, Run
     let runs = runs.into_iter().filter(|run| !is_left_out(run));
     let runs = runs.map(|run| (run.id, run.submitted));
     let GroupedRuns { set, ids } = GroupedRuns::new(runs, &claimed.options.weights);
-    Ok(Some((Task::Make { family: Box::new(family), ids }, set)))
+    let all_forms = claimed.options.all_forms;
+    let shape = LawShape { form: claimed.options.form, gain: lent.clone(), ..LawShape::default() };
+    let form = shape.task(family.settings.pruning.mean_share());
+    let family = Box::new(family);
+    let task = Task::Make { family, ids, form, lent, all_forms };
+    Ok(Loaded::Ready(Box::new((task, set))))
 }
 
-fn law_runs(ids: Vec<Uuid>, observations: &Observations, report: &Report) -> Vec<LawRun> {
-    let rows = observations.as_slice().iter().zip(observations.weights()).zip(&report.fitted);
+fn law_runs(ids: Vec<Uuid>, set: &RunSet, report: &Report) -> Vec<LawRun> {
+    let rows = set.law.as_slice().iter().zip(set.law.weights()).zip(&report.fitted);
     ids.into_iter()
         .zip(rows)
-        .map(|(run_id, ((observation, weight), fitted))| LawRun {
+        .enumerate()
+        .map(|(place, (run_id, ((observation, weight), fitted)))| LawRun {
             run_id,
             observation: *observation,
+            unique_data: set.unique.get(place).copied().flatten(),
             weight: *weight,
             fitted: *fitted,
         })
@@ -114,7 +245,7 @@ fn law_runs(ids: Vec<Uuid>, observations: &Observations, report: &Report) -> Vec
 fn law(
     family: &Family,
     options: RefitOptions,
-    report: &Report,
+    Fitted { report, shape }: &Fitted,
     fitted_at: chrono::DateTime<chrono::Utc>,
 ) -> LawContent {
     let ensemble = report.ensemble.as_ref();
@@ -142,6 +273,7 @@ fn law(
         warnings,
         data_digest: Some(report.data_digest.clone()),
         fitted_at,
+        shape: shape.clone(),
     }
 }
 
@@ -192,7 +324,9 @@ fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
 fn failed(error: &FitError) -> Outcome {
     let kind = match error {
         FitError::NoRuns => "no-runs",
-        FitError::NotIdentifiable { .. } | FitError::Inseparable { .. } => "not-identifiable",
+        FitError::NotIdentifiable { .. }
+        | FitError::Inseparable { .. }
+        | FitError::FormNotCarried { .. } => "not-identifiable",
         FitError::NotRepresentable { .. } => "not-representable",
         FitError::Stopped => return Outcome::Cancelled,
     };

@@ -102,13 +102,16 @@ pub async fn insert_law_runs(
     runs: &[LawRun],
 ) -> Result<(), StoreError> {
     let column = |of: fn(&LawRun) -> f64| -> Vec<f64> { runs.iter().map(of).collect() };
+    let repeats = runs.iter().any(|run| run.unique_data.is_some());
+    let unique: Option<Vec<Option<f64>>> =
+        repeats.then(|| runs.iter().map(|run| run.unique_data.map(Data::get)).collect());
     sqlx::query!(
         r#"
         INSERT INTO law_runs (
             law_id, run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual,
-            leverage, outlier
+            leverage, outlier, unique_data
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         "#,
         law_id,
         &runs.iter().map(|run| run.run_id).collect::<Vec<_>>(),
@@ -120,7 +123,9 @@ pub async fn insert_law_runs(
         &column(|run| run.fitted.predicted),
         &column(|run| run.fitted.residual),
         &column(|run| run.fitted.leverage),
-        &runs.iter().map(|run| run.fitted.outlier).collect::<Vec<_>>()
+        &runs.iter().map(|run| run.fitted.outlier).collect::<Vec<_>>(),
+        // Nothing where no run repeats its data.
+        unique.as_deref() as Option<&[Option<f64>]>
     )
     .execute(db)
     .await?;
@@ -147,15 +152,16 @@ pub async fn list_law_runs(
             fitted.data AS "data!", fitted.loss AS "loss!", fitted.weight AS "weight!",
             fitted.predicted AS "predicted!", fitted.residual AS "residual!",
             fitted.leverage AS "leverage!", fitted.outlier AS "outlier!",
+            fitted.unique_data AS "unique_data?",
             runs.external_id AS "external_id?"
         FROM law_runs,
             unnest(
                 law_runs.run_id, law_runs.nonzero_params, law_runs.sparsity, law_runs.data,
                 law_runs.loss, law_runs.weight, law_runs.predicted, law_runs.residual,
-                law_runs.leverage, law_runs.outlier
+                law_runs.leverage, law_runs.outlier, law_runs.unique_data
             ) WITH ORDINALITY AS fitted (
                 run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual, leverage,
-                outlier, place
+                outlier, unique_data, place
             )
             LEFT JOIN runs ON runs.id = fitted.run_id
         WHERE law_runs.law_id = $1 AND fitted.place > $2 AND (fitted.outlier OR NOT $3)
@@ -188,7 +194,9 @@ pub async fn list_law_runs(
                 leverage: row.leverage,
                 outlier: row.outlier,
             };
-            let run = LawRun { run_id: row.run_id, observation, weight: row.weight, fitted };
+            let unique_data = row.unique_data.map(Data::new).transpose().map_err(corrupt)?;
+            let (run_id, weight) = (row.run_id, row.weight);
+            let run = LawRun { run_id, observation, unique_data, weight, fitted };
             Ok((row.place, NamedLawRun { run, external_id: row.external_id }))
         })
         .collect()

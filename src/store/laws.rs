@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport};
+use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport, with_curve};
 use sparsity_law::law::{
     CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, PruningSchedule,
     SparsityLevel, Support,
@@ -13,7 +13,9 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::calibration::ForecastRecord;
-use crate::domain::law::{AnsweringLaw, Law, LawContent, LawSource, Resamples, StoredWarning};
+use crate::domain::law::{
+    AnsweringLaw, Law, LawContent, LawShape, LawSource, Resamples, StoredWarning,
+};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
@@ -56,6 +58,7 @@ struct LawRow {
     data_digest: Option<String>,
     fitted_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
+    shape: Option<Json<LawShape>>,
 }
 
 impl TryFrom<LawRow> for Law {
@@ -76,11 +79,17 @@ impl TryFrom<LawRow> for Law {
         });
         let count = |stored: Option<i32>| stored.and_then(|count| u32::try_from(count).ok());
         let resamples = count(row.resamples).zip(count(row.failed_resamples));
+        let coefficients =
+            coefficients.map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?;
+        let pruning =
+            PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
+                .map_err(|(_, e)| corrupt(e.to_string()))?;
+        let shape = row.shape.map(|shape| shape.0).unwrap_or_default();
+        let curve = shape.task(pruning.mean_share()).curve();
         let content = LawContent {
             source,
             reference: row.reference,
-            coefficients: coefficients
-                .map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?,
+            coefficients: with_curve(coefficients, curve),
             objective: row.objective,
             runs: count(row.runs),
             intervals: row.intervals.map(|intervals| intervals.0).unwrap_or_default(),
@@ -90,14 +99,14 @@ impl TryFrom<LawRow> for Law {
             data_unit: row.data_unit,
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
-            pruning: PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
-                .map_err(|(_, e)| corrupt(e.to_string()))?,
+            pruning,
             support: Support::new(row.support.0),
             options: row.options.map(|options| options.0),
             diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
             warnings: row.warnings.0,
             data_digest: row.data_digest,
             fitted_at: row.fitted_at,
+            shape,
         };
         Ok(Self {
             id: row.id,
@@ -132,10 +141,11 @@ pub async fn insert_law(
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
             options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
-            resamples, failed_resamples, patterns, pretrained
+            resamples, failed_resamples, patterns, pretrained, shape
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30
+            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
+            $31
         FROM laws WHERE family_id = $2
         RETURNING version
         "#,
@@ -169,6 +179,7 @@ pub async fn insert_law(
         content.resamples.map(|resamples| count(resamples.failed)),
         (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
         content.pretrained.as_ref().map(Json) as _,
+        (!content.shape.is_plain()).then_some(Json(&content.shape)) as _,
     )
     .fetch_one(db)
     .await?;
@@ -193,7 +204,8 @@ pub async fn find_law(
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            shape AS "shape: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND (
             version = $2 OR (
@@ -228,7 +240,8 @@ pub async fn list_active_laws(
             pruning_exponent, support AS "support: _", options AS "options: _",
             diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
             created_at, intervals AS "intervals: _", resamples, failed_resamples,
-            patterns AS "patterns: _", pretrained AS "pretrained: _"
+            patterns AS "patterns: _", pretrained AS "pretrained: _",
+            shape AS "shape: _"
         FROM answering_laws JOIN laws ON laws.id = law_id
         WHERE answering_laws.family_id = ANY ($1)
         "#,
@@ -257,7 +270,8 @@ pub async fn list_laws(
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            shape AS "shape: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
         ORDER BY laws.id DESC
@@ -328,7 +342,8 @@ pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            shape AS "shape: _"
         FROM laws
         WHERE id = $1
         "#,

@@ -25,6 +25,7 @@ struct RunRow {
     loss: f64,
     start: String,
     pretraining_data: Option<f64>,
+    unique_data: Option<f64>,
     pattern: Option<String>,
     tags: Json<BTreeMap<String, String>>,
     exclusion_reason: Option<String>,
@@ -52,6 +53,11 @@ impl TryFrom<RunRow> for Run {
                 start,
                 pretraining_data: row
                     .pretraining_data
+                    .map(Data::new)
+                    .transpose()
+                    .map_err(|e| corrupt(e.to_string()))?,
+                unique_data: row
+                    .unique_data
                     .map(Data::new)
                     .transpose()
                     .map_err(|e| corrupt(e.to_string()))?,
@@ -123,7 +129,7 @@ pub async fn list_runs(
         RunRow,
         r#"
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+            unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1
             AND ($2::uuid IS NULL OR id < $2)
@@ -184,7 +190,7 @@ pub fn export_runs<'e>(
         RunRow,
         r#"
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+            unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1
             AND ($2::float8 IS NULL OR nonzero_params >= $2)
@@ -238,7 +244,7 @@ pub async fn list_fit_runs(
         RunRow,
         r#"
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+            unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1 AND NOT excluded
         "#,
@@ -286,7 +292,7 @@ pub async fn find_run(
         RunRow,
         r#"
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-            pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+            unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM runs
         WHERE family_id = $1 AND id = $2
         "#,
@@ -339,7 +345,7 @@ pub async fn update_run_exclusion(
             SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
             WHERE family_id = $1 AND id = $2
             RETURNING id, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, exclusion_reason, created_at, updated_at
+                pretraining_data, unique_data, pattern, tags, exclusion_reason, created_at, updated_at
         ), announced AS (
             -- What answers say of forecasts is kept in memory.
             SELECT pg_notify('sparsity_planner_laws', name)
@@ -349,7 +355,7 @@ pub async fn update_run_exclusion(
             )
         )
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start,
-            pretraining_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
+            pretraining_data, unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         FROM updated LEFT JOIN announced ON true
         "#,
         family_id,

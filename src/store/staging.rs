@@ -31,8 +31,9 @@ pub async fn stage_runs(
         "CREATE TEMPORARY TABLE staged_runs (
             id uuid NOT NULL, row_number bigint NOT NULL, external_id text NOT NULL,
             nonzero_params float8 NOT NULL, sparsity float8 NOT NULL, data float8 NOT NULL,
-            loss float8 NOT NULL, start text NOT NULL, pretraining_data float8, pattern text,
-            tags jsonb NOT NULL, exclusion_reason text, brought smallint NOT NULL
+            loss float8 NOT NULL, start text NOT NULL, pretraining_data float8,
+            unique_data float8, pattern text, tags jsonb NOT NULL, exclusion_reason text,
+            brought smallint NOT NULL
         ) ON COMMIT DROP",
     )
     .execute(&mut *transaction)
@@ -58,7 +59,7 @@ pub async fn stage_runs(
 
 /// A tuple in the binary format of COPY: the number of fields, then each with its length before it.
 fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
-    const FIELDS: i16 = 13;
+    const FIELDS: i16 = 14;
     let NumberedRun { row, run, brought } = submitted;
     buffer.extend(FIELDS.to_be_bytes());
     let mut field = |bytes: Option<&[u8]>| match bytes {
@@ -85,6 +86,8 @@ fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
     field(Some(run.start.as_str().as_bytes()));
     let pretraining_data = run.pretraining_data.map(|data| Data::get(data).to_be_bytes());
     field(pretraining_data.as_ref().map(<[u8; 8]>::as_slice));
+    let unique_data = run.unique_data.map(|data| Data::get(data).to_be_bytes());
+    field(unique_data.as_ref().map(<[u8; 8]>::as_slice));
     field(run.pattern.as_ref().map(|pattern| pattern.as_str().as_bytes()));
     // The version of jsonb's format, then its text.
     let mut tags = vec![1];
@@ -149,12 +152,12 @@ macro_rules! merge_statement {
         ), merged AS (
             INSERT INTO runs (
                 id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, excluded, exclusion_reason, created_at, updated_at,
-                brought
+                pretraining_data, unique_data, pattern, tags, excluded, exclusion_reason, created_at,
+                updated_at, brought, unique_brought
             )
             SELECT id, $1, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, pattern, tags, exclusion_reason IS NOT NULL, exclusion_reason,
-                $2, $2, brought
+                pretraining_data, unique_data, pattern, tags, exclusion_reason IS NOT NULL,
+                exclusion_reason, $2, $2, brought & 31, brought & 32 > 0
             FROM submitted
             ORDER BY external_id COLLATE "C"
             ON CONFLICT ON CONSTRAINT runs_family_id_external_id_key DO UPDATE
@@ -163,6 +166,8 @@ macro_rules! merge_statement {
                 start = CASE WHEN excluded.brought & 1 > 0 THEN excluded.start ELSE runs.start END,
                 pretraining_data = CASE WHEN excluded.brought & 2 > 0
                     THEN excluded.pretraining_data ELSE runs.pretraining_data END,
+                unique_data = CASE WHEN excluded.unique_brought
+                    THEN excluded.unique_data ELSE runs.unique_data END,
                 pattern = CASE WHEN excluded.brought & 4 > 0
                     THEN excluded.pattern ELSE runs.pattern END,
                 tags = CASE WHEN excluded.brought & 8 > 0 THEN excluded.tags ELSE runs.tags END,
@@ -179,6 +184,8 @@ macro_rules! merge_statement {
                 OR (excluded.brought & 1 > 0 AND runs.start <> excluded.start)
                 OR (excluded.brought & 2 > 0
                     AND runs.pretraining_data IS DISTINCT FROM excluded.pretraining_data)
+                OR (excluded.unique_brought
+                    AND runs.unique_data IS DISTINCT FROM excluded.unique_data)
                 OR (excluded.brought & 4 > 0 AND runs.pattern IS DISTINCT FROM excluded.pattern)
                 OR (excluded.brought & 8 > 0 AND runs.tags <> excluded.tags)
                 OR (excluded.brought & 16 > 0
@@ -234,10 +241,11 @@ pub async fn merge_runs(
         r#"
             SELECT * FROM unnest(
                 $3::uuid[], $4::text[], $5::float8[], $6::float8[], $7::float8[], $8::float8[],
-                $9::text[], $10::float8[], $11::text[], $12::jsonb[], $13::text[], $14::smallint[]
+                $9::text[], $10::float8[], $11::float8[], $12::text[], $13::jsonb[], $14::text[],
+                $15::smallint[]
             ) AS submitted (
                 id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
-                pattern, tags, exclusion_reason, brought
+                unique_data, pattern, tags, exclusion_reason, brought
             )"#,
         family_id,
         clock.now(),
@@ -250,6 +258,8 @@ pub async fn merge_runs(
         &column(|run| run.loss.get()),
         &runs.iter().map(|run| run.start.as_str().to_owned()).collect::<Vec<_>>(),
         &runs.iter().map(|run| run.pretraining_data.map(Data::get)).collect::<Vec<_>>()
+            as &[Option<f64>],
+        &runs.iter().map(|run| run.unique_data.map(Data::get)).collect::<Vec<_>>()
             as &[Option<f64>],
         &runs
             .iter()

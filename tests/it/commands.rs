@@ -96,6 +96,9 @@ const PRINTED: &[(&str, &[&str])] = &[
         "docs/measure.md",
         &["2:4 holds along their inputs in 2 of 2 prunable tensors", "sent: {\"created\":1"],
     ),
+    ("docs/dense-only.md", &["\"sparsity\":0.6255", "\"borrowed_gain\""]),
+    ("docs/forms.md", &["\"holdout_error\""]),
+    ("docs/repeated-data.md", &["\"effective_data\"", "\"repetition_assumed\""]),
     ("docs/hardware-profiles.md", &["\"pattern\":"]),
     ("docs/plans.md", &["\"goal\":\"least_cost\"", "\"binding\":[\"memory_bytes\""]),
     (

@@ -26,7 +26,7 @@ async fn varied() -> App {
         {"external_id": " \"quoted\", ünïcode; =1+1 ", "nonzero_params": 1e18, "sparsity": 1.0 - 1e-16,
             "data": 1e-6, "loss": 0.1 + 0.2, "tags": {"team": "a, b", "k\"": "{}", "n": "7"}},
         {"external_id": "1e5", "total_params": 3e7, "sparsity": 0.6, "data": 1e30, "loss": 1e-12,
-            "start": "pretrained", "pretraining_data": 1.0 / 3.0, "pattern": "2:4",
+            "start": "pretrained", "pretraining_data": 1.0 / 3.0, "unique_data": 2.0 / 3.0, "pattern": "2:4",
             "exclusion_reason": "two\nlines, and \"quotes\""},
     ]);
     app.post(RUNS, runs).await.assert_status(OK);

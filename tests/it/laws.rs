@@ -43,7 +43,9 @@ async fn coefficients_are_checked_by_name() {
     }
     let law = json!({"coefficients": {"a_s": 1}, "reference": "x"});
     let response = app.post("/v1/families/t5-c4/laws", law).await;
-    assert_eq!(problem(&response, 422, "invalid"), ["/coefficients/b_s"]);
+    let missing =
+        ["b_s", "c_s", "b_n", "a_d", "b_d", "c"].map(|name| format!("/coefficients/{name}"));
+    assert_eq!(problem(&response, 422, "invalid"), missing);
 }
 
 #[tokio::test]

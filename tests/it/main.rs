@@ -18,6 +18,7 @@ mod exports;
 mod families;
 mod faults;
 mod forecasts;
+mod forms;
 mod hostile;
 mod hot_paths;
 mod laws;

@@ -10,7 +10,7 @@ use crate::support::{App, NO_CONTENT, NOT_FOUND, OK, problem};
 
 /// A run with a value in every field.
 const FULL: &str = r#"{"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 2.5,
-    "start": "pretrained", "pretraining_data": 1e9, "pattern": "2:4", "tags": {"sweep": "3", "by": "me"},
+    "start": "pretrained", "pretraining_data": 1e9, "unique_data": 5e8, "pattern": "2:4", "tags": {"sweep": "3", "by": "me"},
     "exclusion_reason": "diverged"}"#;
 
 /// The columns that every row has, with another loss.

@@ -64,6 +64,7 @@ async fn a_run_comes_back_as_it_was_sent() {
         "ü": "ß"
       },
       "total_params": 30000000.0,
+      "unique_data": null,
       "updated_at": "2026-03-01T12:00:00Z"
     }
     "#);

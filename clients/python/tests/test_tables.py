@@ -238,6 +238,7 @@ def test_nan_is_no_value_in_every_library(family: Family) -> None:
             **{name: [value] * 3 for name, value in RUN.items()},
             "external_id": ["a", "b", "c"],
             "pretraining_data": [None, math.nan, None],
+            "unique_data": [1e10, None, math.nan],
         }
     )
     assert family.log_runs(frame).created == 3

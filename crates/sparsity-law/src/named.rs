@@ -36,7 +36,9 @@ mod tests {
     use serde::Serialize;
 
     use crate::fit::{Holdout, Phase, Residual, Termination, WarningCode};
-    use crate::law::{CoefficientName, Constraint, FlopMode, Side, StorageFormat, Variable};
+    use crate::law::{
+        CoefficientName, Constraint, FlopMode, LawForm, Side, StorageFormat, Variable,
+    };
 
     /// Names that serde writes from the same declaration, by its own rule.
     fn agree<T: Serialize + Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str) {
@@ -50,6 +52,7 @@ mod tests {
         agree(CoefficientName::ALL, CoefficientName::as_str);
         agree(Holdout::ALL, Holdout::as_str);
         agree(Residual::ALL, Residual::as_str);
+        agree(LawForm::ALL, LawForm::as_str);
         agree(Side::ALL, Side::as_str);
         agree(Termination::ALL, Termination::as_str);
         agree(Variable::ALL, Variable::as_str);

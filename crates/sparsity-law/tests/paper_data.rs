@@ -10,9 +10,10 @@ mod paper;
 
 use paper::{observation, t5_config, t5_runs, vit_config, vit_runs};
 use sparsity_law::fit::{
-    Constraint, Control, FitConfig, Observations, Report, Residual, WarningCode, fit,
+    Constraint, Control, FitConfig, FormTask, Observations, Report, Residual, RunSet, WarningCode,
+    fit, fit_form,
 };
-use sparsity_law::law::{CoefficientName, Coefficients, Question};
+use sparsity_law::law::{CoefficientName, Coefficients, Data, Question};
 
 fn fitted(runs: &Observations, config: FitConfig) -> Report {
     fit(&runs.clone().into(), &config.check().unwrap(), &Control::NONE).unwrap()
@@ -147,4 +148,46 @@ fn both_come_out_the_same_to_the_bit_on_any_number_of_threads() {
         };
         assert_eq!(on(1), on(3));
     }
+}
+
+/// Language models that saw the same tokens again and again, from huggingface/datablations (Apache-2.0), as
+/// `public/datablations.csv`: dense runs with `unique_data`.
+fn datablations() -> RunSet {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        nonzero_params: f64,
+        data: f64,
+        loss: f64,
+        unique_data: f64,
+    }
+    let text = paper::file("public/datablations.csv");
+    let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize::<Row>();
+    let rows: Vec<Row> = rows.map(Result::unwrap).collect();
+    let runs = rows.iter().map(|row| observation(row.nonzero_params, 0.0, row.data, row.loss));
+    let law = Observations::new(runs.collect());
+    let unique = law.order().iter().map(|place| Data::new(rows[*place].unique_data).ok()).collect();
+    RunSet { unique, ..law.into() }
+}
+
+#[test]
+#[ignore = "needs public run data"]
+fn public_runs_show_how_fast_repeated_data_wears_out() {
+    let runs = datablations();
+    assert_eq!(runs.law.len(), 296);
+    let config =
+        plain(FitConfig { holdout: Vec::new(), ..FitConfig::default() }, 0).check().unwrap();
+    let plain = RunSet { unique: Vec::new(), ..runs.clone() };
+    let as_if_new = fit_form(&plain, &FormTask::Sparse, &config, &Control::NONE).unwrap();
+    let found = fit_form(&runs, &FormTask::Sparse, &config, &Control::NONE).unwrap();
+    let repeated = found.repeated.unwrap();
+    assert!(repeated.fitted && repeated.runs > 100, "{repeated:?}");
+    // Their own fit, by another law of size, says 15.39.
+    assert!((5.0..40.0).contains(&repeated.decay), "{repeated:?}");
+    let noise = |report: &Report| report.diagnostics.noise;
+    assert!(
+        noise(&found.report) < 0.9 * noise(&as_if_new.report),
+        "{} {}",
+        noise(&found.report),
+        noise(&as_if_new.report)
+    );
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
-    Recommendation, Sparsity, Training, TrainingCost, Variable,
+    Recommendation, Repetition, Sparsity, Training, TrainingCost, Variable, effective_data,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,7 +20,7 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
-use crate::api::questions::optimal_sparsity::DenseView;
+use crate::api::questions::optimal_sparsity::{DenseView, check_unique_data};
 use crate::api::questions::patterns::PatternView;
 use crate::api::questions::predictions::predicted_loss;
 use crate::api::state::AppState;
@@ -267,12 +267,32 @@ impl Modes {
     }
 }
 
+/// How much different data a request is about.
+fn request_unique_data(given: Option<f64>) -> Result<Option<Data>, ApiError> {
+    let mut checks = Checks::default();
+    let unique = check_unique_data(given, &mut checks);
+    Ok(checks.finish(unique)?)
+}
+
 /// Refuses intervals for more points than can be searched in a reasonable time.
-fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiError> {
-    if intervals && modes.have_profile() && points > MAX_SEARCHED {
-        let detail = format!(
-            "must be false for more than {MAX_SEARCHED} points in the mode of a hardware profile"
-        );
+fn check_work(
+    intervals: bool,
+    points: usize,
+    modes: &Modes,
+    (law, unique): (&AskedLaw, Option<Data>),
+) -> Result<(), ApiError> {
+    let curved = law.law.content.coefficients.gain_curve().is_some();
+    let why = if modes.have_profile() {
+        "in the mode of a hardware profile"
+    } else if unique.is_some() {
+        "with unique_data"
+    } else if curved {
+        "by a law that has no gain of its own"
+    } else {
+        return Ok(());
+    };
+    if intervals && points > MAX_SEARCHED {
+        let detail = format!("must be false for more than {MAX_SEARCHED} points {why}");
         return Err(ApiError::field("/intervals", detail));
     }
     Ok(())
@@ -295,9 +315,14 @@ pub struct CreateOptimalSparsities {
     /// hardware profile.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
+    /// How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    /// again, and teaches less.
+    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
-    /// Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
+    /// Whether to answer with intervals; in the mode of a hardware profile, with `unique_data`, and by a law that has no
+    /// gain of its own for at most 1,000 points.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[schema(default = true)]
     intervals: bool,
@@ -377,6 +402,7 @@ struct Optima<'a> {
     questions: &'a [(NonzeroParams, Compute)],
     modes: &'a Modes,
     flop_mode: Option<&'a str>,
+    repetition: Option<Repetition>,
     /// Whether the law knows no more than which of the measured sparsities is best.
     measured: bool,
     found: Vec<Recommendation>,
@@ -390,11 +416,21 @@ impl<'a> Optima<'a> {
         points: &'a Points<OptimalSparsityPoint>,
         questions: &'a [(NonzeroParams, Compute)],
         modes: &'a Modes,
-        (flop_mode, intervals): (Option<&'a str>, bool),
+        (flop_mode, intervals, unique): (Option<&'a str>, bool, Option<Data>),
     ) -> Result<Self, ApiError> {
         let (measured, found) = (asked.knows_measured_sparsities_alone(), Vec::new());
-        let mut all =
-            Self { asked, points, questions, modes, flop_mode, measured, found, intervals: None };
+        let repetition = asked.repetition(unique);
+        let mut all = Self {
+            asked,
+            points,
+            questions,
+            modes,
+            flop_mode,
+            repetition,
+            measured,
+            found,
+            intervals: None,
+        };
         all.found = all.answers()?;
         all.intervals =
             intervals.then(|| (0..questions.len()).map(|at| all.intervals(at)).collect());
@@ -422,6 +458,15 @@ impl<'a> Optima<'a> {
                 .map(|at| answer(at).map_err(|error| self.points.error_at(at, error)))
                 .collect();
         }
+        if let Some(repetition) = &self.repetition {
+            let answer = |at: usize| {
+                let (nonzero_params, compute) = self.questions[at];
+                let (_, cost, _) = self.mode(at);
+                Recommendation::repeating(law, cost, nonzero_params, compute, Some(repetition))
+                    .map_err(|error| self.points.error_at(at, error.into()))
+            };
+            return (0..self.questions.len()).map(answer).collect();
+        }
         let share_cost = self.modes.costs.len() == 1;
         Recommendation::all(law, self.questions, share_cost, |at| &self.mode(at).1)
             .map_err(|(at, error)| self.points.error_at(at, error.into()))
@@ -435,6 +480,14 @@ impl<'a> Optima<'a> {
         if self.measured {
             let loss = sampled.loss_intervals(best.density, nonzero_params, best.data);
             return [None, loss.map(|(mean, _)| mean.into())];
+        }
+        if let Some(repetition) = &self.repetition {
+            let asked_for = self.questions[at];
+            let known = sampled.repeating_intervals(cost, asked_for, repetition, &self.found[at]);
+            return match known {
+                Some(known) => [Some(known.sparsity.into()), Some(known.loss.into())],
+                None => [None, None],
+            };
         }
         sampled
             .best_intervals(cost, nonzero_params, compute, best)
@@ -450,7 +503,37 @@ impl<'a> Optima<'a> {
             sparsity_width(sparsity)
         };
         let outside: Vec<Extrapolation> = self.outside(at).into_iter().flatten().collect();
-        self.asked.trust(width, &outside)
+        let mut trust = self.asked.trust(width, &outside);
+        if self.disagreement(at).is_some() {
+            trust.doubt(TrustCode::FormsDisagree);
+        }
+        trust
+    }
+
+    /// What is said where another form has another answer.
+    fn disagreement(&self, at: usize) -> Option<Arc<WarningView>> {
+        if self.measured || self.repetition.is_some() {
+            return None;
+        }
+        let [sparsity, _] = self.intervals.as_ref()?[at];
+        self.asked.disagreeing_forms(&self.mode(at).1, self.questions[at], sparsity)
+    }
+
+    /// What to know before trusting any of the answers.
+    fn warnings(&self) -> Vec<Arc<WarningView>> {
+        let mut warnings = self.asked.warnings(self.intervals.is_some());
+        let disagrees = |at: &usize| self.disagreement(*at).is_some();
+        if (0..self.questions.len()).any(|at| disagrees(&at)) {
+            let detail = "at some points, of which trust says so, other forms of the law predict held-out runs no \
+                          worse and have their best sparsity outside the interval";
+            let code = TrustCode::FormsDisagree.as_str();
+            warnings.insert(0, Arc::new(WarningView::new(code, detail)));
+        }
+        let most = self.found.iter().map(|found| found.best.data.get()).fold(0.0, f64::max);
+        if let Some(warning) = assumed_repetition(self.asked, self.repetition.as_ref(), most) {
+            warnings.insert(0, warning);
+        }
+        warnings
     }
 
     fn outside(&self, at: usize) -> [Option<Extrapolation>; 4] {
@@ -469,7 +552,7 @@ impl<'a> Optima<'a> {
         let (nonzero_params, compute) = self.questions[at];
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
-        let pattern = match self.measured {
+        let pattern = match self.measured || self.repetition.is_some() {
             true => Ok(None),
             false => self.mode(at).0.pattern(
                 self.asked,
@@ -508,7 +591,7 @@ impl<'a> Optima<'a> {
         let answer = OptimalSparsities {
             law: self.asked.reference.clone(),
             results: rows.collect::<Result<_, ApiError>>()?,
-            warnings: self.asked.warnings(self.intervals.is_some()),
+            warnings: self.warnings(),
         };
         Ok(Json(answer).into_response())
     }
@@ -537,7 +620,7 @@ impl<'a> Optima<'a> {
         };
         columns.caveats(found.len(), beyond, |at| self.interpolated(at));
         columns.trust(found.len(), |at| self.trust(at));
-        columns.stream(&self.asked.reference, &self.asked.warnings(intervals.is_some()))
+        columns.stream(&self.asked.reference, &self.warnings())
     }
 }
 
@@ -562,6 +645,7 @@ async fn create_optimal_sparsities(
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
+    let unique = request_unique_data(body.unique_data)?;
     let axes = [Axis::nonzero_params(nonzero_params), Axis::compute(compute)];
     let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
         nonzero_params,
@@ -574,14 +658,14 @@ async fn create_optimal_sparsities(
         Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
-    if !asked.knows_measured_sparsities_alone() {
+    if !asked.knows_measured_sparsities_alone() || unique.is_some() {
         asked.require_all("the optimal sparsity")?;
     }
     let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
-    check_work(intervals, questions.len(), &modes)?;
+    check_work(intervals, questions.len(), &modes, (&asked, unique))?;
     let answer = move || {
-        let options = (flop_mode.as_deref(), intervals);
+        let options = (flop_mode.as_deref(), intervals, unique);
         let optima = Optima::find(&asked, &points, &questions, &modes, options)?;
         match table {
             Table::Json => optima.json(),
@@ -611,6 +695,10 @@ pub struct CreatePredictions {
     /// What a training step costs at points with `compute` that do not say so.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
+    /// How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    /// again, and teaches less.
+    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -685,13 +773,23 @@ pub struct PredictionResult {
     trust: TrustView,
 }
 
+/// What is said of the most data of many answers, where some of it is repeated.
+fn assumed_repetition(
+    asked: &AskedLaw,
+    repetition: Option<&Repetition>,
+    most: f64,
+) -> Option<Arc<WarningView>> {
+    asked.assumed_repetition(repetition, Data::new(most).ok()?).cloned()
+}
+
 fn predict_all(
     asked: &AskedLaw,
     points: &Points<PredictionPoint>,
     questions: &[(NonzeroParams, Density, Budget)],
     modes: &Modes,
-    (default, intervals): (Option<&str>, bool),
+    (default, intervals, unique): (Option<&str>, bool, Option<Data>),
 ) -> Result<Predictions, ApiError> {
+    let repetition = asked.repetition(unique);
     let support = &asked.law.content.support;
     let answer = |(&(nonzero_params, density, ref budget), point): (
         &(NonzeroParams, Density, Budget),
@@ -703,10 +801,13 @@ fn predict_all(
                 Training::Compute(compute, &modes.of(point.mode(default)).1)
             }
         };
-        let (question, loss) = predicted_loss(asked, (nonzero_params, density), training)?;
+        let repetition = repetition.as_ref();
+        let model = (nonzero_params, density);
+        let (question, loss) = predicted_loss(asked, model, training, repetition)?;
         let data = question.data;
         let found = if intervals {
-            asked.sampled.loss_intervals(density, nonzero_params, data)
+            let worth = effective_data(repetition, data);
+            asked.sampled.loss_intervals(density, nonzero_params, worth)
         } else {
             None
         };
@@ -731,11 +832,13 @@ fn predict_all(
         .zip(points.as_slice())
         .enumerate()
         .map(|(index, both)| answer(both).map_err(|error| points.error_at(index, error)));
-    Ok(Predictions {
-        law: asked.reference.clone(),
-        results: results.collect::<Result<_, ApiError>>()?,
-        warnings: asked.warnings(intervals),
-    })
+    let results = results.collect::<Result<Vec<PredictionResult>, ApiError>>()?;
+    let most = results.iter().map(|result| result.data).fold(0.0, f64::max);
+    let mut warnings = asked.warnings(intervals);
+    if let Some(warning) = assumed_repetition(asked, repetition.as_ref(), most) {
+        warnings.insert(0, warning);
+    }
+    Ok(Predictions { law: asked.reference.clone(), results, warnings })
 }
 
 /// Predicts the losses of up to 100,000 models, in order.
@@ -759,6 +862,7 @@ async fn create_predictions(
 ) -> Result<Response, ApiError> {
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
+    let unique = request_unique_data(body.unique_data)?;
     if data.is_some() && compute.is_some() {
         return Err(ApiError::field("/compute", "must not be given beside data"));
     }
@@ -789,7 +893,7 @@ async fn create_predictions(
         points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
     let answer = move || {
-        let options = (flop_mode.as_deref(), intervals);
+        let options = (flop_mode.as_deref(), intervals, unique);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;
         match table {
             Table::Json => Ok(Json(answer).into_response()),

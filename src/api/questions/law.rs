@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use sparsity_law::fit::{Estimate, PatternReport, Residual};
+use sparsity_law::fit::{Estimate, PatternReport, Residual, ensemble_with_curves};
 use sparsity_law::law::{
-    CoefficientName, Compute, Ensemble, Extrapolation, MeasuredChoice, Member, NonzeroParams,
-    NotIdentified, PatternWorth, Question, Range, SampledLaw, Sparsity, SparsityLevel, StepCost,
-    TrainingCost,
+    CoefficientName, Compute, Data, Ensemble, Extrapolation, Lacking, LawForm, MeasuredChoice,
+    Member, Missing, NonzeroParams, NotIdentified, PatternWorth, Question, Range, Repetition,
+    SampledLaw, Sparsity, SparsityLevel, StepCost, TrainingCost,
 };
 
 use crate::api::wire::problem::ApiError;
@@ -44,6 +44,8 @@ pub struct AskedLaw {
     no_intervals: Arc<WarningView>,
     /// What is said of a pattern that no run of the law has.
     unmeasured_pattern: Arc<WarningView>,
+    /// What is said of repeated data where no run of the law shows how fast that wears out.
+    repetition_assumed: Arc<WarningView>,
 }
 
 impl KeptLaw for AskedLaw {
@@ -88,6 +90,8 @@ impl KeptLaw for AskedLaw {
             Arc::new(WarningView::new("interpolated", detail))
         };
         let gaps = levels.windows(2).map(gap).collect();
+        let form = law.content.shape.task(law.content.pruning.mean_share());
+        let ensemble = ensemble.map(|ensemble| ensemble_with_curves(ensemble, &form));
         let mut sampled = SampledLaw::new(law.content.coefficients, ensemble, measured);
         // Laws of versions that did not look answer as they always have.
         if law.content.identification().is_some() {
@@ -107,6 +111,11 @@ impl KeptLaw for AskedLaw {
         let unmeasured_pattern = "no run of the law has the pattern that is recommended: it is taken to be worth \
                                   what a measured pattern of the same ratio is, or else its nominal sparsity, \
                                   which is the most that a pattern can be expected to be worth";
+        let repetition_assumed = format!(
+            "some of the data is seen more than once, and no runs of this law show what that is worth: a published \
+             law of language models is taken, by which {} epochs wear it out",
+            Repetition::PUBLISHED_DECAY
+        );
         let no_intervals = "this law carries no resampled coefficients to compute intervals from";
         Self {
             law,
@@ -122,6 +131,10 @@ impl KeptLaw for AskedLaw {
             unmeasured_pattern: Arc::new(WarningView::new(
                 TrustCode::UnmeasuredPattern.as_str(),
                 unmeasured_pattern,
+            )),
+            repetition_assumed: Arc::new(WarningView::new(
+                "repetition_assumed",
+                repetition_assumed,
             )),
         }
     }
@@ -144,6 +157,86 @@ impl AskedLaw {
     /// Training cost as of the law's making.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
         TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, step)
+    }
+
+    /// How much of the data of a question is different, and what repeating it is worth; `None` where all of it is.
+    pub fn repetition(&self, unique: Option<Data>) -> Option<Repetition> {
+        let (decay, _) = self.law.content.repetition_decay();
+        unique.and_then(|unique| Repetition::new(unique, decay).ok())
+    }
+
+    /// What is said of so much data where some of it is repeated; `None` where none is, or runs have shown it.
+    pub fn assumed_repetition(
+        &self,
+        repetition: Option<&Repetition>,
+        data: Data,
+    ) -> Option<&Arc<WarningView>> {
+        let (_, fitted) = self.law.content.repetition_decay();
+        let repeats = repetition.is_some_and(|repetition| data.get() > repetition.unique());
+        (repeats && !fitted).then_some(&self.repetition_assumed)
+    }
+
+    /// Other forms of the same runs that predict no worse, and whose best sparsity lies outside the interval.
+    pub fn disagreeing_forms(
+        &self,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        interval: Option<IntervalView>,
+    ) -> Option<Arc<WarningView>> {
+        let interval = interval?;
+        let outside: Vec<String> = (self.law.content.shape.close_rivals())
+            .filter_map(|rival| {
+                let [low, high] = rival.law.optimal_sparsities(cost, nonzero_params, compute)?;
+                let form = rival.law.form();
+                let apart = high < interval.low || low > interval.high;
+                let said = if form == LawForm::Levels {
+                    format!("{} says between {low:.3} and {high:.3}", form.as_str())
+                } else {
+                    format!("{} says {low:.4}", form.as_str())
+                };
+                apart.then_some(said)
+            })
+            .collect();
+        (!outside.is_empty()).then(|| {
+            let detail = format!(
+                "other forms of the law predict held-out runs no worse and have their best sparsity outside the \
+                 interval: {}; rivals of the law have the comparison",
+                outside.join(", ")
+            );
+            Arc::new(WarningView::new(TrustCode::FormsDisagree.as_str(), detail))
+        })
+    }
+
+    /// The problem of a question that no law with a borrowed gain, or of another form, answers, with the sparse runs
+    /// that would help; `None` of a law of the paper's form.
+    pub fn without_own_gain(&self, what: &str) -> Option<ApiError> {
+        let shape = &self.law.content.shape;
+        let version = self.law.version;
+        match &shape.gain {
+            Some(lent) => Some(ApiError::NotIdentified {
+                detail: format!(
+                    "{what} cannot be had of law {version}: its gain is borrowed of {}; {}",
+                    lent.family,
+                    if lent.settling.is_empty() {
+                        "submit runs of three sparsities and refit"
+                    } else {
+                        "suggestions are the sparse runs that make it this family's own: make them, submit them and \
+                         refit"
+                    }
+                ),
+                missing: vec![MissingView::from(&Missing {
+                    what: Lacking::Sparsity,
+                    have: 1,
+                    needed: 3,
+                })],
+                suggestions: lent.settling.iter().map(SettlingRunView::from).collect(),
+            }),
+            None if shape.form() != LawForm::Sparse => Some(ApiError::NoSuggestion(format!(
+                "law {version} has the form {}: what another run would add is known of the form sparse alone",
+                shape.form().as_str()
+            ))),
+            None => None,
+        }
     }
 
     /// What a pattern is worth; `None` where its numbers are out of range.

@@ -1,13 +1,14 @@
 //! The sparsity that makes the most of a training budget.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question, Recommendation,
-    RecommendationIntervals, TrainingCost,
+    Compute, Data, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question,
+    Recommendation, RecommendationIntervals, TrainingCost,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -59,6 +60,11 @@ pub struct OptimalSparsityView<'a> {
     loss: f64,
     /// Data that the compute pays for at it.
     data: f64,
+    /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    /// where `unique_data` is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    effective_data: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -77,7 +83,7 @@ pub struct OptimalSparsityView<'a> {
     extrapolation: Vec<ExtrapolationView>,
     /// What to know before trusting it.
     #[schema(value_type = Vec<WarningView>)]
-    warnings: Vec<&'a Arc<WarningView>>,
+    warnings: Vec<Cow<'a, Arc<WarningView>>>,
     /// How far it can be trusted.
     trust: TrustView,
 }
@@ -167,6 +173,10 @@ pub(crate) struct OptimalSparsityParams {
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
+    /// How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
+    /// is seen again, and teaches less. As much as the compute pays for unless said otherwise.
+    #[param(minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -176,32 +186,54 @@ pub(crate) struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
-    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
+    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute, Option<Data>), ApiError> {
         let mut checks = Checks::default();
+        let unique = check_unique_data(self.unique_data, &mut checks);
         let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
         let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
-        Ok(checks.finish(question)?)
+        let ((size, compute), unique) = checks.finish(question.zip(unique))?;
+        Ok((size, compute, unique))
+    }
+}
+
+/// How much different data there is, where that is said; `None` where it is wrong.
+pub(crate) fn check_unique_data(given: Option<f64>, checks: &mut Checks) -> Option<Option<Data>> {
+    match given {
+        None => Some(None),
+        Some(value) => checks.take("unique_data", Data::new(value)).map(Some),
     }
 }
 
 fn optimise<'a>(
     asked: &'a AskedLaw,
-    (nonzero_params, compute): (NonzeroParams, Compute),
+    (nonzero_params, compute, unique): (NonzeroParams, Compute, Option<Data>),
     mode: &Mode,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
     let cost = asked.cost(mode.step());
-    if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
+    let repetition = asked.repetition(unique);
+    if repetition.is_some() {
+        // Which of the measured sparsities is best says nothing of repeated data.
+        asked.require_all("the optimal sparsity of repeated data")?;
+    } else if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
         return best_measured(asked, (nonzero_params, compute), &cost, &choice, intervals);
     }
     asked.require_all("the optimal sparsity")?;
-    let found =
-        Recommendation::new(&asked.law.content.coefficients, &cost, nonzero_params, compute)?;
+    let law = &asked.law.content.coefficients;
+    let repetition = repetition.as_ref();
+    let found = Recommendation::repeating(law, &cost, nonzero_params, compute, repetition)?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
-    let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
     let (interval, others) = if intervals {
-        let known = asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found);
+        let asked_for = (nonzero_params, compute);
+        let known = match repetition {
+            None => asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found),
+            Some(repetition) => {
+                asked.sampled.repeating_intervals(&cost, asked_for, repetition, &found)
+            }
+        };
         let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
         let (interval, others) = known.unzip();
         (Some(interval), Some(others))
@@ -209,10 +241,24 @@ fn optimise<'a>(
         (None, None)
     };
     let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
-    let pattern = mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?;
+    // What a pattern makes of data that is seen again is not worked out.
+    let pattern = match repetition {
+        None => mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?,
+        Some(_) => None,
+    };
     if let Some(warning) = asked.unmeasured(pattern.as_ref().map(PatternView::name)) {
-        warnings.insert(0, warning);
+        warnings.insert(0, Cow::Borrowed(warning));
         trust.doubt(TrustCode::UnmeasuredPattern);
+    }
+    if let Some(warning) = asked.assumed_repetition(repetition, data) {
+        warnings.insert(0, Cow::Borrowed(warning));
+    }
+    if repetition.is_none()
+        && let Some(warning) =
+            asked.disagreeing_forms(&cost, (nonzero_params, compute), interval.flatten())
+    {
+        warnings.insert(0, Cow::Owned(warning));
+        trust.doubt(TrustCode::FormsDisagree);
     }
     Ok(OptimalSparsityView {
         law: &asked.reference,
@@ -222,6 +268,7 @@ fn optimise<'a>(
         interval,
         loss,
         data: data.get(),
+        effective_data: repetition.map(|repetition| repetition.effective(data.get())),
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -265,6 +312,7 @@ fn best_measured<'a>(
         interval: intervals.then_some(None),
         loss,
         data: data.get(),
+        effective_data: None,
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -273,7 +321,7 @@ fn best_measured<'a>(
         pattern: None,
         trust: asked.trust(relative_width(interval, loss), &extrapolation),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
-        warnings,
+        warnings: warnings.into_iter().map(Cow::Borrowed).collect(),
     })
 }
 

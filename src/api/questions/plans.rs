@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::optimal_sparsity::check_unique_data;
 use crate::api::resources::profiles::{StorageView, check_patterns};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -96,6 +97,10 @@ pub struct CreatePlan {
     /// Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
     #[serde(default)]
     data: BoundsBody,
+    /// How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
+    /// is seen again, costs the same and teaches less. As much as is trained on unless said otherwise.
+    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// The only ways to be sparse, beside being dense: patterns `n:m`, which a hardware profile must
     /// list. An empty list leaves dense models.
     #[schema(example = json!(["2:4"]), max_items = 50)]
@@ -118,6 +123,7 @@ struct PlanRequest {
     goal: Goal,
     limits: Limits,
     inference_tokens: f64,
+    unique_data: Option<Data>,
     storage: Option<StorageFormat>,
     bits: u32,
     patterns: Option<Vec<Pattern>>,
@@ -236,12 +242,14 @@ impl CreatePlan {
             let detail = format!("must be at most {MOST_POINTS}, not {}", self.frontier_points);
             checks.refuse("frontier_points", detail);
         }
-        let values = goal.zip(inference_tokens).zip(patterns);
-        let ((goal, inference_tokens), patterns) = checks.finish(values)?;
+        let unique = check_unique_data(self.unique_data, &mut checks);
+        let values = goal.zip(inference_tokens).zip(patterns).zip(unique);
+        let (((goal, inference_tokens), patterns), unique_data) = checks.finish(values)?;
         Ok(PlanRequest {
             goal,
             limits,
             inference_tokens,
+            unique_data,
             storage: self.storage.map(StorageFormat::from),
             bits,
             patterns,
@@ -483,6 +491,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         pruning: asked.law.content.pruning,
         storage: Storage::new(format, request.bits),
         inference_tokens: request.inference_tokens,
+        repetition: asked.repetition(request.unique_data),
     };
     let found = setting.plan(&PlanQuestion {
         goal: request.goal,
@@ -509,6 +518,11 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     // What is about this plan comes before what is about the law.
     for note in found.notes {
         warnings.insert(0, Arc::new(note.into()));
+    }
+    let trained = best.size_and_data().map(|(_, data)| data);
+    let repetition = setting.repetition.as_ref();
+    if let Some(warning) = trained.and_then(|data| asked.assumed_repetition(repetition, data)) {
+        warnings.insert(0, Arc::clone(warning));
     }
     let dense_reason =
         found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));

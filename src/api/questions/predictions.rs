@@ -6,8 +6,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    AnswerError, Data, Density, Extrapolation, Interval, NonzeroParams, Question, Sparsity,
-    Training, finite,
+    AnswerError, Data, Density, Extrapolation, Interval, NonzeroParams, Question, Repetition,
+    Sparsity, Training, effective_data, finite,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +17,7 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
+use crate::api::questions::optimal_sparsity::check_unique_data;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{KnownTags, cached};
@@ -43,6 +44,11 @@ pub struct PredictionView<'a> {
     loss: f64,
     /// Data that it is for: as asked, or what the compute pays for.
     data: f64,
+    /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    /// where `unique_data` is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    effective_data: Option<f64>,
     /// Interval of the mean loss; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -81,6 +87,10 @@ pub struct PredictionParams {
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     flop_mode: Option<String>,
+    /// How much of the data is different, in the family's data unit, between 1e-6 and 1e30: the rest is seen again, and
+    /// teaches less. All of it unless said otherwise.
+    #[param(minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -90,23 +100,29 @@ pub struct PredictionParams {
 }
 
 impl PredictionParams {
-    pub(crate) fn check(&self) -> Result<(NonzeroParams, Density, Budget), ApiError> {
+    pub(crate) fn check(&self) -> Result<Asked, ApiError> {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
         let flop_mode = self.flop_mode.as_deref();
         let budget = Budget::check(self.data, self.compute, flop_mode, &mut checks);
-        let values = nonzero_params.zip(sparsity).zip(budget);
-        let ((nonzero_params, sparsity), budget) = checks.finish(values)?;
-        Ok((nonzero_params, sparsity.density(), budget))
+        let unique = check_unique_data(self.unique_data, &mut checks);
+        let values = nonzero_params.zip(sparsity).zip(budget).zip(unique);
+        let (((nonzero_params, sparsity), budget), unique) = checks.finish(values)?;
+        Ok((nonzero_params, sparsity.density(), budget, unique))
     }
 }
+
+/// A model, its training, and how much of its data is different.
+pub(crate) type Asked = (NonzeroParams, Density, Budget, Option<Data>);
 
 /// What a law predicts.
 pub struct Predicted<'a> {
     pub(crate) loss: f64,
     /// As asked, or what the compute pays for.
     pub(crate) data: Data,
+    /// What it teaches, where some of it may be repeated.
+    pub(crate) effective_data: Option<f64>,
     /// Of the mean loss.
     pub(crate) interval: Option<Interval>,
     /// Of the loss of one new run.
@@ -123,17 +139,19 @@ pub(crate) fn predicted_loss<'q>(
     asked: &AskedLaw,
     (nonzero_params, density): (NonzeroParams, Density),
     training: Training<'q>,
+    repetition: Option<&Repetition>,
 ) -> Result<(Question<'q>, f64), ApiError> {
     let question = Question::new(nonzero_params, density, training).map_err(AnswerError::from)?;
     asked.require_at(&question)?;
-    let loss = asked.law.content.coefficients.loss(density, nonzero_params, question.data);
+    let worth = effective_data(repetition, question.data);
+    let loss = asked.law.content.coefficients.loss(density, nonzero_params, worth);
     Ok((question, finite("the loss", loss)?))
 }
 
 /// The loss of one model with what is said beside it.
 pub fn predict<'a>(
     asked: &'a AskedLaw,
-    (nonzero_params, density, budget): (NonzeroParams, Density, Budget),
+    (nonzero_params, density, budget, unique): Asked,
     mode: &Mode,
     intervals: bool,
 ) -> Result<Predicted<'a>, ApiError> {
@@ -145,15 +163,31 @@ pub fn predict<'a>(
             Training::Compute(compute, &cost)
         }
     };
-    let (question, loss) = predicted_loss(asked, (nonzero_params, density), training)?;
+    let repetition = asked.repetition(unique);
+    let repetition = repetition.as_ref();
+    let model = (nonzero_params, density);
+    let (question, loss) = predicted_loss(asked, model, training, repetition)?;
     let data = question.data;
+    let worth = effective_data(repetition, data);
     let found = match intervals {
-        true => asked.sampled.tabulated_loss_intervals(density, nonzero_params, data, loss),
+        true => asked.sampled.tabulated_loss_intervals(density, nonzero_params, worth, loss),
         false => None,
     };
     let (interval, prediction_interval) = found.unzip();
-    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
-    Ok(Predicted { loss, data, interval, prediction_interval, extrapolation, warnings })
+    let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
+    if let Some(warning) = asked.assumed_repetition(repetition, data) {
+        warnings.insert(0, warning);
+    }
+    let effective_data = repetition.map(|repetition| repetition.effective(data.get()));
+    Ok(Predicted {
+        loss,
+        data,
+        effective_data,
+        interval,
+        prediction_interval,
+        extrapolation,
+        warnings,
+    })
 }
 
 impl<'a> PredictionView<'a> {
@@ -166,6 +200,7 @@ impl<'a> PredictionView<'a> {
             law: &asked.reference,
             loss: predicted.loss,
             data: predicted.data.get(),
+            effective_data: predicted.effective_data,
             interval: shown(predicted.interval),
             prediction_interval: shown(predicted.prediction_interval),
             extrapolation: predicted.extrapolation.into_iter().map(Into::into).collect(),

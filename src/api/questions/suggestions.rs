@@ -6,8 +6,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{
-    DesignError, FitConfig, Observations, PlannedRun, RunGrid, SuggestedRun, SuggestionError,
-    SuggestionTask, Target,
+    DesignError, FitConfig, Observations, PlannedRun, RunGrid, RunSet, SuggestedRun,
+    SuggestionError, SuggestionTask, Target,
 };
 use sparsity_law::law::{
     CoefficientName, Compute, Data, Density, NonzeroParams, Question, Sparsity, TrainingCost,
@@ -488,6 +488,9 @@ async fn create_suggestions(
         None => None,
     };
     let (law, _) = asked_law(&state, &path.name()?, body.law_version).await?;
+    if let Some(error) = law.without_own_gain("what the next runs should be") {
+        return Err(error);
+    }
     law.require_all("what the next runs should be")?;
     let content = &law.law.content;
     let Some((options, diagnostics)) = content.options.as_ref().zip(content.diagnostics.as_ref())
@@ -499,9 +502,13 @@ async fn create_suggestions(
         )));
     };
     let runs = law_evidence::list_law_runs(&state.pool, law.law.id, false, 0, i64::MAX).await?;
+    let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
     let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
+    // They come in canonical order, so their order stays.
+    let runs = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+    let (decay, _) = content.repetition_decay();
     let asked = Asked {
-        runs: Observations::weighted(runs.collect()),
+        runs: runs.with_worth_of_data(Some(decay)),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
         target: target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode)),

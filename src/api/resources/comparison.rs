@@ -250,7 +250,11 @@ async fn get_law_comparison(
     let (b, _) = asked_law(&state, &name, Some(params.b)).await?;
     // After the laws: no request waits for one connection while it holds another.
     let runs = runs::list_fit_runs(&mut *reads.connection().await?, family.id).await?;
-    let runs = GroupedRuns::new(runs.into_iter().map(|run| (run.id, run.submitted)), &[]).set.law;
+    let set = GroupedRuns::new(runs.into_iter().map(|run| (run.id, run.submitted)), &[]).set;
+    // What repeated data is worth by the law whose runs show it, if one does.
+    let decays = [&a, &b].map(|asked| asked.law.content.repetition_decay());
+    let (decay, _) = decays.into_iter().find(|(_, fitted)| *fitted).unwrap_or(decays[0]);
+    let runs = set.with_worth_of_data(Some(decay));
     let common_runs = compared_on(&a, &b, &runs, &family);
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
     let tag = format!("{}.{}.{digest}", a.law.id, b.law.id);

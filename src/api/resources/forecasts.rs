@@ -288,7 +288,7 @@ async fn create_forecast(
 
     let mode = Mode::find(&state, body.flop_mode.as_deref().unwrap_or("dense")).await?;
     let (asked, _) = asked_law(&state, &name, body.law_version).await?;
-    let point = (question.nonzero_params, question.sparsity.density(), budget);
+    let point = (question.nonzero_params, question.sparsity.density(), budget, None);
     let predicted = predict(&asked, point, &mode, true)?;
     let loss = Loss::new(predicted.loss).map_err(|error| {
         ApiError::NotRepresentable(format!("the predicted loss, as that of any run, {error}"))

@@ -8,8 +8,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::{Diagnostics, Multiplier, PatternReport, PretrainedReport, Profile};
-use sparsity_law::law::{CoefficientName, Coefficients, Identification, Interval, Support};
+use sparsity_law::fit::{
+    Diagnostics, Lenders, Multiplier, PatternReport, PretrainedReport, Profile, RepeatedData,
+    Rival, Rivals, with_curve,
+};
+use sparsity_law::law::{
+    BorrowedGain, CoefficientName, CoefficientValues, Coefficients, ExpertCoefficients,
+    Identification, Interval, LawForm, LevelLaw, RivalLaw, Support, T5_C4, VIT_JFT,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,12 +31,14 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::problem::{ApiError, MissingView, SettlingRunView};
 use crate::api::wire::views::{
-    CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView, LawCoefficientsView,
-    LawSourceView, PruningView, SparsityLevelView, TrustView, WarningView,
+    BorrowView, CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView,
+    LawCoefficientsView, LawFormView, LawSourceView, PruningView, SparsityLevelView, TrustView,
+    WarningView,
 };
 use crate::domain::checks::Checks;
-use crate::domain::law::{Law, LawContent, LawSource, Resamples};
+use crate::domain::law::{Law, LawContent, LawShape, LawSource, LentGain, Resamples};
 use crate::domain::text::{FamilyName, check_prose};
+use crate::live::keyring::Caller;
 use crate::store::{families, laws};
 
 /// Routes of this resource.
@@ -60,7 +68,12 @@ pub struct LawView {
     /// answers only where its version is asked for, and cannot be made active.
     #[schema(example = false)]
     what_if: bool,
-    /// The coefficients, in raw units at full precision.
+    /// What it says of sparsity.
+    form: LawFormView,
+    /// The gain that it has from another family's law; null where what it says of sparsity is its own.
+    gain: Option<LentGainView>,
+    /// The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
+    /// the capacity coefficient of dense models.
     coefficients: LawCoefficientsView,
     /// Interval of each coefficient; null where the law has none.
     intervals: Option<CoefficientIntervals>,
@@ -83,6 +96,10 @@ pub struct LawView {
     patterns: Vec<PatternReportView>,
     /// Runs from pretrained checkpoints; null where there were none.
     pretrained: Option<PretrainedReportView>,
+    /// How fast repeating data wears out; null where no run says how much of its data is different.
+    repeated_data: Option<RepeatedDataView>,
+    /// Other forms of the law, fitted on the same runs; null where the refit did not ask for all forms.
+    rivals: Option<RivalsView>,
     /// What the fit ran with; null for a published law.
     options: Option<FitOptionsView>,
     /// Digest of the runs that it was fitted on; null for a published law.
@@ -444,6 +461,7 @@ impl LawView {
         let warnings = content.all_warnings().iter().map(WarningView::from).collect();
         let trust = content.trust().into();
         let delta = content.delta();
+        let LawShape { form, gain, repeated, rivals } = content.shape;
         Self {
             id: law.id,
             version: law.version,
@@ -451,6 +469,10 @@ impl LawView {
             reference: content.reference,
             active: active_id == Some(law.id),
             what_if,
+            form: form.unwrap_or(LawForm::Sparse).into(),
+            gain: gain.map(LentGainView::from),
+            repeated_data: repeated.map(RepeatedDataView::from),
+            rivals: rivals.map(RivalsView::from),
             coefficients,
             intervals,
             trust,
@@ -469,6 +491,281 @@ impl LawView {
             flops_per_param: content.flops_per_param.get(),
             pruning: content.pruning.into(),
             fitted_at: content.fitted_at,
+        }
+    }
+}
+
+/// A gain that was borrowed of another family's law.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BorrowedGain)]
+pub struct LentGainView {
+    /// Name of the lending family.
+    #[schema(example = "t5-c4")]
+    borrow: String,
+    /// Version of its law.
+    #[schema(example = 1)]
+    version: i32,
+    /// The lender's coefficients that make its gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
+    lender: LenderCoefficients,
+    /// The sparse runs that would make the gain this family's own; empty of a law without runs.
+    suggestions: Vec<SettlingRunView>,
+}
+
+/// What makes the gain of a law.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LenderCoefficients {
+    /// Capacity that sparsity costs.
+    #[schema(example = 16.787050107077444)]
+    a_s: f64,
+    /// Exponent of the density.
+    #[schema(example = 0.72161276)]
+    b_s: f64,
+    /// Capacity that is left as `S -> 1`.
+    #[schema(example = 45.01844735112024)]
+    c_s: f64,
+    /// Exponent of the non-zero parameters.
+    #[schema(example = 0.24513173)]
+    b_n: f64,
+}
+
+impl From<LentGain> for LentGainView {
+    fn from(lent: LentGain) -> Self {
+        let BorrowedGain { a_s, b_s, c_s, b_n } = lent.gain;
+        Self {
+            borrow: lent.family,
+            version: lent.version,
+            lender: LenderCoefficients { a_s, b_s, c_s, b_n },
+            suggestions: lent.settling.iter().map(SettlingRunView::from).collect(),
+        }
+    }
+}
+
+/// How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the different data `U`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RepeatedData)]
+pub struct RepeatedDataView {
+    /// `R`, in epochs.
+    #[schema(example = 15.39)]
+    decay: f64,
+    /// Whether the runs of the law show it; otherwise it is that of a published law of language models
+    /// (arXiv 2305.16264).
+    #[schema(example = false)]
+    fitted: bool,
+    /// Its profile interval; null where it was not fitted.
+    interval: Option<IntervalView>,
+    /// Runs that repeat their data.
+    #[schema(example = 12)]
+    runs: usize,
+}
+
+impl From<RepeatedData> for RepeatedDataView {
+    fn from(RepeatedData { decay, fitted, interval, runs }: RepeatedData) -> Self {
+        Self { decay, fitted, interval: interval.map(IntervalView::from), runs }
+    }
+}
+
+/// Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rivals)]
+pub struct RivalsView {
+    /// Laws that were fitted on the runs below a limit of size, data or their product.
+    #[schema(example = 16)]
+    rounds: usize,
+    /// Predictions of the other runs, the same for all forms.
+    #[schema(example = 240)]
+    predictions: usize,
+    /// The forms, the one that predicts best first.
+    forms: Vec<RivalView>,
+    /// Forms that these runs cannot carry.
+    refused: Vec<RefusedFormView>,
+}
+
+/// One form among others.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rival)]
+pub struct RivalView {
+    /// The form.
+    form: LawFormView,
+    /// Number of coefficients that were fitted.
+    #[schema(example = 7)]
+    coefficients: usize,
+    /// Mean Huber loss over all runs.
+    #[schema(example = 4.880117e-6)]
+    objective: f64,
+    /// Root of the mean squared residual of the predictions, in the unit of the objective's residual; null where the
+    /// runs allow none.
+    #[schema(example = 0.0091)]
+    holdout_error: Option<f64>,
+    /// Its interval, by resampling the runs that were predicted.
+    interval: Option<IntervalView>,
+    /// Interval of how much it is above the error of the law's own form.
+    excess: Option<IntervalView>,
+    /// Whether it predicts no worse than the law's own form, as far as these predictions tell.
+    #[schema(example = true)]
+    no_worse: bool,
+    /// Its law.
+    law: RivalLawView,
+}
+
+/// A form that was not fitted.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefusedForm)]
+pub struct RefusedFormView {
+    /// The form.
+    form: LawFormView,
+    /// Why these runs cannot carry it.
+    #[schema(example = "the runs have 2 different values of sparsity, and it needs 3")]
+    reason: String,
+}
+
+/// The law of a form, in raw units: one of these.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RivalLaw)]
+pub enum RivalLawView {
+    /// The paper's form.
+    Sparse(CoefficientsView),
+    /// Counting the mean number of parameters over training.
+    AverageParams(AverageParamsCoefficients),
+    /// One capacity at each sparsity.
+    Levels(LevelsView),
+    /// Mixtures of experts.
+    Experts(ExpertsView),
+}
+
+/// Coefficients of `A (N (1 - m S)/(1 - S))^(-b_n) + (a_d / D)^b_d + c`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AverageParamsCoefficients {
+    /// Capacity of dense models.
+    a: f64,
+    /// Exponent of the mean number of parameters.
+    b_n: f64,
+    /// Scale of the data.
+    a_d: f64,
+    /// Exponent of the data.
+    b_d: f64,
+    /// Irreducible loss.
+    c: f64,
+    /// `m`: mean sparsity over training as a share of the final one.
+    #[schema(example = 0.625)]
+    mean_share: f64,
+}
+
+/// Coefficients of `A_j N^(-b_n) + (a_d / D)^b_d + c` at the sparsity of level `j`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LevelCoefficients)]
+pub struct LevelsView {
+    /// The levels, in rising order of sparsity.
+    levels: Vec<LevelView>,
+    /// Exponent of the non-zero parameters.
+    b_n: f64,
+    /// Scale of the data.
+    a_d: f64,
+    /// Exponent of the data.
+    b_d: f64,
+    /// Irreducible loss.
+    c: f64,
+}
+
+/// The capacity at one sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LevelCapacity)]
+pub struct LevelView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Runs at it.
+    #[schema(example = 12)]
+    runs: usize,
+    /// `A_j`.
+    a: f64,
+    /// Size of the dense model that is as good, relative to the non-zero parameters; null where no run is dense.
+    gain: Option<f64>,
+}
+
+/// Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
+/// parameters.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ExpertCoefficients)]
+pub struct ExpertsView {
+    /// Irreducible loss.
+    e: f64,
+    /// Amplitude of the total size.
+    a: f64,
+    /// Its exponent.
+    alpha: f64,
+    /// Amplitude of the data.
+    b: f64,
+    /// Its exponent.
+    beta: f64,
+    /// Amplitude of the density.
+    c: f64,
+    /// Its exponent, of either sign.
+    lambda: f64,
+    /// Amplitude of density and size together.
+    d: f64,
+    /// Exponent of the density in it, of either sign.
+    delta: f64,
+    /// Exponent of the total size in it.
+    gamma: f64,
+}
+
+impl From<Rivals> for RivalsView {
+    fn from(rivals: Rivals) -> Self {
+        let refused = rivals.refused.into_iter();
+        Self {
+            rounds: rivals.rounds,
+            predictions: rivals.predictions,
+            forms: rivals.forms.into_iter().map(RivalView::from).collect(),
+            refused: refused
+                .map(|refused| RefusedFormView {
+                    form: refused.form.into(),
+                    reason: refused.reason,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<Rival> for RivalView {
+    fn from(rival: Rival) -> Self {
+        Self {
+            form: rival.law.form().into(),
+            coefficients: rival.free,
+            objective: rival.objective,
+            holdout_error: rival.holdout_error,
+            interval: rival.interval.map(IntervalView::from),
+            excess: rival.excess.map(IntervalView::from),
+            no_worse: rival.no_worse,
+            law: rival.law.into(),
+        }
+    }
+}
+
+impl From<RivalLaw> for RivalLawView {
+    fn from(law: RivalLaw) -> Self {
+        match law {
+            RivalLaw::Sparse(CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c }) => {
+                Self::Sparse(CoefficientsView { a_s, b_s, c_s, b_n, a_d, b_d, c })
+            }
+            RivalLaw::AverageParams { coefficients, mean_share } => {
+                let CoefficientValues { c_s: a, b_n, a_d, b_d, c, .. } = coefficients;
+                Self::AverageParams(AverageParamsCoefficients { a, b_n, a_d, b_d, c, mean_share })
+            }
+            RivalLaw::Levels(LevelLaw { levels, b_n, a_d, b_d, c }) => {
+                let level = |level: &sparsity_law::law::LevelCapacity| LevelView {
+                    sparsity: level.sparsity,
+                    runs: level.runs,
+                    a: level.a,
+                    gain: level.gain,
+                };
+                let levels = levels.iter().map(level).collect();
+                Self::Levels(LevelsView { levels, b_n, a_d, b_d, c })
+            }
+            RivalLaw::Experts(law) => {
+                let ExpertCoefficients { e, a, alpha, b, beta, c, lambda, d, delta, gamma } = law;
+                Self::Experts(ExpertsView { e, a, alpha, b, beta, c, lambda, d, delta, gamma })
+            }
         }
     }
 }
@@ -544,8 +841,12 @@ async fn get_law(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateLaw {
-    /// The coefficients, in raw units: parameters, and the family's data unit.
-    coefficients: CoefficientsView,
+    /// The coefficients, in raw units: parameters, and the family's data unit; those of the form.
+    coefficients: PublishedCoefficients,
+    /// What the law says of sparsity: `sparse`, or `dense` for nothing; `sparse` unless said otherwise.
+    form: Option<PublishedForm>,
+    /// Whose gain a `dense` law borrows, so that it answers questions about sparsity.
+    gain: Option<BorrowView>,
     /// Where they stand: a paper, a report; at most 2,000 characters.
     #[schema(example = "arXiv:2309.08520, table 3")]
     reference: String,
@@ -557,6 +858,145 @@ pub struct CreateLaw {
     fitted_at: Option<DateTime<Utc>>,
 }
 
+/// What a published law says of sparsity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PublishedForm {
+    /// The paper's form, with seven coefficients.
+    #[default]
+    Sparse,
+    /// Nothing: `A N^(-b_n) + (a_d / D)^b_d + c`, with five.
+    Dense,
+}
+
+/// Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
+/// `b_s`, `c_s`, `b_n`, `a_d`, `b_d` and `c`, of the form `dense` `a`, `b_n`, `a_d`, `b_d` and `c`.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedCoefficients {
+    /// Capacity of dense models.
+    #[schema(example = 482.01)]
+    a: Option<f64>,
+    /// Capacity that sparsity costs.
+    #[schema(example = json!(null))]
+    a_s: Option<f64>,
+    /// Exponent of the density.
+    #[schema(example = json!(null))]
+    b_s: Option<f64>,
+    /// Capacity that is left as `S -> 1`.
+    #[schema(example = json!(null))]
+    c_s: Option<f64>,
+    /// Exponent of the non-zero parameters.
+    #[schema(example = 0.3478)]
+    b_n: Option<f64>,
+    /// Scale of the data, in the data unit.
+    #[schema(example = 1_185_219_649.9)]
+    a_d: Option<f64>,
+    /// Exponent of the data.
+    #[schema(example = 0.3658)]
+    b_d: Option<f64>,
+    /// Irreducible loss.
+    #[schema(example = 1.8172)]
+    c: Option<f64>,
+}
+
+impl CreateLaw {
+    /// The coefficients of the form that is given.
+    fn coefficients(&self, checks: &mut Checks) -> Option<Coefficients> {
+        let dense = self.form == Some(PublishedForm::Dense);
+        let PublishedCoefficients { a, a_s, b_s, c_s, b_n, a_d, b_d, c } = self.coefficients;
+        let of_form = |name: &str| match name {
+            "a" => dense,
+            "a_s" | "b_s" | "c_s" => !dense,
+            _ => true,
+        };
+        let form = if dense { "dense" } else { "sparse" };
+        let given = [
+            ("a", a),
+            ("a_s", a_s),
+            ("b_s", b_s),
+            ("c_s", c_s),
+            ("b_n", b_n),
+            ("a_d", a_d),
+            ("b_d", b_d),
+            ("c", c),
+        ];
+        let mut complete = true;
+        for (name, value) in given {
+            let wrong = match (of_form(name), value) {
+                (true, None) => format!("must be given for the form {form}"),
+                (false, Some(_)) => format!("is no coefficient of the form {form}"),
+                _ => continue,
+            };
+            checks.refuse(&format!("coefficients/{name}"), wrong);
+            complete = false;
+        }
+        if !complete {
+            return None;
+        }
+        let (a_s, b_s, c_s) = if dense { (Some(0.0), Some(1.0), a) } else { (a_s, b_s, c_s) };
+        let values = CoefficientValues {
+            a_s: a_s?,
+            b_s: b_s?,
+            c_s: c_s?,
+            b_n: b_n?,
+            a_d: a_d?,
+            b_d: b_d?,
+            c: c?,
+        };
+        // Of a dense law the zero in the place of a_s is one that a law may have, and the others may not be zero.
+        let filled = if dense { CoefficientValues { a_s: 1.0, ..values } } else { values };
+        let checked = Coefficients::new(filled).and_then(|_| Coefficients::reduced(values));
+        checked
+            .map_err(|(name, error)| {
+                let name = if dense && name == CoefficientName::CS { "a" } else { name.as_str() };
+                checks.refuse(&format!("coefficients/{name}"), error.to_string());
+            })
+            .ok()
+    }
+}
+
+/// The gain that a law borrows: that of the law of another family, which the caller may see.
+///
+/// # Errors
+/// [`ApiError::Invalid`] where there is no such law, or it says nothing of sparsity by itself.
+pub(crate) async fn find_lender(
+    state: &AppState,
+    caller: &Caller,
+    asked: &BorrowView,
+) -> Result<(i32, BorrowedGain), ApiError> {
+    let refuse = |detail: String| ApiError::field("/gain/borrow", detail);
+    let unknown = || refuse(format!("must be a family that has a law, not {:?}", asked.borrow));
+    let name = FamilyName::new(&asked.borrow).map_err(|_| unknown())?;
+    if !caller.families().allow(name.as_str()) {
+        return Err(unknown());
+    }
+    let law = laws::find_law(&state.pool, &name, asked.version).await?;
+    let Some(law) = law else {
+        return Err(match asked.version {
+            Some(version) => {
+                let detail = format!("must be a version of the laws of {name}, not {version}");
+                ApiError::field("/gain/version", detail)
+            }
+            None => unknown(),
+        });
+    };
+    let gain = BorrowedGain::of(&law.content.coefficients).ok_or_else(|| {
+        refuse(format!(
+            "must be a family whose own runs say what sparsity does: law {} of {name} does not",
+            law.version
+        ))
+    })?;
+    let determined = law.content.identification().is_none_or(Identification::is_complete);
+    if !determined {
+        return Err(refuse(format!(
+            "must be a family whose runs determine what sparsity does: those of law {} of {name} do not",
+            law.version
+        )));
+    }
+    Ok((law.version, gain))
+}
+
 /// Imports published coefficients as the family's next law.
 #[utoipa::path(
     post, path = "/v1/families/{family}/laws", tag = TAG_LAWS, params(FamilyPath),
@@ -566,15 +1006,17 @@ pub struct CreateLaw {
 )]
 async fn create_law(
     State(state): State<AppState>,
+    caller: Caller,
     Path(path): Path<FamilyPath>,
     JsonBody(body): JsonBody<CreateLaw>,
 ) -> Result<impl IntoResponse, ApiError> {
     let mut checks = Checks::default();
-    let coefficients = Coefficients::new(body.coefficients.into())
-        .map_err(|(name, error)| {
-            checks.refuse(&format!("coefficients/{}", name.as_str()), error.to_string());
-        })
-        .ok();
+    let coefficients = body.coefficients(&mut checks);
+    let dense = body.form == Some(PublishedForm::Dense);
+    if body.gain.is_some() && !dense {
+        checks
+            .refuse("gain", "belongs to a law of the form dense: others have a gain of their own");
+    }
     checks.take("reference", check_prose(&body.reference));
     if body.reference.trim().is_empty() {
         checks.refuse("reference", "must say where the coefficients stand");
@@ -590,6 +1032,18 @@ async fn create_law(
         checks.refuse("fitted_at", "must be in the years 1900 to 9999");
     }
     let coefficients = checks.finish(coefficients)?;
+    let gain = match &body.gain {
+        Some(asked) => {
+            let (version, gain) = find_lender(&state, &caller, asked).await?;
+            let published = [&*T5_C4, &*VIT_JFT]
+                .map(|law| BorrowedGain::of(law.coefficients()).unwrap_or(gain));
+            let in_turn = Lenders::new(gain, &[], published).in_turn;
+            let family = asked.borrow.clone();
+            Some(LentGain { family, version, gain, in_turn, settling: Vec::new() })
+        }
+        None => None,
+    };
+    let shape = LawShape { form: dense.then_some(LawForm::Dense), gain, ..LawShape::default() };
 
     let name = path.name()?;
     let mut transaction = state.pool.begin().await?;
@@ -600,7 +1054,10 @@ async fn create_law(
     let content = LawContent {
         source: LawSource::Published,
         reference: Some(body.reference),
-        coefficients,
+        coefficients: with_curve(
+            coefficients,
+            shape.task(family.settings.pruning.mean_share()).curve(),
+        ),
         objective: body.objective,
         runs: body.runs,
         intervals: BTreeMap::new(),
@@ -616,6 +1073,7 @@ async fn create_law(
         warnings: Vec::new(),
         data_digest: None,
         fitted_at: body.fitted_at.unwrap_or(now),
+        shape,
     };
     let id = state.clock.new_id();
     let law = laws::insert_law(&mut *transaction, id, family.id, &content, now).await?;

@@ -13,12 +13,14 @@ use chrono::{DateTime, Utc};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{Constraint, FitConfig, Holdout};
+use sparsity_law::law::LawForm;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::api::resources::families::existing;
+use crate::api::resources::laws::find_lender;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_REFITS;
 use crate::api::wire::extract::{
@@ -26,13 +28,13 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::api::wire::views::{
-    ConstraintView, FitOptionsView, FixedView, HoldoutView, ObjectiveView, TagWeightView,
-    check_fit_config, check_weights,
+    BorrowView, ConstraintView, FitOptionsView, FixedView, FormsView, HoldoutView, LawFormView,
+    ObjectiveView, TagWeightView, check_fit_config, check_weights,
 };
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::page::PageRequest;
-use crate::domain::refit::{Refit, RefitOptions, RefitState};
+use crate::domain::refit::{Lender, Refit, RefitOptions, RefitState};
 use crate::domain::text::FamilyName;
 use crate::domain::text::check_label;
 use crate::live::keyring::Caller;
@@ -221,6 +223,18 @@ pub struct CreateRefit {
     #[serde(default)]
     #[schema(max_items = 1000, example = json!([]))]
     without: Vec<String>,
+    /// What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
+    /// `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
+    /// `experts` are fitted beside another form, by `forms`.
+    #[schema(example = "sparse")]
+    form: Option<LawFormView>,
+    /// `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
+    /// held out: `rivals` of the law.
+    #[schema(example = json!(null))]
+    forms: Option<FormsView>,
+    /// The gain of another family's law, for runs of which none has zeros.
+    #[schema(example = json!(null))]
+    gain: Option<BorrowView>,
     /// Version of a fitted law to fit again from its own runs and options, and to compare to the last
     /// bit. All other options must be left out.
     #[schema(example = json!(null))]
@@ -250,12 +264,15 @@ impl CreateRefit {
             holdout,
         };
         let config = check_fit_config(config, &mut checks);
+        let form = check_form(self.form, self.gain.is_some(), &mut checks);
         let weights = check_weights(self.weights, &mut checks);
         let mut without = check_without(self.without, &mut checks);
         without.sort_unstable();
         without.dedup();
         let fit = checks.finish(config)?.get().clone();
-        Ok(RefitOptions { fit, weights, without })
+        // Whose gain is borrowed is looked up after the checks.
+        let (all_forms, lender) = (self.forms.is_some(), None);
+        Ok(RefitOptions { fit, weights, without, form, all_forms, lender })
     }
 
     /// Whether nothing but the law to reproduce is given.
@@ -271,6 +288,9 @@ impl CreateRefit {
             holdout,
             weights,
             without,
+            form,
+            forms,
+            gain,
             reproduces: _,
         } = self;
         starts.is_none()
@@ -283,6 +303,29 @@ impl CreateRefit {
             && holdout.is_none()
             && weights.is_empty()
             && without.is_empty()
+            && form.is_none()
+            && forms.is_none()
+            && gain.is_none()
+    }
+}
+
+/// The form of a law to fit; `None` for the paper's.
+fn check_form(asked: Option<LawFormView>, borrows: bool, checks: &mut Checks) -> Option<LawForm> {
+    match asked {
+        Some(LawFormView::Levels | LawFormView::Experts) => {
+            let detail = "must be sparse, dense or average_params: levels and experts are fitted beside these, by \
+                          forms: all, and answer no questions by themselves";
+            checks.refuse("form", detail);
+            None
+        }
+        Some(LawFormView::Sparse | LawFormView::AverageParams) if borrows => {
+            checks.refuse("form", "must be dense, or left out, where a gain is borrowed");
+            None
+        }
+        None if borrows => Some(LawForm::Dense),
+        None | Some(LawFormView::Sparse) => None,
+        Some(LawFormView::Dense) => Some(LawForm::Dense),
+        Some(LawFormView::AverageParams) => Some(LawForm::AverageParams),
     }
 }
 
@@ -322,12 +365,18 @@ async fn check_left_out(
 /// What a refit is to do: its options, and the law that it checks.
 async fn check_request(
     state: &AppState,
+    caller: &Caller,
     family: &Family,
     body: CreateRefit,
 ) -> Result<(RefitOptions, Option<Uuid>), ApiError> {
     let Some(version) = body.reproduces else {
         let asked = body.without.clone();
-        let options = body.check(&family.settings)?;
+        let gain = body.gain.clone();
+        let mut options = body.check(&family.settings)?;
+        if let Some(gain) = gain {
+            let (version, _) = find_lender(state, caller, &gain).await?;
+            options.lender = Some(Lender { family: gain.borrow, version });
+        }
         check_left_out(state, family, &asked).await?;
         return Ok((options, None));
     };
@@ -368,7 +417,7 @@ async fn create_refit(
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
 ) -> Result<impl IntoResponse, ApiError> {
     let family = existing(&state.pool, &path.name()?).await?;
-    let (options, reproduces) = check_request(&state, &family, body).await?;
+    let (options, reproduces) = check_request(&state, &caller, &family, body).await?;
     let Extension(span) = span.unwrap_or_default();
     let trace = span.context();
     let (status, id) = loop {

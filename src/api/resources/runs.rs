@@ -106,6 +106,9 @@ pub struct RunView {
     /// Data that the checkpoint of a pretrained start had seen; null where unknown.
     #[schema(example = json!(null))]
     pretraining_data: Option<f64>,
+    /// How much of the data is different, where some was seen more than once; null where unknown.
+    #[schema(example = json!(null))]
+    unique_data: Option<f64>,
     /// Structured pattern; null for unstructured sparsity.
     #[schema(example = "2:4")]
     pattern: Option<String>,
@@ -135,6 +138,7 @@ impl From<Run> for RunView {
             loss: observation.loss.get(),
             start: submitted.start.into(),
             pretraining_data: submitted.pretraining_data.map(Data::get),
+            unique_data: submitted.unique_data.map(Data::get),
             pattern: submitted.pattern.map(|pattern| pattern.as_str().to_owned()),
             tags: submitted.tags,
             excluded: submitted.exclusion_reason.is_some(),
@@ -181,6 +185,10 @@ pub struct SubmitRun {
     /// Data that the dense checkpoint of a pretrained start had seen, in the family's data unit.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     pretraining_data: Option<f64>,
+    /// How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
+    /// every pass over it.
+    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
+    unique_data: Option<f64>,
     /// Structured pattern `n:m`; leave it out for unstructured sparsity.
     #[schema(example = json!(null), pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,

@@ -10,7 +10,7 @@ use sparsity_law::fit::{
 };
 use sparsity_law::law::{
     CoefficientName, CoefficientValues, Coefficients, Extrapolation, Identification, Interval,
-    PruningSchedule, Range, Side, SparsityLevel,
+    LawForm, PruningSchedule, Range, Side, SparsityLevel,
 };
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -108,6 +108,69 @@ impl From<LawSource> for LawSourceView {
             LawSource::Published => Self::Published,
         }
     }
+}
+
+/// The form of a law: what it says of sparsity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = LawForm)]
+pub enum LawFormView {
+    /// `(a_s (1-S)^b_s + c_s) N^(-b_n)`: the paper's.
+    Sparse,
+    /// Nothing, unless it borrows a gain.
+    Dense,
+    /// One capacity at each sparsity of the runs, and nothing between them.
+    Levels,
+    /// The mean number of parameters over training.
+    AverageParams,
+    /// Mixtures of experts.
+    Experts,
+}
+
+impl From<LawForm> for LawFormView {
+    fn from(form: LawForm) -> Self {
+        match form {
+            LawForm::Sparse => Self::Sparse,
+            LawForm::Dense => Self::Dense,
+            LawForm::Levels => Self::Levels,
+            LawForm::AverageParams => Self::AverageParams,
+            LawForm::Experts => Self::Experts,
+        }
+    }
+}
+
+impl From<LawFormView> for LawForm {
+    fn from(form: LawFormView) -> Self {
+        match form {
+            LawFormView::Sparse => Self::Sparse,
+            LawFormView::Dense => Self::Dense,
+            LawFormView::Levels => Self::Levels,
+            LawFormView::AverageParams => Self::AverageParams,
+            LawFormView::Experts => Self::Experts,
+        }
+    }
+}
+
+/// Whose gain is borrowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Borrow)]
+pub struct BorrowView {
+    /// Name of the family that lends: its own runs must say what sparsity does.
+    #[schema(example = "t5-c4")]
+    pub borrow: String,
+    /// Version of its law; the one that answers now unless said otherwise.
+    #[schema(example = 1)]
+    pub version: Option<i32>,
+}
+
+/// Which forms are fitted beside the law's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Forms)]
+pub enum FormsView {
+    /// Every form that the runs can carry.
+    All,
 }
 
 /// Coefficients of `L(S, N, D) = (a_s (1-S)^b_s + c_s) N^(-b_n) + (a_d / D)^b_d + c`, in raw units.
@@ -498,6 +561,12 @@ pub struct FitOptionsView {
     /// `external_id`s of the runs that were left out to see what they do.
     #[schema(example = json!([]))]
     without: Vec<String>,
+    /// What the law is to say of sparsity.
+    form: LawFormView,
+    /// Which forms are fitted beside it.
+    forms: Option<FormsView>,
+    /// Whose gain it borrows.
+    gain: Option<BorrowView>,
 }
 
 impl FitOptionsView {
@@ -518,6 +587,11 @@ impl FitOptionsView {
             holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
             weights: options.weights.into_iter().map(TagWeightView::from).collect(),
             without: options.without,
+            form: options.form.unwrap_or(LawForm::Sparse).into(),
+            forms: options.all_forms.then_some(FormsView::All),
+            gain: options
+                .lender
+                .map(|lender| BorrowView { borrow: lender.family, version: Some(lender.version) }),
         }
     }
 }

@@ -48,6 +48,8 @@ export const REASONS = {
   starts_disagree: "starts of the fit disagree",
   resamples_failed: "many resamples determined no law",
   forecasts_missed: "fewer forecasts by this law came true than promised",
+  borrowed_gain: "what sparsity does is taken from another family's law",
+  forms_disagree: "another form of the law, no worse, has another answer",
 };
 
 /** @type {Record<string, string>} */

@@ -47,6 +47,8 @@ fn a_row_says_what_it_has_a_column_for() {
         (",start", ",scratch", r#", "start": "scratch""#, scratch),
         (",start", ",", r#", "start": null"#, scratch),
         (",pretraining_data", ",", r#", "pretraining_data": null"#, Brought::PRETRAINING_DATA),
+        (",unique_data", ",", r#", "unique_data": null"#, Brought::UNIQUE_DATA),
+        (",unique_data", ",5e8", r#", "unique_data": 5e8"#, Brought::UNIQUE_DATA),
         (",exclusion_reason", ",bad", r#", "exclusion_reason": "bad""#, Brought::EXCLUSION),
         // Whoever excluded the run knew why.
         (",exclusion_reason", ",", r#", "exclusion_reason": null"#, Brought::NONE),

@@ -64,6 +64,9 @@ class RefitOptions(TypedDict, total=False):
     holdout: Sequence[str]
     weights: Sequence[Mapping[str, Any]]
     without: Sequence[str]
+    form: Literal["sparse", "dense", "average_params"]
+    forms: Literal["all"]
+    gain: Mapping[str, Any]
     reproduces: int
 
 

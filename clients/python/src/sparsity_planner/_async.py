@@ -907,13 +907,15 @@ class AsyncFamily:
         data: float | None = None,
         compute: float | None = None,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
         """
         Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
 
-        Many models are for `predictions`, which asks them all at once.
+        With `unique_data`, so much of it is different, and the rest is seen again. Many models are for
+        `predictions`, which asks them all at once.
         """
         params = {
             "nonzero_params": nonzero_params,
@@ -921,6 +923,7 @@ class AsyncFamily:
             "data": data,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -932,19 +935,22 @@ class AsyncFamily:
         compute: float,
         flop_mode: str,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> AsyncOptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. Many budgets are for
-        `optimal_sparsities`, which asks them all at once.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
+        trained on beyond so much data is seen again. Many budgets are for `optimal_sparsities`, which asks
+        them all at once.
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -1037,6 +1043,7 @@ class AsyncFamily:
         points: pd.DataFrame,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1048,6 +1055,7 @@ class AsyncFamily:
         points: Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Predictions: ...
@@ -1057,6 +1065,7 @@ class AsyncFamily:
         points: pd.DataFrame | Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1070,7 +1079,9 @@ class AsyncFamily:
         `error` says why. A pandas frame may have any number of rows, what else `log_runs` takes 100,000.
         """
         path = f"{self._path}/predictions"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             if on_error != "stop":
                 raise InvalidInputError(
@@ -1092,6 +1103,7 @@ class AsyncFamily:
         points: pd.DataFrame,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1103,6 +1115,7 @@ class AsyncFamily:
         points: Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsities: ...
@@ -1112,6 +1125,7 @@ class AsyncFamily:
         points: pd.DataFrame | Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1122,7 +1136,9 @@ class AsyncFamily:
         Columns are the arguments of `optimal_sparsity`; for others, and for all else, see `predictions`.
         """
         path = f"{self._path}/optimal-sparsities"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             if on_error != "stop":
                 raise InvalidInputError(
@@ -1181,6 +1197,7 @@ class AsyncFamily:
         total_params: Bounds | None = None,
         sparsity: Bounds | None = None,
         data: Bounds | None = None,
+        unique_data: float | None = None,
         patterns: Sequence[str] | None = None,
         frontier_points: int | None = None,
         law_version: int | None = None,
@@ -1189,7 +1206,8 @@ class AsyncFamily:
         """
         Return the best size, sparsity and data for `compute` FLOPs, or the cheapest for `target_loss`.
 
-        Bounds are pairs `(lowest, highest)`, of which either may be None.
+        Bounds are pairs `(lowest, highest)`, of which either may be None. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         body = rows.given(
             flop_mode=flop_mode,
@@ -1203,6 +1221,7 @@ class AsyncFamily:
             total_params=bounds(total_params),
             sparsity=bounds(sparsity),
             data=bounds(data),
+            unique_data=unique_data,
             patterns=patterns,
             frontier_points=frontier_points,
             law_version=law_version,

@@ -41,11 +41,12 @@ RUN_COLUMNS = (
     "loss",
     "start",
     "pretraining_data",
+    "unique_data",
     "pattern",
     "tags",
     "exclusion_reason",
 )
-NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data")
+NUMBERS = ("nonzero_params", "sparsity", "data", "loss", "pretraining_data", "unique_data")
 # Errors of a frame that are named where all are raised; the others are counted.
 NAMED_ERRORS = 100
 

@@ -905,13 +905,15 @@ class Family:
         data: float | None = None,
         compute: float | None = None,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
         """
         Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
 
-        Many models are for `predictions`, which asks them all at once.
+        With `unique_data`, so much of it is different, and the rest is seen again. Many models are for
+        `predictions`, which asks them all at once.
         """
         params = {
             "nonzero_params": nonzero_params,
@@ -919,6 +921,7 @@ class Family:
             "data": data,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -930,19 +933,22 @@ class Family:
         compute: float,
         flop_mode: str,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. Many budgets are for
-        `optimal_sparsities`, which asks them all at once.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
+        trained on beyond so much data is seen again. Many budgets are for `optimal_sparsities`, which asks
+        them all at once.
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
             "flop_mode": flop_mode,
+            "unique_data": unique_data,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -1035,6 +1041,7 @@ class Family:
         points: pd.DataFrame,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1046,6 +1053,7 @@ class Family:
         points: Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Predictions: ...
@@ -1055,6 +1063,7 @@ class Family:
         points: pd.DataFrame | Iterable[Any] | ArrowStream,
         *,
         flop_mode: str | None = None,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1068,7 +1077,9 @@ class Family:
         `error` says why. A pandas frame may have any number of rows, what else `log_runs` takes 100,000.
         """
         path = f"{self._path}/predictions"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             if on_error != "stop":
                 raise InvalidInputError(
@@ -1090,6 +1101,7 @@ class Family:
         points: pd.DataFrame,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1101,6 +1113,7 @@ class Family:
         points: Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsities: ...
@@ -1110,6 +1123,7 @@ class Family:
         points: pd.DataFrame | Iterable[Any] | ArrowStream,
         flop_mode: str | None = None,
         *,
+        unique_data: float | None = None,
         law_version: int | None = None,
         intervals: bool = True,
         on_error: Literal["stop", "skip"] = "stop",
@@ -1120,7 +1134,9 @@ class Family:
         Columns are the arguments of `optimal_sparsity`; for others, and for all else, see `predictions`.
         """
         path = f"{self._path}/optimal-sparsities"
-        options = rows.given(flop_mode=flop_mode, law_version=law_version, intervals=intervals)
+        options = rows.given(
+            flop_mode=flop_mode, unique_data=unique_data, law_version=law_version, intervals=intervals
+        )
         if not is_pandas(points):
             if on_error != "stop":
                 raise InvalidInputError(
@@ -1179,6 +1195,7 @@ class Family:
         total_params: Bounds | None = None,
         sparsity: Bounds | None = None,
         data: Bounds | None = None,
+        unique_data: float | None = None,
         patterns: Sequence[str] | None = None,
         frontier_points: int | None = None,
         law_version: int | None = None,
@@ -1187,7 +1204,8 @@ class Family:
         """
         Return the best size, sparsity and data for `compute` FLOPs, or the cheapest for `target_loss`.
 
-        Bounds are pairs `(lowest, highest)`, of which either may be None.
+        Bounds are pairs `(lowest, highest)`, of which either may be None. With `unique_data`, what is
+        trained on beyond so much data is seen again.
         """
         body = rows.given(
             flop_mode=flop_mode,
@@ -1201,6 +1219,7 @@ class Family:
             total_params=bounds(total_params),
             sparsity=bounds(sparsity),
             data=bounds(data),
+            unique_data=unique_data,
             patterns=patterns,
             frontier_points=frontier_points,
             law_version=law_version,

@@ -87,10 +87,56 @@ class AuditEventList(Model):
     """
 
 
-BinaryFile = TypeAliasType("BinaryFile", bytes)
-"""
-A file that is not text: Parquet, Arrow, a workbook.
-"""
+class AverageParamsCoefficients(Model):
+    """
+    Coefficients of `A (N (1 - m S)/(1 - S))^(-b_n) + (a_d / D)^b_d + c`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    Capacity of dense models.
+    """
+    a_d: float
+    """
+    Scale of the data.
+    """
+    b_d: float
+    """
+    Exponent of the data.
+    """
+    b_n: float
+    """
+    Exponent of the mean number of parameters.
+    """
+    c: float
+    """
+    Irreducible loss.
+    """
+    mean_share: Annotated[float, Field(examples=[0.625])]
+    """
+    `m`: mean sparsity over training as a share of the final one.
+    """
+
+
+class Borrow(Model):
+    """
+    Whose gain is borrowed.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    borrow: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Name of the family that lends: its own runs must say what sparsity does.
+    """
+    version: Annotated[int | None, Field(examples=[1])] = None
+    """
+    Version of its law; the one that answers now unless said otherwise.
+    """
 
 
 class Bounds(Model):
@@ -111,12 +157,6 @@ class Bounds(Model):
     """
 
 
-BandItem = TypeAliasType("BandItem", Annotated[list[float], Field(max_length=3, min_length=3)])
-
-
-Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
-
-
 class ChinchillaLine(Model):
     """
     Where a dense model is compute-optimal.
@@ -125,11 +165,11 @@ class ChinchillaLine(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[BandItem] | None = None
+    band: list[list[float]] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
-    points: list[Point]
+    points: list[list[float]]
     """
     `[nonzero_params, compute]`.
     """
@@ -252,36 +292,6 @@ class CreateForecast(Model):
     """
 
 
-class CreateLaw(Model):
-    """
-    Published coefficients to import.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    coefficients: Coefficients
-    """
-    The coefficients, in raw units: parameters, and the family's data unit.
-    """
-    fitted_at: AwareDatetime | None = None
-    """
-    When it was published; now unless said otherwise.
-    """
-    objective: float | None = None
-    """
-    Mean Huber loss over its runs, where published.
-    """
-    reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
-    """
-    Where they stand: a paper, a report; at most 2,000 characters.
-    """
-    runs: Annotated[int | None, Field(ge=0)] = None
-    """
-    Number of its runs, where published.
-    """
-
-
 Delta1 = TypeAliasType("Delta1", Annotated[float, Field(examples=["auto"], ge=1e-09, le=1000000.0)])
 """
 A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
@@ -338,6 +348,57 @@ class ErrorKind(Model):
     rows: list[Row]
     """
     The first rows that have it.
+    """
+
+
+class ExpertCoefficients(Model):
+    """
+    Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
+    parameters.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    Amplitude of the total size.
+    """
+    alpha: float
+    """
+    Its exponent.
+    """
+    b: float
+    """
+    Amplitude of the data.
+    """
+    beta: float
+    """
+    Its exponent.
+    """
+    c: float
+    """
+    Amplitude of the density.
+    """
+    d: float
+    """
+    Amplitude of density and size together.
+    """
+    delta: float
+    """
+    Exponent of the density in it, of either sign.
+    """
+    e: float
+    """
+    Irreducible loss.
+    """
+    gamma: float
+    """
+    Exponent of the total size in it.
+    """
+    lambda_: Annotated[float, Field(alias="lambda")]
+    """
+    Its exponent, of either sign.
     """
 
 
@@ -505,6 +566,12 @@ class ForecastScore(Model):
     """
     Id of the run.
     """
+
+
+Forms = TypeAliasType("Forms", Literal["all"])
+"""
+Which forms are fitted beside the law's own.
+"""
 
 
 class FrontierPoint(Model):
@@ -688,6 +755,12 @@ class LawCoefficients(Model):
     """
 
 
+LawForm = TypeAliasType("LawForm", Literal["sparse", "dense", "levels", "average_params", "experts"])
+"""
+The form of a law: what it says of sparsity.
+"""
+
+
 LawSource = TypeAliasType("LawSource", Literal["fit", "published"])
 """
 Where a law comes from.
@@ -713,6 +786,88 @@ class LeftOut(Model):
     without_interval: Annotated[int, Field(examples=[0])]
     """
     The law had no prediction interval: counted in the errors, left out of the share.
+    """
+
+
+class LenderCoefficients(Model):
+    """
+    What makes the gain of a law.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_s: Annotated[float, Field(examples=[16.787050107077444])]
+    """
+    Capacity that sparsity costs.
+    """
+    b_n: Annotated[float, Field(examples=[0.24513173])]
+    """
+    Exponent of the non-zero parameters.
+    """
+    b_s: Annotated[float, Field(examples=[0.72161276])]
+    """
+    Exponent of the density.
+    """
+    c_s: Annotated[float, Field(examples=[45.01844735112024])]
+    """
+    Capacity that is left as `S -> 1`.
+    """
+
+
+class LevelCapacity(Model):
+    """
+    The capacity at one sparsity.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    `A_j`.
+    """
+    gain: float | None = None
+    """
+    Size of the dense model that is as good, relative to the non-zero parameters; null where no run is dense.
+    """
+    runs: Annotated[int, Field(examples=[12], ge=0)]
+    """
+    Runs at it.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    The sparsity.
+    """
+
+
+class LevelCoefficients(Model):
+    """
+    Coefficients of `A_j N^(-b_n) + (a_d / D)^b_d + c` at the sparsity of level `j`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_d: float
+    """
+    Scale of the data.
+    """
+    b_d: float
+    """
+    Exponent of the data.
+    """
+    b_n: float
+    """
+    Exponent of the non-zero parameters.
+    """
+    c: float
+    """
+    Irreducible loss.
+    """
+    levels: list[LevelCapacity]
+    """
+    The levels, in rising order of sparsity.
     """
 
 
@@ -1134,6 +1289,9 @@ An answer drawn as PNG.
 """
 
 
+Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
+
+
 class PointsCost(Model):
     """
     Measured points, linear between them and constant beyond the last.
@@ -1249,6 +1407,55 @@ class PruningSchedule(Model):
     """
     Progress at which pruning starts.
     """
+
+
+class PublishedCoefficients(Model):
+    """
+    Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
+    `b_s`, `c_s`, `b_n`, `a_d`, `b_d` and `c`, of the form `dense` `a`, `b_n`, `a_d`, `b_d` and `c`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: Annotated[float | None, Field(examples=[482.01])] = None
+    """
+    Capacity of dense models.
+    """
+    a_d: Annotated[float | None, Field(examples=[1185219649.9])] = None
+    """
+    Scale of the data, in the data unit.
+    """
+    a_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Capacity that sparsity costs.
+    """
+    b_d: Annotated[float | None, Field(examples=[0.3658])] = None
+    """
+    Exponent of the data.
+    """
+    b_n: Annotated[float | None, Field(examples=[0.3478])] = None
+    """
+    Exponent of the non-zero parameters.
+    """
+    b_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Exponent of the density.
+    """
+    c: Annotated[float | None, Field(examples=[1.8172])] = None
+    """
+    Irreducible loss.
+    """
+    c_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Capacity that is left as `S -> 1`.
+    """
+
+
+PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense"])
+"""
+What a published law says of sparsity.
+"""
 
 
 class PutMapping(Model):
@@ -1388,6 +1595,27 @@ Where a refit is in its life.
 """
 
 
+class RefusedForm(Model):
+    """
+    A form that was not fitted.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    form: LawForm
+    """
+    The form.
+    """
+    reason: Annotated[
+        str,
+        Field(examples=["the runs have 2 different values of sparsity, and it needs 3"]),
+    ]
+    """
+    Why these runs cannot carry it.
+    """
+
+
 class Rejection(Model):
     """
     A row that was not stored.
@@ -1411,6 +1639,33 @@ class Rejection(Model):
     """
 
 
+class RepeatedData(Model):
+    """
+    How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the different data `U`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    decay: Annotated[float, Field(examples=[15.39])]
+    """
+    `R`, in epochs.
+    """
+    fitted: Annotated[bool, Field(examples=[False])]
+    """
+    Whether the runs of the law show it; otherwise it is that of a published law of language models
+    (arXiv 2305.16264).
+    """
+    interval: Interval | None = None
+    """
+    Its profile interval; null where it was not fitted.
+    """
+    runs: Annotated[int, Field(examples=[12], ge=0)]
+    """
+    Runs that repeat their data.
+    """
+
+
 ReplicaState = TypeAliasType("ReplicaState", Literal["used", "behind", "away"])
 """
 Whether reads are answered by the replica.
@@ -1420,6 +1675,68 @@ Whether reads are answered by the replica.
 Residual = TypeAliasType("Residual", Literal["log", "linear"])
 """
 How prediction and measurement are compared.
+"""
+
+
+class RivalLaw1(Model):
+    """
+    The paper's form.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    sparse: Coefficients
+    """
+    The paper's form.
+    """
+
+
+class RivalLaw2(Model):
+    """
+    Counting the mean number of parameters over training.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    average_params: AverageParamsCoefficients
+    """
+    Counting the mean number of parameters over training.
+    """
+
+
+class RivalLaw3(Model):
+    """
+    One capacity at each sparsity.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    levels: LevelCoefficients
+    """
+    One capacity at each sparsity.
+    """
+
+
+class RivalLaw4(Model):
+    """
+    Mixtures of experts.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    experts: ExpertCoefficients
+    """
+    Mixtures of experts.
+    """
+
+
+RivalLaw = TypeAliasType("RivalLaw", RivalLaw1 | RivalLaw2 | RivalLaw3 | RivalLaw4)
+"""
+The law of a form, in raw units: one of these.
 """
 
 
@@ -1601,6 +1918,11 @@ class SubmitRun(Model):
     total_params: float | None = None
     """
     Parameters, zeros included: `nonzero_params / (1 - sparsity)`.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
+    every pass over it.
     """
 
 
@@ -1817,6 +2139,32 @@ class Warning(Model):
     """
 
 
+class BorrowedGain(Model):
+    """
+    A gain that was borrowed of another family's law.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    borrow: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Name of the lending family.
+    """
+    lender: LenderCoefficients
+    """
+    The lender's coefficients that make its gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
+    """
+    suggestions: list[SettlingRun]
+    """
+    The sparse runs that would make the gain this family's own; empty of a law without runs.
+    """
+    version: Annotated[int, Field(examples=[1])]
+    """
+    Version of its law.
+    """
+
+
 class CalibrationTotals(Model):
     """
     What a set of scored forecasts says of the laws that made them.
@@ -2001,7 +2349,7 @@ class Contour(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[BandItem] | None = None
+    band: list[list[float]] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
@@ -2015,7 +2363,7 @@ class Contour(Model):
     """
     Interval of the ratio, over the resampled laws that have one; null where there are none.
     """
-    points: list[Point]
+    points: list[list[float]]
     """
     `[nonzero_params, compute]`.
     """
@@ -2089,6 +2437,44 @@ class CreateKey(Model):
     """
 
 
+class CreateLaw(Model):
+    """
+    Published coefficients to import.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    coefficients: PublishedCoefficients
+    """
+    The coefficients, in raw units: parameters, and the family's data unit; those of the form.
+    """
+    fitted_at: AwareDatetime | None = None
+    """
+    When it was published; now unless said otherwise.
+    """
+    form: PublishedForm | None = None
+    """
+    What the law says of sparsity: `sparse`, or `dense` for nothing; `sparse` unless said otherwise.
+    """
+    gain: Borrow | None = None
+    """
+    Whose gain a `dense` law borrows, so that it answers questions about sparsity.
+    """
+    objective: float | None = None
+    """
+    Mean Huber loss over its runs, where published.
+    """
+    reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
+    """
+    Where they stand: a paper, a report; at most 2,000 characters.
+    """
+    runs: Annotated[int | None, Field(ge=0)] = None
+    """
+    Number of its runs, where published.
+    """
+
+
 class CreateOptimalSparsities(Model):
     """
     Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
@@ -2108,7 +2494,8 @@ class CreateOptimalSparsities(Model):
     """
     intervals: bool | None = True
     """
-    Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
+    Whether to answer with intervals; in the mode of a hardware profile, with `unique_data`, and by a law that has no
+    gain of its own for at most 1,000 points.
     """
     law_version: int | None = None
     """
@@ -2121,6 +2508,11 @@ class CreateOptimalSparsities(Model):
     points: Annotated[list[OptimalSparsityPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
     The points, at most 100,000.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    again, and teaches less.
     """
 
 
@@ -2207,6 +2599,11 @@ class CreatePlan(Model):
     """
     Bounds on the parameters, zeros included, between 1 and 1e22.
     """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
+    is seen again, costs the same and teaches less. As much as is trained on unless said otherwise.
+    """
 
 
 class CreatePredictions(Model):
@@ -2248,6 +2645,11 @@ class CreatePredictions(Model):
     sparsity: GridValues | None = None
     """
     Sparsities of a grid, evenly spaced where `from` and `to` are given.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    again, and teaches less.
     """
 
 
@@ -2728,6 +3130,75 @@ class Readiness(Model):
     """
 
 
+class Rival(Model):
+    """
+    One form among others.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    coefficients: Annotated[int, Field(examples=[7], ge=0)]
+    """
+    Number of coefficients that were fitted.
+    """
+    excess: Interval | None = None
+    """
+    Interval of how much it is above the error of the law's own form.
+    """
+    form: LawForm
+    """
+    The form.
+    """
+    holdout_error: Annotated[float | None, Field(examples=[0.0091])] = None
+    """
+    Root of the mean squared residual of the predictions, in the unit of the objective's residual; null where the
+    runs allow none.
+    """
+    interval: Interval | None = None
+    """
+    Its interval, by resampling the runs that were predicted.
+    """
+    law: RivalLaw
+    """
+    Its law.
+    """
+    no_worse: Annotated[bool, Field(examples=[True])]
+    """
+    Whether it predicts no worse than the law's own form, as far as these predictions tell.
+    """
+    objective: Annotated[float, Field(examples=[4.880117e-06])]
+    """
+    Mean Huber loss over all runs.
+    """
+
+
+class Rivals(Model):
+    """
+    Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    forms: list[Rival]
+    """
+    The forms, the one that predicts best first.
+    """
+    predictions: Annotated[int, Field(examples=[240], ge=0)]
+    """
+    Predictions of the other runs, the same for all forms.
+    """
+    refused: list[RefusedForm]
+    """
+    Forms that these runs cannot carry.
+    """
+    rounds: Annotated[int, Field(examples=[16], ge=0)]
+    """
+    Laws that were fitted on the runs below a limit of size, data or their product.
+    """
+
+
 class Run(Model):
     """
     A training run.
@@ -2791,6 +3262,10 @@ class Run(Model):
     total_params: Annotated[float, Field(examples=[84934656.0])]
     """
     Parameters, zeros included.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None])] = None
+    """
+    How much of the data is different, where some was seen more than once; null where unknown.
     """
     updated_at: AwareDatetime
     """
@@ -3191,6 +3666,21 @@ class CreateRefit(Model):
     """
     Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
     """
+    form: LawForm | None = None
+    """
+    What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
+    `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
+    `experts` are fitted beside another form, by `forms`.
+    """
+    forms: Forms | None = None
+    """
+    `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
+    held out: `rivals` of the law.
+    """
+    gain: Borrow | None = None
+    """
+    The gain of another family's law, for runs of which none has zeros.
+    """
     holdout: list[Holdout] | None = None
     """
     Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
@@ -3546,6 +4036,18 @@ class FitOptions(Model):
     """
     Coefficients that were held.
     """
+    form: LawForm
+    """
+    What the law is to say of sparsity.
+    """
+    forms: Forms | None = None
+    """
+    Which forms are fitted beside it.
+    """
+    gain: Borrow | None = None
+    """
+    Whose gain it borrows.
+    """
     holdout: list[Holdout]
     """
     Which runs were left out in turn.
@@ -3864,6 +4366,11 @@ class OptimalSparsity(Model):
     """
     The dense model with as many non-zero parameters and the same compute.
     """
+    effective_data: float | None = None
+    """
+    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    where `unique_data` is not given.
+    """
     extrapolation: list[Extrapolation]
     """
     The quantities that lie outside the runs behind the law.
@@ -4078,6 +4585,11 @@ class Prediction(Model):
     """
     Data that it is for: as asked, or what the compute pays for.
     """
+    effective_data: float | None = None
+    """
+    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    where `unique_data` is not given.
+    """
     extrapolation: list[Extrapolation]
     """
     The quantities that lie outside the runs behind the law.
@@ -4268,24 +4780,6 @@ class Refit(Model):
     """
 
 
-class RefitList(Model):
-    """
-    A page of refits.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    items: list[Refit]
-    """
-    Newest first.
-    """
-    next_cursor: str | None = None
-    """
-    Where the next page starts; null at the end.
-    """
-
-
 class Suggestions(Model):
     """
     What to run next.
@@ -4352,7 +4846,8 @@ class Law(Model):
     """
     coefficients: LawCoefficients
     """
-    The coefficients, in raw units at full precision.
+    The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
+    the capacity coefficient of dense models.
     """
     data_digest: str | None = None
     """
@@ -4373,6 +4868,14 @@ class Law(Model):
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
     FLOPs per parameter and data unit that its answers use.
+    """
+    form: LawForm
+    """
+    What it says of sparsity.
+    """
+    gain: BorrowedGain | None = None
+    """
+    The gain that it has from another family's law; null where what it says of sparsity is its own.
     """
     id: UUID
     """
@@ -4405,6 +4908,14 @@ class Law(Model):
     reference: str | None = None
     """
     Where published coefficients stand.
+    """
+    repeated_data: RepeatedData | None = None
+    """
+    How fast repeating data wears out; null where no run says how much of its data is different.
+    """
+    rivals: Rivals | None = None
+    """
+    Other forms of the law, fitted on the same runs; null where the refit did not ask for all forms.
     """
     runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
     """

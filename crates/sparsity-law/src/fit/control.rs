@@ -1,5 +1,7 @@
 //! How a fit is followed and stopped, and why there may be none.
 
+use crate::law::LawForm;
+
 /// Why no law came of the runs.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FitError {
@@ -22,6 +24,14 @@ pub enum FitError {
         option: String,
         /// `nonzero_params`, `sparsity` or `data`.
         quantity: &'static str,
+    },
+    /// The runs do not suit the form that the law is to have.
+    #[error("these runs cannot carry the form {}: {reason}", .form.as_str())]
+    FormNotCarried {
+        /// The form.
+        form: LawForm,
+        /// Why, and what to do.
+        reason: String,
     },
     /// There is no run to fit.
     #[error("there are no runs to fit")]

@@ -21,6 +21,8 @@
 //! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
+//! | `rivals` | other forms of the same runs, ranked by how they predict |
+//! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
 //! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
 
 mod agreement;
@@ -35,6 +37,7 @@ mod design;
 mod diagnostics;
 mod evidence;
 mod form;
+mod forms;
 mod grid;
 mod holdout;
 mod identify;
@@ -50,13 +53,16 @@ mod passes;
 mod patterns;
 mod pretrained;
 mod profile;
+mod repeated;
 mod report;
+mod rivals;
 mod rolling;
 mod search;
 mod sketch;
 mod starts;
 mod suggestion;
 mod target;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod warnings;
@@ -67,16 +73,20 @@ pub use control::{Control, FitError, Phase};
 pub use descent::Termination;
 pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
 pub use diagnostics::outlying_distance;
+pub use forms::{FormReport, fit_form, runs_for_own_gain};
 pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;
+pub use repeated::RepeatedData;
 pub use report::{
     Diagnostics, Estimate, FittedRun, HoldoutReport, Multiplier, PatternReport, PretrainedReport,
     Profile, Report, StartReport,
 };
+pub use rivals::{RefusedForm, Rival, Rivals, rank_forms};
 pub use suggestion::{SuggestedRun, SuggestedRuns, SuggestionError, SuggestionTask};
 pub use target::Target;
+pub use terms::{FormTask, Lenders, ensemble_with_curves, with_curve};
 pub use warnings::{Warning, WarningCode};
 pub use whole::{RunSet, fit};

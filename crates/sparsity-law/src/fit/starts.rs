@@ -39,6 +39,8 @@ pub(super) enum Stream {
     Delta(bool),
     /// The law of the runs below a limit of the quantity of this place.
     Rolling(u32, f64),
+    /// Starts of rival forms and draws of what they predict.
+    Rivals(u32),
     /// The law without the runs from this level up.
     Holdout(Holdout, f64),
 }
@@ -57,6 +59,7 @@ pub(super) fn generator(seed: u64, stream: Stream) -> ChaCha8Rng {
         Stream::Rolling(quantity, level) => {
             (21 + u64::from(quantity), (level.to_bits() >> 32) as u32)
         }
+        Stream::Rivals(index) => (40, index),
         // The level's leading bits tell levels apart as well as all of them do.
         Stream::Holdout(holdout, level) => (6 + holdout as u64, (level.to_bits() >> 32) as u32),
     };

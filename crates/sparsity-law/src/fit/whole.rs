@@ -9,6 +9,7 @@ use super::observations::Observations;
 use super::patterns::{PatternRuns, pattern};
 use super::pretrained::{PretrainedRuns, pretrained};
 use super::report::Report;
+use crate::law::Data;
 
 /// All runs of a family that a fit uses.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,11 +20,14 @@ pub struct RunSet {
     pub patterns: Vec<PatternRuns>,
     /// Runs from pretrained checkpoints.
     pub pretrained: Option<PretrainedRuns>,
+    /// How much of its data is different, of each run of the law in canonical order, where that is known; empty
+    /// where no run repeats any. Only [`super::fit_form`] looks at it.
+    pub unique: Vec<Option<Data>>,
 }
 
 impl From<Observations> for RunSet {
     fn from(law: Observations) -> Self {
-        Self { law, patterns: Vec::new(), pretrained: None }
+        Self { law, patterns: Vec::new(), pretrained: None, unique: Vec::new() }
     }
 }
 

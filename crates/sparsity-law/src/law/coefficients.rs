@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::gain_curve::{BorrowedGain, GainCurve};
 use super::quantity::{Data, Density, DomainError, NonzeroParams};
 
 named! {
@@ -109,13 +110,19 @@ impl Determined {
 /// assert!((loss - 1.46830).abs() < 5e-6, "{loss}");
 /// # Ok::<(), sparsity_law::law::DomainError>(())
 /// ```
+///
+/// Where its own coefficients say nothing of sparsity, a [`GainCurve`] may ([`Coefficients::with_gain`]). JSON
+/// holds the seven numbers and no curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "CoefficientValues", into = "CoefficientValues")]
-pub struct Coefficients(CoefficientValues);
+pub struct Coefficients {
+    values: CoefficientValues,
+    curve: Option<GainCurve>,
+}
 
 impl From<Coefficients> for CoefficientValues {
     fn from(law: Coefficients) -> Self {
-        law.0
+        law.values
     }
 }
 
@@ -141,7 +148,7 @@ impl Coefficients {
                 return Err((name, DomainError::OutOfRange { range: Self::RANGE, value }));
             }
         }
-        Ok(Self(values))
+        Ok(Self::known(values))
     }
 
     /// A law fitted on runs that never vary `S`, `N` or `D`, which therefore do not tell some terms
@@ -165,22 +172,23 @@ impl Coefficients {
             a_d: if a_d == 0.0 { 1.0 } else { a_d },
             ..values
         };
-        Self::new(filled).map(|_| Self(values))
+        Self::new(filled).map(|_| Self::known(values))
     }
 
     /// Which quantities the law can be asked about.
     #[must_use]
     pub fn determines(&self) -> Determined {
-        let CoefficientValues { a_s, b_n, a_d, .. } = self.0;
-        Determined { nonzero_params: b_n != 0.0, sparsity: a_s != 0.0, data: a_d != 0.0 }
+        let CoefficientValues { a_s, b_n, a_d, .. } = self.values;
+        let sparsity = a_s != 0.0 || self.curve.is_some();
+        Determined { nonzero_params: b_n != 0.0, sparsity, data: a_d != 0.0 }
     }
 
     /// Whether the law has this coefficient, or its runs do not determine it.
     #[must_use]
     pub fn has(&self, name: CoefficientName) -> bool {
-        let Determined { nonzero_params, sparsity, data } = self.determines();
+        let Determined { nonzero_params, data, .. } = self.determines();
         match name {
-            CoefficientName::AS | CoefficientName::BS => sparsity,
+            CoefficientName::AS | CoefficientName::BS => self.values.a_s != 0.0,
             CoefficientName::CS | CoefficientName::BN => nonzero_params,
             CoefficientName::AD | CoefficientName::BD => data,
             CoefficientName::C => true,
@@ -189,13 +197,67 @@ impl Coefficients {
 
     /// Coefficients that are known to be in range: for constants of this crate.
     pub(super) const fn known(values: CoefficientValues) -> Self {
-        Self(values)
+        Self { values, curve: None }
+    }
+
+    /// The same law with a curve that says what sparsity does, which its own coefficients must not:
+    /// `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c` with `A = c_S`. `None` where they do, or where the law does not
+    /// know what size does.
+    ///
+    /// ```
+    /// use sparsity_law::law::*;
+    ///
+    /// // Besiroglu and others 2024, arXiv 2404.10102, with the gain that the paper's T5 models had.
+    /// let dense = Coefficients::reduced(CoefficientValues {
+    ///     a_s: 0.0, b_s: 1.0, c_s: 482.01, b_n: 0.3478,
+    ///     a_d: 2085.43_f64.powf(1.0 / 0.3658), b_d: 0.3658, c: 1.8172,
+    /// }).expect("a dense law");
+    /// let lender = BorrowedGain::of(T5_C4.coefficients()).expect("a law that knows sparsity");
+    /// let law = dense.with_gain(GainCurve::Borrowed(lender)).expect("nothing of its own");
+    /// let x = Sparsity::new(0.75)?.density();
+    /// assert!((law.gain(x) - T5_C4.coefficients().gain(x)).abs() < 1e-12);
+    ///
+    /// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
+    /// let best = optimal_sparsity(&law, &cost, NonzeroParams::new(1e8)?, Compute::new(1e19)?)?;
+    /// assert!((best.sparsity().get() - 0.625579).abs() < 5e-7);
+    /// # Ok::<(), DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn with_gain(self, curve: GainCurve) -> Option<Self> {
+        let CoefficientValues { a_s, b_n, .. } = self.values;
+        (a_s == 0.0 && b_n != 0.0).then_some(Self { curve: Some(curve), ..self })
+    }
+
+    /// The curve that says what sparsity does; `None` where the law's own coefficients do, or nothing.
+    #[must_use]
+    pub const fn gain_curve(&self) -> Option<&GainCurve> {
+        self.curve.as_ref()
+    }
+
+    /// The capacity coefficient at density `x`, `a_S x^b_S + c_S`, or `A g(S)^(-b_N)` of a law with a curve: the
+    /// factor of `N^(-b_N)`.
+    #[must_use]
+    pub fn capacity(&self, density: Density) -> f64 {
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.values;
+        match &self.curve {
+            None => a_s * density.get().powf(b_s) + c_s,
+            Some(curve) => c_s * (-b_n * curve.ln_gain(density)).exp(),
+        }
+    }
+
+    /// `-d capacity / dy` in `y = -ln x`: how fast it falls as zeros are added; never negative.
+    pub(super) fn capacity_fall(&self, density: Density) -> f64 {
+        let CoefficientValues { a_s, b_s, b_n, .. } = self.values;
+        match &self.curve {
+            None => a_s * b_s * density.get().powf(b_s),
+            Some(curve) => b_n * self.capacity(density) * curve.ln_gain_slope(density),
+        }
     }
 
     /// The plain numbers.
     #[must_use]
     pub const fn values(&self) -> CoefficientValues {
-        self.0
+        self.values
     }
 
     /// Predicted loss at density `x`, `N` non-zeros and `D` data.
@@ -204,10 +266,8 @@ impl Coefficients {
     /// on check that it is finite.
     #[must_use]
     pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
-        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
-        (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n)
-            + (a_d / data.get()).powf(b_d)
-            + c
+        let CoefficientValues { b_n, a_d, b_d, c, .. } = self.values;
+        self.capacity(density) * nonzero_params.get().powf(-b_n) + (a_d / data.get()).powf(b_d) + c
     }
 
     /// Data at which the loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`;
@@ -225,8 +285,8 @@ impl Coefficients {
     /// ```
     #[must_use]
     pub fn data_for_loss(&self, density: Density, nonzero_params: NonzeroParams, loss: f64) -> f64 {
-        let CoefficientValues { a_s, b_s, c_s, b_n, a_d, b_d, c } = self.0;
-        let limit = (a_s * density.get().powf(b_s) + c_s) * nonzero_params.get().powf(-b_n) + c;
+        let CoefficientValues { b_n, a_d, b_d, c, .. } = self.values;
+        let limit = self.capacity(density) * nonzero_params.get().powf(-b_n) + c;
         if loss > limit { a_d * (loss - limit).powf(-1.0 / b_d) } else { f64::INFINITY }
     }
 
@@ -250,7 +310,10 @@ impl Coefficients {
     /// ```
     #[must_use]
     pub fn gain(&self, density: Density) -> f64 {
-        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;
+        if let Some(curve) = &self.curve {
+            return curve.ln_gain(density).exp();
+        }
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.values;
         ((a_s * density.get().powf(b_s) + c_s) / (a_s + c_s)).powf(-1.0 / b_n)
     }
 
@@ -267,7 +330,10 @@ impl Coefficients {
     /// ```
     #[must_use]
     pub fn gain_slope(&self) -> f64 {
-        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.0;
+        if let Some(curve) = &self.curve {
+            return curve.ln_gain_slope(Density::DENSE);
+        }
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.values;
         a_s * b_s / (b_n * (a_s + c_s))
     }
 
@@ -275,8 +341,22 @@ impl Coefficients {
     /// compute-optimal, `D_chin = a_D (b_D N^b_N / (b_N (a_S + c_S)))^(1/b_D)`.
     #[must_use]
     pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> f64 {
-        let CoefficientValues { a_s, c_s, b_n, a_d, b_d, .. } = self.0;
+        let CoefficientValues { a_s, c_s, b_n, a_d, b_d, .. } = self.values;
         a_d.ln() + (b_d.ln() + b_n * nonzero_params.get().ln() - b_n.ln() - (a_s + c_s).ln()) / b_d
+    }
+}
+
+impl BorrowedGain {
+    /// Of a law that knows by coefficients of its own what size and sparsity do; `None` of another.
+    #[must_use]
+    pub fn of(lender: &Coefficients) -> Option<Self> {
+        let CoefficientValues { a_s, b_s, c_s, b_n, .. } = lender.values();
+        (a_s != 0.0 && b_n != 0.0 && lender.gain_curve().is_none()).then_some(Self {
+            a_s,
+            b_s,
+            c_s,
+            b_n,
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
+use super::numeric::curved_contour_ratio;
 use super::optimum::Condition;
 use super::quantity::{Density, NonzeroParams};
 
@@ -42,6 +43,9 @@ use super::quantity::{Density, NonzeroParams};
 /// ```
 #[must_use]
 pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Density) -> Option<f64> {
+    if law.gain_curve().is_some() {
+        return curved_contour_ratio(law, cost, density);
+    }
     let v = law.values();
     let ln_x = density.get().ln();
     let ratio = |ln_multiplier: f64, ln_slope: f64| {

@@ -15,11 +15,13 @@
 //! | least loss | `(C e^-n - q) / p` | the sum of two convex ones, so convex |
 //! | least cost | `a_D (R - A e^(-b_N n))^(-1/b_D)`, `R = L - c` | `D e^n` is log-convex, `q e^n` convex |
 //!
-//! so the one root of the derivative answers, moved to the nearest end of what the bounds leave.
+//! so the one root of the derivative answers, moved to the nearest end of what the bounds leave. Where data is
+//! repeated the loss has `D_eff` in the place of `D` ([`Repetition`]), which is concave in it, and all of this holds.
 
 use super::coefficients::{CoefficientValues, Coefficients};
 use super::limits::{Constraint, Limits};
 use super::quantity::{Data, Density, NonzeroParams};
+use super::repetition::Repetition;
 
 /// One way to be sparse, with what it costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -155,6 +157,7 @@ pub(super) struct Task<'a> {
     pub flops_per_param: f64,
     pub inference_tokens: f64,
     pub goal: Goal,
+    pub repetition: Option<Repetition>,
 }
 
 /// The law at one sparsity.
@@ -166,15 +169,18 @@ struct Sizing {
     per_data: f64,
     /// `q`.
     served: f64,
+    /// How much of the data is new; `None` where all of it is.
+    repetition: Option<Repetition>,
 }
 
 impl Sizing {
     fn new(design: &Design, task: &Task<'_>) -> Self {
         let law = task.law.values();
         Self {
-            size_term: law.a_s * design.effective.get().powf(law.b_s) + law.c_s,
+            size_term: task.law.capacity(design.effective),
             per_data: task.flops_per_param * design.multiplier,
             served: task.inference_tokens * design.inference_flops,
+            repetition: task.repetition,
             law,
         }
     }
@@ -184,9 +190,22 @@ impl Sizing {
         self.size_term * nonzero_params.powf(-self.law.b_n)
     }
 
-    /// `(a_D / D)^b_D`.
+    /// `(a_D / D_eff)^b_D`.
     fn data_term(&self, data: f64) -> f64 {
-        (self.law.a_d / data).powf(self.law.b_d)
+        let worth = self.repetition.map_or(data, |repetition| repetition.effective(data));
+        (self.law.a_d / worth).powf(self.law.b_d)
+    }
+
+    /// `D` for a `D_eff`, and `d ln D / d ln D_eff` there.
+    fn data_for(&self, worth: f64) -> (f64, f64) {
+        match &self.repetition {
+            None => (worth, 1.0),
+            Some(repetition) => {
+                let data = repetition.data_for(worth);
+                let elasticity = if data.is_finite() { repetition.elasticity(data) } else { 0.0 };
+                (data, elasticity.recip())
+            }
+        }
     }
 
     /// `(N, D)` of the least loss at the cost.
@@ -201,6 +220,21 @@ impl Sizing {
         let ln_compute = compute.ln();
         // Logarithm of the two parts of the derivative in n, over each other; it rises.
         let level = (b_d / (b_n * self.size_term)).ln() + b_d * (a_d.ln() + self.per_data.ln());
+        if let Some(repetition) = &self.repetition {
+            // The same with D_eff, which keeps the sum convex: its logarithm is concave in n.
+            let level = (b_d / (b_n * self.size_term)).ln() + b_d * a_d.ln();
+            let slope = |n: f64| {
+                let paid = (ln_compute - n).exp();
+                let trained = paid - self.served;
+                let data = trained / self.per_data;
+                let worth =
+                    b_d * repetition.effective(data).ln() - repetition.elasticity(data).ln();
+                level + b_n * n - worth + (paid / trained).ln()
+            };
+            let nonzero_params = size(low, high, f64::NAN, |n| (slope(n), f64::NAN));
+            let data = (compute / nonzero_params - self.served) / self.per_data;
+            return Some((nonzero_params, data.clamp(least, most)));
+        }
         let slope = |n: f64| {
             let paid = (ln_compute - n).exp();
             let trained = paid - self.served;
@@ -235,7 +269,16 @@ impl Sizing {
             if left <= 0.0 {
                 return (f64::NEG_INFINITY, f64::INFINITY);
             }
-            let data = a_d * left.powf(-1.0 / b_d);
+            let (data, dearer) = self.data_for(a_d * left.powf(-1.0 / b_d));
+            if self.repetition.is_some() {
+                // Repeating makes the last of the data dearer, which only steepens what rises. No slope is given:
+                // the bracket is halved.
+                if !data.is_finite() {
+                    return (f64::NEG_INFINITY, f64::NAN);
+                }
+                let growth = b_n / b_d * capacity / left * dearer;
+                return (1.0 - growth + self.served / self.per_data / data, f64::NAN);
+            }
             let (growth, served) =
                 (b_n / b_d * capacity / left, self.served / self.per_data / data);
             let steepness = b_n * growth * reducible / left + served * growth;
@@ -245,7 +288,7 @@ impl Sizing {
         let start = (self.size_term * (b_n + b_d) / (reducible * b_d)).ln() / b_n;
         let nonzero_params = size(low, high, start, slope);
         let left = reducible - self.capacity(nonzero_params);
-        let data = if left > 0.0 { a_d * left.powf(-1.0 / b_d) } else { most };
+        let data = if left > 0.0 { self.data_for(a_d * left.powf(-1.0 / b_d)).0 } else { most };
         Some((nonzero_params, data.clamp(least, most)))
     }
 }

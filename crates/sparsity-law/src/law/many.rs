@@ -38,13 +38,17 @@ const STEPS: usize = 12;
 /// A step below this, relative to `1 + y`, is rounding.
 const PRECISION: f64 = 1e-13;
 
-/// The optima of questions, in order; `None` on hardware of which the cost is not linear.
+/// The optima of questions, in order; `None` on hardware of which the cost is not linear, and of a law with a gain
+/// curve.
 #[must_use]
 pub fn linear_optima(
     law: &Coefficients,
     cost: &TrainingCost,
     questions: &[(NonzeroParams, Compute)],
 ) -> Option<Vec<LinearOptimum>> {
+    if law.gain_curve().is_some() {
+        return None;
+    }
     let m = cost.saved_by_zeros()?;
     let block = Block::new(law, m, cost.flops_per_param().get());
     let arch = Arch::new();

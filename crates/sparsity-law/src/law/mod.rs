@@ -14,6 +14,8 @@
 //! | `quantity`, `coefficients`, `published` | checked numbers; the law itself; the laws of the paper |
 //! | `flop_mode`, `step`, `schedule`, `cost` | what a step costs, when zeros come, what training costs |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
+//! | `form`, `rival` | what a law says of sparsity; laws of other forms of the same runs |
+//! | `gain_curve`, `repetition`, `numeric` | what sparsity does where the coefficients do not say; data seen more than once; the optimum of both |
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
 //! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
 //! | `ensemble`, `prepared`, `table`, `sampled` | resampled laws and intervals, made quick |
@@ -34,12 +36,15 @@ mod design;
 mod effective;
 mod ensemble;
 mod flop_mode;
+mod form;
+mod gain_curve;
 mod identification;
 mod limits;
 mod loss_curve;
 mod many;
 mod means;
 mod measured;
+mod numeric;
 mod optimum;
 mod pattern;
 mod plan;
@@ -48,6 +53,8 @@ mod prepared;
 mod published;
 mod quantity;
 mod recommendation;
+mod repetition;
+mod rival;
 mod sampled;
 mod schedule;
 mod step;
@@ -69,6 +76,8 @@ pub use effective::{
 };
 pub use ensemble::{Ensemble, Interval, Member, quantile};
 pub use flop_mode::FlopMode;
+pub use form::LawForm;
+pub use gain_curve::{BorrowedGain, GainCurve};
 pub use identification::{
     Directions, Identification, Lacking, Missing, NotIdentified, SettlingRun,
 };
@@ -77,7 +86,9 @@ pub use loss_curve::{LossCurve, LossPoint};
 pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
 pub use measured::{MeasuredChoice, MeasuredSparsity};
-pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
+pub use optimum::{
+    Optimum, chinchilla_ratio, optimal_density, optimal_sparsity, optimal_sparsity_repeating,
+};
 pub use pattern::{
     DeployablePattern, PatternCandidate, PatternWorth, best_pattern, pattern_multiplier,
     train_pattern,
@@ -94,6 +105,8 @@ pub use quantity::{
     Sparsity,
 };
 pub use recommendation::{AnswerError, Recommendation, RecommendationIntervals, finite};
+pub use repetition::{Repetition, effective_data};
+pub use rival::{ExpertCoefficients, LevelCapacity, LevelLaw, RivalLaw};
 pub use sampled::SampledLaw;
 pub use schedule::PruningSchedule;
 pub use step::{PointError, StepCost};

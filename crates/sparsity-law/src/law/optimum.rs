@@ -2,7 +2,9 @@
 
 use super::coefficients::Coefficients;
 use super::cost::{Curve, Node, TrainingCost};
+use super::numeric;
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
+use super::repetition::{Repetition, effective_data};
 
 /// The best model with `N` non-zeros that a training budget buys.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +77,51 @@ pub fn optimal_sparsity(
     Ok(Optimum { density, data, loss })
 }
 
+/// [`optimal_sparsity`] of a model that sees the same data again and again: what it costs is what it is trained on,
+/// what it learns is [`Repetition::effective`]. `data` of the answer is what it is trained on.
+///
+/// ```
+/// use sparsity_law::law::*;
+///
+/// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
+/// let (law, n, c) = (T5_C4.coefficients(), NonzeroParams::new(1e8)?, Compute::new(1e20)?);
+/// let plenty = optimal_sparsity(law, &cost, n, c)?;
+/// // Only 5 B tokens there are: more of the budget goes into zeros, and less into another epoch.
+/// let few = Repetition::new(Data::new(5e9)?, Repetition::PUBLISHED_DECAY)?;
+/// let best = optimal_sparsity_repeating(law, &cost, n, c, Some(&few))?;
+/// assert!(best.sparsity() > plenty.sparsity() && best.loss > plenty.loss);
+/// # Ok::<(), DomainError>(())
+/// ```
+///
+/// # Errors
+/// As [`optimal_sparsity`].
+pub fn optimal_sparsity_repeating(
+    law: &Coefficients,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+    repetition: Option<&Repetition>,
+) -> Result<Optimum, DomainError> {
+    let density = optimal_density_repeating(law, cost, nonzero_params, compute, repetition);
+    let data = cost.data(density, nonzero_params, compute)?;
+    let loss = law.loss(density, nonzero_params, effective_data(repetition, data));
+    Ok(Optimum { density, data, loss })
+}
+
+/// [`optimal_density`] where data may be repeated.
+pub(super) fn optimal_density_repeating(
+    law: &Coefficients,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+    repetition: Option<&Repetition>,
+) -> Density {
+    match repetition {
+        None => optimal_density(law, cost, nonzero_params, compute),
+        some => numeric::Question::new(law, cost, nonzero_params, compute, some).best(),
+    }
+}
+
 /// `1 - S_opt(N, C)`: the root of the optimality condition in `y = -ln(1 - S)`.
 ///
 /// Setting the derivative of the loss in `S` to zero gives, with `D_C = C/(kN)`,
@@ -111,6 +158,9 @@ pub fn optimal_density(
     nonzero_params: NonzeroParams,
     compute: Compute,
 ) -> Density {
+    if law.gain_curve().is_some() {
+        return numeric::Question::new(law, cost, nonzero_params, compute, None).best();
+    }
     let ln_n = nonzero_params.get().ln();
     let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
     let m = match cost.saved_share() {

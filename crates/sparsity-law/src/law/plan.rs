@@ -14,6 +14,7 @@ use super::design::{Design, Goal, Model, Task};
 use super::limits::{Constraint, Limits};
 use super::means::{Means, Zeros};
 use super::quantity::Density;
+use super::repetition::Repetition;
 use super::support::Range;
 
 /// Plans by a law.
@@ -25,6 +26,8 @@ pub struct Planner<'a> {
     pub means: &'a Means,
     /// Tokens that the model will serve in its life.
     pub inference_tokens: f64,
+    /// How much of the data is different; `None` where all of it is.
+    pub repetition: Option<Repetition>,
 }
 
 /// A bound that is in the way of every plan.
@@ -68,7 +71,8 @@ impl Planner<'_> {
 
     fn task(&self, goal: Goal) -> Task<'_> {
         let flops_per_param = self.means.flops_per_param();
-        Task { law: self.law, flops_per_param, inference_tokens: self.inference_tokens, goal }
+        let Self { law, inference_tokens, repetition, .. } = *self;
+        Task { law, flops_per_param, inference_tokens, goal, repetition }
     }
 
     fn best_anywhere(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
@@ -376,7 +380,12 @@ mod tests {
         }
 
         fn planner(&self) -> Planner<'_> {
-            Planner { law: &self.law, means: &self.means, inference_tokens: self.tokens }
+            Planner {
+                law: &self.law,
+                means: &self.means,
+                inference_tokens: self.tokens,
+                repetition: None,
+            }
         }
 
         /// Loss and cost of any model.

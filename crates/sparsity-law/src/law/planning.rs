@@ -9,12 +9,14 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::design::{Design, Goal, Model};
 use super::ensemble::Interval;
+use super::gain_curve::GainCurve;
 use super::limits::{Constraint, Limits};
 use super::means::{Means, Zeros};
 use super::pattern::{PatternWorth, pattern_multiplier};
 use super::plan::{Obstacle, Planner};
 use super::quantity::Density;
 use super::recommendation::{AnswerError, finite};
+use super::repetition::{Repetition, effective_data};
 use super::sampled::SampledLaw;
 use super::schedule::PruningSchedule;
 use super::step::StepCost;
@@ -63,6 +65,8 @@ pub struct PlanSetting<'a> {
     pub storage: Storage,
     /// Tokens that the model will serve in its life; at least 0.
     pub inference_tokens: f64,
+    /// How much of the data is different; `None` where all of it is.
+    pub repetition: Option<Repetition>,
 }
 
 /// What to plan.
@@ -187,6 +191,7 @@ impl PlanSetting<'_> {
     ///     pruning,
     ///     storage: Storage::new(StorageFormat::Bitmask, 16),
     ///     inference_tokens: 0.0,
+    ///     repetition: None,
     /// };
     /// // The least loss for 1e21 FLOPs, with weights of at most 500 MB.
     /// let limits =
@@ -308,12 +313,16 @@ impl PlanSetting<'_> {
     }
 
     fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
-        Planner { law, means, inference_tokens: self.inference_tokens }
+        let Self { inference_tokens, repetition, .. } = *self;
+        Planner { law, means, inference_tokens, repetition }
     }
 
-    /// The bounds, and as the highest sparsity that of the sparsest run.
+    /// The bounds, and as the highest sparsity that of the sparsest run. A law that borrows its gain has no sparse
+    /// runs of its own.
     fn capped(&self, limits: Limits) -> Limits {
-        let highest = self.support.levels().last().map_or(HIGHEST_SPARSITY, |level| level.sparsity);
+        let borrows = matches!(self.law.coefficients().gain_curve(), Some(GainCurve::Borrowed(_)));
+        let sparsest = self.support.levels().last().filter(|_| !borrows);
+        let highest = sparsest.map_or(HIGHEST_SPARSITY, |level| level.sparsity);
         let density = 1.0 - highest.min(Limits::HIGHEST_SPARSITY);
         let least = limits.get(Constraint::SparsityMin);
         limits.with(Constraint::SparsityMax, density.min(least))
@@ -374,6 +383,7 @@ impl PlanSetting<'_> {
         let loss = |model: &Model| {
             let (size, data) = model.size_and_data()?;
             let effective = model.design.effective;
+            let data = effective_data(self.repetition.as_ref(), data);
             self.law.interval(|member| member.coefficients.loss(effective, size, data))
         };
         let limits =
@@ -471,6 +481,7 @@ mod tests {
             pruning,
             storage: Storage::new(StorageFormat::Dense, 16),
             inference_tokens: 0.0,
+            repetition: None,
         }
     }
 

@@ -30,6 +30,8 @@ pub struct PreparedEnsemble {
     /// `ln D_chin = first + second ln N`.
     chinchilla: Columns<2>,
     optimality: Optimality,
+    /// The laws themselves, where they have gain curves, which are in no column; empty otherwise.
+    curved: Vec<Coefficients>,
     level: f64,
     tail: f64,
     /// The widest vectors of this processor.
@@ -115,6 +117,11 @@ impl PreparedEnsemble {
                 slope: column(&|law| law.values().b_s + law.values().b_d),
                 bend: column(&|law| law.values().b_d - 1.0),
             },
+            curved: members
+                .iter()
+                .map(|member| member.coefficients)
+                .filter(|law| law.gain_curve().is_some())
+                .collect(),
             level: ensemble.level(),
             tail: ensemble.tail(),
             arch: Arch::new(),
@@ -130,6 +137,10 @@ impl PreparedEnsemble {
     /// The loss by each law, in the order of the members.
     #[must_use]
     pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {
+        if !self.curved.is_empty() {
+            let loss = |law: &Coefficients| law.loss(density, nonzero_params, data);
+            return self.curved.iter().map(loss).collect();
+        }
         let mut losses = vec![0.0; self.a_s.len()];
         let at = Point::new(density, nonzero_params, data);
         self.arch.dispatch(LossLoop { laws: self, at, losses: &mut losses });
@@ -173,6 +184,14 @@ impl PreparedEnsemble {
         data: Data,
         dense_data: Data,
     ) -> OptimumIntervals {
+        if !self.curved.is_empty() {
+            let dense = self.losses(Density::DENSE, nonzero_params, dense_data);
+            return OptimumIntervals {
+                loss: self.interval_of(self.losses(density, nonzero_params, data)),
+                dense_loss: self.interval_of(dense),
+                gain: self.interval_of(self.curved.iter().map(|law| law.gain(density)).collect()),
+            };
+        }
         let n = self.a_s.len();
         let (mut losses, mut dense, mut ln_gains) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         self.arch.dispatch(OptimumLoop {
@@ -216,7 +235,7 @@ impl PreparedEnsemble {
         compute: Compute,
         near: Density,
     ) -> Option<Interval> {
-        let m = cost.saved_share().ok()?;
+        let m = cost.saved_share().ok().filter(|_| self.curved.is_empty())?;
         let ln_n = nonzero_params.get().ln();
         let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
         let ln_kept = (1.0 - m).ln();

@@ -4,8 +4,9 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
 use super::many::{LinearOptimum, linear_optima};
-use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
+use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity_repeating};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
+use super::repetition::{Repetition, effective_data};
 
 /// Why a law has no number for a question that is in range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -53,12 +54,26 @@ impl Recommendation {
         nonzero_params: NonzeroParams,
         compute: Compute,
     ) -> Result<Self, AnswerError> {
-        let best = optimal_sparsity(law, cost, nonzero_params, compute)?;
+        Self::repeating(law, cost, nonzero_params, compute, None)
+    }
+
+    /// The same where only so much of the data is different: costs count all of it, losses what it is worth.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn repeating(
+        law: &Coefficients,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        repetition: Option<&Repetition>,
+    ) -> Result<Self, AnswerError> {
+        let best = optimal_sparsity_repeating(law, cost, nonzero_params, compute, repetition)?;
         let dense_data = cost.data(Density::DENSE, nonzero_params, compute)?;
         let dense = Optimum {
             density: Density::DENSE,
             data: dense_data,
-            loss: law.loss(Density::DENSE, nonzero_params, dense_data),
+            loss: law.loss(Density::DENSE, nonzero_params, effective_data(repetition, dense_data)),
         };
         let found = Self {
             best,

@@ -7,10 +7,11 @@
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
-use super::optimum::{Optimum, optimal_density};
+use super::optimum::{Optimum, optimal_density, optimal_density_repeating};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::{ENDS, Recommendation, RecommendationIntervals};
+use super::repetition::{Repetition, effective_data};
 use super::table::Table;
 use super::widening::Widening;
 
@@ -202,6 +203,37 @@ impl SampledLaw {
         })
     }
 
+    /// The same where only so much of the data is different, computed directly.
+    #[must_use]
+    pub fn repeating_intervals(
+        &self,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        repetition: &Repetition,
+        found: &Recommendation,
+    ) -> Option<RecommendationIntervals> {
+        let prepared = self.prepared.as_ref()?;
+        let sparsity = self.interval(|member| {
+            let law = &member.coefficients;
+            let best =
+                optimal_density_repeating(law, cost, nonzero_params, compute, Some(repetition));
+            best.sparsity().get()
+        })?;
+        let Recommendation { best, dense, .. } = found;
+        let worth = |of: &Optimum| effective_data(Some(repetition), of.data);
+        let (best_worth, dense_worth) = (worth(best), worth(dense));
+        let others =
+            prepared.optimum_intervals(best.density, nonzero_params, best_worth, dense_worth);
+        let at = |of: &Optimum| (of.density, nonzero_params, worth(of));
+        Some(RecommendationIntervals {
+            sparsity,
+            loss: self.widen_mean(others.loss, at(best), best.loss),
+            dense_loss: self.widen_mean(others.dense_loss, at(dense), dense.loss),
+            gain: others.gain,
+            chinchilla_ratio: prepared.chinchilla_interval(cost, nonzero_params, compute),
+        })
+    }
+
     /// The same by the resampled laws alone.
     fn resampled_intervals(
         &self,
@@ -222,7 +254,9 @@ impl SampledLaw {
                 chinchilla_ratio: prepared.chinchilla_interval(cost, n, c),
             })
         };
-        let Some(saved) = cost.saved_by_zeros() else {
+        // The optimum of a law with a gain curve may jump, which no table can hold.
+        let smooth = self.coefficients.gain_curve().is_none();
+        let Some(saved) = cost.saved_by_zeros().filter(|_| smooth) else {
             return direct(nonzero_params, compute, found);
         };
         let ends = self.recommendations.ends(

@@ -9,7 +9,7 @@ use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 /// The environment variable that names the directory.
 pub const DIRECTORY: &str = "SPARSITY_PLANNER_PAPER_DATA";
 
-fn file(name: &str) -> String {
+pub fn file(name: &str) -> String {
     let directory = std::env::var(DIRECTORY).unwrap_or_else(|_| {
         panic!("{DIRECTORY} names the directory with the authors' run data");
     });

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod forms;
+
 use serde::Deserialize;
 use sparsity_law::fit::{Control, FitConfig, Observation, Observations, Report, Residual, fit};
 use sparsity_law::law::{

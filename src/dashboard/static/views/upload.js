@@ -67,6 +67,7 @@ const FIELDS = [
   ["loss", "Validation loss"],
   ["start", "Start"],
   ["pretraining_data", "Pretraining data"],
+  ["unique_data", "Different data"],
   ["pattern", "Pattern"],
   ["tags", "Tags"],
   ["exclusion_reason", "Reason to exclude"],

@@ -1,0 +1,262 @@
+//! The optimal sparsity where the condition has no short form: of laws with a gain curve, and of repeated data.
+//!
+//! As in [`super::optimum`], in `y = -ln(1 - S)`: the loss that depends on the sparsity is
+//!
+//! ```text
+//! f(y) = A(y) N^(-b_N) + (a_D / D_eff)^b_D,   D = D_C / c_mul(y)
+//! ```
+//!
+//! and the sign of its slope that of
+//!
+//! ```text
+//! F(y) = ln(b_D (a_D / D_eff)^b_D e w) - ln(-A'(y) N^(-b_N)),   e = d ln D_eff / d ln D,   w = d ln c_mul / dy
+//! ```
+//!
+//! `F` need not rise: counting mean parameters a law has two minima, one of them dense. So every cell of a grid in
+//! which it turns from negative to positive is solved, and the best of the minima answers.
+
+use super::coefficients::Coefficients;
+use super::cost::{Node, TrainingCost};
+use super::quantity::{Compute, Density, NonzeroParams};
+use super::repetition::Repetition;
+
+/// Spacing of the grid in `y` where the cost is linear in the sparsity; two minima within one cell are taken for one.
+const SPACING: f64 = 0.05;
+/// Cells of that grid: up to a density of 6e-6, beyond which every law here is a power of the density.
+const CELLS: u32 = 240;
+
+/// One question to one law.
+pub(super) struct Question<'a> {
+    law: &'a Coefficients,
+    cost: &'a TrainingCost,
+    repetition: Option<&'a Repetition>,
+    /// `-b_N ln N`.
+    ln_size: f64,
+    /// `ln D_C`, of a dense model.
+    ln_data_dense: f64,
+    ln_a_d: f64,
+    b_d: f64,
+}
+
+impl<'a> Question<'a> {
+    pub fn new(
+        law: &'a Coefficients,
+        cost: &'a TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        repetition: Option<&'a Repetition>,
+    ) -> Self {
+        let ln_n = nonzero_params.get().ln();
+        let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
+        Self::at(law, cost, ln_n, ln_data_dense, repetition)
+    }
+
+    /// By `ln N` and `ln D_C`.
+    pub fn at(
+        law: &'a Coefficients,
+        cost: &'a TrainingCost,
+        ln_n: f64,
+        ln_data_dense: f64,
+        repetition: Option<&'a Repetition>,
+    ) -> Self {
+        let v = law.values();
+        let (ln_a_d, b_d) = (v.a_d.ln(), v.b_d);
+        Self { law, cost, repetition, ln_size: -v.b_n * ln_n, ln_data_dense, ln_a_d, b_d }
+    }
+
+    /// `ln(a_D / D_eff)^b_D` and `e`.
+    fn data_term(&self, node: &Node) -> (f64, f64) {
+        let ln_data = self.ln_data_dense - node.ln_multiplier;
+        match self.repetition {
+            None => (self.b_d * (self.ln_a_d - ln_data), 1.0),
+            Some(repetition) => {
+                let data = ln_data.exp();
+                let ln_worth = repetition.effective(data).ln();
+                (self.b_d * (self.ln_a_d - ln_worth), repetition.elasticity(data))
+            }
+        }
+    }
+
+    /// The density of the least loss; the denser of two equals.
+    pub fn best(&self) -> Density {
+        best(self, self.cost).unwrap_or(Density::DENSE)
+    }
+}
+
+impl Sloped for Question<'_> {
+    fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
+        let (ln_term, worth) = self.data_term(node);
+        let fall = self.law.capacity_fall(node.density);
+        self.b_d.ln() + ln_term + worth.ln() + ln_elasticity - fall.ln() - self.ln_size
+    }
+
+    fn loss(&self, node: &Node) -> f64 {
+        let (ln_term, _) = self.data_term(node);
+        self.law.capacity(node.density) * self.ln_size.exp() + ln_term.exp()
+    }
+}
+
+/// A loss that depends on the sparsity alone.
+pub(super) trait Sloped {
+    /// A number of the sign of its slope, from the logarithm of the elasticity of the cost on one side.
+    fn slope(&self, node: &Node, ln_elasticity: f64) -> f64;
+    /// The loss, up to a constant.
+    fn loss(&self, node: &Node) -> f64;
+}
+
+/// The node of a cost at this place.
+fn node(cost: &TrainingCost, y: f64) -> Node {
+    match cost.saved_share() {
+        Ok(m) => linear(m, y),
+        Err(curve) => curve.at(y),
+    }
+}
+
+/// The density of the least loss, the denser of two equals; `None` where it falls without end.
+pub(super) fn best(of: &impl Sloped, cost: &TrainingCost) -> Option<Density> {
+    match cost.saved_share() {
+        Ok(m) => best_of(of, cost, (0..=CELLS).map(|step| linear(m, SPACING * f64::from(step)))),
+        Err(curve) => best_of(of, cost, curve.nodes().iter().copied()),
+    }
+}
+
+fn best_of(
+    of: &impl Sloped,
+    cost: &TrainingCost,
+    mut nodes: impl Iterator<Item = Node>,
+) -> Option<Density> {
+    let below = |node: &Node| of.slope(node, node.ln_elasticity_below);
+    let above = |node: &Node| of.slope(node, node.ln_elasticity_above);
+    let mut best: Option<(f64, Density)> = None;
+    let mut consider = |node: &Node| {
+        let loss = of.loss(node);
+        if best.is_none_or(|(least, _)| loss < least) {
+            best = Some((loss, node.density));
+        }
+    };
+    let mut last = nodes.next()?;
+    // Where zeros change nothing at all the slope is not a number, and dense is as good as any.
+    if above(&last) >= 0.0 || above(&last).is_nan() {
+        consider(&last);
+    }
+    for node in nodes {
+        let end = below(&node);
+        if above(&last) < 0.0 && end >= 0.0 {
+            consider(&turn(of, cost, last, node));
+        }
+        if end < 0.0 && node.is_kink() && above(&node) >= 0.0 {
+            consider(&node);
+        }
+        last = node;
+    }
+    // Beyond the nodes the slope rises: to the turn, or to the smallest density that there is.
+    if above(&last) < 0.0 {
+        let mut end = node(cost, 2.0 * last.y);
+        while below(&end) < 0.0 && end.density > Density::clamped(0.0) {
+            end = node(cost, 2.0 * end.y);
+        }
+        if below(&end) < 0.0 && of.loss(&end).is_nan() {
+            return None;
+        }
+        consider(&turn(of, cost, last, end));
+    }
+    best.map(|(_, density)| density)
+}
+
+/// Where the slope turns from negative to positive between two nodes: by secants, with a bisection wherever they do
+/// not halve the bracket in two steps.
+fn turn(of: &impl Sloped, cost: &TrainingCost, mut low: Node, mut high: Node) -> Node {
+    let mut at_low = of.slope(&low, low.ln_elasticity_above);
+    let mut at_high = of.slope(&high, high.ln_elasticity_below);
+    for step in 0..200 {
+        let width = high.y - low.y;
+        let secant = low.y - at_low * width / (at_high - at_low);
+        let inside = step % 3 != 2 && secant > low.y && secant < high.y;
+        let y = if inside { secant } else { 0.5 * (low.y + high.y) };
+        if width <= 2.0 * f64::EPSILON * high.y || y <= low.y || y >= high.y {
+            break;
+        }
+        let between = node(cost, y);
+        let value = of.slope(&between, between.ln_elasticity_above);
+        if value == 0.0 {
+            return between;
+        }
+        if value < 0.0 {
+            (low, at_low) = (between, value);
+        } else {
+            (high, at_high) = (between, value);
+        }
+    }
+    high
+}
+
+/// A node of `c_mul = (1 - m S) / (1 - S)`.
+fn linear(m: f64, y: f64) -> Node {
+    let x = (-y).exp();
+    let kept = 1.0 - m * (1.0 - x);
+    let ln_elasticity = ((1.0 - m) / kept).ln();
+    Node {
+        density: Density::clamped(x),
+        y,
+        ln_multiplier: y + kept.ln(),
+        ln_elasticity_below: ln_elasticity,
+        ln_elasticity_above: ln_elasticity,
+    }
+}
+
+/// `ln M` at which the sparsity `1 - x` is optimal by a law with a gain curve, as
+/// [`super::ln_contour_ratio`] of the others:
+///
+/// ```text
+/// M = c_mul (b_N A(0) w / -A'(y))^(1/b_D)
+/// ```
+///
+/// which is where the slope is zero; `None` where the optimum jumps over it. At density 1 it is the budget up to
+/// which zeros do not lower the loss: the end of the range, by bisection, where the optimum jumps away from 0.
+pub(super) fn curved_contour_ratio(
+    law: &Coefficients,
+    cost: &TrainingCost,
+    density: Density,
+) -> Option<f64> {
+    let v = law.values();
+    let node = match cost.saved_share() {
+        Ok(m) => linear(m, -density.get().ln()),
+        Err(curve) => curve.at_density(density),
+    };
+    let best = |ln_ratio: f64| {
+        // The same at every size: taken at one parameter.
+        let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
+        let question = Question::at(law, cost, 0.0, ln_data, None);
+        let best = question.best();
+        // Rounding of the logarithms, which are up to a few tens.
+        let there = match cost.saved_share() {
+            Ok(m) => linear(m, -best.get().ln()),
+            Err(curve) => curve.at_density(best),
+        };
+        let is_here = question.loss(&node) <= question.loss(&there) * (1.0 + 1e-12);
+        (best, is_here)
+    };
+    let dense = (v.b_n * law.capacity(Density::DENSE)).ln();
+    let fall = law.capacity_fall(density).ln();
+    let high = node.ln_multiplier + (dense + node.ln_elasticity_above - fall) / v.b_d;
+    if !high.is_finite() {
+        return None;
+    }
+    if best(high).1 {
+        return Some(high);
+    }
+    if density < Density::DENSE && !node.is_kink() {
+        return None;
+    }
+    let (mut low, mut high) = (high - RANGE, high);
+    while high - low > RANGE_DIGITS {
+        let middle = 0.5 * (low + high);
+        if best(middle).0 >= density { low = middle } else { high = middle }
+    }
+    best(low).1.then_some(low)
+}
+
+/// How far below its upper end the budgets of a kink are looked for, in `ln M`: a factor of 1e13.
+const RANGE: f64 = 30.0;
+/// How far the bisection of their upper end goes.
+const RANGE_DIGITS: f64 = 1e-9;

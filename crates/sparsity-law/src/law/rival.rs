@@ -1,0 +1,318 @@
+//! Laws of other forms that were fitted on the same runs, to see whether they say the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::coefficients::{CoefficientValues, Coefficients};
+use super::cost::{Node, TrainingCost};
+use super::form::LawForm;
+use super::gain_curve::GainCurve;
+use super::numeric::{self, Sloped};
+use super::optimum::optimal_density;
+use super::quantity::{Compute, Data, Density, NonzeroParams, Sparsity};
+
+/// A law of some form, in raw units.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RivalLaw {
+    /// The paper's form.
+    Sparse(CoefficientValues),
+    /// Counting mean parameters: `c_s` is the capacity of dense models, `a_s` is 0.
+    AverageParams {
+        /// The coefficients.
+        coefficients: CoefficientValues,
+        /// Mean sparsity over training as a share of the final one.
+        mean_share: f64,
+    },
+    /// One capacity at each sparsity.
+    Levels(LevelLaw),
+    /// Mixtures of experts.
+    Experts(ExpertCoefficients),
+}
+
+/// `L = A_j N^(-b_N) + (a_D / D)^b_D + c` at the sparsity of level `j`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LevelLaw {
+    /// The levels, in rising order of sparsity.
+    pub levels: Vec<LevelCapacity>,
+    /// `b_N`.
+    pub b_n: f64,
+    /// `a_D`.
+    pub a_d: f64,
+    /// `b_D`.
+    pub b_d: f64,
+    /// `c`.
+    pub c: f64,
+}
+
+/// The capacity at one sparsity.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LevelCapacity {
+    /// The sparsity.
+    pub sparsity: f64,
+    /// Runs at it.
+    pub runs: usize,
+    /// `A_j`.
+    pub a: f64,
+    /// `(A_j / A_0)^(-1/b_N)`: the size of the dense model that is as good, relative to the non-zero parameters;
+    /// `None` where no run is dense.
+    pub gain: Option<f64>,
+}
+
+/// Sparsities closer than this, by the density, are one level.
+const SAME_LEVEL: f64 = 0.02;
+
+impl LevelLaw {
+    /// The level of this density.
+    #[must_use]
+    pub fn level(&self, density: Density) -> Option<&LevelCapacity> {
+        let same = |level: &&LevelCapacity| {
+            (density.get() / (1.0 - level.sparsity) - 1.0).abs() <= SAME_LEVEL
+        };
+        self.levels.iter().find(same)
+    }
+
+    fn loss_at(&self, level: &LevelCapacity, nonzero_params: NonzeroParams, data: Data) -> f64 {
+        let Self { b_n, a_d, b_d, c, .. } = self;
+        level.a * nonzero_params.get().powf(-b_n) + (a_d / data.get()).powf(*b_d) + c
+    }
+}
+
+/// `L = e + a N_t^(-alpha) + b D^(-beta) + c x^(-lambda) + d x^(-delta) N_t^(-gamma)` with `x = 1 - S` the share of
+/// the parameters that are active and `N_t = N / x` all of them (Abnar and others, arXiv 2501.12370).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ExpertCoefficients {
+    /// Irreducible loss.
+    pub e: f64,
+    /// Amplitude of the total size.
+    pub a: f64,
+    /// Its exponent.
+    pub alpha: f64,
+    /// Amplitude of the data.
+    pub b: f64,
+    /// Its exponent.
+    pub beta: f64,
+    /// Amplitude of the density.
+    pub c: f64,
+    /// Its exponent, of either sign.
+    pub lambda: f64,
+    /// Amplitude of density and size together.
+    pub d: f64,
+    /// Exponent of the density in it, of either sign.
+    pub delta: f64,
+    /// Exponent of the total size in it.
+    pub gamma: f64,
+}
+
+impl ExpertCoefficients {
+    /// Predicted loss.
+    #[must_use]
+    pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
+        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln() - density.get().ln());
+        self.e
+            + self.a * (-self.alpha * ln_n).exp()
+            + self.b * data.get().powf(-self.beta)
+            + self.c * (-self.lambda * ln_x).exp()
+            + self.d * (-self.delta * ln_x - self.gamma * ln_n).exp()
+    }
+}
+
+/// One question to a law of experts.
+struct ExpertQuestion<'a> {
+    law: &'a ExpertCoefficients,
+    ln_n: f64,
+    ln_data_dense: f64,
+}
+
+impl ExpertQuestion<'_> {
+    /// The four terms that depend on the sparsity, each with what it rises by in `y`.
+    fn terms(&self, node: &Node) -> [(f64, f64); 3] {
+        let ExpertCoefficients { a, alpha, c, lambda, d, delta, gamma, .. } = *self.law;
+        let ln_total = self.ln_n + node.y;
+        [
+            (a * (-alpha * ln_total).exp(), -alpha),
+            (c * (lambda * node.y).exp(), lambda),
+            (d * (delta * node.y - gamma * ln_total).exp(), delta - gamma),
+        ]
+    }
+
+    fn data_term(&self, node: &Node) -> f64 {
+        self.law.b * (-self.law.beta * (self.ln_data_dense - node.ln_multiplier)).exp()
+    }
+}
+
+impl Sloped for ExpertQuestion<'_> {
+    fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
+        let data = self.law.beta * self.data_term(node) * ln_elasticity.exp();
+        data + self.terms(node).iter().map(|(term, slope)| term * slope).sum::<f64>()
+    }
+
+    fn loss(&self, node: &Node) -> f64 {
+        self.data_term(node) + self.terms(node).iter().map(|(term, _)| term).sum::<f64>()
+    }
+}
+
+impl RivalLaw {
+    /// Its form.
+    #[must_use]
+    pub const fn form(&self) -> LawForm {
+        match self {
+            Self::Sparse(_) => LawForm::Sparse,
+            Self::AverageParams { .. } => LawForm::AverageParams,
+            Self::Levels(_) => LawForm::Levels,
+            Self::Experts(_) => LawForm::Experts,
+        }
+    }
+
+    /// As coefficients, perhaps with a curve; `None` of forms that are no such law.
+    #[must_use]
+    pub fn coefficients(&self) -> Option<Coefficients> {
+        match self {
+            Self::Sparse(values) => Coefficients::new(*values).ok(),
+            Self::AverageParams { coefficients, mean_share } => {
+                Coefficients::reduced(*coefficients)
+                    .ok()?
+                    .with_gain(GainCurve::AverageParams { mean_share: *mean_share })
+            }
+            Self::Levels(_) | Self::Experts(_) => None,
+        }
+    }
+
+    /// Predicted loss; `None` at a sparsity of which it knows nothing.
+    #[must_use]
+    pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Option<f64> {
+        match self {
+            Self::Levels(law) => Some(law.loss_at(law.level(density)?, nonzero_params, data)),
+            Self::Experts(law) => Some(law.loss(density, nonzero_params, data)),
+            _ => Some(self.coefficients()?.loss(density, nonzero_params, data)),
+        }
+    }
+
+    /// The best sparsity of a size and a budget, as the range in which the law leaves it: its own best, or the
+    /// neighbours of the best of the levels. `None` where the law has none.
+    #[must_use]
+    pub fn optimal_sparsities(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Option<[f64; 2]> {
+        let density = match self {
+            Self::Levels(law) => return best_level(law, cost, nonzero_params, compute),
+            Self::Experts(law) => {
+                let ln_n = nonzero_params.get().ln();
+                let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
+                numeric::best(&ExpertQuestion { law, ln_n, ln_data_dense }, cost)?
+            }
+            _ => optimal_density(&self.coefficients()?, cost, nonzero_params, compute),
+        };
+        let sparsity = density.sparsity().get();
+        Some([sparsity, sparsity])
+    }
+}
+
+fn best_level(
+    law: &LevelLaw,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+) -> Option<[f64; 2]> {
+    let loss = |level: &LevelCapacity| {
+        let density = Sparsity::new(level.sparsity).ok()?.density();
+        let data = cost.data(density, nonzero_params, compute).ok()?;
+        Some(law.loss_at(level, nonzero_params, data))
+    };
+    let losses =
+        law.levels.iter().enumerate().filter_map(|(place, level)| Some((place, loss(level)?)));
+    let (best, _) = losses.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let neighbour = |place: usize| law.levels.get(place).map(|level| level.sparsity);
+    let own = law.levels[best].sparsity;
+    let low = best.checked_sub(1).and_then(neighbour).unwrap_or(own);
+    // Beyond the sparsest nothing says where it ends.
+    Some([low, neighbour(best + 1).unwrap_or(1.0)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::{FlopMode, FlopsPerParam, PruningSchedule, T5_C4};
+    use proptest::prelude::*;
+
+    /// Coefficients in circulation.
+    const ABNAR: ExpertCoefficients = ExpertCoefficients {
+        e: 0.94,
+        a: 16612.5,
+        alpha: 0.5962,
+        b: 5455.67,
+        beta: 0.3954,
+        c: 0.4598,
+        lambda: -0.1666,
+        d: 17.26,
+        delta: 0.1603,
+        gamma: 0.1595,
+    };
+
+    fn cost(mode: FlopMode) -> TrainingCost {
+        TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode)
+    }
+
+    proptest! {
+        #[test]
+        fn no_share_of_experts_is_better_than_the_best(
+            ln_n in 16.0..25.0f64, ln_epochs in -2.0..8.0f64, sparse in any::<bool>(),
+        ) {
+            let cost = cost(if sparse { FlopMode::Sparse } else { FlopMode::Dense });
+            let n = NonzeroParams::new(ln_n.exp()).unwrap();
+            let c = Compute::new(120.0 * (2.0 * ln_n + ln_epochs).exp()).unwrap();
+            let law = RivalLaw::Experts(ABNAR);
+            let Some([best, _]) = law.optimal_sparsities(&cost, n, c) else {
+                return Err(TestCaseError::reject("falls without end"));
+            };
+            let at = |density: Density| {
+                law.loss(density, n, cost.data(density, n, c).unwrap()).unwrap()
+            };
+            let least = at(Sparsity::new(best).unwrap().density());
+            for i in 0..3000 {
+                let other = Density::clamped((-f64::from(i) * 0.003).exp());
+                prop_assert!(at(other) >= least * (1.0 - 1e-12), "{best} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn levels_answer_at_levels_alone_and_say_between_which_the_best_lies() {
+        let v = T5_C4.coefficients().values();
+        let level = |sparsity: f64| LevelCapacity {
+            sparsity,
+            runs: 12,
+            a: v.a_s * (1.0 - sparsity).powf(v.b_s) + v.c_s,
+            gain: None,
+        };
+        let law = RivalLaw::Levels(LevelLaw {
+            levels: [0.0, 0.5, 0.75, 0.875].map(level).to_vec(),
+            b_n: v.b_n,
+            a_d: v.a_d,
+            b_d: v.b_d,
+            c: v.c,
+        });
+        let (n, d) = (NonzeroParams::new(1e8).unwrap(), Data::new(3e10).unwrap());
+        let half = Sparsity::new(0.5).unwrap().density();
+        let own = T5_C4.coefficients().loss(half, n, d);
+        assert!((law.loss(half, n, d).unwrap() - own).abs() < 1e-12);
+        assert_eq!(law.loss(Density::new(0.4).unwrap(), n, d), None);
+        // The paper's form has its best at .593.
+        let c = Compute::new(1e19).unwrap();
+        assert_eq!(law.optimal_sparsities(&cost(FlopMode::Sparse), n, c), Some([0.0, 0.75]));
+        assert!(law.coefficients().is_none());
+    }
+
+    #[test]
+    fn the_papers_form_says_what_its_law_says() {
+        let law = RivalLaw::Sparse(T5_C4.coefficients().values());
+        let (n, c) = (NonzeroParams::new(1e8).unwrap(), Compute::new(1e19).unwrap());
+        let [best, _] = law.optimal_sparsities(&cost(FlopMode::Sparse), n, c).unwrap();
+        assert!((best - 0.593361640).abs() < 1e-9);
+        assert_eq!(law.form(), LawForm::Sparse);
+        let json = serde_json::to_string(&law).unwrap();
+        assert_eq!(serde_json::from_str::<RivalLaw>(&json).unwrap(), law);
+    }
+}
