@@ -135,7 +135,7 @@ fn law(
         pretrained: report.pretrained.clone(),
         data_unit: family.settings.data_unit.clone(),
         flops_per_param: family.settings.flops_per_param,
-        pruning: family.settings.pruning,
+        pruning: family.settings.pruning.clone(),
         support: report.support.clone(),
         options: Some(options),
         diagnostics: Some(report.diagnostics.clone()),

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport};
 use sparsity_law::law::{
-    CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, PruningSchedule,
-    SparsityLevel, Support,
+    CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, SparsityLevel,
+    Support,
 };
 use sqlx::PgExecutor;
 use sqlx::types::Json;
@@ -17,6 +17,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
+use crate::store::schedules::ScheduleColumns;
 
 /// Channel on which the database announces families whose answering law may be another one; the
 /// payload is the family's name.
@@ -55,6 +56,8 @@ struct LawRow {
     data_digest: Option<String>,
     fitted_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
+    pruning_points: Option<Json<Vec<(f64, f64)>>>,
+    pruning_pattern_start: Option<f64>,
 }
 
 impl TryFrom<LawRow> for Law {
@@ -75,6 +78,13 @@ impl TryFrom<LawRow> for Law {
         });
         let count = |stored: Option<i32>| stored.and_then(|count| u32::try_from(count).ok());
         let resamples = count(row.resamples).zip(count(row.failed_resamples));
+        let pruning = ScheduleColumns {
+            start: row.pruning_start,
+            end: row.pruning_end,
+            exponent: row.pruning_exponent,
+            points: row.pruning_points.map(|points| points.0),
+            pattern_start: row.pruning_pattern_start,
+        };
         let content = LawContent {
             source,
             reference: row.reference,
@@ -89,8 +99,7 @@ impl TryFrom<LawRow> for Law {
             data_unit: row.data_unit,
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
-            pruning: PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
-                .map_err(|(_, e)| corrupt(e.to_string()))?,
+            pruning: pruning.schedule().map_err(corrupt)?,
             support: Support::new(row.support.0),
             options: row.options.map(|options| options.0),
             diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
@@ -125,16 +134,18 @@ pub async fn insert_law(
     let value =
         |name: CoefficientName| law.has(name).then(|| law.values().to_array()[name as usize]);
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let pruning = ScheduleColumns::from(&content.pruning);
     let version = sqlx::query_scalar!(
         r#"
         INSERT INTO laws (
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
             options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
-            resamples, failed_resamples, patterns, pretrained
+            resamples, failed_resamples, patterns, pretrained, pruning_points, pruning_pattern_start
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30
+            $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
+            $31, $32
         FROM laws WHERE family_id = $2
         RETURNING version
         "#,
@@ -153,9 +164,9 @@ pub async fn insert_law(
         content.runs.map(count),
         content.data_unit,
         content.flops_per_param.get(),
-        content.pruning.start(),
-        content.pruning.end(),
-        content.pruning.exponent(),
+        pruning.start,
+        pruning.end,
+        pruning.exponent,
         Json(content.support.levels()) as _,
         content.options.as_ref().map(Json) as _,
         content.diagnostics.as_ref().map(Json) as _,
@@ -168,6 +179,8 @@ pub async fn insert_law(
         content.resamples.map(|resamples| count(resamples.failed)),
         (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
         content.pretrained.as_ref().map(Json) as _,
+        pruning.points.map(Json) as _,
+        pruning.pattern_start,
     )
     .fetch_one(db)
     .await?;
@@ -192,7 +205,8 @@ pub async fn find_law(
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND (
             version = $2 OR (
@@ -227,7 +241,8 @@ pub async fn list_active_laws(
             pruning_exponent, support AS "support: _", options AS "options: _",
             diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
             created_at, intervals AS "intervals: _", resamples, failed_resamples,
-            patterns AS "patterns: _", pretrained AS "pretrained: _"
+            patterns AS "patterns: _", pretrained AS "pretrained: _",
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
         FROM answering_laws JOIN laws ON laws.id = law_id
         WHERE answering_laws.family_id = ANY ($1)
         "#,
@@ -256,7 +271,8 @@ pub async fn list_laws(
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
         ORDER BY laws.id DESC
@@ -315,7 +331,8 @@ pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<
             laws.pruning_end, laws.pruning_exponent, support AS "support: _",
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
-            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _"
+            failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
         FROM laws
         WHERE id = $1
         "#,

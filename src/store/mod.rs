@@ -23,6 +23,7 @@ pub mod positions;
 pub mod profiles;
 pub mod refits;
 pub mod runs;
+mod schedules;
 pub mod staging;
 
 use std::sync::LazyLock;

@@ -77,7 +77,7 @@ async fn everything_wrong_is_named() {
         (json!({"name": "a", "more": 1}), "/more"),
         (json!({}), "/name"),
         (
-            json!({"name": "a", "pruning": {"start": 0.5, "end": 0.5, "exponent": 3}}),
+            json!({"name": "a", "pruning": {"start": 0.6, "end": 0.5, "exponent": 3}}),
             "/pruning/start",
         ),
         (json!({"name": "a", "pruning": {"start": 0.5}}), "/pruning/end"),

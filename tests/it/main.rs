@@ -35,6 +35,7 @@ mod questions;
 mod refits;
 mod replica;
 mod runs;
+mod schedules;
 mod schema;
 mod suggestions;
 #[cfg(feature = "otlp")]

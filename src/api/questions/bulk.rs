@@ -9,20 +9,24 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
-    Recommendation, Sparsity, Training, TrainingCost, Variable,
+    Ceiling, Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question,
+    Ranges, Recommendation, Sparsity, Training, TrainingCost, Variable,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::bounds::{
+    Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
+};
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::DenseView;
 use crate::api::questions::patterns::PatternView;
 use crate::api::questions::predictions::predicted_loss;
+use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::columns::{ARROW, BEYOND, Columns};
@@ -140,6 +144,14 @@ impl<P> Points<P> {
                 missing,
                 suggestions,
             },
+            // A field of a point stands below it; what holds for all points stands where it was given.
+            ApiError::Invalid(errors) => {
+                let at = |error: FieldError| FieldError {
+                    pointer: format!("{}{}", self.pointer(index), error.pointer),
+                    detail: error.detail,
+                };
+                ApiError::Invalid(errors.into_iter().map(at).collect())
+            }
             ApiError::NotRepresentable(detail) | ApiError::Undetermined(detail) => {
                 let detail = format!("point {index}: {detail}");
                 ApiError::Invalid(vec![FieldError { pointer: self.pointer(index), detail }])
@@ -277,6 +289,9 @@ fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiEr
     Ok(())
 }
 
+/// A size, a budget, and the bounds on the sparsity.
+type Sized = (NonzeroParams, Compute, Bounds);
+
 /// Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -294,6 +309,21 @@ pub struct CreateOptimalSparsities {
     /// hardware profile.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
+    /// The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
+    #[schema(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity of points that do not say so, at least 0 and below 1.
+    #[schema(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    /// said otherwise; as of plans.
+    storage: Option<StorageView>,
+    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    #[schema(minimum = 4, maximum = 32)]
+    bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
@@ -314,6 +344,25 @@ pub struct OptimalSparsityPoint {
     compute: f64,
     /// What a training step costs here.
     flop_mode: Option<String>,
+    /// The most parameters, zeros included; between 1 and 1e22.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take, between 1 and 1e30.
+    #[schema(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity, at least 0 and below 1.
+    #[schema(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+}
+
+impl OptimalSparsityPoint {
+    const fn bounds(&self) -> GivenBounds {
+        GivenBounds {
+            max_total_params: self.max_total_params,
+            memory_bytes: self.memory_bytes,
+            max_sparsity: self.max_sparsity,
+        }
+    }
 }
 
 /// The best sparsities of many budgets, in the order of the points.
@@ -339,6 +388,9 @@ pub struct OptimalSparsityResult {
     sparsity: f64,
     /// Whether the runs behind the law tell no more than which of the measured sparsities is best.
     best_measured_level: bool,
+    /// The bounds that keep a better sparsity away; empty where none does.
+    #[schema(example = json!([]))]
+    binding: Vec<&'static str>,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -373,7 +425,7 @@ pub struct OptimalSparsityResult {
 struct Optima<'a> {
     asked: &'a AskedLaw,
     points: &'a Points<OptimalSparsityPoint>,
-    questions: &'a [(NonzeroParams, Compute)],
+    questions: &'a [Sized],
     modes: &'a Modes,
     flop_mode: Option<&'a str>,
     /// Whether the law knows no more than which of the measured sparsities is best.
@@ -387,7 +439,7 @@ impl<'a> Optima<'a> {
     fn find(
         asked: &'a AskedLaw,
         points: &'a Points<OptimalSparsityPoint>,
-        questions: &'a [(NonzeroParams, Compute)],
+        questions: &'a [Sized],
         modes: &'a Modes,
         (flop_mode, intervals): (Option<&'a str>, bool),
     ) -> Result<Self, ApiError> {
@@ -395,9 +447,41 @@ impl<'a> Optima<'a> {
         let mut all =
             Self { asked, points, questions, modes, flop_mode, measured, found, intervals: None };
         all.found = all.answers()?;
-        all.intervals =
-            intervals.then(|| (0..questions.len()).map(|at| all.intervals(at)).collect());
+        if intervals {
+            let intervals = (0..questions.len()).map(|at| all.intervals(at));
+            all.intervals = Some(intervals.collect::<Result<_, _>>()?);
+        }
         Ok(all)
+    }
+
+    fn question(&self, at: usize) -> (NonzeroParams, Compute) {
+        let (nonzero_params, compute, _) = self.questions[at];
+        (nonzero_params, compute)
+    }
+
+    fn ceiling(&self, at: usize) -> Ceiling {
+        self.questions[at].2.ceiling(&self.mode(at).0)
+    }
+
+    /// The least density that the bounds of a point leave.
+    fn least(&self, at: usize) -> Result<Option<Density>, ApiError> {
+        let (nonzero_params, _) = self.question(at);
+        Ok(self.ceiling(at).least_density(nonzero_params)?)
+    }
+
+    fn binding(&self, at: usize) -> Result<Vec<&'static str>, ApiError> {
+        let (ceiling, question) = (self.ceiling(at), self.question(at));
+        let (_, cost, _) = self.mode(at);
+        if ceiling.is_none() {
+            return Ok(Vec::new());
+        }
+        let free = if self.measured {
+            let free = self.asked.best_measured(cost, question, None)?;
+            free.map(|choice| choice.best().model.density)
+        } else {
+            free_density(self.asked, cost, question)
+        };
+        binding(&ceiling, question.0, || free)
     }
 
     fn mode(&self, at: usize) -> &'a (Mode, TrainingCost, Ranges) {
@@ -410,8 +494,9 @@ impl<'a> Optima<'a> {
         if self.measured {
             let answer = |at: usize| {
                 let (_, cost, _) = self.mode(at);
-                let (nonzero_params, compute) = self.questions[at];
-                let choice = self.asked.best_measured(cost, self.questions[at])?;
+                let (nonzero_params, compute) = self.question(at);
+                let least = self.least(at)?;
+                let choice = self.asked.best_measured(cost, (nonzero_params, compute), least)?;
                 let Some(choice) = choice else { return Err(ApiError::NoLaw) };
                 let found = choice.recommendation(law, cost, nonzero_params, compute);
                 found.map_err(ApiError::from)
@@ -421,23 +506,42 @@ impl<'a> Optima<'a> {
                 .map(|at| answer(at).map_err(|error| self.points.error_at(at, error)))
                 .collect();
         }
-        let share_cost = self.modes.costs.len() == 1;
-        Recommendation::all(law, self.questions, share_cost, |at| &self.mode(at).1)
-            .map_err(|(at, error)| self.points.error_at(at, error.into()))
+        let places = 0..self.questions.len();
+        let free = self.questions.iter().all(|(_, _, bounds)| bounds.is_none());
+        if free && self.modes.costs.iter().all(|(_, cost, _)| cost.has_optimum()) {
+            let share_cost = self.modes.costs.len() == 1;
+            let questions: Vec<_> = places.map(|at| self.question(at)).collect();
+            return Recommendation::all(law, &questions, share_cost, |at| &self.mode(at).1)
+                .map_err(|(at, error)| self.points.error_at(at, error.into()));
+        }
+        let answer = |at: usize| {
+            let (mode, cost, _) = self.mode(at);
+            let ((nonzero_params, compute), least) = (self.question(at), self.least(at)?);
+            require_optimum(cost, least, mode)?;
+            Ok(Recommendation::down_to(least, law, cost, nonzero_params, compute)?)
+        };
+        places.map(|at| answer(at).map_err(|error| self.points.error_at(at, error))).collect()
     }
 
-    fn intervals(&self, at: usize) -> [Option<IntervalView>; 2] {
+    fn intervals(&self, at: usize) -> Result<[Option<IntervalView>; 2], ApiError> {
         let (_, cost, _) = self.mode(at);
-        let (nonzero_params, compute) = self.questions[at];
+        let (nonzero_params, compute) = self.question(at);
         let sampled = &self.asked.sampled;
         let best = &self.found[at].best;
         if self.measured {
             let loss = sampled.loss_intervals(best.density, nonzero_params, best.data);
-            return [None, loss.map(|(mean, _)| mean.into())];
+            return Ok([None, loss.map(|(mean, _)| mean.into())]);
         }
-        sampled
-            .best_intervals(cost, nonzero_params, compute, best)
-            .map(|interval| interval.map(Into::into))
+        let both = match self.least(at)? {
+            None => sampled.best_intervals(cost, nonzero_params, compute, best),
+            Some(least) => {
+                let found = &self.found[at];
+                let known = sampled.bounded_intervals(least, cost, nonzero_params, compute, found);
+                let (sparsity, loss) = known.map(|known| (known.sparsity, known.loss)).unzip();
+                [sparsity, loss]
+            }
+        };
+        Ok(both.map(|interval| interval.map(Into::into)))
     }
 
     fn trust(&self, at: usize) -> TrustView {
@@ -465,15 +569,16 @@ impl<'a> Optima<'a> {
     }
 
     fn row(&self, at: usize) -> Result<OptimalSparsityResult, ApiError> {
-        let (nonzero_params, compute) = self.questions[at];
+        let (nonzero_params, compute) = self.question(at);
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
         let pattern = match self.measured {
             true => Ok(None),
             false => self.mode(at).0.pattern(
                 self.asked,
-                self.questions[at],
+                self.question(at),
                 &found.best,
+                &self.ceiling(at),
                 intervals.is_some(),
             ),
         };
@@ -487,6 +592,7 @@ impl<'a> Optima<'a> {
             compute: compute.get(),
             sparsity: found.best.sparsity().get(),
             best_measured_level: self.measured,
+            binding: self.binding(at)?,
             interval: intervals.map(|[sparsity, _]| sparsity),
             loss: found.best.loss,
             loss_interval: intervals.map(|[_, loss]| loss),
@@ -515,8 +621,8 @@ impl<'a> Optima<'a> {
     fn arrow(&self) -> Result<Response, ApiError> {
         let (questions, found) = (self.questions, &self.found);
         let mut columns = Columns::default();
-        columns.numbers("nonzero_params", questions, |(size, _)| size.get());
-        columns.numbers("compute", questions, |(_, compute)| compute.get());
+        columns.numbers("nonzero_params", questions, |(size, ..)| size.get());
+        columns.numbers("compute", questions, |(_, compute, _)| compute.get());
         columns.numbers("sparsity", found, |found| found.best.sparsity().get());
         let intervals = self.intervals.as_deref();
         columns.interval(["sparsity_low", "sparsity_high"], intervals, |[sparsity, _]| *sparsity);
@@ -535,6 +641,8 @@ impl<'a> Optima<'a> {
             BEYOND.map(|column| of(column).map(|each| each.factor))
         };
         columns.caveats(found.len(), beyond, |at| self.interpolated(at));
+        let binding = (0..found.len()).map(|at| self.binding(at));
+        columns.lists("binding", &binding.collect::<Result<Vec<_>, _>>()?);
         columns.trust(found.len(), |at| self.trust(at));
         columns.stream(&self.asked.reference, &self.asked.warnings(intervals.is_some()))
     }
@@ -561,16 +669,33 @@ async fn create_optimal_sparsities(
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
+    let storage = GivenStorage { storage: body.storage, bits_per_param: body.bits_per_param };
+    let all = GivenBounds {
+        max_total_params: body.max_total_params,
+        memory_bytes: body.memory_bytes,
+        max_sparsity: body.max_sparsity,
+    };
+    // What is wrong for all points is said once, and not as if it were wrong at each.
+    let mut checks = Checks::default();
+    let in_points = points.iter().flatten().any(|point| point.memory_bytes.is_some());
+    storage.require_memory(all.memory_bytes.is_some() || in_points, &mut checks);
+    let checked = all.check(storage, &mut checks);
+    checks.finish(checked)?;
     let axes = [Axis::nonzero_params(nonzero_params), Axis::compute(compute)];
     let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
         nonzero_params,
         compute,
         flop_mode: None,
+        max_total_params: None,
+        memory_bytes: None,
+        max_sparsity: None,
     })?;
     let default = flop_mode.as_deref();
     let questions = points.check(|point, checks| {
         let mode = point.flop_mode.as_deref().or(default);
-        Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
+        let sized = Budget::check_sized(point.nonzero_params, point.compute, mode, checks);
+        let bounds = point.bounds().or(all).check(storage, checks);
+        sized.zip(bounds).map(|((size, compute), bounds)| (size, compute, bounds))
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use sparsity_law::fit::{Estimate, PatternReport, Residual};
 use sparsity_law::law::{
-    CoefficientName, Compute, Ensemble, Extrapolation, MeasuredChoice, Member, NonzeroParams,
-    NotIdentified, PatternWorth, Question, Range, SampledLaw, Sparsity, SparsityLevel, StepCost,
-    TrainingCost,
+    CoefficientName, Compute, Density, Ensemble, Extrapolation, MeasuredChoice, Member,
+    NonzeroParams, NotIdentified, PatternWorth, Question, Range, SampledLaw, Sparsity,
+    SparsityLevel, StepCost, TrainingCost,
 };
 
 use crate::api::wire::problem::ApiError;
@@ -121,7 +121,8 @@ const BYTES_OF_LAW: usize = 16 * 1024;
 impl AskedLaw {
     /// Training cost as of the law's making.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
-        TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, step)
+        let content = &self.law.content;
+        TrainingCost::new(content.flops_per_param, content.pruning.clone(), step)
     }
 
     /// What a pattern is worth; `None` where its numbers are out of range.
@@ -221,7 +222,8 @@ impl AskedLaw {
         }
     }
 
-    /// The best of the measured sparsities at a size and a budget, where the runs determine no more than that;
+    /// The best of the measured sparsities at a size and a budget, of those with at least the least density if there
+    /// is one, where the runs determine no more than that;
     /// `None` where they determine everything, and where no run is dense, so that there is nothing to compare with.
     ///
     /// # Errors
@@ -230,8 +232,11 @@ impl AskedLaw {
         &self,
         cost: &TrainingCost,
         (nonzero_params, compute): (NonzeroParams, Compute),
+        least: Option<Density>,
     ) -> Result<Option<MeasuredChoice>, ApiError> {
-        let Some(sparsities) = self.measured_sparsities() else { return Ok(None) };
+        let Some(mut sparsities) = self.measured_sparsities() else { return Ok(None) };
+        // Dense is always among them, as it keeps every bound that any model of the size keeps.
+        sparsities.retain(|sparsity| least.is_none_or(|least| sparsity.density() >= least));
         Ok(self.sampled.best_measured(cost, nonzero_params, compute, &sparsities)?)
     }
 

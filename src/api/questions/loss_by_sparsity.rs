@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Compute, Density, LossCurve, LossPoint, NonzeroParams, Question};
+use sparsity_law::law::{
+    Compute, Density, LossCurve, LossPoint, NonzeroParams, Question, Sparsity,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -49,8 +51,11 @@ struct LossBySparsityParams {
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
+    /// The highest sparsity, at least 0 and below 1: the curve ends there, and the best sparsity lies below it.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
     /// Points of the curve, even in the logarithm of the density, from dense to well past the best
-    /// sparsity: a seventh of its density, and 95 % at least.
+    /// sparsity: a seventh of its density, and 95 % at least; not past `max_sparsity`.
     #[serde(default = "LossBySparsityParams::default_points")]
     #[param(default = 41, minimum = 2, maximum = 400)]
     points: u32,
@@ -76,16 +81,20 @@ impl LossBySparsityParams {
         41
     }
 
-    fn check(&self) -> Result<(NonzeroParams, Compute, Canvas), ApiError> {
+    fn check(&self) -> Result<(NonzeroParams, Compute, Option<Density>, Canvas), ApiError> {
         let mut checks = Checks::default();
         let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
         let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
         if !(2..=400).contains(&self.points) {
             checks.refuse("points", format!("must be between 2 and 400, not {}", self.points));
         }
+        let highest = match self.max_sparsity {
+            Some(highest) => checks.take("max_sparsity", Sparsity::new(highest)),
+            None => None,
+        };
         let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
         let (nonzero_params, compute) = checks.finish(question)?;
-        Ok((nonzero_params, compute, canvas))
+        Ok((nonzero_params, compute, highest.map(Sparsity::density), canvas))
     }
 }
 
@@ -169,12 +178,20 @@ fn losses(
     asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: &Mode,
-    points: u32,
-    intervals: bool,
+    least: Option<Density>,
+    (points, intervals): (u32, bool),
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
-    let curve = LossCurve { law: &asked.sampled, cost: &cost, nonzero_params, compute, intervals };
+    if !cost.has_optimum() && least.is_none() {
+        let detail = format!(
+            "must be given, as with zeros from the first step on, which cost nothing in mode {}, the curve has no end",
+            mode.name()
+        );
+        return Err(ApiError::field("/max_sparsity", detail));
+    }
+    let law = &asked.sampled;
+    let curve = LossCurve { law, cost: &cost, nonzero_params, compute, least, intervals };
     let best = curve.best()?;
     let view = |point: LossPoint| LossPointView::new(point, intervals);
     let at_best = view(curve.at(best.density)?);
@@ -262,7 +279,7 @@ async fn get_loss_by_sparsity(
     representation: Representation,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let (nonzero_params, compute, canvas) = params.check()?;
+    let (nonzero_params, compute, least, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
@@ -270,7 +287,8 @@ async fn get_loss_by_sparsity(
     let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let question = (nonzero_params, compute);
-    let answer = move || losses(&law, question, &mode, params.points, params.intervals);
+    let options = (params.points, params.intervals);
+    let answer = move || losses(&law, question, &mode, least, options);
     let draw = move |view: &LossBySparsityView| view.picture(name.as_str(), &asked).svg(canvas);
     sending.send(&state, answer, draw).await
 }

@@ -1,6 +1,7 @@
 //! Questions that a law answers: one file a question, each with its own routes.
 
 pub mod asked;
+pub mod bounds;
 pub mod budget;
 pub mod bulk;
 pub mod contours;

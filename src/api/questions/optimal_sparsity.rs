@@ -6,18 +6,22 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question, Recommendation,
-    RecommendationIntervals, TrainingCost,
+    Ceiling, Compute, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question,
+    Recommendation, RecommendationIntervals, TrainingCost,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::bounds::{
+    Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
+};
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
+use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{KnownTags, cached};
@@ -51,7 +55,11 @@ pub struct OptimalSparsityView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     measured_levels: Option<Vec<MeasuredLevelView>>,
-    /// Interval of the best sparsity; null where the law has none.
+    /// The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
+    /// `max_sparsity`, the tightest of them. Empty where none does.
+    #[schema(example = json!(["max_total_params"]))]
+    binding: Vec<&'static str>,
+    /// Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
@@ -167,6 +175,23 @@ pub(crate) struct OptimalSparsityParams {
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
+    /// The most parameters, zeros included; between 1 and 1e22.
+    #[param(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take, between 1 and 1e30.
+    #[param(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity, at least 0 and below 1.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    /// said otherwise; as of plans.
+    #[param(inline)]
+    storage: Option<StorageView>,
+    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise, which in `dense`
+    /// storage is two bytes for every parameter.
+    #[param(minimum = 4, maximum = 32)]
+    bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -176,11 +201,20 @@ pub(crate) struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
-    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute), ApiError> {
+    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute, Bounds), ApiError> {
         let mut checks = Checks::default();
         let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
         let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
-        Ok(checks.finish(question)?)
+        let given = GivenBounds {
+            max_total_params: self.max_total_params,
+            memory_bytes: self.memory_bytes,
+            max_sparsity: self.max_sparsity,
+        };
+        let storage = GivenStorage { storage: self.storage, bits_per_param: self.bits_per_param };
+        storage.require_memory(self.memory_bytes.is_some(), &mut checks);
+        let bounds = given.check(storage, &mut checks);
+        let ((nonzero_params, compute), bounds) = checks.finish(question.zip(bounds))?;
+        Ok((nonzero_params, compute, bounds))
     }
 }
 
@@ -188,20 +222,36 @@ fn optimise<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: &Mode,
+    ceiling: &Ceiling,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
     let cost = asked.cost(mode.step());
-    if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
-        return best_measured(asked, (nonzero_params, compute), &cost, &choice, intervals);
+    let least = ceiling.least_density(nonzero_params)?;
+    if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute), least)? {
+        let question = (nonzero_params, compute);
+        let free = match least {
+            Some(_) => asked.best_measured(&cost, question, None)?,
+            None => None,
+        };
+        let free = free.map(|choice| choice.best().model.density);
+        let binding = binding(ceiling, nonzero_params, || free)?;
+        return best_measured(asked, question, &cost, &choice, binding, intervals);
     }
     asked.require_all("the optimal sparsity")?;
-    let found =
-        Recommendation::new(&asked.law.content.coefficients, &cost, nonzero_params, compute)?;
+    require_optimum(&cost, least, mode)?;
+    let law = &asked.law.content.coefficients;
+    let found = Recommendation::down_to(least, law, &cost, nonzero_params, compute)?;
+    let question = (nonzero_params, compute);
+    let binding = binding(ceiling, nonzero_params, || free_density(asked, &cost, question))?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, mut warnings) = asked.borrowed_caveats(&question, intervals);
     let (interval, others) = if intervals {
-        let known = asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found);
+        let (sampled, n) = (&asked.sampled, nonzero_params);
+        let known = match least {
+            None => sampled.recommendation_intervals(&cost, n, compute, &found),
+            Some(least) => sampled.bounded_intervals(least, &cost, n, compute, &found),
+        };
         let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
         let (interval, others) = known.unzip();
         (Some(interval), Some(others))
@@ -209,7 +259,8 @@ fn optimise<'a>(
         (None, None)
     };
     let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
-    let pattern = mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?;
+    let pattern =
+        mode.pattern(asked, (nonzero_params, compute), &found.best, ceiling, intervals)?;
     if let Some(warning) = asked.unmeasured(pattern.as_ref().map(PatternView::name)) {
         warnings.insert(0, warning);
         trust.doubt(TrustCode::UnmeasuredPattern);
@@ -219,6 +270,7 @@ fn optimise<'a>(
         sparsity: found.best.sparsity().get(),
         best_measured_level: false,
         measured_levels: None,
+        binding,
         interval,
         loss,
         data: data.get(),
@@ -240,6 +292,7 @@ fn best_measured<'a>(
     (nonzero_params, compute): (NonzeroParams, Compute),
     cost: &TrainingCost,
     choice: &MeasuredChoice,
+    binding: Vec<&'static str>,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
     let law = asked.sampled.coefficients();
@@ -262,6 +315,7 @@ fn best_measured<'a>(
         sparsity: found.best.sparsity().get(),
         best_measured_level: true,
         measured_levels: Some(choice.levels.iter().map(MeasuredLevelView::from).collect()),
+        binding,
         interval: intervals.then_some(None),
         loss,
         data: data.get(),
@@ -295,9 +349,10 @@ async fn get_optimal_sparsity(
     Query(params): Query<OptimalSparsityParams>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let question = params.check()?;
+    let (nonzero_params, compute, bounds) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || optimise(&asked, question, &mode, params.intervals);
+    let (question, ceiling) = ((nonzero_params, compute), bounds.ceiling(&mode));
+    let answer = || optimise(&asked, question, &mode, &ceiling, params.intervals);
     cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }

@@ -1,7 +1,9 @@
 //! The best pattern that hardware can run, beside the best sparsity without one.
 
 use serde::Serialize;
-use sparsity_law::law::{Compute, DeployablePattern, NonzeroParams, Optimum, best_pattern, finite};
+use sparsity_law::law::{
+    Ceiling, Compute, DeployablePattern, NonzeroParams, Optimum, best_pattern, finite,
+};
 use utoipa::ToSchema;
 
 use crate::api::questions::law::AskedLaw;
@@ -30,8 +32,8 @@ pub struct PatternView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
-    /// pattern does from there on.
+    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
+    /// until the `pattern_start` of the family's pruning, and as the pattern does from there on.
     data: f64,
     /// How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
     /// an unstructured step of its sparsity.
@@ -52,7 +54,7 @@ impl PatternView {
 
 impl Mode {
     /// The best of the patterns that the hardware can run, dense itself among them, at the size and
-    /// budget of `best`; `None` where the mode lists none.
+    /// budget of `best`, of those that keep the bounds; `None` where the mode lists none.
     ///
     /// # Errors
     /// [`ApiError::NotRepresentable`].
@@ -61,6 +63,7 @@ impl Mode {
         asked: &AskedLaw,
         (nonzero_params, compute): (NonzeroParams, Compute),
         best: &Optimum,
+        ceiling: &Ceiling,
         intervals: bool,
     ) -> Result<Option<PatternView>, ApiError> {
         let Self::Profile(profile) = self else { return Ok(None) };
@@ -72,9 +75,12 @@ impl Mode {
         let law = &content.coefficients;
         let patterns = asked.measured_first(&settings.patterns).into_iter().filter_map(|pattern| {
             let (name, step_cost) = (pattern.as_str(), settings.pattern_cost(pattern));
-            Some(DeployablePattern { name, step_cost, worth: asked.worth(pattern)? })
+            let worth = asked.worth(pattern)?;
+            let (nominal, two_of_four) = (worth.nominal, pattern.is_two_of_four());
+            let allowed = ceiling.allows_pattern(nonzero_params, nominal, two_of_four);
+            allowed.then_some(DeployablePattern { name, step_cost, worth })
         });
-        let (k, pruning) = (content.flops_per_param, content.pruning);
+        let (k, pruning) = (content.flops_per_param, &content.pruning);
         let Some(found) = best_pattern(law, k, pruning, patterns, nonzero_params, compute) else {
             return Ok(None);
         };

@@ -93,6 +93,12 @@ pub struct CreatePlan {
     /// are not held to that.
     #[serde(default)]
     sparsity: BoundsBody,
+    /// The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    #[schema(minimum = 0, maximum = 0.9999)]
+    max_sparsity: Option<f64>,
     /// Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
     #[serde(default)]
     data: BoundsBody,
@@ -226,6 +232,27 @@ impl CreatePlan {
         self.total_params.check("total_params", totals, total_params, &mut limits, &mut checks);
         let sparsities = (Constraint::SparsityMin, Constraint::SparsityMax);
         self.sparsity.check("sparsity", sparsities, sparsity, &mut limits, &mut checks);
+        let ceilings = [
+            ("max_total_params", self.max_total_params, self.total_params, totals.1),
+            ("max_sparsity", self.max_sparsity, self.sparsity, sparsities.1),
+        ];
+        for (field, value, bounds, constraint) in ceilings {
+            let Some(value) = value else { continue };
+            let checked = match constraint {
+                Constraint::TotalParamsMax => total_params(value),
+                _ => sparsity(value),
+            };
+            if bounds.max.is_some() {
+                let other = field.trim_start_matches("max_");
+                let detail = format!("must not be given beside {other}.max, which says the same");
+                checks.refuse(field, detail);
+            } else if bounds.min.is_some_and(|min| value < min) {
+                let other = field.trim_start_matches("max_");
+                checks.refuse(field, format!("must not be below {other}.min"));
+            } else if let Some(value) = checks.take(field, checked) {
+                limits = limits.with(constraint, value);
+            }
+        }
         let amounts = (Constraint::DataMin, Constraint::DataMax);
         self.data.check("data", amounts, data, &mut limits, &mut checks);
         let patterns = match &self.patterns {
@@ -480,7 +507,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         support: &asked.law.content.support,
         cost: asked.cost(mode.step()),
         step: mode.step(),
-        pruning: asked.law.content.pruning,
+        pruning: asked.law.content.pruning.clone(),
         storage: Storage::new(format, request.bits),
         inference_tokens: request.inference_tokens,
     };

@@ -18,7 +18,9 @@ use crate::api::state::AppState;
 use crate::api::tags::TAG_FAMILIES;
 use crate::api::wire::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{LawRef, ObjectiveView, PruningView, check_fit_config, nullable};
+use crate::api::wire::views::{
+    LawRef, ObjectiveView, PruningBody, PruningView, check_fit_config, nullable,
+};
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::text::{FamilyName, check_label, check_prose};
@@ -75,7 +77,7 @@ impl FamilyView {
             data_unit: settings.data_unit,
             tokens_per_data_unit: settings.tokens_per_data_unit,
             flops_per_param: settings.flops_per_param.get(),
-            pruning: settings.pruning.into(),
+            pruning: (&settings.pruning).into(),
             objective: ObjectiveView::new(settings.residual, settings.delta),
             active_law,
             pinned: family.pinned_law_id.is_some(),
@@ -121,8 +123,9 @@ pub struct CreateFamily {
     /// times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When its models are pruned: from 25 % to 75 % of training with exponent 3.
-    pruning: Option<PruningView>,
+    /// When zeros come in during training: from 25 % to 75 % of it with exponent 3.
+    #[schema(value_type = Option<PruningView>)]
+    pruning: Option<PruningBody>,
     /// What refits minimise: `log` with delta `auto`.
     objective: Option<ObjectiveView>,
 }
@@ -172,8 +175,9 @@ pub struct UpdateFamily {
     /// FLOPs per parameter and data unit in training; laws that exist keep theirs.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When its models are pruned; laws that exist keep theirs.
-    pruning: Option<PruningView>,
+    /// When zeros come in during training, as a whole; laws that exist keep theirs.
+    #[schema(value_type = Option<PruningView>)]
+    pruning: Option<PruningBody>,
     /// What refits minimise from now on.
     objective: Option<ObjectiveView>,
 }
@@ -200,7 +204,7 @@ impl UpdateFamily {
 /// The settings that are quantities, as both requests give them.
 struct SettingChanges {
     flops_per_param: Option<f64>,
-    pruning: Option<PruningView>,
+    pruning: Option<PruningBody>,
     objective: Option<ObjectiveView>,
 }
 

@@ -467,7 +467,7 @@ impl LawView {
             data_digest: content.data_digest,
             data_unit: content.data_unit,
             flops_per_param: content.flops_per_param.get(),
-            pruning: content.pruning.into(),
+            pruning: (&content.pruning).into(),
             fitted_at: content.fitted_at,
         }
     }

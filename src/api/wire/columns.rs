@@ -72,6 +72,12 @@ impl Columns {
         self.names.push(("interpolated", Arc::new(flags)));
     }
 
+    /// A column of names, separated by commas.
+    pub fn lists(&mut self, name: &'static str, rows: &[Vec<&'static str>]) {
+        let values: StringArray = rows.iter().map(|names| Some(names.join(","))).collect();
+        self.names.push((name, Arc::new(values)));
+    }
+
     /// How far each answer can be trusted, and the codes of what speaks against it, separated by commas.
     pub fn trust(&mut self, rows: usize, of: impl Fn(usize) -> TrustView) {
         let trust: Vec<TrustView> = (0..rows).map(of).collect();

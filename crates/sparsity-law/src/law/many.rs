@@ -38,14 +38,16 @@ const STEPS: usize = 12;
 /// A step below this, relative to `1 + y`, is rounding.
 const PRECISION: f64 = 1e-13;
 
-/// The optima of questions, in order; `None` on hardware of which the cost is not linear.
+/// The optima of questions, in order; `None` on hardware of which the cost is not linear, and where there are none
+/// (see [`TrainingCost::has_optimum`]).
 #[must_use]
 pub fn linear_optima(
     law: &Coefficients,
     cost: &TrainingCost,
     questions: &[(NonzeroParams, Compute)],
 ) -> Option<Vec<LinearOptimum>> {
-    let m = cost.saved_by_zeros()?;
+    // Without an optimum there is no root.
+    let m = cost.saved_by_zeros().filter(|_| cost.has_optimum())?;
     let block = Block::new(law, m, cost.flops_per_param().get());
     let arch = Arch::new();
     let mut optima = Vec::with_capacity(questions.len());

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `quantity`, `coefficients`, `published` | checked numbers; the law itself; the laws of the paper |
 //! | `flop_mode`, `step`, `schedule`, `cost` | what a step costs, when zeros come, what training costs |
+//! | `ceiling`, `bounded` | how sparse a model of a size may be, and the best sparsity under that |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
 //! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
@@ -24,7 +25,9 @@
 //! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
 
+mod bounded;
 mod branchless;
+mod ceiling;
 mod coefficients;
 mod comparison;
 mod contour;
@@ -56,6 +59,7 @@ mod support;
 mod table;
 mod widening;
 
+pub use ceiling::{Bound, Ceiling, TooLow};
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use comparison::{
     Compared, ComparedLaw, ComparedOptimum, compare_coefficients, compare_optima, share_apart,
@@ -77,7 +81,10 @@ pub use loss_curve::{LossCurve, LossPoint};
 pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
 pub use measured::{MeasuredChoice, MeasuredSparsity};
-pub use optimum::{Optimum, chinchilla_ratio, optimal_density, optimal_sparsity};
+pub use optimum::{
+    Optimum, chinchilla_ratio, optimal_density, optimal_density_down_to, optimal_sparsity,
+    optimal_sparsity_down_to,
+};
 pub use pattern::{
     DeployablePattern, PatternCandidate, PatternWorth, best_pattern, pattern_multiplier,
     train_pattern,
@@ -95,7 +102,7 @@ pub use quantity::{
 };
 pub use recommendation::{AnswerError, Recommendation, RecommendationIntervals, finite};
 pub use sampled::SampledLaw;
-pub use schedule::PruningSchedule;
+pub use schedule::{PruningSchedule, SchedulePointError};
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};
 pub use support::{

@@ -4,7 +4,7 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
 use super::many::{LinearOptimum, linear_optima};
-use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity};
+use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity, optimal_sparsity_down_to};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
 
 /// Why a law has no number for a question that is in range.
@@ -53,7 +53,25 @@ impl Recommendation {
         nonzero_params: NonzeroParams,
         compute: Compute,
     ) -> Result<Self, AnswerError> {
-        let best = optimal_sparsity(law, cost, nonzero_params, compute)?;
+        Self::down_to(None, law, cost, nonzero_params, compute)
+    }
+
+    /// As [`Self::new`], of the densities from `least` on. Without one the cost must have an optimum
+    /// ([`TrainingCost::has_optimum`]).
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn down_to(
+        least: Option<Density>,
+        law: &Coefficients,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Self, AnswerError> {
+        let best = match least {
+            None => optimal_sparsity(law, cost, nonzero_params, compute),
+            Some(least) => optimal_sparsity_down_to(least, law, cost, nonzero_params, compute),
+        }?;
         let dense_data = cost.data(Density::DENSE, nonzero_params, compute)?;
         let dense = Optimum {
             density: Density::DENSE,
