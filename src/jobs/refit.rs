@@ -136,6 +136,7 @@ fn law(
         data_unit: family.settings.data_unit.clone(),
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning.clone(),
+        zeros: family.settings.zeros.clone(),
         support: report.support.clone(),
         options: Some(options),
         diagnostics: Some(report.diagnostics.clone()),

@@ -12,6 +12,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
 use crate::store::schedules::ScheduleColumns;
+use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 #[derive(Debug)]
 struct FamilyRow {
@@ -32,6 +33,8 @@ struct FamilyRow {
     updated_at: DateTime<Utc>,
     pruning_points: Option<Json<Vec<(f64, f64)>>>,
     pruning_pattern_start: Option<f64>,
+    zeros: String,
+    experts: Option<Json<GridColumn>>,
 }
 
 impl TryFrom<FamilyRow> for Family {
@@ -53,6 +56,7 @@ impl TryFrom<FamilyRow> for Family {
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
             pruning: pruning.schedule().map_err(corrupt)?,
+            zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(corrupt)?,
             residual: parse_residual(&row.residual)
                 .ok_or_else(|| corrupt(format!("residual {}", row.residual)))?,
             delta: if row.delta_auto { Delta::Auto } else { Delta::Fixed(row.delta) },
@@ -88,9 +92,9 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         INSERT INTO families (
             id, name, description, data_unit, tokens_per_data_unit, flops_per_param,
             pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at,
-            delta_auto, pruning_points, pruning_pattern_start
+            delta_auto, pruning_points, pruning_pattern_start, zeros, experts
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         "#,
         family.id,
         family.name.as_str(),
@@ -108,6 +112,8 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.delta == Delta::Auto,
         pruning.points.map(Json) as _,
         pruning.pattern_start,
+        settings.zeros.as_str(),
+        grid_column(&settings.zeros).map(Json) as _,
     )
     .execute(db)
     .await?;
@@ -128,7 +134,8 @@ pub async fn find_family(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start
+            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
         FROM families
         WHERE name = $1
         "#,
@@ -154,7 +161,8 @@ pub async fn find_family_by_id(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start
+            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
         FROM families
         WHERE id = $1
         "#,
@@ -182,7 +190,8 @@ pub async fn find_family_for_update(
         -- NO KEY: rows that merely refer to the family may still be inserted.
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start
+            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
         FROM families
         WHERE name = $1
         FOR NO KEY UPDATE
@@ -210,7 +219,8 @@ pub async fn list_families(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start
+            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
         FROM families
         WHERE ($1::uuid IS NULL OR id < $1) AND ($3::text[] IS NULL OR name = ANY ($3))
         ORDER BY id DESC
@@ -239,7 +249,8 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         UPDATE families
         SET description = $2, data_unit = $3, tokens_per_data_unit = $4, flops_per_param = $5,
             pruning_start = $6, pruning_end = $7, pruning_exponent = $8, residual = $9, delta = $10,
-            updated_at = $11, delta_auto = $12, pruning_points = $13, pruning_pattern_start = $14
+            updated_at = $11, delta_auto = $12, pruning_points = $13, pruning_pattern_start = $14,
+            zeros = $15, experts = $16
         WHERE id = $1
         "#,
         family.id,
@@ -256,6 +267,8 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.delta == Delta::Auto,
         pruning.points.map(Json) as _,
         pruning.pattern_start,
+        settings.zeros.as_str(),
+        grid_column(&settings.zeros).map(Json) as _,
     )
     .execute(db)
     .await?;

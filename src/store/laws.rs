@@ -18,6 +18,7 @@ use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
 use crate::store::schedules::ScheduleColumns;
+use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 /// Channel on which the database announces families whose answering law may be another one; the
 /// payload is the family's name.
@@ -58,6 +59,8 @@ struct LawRow {
     created_at: DateTime<Utc>,
     pruning_points: Option<Json<Vec<(f64, f64)>>>,
     pruning_pattern_start: Option<f64>,
+    zeros: String,
+    experts: Option<Json<GridColumn>>,
 }
 
 impl TryFrom<LawRow> for Law {
@@ -100,6 +103,7 @@ impl TryFrom<LawRow> for Law {
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
             pruning: pruning.schedule().map_err(corrupt)?,
+            zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(corrupt)?,
             support: Support::new(row.support.0),
             options: row.options.map(|options| options.0),
             diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
@@ -141,11 +145,12 @@ pub async fn insert_law(
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
             options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
-            resamples, failed_resamples, patterns, pretrained, pruning_points, pruning_pattern_start
+            resamples, failed_resamples, patterns, pretrained, pruning_points,
+            pruning_pattern_start, zeros, experts
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
             $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-            $31, $32
+            $31, $32, $33, $34
         FROM laws WHERE family_id = $2
         RETURNING version
         "#,
@@ -181,6 +186,8 @@ pub async fn insert_law(
         content.pretrained.as_ref().map(Json) as _,
         pruning.points.map(Json) as _,
         pruning.pattern_start,
+        content.zeros.as_str(),
+        grid_column(&content.zeros).map(Json) as _,
     )
     .fetch_one(db)
     .await?;
@@ -206,7 +213,8 @@ pub async fn find_law(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND (
             version = $2 OR (
@@ -242,7 +250,8 @@ pub async fn list_active_laws(
             diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
             created_at, intervals AS "intervals: _", resamples, failed_resamples,
             patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM answering_laws JOIN laws ON laws.id = law_id
         WHERE answering_laws.family_id = ANY ($1)
         "#,
@@ -272,7 +281,8 @@ pub async fn list_laws(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
         ORDER BY laws.id DESC
@@ -332,7 +342,8 @@ pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start
+            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws
         WHERE id = $1
         "#,

@@ -25,6 +25,7 @@ pub mod refits;
 pub mod runs;
 mod schedules;
 pub mod staging;
+mod zeros;
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -16,6 +16,7 @@ async fn a_family_is_created_shown_changed_and_deleted() {
       "created_at": "2026-03-01T12:00:00Z",
       "data_unit": "steps",
       "description": "",
+      "experts": null,
       "flops_per_param": 6.0,
       "name": "mine",
       "objective": {
@@ -29,7 +30,8 @@ async fn a_family_is_created_shown_changed_and_deleted() {
         "start": 0.25
       },
       "tokens_per_data_unit": null,
-      "updated_at": "2026-03-01T12:00:00Z"
+      "updated_at": "2026-03-01T12:00:00Z",
+      "zeros": "weights"
     }
     "#);
 

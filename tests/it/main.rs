@@ -6,6 +6,7 @@
 mod access;
 mod announcements;
 mod ask;
+mod budgets;
 mod bulk;
 mod commands;
 mod connections;
@@ -14,6 +15,7 @@ mod documents;
 mod door;
 mod effective;
 mod evidence;
+mod experts;
 mod exports;
 mod families;
 mod faults;

@@ -20,7 +20,9 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{
+    AskedBudget, Budget, BudgetView, Currency, GivenBudget, Spending,
+};
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::DenseView;
@@ -289,6 +291,29 @@ fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiEr
     Ok(())
 }
 
+/// The axis of a training cost, in the one currency in which it is given, and that currency.
+fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Currency), ApiError> {
+    let mut given = Currency::ALL.into_iter().zip(values).filter(|(_, values)| values.is_some());
+    let Some((currency, values)) = given.next() else {
+        return Ok((Axis::compute(None), Currency::Compute));
+    };
+    if let Some((other, _)) = given.next() {
+        let detail = format!("must not be given beside {}", currency.as_str());
+        return Err(ApiError::field(&format!("/{}", other.as_str()), detail));
+    }
+    if currency == Currency::Compute {
+        return Ok((Axis::compute(values), currency));
+    }
+    // What it is in FLOPs is checked where the mode is known.
+    let new = |value: f64| {
+        let range = "above 0 and at most 1e15";
+        let valid = value > 0.0 && value <= 1e15;
+        if valid { Ok(value) } else { Err(DomainError::OutOfRange { range, value }) }
+    };
+    let field = currency.as_str();
+    Ok((Axis { field, values, spacing: Spacing::Logarithmic, new }, currency))
+}
+
 /// A size, a budget, and the bounds on the sparsity.
 type Sized = (NonzeroParams, Compute, Bounds);
 
@@ -305,6 +330,12 @@ pub struct CreateOptimalSparsities {
     nonzero_params: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
     compute: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    device_hours: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    days: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: what the hours cost.
+    cost: Option<ValuesBody>,
     /// What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
     /// hardware profile.
     #[schema(example = "sparse")]
@@ -339,9 +370,18 @@ pub struct OptimalSparsityPoint {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[schema(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs here.
     flop_mode: Option<String>,
     /// The most parameters, zeros included; between 1 and 1e22.
@@ -356,6 +396,10 @@ pub struct OptimalSparsityPoint {
 }
 
 impl OptimalSparsityPoint {
+    const fn budget(&self) -> GivenBudget {
+        GivenBudget([self.compute, self.device_hours, self.days, self.cost])
+    }
+
     const fn bounds(&self) -> GivenBounds {
         GivenBounds {
             max_total_params: self.max_total_params,
@@ -381,8 +425,10 @@ pub struct OptimalSparsities {
 pub struct OptimalSparsityResult {
     /// As asked.
     nonzero_params: f64,
-    /// As asked.
+    /// As asked, or what the hours, days or money pay for.
     compute: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
     /// better one of the measured sparsities.
     sparsity: f64,
@@ -403,6 +449,10 @@ pub struct OptimalSparsityResult {
     loss_interval: MaybeInterval,
     /// Data that the compute pays for at it.
     data: f64,
+    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -411,7 +461,8 @@ pub struct OptimalSparsityResult {
     gain: f64,
     /// The compute relative to that at which a dense model of this size is compute-optimal.
     chinchilla_ratio: f64,
-    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    /// listed.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
@@ -590,6 +641,7 @@ impl<'a> Optima<'a> {
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),
+            budget: BudgetView::new(compute.get(), &self.mode(at).0),
             sparsity: found.best.sparsity().get(),
             best_measured_level: self.measured,
             binding: self.binding(at)?,
@@ -597,6 +649,7 @@ impl<'a> Optima<'a> {
             loss: found.best.loss,
             loss_interval: intervals.map(|[_, loss]| loss),
             data: found.best.data.get(),
+            active_params: self.asked.active_params(nonzero_params.get()),
             total_params: found.total_params,
             dense: found.dense.into(),
             gain: found.gain,
@@ -623,6 +676,8 @@ impl<'a> Optima<'a> {
         let mut columns = Columns::default();
         columns.numbers("nonzero_params", questions, |(size, ..)| size.get());
         columns.numbers("compute", questions, |(_, compute, _)| compute.get());
+        let paid = |at: usize| BudgetView::new(questions[at].1.get(), &self.mode(at).0).paid();
+        columns.maybe(["device_hours", "days", "cost"], questions.len(), paid);
         columns.numbers("sparsity", found, |found| found.best.sparsity().get());
         let intervals = self.intervals.as_deref();
         columns.interval(["sparsity_low", "sparsity_high"], intervals, |[sparsity, _]| *sparsity);
@@ -681,10 +736,15 @@ async fn create_optimal_sparsities(
     storage.require_memory(all.memory_bytes.is_some() || in_points, &mut checks);
     let checked = all.check(storage, &mut checks);
     checks.finish(checked)?;
-    let axes = [Axis::nonzero_params(nonzero_params), Axis::compute(compute)];
-    let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
+    let (cost, currency) = cost_axis([compute, body.device_hours, body.days, body.cost])?;
+    let axes = [Axis::nonzero_params(nonzero_params), cost];
+    let of_currency = |which: Currency, value: f64| (which == currency).then_some(value);
+    let points = Points::new(points, axes, |[nonzero_params, cost]| OptimalSparsityPoint {
         nonzero_params,
-        compute,
+        compute: of_currency(Currency::Compute, cost),
+        device_hours: of_currency(Currency::DeviceHours, cost),
+        days: of_currency(Currency::Days, cost),
+        cost: of_currency(Currency::Cost, cost),
         flop_mode: None,
         max_total_params: None,
         memory_bytes: None,
@@ -693,9 +753,9 @@ async fn create_optimal_sparsities(
     let default = flop_mode.as_deref();
     let questions = points.check(|point, checks| {
         let mode = point.flop_mode.as_deref().or(default);
-        let sized = Budget::check_sized(point.nonzero_params, point.compute, mode, checks);
+        let sized = Budget::check_spending(point.nonzero_params, point.budget(), mode, checks);
         let bounds = point.bounds().or(all).check(storage, checks);
-        sized.zip(bounds).map(|((size, compute), bounds)| (size, compute, bounds))
+        sized.zip(bounds).map(|((size, spending), bounds)| (size, spending, bounds))
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() {
@@ -703,6 +763,13 @@ async fn create_optimal_sparsities(
     }
     let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
+    let in_mode = |(at, (size, spending, bounds)): (usize, (NonzeroParams, Spending, Bounds))| {
+        let (mode, ..) = modes.of(points.as_slice()[at].flop_mode.as_deref().or(default));
+        let compute = spending.compute(mode).map_err(|error| points.error_at(at, error))?;
+        Ok((size, compute, bounds))
+    };
+    let questions = questions.into_iter().enumerate().map(in_mode);
+    let questions = questions.collect::<Result<Vec<Sized>, ApiError>>()?;
     check_work(intervals, questions.len(), &modes)?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);
@@ -732,7 +799,13 @@ pub struct CreatePredictions {
     data: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
     compute: Option<ValuesBody>,
-    /// What a training step costs at points with `compute` that do not say so.
+    /// Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    device_hours: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    days: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: what the hours cost.
+    cost: Option<ValuesBody>,
+    /// What a training step costs at points with a training cost that do not say so.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
@@ -759,14 +832,27 @@ pub struct PredictionPoint {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[schema(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
-    /// What a training step costs here; belongs to `compute`.
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
+    /// What a training step costs here; belongs to `compute` and what stands in its place.
     flop_mode: Option<String>,
 }
 
 impl PredictionPoint {
+    const fn budget(&self) -> GivenBudget {
+        GivenBudget([self.compute, self.device_hours, self.days, self.cost])
+    }
+
     /// The mode of its compute, if that is what it is about.
     fn mode<'a>(&'a self, default: Option<&'a str>) -> Option<&'a str> {
-        let default = default.filter(|_| self.compute.is_some());
+        let default = default.filter(|_| self.budget().is_some());
         self.flop_mode.as_deref().or(default)
     }
 }
@@ -791,6 +877,8 @@ pub struct PredictionResult {
     sparsity: f64,
     /// As asked, or what the compute pays for.
     data: f64,
+    /// The training cost in every currency that is known; null where the point is about data.
+    budget: Option<BudgetView>,
     /// Predicted validation loss.
     loss: f64,
     /// Interval of the mean loss; null where the law has none.
@@ -827,6 +915,12 @@ fn predict_all(
                 Training::Compute(compute, &modes.of(point.mode(default)).1)
             }
         };
+        let spent = match *budget {
+            Budget::Data(_) => None,
+            Budget::Compute(compute) => {
+                Some(BudgetView::new(compute.get(), &modes.of(point.mode(default)).0))
+            }
+        };
         let (question, loss) = predicted_loss(asked, (nonzero_params, density), training)?;
         let data = question.data;
         let found = if intervals {
@@ -839,6 +933,7 @@ fn predict_all(
             nonzero_params: nonzero_params.get(),
             sparsity: point.sparsity,
             data: data.get(),
+            budget: spent,
             loss,
             interval: intervals.then(|| interval.map(IntervalView::from)),
             prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
@@ -883,20 +978,26 @@ async fn create_predictions(
 ) -> Result<Response, ApiError> {
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
-    if data.is_some() && compute.is_some() {
-        return Err(ApiError::field("/compute", "must not be given beside data"));
+    let (cost, currency) = cost_axis([compute, body.device_hours, body.days, body.cost])?;
+    let by_cost = cost.values.is_some();
+    if data.is_some() && by_cost {
+        let field = format!("/{}", currency.as_str());
+        return Err(ApiError::field(&field, "must not be given beside data"));
     }
-    let by_compute = compute.is_some();
     let axes = [
         Axis::nonzero_params(nonzero_params),
         Axis::sparsity(sparsity),
-        if by_compute { Axis::compute(compute) } else { Axis::data(data) },
+        if by_cost { cost } else { Axis::data(data) },
     ];
+    let of_currency = |which, value: f64| (by_cost && which == currency).then_some(value);
     let points = Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
         nonzero_params,
         sparsity,
-        data: (!by_compute).then_some(last),
-        compute: by_compute.then_some(last),
+        data: (!by_cost).then_some(last),
+        compute: of_currency(Currency::Compute, last),
+        device_hours: of_currency(Currency::DeviceHours, last),
+        days: of_currency(Currency::Days, last),
+        cost: of_currency(Currency::Cost, last),
         flop_mode: None,
     })?;
     let default = flop_mode.as_deref();
@@ -904,7 +1005,8 @@ async fn create_predictions(
         let nonzero_params =
             checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(point.sparsity));
-        let budget = Budget::check(point.data, point.compute, point.mode(default), checks);
+        let mode = point.mode(default);
+        let budget = AskedBudget::check(point.data, point.budget(), mode, checks);
         let question = nonzero_params.zip(sparsity).zip(budget);
         question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
     })?;
@@ -912,6 +1014,20 @@ async fn create_predictions(
     let names =
         points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
+    let in_mode =
+        |(at, (size, density, budget)): (usize, (NonzeroParams, Density, AskedBudget))| {
+            let budget = match budget {
+                AskedBudget::Data(data) => Budget::Data(data),
+                AskedBudget::Spending(spending) => {
+                    let (mode, ..) = modes.of(points.as_slice()[at].mode(default));
+                    let compute = spending.compute(mode);
+                    Budget::Compute(compute.map_err(|error| points.error_at(at, error))?)
+                }
+            };
+            Ok((size, density, budget))
+        };
+    let questions = questions.into_iter().enumerate().map(in_mode);
+    let questions = questions.collect::<Result<Vec<_>, ApiError>>()?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;

@@ -165,7 +165,9 @@ impl AskedLaw {
 
     /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
     pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
-        let name = pattern.filter(|name| *name != DENSE)?;
+        // How sparse a mixture of experts is says all that the law knows of it.
+        let name =
+            pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
         let measured = self.law.content.patterns.iter().any(|report| report.name == name);
         (!measured).then_some(&self.unmeasured_pattern)
     }
@@ -173,6 +175,12 @@ impl AskedLaw {
     /// The interval of an answer, where the law has resamples.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<IntervalView> {
         self.sampled.interval(answer).map(Into::into)
+    }
+
+    /// What a token passes, where the zeros are experts.
+    #[must_use]
+    pub fn active_params(&self, nonzero_params: f64) -> Option<f64> {
+        self.law.content.zeros.are_experts().then_some(nonzero_params)
     }
 
     /// How the fit compared prediction and measurement; `None` for a published law.

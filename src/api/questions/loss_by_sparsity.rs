@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
@@ -44,9 +44,18 @@ struct LossBySparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e8, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e20, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
@@ -81,10 +90,11 @@ impl LossBySparsityParams {
         41
     }
 
-    fn check(&self) -> Result<(NonzeroParams, Compute, Option<Density>, Canvas), ApiError> {
+    fn check(&self) -> Result<(NonzeroParams, Spending, Option<Density>, Canvas), ApiError> {
         let mut checks = Checks::default();
-        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
-        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
+        let (size, mode) = (self.nonzero_params, &*self.flop_mode);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let question = Budget::check_spending(size, given, Some(mode), &mut checks);
         if !(2..=400).contains(&self.points) {
             checks.refuse("points", format!("must be between 2 and 400, not {}", self.points));
         }
@@ -93,8 +103,8 @@ impl LossBySparsityParams {
             None => None,
         };
         let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
-        let (nonzero_params, compute) = checks.finish(question)?;
-        Ok((nonzero_params, compute, highest.map(Sparsity::density), canvas))
+        let (nonzero_params, spending) = checks.finish(question)?;
+        Ok((nonzero_params, spending, highest.map(Sparsity::density), canvas))
     }
 }
 
@@ -111,6 +121,8 @@ pub struct LossBySparsityView {
     nonzero_params: f64,
     /// Training cost in FLOPs.
     compute: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// The sparsity of the least loss.
     optimum: LossOptimumView,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -205,6 +217,7 @@ fn losses(
         flop_mode: mode.name().to_owned(),
         nonzero_params: nonzero_params.get(),
         compute: compute.get(),
+        budget: BudgetView::new(compute.get(), mode),
         optimum: LossOptimumView {
             sparsity: at_best.sparsity,
             interval,
@@ -279,14 +292,14 @@ async fn get_loss_by_sparsity(
     representation: Representation,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let (nonzero_params, compute, least, canvas) = params.check()?;
+    let (nonzero_params, spending, least, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
-    let question = (nonzero_params, compute);
+    let question = (nonzero_params, spending.compute(&mode)?);
     let options = (params.points, params.intervals);
     let answer = move || losses(&law, question, &mode, least, options);
     let draw = move |view: &LossBySparsityView| view.picture(name.as_str(), &asked).svg(canvas);

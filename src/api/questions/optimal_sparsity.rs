@@ -17,7 +17,7 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
@@ -65,8 +65,14 @@ pub struct OptimalSparsityView<'a> {
     interval: MaybeInterval,
     /// Predicted loss at it.
     loss: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// Data that the compute pays for at it.
     data: f64,
+    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -79,7 +85,8 @@ pub struct OptimalSparsityView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OptimumIntervals>)]
     intervals: Option<Option<OptimumIntervals>>,
-    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    /// listed.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
@@ -168,9 +175,18 @@ pub(crate) struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
@@ -201,10 +217,11 @@ pub(crate) struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
-    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute, Bounds), ApiError> {
+    pub(crate) fn check(&self) -> Result<(NonzeroParams, Spending, Bounds), ApiError> {
         let mut checks = Checks::default();
-        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
-        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
+        let (size, mode) = (self.nonzero_params, &*self.flop_mode);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let question = Budget::check_spending(size, given, Some(mode), &mut checks);
         let given = GivenBounds {
             max_total_params: self.max_total_params,
             memory_bytes: self.memory_bytes,
@@ -213,8 +230,8 @@ impl OptimalSparsityParams {
         let storage = GivenStorage { storage: self.storage, bits_per_param: self.bits_per_param };
         storage.require_memory(self.memory_bytes.is_some(), &mut checks);
         let bounds = given.check(storage, &mut checks);
-        let ((nonzero_params, compute), bounds) = checks.finish(question.zip(bounds))?;
-        Ok((nonzero_params, compute, bounds))
+        let ((nonzero_params, spending), bounds) = checks.finish(question.zip(bounds))?;
+        Ok((nonzero_params, spending, bounds))
     }
 }
 
@@ -235,7 +252,7 @@ fn optimise<'a>(
         };
         let free = free.map(|choice| choice.best().model.density);
         let binding = binding(ceiling, nonzero_params, || free)?;
-        return best_measured(asked, question, &cost, &choice, binding, intervals);
+        return best_measured(asked, question, (&cost, mode), &choice, binding, intervals);
     }
     asked.require_all("the optimal sparsity")?;
     require_optimum(&cost, least, mode)?;
@@ -273,7 +290,9 @@ fn optimise<'a>(
         binding,
         interval,
         loss,
+        budget: BudgetView::new(compute.get(), mode),
         data: data.get(),
+        active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -290,7 +309,7 @@ fn optimise<'a>(
 fn best_measured<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
-    cost: &TrainingCost,
+    (cost, mode): (&TrainingCost, &Mode),
     choice: &MeasuredChoice,
     binding: Vec<&'static str>,
     intervals: bool,
@@ -318,7 +337,9 @@ fn best_measured<'a>(
         binding,
         interval: intervals.then_some(None),
         loss,
+        budget: BudgetView::new(compute.get(), mode),
         data: data.get(),
+        active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -349,10 +370,11 @@ async fn get_optimal_sparsity(
     Query(params): Query<OptimalSparsityParams>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let (nonzero_params, compute, bounds) = params.check()?;
+    let (nonzero_params, spending, bounds) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let (question, ceiling) = ((nonzero_params, compute), bounds.ceiling(&mode));
+    let question = (nonzero_params, spending.compute(&mode)?);
+    let ceiling = bounds.ceiling(&mode);
     let answer = || optimise(&asked, question, &mode, &ceiling, params.intervals);
     cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }

@@ -25,8 +25,9 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::problem::{ApiError, MissingView, SettlingRunView};
 use crate::api::wire::views::{
-    CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView, LawCoefficientsView,
-    LawSourceView, PruningView, SparsityLevelView, TrustView, WarningView,
+    CoefficientsView, EstimateView, ExpertsView, FitOptionsView, HoldoutView, IntervalView,
+    LawCoefficientsView, LawSourceView, PruningView, SparsityLevelView, TrustView, WarningView,
+    ZerosView,
 };
 use crate::domain::checks::Checks;
 use crate::domain::law::{Law, LawContent, LawSource, Resamples};
@@ -95,6 +96,10 @@ pub struct LawView {
     flops_per_param: f64,
     /// Pruning schedule that its answers use.
     pruning: PruningView,
+    /// What the zeros of its models are.
+    zeros: ZerosView,
+    /// The mixtures of experts that can be deployed; null where none are said.
+    experts: Option<ExpertsView>,
     /// When it was fitted, or published.
     fitted_at: DateTime<Utc>,
 }
@@ -468,6 +473,8 @@ impl LawView {
             data_unit: content.data_unit,
             flops_per_param: content.flops_per_param.get(),
             pruning: (&content.pruning).into(),
+            zeros: (&content.zeros).into(),
+            experts: content.zeros.grid().map(ExpertsView::from),
             fitted_at: content.fitted_at,
         }
     }
@@ -610,6 +617,7 @@ async fn create_law(
         data_unit: family.settings.data_unit,
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning,
+        zeros: family.settings.zeros,
         support: Support::default(),
         options: None,
         diagnostics: None,

@@ -9,8 +9,8 @@ use sparsity_law::fit::{
     Constraint, Delta, Estimate, FitConfig, Holdout, Residual, ValidFitConfig,
 };
 use sparsity_law::law::{
-    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Identification, Interval,
-    PruningSchedule, Range, Side, SparsityLevel,
+    CoefficientName, CoefficientValues, Coefficients, ExpertChoice, ExpertGrid, Extrapolation,
+    Identification, Interval, PruningSchedule, Range, Side, SparsityLevel,
 };
 use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
@@ -18,6 +18,7 @@ use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::checks::Checks;
+use crate::domain::family::Zeros;
 use crate::domain::law::{Law, LawSource, StoredWarning};
 use crate::domain::refit::{RefitOptions, TagWeight};
 use crate::domain::text::check_label;
@@ -339,6 +340,102 @@ impl PruningBody {
         let Some(start) = self.pattern_start else { return schedule };
         let schedule = schedule?.with_pattern_start(start);
         schedule.map_err(|error| refuse("pattern_start", error.to_string())).ok()
+    }
+}
+
+/// What the zeros of a family's models are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Zeros)]
+pub enum ZerosView {
+    /// Weights that are zero.
+    Weights,
+    /// Experts that a token does not pass.
+    Experts,
+}
+
+impl From<&Zeros> for ZerosView {
+    fn from(zeros: &Zeros) -> Self {
+        if zeros.are_experts() { Self::Experts } else { Self::Weights }
+    }
+}
+
+/// Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
+/// a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
+/// `(1 - f + f E) / (1 - f + f k)`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Experts)]
+pub struct ExpertsView {
+    /// Numbers of experts, `E`; each between 2 and 65,536.
+    #[schema(example = json!([8, 16, 32, 64]), min_items = 1, max_items = 50)]
+    counts: Vec<u32>,
+    /// Numbers of experts that a token passes, `k`.
+    #[schema(example = json!([1, 2]), min_items = 1, max_items = 50)]
+    active: Vec<u32>,
+    /// Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
+    /// and below 1.
+    #[schema(example = 0.33, minimum = 0, exclusive_maximum = 1)]
+    shared_share: f64,
+}
+
+impl From<&ExpertGrid> for ExpertsView {
+    fn from(grid: &ExpertGrid) -> Self {
+        Self {
+            counts: grid.counts().to_vec(),
+            active: grid.active().to_vec(),
+            shared_share: grid.shared_share(),
+        }
+    }
+}
+
+impl ExpertsView {
+    /// The checked grid; errors are noted below `experts`.
+    pub fn check(&self, checks: &mut Checks) -> Option<ExpertGrid> {
+        /// The most numbers of a list.
+        const MOST: usize = 50;
+        for (field, values) in [("counts", &self.counts), ("active", &self.active)] {
+            let mut sorted = values.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            if !(1..=MOST).contains(&values.len()) {
+                let detail = format!("must be 1 to {MOST} numbers, not {}", values.len());
+                checks.refuse(&format!("experts/{field}"), detail);
+                return None;
+            }
+            if sorted.len() < values.len() {
+                checks.refuse(&format!("experts/{field}"), "must not have a number twice");
+                return None;
+            }
+        }
+        let grid = ExpertGrid::new(&self.counts, &self.active, self.shared_share);
+        let grid = grid.map_err(|(field, error)| {
+            checks.refuse(&format!("experts/{field}"), error.to_string());
+        });
+        let grid = grid.ok()?;
+        if grid.choices().is_empty() {
+            checks.refuse("experts/active", "must have a number below one of the counts");
+            return None;
+        }
+        Some(grid)
+    }
+}
+
+/// A mixture of experts of an answer.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = ExpertChoice)]
+pub struct ExpertChoiceView {
+    /// Number of experts.
+    #[schema(example = 64)]
+    count: u32,
+    /// Number of experts that a token passes.
+    #[schema(example = 2)]
+    active: u32,
+}
+
+impl From<&ExpertChoice> for ExpertChoiceView {
+    fn from(choice: &ExpertChoice) -> Self {
+        Self { count: choice.count(), active: choice.active() }
     }
 }
 

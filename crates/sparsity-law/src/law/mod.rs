@@ -16,6 +16,7 @@
 //! | `ceiling`, `bounded` | how sparse a model of a size may be, and the best sparsity under that |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
+//! | `experts` | mixtures of experts that can be deployed |
 //! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
 //! | `ensemble`, `prepared`, `table`, `sampled` | resampled laws and intervals, made quick |
 //! | `recommendation` | the optimal sparsity with everything that is said beside it |
@@ -36,6 +37,7 @@ mod cost;
 mod design;
 mod effective;
 mod ensemble;
+mod experts;
 mod flop_mode;
 mod identification;
 mod limits;
@@ -72,6 +74,7 @@ pub use effective::{
     EqualModels, Factor, GivenSize, PretrainedStart, ScratchEqual, data_multiplier,
 };
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use experts::{ExpertChoice, ExpertGrid};
 pub use flop_mode::FlopMode;
 pub use identification::{
     Directions, Identification, Lacking, Missing, NotIdentified, SettlingRun,

@@ -88,6 +88,13 @@ impl PruningSchedule {
         Ok(Self { course: Course::Ramp { start, end, exponent }, pattern_start: None })
     }
 
+    /// The final sparsity from the first step on.
+    #[must_use]
+    pub const fn constant() -> Self {
+        let course = Course::Ramp { start: 0.0, end: 0.0, exponent: Self::EXPONENT };
+        Self { course, pattern_start: None }
+    }
+
     /// Measured points `(progress, share)`, with the share of the final sparsity that a model has reached: linear
     /// between them, 0 before the first and constant after the last. Two points of one progress are a jump, so
     /// that a staircase has two for each step.
