@@ -11,7 +11,7 @@ use crate::domain::family::{Family, FamilySettings};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
-use crate::store::schedules::ScheduleColumns;
+use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
 use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct FamilyRow {
     pinned_law_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
-    pruning_points: Option<Json<Vec<(f64, f64)>>>,
+    pruning_schedule: Option<Json<ScheduleColumn>>,
     pruning_pattern_start: Option<f64>,
     zeros: String,
     experts: Option<Json<GridColumn>>,
@@ -46,7 +46,7 @@ impl TryFrom<FamilyRow> for Family {
             start: row.pruning_start,
             end: row.pruning_end,
             exponent: row.pruning_exponent,
-            points: row.pruning_points.map(|points| points.0),
+            schedule: row.pruning_schedule.map(|schedule| schedule.0),
             pattern_start: row.pruning_pattern_start,
         };
         let settings = FamilySettings {
@@ -92,7 +92,7 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         INSERT INTO families (
             id, name, description, data_unit, tokens_per_data_unit, flops_per_param,
             pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at,
-            delta_auto, pruning_points, pruning_pattern_start, zeros, experts
+            delta_auto, pruning_schedule, pruning_pattern_start, zeros, experts
         )
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         "#,
@@ -110,7 +110,7 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         family.created_at,
         family.updated_at,
         settings.delta == Delta::Auto,
-        pruning.points.map(Json) as _,
+        pruning.schedule.map(Json) as _,
         pruning.pattern_start,
         settings.zeros.as_str(),
         grid_column(&settings.zeros).map(Json) as _,
@@ -134,7 +134,7 @@ pub async fn find_family(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
             experts AS "experts: _"
         FROM families
         WHERE name = $1
@@ -161,7 +161,7 @@ pub async fn find_family_by_id(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
             experts AS "experts: _"
         FROM families
         WHERE id = $1
@@ -190,7 +190,7 @@ pub async fn find_family_for_update(
         -- NO KEY: rows that merely refer to the family may still be inserted.
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
             experts AS "experts: _"
         FROM families
         WHERE name = $1
@@ -219,7 +219,7 @@ pub async fn list_families(
         r#"
         SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
             pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
-            updated_at, pruning_points AS "pruning_points: _", pruning_pattern_start, zeros,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
             experts AS "experts: _"
         FROM families
         WHERE ($1::uuid IS NULL OR id < $1) AND ($3::text[] IS NULL OR name = ANY ($3))
@@ -249,7 +249,7 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         UPDATE families
         SET description = $2, data_unit = $3, tokens_per_data_unit = $4, flops_per_param = $5,
             pruning_start = $6, pruning_end = $7, pruning_exponent = $8, residual = $9, delta = $10,
-            updated_at = $11, delta_auto = $12, pruning_points = $13, pruning_pattern_start = $14,
+            updated_at = $11, delta_auto = $12, pruning_schedule = $13, pruning_pattern_start = $14,
             zeros = $15, experts = $16
         WHERE id = $1
         "#,
@@ -265,7 +265,7 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.delta.fixed().unwrap_or(UNUSED_DELTA),
         family.updated_at,
         settings.delta == Delta::Auto,
-        pruning.points.map(Json) as _,
+        pruning.schedule.map(Json) as _,
         pruning.pattern_start,
         settings.zeros.as_str(),
         grid_column(&settings.zeros).map(Json) as _,

@@ -17,7 +17,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
-use crate::store::schedules::ScheduleColumns;
+use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
 use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 /// Channel on which the database announces families whose answering law may be another one; the
@@ -57,7 +57,7 @@ struct LawRow {
     data_digest: Option<String>,
     fitted_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
-    pruning_points: Option<Json<Vec<(f64, f64)>>>,
+    pruning_schedule: Option<Json<ScheduleColumn>>,
     pruning_pattern_start: Option<f64>,
     zeros: String,
     experts: Option<Json<GridColumn>>,
@@ -85,7 +85,7 @@ impl TryFrom<LawRow> for Law {
             start: row.pruning_start,
             end: row.pruning_end,
             exponent: row.pruning_exponent,
-            points: row.pruning_points.map(|points| points.0),
+            schedule: row.pruning_schedule.map(|schedule| schedule.0),
             pattern_start: row.pruning_pattern_start,
         };
         let content = LawContent {
@@ -145,7 +145,7 @@ pub async fn insert_law(
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
             options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
-            resamples, failed_resamples, patterns, pretrained, pruning_points,
+            resamples, failed_resamples, patterns, pretrained, pruning_schedule,
             pruning_pattern_start, zeros, experts
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
@@ -184,7 +184,7 @@ pub async fn insert_law(
         content.resamples.map(|resamples| count(resamples.failed)),
         (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
         content.pretrained.as_ref().map(Json) as _,
-        pruning.points.map(Json) as _,
+        pruning.schedule.map(Json) as _,
         pruning.pattern_start,
         content.zeros.as_str(),
         grid_column(&content.zeros).map(Json) as _,
@@ -213,7 +213,7 @@ pub async fn find_law(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
             laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND (
@@ -250,7 +250,7 @@ pub async fn list_active_laws(
             diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
             created_at, intervals AS "intervals: _", resamples, failed_resamples,
             patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
             laws.zeros, laws.experts AS "experts: _"
         FROM answering_laws JOIN laws ON laws.id = law_id
         WHERE answering_laws.family_id = ANY ($1)
@@ -281,7 +281,7 @@ pub async fn list_laws(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
             laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
@@ -342,7 +342,7 @@ pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            laws.pruning_points AS "pruning_points: _", laws.pruning_pattern_start,
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
             laws.zeros, laws.experts AS "experts: _"
         FROM laws
         WHERE id = $1

@@ -9,6 +9,7 @@ mod ask;
 mod budgets;
 mod bulk;
 mod commands;
+mod compare;
 mod connections;
 mod dashboard;
 mod documents;

@@ -136,7 +136,7 @@ impl Bounds {
 /// The problem of a bound that no model of the size keeps.
 impl From<TooLow> for ApiError {
     fn from(error: TooLow) -> Self {
-        Self::field(&format!("/{}", error.bound.as_str()), error.to_string())
+        Self::field(format!("/{}", error.bound.as_str()), error.to_string())
     }
 }
 

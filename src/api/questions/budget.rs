@@ -175,6 +175,11 @@ impl BudgetView {
         }
     }
 
+    /// The FLOPs.
+    pub(crate) const fn compute(&self) -> f64 {
+        self.compute
+    }
+
     /// The hours, the days and the price.
     pub(crate) const fn paid(&self) -> [Option<f64>; 3] {
         [self.device_hours, self.days, self.cost]

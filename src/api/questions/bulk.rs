@@ -299,7 +299,7 @@ fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Currency), ApiErr
     };
     if let Some((other, _)) = given.next() {
         let detail = format!("must not be given beside {}", currency.as_str());
-        return Err(ApiError::field(&format!("/{}", other.as_str()), detail));
+        return Err(ApiError::field(format!("/{}", other.as_str()), detail));
     }
     if currency == Currency::Compute {
         return Ok((Axis::compute(values), currency));

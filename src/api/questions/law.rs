@@ -198,6 +198,21 @@ impl AskedLaw {
         known.map_or(Ok(()), |known| known.require_all()).map_err(|error| self.open(what, error))
     }
 
+    /// Refuses a question that depends on what size and data do, where they did not vary. What the runs leave open of
+    /// these is refused where the question is put ([`Self::require_at`]).
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`].
+    pub fn require_budgets(&self, what: &str) -> Result<(), ApiError> {
+        let known = self.law.content.coefficients.determines();
+        for (known, quantity) in [(known.data, "data"), (known.nonzero_params, "nonzero_params")] {
+            if !known {
+                return Err(self.undetermined(what, quantity));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a question that depends on what size and sparsity do and not on data, where they did not vary, or
     /// too little.
     ///

@@ -4,6 +4,7 @@ pub mod asked;
 pub mod bounds;
 pub mod budget;
 pub mod bulk;
+pub mod compare;
 pub mod contours;
 pub mod effective;
 pub mod gain;

@@ -769,6 +769,18 @@ impl WarningView {
         let json = rendered(&WarningParts { code, detail: detail.as_ref() });
         Self { code: code.to_owned(), json }
     }
+
+    /// The same with what it is about before its sentence.
+    #[must_use]
+    pub fn about(&self, what: &str) -> Self {
+        #[derive(Deserialize)]
+        struct Said {
+            detail: String,
+        }
+        let said = serde_json::from_str::<Said>(self.json.get());
+        let detail = said.map(|said| said.detail).unwrap_or_default();
+        Self::new(&self.code, format!("{what}: {detail}"))
+    }
 }
 
 impl From<&StoredWarning> for WarningView {
@@ -847,6 +859,25 @@ pub struct TrustView {
 }
 
 impl TrustView {
+    /// Of two answers that one rests on: as far as the weaker of them, for the reasons of both.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        let rank = |level: TrustLevelView| match level {
+            TrustLevelView::Good => 0,
+            TrustLevelView::Weak => 1,
+            TrustLevelView::None => 2,
+        };
+        if rank(other.level) > rank(self.level) {
+            self.level = other.level;
+        }
+        for code in other.because {
+            if !self.because.contains(&code) {
+                self.because.push(code);
+            }
+        }
+        self
+    }
+
     /// Makes a good answer weak, and says why.
     pub fn doubt(&mut self, code: TrustCode) {
         if self.level == TrustLevelView::Good {

@@ -118,7 +118,9 @@ class AsyncPlanner:
         description: str | None = None,
         flops_per_param: float | None = None,
         tokens_per_data_unit: float | None = None,
-        pruning: Mapping[str, float] | None = None,
+        pruning: Mapping[str, Any] | None = None,
+        zeros: Literal["weights", "experts"] | None = None,
+        experts: Mapping[str, Any] | None = None,
         objective: Mapping[str, Any] | None = None,
         exist_ok: bool = False,
     ) -> AsyncFamily:
@@ -130,6 +132,8 @@ class AsyncPlanner:
             flops_per_param=flops_per_param,
             tokens_per_data_unit=tokens_per_data_unit,
             pruning=pruning,
+            zeros=zeros,
+            experts=experts,
             objective=objective,
         )
         try:
@@ -158,7 +162,12 @@ class AsyncPlanner:
         *,
         patterns: Sequence[str] | None = None,
         pattern_costs: Mapping[str, float] | None = None,
+        expert_costs: Mapping[int, float] | None = None,
         storage: str | None = None,
+        flops_per_second: float | None = None,
+        utilisation: float | None = None,
+        devices: int | None = None,
+        price_per_hour: float | None = None,
         source: str | None = None,
     ) -> models.HardwareProfile:
         """Create a FLOP mode; `cost` is `{"prunable_share", "efficiency"}` or `{"points"}`."""
@@ -167,11 +176,55 @@ class AsyncPlanner:
             cost=cost,
             patterns=patterns,
             pattern_costs=pattern_costs,
+            expert_costs=None if expert_costs is None else {str(n): c for n, c in expert_costs.items()},
             storage=storage,
+            flops_per_second=flops_per_second,
+            utilisation=utilisation,
+            devices=devices,
+            price_per_hour=price_per_hour,
             source=source,
         )
         path = "/v1/hardware-profiles"
         return await self._post(path, body, models.HardwareProfile, repeatable=False)
+
+    async def compare(
+        self,
+        a: str,
+        b: str,
+        flop_mode: str,
+        *,
+        a_sparsity: float | None = None,
+        b_sparsity: float | None = None,
+        a_pattern: str | None = None,
+        b_pattern: str | None = None,
+        min_compute: float | None = None,
+        max_compute: float | None = None,
+        points: int | None = None,
+        a_law_version: int | None = None,
+        b_law_version: int | None = None,
+        intervals: bool = True,
+    ) -> models.RecipeComparison:
+        """
+        Return what the compute of the family `b` is worth in compute of `a`, at each compute.
+
+        A `multiple` of 0.87 says that `a` reaches the loss of `b` with 0.87 of its compute.
+        """
+        params = {
+            "a": a,
+            "b": b,
+            "flop_mode": flop_mode,
+            "a_sparsity": a_sparsity,
+            "b_sparsity": b_sparsity,
+            "a_pattern": a_pattern,
+            "b_pattern": b_pattern,
+            "min_compute": min_compute,
+            "max_compute": max_compute,
+            "points": points,
+            "a_law_version": a_law_version,
+            "b_law_version": b_law_version,
+            "intervals": intervals,
+        }
+        return await self._get("/v1/compare", params, models.RecipeComparison)
 
     async def refit(self, id: UUID | str) -> models.Refit:
         """Return a refit as it stands."""
@@ -503,16 +556,27 @@ class AsyncFamily:
         *,
         data: float | None = None,
         compute: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
         flop_mode: str | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.Prediction:
-        """Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for."""
+        """
+        Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
+
+        `device_hours`, `days` and `cost` stand in the place of `compute` where the hardware profile says
+        what they are worth.
+        """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
             "data": data,
             "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
             "flop_mode": flop_mode,
             "law_version": law_version,
             "intervals": intervals,
@@ -522,21 +586,39 @@ class AsyncFamily:
     async def optimal_sparsity(
         self,
         nonzero_params: float,
-        compute: float,
-        flop_mode: str,
+        compute: float | None = None,
+        flop_mode: str | None = None,
         *,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
+        max_total_params: float | None = None,
+        memory_bytes: float | None = None,
+        max_sparsity: float | None = None,
+        storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
+        bits_per_param: int | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> models.OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile.
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile, and has to be given.
+        `device_hours`, `days` and `cost` stand in the place of `compute` where the profile says what they
+        are worth. The bounds are on how sparse the model may be.
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
             "flop_mode": flop_mode,
+            "max_total_params": max_total_params,
+            "memory_bytes": memory_bytes,
+            "max_sparsity": max_sparsity,
+            "storage": storage,
+            "bits_per_param": bits_per_param,
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -581,7 +663,16 @@ class AsyncFamily:
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.Predictions, repeatable=True)
-        names = ("nonzero_params", "sparsity", "data", "compute", "flop_mode")
+        names = (
+            "nonzero_params",
+            "sparsity",
+            "data",
+            "compute",
+            "device_hours",
+            "days",
+            "cost",
+            "flop_mode",
+        )
 
         def frame(answer: bytes, index: pd.Index[Any]) -> pd.DataFrame:
             results = models.Predictions.model_validate_json(answer).results
@@ -628,7 +719,17 @@ class AsyncFamily:
         if not is_pandas(points):
             body = {"points": list(points), **options}
             return await self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
-        names = ("nonzero_params", "compute", "flop_mode")
+        names = (
+            "nonzero_params",
+            "compute",
+            "device_hours",
+            "days",
+            "cost",
+            "flop_mode",
+            "max_total_params",
+            "memory_bytes",
+            "max_sparsity",
+        )
 
         def frame(answer: bytes, index: pd.Index[Any]) -> pd.DataFrame:
             results = models.OptimalSparsities.model_validate_json(answer).results
@@ -671,7 +772,12 @@ class AsyncFamily:
         flop_mode: str,
         *,
         compute: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
         target_loss: float | None = None,
+        max_total_params: float | None = None,
+        max_sparsity: float | None = None,
         memory_bytes: float | None = None,
         storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
         bits_per_param: int | None = None,
@@ -693,7 +799,12 @@ class AsyncFamily:
         body = rows.given(
             flop_mode=flop_mode,
             compute=compute,
+            device_hours=device_hours,
+            days=days,
+            cost=cost,
             target_loss=target_loss,
+            max_total_params=max_total_params,
+            max_sparsity=max_sparsity,
             memory_bytes=memory_bytes,
             storage=storage,
             bits_per_param=bits_per_param,

@@ -124,8 +124,13 @@ mod tests {
                 optimal_density_down_to(least, law, &cost, n, c).sparsity().get()
             });
             let direct = direct.unwrap();
-            prop_assert!((known.sparsity.low - direct.low).abs() < 1e-7, "{known:?} {direct:?}");
-            prop_assert!((known.sparsity.high - direct.high).abs() < 1e-7, "{known:?} {direct:?}");
+            // An end between two resamples of which one is cut is cut after it was put between them, so it may be
+            // off by a part of their distance.
+            for (end, direct) in
+                [(known.sparsity.low, direct.low), (known.sparsity.high, direct.high)]
+            {
+                prop_assert!(end >= direct - 1e-7 && end - direct < 2e-3, "{end} {direct}");
+            }
         }
     }
 

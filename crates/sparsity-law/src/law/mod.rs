@@ -25,6 +25,7 @@
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
 //! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
+//! | `recipe` | what the compute of one recipe is worth in compute of another |
 
 mod bounded;
 mod branchless;
@@ -52,6 +53,7 @@ mod planning;
 mod prepared;
 mod published;
 mod quantity;
+mod recipe;
 mod recommendation;
 mod sampled;
 mod schedule;
@@ -102,6 +104,9 @@ pub use published::{PublishedLaw, T5_C4, VIT_JFT};
 pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
     Sparsity,
+};
+pub use recipe::{
+    BudgetCurve, Crossing, Exchange, Recipe, RecipePair, RecipeSparsity, best_recipe_density,
 };
 pub use recommendation::{AnswerError, Recommendation, RecommendationIntervals, finite};
 pub use sampled::SampledLaw;
