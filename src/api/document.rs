@@ -122,9 +122,10 @@ fn problem(description: &str) -> Response {
 
 /// Answers of a new installation to the examples of the parameters, by operation. A test asks the
 /// service and compares.
-pub const EXAMPLES: [(&str, &str); 2] = [
+pub const EXAMPLES: [(&str, &str); 3] = [
     ("get_prediction", include_str!("../../openapi/examples/get_prediction.json")),
     ("get_optimal_sparsity", include_str!("../../openapi/examples/get_optimal_sparsity.json")),
+    ("get_recipe_comparison", include_str!("../../openapi/examples/get_recipe_comparison.json")),
 ];
 
 fn add_example(operation: &mut Operation) {
@@ -134,8 +135,11 @@ fn add_example(operation: &mut Operation) {
         return;
     };
     let example = serde_json::from_str(example).expect("a test reads the committed examples");
-    for content in response.content.values_mut() {
-        if let RefOr::T(content) = content {
+    for (kind, content) in &mut response.content {
+        // Pictures of an answer are no JSON.
+        if let RefOr::T(content) = content
+            && kind == "application/json"
+        {
             content.example = Some(serde_json::Value::clone(&example));
         }
     }

@@ -60,6 +60,7 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         .merge(questions::loss_by_sparsity::router())
         .merge(questions::suggestions::router())
         .merge(questions::plans::router())
+        .merge(questions::compare::router())
         .merge(resources::profiles::router())
         .merge(resources::keys::router())
         .merge(resources::audit::router())

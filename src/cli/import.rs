@@ -10,7 +10,7 @@ use crate::cli::print::print_json;
 use crate::cli::table::{TableConfig, described, refuse_options};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
-use crate::domain::family::{Family, FamilySettings};
+use crate::domain::family::{Family, FamilySettings, Zeros};
 use crate::domain::mapping::MappingSettings;
 use crate::domain::text::{FamilyName, MappingName, check_label};
 use crate::intake::Recognised;
@@ -108,6 +108,7 @@ fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Res
             data_unit,
             flops_per_param: law::FlopsPerParam::TRAINING,
             pruning: law::PruningSchedule::default(),
+            zeros: Zeros::Weights,
             residual: default.residual,
             delta: default.delta,
         },

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sparsity_law::fit::{Delta, Residual};
-use sparsity_law::law::{FlopsPerParam, PruningSchedule};
+use sparsity_law::law::{ExpertGrid, FlopsPerParam, PruningSchedule};
 use uuid::Uuid;
 
 use crate::domain::text::FamilyName;
@@ -37,8 +37,46 @@ pub struct FamilySettings {
     pub flops_per_param: FlopsPerParam,
     /// How its models are pruned during training.
     pub pruning: PruningSchedule,
+    /// What the zeros of its models are.
+    pub zeros: Zeros,
     /// Residual that refits minimise.
     pub residual: Residual,
     /// Huber parameter of refits.
     pub delta: Delta,
+}
+
+/// What the zeros of a family's models are.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Zeros {
+    /// Weights that are zero.
+    Weights,
+    /// Experts that a token does not pass: `N` is what it passes, `S` the share that it does not. With the mixtures
+    /// that can be deployed, where its owner says which.
+    Experts(Option<ExpertGrid>),
+}
+
+impl Zeros {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Experts(_) => "experts",
+        }
+    }
+
+    /// Whether they are experts.
+    #[must_use]
+    pub const fn are_experts(&self) -> bool {
+        matches!(self, Self::Experts(_))
+    }
+
+    /// The mixtures that can be deployed, where they are said.
+    #[must_use]
+    pub const fn grid(&self) -> Option<&ExpertGrid> {
+        match self {
+            Self::Weights => None,
+            Self::Experts(grid) => grid.as_ref(),
+        }
+    }
 }

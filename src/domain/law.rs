@@ -14,6 +14,7 @@ use sparsity_law::law::{
 use uuid::Uuid;
 
 use crate::domain::calibration::ForecastRecord;
+use crate::domain::family::Zeros;
 use crate::domain::refit::RefitOptions;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
@@ -84,6 +85,8 @@ pub struct LawContent {
     pub flops_per_param: FlopsPerParam,
     /// Pruning schedule of the family when the law was made.
     pub pruning: PruningSchedule,
+    /// What the zeros of the family were when the law was made.
+    pub zeros: Zeros,
     /// Where its runs stop; no levels where that is unknown.
     pub support: Support,
     /// What the fit was asked for; `None` for a published law.

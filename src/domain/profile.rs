@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sparsity_law::law::{DomainError, PointError, StepCost, StorageFormat};
+use sparsity_law::law::{DomainError, ExpertChoice, PointError, StepCost, StorageFormat};
 use uuid::Uuid;
 
 use crate::domain::text::{Pattern, ProfileName};
@@ -32,13 +32,76 @@ pub struct ProfileSettings {
     pub patterns: Vec<Pattern>,
     /// Measured cost of a step, for some of the patterns.
     pub pattern_costs: BTreeMap<Pattern, f64>,
+    /// Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    pub expert_costs: BTreeMap<u32, f64>,
     /// How weights are stored.
     pub storage: StorageFormat,
+    /// What the machine does in an hour, and what that costs.
+    pub rates: Rates,
     /// Where the numbers come from.
     pub source: String,
 }
 
+/// What a machine does in an hour, and what that costs, as far as its owner says.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Rates {
+    /// FLOPs of dense work of one device in a second, at full utilisation.
+    pub flops_per_second: Option<f64>,
+    /// Share of these that training achieves; all of them where it is not said.
+    pub utilisation: Option<f64>,
+    /// Devices that train at once; one where it is not said.
+    pub devices: Option<u32>,
+    /// Price of an hour of one device.
+    pub price_per_hour: Option<f64>,
+}
+
+/// A training cost as people pay it. A cost of the law is time on the machine: a step that zeros make cheaper counts as
+/// less dense work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spent {
+    /// Hours of one device.
+    pub device_hours: f64,
+    /// Days of all devices together.
+    pub days: f64,
+    /// Price, where that of an hour is known.
+    pub cost: Option<f64>,
+}
+
+impl Rates {
+    /// FLOPs that one device does in an hour.
+    #[must_use]
+    pub fn flops_per_device_hour(&self) -> Option<f64> {
+        const SECONDS: f64 = 3600.0;
+        Some(self.flops_per_second? * self.utilisation.unwrap_or(1.0) * SECONDS)
+    }
+
+    /// Hours of one device that a day of all devices has.
+    #[must_use]
+    pub fn device_hours_per_day(&self) -> f64 {
+        24.0 * f64::from(self.devices.unwrap_or(1))
+    }
+
+    /// What FLOPs take; `None` where the machine's speed is not said.
+    #[must_use]
+    pub fn spent(&self, flops: f64) -> Option<Spent> {
+        let device_hours = flops / self.flops_per_device_hour()?;
+        Some(Spent {
+            device_hours,
+            days: device_hours / self.device_hours_per_day(),
+            cost: self.price_per_hour.map(|price| device_hours * price),
+        })
+    }
+}
+
 impl ProfileSettings {
+    /// What a step costs with experts, relative to a dense step of the same shape: as measured, else by the curve.
+    #[must_use]
+    pub fn expert_cost(&self, choice: &ExpertChoice) -> f64 {
+        let active = choice.density().get();
+        let measured = self.expert_costs.get(&choice.count()).map(|cost| cost * active);
+        measured.unwrap_or_else(|| self.cost.step().at(choice.density().sparsity().get()))
+    }
+
     /// What a step costs at a pattern: as measured, else by the curve at its sparsity.
     #[must_use]
     pub fn pattern_cost(&self, pattern: &Pattern) -> f64 {
@@ -100,5 +163,27 @@ impl ProfileCost {
     #[must_use]
     pub const fn step(&self) -> &StepCost {
         &self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_days_and_price_follow_from_each_other() {
+        let rates = Rates {
+            flops_per_second: Some(1e15),
+            utilisation: Some(0.4),
+            devices: Some(64),
+            price_per_hour: Some(2.5),
+        };
+        // 1.44e18 FLOPs in an hour of one device.
+        let spent = rates.spent(1.44e18 * 1536.0).unwrap();
+        assert_eq!((spent.device_hours, spent.days, spent.cost), (1536.0, 1.0, Some(3840.0)));
+        let plain = Rates { flops_per_second: Some(1e15), ..Rates::default() };
+        let spent = plain.spent(3.6e18 * 48.0).unwrap();
+        assert_eq!((spent.device_hours, spent.days, spent.cost), (48.0, 2.0, None));
+        assert_eq!(Rates::default().spent(1e18), None);
     }
 }

@@ -21,7 +21,7 @@ pub struct RunFields {
     pub nonzero_params: Option<f64>,
     /// `N / (1 - S)`, or else `nonzero_params`.
     pub total_params: Option<f64>,
-    /// `S`.
+    /// `S`, or else both sizes.
     pub sparsity: Option<f64>,
     /// `D`.
     pub data: Option<f64>,
@@ -125,8 +125,21 @@ impl RunFields {
         let external_id = checks.require("external_id", self.external_id);
         let external_id =
             external_id.filter(|id| checks.take("external_id", check_label(id)).is_some());
-        let sparsity = checks.require("sparsity", self.sparsity);
-        let sparsity = sparsity.and_then(|value| checks.take("sparsity", Sparsity::new(value)));
+        let sparsity = match (self.sparsity, self.nonzero_params, self.total_params) {
+            (None, Some(nonzero), Some(total)) if !checks.has("sparsity") => {
+                let sparsity = Sparsity::new(1.0 - nonzero / total);
+                if sparsity.is_err() {
+                    let detail =
+                        format!("must be at least nonzero_params, which is {nonzero}, not {total}");
+                    checks.refuse("total_params", detail);
+                }
+                sparsity.ok()
+            }
+            (given, ..) => {
+                let given = checks.require("sparsity", given);
+                given.and_then(|value| checks.take("sparsity", Sparsity::new(value)))
+            }
+        };
         let data = checks.require("data", self.data);
         let data = data.and_then(|value| checks.take("data", Data::new(value)));
         let loss = checks.require("loss", self.loss);
@@ -206,6 +219,15 @@ mod tests {
         let run = RunFields { nonzero_params: None, total_params: Some(2e6), ..fields() };
         let run = run.check(Checks::default()).unwrap();
         assert_eq!(run.observation.nonzero_params.get(), 1e6);
+    }
+
+    #[test]
+    fn both_sizes_say_the_sparsity() {
+        let both = RunFields { total_params: Some(8e6), sparsity: None, ..fields() };
+        assert_eq!(both.check(Checks::default()).unwrap().observation.sparsity.get(), 0.875);
+        let less = RunFields { total_params: Some(9e5), sparsity: None, ..fields() };
+        assert_eq!(wrong(less), ["/total_params"]);
+        assert_eq!(wrong(RunFields { sparsity: None, ..fields() }), ["/sparsity"]);
     }
 
     #[test]

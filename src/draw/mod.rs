@@ -12,6 +12,7 @@
 mod axis;
 mod canvas;
 mod contours;
+mod exchange;
 mod fit_quality;
 mod gain;
 mod loss;
@@ -21,6 +22,7 @@ mod sheet;
 
 pub use canvas::{Canvas, Theme};
 pub use contours::{ContourPicture, LevelLine, Line};
+pub use exchange::ExchangePicture;
 pub use fit_quality::{FitPicture, FittedPoint};
 pub use gain::{GainPicture, GainPoint};
 pub use loss::{BestSparsity, LossPicture};

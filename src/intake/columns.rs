@@ -8,7 +8,7 @@ use sparsity_law::law::FlopsPerParam;
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::dialect::Separator;
 use crate::intake::expression::Expression;
-use crate::intake::field::Field;
+use crate::intake::field::{ACTIVE_PARAMS, Field};
 use crate::intake::numbers::Decimal;
 use crate::intake::value::Value;
 
@@ -434,11 +434,15 @@ const LOSSES: [&str; 6] =
 /// Names by which tools call the FLOPs of a training run, the best first.
 const FLOPS: [&str; 5] = ["flops", "total_flos", "total_flops", "train_flops", "training_flops"];
 
+/// What non-zero parameters are called, the first before the other.
+const SIZES: [&str; 2] = ["nonzero_params", ACTIVE_PARAMS];
+
 /// What a field is called where nobody has said it.
 fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
     match field {
         Field::Loss if foreign => &LOSSES,
         Field::Flops if foreign => &FLOPS,
+        Field::NonzeroParams => &SIZES,
         field => field.name(),
     }
 }
@@ -636,7 +640,18 @@ impl Columns {
             missing(&[Field::ExternalId], instead);
         }
         missing(&[Field::NonzeroParams, Field::TotalParams], ", nor total_params in its place");
-        for field in [Field::Sparsity, Field::Data, Field::Loss] {
+        // Both sizes say what the sparsity is.
+        let has = |field: Field| {
+            let is = |targets: &[Target]| {
+                targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
+            };
+            self.computed.iter().any(|computed| computed.field == field)
+                || header.iter().any(|name| self.targets.get(name).is_some_and(|t| is(t)))
+        };
+        if !(has(Field::NonzeroParams) && has(Field::TotalParams)) {
+            missing(&[Field::Sparsity], ", nor are both nonzero_params and total_params there");
+        }
+        for field in [Field::Data, Field::Loss] {
             missing(&[field], "");
         }
         checks.finish(Some(()))

@@ -1,5 +1,8 @@
 //! The fields of a submitted run.
 
+/// How `nonzero_params` are called where the zeros are experts that a token does not pass.
+pub(crate) const ACTIVE_PARAMS: &str = "active_params";
+
 /// A field of a submitted run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Field {
@@ -96,6 +99,10 @@ impl Field {
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
+        // What a token passes is what is not zero, where the zeros are experts.
+        if name == ACTIVE_PARAMS {
+            return Some(Self::NonzeroParams);
+        }
         Self::ALL.into_iter().find(|field| field.as_str() == name)
     }
 

@@ -2,14 +2,17 @@
 
 use chrono::{DateTime, Utc};
 use sparsity_law::fit::{Delta, Residual};
-use sparsity_law::law::{FlopsPerParam, PruningSchedule};
+use sparsity_law::law::FlopsPerParam;
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
+use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
+use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 #[derive(Debug)]
 struct FamilyRow {
@@ -28,6 +31,10 @@ struct FamilyRow {
     pinned_law_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    pruning_schedule: Option<Json<ScheduleColumn>>,
+    pruning_pattern_start: Option<f64>,
+    zeros: String,
+    experts: Option<Json<GridColumn>>,
 }
 
 impl TryFrom<FamilyRow> for Family {
@@ -35,14 +42,21 @@ impl TryFrom<FamilyRow> for Family {
 
     fn try_from(row: FamilyRow) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::Corrupt { table: "families", id: row.id, detail };
+        let pruning = ScheduleColumns {
+            start: row.pruning_start,
+            end: row.pruning_end,
+            exponent: row.pruning_exponent,
+            schedule: row.pruning_schedule.map(|schedule| schedule.0),
+            pattern_start: row.pruning_pattern_start,
+        };
         let settings = FamilySettings {
             description: row.description,
             data_unit: row.data_unit,
             tokens_per_data_unit: row.tokens_per_data_unit,
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
-            pruning: PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
-                .map_err(|(_, e)| corrupt(e.to_string()))?,
+            pruning: pruning.schedule().map_err(corrupt)?,
+            zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(corrupt)?,
             residual: parse_residual(&row.residual)
                 .ok_or_else(|| corrupt(format!("residual {}", row.residual)))?,
             delta: if row.delta_auto { Delta::Auto } else { Delta::Fixed(row.delta) },
@@ -72,14 +86,15 @@ fn parse_residual(name: &str) -> Option<Residual> {
 #[tracing::instrument(name = "db.families.insert", level = "debug", skip_all)]
 pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
     let settings = &family.settings;
+    let pruning = ScheduleColumns::from(&settings.pruning);
     sqlx::query!(
         r#"
         INSERT INTO families (
             id, name, description, data_unit, tokens_per_data_unit, flops_per_param,
             pruning_start, pruning_end, pruning_exponent, residual, delta, created_at, updated_at,
-            delta_auto
+            delta_auto, pruning_schedule, pruning_pattern_start, zeros, experts
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
         "#,
         family.id,
         family.name.as_str(),
@@ -87,14 +102,18 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.data_unit,
         settings.tokens_per_data_unit,
         settings.flops_per_param.get(),
-        settings.pruning.start(),
-        settings.pruning.end(),
-        settings.pruning.exponent(),
+        pruning.start,
+        pruning.end,
+        pruning.exponent,
         settings.residual.as_str(),
         settings.delta.fixed().unwrap_or(UNUSED_DELTA),
         family.created_at,
         family.updated_at,
         settings.delta == Delta::Auto,
+        pruning.schedule.map(Json) as _,
+        pruning.pattern_start,
+        settings.zeros.as_str(),
+        grid_column(&settings.zeros).map(Json) as _,
     )
     .execute(db)
     .await?;
@@ -110,11 +129,22 @@ pub async fn find_family(
     db: impl PgExecutor<'_>,
     name: &FamilyName,
 ) -> Result<Option<Family>, StoreError> {
-    sqlx::query_as!(FamilyRow, "SELECT * FROM families WHERE name = $1", name.as_str())
-        .fetch_optional(db)
-        .await?
-        .map(Family::try_from)
-        .transpose()
+    sqlx::query_as!(
+        FamilyRow,
+        r#"
+        SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
+            pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
+        FROM families
+        WHERE name = $1
+        "#,
+        name.as_str()
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Family::try_from)
+    .transpose()
 }
 
 /// The family of an id.
@@ -126,11 +156,22 @@ pub async fn find_family_by_id(
     db: impl PgExecutor<'_>,
     id: Uuid,
 ) -> Result<Option<Family>, StoreError> {
-    sqlx::query_as!(FamilyRow, "SELECT * FROM families WHERE id = $1", id)
-        .fetch_optional(db)
-        .await?
-        .map(Family::try_from)
-        .transpose()
+    sqlx::query_as!(
+        FamilyRow,
+        r#"
+        SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
+            pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
+        FROM families
+        WHERE id = $1
+        "#,
+        id
+    )
+    .fetch_optional(db)
+    .await?
+    .map(Family::try_from)
+    .transpose()
 }
 
 /// The family of a name, locked until the transaction ends: its settings, runs and laws are
@@ -147,7 +188,13 @@ pub async fn find_family_for_update(
         FamilyRow,
         r#"
         -- NO KEY: rows that merely refer to the family may still be inserted.
-        SELECT * FROM families WHERE name = $1 FOR NO KEY UPDATE
+        SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
+            pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
+        FROM families
+        WHERE name = $1
+        FOR NO KEY UPDATE
         "#,
         name.as_str()
     )
@@ -170,7 +217,11 @@ pub async fn list_families(
     let rows = sqlx::query_as!(
         FamilyRow,
         r#"
-        SELECT * FROM families
+        SELECT id, name, description, data_unit, tokens_per_data_unit, flops_per_param, pruning_start,
+            pruning_end, pruning_exponent, residual, delta, delta_auto, pinned_law_id, created_at,
+            updated_at, pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
+        FROM families
         WHERE ($1::uuid IS NULL OR id < $1) AND ($3::text[] IS NULL OR name = ANY ($3))
         ORDER BY id DESC
         LIMIT $2
@@ -192,12 +243,14 @@ pub async fn list_families(
 #[tracing::instrument(name = "db.families.update", level = "debug", skip_all)]
 pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(), StoreError> {
     let settings = &family.settings;
+    let pruning = ScheduleColumns::from(&settings.pruning);
     sqlx::query!(
         r#"
         UPDATE families
         SET description = $2, data_unit = $3, tokens_per_data_unit = $4, flops_per_param = $5,
             pruning_start = $6, pruning_end = $7, pruning_exponent = $8, residual = $9, delta = $10,
-            updated_at = $11, delta_auto = $12
+            updated_at = $11, delta_auto = $12, pruning_schedule = $13, pruning_pattern_start = $14,
+            zeros = $15, experts = $16
         WHERE id = $1
         "#,
         family.id,
@@ -205,13 +258,17 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
         settings.data_unit,
         settings.tokens_per_data_unit,
         settings.flops_per_param.get(),
-        settings.pruning.start(),
-        settings.pruning.end(),
-        settings.pruning.exponent(),
+        pruning.start,
+        pruning.end,
+        pruning.exponent,
         settings.residual.as_str(),
         settings.delta.fixed().unwrap_or(UNUSED_DELTA),
         family.updated_at,
         settings.delta == Delta::Auto,
+        pruning.schedule.map(Json) as _,
+        pruning.pattern_start,
+        settings.zeros.as_str(),
+        grid_column(&settings.zeros).map(Json) as _,
     )
     .execute(db)
     .await?;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, Utc};
 use sparsity_law::fit::{Diagnostics, PatternReport, PretrainedReport, with_curve};
 use sparsity_law::law::{
-    CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, PruningSchedule,
-    SparsityLevel, Support,
+    CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, SparsityLevel,
+    Support,
 };
 use sqlx::PgExecutor;
 use sqlx::types::Json;
@@ -20,6 +20,8 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::refit::RefitOptions;
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
+use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
+use crate::store::zeros::{GridColumn, grid_column, zeros};
 
 /// Channel on which the database announces families whose answering law may be another one; the
 /// payload is the family's name.
@@ -59,6 +61,10 @@ struct LawRow {
     fitted_at: DateTime<Utc>,
     created_at: DateTime<Utc>,
     shape: Option<Json<LawShape>>,
+    pruning_schedule: Option<Json<ScheduleColumn>>,
+    pruning_pattern_start: Option<f64>,
+    zeros: String,
+    experts: Option<Json<GridColumn>>,
 }
 
 impl TryFrom<LawRow> for Law {
@@ -81,9 +87,14 @@ impl TryFrom<LawRow> for Law {
         let resamples = count(row.resamples).zip(count(row.failed_resamples));
         let coefficients =
             coefficients.map_err(|(name, e)| corrupt(format!("{} {e}", name.as_str())))?;
-        let pruning =
-            PruningSchedule::new(row.pruning_start, row.pruning_end, row.pruning_exponent)
-                .map_err(|(_, e)| corrupt(e.to_string()))?;
+        let pruning = ScheduleColumns {
+            start: row.pruning_start,
+            end: row.pruning_end,
+            exponent: row.pruning_exponent,
+            schedule: row.pruning_schedule.map(|schedule| schedule.0),
+            pattern_start: row.pruning_pattern_start,
+        };
+        let pruning = pruning.schedule().map_err(&corrupt)?;
         let shape = row.shape.map(|shape| shape.0).unwrap_or_default();
         let curve = shape.task(pruning.mean_share()).curve();
         let content = LawContent {
@@ -100,6 +111,7 @@ impl TryFrom<LawRow> for Law {
             flops_per_param: FlopsPerParam::new(row.flops_per_param)
                 .map_err(|e| corrupt(e.to_string()))?,
             pruning,
+            zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(&corrupt)?,
             support: Support::new(row.support.0),
             options: row.options.map(|options| options.0),
             diagnostics: row.diagnostics.map(|diagnostics| diagnostics.0),
@@ -135,17 +147,19 @@ pub async fn insert_law(
     let value =
         |name: CoefficientName| law.has(name).then(|| law.values().to_array()[name as usize]);
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    let pruning = ScheduleColumns::from(&content.pruning);
     let version = sqlx::query_scalar!(
         r#"
         INSERT INTO laws (
             id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c, objective,
             runs, data_unit, flops_per_param, pruning_start, pruning_end, pruning_exponent, support,
             options, diagnostics, warnings, data_digest, fitted_at, created_at, intervals,
-            resamples, failed_resamples, patterns, pretrained, shape
+            resamples, failed_resamples, patterns, pretrained, shape, pruning_schedule,
+            pruning_pattern_start, zeros, experts
         )
         SELECT $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
             $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-            $31
+            $31, $32, $33, $34, $35
         FROM laws WHERE family_id = $2
         RETURNING version
         "#,
@@ -164,9 +178,9 @@ pub async fn insert_law(
         content.runs.map(count),
         content.data_unit,
         content.flops_per_param.get(),
-        content.pruning.start(),
-        content.pruning.end(),
-        content.pruning.exponent(),
+        pruning.start,
+        pruning.end,
+        pruning.exponent,
         Json(content.support.levels()) as _,
         content.options.as_ref().map(Json) as _,
         content.diagnostics.as_ref().map(Json) as _,
@@ -180,6 +194,10 @@ pub async fn insert_law(
         (!content.patterns.is_empty()).then_some(Json(&content.patterns)) as _,
         content.pretrained.as_ref().map(Json) as _,
         (!content.shape.is_plain()).then_some(Json(&content.shape)) as _,
+        pruning.schedule.map(Json) as _,
+        pruning.pattern_start,
+        content.zeros.as_str(),
+        grid_column(&content.zeros).map(Json) as _,
     )
     .fetch_one(db)
     .await?;
@@ -205,7 +223,9 @@ pub async fn find_law(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            shape AS "shape: _"
+            shape AS "shape: _",
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND (
             version = $2 OR (
@@ -241,7 +261,9 @@ pub async fn list_active_laws(
             diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
             created_at, intervals AS "intervals: _", resamples, failed_resamples,
             patterns AS "patterns: _", pretrained AS "pretrained: _",
-            shape AS "shape: _"
+            shape AS "shape: _",
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM answering_laws JOIN laws ON laws.id = law_id
         WHERE answering_laws.family_id = ANY ($1)
         "#,
@@ -271,7 +293,9 @@ pub async fn list_laws(
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            shape AS "shape: _"
+            shape AS "shape: _",
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws JOIN families ON families.id = family_id
         WHERE name = $1 AND ($2::uuid IS NULL OR laws.id < $2)
         ORDER BY laws.id DESC
@@ -343,7 +367,9 @@ pub async fn find_law_by_id(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<
             options AS "options: _", diagnostics AS "diagnostics: _", warnings AS "warnings: _",
             data_digest, fitted_at, laws.created_at, intervals AS "intervals: _", resamples,
             failed_resamples, patterns AS "patterns: _", pretrained AS "pretrained: _",
-            shape AS "shape: _"
+            shape AS "shape: _",
+            laws.pruning_schedule AS "pruning_schedule: _", laws.pruning_pattern_start,
+            laws.zeros, laws.experts AS "experts: _"
         FROM laws
         WHERE id = $1
         "#,

@@ -23,7 +23,9 @@ pub mod positions;
 pub mod profiles;
 pub mod refits;
 pub mod runs;
+mod schedules;
 pub mod staging;
+mod zeros;
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSettings};
+use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSettings, Rates};
 use crate::domain::text::{Pattern, ProfileName};
 use crate::store::StoreError;
 
@@ -29,6 +29,11 @@ struct ProfileRow {
     source: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    flops_per_second: Option<f64>,
+    utilisation: Option<f64>,
+    devices: Option<i32>,
+    price_per_hour: Option<f64>,
+    expert_costs: Json<BTreeMap<u32, f64>>,
 }
 
 impl TryFrom<ProfileRow> for HardwareProfile {
@@ -52,6 +57,13 @@ impl TryFrom<ProfileRow> for HardwareProfile {
             patterns: row.patterns.iter().map(|name| pattern(name)).collect::<Result<_, _>>()?,
             pattern_costs: costs.collect::<Result<_, StoreError>>()?,
             storage: storage.ok_or_else(|| corrupt(format!("storage {}", row.storage)))?,
+            expert_costs: row.expert_costs.0,
+            rates: Rates {
+                flops_per_second: row.flops_per_second,
+                utilisation: row.utilisation,
+                devices: row.devices.and_then(|devices| u32::try_from(devices).ok()),
+                price_per_hour: row.price_per_hour,
+            },
             source: row.source,
         };
         Ok(Self {
@@ -71,6 +83,8 @@ struct Columns {
     points: Option<serde_json::Value>,
     patterns: Vec<String>,
     pattern_costs: serde_json::Value,
+    devices: Option<i32>,
+    expert_costs: serde_json::Value,
 }
 
 impl From<&ProfileSettings> for Columns {
@@ -89,6 +103,9 @@ impl From<&ProfileSettings> for Columns {
             points,
             patterns: settings.patterns.iter().map(|p| p.as_str().to_owned()).collect(),
             pattern_costs: costs.map(|(p, cost)| (p.as_str().to_owned(), *cost)).collect(),
+            expert_costs: serde_json::json!(settings.expert_costs),
+            // At most a hundred million.
+            devices: settings.rates.devices.and_then(|devices| i32::try_from(devices).ok()),
         }
     }
 }
@@ -107,9 +124,10 @@ pub async fn insert_profile(
         r#"
         INSERT INTO hardware_profiles (
             id, name, prunable_share, efficiency, points, patterns, pattern_costs, storage, source,
-            created_at, updated_at
+            created_at, updated_at, flops_per_second, utilisation, devices, price_per_hour,
+            expert_costs
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
         "#,
         profile.id,
         profile.name.as_str(),
@@ -122,6 +140,11 @@ pub async fn insert_profile(
         profile.settings.source,
         profile.created_at,
         profile.updated_at,
+        profile.settings.rates.flops_per_second,
+        profile.settings.rates.utilisation,
+        columns.devices,
+        profile.settings.rates.price_per_hour,
+        columns.expert_costs,
     )
     .execute(db)
     .await?;
@@ -141,7 +164,9 @@ pub async fn find_profile(
         ProfileRow,
         r#"
         SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
-            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at,
+            flops_per_second, utilisation, devices, price_per_hour,
+            expert_costs AS "expert_costs: _"
         FROM hardware_profiles
         WHERE name = $1
         "#,
@@ -166,7 +191,9 @@ pub async fn find_profile_for_update(
         ProfileRow,
         r#"
         SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
-            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at,
+            flops_per_second, utilisation, devices, price_per_hour,
+            expert_costs AS "expert_costs: _"
         FROM hardware_profiles
         WHERE name = $1
         FOR UPDATE
@@ -192,7 +219,9 @@ pub async fn list_profiles(
         ProfileRow,
         r#"
         SELECT id, name, prunable_share, efficiency, points AS "points: _", patterns,
-            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at
+            pattern_costs AS "pattern_costs: _", storage, source, created_at, updated_at,
+            flops_per_second, utilisation, devices, price_per_hour,
+            expert_costs AS "expert_costs: _"
         FROM hardware_profiles
         WHERE $1::uuid IS NULL OR id < $1
         ORDER BY id DESC
@@ -221,7 +250,8 @@ pub async fn update_profile(
         r#"
         UPDATE hardware_profiles
         SET prunable_share = $2, efficiency = $3, points = $4, patterns = $5, pattern_costs = $6,
-            storage = $7, source = $8, updated_at = $9
+            storage = $7, source = $8, updated_at = $9, flops_per_second = $10, utilisation = $11,
+            devices = $12, price_per_hour = $13, expert_costs = $14
         WHERE id = $1
         "#,
         profile.id,
@@ -233,6 +263,11 @@ pub async fn update_profile(
         profile.settings.storage.as_str(),
         profile.settings.source,
         profile.updated_at,
+        profile.settings.rates.flops_per_second,
+        profile.settings.rates.utilisation,
+        columns.devices,
+        profile.settings.rates.price_per_hour,
+        columns.expert_costs,
     )
     .execute(db)
     .await?;

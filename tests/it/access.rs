@@ -222,6 +222,12 @@ async fn a_key_for_some_families_sees_and_touches_only_these() {
     let mine = mine.header("location").to_str().unwrap().to_owned();
     get(&app, &key, &mine).await.assert_status(OK);
 
+    // Recipes are compared only of families that it is for.
+    let compare = |a: &str, b: &str| format!("/v1/compare?a={a}&b={b}&flop_mode=dense");
+    problem(&get(&app, &key, &compare("mine", "theirs")).await, 403, "forbidden");
+    problem(&get(&app, &key, &compare("theirs", "mine")).await, 403, "forbidden");
+    problem(&get(&app, &key, &compare("mine", "mine")).await, 409, "no-law");
+
     // What all share is read only, and keys and the like are not for it.
     get(&app, &key, "/v1/hardware-profiles").await.assert_status(OK);
     let path = "/v1/hardware-profiles/example-block-sparse";

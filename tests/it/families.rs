@@ -16,6 +16,7 @@ async fn a_family_is_created_shown_changed_and_deleted() {
       "created_at": "2026-03-01T12:00:00Z",
       "data_unit": "steps",
       "description": "",
+      "experts": null,
       "flops_per_param": 6.0,
       "name": "mine",
       "objective": {
@@ -29,7 +30,8 @@ async fn a_family_is_created_shown_changed_and_deleted() {
         "start": 0.25
       },
       "tokens_per_data_unit": null,
-      "updated_at": "2026-03-01T12:00:00Z"
+      "updated_at": "2026-03-01T12:00:00Z",
+      "zeros": "weights"
     }
     "#);
 
@@ -77,7 +79,7 @@ async fn everything_wrong_is_named() {
         (json!({"name": "a", "more": 1}), "/more"),
         (json!({}), "/name"),
         (
-            json!({"name": "a", "pruning": {"start": 0.5, "end": 0.5, "exponent": 3}}),
+            json!({"name": "a", "pruning": {"start": 0.6, "end": 0.5, "exponent": 3}}),
             "/pruning/start",
         ),
         (json!({"name": "a", "pruning": {"start": 0.5}}), "/pruning/end"),

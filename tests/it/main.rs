@@ -6,14 +6,17 @@
 mod access;
 mod announcements;
 mod ask;
+mod budgets;
 mod bulk;
 mod commands;
+mod compare;
 mod connections;
 mod dashboard;
 mod documents;
 mod door;
 mod effective;
 mod evidence;
+mod experts;
 mod exports;
 mod families;
 mod faults;
@@ -36,6 +39,7 @@ mod questions;
 mod refits;
 mod replica;
 mod runs;
+mod schedules;
 mod schema;
 mod suggestions;
 #[cfg(feature = "otlp")]

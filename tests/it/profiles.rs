@@ -51,6 +51,9 @@ async fn a_profile_is_created_shown_changed_and_deleted() {
         ]
       },
       "created_at": "2026-03-01T12:00:00Z",
+      "devices": null,
+      "expert_costs": {},
+      "flops_per_second": null,
       "name": "mine",
       "pattern_costs": {
         "2:4": 0.7
@@ -59,9 +62,11 @@ async fn a_profile_is_created_shown_changed_and_deleted() {
         "2:4",
         "1:4"
       ],
+      "price_per_hour": null,
       "source": "measured",
       "storage": "2:4",
-      "updated_at": "2026-03-01T12:00:00Z"
+      "updated_at": "2026-03-01T12:00:00Z",
+      "utilisation": null
     }
     "#);
     let path = "/v1/hardware-profiles/mine";

@@ -53,6 +53,7 @@ METHODS = {
     "update_family": "update",
     "delete_family": "delete",
     "create_refit": "refit",
+    "list_refits": "refits",
     "list_laws": "laws",
     "get_law": "law",
     "create_law": "import_law",

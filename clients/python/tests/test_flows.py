@@ -314,3 +314,47 @@ def test_the_twin_that_awaits_does_the_same(planner: Planner, url: str) -> None:
     assert answer == planner.family(name).optimal_sparsity(1e8, 1e20, "sparse")
     assert len(ids) == 12
     assert best["sparsity"][0] == pytest.approx(answer.sparsity, rel=1e-11)
+
+
+def test_budgets_and_bounds_in_every_currency(planner: Planner) -> None:
+    planner.create_hardware_profile(
+        f"machine-{uuid.uuid4().hex[:8]}",
+        {"prunable_share": 0.9, "efficiency": 0.9},
+        flops_per_second=1e15,
+        utilisation=0.4,
+        devices=64,
+        price_per_hour=2.5,
+    )
+    name = next(one.name for one in planner.hardware_profiles() if one.name.startswith("machine-"))
+    t5 = planner.family("t5-c4")
+    days = t5.optimal_sparsity(1e9, flop_mode=name, days=1)
+    assert days.budget.device_hours == pytest.approx(1536)
+    assert days.budget.cost == pytest.approx(3840)
+    assert t5.optimal_sparsity(1e9, flop_mode=name, cost=3840).sparsity == days.sparsity
+    bound = t5.optimal_sparsity(1e9, 1e22, "sparse", max_sparsity=0.25)
+    assert (bound.sparsity, bound.binding) == (0.25, ["max_sparsity"])
+    frame = pd.DataFrame({"nonzero_params": [1e9, 1e9], "days": [1.0, 1.0], "max_sparsity": [None, 0.1]})
+    answers = t5.optimal_sparsities(frame, name)
+    assert list(answers["binding"]) == ["", "max_sparsity"]
+    assert answers["device_hours"].tolist() == pytest.approx([1536, 1536])
+    plan = t5.plan(name, cost=3840, max_total_params=1e9)
+    assert plan.optimum.total_params <= 1e9 * (1 + 1e-9)
+
+
+def test_experts_and_recipes(planner: Planner) -> None:
+    name = f"moe-{uuid.uuid4().hex[:8]}"
+    family = planner.create_family(
+        name, zeros="experts", experts={"counts": [8, 64], "active": [1], "shared_share": 0.3}
+    )
+    info = family.info()
+    assert info.zeros == "experts"
+    assert info.experts is not None
+    assert info.experts.counts == [8, 64]
+    runs = [{"external_id": "a", "active_params": 1e6, "total_params": 8e6, "data": 1e9, "loss": 3.0}]
+    assert family.log_runs(runs).created == 1
+    (run,) = family.runs()
+    assert (run.active_params, run.sparsity) == (1e6, 0.875)
+    answer = planner.compare("t5-c4", "t5-c4", "sparse", a_sparsity=0, b_sparsity=0.5, points=3)
+    assert answer.middle.multiple is not None
+    assert answer.middle.multiple > 1
+    assert len(answer.points) == 3

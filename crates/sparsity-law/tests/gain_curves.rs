@@ -288,7 +288,7 @@ fn each_resampled_law_may_borrow_of_another_lender() {
     assert!(known.dense_loss.high - known.dense_loss.low < 1e-12);
     let few = Repetition::new(Data::new(1e11).unwrap(), 15.39).unwrap();
     let found = Recommendation::repeating(law.coefficients(), &cost, n, c, Some(&few)).unwrap();
-    let known = law.repeating_intervals(&cost, (n, c), &few, &found).unwrap();
+    let known = law.repeating_intervals(&cost, (n, c), &few, None, &found).unwrap();
     assert!(known.sparsity.low <= found.best.sparsity().get() + 1e-12);
     assert!(known.sparsity.high >= found.best.sparsity().get() - 1e-12);
 }

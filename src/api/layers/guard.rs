@@ -288,6 +288,7 @@ fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(
     }
     // The handlers of these know the family; profiles are shared, and read by everybody.
     if path == "/v1/families"
+        || path == "/v1/compare"
         || path.starts_with("/v1/refits/")
         || (scope == Scope::Read && path.starts_with("/v1/hardware-profiles"))
     {

@@ -21,7 +21,7 @@ pub enum Need {
 
 /// The scope of every operation: reading is what changes nothing, also where a question is long
 /// enough to be posted; what cannot be undone is for administrators.
-const SCOPES: [(&str, &str, Scope); 53] = {
+const SCOPES: [(&str, &str, Scope); 54] = {
     use Scope::{Admin, Read, Write};
     [
         ("GET", "/v1/families", Read),
@@ -63,6 +63,7 @@ const SCOPES: [(&str, &str, Scope); 53] = {
         ("PATCH", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
         ("DELETE", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
         ("POST", "/v1/families/{family}/suggestions", Read),
+        ("GET", "/v1/compare", Read),
         ("GET", "/v1/hardware-profiles", Read),
         ("POST", "/v1/hardware-profiles", Write),
         ("GET", "/v1/hardware-profiles/{profile}", Read),

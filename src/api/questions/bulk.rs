@@ -9,20 +9,27 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
-    Recommendation, Repetition, Sparsity, Training, TrainingCost, Variable, effective_data,
+    Ceiling, Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question,
+    Ranges, Recommendation, RecommendationIntervals, Repetition, Sparsity, Training, TrainingCost,
+    Variable, effective_data,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::bounds::{
+    Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
+};
+use crate::api::questions::budget::{
+    AskedBudget, Budget, BudgetView, Currency, GivenBudget, Spending,
+};
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::{DenseView, check_unique_data};
 use crate::api::questions::patterns::PatternView;
 use crate::api::questions::predictions::predicted_loss;
+use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::columns::{ARROW, BEYOND, Columns};
@@ -141,6 +148,14 @@ impl<P> Points<P> {
                 missing,
                 suggestions,
             },
+            // A field of a point stands below it; what holds for all points stands where it was given.
+            ApiError::Invalid(errors) => {
+                let at = |error: FieldError| FieldError {
+                    pointer: format!("{}{}", self.pointer(index), error.pointer),
+                    detail: error.detail,
+                };
+                ApiError::Invalid(errors.into_iter().map(at).collect())
+            }
             ApiError::NotRepresentable(detail) | ApiError::Undetermined(detail) => {
                 let detail = format!("point {index}: {detail}");
                 ApiError::Invalid(vec![FieldError { pointer: self.pointer(index), detail }])
@@ -298,6 +313,32 @@ fn check_work(
     Ok(())
 }
 
+/// The axis of a training cost, in the one currency in which it is given, and that currency.
+fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Currency), ApiError> {
+    let mut given = Currency::ALL.into_iter().zip(values).filter(|(_, values)| values.is_some());
+    let Some((currency, values)) = given.next() else {
+        return Ok((Axis::compute(None), Currency::Compute));
+    };
+    if let Some((other, _)) = given.next() {
+        let detail = format!("must not be given beside {}", currency.as_str());
+        return Err(ApiError::field(format!("/{}", other.as_str()), detail));
+    }
+    if currency == Currency::Compute {
+        return Ok((Axis::compute(values), currency));
+    }
+    // What it is in FLOPs is checked where the mode is known.
+    let new = |value: f64| {
+        let range = "above 0 and at most 1e15";
+        let valid = value > 0.0 && value <= 1e15;
+        if valid { Ok(value) } else { Err(DomainError::OutOfRange { range, value }) }
+    };
+    let field = currency.as_str();
+    Ok((Axis { field, values, spacing: Spacing::Logarithmic, new }, currency))
+}
+
+/// A size, a budget, and the bounds on the sparsity.
+type Sized = (NonzeroParams, Compute, Bounds);
+
 /// Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -311,6 +352,12 @@ pub struct CreateOptimalSparsities {
     nonzero_params: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
     compute: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    device_hours: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    days: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: what the hours cost.
+    cost: Option<ValuesBody>,
     /// What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
     /// hardware profile.
     #[schema(example = "sparse")]
@@ -319,6 +366,21 @@ pub struct CreateOptimalSparsities {
     /// again, and teaches less.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
+    /// The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
+    #[schema(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity of points that do not say so, at least 0 and below 1.
+    #[schema(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    /// said otherwise; as of plans.
+    storage: Option<StorageView>,
+    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    #[schema(minimum = 4, maximum = 32)]
+    bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals; in the mode of a hardware profile, with `unique_data`, and by a law that has no
@@ -335,11 +397,43 @@ pub struct OptimalSparsityPoint {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[schema(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs here.
     flop_mode: Option<String>,
+    /// The most parameters, zeros included; between 1 and 1e22.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take, between 1 and 1e30.
+    #[schema(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity, at least 0 and below 1.
+    #[schema(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+}
+
+impl OptimalSparsityPoint {
+    const fn budget(&self) -> GivenBudget {
+        GivenBudget([self.compute, self.device_hours, self.days, self.cost])
+    }
+
+    const fn bounds(&self) -> GivenBounds {
+        GivenBounds {
+            max_total_params: self.max_total_params,
+            memory_bytes: self.memory_bytes,
+            max_sparsity: self.max_sparsity,
+        }
+    }
 }
 
 /// The best sparsities of many budgets, in the order of the points.
@@ -358,13 +452,18 @@ pub struct OptimalSparsities {
 pub struct OptimalSparsityResult {
     /// As asked.
     nonzero_params: f64,
-    /// As asked.
+    /// As asked, or what the hours, days or money pay for.
     compute: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
     /// better one of the measured sparsities.
     sparsity: f64,
     /// Whether the runs behind the law tell no more than which of the measured sparsities is best.
     best_measured_level: bool,
+    /// The bounds that keep a better sparsity away; empty where none does.
+    #[schema(example = json!([]))]
+    binding: Vec<&'static str>,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -377,6 +476,10 @@ pub struct OptimalSparsityResult {
     loss_interval: MaybeInterval,
     /// Data that the compute pays for at it.
     data: f64,
+    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -385,7 +488,8 @@ pub struct OptimalSparsityResult {
     gain: f64,
     /// The compute relative to that at which a dense model of this size is compute-optimal.
     chinchilla_ratio: f64,
-    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    /// listed.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
@@ -399,7 +503,7 @@ pub struct OptimalSparsityResult {
 struct Optima<'a> {
     asked: &'a AskedLaw,
     points: &'a Points<OptimalSparsityPoint>,
-    questions: &'a [(NonzeroParams, Compute)],
+    questions: &'a [Sized],
     modes: &'a Modes,
     flop_mode: Option<&'a str>,
     repetition: Option<Repetition>,
@@ -414,7 +518,7 @@ impl<'a> Optima<'a> {
     fn find(
         asked: &'a AskedLaw,
         points: &'a Points<OptimalSparsityPoint>,
-        questions: &'a [(NonzeroParams, Compute)],
+        questions: &'a [Sized],
         modes: &'a Modes,
         (flop_mode, intervals, unique): (Option<&'a str>, bool, Option<Data>),
     ) -> Result<Self, ApiError> {
@@ -432,9 +536,41 @@ impl<'a> Optima<'a> {
             intervals: None,
         };
         all.found = all.answers()?;
-        all.intervals =
-            intervals.then(|| (0..questions.len()).map(|at| all.intervals(at)).collect());
+        if intervals {
+            let intervals = (0..questions.len()).map(|at| all.intervals(at));
+            all.intervals = Some(intervals.collect::<Result<_, _>>()?);
+        }
         Ok(all)
+    }
+
+    fn question(&self, at: usize) -> (NonzeroParams, Compute) {
+        let (nonzero_params, compute, _) = self.questions[at];
+        (nonzero_params, compute)
+    }
+
+    fn ceiling(&self, at: usize) -> Ceiling {
+        self.questions[at].2.ceiling(&self.mode(at).0)
+    }
+
+    /// The least density that the bounds of a point leave.
+    fn least(&self, at: usize) -> Result<Option<Density>, ApiError> {
+        let (nonzero_params, _) = self.question(at);
+        Ok(self.ceiling(at).least_density(nonzero_params)?)
+    }
+
+    fn binding(&self, at: usize) -> Result<Vec<&'static str>, ApiError> {
+        let (ceiling, question) = (self.ceiling(at), self.question(at));
+        let (_, cost, _) = self.mode(at);
+        if ceiling.is_none() {
+            return Ok(Vec::new());
+        }
+        let free = if self.measured {
+            let free = self.asked.best_measured(cost, question, None)?;
+            free.map(|choice| choice.best().model.density)
+        } else {
+            free_density(self.asked, cost, question, self.repetition.as_ref())
+        };
+        binding(&ceiling, question.0, || free)
     }
 
     fn mode(&self, at: usize) -> &'a (Mode, TrainingCost, Ranges) {
@@ -447,8 +583,9 @@ impl<'a> Optima<'a> {
         if self.measured {
             let answer = |at: usize| {
                 let (_, cost, _) = self.mode(at);
-                let (nonzero_params, compute) = self.questions[at];
-                let choice = self.asked.best_measured(cost, self.questions[at])?;
+                let (nonzero_params, compute) = self.question(at);
+                let least = self.least(at)?;
+                let choice = self.asked.best_measured(cost, (nonzero_params, compute), least)?;
                 let Some(choice) = choice else { return Err(ApiError::NoLaw) };
                 let found = choice.recommendation(law, cost, nonzero_params, compute);
                 found.map_err(ApiError::from)
@@ -458,40 +595,50 @@ impl<'a> Optima<'a> {
                 .map(|at| answer(at).map_err(|error| self.points.error_at(at, error)))
                 .collect();
         }
-        if let Some(repetition) = &self.repetition {
-            let answer = |at: usize| {
-                let (nonzero_params, compute) = self.questions[at];
-                let (_, cost, _) = self.mode(at);
-                Recommendation::repeating(law, cost, nonzero_params, compute, Some(repetition))
-                    .map_err(|error| self.points.error_at(at, error.into()))
-            };
-            return (0..self.questions.len()).map(answer).collect();
+        let places = 0..self.questions.len();
+        let free = self.questions.iter().all(|(_, _, bounds)| bounds.is_none());
+        let plain = free && self.repetition.is_none();
+        if plain && self.modes.costs.iter().all(|(_, cost, _)| cost.has_optimum()) {
+            let share_cost = self.modes.costs.len() == 1;
+            let questions: Vec<_> = places.map(|at| self.question(at)).collect();
+            return Recommendation::all(law, &questions, share_cost, |at| &self.mode(at).1)
+                .map_err(|(at, error)| self.points.error_at(at, error.into()));
         }
-        let share_cost = self.modes.costs.len() == 1;
-        Recommendation::all(law, self.questions, share_cost, |at| &self.mode(at).1)
-            .map_err(|(at, error)| self.points.error_at(at, error.into()))
+        let answer = |at: usize| {
+            let (mode, cost, _) = self.mode(at);
+            let (question, least) = (self.question(at), self.least(at)?);
+            require_optimum(cost, least, mode)?;
+            Ok(Recommendation::under(law, cost, question, least, self.repetition.as_ref())?)
+        };
+        places.map(|at| answer(at).map_err(|error| self.points.error_at(at, error))).collect()
     }
 
-    fn intervals(&self, at: usize) -> [Option<IntervalView>; 2] {
+    fn intervals(&self, at: usize) -> Result<[Option<IntervalView>; 2], ApiError> {
         let (_, cost, _) = self.mode(at);
-        let (nonzero_params, compute) = self.questions[at];
+        let (nonzero_params, compute) = self.question(at);
         let sampled = &self.asked.sampled;
         let best = &self.found[at].best;
         if self.measured {
             let loss = sampled.loss_intervals(best.density, nonzero_params, best.data);
-            return [None, loss.map(|(mean, _)| mean.into())];
+            return Ok([None, loss.map(|(mean, _)| mean.into())]);
         }
-        if let Some(repetition) = &self.repetition {
-            let asked_for = self.questions[at];
-            let known = sampled.repeating_intervals(cost, asked_for, repetition, &self.found[at]);
-            return match known {
-                Some(known) => [Some(known.sparsity.into()), Some(known.loss.into())],
-                None => [None, None],
-            };
-        }
-        sampled
-            .best_intervals(cost, nonzero_params, compute, best)
-            .map(|interval| interval.map(Into::into))
+        let found = &self.found[at];
+        let both = |known: Option<RecommendationIntervals>| {
+            let (sparsity, loss) = known.map(|known| (known.sparsity, known.loss)).unzip();
+            [sparsity, loss]
+        };
+        let least = self.least(at)?;
+        let intervals = match (&self.repetition, least) {
+            (Some(repetition), least) => {
+                let question = (nonzero_params, compute);
+                both(sampled.repeating_intervals(cost, question, repetition, least, found))
+            }
+            (None, None) => sampled.best_intervals(cost, nonzero_params, compute, best),
+            (None, Some(least)) => {
+                both(sampled.bounded_intervals(least, cost, nonzero_params, compute, found))
+            }
+        };
+        Ok(intervals.map(|interval| interval.map(Into::into)))
     }
 
     fn trust(&self, at: usize) -> TrustView {
@@ -512,11 +659,12 @@ impl<'a> Optima<'a> {
 
     /// What is said where another form has another answer.
     fn disagreement(&self, at: usize) -> Option<Arc<WarningView>> {
-        if self.measured || self.repetition.is_some() {
+        let (_, _, bounds) = &self.questions[at];
+        if self.measured || self.repetition.is_some() || !bounds.is_none() {
             return None;
         }
         let [sparsity, _] = self.intervals.as_ref()?[at];
-        self.asked.disagreeing_forms(&self.mode(at).1, self.questions[at], sparsity)
+        self.asked.disagreeing_forms(&self.mode(at).1, self.question(at), sparsity)
     }
 
     /// What to know before trusting any of the answers.
@@ -549,15 +697,16 @@ impl<'a> Optima<'a> {
     }
 
     fn row(&self, at: usize) -> Result<OptimalSparsityResult, ApiError> {
-        let (nonzero_params, compute) = self.questions[at];
+        let (nonzero_params, compute) = self.question(at);
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
         let pattern = match self.measured || self.repetition.is_some() {
             true => Ok(None),
             false => self.mode(at).0.pattern(
                 self.asked,
-                self.questions[at],
+                self.question(at),
                 &found.best,
+                &self.ceiling(at),
                 intervals.is_some(),
             ),
         };
@@ -569,12 +718,15 @@ impl<'a> Optima<'a> {
         Ok(OptimalSparsityResult {
             nonzero_params: nonzero_params.get(),
             compute: compute.get(),
+            budget: BudgetView::new(compute.get(), &self.mode(at).0),
             sparsity: found.best.sparsity().get(),
             best_measured_level: self.measured,
+            binding: self.binding(at)?,
             interval: intervals.map(|[sparsity, _]| sparsity),
             loss: found.best.loss,
             loss_interval: intervals.map(|[_, loss]| loss),
             data: found.best.data.get(),
+            active_params: self.asked.active_params(nonzero_params.get()),
             total_params: found.total_params,
             dense: found.dense.into(),
             gain: found.gain,
@@ -599,8 +751,10 @@ impl<'a> Optima<'a> {
     fn arrow(&self) -> Result<Response, ApiError> {
         let (questions, found) = (self.questions, &self.found);
         let mut columns = Columns::default();
-        columns.numbers("nonzero_params", questions, |(size, _)| size.get());
-        columns.numbers("compute", questions, |(_, compute)| compute.get());
+        columns.numbers("nonzero_params", questions, |(size, ..)| size.get());
+        columns.numbers("compute", questions, |(_, compute, _)| compute.get());
+        let paid = |at: usize| BudgetView::new(questions[at].1.get(), &self.mode(at).0).paid();
+        columns.maybe(["device_hours", "days", "cost"], questions.len(), paid);
         columns.numbers("sparsity", found, |found| found.best.sparsity().get());
         let intervals = self.intervals.as_deref();
         columns.interval(["sparsity_low", "sparsity_high"], intervals, |[sparsity, _]| *sparsity);
@@ -619,6 +773,8 @@ impl<'a> Optima<'a> {
             BEYOND.map(|column| of(column).map(|each| each.factor))
         };
         columns.caveats(found.len(), beyond, |at| self.interpolated(at));
+        let binding = (0..found.len()).map(|at| self.binding(at));
+        columns.lists("binding", &binding.collect::<Result<Vec<_>, _>>()?);
         columns.trust(found.len(), |at| self.trust(at));
         columns.stream(&self.asked.reference, &self.warnings())
     }
@@ -646,16 +802,38 @@ async fn create_optimal_sparsities(
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
     let unique = request_unique_data(body.unique_data)?;
-    let axes = [Axis::nonzero_params(nonzero_params), Axis::compute(compute)];
-    let points = Points::new(points, axes, |[nonzero_params, compute]| OptimalSparsityPoint {
+    let storage = GivenStorage { storage: body.storage, bits_per_param: body.bits_per_param };
+    let all = GivenBounds {
+        max_total_params: body.max_total_params,
+        memory_bytes: body.memory_bytes,
+        max_sparsity: body.max_sparsity,
+    };
+    // What is wrong for all points is said once, and not as if it were wrong at each.
+    let mut checks = Checks::default();
+    let in_points = points.iter().flatten().any(|point| point.memory_bytes.is_some());
+    storage.require_memory(all.memory_bytes.is_some() || in_points, &mut checks);
+    let checked = all.check(storage, &mut checks);
+    checks.finish(checked)?;
+    let (cost, currency) = cost_axis([compute, body.device_hours, body.days, body.cost])?;
+    let axes = [Axis::nonzero_params(nonzero_params), cost];
+    let of_currency = |which: Currency, value: f64| (which == currency).then_some(value);
+    let points = Points::new(points, axes, |[nonzero_params, cost]| OptimalSparsityPoint {
         nonzero_params,
-        compute,
+        compute: of_currency(Currency::Compute, cost),
+        device_hours: of_currency(Currency::DeviceHours, cost),
+        days: of_currency(Currency::Days, cost),
+        cost: of_currency(Currency::Cost, cost),
         flop_mode: None,
+        max_total_params: None,
+        memory_bytes: None,
+        max_sparsity: None,
     })?;
     let default = flop_mode.as_deref();
     let questions = points.check(|point, checks| {
         let mode = point.flop_mode.as_deref().or(default);
-        Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
+        let sized = Budget::check_spending(point.nonzero_params, point.budget(), mode, checks);
+        let bounds = point.bounds().or(all).check(storage, checks);
+        sized.zip(bounds).map(|((size, spending), bounds)| (size, spending, bounds))
     })?;
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() || unique.is_some() {
@@ -663,6 +841,13 @@ async fn create_optimal_sparsities(
     }
     let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
+    let in_mode = |(at, (size, spending, bounds)): (usize, (NonzeroParams, Spending, Bounds))| {
+        let (mode, ..) = modes.of(points.as_slice()[at].flop_mode.as_deref().or(default));
+        let compute = spending.compute(mode).map_err(|error| points.error_at(at, error))?;
+        Ok((size, compute, bounds))
+    };
+    let questions = questions.into_iter().enumerate().map(in_mode);
+    let questions = questions.collect::<Result<Vec<Sized>, ApiError>>()?;
     check_work(intervals, questions.len(), &modes, (&asked, unique))?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals, unique);
@@ -692,7 +877,13 @@ pub struct CreatePredictions {
     data: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
     compute: Option<ValuesBody>,
-    /// What a training step costs at points with `compute` that do not say so.
+    /// Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    device_hours: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    days: Option<ValuesBody>,
+    /// Budgets of a grid in place of `compute`: what the hours cost.
+    cost: Option<ValuesBody>,
+    /// What a training step costs at points with a training cost that do not say so.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
     /// How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
@@ -723,14 +914,27 @@ pub struct PredictionPoint {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[schema(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
-    /// What a training step costs here; belongs to `compute`.
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
+    /// What a training step costs here; belongs to `compute` and what stands in its place.
     flop_mode: Option<String>,
 }
 
 impl PredictionPoint {
+    const fn budget(&self) -> GivenBudget {
+        GivenBudget([self.compute, self.device_hours, self.days, self.cost])
+    }
+
     /// The mode of its compute, if that is what it is about.
     fn mode<'a>(&'a self, default: Option<&'a str>) -> Option<&'a str> {
-        let default = default.filter(|_| self.compute.is_some());
+        let default = default.filter(|_| self.budget().is_some());
         self.flop_mode.as_deref().or(default)
     }
 }
@@ -755,6 +959,8 @@ pub struct PredictionResult {
     sparsity: f64,
     /// As asked, or what the compute pays for.
     data: f64,
+    /// The training cost in every currency that is known; null where the point is about data.
+    budget: Option<BudgetView>,
     /// Predicted validation loss.
     loss: f64,
     /// Interval of the mean loss; null where the law has none.
@@ -801,6 +1007,12 @@ fn predict_all(
                 Training::Compute(compute, &modes.of(point.mode(default)).1)
             }
         };
+        let spent = match *budget {
+            Budget::Data(_) => None,
+            Budget::Compute(compute) => {
+                Some(BudgetView::new(compute.get(), &modes.of(point.mode(default)).0))
+            }
+        };
         let repetition = repetition.as_ref();
         let model = (nonzero_params, density);
         let (question, loss) = predicted_loss(asked, model, training, repetition)?;
@@ -816,6 +1028,7 @@ fn predict_all(
             nonzero_params: nonzero_params.get(),
             sparsity: point.sparsity,
             data: data.get(),
+            budget: spent,
             loss,
             interval: intervals.then(|| interval.map(IntervalView::from)),
             prediction_interval: intervals.then(|| prediction_interval.map(IntervalView::from)),
@@ -863,20 +1076,26 @@ async fn create_predictions(
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
     let unique = request_unique_data(body.unique_data)?;
-    if data.is_some() && compute.is_some() {
-        return Err(ApiError::field("/compute", "must not be given beside data"));
+    let (cost, currency) = cost_axis([compute, body.device_hours, body.days, body.cost])?;
+    let by_cost = cost.values.is_some();
+    if data.is_some() && by_cost {
+        let field = format!("/{}", currency.as_str());
+        return Err(ApiError::field(&field, "must not be given beside data"));
     }
-    let by_compute = compute.is_some();
     let axes = [
         Axis::nonzero_params(nonzero_params),
         Axis::sparsity(sparsity),
-        if by_compute { Axis::compute(compute) } else { Axis::data(data) },
+        if by_cost { cost } else { Axis::data(data) },
     ];
+    let of_currency = |which, value: f64| (by_cost && which == currency).then_some(value);
     let points = Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
         nonzero_params,
         sparsity,
-        data: (!by_compute).then_some(last),
-        compute: by_compute.then_some(last),
+        data: (!by_cost).then_some(last),
+        compute: of_currency(Currency::Compute, last),
+        device_hours: of_currency(Currency::DeviceHours, last),
+        days: of_currency(Currency::Days, last),
+        cost: of_currency(Currency::Cost, last),
         flop_mode: None,
     })?;
     let default = flop_mode.as_deref();
@@ -884,7 +1103,8 @@ async fn create_predictions(
         let nonzero_params =
             checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(point.sparsity));
-        let budget = Budget::check(point.data, point.compute, point.mode(default), checks);
+        let mode = point.mode(default);
+        let budget = AskedBudget::check(point.data, point.budget(), mode, checks);
         let question = nonzero_params.zip(sparsity).zip(budget);
         question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
     })?;
@@ -892,6 +1112,20 @@ async fn create_predictions(
     let names =
         points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
+    let in_mode =
+        |(at, (size, density, budget)): (usize, (NonzeroParams, Density, AskedBudget))| {
+            let budget = match budget {
+                AskedBudget::Data(data) => Budget::Data(data),
+                AskedBudget::Spending(spending) => {
+                    let (mode, ..) = modes.of(points.as_slice()[at].mode(default));
+                    let compute = spending.compute(mode);
+                    Budget::Compute(compute.map_err(|error| points.error_at(at, error))?)
+                }
+            };
+            Ok((size, density, budget))
+        };
+    let questions = questions.into_iter().enumerate().map(in_mode);
+    let questions = questions.collect::<Result<Vec<_>, ApiError>>()?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals, unique);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;

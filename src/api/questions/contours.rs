@@ -195,6 +195,14 @@ fn contours(
 ) -> Result<ContoursView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
+    if !cost.has_optimum() {
+        return Err(ApiError::Undetermined(format!(
+            "law {} has no contours in mode {}: with zeros from the first step on, which cost nothing there, every \
+             further zero lowers the loss at every budget; ask in another mode, or ask optimal-sparsity with a bound",
+            asked.law.version,
+            mode.name()
+        )));
+    }
     let chinchilla = ContourLine::chinchilla(&asked.sampled, &cost, params.intervals);
     let chinchilla =
         ChinchillaLineView { points: chinchilla.points(sizes)?, band: chinchilla.band(sizes) };

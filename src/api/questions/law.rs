@@ -5,9 +5,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use sparsity_law::fit::{Estimate, PatternReport, Residual, ensemble_with_curves};
 use sparsity_law::law::{
-    CoefficientName, Compute, Data, Ensemble, Extrapolation, Lacking, LawForm, MeasuredChoice,
-    Member, Missing, NonzeroParams, NotIdentified, PatternWorth, Question, Range, Repetition,
-    SampledLaw, Sparsity, SparsityLevel, StepCost, TrainingCost,
+    CoefficientName, Compute, Data, Density, Ensemble, Extrapolation, Lacking, LawForm,
+    MeasuredChoice, Member, Missing, NonzeroParams, NotIdentified, PatternWorth, Question, Range,
+    Repetition, SampledLaw, Sparsity, SparsityLevel, StepCost, TrainingCost,
 };
 
 use crate::api::wire::problem::ApiError;
@@ -156,7 +156,8 @@ const BYTES_OF_LAW: usize = 16 * 1024;
 impl AskedLaw {
     /// Training cost as of the law's making.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
-        TrainingCost::new(self.law.content.flops_per_param, self.law.content.pruning, step)
+        let content = &self.law.content;
+        TrainingCost::new(content.flops_per_param, content.pruning.clone(), step)
     }
 
     /// How much of the data of a question is different, and what repeating it is worth; `None` where all of it is.
@@ -279,7 +280,9 @@ impl AskedLaw {
 
     /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
     pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
-        let name = pattern.filter(|name| *name != DENSE)?;
+        // How sparse a mixture of experts is says all that the law knows of it.
+        let name =
+            pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
         let measured = self.law.content.patterns.iter().any(|report| report.name == name);
         (!measured).then_some(&self.unmeasured_pattern)
     }
@@ -287,6 +290,12 @@ impl AskedLaw {
     /// The interval of an answer, where the law has resamples.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<IntervalView> {
         self.sampled.interval(answer).map(Into::into)
+    }
+
+    /// What a token passes, where the zeros are experts.
+    #[must_use]
+    pub fn active_params(&self, nonzero_params: f64) -> Option<f64> {
+        self.law.content.zeros.are_experts().then_some(nonzero_params)
     }
 
     /// How the fit compared prediction and measurement; `None` for a published law.
@@ -302,6 +311,21 @@ impl AskedLaw {
         self.require_varied(what)?;
         let known = self.law.content.identification();
         known.map_or(Ok(()), |known| known.require_all()).map_err(|error| self.open(what, error))
+    }
+
+    /// Refuses a question that depends on what size and data do, where they did not vary. What the runs leave open of
+    /// these is refused where the question is put ([`Self::require_at`]).
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`].
+    pub fn require_budgets(&self, what: &str) -> Result<(), ApiError> {
+        let known = self.law.content.coefficients.determines();
+        for (known, quantity) in [(known.data, "data"), (known.nonzero_params, "nonzero_params")] {
+            if !known {
+                return Err(self.undetermined(what, quantity));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses a question that depends on what size and sparsity do and not on data, where they did not vary, or
@@ -336,7 +360,8 @@ impl AskedLaw {
         }
     }
 
-    /// The best of the measured sparsities at a size and a budget, where the runs determine no more than that;
+    /// The best of the measured sparsities at a size and a budget, of those with at least the least density if there
+    /// is one, where the runs determine no more than that;
     /// `None` where they determine everything, and where no run is dense, so that there is nothing to compare with.
     ///
     /// # Errors
@@ -345,8 +370,11 @@ impl AskedLaw {
         &self,
         cost: &TrainingCost,
         (nonzero_params, compute): (NonzeroParams, Compute),
+        least: Option<Density>,
     ) -> Result<Option<MeasuredChoice>, ApiError> {
-        let Some(sparsities) = self.measured_sparsities() else { return Ok(None) };
+        let Some(mut sparsities) = self.measured_sparsities() else { return Ok(None) };
+        // Dense is always among them, as it keeps every bound that any model of the size keeps.
+        sparsities.retain(|sparsity| least.is_none_or(|least| sparsity.density() >= least));
         Ok(self.sampled.best_measured(cost, nonzero_params, compute, &sparsities)?)
     }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Compute, Density, LossCurve, LossPoint, NonzeroParams, Question};
+use sparsity_law::law::{
+    Compute, Density, LossCurve, LossPoint, NonzeroParams, Question, Sparsity,
+};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
@@ -42,15 +44,27 @@ struct LossBySparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e8, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e20, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
+    /// The highest sparsity, at least 0 and below 1: the curve ends there, and the best sparsity lies below it.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
     /// Points of the curve, even in the logarithm of the density, from dense to well past the best
-    /// sparsity: a seventh of its density, and 95 % at least.
+    /// sparsity: a seventh of its density, and 95 % at least; not past `max_sparsity`.
     #[serde(default = "LossBySparsityParams::default_points")]
     #[param(default = 41, minimum = 2, maximum = 400)]
     points: u32,
@@ -76,16 +90,21 @@ impl LossBySparsityParams {
         41
     }
 
-    fn check(&self) -> Result<(NonzeroParams, Compute, Canvas), ApiError> {
+    fn check(&self) -> Result<(NonzeroParams, Spending, Option<Density>, Canvas), ApiError> {
         let mut checks = Checks::default();
-        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
-        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
+        let (size, mode) = (self.nonzero_params, &*self.flop_mode);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let question = Budget::check_spending(size, given, Some(mode), &mut checks);
         if !(2..=400).contains(&self.points) {
             checks.refuse("points", format!("must be between 2 and 400, not {}", self.points));
         }
+        let highest = match self.max_sparsity {
+            Some(highest) => checks.take("max_sparsity", Sparsity::new(highest)),
+            None => None,
+        };
         let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
-        let (nonzero_params, compute) = checks.finish(question)?;
-        Ok((nonzero_params, compute, canvas))
+        let (nonzero_params, spending) = checks.finish(question)?;
+        Ok((nonzero_params, spending, highest.map(Sparsity::density), canvas))
     }
 }
 
@@ -102,6 +121,8 @@ pub struct LossBySparsityView {
     nonzero_params: f64,
     /// Training cost in FLOPs.
     compute: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// The sparsity of the least loss.
     optimum: LossOptimumView,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -169,12 +190,20 @@ fn losses(
     asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: &Mode,
-    points: u32,
-    intervals: bool,
+    least: Option<Density>,
+    (points, intervals): (u32, bool),
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = asked.cost(mode.step());
-    let curve = LossCurve { law: &asked.sampled, cost: &cost, nonzero_params, compute, intervals };
+    if !cost.has_optimum() && least.is_none() {
+        let detail = format!(
+            "must be given, as with zeros from the first step on, which cost nothing in mode {}, the curve has no end",
+            mode.name()
+        );
+        return Err(ApiError::field("/max_sparsity", detail));
+    }
+    let law = &asked.sampled;
+    let curve = LossCurve { law, cost: &cost, nonzero_params, compute, least, intervals };
     let best = curve.best()?;
     let view = |point: LossPoint| LossPointView::new(point, intervals);
     let at_best = view(curve.at(best.density)?);
@@ -188,6 +217,7 @@ fn losses(
         flop_mode: mode.name().to_owned(),
         nonzero_params: nonzero_params.get(),
         compute: compute.get(),
+        budget: BudgetView::new(compute.get(), mode),
         optimum: LossOptimumView {
             sparsity: at_best.sparsity,
             interval,
@@ -262,15 +292,16 @@ async fn get_loss_by_sparsity(
     representation: Representation,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let (nonzero_params, compute, canvas) = params.check()?;
+    let (nonzero_params, spending, least, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
-    let question = (nonzero_params, compute);
-    let answer = move || losses(&law, question, &mode, params.points, params.intervals);
+    let question = (nonzero_params, spending.compute(&mode)?);
+    let options = (params.points, params.intervals);
+    let answer = move || losses(&law, question, &mode, least, options);
     let draw = move |view: &LossBySparsityView| view.picture(name.as_str(), &asked).svg(canvas);
     sending.send(&state, answer, draw).await
 }

@@ -1,8 +1,10 @@
 //! Questions that a law answers: one file a question, each with its own routes.
 
 pub mod asked;
+pub mod bounds;
 pub mod budget;
 pub mod bulk;
+pub mod compare;
 pub mod contours;
 pub mod effective;
 pub mod gain;

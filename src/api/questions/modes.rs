@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use sparsity_law::law::{FlopMode, PlannedPattern, StepCost, StorageFormat};
+use sparsity_law::law::{
+    ExpertChoice, FlopMode, PatternWorth, PlannedPattern, StepCost, StorageFormat,
+};
 
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
 use crate::api::wire::caching::Freshness;
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::profile::HardwareProfile;
+use crate::domain::profile::{HardwareProfile, Rates};
 use crate::domain::text::{Pattern, ProfileName};
 use crate::live::profiles::find_profile;
 
@@ -109,6 +111,28 @@ impl Mode {
         }
     }
 
+    /// What a step costs with experts, relative to a dense step of the same shape.
+    #[must_use]
+    pub fn expert_cost(&self, choice: &ExpertChoice) -> f64 {
+        match self {
+            Self::Known(_) => self.step().at(choice.density().sparsity().get()),
+            Self::Profile(profile) => profile.settings.expert_cost(choice),
+        }
+    }
+
+    /// The mixtures of experts of a law as plans take patterns; `None` where it lists none.
+    #[must_use]
+    pub fn planned_experts<'a>(&self, asked: &'a AskedLaw) -> Option<Vec<PlannedPattern<'a>>> {
+        let choices = asked.law.content.zeros.grid()?.choices();
+        let planned = |choice: &'a ExpertChoice| PlannedPattern {
+            name: choice.name(),
+            worth: PatternWorth { nominal: choice.density(), effective: None },
+            step_cost: Some(self.expert_cost(choice)),
+            two_of_four: false,
+        };
+        Some(choices.iter().map(planned).collect())
+    }
+
     /// Patterns as plans take them, without those whose sparsity or worth is out of range.
     ///
     /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
@@ -140,6 +164,15 @@ impl Mode {
         match self {
             Self::Known(_) => None,
             Self::Profile(profile) => Some(&profile.settings.patterns),
+        }
+    }
+
+    /// What the machine does in an hour; `None` where the mode is no hardware profile.
+    #[must_use]
+    pub fn rates(&self) -> Option<&Rates> {
+        match self {
+            Self::Known(_) => None,
+            Self::Profile(profile) => Some(&profile.settings.rates),
         }
     }
 

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, Data, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question,
+    Ceiling, Compute, Data, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question,
     Recommendation, RecommendationIntervals, TrainingCost,
 };
 use utoipa::{IntoParams, ToSchema};
@@ -15,10 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::bounds::{
+    Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
+};
+use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
+use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{KnownTags, cached};
@@ -52,12 +56,18 @@ pub struct OptimalSparsityView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     measured_levels: Option<Vec<MeasuredLevelView>>,
-    /// Interval of the best sparsity; null where the law has none.
+    /// The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
+    /// `max_sparsity`, the tightest of them. Empty where none does.
+    #[schema(example = json!(["max_total_params"]))]
+    binding: Vec<&'static str>,
+    /// Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
     /// Predicted loss at it.
     loss: f64,
+    /// The training cost in every currency that is known.
+    budget: BudgetView,
     /// Data that the compute pays for at it.
     data: f64,
     /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
@@ -65,6 +75,10 @@ pub struct OptimalSparsityView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     effective_data: Option<f64>,
+    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
     /// The dense model with as many non-zero parameters and the same compute.
@@ -77,7 +91,8 @@ pub struct OptimalSparsityView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OptimumIntervals>)]
     intervals: Option<Option<OptimumIntervals>>,
-    /// The best pattern that the hardware can run; null where the mode lists no patterns.
+    /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    /// listed.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
@@ -166,9 +181,18 @@ pub(crate) struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40.
+    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: f64,
+    compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
@@ -177,6 +201,23 @@ pub(crate) struct OptimalSparsityParams {
     /// is seen again, and teaches less. As much as the compute pays for unless said otherwise.
     #[param(minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
+    /// The most parameters, zeros included; between 1 and 1e22.
+    #[param(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The most bytes that the weights may take, between 1 and 1e30.
+    #[param(minimum = 1, maximum = 1e30)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity, at least 0 and below 1.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    max_sparsity: Option<f64>,
+    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    /// said otherwise; as of plans.
+    #[param(inline)]
+    storage: Option<StorageView>,
+    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise, which in `dense`
+    /// storage is two bytes for every parameter.
+    #[param(minimum = 4, maximum = 32)]
+    bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
@@ -186,13 +227,25 @@ pub(crate) struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
-    pub(crate) fn check(&self) -> Result<(NonzeroParams, Compute, Option<Data>), ApiError> {
+    pub(crate) fn check(
+        &self,
+    ) -> Result<(NonzeroParams, Spending, Bounds, Option<Data>), ApiError> {
         let mut checks = Checks::default();
         let unique = check_unique_data(self.unique_data, &mut checks);
-        let (size, compute, mode) = (self.nonzero_params, self.compute, &*self.flop_mode);
-        let question = Budget::check_sized(size, compute, Some(mode), &mut checks);
-        let ((size, compute), unique) = checks.finish(question.zip(unique))?;
-        Ok((size, compute, unique))
+        let (size, mode) = (self.nonzero_params, &*self.flop_mode);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let question = Budget::check_spending(size, given, Some(mode), &mut checks);
+        let given = GivenBounds {
+            max_total_params: self.max_total_params,
+            memory_bytes: self.memory_bytes,
+            max_sparsity: self.max_sparsity,
+        };
+        let storage = GivenStorage { storage: self.storage, bits_per_param: self.bits_per_param };
+        storage.require_memory(self.memory_bytes.is_some(), &mut checks);
+        let bounds = given.check(storage, &mut checks);
+        let values = question.zip(bounds).zip(unique);
+        let (((nonzero_params, spending), bounds), unique) = checks.finish(values)?;
+        Ok((nonzero_params, spending, bounds, unique))
     }
 }
 
@@ -208,30 +261,43 @@ fn optimise<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute, unique): (NonzeroParams, Compute, Option<Data>),
     mode: &Mode,
+    ceiling: &Ceiling,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
     let cost = asked.cost(mode.step());
+    let asked_for = (nonzero_params, compute);
+    let least = ceiling.least_density(nonzero_params)?;
     let repetition = asked.repetition(unique);
     if repetition.is_some() {
         // Which of the measured sparsities is best says nothing of repeated data.
         asked.require_all("the optimal sparsity of repeated data")?;
-    } else if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
-        return best_measured(asked, (nonzero_params, compute), &cost, &choice, intervals);
+    } else if let Some(choice) = asked.best_measured(&cost, asked_for, least)? {
+        let free = match least {
+            Some(_) => asked.best_measured(&cost, asked_for, None)?,
+            None => None,
+        };
+        let free = free.map(|choice| choice.best().model.density);
+        let binding = binding(ceiling, nonzero_params, || free)?;
+        return best_measured(asked, asked_for, (&cost, mode), &choice, binding, intervals);
     }
     asked.require_all("the optimal sparsity")?;
+    require_optimum(&cost, least, mode)?;
     let law = &asked.law.content.coefficients;
     let repetition = repetition.as_ref();
-    let found = Recommendation::repeating(law, &cost, nonzero_params, compute, repetition)?;
+    let found = Recommendation::under(law, &cost, asked_for, least, repetition)?;
+    let free = || free_density(asked, &cost, asked_for, repetition);
+    let binding = binding(ceiling, nonzero_params, free)?;
     let Optimum { density, data, loss } = found.best;
     let question = Question { nonzero_params, density, data, cost: Some(&cost) };
     let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
     let (interval, others) = if intervals {
-        let asked_for = (nonzero_params, compute);
-        let known = match repetition {
-            None => asked.sampled.recommendation_intervals(&cost, nonzero_params, compute, &found),
-            Some(repetition) => {
-                asked.sampled.repeating_intervals(&cost, asked_for, repetition, &found)
+        let (sampled, n) = (&asked.sampled, nonzero_params);
+        let known = match (repetition, least) {
+            (None, None) => sampled.recommendation_intervals(&cost, n, compute, &found),
+            (None, Some(least)) => sampled.bounded_intervals(least, &cost, n, compute, &found),
+            (Some(repetition), least) => {
+                sampled.repeating_intervals(&cost, asked_for, repetition, least, &found)
             }
         };
         let known = known.map(|known| (known.sparsity.into(), OptimumIntervals::from(known)));
@@ -243,7 +309,7 @@ fn optimise<'a>(
     let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
     // What a pattern makes of data that is seen again is not worked out.
     let pattern = match repetition {
-        None => mode.pattern(asked, (nonzero_params, compute), &found.best, intervals)?,
+        None => mode.pattern(asked, asked_for, &found.best, ceiling, intervals)?,
         Some(_) => None,
     };
     if let Some(warning) = asked.unmeasured(pattern.as_ref().map(PatternView::name)) {
@@ -253,9 +319,10 @@ fn optimise<'a>(
     if let Some(warning) = asked.assumed_repetition(repetition, data) {
         warnings.insert(0, Cow::Borrowed(warning));
     }
+    // Other forms were not asked under the bounds.
     if repetition.is_none()
-        && let Some(warning) =
-            asked.disagreeing_forms(&cost, (nonzero_params, compute), interval.flatten())
+        && least.is_none()
+        && let Some(warning) = asked.disagreeing_forms(&cost, asked_for, interval.flatten())
     {
         warnings.insert(0, Cow::Owned(warning));
         trust.doubt(TrustCode::FormsDisagree);
@@ -265,10 +332,13 @@ fn optimise<'a>(
         sparsity: found.best.sparsity().get(),
         best_measured_level: false,
         measured_levels: None,
+        binding,
         interval,
         loss,
+        budget: BudgetView::new(compute.get(), mode),
         data: data.get(),
         effective_data: repetition.map(|repetition| repetition.effective(data.get())),
+        active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -285,8 +355,9 @@ fn optimise<'a>(
 fn best_measured<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
-    cost: &TrainingCost,
+    (cost, mode): (&TrainingCost, &Mode),
     choice: &MeasuredChoice,
+    binding: Vec<&'static str>,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
     let law = asked.sampled.coefficients();
@@ -309,10 +380,13 @@ fn best_measured<'a>(
         sparsity: found.best.sparsity().get(),
         best_measured_level: true,
         measured_levels: Some(choice.levels.iter().map(MeasuredLevelView::from).collect()),
+        binding,
         interval: intervals.then_some(None),
         loss,
+        budget: BudgetView::new(compute.get(), mode),
         data: data.get(),
         effective_data: None,
+        active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
         dense: found.dense.into(),
         gain: found.gain,
@@ -343,9 +417,11 @@ async fn get_optimal_sparsity(
     Query(params): Query<OptimalSparsityParams>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let question = params.check()?;
+    let (nonzero_params, spending, bounds, unique) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || optimise(&asked, question, &mode, params.intervals);
+    let question = (nonzero_params, spending.compute(&mode)?, unique);
+    let ceiling = bounds.ceiling(&mode);
+    let answer = || optimise(&asked, question, &mode, &ceiling, params.intervals);
     cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }

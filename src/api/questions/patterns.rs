@@ -1,21 +1,28 @@
 //! The best pattern that hardware can run, beside the best sparsity without one.
 
 use serde::Serialize;
-use sparsity_law::law::{Compute, DeployablePattern, NonzeroParams, Optimum, best_pattern, finite};
+use sparsity_law::law::{
+    Ceiling, Compute, Density, DeployablePattern, ExpertChoice, ExpertGrid, NonzeroParams, Optimum,
+    PatternWorth, best_pattern, finite,
+};
 use utoipa::ToSchema;
 
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::Mode;
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::views::{IntervalView, MaybeInterval};
+use crate::api::wire::views::{ExpertChoiceView, IntervalView, MaybeInterval};
 
 /// The best deployable pattern at the size and budget of the question.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PatternChoice)]
 pub struct PatternView {
-    /// Its name; `dense` where no pattern is better than the dense model.
+    /// Its name, such as `2:4`, or `64 choose 2` of experts; `dense` where none is better than the dense model.
     #[schema(example = "2:4")]
     name: String,
+    /// The mixture of experts, of a family whose zeros are experts; left out of others, and of the dense model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    experts: Option<ExpertChoiceView>,
     /// Its nominal sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
@@ -30,8 +37,8 @@ pub struct PatternView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
-    /// pattern does from there on.
+    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
+    /// until the `pattern_start` of the family's pruning, and as the pattern does from there on.
     data: f64,
     /// How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
     /// an unstructured step of its sparsity.
@@ -51,8 +58,43 @@ impl PatternView {
 }
 
 impl Mode {
-    /// The best of the patterns that the hardware can run, dense itself among them, at the size and
-    /// budget of `best`; `None` where the mode lists none.
+    /// The ways to be sparse that can be deployed and keep the bounds: the patterns of a hardware profile, or the
+    /// mixtures of experts of the law. `None` where none are listed.
+    fn deployable<'a>(
+        &'a self,
+        asked: &'a AskedLaw,
+        nonzero_params: NonzeroParams,
+        ceiling: &Ceiling,
+    ) -> Option<Vec<DeployablePattern<'a>>> {
+        let allows = |nominal: Density, two_of_four: bool| {
+            ceiling.allows_pattern(nonzero_params, nominal, two_of_four)
+        };
+        if asked.law.content.zeros.are_experts() {
+            let choices = asked.law.content.zeros.grid()?.choices().iter();
+            let choices = choices.filter(|choice| allows(choice.density(), false));
+            let pattern = |choice: &'a ExpertChoice| DeployablePattern {
+                name: choice.name(),
+                step_cost: self.expert_cost(choice),
+                worth: PatternWorth { nominal: choice.density(), effective: None },
+            };
+            return Some(choices.map(pattern).collect());
+        }
+        let Self::Profile(profile) = self else { return None };
+        let settings = &profile.settings;
+        if settings.patterns.is_empty() {
+            return None;
+        }
+        let patterns = asked.measured_first(&settings.patterns).into_iter().filter_map(|pattern| {
+            let (name, step_cost) = (pattern.as_str(), settings.pattern_cost(pattern));
+            let worth = asked.worth(pattern)?;
+            let allowed = allows(worth.nominal, pattern.is_two_of_four());
+            allowed.then_some(DeployablePattern { name, step_cost, worth })
+        });
+        Some(patterns.collect())
+    }
+
+    /// The best of what can be deployed, dense itself among it, at the size and
+    /// budget of `best`, of those that keep the bounds; `None` where the mode lists none.
     ///
     /// # Errors
     /// [`ApiError::NotRepresentable`].
@@ -61,20 +103,15 @@ impl Mode {
         asked: &AskedLaw,
         (nonzero_params, compute): (NonzeroParams, Compute),
         best: &Optimum,
+        ceiling: &Ceiling,
         intervals: bool,
     ) -> Result<Option<PatternView>, ApiError> {
-        let Self::Profile(profile) = self else { return Ok(None) };
-        let settings = &profile.settings;
-        if settings.patterns.is_empty() {
-            return Ok(None);
-        }
+        let deployable = self.deployable(asked, nonzero_params, ceiling);
+        let Some(deployable) = deployable else { return Ok(None) };
         let content = &asked.law.content;
         let law = &content.coefficients;
-        let patterns = asked.measured_first(&settings.patterns).into_iter().filter_map(|pattern| {
-            let (name, step_cost) = (pattern.as_str(), settings.pattern_cost(pattern));
-            Some(DeployablePattern { name, step_cost, worth: asked.worth(pattern)? })
-        });
-        let (k, pruning) = (content.flops_per_param, content.pruning);
+        let (k, pruning) = (content.flops_per_param, &content.pruning);
+        let patterns = deployable.into_iter();
         let Some(found) = best_pattern(law, k, pruning, patterns, nonzero_params, compute) else {
             return Ok(None);
         };
@@ -91,7 +128,11 @@ impl Mode {
             (None, None)
         };
         let effective = found.pattern.and_then(|pattern| pattern.worth.effective);
+        let name = found.pattern.map(|pattern| pattern.name);
+        let choices = content.zeros.grid().map_or(&[][..], ExpertGrid::choices);
+        let experts = choices.iter().find(|choice| Some(choice.name()) == name);
         Ok(Some(PatternView {
+            experts: experts.map(ExpertChoiceView::from),
             name: found.pattern.map_or("dense", |pattern| pattern.name).to_owned(),
             sparsity: found.model.density.sparsity().get(),
             effective_sparsity: effective.map(|(sparsity, _)| sparsity.get()),

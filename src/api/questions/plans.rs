@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    self, Compute, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model,
+    self, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model,
     NonzeroParams, Obstacle, PlanError, PlanNote, PlanQuestion, PlanSetting, PlannedModel,
     Question, Sparsity, Storage, StorageFormat,
 };
@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
+use crate::api::questions::budget::{BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::questions::optimal_sparsity::check_unique_data;
@@ -61,6 +62,15 @@ pub struct CreatePlan {
     /// The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
     #[schema(example = 1e21, minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// The highest loss, between 1e-12 and 1e12.
     #[schema(minimum = 1e-12, maximum = 1e12)]
     target_loss: Option<f64>,
@@ -94,6 +104,12 @@ pub struct CreatePlan {
     /// are not held to that.
     #[serde(default)]
     sparsity: BoundsBody,
+    /// The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
+    #[schema(minimum = 1, maximum = 1e22)]
+    max_total_params: Option<f64>,
+    /// The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    #[schema(minimum = 0, maximum = 0.9999)]
+    max_sparsity: Option<f64>,
     /// Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
     #[serde(default)]
     data: BoundsBody,
@@ -122,6 +138,8 @@ pub struct CreatePlan {
 struct PlanRequest {
     goal: Goal,
     limits: Limits,
+    /// The most that it may cost, of which the limits know when the mode is known.
+    spending: Option<Spending>,
     inference_tokens: f64,
     unique_data: Option<Data>,
     storage: Option<StorageFormat>,
@@ -193,21 +211,23 @@ impl CreatePlan {
         let mut checks = Checks::default();
         let mut limits = Limits::default();
         check_mode(&self.flop_mode, &mut checks);
-        let goal = match (self.compute, self.target_loss) {
-            (None, None) => {
-                checks.refuse("compute", "must be given, or target_loss in its place");
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let goal = match (given.is_some(), self.target_loss) {
+            (false, None) => {
+                let detail =
+                    "must be given, or device_hours, days, cost or target_loss in its place";
+                checks.refuse("compute", detail);
                 None
             }
-            (Some(_), None) => Some(Goal::LeastLoss),
+            (true, None) => Some(Goal::LeastLoss),
             (_, Some(_)) => Some(Goal::LeastCost),
         };
+        let spending = if given.is_some() { given.check(&mut checks) } else { None };
         let mut bound = |field: &str, constraint, value: Option<Result<f64, DomainError>>| {
             if let Some(value) = value.and_then(|value| checks.take(field, value)) {
                 limits = limits.with(constraint, value);
             }
         };
-        let compute = self.compute.map(|value| Compute::new(value).map(Compute::get));
-        bound("compute", Constraint::Compute, compute);
         let target = self.target_loss.map(|value| Loss::new(value).map(Loss::get));
         bound("target_loss", Constraint::TargetLoss, target);
         let memory =
@@ -232,6 +252,27 @@ impl CreatePlan {
         self.total_params.check("total_params", totals, total_params, &mut limits, &mut checks);
         let sparsities = (Constraint::SparsityMin, Constraint::SparsityMax);
         self.sparsity.check("sparsity", sparsities, sparsity, &mut limits, &mut checks);
+        let ceilings = [
+            ("max_total_params", self.max_total_params, self.total_params, totals.1),
+            ("max_sparsity", self.max_sparsity, self.sparsity, sparsities.1),
+        ];
+        for (field, value, bounds, constraint) in ceilings {
+            let Some(value) = value else { continue };
+            let checked = match constraint {
+                Constraint::TotalParamsMax => total_params(value),
+                _ => sparsity(value),
+            };
+            if bounds.max.is_some() {
+                let other = field.trim_start_matches("max_");
+                let detail = format!("must not be given beside {other}.max, which says the same");
+                checks.refuse(field, detail);
+            } else if bounds.min.is_some_and(|min| value < min) {
+                let other = field.trim_start_matches("max_");
+                checks.refuse(field, format!("must not be below {other}.min"));
+            } else if let Some(value) = checks.take(field, checked) {
+                limits = limits.with(constraint, value);
+            }
+        }
         let amounts = (Constraint::DataMin, Constraint::DataMax);
         self.data.check("data", amounts, data, &mut limits, &mut checks);
         let patterns = match &self.patterns {
@@ -248,6 +289,7 @@ impl CreatePlan {
         Ok(PlanRequest {
             goal,
             limits,
+            spending,
             inference_tokens,
             unique_data,
             storage: self.storage.map(StorageFormat::from),
@@ -291,8 +333,8 @@ pub struct PlanView {
     /// The dense model of the least cost that reaches the loss of the best model; null where none
     /// does.
     dense_at_equal_loss: Option<PlannedModelView>,
-    /// The best model at the same cost that is dense or has a pattern of the hardware profile; null
-    /// where the profile lists none, and where the plan is by patterns anyway.
+    /// The best model at the same cost that is dense or has a pattern of the hardware profile, or a mixture of experts
+    /// of the family; null where none are listed, and where the plan is by patterns anyway.
     pattern: Option<PlannedModelView>,
     /// The bounds that hold with equality at the best model and keep a better one away: each gives
     /// way to one when it is moved by 1 %. What was asked for (the cost of the least loss, the loss
@@ -322,6 +364,10 @@ pub struct PlanView {
 pub struct PlannedModelView {
     /// Non-zero parameters at the end of training.
     nonzero_params: f64,
+    /// The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
     /// Fraction of zeros at the end of training; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
     /// Data seen in training, in the family's data unit.
@@ -330,6 +376,8 @@ pub struct PlannedModelView {
     loss: f64,
     /// FLOPs of training and inference.
     compute: f64,
+    /// The same in every currency that is known.
+    budget: BudgetView,
     /// FLOPs of training.
     training_compute: f64,
     /// FLOPs of inference; 0 without `inference_tokens`.
@@ -338,7 +386,8 @@ pub struct PlannedModelView {
     total_params: f64,
     /// Bytes of the weights in the storage of the plan.
     memory_bytes: f64,
-    /// The pattern of the zeros; null where they lie anywhere, or there are none.
+    /// The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros lie anywhere, or
+    /// there are none.
     #[schema(example = "2:4")]
     pattern: Option<String>,
     /// The unstructured sparsity that the runs of the pattern were found to be worth, by which the
@@ -394,16 +443,18 @@ pub struct AssumedView {
     patterns: Option<Vec<String>>,
 }
 
-impl From<PlannedModel<'_>> for PlannedModelView {
-    fn from(planned: PlannedModel<'_>) -> Self {
+impl PlannedModelView {
+    fn new(planned: PlannedModel<'_>, (asked, mode): (&AskedLaw, &Mode)) -> Self {
         let PlannedModel { model, pattern } = planned;
         let effective = pattern.and_then(|pattern| pattern.worth.effective);
         Self {
             nonzero_params: model.nonzero_params,
+            active_params: asked.active_params(model.nonzero_params),
             sparsity: model.design.density.sparsity().get(),
             data: model.data,
             loss: model.loss,
             compute: model.compute(),
+            budget: BudgetView::new(model.compute(), mode),
             training_compute: model.training_compute,
             inference_compute: model.inference_compute,
             total_params: model.total_params(),
@@ -479,16 +530,20 @@ impl From<PlanNote> for WarningView {
 fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView, ApiError> {
     asked.require_all("a plan")?;
     let format = request.storage.unwrap_or_else(|| mode.storage());
-    let allowed = allowed_patterns(request, mode, format)?;
-    let of_hardware = mode.patterns().filter(|patterns| !patterns.is_empty());
-    let of_hardware = of_hardware.map(|patterns| mode.planned_patterns(asked, patterns));
+    let allowed = allowed_patterns(asked, request, mode, format)?;
+    let of_hardware = if asked.law.content.zeros.are_experts() {
+        mode.planned_experts(asked)
+    } else {
+        let listed = mode.patterns().filter(|patterns| !patterns.is_empty());
+        listed.map(|patterns| mode.planned_patterns(asked, patterns))
+    };
     let patterns = allowed.as_deref().map(|patterns| mode.planned_patterns(asked, patterns));
     let setting = PlanSetting {
         law: &asked.sampled,
         support: &asked.law.content.support,
         cost: asked.cost(mode.step()),
         step: mode.step(),
-        pruning: asked.law.content.pruning,
+        pruning: asked.law.content.pruning.clone(),
         storage: Storage::new(format, request.bits),
         inference_tokens: request.inference_tokens,
         repetition: asked.repetition(request.unique_data),
@@ -537,15 +592,16 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         warnings.insert(0, Arc::clone(warning));
         trust.doubt(TrustCode::UnmeasuredPattern);
     }
+    let view = |planned: PlannedModel<'_>| PlannedModelView::new(planned, (asked, mode));
     Ok(PlanView {
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         goal: request.goal.into(),
-        optimum: found.best.into(),
-        dense: found.dense.ok().map(Into::into),
+        optimum: view(found.best),
+        dense: found.dense.ok().map(view),
         dense_reason,
-        dense_at_equal_loss: found.dense_at_equal_loss.map(Into::into),
-        pattern: found.pattern.map(Into::into),
+        dense_at_equal_loss: found.dense_at_equal_loss.map(view),
+        pattern: found.pattern.map(view),
         binding: found.binding.into_iter().map(Constraint::as_str).collect(),
         frontier: found.frontier.into_iter().map(Into::into).collect(),
         intervals: request.intervals.then(|| found.intervals.map(Into::into)),
@@ -569,11 +625,19 @@ fn sparsity_of(density: f64) -> f64 {
 
 /// The patterns that a plan is held to; `None` where zeros may lie anywhere.
 fn allowed_patterns(
+    asked: &AskedLaw,
     request: &PlanRequest,
     mode: &Mode,
     format: StorageFormat,
 ) -> Result<Option<Vec<Pattern>>, ApiError> {
     let listed = mode.patterns();
+    if asked.law.content.zeros.are_experts() {
+        if request.patterns.is_some() {
+            let detail = "must not be given of a family whose zeros are experts: it lists its mixtures itself";
+            return Err(ApiError::field("/patterns", detail));
+        }
+        return Ok(None);
+    }
     if let Some(patterns) = &request.patterns {
         let mut checks = Checks::default();
         for (i, pattern) in patterns.iter().enumerate() {
@@ -681,8 +745,12 @@ async fn create_plan(
     JsonBody(body): JsonBody<CreatePlan>,
 ) -> Result<Json<PlanView>, ApiError> {
     let (flop_mode, law_version) = (body.flop_mode.clone(), body.law_version);
-    let request = body.check()?;
+    let mut request = body.check()?;
     let mode = Mode::find(&state, &flop_mode).await?;
+    if let Some(spending) = request.spending {
+        let compute = spending.compute(&mode)?;
+        request.limits = request.limits.with(Constraint::Compute, compute.get());
+    }
     let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
     // Up to a second of arithmetic.
     state.threads.run(move || plan(&asked, &mode, &request)).await.map(Json)

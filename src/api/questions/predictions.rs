@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{AskedBudget, Budget, BudgetView, GivenBudget};
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::check_unique_data;
@@ -42,6 +42,14 @@ pub struct PredictionView<'a> {
     law: &'a LawRef,
     /// Predicted validation loss.
     loss: f64,
+    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    active_params: Option<f64>,
+    /// All parameters, of a family whose zeros are experts. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    total_params: Option<f64>,
     /// Data that it is for: as asked, or what the compute pays for.
     data: f64,
     /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
@@ -49,6 +57,8 @@ pub struct PredictionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     effective_data: Option<f64>,
+    /// The training cost in every currency that is known; null where the question is about data.
+    budget: Option<BudgetView>,
     /// Interval of the mean loss; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
@@ -84,6 +94,15 @@ pub struct PredictionParams {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[param(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[param(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     flop_mode: Option<String>,
@@ -100,12 +119,15 @@ pub struct PredictionParams {
 }
 
 impl PredictionParams {
-    pub(crate) fn check(&self) -> Result<Asked, ApiError> {
+    pub(crate) fn check(
+        &self,
+    ) -> Result<(NonzeroParams, Density, AskedBudget, Option<Data>), ApiError> {
         let mut checks = Checks::default();
         let nonzero_params = checks.take("nonzero_params", NonzeroParams::new(self.nonzero_params));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
         let flop_mode = self.flop_mode.as_deref();
-        let budget = Budget::check(self.data, self.compute, flop_mode, &mut checks);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let budget = AskedBudget::check(self.data, given, flop_mode, &mut checks);
         let unique = check_unique_data(self.unique_data, &mut checks);
         let values = nonzero_params.zip(sparsity).zip(budget).zip(unique);
         let (((nonzero_params, sparsity), budget), unique) = checks.finish(values)?;
@@ -191,7 +213,13 @@ pub fn predict<'a>(
 }
 
 impl<'a> PredictionView<'a> {
-    fn new(asked: &'a AskedLaw, predicted: Predicted<'a>, intervals: bool) -> Self {
+    fn new(
+        asked: &'a AskedLaw,
+        (nonzero_params, density): (NonzeroParams, Density),
+        predicted: Predicted<'a>,
+        budget: Option<BudgetView>,
+        intervals: bool,
+    ) -> Self {
         let shown =
             |interval: Option<Interval>| intervals.then(|| interval.map(IntervalView::from));
         let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
@@ -199,8 +227,11 @@ impl<'a> PredictionView<'a> {
         Self {
             law: &asked.reference,
             loss: predicted.loss,
+            active_params: asked.active_params(nonzero_params.get()),
+            total_params: asked.active_params(nonzero_params.get() / density.get()),
             data: predicted.data.get(),
             effective_data: predicted.effective_data,
+            budget,
             interval: shown(predicted.interval),
             prediction_interval: shown(predicted.prediction_interval),
             extrapolation: predicted.extrapolation.into_iter().map(Into::into).collect(),
@@ -228,12 +259,24 @@ async fn get_prediction(
     Query(params): Query<PredictionParams>,
     known: KnownTags,
 ) -> Result<Response, ApiError> {
-    let question = params.check()?;
+    let (nonzero_params, density, budget, unique) = params.check()?;
     let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
+    let budget = budget.in_mode(&mode)?;
+    let question = (nonzero_params, density, budget, unique);
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let answer = || {
         let predicted = predict(&asked, question, &mode, params.intervals)?;
-        Ok(PredictionView::new(&asked, predicted, params.intervals))
+        let spent = match budget {
+            Budget::Data(_) => None,
+            Budget::Compute(compute) => Some(BudgetView::new(compute.get(), &mode)),
+        };
+        Ok(PredictionView::new(
+            &asked,
+            (nonzero_params, density),
+            predicted,
+            spent,
+            params.intervals,
+        ))
     };
     cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
 }

@@ -501,6 +501,14 @@ async fn create_suggestions(
             law.law.version
         )));
     };
+    let target = target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode));
+    if let Target::OptimalSparsity { cost, .. } = &target
+        && !cost.has_optimum()
+    {
+        let detail = "with zeros from the first step on, which cost nothing in this mode, the best sparsity is the \
+                      largest that is allowed, whatever runs say: narrow a prediction or a coefficient";
+        return Err(ApiError::NoSuggestion(detail.to_owned()));
+    }
     let runs = law_evidence::list_law_runs(&state.pool, law.law.id, false, 0, i64::MAX).await?;
     let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
     let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
@@ -511,7 +519,7 @@ async fn create_suggestions(
         runs: runs.with_worth_of_data(Some(decay)),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
-        target: target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode)),
+        target,
         cost: law.cost(mode.step()),
         budget,
         // At most MAX_RUNS.

@@ -165,7 +165,7 @@ fn compared(asked: &AskedLaw) -> ComparedLaw<'_> {
         intervals: &content.intervals,
         support: &content.support,
         flops_per_param: content.flops_per_param,
-        pruning: content.pruning,
+        pruning: content.pruning.clone(),
         identification: content.identification(),
     }
 }

@@ -18,9 +18,12 @@ use crate::api::state::AppState;
 use crate::api::tags::TAG_FAMILIES;
 use crate::api::wire::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{LawRef, ObjectiveView, PruningView, check_fit_config, nullable};
+use crate::api::wire::views::{
+    ExpertsView, LawRef, ObjectiveView, PruningBody, PruningView, ZerosView, check_fit_config,
+    nullable,
+};
 use crate::domain::checks::Checks;
-use crate::domain::family::{Family, FamilySettings};
+use crate::domain::family::{Family, FamilySettings, Zeros};
 use crate::domain::text::{FamilyName, check_label, check_prose};
 use crate::live::keyring::Caller;
 use crate::store::{families, laws};
@@ -54,6 +57,10 @@ pub struct FamilyView {
     pub flops_per_param: f64,
     /// When its models are pruned during training.
     pub pruning: PruningView,
+    /// What the zeros of its models are.
+    pub zeros: ZerosView,
+    /// The mixtures of experts that can be deployed; null where none are said.
+    pub experts: Option<ExpertsView>,
     /// What refits minimise unless told otherwise.
     pub objective: ObjectiveView,
     /// The law that answers: the pinned one, else the newest fit, else the newest published one.
@@ -75,7 +82,9 @@ impl FamilyView {
             data_unit: settings.data_unit,
             tokens_per_data_unit: settings.tokens_per_data_unit,
             flops_per_param: settings.flops_per_param.get(),
-            pruning: settings.pruning.into(),
+            pruning: (&settings.pruning).into(),
+            zeros: (&settings.zeros).into(),
+            experts: settings.zeros.grid().map(ExpertsView::from),
             objective: ObjectiveView::new(settings.residual, settings.delta),
             active_law,
             pinned: family.pinned_law_id.is_some(),
@@ -121,8 +130,15 @@ pub struct CreateFamily {
     /// times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When its models are pruned: from 25 % to 75 % of training with exponent 3.
-    pruning: Option<PruningView>,
+    /// When zeros come in during training: from 25 % to 75 % of it with exponent 3, and with `zeros` `experts` from
+    /// the first step on.
+    #[schema(value_type = Option<PruningView>)]
+    pruning: Option<PruningBody>,
+    /// What the zeros of its models are: `weights` unless said otherwise. With `experts`, `nonzero_params` are what a
+    /// token passes, and `sparsity` is the share of the parameters that it does not.
+    zeros: Option<ZerosView>,
+    /// The mixtures of experts that can be deployed; belongs to `zeros` `experts`.
+    experts: Option<ExpertsView>,
     /// What refits minimise: `log` with delta `auto`.
     objective: Option<ObjectiveView>,
 }
@@ -143,13 +159,19 @@ impl CreateFamily {
             data_unit,
             tokens_per_data_unit,
             flops_per_param,
-            pruning: PruningSchedule::default(),
+            pruning: match self.zeros {
+                Some(ZerosView::Experts) => PruningSchedule::constant(),
+                Some(ZerosView::Weights) | None => PruningSchedule::default(),
+            },
+            zeros: Zeros::Weights,
             residual: default.residual,
             delta: default.delta,
         };
         let changes = SettingChanges {
             flops_per_param: self.flops_per_param,
             pruning: self.pruning,
+            zeros: self.zeros,
+            experts: self.experts.map(Some),
             objective: self.objective,
         };
         let settings = changes.apply(settings, &mut checks);
@@ -172,8 +194,16 @@ pub struct UpdateFamily {
     /// FLOPs per parameter and data unit in training; laws that exist keep theirs.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When its models are pruned; laws that exist keep theirs.
-    pruning: Option<PruningView>,
+    /// When zeros come in during training, as a whole; laws that exist keep theirs.
+    #[schema(value_type = Option<PruningView>)]
+    pruning: Option<PruningBody>,
+    /// What the zeros of its models are; laws that exist keep theirs.
+    zeros: Option<ZerosView>,
+    /// The mixtures of experts that can be deployed, all of them; null where none are said. Laws that exist keep
+    /// theirs.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<ExpertsView>)]
+    experts: Option<Option<ExpertsView>>,
     /// What refits minimise from now on.
     objective: Option<ObjectiveView>,
 }
@@ -190,6 +220,8 @@ impl UpdateFamily {
         let changes = SettingChanges {
             flops_per_param: self.flops_per_param,
             pruning: self.pruning,
+            zeros: self.zeros,
+            experts: self.experts,
             objective: self.objective,
         };
         let settings = changes.apply(settings, &mut checks);
@@ -200,7 +232,9 @@ impl UpdateFamily {
 /// The settings that are quantities, as both requests give them.
 struct SettingChanges {
     flops_per_param: Option<f64>,
-    pruning: Option<PruningView>,
+    pruning: Option<PruningBody>,
+    zeros: Option<ZerosView>,
+    experts: Option<Option<ExpertsView>>,
     objective: Option<ObjectiveView>,
 }
 
@@ -231,6 +265,20 @@ impl SettingChanges {
         if let Some(pruning) = self.pruning {
             settings.pruning = pruning.check(checks)?;
         }
+        let are_experts = match self.zeros {
+            Some(zeros) => zeros == ZerosView::Experts,
+            None => settings.zeros.are_experts(),
+        };
+        settings.zeros = match (are_experts, self.experts) {
+            (true, Some(Some(experts))) => Zeros::Experts(Some(experts.check(checks)?)),
+            (true, Some(None)) => Zeros::Experts(None),
+            (true, None) => Zeros::Experts(settings.zeros.grid().cloned()),
+            (false, Some(Some(_))) => {
+                checks.refuse("experts", "belongs to zeros experts, and these are weights");
+                return None;
+            }
+            (false, _) => Zeros::Weights,
+        };
         if let Some(objective) = self.objective {
             let (residual, delta) = (objective.residual(), objective.delta.0);
             let config = FitConfig { residual, delta, ..FitConfig::default() };

@@ -31,9 +31,9 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::problem::{ApiError, MissingView, SettlingRunView};
 use crate::api::wire::views::{
-    BorrowView, CoefficientsView, EstimateView, FitOptionsView, HoldoutView, IntervalView,
-    LawCoefficientsView, LawFormView, LawSourceView, PruningView, SparsityLevelView, TrustView,
-    WarningView,
+    BorrowView, CoefficientsView, EstimateView, ExpertsView, FitOptionsView, HoldoutView,
+    IntervalView, LawCoefficientsView, LawFormView, LawSourceView, PruningView, SparsityLevelView,
+    TrustView, WarningView, ZerosView,
 };
 use crate::domain::checks::Checks;
 use crate::domain::law::{Law, LawContent, LawShape, LawSource, LentGain, Resamples};
@@ -112,6 +112,10 @@ pub struct LawView {
     flops_per_param: f64,
     /// Pruning schedule that its answers use.
     pruning: PruningView,
+    /// What the zeros of its models are.
+    zeros: ZerosView,
+    /// The mixtures of experts that can be deployed; null where none are said.
+    experts: Option<ExpertsView>,
     /// When it was fitted, or published.
     fitted_at: DateTime<Utc>,
 }
@@ -489,7 +493,9 @@ impl LawView {
             data_digest: content.data_digest,
             data_unit: content.data_unit,
             flops_per_param: content.flops_per_param.get(),
-            pruning: content.pruning.into(),
+            pruning: (&content.pruning).into(),
+            zeros: (&content.zeros).into(),
+            experts: content.zeros.grid().map(ExpertsView::from),
             fitted_at: content.fitted_at,
         }
     }
@@ -630,7 +636,7 @@ pub enum RivalLawView {
     /// One capacity at each sparsity.
     Levels(LevelsView),
     /// Mixtures of experts.
-    Experts(ExpertsView),
+    Experts(ExpertCoefficientsView),
 }
 
 /// Coefficients of `A (N (1 - m S)/(1 - S))^(-b_n) + (a_d / D)^b_d + c`.
@@ -687,7 +693,7 @@ pub struct LevelView {
 /// parameters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExpertCoefficients)]
-pub struct ExpertsView {
+pub struct ExpertCoefficientsView {
     /// Irreducible loss.
     e: f64,
     /// Amplitude of the total size.
@@ -764,7 +770,18 @@ impl From<RivalLaw> for RivalLawView {
             }
             RivalLaw::Experts(law) => {
                 let ExpertCoefficients { e, a, alpha, b, beta, c, lambda, d, delta, gamma } = law;
-                Self::Experts(ExpertsView { e, a, alpha, b, beta, c, lambda, d, delta, gamma })
+                Self::Experts(ExpertCoefficientsView {
+                    e,
+                    a,
+                    alpha,
+                    b,
+                    beta,
+                    c,
+                    lambda,
+                    d,
+                    delta,
+                    gamma,
+                })
             }
         }
     }
@@ -1067,6 +1084,7 @@ async fn create_law(
         data_unit: family.settings.data_unit,
         flops_per_param: family.settings.flops_per_param,
         pruning: family.settings.pruning,
+        zeros: family.settings.zeros,
         support: Support::default(),
         options: None,
         diagnostics: None,

@@ -21,8 +21,9 @@ use crate::api::tags::TAG_PROFILES;
 use crate::api::wire::extract::{JsonBody, PageParams, Query, UniqueKeys, next_cursor};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::schemas::tuples_of;
+use crate::api::wire::views::nullable;
 use crate::domain::checks::Checks;
-use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSettings};
+use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSettings, Rates};
 use crate::domain::text::{Pattern, ProfileName, check_prose};
 use crate::store::profiles;
 
@@ -53,8 +54,24 @@ pub struct ProfileView {
     /// Measured cost of a step by pattern.
     #[schema(example = json!({"2:4": 0.941}))]
     pattern_costs: BTreeMap<String, f64>,
+    /// Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    #[schema(example = json!({"8": 1.05, "64": 1.3}))]
+    expert_costs: BTreeMap<String, f64>,
     /// How weights are stored.
     storage: StorageView,
+    /// FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    /// achieves; null where unknown. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    #[schema(example = 1e15, minimum = 1, maximum = 1e30)]
+    flops_per_second: Option<f64>,
+    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; null for 1.
+    #[schema(example = 0.4, exclusive_minimum = 0, maximum = 1)]
+    utilisation: Option<f64>,
+    /// Devices that train at once, null for 1: days are days of all of them.
+    #[schema(example = 64, minimum = 1, maximum = 100_000_000)]
+    devices: Option<u32>,
+    /// Price of an hour of one device, in a currency of your choice; null where unknown. Above 0 and at most 1e12.
+    #[schema(example = 2.0, exclusive_minimum = 0, maximum = 1e12)]
+    price_per_hour: Option<f64>,
     /// Where the numbers come from.
     source: String,
     /// When the profile was created.
@@ -167,7 +184,15 @@ impl From<HardwareProfile> for ProfileView {
             cost: settings.cost.given().into(),
             patterns: settings.patterns.iter().map(|p| p.as_str().to_owned()).collect(),
             pattern_costs: costs.map(|(p, cost)| (p.as_str().to_owned(), *cost)).collect(),
+            expert_costs: {
+                let costs = settings.expert_costs.iter();
+                costs.map(|(count, cost)| (count.to_string(), *cost)).collect()
+            },
             storage: settings.storage.into(),
+            flops_per_second: settings.rates.flops_per_second,
+            utilisation: settings.rates.utilisation,
+            devices: settings.rates.devices,
+            price_per_hour: settings.rates.price_per_hour,
             source: settings.source,
             created_at: profile.created_at,
             updated_at: profile.updated_at,
@@ -282,6 +307,57 @@ fn check_pattern_costs(
     checked
 }
 
+fn check_expert_costs(costs: BTreeMap<String, f64>, checks: &mut Checks) -> BTreeMap<u32, f64> {
+    if costs.len() > MAX_PATTERNS {
+        let detail = format!("must be at most {MAX_PATTERNS}, not {}", costs.len());
+        checks.refuse("expert_costs", detail);
+        return BTreeMap::new();
+    }
+    let mut checked = BTreeMap::new();
+    for (name, cost) in costs {
+        let field = format!("expert_costs/{}", name.replace('~', "~0").replace('/', "~1"));
+        let plain = !name.starts_with('0') && name.bytes().all(|digit| digit.is_ascii_digit());
+        let count = name.parse::<u32>().ok().filter(|count| plain && (2..=65_536).contains(count));
+        let Some(count) = count else {
+            checks.refuse(&field, "must be a number of experts between 2 and 65536");
+            continue;
+        };
+        if StepCost::is_cost(cost) {
+            checked.insert(count, cost);
+        } else {
+            checks.refuse(&field, format!("must be {}, not {cost}", StepCost::COST_RANGE));
+        }
+    }
+    checked
+}
+
+/// Checks what a machine does in an hour. All of it rests on its speed.
+fn check_rates(rates: &Rates, checks: &mut Checks) {
+    let mut check = |field: &str, value: Option<f64>, valid: fn(f64) -> bool, range: &str| {
+        if let Some(value) = value.filter(|value| !valid(*value)) {
+            checks.refuse(field, format!("must be {range}, not {value}"));
+        }
+    };
+    let speed = |v: f64| (1.0..=1e30).contains(&v);
+    check("flops_per_second", rates.flops_per_second, speed, "between 1 and 1e30");
+    let share = |v: f64| v > 0.0 && v <= 1.0;
+    check("utilisation", rates.utilisation, share, "above 0 and at most 1");
+    let devices = |v: f64| (1.0..=1e8).contains(&v);
+    check("devices", rates.devices.map(f64::from), devices, "between 1 and 1e8");
+    let price = |v: f64| v > 0.0 && v <= 1e12;
+    check("price_per_hour", rates.price_per_hour, price, "above 0 and at most 1e12");
+    let others = [
+        ("utilisation", rates.utilisation.is_some()),
+        ("devices", rates.devices.is_some()),
+        ("price_per_hour", rates.price_per_hour.is_some()),
+    ];
+    for (field, given) in others {
+        if given && rates.flops_per_second.is_none() {
+            checks.refuse(field, "belongs to flops_per_second, which is not given");
+        }
+    }
+}
+
 /// A hardware profile to create.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -301,8 +377,27 @@ pub struct CreateHardwareProfile {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, f64>, example = json!({"2:4": 0.941}))]
     pattern_costs: UniqueKeys<f64>,
+    /// Measured cost of a step by number of experts, relative to a step of a dense model with as many *active*
+    /// parameters: above 1 where routing costs something. Above 0 and at most 10, for up to 50 numbers of 2 to 65,536
+    /// experts; for others what the cost at their sparsity says.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, f64>, example = json!({"8": 1.05, "64": 1.3}))]
+    expert_costs: UniqueKeys<f64>,
     /// How weights are stored: `dense` unless said otherwise.
     storage: Option<StorageView>,
+    /// FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    /// achieves. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    #[schema(example = 1e15, minimum = 1, maximum = 1e30)]
+    flops_per_second: Option<f64>,
+    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 unless said otherwise.
+    #[schema(example = 0.4, exclusive_minimum = 0, maximum = 1)]
+    utilisation: Option<f64>,
+    /// Devices that train at once, 1 unless said otherwise: days are days of all of them.
+    #[schema(example = 64, minimum = 1, maximum = 100_000_000)]
+    devices: Option<u32>,
+    /// Price of an hour of one device, in a currency of your choice; above 0 and at most 1e12.
+    #[schema(example = 2.0, exclusive_minimum = 0, maximum = 1e12)]
+    price_per_hour: Option<f64>,
     /// Where the numbers come from; at most 2,000 characters.
     #[serde(default)]
     #[schema(max_length = 2000)]
@@ -315,12 +410,22 @@ impl CreateHardwareProfile {
         let name = checks.take("name", ProfileName::new(&self.name));
         let cost = self.cost.check(&mut checks);
         let patterns = check_patterns(&self.patterns, &mut checks);
+        let rates = Rates {
+            flops_per_second: self.flops_per_second,
+            utilisation: self.utilisation,
+            devices: self.devices,
+            price_per_hour: self.price_per_hour,
+        };
+        check_rates(&rates, &mut checks);
+        let expert_costs = check_expert_costs(self.expert_costs.0, &mut checks);
         checks.take("source", check_prose(&self.source));
         let settings = cost.zip(patterns).map(|(cost, patterns)| ProfileSettings {
             cost,
             pattern_costs: check_pattern_costs(self.pattern_costs.0, &patterns, &mut checks),
             patterns,
             storage: self.storage.map_or(StorageFormat::Dense, StorageFormat::from),
+            expert_costs,
+            rates,
             source: self.source,
         });
         Ok(checks.finish(name.zip(settings))?)
@@ -340,8 +445,27 @@ pub struct UpdateHardwareProfile {
     /// Measured cost of a step by pattern, all of them.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pattern_costs: Option<UniqueKeys<f64>>,
+    /// Measured cost of a step by number of experts, all of them.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    expert_costs: Option<UniqueKeys<f64>>,
     /// How weights are stored.
     storage: Option<StorageView>,
+    /// FLOPs of dense work that one device does in a second; null where unknown.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>, minimum = 1, maximum = 1e30)]
+    flops_per_second: Option<Option<f64>>,
+    /// Share of `flops_per_second` that training achieves; null for 1.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1)]
+    utilisation: Option<Option<f64>>,
+    /// Devices that train at once; null for 1.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000_000)]
+    devices: Option<Option<u32>>,
+    /// Price of an hour of one device; null where unknown.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1e12)]
+    price_per_hour: Option<Option<f64>>,
     /// Where the numbers come from; at most 2,000 characters.
     #[schema(max_length = 2000)]
     source: Option<String>,
@@ -367,11 +491,24 @@ impl UpdateHardwareProfile {
         });
         let source = self.source.unwrap_or_else(|| current.source.clone());
         checks.take("source", check_prose(&source));
+        let rates = Rates {
+            flops_per_second: self.flops_per_second.unwrap_or(current.rates.flops_per_second),
+            utilisation: self.utilisation.unwrap_or(current.rates.utilisation),
+            devices: self.devices.unwrap_or(current.rates.devices),
+            price_per_hour: self.price_per_hour.unwrap_or(current.rates.price_per_hour),
+        };
+        check_rates(&rates, &mut checks);
+        let expert_costs = match self.expert_costs {
+            Some(costs) => check_expert_costs(costs.0, &mut checks),
+            None => current.expert_costs.clone(),
+        };
         let settings = cost.zip(patterns).map(|(cost, patterns)| ProfileSettings {
             cost,
             pattern_costs: check_pattern_costs(costs, &patterns, &mut checks),
             patterns,
             storage: self.storage.map_or(current.storage, StorageFormat::from),
+            expert_costs,
+            rates,
             source,
         });
         Ok(checks.finish(settings)?)

@@ -31,7 +31,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::schemas::BinaryFile;
 use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
-use crate::domain::family::Family;
+use crate::domain::family::{Family, Zeros};
 use crate::domain::numbered_run::NumberedRun;
 use crate::domain::page::PageRequest;
 use crate::domain::run::{Run, RunFilter, Start};
@@ -89,6 +89,10 @@ pub struct RunView {
     /// Non-zero parameters at the end of training.
     #[schema(example = 42_467_328.0)]
     nonzero_params: f64,
+    /// The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = 42_467_328.0, nullable = false)]
+    active_params: Option<f64>,
     /// Parameters, zeros included.
     #[schema(example = 84_934_656.0)]
     total_params: f64,
@@ -124,14 +128,16 @@ pub struct RunView {
     updated_at: DateTime<Utc>,
 }
 
-impl From<Run> for RunView {
-    fn from(run: Run) -> Self {
+impl RunView {
+    /// A run of a family whose zeros are these.
+    fn new(run: Run, zeros: &Zeros) -> Self {
         let submitted = run.submitted;
         let observation = submitted.observation;
         Self {
             id: run.id,
             external_id: submitted.external_id,
             nonzero_params: observation.nonzero_params.get(),
+            active_params: zeros.are_experts().then(|| observation.nonzero_params.get()),
             total_params: observation.nonzero_params.get() / observation.sparsity.density().get(),
             sparsity: observation.sparsity.get(),
             data: observation.data.get(),
@@ -805,7 +811,9 @@ async fn list_runs(
     let family = existing(&mut *db, &name).await?;
     let page = runs::list_runs(&mut db, family.id, &filter, request).await?;
     let next_cursor = next_cursor(&page);
-    let list = RunList { items: page.items.into_iter().map(RunView::from).collect(), next_cursor };
+    let zeros = &family.settings.zeros;
+    let items = page.items.into_iter().map(|run| RunView::new(run, zeros)).collect();
+    let list = RunList { items, next_cursor };
     Ok(([(header::VARY, "accept")], Json(list)).into_response())
 }
 
@@ -841,7 +849,8 @@ async fn get_run(reads: Reads, Path(path): Path<RunPath>) -> Result<Json<RunView
     let mut db = reads.connection().await?;
     let (family, id) = path.find(&mut *db).await?;
     let run = runs::find_run(&mut *db, family.id, id).await?;
-    run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
+    let zeros = &family.settings.zeros;
+    run.map(|run| Json(RunView::new(run, zeros))).ok_or_else(|| path.not_found())
 }
 
 /// Whether fits leave a run out.
@@ -888,7 +897,8 @@ async fn update_run(
     let (family, id) = path.find(&state.pool).await?;
     let now = state.clock.now();
     let run = runs::update_run_exclusion(&state.pool, family.id, id, reason, now).await?;
-    run.map(|run| Json(run.into())).ok_or_else(|| path.not_found())
+    let zeros = &family.settings.zeros;
+    run.map(|run| Json(RunView::new(run, zeros))).ok_or_else(|| path.not_found())
 }
 
 /// Deletes a run. Laws that were fitted on it stay as they are.

@@ -72,6 +72,30 @@ impl Columns {
         self.names.push(("interpolated", Arc::new(flags)));
     }
 
+    /// Columns of numbers that may be missing.
+    pub fn maybe<const N: usize>(
+        &mut self,
+        names: [&'static str; N],
+        rows: usize,
+        of: impl Fn(usize) -> [Option<f64>; N],
+    ) {
+        let mut columns = names.map(|_| Float64Builder::with_capacity(rows));
+        for row in 0..rows {
+            for (column, value) in columns.iter_mut().zip(of(row)) {
+                column.append_option(value);
+            }
+        }
+        for (name, mut column) in names.into_iter().zip(columns) {
+            self.names.push((name, Arc::new(column.finish())));
+        }
+    }
+
+    /// A column of names, separated by commas.
+    pub fn lists(&mut self, name: &'static str, rows: &[Vec<&'static str>]) {
+        let values: StringArray = rows.iter().map(|names| Some(names.join(","))).collect();
+        self.names.push((name, Arc::new(values)));
+    }
+
     /// How far each answer can be trusted, and the codes of what speaks against it, separated by commas.
     pub fn trust(&mut self, rows: usize, of: impl Fn(usize) -> TrustView) {
         let trust: Vec<TrustView> = (0..rows).map(of).collect();

@@ -320,7 +320,7 @@ def _trust(trust: Trust) -> dict[str, str]:
 
 
 #: Columns that hold no numbers.
-_OTHERS = ("interpolated", "trust", "trust_because")
+_OTHERS = ("interpolated", "binding", "trust", "trust_because")
 
 
 def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any]:
@@ -328,6 +328,9 @@ def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any
     return {
         "nonzero_params": result.nonzero_params,
         "compute": result.compute,
+        "device_hours": result.budget.device_hours,
+        "days": result.budget.days,
+        "cost": result.budget.cost,
         "sparsity": result.sparsity,
         **(_ends("sparsity", result.interval) if intervals else {}),
         "loss": result.loss,
@@ -340,6 +343,7 @@ def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any
         "chinchilla_ratio": result.chinchilla_ratio,
         **_beyond(result.extrapolation),
         "interpolated": result.interpolated,
+        "binding": ",".join(result.binding),
         **_trust(result.trust),
     }
 

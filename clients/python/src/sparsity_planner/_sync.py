@@ -261,7 +261,9 @@ class Planner:
         description: str | None = None,
         flops_per_param: float | None = None,
         tokens_per_data_unit: float | None = None,
-        pruning: Mapping[str, float] | None = None,
+        pruning: Mapping[str, Any] | None = None,
+        zeros: Literal["weights", "experts"] | None = None,
+        experts: Mapping[str, Any] | None = None,
         objective: Mapping[str, Any] | None = None,
         exist_ok: bool = False,
     ) -> Family:
@@ -273,6 +275,8 @@ class Planner:
             flops_per_param=flops_per_param,
             tokens_per_data_unit=tokens_per_data_unit,
             pruning=pruning,
+            zeros=zeros,
+            experts=experts,
             objective=objective,
         )
         try:
@@ -302,7 +306,12 @@ class Planner:
         *,
         patterns: Sequence[str] | None = None,
         pattern_costs: Mapping[str, float] | None = None,
+        expert_costs: Mapping[int, float] | None = None,
         storage: str | None = None,
+        flops_per_second: float | None = None,
+        utilisation: float | None = None,
+        devices: int | None = None,
+        price_per_hour: float | None = None,
         source: str | None = None,
     ) -> models.HardwareProfile:
         """Create a FLOP mode; `cost` is `{"prunable_share", "efficiency"}` or `{"points"}`."""
@@ -311,12 +320,18 @@ class Planner:
             cost=cost,
             patterns=patterns,
             pattern_costs=pattern_costs,
+            expert_costs=None if expert_costs is None else {str(n): c for n, c in expert_costs.items()},
             storage=storage,
+            flops_per_second=flops_per_second,
+            utilisation=utilisation,
+            devices=devices,
+            price_per_hour=price_per_hour,
             source=source,
         )
         path = "/v1/hardware-profiles"
         return self._post(path, body, models.HardwareProfile, repeatable=False)
 
+<<<<<<< HEAD
     def hardware_profile(self, name: str) -> models.HardwareProfile:
         """Return a hardware profile."""
         return self._get(f"/v1/hardware-profiles/{quote(name, safe='')}", {}, models.HardwareProfile)
@@ -378,6 +393,46 @@ class Planner:
         for found in self._pages("/v1/audit-events", params, models.AuditEventList):
             for item in found.items:
                 yield item
+=======
+    def compare(
+        self,
+        a: str,
+        b: str,
+        flop_mode: str,
+        *,
+        a_sparsity: float | None = None,
+        b_sparsity: float | None = None,
+        a_pattern: str | None = None,
+        b_pattern: str | None = None,
+        min_compute: float | None = None,
+        max_compute: float | None = None,
+        points: int | None = None,
+        a_law_version: int | None = None,
+        b_law_version: int | None = None,
+        intervals: bool = True,
+    ) -> models.RecipeComparison:
+        """
+        Return what the compute of the family `b` is worth in compute of `a`, at each compute.
+
+        A `multiple` of 0.87 says that `a` reaches the loss of `b` with 0.87 of its compute.
+        """
+        params = {
+            "a": a,
+            "b": b,
+            "flop_mode": flop_mode,
+            "a_sparsity": a_sparsity,
+            "b_sparsity": b_sparsity,
+            "a_pattern": a_pattern,
+            "b_pattern": b_pattern,
+            "min_compute": min_compute,
+            "max_compute": max_compute,
+            "points": points,
+            "a_law_version": a_law_version,
+            "b_law_version": b_law_version,
+            "intervals": intervals,
+        }
+        return self._get("/v1/compare", params, models.RecipeComparison)
+>>>>>>> experts
 
     def refit(self, id: UUID | str) -> models.Refit:
         """Return a refit as it stands."""
@@ -904,6 +959,9 @@ class Family:
         *,
         data: float | None = None,
         compute: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
         flop_mode: str | None = None,
         unique_data: float | None = None,
         law_version: int | None = None,
@@ -912,14 +970,22 @@ class Family:
         """
         Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
 
+<<<<<<< HEAD
         With `unique_data`, so much of it is different, and the rest is seen again. Many models are for
         `predictions`, which asks them all at once.
+=======
+        `device_hours`, `days` and `cost` stand in the place of `compute` where the hardware profile says
+        what they are worth.
+>>>>>>> experts
         """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
             "data": data,
             "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
             "flop_mode": flop_mode,
             "unique_data": unique_data,
             "law_version": law_version,
@@ -930,25 +996,53 @@ class Family:
     def optimal_sparsity(
         self,
         nonzero_params: float,
-        compute: float,
-        flop_mode: str,
+        compute: float | None = None,
+        flop_mode: str | None = None,
         *,
+<<<<<<< HEAD
         unique_data: float | None = None,
+=======
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
+        max_total_params: float | None = None,
+        memory_bytes: float | None = None,
+        max_sparsity: float | None = None,
+        storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
+        bits_per_param: int | None = None,
+>>>>>>> experts
         law_version: int | None = None,
         intervals: bool = True,
     ) -> OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
+<<<<<<< HEAD
         `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
         trained on beyond so much data is seen again. Many budgets are for `optimal_sparsities`, which asks
         them all at once.
+=======
+        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile, and has to be given.
+        `device_hours`, `days` and `cost` stand in the place of `compute` where the profile says what they
+        are worth. The bounds are on how sparse the model may be.
+>>>>>>> experts
         """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
             "flop_mode": flop_mode,
+<<<<<<< HEAD
             "unique_data": unique_data,
+=======
+            "max_total_params": max_total_params,
+            "memory_bytes": memory_bytes,
+            "max_sparsity": max_sparsity,
+            "storage": storage,
+            "bits_per_param": bits_per_param,
+>>>>>>> experts
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -1087,7 +1181,20 @@ class Family:
                 )
             body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.Predictions, repeatable=True)
+<<<<<<< HEAD
         asked = rows.Asked(points, ("nonzero_params", "sparsity"), ("data", "compute", "flop_mode"))
+=======
+        names = (
+            "nonzero_params",
+            "sparsity",
+            "data",
+            "compute",
+            "device_hours",
+            "days",
+            "cost",
+            "flop_mode",
+        )
+>>>>>>> experts
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.Predictions)
@@ -1144,7 +1251,21 @@ class Family:
                 )
             body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
+<<<<<<< HEAD
         asked = rows.Asked(points, ("nonzero_params", "compute"), ("flop_mode",))
+=======
+        names = (
+            "nonzero_params",
+            "compute",
+            "device_hours",
+            "days",
+            "cost",
+            "flop_mode",
+            "max_total_params",
+            "memory_bytes",
+            "max_sparsity",
+        )
+>>>>>>> experts
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.OptimalSparsities)
@@ -1186,7 +1307,12 @@ class Family:
         flop_mode: str,
         *,
         compute: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
         target_loss: float | None = None,
+        max_total_params: float | None = None,
+        max_sparsity: float | None = None,
         memory_bytes: float | None = None,
         storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
         bits_per_param: int | None = None,
@@ -1210,7 +1336,12 @@ class Family:
         body = rows.given(
             flop_mode=flop_mode,
             compute=compute,
+            device_hours=device_hours,
+            days=days,
+            cost=cost,
             target_loss=target_loss,
+            max_total_params=max_total_params,
+            max_sparsity=max_sparsity,
             memory_bytes=memory_bytes,
             storage=storage,
             bits_per_param=bits_per_param,

@@ -157,6 +157,32 @@ class Bounds(Model):
     """
 
 
+class Budget(Model):
+    """
+    A training cost in every currency that is known.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    compute: Annotated[float, Field(examples=[1e19])]
+    """
+    FLOPs.
+    """
+    cost: Annotated[float | None, Field(examples=[13.9])] = None
+    """
+    Price of these hours; null where the hardware profile has no price.
+    """
+    days: Annotated[float | None, Field(examples=[0.0045])] = None
+    """
+    Days of all devices of the hardware profile together; null where `device_hours` is.
+    """
+    device_hours: Annotated[float | None, Field(examples=[6.94])] = None
+    """
+    Hours of one device; null where the mode is no hardware profile that says what a device does in a second.
+    """
+
+
 class ChinchillaLine(Model):
     """
     Where a dense model is compute-optimal.
@@ -351,15 +377,22 @@ class ErrorKind(Model):
     """
 
 
+<<<<<<< HEAD
 class ExpertCoefficients(Model):
     """
     Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
     parameters.
+=======
+class ExpertChoice(Model):
+    """
+    A mixture of experts of an answer.
+>>>>>>> experts
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
+<<<<<<< HEAD
     a: float
     """
     Amplitude of the total size.
@@ -399,6 +432,46 @@ class ExpertCoefficients(Model):
     lambda_: Annotated[float, Field(alias="lambda")]
     """
     Its exponent, of either sign.
+=======
+    active: Annotated[int, Field(examples=[2], ge=0)]
+    """
+    Number of experts that a token passes.
+    """
+    count: Annotated[int, Field(examples=[64], ge=0)]
+    """
+    Number of experts.
+    """
+
+
+ActiveItem = TypeAliasType("ActiveItem", Annotated[int, Field(ge=0)])
+
+
+Count = TypeAliasType("Count", Annotated[int, Field(ge=0)])
+
+
+class Experts(Model):
+    """
+    Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
+    a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
+    `(1 - f + f E) / (1 - f + f k)`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    active: Annotated[list[ActiveItem], Field(examples=[[1, 2]], max_length=50, min_length=1)]
+    """
+    Numbers of experts that a token passes, `k`.
+    """
+    counts: Annotated[list[Count], Field(examples=[[8, 16, 32, 64]], max_length=50, min_length=1)]
+    """
+    Numbers of experts, `E`; each between 2 and 65,536.
+    """
+    shared_share: Annotated[float, Field(examples=[0.33], ge=0.0, lt=1.0)]
+    """
+    Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
+    and below 1.
+>>>>>>> experts
     """
 
 
@@ -1081,13 +1154,37 @@ class OptimalSparsityPoint(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    compute: Annotated[float, Field(examples=[1e17], ge=1.0, le=1e40)]
+    compute: Annotated[float | None, Field(examples=[1e17], ge=1.0, le=1e40)] = None
     """
-    Training cost in FLOPs, between 1 and 1e40.
+    Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: str | None = None
     """
     What a training step costs here.
+    """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
+    """
+    The highest sparsity, at least 0 and below 1.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included; between 1 and 1e22.
+    """
+    memory_bytes: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    The most bytes that the weights may take, between 1 and 1e30.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -1153,8 +1250,8 @@ class PatternChoice(Model):
     )
     data: float
     """
-    Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
-    pattern does from there on.
+    Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
+    until the `pattern_start` of the family's pruning, and as the pattern does from there on.
     """
     effective_sparsity: float | None = None
     """
@@ -1171,6 +1268,10 @@ class PatternChoice(Model):
     Interval of `excess_loss`, in which what makes both losses higher or lower does not count; null where
     the law has none.
     """
+    experts: ExpertChoice | None = None
+    """
+    The mixture of experts, of a family whose zeros are experts; left out of others, and of the dense model.
+    """
     interval: Interval | None = None
     """
     Interval of the mean loss, which takes in that of `effective_sparsity`; null where the law has none.
@@ -1183,7 +1284,7 @@ class PatternChoice(Model):
     """
     name: Annotated[str, Field(examples=["2:4"])]
     """
-    Its name; `dense` where no pattern is better than the dense model.
+    Its name, such as `2:4`, or `64 choose 2` of experts; `dense` where none is better than the dense model.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -1236,6 +1337,14 @@ class PlannedModel(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    """
+    budget: Budget
+    """
+    The same in every currency that is known.
+    """
     compute: float
     """
     FLOPs of training and inference.
@@ -1267,7 +1376,8 @@ class PlannedModel(Model):
     """
     pattern: Annotated[str | None, Field(examples=["2:4"])] = None
     """
-    The pattern of the zeros; null where they lie anywhere, or there are none.
+    The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros lie anywhere, or
+    there are none.
     """
     sparsity: float
     """
@@ -1321,13 +1431,25 @@ class PredictionPoint(Model):
     """
     Training cost in FLOPs, between 1 and 1e40.
     """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
     data: Annotated[float | None, Field(examples=[30000000000.0], ge=1e-06, le=1e30)] = None
     """
     Data seen in training, in the family's data unit. Either this or `compute`.
     """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
+    """
     flop_mode: str | None = None
     """
-    What a training step costs here; belongs to `compute`.
+    What a training step costs here; belongs to `compute` and what stands in its place.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -1387,9 +1509,38 @@ class Profile(Model):
     """
 
 
-class PruningSchedule(Model):
+class PruningPoints(Model):
     """
-    When models are pruned during training, as fractions of the training progress.
+    A measured schedule: shares of the final sparsity, linear between the points, 0 before the first and constant after
+    the last.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
+    """
+    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
+    said otherwise that from which the share stays what it is at last.
+    """
+    points: Annotated[
+        list[Point],
+        Field(
+            examples=[[[0.25, 0.0], [0.25, 0.5], [0.75, 0.5], [0.75, 1.0]]],
+            max_length=200,
+            min_length=1,
+        ),
+    ]
+    """
+    `[progress, share]`, in the order of the progress, both between 0 and 1. Two points of one progress are a jump, so that a staircase has two for each step. A share that ends below 1 is that of runs that fall short of the sparsity that they state.
+    """
+
+
+class PruningRamp(Model):
+    """
+    Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and
+    the final sparsity `S` after. With `start` and `end` 0 the sparsity is `S` from the first step on, as of experts,
+    static masks and dynamic sparse training.
     """
 
     model_config = ConfigDict(
@@ -1397,11 +1548,17 @@ class PruningSchedule(Model):
     )
     end: Annotated[float, Field(examples=[0.75], ge=0.0, le=1.0)]
     """
-    Progress at which the final sparsity is reached; after `start`.
+    Progress at which the final sparsity is reached; not before `start`. Where it is `start`, all zeros come at
+    once.
     """
-    exponent: Annotated[float, Field(examples=[3.0], ge=0.01, le=100.0)]
+    exponent: Annotated[float | None, Field(examples=[3.0], ge=0.01, le=100.0)] = 3.0
     """
-    Exponent of the ramp in between.
+    Exponent of the ramp in between; 3 unless said otherwise.
+    """
+    pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
+    """
+    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
+    unless said otherwise.
     """
     start: Annotated[float, Field(examples=[0.25], ge=0.0, le=1.0)]
     """
@@ -1409,6 +1566,7 @@ class PruningSchedule(Model):
     """
 
 
+<<<<<<< HEAD
 class PublishedCoefficients(Model):
     """
     Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
@@ -1455,6 +1613,11 @@ class PublishedCoefficients(Model):
 PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense"])
 """
 What a published law says of sparsity.
+=======
+PruningSchedule = TypeAliasType("PruningSchedule", PruningRamp | PruningPoints)
+"""
+When zeros come in during training, by the training progress from 0 to 1.
+>>>>>>> experts
 """
 
 
@@ -1539,6 +1702,12 @@ class Range(Model):
     """
     Smallest value.
     """
+
+
+RecipeSide = TypeAliasType("RecipeSide", Literal["a", "b"])
+"""
+One of two recipes.
+"""
 
 
 class Recognised(Model):
@@ -2085,6 +2254,18 @@ class UpdateHardwareProfile(Model):
     """
     What a training step costs, as a whole.
     """
+    devices: Annotated[int | None, Field(ge=1, le=100000000)] = None
+    """
+    Devices that train at once; null for 1.
+    """
+    expert_costs: dict[str, float] | None = None
+    """
+    Measured cost of a step by number of experts, all of them.
+    """
+    flops_per_second: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second; null where unknown.
+    """
     pattern_costs: dict[str, float] | None = None
     """
     Measured cost of a step by pattern, all of them.
@@ -2093,6 +2274,10 @@ class UpdateHardwareProfile(Model):
     """
     Structured patterns that the hardware can run, all of them.
     """
+    price_per_hour: Annotated[float | None, Field(gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device; null where unknown.
+    """
     source: Annotated[str | None, Field(max_length=2000)] = None
     """
     Where the numbers come from; at most 2,000 characters.
@@ -2100,6 +2285,10 @@ class UpdateHardwareProfile(Model):
     storage: StorageFormat | None = None
     """
     How weights are stored.
+    """
+    utilisation: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves; null for 1.
     """
 
 
@@ -2139,6 +2328,7 @@ class Warning(Model):
     """
 
 
+<<<<<<< HEAD
 class BorrowedGain(Model):
     """
     A gain that was borrowed of another family's law.
@@ -2163,6 +2353,12 @@ class BorrowedGain(Model):
     """
     Version of its law.
     """
+=======
+Zeros = TypeAliasType("Zeros", Literal["weights", "experts"])
+"""
+What the zeros of a family's models are.
+"""
+>>>>>>> experts
 
 
 class CalibrationTotals(Model):
@@ -2385,6 +2581,21 @@ class CreateHardwareProfile(Model):
     """
     What a training step costs at a sparsity, relative to a dense step of the same shape.
     """
+    devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
+    """
+    Devices that train at once, 1 unless said otherwise: days are days of all of them.
+    """
+    expert_costs: Annotated[dict[str, float] | None, Field(examples=[{"64": 1.3, "8": 1.05}])] = None
+    """
+    Measured cost of a step by number of experts, relative to a step of a dense model with as many *active*
+    parameters: above 1 where routing costs something. Above 0 and at most 10, for up to 50 numbers of 2 to 65,536
+    experts; for others what the cost at their sparsity says.
+    """
+    flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    achieves. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    """
     name: Annotated[
         str,
         Field(examples=["my-accelerator"], pattern="^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"),
@@ -2401,6 +2612,10 @@ class CreateHardwareProfile(Model):
     """
     Structured patterns `n:m` that the hardware can run; none unless said otherwise.
     """
+    price_per_hour: Annotated[float | None, Field(examples=[2.0], gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device, in a currency of your choice; above 0 and at most 1e12.
+    """
     source: Annotated[str | None, Field(max_length=2000)] = None
     """
     Where the numbers come from; at most 2,000 characters.
@@ -2408,6 +2623,10 @@ class CreateHardwareProfile(Model):
     storage: StorageFormat | None = None
     """
     How weights are stored: `dense` unless said otherwise.
+    """
+    utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 unless said otherwise.
     """
 
 
@@ -2483,9 +2702,25 @@ class CreateOptimalSparsities(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    bits_per_param: Annotated[int | None, Field(ge=4, le=32)] = None
+    """
+    Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    """
     compute: GridValues | None = None
     """
     Budgets of a grid, in FLOPs.
+    """
+    cost: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: what the hours cost.
+    """
+    days: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
@@ -2501,6 +2736,18 @@ class CreateOptimalSparsities(Model):
     """
     Version of the law to ask; the active one unless said otherwise.
     """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
+    """
+    The highest sparsity of points that do not say so, at least 0 and below 1.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    """
+    memory_bytes: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
+    """
     nonzero_params: GridValues | None = None
     """
     Sizes of a grid, in place of `points`. The budgets of the first size come first.
@@ -2509,10 +2756,17 @@ class CreateOptimalSparsities(Model):
     """
     The points, at most 100,000.
     """
+<<<<<<< HEAD
     unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
     """
     How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
     again, and teaches less.
+=======
+    storage: StorageFormat | None = None
+    """
+    How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    said otherwise; as of plans.
+>>>>>>> experts
     """
 
 
@@ -2535,9 +2789,21 @@ class CreatePlan(Model):
     """
     The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
     """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
     data: Bounds | None = None
     """
     Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
+    """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: Annotated[str, Field(examples=["sparse"])]
     """
@@ -2562,6 +2828,14 @@ class CreatePlan(Model):
     law_version: int | None = None
     """
     Version of the law to ask; the active one unless said otherwise.
+    """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, le=0.9999)] = None
+    """
+    The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
     """
     memory_bytes: Annotated[float | None, Field(examples=[2000000000.0], ge=1.0, le=1e30)] = None
     """
@@ -2618,13 +2892,25 @@ class CreatePredictions(Model):
     """
     Budgets of a grid, in FLOPs.
     """
+    cost: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: what the hours cost.
+    """
     data: GridValues | None = None
     """
     Data of a grid, in the family's data unit. Either this or `compute`.
     """
+    days: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
-    What a training step costs at points with `compute` that do not say so.
+    What a training step costs at points with a training cost that do not say so.
     """
     intervals: bool | None = True
     """
@@ -2691,6 +2977,47 @@ class Estimate(Model):
     value: float
     """
     The number.
+    """
+
+
+class Exchange(Model):
+    """
+    Both recipes at one compute.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_beyond: float | None = None
+    """
+    By what factor the farthest quantity of the best model of `a` lies outside its runs; null inside them, and where
+    they are not known.
+    """
+    a_loss: Annotated[float, Field(examples=[2.31])]
+    """
+    Least loss of `a` at it.
+    """
+    b_beyond: float | None = None
+    """
+    The same of `b`.
+    """
+    b_loss: Annotated[float, Field(examples=[2.27])]
+    """
+    Least loss of `b` at it.
+    """
+    budget: Budget
+    """
+    Training compute of both losses, in every currency that is known.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the multiple; null where a law has none. An end of 1e300 says that some of the resampled laws of
+    `a` never reach the loss.
+    """
+    multiple: Annotated[float | None, Field(examples=[1.31])] = None
+    """
+    The compute with which `a` reaches the loss of `b`, over this compute: below 1 `b` is the worse recipe, above 1
+    the better one. Null where no compute of `a` reaches it.
     """
 
 
@@ -2762,6 +3089,19 @@ class HardwareProfile(Model):
     """
     When the profile was created.
     """
+    devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
+    """
+    Devices that train at once, null for 1: days are days of all of them.
+    """
+    expert_costs: Annotated[dict[str, float], Field(examples=[{"64": 1.3, "8": 1.05}])]
+    """
+    Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    """
+    flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    achieves; null where unknown. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    """
     name: Annotated[str, Field(examples=["example-block-sparse"])]
     """
     Its name in URLs and in a `flop_mode`.
@@ -2774,6 +3114,10 @@ class HardwareProfile(Model):
     """
     Structured patterns `n:m` that the hardware can run.
     """
+    price_per_hour: Annotated[float | None, Field(examples=[2.0], gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device, in a currency of your choice; null where unknown. Above 0 and at most 1e12.
+    """
     source: str
     """
     Where the numbers come from.
@@ -2785,6 +3129,10 @@ class HardwareProfile(Model):
     updated_at: AwareDatetime
     """
     When it last changed.
+    """
+    utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; null for 1.
     """
 
 
@@ -3130,14 +3478,21 @@ class Readiness(Model):
     """
 
 
+<<<<<<< HEAD
 class Rival(Model):
     """
     One form among others.
+=======
+class Recipe(Model):
+    """
+    One of the recipes.
+>>>>>>> experts
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
+<<<<<<< HEAD
     coefficients: Annotated[int, Field(examples=[7], ge=0)]
     """
     Number of coefficients that were fitted.
@@ -3176,11 +3531,43 @@ class Rival(Model):
 class Rivals(Model):
     """
     Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+=======
+    cost_multiplier: Annotated[float, Field(examples=[2.125])]
+    """
+    FLOPs of training relative to a dense model of as many non-zero parameters and as much data.
+    """
+    family: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Its family.
+    """
+    given: bool
+    """
+    Whether the sparsity was asked for; else it is that of all runs, or the best one.
+    """
+    law: LawRef
+    """
+    The law that it was computed from.
+    """
+    pattern: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Their pattern; null where their zeros lie anywhere, or there are none.
+    """
+    sparsity: Annotated[float, Field(examples=[0.75])]
+    """
+    Sparsity of its models.
+    """
+
+
+class RecipeCrossing(Model):
+    """
+    A compute at which both recipes are equally good.
+>>>>>>> experts
     """
 
     model_config = ConfigDict(
         extra="ignore",
     )
+<<<<<<< HEAD
     forms: list[Rival]
     """
     The forms, the one that predicts best first.
@@ -3196,6 +3583,15 @@ class Rivals(Model):
     rounds: Annotated[int, Field(examples=[16], ge=0)]
     """
     Laws that were fitted on the runs below a limit of size, data or their product.
+=======
+    better_above: RecipeSide
+    """
+    Which recipe is better above it.
+    """
+    compute: Annotated[float, Field(examples=[3e19])]
+    """
+    The compute.
+>>>>>>> experts
     """
 
 
@@ -3207,6 +3603,10 @@ class Run(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: Annotated[float | None, Field(examples=[42467328.0])] = None
+    """
+    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    """
     created_at: AwareDatetime
     """
     When the run arrived.
@@ -3465,6 +3865,11 @@ class UpdateFamily(Model):
     """
     For people; at most 2,000 characters.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed, all of them; null where none are said. Laws that exist keep
+    theirs.
+    """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
     FLOPs per parameter and data unit in training; laws that exist keep theirs.
@@ -3475,11 +3880,15 @@ class UpdateFamily(Model):
     """
     pruning: PruningSchedule | None = None
     """
-    When its models are pruned; laws that exist keep theirs.
+    When zeros come in during training, as a whole; laws that exist keep theirs.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit; null where unknown.
+    """
+    zeros: Zeros | None = None
+    """
+    What the zeros of its models are; laws that exist keep theirs.
     """
 
 
@@ -3615,6 +4024,10 @@ class CreateFamily(Model):
     """
     For people; at most 2,000 characters.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; belongs to `zeros` `experts`.
+    """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
     FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
@@ -3633,11 +4046,17 @@ class CreateFamily(Model):
     """
     pruning: PruningSchedule | None = None
     """
-    When its models are pruned: from 25 % to 75 % of training with exponent 3.
+    When zeros come in during training: from 25 % to 75 % of it with exponent 3, and with `zeros` `experts` from
+    the first step on.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit, where known; 1 for tokens.
+    """
+    zeros: Zeros | None = None
+    """
+    What the zeros of its models are: `weights` unless said otherwise. With `experts`, `nonzero_params` are what a
+    token passes, and `sparsity` is the share of the parameters that it does not.
     """
 
 
@@ -3959,6 +4378,10 @@ class Family(Model):
     """
     For people.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; null where none are said.
+    """
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
     FLOPs per parameter and data unit in training.
@@ -3986,6 +4409,10 @@ class Family(Model):
     updated_at: AwareDatetime
     """
     When its settings last changed.
+    """
+    zeros: Zeros
+    """
+    What the zeros of its models are.
     """
 
 
@@ -4299,6 +4726,10 @@ class LossBySparsity(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    budget: Budget
+    """
+    The training cost in every currency that is known.
+    """
     compute: float
     """
     Training cost in FLOPs.
@@ -4349,10 +4780,23 @@ class OptimalSparsity(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
     best_measured_level: bool
     """
     Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
     this is the best of the measured ones, `measured_levels`, and has no interval.
+    """
+    binding: Annotated[list[str], Field(examples=[["max_total_params"]])]
+    """
+    The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
+    `max_sparsity`, the tightest of them. Empty where none does.
+    """
+    budget: Budget
+    """
+    The training cost in every currency that is known.
     """
     chinchilla_ratio: float
     """
@@ -4381,7 +4825,7 @@ class OptimalSparsity(Model):
     """
     interval: Interval | None = None
     """
-    Interval of the best sparsity; null where the law has none.
+    Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
     """
     intervals: OptimumIntervals | None = None
     """
@@ -4401,7 +4845,8 @@ class OptimalSparsity(Model):
     """
     pattern: PatternChoice | None = None
     """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
+    The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    listed.
     """
     sparsity: float
     """
@@ -4430,9 +4875,21 @@ class OptimalSparsityResult(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
     best_measured_level: bool
     """
     Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    """
+    binding: Annotated[list[str], Field(examples=[[]])]
+    """
+    The bounds that keep a better sparsity away; empty where none does.
+    """
+    budget: Budget
+    """
+    The training cost in every currency that is known.
     """
     chinchilla_ratio: float
     """
@@ -4440,7 +4897,7 @@ class OptimalSparsityResult(Model):
     """
     compute: float
     """
-    As asked.
+    As asked, or what the hours, days or money pay for.
     """
     data: float
     """
@@ -4480,7 +4937,8 @@ class OptimalSparsityResult(Model):
     """
     pattern: PatternChoice | None = None
     """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
+    The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    listed.
     """
     sparsity: float
     """
@@ -4560,8 +5018,8 @@ class Plan(Model):
     """
     pattern: PlannedModel | None = None
     """
-    The best model at the same cost that is dense or has a pattern of the hardware profile; null
-    where the profile lists none, and where the plan is by patterns anyway.
+    The best model at the same cost that is dense or has a pattern of the hardware profile, or a mixture of experts
+    of the family; null where none are listed, and where the plan is by patterns anyway.
     """
     trust: Trust
     """
@@ -4581,6 +5039,14 @@ class Prediction(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
+    budget: Budget | None = None
+    """
+    The training cost in every currency that is known; null where the question is about data.
+    """
     data: float
     """
     Data that it is for: as asked, or what the compute pays for.
@@ -4610,6 +5076,10 @@ class Prediction(Model):
     """
     Interval of the loss of one new run; null where the law has none.
     """
+    total_params: float | None = None
+    """
+    All parameters, of a family whose zeros are experts. Left out of others.
+    """
     trust: Trust
     """
     How far it can be trusted.
@@ -4628,6 +5098,10 @@ class PredictionResult(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    budget: Budget | None = None
+    """
+    The training cost in every currency that is known; null where the point is about data.
+    """
     data: float
     """
     As asked, or what the compute pays for.
@@ -4719,6 +5193,48 @@ class PretrainedReport(Model):
     warnings: list[Warning]
     """
     What these runs cannot tell.
+    """
+
+
+class RecipeComparison(Model):
+    """
+    What the compute of one recipe is worth in compute of another. Each recipe is at its best size at every compute.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: Recipe
+    """
+    The recipe in whose compute the other is measured.
+    """
+    b: Recipe
+    """
+    The recipe that is measured.
+    """
+    crossings: list[RecipeCrossing]
+    """
+    The computes within the range at which both are equally good, in rising order.
+    """
+    flop_mode: Annotated[str, Field(examples=["sparse"])]
+    """
+    What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    """
+    middle: Exchange
+    """
+    In the middle of the computes, by their logarithm: the comparison in one number.
+    """
+    points: list[Exchange]
+    """
+    At each compute, in rising order.
+    """
+    trust: Trust
+    """
+    How far it can be trusted: as far as the weaker of the two laws.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting it.
     """
 
 
@@ -4861,6 +5377,10 @@ class Law(Model):
     """
     What the fit says about itself; null for a published law.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; null where none are said.
+    """
     fitted_at: AwareDatetime
     """
     When it was fitted, or published.
@@ -4946,6 +5466,10 @@ class Law(Model):
     """
     Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
     answers only where its version is asked for, and cannot be made active.
+    """
+    zeros: Zeros
+    """
+    What the zeros of its models are.
     """
 
 

@@ -19,7 +19,7 @@ const STEPS: u32 = 5;
 const RATIOS: Range = Range { min: 1e-300, max: 1e300 };
 
 /// A law that is compared with another.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ComparedLaw<'a> {
     /// The law with its resamples.
     pub law: &'a SampledLaw,
@@ -110,7 +110,8 @@ pub fn compare_coefficients(
 
 /// The optimal sparsities over the sizes and amounts of data of both laws' runs, in dense and in sparse mode;
 /// each budget is that of a dense model of the size on the data, by the FLOPs per parameter of `a`. Empty where
-/// no runs are known, or where a law does not know what all of size, sparsity and data do.
+/// no runs are known, or where a law does not know what all of size, sparsity and data do; without the modes in
+/// which a law has no best sparsity.
 #[must_use]
 pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedOptimum> {
     let joined = |of: fn(&Support) -> Option<Range>| {
@@ -124,8 +125,12 @@ pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedO
     };
     let mut found = Vec::new();
     for flop_mode in FlopMode::ALL {
-        let costs =
-            [a, b].map(|law| TrainingCost::new(law.flops_per_param, law.pruning, flop_mode));
+        let costs = [a, b]
+            .map(|law| TrainingCost::new(law.flops_per_param, law.pruning.clone(), flop_mode));
+        // Without an optimum there is nothing to compare.
+        if !costs.iter().all(TrainingCost::has_optimum) {
+            continue;
+        }
         for size in steps(sizes) {
             for data in steps(amounts) {
                 let compute = Compute::new(a.flops_per_param.get() * size * data);
@@ -228,7 +233,7 @@ mod tests {
         let law = compared(&published, &none);
         assert_eq!(share_apart(&compare_optima(&law, &law)), None);
         assert_eq!(compare_coefficients(&law, &law)[0].1.apart(), None);
-        let unknown = ComparedLaw { support: &nowhere, ..law };
+        let unknown = ComparedLaw { support: &nowhere, ..law.clone() };
         assert_eq!(compare_optima(&unknown, &unknown), []);
     }
 }

@@ -22,7 +22,8 @@ use super::quantity::{Density, NonzeroParams};
 /// a root of the condition is only *locally* best: `S_opt` still never falls as the budget grows,
 /// but it may jump over a sparsity, which then is the answer at no budget. `None` there, by a search
 /// at that budget. A kink of the step cost, and `S = 0`, are the answer over a range of budgets, of
-/// which this is the upper end; where that is a jump it is found by bisection.
+/// which this is the upper end; where that is a jump it is found by bisection. `None` everywhere on a cost
+/// without optima ([`TrainingCost::has_optimum`]).
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -43,6 +44,9 @@ use super::quantity::{Density, NonzeroParams};
 /// ```
 #[must_use]
 pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Density) -> Option<f64> {
+    if !cost.has_optimum() {
+        return None;
+    }
     if law.gain_curve().is_some() {
         return curved_contour_ratio(law, cost, density);
     }

@@ -95,8 +95,7 @@ impl Curve {
     pub(super) fn nodes(&self) -> &[Node] {
         self.nodes.get_or_init(|| {
             let mut nodes = vec![self.node(0.0, Density::DENSE, 0.0)];
-            let kinks = self.pieces.iter().map(|piece| piece.end).filter(|end| *end < 1.0);
-            for sparsity in kinks {
+            for sparsity in self.kinks_of_mean() {
                 let density = Density::clamped(1.0 - sparsity);
                 let y = -(-sparsity).ln_1p();
                 self.fill(&mut nodes, y);
@@ -107,6 +106,17 @@ impl Curve {
             nodes.push(self.at(end));
             nodes
         })
+    }
+
+    /// The sparsities below 1 at which the mean cost has a kink, in rising order.
+    fn kinks_of_mean(&self) -> Vec<f64> {
+        let ends = || self.pieces.iter().map(|piece| piece.end);
+        let shares = self.pruning.lasting_shares();
+        let all = shares.iter().flat_map(|share| ends().map(move |end| end / share));
+        let mut kinks: Vec<f64> = all.filter(|sparsity| *sparsity < 1.0).collect();
+        kinks.sort_by(f64::total_cmp);
+        kinks.dedup();
+        kinks
     }
 
     /// Adds evenly spaced nodes between the last one and `end`.
@@ -143,7 +153,32 @@ impl TrainingCost {
         self.saved_share().ok()
     }
 
-    /// `m` where the cost is linear in the sparsity, below 1; the curve otherwise.
+    /// Whether a budget has a best sparsity: not where a model without non-zeros costs nothing, as with zeros from the
+    /// first step on that no step pays for. There the loss falls with every further zero, and the best sparsity is the
+    /// largest that is allowed.
+    ///
+    /// ```
+    /// use sparsity_law::law::{FlopMode, FlopsPerParam, PruningSchedule, TrainingCost};
+    ///
+    /// let constant = PruningSchedule::new(0.0, 0.0, 3.0).map_err(|(_, error)| error)?;
+    /// let cost = |pruning: &PruningSchedule, mode: FlopMode| {
+    ///     TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), mode)
+    /// };
+    /// assert!(!cost(&constant, FlopMode::Sparse).has_optimum());
+    /// assert!(cost(&constant, FlopMode::Dense).has_optimum());
+    /// assert!(cost(&PruningSchedule::default(), FlopMode::Sparse).has_optimum());
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn has_optimum(&self) -> bool {
+        match &self.form {
+            Form::Linear { saved_share } => *saved_share < 1.0,
+            // Rounding of a sum of costs near 1.
+            Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0).value > 1e-14,
+        }
+    }
+
+    /// `m` where the cost is linear in the sparsity, at most 1; the curve otherwise.
     pub(super) fn saved_share(&self) -> Result<f64, &Curve> {
         match &self.form {
             Form::Linear { saved_share } => Ok(*saved_share),
@@ -185,6 +220,8 @@ impl TrainingCost {
     pub fn multiplier(&self, density: Density) -> f64 {
         let x = density.get();
         let mean = match &self.form {
+            // Exactly, where 1 - x would lose the digits of a small density.
+            Form::Linear { saved_share: 1.0 } => return 1.0,
             Form::Linear { saved_share } => 1.0 - saved_share * (1.0 - x),
             Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0 - x).value,
         };
@@ -248,6 +285,34 @@ mod tests {
     }
 
     #[test]
+    fn zeros_from_the_first_step_are_free_where_they_are_skipped() {
+        let constant = PruningSchedule::new(0.0, 0.0, 3.0).unwrap();
+        let as_points = PruningSchedule::of_points(&[(0.0, 1.0)]).unwrap();
+        for pruning in [constant, as_points] {
+            let cost =
+                |step: StepCost| TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step);
+            let measured = StepCost::of_points(&[(0.5, 0.6), (0.75, 0.4)]).unwrap();
+            for x in [1.0, 0.5, 0.25, 1e-9] {
+                let density = Density::new(x).unwrap();
+                assert_eq!(cost(FlopMode::Sparse.into()).multiplier(density), 1.0);
+                assert_eq!(cost(FlopMode::Dense.into()).multiplier(density), 1.0 / x);
+                // h(S) / (1 - S): all of training is at the final sparsity.
+                let expected = measured.at(1.0 - x) / x;
+                let got = cost(measured.clone()).multiplier(density);
+                assert!((got / expected - 1.0).abs() < 1e-14, "{x}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_zeros_at_once_cost_the_mean_of_before_and_after() {
+        let at_once = PruningSchedule::new(0.3, 0.3, 3.0).unwrap();
+        let cost = TrainingCost::new(FlopsPerParam::TRAINING, at_once, FlopMode::Sparse);
+        let half = cost.multiplier(Density::new(0.5).unwrap());
+        assert!((half - (0.3 + 0.7 * 0.5) / 0.5).abs() < 1e-15);
+    }
+
+    #[test]
     fn dense_mode_pays_for_zeros() {
         let x = Density::new(0.125).unwrap();
         assert_eq!(cost(FlopMode::Dense).multiplier(x), 8.0);
@@ -286,8 +351,8 @@ mod tests {
     #[test]
     fn a_schedule_that_ends_before_it_starts_is_refused() {
         assert_eq!(
-            PruningSchedule::new(0.5, 0.5, 3.0),
-            Err(("start", DomainError::PruningOrder { start: 0.5, end: 0.5 }))
+            PruningSchedule::new(0.6, 0.5, 3.0),
+            Err(("start", DomainError::PruningOrder { start: 0.6, end: 0.5 }))
         );
         assert_eq!(PruningSchedule::new(0.0, 1.1, 3.0).unwrap_err().0, "end");
         assert_eq!(PruningSchedule::new(0.0, 1.0, f64::NAN).unwrap_err().0, "exponent");

@@ -2,7 +2,7 @@
 
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
-use super::optimum::{Optimum, optimal_sparsity};
+use super::optimum::{Optimum, optimal_sparsity, optimal_sparsity_down_to};
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::AnswerError;
 use super::recommendation::finite;
@@ -22,7 +22,7 @@ const LEAST_END: f64 = 3.0;
 /// let cost =
 ///     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
 /// let (nonzero_params, compute) = (NonzeroParams::new(1e8)?, Compute::new(1e19)?);
-/// let curve = LossCurve { law: &law, cost: &cost, nonzero_params, compute, intervals: false };
+/// let curve = LossCurve { law: &law, cost: &cost, nonzero_params, compute, least: None, intervals: false };
 /// let best = curve.best()?;
 /// assert!((best.sparsity().get() - 0.593361640).abs() < 1e-8);
 /// // Dense first, and nowhere below the best.
@@ -41,6 +41,8 @@ pub struct LossCurve<'a> {
     pub nonzero_params: NonzeroParams,
     /// `C`.
     pub compute: Compute,
+    /// The least density, where the sparsity is bounded.
+    pub least: Option<Density>,
     /// Whether to compute intervals.
     pub intervals: bool,
 }
@@ -65,7 +67,11 @@ impl LossCurve<'_> {
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data.
     pub fn best(&self) -> Result<Optimum, AnswerError> {
         let Self { law, cost, nonzero_params, compute, .. } = *self;
-        Ok(optimal_sparsity(law.coefficients(), cost, nonzero_params, compute)?)
+        let law = law.coefficients();
+        Ok(match self.least {
+            None => optimal_sparsity(law, cost, nonzero_params, compute),
+            Some(least) => optimal_sparsity_down_to(least, law, cost, nonzero_params, compute),
+        }?)
     }
 
     /// The interval of the best sparsity, which is `best` by the law of all runs; `None` where none was asked
@@ -73,10 +79,10 @@ impl LossCurve<'_> {
     #[must_use]
     pub fn best_interval(&self, best: Density) -> Option<Interval> {
         let Self { law, cost, nonzero_params, compute, .. } = *self;
-        if self.intervals {
-            law.optimum_interval(cost, nonzero_params, compute, best)
-        } else {
-            None
+        match self.least {
+            _ if !self.intervals => None,
+            None => law.optimum_interval(cost, nonzero_params, compute, best),
+            Some(least) => law.bounded_optimum_interval(least, cost, nonzero_params, compute),
         }
     }
 
@@ -99,12 +105,13 @@ impl LossCurve<'_> {
     }
 
     /// `count` points, at least 2, even in the logarithm of the density: from dense to well past the best
-    /// sparsity, a seventh of its density or 95 %, whichever is sparser.
+    /// sparsity, a seventh of its density or 95 %, whichever is sparser; no further than to the bound.
     ///
     /// # Errors
     /// As of [`Self::at`].
     pub fn points(&self, best: Density, count: u32) -> Result<Vec<LossPoint>, AnswerError> {
         let end = (PAST - best.get().ln()).max(LEAST_END);
+        let end = self.least.map_or(end, |least| end.min(-least.get().ln()));
         let last = f64::from(count.max(2) - 1);
         let densities = (0..count).map(|point| (-end * f64::from(point) / last).exp());
         densities.map(|density| self.at(Density::clamped(density))).collect()

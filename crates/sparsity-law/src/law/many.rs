@@ -38,15 +38,15 @@ const STEPS: usize = 12;
 /// A step below this, relative to `1 + y`, is rounding.
 const PRECISION: f64 = 1e-13;
 
-/// The optima of questions, in order; `None` on hardware of which the cost is not linear, and of a law with a gain
-/// curve.
+/// The optima of questions, in order; `None` on hardware of which the cost is not linear, of a law with a gain
+/// curve, and where there are none (see [`TrainingCost::has_optimum`]).
 #[must_use]
 pub fn linear_optima(
     law: &Coefficients,
     cost: &TrainingCost,
     questions: &[(NonzeroParams, Compute)],
 ) -> Option<Vec<LinearOptimum>> {
-    if law.gain_curve().is_some() {
+    if law.gain_curve().is_some() || !cost.has_optimum() {
         return None;
     }
     let m = cost.saved_by_zeros()?;

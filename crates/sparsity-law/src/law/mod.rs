@@ -13,10 +13,12 @@
 //! |---|---|
 //! | `quantity`, `coefficients`, `published` | checked numbers; the law itself; the laws of the paper |
 //! | `flop_mode`, `step`, `schedule`, `cost` | what a step costs, when zeros come, what training costs |
+//! | `ceiling`, `bounded` | how sparse a model of a size may be, and the best sparsity under that |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
 //! | `form`, `rival` | what a law says of sparsity; laws of other forms of the same runs |
 //! | `gain_curve`, `repetition`, `numeric` | what sparsity does where the coefficients do not say; data seen more than once; the optimum of both |
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
+//! | `experts` | mixtures of experts that can be deployed |
 //! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
 //! | `ensemble`, `prepared`, `table`, `sampled` | resampled laws and intervals, made quick |
 //! | `recommendation` | the optimal sparsity with everything that is said beside it |
@@ -25,8 +27,11 @@
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
 //! | `widening` | intervals outside the runs, by what rolling hold-outs show |
 //! | `comparison` | two laws side by side |
+//! | `recipe` | what the compute of one recipe is worth in compute of another |
 
+mod bounded;
 pub(crate) mod branchless;
+mod ceiling;
 mod coefficients;
 mod comparison;
 mod contour;
@@ -35,6 +40,7 @@ mod cost;
 mod design;
 mod effective;
 mod ensemble;
+mod experts;
 mod flop_mode;
 mod form;
 mod gain_curve;
@@ -52,6 +58,7 @@ mod planning;
 mod prepared;
 mod published;
 mod quantity;
+mod recipe;
 mod recommendation;
 mod repetition;
 mod rival;
@@ -63,6 +70,7 @@ mod support;
 mod table;
 mod widening;
 
+pub use ceiling::{Bound, Ceiling, TooLow};
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use comparison::{
     Compared, ComparedLaw, ComparedOptimum, compare_coefficients, compare_optima, share_apart,
@@ -75,6 +83,7 @@ pub use effective::{
     EqualModels, Factor, GivenSize, PretrainedStart, ScratchEqual, data_multiplier,
 };
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use experts::{ExpertChoice, ExpertGrid};
 pub use flop_mode::FlopMode;
 pub use form::LawForm;
 pub use gain_curve::{BorrowedGain, GainCurve};
@@ -87,7 +96,8 @@ pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
 pub use measured::{MeasuredChoice, MeasuredSparsity};
 pub use optimum::{
-    Optimum, chinchilla_ratio, optimal_density, optimal_sparsity, optimal_sparsity_repeating,
+    Optimum, chinchilla_ratio, optimal_density, optimal_density_down_to, optimal_sparsity,
+    optimal_sparsity_down_to, optimal_sparsity_repeating, optimal_sparsity_under,
 };
 pub use pattern::{
     DeployablePattern, PatternCandidate, PatternWorth, best_pattern, pattern_multiplier,
@@ -104,11 +114,14 @@ pub use quantity::{
     ChinchillaRatio, Compute, Data, Density, DomainError, FlopsPerParam, Loss, NonzeroParams,
     Sparsity,
 };
+pub use recipe::{
+    BudgetCurve, Crossing, Exchange, Recipe, RecipePair, RecipeSparsity, best_recipe_density,
+};
 pub use recommendation::{AnswerError, Recommendation, RecommendationIntervals, finite};
 pub use repetition::{Repetition, effective_data};
 pub use rival::{ExpertCoefficients, LevelCapacity, LevelLaw, RivalLaw};
 pub use sampled::SampledLaw;
-pub use schedule::PruningSchedule;
+pub use schedule::{PruningSchedule, SchedulePointError};
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};
 pub use support::{

@@ -79,7 +79,12 @@ impl<'a> Question<'a> {
 
     /// The density of the least loss; the denser of two equals.
     pub fn best(&self) -> Density {
-        best(self, self.cost).unwrap_or(Density::DENSE)
+        self.best_down_to(None)
+    }
+
+    /// The same of the densities from `least` on, where there is a least one.
+    pub fn best_down_to(&self, least: Option<Density>) -> Density {
+        best(self, self.cost, least).unwrap_or(Density::DENSE)
     }
 }
 
@@ -112,11 +117,18 @@ fn node(cost: &TrainingCost, y: f64) -> Node {
     }
 }
 
-/// The density of the least loss, the denser of two equals; `None` where it falls without end.
-pub(super) fn best(of: &impl Sloped, cost: &TrainingCost) -> Option<Density> {
+/// The density of the least loss from `least` on, the denser of two equals; `None` where it falls without end.
+pub(super) fn best(
+    of: &impl Sloped,
+    cost: &TrainingCost,
+    least: Option<Density>,
+) -> Option<Density> {
     match cost.saved_share() {
-        Ok(m) => best_of(of, cost, (0..=CELLS).map(|step| linear(m, SPACING * f64::from(step)))),
-        Err(curve) => best_of(of, cost, curve.nodes().iter().copied()),
+        Ok(m) => {
+            let nodes = (0..=CELLS).map(|step| linear(m, SPACING * f64::from(step)));
+            best_of(of, cost, nodes, least)
+        }
+        Err(curve) => best_of(of, cost, curve.nodes().iter().copied(), least),
     }
 }
 
@@ -124,6 +136,7 @@ fn best_of(
     of: &impl Sloped,
     cost: &TrainingCost,
     mut nodes: impl Iterator<Item = Node>,
+    least: Option<Density>,
 ) -> Option<Density> {
     let below = |node: &Node| of.slope(node, node.ln_elasticity_below);
     let above = |node: &Node| of.slope(node, node.ln_elasticity_above);
@@ -139,7 +152,22 @@ fn best_of(
     if above(&last) >= 0.0 || above(&last).is_nan() {
         consider(&last);
     }
+    // The best up to the bound: a turn before it, or the bound itself.
+    let bound = least.map(|least| (node(cost, -least.get().ln()), least));
+    let end_at = |last: &Node, consider: &mut dyn FnMut(&Node)| {
+        let Some((bound, least)) = &bound else { return };
+        if above(last) < 0.0 && below(bound) >= 0.0 {
+            consider(&turn(of, cost, *last, *bound));
+        } else if below(bound) < 0.0 {
+            // To the last bit.
+            consider(&Node { density: *least, ..*bound });
+        }
+    };
     for node in nodes {
+        if bound.as_ref().is_some_and(|(bound, _)| bound.y <= node.y) {
+            end_at(&last, &mut consider);
+            return best.map(|(_, density)| density);
+        }
         let end = below(&node);
         if above(&last) < 0.0 && end >= 0.0 {
             consider(&turn(of, cost, last, node));
@@ -148,6 +176,10 @@ fn best_of(
             consider(&node);
         }
         last = node;
+    }
+    if bound.is_some() {
+        end_at(&last, &mut consider);
+        return best.map(|(_, density)| density);
     }
     // Beyond the nodes the slope rises: to the turn, or to the smallest density that there is.
     if above(&last) < 0.0 {

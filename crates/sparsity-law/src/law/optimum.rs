@@ -102,23 +102,43 @@ pub fn optimal_sparsity_repeating(
     compute: Compute,
     repetition: Option<&Repetition>,
 ) -> Result<Optimum, DomainError> {
-    let density = optimal_density_repeating(law, cost, nonzero_params, compute, repetition);
+    optimal_sparsity_under(law, cost, (nonzero_params, compute), None, repetition)
+}
+
+/// As [`optimal_sparsity`], of the densities from `least` on, where there is a least one, and where data may be
+/// repeated.
+///
+/// # Errors
+/// As [`optimal_sparsity`].
+pub fn optimal_sparsity_under(
+    law: &Coefficients,
+    cost: &TrainingCost,
+    question: (NonzeroParams, Compute),
+    least: Option<Density>,
+    repetition: Option<&Repetition>,
+) -> Result<Optimum, DomainError> {
+    let density = optimal_density_under(law, cost, question, least, repetition);
+    let (nonzero_params, compute) = question;
     let data = cost.data(density, nonzero_params, compute)?;
     let loss = law.loss(density, nonzero_params, effective_data(repetition, data));
     Ok(Optimum { density, data, loss })
 }
 
-/// [`optimal_density`] where data may be repeated.
-pub(super) fn optimal_density_repeating(
+/// The density of [`optimal_sparsity_under`].
+pub(super) fn optimal_density_under(
     law: &Coefficients,
     cost: &TrainingCost,
-    nonzero_params: NonzeroParams,
-    compute: Compute,
+    (nonzero_params, compute): (NonzeroParams, Compute),
+    least: Option<Density>,
     repetition: Option<&Repetition>,
 ) -> Density {
-    match repetition {
+    if repetition.is_some() || (least.is_some() && law.gain_curve().is_some()) {
+        let question = numeric::Question::new(law, cost, nonzero_params, compute, repetition);
+        return question.best_down_to(least);
+    }
+    match least {
         None => optimal_density(law, cost, nonzero_params, compute),
-        some => numeric::Question::new(law, cost, nonzero_params, compute, some).best(),
+        Some(least) => optimal_density_down_to(least, law, cost, nonzero_params, compute),
     }
 }
 
@@ -164,6 +184,8 @@ pub fn optimal_density(
     let ln_n = nonzero_params.get().ln();
     let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
     let m = match cost.saved_share() {
+        // F is negative everywhere: see [`TrainingCost::has_optimum`].
+        Ok(1.0) => return Density::clamped(0.0),
         Ok(m) => m,
         Err(curve) => return Condition::new(law, ln_n, ln_data_dense).best(curve),
     };
@@ -177,6 +199,56 @@ pub fn optimal_density(
     let slope = v.b_s + v.b_d;
     let y = if m == 0.0 { -at_zero / slope } else { root(at_zero, slope, v.b_d - 1.0, m) };
     Density::clamped((-y).exp())
+}
+
+/// As [`optimal_sparsity`], over the sparsities up to that of a least density.
+///
+/// # Errors
+/// [`DomainError::OutOfRange`] where the budget pays for no representable amount of data.
+pub fn optimal_sparsity_down_to(
+    least: Density,
+    law: &Coefficients,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+) -> Result<Optimum, DomainError> {
+    optimal_sparsity_under(law, cost, (nonzero_params, compute), Some(least), None)
+}
+
+/// As [`optimal_density`], of the densities from `least` on.
+///
+/// Where the cost is linear in the sparsity the loss falls up to the optimum and rises beyond it, so the bound is
+/// best where it comes before. Other costs may have several minima, and the bound may leave another one of them.
+///
+/// ```
+/// use sparsity_law::law::*;
+///
+/// // Zeros from the first step that cost nothing: the best is the largest sparsity that is allowed.
+/// let constant = PruningSchedule::new(0.0, 0.0, 3.0).map_err(|(_, error)| error)?;
+/// let cost = TrainingCost::new(FlopsPerParam::TRAINING, constant, FlopMode::Sparse);
+/// let (n, c) = (NonzeroParams::new(1e8)?, Compute::new(1e19)?);
+/// let least = Density::new(0.125)?;
+/// assert_eq!(optimal_density_down_to(least, T5_C4.coefficients(), &cost, n, c), least);
+/// # Ok::<(), DomainError>(())
+/// ```
+#[must_use]
+pub fn optimal_density_down_to(
+    least: Density,
+    law: &Coefficients,
+    cost: &TrainingCost,
+    nonzero_params: NonzeroParams,
+    compute: Compute,
+) -> Density {
+    let curve = match cost.saved_share() {
+        Ok(_) => {
+            let free = optimal_density(law, cost, nonzero_params, compute);
+            return if free < least { least } else { free };
+        }
+        Err(curve) => curve,
+    };
+    let ln_n = nonzero_params.get().ln();
+    let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
+    Condition::new(law, ln_n, ln_data_dense).best_down_to(curve, least)
 }
 
 /// The optimality condition of one law, size and budget, for any step cost.
@@ -211,6 +283,28 @@ impl Condition {
     /// What of the loss depends on the sparsity, in units of `a_S N^(-b_N)`.
     pub(super) fn loss(&self, node: &Node) -> f64 {
         (-self.b_s * node.y).exp() + (self.scale + self.b_d * node.ln_multiplier).exp()
+    }
+
+    /// The density of the least loss, of those from `least` on.
+    fn best_down_to(&self, curve: &Curve, least: Density) -> Density {
+        let end = curve.at_density(least);
+        let before = curve.nodes().iter().copied().filter(|node| node.density > least);
+        let nodes: Vec<Node> = before.chain([end]).collect();
+        let mut best = nodes[0];
+        let mut least_loss = self.loss(&best);
+        let mut consider = |node: Node| {
+            let loss = self.loss(&node);
+            if loss < least_loss {
+                (best, least_loss) = (node, loss);
+            }
+        };
+        for pair in nodes.windows(2) {
+            if self.above(&pair[0]) < 0.0 && self.below(&pair[1]) >= 0.0 {
+                consider(self.turn(curve, pair[0], pair[1]));
+            }
+            consider(pair[1]);
+        }
+        best.density
     }
 
     /// The density of the least loss.

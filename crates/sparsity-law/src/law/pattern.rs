@@ -61,7 +61,7 @@ pub struct PatternCandidate<'a> {
 pub fn best_pattern<'a>(
     law: &Coefficients,
     flops_per_param: FlopsPerParam,
-    pruning: PruningSchedule,
+    pruning: &PruningSchedule,
     patterns: impl Iterator<Item = DeployablePattern<'a>>,
     nonzero_params: NonzeroParams,
     compute: Compute,
@@ -130,16 +130,31 @@ impl PatternCandidate<'_> {
 /// parameters, per unit of data.
 ///
 /// A kernel for `n:m` can run only once every group of `m` has its zeros, which is when pruning
-/// ends; before that a step is the dense step. With `h` the cost of a step at the pattern,
+/// ends unless the family says otherwise ([`PruningSchedule::pattern_start`]); before that a step is the dense
+/// step. With `h` the cost of a step at the pattern and `t` that progress,
 ///
 /// ```text
-/// c_mul = (t1 + (1 - t1) h) / (1 - S)
+/// c_mul = (t + (1 - t) h) / (1 - S)
 /// ```
 ///
 /// where `S` is the *nominal* sparsity, which counts the parameters.
+///
+/// ```
+/// use sparsity_law::law::{Density, PruningSchedule, pattern_multiplier};
+///
+/// let half = Density::new(0.5)?;
+/// let from = |start: f64| PruningSchedule::default().with_pattern_start(start);
+/// let two_of_four = |schedule: &PruningSchedule| pattern_multiplier(schedule, 0.7, half);
+/// assert!((two_of_four(&PruningSchedule::default()) - 1.85).abs() < 1e-12);
+/// // A tool that masks the whole pattern where pruning starts, and one that does from the first step.
+/// assert!((two_of_four(&from(0.25)?) - 1.55).abs() < 1e-12);
+/// assert!((two_of_four(&from(0.0)?) - 1.40).abs() < 1e-12);
+/// # Ok::<(), sparsity_law::law::DomainError>(())
+/// ```
 #[must_use]
-pub fn pattern_multiplier(pruning: PruningSchedule, step_cost: f64, nominal: Density) -> f64 {
-    (pruning.end() + (1.0 - pruning.end()) * step_cost) / nominal.get()
+pub fn pattern_multiplier(pruning: &PruningSchedule, step_cost: f64, nominal: Density) -> f64 {
+    let start = pruning.pattern_start();
+    (start + (1.0 - start) * step_cost) / nominal.get()
 }
 
 /// The model of a pattern that a training budget buys, by [`pattern_multiplier`].
@@ -153,7 +168,7 @@ pub fn pattern_multiplier(pruning: PruningSchedule, step_cost: f64, nominal: Den
 pub fn train_pattern(
     law: &Coefficients,
     flops_per_param: FlopsPerParam,
-    pruning: PruningSchedule,
+    pruning: &PruningSchedule,
     step_cost: f64,
     nominal: Density,
     effective: Density,
@@ -177,14 +192,15 @@ mod tests {
         let (k, pruning) = (FlopsPerParam::TRAINING, PruningSchedule::default());
         let half = Density::new(0.5).unwrap();
         let (n, c) = (NonzeroParams::new(1e8).unwrap(), Compute::new(1e19).unwrap());
-        let dense = TrainingCost::new(k, pruning, FlopMode::Dense).data(half, n, c).unwrap();
-        let same = train_pattern(law, k, pruning, 1.0, half, half, n, c).unwrap();
+        let dense =
+            TrainingCost::new(k, pruning.clone(), FlopMode::Dense).data(half, n, c).unwrap();
+        let same = train_pattern(law, k, &pruning, 1.0, half, half, n, c).unwrap();
         assert_eq!((same.data, same.loss), (dense, law.loss(half, n, dense)));
         // Twice as fast after three quarters of training: 1 / 0.875 of the data.
-        let faster = train_pattern(law, k, pruning, 0.5, half, half, n, c).unwrap();
+        let faster = train_pattern(law, k, &pruning, 0.5, half, half, n, c).unwrap();
         assert!((faster.data.get() / dense.get() - 1.0 / 0.875).abs() < 1e-14);
         // A pattern worth less than its zeros costs the same and loses more.
-        let worse = train_pattern(law, k, pruning, 0.5, half, Density::DENSE, n, c).unwrap();
+        let worse = train_pattern(law, k, &pruning, 0.5, half, Density::DENSE, n, c).unwrap();
         assert_eq!(worse.data, faster.data);
         assert!(worse.loss > faster.loss && worse.density == half);
     }

@@ -736,7 +736,7 @@ mod tests {
         let two_of_four = Design {
             density: half,
             effective: half,
-            multiplier: pattern_multiplier(PruningSchedule::default(), 0.5, half),
+            multiplier: pattern_multiplier(&PruningSchedule::default(), 0.5, half),
             inference_flops: 2.0,
             bits: 9.0,
         };

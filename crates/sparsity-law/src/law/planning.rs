@@ -186,7 +186,7 @@ impl PlanSetting<'_> {
     /// let setting = PlanSetting {
     ///     law: &law,
     ///     support: T5_C4.support(),
-    ///     cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone()),
+    ///     cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step.clone()),
     ///     step,
     ///     pruning,
     ///     storage: Storage::new(StorageFormat::Bitmask, 16),
@@ -339,13 +339,14 @@ impl PlanSetting<'_> {
         std::iter::once(dense).chain(patterns.iter().map(named)).collect()
     }
 
-    /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends.
+    /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends, or where
+    /// the schedule says.
     fn design(&self, pattern: &PlannedPattern<'_>) -> Design {
         let nominal = pattern.worth.nominal;
         let (multiplier, inference_flops) = match pattern.step_cost {
             None => (self.cost.multiplier(nominal), self.step.inference_flops(nominal)),
             Some(step_cost) => (
-                pattern_multiplier(self.pruning, step_cost, nominal),
+                pattern_multiplier(&self.pruning, step_cost, nominal),
                 2.0 * step_cost / nominal.get(),
             ),
         };
@@ -476,7 +477,7 @@ mod tests {
         PlanSetting {
             law,
             support: T5_C4.support(),
-            cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning, step.clone()),
+            cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step.clone()),
             step,
             pruning,
             storage: Storage::new(StorageFormat::Dense, 16),

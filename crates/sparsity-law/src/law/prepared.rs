@@ -226,7 +226,7 @@ impl PreparedEnsemble {
     }
 
     /// The interval of the optimal sparsity, to within `1e-9`; `near` is the optimum of the law of all
-    /// runs. `None` for a cost whose condition may have several roots.
+    /// runs. `None` for a cost whose condition may have several roots, or none.
     #[must_use]
     pub fn sparsity_interval(
         &self,
@@ -235,7 +235,8 @@ impl PreparedEnsemble {
         compute: Compute,
         near: Density,
     ) -> Option<Interval> {
-        let m = cost.saved_share().ok().filter(|_| self.curved.is_empty())?;
+        let plain = self.curved.is_empty() && cost.has_optimum();
+        let m = cost.saved_share().ok().filter(|_| plain)?;
         let ln_n = nonzero_params.get().ln();
         let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
         let ln_kept = (1.0 - m).ln();

@@ -21,8 +21,16 @@ pub enum DomainError {
         /// What was given.
         value: f64,
     },
-    /// Pruning must begin before it ends.
-    #[error("pruning must start before it ends, not at {start} and {end}")]
+    /// A sequence may stay and rise, and not fall.
+    #[error("must not be below the {before} of the point before it, not {value}")]
+    FallsBack {
+        /// The number before.
+        before: f64,
+        /// What was given.
+        value: f64,
+    },
+    /// Pruning must not end before it starts.
+    #[error("pruning must not end before it starts, not at {start} and {end}")]
     PruningOrder {
         /// Training progress at which pruning starts.
         start: f64,

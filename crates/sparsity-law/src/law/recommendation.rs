@@ -4,7 +4,7 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
 use super::many::{LinearOptimum, linear_optima};
-use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity_repeating};
+use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity_under};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
 use super::repetition::{Repetition, effective_data};
 
@@ -54,7 +54,7 @@ impl Recommendation {
         nonzero_params: NonzeroParams,
         compute: Compute,
     ) -> Result<Self, AnswerError> {
-        Self::repeating(law, cost, nonzero_params, compute, None)
+        Self::under(law, cost, (nonzero_params, compute), None, None)
     }
 
     /// The same where only so much of the data is different: costs count all of it, losses what it is worth.
@@ -68,7 +68,37 @@ impl Recommendation {
         compute: Compute,
         repetition: Option<&Repetition>,
     ) -> Result<Self, AnswerError> {
-        let best = optimal_sparsity_repeating(law, cost, nonzero_params, compute, repetition)?;
+        Self::under(law, cost, (nonzero_params, compute), None, repetition)
+    }
+
+    /// As [`Self::new`], of the densities from `least` on. Without one the cost must have an optimum
+    /// ([`TrainingCost::has_optimum`]).
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn down_to(
+        least: Option<Density>,
+        law: &Coefficients,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Self, AnswerError> {
+        Self::under(law, cost, (nonzero_params, compute), least, None)
+    }
+
+    /// As [`Self::down_to`], where only so much of the data is different.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn under(
+        law: &Coefficients,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        least: Option<Density>,
+        repetition: Option<&Repetition>,
+    ) -> Result<Self, AnswerError> {
+        let question = (nonzero_params, compute);
+        let best = optimal_sparsity_under(law, cost, question, least, repetition)?;
         let dense_data = cost.data(Density::DENSE, nonzero_params, compute)?;
         let dense = Optimum {
             density: Density::DENSE,

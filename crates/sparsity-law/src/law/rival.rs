@@ -201,7 +201,7 @@ impl RivalLaw {
             Self::Experts(law) => {
                 let ln_n = nonzero_params.get().ln();
                 let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
-                numeric::best(&ExpertQuestion { law, ln_n, ln_data_dense }, cost)?
+                numeric::best(&ExpertQuestion { law, ln_n, ln_data_dense }, cost, None)?
             }
             _ => optimal_density(&self.coefficients()?, cost, nonzero_params, compute),
         };

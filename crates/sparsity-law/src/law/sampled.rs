@@ -7,7 +7,7 @@
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
-use super::optimum::{Optimum, optimal_density, optimal_density_repeating};
+use super::optimum::{Optimum, optimal_density, optimal_density_under};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::{ENDS, Recommendation, RecommendationIntervals};
@@ -203,20 +203,22 @@ impl SampledLaw {
         })
     }
 
-    /// The same where only so much of the data is different, computed directly.
+    /// The same where only so much of the data is different, and of the densities from `least` on where there is a
+    /// least one, computed directly.
     #[must_use]
     pub fn repeating_intervals(
         &self,
         cost: &TrainingCost,
         (nonzero_params, compute): (NonzeroParams, Compute),
         repetition: &Repetition,
+        least: Option<Density>,
         found: &Recommendation,
     ) -> Option<RecommendationIntervals> {
         let prepared = self.prepared.as_ref()?;
+        let question = (nonzero_params, compute);
         let sparsity = self.interval(|member| {
             let law = &member.coefficients;
-            let best =
-                optimal_density_repeating(law, cost, nonzero_params, compute, Some(repetition));
+            let best = optimal_density_under(law, cost, question, least, Some(repetition));
             best.sparsity().get()
         })?;
         let Recommendation { best, dense, .. } = found;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::flop_mode::FlopMode;
 use super::quantity::{Density, DomainError};
-use super::schedule::PruningSchedule;
+use super::schedule::{Course, PruningSchedule, Stretch, stretches};
 
 /// `h(s)`: cost of a step at momentary sparsity `s` relative to a dense step of the same shape.
 ///
@@ -202,6 +202,76 @@ pub(super) struct MeanCost {
 }
 
 /// The mean cost at final sparsity `S`, in closed form.
+pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: f64) -> MeanCost {
+    match schedule.course() {
+        Course::Ramp { start, end, exponent } => {
+            mean_cost_of_ramp(pieces, [*start, *end, *exponent], sparsity)
+        }
+        Course::Points(points) => mean_cost_of_points(pieces, points, sparsity),
+    }
+}
+
+/// A share of a final sparsity this close to a kink of `h`, relative, is at it: rounding of a quotient and a product.
+const AT_KINK: f64 = 4.0 * f64::EPSILON;
+
+/// The mean cost where the share `g` of the final sparsity is linear over stretches of the training.
+///
+/// Over a stretch of width `w` from `g_0` to `g_1` a piece of `h` is passed from `u_a` to `u_b`, and as `h` is linear
+/// there it contributes `w (u_b - u_a) / (g_1 - g_0)` times `h` at the middle, with the slope
+/// `k w (u_b^2 - u_a^2) / (2 (g_1 - g_0))` in `S`. Where the share stays `g` the stretch contributes `w h(S g)`.
+fn mean_cost_of_points(pieces: &[Piece], points: &[(f64, f64)], sparsity: f64) -> MeanCost {
+    let mut mean = MeanCost { value: 0.0, slope_below: 0.0, slope_above: 0.0 };
+    for stretch in stretches(points) {
+        let part = if stretch.from == stretch.to {
+            staying(pieces, stretch.from, sparsity)
+        } else {
+            passing(pieces, stretch, sparsity)
+        };
+        mean.value += stretch.width * part.value;
+        mean.slope_below += stretch.width * part.slope_below;
+        mean.slope_above += stretch.width * part.slope_above;
+    }
+    mean
+}
+
+/// `h(S g)` with its derivatives in `S`.
+fn staying(pieces: &[Piece], share: f64, sparsity: f64) -> MeanCost {
+    let at = sparsity * share;
+    let (mut value, mut below, mut above) = (1.0, 0.0, 0.0);
+    for piece in pieces {
+        if piece.start <= at * (1.0 + AT_KINK) {
+            value = piece.cost + piece.slope * (at - piece.start);
+            above = piece.slope;
+        }
+        if piece.start < at * (1.0 - AT_KINK) || piece.start == 0.0 {
+            below = piece.slope;
+        }
+    }
+    MeanCost { value, slope_below: share * below, slope_above: share * above }
+}
+
+/// The mean of `h(S g)` over a share that changes evenly, with its derivative in `S`.
+fn passing(pieces: &[Piece], stretch: Stretch, sparsity: f64) -> MeanCost {
+    let (low, high) = (stretch.from.min(stretch.to), stretch.from.max(stretch.to));
+    let (mut value, mut slope) = (0.0, 0.0);
+    for piece in pieces {
+        // Where the share passes the ends of the piece; all of it lies in the first one where nothing is sparse.
+        let share_at = |end: f64| if sparsity > 0.0 { end / sparsity } else { f64::INFINITY };
+        let from = if piece.start == 0.0 { low } else { share_at(piece.start).max(low) };
+        let to = if piece.end == 1.0 { high } else { share_at(piece.end).min(high) };
+        if to <= from {
+            continue;
+        }
+        let (width, middle) = (to - from, 0.5 * (from + to));
+        value += width * (piece.cost + piece.slope * (sparsity * middle - piece.start));
+        slope += width * middle * piece.slope;
+    }
+    let all = high - low;
+    let slope = slope / all;
+    MeanCost { value: value / all, slope_below: slope, slope_above: slope }
+}
+
+/// The mean cost of the paper's ramp.
 ///
 /// On the ramp `s = S (1 - u^e)` with `u` falling evenly from 1 to 0. A piece of `h` from `a` to `b`
 /// is passed from `u_a` to `u_b` with `u_s^e = (S - s) / S`, and contributes
@@ -212,8 +282,11 @@ pub(super) struct MeanCost {
 /// ```
 ///
 /// As `h` is continuous, the derivative in `S` of the sum is the sum of `k v`.
-pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: f64) -> MeanCost {
-    let exponent = schedule.exponent();
+fn mean_cost_of_ramp(
+    pieces: &[Piece],
+    [ramp_start, ramp_end, exponent]: [f64; 3],
+    sparsity: f64,
+) -> MeanCost {
     let (mut ramp, mut ramp_slope) = (0.0, 0.0);
     let (mut end_cost, mut below, mut above) = (1.0, 0.0, 0.0);
     // u_a and u_a^e.
@@ -241,9 +314,9 @@ pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: 
             break;
         }
     }
-    let (ramp_share, end_share) = (schedule.end() - schedule.start(), 1.0 - schedule.end());
+    let (ramp_share, end_share) = (ramp_end - ramp_start, 1.0 - ramp_end);
     MeanCost {
-        value: schedule.start() + ramp_share * ramp + end_share * end_cost,
+        value: ramp_start + ramp_share * ramp + end_share * end_cost,
         slope_below: ramp_share * ramp_slope + end_share * below,
         slope_above: ramp_share * ramp_slope + end_share * above,
     }
@@ -310,7 +383,7 @@ mod tests {
 
     /// Simpson's rule over the ramp, piece by piece, in the variable in which both are smooth.
     fn numeric(cost: &StepCost, schedule: &PruningSchedule, sparsity: f64) -> f64 {
-        let e = schedule.exponent();
+        let [start, end, e] = schedule.ramp().unwrap();
         let at = |u: f64| cost.at(sparsity * (1.0 - u.powf(e)));
         let Shape::Pieces(pieces) = &cost.0 else { panic!("not a case for the general formula") };
         let mut ends: Vec<f64> = pieces
@@ -333,9 +406,15 @@ mod tests {
                     / 6.0
             })
             .sum();
-        schedule.start()
-            + (schedule.end() - schedule.start()) * ramp
-            + (1.0 - schedule.end()) * cost.at(sparsity)
+        start + (end - start) * ramp + (1.0 - end) * cost.at(sparsity)
+    }
+
+    /// Points of a schedule in any order, as a checked one.
+    fn course(progress: &[f64], shares: &[f64]) -> PruningSchedule {
+        let mut progress = progress.to_vec();
+        progress.sort_by(f64::total_cmp);
+        let points: Vec<_> = progress.into_iter().zip(shares.iter().copied()).collect();
+        PruningSchedule::of_points(&points).unwrap()
     }
 
     proptest! {
@@ -353,6 +432,61 @@ mod tests {
             let closed = mean_cost(pieces, &schedule, sparsity);
             // Simpson's error near u = 0, where u^e has few derivatives for small e.
             prop_assert!((closed.value - numeric(&cost, &schedule, sparsity)).abs() < 1e-6);
+        }
+
+        #[test]
+        fn of_points_it_is_the_integral_too(
+            kinks in prop::collection::btree_map(1..99u32, 0.05..2.0f64, 2..6),
+            progress in prop::collection::vec(0.0..1.0f64, 1..6),
+            shares in prop::collection::vec(0.0..1.0f64, 6), sparsity in 0.0..0.999f64,
+        ) {
+            let kinks: Vec<_> =
+                kinks.into_iter().map(|(s, h)| (f64::from(s) / 100.0, h)).collect();
+            let cost = points(&kinks);
+            let Shape::Pieces(pieces) = &cost.0 else { panic!("two pieces or more") };
+            let schedule = course(&progress, &shares);
+            let share_at = |p: f64| {
+                let known = schedule.points().unwrap();
+                let after = known.iter().position(|(progress, _)| *progress > p);
+                match after {
+                    Some(0) => 0.0,
+                    None => known[known.len() - 1].1,
+                    Some(at) => {
+                        let ((a, from), (b, to)) = (known[at - 1], known[at]);
+                        from + (to - from) * (p - a) / (b - a)
+                    }
+                }
+            };
+            let steps = 40_000;
+            let step = |i: u32| cost.at(sparsity * share_at((f64::from(i) + 0.5) / f64::from(steps)));
+            let numeric = (0..steps).map(step).sum::<f64>() / f64::from(steps);
+            let closed = mean_cost(pieces, &schedule, sparsity);
+            // The midpoint rule at up to six jumps, each of a cost up to 2.
+            prop_assert!((closed.value - numeric).abs() < 1e-3, "{} {numeric}", closed.value);
+        }
+
+        #[test]
+        fn of_points_the_slope_is_the_derivative(
+            kinks in prop::collection::btree_map(1..99u32, 0.05..2.0f64, 2..6),
+            progress in prop::collection::vec(0.0..1.0f64, 1..6),
+            shares in prop::collection::vec(0.0..1.0f64, 6), sparsity in 0.01..0.98f64,
+        ) {
+            let kinks: Vec<_> =
+                kinks.into_iter().map(|(s, h)| (f64::from(s) / 100.0, h)).collect();
+            let schedule = course(&progress, &shares);
+            // Away from the kinks, those of each share at which the schedule may stay.
+            let near = |(s, _): &(f64, f64)| {
+                shares.iter().any(|share| (s - sparsity * share).abs() < 1e-4)
+            };
+            prop_assume!(!kinks.iter().any(near));
+            let cost = points(&kinks);
+            let Shape::Pieces(pieces) = &cost.0 else { panic!("two pieces or more") };
+            let at = |s: f64| mean_cost(pieces, &schedule, s);
+            let step = 1e-6;
+            let difference = (at(sparsity + step).value - at(sparsity - step).value) / (2.0 * step);
+            let here = at(sparsity);
+            prop_assert!((here.slope_above - difference).abs() < 1e-3 * (1.0 + difference.abs()));
+            prop_assert!((here.slope_below - here.slope_above).abs() < 1e-12);
         }
 
         #[test]

@@ -31,6 +31,7 @@ export function showAnswer(main, context) {
   const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? example.size, format: formatCount, min: 1, max: 1e18, required: true });
   const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? example.compute, format: formatFlops, min: 1, max: 1e40, required: true });
   const own = numberField({ label: "Sparsity to compare", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Optional: 75 % or 0.75" });
+  const most = numberField({ label: "Sparsity at most", name: "most", value: asked.get("most") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Where zeros cost nothing from the first step on" });
   const mode = modeSelect(asked.get("mode") ?? "sparse");
   const output = el("div", { class: "answer", "aria-live": "off" }, el("p", { class: "state" }, "Asking…"));
   const form = el(
@@ -40,6 +41,7 @@ export function showAnswer(main, context) {
     compute.node,
     el("div", { class: "wide" }, field("What a step costs", mode)),
     own.node,
+    most.node,
     el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
   );
 
@@ -78,8 +80,8 @@ export function showAnswer(main, context) {
   signal.addEventListener("abort", () => question.abort());
 
   async function ask() {
-    const [n, c, s] = [size.read(), compute.read(), own.read()];
-    if (!size.ok() || !compute.ok() || !own.ok() || n === null || c === null) {
+    const [n, c, s, bound] = [size.read(), compute.read(), own.read(), most.read()];
+    if (!size.ok() || !compute.ok() || !own.ok() || !most.ok() || n === null || c === null) {
       fill(output, el("p", { class: "state" }, "Give a size and a budget: 70M and 1e21, say."));
       return;
     }
@@ -87,19 +89,19 @@ export function showAnswer(main, context) {
     question = new AbortController();
     if (signal.aborted) return;
     const now = question.signal;
-    note({ n: size.input.value.trim(), c: compute.input.value.trim(), mode: mode.value, s: own.input.value.trim() });
+    note({ n: size.input.value.trim(), c: compute.input.value.trim(), mode: mode.value, s: own.input.value.trim(), most: most.input.value.trim() });
     output.classList.add("old");
     try {
       const query = { nonzero_params: n, compute: c, flop_mode: mode.value };
       const [answer, prediction] = await Promise.all([
-        get(familyPath(name, "/optimal-sparsity"), query, now),
+        get(familyPath(name, "/optimal-sparsity"), bound === null ? query : { ...query, max_sparsity: bound }, now),
         s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
       ]);
       fill(output, answerOf(answer, prediction, s, context));
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
       announce(`${meaning(answer)} Loss ${formatLoss(answer.loss)}.`);
-      draw(answer, prediction && { ...prediction, sparsity: s }, query, now);
+      draw(answer, prediction && { ...prediction, sparsity: s }, { query, bound }, now);
     } catch (error) {
       if (now.aborted) return;
       output.classList.remove("old");
@@ -108,15 +110,15 @@ export function showAnswer(main, context) {
     }
   }
 
-  /** @param {any} answer @param {any} mine @param {any} query @param {AbortSignal} now */
-  function draw(answer, mine, query, now) {
+  /** @param {any} answer @param {any} mine @param {{query: any, bound: number | null}} asked @param {AbortSignal} now */
+  function draw(answer, mine, { query, bound }, now) {
     const sizes = sizesOf(law, query.nonzero_params);
     drawOne(pictures.contours, now, async () => {
       const contours = await get(familyPath(name, "/contours"), { flop_mode: query.flop_mode, levels: "0,0.25,0.5,0.75,0.875", min_nonzero_params: sizes[0], max_nonzero_params: sizes[1], points: 25 }, now);
       return contoursFigure(contours, { ...query, sparsity: answer.sparsity });
     });
     drawOne(pictures.loss, now, async () => {
-      const loss = await get(familyPath(name, "/loss-by-sparsity"), { ...query, points: 61 }, now);
+      const loss = await get(familyPath(name, "/loss-by-sparsity"), { ...query, ...(bound === null ? {} : { max_sparsity: bound }), points: 61 }, now);
       return lossFigure(loss, { pattern: answer.pattern, own: mine }, family.data_unit);
     });
     drawOne(pictures.gain, now, async () => gainFigure(await get(familyPath(name, "/gain"), { sparsities: GAIN_SPARSITIES }, now), answer));
@@ -128,7 +130,7 @@ export function showAnswer(main, context) {
     return fitFigure({ ...first, items: items.slice(0, MOST_DRAWN) }, { unit: family.data_unit, total: law.runs });
   });
   const rested = settled(ask, REST_MS);
-  [size, compute, own].forEach(({ input }) => input.addEventListener("input", rested));
+  [size, compute, own, most].forEach(({ input }) => input.addEventListener("input", rested));
   mode.addEventListener("change", ask);
   ask();
 }
@@ -211,12 +213,18 @@ function answerOf(answer, prediction, own, { family, law }) {
   const pairs = [
     ["Predicted loss", [formatLoss(answer.loss), range(answer.intervals?.loss, formatLoss)]],
     ["Data", data(answer.data)],
-    ["Parameters with zeros", formatCount(answer.total_params)],
+    [answer.active_params ? "Parameters, all experts" : "Parameters with zeros", formatCount(answer.total_params)],
     ["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]],
     ["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]],
     ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
     ["Dense instead: data", data(answer.dense.data)],
   ];
+  if (answer.active_params) pairs.unshift(["Active parameters", formatCount(answer.active_params)]);
+  if (answer.binding.length > 0) pairs.push(["More zeros are kept away by", answer.binding.join(", ").replaceAll("_", " ")]);
+  if (answer.budget.device_hours !== null) {
+    pairs.push(["Device hours", formatCount(answer.budget.device_hours)], ["Days of all devices", formatNumber(answer.budget.days, 3)]);
+  }
+  if (answer.budget.cost !== null) pairs.push(["Price of these hours", formatCount(answer.budget.cost)]);
   for (const level of answer.measured_levels ?? []) {
     pairs.push([`Measured, ${formatLevel(level.sparsity)}: loss`, [formatLoss(level.loss), range(level.interval, formatLoss), level.share !== null && el("small", {}, ` best in ${formatLevel(level.share)} of the resamples`)]]);
   }

@@ -1,0 +1,383 @@
+//! Recipe against recipe: which compute of the one is worth a compute of the other.
+//!
+//! At one sparsity the best size is known, and the least loss of a budget is a power law of it. So two recipes are
+//! compared in closed form, each at its own best size, at every compute and by every resampled law.
+
+use super::coefficients::Coefficients;
+use super::cost::TrainingCost;
+use super::ensemble::{Ensemble, Interval};
+use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
+use super::recommendation::AnswerError;
+use super::support::Range;
+
+/// Where the zeros of a recipe are, and what they cost.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RecipeSparsity {
+    /// Density at which the loss is looked up.
+    pub effective: Density,
+    /// FLOPs relative to a dense model of as many non-zeros: `c_mul`.
+    pub multiplier: f64,
+}
+
+/// The least loss of a budget at one sparsity, by the size that is best for it.
+///
+/// With `A` the capacity coefficient at the sparsity and `mu = k c_mul` the FLOPs per non-zero and data unit, the
+/// size at which the loss of `C` is least has `b_N A N^(-b_N) = b_D (a_D mu N / C)^b_D`, so that
+///
+/// ```text
+/// L(C) = A (1 + b_N / b_D) N(C)^(-b_N) + c,   N(C)^(b_N + b_D) = (b_N A / b_D) (C / (a_D mu))^b_D
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BudgetCurve {
+    /// `ln (A (1 + b_N / b_D))`.
+    ln_scale: f64,
+    /// `ln N = at_one + by_compute ln C`.
+    at_one: f64,
+    by_compute: f64,
+    b_n: f64,
+    floor: f64,
+    ln_flops: f64,
+}
+
+impl BudgetCurve {
+    /// The curve of a law. It must know what size and data do.
+    ///
+    /// ```
+    /// use sparsity_law::law::*;
+    ///
+    /// let law = T5_C4.coefficients();
+    /// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Dense);
+    /// let dense = RecipeSparsity { effective: Density::DENSE, multiplier: 1.0 };
+    /// let curve = BudgetCurve::new(law, FlopsPerParam::TRAINING, dense);
+    /// // No other size is better.
+    /// let compute = Compute::new(1e20)?;
+    /// for size in [1e7, 1e8, 1e9, 1e10] {
+    ///     let size = NonzeroParams::new(size)?;
+    ///     let data = cost.data(Density::DENSE, size, compute)?;
+    ///     assert!(law.loss(Density::DENSE, size, data) >= curve.loss(1e20));
+    /// }
+    /// // And back: the compute that reaches that loss.
+    /// let back = curve.compute(curve.loss(1e20)).expect("a loss above the floor is reached");
+    /// assert!((back / 1e20 - 1.0).abs() < 1e-9);
+    /// # Ok::<(), DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn new(law: &Coefficients, flops_per_param: FlopsPerParam, recipe: RecipeSparsity) -> Self {
+        let v = law.values();
+        let ln_capacity = (v.a_s * recipe.effective.get().powf(v.b_s) + v.c_s).ln();
+        let ln_flops = (flops_per_param.get() * recipe.multiplier).ln();
+        let by_compute = v.b_d / (v.b_n + v.b_d);
+        let level = (v.b_n / v.b_d).ln() + ln_capacity - v.b_d * (v.a_d.ln() + ln_flops);
+        Self {
+            ln_scale: ln_capacity + (v.b_n / v.b_d).ln_1p(),
+            at_one: level / (v.b_n + v.b_d),
+            by_compute,
+            b_n: v.b_n,
+            floor: v.c,
+            ln_flops,
+        }
+    }
+
+    /// The least loss of a budget.
+    #[must_use]
+    pub fn loss(&self, compute: f64) -> f64 {
+        self.floor + self.ln_reducible(compute.ln()).exp()
+    }
+
+    fn ln_reducible(&self, ln_compute: f64) -> f64 {
+        self.ln_scale - self.b_n * (self.at_one + self.by_compute * ln_compute)
+    }
+
+    /// The compute that reaches a loss; `None` where none does.
+    #[must_use]
+    pub fn compute(&self, loss: f64) -> Option<f64> {
+        let reducible = loss - self.floor;
+        if reducible.is_nan() || reducible <= 0.0 {
+            return None;
+        }
+        let ln_size = (self.ln_scale - reducible.ln()) / self.b_n;
+        Some(((ln_size - self.at_one) / self.by_compute).exp())
+    }
+
+    /// The best size and the data of a budget.
+    ///
+    /// # Errors
+    /// [`DomainError::OutOfRange`] where they are none.
+    pub fn model(&self, compute: f64) -> Result<(NonzeroParams, Data), DomainError> {
+        let ln_size = self.at_one + self.by_compute * compute.ln();
+        let size = NonzeroParams::new(ln_size.exp())?;
+        Ok((size, Data::new((compute.ln() - self.ln_flops - ln_size).exp())?))
+    }
+}
+
+/// Places in `-ln(1 - S)` at which the best sparsity of a recipe is looked for.
+const PLACES: u32 = 2000;
+
+/// The density at which the least loss of every budget is least, of those from `least` on: where
+/// `ln A(S) + b_N ln c_mul(S)` is, at each recipe's best size. To within a two-thousandth of the range of `-ln(1 - S)`.
+#[must_use]
+pub fn best_recipe_density(law: &Coefficients, cost: &TrainingCost, least: Density) -> Density {
+    let v = law.values();
+    let end = -least.get().ln();
+    let at = |place: u32| {
+        // The end itself, and not what the logarithm makes of it.
+        if place == PLACES {
+            least
+        } else {
+            Density::clamped((-end * f64::from(place) / f64::from(PLACES)).exp())
+        }
+    };
+    let badness = |density: Density| {
+        let capacity = v.a_s * density.get().powf(v.b_s) + v.c_s;
+        capacity.ln() + v.b_n * cost.multiplier(density).ln()
+    };
+    let places = (0..=PLACES).map(at);
+    places.min_by(|one, other| badness(*one).total_cmp(&badness(*other))).unwrap_or(Density::DENSE)
+}
+
+/// A recipe: the curve of a law, and those of its resampled laws at the same sparsity.
+#[derive(Debug, Clone)]
+pub struct Recipe<'a> {
+    /// By the law of all runs.
+    pub curve: BudgetCurve,
+    /// By the laws of the resamples; empty without any.
+    resampled: Vec<BudgetCurve>,
+    ensemble: Option<&'a Ensemble>,
+}
+
+impl<'a> Recipe<'a> {
+    /// A recipe of a law.
+    #[must_use]
+    pub fn new(
+        law: &Coefficients,
+        ensemble: Option<&'a Ensemble>,
+        flops_per_param: FlopsPerParam,
+        sparsity: RecipeSparsity,
+    ) -> Self {
+        let curve = |law: &Coefficients| BudgetCurve::new(law, flops_per_param, sparsity);
+        let members = ensemble.map_or(&[][..], Ensemble::members);
+        Self {
+            curve: curve(law),
+            resampled: members.iter().map(|member| curve(&member.coefficients)).collect(),
+            ensemble,
+        }
+    }
+}
+
+/// Two recipes at one compute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exchange {
+    /// The compute, of the other recipe.
+    pub compute: f64,
+    /// The least loss of the one recipe at that compute.
+    pub a_loss: f64,
+    /// The least loss of the other.
+    pub b_loss: f64,
+    /// What the other recipe's compute is worth in compute of the one, as a multiple; `None` where no compute of the
+    /// one reaches the loss of the other.
+    pub multiple: Option<f64>,
+    /// Interval of the multiple; `None` where a law has no resamples. Its ends lie between 1e-300 and 1e300.
+    pub interval: Option<Interval>,
+}
+
+/// A compute at which two recipes are equally good.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Crossing {
+    /// The compute.
+    pub compute: f64,
+    /// Whether the other recipe is the better one above it.
+    pub b_above: bool,
+}
+
+/// Cells in which crossings are looked for.
+const CELLS: u32 = 400;
+
+/// Two recipes, of two laws.
+#[derive(Debug, Clone)]
+pub struct RecipePair<'a> {
+    /// The one.
+    pub a: Recipe<'a>,
+    /// The other.
+    pub b: Recipe<'a>,
+}
+
+impl RecipePair<'_> {
+    /// What a compute of `b` is worth in compute of `a`: the compute of `a` that reaches the same loss, over it.
+    ///
+    /// # Errors
+    /// [`AnswerError::NotFinite`] where a loss overflows.
+    pub fn at(&self, compute: Compute) -> Result<Exchange, AnswerError> {
+        let compute = compute.get();
+        let finite = |name, value: f64| {
+            if value.is_finite() { Ok(value) } else { Err(AnswerError::NotFinite(name)) }
+        };
+        let a_loss = finite("the loss of a", self.a.curve.loss(compute))?;
+        let b_loss = finite("the loss of b", self.b.curve.loss(compute))?;
+        let multiple =
+            |a: &BudgetCurve, b: &BudgetCurve| Some(a.compute(b.loss(compute))? / compute);
+        // Each resample of the one with one of the other: the runs of both are different ones.
+        let pairs = self.a.resampled.iter().zip(&self.b.resampled);
+        let multiples = pairs.map(|(a, b)| multiple(a, b).unwrap_or(f64::INFINITY));
+        let of_pairs = multiples.collect::<Vec<_>>();
+        let ensemble = self.a.ensemble.filter(|_| !of_pairs.is_empty());
+        let known = multiple(&self.a.curve, &self.b.curve).filter(|multiple| multiple.is_finite());
+        Ok(Exchange {
+            compute,
+            a_loss,
+            b_loss,
+            multiple: known,
+            interval: ensemble.map(|ensemble| ensemble.interval_of(of_pairs)),
+        })
+    }
+
+    /// Where the recipes are equally good within a range of computes, in rising order.
+    #[must_use]
+    pub fn crossings(&self, range: Range) -> Vec<Crossing> {
+        let ahead = |ln_compute: f64| {
+            let compute = ln_compute.exp();
+            self.a.curve.loss(compute) - self.b.curve.loss(compute)
+        };
+        let (low, high) = (range.min.ln(), range.max.ln());
+        let place = |cell: u32| low + (high - low) * f64::from(cell) / f64::from(CELLS);
+        let mut crossings = Vec::new();
+        for cell in 0..CELLS {
+            let (mut left, mut right) = (place(cell), place(cell + 1));
+            let (at_left, at_right) = (ahead(left), ahead(right));
+            // Equal at the end of a cell belongs to the next one, and equal everywhere is no crossing.
+            if (at_left > 0.0) == (at_right > 0.0) || at_left == at_right {
+                continue;
+            }
+            for _ in 0..100 {
+                let middle = 0.5 * (left + right);
+                if (ahead(middle) > 0.0) == (at_left > 0.0) {
+                    left = middle
+                } else {
+                    right = middle
+                }
+            }
+            let compute = (0.5 * (left + right)).exp();
+            crossings.push(Crossing { compute, b_above: at_right > 0.0 });
+        }
+        crossings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::law::Constraint;
+    use crate::law::{
+        CoefficientValues, FlopMode, Goal, Limits, Means, Member, Planner, PruningSchedule,
+        Sparsity, Storage, StorageFormat, T5_C4, VIT_JFT, Zeros,
+    };
+    use proptest::prelude::*;
+
+    fn dense() -> RecipeSparsity {
+        RecipeSparsity { effective: Density::DENSE, multiplier: 1.0 }
+    }
+
+    fn recipe(law: &Coefficients, sparsity: RecipeSparsity) -> Recipe<'static> {
+        Recipe::new(law, None, FlopsPerParam::TRAINING, sparsity)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_plan_of_the_least_loss(
+            ln_c in 42.0..55.0f64, sparsity in 0.0..0.95f64, t5 in any::<bool>(), sparse in any::<bool>(),
+        ) {
+            let law = if t5 { T5_C4.coefficients() } else { VIT_JFT.coefficients() };
+            let mode = if sparse { FlopMode::Sparse } else { FlopMode::Dense };
+            let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode);
+            let density = Sparsity::new(sparsity).unwrap().density();
+            let storage = Storage::new(StorageFormat::Dense, 16);
+            let means = Means::new(cost.clone(), mode.into(), storage, Zeros::Anywhere);
+            let planner = Planner { law, means: &means, inference_tokens: 0.0, repetition: None };
+            let limits = Limits::default()
+                .with(Constraint::Compute, ln_c.exp())
+                .with(Constraint::SparsityMin, density.get())
+                .with(Constraint::SparsityMax, density.get());
+            let plan = planner.best(Goal::LeastLoss, &limits).unwrap();
+            let at = RecipeSparsity { effective: density, multiplier: cost.multiplier(density) };
+            let curve = BudgetCurve::new(law, FlopsPerParam::TRAINING, at);
+            prop_assert!((curve.loss(ln_c.exp()) / plan.loss - 1.0).abs() < 1e-9);
+            let (size, data) = curve.model(ln_c.exp()).unwrap();
+            prop_assert!((law.loss(density, size, data) / plan.loss - 1.0).abs() < 1e-9);
+        }
+
+        #[test]
+        fn the_best_sparsity_is_that_of_the_plan(ln_c in 42.0..55.0f64, t5 in any::<bool>()) {
+            let law = if t5 { T5_C4.coefficients() } else { VIT_JFT.coefficients() };
+            let cost = TrainingCost::new(
+                FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse,
+            );
+            let least = Density::new(0.05).unwrap();
+            let best = best_recipe_density(law, &cost, least);
+            let storage = Storage::new(StorageFormat::Dense, 16);
+            let means = Means::new(cost.clone(), FlopMode::Sparse.into(), storage, Zeros::Anywhere);
+            let planner = Planner { law, means: &means, inference_tokens: 0.0, repetition: None };
+            let limits = Limits::default()
+                .with(Constraint::Compute, ln_c.exp())
+                .with(Constraint::SparsityMax, least.get());
+            let plan = planner.best(Goal::LeastLoss, &limits).unwrap();
+            prop_assert!((best.sparsity().get() - plan.design.density.sparsity().get()).abs() < 2e-3);
+        }
+    }
+
+    #[test]
+    fn half_the_flops_are_worth_twice_the_compute() {
+        let law = T5_C4.coefficients();
+        let cheap = RecipeSparsity { multiplier: 0.5, ..dense() };
+        let pair = RecipePair { a: recipe(law, dense()), b: recipe(law, cheap) };
+        let exchange = pair.at(Compute::new(1e20).unwrap()).unwrap();
+        assert!((exchange.multiple.unwrap() - 2.0).abs() < 1e-9, "{exchange:?}");
+        assert!(exchange.b_loss < exchange.a_loss && exchange.interval.is_none());
+        assert_eq!(pair.crossings(Range { min: 1e18, max: 1e22 }), []);
+        let same = RecipePair { a: recipe(law, dense()), b: recipe(law, dense()) };
+        assert_eq!(same.crossings(Range { min: 1e18, max: 1e22 }), []);
+    }
+
+    #[test]
+    fn laws_of_other_slopes_cross_where_they_are_equal() {
+        let law = T5_C4.coefficients();
+        let v = law.values();
+        let steeper = CoefficientValues { b_d: 1.2 * v.b_d, ..v };
+        let steeper = Coefficients::new(steeper).unwrap();
+        let pair = RecipePair { a: recipe(law, dense()), b: recipe(&steeper, dense()) };
+        let range = Range { min: 1e12, max: 1e30 };
+        let crossings = pair.crossings(range);
+        let [crossing] = crossings[..] else { panic!("{crossings:?}") };
+        let at = |compute: f64| pair.at(Compute::new(compute).unwrap()).unwrap().multiple;
+        assert!((at(crossing.compute).unwrap() - 1.0).abs() < 1e-9);
+        assert_eq!(at(crossing.compute * 10.0).unwrap() > 1.0, crossing.b_above);
+    }
+
+    #[test]
+    fn a_loss_below_the_floor_is_reached_by_no_compute() {
+        let v = T5_C4.coefficients().values();
+        let lower = Coefficients::new(CoefficientValues { c: 0.1 * v.c, ..v }).unwrap();
+        let pair =
+            RecipePair { a: recipe(T5_C4.coefficients(), dense()), b: recipe(&lower, dense()) };
+        let exchange = pair.at(Compute::new(1e35).unwrap()).unwrap();
+        assert_eq!(exchange.multiple, None, "{exchange:?}");
+    }
+
+    #[test]
+    fn resampled_laws_give_the_interval() {
+        let v = T5_C4.coefficients().values();
+        let member = |i: i32| {
+            let values = CoefficientValues { a_d: v.a_d * (1.0 + 0.01 * f64::from(i)), ..v };
+            Member { coefficients: Coefficients::new(values).unwrap(), noise: 0.0 }
+        };
+        let ensemble = Ensemble::new((-10..=10).map(member).collect(), 0.95, 0.025).unwrap();
+        let law = T5_C4.coefficients();
+        let of = |sparsity| Recipe::new(law, Some(&ensemble), FlopsPerParam::TRAINING, sparsity);
+        let cheap = RecipeSparsity { multiplier: 0.5, ..dense() };
+        let pair = RecipePair { a: of(dense()), b: of(cheap) };
+        let exchange = pair.at(Compute::new(1e20).unwrap()).unwrap();
+        let interval = exchange.interval.unwrap();
+        // Both scatter alike, so that nothing is left of it.
+        assert!((interval.low - 2.0).abs() < 1e-9 && (interval.high - 2.0).abs() < 1e-9);
+        let other = RecipePair { a: of(dense()), b: recipe(law, cheap) };
+        assert_eq!(other.at(Compute::new(1e20).unwrap()).unwrap().interval, None);
+    }
+}

@@ -1,0 +1,567 @@
+//! Recipe against recipe: what the compute of one family is worth in compute of another.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use sparsity_law::law::{
+    AnswerError, Compute, Crossing, Density, Exchange, Extrapolation, Question, Range, Recipe,
+    RecipePair, RecipeSparsity, Sparsity, TrainingCost, best_recipe_density, pattern_multiplier,
+};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::questions::asked::asked_law;
+use crate::api::questions::budget::BudgetView;
+use crate::api::questions::law::{AskedLaw, relative_width};
+use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::state::AppState;
+use crate::api::tags::TAG_QUESTIONS;
+use crate::api::wire::caching::{Freshness, KnownTags};
+use crate::api::wire::extract::{Query, family_name};
+use crate::api::wire::negotiation::Representation;
+use crate::api::wire::pictures::{
+    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas,
+};
+use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
+use crate::domain::checks::Checks;
+use crate::domain::text::Pattern;
+use crate::draw::{Canvas, ExchangePicture};
+use crate::live::keyring::Caller;
+
+/// Routes of this question.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get_recipe_comparison))
+}
+
+/// Which recipes to compare.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct RecipeComparisonParams {
+    /// The family in whose compute the other is measured.
+    #[param(example = "t5-c4")]
+    a: String,
+    /// The family that is measured.
+    #[param(example = "t5-c4")]
+    b: String,
+    /// Version of the law of `a`; the active one unless said otherwise.
+    a_law_version: Option<i32>,
+    /// Version of the law of `b`; the active one unless said otherwise.
+    b_law_version: Option<i32>,
+    /// What a training step costs of both: `dense`, `sparse`, or the name of a hardware profile. Each family has its
+    /// own pruning schedule.
+    #[param(example = "sparse")]
+    flop_mode: String,
+    /// Sparsity of the models of `a`. Unless said otherwise that of all its runs, or else the best one, no sparser
+    /// than its sparsest run (0.95 where its runs are not known).
+    #[param(example = 0, minimum = 0, exclusive_maximum = 1)]
+    a_sparsity: Option<f64>,
+    /// Sparsity of the models of `b`; as `a_sparsity`.
+    #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
+    b_sparsity: Option<f64>,
+    /// Structured pattern of the models of `a`, in place of `a_sparsity`: worth what its runs say.
+    a_pattern: Option<String>,
+    /// Structured pattern of the models of `b`, in place of `b_sparsity`.
+    b_pattern: Option<String>,
+    /// Least training compute; unless said otherwise that of the cheapest run of both families (1e18 where none are
+    /// known).
+    #[param(example = 1e18, minimum = 1, maximum = 1e40)]
+    min_compute: Option<f64>,
+    /// Most training compute; unless said otherwise that of the costliest run (1e22 where none are known).
+    #[param(example = 1e22, minimum = 1, maximum = 1e40)]
+    max_compute: Option<f64>,
+    /// Computes to compare at, even in the logarithm; unless said otherwise 9, and 49 in a picture.
+    #[param(minimum = 2, maximum = 200)]
+    points: Option<u32>,
+    /// Whether to answer with intervals.
+    #[serde(default = "crate::api::wire::extract::yes")]
+    #[param(default = true)]
+    intervals: bool,
+    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    #[param(default = 800, minimum = 480, maximum = 2400)]
+    width: Option<u32>,
+    /// Height of a picture in pixels, between 360 and 1800.
+    #[param(default = 540, minimum = 360, maximum = 1800)]
+    height: Option<u32>,
+    /// Colours of a picture; `light` unless said otherwise.
+    #[param(inline)]
+    theme: Option<ThemeView>,
+}
+
+/// Where the zeros of one side are to be.
+#[derive(Debug, Clone)]
+enum GivenZeros {
+    Best,
+    Sparsity(Sparsity),
+    Pattern(Pattern),
+}
+
+/// The names of a side's parameters.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    sparsity: &'static str,
+    pattern: &'static str,
+}
+
+const A: Side = Side { sparsity: "a_sparsity", pattern: "a_pattern" };
+const B: Side = Side { sparsity: "b_sparsity", pattern: "b_pattern" };
+
+impl Side {
+    fn check(
+        self,
+        sparsity: Option<f64>,
+        pattern: Option<&str>,
+        checks: &mut Checks,
+    ) -> Option<GivenZeros> {
+        match (sparsity, pattern) {
+            (None, None) => Some(GivenZeros::Best),
+            (Some(sparsity), None) => {
+                checks.take(self.sparsity, Sparsity::new(sparsity)).map(GivenZeros::Sparsity)
+            }
+            (None, Some(pattern)) => {
+                checks.take(self.pattern, Pattern::new(pattern)).map(GivenZeros::Pattern)
+            }
+            (Some(_), Some(_)) => {
+                let detail = format!("must not be given beside {}", self.sparsity);
+                checks.refuse(self.pattern, detail);
+                None
+            }
+        }
+    }
+}
+
+/// What was asked.
+struct Asked {
+    zeros: [GivenZeros; 2],
+    ends: [Option<Compute>; 2],
+    points: u32,
+    intervals: bool,
+}
+
+impl RecipeComparisonParams {
+    fn check(&self, representation: Representation) -> Result<(Asked, Canvas), ApiError> {
+        let mut checks = Checks::default();
+        check_mode(&self.flop_mode, &mut checks);
+        let a = A.check(self.a_sparsity, self.a_pattern.as_deref(), &mut checks);
+        let b = B.check(self.b_sparsity, self.b_pattern.as_deref(), &mut checks);
+        let end = |field: &str, value: Option<f64>, checks: &mut Checks| {
+            value.and_then(|value| checks.take(field, Compute::new(value)))
+        };
+        let ends = [
+            end("min_compute", self.min_compute, &mut checks),
+            end("max_compute", self.max_compute, &mut checks),
+        ];
+        if let [Some(min), Some(max)] = ends
+            && min >= max
+        {
+            checks.refuse("max_compute", "must be above min_compute");
+        }
+        let usual = if representation == Representation::Json { 9 } else { 49 };
+        let points = self.points.unwrap_or(usual);
+        if !(2..=200).contains(&points) {
+            checks.refuse("points", format!("must be between 2 and 200, not {points}"));
+        }
+        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        let (a, b) = checks.finish(a.zip(b))?;
+        Ok((Asked { zeros: [a, b], ends, points, intervals: self.intervals }, canvas))
+    }
+}
+
+/// What the compute of one recipe is worth in compute of another. Each recipe is at its best size at every compute.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecipeComparison)]
+pub struct RecipeComparisonView {
+    /// The recipe in whose compute the other is measured.
+    a: RecipeView,
+    /// The recipe that is measured.
+    b: RecipeView,
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    #[schema(example = "sparse")]
+    flop_mode: String,
+    /// In the middle of the computes, by their logarithm: the comparison in one number.
+    middle: ExchangeView,
+    /// At each compute, in rising order.
+    points: Vec<ExchangeView>,
+    /// The computes within the range at which both are equally good, in rising order.
+    crossings: Vec<CrossingView>,
+    /// What to know before trusting it.
+    warnings: Vec<Arc<WarningView>>,
+    /// How far it can be trusted: as far as the weaker of the two laws.
+    trust: TrustView,
+}
+
+/// One of the recipes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Recipe)]
+pub struct RecipeView {
+    /// Its family.
+    #[schema(example = "t5-c4")]
+    family: String,
+    /// The law that it was computed from.
+    law: Arc<LawRef>,
+    /// Sparsity of its models.
+    #[schema(example = 0.75)]
+    sparsity: f64,
+    /// Their pattern; null where their zeros lie anywhere, or there are none.
+    #[schema(example = json!(null))]
+    pattern: Option<String>,
+    /// Whether the sparsity was asked for; else it is that of all runs, or the best one.
+    given: bool,
+    /// FLOPs of training relative to a dense model of as many non-zero parameters and as much data.
+    #[schema(example = 2.125)]
+    cost_multiplier: f64,
+}
+
+/// Both recipes at one compute.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Exchange)]
+pub struct ExchangeView {
+    /// Training compute of both losses, in every currency that is known.
+    budget: BudgetView,
+    /// Least loss of `a` at it.
+    #[schema(example = 2.31)]
+    a_loss: f64,
+    /// Least loss of `b` at it.
+    #[schema(example = 2.27)]
+    b_loss: f64,
+    /// The compute with which `a` reaches the loss of `b`, over this compute: below 1 `b` is the worse recipe, above 1
+    /// the better one. Null where no compute of `a` reaches it.
+    #[schema(example = 1.31)]
+    multiple: Option<f64>,
+    /// Interval of the multiple; null where a law has none. An end of 1e300 says that some of the resampled laws of
+    /// `a` never reach the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<IntervalView>)]
+    interval: Option<Option<IntervalView>>,
+    /// By what factor the farthest quantity of the best model of `a` lies outside its runs; null inside them, and where
+    /// they are not known.
+    a_beyond: Option<f64>,
+    /// The same of `b`.
+    b_beyond: Option<f64>,
+}
+
+/// A compute at which both recipes are equally good.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RecipeCrossing)]
+pub struct CrossingView {
+    /// The compute.
+    #[schema(example = 3e19)]
+    compute: f64,
+    /// Which recipe is better above it.
+    better_above: BetterView,
+}
+
+/// One of two recipes.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RecipeSide)]
+pub enum BetterView {
+    /// The one in whose compute the other is measured.
+    A,
+    /// The one that is measured.
+    B,
+}
+
+/// A side of the comparison, with what it costs and is worth.
+struct Compared<'a> {
+    asked: &'a AskedLaw,
+    cost: TrainingCost,
+    /// Nominal.
+    density: Density,
+    recipe: RecipeSparsity,
+    pattern: Option<String>,
+    given: bool,
+}
+
+/// Sparsest model where neither the question nor the runs say which.
+const SPARSEST: f64 = 0.95;
+/// Computes where no runs are known.
+const ANY_COMPUTE: Range = Range { min: 1e18, max: 1e22 };
+
+impl<'a> Compared<'a> {
+    fn new(
+        asked: &'a AskedLaw,
+        mode: &Mode,
+        zeros: &GivenZeros,
+        side: Side,
+    ) -> Result<Self, ApiError> {
+        asked.require_budgets("the comparison")?;
+        let content = &asked.law.content;
+        let cost = asked.cost(mode.step());
+        let anywhere = |density: Density, given: bool, cost: TrainingCost| {
+            let multiplier = cost.multiplier(density);
+            let recipe = RecipeSparsity { effective: density, multiplier };
+            Self { asked, cost, density, recipe, pattern: None, given }
+        };
+        let levels = content.support.levels();
+        match zeros {
+            GivenZeros::Sparsity(sparsity) => Ok(anywhere(sparsity.density(), true, cost)),
+            GivenZeros::Pattern(pattern) => {
+                if mode.patterns().is_some_and(|listed| !listed.contains(pattern)) {
+                    let detail = "must be one of the patterns of the hardware profile";
+                    return Err(ApiError::field(format!("/{}", side.pattern), detail));
+                }
+                let planned = mode.planned_patterns(asked, std::slice::from_ref(pattern));
+                let Some(planned) = planned.first() else {
+                    let detail = "has no worth that is in range by this law";
+                    return Err(ApiError::field(format!("/{}", side.pattern), detail));
+                };
+                let nominal = planned.worth.nominal;
+                let multiplier = match planned.step_cost {
+                    None => cost.multiplier(nominal),
+                    Some(step_cost) => pattern_multiplier(&content.pruning, step_cost, nominal),
+                };
+                let recipe = RecipeSparsity { effective: planned.worth.density(), multiplier };
+                let pattern = Some(pattern.as_str().to_owned());
+                Ok(Self { asked, cost, density: nominal, recipe, pattern, given: true })
+            }
+            GivenZeros::Best => {
+                let [only] = levels else {
+                    if let Err(error) = asked.require_all("the best sparsity of a recipe") {
+                        // With more than one sparsity and no law of them, one has to be named.
+                        return match levels {
+                            [] => Err(error),
+                            _ => {
+                                let named: Vec<String> =
+                                    levels.iter().map(|level| level.sparsity.to_string()).collect();
+                                let detail = format!(
+                                    "must be given, as its runs do not tell which sparsity is best: they have {}",
+                                    named.join(", ")
+                                );
+                                Err(ApiError::field(format!("/{}", side.sparsity), detail))
+                            }
+                        };
+                    }
+                    let sparsest = levels.last().map_or(SPARSEST, |level| level.sparsity);
+                    let least = Density::clamped(1.0 - sparsest);
+                    let best = best_recipe_density(asked.sampled.coefficients(), &cost, least);
+                    return Ok(anywhere(best, false, cost));
+                };
+                Ok(anywhere(Density::clamped(1.0 - only.sparsity), false, cost))
+            }
+        }
+    }
+
+    fn recipe(&self, intervals: bool) -> Recipe<'a> {
+        let ensemble = self.asked.sampled.ensemble().filter(|_| intervals);
+        let flops = self.asked.law.content.flops_per_param;
+        Recipe::new(self.asked.sampled.coefficients(), ensemble, flops, self.recipe)
+    }
+
+    /// The computes of its runs, by the FLOP mode.
+    fn computes(&self) -> Option<Range> {
+        let per_unit = self.cost.flops_per_param().get();
+        let levels = self.asked.law.content.support.levels().iter();
+        let of = |level: &sparsity_law::law::SparsityLevel| {
+            let times = per_unit * self.cost.multiplier(Density::clamped(1.0 - level.sparsity));
+            let Range { min, max } = level.params_times_data;
+            Range { min: min * times, max: max * times }
+        };
+        levels.map(of).reduce(Range::join)
+    }
+
+    /// Refuses a compute at which the law does not know the loss; else by what factor the farthest quantity of the
+    /// best model lies outside the runs.
+    fn beyond(&self, recipe: &Recipe<'_>, compute: f64) -> Result<Option<f64>, ApiError> {
+        let (nonzero_params, data) = recipe.curve.model(compute).map_err(AnswerError::from)?;
+        let question = Question { nonzero_params, density: self.density, data, cost: None };
+        self.asked.require_at(&question)?;
+        let outside: Vec<Extrapolation> = self.asked.law.content.support.extrapolation(&question);
+        Ok(outside.iter().map(|each| each.factor).reduce(f64::max))
+    }
+
+    fn view(&self, family: &str) -> RecipeView {
+        RecipeView {
+            family: family.to_owned(),
+            law: Arc::clone(&self.asked.reference),
+            sparsity: self.density.sparsity().get(),
+            pattern: self.pattern.clone(),
+            given: self.given,
+            cost_multiplier: self.recipe.multiplier,
+        }
+    }
+}
+
+fn compare(
+    laws: [&AskedLaw; 2],
+    families: [&str; 2],
+    mode: &Mode,
+    question: &Asked,
+) -> Result<RecipeComparisonView, ApiError> {
+    let a = Compared::new(laws[0], mode, &question.zeros[0], A)?;
+    let b = Compared::new(laws[1], mode, &question.zeros[1], B)?;
+    let known = [&a, &b].into_iter().filter_map(Compared::computes).reduce(Range::join);
+    let known = known.unwrap_or(ANY_COMPUTE);
+    let end =
+        |given: Option<Compute>, usual: f64| given.map_or(usual, Compute::get).clamp(1.0, 1e40);
+    let range =
+        Range { min: end(question.ends[0], known.min), max: end(question.ends[1], known.max) };
+    if range.min >= range.max {
+        let (field, other) = if question.ends[0].is_some() {
+            ("min_compute", format!("below {:e}", range.max))
+        } else {
+            ("max_compute", format!("above {:e}", range.min))
+        };
+        let detail =
+            format!("must be {other}, where the runs of both families end, or both ends given");
+        return Err(ApiError::field(format!("/{field}"), detail));
+    }
+    let pair = RecipePair { a: a.recipe(question.intervals), b: b.recipe(question.intervals) };
+    let view = |compute: f64| -> Result<ExchangeView, ApiError> {
+        let exchange = pair.at(Compute::new(compute).map_err(AnswerError::from)?)?;
+        let Exchange { compute, a_loss, b_loss, multiple, interval } = exchange;
+        Ok(ExchangeView {
+            budget: BudgetView::new(compute, mode),
+            a_loss,
+            b_loss,
+            multiple,
+            interval: question.intervals.then(|| interval.map(IntervalView::from)),
+            a_beyond: a.beyond(&pair.a, compute)?,
+            b_beyond: b.beyond(&pair.b, compute)?,
+        })
+    };
+    let last = f64::from(question.points - 1);
+    let places = (0..question.points).map(|point| f64::from(point) / last);
+    let computes = places.map(|share| range.at_share(share).clamp(range.min, range.max));
+    let points = computes.map(view).collect::<Result<Vec<_>, ApiError>>()?;
+    let middle = view(range.at_share(0.5))?;
+    let mut warnings: Vec<Arc<WarningView>> = Vec::new();
+    let (of_a, of_b) = (&laws[0].law.content, &laws[1].law.content);
+    if of_a.data_unit != of_b.data_unit {
+        let detail = format!(
+            "the data of {} are counted in {}, of {} in {}: the comparison is of losses by compute, and wants both \
+             families to be evaluated on the same text",
+            families[0], of_a.data_unit, families[1], of_b.data_unit
+        );
+        warnings.push(Arc::new(WarningView::new("other_data_unit", detail)));
+    }
+    let unreached = points.iter().filter(|point| point.multiple.is_none()).count();
+    if unreached > 0 {
+        let detail = format!(
+            "at {unreached} of {} computes no compute of {} reaches the loss of {}: it lies below what its law says \
+             that no model can pass",
+            points.len(),
+            families[0],
+            families[1]
+        );
+        warnings.push(Arc::new(WarningView::new("unreached", detail)));
+    }
+    for (side, family) in [&a, &b].into_iter().zip(families) {
+        if let Some(warning) = side.asked.unmeasured(side.pattern.as_deref()) {
+            warnings.push(Arc::clone(warning));
+        }
+        let own = side.asked.warnings(question.intervals);
+        warnings.extend(own.iter().map(|warning| Arc::new(warning.about(family))));
+        // Of one law all is said once.
+        if laws[0].law.id == laws[1].law.id {
+            break;
+        }
+    }
+    let width = relative_width(middle.interval.flatten(), middle.multiple.unwrap_or(1.0));
+    let trust = laws[0].trust(width, &[]).with(laws[1].trust(width, &[]));
+    let crossings = pair.crossings(range).into_iter().map(CrossingView::from).collect();
+    Ok(RecipeComparisonView {
+        a: a.view(families[0]),
+        b: b.view(families[1]),
+        flop_mode: mode.name().to_owned(),
+        middle,
+        points,
+        crossings,
+        warnings,
+        trust,
+    })
+}
+
+impl From<Crossing> for CrossingView {
+    fn from(crossing: Crossing) -> Self {
+        let better_above = if crossing.b_above { BetterView::B } else { BetterView::A };
+        Self { compute: crossing.compute, better_above }
+    }
+}
+
+impl RecipeComparisonView {
+    fn picture(&self, laws: [&AskedLaw; 2]) -> ExchangePicture {
+        let mut caption =
+            caption(&self.a.family, &laws[0].law, self.warnings.iter().map(Arc::as_ref));
+        let (a, b) = (&self.a, &self.b);
+        let side = |recipe: &RecipeView| match &recipe.pattern {
+            Some(pattern) => format!("{}, {pattern}", recipe.family),
+            None if recipe.sparsity == 0.0 => format!("{}, dense", recipe.family),
+            None => format!("{}, {:.1} % sparse", recipe.family, 100.0 * recipe.sparsity),
+        };
+        if laws[0].law.id != laws[1].law.id {
+            let version = laws[1].law.version;
+            caption.notes.insert(1, format!("Law {version} of {}", b.family));
+        }
+        let computes = self.points.iter().map(|point| point.budget.compute());
+        let ends = [computes.clone().next(), computes.clone().next_back()];
+        let at = |point: &ExchangeView| Some([point.budget.compute(), point.multiple?]);
+        let band = |point: &ExchangeView| {
+            let interval = point.interval.flatten()?;
+            Some([point.budget.compute(), interval.low, interval.high])
+        };
+        ExchangePicture {
+            caption,
+            one: side(a),
+            other: side(b),
+            flop_mode: self.flop_mode.clone(),
+            points: self.points.iter().filter_map(at).collect(),
+            band: self.points.iter().map(band).collect(),
+            coverage: self.middle.interval.flatten().map(|interval| interval.level),
+            crossings: self.crossings.iter().map(|crossing| crossing.compute).collect(),
+            range: ends.map(|end| end.unwrap_or(1.0)),
+        }
+    }
+}
+
+/// Compares two recipes by the loss that each reaches with its best model at every compute: the compute with which the
+/// one reaches the loss of the other.
+#[utoipa::path(
+    get, path = "/v1/compare", tag = TAG_QUESTIONS, params(RecipeComparisonParams),
+    responses(
+        (status = OK, description = "The comparison, or a picture of it",
+            content((RecipeComparisonView = "application/json"), (SvgPicture = "image/svg+xml"), (PngPicture = "image/png")),
+            headers(("ETag" = String, description = "Changes with the laws, the hardware profile and the representation"),
+                ("Vary" = String, description = "`accept`"))),
+        (status = NOT_MODIFIED, description = "As in the caller's copy"),
+        (status = NOT_FOUND, description = "There is no such family", body = Problem,
+            content_type = "application/problem+json"),
+        (status = NOT_ACCEPTABLE, description = "`Accept` takes neither JSON nor SVG nor PNG", body = Problem,
+            content_type = "application/problem+json"),
+        (status = CONFLICT, description = "A family has no law yet, or its law does not know what is asked",
+            body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+async fn get_recipe_comparison(
+    State(state): State<AppState>,
+    caller: Caller,
+    Query(params): Query<RecipeComparisonParams>,
+    representation: Representation,
+    known: KnownTags,
+) -> Result<Response, ApiError> {
+    let (question, canvas) = params.check(representation)?;
+    // The path names no family, so that nobody before has asked whether the caller may.
+    for family in [&params.a, &params.b] {
+        caller.require_family(family)?;
+    }
+    let mode = Mode::find(&state, &params.flop_mode).await?;
+    let (a, of_a) = asked_law(&state, &family_name(&params.a)?, params.a_law_version).await?;
+    let (b, of_b) = asked_law(&state, &family_name(&params.b)?, params.b_law_version).await?;
+    let tag = format!("{}.{}", mode.tag(&a), b.tag);
+    let pinned = matches!((&of_a, &of_b), (Freshness::Pinned, Freshness::Pinned));
+    let freshness = if pinned { Freshness::Pinned } else { Freshness::Revalidate };
+    let freshness = mode.freshness(freshness);
+    let sending = Sending { known: &known, representation, tag, freshness };
+    let laws = [Arc::clone(&a), Arc::clone(&b)];
+    let families = [params.a, params.b];
+    let answer = move || {
+        let [a, b] = &laws;
+        compare([a, b], families.each_ref().map(String::as_str), &mode, &question)
+    };
+    let draw = move |view: &RecipeComparisonView| view.picture([&a, &b]).svg(canvas);
+    sending.send(&state, answer, draw).await
+}

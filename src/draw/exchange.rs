@@ -1,0 +1,107 @@
+//! What the compute of one recipe is worth in compute of another.
+
+use crate::draw::axis::{Axis, Unit};
+use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
+use crate::draw::{Canvas, Caption, numbers};
+
+/// What to draw.
+#[derive(Debug, Clone)]
+pub struct ExchangePicture {
+    /// Where it comes from.
+    pub caption: Caption,
+    /// The one recipe, in whose compute the other is measured.
+    pub one: String,
+    /// The other recipe.
+    pub other: String,
+    /// What a training step costs.
+    pub flop_mode: String,
+    /// `[compute, multiple]`, in rising order of the compute; without those at which there is none.
+    pub points: Vec<[f64; 2]>,
+    /// `[compute, lowest, highest multiple]`.
+    pub band: Option<Vec<[f64; 3]>>,
+    /// Nominal coverage of the intervals, where there are some.
+    pub coverage: Option<f64>,
+    /// Computes at which both are equally good.
+    pub crossings: Vec<f64>,
+    /// The computes from the least to the most that were asked for.
+    pub range: [f64; 2],
+}
+
+impl ExchangePicture {
+    /// The picture as SVG.
+    #[must_use]
+    pub fn svg(&self, canvas: Canvas) -> String {
+        let palette = canvas.palette();
+        let x = Axis::log("training compute (FLOPs)", Unit::Power, self.range.into_iter());
+        let lines = || self.points.iter().map(|point| point[1]).chain([1.0]);
+        // As much of the band as leaves the line its shape.
+        let (low, high) =
+            lines().fold((1.0_f64, 1.0_f64), |(low, high), at| (low.min(at), high.max(at)));
+        let ends = self.band.iter().flatten().flat_map(|&[_, low, high]| [low, high]);
+        let shown = ends.map(|end| end.clamp(0.7 * low, 1.4 * high));
+        let multiples = lines().chain(shown);
+        let y = Axis::linear("worth in compute", Unit::Decimal, multiples).with_room(0.2, 0.2);
+        let (one, other) = (&self.one, &self.other);
+        let entry =
+            |sign, colour: &str, text: String| Entry { sign, colour: colour.to_owned(), text };
+        let mut legend = vec![entry(Sign::Line, palette.curve, "worth of its compute".to_owned())];
+        if let Some(coverage) = self.coverage {
+            let text = format!("{} interval", numbers::percent(coverage));
+            legend.push(entry(Sign::Band, palette.curve, text));
+        }
+        legend.push(entry(Sign::Dashed, palette.ink, "equally good".to_owned()));
+        if !self.crossings.is_empty() {
+            legend.push(entry(Sign::Mark(Shape::Diamond), palette.accent, "crossing".to_owned()));
+        }
+        let heading = Heading {
+            title: format!("{other} against {one}, FLOP mode {}", self.flop_mode),
+            subtitle: format!(
+                "Compute with which {one} reaches the loss of {other}, over the compute of that"
+            ),
+            legend,
+            caption: &self.caption,
+        };
+        let mut sheet = Sheet::new(canvas, heading, x, y, 8.0);
+        sheet.band(self.band.as_deref().unwrap_or_default(), palette.curve, 0.2);
+        let equal = self.range.map(|compute| [compute, 1.0]);
+        let stroke = Stroke { colour: palette.ink, width: 1.6, dashed: true, class: "equal" };
+        sheet.line(&equal, stroke);
+        let stroke = Stroke { colour: palette.curve, width: 2.4, dashed: false, class: "multiple" };
+        sheet.line(&self.points, stroke);
+        for compute in &self.crossings {
+            sheet.mark(Shape::Diamond, *compute, 1.0, 5.0, palette.accent);
+            let words = format!("equal at {}", numbers::power(*compute));
+            sheet.note(&words, *compute, 1.0, (0.0, 20.0), Hold::Middle);
+        }
+        sheet.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::{Theme, png};
+
+    #[test]
+    fn no_numbers_break_it() {
+        let caption = Caption { family: "f".to_owned(), law_version: 1, notes: Vec::new() };
+        let extremes =
+            [vec![], vec![[1e18, 1e-300], [1e40, 1e300]], vec![[1e18, 1.0], [1e22, 1.0]]];
+        for points in extremes {
+            let picture = ExchangePicture {
+                caption: caption.clone(),
+                one: "f, dense".to_owned(),
+                other: "g, 2:4".to_owned(),
+                flop_mode: "dense".to_owned(),
+                band: Some(points.iter().map(|&[compute, at]| [compute, 0.0, 10.0 * at]).collect()),
+                points,
+                coverage: Some(0.95),
+                crossings: vec![1e20],
+                range: [1.0, 1e40],
+            };
+            let svg = picture.svg(Canvas::new(480, 1800, Theme::Light));
+            assert!(!svg.contains("NaN"), "{svg}");
+            assert!(png(&svg).is_ok());
+        }
+    }
+}
