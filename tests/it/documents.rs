@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
 
-use crate::support::{App, OK, problem};
+use crate::support::{App, LIMITS, OK, problem};
 
 #[tokio::test]
 async fn it_is_alive_and_ready() {
@@ -24,8 +24,7 @@ async fn it_is_alive_and_ready() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
     let request_timeout = Duration::from_millis(500);
-    let app =
-        App::with_limits(Limits { max_body_bytes: 1024, request_timeout, max_mappings: 1 }).await;
+    let app = App::with_limits(Limits { request_timeout, ..LIMITS }).await;
     let mut transaction = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
     problem(&app.get("/v1/families/t5-c4").await, 408, "request-timeout");

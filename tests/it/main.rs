@@ -21,6 +21,7 @@ mod forecasts;
 mod hostile;
 mod hot_paths;
 mod laws;
+mod limits;
 mod mappings;
 mod merge;
 mod metrics;

@@ -67,6 +67,8 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261125151500_refit_trace.sql"),
         include_str!("../../migrations/20261129100000_runs_brought.sql"),
         include_str!("../../migrations/20261129100100_mappings.sql"),
+        include_str!("../../migrations/20261130100000_refit_turns.sql"),
+        include_str!("../../migrations/20261130100100_audit_refusals.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -12,10 +12,12 @@ use sparsity_law::law::{
     Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question, Ranges,
     Recommendation, Sparsity, Training, TrainingCost, Variable,
 };
+use sparsity_law::pace::step;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
@@ -23,10 +25,10 @@ use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::DenseView;
 use crate::api::questions::patterns::PatternView;
 use crate::api::questions::predictions::predicted_loss;
-use crate::api::state::AppState;
+use crate::api::state::{AppState, BulkLimits};
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::columns::{ARROW, BEYOND, Columns};
-use crate::api::wire::extract::{FamilyPath, JsonBody};
+use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{Spacing, ValuesBody};
@@ -45,9 +47,6 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// The most points of a request.
 const MAX_POINTS: usize = 100_000;
-/// The most points with intervals in the mode of a hardware profile, where each of a thousand laws is
-/// searched on its own: milliseconds a point.
-const MAX_SEARCHED: usize = 1_000;
 /// The most modes of a request.
 const MAX_MODES: usize = 20;
 /// The most wrong fields that an answer names.
@@ -248,7 +247,7 @@ impl Modes {
             // Only points of a list have a mode of their own.
             let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
             let mode = Mode::find_below(state, &pointer, name).await?;
-            let cost = law.cost(mode.step());
+            let cost = mode.cost(law);
             modes.by_name.insert(name.to_owned(), modes.costs.len());
             let ranges = law.law.content.support.ranges(Some(&cost));
             modes.costs.push((mode, cost, ranges));
@@ -266,11 +265,28 @@ impl Modes {
     }
 }
 
-/// Refuses intervals for more points than can be searched in a reasonable time.
-fn check_work(intervals: bool, points: usize, modes: &Modes) -> Result<(), ApiError> {
-    if intervals && modes.have_profile() && points > MAX_SEARCHED {
+/// Refuses intervals that ask too many resampled laws: each point asks all of them.
+fn check_work(
+    state: &AppState,
+    law: &AskedLaw,
+    intervals: bool,
+    points: usize,
+    searched: bool,
+) -> Result<(), ApiError> {
+    let members = law.sampled.ensemble().filter(|_| intervals);
+    let members = members.map_or(0, |ensemble| ensemble.members().len());
+    let BulkLimits { members: most, searched: most_searched } = state.limits.bulk;
+    let (most, setting, where_so) = if searched {
+        (most_searched, "--max-searched-laws", " in the mode of a hardware profile")
+    } else {
+        (most, "--max-asked-laws", "")
+    };
+    let asked = (points as u64).saturating_mul(members as u64);
+    if asked > most {
         let detail = format!(
-            "must be false for more than {MAX_SEARCHED} points in the mode of a hardware profile"
+            "must be false: {points} points ask {members} resampled laws each{where_so}, more than {most} \
+             ({setting}) in all; ask for at most {} points at a time",
+            most / members.max(1) as u64
         );
         return Err(ApiError::field("/intervals", detail));
     }
@@ -296,7 +312,8 @@ pub struct CreateOptimalSparsities {
     flop_mode: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
-    /// Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
+    /// Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
+    /// points, and in the mode of a hardware profile, where each law is searched on its own, to 1,000.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[schema(default = true)]
     intervals: bool,
@@ -427,6 +444,7 @@ impl<'a> Optima<'a> {
     }
 
     fn intervals(&self, at: usize) -> [Option<IntervalView>; 2] {
+        step();
         let (_, cost, _) = self.mode(at);
         let (nonzero_params, compute) = self.questions[at];
         let sampled = &self.asked.sampled;
@@ -465,6 +483,7 @@ impl<'a> Optima<'a> {
     }
 
     fn row(&self, at: usize) -> Result<OptimalSparsityResult, ApiError> {
+        step();
         let (nonzero_params, compute) = self.questions[at];
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
@@ -557,7 +576,8 @@ async fn create_optimal_sparsities(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     table: Table,
-    JsonBody(body): JsonBody<CreateOptimalSparsities>,
+    owner: Owner,
+    BulkBody(body): BulkBody<CreateOptimalSparsities>,
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
@@ -572,13 +592,13 @@ async fn create_optimal_sparsities(
         let mode = point.flop_mode.as_deref().or(default);
         Budget::check_sized(point.nonzero_params, point.compute, mode, checks)
     })?;
-    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() {
         asked.require_all("the optimal sparsity")?;
     }
     let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
     let modes = Modes::find(&state, &asked, names).await?;
-    check_work(intervals, questions.len(), &modes)?;
+    check_work(&state, &asked, intervals, questions.len(), modes.have_profile())?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);
         let optima = Optima::find(&asked, &points, &questions, &modes, options)?;
@@ -587,7 +607,9 @@ async fn create_optimal_sparsities(
             Table::Arrow => optima.arrow(),
         }
     };
-    state.threads.run(answer).await
+    let mut response = state.threads.run(owner, answer).await?;
+    freshness.mark(&mut response);
+    Ok(response)
 }
 
 /// Models whose loss to predict: a list of points, or a grid.
@@ -696,6 +718,7 @@ fn predict_all(
         &(NonzeroParams, Density, Budget),
         &PredictionPoint,
     )| {
+        step();
         let training = match *budget {
             Budget::Data(data) => Training::Data(data),
             Budget::Compute(compute) => {
@@ -754,7 +777,8 @@ async fn create_predictions(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     table: Table,
-    JsonBody(body): JsonBody<CreatePredictions>,
+    owner: Owner,
+    BulkBody(body): BulkBody<CreatePredictions>,
 ) -> Result<Response, ApiError> {
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
@@ -783,10 +807,12 @@ async fn create_predictions(
         let question = nonzero_params.zip(sparsity).zip(budget);
         question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
     })?;
-    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     let names =
         points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
+    // A loss needs no search in any mode.
+    check_work(&state, &asked, intervals, questions.len(), false)?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;
@@ -795,7 +821,9 @@ async fn create_predictions(
             Table::Arrow => answer.arrow(),
         }
     };
-    state.threads.run(answer).await
+    let mut response = state.threads.run(owner, answer).await?;
+    freshness.mark(&mut response);
+    Ok(response)
 }
 
 impl Predictions {

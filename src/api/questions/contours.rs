@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::{Mode, check_mode};
@@ -177,7 +178,7 @@ fn contours(
     sizes: &[NonzeroParams],
 ) -> Result<ContoursView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     let chinchilla = ContourLine::chinchilla(&asked.sampled, &cost, params.intervals);
     let chinchilla =
         ChinchillaLineView { points: chinchilla.points(sizes)?, band: chinchilla.band(sizes) };
@@ -236,6 +237,7 @@ async fn get_contours(
     Query(params): Query<ContoursParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     // What is wrong whatever the law is said before one is looked for.
     params.check(None, representation)?;
@@ -245,7 +247,7 @@ async fn get_contours(
     let (levels, sizes, canvas) =
         params.check(asked.law.content.support.nonzero_params(), representation)?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let answer = move || contours(&law, &params, &mode, &levels, &sizes);
     let draw = move |view: &ContoursView| view.picture(name.as_str(), &asked).svg(canvas);

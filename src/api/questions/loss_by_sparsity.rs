@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, sparsity_width};
@@ -173,7 +174,7 @@ fn losses(
     intervals: bool,
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     let curve = LossCurve { law: &asked.sampled, cost: &cost, nonzero_params, compute, intervals };
     let best = curve.best()?;
     let view = |point: LossPoint| LossPointView::new(point, intervals);
@@ -261,13 +262,14 @@ async fn get_loss_by_sparsity(
     Query(params): Query<LossBySparsityParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (nonzero_params, compute, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let question = (nonzero_params, compute);
     let answer = move || losses(&law, question, &mode, params.points, params.intervals);

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
@@ -20,7 +21,7 @@ use crate::api::questions::modes::Mode;
 use crate::api::questions::patterns::PatternView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::caching::{KnownTags, cached, cached_apart, json};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
@@ -190,7 +191,7 @@ fn optimise<'a>(
     mode: &Mode,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     if let Some(choice) = asked.best_measured(&cost, (nonzero_params, compute))? {
         return best_measured(asked, (nonzero_params, compute), &cost, &choice, intervals);
     }
@@ -277,6 +278,9 @@ fn best_measured<'a>(
     })
 }
 
+/// Intervals by all resampled laws that one answer may take: five at four corners and in the middle.
+const RECOMMENDATIONS: usize = 25;
+
 /// Finds the sparsity that makes the most of a training budget.
 #[utoipa::path(
     get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
@@ -294,10 +298,23 @@ async fn get_optimal_sparsity(
     Path(path): Path<FamilyPath>,
     Query(params): Query<OptimalSparsityParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || optimise(&asked, question, &mode, params.intervals);
-    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
+    // In the mode of a profile each resampled law is searched on its own; otherwise a cell of the table asks all
+    // of them at its corners and in its middle.
+    let quick = match mode {
+        Mode::Known(_) => !params.intervals || asked.is_quick(RECOMMENDATIONS),
+        Mode::Profile(_) => false,
+    };
+    let freshness = mode.freshness(freshness);
+    if quick {
+        let answer = || optimise(&asked, question, &mode, params.intervals);
+        return cached(&known, &mode.tag(&asked), freshness, answer);
+    }
+    let tag = mode.tag(&asked).into_owned();
+    let body = move || json(&optimise(&asked, question, &mode, params.intervals)?);
+    cached_apart((&state, owner), &known, &tag, freshness, body).await
 }

@@ -13,13 +13,14 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::caching::{KnownTags, cached, cached_apart, json};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
@@ -141,7 +142,7 @@ pub fn predict<'a>(
     let training = match budget {
         Budget::Data(data) => Training::Data(data),
         Budget::Compute(compute) => {
-            cost = asked.cost(mode.step());
+            cost = mode.cost(asked);
             Training::Compute(compute, &cost)
         }
     };
@@ -175,6 +176,9 @@ impl<'a> PredictionView<'a> {
     }
 }
 
+/// Losses by all resampled laws that one answer may take.
+const LOSSES: usize = 9;
+
 /// Predicts the loss of a model.
 #[utoipa::path(
     get, path = "/v1/families/{family}/prediction", tag = TAG_QUESTIONS,
@@ -192,13 +196,25 @@ async fn get_prediction(
     Path(path): Path<FamilyPath>,
     Query(params): Query<PredictionParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let question = params.check()?;
     let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || {
+    // A cell of the table of intervals asks all resampled laws at its corners and in its middle.
+    let quick = !params.intervals || asked.is_quick(LOSSES);
+    let freshness = mode.freshness(freshness);
+    if quick {
+        let answer = || {
+            let predicted = predict(&asked, question, &mode, params.intervals)?;
+            Ok(PredictionView::new(&asked, predicted, params.intervals))
+        };
+        return cached(&known, &mode.tag(&asked), freshness, answer);
+    }
+    let tag = mode.tag(&asked).into_owned();
+    let body = move || {
         let predicted = predict(&asked, question, &mode, params.intervals)?;
-        Ok(PredictionView::new(&asked, predicted, params.intervals))
+        json(&PredictionView::new(&asked, predicted, params.intervals))
     };
-    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
+    cached_apart((&state, owner), &known, &tag, freshness, body).await
 }

@@ -67,6 +67,11 @@ class AuditEvent(Model):
     """
     Path of what was created, else the path of the request.
     """
+    times: Annotated[int, Field(examples=[1], ge=1)]
+    """
+    How often it happened: refusals of one key that are alike and near each other are one event, with the time
+    and the request id of the first.
+    """
 
 
 class AuditEventList(Model):
@@ -2099,7 +2104,8 @@ class CreateOptimalSparsities(Model):
     """
     intervals: bool | None = True
     """
-    Whether to answer with intervals; in the mode of a hardware profile for at most 1,000 points.
+    Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
+    points, and in the mode of a hardware profile, where each law is searched on its own, to 1,000.
     """
     law_version: int | None = None
     """
@@ -3770,8 +3776,9 @@ class LawComparison(Model):
     """
     common_runs: CommonRuns | None = None
     """
-    Both laws on the runs that a refit would use now; null where there are none, or where a law
-    does not know what all of size, sparsity and data do.
+    Both laws on the runs that a refit would use now; null where there are none, where a law does not know
+    what all of size, sparsity and data do, and where there are more runs than `--max-compared-runs` of the
+    service.
     """
     optimal_sparsity: list[ComparedOptimum]
     """
