@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
 
+use crate::support::wait::until;
 use crate::support::{App, LIMITS, OK, problem};
 
 #[tokio::test]
@@ -14,6 +15,9 @@ async fn it_is_alive_and_ready() {
     assert_eq!(app.get("/readyz").await.json::<Value>()["status"], "ready");
     app.pool.close().await;
     app.get("/healthz").await.assert_status(OK);
+    // A look of the last moment is good for all who ask.
+    let is_away = async || app.get("/readyz").await.status_code() != OK;
+    until(is_away, "it is seen that the database is away").await;
     let response = app.get("/readyz").await;
     problem(&response, 503, "unavailable");
     assert_eq!(response.header("retry-after"), "1");
