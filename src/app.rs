@@ -8,16 +8,20 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::http::HeaderValue;
+use moka::future::Cache;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::layers::bodies::Bodies;
+use crate::api::layers::places::Places;
 use crate::api::layers::threads::AnswerThreads;
 use crate::api::layers::throttle::{Throttle, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, Transfers};
-use crate::api::resources::health::{HealthParts, health_router};
-use crate::api::state::{AppParts, AppState, Limits};
+use crate::api::resources::health::{HealthParts, beyond_router, health_router};
+use crate::api::state::{AppParts, AppState, COMPARISONS, Limits};
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::domain::trust::TrustPolicy;
@@ -27,10 +31,12 @@ use crate::live::audit::{AuditLog, AuditWriter};
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
 use crate::live::profiles::ProfileCache;
+use crate::live::refit_watch::RefitWatch;
 use crate::live::replica::Replica;
+use crate::live::schema_look::SchemaLook;
 use crate::oidc::Tokens;
 use crate::postgres::PrivatePostgres;
-use crate::server::ConnectionLimits;
+use crate::server::{ConnectionLimits, Served};
 use crate::store::of_ours;
 use crate::store::pooling::{Pooling, find_pooling};
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +46,9 @@ use crate::{api, server, store};
 /// How long it may take at the start to find out how connections are lent; what a request waits is too short for a
 /// machine that is busy.
 const POOLING_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long connections may take to come back at the end.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Connections that listen, where they are not of the pool: one for the worker, one for what is in memory.
 const LISTENERS: u32 = 2;
@@ -51,7 +60,32 @@ pub struct Database {
     pub pool: PgPool,
     /// Those on which announcements are heard; `None` where none would be.
     pub listening: Option<PgPool>,
-    private: Option<PrivatePostgres>,
+    private: Option<KeptPostgres>,
+}
+
+/// A private PostgreSQL, and who starts it again where it dies.
+#[derive(Debug)]
+struct KeptPostgres {
+    server: Arc<PrivatePostgres>,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+impl KeptPostgres {
+    fn new(server: PrivatePostgres) -> Self {
+        let server = Arc::new(server);
+        let kept = server.clone();
+        Self { server, keeper: tokio::spawn(async move { kept.keep().await }) }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.keeper.abort();
+        // However it ended: what it held is gone.
+        let _ = self.keeper.await;
+        match Arc::into_inner(self.server) {
+            Some(server) => Ok(server.stop().await?),
+            None => anyhow::bail!("the private PostgreSQL is still in use"),
+        }
+    }
 }
 
 impl Database {
@@ -68,7 +102,7 @@ impl Database {
                 let private =
                     PrivatePostgres::start(config.data_dir.as_deref(), config.pg_bin.as_deref())
                         .await?;
-                (private.connect_options(), Some(private))
+                (private.connect_options(), Some(KeptPostgres::new(private)))
             }
         };
         let timeout = Duration::from_millis(config.database_timeout_ms);
@@ -111,9 +145,15 @@ impl Database {
     /// # Errors
     /// Where the private PostgreSQL does not stop.
     pub async fn close(self) -> anyhow::Result<()> {
-        self.pool.close().await;
-        if let Some(listening) = &self.listening {
-            listening.close().await;
+        let closing = async {
+            self.pool.close().await;
+            if let Some(listening) = &self.listening {
+                listening.close().await;
+            }
+        };
+        // A connection that is in use by what was broken off comes back when its query ends.
+        if tokio::time::timeout(CLOSING, closing).await.is_err() {
+            tracing::warn!("connections to the database were still in use");
         }
         if let Some(private) = self.private {
             private.stop().await?;
@@ -143,6 +183,8 @@ pub struct AppConfig {
     pub throttle: ThrottleConfig,
     /// How often the keys are read again, announced or not.
     pub key_refresh: Duration,
+    /// How long keys are believed that could not be read again.
+    pub keys_believed: Duration,
     /// Days that events of the audit log are kept; `None` for ever.
     pub audit_retention_days: Option<u32>,
     /// Memory for laws that were asked lately.
@@ -181,6 +223,7 @@ impl AppConfig {
             transfers: http.transfer_limits(),
             throttle: http.access.throttle(),
             key_refresh: http.access.key_refresh(),
+            keys_believed: http.access.keys_believed(),
             audit_retention_days: http.access.audit_retention_days(),
             law_cache_bytes: http.law_cache_bytes,
             trust: http.trust.policy()?,
@@ -216,9 +259,14 @@ impl App {
         tokens: Tokens,
         traces: Traces,
     ) -> anyhow::Result<Self> {
-        let access = Access::open(pool.clone(), clock.clone(), config.key_refresh, tokens)
-            .await
-            .context("reading the API keys")?;
+        let access = Access::open(
+            pool.clone(),
+            clock.clone(),
+            (config.key_refresh, config.keys_believed),
+            tokens,
+        )
+        .await
+        .context("reading the API keys")?;
         let (audit, auditor) =
             AuditLog::new(pool.clone(), clock.clone(), config.audit_retention_days);
         let metrics = Metrics::default();
@@ -230,11 +278,15 @@ impl App {
             None => None,
         };
         let state = AppState::new(AppParts {
+            schema_look: SchemaLook::new(pool.clone()),
+            refit_watch: RefitWatch::new(pool.clone()),
+            streams: Places::new(config.limits.streams.at_once, config.limits.streams.each),
             pool,
             replica,
+            laws: LawCache::new(config.law_cache_bytes, config.trust, clock.clone()),
             clock,
-            laws: LawCache::new(config.law_cache_bytes, config.trust),
             profiles: ProfileCache::default(),
+            comparisons: Cache::new(COMPARISONS),
             threads: AnswerThreads::new(config.answer_threads),
             metrics,
             traces,
@@ -246,6 +298,7 @@ impl App {
             cors_origins: config.cors_origins,
             allowed_hosts: config.allowed_hosts,
             limits: config.limits,
+            bodies: Bodies::new(config.limits.bodies),
             transfers: Transfers::new(config.transfers),
             shutdown: CancellationToken::new(),
         });
@@ -318,7 +371,7 @@ impl Service {
         refits: &RefitConfig,
         traces: &Traces,
     ) -> anyhow::Result<Self> {
-        let listener = listen(http.bind, "--bind").await?;
+        let listener = listen(http.bind, "--bind", http.send_buffer_bytes)?;
         let address = listener.local_addr()?;
         let clock = Arc::new(Clock::system());
         let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
@@ -341,7 +394,9 @@ impl Service {
         }
         let router = api::router(state.clone());
         let (shutdown, answered) = (state.shutdown.clone(), CancellationToken::new());
-        let served = server::serve(listener, router.clone(), http.connections(), shutdown.clone());
+        let served =
+            Served { router: router.clone(), beyond: beyond_router(HealthParts::from_ref(&state)) };
+        let served = server::serve(listener, served, http.connections(), shutdown.clone());
         let kept = state.clone();
         let follower = async move {
             let counts = kept.throttle.keep(&shutdown);
@@ -381,17 +436,38 @@ impl Service {
     /// Where serving failed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.shutdown.cancel();
+        let drained = Instant::now() + self.drain;
         let abort = self.http.abort_handle();
-        if tokio::time::timeout(self.drain, self.http).await.is_err() {
+        if timeout_at(drained, self.http).await.is_err() {
             tracing::warn!("requests were still under way when the time to drain was over");
             abort.abort();
         }
-        self.worker.await?;
-        self.follower.await?;
-        self.state.access.report().await;
+        // A database that stands still must not hold the end up: what is given back then is what others find out
+        // by themselves.
+        let end = drained.max(Instant::now()) + LAST_WORDS;
+        ended("the worker", end, self.worker).await?;
+        ended("who follows announcements", end, self.follower).await?;
+        if timeout_at(end, self.state.access.report()).await.is_err() {
+            tracing::warn!("when keys were last used is not stored: the database does not answer");
+        }
         self.answered.cancel();
-        self.auditor.await?;
-        Ok(())
+        ended("the audit log", end, self.auditor).await
+    }
+}
+
+/// How long what stops with a service may take after the requests under way have ended.
+const LAST_WORDS: Duration = Duration::from_millis(1_500);
+
+/// Waits for the end of a task, but not for longer than until a time; then it is broken off.
+async fn ended(what: &str, end: Instant, task: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
+    let abort = task.abort_handle();
+    match timeout_at(end, task).await {
+        Ok(ended) => Ok(ended?),
+        Err(_) => {
+            tracing::warn!(what, "it did not end in time and is broken off");
+            abort.abort();
+            Ok(())
+        }
     }
 }
 
@@ -422,6 +498,7 @@ pub async fn run_worker(
     if let Some(address) = health {
         let parts = HealthParts {
             pool: database.pool.clone(),
+            schema_look: SchemaLook::new(database.pool.clone()),
             clock,
             // It answers no questions.
             laws: None,
@@ -439,25 +516,48 @@ pub async fn run_worker(
     Ok(())
 }
 
-/// Connections of those who look after a process, and what their headers may be.
+/// Connections that the system accepts before the service does.
+const BACKLOG: u32 = 1024;
+
+/// Connections of those who look after a process, and what their headers may be: a few, of programs on a network
+/// that is near.
 const HEALTH_LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
-    header_timeout: Duration::from_secs(30),
+    each: 32,
+    shared: Vec::new(),
+    header_timeout: Duration::from_secs(5),
     header_bytes: 16 * 1024,
+    write_timeout: Duration::from_secs(5),
 };
+/// What the system holds of an answer there that is not taken: all of the metrics.
+const HEALTH_BUFFER: u32 = 64 * 1024;
 
 /// Answers at an address of its own how a process is and what it counts, until it stops.
 async fn serve_health(address: SocketAddr, parts: HealthParts) -> anyhow::Result<()> {
-    let listener = listen(address, "--health-bind").await?;
+    let listener = listen(address, "--health-bind", HEALTH_BUFFER)?;
     let address = listener.local_addr()?;
     let shutdown = parts.shutdown.clone();
-    tokio::spawn(server::serve(listener, health_router(parts), HEALTH_LIMITS, shutdown));
+    let router = health_router(parts);
+    let served = Served { router: router.clone(), beyond: router };
+    tokio::spawn(server::serve(listener, served, HEALTH_LIMITS, shutdown));
     tracing::info!(%address, "health and metrics are answered");
     Ok(())
 }
 
-async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
+/// Listens on an address. Accepted connections hold at most so many bytes of an answer that is not taken, where that
+/// is more than 0: left to itself the system lets them grow to megabytes.
+fn listen(address: SocketAddr, option: &str, send_buffer: u32) -> anyhow::Result<TcpListener> {
+    let listening = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A service that starts again need not wait for the connections of the one before.
+        socket.set_reuseaddr(true)?;
+        if send_buffer > 0 {
+            socket.set_send_buffer_size(send_buffer)?;
+        }
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let listener: std::io::Result<TcpListener> = listening();
     listener
         .with_context(|| format!("listening on {address}; choose another address with {option}"))
 }

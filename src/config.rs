@@ -9,9 +9,10 @@ use clap::Args;
 use ipnet::IpNet;
 
 use crate::api::layers::base_path::base_path;
+use crate::api::layers::bodies::BodyLimits;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
 use crate::api::layers::transfers::TransferLimits;
-use crate::api::state::Limits;
+use crate::api::state::{BulkLimits, Limits, StreamLimits};
 use crate::domain::trust::{Threshold, TrustPolicy};
 use crate::intake::IngestLimits;
 use crate::jobs::WorkerConfig;
@@ -72,13 +73,29 @@ pub struct HttpConfig {
     /// so that who collects metrics needs none. None unless said.
     #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = address)]
     pub health_bind: Option<SocketAddr>,
-    /// The largest request body; uploads of runs have limits of their own.
+    /// The largest body of a question about many points; uploads of runs have limits of their own.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value = "16M", value_parser = size)]
     pub max_body_bytes: u64,
+    /// The largest body of every other request.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_SMALL_BODY_BYTES", default_value = "1M", value_parser = size)]
+    pub max_small_body_bytes: u64,
+    /// Memory for the bodies of all requests that are held whole, of which one key, or one address without
+    /// keys, may have half; others are answered with 503.
+    #[arg(long, env = "SPARSITY_PLANNER_BODY_MEMORY_BYTES", default_value = "64M", value_parser = size)]
+    pub body_memory_bytes: u64,
     /// How long an answer may take to begin.
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
+    /// The most that a question about many points with intervals may ask, in points times resampled laws.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_ASKED_LAWS", default_value_t = 100_000_000)]
+    pub max_asked_laws: u64,
+    /// The same in the mode of a hardware profile, where each law is searched on its own.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_SEARCHED_LAWS", default_value_t = 1_000_000)]
+    pub max_searched_laws: u64,
+    /// The most runs on which two laws are compared; a run takes about 100 bytes meanwhile.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_COMPARED_RUNS", default_value_t = 1_000_000)]
+    pub max_compared_runs: u32,
     /// Memory for laws that were asked lately, with their resamples.
     #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value = "256M", value_parser = size)]
     pub law_cache_bytes: u64,
@@ -94,15 +111,22 @@ pub struct HttpConfig {
     /// taken by each upload of Parquet.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANDED_BYTES", default_value = "4G", value_parser = size)]
     pub max_expanded_bytes: u64,
+    /// The most bytes that a compressed upload may have for each byte that is sent, from one megabyte on.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANSION", default_value_t = 250,
+        value_parser = clap::value_parser!(u64).range(2..))]
+    pub max_expansion: u64,
     /// The most rows of an upload.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_ROWS", default_value_t = 10_000_000)]
     pub max_upload_rows: u64,
+    /// The most rows of an upload that are wrong, and the most lines that are blank, before it is not read on.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_IDLE_ROWS", default_value_t = 1_000_000)]
+    pub max_idle_rows: u64,
     /// The longest row of an upload.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value = "1M",
         value_parser = row_bytes)]
     pub max_row_bytes: u64,
     /// The largest part of an upload that must be in memory as a whole, decompressed: a batch of Arrow, its
-    /// dictionaries, or a workbook.
+    /// dictionaries, a page of each column of Parquet with their dictionaries, or a workbook.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BLOCK_BYTES", default_value = "256M", value_parser = size)]
     pub max_block_bytes: u64,
     /// The most mappings that are kept for a family.
@@ -112,11 +136,32 @@ pub struct HttpConfig {
     /// The most errors that the answer to an upload with on_error=skip names; more are counted.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
     pub max_named_errors: usize,
-    /// How many uploads of more than 64 KiB and exports may be under way at once; each holds a connection
-    /// to the database. More wait for half of the request timeout.
+    /// How many uploads may be under way at once that have more than 64 KiB or may be compressed; each holds a
+    /// connection to the database. More wait for half of the request timeout.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transfers: u16,
+    /// How many exports may be under way at once; each holds a connection to the database. More wait for half of the
+    /// request timeout.
+    #[arg(long, env = "SPARSITY_PLANNER_EXPORTS", default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub exports: u16,
+    /// How many of these uploads, and how many exports, of one key may be under way at once, or of one address
+    /// without keys.
+    #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS_PER_KEY", default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub transfers_per_key: u16,
+    /// The most that a refit may take, in runs times starts and resamples; more is refused.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_REFIT_WORK", default_value_t = 10_000_000_000)]
+    pub max_refit_work: u64,
+    /// Streams of events at once; others are answered with 503.
+    #[arg(long, env = "SPARSITY_PLANNER_EVENT_STREAMS", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub event_streams: u32,
+    /// Those of one key, or of one address without keys.
+    #[arg(long, env = "SPARSITY_PLANNER_EVENT_STREAMS_PER_KEY", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub event_streams_per_key: u32,
     /// How long an upload or export may take. One that stands still is given up after the request timeout.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFER_TIMEOUT_MS", default_value_t = 1_800_000,
         value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
@@ -125,10 +170,22 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub drain_timeout_ms: u64,
-    /// Connections at once; others wait to be accepted.
+    /// Connections at once. On a few more it is answered how the service is, and with 503 to everybody else.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_CONNECTIONS", default_value_t = 4_096,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
+    /// Connections of one address at once, but for those of trusted proxies; others are answered with 503.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_024,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: u32,
+    /// How long a client may take nothing of an answer before its connection is closed.
+    #[arg(long, env = "SPARSITY_PLANNER_WRITE_TIMEOUT_MS", default_value_t = 30_000,
+        value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub write_timeout_ms: u64,
+    /// What the system holds of an answer that a client does not take, for each connection; 0 for as much as the
+    /// system likes.
+    #[arg(long, env = "SPARSITY_PLANNER_SEND_BUFFER_BYTES", default_value = "256K", value_parser = send_buffer)]
+    pub send_buffer_bytes: u32,
     /// How long the headers of a request may take to arrive, and a connection to stay idle.
     #[arg(long, env = "SPARSITY_PLANNER_HEADER_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
@@ -252,6 +309,11 @@ pub struct AccessConfig {
     #[arg(long, env = "SPARSITY_PLANNER_KEY_REFRESH_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub key_refresh_ms: u64,
+    /// How long the API keys are believed while the database is away and they cannot be read again; at least three times
+    /// --key-refresh-ms. Then everybody is answered with 503.
+    #[arg(long, env = "SPARSITY_PLANNER_KEYS_BELIEVED_MS", default_value_t = 60_000,
+        value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
+    pub keys_believed_ms: u64,
     /// Requests a second of one key; 0 for no limit.
     #[arg(long, env = "SPARSITY_PLANNER_RATE_PER_KEY", default_value_t = 0)]
     pub rate_per_key: u32,
@@ -327,6 +389,12 @@ impl AccessConfig {
         Duration::from_millis(self.key_refresh_ms)
     }
 
+    /// How long keys are believed that could not be read again.
+    #[must_use]
+    pub const fn keys_believed(&self) -> Duration {
+        Duration::from_millis(self.keys_believed_ms)
+    }
+
     /// Days that events of the audit log are kept; `None` for ever.
     #[must_use]
     pub fn audit_retention_days(&self) -> Option<u32> {
@@ -355,9 +423,12 @@ impl HttpConfig {
 
     /// Limits of connections.
     #[must_use]
-    pub const fn connections(&self) -> ConnectionLimits {
+    pub fn connections(&self) -> ConnectionLimits {
         ConnectionLimits {
             connections: self.max_connections as usize,
+            each: self.max_connections_per_address as usize,
+            shared: self.access.trusted_proxies.clone(),
+            write_timeout: Duration::from_millis(self.write_timeout_ms),
             header_timeout: Duration::from_millis(self.header_timeout_ms),
             header_bytes: self.max_header_bytes as usize,
         }
@@ -373,8 +444,19 @@ impl HttpConfig {
     #[must_use]
     pub const fn limits(&self) -> Limits {
         Limits {
-            max_body_bytes: self.max_body_bytes as usize,
+            bodies: BodyLimits {
+                small: self.max_small_body_bytes as usize,
+                bulk: self.max_body_bytes as usize,
+                together: self.body_memory_bytes,
+            },
+            bulk: BulkLimits { members: self.max_asked_laws, searched: self.max_searched_laws },
             request_timeout: Duration::from_millis(self.request_timeout_ms),
+            refit_work: self.max_refit_work,
+            streams: StreamLimits {
+                at_once: self.event_streams as usize,
+                each: self.event_streams_per_key as usize,
+            },
+            compared_runs: self.max_compared_runs,
             max_mappings: self.max_mappings,
         }
     }
@@ -386,12 +468,16 @@ impl HttpConfig {
             upload_bytes: self.max_upload_bytes,
             ingest: IngestLimits {
                 expanded_bytes: self.max_expanded_bytes,
+                expansion: self.max_expansion,
                 rows: self.max_upload_rows,
+                idle_rows: self.max_idle_rows,
                 row_bytes: self.max_row_bytes as usize,
                 named_errors: self.max_named_errors,
                 block_bytes: self.max_block_bytes,
             },
             at_once: self.transfers.into(),
+            exports: self.exports.into(),
+            each: self.transfers_per_key.into(),
             timeout: Duration::from_millis(self.transfer_timeout_ms),
             silence: Duration::from_millis(self.request_timeout_ms),
             // What is broken off then still ends in order.
@@ -459,6 +545,15 @@ fn row_bytes(text: &str) -> Result<u64, String> {
     size_within(text, 1024, 64 << 20)
 }
 
+/// Nothing, or enough for a connection to be of use.
+fn send_buffer(text: &str) -> Result<u32, String> {
+    let bytes = match size(text)? {
+        0 => 0,
+        _ => size_within(text, 4 * 1024, 64 << 20)?,
+    };
+    Ok(u32::try_from(bytes).expect("64 MiB fit"))
+}
+
 /// Enough for a request with a token, and not so much that many connections fill the memory.
 fn header_bytes(text: &str) -> Result<u64, String> {
     size_within(text, 1024, 1 << 20)
@@ -472,10 +567,15 @@ fn cores() -> usize {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Refits")]
 pub struct RefitConfig {
-    /// Threads that fit; all cores but one unless said otherwise, so that answers stay served.
+    /// Threads that fit; all cores but one unless said otherwise, so that answers stay served. One more runs small
+    /// refits beside a large one.
     #[arg(long, env = "SPARSITY_PLANNER_FIT_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub fit_threads: Option<u16>,
+    /// The most that a refit may take, in runs times starts and resamples, to be run beside a larger one.
+    #[arg(long, env = "SPARSITY_PLANNER_SMALL_REFIT_WORK", default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(i64).range(0..))]
+    pub small_refit_work: i64,
     /// How long a worker that says nothing is believed to live; then another takes its refit.
     #[arg(long, env = "SPARSITY_PLANNER_LEASE_MS", default_value_t = 15_000,
         value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
@@ -492,6 +592,7 @@ impl RefitConfig {
     pub fn worker(&self) -> WorkerConfig {
         WorkerConfig {
             fit_threads: self.fit_threads.map_or_else(|| (cores() - 1).max(1), usize::from),
+            small_work: self.small_refit_work,
             lease: Duration::from_millis(self.lease_ms),
             poll_interval: Duration::from_millis(self.poll_interval_ms),
         }

@@ -10,7 +10,8 @@
 use std::io::Read;
 
 use futures_util::{StreamExt, stream};
-use sqlx::{PgPool, PgTransaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, PgTransaction, Postgres};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -18,10 +19,12 @@ use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::numbered_run::NumberedRun;
 use crate::domain::run::Merged;
-use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, keep_first};
+use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, Stop, keep_first};
 use crate::store::StoreError;
 use crate::store::families::insert_family;
-use crate::store::staging::{delete_repeated_rows, merge_runs, merge_staged_runs, stage_runs};
+use crate::store::staging::{
+    begin_staging, commit_staging, delete_repeated_rows, merge_runs, merge_staged_runs, stage_runs,
+};
 use crate::telemetry::request::carried;
 
 /// Why no runs were stored.
@@ -89,8 +92,8 @@ pub struct Arrived {
 enum Runs {
     /// One batch at most.
     Few(Vec<NumberedRun>),
-    /// So many, in the staging table of a transaction.
-    Many(PgTransaction<'static>, u64),
+    /// So many, in the staging table of a transaction that ends with its connection.
+    Many(PoolConnection<Postgres>, u64),
 }
 
 /// Reads an input to its end, and keeps so many of its first runs aside to be shown.
@@ -126,11 +129,15 @@ type HandOn<'a> = &'a mut dyn FnMut(Vec<NumberedRun>) -> bool;
 async fn arrive(
     pool: &PgPool,
     clock: &Clock,
-    reading: Reading,
+    mut reading: Reading,
     shown: usize,
     run: impl FnOnce(&Reading, HandOn<'_>) -> Result<Intake, IngestError> + Send + 'static,
 ) -> Result<Arrived, PipelineError> {
     let (named_errors, skip_errors) = (reading.limits.named_errors, reading.skip_errors);
+    // Where nobody waits for the runs any more their reader sees it at its next row or piece.
+    let stop = Stop::default();
+    reading.stop = stop.clone();
+    let _stop = stop.when_dropped();
     let (batches, arriving) = mpsc::channel(2);
     let reader = tokio::task::spawn_blocking(carried(move || {
         let mut preview = Vec::new();
@@ -161,11 +168,11 @@ async fn stage(
 ) -> Result<Runs, StoreError> {
     let Some(first) = batches.recv().await else { return Ok(Runs::Few(Vec::new())) };
     let Some(second) = batches.recv().await else { return Ok(Runs::Few(first)) };
-    let mut transaction = pool.begin().await?;
+    let mut connection = begin_staging(pool).await?;
     let rest = stream::poll_fn(move |context| batches.poll_recv(context));
     let all = stream::iter([first, second]).chain(rest);
-    let total = stage_runs(&mut transaction, clock, all).await?;
-    Ok(Runs::Many(transaction, total))
+    let total = stage_runs(&mut connection, clock, all).await?;
+    Ok(Runs::Many(connection, total))
 }
 
 impl Arrived {
@@ -199,21 +206,20 @@ impl Arrived {
                     merged
                 }
             }
-            Runs::Many(mut transaction, staged) => {
+            Runs::Many(mut connection, staged) => {
                 if refused(&intake) {
-                    transaction.rollback().await?;
                     return wrong(intake);
                 }
-                let (repeated, count) =
-                    delete_repeated_rows(&mut transaction, named_errors).await?;
+                let (repeated, count) = delete_repeated_rows(&mut connection, named_errors).await?;
                 intake.errors.add_repeated(named_errors, &repeated, count);
                 if refused(&intake) {
-                    transaction.rollback().await?;
                     return wrong(intake);
                 }
-                let id = destination.prepare(&mut transaction).await?;
-                let merged = merge_staged_runs(&mut transaction, clock, id, staged - count).await?;
-                destination.end(transaction).await?;
+                let id = destination.prepare(&mut connection).await?;
+                let merged = merge_staged_runs(&mut connection, clock, id, staged - count).await?;
+                if destination.lasts() {
+                    commit_staging(&mut connection).await?;
+                }
                 merged
             }
         };
@@ -223,20 +229,25 @@ impl Arrived {
 
 impl Destination {
     /// The family's id, once the family is there.
-    async fn prepare(&self, transaction: &mut PgTransaction<'_>) -> Result<Uuid, StoreError> {
+    async fn prepare(&self, db: &mut PgConnection) -> Result<Uuid, StoreError> {
         match self {
             Self::Stored(id) | Self::Rehearsed(id) => Ok(*id),
             Self::New(family) => {
-                insert_family(&mut **transaction, family).await?;
+                insert_family(db, family).await?;
                 Ok(family.id)
             }
         }
     }
 
     async fn end(&self, transaction: PgTransaction<'_>) -> Result<(), sqlx::Error> {
+        if self.lasts() { transaction.commit().await } else { transaction.rollback().await }
+    }
+
+    /// Whether what is done is to stay.
+    const fn lasts(&self) -> bool {
         match self {
-            Self::Stored(_) | Self::New(_) => transaction.commit().await,
-            Self::Rehearsed(_) => transaction.rollback().await,
+            Self::Stored(_) | Self::New(_) => true,
+            Self::Rehearsed(_) => false,
         }
     }
 }

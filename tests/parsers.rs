@@ -10,14 +10,16 @@ use proptest::sample::Index;
 use proptest::test_runner::TestCaseResult;
 use sparsity_planner::domain::run::SubmittedRun;
 use sparsity_planner::domain::text::{check_label, check_reason};
-use sparsity_planner::intake::export::Encoder;
+use sparsity_planner::intake::export::{Encoder, Formulas};
 use sparsity_planner::intake::{
-    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
+    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, Stop, keep_first,
 };
 
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: 1 << 20,
+    expansion: u64::MAX,
     rows: 100,
+    idle_rows: u64::MAX,
     row_bytes: 16 * 1024,
     named_errors: 10,
     block_bytes: 1 << 20,
@@ -124,7 +126,7 @@ fn damaged(mut bytes: Vec<u8>, damages: &[(Index, Damage)]) -> Vec<u8> {
 
 fn reading(format: Format, coding: Coding, columns: ColumnOptions) -> Reading {
     let columns = columns.check().unwrap();
-    Reading { format, coding, columns, limits: LIMITS, skip_errors: true }
+    Reading { format, coding, columns, limits: LIMITS, skip_errors: true, stop: Stop::default() }
 }
 
 /// The runs of an upload, or nothing where it is refused as a whole.
@@ -140,7 +142,7 @@ fn read(reading: &Reading, bytes: &[u8]) -> Option<Vec<SubmittedRun>> {
 }
 
 fn written(format: Format, runs: &[SubmittedRun]) -> Vec<u8> {
-    let mut encoder = Encoder::new(format).unwrap().unwrap();
+    let mut encoder = Encoder::new(format, Formulas::Kept).unwrap().unwrap();
     let mut bytes = encoder.write(runs).unwrap();
     bytes.extend(encoder.finish().unwrap());
     bytes
@@ -330,6 +332,7 @@ proptest! {
         if let Ok(columns) = options.check() {
             let reading = Reading {
                 format: Format::Csv, coding: Coding::Identity, columns, limits: LIMITS, skip_errors: true,
+                stop: Stop::default(),
             };
             check(&reading, CSV.as_bytes())?;
         }

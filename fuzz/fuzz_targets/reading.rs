@@ -3,14 +3,16 @@
 
 use sparsity_planner::domain::run::SubmittedRun;
 use sparsity_planner::domain::text::{check_label, check_reason};
-use sparsity_planner::intake::export::Encoder;
+use sparsity_planner::intake::export::{Encoder, Formulas};
 use sparsity_planner::intake::{
-    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, keep_first,
+    Coding, ColumnOptions, Format, IngestLimits, Reading, Source, SparsityUnit, Stop, keep_first,
 };
 
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: 1 << 20,
+    expansion: u64::MAX,
     rows: 100,
+    idle_rows: u64::MAX,
     row_bytes: 16 * 1024,
     named_errors: 10,
     block_bytes: 1 << 20,
@@ -31,7 +33,7 @@ pub fn check(format: Format, bytes: &[u8]) {
 fn read(format: Format, columns: ColumnOptions, bytes: &[u8]) -> Option<Vec<SubmittedRun>> {
     let columns = columns.check().expect("it is one that is taken");
     let coding = Coding::Identity;
-    let reading = Reading { format, coding, columns, limits: LIMITS, skip_errors: true };
+    let reading = Reading { format, coding, columns, limits: LIMITS, skip_errors: true, stop: Stop::default() };
     let mut runs = Vec::new();
     let intake = reading.run(bytes, &mut |batch| {
         runs.extend(batch);
@@ -68,7 +70,7 @@ fn exported(source: Source) -> ColumnOptions {
 }
 
 fn written(runs: &[SubmittedRun]) -> Vec<u8> {
-    let mut encoder = Encoder::new(Format::Ndjson).expect("it has one").expect("it is a stream");
+    let mut encoder = Encoder::new(Format::Ndjson, Formulas::Kept).expect("it has one").expect("it is a stream");
     let mut bytes = encoder.write(runs).expect("runs can be written");
     bytes.extend(encoder.finish().expect("it ends"));
     bytes

@@ -5,9 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use moka::future::Cache;
+use sparsity_law::law::ComparedOptimum;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::api::layers::bodies::{Bodies, BodyLimits};
+use crate::api::layers::owner::Owner;
+use crate::api::layers::places::Places;
 use crate::api::layers::threads::AnswerThreads;
 use crate::api::layers::throttle::Throttle;
 use crate::api::layers::transfers::Transfers;
@@ -17,7 +23,9 @@ use crate::live::audit::AuditLog;
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
 use crate::live::profiles::ProfileCache;
+use crate::live::refit_watch::RefitWatch;
 use crate::live::replica::Replica;
+use crate::live::schema_look::SchemaLook;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
@@ -41,11 +49,16 @@ impl Deref for AppState {
     }
 }
 
+/// Pairs of laws that are remembered, of about ten kilobytes each.
+pub(crate) const COMPARISONS: u64 = 256;
+
 /// The parts of the state.
 #[derive(Debug)]
 pub struct AppParts {
     /// The database.
     pub pool: PgPool,
+    /// Whether it can be used.
+    pub schema_look: SchemaLook,
     /// A streaming replica of it that reads may be answered by.
     pub replica: Option<Replica>,
     /// Time and ids.
@@ -54,8 +67,14 @@ pub struct AppParts {
     pub laws: LawCache<AskedLaw>,
     /// Hardware profiles that were asked lately.
     pub profiles: ProfileCache,
+    /// Optimal sparsities by two laws, given by their ids, which were compared lately.
+    pub comparisons: Cache<(Uuid, Uuid), Arc<Vec<ComparedOptimum>>>,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
+    /// Refits that are followed.
+    pub refit_watch: RefitWatch,
+    /// Streams of events.
+    pub streams: Places<Owner>,
     /// What is counted.
     pub metrics: Metrics,
     /// Where requests are followed.
@@ -76,19 +95,47 @@ pub struct AppParts {
     pub base_path: Option<String>,
     /// What a request may cost.
     pub limits: Limits,
+    /// Bodies that are held until they are read.
+    pub bodies: Bodies,
     /// Uploads and exports under way.
     pub transfers: Transfers,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
 
+/// What a question about many points may cost with intervals, in points times resampled laws.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkLimits {
+    /// Where all laws are asked at once: about 50 ns each.
+    pub members: u64,
+    /// Where each law is searched on its own, in the mode of a hardware profile: microseconds each.
+    pub searched: u64,
+}
+
+/// How many streams of events may be open.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// All of them.
+    pub at_once: usize,
+    /// Those of one owner.
+    pub each: usize,
+}
+
 /// Limits of what a request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest body, in bytes.
-    pub max_body_bytes: usize,
+    /// Bodies that are held whole.
+    pub bodies: BodyLimits,
+    /// Questions about many points.
+    pub bulk: BulkLimits,
     /// The longest time that an answer may take to begin.
     pub request_timeout: Duration,
+    /// The most that a refit may take, in runs times starts and resamples.
+    pub refit_work: u64,
+    /// Streams of events.
+    pub streams: StreamLimits,
+    /// The most runs on which two laws are compared.
+    pub compared_runs: u32,
     /// The most mappings that are kept for a family.
     pub max_mappings: u32,
 }

@@ -128,6 +128,9 @@ enum Command {
     },
 }
 
+/// How long threads that compute may take to see that nobody waits for them, when the program ends.
+const LAST_WORK: Duration = Duration::from_millis(200);
+
 /// How long a worker that stops may take to send its traces.
 const WORKER_DRAIN: Duration = Duration::from_secs(5);
 
@@ -141,7 +144,12 @@ const DOUBTFUL: u8 = 2;
 /// No `async` function: the future of a whole service is then compiled here, and not once more in the program.
 pub fn main() -> ExitCode {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(parsed()),
+        Ok(runtime) => {
+            let code = runtime.block_on(parsed());
+            // What is still being computed is for nobody, and would be waited for without end.
+            runtime.shutdown_timeout(LAST_WORK);
+            code
+        }
         Err(error) => {
             eprintln!("error: no threads to work on: {error}");
             ExitCode::FAILURE

@@ -8,7 +8,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::inputs::{Inputs, find_inputs};
 use crate::domain::checks::FieldError;
 use crate::domain::mapping::MappingSettings;
-use crate::intake::{Coding, Format, IngestLimits, OptionTexts, Reading, RowError, RowErrors};
+use crate::intake::{
+    Coding, Format, IngestLimits, OptionTexts, Reading, RowError, RowErrors, Stop,
+};
 
 /// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,7 +114,9 @@ fn pair(text: &str) -> Result<String, String> {
 /// Files are limited by the row alone: they are their owner's.
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: u64::MAX,
+    expansion: u64::MAX,
     rows: u64::MAX,
+    idle_rows: u64::MAX,
     row_bytes: 16 * 1024 * 1024,
     named_errors: 10_000,
     block_bytes: 2 * 1024 * 1024 * 1024,
@@ -163,7 +167,7 @@ impl TableConfig {
         };
         let columns = refuse_options(options.check())?;
         let (format, coding) = (Format::Csv, Coding::Identity);
-        Ok(Reading { format, coding, columns, limits: LIMITS, skip_errors })
+        Ok(Reading { format, coding, columns, limits: LIMITS, skip_errors, stop: Stop::default() })
     }
 
     /// Refuses files with errors, naming the first of these.

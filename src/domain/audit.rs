@@ -26,6 +26,8 @@ pub struct AuditEvent {
     pub family: Option<String>,
     /// Status of the answer; 499 where there was none.
     pub status: i16,
+    /// How often it happened: refusals that are alike are one event, with the time and id of the first.
+    pub times: i32,
     /// The request id.
     pub request_id: Option<String>,
 }

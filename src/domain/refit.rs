@@ -88,6 +88,12 @@ pub struct RefitOptions {
 }
 
 impl RefitOptions {
+    /// What a fit of so many runs takes: how often a run is looked at anew, by each start and by each resample.
+    #[must_use]
+    pub fn work(&self, runs: u64) -> u64 {
+        runs.saturating_mul(u64::from(self.fit.starts) + u64::from(self.fit.bootstrap))
+    }
+
     /// Whether runs are left out to see what they do: the law never answers for its family.
     #[must_use]
     pub fn is_what_if(&self) -> bool {

@@ -35,6 +35,19 @@ pub const LABEL_LIMIT: usize = 200;
 /// The most characters of a description or reason.
 pub const PROSE_LIMIT: usize = 2000;
 
+/// The most bytes of a text in an error: what a person reads, whatever was sent.
+pub const ERROR_LIMIT: usize = 400;
+
+/// Cuts a text to at most so many bytes, at the end of a character; three dots say that there was more.
+pub fn cut(text: &mut String, most: usize) {
+    const MORE: &str = "...";
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most.saturating_sub(MORE.len())));
+        text.push_str(MORE);
+        text.shrink_to_fit();
+    }
+}
+
 /// Checks a label: not empty, at most [`LABEL_LIMIT`] characters, no control characters.
 ///
 /// # Errors
@@ -222,6 +235,19 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let cut = |text: &str, most| {
+            let mut text = text.to_owned();
+            super::cut(&mut text, most);
+            text
+        };
+        assert_eq!(cut("12345678", 8), "12345678");
+        assert_eq!(cut("123456789", 8), "12345...");
+        // The fifth byte is in the middle of the third character.
+        assert_eq!(cut("\u{e4}\u{f6}\u{fc}\u{df}x", 8), "\u{e4}\u{f6}...");
+    }
 
     #[test]
     fn patterns_with_two_of_every_four_are_known() {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use flate2::read::MultiGzDecoder;
 
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::stop::Stop;
 
 /// How an input is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +70,53 @@ impl Coding {
     }
 }
 
-/// A reader that gives out at most so many bytes.
+/// How many bytes were read of an input as it was sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sent(Rc<Cell<u64>>);
+
+/// A reader that counts.
+pub(crate) struct Counted<R> {
+    source: R,
+    sent: Sent,
+}
+
+impl<R: Read> Counted<R> {
+    pub(crate) fn new(source: R) -> (Self, Sent) {
+        let sent = Sent::default();
+        (Self { source, sent: sent.clone() }, sent)
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer)?;
+        self.sent.0.set(self.sent.0.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// What may come out of any input, however small: tables of few runs may be much the same throughout.
+const ANY: u64 = 1 << 20;
+
+/// A reader that gives out at most so many bytes, and not too many for each that was sent. It ends when nobody waits
+/// for it any more.
 pub(crate) struct Expanded<'a> {
     decoded: Box<dyn Read + 'a>,
     left: u64,
+    given: u64,
+    sent: Sent,
+    expansion: u64,
+    stop: Stop,
 }
 
 impl<'a> Expanded<'a> {
-    pub(crate) fn new(decoded: Box<dyn Read + 'a>, most: u64) -> Self {
-        Self { decoded, left: most }
+    pub(crate) fn new(
+        decoded: Box<dyn Read + 'a>,
+        most: u64,
+        (sent, expansion): (Sent, u64),
+        stop: Stop,
+    ) -> Self {
+        Self { decoded, left: most, given: 0, sent, expansion, stop }
     }
 
     /// How many more it would give out.
@@ -88,10 +127,19 @@ impl<'a> Expanded<'a> {
 
 impl Read for Expanded<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoded.read(buffer)?;
+        if self.stop.is_set() {
+            return Err(IngestError::Unwanted.into());
+        }
+        // No more at a time than the flag is looked at for.
+        let most = buffer.len().min(BUFFER);
+        let read = self.decoded.read(&mut buffer[..most])?;
         self.left = (self.left)
             .checked_sub(read as u64)
             .ok_or(IngestError::TooLarge(Limit::ExpandedBytes))?;
+        self.given += read as u64;
+        if self.given > ANY.max(self.sent.0.get().saturating_mul(self.expansion)) {
+            return Err(IngestError::TooLarge(Limit::Expansion).into());
+        }
         Ok(read)
     }
 }

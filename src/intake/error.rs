@@ -10,14 +10,18 @@ use crate::domain::numbered_run::RepeatedRow;
 pub struct IngestLimits {
     /// The most bytes after decompression.
     pub expanded_bytes: u64,
+    /// The most bytes after decompression for each byte that was sent.
+    pub expansion: u64,
     /// The most rows.
     pub rows: u64,
+    /// The most rows that are wrong, and the most lines that are blank.
+    pub idle_rows: u64,
     /// The longest row, in bytes of its format.
     pub row_bytes: usize,
     /// The most errors that are named; the others are counted.
     pub named_errors: usize,
     /// The largest part that must be in memory as a whole, in bytes: a batch of Arrow's, and its dictionaries
-    /// together; a workbook without its compression.
+    /// together; a workbook without its compression; a page of each column of Parquet's, with their dictionaries.
     pub block_bytes: u64,
 }
 
@@ -28,8 +32,12 @@ pub enum Limit {
     Bytes,
     /// [`IngestLimits::expanded_bytes`].
     ExpandedBytes,
+    /// [`IngestLimits::expansion`].
+    Expansion,
     /// [`IngestLimits::rows`].
     Rows,
+    /// [`IngestLimits::idle_rows`].
+    IdleRows,
     /// [`IngestLimits::row_bytes`], by this row.
     RowBytes(u64),
     /// [`IngestLimits::block_bytes`].
@@ -41,10 +49,14 @@ impl std::fmt::Display for Limit {
         match self {
             Self::Bytes => f.write_str("more bytes than allowed"),
             Self::ExpandedBytes => f.write_str("more bytes, decompressed, than allowed"),
+            Self::Expansion => {
+                f.write_str("more bytes, decompressed, for each byte that was sent than allowed")
+            }
             Self::Rows => f.write_str("more rows than allowed"),
+            Self::IdleRows => f.write_str("more blank or wrong rows than allowed"),
             Self::RowBytes(row) => write!(f, "row {row} is longer than allowed"),
             Self::BlockBytes => f.write_str(
-                "a batch or workbook that is larger, decompressed, than may be in memory",
+                "a batch, page or workbook that is larger, decompressed, than may be in memory",
             ),
         }
     }

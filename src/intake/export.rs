@@ -1,6 +1,7 @@
 //! Runs as text and files: the formats of [`crate::intake`] in reverse, a batch at a time. What comes out
 //! goes in again as it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -40,19 +41,41 @@ pub struct Encoder {
     format: Writer,
 }
 
+/// What is written of a text that a spreadsheet would take for a formula and compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Formulas {
+    /// The text as it is: what comes out goes in again.
+    #[default]
+    Kept,
+    /// The text behind an apostrophe, which spreadsheets take for a sign of a text.
+    Escaped,
+}
+
+impl Formulas {
+    /// The cell of a text.
+    fn cell(self, text: &str) -> Cow<'_, str> {
+        let computed = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        match self {
+            Self::Escaped if computed => Cow::Owned(format!("'{text}")),
+            Self::Escaped | Self::Kept => Cow::Borrowed(text),
+        }
+    }
+}
+
 enum Writer {
     Lines,
-    Csv,
+    Csv(Formulas),
     #[cfg(feature = "parquet")]
     Parquet(Box<parquet::Writer>),
 }
 
 impl Encoder {
-    /// An encoder for a format; `None` for one that is no stream of runs.
+    /// An encoder for a format, of which only CSV has cells that may be formulas; `None` for one that is no stream of
+    /// runs.
     ///
     /// # Errors
     /// Where its head cannot be written.
-    pub fn new(format: Format) -> Result<Option<Self>, ExportError> {
+    pub fn new(format: Format, formulas: Formulas) -> Result<Option<Self>, ExportError> {
         let mut out = Vec::new();
         let format = match format {
             Format::Json | Format::Arrow => return Ok(None),
@@ -64,7 +87,7 @@ impl Encoder {
                 csv.write_record(COLUMNS.map(Field::as_str)).map_err(failed)?;
                 csv.flush().map_err(failed)?;
                 drop(csv);
-                Writer::Csv
+                Writer::Csv(formulas)
             }
             #[cfg(feature = "parquet")]
             Format::Parquet => Writer::Parquet(Box::new(parquet::Writer::new()?)),
@@ -84,7 +107,7 @@ impl Encoder {
                     self.out.push(b'\n');
                 }
             }
-            Writer::Csv => write_csv(&mut self.out, runs)?,
+            Writer::Csv(formulas) => write_csv(&mut self.out, runs, *formulas)?,
             #[cfg(feature = "parquet")]
             Writer::Parquet(writer) => writer.write(runs, &mut self.out)?,
         }
@@ -98,7 +121,7 @@ impl Encoder {
     #[cfg_attr(not(feature = "parquet"), expect(unused_mut, reason = "only Parquet has an end"))]
     pub fn finish(mut self) -> Result<Vec<u8>, ExportError> {
         match self.format {
-            Writer::Lines | Writer::Csv => {}
+            Writer::Lines | Writer::Csv(_) => {}
             #[cfg(feature = "parquet")]
             Writer::Parquet(writer) => writer.finish(&mut self.out)?,
         }
@@ -151,14 +174,18 @@ impl Line<'_> {
     }
 }
 
-fn write_csv(out: &mut Vec<u8>, runs: &[SubmittedRun]) -> Result<(), ExportError> {
+fn write_csv(
+    out: &mut Vec<u8>,
+    runs: &[SubmittedRun],
+    formulas: Formulas,
+) -> Result<(), ExportError> {
     let mut csv = csv::Writer::from_writer(out);
     for run in runs {
         let line = Line::from(run);
         // Every bit of a number, as its shortest text.
         let number = |value: f64| format!("{value:?}");
         csv.write_record([
-            line.external_id,
+            &*formulas.cell(line.external_id),
             &number(line.nonzero_params),
             &number(line.sparsity),
             &number(line.data),
@@ -168,7 +195,7 @@ fn write_csv(out: &mut Vec<u8>, runs: &[SubmittedRun]) -> Result<(), ExportError
             &line.unique_data.map(number).unwrap_or_default(),
             line.pattern.unwrap_or_default(),
             &line.tags_cell()?.unwrap_or_default(),
-            line.exclusion_reason.unwrap_or_default(),
+            &formulas.cell(line.exclusion_reason.unwrap_or_default()),
         ])
         .map_err(failed)?;
     }

@@ -67,6 +67,8 @@ pub(crate) fn read_ndjson(source: impl Read, rows: &mut Rows<'_>) -> Result<(), 
         }
         if !text.is_empty() {
             push(rows, text, Some(number))?;
+        } else if number - rows.next() > rows.limits().idle_rows {
+            return Err(IngestError::TooLarge(Limit::IdleRows));
         }
     }
     Ok(())

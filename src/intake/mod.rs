@@ -27,10 +27,13 @@ mod noticed;
 mod numbers;
 mod options;
 #[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod row;
 mod rows;
 mod sniff;
+mod stop;
 mod value;
 #[cfg(feature = "xlsx")]
 mod xlsx;
@@ -39,7 +42,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
-use decode::Expanded;
+use decode::{Counted, Expanded};
 use rows::Rows;
 
 use crate::domain::checks::Checks;
@@ -57,6 +60,7 @@ pub use numbers::Decimal;
 pub use options::OptionTexts;
 pub use rows::{Intake, Reading, Recognised};
 pub use sniff::{Looks, looks_like};
+pub use stop::Stop;
 
 /// The runs that no earlier row names; the rows of the others are noted, at most so many by name.
 /// [`crate::store::staging::delete_repeated_rows`] does the same with many.
@@ -138,8 +142,10 @@ fn read(
     rows.keyed = false;
     rows.keys.clear();
     let first_row = rows.intake.rows;
+    let (source, sent) = Counted::new(source);
     let decoded = coding.decode(source)?;
-    let mut expanded = Expanded::new(decoded, *left);
+    let expansion = if coding == Coding::Identity { u64::MAX } else { rows.limits().expansion };
+    let mut expanded = Expanded::new(decoded, *left, (sent, expansion), rows.reading.stop.clone());
     {
         let mut input = sniff::checked(&mut expanded, format)?;
         match format {

@@ -16,6 +16,7 @@ use crate::domain::checks::Checks;
 use crate::intake::arrow;
 use crate::intake::arrow::{Table, check_schema, push};
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::pages;
 use crate::intake::rows::Rows;
 
 /// Rows that are decoded at once.
@@ -42,6 +43,9 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     }
     let used = check_schema(metadata.schema(), rows)?;
     check_codecs(sizes, &used)?;
+    let roots = sizes.file_metadata().schema_descr_ptr();
+    let is_used = |leaf| used.contains(&roots.get_column_root_idx(leaf));
+    pages::check(&mut file, sizes, is_used, rows.limits().block_bytes, &rows.reading.stop)?;
     let table = Table { uuids: uuids(sizes) };
 
     // Texts as views into their pages: a text that is repeated a thousand times is there once.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::domain::checks::FieldError;
 use crate::domain::numbered_run::NumberedRun;
 use crate::domain::run::{Brought, SubmittedRun};
+use crate::domain::text::{ERROR_LIMIT, cut};
 use crate::intake::columns::{Choice, Columns, Source};
 use crate::intake::decode::Coding;
 use crate::intake::dialect::Separator;
@@ -16,6 +17,7 @@ use crate::intake::format::Format;
 use crate::intake::noticed::{IntakeWarning, Noticed};
 use crate::intake::numbers::Decimal;
 use crate::intake::row::Finished;
+use crate::intake::stop::Stop;
 use crate::intake::value::Value;
 
 /// The most runs of a batch.
@@ -36,6 +38,8 @@ pub struct Reading {
     pub limits: IngestLimits,
     /// Whether to hand on the other runs where one is wrong; without it the rest is only checked.
     pub skip_errors: bool,
+    /// Ends the reading early.
+    pub stop: Stop,
 }
 
 /// What an input held besides the runs that were handed on.
@@ -86,6 +90,8 @@ pub(super) struct Rows<'a> {
     pub(super) keyed: bool,
     pub(super) noticed: Noticed,
     pub(super) intake: Intake,
+    /// Rows that were wrong.
+    wrong: u64,
 }
 
 /// The row that is kept of several.
@@ -121,6 +127,7 @@ impl<'a> Rows<'a> {
             keyed: false,
             noticed: Noticed::default(),
             intake: Intake::default(),
+            wrong: 0,
         }
     }
 
@@ -164,6 +171,9 @@ impl<'a> Rows<'a> {
         finished: Finished,
     ) -> Result<(), IngestError> {
         let (row, limits) = (self.intake.rows, self.limits());
+        if self.reading.stop.is_set() {
+            return Err(IngestError::Unwanted);
+        }
         if row >= limits.rows {
             return Err(IngestError::TooLarge(Limit::Rows));
         }
@@ -272,10 +282,15 @@ impl<'a> Rows<'a> {
                 }
             }
             Err(errors) => {
+                self.wrong += 1;
+                if self.wrong > self.limits().idle_rows {
+                    return Err(IngestError::TooLarge(Limit::IdleRows));
+                }
                 for mut error in errors {
                     // A column may be named by as much as a row is long.
-                    cut(&mut error.pointer);
-                    cut(&mut error.detail);
+                    cut(&mut error.pointer, ERROR_LIMIT);
+                    // Room for the line.
+                    cut(&mut error.detail, ERROR_LIMIT - 32);
                     if let Some(line) = line {
                         error.detail = format!("{} (line {line})", error.detail);
                     }
@@ -328,15 +343,5 @@ impl<'a> Rows<'a> {
                 .push(IntakeWarning { code: "display_names", detail: detail.to_owned() });
         }
         Ok(self.intake)
-    }
-}
-
-/// Cuts a text for people to a length that they read.
-fn cut(text: &mut String) {
-    const MOST: usize = 400;
-    if text.len() > MOST {
-        let end = (0..=MOST).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-        text.push_str("...");
     }
 }

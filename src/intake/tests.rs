@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: 1 << 20,
+    expansion: u64::MAX,
     rows: 1000,
+    idle_rows: u64::MAX,
     row_bytes: 4096,
     named_errors: 100,
     block_bytes: 1 << 20,
@@ -17,7 +19,14 @@ const LIMITS: IngestLimits = IngestLimits {
 
 fn reading(format: Format, options: ColumnOptions) -> Reading {
     let columns = options.check().unwrap();
-    Reading { format, coding: Coding::Identity, columns, limits: LIMITS, skip_errors: true }
+    Reading {
+        format,
+        coding: Coding::Identity,
+        columns,
+        limits: LIMITS,
+        skip_errors: true,
+        stop: Stop::default(),
+    }
 }
 
 fn read(reading: &Reading, input: &[u8]) -> Result<(Vec<SubmittedRun>, Vec<String>), IngestError> {
@@ -284,8 +293,67 @@ fn rows_are_limited_in_length_and_number_in_every_format() {
     }
     let line = "a,1e6,0,1,1\n".repeat(1001);
     assert_eq!(too_large(Format::Csv, format!("{header}{line}").as_bytes()), Limit::Rows);
-    let blank = "\n".repeat(2 << 20);
-    assert_eq!(too_large(Format::Ndjson, blank.as_bytes()), Limit::ExpandedBytes);
+    // Lines that say nothing, and rows that are no runs, are not read for ever.
+    let few = Reading {
+        limits: IngestLimits { idle_rows: 3, ..LIMITS },
+        ..reading(Format::Ndjson, ColumnOptions::default())
+    };
+    let (_, errors) = read(&few, "{}\n\n\n\n{}\n{}\n".as_bytes()).unwrap();
+    assert!(errors.last().unwrap().starts_with("row 2"), "{errors:?}");
+    for input in ["{}\n{}\n{}\n{}\n", "{}\n\n\n\n\n{}\n"] {
+        let read = read(&few, input.as_bytes());
+        assert!(matches!(read, Err(IngestError::TooLarge(Limit::IdleRows))), "{input:?} {read:?}");
+    }
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn pages_of_parquet_that_expand_beyond_the_limit_are_refused() {
+    let (runs, _) =
+        plain(Format::Csv, "external_id,nonzero_params,sparsity,data,loss\na,1e6,0,1,1\n");
+    // The same name ten thousand times, in a dictionary; and texts that compress well.
+    let runs: Vec<SubmittedRun> = (0..900)
+        .map(|place| SubmittedRun {
+            external_id: format!("{place}"),
+            exclusion_reason: Some(format!("{place}{}", "x".repeat(500))),
+            ..runs[0].clone()
+        })
+        .collect();
+    let mut encoder =
+        export::Encoder::new(Format::Parquet, export::Formulas::Kept).unwrap().unwrap();
+    let mut file = encoder.write(&runs).unwrap();
+    file.extend(encoder.finish().unwrap());
+    assert!(file.len() < 40_000, "{}", file.len());
+    let limited = |block_bytes| Reading {
+        limits: IngestLimits { block_bytes, ..LIMITS },
+        ..reading(Format::Parquet, ColumnOptions::default())
+    };
+    assert_eq!(read(&limited(2 << 20), &file).unwrap().0.len(), 900);
+    let large = read(&limited(100_000), &file);
+    assert!(matches!(large, Err(IngestError::TooLarge(Limit::BlockBytes))), "{large:?}");
+}
+
+#[test]
+fn reading_ends_when_nobody_waits_for_it() {
+    let reading = reading(Format::Ndjson, ColumnOptions::default());
+    let stop = reading.stop.when_dropped();
+    let mut left = Some(stop);
+    // Its caller leaves while the second piece is read.
+    let input = std::io::Read::chain(&b"{}\n"[..], Calling(|| drop(left.take())));
+    let read = reading.run(input, &mut |_| true);
+    assert!(matches!(read, Err(IngestError::Unwanted)), "{read:?}");
+}
+
+/// A source of rows without end, which calls somebody each time.
+struct Calling<F>(F);
+
+impl<F: FnMut()> std::io::Read for Calling<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        (self.0)();
+        let rows = b"{}\n".iter().cycle();
+        buffer.iter_mut().zip(rows).for_each(|(to, from)| *to = *from);
+        Ok(buffer.len() / 3 * 3)
+    }
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -334,6 +402,15 @@ fn compressed_inputs_are_limited_by_what_they_hold() {
             matches!(expanded, Err(IngestError::TooLarge(Limit::ExpandedBytes))),
             "{expanded:?}"
         );
+    }
+    // More for each byte than any table has, though less than may come out in all.
+    let limits = IngestLimits { expanded_bytes: 1 << 40, expansion: 100, ..LIMITS };
+    for (coding, bomb) in
+        [(Coding::Gzip, gzip(&blank)), (Coding::Zstd, zstd::encode_all(&blank[..], 1).unwrap())]
+    {
+        let lines = Reading { format: Format::Ndjson, limits, ..coded(coding) };
+        let expanded = read(&lines, &bomb);
+        assert!(matches!(expanded, Err(IngestError::TooLarge(Limit::Expansion))), "{expanded:?}");
     }
     // A window of 128 MB is memory that the sender decides about.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
@@ -482,6 +559,7 @@ mod silent_faults {
             columns,
             limits: LIMITS,
             skip_errors: true,
+            stop: Stop::default(),
         }
     }
 

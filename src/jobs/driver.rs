@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -24,6 +25,8 @@ use crate::telemetry::traces::{Span, Traces};
 pub struct WorkerConfig {
     /// Threads that fit.
     pub fit_threads: usize,
+    /// The most that a refit may take to be run beside a larger one, in runs times starts and resamples.
+    pub small_work: i64,
     /// How long a worker that says nothing is believed to live.
     pub lease: Duration,
     /// How often the queue is looked at although nobody announced anything.
@@ -47,12 +50,26 @@ pub struct WorkerParts {
     pub shutdown: CancellationToken,
 }
 
-/// A worker: claims refits one at a time and runs each on its own threads.
+/// A worker: claims refits one at a time and runs each on its own threads. While it runs one, small ones are run beside
+/// it, one at a time too: a fit of seconds need not wait for one of minutes.
 #[derive(Debug)]
 pub struct Worker {
     parts: WorkerParts,
     config: WorkerConfig,
     threads: Arc<rayon::ThreadPool>,
+    /// For small refits.
+    beside: Arc<rayon::ThreadPool>,
+    /// Whether a refit is run that small ones may be run beside.
+    busy: watch::Sender<bool>,
+}
+
+/// What a loop of a worker takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    /// Any refit.
+    All,
+    /// Small ones, while another is run.
+    Small,
 }
 
 /// Why the loop told a fit to stop.
@@ -72,22 +89,38 @@ impl Worker {
         parts: WorkerParts,
         config: WorkerConfig,
     ) -> Result<Self, rayon::ThreadPoolBuildError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .num_threads(config.fit_threads)
-            .thread_name(|index| format!("fit-{index}"))
-            .build()?;
-        Ok(Self { parts, config, threads: Arc::new(threads) })
+        let pool = |threads: usize, name: &'static str| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(move |index| format!("{name}-{index}"))
+                .build()
+                .map(Arc::new)
+        };
+        let (threads, beside) = (pool(config.fit_threads, "fit")?, pool(1, "small-fit")?);
+        Ok(Self { parts, config, threads, beside, busy: watch::Sender::new(false) })
     }
 
     /// Works until shutdown. A database that goes away is waited for.
     pub async fn run(self) {
+        tokio::join!(self.work_through(Lane::All), self.work_through(Lane::Small));
+    }
+
+    async fn work_through(&self, lane: Lane) {
         let mut listener = None;
         while !self.parts.shutdown.is_cancelled() {
+            if lane == Lane::Small {
+                let mut busy = self.busy.subscribe();
+                tokio::select! {
+                    // The other loop ends with this one.
+                    _ = busy.wait_for(|busy| *busy) => {}
+                    () = self.parts.shutdown.cancelled() => return,
+                }
+            }
             // Listening begins before the queue is looked at, so that nothing falls in between.
-            if listener.is_none() {
+            if listener.is_none() && lane == Lane::All {
                 listener = self.listen().await;
             }
-            match self.claim().await {
+            match self.claim(lane).await {
                 Ok(Some(claimed)) => {
                     let traced = self.parts.traces.refit(&claimed);
                     let trace_id = traced.trace_id();
@@ -96,7 +129,13 @@ impl Worker {
                         refit = %claimed.id,
                         trace_id = trace_id.as_deref().map(display)
                     );
-                    self.work(claimed, traced, &mut listener).instrument(span).await;
+                    if lane == Lane::All {
+                        self.busy.send_replace(true);
+                    }
+                    self.work(claimed, traced, &mut listener, lane).instrument(span).await;
+                    if lane == Lane::All {
+                        self.busy.send_replace(false);
+                    }
                 }
                 Ok(None) => self.wait(&mut listener).await,
                 Err(error) => {
@@ -122,21 +161,27 @@ impl Worker {
         }
     }
 
-    async fn claim(&self) -> Result<Option<ClaimedRefit>, StoreError> {
-        let token = self.parts.clock.new_id();
-        refits::claim_refit(&self.parts.pool, token, self.config.lease, self.parts.clock.now())
-            .await
+    async fn claim(&self, lane: Lane) -> Result<Option<ClaimedRefit>, StoreError> {
+        let (pool, token) = (&self.parts.pool, self.parts.clock.new_id());
+        let most_work = (lane == Lane::Small).then_some(self.config.small_work);
+        refits::claim_refit(pool, token, self.config.lease, self.parts.clock.now(), most_work).await
     }
 
     /// Runs a claimed refit to its end and stores what came of it.
-    async fn work(&self, claimed: ClaimedRefit, span: Span, listener: &mut Option<PgListener>) {
+    async fn work(
+        &self,
+        claimed: ClaimedRefit,
+        span: Span,
+        listener: &mut Option<PgListener>,
+        lane: Lane,
+    ) {
         tracing::info!(attempt = claimed.attempts, "refit claimed");
         let started = Instant::now();
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
             Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
         } else {
-            self.compute(&claimed, &span, listener).await
+            self.compute(&claimed, &span, listener, lane).await
         };
         let saving = span.child("saving");
         let stored = match &outcome {
@@ -190,13 +235,17 @@ impl Worker {
         claimed: &ClaimedRefit,
         span: &Span,
         listener: &mut Option<PgListener>,
+        lane: Lane,
     ) -> Result<Outcome, Interruption> {
         let watch = Arc::new(Watch::new(span.clone()));
         let work = refit::run(
             self.parts.pool.clone(),
             self.parts.clock.clone(),
             claimed.clone(),
-            self.threads.clone(),
+            match lane {
+                Lane::All => self.threads.clone(),
+                Lane::Small => self.beside.clone(),
+            },
             watch.clone(),
         );
         tokio::pin!(work);

@@ -3,7 +3,7 @@
 //! A request with a known key does no database work. All valid keys are read at start, whenever the
 //! database announces a change (within milliseconds, on every replica), and at an interval whether
 //! it announces or not. So a revoked key is refused at once, and at most one interval later where
-//! the announcement was lost. A service that could not read the keys for three intervals lets nobody
+//! the announcement was lost. A service that could not read the keys for longer than they are believed lets nobody
 //! in: it cannot know who was revoked.
 
 use std::collections::HashMap;
@@ -216,6 +216,8 @@ struct Shared {
     pool: PgPool,
     clock: Arc<Clock>,
     interval: Duration,
+    /// How long the keys in memory are believed without having been read.
+    believed: Duration,
     tokens: Tokens,
     ring: RwLock<Arc<Ring>>,
     /// Held while the keys are read, so that what was read last is what was asked for last.
@@ -225,7 +227,7 @@ struct Shared {
     asked: Mutex<Option<Instant>>,
 }
 
-/// Intervals that the keys in memory are believed without having been read.
+/// Intervals that the keys in memory are believed at least without having been read.
 const BELIEVED: u32 = 3;
 
 /// Time between two readings for the sake of unknown keys, so that guessing keys costs the database
@@ -245,7 +247,7 @@ impl Access {
     pub async fn open(
         pool: PgPool,
         clock: Arc<Clock>,
-        interval: Duration,
+        (interval, believed): (Duration, Duration),
         tokens: Tokens,
     ) -> Result<Self, StoreError> {
         let ring = read(&pool, &clock, None).await?;
@@ -253,6 +255,7 @@ impl Access {
             pool,
             clock,
             interval,
+            believed: believed.max(interval * BELIEVED),
             tokens,
             ring: RwLock::new(Arc::new(ring)),
             reading: tokio::sync::Mutex::default(),
@@ -297,7 +300,7 @@ impl Access {
         }
         // Not cloned: threads that count the same thing up and down hold each other up.
         let ring = self.0.ring.read().unwrap_or_else(PoisonError::into_inner);
-        if ring.read_at.elapsed() > self.0.interval * BELIEVED {
+        if ring.read_at.elapsed() > self.0.believed {
             return Verdict::Stale;
         }
         if !(ring.required || takes_tokens) {

@@ -1,14 +1,17 @@
 //! Laws in memory, so that a question does no database work.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use moka::future::Cache;
 use sparsity_law::law::Ensemble;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::clock::Clock;
 use crate::domain::calibration::ForecastRecord;
 use crate::domain::law::{AnsweringLaw, Law};
 use crate::domain::text::FamilyName;
@@ -42,6 +45,11 @@ pub struct LawCache<L: KeptLaw> {
     setting: L::Setting,
     by_id: Cache<Key, Arc<L>>,
     answering: Remembered<FamilyName, Answering>,
+    /// Which laws answered last, and when that was known, for when the database is away.
+    last: Arc<Mutex<Known>>,
+    /// Whether the database was away when it was last asked.
+    away: Arc<AtomicBool>,
+    clock: Arc<Clock>,
     /// How often the database was asked which law answers.
     lookups: Arc<AtomicU64>,
 }
@@ -60,6 +68,21 @@ impl From<&AnsweringLaw> for Key {
     }
 }
 
+/// A family, and the version that is asked for; none asks for the one that answers now.
+type Asked = (FamilyName, Option<i32>);
+
+/// Which law answered last, and when that was known.
+type Known = HashMap<Asked, (AnsweringLaw, DateTime<Utc>)>;
+
+/// A law that answers.
+#[derive(Debug)]
+pub struct Found<L> {
+    /// The law.
+    pub law: Arc<L>,
+    /// Where the database does not say which law answers now: when this one did.
+    pub as_of: Option<DateTime<Utc>>,
+}
+
 /// Which laws answer for a family.
 #[derive(Debug, Default)]
 struct Answering {
@@ -75,6 +98,9 @@ impl<L: KeptLaw> Clone for LawCache<L> {
             setting: self.setting.clone(),
             by_id: self.by_id.clone(),
             answering: self.answering.clone(),
+            last: self.last.clone(),
+            away: self.away.clone(),
+            clock: self.clock.clone(),
             lookups: self.lookups.clone(),
         }
     }
@@ -94,10 +120,18 @@ const MOST_VERSIONS: usize = 100;
 impl<L: KeptLaw> LawCache<L> {
     /// A cache of about so many bytes.
     #[must_use]
-    pub fn new(max_bytes: u64, setting: L::Setting) -> Self {
+    pub fn new(max_bytes: u64, setting: L::Setting, clock: Arc<Clock>) -> Self {
         let bytes = |_: &Key, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
         let by_id = Cache::builder().max_capacity(max_bytes).weigher(bytes).build();
-        Self { setting, by_id, answering: Remembered::default(), lookups: Arc::default() }
+        Self {
+            setting,
+            by_id,
+            answering: Remembered::default(),
+            last: Arc::default(),
+            away: Arc::default(),
+            clock,
+            lookups: Arc::default(),
+        }
     }
 
     /// Whether announcements are followed.
@@ -128,6 +162,8 @@ impl<L: KeptLaw> LawCache<L> {
         if self.answering.find(|families| is_told(families).then_some(())).is_some() {
             return;
         }
+        // Whoever was told of another must not get what answered before.
+        self.last().remove(&(family.clone(), None));
         self.answering.change(|families| {
             if is_told(families) {
                 return false;
@@ -141,39 +177,92 @@ impl<L: KeptLaw> LawCache<L> {
     /// Forgets which laws answer for a family.
     pub fn forget(&self, family: &str) {
         self.answering.forget(|name| name.as_str() == family);
+        self.last().retain(|(name, _), _| name.as_str() != family);
     }
 
     /// Begins or stops to remember which laws answer.
     pub(crate) fn follow(&self, followed: bool) {
+        if !followed {
+            // What was announced until now was heard.
+            let now = self.clock.now();
+            let known = self.answering.find(|families| {
+                let of = families.iter().flat_map(|(name, answering)| {
+                    answering
+                        .laws
+                        .iter()
+                        .map(|(version, id)| ((name.clone(), *version), (*id, now)))
+                });
+                Some(of.collect::<Vec<_>>())
+            });
+            self.last().extend(known.unwrap_or_default());
+        }
         self.answering.follow(followed);
     }
 
-    /// The law that answers for a family: a version, or the one that answers now. `None` where there is none.
+    fn last(&self) -> MutexGuard<'_, Known> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The law that answers for a family: a version, or the one that answers now. `None` where there is none. Where the
+    /// database has to be asked and does not answer, the law that answered last, if it is in memory.
     ///
     /// # Errors
-    /// Where the database has to be asked and does not answer.
+    /// Where the database has to be asked and does not answer, and no law is known.
     pub async fn find(
         &self,
         pool: &PgPool,
         name: &FamilyName,
         version: Option<i32>,
-    ) -> Result<Option<Arc<L>>, StoreError> {
+    ) -> Result<Option<Found<L>>, StoreError> {
         let remembered =
             self.answering.find(|families| families.get(name)?.laws.get(&version).copied());
         if let Some(answering) = remembered
             && let Some(law) = self.get(pool, &answering).await?
         {
-            return Ok(Some(law));
+            return Ok(Some(Found { law, as_of: None }));
         }
+        let asked = (name.clone(), version);
+        let last = self.last().get(&asked).copied();
+        let Some((answering, as_of)) = last else { return self.look_up(pool, asked).await };
+        let Some(law) = self.by_id.get(&Key::from(&answering)).await else {
+            return self.look_up(pool, asked).await;
+        };
+        // Once it is known to be away nobody waits for as long as a connection may take.
+        let patience = if self.away.load(Ordering::Relaxed) { PATIENCE } else { Duration::MAX };
+        match tokio::time::timeout(patience, self.look_up(pool, asked)).await {
+            Ok(Err(error)) if error.is_unavailable() => {}
+            Ok(looked) => {
+                self.away.store(false, Ordering::Relaxed);
+                return looked;
+            }
+            Err(_) => {}
+        }
+        self.away.store(true, Ordering::Relaxed);
+        Ok(Some(Found { law, as_of: Some(as_of) }))
+    }
+
+    /// Asks the database.
+    async fn look_up(
+        &self,
+        pool: &PgPool,
+        (name, version): Asked,
+    ) -> Result<Option<Found<L>>, StoreError> {
+        let now = self.clock.now();
         let generation = self.answering.generation();
         self.lookups.fetch_add(1, Ordering::Relaxed);
         // It may have gone with its family since.
-        let Some(answering) = laws::find_answering_law(pool, name, version).await? else {
+        let Some(answering) = laws::find_answering_law(pool, &name, version).await? else {
+            self.last().remove(&(name, version));
             return Ok(None);
         };
         let Some(law) = self.get(pool, &answering).await? else { return Ok(None) };
-        self.remember(generation, name, version, answering);
-        Ok(Some(law))
+        self.remember(generation, &name, version, answering);
+        let mut last = self.last();
+        if last.len() >= MOST_FAMILIES {
+            last.clear();
+        }
+        last.insert((name, version), (answering, now));
+        Ok(Some(Found { law, as_of: None }))
     }
 
     fn remember(
@@ -209,6 +298,9 @@ impl<L: KeptLaw> LawCache<L> {
         Ok(Some(law))
     }
 }
+
+/// How long a database that was away may take to say which law answers, where one is known that did.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Makes room for one more family.
 fn make_room(families: &mut HashMap<FamilyName, Answering>) {

@@ -5,5 +5,7 @@ pub mod audit;
 pub mod keyring;
 pub mod laws;
 pub mod profiles;
+pub mod refit_watch;
 pub mod remembered;
 pub mod replica;
+pub mod schema_look;

@@ -72,9 +72,12 @@ impl Binaries {
             .find_map(leading_number)
             .ok_or_else(|| refusal(String::from_utf8_lossy(&output.stderr).trim()))?;
         match cluster_major(home) {
-            Some(wanted) if wanted != major => {
-                Err(refusal(&format!("version {major}, while the existing cluster needs {wanted}")))
-            }
+            Some(wanted) if wanted != major => Err(refusal(&format!(
+                "version {major}, while the existing cluster needs {wanted}: install PostgreSQL {wanted} \
+                     (or name its programs with --pg-bin); to change to {major}, dump the database with the \
+                     {wanted} programs (`sparsity-planner postgres -- pg_dump --format custom --file FILE`) and \
+                     restore it with the {major} ones (`pg_restore`) below another --data-dir"
+            ))),
             None if major < OLDEST_MAJOR => {
                 Err(refusal(&format!("version {major}, while {OLDEST_MAJOR} or newer is needed")))
             }

@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
@@ -91,6 +91,13 @@ impl Cluster {
     pub(crate) fn recorded_port(&self) -> Option<u16> {
         let text = fs::read_to_string(self.home.path(CLUSTER).join("postmaster.pid")).ok()?;
         text.lines().nth(3)?.trim().parse().ok()
+    }
+
+    /// `postmaster.pid`, where it is there and empty: no server starts then.
+    pub(crate) fn empty_pid(&self) -> Option<PathBuf> {
+        let path = self.home.path(CLUSTER).join("postmaster.pid");
+        let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
+        is_empty.then_some(path)
     }
 
     /// Starts a server, or fails to: only a connection tells, as `pg_ctl` takes a dying server for a

@@ -93,6 +93,17 @@ pub enum PostgresError {
         /// The last lines of the server's log.
         log: String,
     },
+    /// The file in which a running server says that it runs is empty.
+    #[error(
+        "{} is empty, as a full disk or a machine that was switched off leaves it, and PostgreSQL does not start \
+         beside it: make room if the disk is full, see that no PostgreSQL runs on this directory (`pgrep postgres`), \
+         remove the file and start again",
+        path.display()
+    )]
+    EmptyPid {
+        /// The file.
+        path: PathBuf,
+    },
     /// The server runs on.
     #[error("the private PostgreSQL did not stop{log}")]
     NotStopped {

@@ -21,6 +21,7 @@ mod lock;
 mod owner;
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use error::off_thread;
 use lock::Lock;
 use owner::Home;
 use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 pub use error::PostgresError;
@@ -47,6 +49,14 @@ const RECOVERY_LIMIT: Duration = Duration::from_mins(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Pause before a recovering server is asked again.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time between two looks whether the server is there.
+const KEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it may take to accept a connection.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
+/// Pause before a server that has died is started again, and the longest after attempts that failed.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Use of a private server, which runs at least as long as this value lives.
 ///
@@ -127,6 +137,14 @@ impl PrivatePostgres {
                     Answer::Failed(why) => cause = why,
                 }
             }
+            // A server that starts writes it a moment after it has made it.
+            if launched && let Some(path) = self.cluster.empty_pid() {
+                sleep(RETRY_PAUSE).await;
+                if self.cluster.empty_pid().is_some() {
+                    return Err(PostgresError::EmptyPid { path });
+                }
+                continue;
+            }
             if Instant::now() >= give_up {
                 return Err(PostgresError::NotStarted { cause, log: self.cluster.last_words() });
             }
@@ -136,6 +154,48 @@ impl PrivatePostgres {
             self.cluster.launch().await?;
             launched = true;
         }
+    }
+
+    /// Starts the server again whenever it has died, until this is given up: the kernel ends a process that takes too
+    /// much memory, and people end the wrong one. Each attempt waits longer than the one before while they fail.
+    pub async fn keep(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            sleep(KEEP_INTERVAL).await;
+            if self.is_there().await {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            let directory = self.directory().display();
+            tracing::error!(%directory, ?pause, "the private PostgreSQL has died, and is started again");
+            sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+            match self.start_again().await {
+                Ok(port) if port == self.port => {
+                    tracing::warn!(%directory, port, "the private PostgreSQL is ready again");
+                }
+                Ok(port) => tracing::error!(
+                    %directory, port, before = self.port,
+                    "the private PostgreSQL is ready again at another port, as its own is taken: restart this process"
+                ),
+                Err(error) => tracing::error!(%error, "starting the private PostgreSQL again"),
+            }
+        }
+    }
+
+    /// Whether somebody listens at the server's port.
+    async fn is_there(&self) -> bool {
+        let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        matches!(tokio::time::timeout(PROBE_LIMIT, connected).await, Ok(Ok(_)))
+    }
+
+    async fn start_again(&self) -> Result<u16, PostgresError> {
+        let home = &self.cluster.home;
+        let path = home.path("start.lock");
+        // Another process that uses it may be at it already.
+        let _start =
+            Lock::exclusive(home.open("start.lock", false)?, &path, START_LOCK_LIMIT).await?;
+        self.serve().await
     }
 
     /// How to connect to the service's database.

@@ -1,6 +1,6 @@
 //! The log of writes.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgExecutor;
 
 use crate::domain::audit::{AuditEvent, AuditFilter};
@@ -23,11 +23,13 @@ pub async fn insert_audit_events(
         r#"
         -- A batch is sent again where it is not known whether it arrived.
         INSERT INTO audit_events (
-            id, at, actor, actor_name, address, method, path, target, family, status, request_id
+            id, at, actor, actor_name, address, method, path, target, family, status, request_id,
+            times
         )
         SELECT * FROM unnest(
             $1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::text[], $10::smallint[], $11::text[]
+            $7::text[], $8::text[], $9::text[], $10::smallint[], $11::text[],
+            $12::integer[]
         )
         ON CONFLICT (id) DO NOTHING
         "#,
@@ -42,6 +44,7 @@ pub async fn insert_audit_events(
         &column(events, |event| event.family.clone()) as &[Option<String>],
         &column(events, |event| event.status),
         &column(events, |event| event.request_id.clone()) as &[Option<String>],
+        &column(events, |event| event.times),
     )
     .execute(db)
     .await?;
@@ -82,14 +85,27 @@ pub async fn list_audit_events(
     Ok(request.page(events, |event: &AuditEvent| event.id))
 }
 
-/// Deletes at most `most` events from before a time; how many they were.
+/// How far the clock of the database is ahead of a time that was read a moment ago.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_events.find_clock", level = "debug", skip_all)]
+pub async fn find_clock_difference(
+    db: impl PgExecutor<'_>,
+    now: DateTime<Utc>,
+) -> Result<TimeDelta, StoreError> {
+    let theirs = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(db).await?;
+    Ok(theirs - now)
+}
+
+/// Deletes at most `most` events that are older than so many days by the clock of the database; how many they were.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.audit_events.delete", level = "debug", skip_all)]
 pub async fn delete_audit_events(
     db: impl PgExecutor<'_>,
-    before: DateTime<Utc>,
+    days: i32,
     most: i64,
 ) -> Result<u64, StoreError> {
     let deleted = sqlx::query!(
@@ -97,13 +113,13 @@ pub async fn delete_audit_events(
         -- A few at a time, so that no statement takes long. Another replica may be at the same ones.
         DELETE FROM audit_events
         WHERE id IN (
-            SELECT id FROM audit_events WHERE at < $1
+            SELECT id FROM audit_events WHERE at < clock_timestamp() - make_interval(days => $1)
             ORDER BY at
             LIMIT $2
             FOR UPDATE SKIP LOCKED
         )
         "#,
-        before,
+        days,
         most,
     )
     .execute(db)

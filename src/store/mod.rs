@@ -95,6 +95,13 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Whether the disk of the database is full: nothing can be stored until somebody makes room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let Self::Database(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == DISK_FULL)
+    }
+
     /// Whether the database is out of reach rather than in disagreement: the same request may
     /// succeed in a moment.
     #[must_use]
@@ -114,6 +121,9 @@ impl StoreError {
         }
     }
 }
+
+/// What PostgreSQL says where its disk is full: `disk_full`.
+const DISK_FULL: &str = "53100";
 
 /// Whether what this SQLSTATE says may be over in a moment.
 fn may_pass(code: &str) -> bool {

@@ -74,8 +74,26 @@ impl TryFrom<RefitRow> for Refit {
     }
 }
 
-/// Queues a refit and tells waiting workers when the transaction commits. Its worker goes on the trace
-/// of this context, a `traceparent`.
+/// A refit that is asked for.
+#[derive(Debug)]
+pub struct NewRefit<'a> {
+    /// UUIDv7.
+    pub id: Uuid,
+    /// The family whose runs are fitted.
+    pub family_id: Uuid,
+    /// How.
+    pub options: &'a RefitOptions,
+    /// The law that is checked, in place of making one.
+    pub reproduces_law_id: Option<Uuid>,
+    /// The trace that its worker goes on: a `traceparent`.
+    pub trace_context: Option<&'a str>,
+    /// Who asks, as the audit log names it: those who ask are served in turns.
+    pub requested_by: &'a str,
+    /// Runs times starts and resamples.
+    pub work: i64,
+}
+
+/// Queues a refit and tells waiting workers when the transaction commits.
 ///
 /// # Errors
 /// [`StoreError::RefitQueued`] where one is queued already, a what-if beside others counting by itself;
@@ -83,11 +101,7 @@ impl TryFrom<RefitRow> for Refit {
 #[tracing::instrument(name = "db.refits.insert", level = "debug", skip_all)]
 pub async fn insert_refit(
     db: impl PgExecutor<'_>,
-    id: Uuid,
-    family_id: Uuid,
-    options: &RefitOptions,
-    reproduces_law_id: Option<Uuid>,
-    trace_context: Option<&str>,
+    refit: &NewRefit<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -95,19 +109,21 @@ pub async fn insert_refit(
         WITH refit AS (
             INSERT INTO refits (
                 id, family_id, state, phase, progress, options, attempts, cancel_requested,
-                created_at, reproduces_law_id, trace_context
+                created_at, reproduces_law_id, trace_context, requested_by, work
             )
-            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4, $5, $6)
+            VALUES ($1, $2, 'queued', 'queued', 0, $3, 0, false, $4, $5, $6, $7, $8)
             RETURNING id
         )
         SELECT pg_notify('sparsity_planner_refits', id::text) FROM refit
         "#,
-        id,
-        family_id,
-        Json(options) as _,
+        refit.id,
+        refit.family_id,
+        Json(refit.options) as _,
         now,
-        reproduces_law_id,
-        trace_context
+        refit.reproduces_law_id,
+        refit.trace_context,
+        refit.requested_by,
+        refit.work
     )
     .execute(db)
     .await?;
@@ -271,7 +287,9 @@ pub async fn cancel_refit(
     Ok(asked.is_some())
 }
 
-/// Claims the oldest refit that waits or whose worker is dead, for as long as the lease.
+/// Claims a refit that waits or whose worker is dead, for as long as the lease; where `most_work` is given, only one
+/// of at most so much. It is the turn of whoever asked and had the last turn longest ago, and of these refits of the
+/// family that had it longest ago; of what is left the oldest is taken.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -281,6 +299,7 @@ pub async fn claim_refit(
     lease_token: Uuid,
     lease: Duration,
     now: DateTime<Utc>,
+    most_work: Option<i64>,
 ) -> Result<Option<ClaimedRefit>, StoreError> {
     let row = sqlx::query!(
         r#"
@@ -290,13 +309,20 @@ pub async fn claim_refit(
             lease_expires_at = clock_timestamp() + make_interval(secs => $3)
         WHERE id = (
             SELECT id FROM refits AS waiting
-            WHERE state = 'queued'
-                OR (state = 'running' AND lease_expires_at <= clock_timestamp())
-                -- No lease is longer than an hour (--lease-ms): the database's clock was set back. A
-                -- worker that lives renews within a moment.
-                OR (state = 'running'
-                    AND lease_expires_at > clock_timestamp() + make_interval(hours => 1))
-            ORDER BY created_at
+            WHERE (state = 'queued'
+                    OR (state = 'running' AND lease_expires_at <= clock_timestamp())
+                    -- No lease is longer than an hour (--lease-ms): the database's clock was set back. A
+                    -- worker that lives renews within a moment.
+                    OR (state = 'running'
+                        AND lease_expires_at > clock_timestamp() + make_interval(hours => 1)))
+                AND ($4::bigint IS NULL OR work <= $4)
+            ORDER BY (
+                    SELECT max(started_at) FROM refits AS before
+                    WHERE before.requested_by = waiting.requested_by AND started_at IS NOT NULL
+                ) NULLS FIRST, (
+                    SELECT max(started_at) FROM refits AS before
+                    WHERE before.family_id = waiting.family_id AND started_at IS NOT NULL
+                ) NULLS FIRST, created_at, id
             LIMIT 1
             -- Two workers that look at once take different refits, or one goes away empty.
             FOR UPDATE SKIP LOCKED
@@ -306,7 +332,8 @@ pub async fn claim_refit(
         "#,
         lease_token,
         now,
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        most_work
     )
     .fetch_optional(db)
     .await?;

@@ -255,6 +255,56 @@ pub async fn list_fit_runs(
     rows.into_iter().map(Run::try_from).collect()
 }
 
+/// The measurements of the runs that a refit without options makes the law of, at most so many, with how much of
+/// their data is different, where that is known.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.list_fit_observations", level = "debug", skip_all)]
+pub async fn list_fit_observations(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    most: i64,
+) -> Result<Vec<(Observation, Option<Data>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        -- Unstructured runs from scratch; neither names nor tags, which take most of a run.
+        SELECT id, nonzero_params, sparsity, data, loss, unique_data
+        FROM runs
+        WHERE family_id = $1 AND NOT excluded AND start = 'scratch' AND pattern IS NULL
+        LIMIT $2
+        "#,
+        family_id,
+        most
+    )
+    .fetch(db);
+    // Row by row: those of the database take several times as much as what is kept.
+    let kept = rows.map(|row| {
+        let row = row?;
+        let unique = row.unique_data.map(Data::new).transpose();
+        let run = observation(row.nonzero_params, row.sparsity, row.data, row.loss);
+        run.and_then(|run| Ok((run, unique?))).map_err(|error| StoreError::Corrupt {
+            table: "runs",
+            id: row.id,
+            detail: error.to_string(),
+        })
+    });
+    kept.try_collect().await
+}
+
+/// How many runs a refit would use.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.count_fit", level = "debug", skip_all)]
+pub async fn count_fit_runs(db: impl PgExecutor<'_>, family_id: Uuid) -> Result<i64, StoreError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM runs WHERE family_id = $1 AND NOT excluded"#,
+        family_id
+    );
+    Ok(count.fetch_one(db).await?)
+}
+
 /// Those of some `external_id`s that name runs which a refit would use.
 ///
 /// # Errors

@@ -8,13 +8,39 @@
 use futures_util::{Stream, StreamExt};
 use sparsity_law::fit::Observation;
 use sparsity_law::law::Data;
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgExecutor, PgPool, Postgres};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
 use crate::domain::run::Merged;
 use crate::store::StoreError;
+
+/// A connection with a transaction for [`stage_runs`]. It is closed when it is dropped, whatever it is at: a `COPY`
+/// that is dropped before its end would leave its answer for whoever uses the connection next, and each answer after
+/// that would be taken for another's. Closed before [`commit_staging`] it leaves nothing.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.begin_staging", level = "debug", skip_all)]
+pub async fn begin_staging(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
+    let mut connection = pool.acquire().await?;
+    connection.close_on_drop();
+    // Not by a guard that rolls back on the connection when it is dropped: the connection goes instead.
+    sqlx::query("BEGIN").execute(&mut *connection).await?;
+    Ok(connection)
+}
+
+/// Stores what was done since [`begin_staging`].
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.commit_staging", level = "debug", skip_all)]
+pub async fn commit_staging(connection: &mut PgConnection) -> Result<(), StoreError> {
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok(())
+}
 
 /// Writes batches of runs into the staging table of a transaction, and returns how many there were.
 /// Once a transaction.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use serde_json::Value;
-use sparsity_planner::server::{ConnectionLimits, serve};
+use sparsity_planner::server::{ConnectionLimits, Served, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +18,15 @@ use crate::support::process::{Process, script};
 
 const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 100,
+    each: 100,
+    shared: Vec::new(),
     header_timeout: Duration::from_secs(60),
     header_bytes: 2_048,
+    write_timeout: Duration::from_secs(60),
 };
+
+/// More than the system holds of an answer that is not taken.
+const LARGE: usize = 64 << 20;
 
 /// Serves the address of whoever asks, while the client talks to it.
 async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send + 'static) {
@@ -27,8 +34,16 @@ async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let router = Router::new().route("/", get(peer));
-    let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+    let refuse = || async { StatusCode::FORBIDDEN };
+    let router = Router::new()
+        .route("/", get(peer))
+        .route("/large", get(|| async { vec![b'x'; LARGE] }))
+        .route("/refused", post(refuse));
+    let beyond = Router::new()
+        .route("/healthz", get(|| async { "well" }))
+        .fallback(|| async { StatusCode::SERVICE_UNAVAILABLE });
+    let served = Served { router, beyond };
+    let server = tokio::spawn(serve(listener, served, limits, shutdown.clone()));
     tokio::task::spawn_blocking(move || client(address)).await.unwrap();
     shutdown.cancel();
     server.await.unwrap();
@@ -92,22 +107,94 @@ async fn large_headers_are_refused() {
     .await;
 }
 
+/// A connection that is in use: its first request was answered, and it stays.
+fn used(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address);
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
+    stream
+}
+
+/// Asks on new connections until it is answered so: what ended a moment ago may still be counted.
+fn until_answered(address: SocketAddr, status: &str) {
+    for _ in 0..6_000 {
+        if exchange(&connect(address), REQUEST).starts_with(status) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("never {status}");
+}
+
 #[tokio::test]
-async fn one_connection_more_waits_for_one_to_end() {
-    let limits = ConnectionLimits { connections: 1, ..LIMITS };
+async fn one_connection_more_is_told_so_and_still_learns_how_the_service_is() {
+    let all = ConnectionLimits { connections: 1, ..LIMITS };
+    let each = ConnectionLimits { each: 1, ..LIMITS };
+    for limits in [all, each] {
+        served(limits, |address| {
+            let first = used(address);
+            let answer = exchange(&connect(address), REQUEST);
+            assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+            // Whether or not it asks for that, the connection ends.
+            let answer = exchange(&connect(address), "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("well"), "{answer}");
+            assert!(answer.contains("connection: close"), "{answer}");
+            drop(first);
+            until_answered(address, "HTTP/1.1 200");
+        })
+        .await;
+    }
+    let shared = vec!["127.0.0.0/8".parse().unwrap()];
+    served(ConnectionLimits { each: 1, shared, ..LIMITS }, |address| {
+        let (_first, second) = (used(address), connect(address));
+        assert!(exchange(&second, REQUEST).starts_with("HTTP/1.1 200"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_is_given_up() {
+    let limits =
+        ConnectionLimits { connections: 1, write_timeout: Duration::from_millis(500), ..LIMITS };
     served(limits, |address| {
-        let mut first = connect(address);
-        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-        assert_ne!(first.read(&mut [0; 1024]).unwrap(), 0);
-        let mut second = connect(address);
-        second.write_all(REQUEST.as_bytes()).unwrap();
-        second.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        second.read(&mut [0; 1024]).unwrap_err();
-        drop(first);
-        second.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut slow = connect(address);
+        slow.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        assert_ne!(slow.read(&mut [0; 64]).unwrap(), 0);
+        // Its place is free although it stays and has read nothing more.
+        until_answered(address, "HTTP/1.1 200");
+        let mut rest = Vec::new();
+        let _ = slow.read_to_end(&mut rest);
+        assert!(rest.len() < LARGE, "{}", rest.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_body_is_read_where_it_is_small_and_ends_the_connection_where_not() {
+    served(LIMITS, |address| {
+        let head = |length: usize| {
+            format!("POST /refused HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
+        };
+        let mut stream = connect(address);
+        for _ in 0..2 {
+            stream.write_all(head(10_000).as_bytes()).unwrap();
+            stream.write_all(&[b'x'; 10_000]).unwrap();
+            let mut answer = [0; 1024];
+            let read = stream.read(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+            assert!(!answer.contains("connection: close"), "{answer}");
+        }
+        // The whole body is sent, also where the answer came before: it is not lost to a reset.
+        let mut stream = connect(address);
+        stream.write_all(head(4 << 20).as_bytes()).unwrap();
+        for _ in 0..64 {
+            stream.write_all(&[b'x'; 64 << 10]).unwrap();
+        }
         let mut answer = String::new();
-        second.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
     })
     .await;
 }

@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
 
-use crate::support::{App, NOT_FOUND, OK, problem};
+use crate::support::wait::until;
+use crate::support::{App, LIMITS, NOT_FOUND, OK, problem};
 
 #[tokio::test]
 async fn it_is_alive_and_ready() {
@@ -15,6 +16,9 @@ async fn it_is_alive_and_ready() {
     assert_eq!(app.get("/readyz").await.json::<Value>()["status"], "ready");
     app.pool.close().await;
     app.get("/healthz").await.assert_status(OK);
+    // A look of the last moment is good for all who ask.
+    let is_away = async || app.get("/readyz").await.status_code() != OK;
+    until(is_away, "it is seen that the database is away").await;
     let response = app.get("/readyz").await;
     problem(&response, 503, "unavailable");
     assert_eq!(response.header("retry-after"), "1");
@@ -25,8 +29,7 @@ async fn it_is_alive_and_ready() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
     let request_timeout = Duration::from_millis(500);
-    let app =
-        App::with_limits(Limits { max_body_bytes: 1024, request_timeout, max_mappings: 1 }).await;
+    let app = App::with_limits(Limits { request_timeout, ..LIMITS }).await;
     let mut transaction = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
     problem(&app.get("/v1/families/t5-c4").await, 408, "request-timeout");

@@ -25,6 +25,7 @@ mod forms;
 mod hostile;
 mod hot_paths;
 mod laws;
+mod limits;
 mod mappings;
 mod merge;
 mod metrics;

@@ -3,6 +3,7 @@
 use axum_test::TestServer;
 use serde_json::json;
 use sparsity_planner::api::resources::health::{HealthParts, health_router};
+use sparsity_planner::live::schema_look::SchemaLook;
 use sparsity_planner::telemetry::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,7 @@ async fn a_worker_alone_says_how_it_is_and_nothing_of_laws_that_it_does_not_answ
     let app = App::new().await;
     let parts = HealthParts {
         pool: app.pool.clone(),
+        schema_look: SchemaLook::new(app.pool.clone()),
         clock: app.clock.clone(),
         laws: None,
         replica: None,

@@ -11,6 +11,9 @@ use sparsity_planner::postgres::{PostgresError, PrivatePostgres};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 
+use crate::support::process::send;
+use crate::support::wait::until;
+
 /// A directory that a server's unprivileged user may pass through, as data directories usually are.
 fn data_directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
@@ -170,4 +173,43 @@ async fn root_goes_elsewhere_if_the_servers_user_cannot_enter() {
     assert_eq!(server.directory(), place);
     server.stop().await.unwrap();
     fs::remove_dir_all(place.parent().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_dies_is_started_again_at_its_port() {
+    let directory = data_directory();
+    let server = started(directory.path()).await;
+    let (first, before) = (postmaster(&server), port(&server));
+    send("-KILL", &first);
+    let is_back = async {
+        until(
+            async || {
+                let pid = server.directory().join("cluster/postmaster.pid");
+                let recorded = fs::read_to_string(pid).unwrap_or_default();
+                let other = recorded.lines().next().is_some_and(|pid| pid != first);
+                other && PgConnection::connect(&server.url()).await.is_ok()
+            },
+            "it is back",
+        )
+        .await;
+    };
+    tokio::select! {
+        () = server.keep() => unreachable!("it goes on until it is given up"),
+        () = is_back => {}
+    }
+    assert_eq!((answer(&server).await, port(&server)), (42, before));
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_postmaster_pid_is_told_with_what_to_do() {
+    let directory = data_directory();
+    started(directory.path()).await.stop().await.unwrap();
+    let pid = directory.path().join("postgres/cluster/postmaster.pid");
+    fs::write(&pid, "").unwrap();
+    let error = PrivatePostgres::start(Some(directory.path()), None).await.unwrap_err();
+    assert!(matches!(error, PostgresError::EmptyPid { .. }), "{error}");
+    assert!(error.to_string().contains("remove the file"), "{error}");
+    fs::remove_file(pid).unwrap();
+    started(directory.path()).await.stop().await.unwrap();
 }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
-use sparsity_planner::domain::refit::RefitFailure;
-use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, Outcome, Renewal};
+use sparsity_planner::api::state::Limits;
+use sparsity_planner::domain::refit::{RefitFailure, RefitOptions};
+use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, NewRefit, Outcome, Renewal};
+use uuid::Uuid;
 
 use crate::support::wait::until;
-use crate::support::{ACCEPTED, App, CREATED, NO_CONTENT, OK, problem};
+use crate::support::{ACCEPTED, App, CREATED, LIMITS, NO_CONTENT, OK, problem};
 
 #[tokio::test]
 async fn a_refit_of_uploaded_runs_becomes_the_active_law() {
@@ -223,7 +226,7 @@ async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
     let app = App::new().await;
     app.demo_family("mine").await;
     app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
-    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let dead = claim().await.unwrap().unwrap();
     assert!(claim().await.unwrap().is_none(), "the lease is held");
     expire_leases(&app).await;
@@ -248,7 +251,7 @@ async fn a_lease_from_before_the_databases_clock_was_set_back_is_not_waited_for(
     let app = App::new().await;
     app.demo_family("mine").await;
     app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
-    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let dead = claim().await.unwrap().unwrap();
     for (lease, taken) in [("59 minutes", false), ("1 day", true)] {
         let sql = "UPDATE refits SET lease_expires_at = clock_timestamp() + $1::interval";
@@ -266,7 +269,8 @@ async fn a_refit_that_kills_its_workers_is_given_up() {
     let response = app.post("/v1/families/mine/refits", json!({})).await;
     let path = response.header("location").to_str().unwrap().to_owned();
     for _ in 0..MAX_ATTEMPTS {
-        let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+        let claim =
+            refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
         assert!(claim.await.unwrap().is_some());
         expire_leases(&app).await;
     }
@@ -280,7 +284,7 @@ async fn a_refit_given_back_is_taken_at_once_and_does_not_count() {
     let app = App::new().await;
     app.demo_family("mine").await;
     app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
-    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let claimed = claim().await.unwrap().unwrap();
     refits::release_refit(&app.pool, &claimed).await.unwrap();
     assert_eq!(claim().await.unwrap().unwrap().attempts, 1);
@@ -291,7 +295,7 @@ async fn a_family_deleted_under_its_refit_leaves_nothing_behind() {
     let app = App::new().await;
     app.demo_family("mine").await;
     app.post("/v1/families/mine/refits", json!({})).await.assert_status(ACCEPTED);
-    let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now());
+    let claim = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let claimed = claim.await.unwrap().unwrap();
     app.server.delete("/v1/families/mine").await.assert_status(NO_CONTENT);
     let outcome = Outcome::Cancelled;
@@ -329,4 +333,75 @@ async fn refits_of_a_family_are_listed_newest_first_and_by_state() {
     let wrong = app.get("/v1/families/mine/refits?state=ended").await;
     assert_eq!(problem(&wrong, 422, "invalid"), ["/state"]);
     problem(&app.get("/v1/families/nobodys/refits").await, 404, "not-found");
+}
+
+#[tokio::test]
+async fn those_who_ask_and_families_take_turns() {
+    let app = App::new().await;
+    let insert = async |name: &str, by: &str, work: i64| {
+        let family: Uuid = match sqlx::query_scalar("SELECT id FROM families WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&app.pool)
+            .await
+            .unwrap()
+        {
+            Some(id) => id,
+            None => {
+                app.demo_family(name).await;
+                sqlx::query_scalar("SELECT id FROM families WHERE name = $1")
+                    .bind(name)
+                    .fetch_one(&app.pool)
+                    .await
+                    .unwrap()
+            }
+        };
+        let options = RefitOptions::default();
+        let new = NewRefit {
+            id: app.clock.new_id(),
+            family_id: family,
+            options: &options,
+            reproduces_law_id: None,
+            trace_context: None,
+            requested_by: by,
+            work,
+        };
+        refits::insert_refit(&app.pool, &new, app.clock.now()).await.unwrap();
+        app.clock.advance(TimeDelta::seconds(1));
+        new.id
+    };
+    let claim = async |most_work| {
+        app.clock.advance(TimeDelta::seconds(1));
+        let now = app.clock.now();
+        let claimed = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, now, most_work);
+        claimed.await.unwrap().map(|claimed| claimed.id)
+    };
+    // One asks for many, and another for one after them.
+    let (a, b, c) = (
+        insert("a", "one", 10).await,
+        insert("b", "one", 1_000).await,
+        insert("c", "one", 10).await,
+    );
+    let other = insert("d", "other", 1_000).await;
+    assert_eq!(claim(None).await, Some(a));
+    // The family of the first had its turn, and so had who asked for it.
+    let again = insert("a", "one", 10).await;
+    assert_eq!(claim(None).await, Some(other));
+    // What is small does not wait for what is large.
+    assert_eq!(claim(Some(100)).await, Some(c));
+    assert_eq!(claim(None).await, Some(b));
+    assert_eq!(claim(None).await, Some(again));
+    assert_eq!(claim(None).await, None);
+}
+
+#[tokio::test]
+async fn a_refit_that_takes_too_much_is_refused() {
+    let app = App::with_limits(Limits { refit_work: 5_000, ..LIMITS }).await;
+    app.demo_family("mine").await;
+    let ask = async |bootstrap: u32| {
+        app.post("/v1/families/mine/refits", json!({"starts": 4, "bootstrap": bootstrap})).await
+    };
+    let refused = ask(1_000).await;
+    assert_eq!(problem(&refused, 422, "invalid"), ["/bootstrap"]);
+    assert!(refused.text().contains("--max-refit-work"), "{}", refused.text());
+    ask(0).await.assert_status(ACCEPTED);
 }

@@ -70,6 +70,8 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261129140000_forms.sql"),
         include_str!("../../migrations/20261129141000_schedules.sql"),
         include_str!("../../migrations/20261129150000_budgets_and_experts.sql"),
+        include_str!("../../migrations/20261130100000_refit_turns.sql"),
+        include_str!("../../migrations/20261130100100_audit_refusals.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -162,7 +162,9 @@ async fn each_limit_is_kept_and_named() {
         upload_bytes: 200_000,
         ingest: IngestLimits {
             expanded_bytes: 400_000,
+            expansion: 1_000,
             rows: 9_000,
+            idle_rows: 9_000,
             row_bytes: 2_000,
             named_errors: 3,
             block_bytes: 20_000,

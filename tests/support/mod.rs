@@ -14,9 +14,10 @@ use axum::http::HeaderValue;
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sparsity_planner::api::layers::bodies::BodyLimits;
 use sparsity_planner::api::layers::throttle::ThrottleConfig;
 use sparsity_planner::api::layers::transfers::TransferLimits;
-use sparsity_planner::api::state::{AppParts, AppState, Limits};
+use sparsity_planner::api::state::{AppParts, AppState, BulkLimits, Limits, StreamLimits};
 use sparsity_planner::app::{self as wired, AppConfig};
 use sparsity_planner::cli::demo_runs;
 use sparsity_planner::clock::Clock;
@@ -95,20 +96,31 @@ pub async fn database_of(pool: &PgPool) -> PgPool {
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// No test takes so long.
 const LONG: Duration = Duration::from_secs(3600);
-const LIMITS: Limits =
-    Limits { max_body_bytes: 1024 * 1024, request_timeout: TIMEOUT, max_mappings: 5 };
+pub const LIMITS: Limits = Limits {
+    bodies: BodyLimits { small: 256 * 1024, bulk: 1024 * 1024, together: 8 * 1024 * 1024 },
+    bulk: BulkLimits { members: 100_000_000, searched: 1_000_000 },
+    request_timeout: TIMEOUT,
+    refit_work: 10_000_000_000,
+    streams: StreamLimits { at_once: 64, each: 8 },
+    compared_runs: 1_000_000,
+    max_mappings: 5,
+};
 
 /// Limits of uploads and exports.
 pub const TRANSFERS: TransferLimits = TransferLimits {
     upload_bytes: 64 << 20,
     ingest: IngestLimits {
         expanded_bytes: 64 << 20,
+        expansion: 1000,
         rows: 1_000_000,
+        idle_rows: 1_000_000,
         row_bytes: 1 << 20,
         named_errors: 1_000,
         block_bytes: 16 << 20,
     },
     at_once: 4,
+    exports: 4,
+    each: 3,
     timeout: TIMEOUT,
     silence: TIMEOUT,
     drain: TIMEOUT,
@@ -134,6 +146,7 @@ impl Default for Settings {
             transfers: TRANSFERS,
             throttle: ThrottleConfig::unlimited(),
             key_refresh: LONG,
+            keys_believed: Duration::ZERO,
             audit_retention_days: Some(365),
             base_path: None,
             law_cache_bytes: 1024 * 1024,
@@ -215,6 +228,12 @@ impl App {
         Self::on(self.pool.clone(), settings).await
     }
 
+    /// Another replica by the clock of this machine, which is the database's.
+    pub async fn replica_with_the_systems_clock(&self) -> Self {
+        let settings = Settings { clock: Arc::new(Clock::system()), ..Settings::default() };
+        Self::on(self.pool.clone(), settings).await
+    }
+
     /// One that reads from a replica of its database.
     pub async fn reading_from(
         pool: PgPool,
@@ -261,6 +280,7 @@ impl App {
     pub fn worker(&self) -> Worker {
         let config = WorkerConfig {
             fit_threads: 2,
+            small_work: 1_000_000,
             lease: Duration::from_secs(4),
             poll_interval: Duration::from_millis(50),
         };

@@ -29,6 +29,11 @@ pub fn harden(mut response: Response) -> Response {
         content_type.starts_with(b"text/html") || content_type.starts_with(b"image/svg+xml")
     });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No page of another origin holds an answer as a picture or script; those that may ask do so by CORS.
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }

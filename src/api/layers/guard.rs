@@ -26,7 +26,7 @@ use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::domain::access::{Families, Scope};
 use crate::domain::audit::AuditEvent;
 use crate::domain::text::FamilyName;
-use crate::live::audit::AuditLog;
+use crate::live::audit::{AuditLog, NotePlace};
 use crate::live::keyring::{Caller, Denied, Verdict};
 use crate::telemetry::request;
 
@@ -100,12 +100,18 @@ where
             None => self.state.access.verdict(request.headers()),
         };
         if matches!(verdict, Verdict::Unknown) {
+            // Before anything is waited for: whoever sends invented keys has no place while they are looked up. One
+            // that turns out to be known has used up one of the attempts of its address, and no more are needed.
+            if let Err(wait) = throttle.count_failure(address) {
+                return Guarded::refused(too_soon(wait, TOO_MANY_REFUSED));
+            }
             // The service that is ready is the one to call.
             let fresh = self.inner.clone();
             let mut inner = std::mem::replace(&mut self.inner, fresh);
             let state = self.state.clone();
             let future = Box::pin(async move {
                 let verdict = state.access.verdict_of_unknown(request.headers()).await;
+                let verdict = Looked { verdict, counted: true };
                 let answer = match admit(&state, verdict, scope, address, &mut request) {
                     Ok(note) => {
                         let Ok(answer) = inner.call(request).await;
@@ -119,6 +125,7 @@ where
             });
             return Guarded::Asked { future };
         }
+        let verdict = Looked { verdict, counted: false };
         match admit(&self.state, verdict, scope, address, &mut request) {
             Ok(note) => {
                 Guarded::Passed { future: self.inner.call(request), place: Some(place), note }
@@ -155,20 +162,22 @@ fn misused_browser(state: &AppState, request: &Request<Body>) -> Option<Problem>
 #[expect(clippy::result_large_err, reason = "a response is what it is, and moves once")]
 fn admit(
     state: &AppState,
-    verdict: Verdict,
+    Looked { verdict, counted }: Looked,
     scope: Scope,
     address: Option<IpAddr>,
     request: &mut Request<Body>,
 ) -> Result<Option<Box<Note>>, Response> {
+    // What is counted already is not counted again.
+    let refused = |reason: &str| unauthenticated(state, (address, counted), reason);
     let caller = match verdict {
         Verdict::Known(caller) => caller,
         Verdict::Stale => {
             let detail = "who may use the service cannot be read for now; try again";
             return Err(Problem::new(ProblemKind::Unavailable, detail).into_response());
         }
-        Verdict::Unknown => return Err(wrong(state, address, "the key is not known")),
-        Verdict::Refused(reason) => return Err(wrong(state, address, reason)),
-        Verdict::Missing(reason) => return Err(unauthenticated(state, address, reason)),
+        Verdict::Unknown => return Err(wrong(refused("the key is not known"))),
+        Verdict::Refused(reason) => return Err(wrong(refused(reason))),
+        Verdict::Missing(reason) => return Err(refused(reason)),
     };
     if let Some(quota) = caller.quota() {
         let counted = state.throttle.count_key(quota);
@@ -177,13 +186,26 @@ fn admit(
         })?;
     }
     let writes = scope > Scope::Read && !request.method().is_safe();
-    let note = writes.then(|| Box::new(Note::new(state, &caller, address, request)));
+    let event = writes.then(|| event(state, &caller, address, request));
     let may = caller.require_scope(scope).and_then(|()| may_touch(&caller, scope, request));
     if let Err(error) = may {
-        let refusal = ApiError::from(error).into_response();
-        note.into_iter().for_each(|note| note.leave(&refusal));
-        return Err(refusal);
+        if let Some(mut event) = event {
+            event.status = FORBIDDEN;
+            event.family = family_named(&event.target);
+            state.audit.note_refusal(event);
+        }
+        return Err(ApiError::from(error).into_response());
     }
+    let note = match event {
+        // Its place is taken before anything is done, so that no write that was done is missing.
+        Some(event) => match state.audit.place() {
+            Some(place) => {
+                Some(Box::new(Note { log: state.audit.clone(), event: Some((place, event)) }))
+            }
+            None => return Err(no_log()),
+        },
+        None => None,
+    };
     request.extensions_mut().insert(caller);
     Ok(note)
 }
@@ -193,63 +215,72 @@ fn admit(
 #[derive(Debug)]
 pub struct Note {
     log: AuditLog,
-    event: Option<AuditEvent>,
+    event: Option<(NotePlace, AuditEvent)>,
 }
 
 /// Status of what may have been done or not, as proxies write it.
 const NOT_ANSWERED: i16 = 499;
+/// Status of what was refused.
+const FORBIDDEN: i16 = 403;
+
+/// What the audit log says of a write before it is known how it ends.
+fn event(
+    state: &AppState,
+    caller: &Caller,
+    address: Option<IpAddr>,
+    request: &Request<Body>,
+) -> AuditEvent {
+    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    AuditEvent {
+        id: state.clock.new_id(),
+        at: state.clock.now(),
+        actor: caller.actor(),
+        actor_name: caller.key_name().map(ToOwned::to_owned),
+        address: address.map(|address| address.to_string()),
+        method: request.method().to_string(),
+        path: path.to_owned(),
+        target: request.uri().path().to_owned(),
+        family: None,
+        status: NOT_ANSWERED,
+        times: 1,
+        request_id: request::current_id(),
+    }
+}
+
+/// The family in a path; what is no name of a family names none.
+fn family_named(target: &str) -> Option<String> {
+    let family = family_of(target).filter(|name| FamilyName::new(name).is_ok());
+    family.map(Cow::into_owned)
+}
 
 impl Note {
-    fn new(
-        state: &AppState,
-        caller: &Caller,
-        address: Option<IpAddr>,
-        request: &Request<Body>,
-    ) -> Self {
-        let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-        let event = AuditEvent {
-            id: state.clock.new_id(),
-            at: state.clock.now(),
-            actor: caller.actor(),
-            actor_name: caller.key_name().map(ToOwned::to_owned),
-            address: address.map(|address| address.to_string()),
-            method: request.method().to_string(),
-            path: path.to_owned(),
-            target: request.uri().path().to_owned(),
-            family: None,
-            status: NOT_ANSWERED,
-            request_id: request::current_id(),
-        };
-        Self { log: state.audit.clone(), event: Some(event) }
-    }
-
-    /// Leaves the note where something was written, or refused for want of scope.
+    /// Leaves the note where something was written.
     fn leave(mut self, answer: &Response) {
-        let Some(mut event) = self.event.take() else { return };
+        let Some((place, mut event)) = self.event.take() else { return };
         let status = answer.status();
-        if !status.is_success() && status != StatusCode::FORBIDDEN {
-            return;
+        if status == StatusCode::FORBIDDEN {
+            // By a handler that knows the family.
+            event.status = FORBIDDEN;
+            event.family = family_named(&event.target);
+            self.log.note_refusal(event);
+        } else if status.is_success() {
+            let created =
+                answer.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
+            if let Some(created) = created {
+                created.clone_into(&mut event.target);
+            }
+            event.status = i16::try_from(status.as_u16()).unwrap_or(NOT_ANSWERED);
+            event.family = family_named(&event.target);
+            place.note(event);
         }
-        let created = answer.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
-        if let Some(created) = created {
-            created.clone_into(&mut event.target);
-        }
-        event.status = i16::try_from(status.as_u16()).unwrap_or(NOT_ANSWERED);
-        self.log(event);
-    }
-
-    fn log(&self, mut event: AuditEvent) {
-        // What is no name of a family names none.
-        let family = family_of(&event.target).filter(|name| FamilyName::new(name).is_ok());
-        event.family = family.map(Cow::into_owned);
-        self.log.note(event);
     }
 }
 
 impl Drop for Note {
     fn drop(&mut self) {
-        if let Some(event) = self.event.take() {
-            self.log(event);
+        if let Some((place, mut event)) = self.event.take() {
+            event.family = family_named(&event.target);
+            place.note(event);
         }
     }
 }
@@ -260,16 +291,29 @@ fn family_of(path: &str) -> Option<Cow<'_, str>> {
     Some(percent_decode_str(family).decode_utf8_lossy())
 }
 
-fn unauthenticated(state: &AppState, address: Option<IpAddr>, reason: &str) -> Response {
-    match state.throttle.count_failure(address) {
+/// What an address is told that has sent too many keys that are wrong.
+const TOO_MANY_REFUSED: &str = "this address has sent too many keys that were refused";
+
+/// What is known of a request's key, and whether it is counted as refused already.
+struct Looked {
+    verdict: Verdict,
+    counted: bool,
+}
+
+fn unauthenticated(
+    state: &AppState,
+    (address, counted): (Option<IpAddr>, bool),
+    reason: &str,
+) -> Response {
+    let count = if counted { Ok(()) } else { state.throttle.count_failure(address) };
+    match count {
         Ok(()) => ApiError::Unauthenticated(reason.to_owned()).into_response(),
-        Err(wait) => too_soon(wait, "this address has sent too many keys that were refused"),
+        Err(wait) => too_soon(wait, TOO_MANY_REFUSED),
     }
 }
 
 /// Refuses a key or token that is wrong, and says so as RFC 6750 has it.
-fn wrong(state: &AppState, address: Option<IpAddr>, reason: &str) -> Response {
-    let mut response = unauthenticated(state, address, reason);
+fn wrong(mut response: Response) -> Response {
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -295,6 +339,11 @@ fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(
         return Ok(());
     }
     caller.require_all_families()
+}
+
+fn no_log() -> Response {
+    let detail = "writes are noted in the audit log, which cannot be stored for now; try again";
+    Problem::new(ProblemKind::Unavailable, detail).into_response()
 }
 
 fn no_room() -> Response {

@@ -1,43 +1,77 @@
 //! Answers that take long to compute, kept off the threads that serve.
 
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use sparsity_law::pace::{Stopped, Watch, watched};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
+use crate::api::layers::owner::Owner;
+use crate::api::layers::places::{Place, Places};
 use crate::api::wire::problem::ApiError;
 use crate::telemetry::request::carried;
 
-/// Threads for answers that may take seconds: contours of a hardware profile, drawing. More at once
-/// than there are wait, in the order in which they came.
+/// How long a computation goes on while others wait for its thread.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Threads for answers that take more than about a millisecond, up to seconds.
+///
+/// More at once than there are wait, and each owner's turn comes as often as the others'. While others wait a
+/// computation gives its thread up after [`SLICE`], and goes on when its turn comes again; it ends when nobody
+/// waits for it any more. Both at the steps that it takes ([`sparsity_law::pace`]).
 #[derive(Debug, Clone)]
 pub struct AnswerThreads {
-    permits: Arc<Semaphore>,
+    places: Places<Owner>,
 }
 
 impl AnswerThreads {
     /// So many threads; at least one.
     #[must_use]
     pub fn new(threads: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(threads.max(1))) }
+        Self { places: Places::new(threads, usize::MAX) }
     }
 
-    /// Computes an answer on one of them. Where the caller gives up before its turn nothing is computed.
+    /// Computes an answer on one of them. Where the caller gives up before its turn nothing is computed, and where
+    /// it gives up later the computation ends at its next step.
     ///
     /// # Errors
     /// Those of `answer`.
     pub async fn run<T: Send + 'static>(
         &self,
+        owner: Owner,
         answer: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|error| ApiError::Internal(error.into()))?;
+        self.run_on(owner, std::future::ready(Ok(())), |()| answer()).await
+    }
+
+    /// The same for an answer that needs something first, which takes memory: it is loaded when there is a thread.
+    ///
+    /// # Errors
+    /// Those of `load` and `answer`.
+    pub async fn run_on<L: Send + 'static, T: Send + 'static>(
+        &self,
+        owner: Owner,
+        load: impl Future<Output = Result<L, ApiError>>,
+        answer: impl FnOnce(L) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = self.places.enter(owner).await;
+        let loaded = load.await?;
+        let (stop, places, runtime) =
+            (CancellationToken::new(), self.places.clone(), Handle::current());
+        let turn = Turn { place: Some(place), since: Instant::now() };
+        let stopping = stop.clone();
         let computed = tokio::task::spawn_blocking(carried(move || {
-            // Held until the work ends, whether anybody still waits for it or not.
-            let _permit = permit;
-            answer()
+            let turn = Rc::new(RefCell::new(turn));
+            let pace = Pace { turn, stop: stopping, places, runtime };
+            // The place is held until the work ends, whether anybody still waits for it or not.
+            watched(pace.watch(), || answer(loaded))
         }));
+        let _stop = stop.drop_guard();
         match computed.await {
-            Ok(answer) => answer,
+            Ok(Ok(answer)) => answer,
+            Ok(Err(stopped @ Stopped)) => Err(ApiError::Internal(stopped.into())),
             // As it would have been on the caller's thread.
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -45,14 +79,72 @@ impl AnswerThreads {
             },
         }
     }
+
+    /// How many answers wait for a thread.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+}
+
+/// A computation's time on its thread.
+struct Turn {
+    /// None while others have their turn.
+    place: Option<Place<Owner>>,
+    since: Instant,
+}
+
+struct Pace {
+    turn: Rc<RefCell<Turn>>,
+    stop: CancellationToken,
+    places: Places<Owner>,
+    runtime: Handle,
+}
+
+impl Pace {
+    fn watch(self) -> Watch {
+        Rc::new(move || self.go_on())
+    }
+
+    fn go_on(&self) -> bool {
+        if self.stop.is_cancelled() {
+            return false;
+        }
+        let mut turn = self.turn.borrow_mut();
+        if turn.since.elapsed() < SLICE {
+            return true;
+        }
+        if turn.place.as_ref().is_some_and(Place::is_wanted)
+            && let Some(place) = turn.place.take()
+        {
+            let (owner, since) = place.holder();
+            drop(place);
+            let again = async {
+                tokio::select! {
+                    place = self.places.enter_at(owner, since) => Some(place),
+                    () = self.stop.cancelled() => None,
+                }
+            };
+            turn.place = self.runtime.block_on(again);
+        }
+        turn.since = Instant::now();
+        turn.place.is_some()
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use sparsity_law::pace::step;
+    use uuid::Uuid;
 
     use super::*;
+
+    fn key(number: u128) -> Owner {
+        Owner::Key(Uuid::from_u128(number))
+    }
 
     #[tokio::test]
     async fn no_more_run_at_once_than_there_are_threads() {
@@ -67,7 +159,7 @@ mod tests {
                     running.fetch_sub(1, Ordering::SeqCst);
                     Ok(i)
                 };
-                threads.run(work).await.unwrap()
+                threads.run(key(0), work).await.unwrap()
             })
         });
         let answers: Vec<_> = answers.collect();
@@ -83,9 +175,68 @@ mod tests {
         let threads = AnswerThreads::new(1);
         let asking = threads.clone();
         let failed = tokio::spawn(async move {
-            asking.run(|| -> Result<(), ApiError> { panic!("on purpose") }).await
+            asking.run(key(0), || -> Result<(), ApiError> { panic!("on purpose") }).await
         });
         assert!(failed.await.unwrap_err().is_panic());
-        assert_eq!(threads.run(|| Ok(1)).await.unwrap(), 1);
+        assert_eq!(threads.run(key(0), || Ok(1)).await.unwrap(), 1);
+    }
+
+    /// Computes until it is stopped, and says when it has begun and that it has ended.
+    fn endless(
+        threads: &AnswerThreads,
+        owner: Owner,
+    ) -> (tokio::task::JoinHandle<()>, Arc<AtomicBool>, Arc<AtomicBool>) {
+        struct Ended(Arc<AtomicBool>);
+
+        impl Drop for Ended {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+
+        let (begun, ended) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (threads, says, end) = (threads.clone(), begun.clone(), Ended(ended.clone()));
+        let asking = tokio::spawn(async move {
+            let work = move || -> Result<(), ApiError> {
+                let _end = end;
+                loop {
+                    says.store(true, Ordering::SeqCst);
+                    step();
+                }
+            };
+            let _ = threads.run(owner, work).await;
+        });
+        (asking, begun, ended)
+    }
+
+    async fn until(flag: &AtomicBool) {
+        while !flag.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_computation_ends_with_its_caller() {
+        let threads = AnswerThreads::new(1);
+        let (asking, begun, ended) = endless(&threads, key(0));
+        until(&begun).await;
+        asking.abort();
+        until(&ended).await;
+        assert_eq!(threads.run(key(0), || Ok(1)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_computation_without_end_holds_up_nobody_else() {
+        let threads = AnswerThreads::new(1);
+        let all: Vec<_> = (0..3).map(|_| endless(&threads, key(0))).collect();
+        until(&all[0].1).await;
+        for answer in 0..5 {
+            assert_eq!(threads.run(key(1), move || Ok(answer)).await.unwrap(), answer);
+        }
+        // Those that wait for their turn end with their callers too.
+        for (asking, ..) in &all {
+            asking.abort();
+        }
+        assert_eq!(threads.run(key(0), || Ok(1)).await.unwrap(), 1);
     }
 }

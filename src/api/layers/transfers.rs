@@ -1,11 +1,11 @@
 //! Uploads and exports that take long: how many at once, how large, and for how long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::layers::owner::Owner;
+use crate::api::layers::places::{Place, Places};
 use crate::api::wire::problem::ApiError;
 use crate::intake::IngestLimits;
 
@@ -16,8 +16,12 @@ pub struct TransferLimits {
     pub upload_bytes: u64,
     /// What is in them.
     pub ingest: IngestLimits,
-    /// How many may be under way.
+    /// How many uploads may be under way.
     pub at_once: usize,
+    /// How many exports may be under way.
+    pub exports: usize,
+    /// How many uploads, and how many exports, of one owner may be under way.
+    pub each: usize,
     /// How long one may take.
     pub timeout: Duration,
     /// How long the other side may send nothing, or take nothing.
@@ -31,27 +35,45 @@ pub struct TransferLimits {
 pub struct Transfers {
     /// What one may cost.
     pub limits: TransferLimits,
-    permits: Arc<Semaphore>,
+    uploads: Places<Owner>,
+    exports: Places<Owner>,
 }
 
 impl Transfers {
     /// None under way.
     #[must_use]
     pub fn new(limits: TransferLimits) -> Self {
-        Self { limits, permits: Arc::new(Semaphore::new(limits.at_once.max(1))) }
+        Self {
+            limits,
+            uploads: Places::new(limits.at_once, limits.each),
+            exports: Places::new(limits.exports, limits.each),
+        }
     }
 
-    /// A place for one more, waited for half as long as a silence may last: so that the answer says why.
+    /// A place for one more upload, waited for half as long as a silence may last: so that the answer says why.
     ///
     /// # Errors
     /// [`ApiError::TransfersBusy`].
-    pub(crate) async fn place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        match tokio::time::timeout(self.limits.silence / 2, permit).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(closed)) => Err(ApiError::Internal(closed.into())),
-            Err(_) => Err(ApiError::TransfersBusy),
-        }
+    pub(crate) async fn upload(&self, owner: Owner) -> Result<Place<Owner>, ApiError> {
+        self.place(&self.uploads, owner, "--transfers").await
+    }
+
+    /// A place for one more export, as of [`Self::upload`]: who takes one slowly holds up no upload.
+    ///
+    /// # Errors
+    /// [`ApiError::TransfersBusy`].
+    pub(crate) async fn export(&self, owner: Owner) -> Result<Place<Owner>, ApiError> {
+        self.place(&self.exports, owner, "--exports").await
+    }
+
+    async fn place(
+        &self,
+        places: &Places<Owner>,
+        owner: Owner,
+        setting: &'static str,
+    ) -> Result<Place<Owner>, ApiError> {
+        let place = tokio::time::timeout(self.limits.silence / 2, places.enter(owner)).await;
+        place.map_err(|_| ApiError::TransfersBusy { setting })
     }
 
     /// Does the work, unless the service stops and the time that is left then is over.

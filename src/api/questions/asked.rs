@@ -8,8 +8,10 @@ use crate::api::state::AppState;
 use crate::api::wire::caching::Freshness;
 use crate::api::wire::problem::ApiError;
 use crate::domain::text::FamilyName;
+use crate::live::laws::Found;
 
-/// The law that a question is put to: a version, or the one that answers now.
+/// The law that a question is put to: a version, or the one that answers now. While the database is away it may be one
+/// of a moment before, which [`Freshness::AsOf`] says.
 ///
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::NoLaw`].
@@ -19,8 +21,8 @@ pub async fn asked_law(
     version: Option<i32>,
 ) -> Result<(Arc<AskedLaw>, Freshness), ApiError> {
     let freshness = if version.is_some() { Freshness::Pinned } else { Freshness::Revalidate };
-    if let Some(law) = state.laws.find(&state.pool, name, version).await? {
-        return Ok((law, freshness));
+    if let Some(Found { law, as_of }) = state.laws.find(&state.pool, name, version).await? {
+        return Ok((law, as_of.map_or(freshness, Freshness::AsOf)));
     }
     // Only where there is no answer does it matter why.
     existing(&state.pool, name).await?;

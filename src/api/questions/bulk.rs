@@ -13,10 +13,12 @@ use sparsity_law::law::{
     Ranges, Recommendation, RecommendationIntervals, Repetition, Sparsity, Training, TrainingCost,
     Variable, effective_data,
 };
+use sparsity_law::pace::step;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
@@ -30,10 +32,10 @@ use crate::api::questions::optimal_sparsity::{DenseView, check_unique_data};
 use crate::api::questions::patterns::PatternView;
 use crate::api::questions::predictions::predicted_loss;
 use crate::api::resources::profiles::StorageView;
-use crate::api::state::AppState;
+use crate::api::state::{AppState, BulkLimits};
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::columns::{ARROW, BEYOND, Columns};
-use crate::api::wire::extract::{FamilyPath, JsonBody};
+use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::schemas::BinaryFile;
@@ -53,9 +55,6 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// The most points of a request.
 const MAX_POINTS: usize = 100_000;
-/// The most points with intervals in the mode of a hardware profile, where each of a thousand laws is
-/// searched on its own: milliseconds a point.
-const MAX_SEARCHED: usize = 1_000;
 /// The most modes of a request.
 const MAX_MODES: usize = 20;
 /// The most wrong fields that an answer names.
@@ -264,7 +263,7 @@ impl Modes {
             // Only points of a list have a mode of their own.
             let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
             let mode = Mode::find_below(state, &pointer, name).await?;
-            let cost = law.cost(mode.step());
+            let cost = mode.cost(law);
             modes.by_name.insert(name.to_owned(), modes.costs.len());
             let ranges = law.law.content.support.ranges(Some(&cost));
             modes.costs.push((mode, cost, ranges));
@@ -289,25 +288,42 @@ fn request_unique_data(given: Option<f64>) -> Result<Option<Data>, ApiError> {
     Ok(checks.finish(unique)?)
 }
 
-/// Refuses intervals for more points than can be searched in a reasonable time.
+/// Why each resampled law is searched on its own; `None` where all of them are asked together.
+fn searched(modes: &Modes, law: &AskedLaw, unique: Option<Data>) -> Option<&'static str> {
+    if modes.have_profile() {
+        Some("in the mode of a hardware profile")
+    } else if unique.is_some() {
+        Some("with unique_data")
+    } else if law.law.content.coefficients.gain_curve().is_some() {
+        Some("by a law that has no gain of its own")
+    } else {
+        None
+    }
+}
+
+/// Refuses intervals that ask too many resampled laws: each point asks all of them.
 fn check_work(
+    state: &AppState,
+    law: &AskedLaw,
     intervals: bool,
     points: usize,
-    modes: &Modes,
-    (law, unique): (&AskedLaw, Option<Data>),
+    searched: Option<&'static str>,
 ) -> Result<(), ApiError> {
-    let curved = law.law.content.coefficients.gain_curve().is_some();
-    let why = if modes.have_profile() {
-        "in the mode of a hardware profile"
-    } else if unique.is_some() {
-        "with unique_data"
-    } else if curved {
-        "by a law that has no gain of its own"
-    } else {
-        return Ok(());
+    let members = law.sampled.ensemble().filter(|_| intervals);
+    let members = members.map_or(0, |ensemble| ensemble.members().len());
+    let BulkLimits { members: most, searched: most_searched } = state.limits.bulk;
+    let (most, setting) = match searched {
+        Some(_) => (most_searched, "--max-searched-laws"),
+        None => (most, "--max-asked-laws"),
     };
-    if intervals && points > MAX_SEARCHED {
-        let detail = format!("must be false for more than {MAX_SEARCHED} points {why}");
+    let asked = (points as u64).saturating_mul(members as u64);
+    if asked > most {
+        let why = searched.map(|why| format!(" {why}")).unwrap_or_default();
+        let detail = format!(
+            "must be false: {points} points ask {members} resampled laws each{why}, more than {most} \
+             ({setting}) in all; ask for at most {} points at a time",
+            most / members.max(1) as u64
+        );
         return Err(ApiError::field("/intervals", detail));
     }
     Ok(())
@@ -383,8 +399,9 @@ pub struct CreateOptimalSparsities {
     bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
-    /// Whether to answer with intervals; in the mode of a hardware profile, with `unique_data`, and by a law that has no
-    /// gain of its own for at most 1,000 points.
+    /// Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
+    /// points; and in the mode of a hardware profile, with `unique_data`, and by a law that has no gain of its own, where
+    /// each law is searched on its own, to 1,000.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[schema(default = true)]
     intervals: bool,
@@ -614,6 +631,7 @@ impl<'a> Optima<'a> {
     }
 
     fn intervals(&self, at: usize) -> Result<[Option<IntervalView>; 2], ApiError> {
+        step();
         let (_, cost, _) = self.mode(at);
         let (nonzero_params, compute) = self.question(at);
         let sampled = &self.asked.sampled;
@@ -697,6 +715,7 @@ impl<'a> Optima<'a> {
     }
 
     fn row(&self, at: usize) -> Result<OptimalSparsityResult, ApiError> {
+        step();
         let (nonzero_params, compute) = self.question(at);
         let found = &self.found[at];
         let intervals = self.intervals.as_ref().map(|intervals| intervals[at]);
@@ -797,7 +816,8 @@ async fn create_optimal_sparsities(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     table: Table,
-    JsonBody(body): JsonBody<CreateOptimalSparsities>,
+    owner: Owner,
+    BulkBody(body): BulkBody<CreateOptimalSparsities>,
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
@@ -835,7 +855,7 @@ async fn create_optimal_sparsities(
         let bounds = point.bounds().or(all).check(storage, checks);
         sized.zip(bounds).map(|((size, spending), bounds)| (size, spending, bounds))
     })?;
-    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() || unique.is_some() {
         asked.require_all("the optimal sparsity")?;
     }
@@ -848,7 +868,8 @@ async fn create_optimal_sparsities(
     };
     let questions = questions.into_iter().enumerate().map(in_mode);
     let questions = questions.collect::<Result<Vec<Sized>, ApiError>>()?;
-    check_work(intervals, questions.len(), &modes, (&asked, unique))?;
+    let why = searched(&modes, &asked, unique);
+    check_work(&state, &asked, intervals, questions.len(), why)?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals, unique);
         let optima = Optima::find(&asked, &points, &questions, &modes, options)?;
@@ -857,7 +878,9 @@ async fn create_optimal_sparsities(
             Table::Arrow => optima.arrow(),
         }
     };
-    state.threads.run(answer).await
+    let mut response = state.threads.run(owner, answer).await?;
+    freshness.mark(&mut response);
+    Ok(response)
 }
 
 /// Models whose loss to predict: a list of points, or a grid.
@@ -1001,6 +1024,7 @@ fn predict_all(
         &(NonzeroParams, Density, Budget),
         &PredictionPoint,
     )| {
+        step();
         let training = match *budget {
             Budget::Data(data) => Training::Data(data),
             Budget::Compute(compute) => {
@@ -1071,7 +1095,8 @@ async fn create_predictions(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     table: Table,
-    JsonBody(body): JsonBody<CreatePredictions>,
+    owner: Owner,
+    BulkBody(body): BulkBody<CreatePredictions>,
 ) -> Result<Response, ApiError> {
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
@@ -1108,7 +1133,7 @@ async fn create_predictions(
         let question = nonzero_params.zip(sparsity).zip(budget);
         question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
     })?;
-    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     let names =
         points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
     let modes = Modes::find(&state, &asked, names).await?;
@@ -1126,6 +1151,8 @@ async fn create_predictions(
         };
     let questions = questions.into_iter().enumerate().map(in_mode);
     let questions = questions.collect::<Result<Vec<_>, ApiError>>()?;
+    // A loss needs no search in any mode.
+    check_work(&state, &asked, intervals, questions.len(), None)?;
     let answer = move || {
         let options = (flop_mode.as_deref(), intervals, unique);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;
@@ -1134,7 +1161,9 @@ async fn create_predictions(
             Table::Arrow => answer.arrow(),
         }
     };
-    state.threads.run(answer).await
+    let mut response = state.threads.run(owner, answer).await?;
+    freshness.mark(&mut response);
+    Ok(response)
 }
 
 impl Predictions {

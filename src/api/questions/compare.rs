@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::BudgetView;
 use crate::api::questions::law::{AskedLaw, relative_width};
@@ -542,6 +543,7 @@ async fn get_recipe_comparison(
     Query(params): Query<RecipeComparisonParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (question, canvas) = params.check(representation)?;
     // The path names no family, so that nobody before has asked whether the caller may.
@@ -555,7 +557,7 @@ async fn get_recipe_comparison(
     let pinned = matches!((&of_a, &of_b), (Freshness::Pinned, Freshness::Pinned));
     let freshness = if pinned { Freshness::Pinned } else { Freshness::Revalidate };
     let freshness = mode.freshness(freshness);
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let laws = [Arc::clone(&a), Arc::clone(&b)];
     let families = [params.a, params.b];
     let answer = move || {

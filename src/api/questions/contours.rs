@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::{Mode, check_mode};
@@ -194,7 +195,7 @@ fn contours(
     sizes: &[NonzeroParams],
 ) -> Result<ContoursView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     if !cost.has_optimum() {
         return Err(ApiError::Undetermined(format!(
             "law {} has no contours in mode {}: with zeros from the first step on, which cost nothing there, every \
@@ -261,6 +262,7 @@ async fn get_contours(
     Query(params): Query<ContoursParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     // What is wrong whatever the law is said before one is looked for.
     params.check(None, representation)?;
@@ -270,7 +272,7 @@ async fn get_contours(
     let (levels, sizes, canvas) =
         params.check(asked.law.content.support.nonzero_params(), representation)?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let answer = move || contours(&law, &params, &mode, &levels, &sizes);
     let draw = move |view: &ContoursView| view.picture(name.as_str(), &asked).svg(canvas);

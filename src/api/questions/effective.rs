@@ -14,12 +14,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::resources::laws::MultiplierView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::caching::{KnownTags, cached, cached_apart, json};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{EstimateView, ExtrapolationView, LawRef, TrustView, WarningView};
@@ -229,6 +230,9 @@ fn weigh(
     })
 }
 
+/// Gains with intervals in one answer, at most.
+const GAINS: usize = 2;
+
 /// Finds the dense model that a sparse one is worth, or the sparse model that is worth a dense one.
 #[utoipa::path(
     get, path = "/v1/families/{family}/effective-params", tag = TAG_QUESTIONS,
@@ -246,11 +250,18 @@ async fn get_effective_params(
     Path(path): Path<FamilyPath>,
     Query(params): Query<EffectiveParamsParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (size, zeros) = params.check()?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || weigh(&asked, size, &zeros, params.intervals);
-    cached(&known, &asked.tag, freshness, answer)
+    let quick = !params.intervals || asked.is_quick(GAINS);
+    if quick {
+        let answer = || weigh(&asked, size, &zeros, params.intervals);
+        return cached(&known, &asked.tag, freshness, answer);
+    }
+    let tag = asked.tag.clone();
+    let body = move || json(&weigh(&asked, size, &zeros, params.intervals)?);
+    cached_apart((&state, owner), &known, &tag, freshness, body).await
 }
 
 /// Which pretrained start to compare with training from scratch.

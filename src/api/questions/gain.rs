@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
@@ -188,17 +189,19 @@ async fn get_gain(
     Query(params): Query<GainParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (sparsities, canvas) = params.check(representation)?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let tag = asked.tag.clone();
     let law = Arc::clone(&asked);
+    let quick = !params.intervals || asked.is_quick(sparsities.len());
     let answer = move || gains(&law, &sparsities, params.intervals);
-    if representation == Representation::Json {
+    if representation == Representation::Json && quick {
         return Ok(varying(cached(&known, &tag, freshness, answer)?));
     }
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let draw = move |view: &GainsView| view.picture(name.as_str(), &asked).svg(canvas);
     sending.send(&state, answer, draw).await
 }

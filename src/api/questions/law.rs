@@ -1,6 +1,6 @@
 //! The law that a question is put to, and what to know before trusting its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use sparsity_law::fit::{Estimate, PatternReport, Residual, ensemble_with_curves};
@@ -9,6 +9,7 @@ use sparsity_law::law::{
     MeasuredChoice, Member, Missing, NonzeroParams, NotIdentified, PatternWorth, Question, Range,
     Repetition, SampledLaw, Sparsity, SparsityLevel, StepCost, TrainingCost,
 };
+use uuid::Uuid;
 
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::problem::{MissingView, SettlingRunView};
@@ -46,6 +47,8 @@ pub struct AskedLaw {
     unmeasured_pattern: Arc<WarningView>,
     /// What is said of repeated data where no run of the law shows how fast that wears out.
     repetition_assumed: Arc<WarningView>,
+    /// What training costs in the modes of the hardware profiles that were asked last.
+    costs: Mutex<Vec<((Uuid, i64), TrainingCost)>>,
 }
 
 impl KeptLaw for AskedLaw {
@@ -136,6 +139,7 @@ impl KeptLaw for AskedLaw {
                 "repetition_assumed",
                 repetition_assumed,
             )),
+            costs: Mutex::default(),
         }
     }
 
@@ -150,10 +154,43 @@ const DENSE: &str = "dense";
 /// Ratios of patterns closer than this are the same.
 const SAME_RATIO: f64 = 1e-9;
 
-/// What a law takes besides its resamples: diagnostics and support.
-const BYTES_OF_LAW: usize = 16 * 1024;
+/// Hardware profiles whose costs a law remembers.
+const MOST_COSTS: usize = 4;
+/// What a law takes besides its resamples: diagnostics, support, and the costs of hardware profiles, of which each
+/// has a few hundred nodes of 40 bytes.
+const BYTES_OF_LAW: usize = (16 + 16 * MOST_COSTS) * 1024;
+
+/// Numbers of resampled laws that are computed in about half a millisecond, one like the other.
+const QUICK: usize = 30_000;
 
 impl AskedLaw {
+    /// Whether so many numbers, each by all resampled laws, are computed in less than about a millisecond. What
+    /// takes longer is not computed on a thread that serves.
+    #[must_use]
+    pub fn is_quick(&self, numbers: usize) -> bool {
+        let members = self.sampled.ensemble().map_or(0, |ensemble| ensemble.members().len());
+        members.saturating_mul(numbers) <= QUICK
+    }
+
+    /// Training cost in the mode of a hardware profile, named by its id and the time of its last change. What of it
+    /// is the same for all questions is computed once.
+    pub(crate) fn cost_of(
+        &self,
+        profile: (Uuid, i64),
+        step: impl FnOnce() -> StepCost,
+    ) -> TrainingCost {
+        let mut known = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cost)) = known.iter().find(|(of, _)| *of == profile) {
+            return cost.clone();
+        }
+        let cost = self.cost(step());
+        if known.len() >= MOST_COSTS {
+            known.remove(0);
+        }
+        known.push((profile, cost.clone()));
+        cost
+    }
+
     /// Training cost as of the law's making.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
         let content = &self.law.content;

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
@@ -194,7 +195,7 @@ fn losses(
     (points, intervals): (u32, bool),
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     if !cost.has_optimum() && least.is_none() {
         let detail = format!(
             "must be given, as with zeros from the first step on, which cost nothing in mode {}, the curve has no end",
@@ -291,13 +292,14 @@ async fn get_loss_by_sparsity(
     Query(params): Query<LossBySparsityParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (nonzero_params, spending, least, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
-    let sending = Sending { known: &known, representation, tag, freshness };
+    let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let question = (nonzero_params, spending.compute(&mode)?);
     let options = (params.points, params.intervals);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sparsity_law::law::{
-    ExpertChoice, FlopMode, PatternWorth, PlannedPattern, StepCost, StorageFormat,
+    ExpertChoice, FlopMode, PatternWorth, PlannedPattern, StepCost, StorageFormat, TrainingCost,
 };
 
 use crate::api::questions::law::AskedLaw;
@@ -89,6 +89,17 @@ impl Mode {
         }
     }
 
+    /// What training costs by a law in this mode.
+    #[must_use]
+    pub fn cost(&self, law: &AskedLaw) -> TrainingCost {
+        match self {
+            Self::Known(mode) => law.cost(*mode),
+            Self::Profile(profile) => {
+                law.cost_of((profile.id, profile.updated_at.timestamp_micros()), || self.step())
+            }
+        }
+    }
+
     /// The ETag of an answer of a law in this mode: it changes with everything that the answer depends on.
     #[must_use]
     pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
@@ -107,7 +118,10 @@ impl Mode {
     pub const fn freshness(&self, law: Freshness) -> Freshness {
         match self {
             Self::Known(_) => law,
-            Self::Profile(_) => Freshness::Revalidate,
+            Self::Profile(_) => match law {
+                Freshness::AsOf(_) => law,
+                Freshness::Revalidate | Freshness::Pinned => Freshness::Revalidate,
+            },
         }
     }
 

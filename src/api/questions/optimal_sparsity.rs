@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
@@ -25,7 +26,7 @@ use crate::api::questions::patterns::PatternView;
 use crate::api::resources::profiles::StorageView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::caching::{KnownTags, cached, cached_apart, json};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
@@ -264,7 +265,7 @@ fn optimise<'a>(
     ceiling: &Ceiling,
     intervals: bool,
 ) -> Result<OptimalSparsityView<'a>, ApiError> {
-    let cost = asked.cost(mode.step());
+    let cost = mode.cost(asked);
     let asked_for = (nonzero_params, compute);
     let least = ceiling.least_density(nonzero_params)?;
     let repetition = asked.repetition(unique);
@@ -399,6 +400,9 @@ fn best_measured<'a>(
     })
 }
 
+/// Intervals by all resampled laws that one answer may take: five at four corners and in the middle.
+const RECOMMENDATIONS: usize = 25;
+
 /// Finds the sparsity that makes the most of a training budget.
 #[utoipa::path(
     get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
@@ -416,12 +420,26 @@ async fn get_optimal_sparsity(
     Path(path): Path<FamilyPath>,
     Query(params): Query<OptimalSparsityParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (nonzero_params, spending, bounds, unique) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
     let question = (nonzero_params, spending.compute(&mode)?, unique);
     let ceiling = bounds.ceiling(&mode);
-    let answer = || optimise(&asked, question, &mode, &ceiling, params.intervals);
-    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
+    // In the mode of a profile, of repeated data and by a law without a gain of its own each resampled law is searched
+    // on its own; otherwise a cell of the table asks all of them at its corners and in its middle.
+    let searched = unique.is_some() || asked.law.content.coefficients.gain_curve().is_some();
+    let quick = match mode {
+        Mode::Known(_) if !searched => !params.intervals || asked.is_quick(RECOMMENDATIONS),
+        _ => false,
+    };
+    let freshness = mode.freshness(freshness);
+    if quick {
+        let answer = || optimise(&asked, question, &mode, &ceiling, params.intervals);
+        return cached(&known, &mode.tag(&asked), freshness, answer);
+    }
+    let tag = mode.tag(&asked).into_owned();
+    let body = move || json(&optimise(&asked, question, &mode, &ceiling, params.intervals)?);
+    cached_apart((&state, owner), &known, &tag, freshness, body).await
 }

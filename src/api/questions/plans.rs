@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     self, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model,
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::{BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
@@ -541,7 +543,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     let setting = PlanSetting {
         law: &asked.sampled,
         support: &asked.law.content.support,
-        cost: asked.cost(mode.step()),
+        cost: mode.cost(asked),
         step: mode.step(),
         pruning: asked.law.content.pruning.clone(),
         storage: Storage::new(format, request.bits),
@@ -742,8 +744,9 @@ fn refusal(why: &Infeasible, request: &PlanRequest) -> ApiError {
 async fn create_plan(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
+    owner: Owner,
     JsonBody(body): JsonBody<CreatePlan>,
-) -> Result<Json<PlanView>, ApiError> {
+) -> Result<Response, ApiError> {
     let (flop_mode, law_version) = (body.flop_mode.clone(), body.law_version);
     let mut request = body.check()?;
     let mode = Mode::find(&state, &flop_mode).await?;
@@ -751,9 +754,12 @@ async fn create_plan(
         let compute = spending.compute(&mode)?;
         request.limits = request.limits.with(Constraint::Compute, compute.get());
     }
-    let (asked, _) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     // Up to a second of arithmetic.
-    state.threads.run(move || plan(&asked, &mode, &request)).await.map(Json)
+    let plan = state.threads.run(owner, move || plan(&asked, &mode, &request)).await?;
+    let mut response = Json(plan).into_response();
+    freshness.mark(&mut response);
+    Ok(response)
 }
 
 #[cfg(test)]

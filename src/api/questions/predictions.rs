@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::{AskedBudget, Budget, BudgetView, GivenBudget};
 use crate::api::questions::law::{AskedLaw, relative_width};
@@ -20,7 +21,7 @@ use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::check_unique_data;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
-use crate::api::wire::caching::{KnownTags, cached};
+use crate::api::wire::caching::{KnownTags, cached, cached_apart, json};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
@@ -181,7 +182,7 @@ pub fn predict<'a>(
     let training = match budget {
         Budget::Data(data) => Training::Data(data),
         Budget::Compute(compute) => {
-            cost = asked.cost(mode.step());
+            cost = mode.cost(asked);
             Training::Compute(compute, &cost)
         }
     };
@@ -241,6 +242,9 @@ impl<'a> PredictionView<'a> {
     }
 }
 
+/// Losses by all resampled laws that one answer may take.
+const LOSSES: usize = 9;
+
 /// Predicts the loss of a model.
 #[utoipa::path(
     get, path = "/v1/families/{family}/prediction", tag = TAG_QUESTIONS,
@@ -258,25 +262,32 @@ async fn get_prediction(
     Path(path): Path<FamilyPath>,
     Query(params): Query<PredictionParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (nonzero_params, density, budget, unique) = params.check()?;
     let mode = Mode::find(&state, params.flop_mode.as_deref().unwrap_or("dense")).await?;
     let budget = budget.in_mode(&mode)?;
     let question = (nonzero_params, density, budget, unique);
-    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
-    let answer = || {
-        let predicted = predict(&asked, question, &mode, params.intervals)?;
-        let spent = match budget {
-            Budget::Data(_) => None,
-            Budget::Compute(compute) => Some(BudgetView::new(compute.get(), &mode)),
-        };
-        Ok(PredictionView::new(
-            &asked,
-            (nonzero_params, density),
-            predicted,
-            spent,
-            params.intervals,
-        ))
+    let model = (nonzero_params, density);
+    let spent = move |mode: &Mode| match budget {
+        Budget::Data(_) => None,
+        Budget::Compute(compute) => Some(BudgetView::new(compute.get(), mode)),
     };
-    cached(&known, &mode.tag(&asked), mode.freshness(freshness), answer)
+    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    // A cell of the table of intervals asks all resampled laws at its corners and in its middle.
+    let quick = !params.intervals || asked.is_quick(LOSSES);
+    let freshness = mode.freshness(freshness);
+    if quick {
+        let answer = || {
+            let predicted = predict(&asked, question, &mode, params.intervals)?;
+            Ok(PredictionView::new(&asked, model, predicted, spent(&mode), params.intervals))
+        };
+        return cached(&known, &mode.tag(&asked), freshness, answer);
+    }
+    let tag = mode.tag(&asked).into_owned();
+    let body = move || {
+        let predicted = predict(&asked, question, &mode, params.intervals)?;
+        json(&PredictionView::new(&asked, model, predicted, spent(&mode), params.intervals))
+    };
+    cached_apart((&state, owner), &known, &tag, freshness, body).await
 }

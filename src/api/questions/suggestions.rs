@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
@@ -29,6 +30,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, ResidualView, TrustView, WarningView,
 };
 use crate::domain::checks::{Checks, FieldError};
+use crate::domain::law_run::NamedLawRun;
 use crate::store::law_evidence;
 
 /// Routes of this resource.
@@ -218,7 +220,7 @@ impl CheckedTarget {
         match self {
             Self::Coefficient(name) => Target::Coefficient(name),
             Self::OptimalSparsity(nonzero_params, compute) => {
-                Target::OptimalSparsity { nonzero_params, compute, cost: law.cost(mode.step()) }
+                Target::OptimalSparsity { nonzero_params, compute, cost: mode.cost(law) }
             }
             Self::Prediction(nonzero_params, density, data) => {
                 Target::Loss { nonzero_params, density, data }
@@ -479,6 +481,7 @@ impl Asked {
 async fn create_suggestions(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
+    owner: Owner,
     JsonBody(body): JsonBody<SuggestionRequest>,
 ) -> Result<Json<SuggestionsView>, ApiError> {
     let (target, budget, grid) = body.check()?;
@@ -509,22 +512,26 @@ async fn create_suggestions(
                       largest that is allowed, whatever runs say: narrow a prediction or a coefficient";
         return Err(ApiError::NoSuggestion(detail.to_owned()));
     }
-    let runs = law_evidence::list_law_runs(&state.pool, law.law.id, false, 0, i64::MAX).await?;
-    let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
-    let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
-    // They come in canonical order, so their order stays.
-    let runs = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+    let (pool, id) = (state.pool.clone(), law.law.id);
+    let load = async move { Ok(law_evidence::list_law_runs(&pool, id, false, 0, i64::MAX).await?) };
     let (decay, _) = content.repetition_decay();
     let asked = Asked {
-        runs: runs.with_worth_of_data(Some(decay)),
+        runs: Observations::new(Vec::new()),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
         target,
-        cost: law.cost(mode.step()),
+        cost: mode.cost(&law),
         budget,
         // At most MAX_RUNS.
         most: body.runs as usize,
         law,
     };
-    state.threads.run(move || asked.suggest(grid)).await.map(Json)
+    let suggest = move |runs: Vec<(i64, NamedLawRun)>| {
+        let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
+        let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
+        // They come in canonical order, so their order stays.
+        let runs = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+        Asked { runs: runs.with_worth_of_data(Some(decay)), ..asked }.suggest(grid)
+    };
+    state.threads.run_on(owner, load, suggest).await.map(Json)
 }

@@ -1,7 +1,8 @@
 //! `/v1/audit-events`: who wrote what, for administrators; and how it comes to be known.
 //!
 //! The guard notes every write that was done or refused for want of scope, after its answer is there.
-//! The notes wait in a queue of this process for a task that stores them in batches. So no request
+//! The notes wait in a queue of this process for a task that stores them in batches. Each has its place there before
+//! its write begins, and refusals have a small queue of their own, so that none is lost for want of room. No request
 //! waits for its note, and a process that is killed takes those of its last moments with it.
 
 use axum::Json;
@@ -61,6 +62,10 @@ pub struct AuditEventView {
     /// the caller left or the time was over before there was an answer.
     #[schema(example = 200)]
     status: i16,
+    /// How often it happened: refusals of one key that are alike and near each other are one event, with the time
+    /// and the request id of the first.
+    #[schema(example = 1, minimum = 1)]
+    times: i32,
     /// The request id, as in the service's log.
     request_id: Option<String>,
 }
@@ -78,6 +83,7 @@ impl From<AuditEvent> for AuditEventView {
             target,
             family,
             status,
+            times,
             request_id,
         } = event;
         Self {
@@ -91,6 +97,7 @@ impl From<AuditEvent> for AuditEventView {
             target,
             family,
             status,
+            times,
             request_id,
         }
     }

@@ -1,24 +1,28 @@
 //! Two laws side by side.
 
+use std::sync::Arc;
+
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::Observations;
+use sparsity_law::fit::{Observation, Observations};
 use sparsity_law::law::{
-    CoefficientName, Compared, ComparedLaw, ComparedOptimum, compare_coefficients, compare_optima,
-    share_apart,
+    CoefficientName, Compared, ComparedLaw, ComparedOptimum, Data, Repetition,
+    compare_coefficients, compare_optima, effective_data, share_apart,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::owner::Owner;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::resources::families::existing;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_LAWS;
-use crate::api::wire::caching::{Freshness, KnownTags, cached};
+use crate::api::wire::caching::{Freshness, KnownTags, Validator};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::flop_mode::FlopModeView;
 use crate::api::wire::problem::ApiError;
@@ -26,7 +30,6 @@ use crate::api::wire::views::{
     IntervalView, LawCoefficientsView, LawRef, ObjectiveView, WarningView,
 };
 use crate::domain::family::Family;
-use crate::domain::grouping::GroupedRuns;
 use crate::store::runs;
 
 /// Routes of this resource.
@@ -57,8 +60,9 @@ pub struct LawComparisonView {
     b: ComparedLawView,
     /// Each coefficient that both laws have.
     coefficients: Vec<ComparedCoefficientView>,
-    /// Both laws on the runs that a refit would use now; null where there are none, or where a law
-    /// does not know what all of size, sparsity and data do.
+    /// Both laws on the runs that a refit would use now; null where there are none, where a law does not know
+    /// what all of size, sparsity and data do, and where there are more runs than `--max-compared-runs` of the
+    /// service.
     common_runs: Option<CommonRunsView>,
     /// Their optimal sparsities over the sizes and amounts of data of their runs; empty where these
     /// are not known, or a law cannot be asked.
@@ -243,32 +247,67 @@ async fn get_law_comparison(
     Path(path): Path<FamilyPath>,
     Query(params): Query<ComparisonParams>,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let name = path.name()?;
     let family = existing(&state.pool, &name).await?;
     let (a, _) = asked_law(&state, &name, Some(params.a)).await?;
     let (b, _) = asked_law(&state, &name, Some(params.b)).await?;
-    // After the laws: no request waits for one connection while it holds another.
-    let runs = runs::list_fit_runs(&mut *reads.connection().await?, family.id).await?;
-    let set = GroupedRuns::new(runs.into_iter().map(|run| (run.id, run.submitted)), &[]).set;
-    // What repeated data is worth by the law whose runs show it, if one does.
-    let decays = [&a, &b].map(|asked| asked.law.content.repetition_decay());
-    let (decay, _) = decays.into_iter().find(|(_, fitted)| *fitted).unwrap_or(decays[0]);
-    let runs = set.with_worth_of_data(Some(decay));
-    let common_runs = compared_on(&a, &b, &runs, &family);
+    let (id, most) = (family.id, state.limits.compared_runs);
+    let load = async {
+        // After the laws: no request waits for one connection while it holds another.
+        let db = &mut *reads.connection().await?;
+        // One more, to see whether there are.
+        Ok(runs::list_fit_observations(db, id, i64::from(most) + 1).await?)
+    };
+    let (of_a, of_b) = (a.clone(), b.clone());
+    let common =
+        state.threads.run_on(owner, load, move |runs: Vec<(Observation, Option<Data>)>| {
+            if runs.len() > most as usize {
+                return Ok(None);
+            }
+            // What repeated data is worth by the law whose runs show it, if one does.
+            let decays = [&of_a, &of_b].map(|asked| asked.law.content.repetition_decay());
+            let (decay, _) = decays.into_iter().find(|(_, fitted)| *fitted).unwrap_or(decays[0]);
+            let worth = |(run, unique): (Observation, Option<Data>)| {
+                let repetition = unique.and_then(|unique| Repetition::new(unique, decay).ok());
+                Observation { data: effective_data(repetition.as_ref(), run.data), ..run }
+            };
+            let runs = Observations::new(runs.into_iter().map(worth).collect());
+            Ok(compared_on(&of_a, &of_b, &runs, &family))
+        });
+    let common_runs = common.await?;
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
     let tag = format!("{}.{}.{digest}", a.law.id, b.law.id);
-    cached(&known, &tag, Freshness::Revalidate, || {
-        let (of_a, of_b) = (compared(&a), compared(&b));
-        let optima = compare_optima(&of_a, &of_b);
-        let coefficients = compare_coefficients(&of_a, &of_b);
-        Ok(LawComparisonView {
-            a: (&*a).into(),
-            b: (&*b).into(),
-            coefficients: coefficients.into_iter().map(Into::into).collect(),
-            common_runs,
-            optimal_sparsity: optima.iter().map(Into::into).collect(),
-            apart: share_apart(&optima),
-        })
-    })
+    let validator = Validator::new(&known, &tag, Freshness::Revalidate);
+    if let Some(response) = validator.not_modified() {
+        return Ok(response);
+    }
+    let optima = optima(&state, owner, &a, &b).await?;
+    let coefficients = compare_coefficients(&compared(&a), &compared(&b));
+    Ok(validator.attach(Json(LawComparisonView {
+        a: (&*a).into(),
+        b: (&*b).into(),
+        coefficients: coefficients.into_iter().map(Into::into).collect(),
+        common_runs,
+        optimal_sparsity: optima.iter().map(Into::into).collect(),
+        apart: share_apart(&optima),
+    })))
+}
+
+/// The optimal sparsities by both laws. They never change, so they are computed once for all who ask, on a thread of
+/// whoever asks first.
+async fn optima(
+    state: &AppState,
+    owner: Owner,
+    a: &Arc<AskedLaw>,
+    b: &Arc<AskedLaw>,
+) -> Result<Arc<Vec<ComparedOptimum>>, ApiError> {
+    let key = (a.law.id, b.law.id);
+    let (a, b) = (a.clone(), b.clone());
+    let compute = state
+        .threads
+        .run(owner, move || Ok(Arc::new(compare_optima(&compared(&a), &compared(&b)))));
+    let found = state.comparisons.try_get_with(key, compute).await;
+    found.map_err(|error| ApiError::Internal(anyhow::anyhow!("comparing two laws: {error:?}")))
 }

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{TryStreamExt, stream};
 use tokio::sync::mpsc;
 
+use crate::api::layers::owner::Owner;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::resources::families::existing;
 use crate::api::state::AppState;
@@ -13,7 +14,7 @@ use crate::api::wire::problem::ApiError;
 use crate::domain::run::RunFilter;
 use crate::domain::text::FamilyName;
 use crate::intake::Format;
-use crate::intake::export::Encoder;
+use crate::intake::export::{Encoder, Formulas};
 use crate::store::runs;
 use crate::telemetry::request::carried_task;
 
@@ -31,16 +32,17 @@ enum Part {
 /// Where it cannot begin.
 pub async fn export(
     state: AppState,
+    owner: Owner,
     reads: Reads,
     name: FamilyName,
     filter: RunFilter,
-    format: Format,
+    (format, formulas): (Format, Formulas),
 ) -> Result<Response, ApiError> {
-    let place = state.transfers.place().await?;
+    let place = state.transfers.export(owner).await?;
     // Few: what is ready waits in memory.
     let (parts, mut stream) = mpsc::channel(2);
     let writing = async move {
-        let written = write(&state, &reads, &name, &filter, format, &parts);
+        let written = write(&state, &reads, &name, &filter, (format, formulas), &parts);
         let timely = async {
             let timeout = state.transfers.limits.timeout;
             tokio::time::timeout(timeout, written).await.unwrap_or_else(|_| Err(too_slow()))
@@ -92,11 +94,11 @@ async fn write(
     reads: &Reads,
     name: &FamilyName,
     filter: &RunFilter,
-    format: Format,
+    (format, formulas): (Format, Formulas),
     parts: &mpsc::Sender<Part>,
 ) -> Result<(), ApiError> {
     let internal = |error: crate::intake::export::ExportError| ApiError::Internal(error.into());
-    let encoder = Encoder::new(format).map_err(internal)?;
+    let encoder = Encoder::new(format, formulas).map_err(internal)?;
     let mut encoder =
         encoder.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("{format:?} is no stream")))?;
     let mut db = reads.connection().await?;

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::owner::Owner;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
@@ -172,6 +173,7 @@ async fn get_fit_quality(
     Query(params): Query<FitQualityParams>,
     representation: Representation,
     known: KnownTags,
+    owner: Owner,
 ) -> Result<Response, ApiError> {
     let (limit, first, canvas) = params.check()?;
     let name = path.name()?;
@@ -179,7 +181,7 @@ async fn get_fit_quality(
     if let Representation::Picture(format) = representation {
         let picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
         let tag = asked.law.id.to_string();
-        let sending = Sending { known: &known, representation, tag, freshness };
+        let sending = Sending { owner, known: &known, representation, tag, freshness };
         return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
     }
     let (pool, id) = (&state.pool, asked.law.id);

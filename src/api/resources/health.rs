@@ -18,11 +18,12 @@ use utoipa_axum::routes;
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_SERVICE;
-use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::clock::Clock;
 use crate::live::laws::LawCache;
 use crate::live::replica::{Replica, ReplicaState};
-use crate::store::{self, Schema, SchemaError, refits};
+use crate::live::schema_look::SchemaLook;
+use crate::store::{Schema, SchemaError, refits};
 use crate::telemetry::metrics::{Metrics, Readings, in_text_format};
 
 /// Routes of this resource.
@@ -38,6 +39,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 pub struct HealthParts {
     /// The database.
     pub pool: PgPool,
+    /// Whether it can be used.
+    pub schema_look: SchemaLook,
     /// The time.
     pub clock: Arc<Clock>,
     /// Laws in memory, where questions are answered.
@@ -54,6 +57,7 @@ impl FromRef<AppState> for HealthParts {
     fn from_ref(state: &AppState) -> Self {
         Self {
             pool: state.pool.clone(),
+            schema_look: state.schema_look.clone(),
             clock: state.clock.clone(),
             laws: Some(state.laws.clone()),
             replica: state.replica.clone(),
@@ -69,6 +73,20 @@ pub fn health_router(parts: HealthParts) -> axum::Router {
         .route("/healthz", get(get_healthz))
         .route("/readyz", get(get_readyz))
         .route("/metrics", get(get_metrics))
+        .with_state(parts)
+}
+
+/// What is answered on connections beyond the limit: how the service is, and to everybody else that there is no place.
+pub fn beyond_router(parts: HealthParts) -> axum::Router {
+    let no_place = async || {
+        let detail = "as many connections as this service takes (--max-connections), or as it takes from one \
+                      address (--max-connections-per-address), are open; try again";
+        Problem::new(ProblemKind::Unavailable, detail)
+    };
+    axum::Router::new()
+        .route("/healthz", get(get_healthz))
+        .route("/readyz", get(get_readyz))
+        .fallback(no_place)
         .with_state(parts)
 }
 
@@ -125,7 +143,7 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
     }
-    let schema = store::find_schema(&state.pool).await;
+    let schema = state.schema_look.look().await;
     match schema.map_err(|error| ApiError::Unavailable(error.into()))? {
         Schema::Usable { .. } => {
             let read_replica = state.replica.map(|replica| replica.health().state);

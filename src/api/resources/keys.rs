@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -141,6 +141,9 @@ pub struct CreateKey {
     expires_at: Option<DateTime<Utc>>,
 }
 
+/// The last year that RFC 3339 can write.
+const LAST_YEAR: i32 = 9999;
+
 impl CreateKey {
     fn check(self, by: String, id: Uuid, now: DateTime<Utc>) -> Result<ApiKey, ApiError> {
         let mut checks = Checks::default();
@@ -151,6 +154,10 @@ impl CreateKey {
         };
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             checks.refuse("expires_at", "must be in the future");
+        }
+        // Beyond it there is no way to write the time, in which the key would be shown.
+        if self.expires_at.is_some_and(|expires_at| expires_at.year() > LAST_YEAR) {
+            checks.refuse("expires_at", format!("must be in the years up to {LAST_YEAR}"));
         }
         let key = families.map(|families| ApiKey {
             id,

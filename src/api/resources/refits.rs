@@ -14,11 +14,14 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{Constraint, FitConfig, Holdout};
 use sparsity_law::law::LawForm;
+use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::owner::Owner;
+use crate::api::layers::places::Place;
 use crate::api::resources::families::existing;
 use crate::api::resources::laws::find_lender;
 use crate::api::state::AppState;
@@ -38,6 +41,8 @@ use crate::domain::refit::{Lender, Refit, RefitOptions, RefitState};
 use crate::domain::text::FamilyName;
 use crate::domain::text::check_label;
 use crate::live::keyring::Caller;
+use crate::live::refit_watch::Seen;
+use crate::store::refits::NewRefit;
 use crate::store::{StoreError, law_evidence, laws, refits, runs};
 use crate::telemetry::traces::Span;
 
@@ -397,6 +402,26 @@ async fn check_request(
     Ok((options, Some(id)))
 }
 
+/// Refuses a refit that would hold a worker for too long; what it takes, where it does not.
+async fn check_work(
+    state: &AppState,
+    family: &Family,
+    options: &RefitOptions,
+) -> Result<i64, ApiError> {
+    let runs = runs::count_fit_runs(&state.pool, family.id).await?.cast_unsigned();
+    let (work, most) = (options.work(runs), state.limits.refit_work);
+    if work > most {
+        let each = u64::from(options.fit.starts) + u64::from(options.fit.bootstrap);
+        let detail = format!(
+            "{runs} runs times {each} starts and resamples are {work}, more than the service takes, {most} \
+             (--max-refit-work): ask for at most {} of them together, or exclude runs",
+            most / runs.max(1)
+        );
+        return Err(ApiError::field("/bootstrap", detail));
+    }
+    Ok(i64::try_from(work).unwrap_or(i64::MAX))
+}
+
 /// Asks for a fit of the family's runs. One that waits already is returned in place of another; a what-if
 /// (`without`) is returned only to who asks the same, and otherwise has to begin first.
 #[utoipa::path(
@@ -418,13 +443,22 @@ async fn create_refit(
 ) -> Result<impl IntoResponse, ApiError> {
     let family = existing(&state.pool, &path.name()?).await?;
     let (options, reproduces) = check_request(&state, &caller, &family, body).await?;
+    let work = check_work(&state, &family, &options).await?;
     let Extension(span) = span.unwrap_or_default();
-    let trace = span.context();
+    let (trace, requested_by) = (span.context(), caller.actor());
     let (status, id) = loop {
         let id = state.clock.new_id();
         let now = state.clock.now();
-        let (pool, trace) = (&state.pool, trace.as_deref());
-        match refits::insert_refit(pool, id, family.id, &options, reproduces, trace, now).await {
+        let new = NewRefit {
+            id,
+            family_id: family.id,
+            options: &options,
+            reproduces_law_id: reproduces,
+            trace_context: trace.as_deref(),
+            requested_by: &requested_by,
+            work,
+        };
+        match refits::insert_refit(&state.pool, &new, now).await {
             Ok(()) => break (StatusCode::ACCEPTED, id),
             // If a worker takes that one before we look, there is room for ours.
             Err(StoreError::RefitQueued) => {
@@ -456,21 +490,28 @@ struct RefitPath {
 }
 
 /// A refit of a family that the caller may touch; one of another family is none.
-async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
+async fn find_stored(state: &AppState, caller: &Caller, id: Uuid) -> Result<Refit, ApiError> {
     let refit = refits::find_refit(&state.pool, id).await?;
     let refit = refit.filter(|refit| caller.families().allow(&refit.family));
-    if let Some((refit, (version, _))) = refit.as_ref().and_then(|refit| Some((refit, refit.law?)))
-    {
-        if let Ok(family) = FamilyName::new(&refit.family) {
-            state.laws.tell(&family, version);
-        }
-        if let Some(replica) = &state.replica {
-            replica.note_written().await;
-        }
+    let refit = refit.ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })?;
+    tell(state, &refit).await;
+    Ok(refit)
+}
+
+/// The same as it is shown.
+async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
+    find_stored(state, caller, id).await.map(RefitView::from)
+}
+
+/// A caller is about to be told of a refit: of its law, where it has one, it gets answers from then on.
+async fn tell(state: &AppState, refit: &Refit) {
+    let Some((version, _)) = refit.law else { return };
+    if let Ok(family) = FamilyName::new(&refit.family) {
+        state.laws.tell(&family, version);
     }
-    refit
-        .map(RefitView::from)
-        .ok_or_else(|| ApiError::NotFound { what: "refit", name: id.to_string() })
+    if let Some(replica) = &state.replica {
+        replica.note_written().await;
+    }
 }
 
 /// Lists a family's refits, newest first: what waits, what runs, and how the others ended.
@@ -521,9 +562,6 @@ async fn delete_refit(
     find(&state, &caller, id).await.map(Json)
 }
 
-/// How often a refit is looked at for its events.
-const EVENT_INTERVAL: Duration = Duration::from_millis(200);
-
 /// Streams a refit's changes as server-sent events of type `refit`, each the refit as it stands;
 /// ends with the refit, and when the caller's key is revoked or expires.
 #[utoipa::path(
@@ -534,40 +572,63 @@ const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 async fn list_refit_events(
     State(state): State<AppState>,
     caller: Caller,
+    owner: Owner,
     Path(path): Path<RefitPath>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let first = find(&state, &caller, path_id(&path.id, "refit")?).await?;
-    let start = ((state, caller), None, Some(first));
-    let events = stream::unfold(start, |((state, caller), sent, next)| async move {
+    let place = state.streams.try_enter(owner).ok_or(ApiError::StreamsBusy)?;
+    let first = find_stored(&state, &caller, path_id(&path.id, "refit")?).await?;
+    let seen = state.refit_watch.follow(first.clone());
+    let stream = EventStream { state, caller, seen, sent: None, _place: place };
+    let events = stream::unfold((stream, Some(first)), |(mut stream, next)| async move {
         let refit = match next {
             Some(refit) => refit,
-            None => next_change(&state, &caller, sent?).await?,
+            None => stream.next_change().await?,
         };
-        let event = Event::default().event("refit").json_data(&refit).ok()?;
-        Some((Ok::<_, Infallible>(event), ((state, caller), Some(refit), None)))
+        let sent = refit.clone();
+        stream.sent = Some(refit);
+        let event = Event::default().event("refit").json_data(RefitView::from(sent)).ok()?;
+        Some((Ok::<_, Infallible>(event), (stream, None)))
     });
     // nginx would keep events back until they fill a buffer.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
-/// Waits until the refit differs from `sent`; `None` when it has ended, is gone, the caller may not
-/// see it any more, or the service stops.
-async fn next_change(state: &AppState, caller: &Caller, sent: RefitView) -> Option<RefitView> {
-    if sent.finished_at.is_some() {
-        return None;
-    }
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(EVENT_INTERVAL) => {}
-            () = state.shutdown.cancelled() => return None,
-        }
-        if !state.access.still_admits(caller) {
+/// How often it is looked whether a caller may still see what it follows.
+const ADMITTED_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The events of a refit for one caller.
+struct EventStream {
+    state: AppState,
+    caller: Caller,
+    seen: watch::Receiver<Seen>,
+    sent: Option<Refit>,
+    _place: Place<Owner>,
+}
+
+impl EventStream {
+    /// Waits until the refit differs from what was sent; `None` when it has ended, is gone, the caller may not
+    /// see it any more, or the service stops.
+    async fn next_change(&mut self) -> Option<Refit> {
+        let sent = self.sent.take()?;
+        if sent.finished_at.is_some() {
             return None;
         }
-        let refit = find(state, caller, sent.id).await.ok()?;
-        if refit != sent {
-            return Some(refit);
+        loop {
+            let refit = self.seen.borrow_and_update().as_deref().cloned()?;
+            if refit != sent {
+                tell(&self.state, &refit).await;
+                return Some(refit);
+            }
+            tokio::select! {
+                // Where the watch has ended there is nothing more to come.
+                changed = self.seen.changed() => changed.ok()?,
+                () = tokio::time::sleep(ADMITTED_INTERVAL) => {}
+                () = self.state.shutdown.cancelled() => return None,
+            }
+            if !self.state.access.still_admits(&self.caller) {
+                return None;
+            }
         }
     }
 }

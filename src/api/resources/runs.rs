@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::owner::Owner;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::resources::exports::export;
 use crate::api::resources::families::existing;
@@ -36,6 +37,7 @@ use crate::domain::numbered_run::NumberedRun;
 use crate::domain::page::PageRequest;
 use crate::domain::run::{Run, RunFilter, Start};
 use crate::domain::text::{Pattern, check_label, check_reason};
+use crate::intake::export::Formulas;
 use crate::intake::{Columns, Decimal, Format, Intake, OptionTexts, RowError, Separator};
 use crate::pipeline::Stored;
 use crate::store::runs;
@@ -581,12 +583,13 @@ async fn create_runs(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
     mut taking: Taking,
+    owner: Owner,
     request: Request,
 ) -> Result<Json<SubmissionResult>, ApiError> {
     let family = existing(&state.pool, &path.name()?).await?;
     let columns = taking.columns(&state.pool, &family).await?;
     let Taking { skip_errors, dry_run, mapping, .. } = taking;
-    let uploaded = upload(&state, family.id, columns, skip_errors, dry_run, request);
+    let uploaded = upload(&state, family.id, columns, skip_errors, dry_run, owner, request);
     let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
     let (format, stored) = uploaded;
     Ok(Json(SubmissionResult::new(format, stored, dry_run, mapping)))
@@ -713,6 +716,20 @@ struct RunParams {
     /// Only the run that its submitter calls so.
     #[param(min_length = 1, max_length = 200)]
     external_id: Option<String>,
+    /// Of CSV: what is written of a text that begins as a formula does, with `=`, `+`, `-`, `@`, a tab or a carriage
+    /// return. `keep` writes it as it is, `escape` behind an apostrophe, so that a spreadsheet does not compute it.
+    #[param(inline, default = "keep")]
+    formulas: Option<FormulasView>,
+}
+
+/// What is written of a text that begins as a formula does.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FormulasView {
+    /// The text as it is.
+    Keep,
+    /// The text behind an apostrophe.
+    Escape,
 }
 
 impl RunParams {
@@ -730,6 +747,17 @@ impl RunParams {
             }
         }
         Ok(checks.finish(Some(()))?)
+    }
+
+    /// How formulas are written; there are none to write but in CSV.
+    fn formulas(&self, format: Format) -> Result<Formulas, ApiError> {
+        match self.formulas {
+            Some(_) if format != Format::Csv => {
+                Err(ApiError::field("/formulas", "belongs to text/csv"))
+            }
+            Some(FormulasView::Escape) => Ok(Formulas::Escaped),
+            Some(FormulasView::Keep) | None => Ok(Formulas::Kept),
+        }
     }
 
     fn filter(&self) -> Result<RunFilter, ApiError> {
@@ -798,14 +826,17 @@ async fn list_runs(
     reads: Reads,
     Path(path): Path<FamilyPath>,
     Query(params): Query<RunParams>,
+    owner: Owner,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = negotiate(&headers, Format::WRITTEN, Format::media_type)?;
     let filter = params.filter()?;
     if format != Format::Json {
         params.refuse_page()?;
-        return export(state, reads, path.name()?, filter, format).await;
+        let formulas = params.formulas(format)?;
+        return export(state, owner, reads, path.name()?, filter, (format, formulas)).await;
     }
+    params.formulas(format)?;
     let (request, name) = (params.page()?, path.name()?);
     let mut db = reads.connection().await?;
     let family = existing(&mut *db, &name).await?;

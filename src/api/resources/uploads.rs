@@ -2,6 +2,7 @@
 //! that fits into the first piece waits for no place.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
@@ -11,10 +12,12 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::api::layers::owner::Owner;
+use crate::api::layers::places::Place;
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::FieldError;
-use crate::intake::{Coding, Columns, Format, IngestError, Limit, Reading, RowErrors};
+use crate::intake::{Coding, Columns, Format, IngestError, Limit, Reading, RowErrors, Stop};
 use crate::pipeline::{self, Destination, PipelineError, Stored};
 
 /// Bytes of a body that are small change: they are read before anything else is asked for.
@@ -60,6 +63,7 @@ pub async fn upload(
     columns: Columns,
     skip_errors: bool,
     dry_run: bool,
+    owner: Owner,
     request: Request,
 ) -> Result<(Format, Stored), ApiError> {
     let (format, coding) = content(request.headers())?;
@@ -71,21 +75,33 @@ pub async fn upload(
     }
     let mut arriving = Arriving::new(request.into_body(), limits.upload_bytes, limits.silence);
     let (first, complete) = arriving.first(SMALL).await?;
-    // What is compressed may be any size.
-    let is_small = complete && coding == Coding::Identity;
-    let _place = if is_small { None } else { Some(state.transfers.place().await?) };
+    // What is compressed, by a coding or inside its format, may be any size.
+    let is_text = matches!(format, Format::Json | Format::Ndjson | Format::Csv);
+    let is_small = complete && is_text && coding == Coding::Identity;
+    let place = if is_small { None } else { Some(Arc::new(state.transfers.upload(owner).await?)) };
 
     let skip_errors = skip_errors || dry_run;
-    let reading = Reading { format, coding, columns, limits: limits.ingest, skip_errors };
+    let reading = Reading {
+        format,
+        coding,
+        columns,
+        limits: limits.ingest,
+        skip_errors,
+        stop: Stop::default(),
+    };
     let (chunks, source) = mpsc::channel(4);
-    let source = Chunks { chunks: source, current: Bytes::new(), ended: false };
+    // The thread that reads has the place too: it may work on for a moment when the caller has left.
+    let source =
+        Chunks { chunks: source, current: Bytes::new(), ended: false, _place: place.clone() };
     let read =
         pipeline::read(&state.pool, &state.clock, reading, source, if dry_run { SHOWN } else { 0 });
     let (sent, arrived) = tokio::join!(arriving.send(first, complete, chunks), read);
     sent?;
     let destination =
         if dry_run { Destination::Rehearsed(family_id) } else { Destination::Stored(family_id) };
-    Ok((format, arrived?.store(&state.pool, &state.clock, destination).await?))
+    let stored = arrived?.store(&state.pool, &state.clock, destination).await?;
+    drop(place);
+    Ok((format, stored))
 }
 
 /// A body on its way.
@@ -159,6 +175,7 @@ struct Chunks {
     chunks: mpsc::Receiver<Option<Bytes>>,
     current: Bytes,
     ended: bool,
+    _place: Option<Arc<Place<Owner>>>,
 }
 
 impl Read for Chunks {
@@ -211,10 +228,18 @@ impl From<IngestError> for ApiError {
                     Limit::ExpandedBytes => {
                         ("the decompressed body".to_owned(), "--max-expanded-bytes")
                     }
+                    Limit::Expansion => (
+                        "the decompressed body, for each byte that was sent,".to_owned(),
+                        "--max-expansion",
+                    ),
                     Limit::Rows => ("the number of rows".to_owned(), "--max-upload-rows"),
+                    Limit::IdleRows => {
+                        ("the number of rows that are wrong or blank".to_owned(), "--max-idle-rows")
+                    }
                     Limit::RowBytes(row) => (format!("row {row}"), "--max-row-bytes"),
                     Limit::BlockBytes => (
-                        "a batch of Arrow, its dictionaries, or the workbook, decompressed"
+                        "a batch of Arrow, its dictionaries, the pages of Parquet of some rows, or the \
+                         workbook, decompressed"
                             .to_owned(),
                         "--max-block-bytes",
                     ),

@@ -5,10 +5,13 @@ use std::convert::Infallible;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
+use crate::api::layers::owner::Owner;
+use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 
 /// The ETags of answers that the caller has (`If-None-Match`). An extractor of its own: that of all headers
@@ -42,14 +45,30 @@ pub enum Freshness {
     Revalidate,
     /// It names the version of its law, which never changes its answers.
     Pinned,
+    /// The database did not say which law answers now: this one did at that time.
+    AsOf(DateTime<Utc>),
 }
+
+/// Header of an answer while the database is away: when its law was last known to be the one that answers.
+pub const AS_OF: HeaderName = HeaderName::from_static("x-as-of");
 
 impl Freshness {
     const fn cache_control(self) -> HeaderValue {
         match self {
-            Self::Revalidate => HeaderValue::from_static("private, no-cache"),
+            Self::Revalidate | Self::AsOf(_) => HeaderValue::from_static("private, no-cache"),
             // An hour and not for ever: another version of the service may word an answer anew.
             Self::Pinned => HeaderValue::from_static("private, max-age=3600"),
+        }
+    }
+
+    /// Says in an answer as of when its law answers, where that is not now.
+    pub fn mark(self, response: &mut Response) {
+        if let Self::AsOf(time) = self {
+            let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
+            // Digits and punctuation are a value.
+            if let Ok(time) = HeaderValue::try_from(time) {
+                response.headers_mut().insert(AS_OF, time);
+            }
         }
     }
 }
@@ -86,6 +105,7 @@ impl Validator {
             headers.insert(header::ETAG, tag);
         }
         headers.insert(header::CACHE_CONTROL, self.freshness.cache_control());
+        self.freshness.mark(&mut response);
         response
     }
 }
@@ -97,13 +117,32 @@ const USUAL_BYTES: usize = 4096;
 ///
 /// # Errors
 /// [`ApiError::Internal`] where it has no representation.
-fn json(answer: &impl Serialize) -> Result<Response, ApiError> {
+pub fn json(answer: &impl Serialize) -> Result<Response, ApiError> {
     let mut body = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut body, answer).map_err(|error| ApiError::Internal(error.into()))?;
     let mut response = Response::new(Body::from(body));
     let json = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);
     Ok(response)
+}
+
+/// The answer with its ETag, or 304 where the caller has it already, for one that takes long: `body`, its JSON, is
+/// computed on a thread for it.
+///
+/// # Errors
+/// Those of `body`.
+pub async fn cached_apart(
+    (state, owner): (&AppState, Owner),
+    known: &KnownTags,
+    tag: &str,
+    freshness: Freshness,
+    body: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let validator = Validator::new(known, tag, freshness);
+    match validator.not_modified() {
+        Some(response) => Ok(response),
+        None => Ok(validator.attach(state.threads.run(owner, body).await?)),
+    }
 }
 
 /// The answer with its ETag, or 304 where the caller has it already.

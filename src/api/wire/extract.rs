@@ -5,32 +5,49 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request};
+use axum::body::HttpBody;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use futures_util::StreamExt;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use crate::api::layers::bodies::{Full, Held};
+use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::strict::Strict;
 use crate::domain::checks::FieldError;
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::text::FamilyName;
+use crate::domain::text::{ERROR_LIMIT, FamilyName, cut};
 
 /// A JSON body of one value.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
-        let bytes = json_bytes(request, state).await?;
-        parse_json(&bytes, "").map(Self)
+        require_json(&request)?;
+        Buffered::small(request, state).await?.parse(state).await.map(Self)
+    }
+}
+
+/// A JSON body of one value that may have many points.
+#[derive(Debug)]
+pub struct BulkBody<T>(pub T);
+
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for BulkBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        require_json(&request)?;
+        let limit = (state.limits.bodies.bulk, "--max-body-bytes");
+        Buffered::read(request, state, limit).await?.parse(state).await.map(Self)
     }
 }
 
@@ -38,22 +55,23 @@ impl<T: DeserializeOwned> FromRequest<AppState> for JsonBody<T> {
 #[derive(Debug)]
 pub struct OptionalJsonBody<T>(pub T);
 
-impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJsonBody<T> {
+impl<T: DeserializeOwned + Default + Send + 'static> FromRequest<AppState> for OptionalJsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if request.headers().get(header::CONTENT_TYPE).is_none() {
-            let bytes = body_bytes(request, state).await?;
-            return match bytes.is_empty() {
+            let body = Buffered::small(request, state).await?;
+            return match body.bytes.is_empty() {
                 true => Ok(Self(T::default())),
                 false => Err(unsupported(None)),
             };
         }
-        let bytes = json_bytes(request, state).await?;
-        if bytes.is_empty() || bytes.trim_ascii() == b"null" {
+        require_json(&request)?;
+        let body = Buffered::small(request, state).await?;
+        if body.bytes.is_empty() || body.bytes.trim_ascii() == b"null" {
             return Ok(Self(T::default()));
         }
-        parse_json(&bytes, "").map(Self)
+        body.parse(state).await.map(Self)
     }
 }
 
@@ -63,29 +81,85 @@ fn unsupported(got: Option<&str>) -> ApiError {
     ApiError::UnsupportedMediaType { what: "content type", got, expected }
 }
 
-/// The body of a request that says it is JSON.
-///
-/// # Errors
-/// [`ApiError::UnsupportedMediaType`], [`ApiError::TooLarge`].
-async fn json_bytes(request: Request, state: &AppState) -> Result<Bytes, ApiError> {
+/// Refuses a body that does not say it is JSON.
+fn require_json(request: &Request) -> Result<(), ApiError> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
     let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
-        return Err(unsupported(content_type));
+    if essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Ok(());
     }
-    body_bytes(request, state).await
+    Err(unsupported(content_type))
 }
 
-async fn body_bytes(mut request: Request, state: &AppState) -> Result<Bytes, ApiError> {
-    // Here and in no layer, as most requests have no body.
-    DefaultBodyLimit::max(state.limits.max_body_bytes).apply(&mut request);
-    Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::TooLarge { what: "the body".to_owned(), setting: "--max-body-bytes" }
+/// A body that has arrived whole, counted among those that are held.
+struct Buffered {
+    bytes: Vec<u8>,
+    owner: Owner,
+    held: Held,
+}
+
+/// Bodies larger than this are parsed on a thread for it: JSON takes about a millisecond for so many bytes.
+const PARSED_AT_ONCE: usize = 64 * 1024;
+
+impl Buffered {
+    async fn small(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let limit = (state.limits.bodies.small, "--max-small-body-bytes");
+        Self::read(request, state, limit).await
+    }
+
+    /// Reads a body of at most so many bytes, which a setting says.
+    async fn read(
+        request: Request,
+        state: &AppState,
+        (most, setting): (usize, &'static str),
+    ) -> Result<Self, ApiError> {
+        let too_large = || ApiError::TooLarge { what: "the body".to_owned(), setting };
+        let owner = Owner::of(&state.throttle, request.extensions(), request.headers());
+        let body = request.into_body();
+        let announced = body.size_hint().exact();
+        if announced.is_some_and(|bytes| bytes > most as u64) {
+            return Err(too_large());
         }
-        _ => ApiError::Malformed("the body ended before it was complete".to_owned()),
-    })
+        let mut held = state.bodies.begin(owner);
+        let mut bytes = Vec::new();
+        let mut pieces = body.into_data_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| {
+                ApiError::Malformed("the body ended before it was complete".to_owned())
+            })?;
+            let length = bytes.len() + piece.len();
+            if length > most {
+                return Err(too_large());
+            }
+            if length > bytes.capacity() {
+                // What was announced is not believed beyond what has arrived twice over.
+                let room = (2 * length).min(most);
+                let room = announced.map_or(room, |announced| room.min(announced as usize));
+                held.cover(room.max(length) as u64).map_err(|Full| ApiError::BodiesBusy)?;
+                bytes.reserve_exact(room.max(length) - bytes.len());
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Self { bytes, owner, held })
+    }
+
+    /// Parses it, where that takes long on a thread for it.
+    async fn parse<T: DeserializeOwned + Send + 'static>(
+        self,
+        state: &AppState,
+    ) -> Result<T, ApiError> {
+        let Self { bytes, owner, held } = self;
+        if bytes.len() <= PARSED_AT_ONCE {
+            return parse_json(&bytes, "");
+        }
+        let parse = move || {
+            let parsed = parse_json(&bytes, "");
+            drop((bytes, held));
+            parsed
+        };
+        state.threads.run(owner, parse).await
+    }
 }
 
 /// Parses one JSON object; errors are pointers below `prefix`.
@@ -157,7 +231,7 @@ fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> 
         .iter()
         .filter_map(|segment| match segment {
             Segment::Seq { index } => Some(index.to_string()),
-            Segment::Map { key } | Segment::Enum { variant: key } => Some(key.clone()),
+            Segment::Map { key } | Segment::Enum { variant: key } => Some(shortened(key)),
             Segment::Unknown => None,
         })
         .collect();
@@ -165,7 +239,7 @@ fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> 
         .iter()
         .find_map(|start| detail.strip_prefix(start))
         .and_then(|rest| rest.split_once('`'))
-        .map(|(name, _)| name.to_owned());
+        .map(|(name, _)| shortened(name));
     if named.is_some() && segments.last() != named.as_ref() {
         segments.extend(named);
     }
@@ -175,7 +249,15 @@ fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> 
         pointer.push('/');
         pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
     }
-    FieldError { pointer, detail: detail.to_owned() }
+    FieldError { pointer, detail: shortened(detail) }
+}
+
+/// A text for an error: it may be as long as a body, and need not be copied whole.
+fn shortened(text: &str) -> String {
+    // One more than is kept, so that it is seen that there was more.
+    let mut short = text[..text.floor_char_boundary(ERROR_LIMIT + 4)].to_owned();
+    cut(&mut short, ERROR_LIMIT);
+    short
 }
 
 /// An object with keys of its sender's choice, each once: left to itself serde takes the last of two.

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
 use crate::api::wire::caching::{Freshness, KnownTags, Validator};
 use crate::api::wire::negotiation::{Format, Representation};
@@ -94,6 +95,8 @@ pub fn caption<'a>(
 /// How an answer is to be sent.
 #[derive(Debug)]
 pub struct Sending<'a> {
+    /// Who asks.
+    pub owner: Owner,
     /// What the caller has.
     pub known: &'a KnownTags,
     /// What its `Accept` likes best.
@@ -149,7 +152,7 @@ impl Sending<'_> {
         let validator = Validator::new(self.known, &tag, self.freshness);
         let response = match validator.not_modified() {
             Some(response) => response,
-            None => validator.attach(state.threads.run(body).await?),
+            None => validator.attach(state.threads.run(self.owner, body).await?),
         };
         Ok(varying(response))
     }

@@ -8,6 +8,7 @@ use sparsity_law::law::{AnswerError, Missing, SettlingRun};
 use utoipa::ToSchema;
 
 use crate::domain::checks::FieldError;
+use crate::domain::text::{ERROR_LIMIT, cut};
 use crate::live::keyring::Denied;
 use crate::store::StoreError;
 
@@ -81,11 +82,13 @@ pub enum ProblemKind {
     Internal,
     /// The database is out of reach for now.
     Unavailable,
+    /// The disk of the database is full.
+    StorageFull,
 }
 
 impl ProblemKind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
@@ -118,6 +121,7 @@ impl ProblemKind {
         Self::WorkerLost,
         Self::Internal,
         Self::Unavailable,
+        Self::StorageFull,
     ];
 
     /// Last segment of the problem's type.
@@ -156,6 +160,7 @@ impl ProblemKind {
             Self::WorkerLost => "worker-lost",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
+            Self::StorageFull => "storage-full",
         }
     }
 
@@ -195,6 +200,7 @@ impl ProblemKind {
             Self::WorkerLost => "The workers of the refit died",
             Self::Internal => "The service failed",
             Self::Unavailable => "The service is not available for now",
+            Self::StorageFull => "The disk of the database is full",
         }
     }
 
@@ -232,6 +238,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::WorkerLost | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
 
@@ -332,18 +339,24 @@ pub struct FieldErrorView {
 
 impl From<FieldError> for FieldErrorView {
     fn from(error: FieldError) -> Self {
-        Self { pointer: error.pointer, detail: error.detail }
+        let FieldError { mut pointer, mut detail } = error;
+        cut(&mut pointer, ERROR_LIMIT);
+        cut(&mut detail, ERROR_LIMIT);
+        Self { pointer, detail }
     }
 }
 
 impl Problem {
-    /// A problem of a kind.
+    /// A problem of a kind. What was sent may be in the detail, and be as long as a body: here and in
+    /// [`FieldErrorView`] it is cut.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        let mut detail = detail.into();
+        cut(&mut detail, ERROR_LIMIT);
         Self {
             kind: format!("/problems/{}", kind.slug()),
             title: kind.title(),
             status: kind.status().as_u16(),
-            detail: detail.into(),
+            detail,
             errors: Vec::new(),
             missing: Vec::new(),
             suggestions: Vec::new(),
@@ -467,7 +480,14 @@ pub enum ApiError {
     /// The other side was too slow.
     TimedOut(String),
     /// As many uploads and exports as may be are under way.
-    TransfersBusy,
+    TransfersBusy {
+        /// The setting that says how many.
+        setting: &'static str,
+    },
+    /// As many streams of events as may be are open.
+    StreamsBusy,
+    /// The bodies that are held leave no room for another.
+    BodiesBusy,
     /// The service stops, and could not wait for the end of this.
     Stopping,
     /// The caller takes no representation that the answer has.
@@ -481,6 +501,8 @@ pub enum ApiError {
     NotRepresentable(String),
     /// The database is out of reach.
     Unavailable(anyhow::Error),
+    /// The disk of the database is full.
+    StorageFull(anyhow::Error),
     /// A defect.
     Internal(anyhow::Error),
 }
@@ -512,7 +534,12 @@ impl ApiError {
             Self::UnsupportedMediaType { .. } => ProblemKind::UnsupportedMediaType,
             Self::NotAcceptable { .. } => ProblemKind::NotAcceptable,
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
-            Self::Unavailable(_) | Self::TransfersBusy | Self::Stopping => ProblemKind::Unavailable,
+            Self::Unavailable(_)
+            | Self::TransfersBusy { .. }
+            | Self::StreamsBusy
+            | Self::BodiesBusy
+            | Self::Stopping => ProblemKind::Unavailable,
+            Self::StorageFull(_) => ProblemKind::StorageFull,
             Self::Internal(_) => ProblemKind::Internal,
         }
     }
@@ -590,8 +617,15 @@ impl From<ApiError> for Problem {
             ApiError::Stopping => {
                 "the service is stopping; nothing was stored: try again".to_owned()
             }
-            ApiError::TransfersBusy => "as many uploads and exports as the service takes at once, \
-                                        --transfers, are under way; try again"
+            ApiError::TransfersBusy { setting } => format!(
+                "as many as the service takes at once ({setting}), or takes of one key \
+                 (--transfers-per-key), are under way; try again"
+            ),
+            ApiError::StreamsBusy => "as many streams of events as the service has (--event-streams), or has for \
+                                      one key (--event-streams-per-key), are open; try again"
+                .to_owned(),
+            ApiError::BodiesBusy => "the bodies of requests under way, or those of this key, take as much \
+                                     memory as the service has for them, --body-memory-bytes; try again"
                 .to_owned(),
             ApiError::NotAcceptable { accept, offered } => {
                 format!("Accept is {accept:?}; there are {offered}")
@@ -600,6 +634,12 @@ impl From<ApiError> for Problem {
             ApiError::Unavailable(cause) => {
                 tracing::warn!(error = format!("{cause:#}"), "the database is unavailable");
                 "the database cannot be reached; try again".to_owned()
+            }
+            ApiError::StorageFull(cause) => {
+                tracing::error!(error = format!("{cause:#}"), "the disk of the database is full");
+                "the database has no room to store anything: what is stored is still answered, and whoever runs \
+                 the service has to make room"
+                    .to_owned()
             }
             ApiError::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "a request failed");
@@ -637,6 +677,7 @@ impl From<StoreError> for ApiError {
             StoreError::FamilyGone => {
                 Self::NotFound { what: "family", name: "of this name any more".to_owned() }
             }
+            _ if error.is_full() => Self::StorageFull(error.into()),
             _ if error.is_unavailable() => Self::Unavailable(error.into()),
             _ => Self::Internal(error.into()),
         }
@@ -708,11 +749,14 @@ mod tests {
                 415,
             ),
             (ApiError::TimedOut("x".into()), 408),
-            (ApiError::TransfersBusy, 503),
+            (ApiError::TransfersBusy { setting: "--exports" }, 503),
+            (ApiError::BodiesBusy, 503),
+            (ApiError::StreamsBusy, 503),
             (ApiError::Stopping, 503),
             (ApiError::NotAcceptable { accept: "a/b".into(), offered: "c/d".into() }, 406),
             (ApiError::NotRepresentable("x".into()), 422),
             (ApiError::Unavailable(cause()), 503),
+            (ApiError::StorageFull(cause()), 507),
             (ApiError::Internal(cause()), 500),
         ];
         for (error, status) in table {

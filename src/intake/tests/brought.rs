@@ -7,8 +7,14 @@ const REQUIRED: &str = "external_id,nonzero_params,sparsity,data,loss";
 
 fn brought(format: Format, texts: OptionTexts, input: &[u8]) -> Vec<Brought> {
     let columns = texts.check().unwrap();
-    let reading =
-        Reading { format, coding: Coding::Identity, columns, limits: LIMITS, skip_errors: true };
+    let reading = Reading {
+        format,
+        coding: Coding::Identity,
+        columns,
+        limits: LIMITS,
+        skip_errors: true,
+        stop: Stop::default(),
+    };
     let mut runs = Vec::new();
     let intake = reading.run(input, &mut |batch| {
         runs.extend(batch);

@@ -145,10 +145,35 @@ pub(super) fn widening(runs: usize, free: usize) -> f64 {
 
 /// Student's quantile that leaves `(1 - level) / 2` above it.
 pub(super) fn student_quantile(level: f64, runs: usize, free: usize) -> f64 {
+    let (degrees, share) = (degrees_of_freedom(runs, free), 0.5 + level / 2.0);
+    if degrees > EXPANDED {
+        return expanded_quantile(degrees, share);
+    }
     // A location of 0 and a scale of 1 are valid, and so is every number of degrees above 0.
-    let student = StudentsT::new(0.0, 1.0, degrees_of_freedom(runs, free))
-        .expect("at least one degree of freedom");
-    student.inverse_cdf(0.5 + level / 2.0)
+    let student = StudentsT::new(0.0, 1.0, degrees).expect("at least one degree of freedom");
+    student.inverse_cdf(share)
+}
+
+/// Degrees of freedom from which on the expansion has more digits than the inverse of the incomplete beta function,
+/// which loses them as the degrees grow: 0.3 % of the quantile at a million.
+const EXPANDED: f64 = 200.0;
+
+/// Student's quantile about the normal one, `x`, for many degrees of freedom `v` (Abramowitz and Stegun, 26.7.5):
+///
+/// ```text
+/// t = x + (x^3 + x) / 4v + (5x^5 + 16x^3 + 3x) / 96v^2 + (3x^7 + 19x^5 + 17x^3 - 15x) / 384v^3
+///       + (79x^9 + 776x^7 + 1482x^5 - 1920x^3 - 945x) / 92160v^4
+/// ```
+fn expanded_quantile(degrees: f64, share: f64) -> f64 {
+    let x = Normal::standard().inverse_cdf(share);
+    let s = x * x;
+    let terms = [
+        (s + 1.0) / 4.0,
+        ((5.0 * s + 16.0) * s + 3.0) / 96.0,
+        (((3.0 * s + 19.0) * s + 17.0) * s - 15.0) / 384.0,
+        ((((79.0 * s + 776.0) * s + 1482.0) * s - 1920.0) * s - 945.0) / 92160.0,
+    ];
+    x * terms.iter().rev().fold(0.0, |sum, term| (sum + term) / degrees) + x
 }
 
 /// `n - p`, at least 1: as many runs as coefficients leave nothing to estimate the noise from.
@@ -167,5 +192,32 @@ mod tests {
         assert!((tail(0.95, 48, 7) - 0.014_431).abs() < 1e-5, "{}", tail(0.95, 48, 7));
         assert!(tail(0.95, 7, 7) < 1e-6);
         assert!((student_quantile(0.95, 17, 7) - 2.228_138_85).abs() < 1e-6);
+    }
+
+    #[test]
+    fn many_runs_lose_no_digits() {
+        // R: qt(.975, c(1000, 1e6)), qt(.995, 1e4)
+        for (level, degrees, quantile) in [
+            (0.95, 1_000, 1.962_339_081),
+            (0.95, 1_000_000, 1.959_966_357),
+            (0.99, 10_000, 2.576_321_046),
+        ] {
+            let found = student_quantile(level, degrees + 7, 7);
+            assert!((found - quantile).abs() < 5e-9, "{level} {degrees}: {found}");
+        }
+        // Both ways meet where the one takes over from the other, and go on to the normal quantile.
+        for level in [0.5, 0.9, 0.95, 0.99, 0.999] {
+            let below = student_quantile(level, 200 + 7, 7);
+            let (beyond, normal) = (expanded_quantile(200.0, 0.5 + level / 2.0), {
+                Normal::standard().inverse_cdf(0.5 + level / 2.0)
+            });
+            assert!((below / beyond - 1.0).abs() < 1e-7, "{level}: {below} {beyond}");
+            let mut last = beyond;
+            for degrees in [300, 1_000, 10_000, 1_000_000, 1_000_000_000] {
+                let next = student_quantile(level, degrees + 7, 7);
+                assert!(normal < next && next < last, "{level} {degrees}: {next}");
+                last = next;
+            }
+        }
     }
 }

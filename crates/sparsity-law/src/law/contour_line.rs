@@ -8,6 +8,7 @@ use super::ensemble::{Ensemble, Interval};
 use super::quantity::{Density, NonzeroParams};
 use super::recommendation::{AnswerError, finite};
 use super::sampled::SampledLaw;
+use crate::pace::step;
 
 /// The budgets at which one sparsity is optimal, or at which a dense model is compute-optimal.
 ///
@@ -59,7 +60,10 @@ impl<'a> ContourLine<'a> {
         let ln_ratio = of(law.coefficients())?;
         let resampled = law.ensemble().filter(|_| intervals).map(|ensemble| {
             let members = ensemble.members().iter();
-            let ratios = members.map(|member| of(&member.coefficients).unwrap_or(f64::NAN));
+            let ratios = members.map(|member| {
+                step();
+                of(&member.coefficients).unwrap_or(f64::NAN)
+            });
             (ensemble, ratios.collect::<Vec<_>>())
         });
         // Where no resampled law has such a budget there is no interval.
@@ -101,6 +105,7 @@ impl<'a> ContourLine<'a> {
         let (ensemble, ratios) = self.resampled.as_ref()?;
         let at = |&size: &NonzeroParams| {
             let compute = ensemble.members().iter().zip(ratios).map(|(member, &ratio)| {
+                step();
                 contour_compute(&member.coefficients, self.cost, size, ratio)
             });
             let interval = ensemble.interval_of(compute.collect());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::coefficients::{CoefficientName, Coefficients};
+use crate::pace::step;
 
 /// A law that other runs of the same kind might have given.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,7 +115,11 @@ impl Ensemble {
     /// ```
     #[must_use]
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Interval {
-        self.interval_of(self.members.iter().map(answer).collect())
+        let answers = self.members.iter().map(|member| {
+            step();
+            answer(member)
+        });
+        self.interval_of(answers.collect())
     }
 
     /// The interval of each coefficient that the laws have.

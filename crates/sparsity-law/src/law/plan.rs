@@ -16,6 +16,7 @@ use super::means::{Means, Zeros};
 use super::quantity::Density;
 use super::repetition::Repetition;
 use super::support::Range;
+use crate::pace::step;
 
 /// Plans by a law.
 #[derive(Debug, Clone, Copy)]
@@ -256,7 +257,10 @@ fn search(
     design: impl Fn(f64) -> Design,
     best: impl Fn(&Design) -> Option<Model>,
 ) -> Option<Model> {
-    let at = |y: f64| best(&design(y));
+    let at = |y: f64| {
+        step();
+        best(&design(y))
+    };
     let mut found: Vec<(f64, Option<Model>)> =
         nodes.iter().map(|(y, design)| (*y, best(design))).collect();
     // Between a node with plans and one without, the last sparsity that has some is a node too.

@@ -22,6 +22,7 @@ use super::schedule::PruningSchedule;
 use super::step::StepCost;
 use super::storage::Storage;
 use super::support::{Range, Support, Variable};
+use crate::pace::step;
 
 /// The highest sparsity of a plan where neither the question nor the runs behind the law set one.
 const HIGHEST_SPARSITY: f64 = 0.95;
@@ -391,6 +392,7 @@ impl PlanSetting<'_> {
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
         let members = ensemble.members().iter().take(MOST_RESAMPLES);
         let again = members.filter_map(|member| {
+            step();
             self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
         });
         let models: Vec<Model> = again.collect();

@@ -1,0 +1,147 @@
+//! A connection's bytes: given up where the other side takes nothing, and closed so that an answer arrives.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+/// How long what is still sent of a refused body is read and thrown away, so that its sender sees the answer: bytes
+/// that nobody reads make the system reset a connection, and what it has not delivered yet is lost.
+const LINGER: Duration = Duration::from_secs(2);
+/// The most that is thrown away.
+const LINGER_BYTES: usize = 64 << 20;
+
+/// Whether a connection is closed while its client still sends.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unread(Arc<AtomicBool>);
+
+impl Unread {
+    /// It is.
+    pub(super) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A connection with these limits.
+#[derive(Debug)]
+pub(super) struct Stream {
+    inner: TcpStream,
+    /// How long the other side may take nothing.
+    patience: Duration,
+    /// Made when something is first waited for.
+    alarm: Option<Pin<Box<Sleep>>>,
+    /// Whether the alarm runs.
+    stalled: bool,
+    unread: Unread,
+    /// What was thrown away, once no more is written.
+    thrown: Option<usize>,
+}
+
+impl Stream {
+    pub(super) fn new(inner: TcpStream, patience: Duration, unread: Unread) -> Self {
+        Self { inner, patience, alarm: None, stalled: false, unread, thrown: None }
+    }
+
+    /// Notes whether a write went on; an error where none did for too long.
+    fn progressed<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = false;
+            return written;
+        }
+        let patience = self.patience;
+        ready!(self.wait(patience, context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+
+    /// Ready when so much time has passed since the first call of a row.
+    fn wait(&mut self, time: Duration, context: &mut Context<'_>) -> Poll<()> {
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
+        if !self.stalled {
+            alarm.as_mut().reset(Instant::now() + time);
+            self.stalled = true;
+        }
+        alarm.as_mut().poll(context)
+    }
+
+    /// Reads on and throws away, until the other side ends or it takes too long.
+    fn linger(&mut self, thrown: &mut usize, context: &mut Context<'_>) -> Poll<()> {
+        let mut buffer = [0; 16 * 1024];
+        while *thrown < LINGER_BYTES {
+            let mut read = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.inner).poll_read(context, &mut read) {
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => *thrown += read.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.wait(LINGER, context),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        this.progressed(written, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(context, slices);
+        this.progressed(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let mut thrown = match this.thrown {
+            Some(thrown) => thrown,
+            None => {
+                ready!(Pin::new(&mut this.inner).poll_shutdown(context))?;
+                this.stalled = false;
+                0
+            }
+        };
+        if !this.unread.0.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let ended = this.linger(&mut thrown, context);
+        this.thrown = Some(thrown);
+        ended.map(Ok)
+    }
+}
