@@ -16,7 +16,7 @@ import time
 PROGRAM, SECONDS = sys.argv[1], float(sys.argv[2])
 SLOWER = float(os.environ.get("SLOWER", "5"))
 FLOOR_MS = float(os.environ.get("FLOOR_MS", "20"))
-HEALTH_MS = 100.0
+HEALTH_MS = float(os.environ.get("HEALTH_MS", "100"))
 MEMORY_MIB = 512.0
 DRAIN_MS = 2000
 # What may pass on a machine whose cores are all taken.
