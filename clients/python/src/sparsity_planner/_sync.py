@@ -331,7 +331,45 @@ class Planner:
         path = "/v1/hardware-profiles"
         return self._post(path, body, models.HardwareProfile, repeatable=False)
 
-<<<<<<< HEAD
+    def compare(
+        self,
+        a: str,
+        b: str,
+        flop_mode: str,
+        *,
+        a_sparsity: float | None = None,
+        b_sparsity: float | None = None,
+        a_pattern: str | None = None,
+        b_pattern: str | None = None,
+        min_compute: float | None = None,
+        max_compute: float | None = None,
+        points: int | None = None,
+        a_law_version: int | None = None,
+        b_law_version: int | None = None,
+        intervals: bool = True,
+    ) -> models.RecipeComparison:
+        """
+        Return what the compute of the family `b` is worth in compute of `a`, at each compute.
+
+        A `multiple` of 0.87 says that `a` reaches the loss of `b` with 0.87 of its compute.
+        """
+        params = {
+            "a": a,
+            "b": b,
+            "flop_mode": flop_mode,
+            "a_sparsity": a_sparsity,
+            "b_sparsity": b_sparsity,
+            "a_pattern": a_pattern,
+            "b_pattern": b_pattern,
+            "min_compute": min_compute,
+            "max_compute": max_compute,
+            "points": points,
+            "a_law_version": a_law_version,
+            "b_law_version": b_law_version,
+            "intervals": intervals,
+        }
+        return self._get("/v1/compare", params, models.RecipeComparison)
+
     def hardware_profile(self, name: str) -> models.HardwareProfile:
         """Return a hardware profile."""
         return self._get(f"/v1/hardware-profiles/{quote(name, safe='')}", {}, models.HardwareProfile)
@@ -393,46 +431,6 @@ class Planner:
         for found in self._pages("/v1/audit-events", params, models.AuditEventList):
             for item in found.items:
                 yield item
-=======
-    def compare(
-        self,
-        a: str,
-        b: str,
-        flop_mode: str,
-        *,
-        a_sparsity: float | None = None,
-        b_sparsity: float | None = None,
-        a_pattern: str | None = None,
-        b_pattern: str | None = None,
-        min_compute: float | None = None,
-        max_compute: float | None = None,
-        points: int | None = None,
-        a_law_version: int | None = None,
-        b_law_version: int | None = None,
-        intervals: bool = True,
-    ) -> models.RecipeComparison:
-        """
-        Return what the compute of the family `b` is worth in compute of `a`, at each compute.
-
-        A `multiple` of 0.87 says that `a` reaches the loss of `b` with 0.87 of its compute.
-        """
-        params = {
-            "a": a,
-            "b": b,
-            "flop_mode": flop_mode,
-            "a_sparsity": a_sparsity,
-            "b_sparsity": b_sparsity,
-            "a_pattern": a_pattern,
-            "b_pattern": b_pattern,
-            "min_compute": min_compute,
-            "max_compute": max_compute,
-            "points": points,
-            "a_law_version": a_law_version,
-            "b_law_version": b_law_version,
-            "intervals": intervals,
-        }
-        return self._get("/v1/compare", params, models.RecipeComparison)
->>>>>>> experts
 
     def refit(self, id: UUID | str) -> models.Refit:
         """Return a refit as it stands."""
@@ -900,6 +898,16 @@ class Family:
         law._question = question
         return self._at(law, view="laws")
 
+    def refits(
+        self,
+        state: Literal["queued", "running", "succeeded", "failed", "cancelled"] | None = None,
+    ) -> Iterator[models.Refit]:
+        """Yield the refits that were asked for, the newest first: all, or those in a state."""
+        params = rows.given(state=state)
+        for found in self.planner._pages(f"{self._path}/refits", params, models.RefitList):
+            for item in found.items:
+                yield item
+
     def laws(self) -> Iterator[Law]:
         """Yield all laws, the newest first."""
         for found in self.planner._pages(f"{self._path}/laws", {}, models.LawList):
@@ -970,13 +978,8 @@ class Family:
         """
         Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
 
-<<<<<<< HEAD
-        With `unique_data`, so much of it is different, and the rest is seen again. Many models are for
-        `predictions`, which asks them all at once.
-=======
-        `device_hours`, `days` and `cost` stand in the place of `compute` where the hardware profile says
-        what they are worth.
->>>>>>> experts
+        `predictions`, which asks them all at once. `device_hours`, `days` and `cost` stand in the place of
+        `compute` where the hardware profile says what they are worth.
         """
         params = {
             "nonzero_params": nonzero_params,
@@ -999,9 +1002,7 @@ class Family:
         compute: float | None = None,
         flop_mode: str | None = None,
         *,
-<<<<<<< HEAD
         unique_data: float | None = None,
-=======
         device_hours: float | None = None,
         days: float | None = None,
         cost: float | None = None,
@@ -1010,22 +1011,17 @@ class Family:
         max_sparsity: float | None = None,
         storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
         bits_per_param: int | None = None,
->>>>>>> experts
         law_version: int | None = None,
         intervals: bool = True,
     ) -> OptimalSparsity:
         """
         Return the sparsity that makes the most of `compute` FLOPs at so many non-zero parameters.
 
-<<<<<<< HEAD
-        `flop_mode` is `dense`, `sparse`, or the name of a hardware profile. With `unique_data`, what is
-        trained on beyond so much data is seen again. Many budgets are for `optimal_sparsities`, which asks
-        them all at once.
-=======
         `flop_mode` is `dense`, `sparse`, or the name of a hardware profile, and has to be given.
         `device_hours`, `days` and `cost` stand in the place of `compute` where the profile says what they
-        are worth. The bounds are on how sparse the model may be.
->>>>>>> experts
+        are worth. The bounds are on how sparse the model may be. With `unique_data`, what is trained on
+        beyond so much data is seen again. Many budgets are for `optimal_sparsities`, which asks them all
+        at once.
         """
         params = {
             "nonzero_params": nonzero_params,
@@ -1034,15 +1030,12 @@ class Family:
             "days": days,
             "cost": cost,
             "flop_mode": flop_mode,
-<<<<<<< HEAD
             "unique_data": unique_data,
-=======
             "max_total_params": max_total_params,
             "memory_bytes": memory_bytes,
             "max_sparsity": max_sparsity,
             "storage": storage,
             "bits_per_param": bits_per_param,
->>>>>>> experts
             "law_version": law_version,
             "intervals": intervals,
         }
@@ -1181,20 +1174,8 @@ class Family:
                 )
             body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.Predictions, repeatable=True)
-<<<<<<< HEAD
-        asked = rows.Asked(points, ("nonzero_params", "sparsity"), ("data", "compute", "flop_mode"))
-=======
-        names = (
-            "nonzero_params",
-            "sparsity",
-            "data",
-            "compute",
-            "device_hours",
-            "days",
-            "cost",
-            "flop_mode",
-        )
->>>>>>> experts
+        budgets = ("data", "compute", "device_hours", "days", "cost", "flop_mode")
+        asked = rows.Asked(points, ("nonzero_params", "sparsity"), budgets)
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.Predictions)
@@ -1251,21 +1232,9 @@ class Family:
                 )
             body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
-<<<<<<< HEAD
-        asked = rows.Asked(points, ("nonzero_params", "compute"), ("flop_mode",))
-=======
-        names = (
-            "nonzero_params",
-            "compute",
-            "device_hours",
-            "days",
-            "cost",
-            "flop_mode",
-            "max_total_params",
-            "memory_bytes",
-            "max_sparsity",
-        )
->>>>>>> experts
+        budgets = ("compute", "device_hours", "days", "cost", "flop_mode")
+        bounds = ("max_total_params", "memory_bytes", "max_sparsity")
+        asked = rows.Asked(points, ("nonzero_params",), budgets + bounds)
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.OptimalSparsities)

@@ -92,6 +92,64 @@ class AuditEventList(Model):
     """
 
 
+class AverageParamsCoefficients(Model):
+    """
+    Coefficients of `A (N (1 - m S)/(1 - S))^(-b_n) + (a_d / D)^b_d + c`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    Capacity of dense models.
+    """
+    a_d: float
+    """
+    Scale of the data.
+    """
+    b_d: float
+    """
+    Exponent of the data.
+    """
+    b_n: float
+    """
+    Exponent of the mean number of parameters.
+    """
+    c: float
+    """
+    Irreducible loss.
+    """
+    mean_share: Annotated[float, Field(examples=[0.625])]
+    """
+    `m`: mean sparsity over training as a share of the final one.
+    """
+
+
+BinaryFile = TypeAliasType("BinaryFile", bytes)
+"""
+A file that is not text: Parquet, Arrow, a workbook.
+"""
+
+
+class Borrow(Model):
+    """
+    Whose gain is borrowed.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    borrow: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Name of the family that lends: its own runs must say what sparsity does.
+    """
+    version: Annotated[int | None, Field(examples=[1])] = None
+    """
+    Version of its law; the one that answers now unless said otherwise.
+    """
+
+
 class Bounds(Model):
     """
     Smallest and largest value of a quantity; either may be left out.
@@ -110,6 +168,38 @@ class Bounds(Model):
     """
 
 
+class Budget(Model):
+    """
+    A training cost in every currency that is known.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    compute: Annotated[float, Field(examples=[1e19])]
+    """
+    FLOPs.
+    """
+    cost: Annotated[float | None, Field(examples=[13.9])] = None
+    """
+    Price of these hours; null where the hardware profile has no price.
+    """
+    days: Annotated[float | None, Field(examples=[0.0045])] = None
+    """
+    Days of all devices of the hardware profile together; null where `device_hours` is.
+    """
+    device_hours: Annotated[float | None, Field(examples=[6.94])] = None
+    """
+    Hours of one device; null where the mode is no hardware profile that says what a device does in a second.
+    """
+
+
+BandItem = TypeAliasType("BandItem", Annotated[list[float], Field(max_length=3, min_length=3)])
+
+
+Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
+
+
 class ChinchillaLine(Model):
     """
     Where a dense model is compute-optimal.
@@ -118,11 +208,11 @@ class ChinchillaLine(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[list[float]] | None = None
+    band: list[BandItem] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
-    points: list[list[float]]
+    points: list[Point]
     """
     `[nonzero_params, compute]`.
     """
@@ -245,36 +335,6 @@ class CreateForecast(Model):
     """
 
 
-class CreateLaw(Model):
-    """
-    Published coefficients to import.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    coefficients: Coefficients
-    """
-    The coefficients, in raw units: parameters, and the family's data unit.
-    """
-    fitted_at: AwareDatetime | None = None
-    """
-    When it was published; now unless said otherwise.
-    """
-    objective: float | None = None
-    """
-    Mean Huber loss over its runs, where published.
-    """
-    reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
-    """
-    Where they stand: a paper, a report; at most 2,000 characters.
-    """
-    runs: Annotated[int | None, Field(ge=0)] = None
-    """
-    Number of its runs, where published.
-    """
-
-
 Delta1 = TypeAliasType("Delta1", Annotated[float, Field(examples=["auto"], ge=1e-09, le=1000000.0)])
 """
 A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
@@ -331,6 +391,106 @@ class ErrorKind(Model):
     rows: list[Row]
     """
     The first rows that have it.
+    """
+
+
+class ExpertChoice(Model):
+    """
+    A mixture of experts of an answer.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    active: Annotated[int, Field(examples=[2], ge=0)]
+    """
+    Number of experts that a token passes.
+    """
+    count: Annotated[int, Field(examples=[64], ge=0)]
+    """
+    Number of experts.
+    """
+
+
+class ExpertCoefficients(Model):
+    """
+    Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
+    parameters.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    Amplitude of the total size.
+    """
+    alpha: float
+    """
+    Its exponent.
+    """
+    b: float
+    """
+    Amplitude of the data.
+    """
+    beta: float
+    """
+    Its exponent.
+    """
+    c: float
+    """
+    Amplitude of the density.
+    """
+    d: float
+    """
+    Amplitude of density and size together.
+    """
+    delta: float
+    """
+    Exponent of the density in it, of either sign.
+    """
+    e: float
+    """
+    Irreducible loss.
+    """
+    gamma: float
+    """
+    Exponent of the total size in it.
+    """
+    lambda_: Annotated[float, Field(alias="lambda")]
+    """
+    Its exponent, of either sign.
+    """
+
+
+ActiveItem = TypeAliasType("ActiveItem", Annotated[int, Field(ge=0)])
+
+
+Count = TypeAliasType("Count", Annotated[int, Field(ge=0)])
+
+
+class Experts(Model):
+    """
+    Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
+    a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
+    `(1 - f + f E) / (1 - f + f k)`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    active: Annotated[list[ActiveItem], Field(examples=[[1, 2]], max_length=50, min_length=1)]
+    """
+    Numbers of experts that a token passes, `k`.
+    """
+    counts: Annotated[list[Count], Field(examples=[[8, 16, 32, 64]], max_length=50, min_length=1)]
+    """
+    Numbers of experts, `E`; each between 2 and 65,536.
+    """
+    shared_share: Annotated[float, Field(examples=[0.33], ge=0.0, lt=1.0)]
+    """
+    Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
+    and below 1.
     """
 
 
@@ -498,6 +658,12 @@ class ForecastScore(Model):
     """
     Id of the run.
     """
+
+
+Forms = TypeAliasType("Forms", Literal["all"])
+"""
+Which forms are fitted beside the law's own.
+"""
 
 
 class FrontierPoint(Model):
@@ -681,6 +847,12 @@ class LawCoefficients(Model):
     """
 
 
+LawForm = TypeAliasType("LawForm", Literal["sparse", "dense", "levels", "average_params", "experts"])
+"""
+The form of a law: what it says of sparsity.
+"""
+
+
 LawSource = TypeAliasType("LawSource", Literal["fit", "published"])
 """
 Where a law comes from.
@@ -706,6 +878,88 @@ class LeftOut(Model):
     without_interval: Annotated[int, Field(examples=[0])]
     """
     The law had no prediction interval: counted in the errors, left out of the share.
+    """
+
+
+class LenderCoefficients(Model):
+    """
+    What makes the gain of a law.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_s: Annotated[float, Field(examples=[16.787050107077444])]
+    """
+    Capacity that sparsity costs.
+    """
+    b_n: Annotated[float, Field(examples=[0.24513173])]
+    """
+    Exponent of the non-zero parameters.
+    """
+    b_s: Annotated[float, Field(examples=[0.72161276])]
+    """
+    Exponent of the density.
+    """
+    c_s: Annotated[float, Field(examples=[45.01844735112024])]
+    """
+    Capacity that is left as `S -> 1`.
+    """
+
+
+class LevelCapacity(Model):
+    """
+    The capacity at one sparsity.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: float
+    """
+    `A_j`.
+    """
+    gain: float | None = None
+    """
+    Size of the dense model that is as good, relative to the non-zero parameters; null where no run is dense.
+    """
+    runs: Annotated[int, Field(examples=[12], ge=0)]
+    """
+    Runs at it.
+    """
+    sparsity: Annotated[float, Field(examples=[0.5])]
+    """
+    The sparsity.
+    """
+
+
+class LevelCoefficients(Model):
+    """
+    Coefficients of `A_j N^(-b_n) + (a_d / D)^b_d + c` at the sparsity of level `j`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_d: float
+    """
+    Scale of the data.
+    """
+    b_d: float
+    """
+    Exponent of the data.
+    """
+    b_n: float
+    """
+    Exponent of the non-zero parameters.
+    """
+    c: float
+    """
+    Irreducible loss.
+    """
+    levels: list[LevelCapacity]
+    """
+    The levels, in rising order of sparsity.
     """
 
 
@@ -919,13 +1173,37 @@ class OptimalSparsityPoint(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    compute: Annotated[float, Field(examples=[1e17], ge=1.0, le=1e40)]
+    compute: Annotated[float | None, Field(examples=[1e17], ge=1.0, le=1e40)] = None
     """
-    Training cost in FLOPs, between 1 and 1e40.
+    Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: str | None = None
     """
     What a training step costs here.
+    """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
+    """
+    The highest sparsity, at least 0 and below 1.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included; between 1 and 1e22.
+    """
+    memory_bytes: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    The most bytes that the weights may take, between 1 and 1e30.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -991,8 +1269,8 @@ class PatternChoice(Model):
     )
     data: float
     """
-    Data that the compute pays for at it: steps cost as dense ones until pruning ends, and as the
-    pattern does from there on.
+    Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
+    until the `pattern_start` of the family's pruning, and as the pattern does from there on.
     """
     effective_sparsity: float | None = None
     """
@@ -1009,6 +1287,10 @@ class PatternChoice(Model):
     Interval of `excess_loss`, in which what makes both losses higher or lower does not count; null where
     the law has none.
     """
+    experts: ExpertChoice | None = None
+    """
+    The mixture of experts, of a family whose zeros are experts; left out of others, and of the dense model.
+    """
     interval: Interval | None = None
     """
     Interval of the mean loss, which takes in that of `effective_sparsity`; null where the law has none.
@@ -1021,7 +1303,7 @@ class PatternChoice(Model):
     """
     name: Annotated[str, Field(examples=["2:4"])]
     """
-    Its name; `dense` where no pattern is better than the dense model.
+    Its name, such as `2:4`, or `64 choose 2` of experts; `dense` where none is better than the dense model.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -1074,6 +1356,14 @@ class PlannedModel(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    """
+    budget: Budget
+    """
+    The same in every currency that is known.
+    """
     compute: float
     """
     FLOPs of training and inference.
@@ -1105,7 +1395,8 @@ class PlannedModel(Model):
     """
     pattern: Annotated[str | None, Field(examples=["2:4"])] = None
     """
-    The pattern of the zeros; null where they lie anywhere, or there are none.
+    The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros lie anywhere, or
+    there are none.
     """
     sparsity: float
     """
@@ -1125,9 +1416,6 @@ PngPicture = TypeAliasType("PngPicture", bytes)
 """
 An answer drawn as PNG.
 """
-
-
-Point = TypeAliasType("Point", Annotated[list[float], Field(max_length=2, min_length=2)])
 
 
 class PointsCost(Model):
@@ -1159,13 +1447,25 @@ class PredictionPoint(Model):
     """
     Training cost in FLOPs, between 1 and 1e40.
     """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
     data: Annotated[float | None, Field(examples=[30000000000.0], ge=1e-06, le=1e30)] = None
     """
     Data seen in training, in the family's data unit. Either this or `compute`.
     """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
+    """
     flop_mode: str | None = None
     """
-    What a training step costs here; belongs to `compute`.
+    What a training step costs here; belongs to `compute` and what stands in its place.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -1225,9 +1525,38 @@ class Profile(Model):
     """
 
 
-class PruningSchedule(Model):
+class PruningPoints(Model):
     """
-    When models are pruned during training, as fractions of the training progress.
+    A measured schedule: shares of the final sparsity, linear between the points, 0 before the first and constant after
+    the last.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
+    """
+    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
+    said otherwise that from which the share stays what it is at last.
+    """
+    points: Annotated[
+        list[Point],
+        Field(
+            examples=[[[0.25, 0.0], [0.25, 0.5], [0.75, 0.5], [0.75, 1.0]]],
+            max_length=200,
+            min_length=1,
+        ),
+    ]
+    """
+    `[progress, share]`, in the order of the progress, both between 0 and 1. Two points of one progress are a jump, so that a staircase has two for each step. A share that ends below 1 is that of runs that fall short of the sparsity that they state.
+    """
+
+
+class PruningRamp(Model):
+    """
+    Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and
+    the final sparsity `S` after. With `start` and `end` 0 the sparsity is `S` from the first step on, as of experts,
+    static masks and dynamic sparse training.
     """
 
     model_config = ConfigDict(
@@ -1235,16 +1564,77 @@ class PruningSchedule(Model):
     )
     end: Annotated[float, Field(examples=[0.75], ge=0.0, le=1.0)]
     """
-    Progress at which the final sparsity is reached; after `start`.
+    Progress at which the final sparsity is reached; not before `start`. Where it is `start`, all zeros come at
+    once.
     """
-    exponent: Annotated[float, Field(examples=[3.0], ge=0.01, le=100.0)]
+    exponent: Annotated[float | None, Field(examples=[3.0], ge=0.01, le=100.0)] = 3.0
     """
-    Exponent of the ramp in between.
+    Exponent of the ramp in between; 3 unless said otherwise.
+    """
+    pattern_start: Annotated[float | None, Field(examples=[0.25], ge=0.0, le=1.0)] = None
+    """
+    Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
+    unless said otherwise.
     """
     start: Annotated[float, Field(examples=[0.25], ge=0.0, le=1.0)]
     """
     Progress at which pruning starts.
     """
+
+
+PruningSchedule = TypeAliasType("PruningSchedule", PruningRamp | PruningPoints)
+"""
+When zeros come in during training, by the training progress from 0 to 1.
+"""
+
+
+class PublishedCoefficients(Model):
+    """
+    Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
+    `b_s`, `c_s`, `b_n`, `a_d`, `b_d` and `c`, of the form `dense` `a`, `b_n`, `a_d`, `b_d` and `c`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: Annotated[float | None, Field(examples=[482.01])] = None
+    """
+    Capacity of dense models.
+    """
+    a_d: Annotated[float | None, Field(examples=[1185219649.9])] = None
+    """
+    Scale of the data, in the data unit.
+    """
+    a_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Capacity that sparsity costs.
+    """
+    b_d: Annotated[float | None, Field(examples=[0.3658])] = None
+    """
+    Exponent of the data.
+    """
+    b_n: Annotated[float | None, Field(examples=[0.3478])] = None
+    """
+    Exponent of the non-zero parameters.
+    """
+    b_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Exponent of the density.
+    """
+    c: Annotated[float | None, Field(examples=[1.8172])] = None
+    """
+    Irreducible loss.
+    """
+    c_s: Annotated[float | None, Field(examples=[None])] = None
+    """
+    Capacity that is left as `S -> 1`.
+    """
+
+
+PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense"])
+"""
+What a published law says of sparsity.
+"""
 
 
 class PutMapping(Model):
@@ -1330,6 +1720,12 @@ class Range(Model):
     """
 
 
+RecipeSide = TypeAliasType("RecipeSide", Literal["a", "b"])
+"""
+One of two recipes.
+"""
+
+
 class Recognised(Model):
     """
     What a body was taken for.
@@ -1384,6 +1780,27 @@ Where a refit is in its life.
 """
 
 
+class RefusedForm(Model):
+    """
+    A form that was not fitted.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    form: LawForm
+    """
+    The form.
+    """
+    reason: Annotated[
+        str,
+        Field(examples=["the runs have 2 different values of sparsity, and it needs 3"]),
+    ]
+    """
+    Why these runs cannot carry it.
+    """
+
+
 class Rejection(Model):
     """
     A row that was not stored.
@@ -1407,6 +1824,33 @@ class Rejection(Model):
     """
 
 
+class RepeatedData(Model):
+    """
+    How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the different data `U`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    decay: Annotated[float, Field(examples=[15.39])]
+    """
+    `R`, in epochs.
+    """
+    fitted: Annotated[bool, Field(examples=[False])]
+    """
+    Whether the runs of the law show it; otherwise it is that of a published law of language models
+    (arXiv 2305.16264).
+    """
+    interval: Interval | None = None
+    """
+    Its profile interval; null where it was not fitted.
+    """
+    runs: Annotated[int, Field(examples=[12], ge=0)]
+    """
+    Runs that repeat their data.
+    """
+
+
 ReplicaState = TypeAliasType("ReplicaState", Literal["used", "behind", "away"])
 """
 Whether reads are answered by the replica.
@@ -1416,6 +1860,68 @@ Whether reads are answered by the replica.
 Residual = TypeAliasType("Residual", Literal["log", "linear"])
 """
 How prediction and measurement are compared.
+"""
+
+
+class RivalLaw1(Model):
+    """
+    The paper's form.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    sparse: Coefficients
+    """
+    The paper's form.
+    """
+
+
+class RivalLaw2(Model):
+    """
+    Counting the mean number of parameters over training.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    average_params: AverageParamsCoefficients
+    """
+    Counting the mean number of parameters over training.
+    """
+
+
+class RivalLaw3(Model):
+    """
+    One capacity at each sparsity.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    levels: LevelCoefficients
+    """
+    One capacity at each sparsity.
+    """
+
+
+class RivalLaw4(Model):
+    """
+    Mixtures of experts.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    experts: ExpertCoefficients
+    """
+    Mixtures of experts.
+    """
+
+
+RivalLaw = TypeAliasType("RivalLaw", RivalLaw1 | RivalLaw2 | RivalLaw3 | RivalLaw4)
+"""
+The law of a form, in raw units: one of these.
 """
 
 
@@ -1598,6 +2104,11 @@ class SubmitRun(Model):
     """
     Parameters, zeros included: `nonzero_params / (1 - sparsity)`.
     """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
+    every pass over it.
+    """
 
 
 SubmitRuns = TypeAliasType("SubmitRuns", SubmitRun | list[SubmitRun])
@@ -1759,6 +2270,18 @@ class UpdateHardwareProfile(Model):
     """
     What a training step costs, as a whole.
     """
+    devices: Annotated[int | None, Field(ge=1, le=100000000)] = None
+    """
+    Devices that train at once; null for 1.
+    """
+    expert_costs: dict[str, float] | None = None
+    """
+    Measured cost of a step by number of experts, all of them.
+    """
+    flops_per_second: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second; null where unknown.
+    """
     pattern_costs: dict[str, float] | None = None
     """
     Measured cost of a step by pattern, all of them.
@@ -1767,6 +2290,10 @@ class UpdateHardwareProfile(Model):
     """
     Structured patterns that the hardware can run, all of them.
     """
+    price_per_hour: Annotated[float | None, Field(gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device; null where unknown.
+    """
     source: Annotated[str | None, Field(max_length=2000)] = None
     """
     Where the numbers come from; at most 2,000 characters.
@@ -1774,6 +2301,10 @@ class UpdateHardwareProfile(Model):
     storage: StorageFormat | None = None
     """
     How weights are stored.
+    """
+    utilisation: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves; null for 1.
     """
 
 
@@ -1810,6 +2341,38 @@ class Warning(Model):
     detail: Annotated[str, Field(examples=["no run has a sparsity between 0.5 and 0.75"])]
     """
     A sentence.
+    """
+
+
+Zeros = TypeAliasType("Zeros", Literal["weights", "experts"])
+"""
+What the zeros of a family's models are.
+"""
+
+
+class BorrowedGain(Model):
+    """
+    A gain that was borrowed of another family's law.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    borrow: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Name of the lending family.
+    """
+    lender: LenderCoefficients
+    """
+    The lender's coefficients that make its gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
+    """
+    suggestions: list[SettlingRun]
+    """
+    The sparse runs that would make the gain this family's own; empty of a law without runs.
+    """
+    version: Annotated[int, Field(examples=[1])]
+    """
+    Version of its law.
     """
 
 
@@ -1997,7 +2560,7 @@ class Contour(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    band: list[list[float]] | None = None
+    band: list[BandItem] | None = None
     """
     `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
     """
@@ -2011,7 +2574,7 @@ class Contour(Model):
     """
     Interval of the ratio, over the resampled laws that have one; null where there are none.
     """
-    points: list[list[float]]
+    points: list[Point]
     """
     `[nonzero_params, compute]`.
     """
@@ -2033,6 +2596,21 @@ class CreateHardwareProfile(Model):
     """
     What a training step costs at a sparsity, relative to a dense step of the same shape.
     """
+    devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
+    """
+    Devices that train at once, 1 unless said otherwise: days are days of all of them.
+    """
+    expert_costs: Annotated[dict[str, float] | None, Field(examples=[{"64": 1.3, "8": 1.05}])] = None
+    """
+    Measured cost of a step by number of experts, relative to a step of a dense model with as many *active*
+    parameters: above 1 where routing costs something. Above 0 and at most 10, for up to 50 numbers of 2 to 65,536
+    experts; for others what the cost at their sparsity says.
+    """
+    flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    achieves. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    """
     name: Annotated[
         str,
         Field(examples=["my-accelerator"], pattern="^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$"),
@@ -2049,6 +2627,10 @@ class CreateHardwareProfile(Model):
     """
     Structured patterns `n:m` that the hardware can run; none unless said otherwise.
     """
+    price_per_hour: Annotated[float | None, Field(examples=[2.0], gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device, in a currency of your choice; above 0 and at most 1e12.
+    """
     source: Annotated[str | None, Field(max_length=2000)] = None
     """
     Where the numbers come from; at most 2,000 characters.
@@ -2056,6 +2638,10 @@ class CreateHardwareProfile(Model):
     storage: StorageFormat | None = None
     """
     How weights are stored: `dense` unless said otherwise.
+    """
+    utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 unless said otherwise.
     """
 
 
@@ -2085,6 +2671,44 @@ class CreateKey(Model):
     """
 
 
+class CreateLaw(Model):
+    """
+    Published coefficients to import.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    coefficients: PublishedCoefficients
+    """
+    The coefficients, in raw units: parameters, and the family's data unit; those of the form.
+    """
+    fitted_at: AwareDatetime | None = None
+    """
+    When it was published; now unless said otherwise.
+    """
+    form: PublishedForm | None = None
+    """
+    What the law says of sparsity: `sparse`, or `dense` for nothing; `sparse` unless said otherwise.
+    """
+    gain: Borrow | None = None
+    """
+    Whose gain a `dense` law borrows, so that it answers questions about sparsity.
+    """
+    objective: float | None = None
+    """
+    Mean Huber loss over its runs, where published.
+    """
+    reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
+    """
+    Where they stand: a paper, a report; at most 2,000 characters.
+    """
+    runs: Annotated[int | None, Field(ge=0)] = None
+    """
+    Number of its runs, where published.
+    """
+
+
 class CreateOptimalSparsities(Model):
     """
     Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
@@ -2093,9 +2717,25 @@ class CreateOptimalSparsities(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    bits_per_param: Annotated[int | None, Field(ge=4, le=32)] = None
+    """
+    Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    """
     compute: GridValues | None = None
     """
     Budgets of a grid, in FLOPs.
+    """
+    cost: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: what the hours cost.
+    """
+    days: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
@@ -2105,11 +2745,24 @@ class CreateOptimalSparsities(Model):
     intervals: bool | None = True
     """
     Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
-    points, and in the mode of a hardware profile, where each law is searched on its own, to 1,000.
+    points; and in the mode of a hardware profile, with `unique_data`, and by a law that has no gain of its own, where
+    each law is searched on its own, to 1,000.
     """
     law_version: int | None = None
     """
     Version of the law to ask; the active one unless said otherwise.
+    """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, lt=1.0)] = None
+    """
+    The highest sparsity of points that do not say so, at least 0 and below 1.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    """
+    memory_bytes: Annotated[float | None, Field(ge=1.0, le=1e30)] = None
+    """
+    The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
     """
     nonzero_params: GridValues | None = None
     """
@@ -2118,6 +2771,16 @@ class CreateOptimalSparsities(Model):
     points: Annotated[list[OptimalSparsityPoint] | None, Field(max_length=100000, min_length=1)] = None
     """
     The points, at most 100,000.
+    """
+    storage: StorageFormat | None = None
+    """
+    How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
+    said otherwise; as of plans.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    again, and teaches less.
     """
 
 
@@ -2140,9 +2803,21 @@ class CreatePlan(Model):
     """
     The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
     """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
     data: Bounds | None = None
     """
     Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
+    """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
     """
     flop_mode: Annotated[str, Field(examples=["sparse"])]
     """
@@ -2167,6 +2842,14 @@ class CreatePlan(Model):
     law_version: int | None = None
     """
     Version of the law to ask; the active one unless said otherwise.
+    """
+    max_sparsity: Annotated[float | None, Field(ge=0.0, le=0.9999)] = None
+    """
+    The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    """
+    max_total_params: Annotated[float | None, Field(ge=1.0, le=1e22)] = None
+    """
+    The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
     """
     memory_bytes: Annotated[float | None, Field(examples=[2000000000.0], ge=1.0, le=1e30)] = None
     """
@@ -2204,6 +2887,11 @@ class CreatePlan(Model):
     """
     Bounds on the parameters, zeros included, between 1 and 1e22.
     """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
+    is seen again, costs the same and teaches less. As much as is trained on unless said otherwise.
+    """
 
 
 class CreatePredictions(Model):
@@ -2218,13 +2906,25 @@ class CreatePredictions(Model):
     """
     Budgets of a grid, in FLOPs.
     """
+    cost: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: what the hours cost.
+    """
     data: GridValues | None = None
     """
     Data of a grid, in the family's data unit. Either this or `compute`.
     """
+    days: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: GridValues | None = None
+    """
+    Budgets of a grid in place of `compute`: hours of one device of the hardware profile.
+    """
     flop_mode: Annotated[str | None, Field(examples=["sparse"])] = None
     """
-    What a training step costs at points with `compute` that do not say so.
+    What a training step costs at points with a training cost that do not say so.
     """
     intervals: bool | None = True
     """
@@ -2245,6 +2945,11 @@ class CreatePredictions(Model):
     sparsity: GridValues | None = None
     """
     Sparsities of a grid, evenly spaced where `from` and `to` are given.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None], ge=1e-06, le=1e30)] = None
+    """
+    How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
+    again, and teaches less.
     """
 
 
@@ -2286,6 +2991,47 @@ class Estimate(Model):
     value: float
     """
     The number.
+    """
+
+
+class Exchange(Model):
+    """
+    Both recipes at one compute.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a_beyond: float | None = None
+    """
+    By what factor the farthest quantity of the best model of `a` lies outside its runs; null inside them, and where
+    they are not known.
+    """
+    a_loss: Annotated[float, Field(examples=[2.31])]
+    """
+    Least loss of `a` at it.
+    """
+    b_beyond: float | None = None
+    """
+    The same of `b`.
+    """
+    b_loss: Annotated[float, Field(examples=[2.27])]
+    """
+    Least loss of `b` at it.
+    """
+    budget: Budget
+    """
+    Training compute of both losses, in every currency that is known.
+    """
+    interval: Interval | None = None
+    """
+    Interval of the multiple; null where a law has none. An end of 1e300 says that some of the resampled laws of
+    `a` never reach the loss.
+    """
+    multiple: Annotated[float | None, Field(examples=[1.31])] = None
+    """
+    The compute with which `a` reaches the loss of `b`, over this compute: below 1 `b` is the worse recipe, above 1
+    the better one. Null where no compute of `a` reaches it.
     """
 
 
@@ -2357,6 +3103,19 @@ class HardwareProfile(Model):
     """
     When the profile was created.
     """
+    devices: Annotated[int | None, Field(examples=[64], ge=1, le=100000000)] = None
+    """
+    Devices that train at once, null for 1: days are days of all of them.
+    """
+    expert_costs: Annotated[dict[str, float], Field(examples=[{"64": 1.3, "8": 1.05}])]
+    """
+    Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    """
+    flops_per_second: Annotated[float | None, Field(examples=[1000000000000000.0], ge=1.0, le=1e30)] = None
+    """
+    FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
+    achieves; null where unknown. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    """
     name: Annotated[str, Field(examples=["example-block-sparse"])]
     """
     Its name in URLs and in a `flop_mode`.
@@ -2369,6 +3128,10 @@ class HardwareProfile(Model):
     """
     Structured patterns `n:m` that the hardware can run.
     """
+    price_per_hour: Annotated[float | None, Field(examples=[2.0], gt=0.0, le=1000000000000.0)] = None
+    """
+    Price of an hour of one device, in a currency of your choice; null where unknown. Above 0 and at most 1e12.
+    """
     source: str
     """
     Where the numbers come from.
@@ -2380,6 +3143,10 @@ class HardwareProfile(Model):
     updated_at: AwareDatetime
     """
     When it last changed.
+    """
+    utilisation: Annotated[float | None, Field(examples=[0.4], gt=0.0, le=1.0)] = None
+    """
+    Share of `flops_per_second` that training achieves, above 0 and at most 1; null for 1.
     """
 
 
@@ -2725,6 +3492,127 @@ class Readiness(Model):
     """
 
 
+class Recipe(Model):
+    """
+    One of the recipes.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    cost_multiplier: Annotated[float, Field(examples=[2.125])]
+    """
+    FLOPs of training relative to a dense model of as many non-zero parameters and as much data.
+    """
+    family: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Its family.
+    """
+    given: bool
+    """
+    Whether the sparsity was asked for; else it is that of all runs, or the best one.
+    """
+    law: LawRef
+    """
+    The law that it was computed from.
+    """
+    pattern: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Their pattern; null where their zeros lie anywhere, or there are none.
+    """
+    sparsity: Annotated[float, Field(examples=[0.75])]
+    """
+    Sparsity of its models.
+    """
+
+
+class RecipeCrossing(Model):
+    """
+    A compute at which both recipes are equally good.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    better_above: RecipeSide
+    """
+    Which recipe is better above it.
+    """
+    compute: Annotated[float, Field(examples=[3e19])]
+    """
+    The compute.
+    """
+
+
+class Rival(Model):
+    """
+    One form among others.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    coefficients: Annotated[int, Field(examples=[7], ge=0)]
+    """
+    Number of coefficients that were fitted.
+    """
+    excess: Interval | None = None
+    """
+    Interval of how much it is above the error of the law's own form.
+    """
+    form: LawForm
+    """
+    The form.
+    """
+    holdout_error: Annotated[float | None, Field(examples=[0.0091])] = None
+    """
+    Root of the mean squared residual of the predictions, in the unit of the objective's residual; null where the
+    runs allow none.
+    """
+    interval: Interval | None = None
+    """
+    Its interval, by resampling the runs that were predicted.
+    """
+    law: RivalLaw
+    """
+    Its law.
+    """
+    no_worse: Annotated[bool, Field(examples=[True])]
+    """
+    Whether it predicts no worse than the law's own form, as far as these predictions tell.
+    """
+    objective: Annotated[float, Field(examples=[4.880117e-06])]
+    """
+    Mean Huber loss over all runs.
+    """
+
+
+class Rivals(Model):
+    """
+    Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    forms: list[Rival]
+    """
+    The forms, the one that predicts best first.
+    """
+    predictions: Annotated[int, Field(examples=[240], ge=0)]
+    """
+    Predictions of the other runs, the same for all forms.
+    """
+    refused: list[RefusedForm]
+    """
+    Forms that these runs cannot carry.
+    """
+    rounds: Annotated[int, Field(examples=[16], ge=0)]
+    """
+    Laws that were fitted on the runs below a limit of size, data or their product.
+    """
+
+
 class Run(Model):
     """
     A training run.
@@ -2733,6 +3621,10 @@ class Run(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: Annotated[float | None, Field(examples=[42467328.0])] = None
+    """
+    The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    """
     created_at: AwareDatetime
     """
     When the run arrived.
@@ -2788,6 +3680,10 @@ class Run(Model):
     total_params: Annotated[float, Field(examples=[84934656.0])]
     """
     Parameters, zeros included.
+    """
+    unique_data: Annotated[float | None, Field(examples=[None])] = None
+    """
+    How much of the data is different, where some was seen more than once; null where unknown.
     """
     updated_at: AwareDatetime
     """
@@ -2987,6 +3883,11 @@ class UpdateFamily(Model):
     """
     For people; at most 2,000 characters.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed, all of them; null where none are said. Laws that exist keep
+    theirs.
+    """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
     FLOPs per parameter and data unit in training; laws that exist keep theirs.
@@ -2997,11 +3898,15 @@ class UpdateFamily(Model):
     """
     pruning: PruningSchedule | None = None
     """
-    When its models are pruned; laws that exist keep theirs.
+    When zeros come in during training, as a whole; laws that exist keep theirs.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit; null where unknown.
+    """
+    zeros: Zeros | None = None
+    """
+    What the zeros of its models are; laws that exist keep theirs.
     """
 
 
@@ -3137,6 +4042,10 @@ class CreateFamily(Model):
     """
     For people; at most 2,000 characters.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; belongs to `zeros` `experts`.
+    """
     flops_per_param: Annotated[float | None, Field(ge=0.001, le=1000000000000.0)] = None
     """
     FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
@@ -3155,11 +4064,17 @@ class CreateFamily(Model):
     """
     pruning: PruningSchedule | None = None
     """
-    When its models are pruned: from 25 % to 75 % of training with exponent 3.
+    When zeros come in during training: from 25 % to 75 % of it with exponent 3, and with `zeros` `experts` from
+    the first step on.
     """
     tokens_per_data_unit: Annotated[float | None, Field(ge=1e-06, le=1000000000000.0)] = None
     """
     Tokens in one data unit, where known; 1 for tokens.
+    """
+    zeros: Zeros | None = None
+    """
+    What the zeros of its models are: `weights` unless said otherwise. With `experts`, `nonzero_params` are what a
+    token passes, and `sparsity` is the share of the parameters that it does not.
     """
 
 
@@ -3187,6 +4102,21 @@ class CreateRefit(Model):
     fixed: FixedCoefficients | None = None
     """
     Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    """
+    form: LawForm | None = None
+    """
+    What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
+    `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
+    `experts` are fitted beside another form, by `forms`.
+    """
+    forms: Forms | None = None
+    """
+    `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
+    held out: `rivals` of the law.
+    """
+    gain: Borrow | None = None
+    """
+    The gain of another family's law, for runs of which none has zeros.
     """
     holdout: list[Holdout] | None = None
     """
@@ -3466,6 +4396,10 @@ class Family(Model):
     """
     For people.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; null where none are said.
+    """
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
     FLOPs per parameter and data unit in training.
@@ -3493,6 +4427,10 @@ class Family(Model):
     updated_at: AwareDatetime
     """
     When its settings last changed.
+    """
+    zeros: Zeros
+    """
+    What the zeros of its models are.
     """
 
 
@@ -3542,6 +4480,18 @@ class FitOptions(Model):
     fixed: FixedCoefficients
     """
     Coefficients that were held.
+    """
+    form: LawForm
+    """
+    What the law is to say of sparsity.
+    """
+    forms: Forms | None = None
+    """
+    Which forms are fitted beside it.
+    """
+    gain: Borrow | None = None
+    """
+    Whose gain it borrows.
     """
     holdout: list[Holdout]
     """
@@ -3795,6 +4745,10 @@ class LossBySparsity(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    budget: Budget
+    """
+    The training cost in every currency that is known.
+    """
     compute: float
     """
     Training cost in FLOPs.
@@ -3845,10 +4799,23 @@ class OptimalSparsity(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
     best_measured_level: bool
     """
     Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
     this is the best of the measured ones, `measured_levels`, and has no interval.
+    """
+    binding: Annotated[list[str], Field(examples=[["max_total_params"]])]
+    """
+    The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
+    `max_sparsity`, the tightest of them. Empty where none does.
+    """
+    budget: Budget
+    """
+    The training cost in every currency that is known.
     """
     chinchilla_ratio: float
     """
@@ -3862,6 +4829,11 @@ class OptimalSparsity(Model):
     """
     The dense model with as many non-zero parameters and the same compute.
     """
+    effective_data: float | None = None
+    """
+    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    where `unique_data` is not given.
+    """
     extrapolation: list[Extrapolation]
     """
     The quantities that lie outside the runs behind the law.
@@ -3872,7 +4844,7 @@ class OptimalSparsity(Model):
     """
     interval: Interval | None = None
     """
-    Interval of the best sparsity; null where the law has none.
+    Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
     """
     intervals: OptimumIntervals | None = None
     """
@@ -3892,7 +4864,8 @@ class OptimalSparsity(Model):
     """
     pattern: PatternChoice | None = None
     """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
+    The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    listed.
     """
     sparsity: float
     """
@@ -3921,9 +4894,21 @@ class OptimalSparsityResult(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
     best_measured_level: bool
     """
     Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    """
+    binding: Annotated[list[str], Field(examples=[[]])]
+    """
+    The bounds that keep a better sparsity away; empty where none does.
+    """
+    budget: Budget
+    """
+    The training cost in every currency that is known.
     """
     chinchilla_ratio: float
     """
@@ -3931,7 +4916,7 @@ class OptimalSparsityResult(Model):
     """
     compute: float
     """
-    As asked.
+    As asked, or what the hours, days or money pay for.
     """
     data: float
     """
@@ -3971,7 +4956,8 @@ class OptimalSparsityResult(Model):
     """
     pattern: PatternChoice | None = None
     """
-    The best pattern that the hardware can run; null where the mode lists no patterns.
+    The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
+    listed.
     """
     sparsity: float
     """
@@ -4051,8 +5037,8 @@ class Plan(Model):
     """
     pattern: PlannedModel | None = None
     """
-    The best model at the same cost that is dense or has a pattern of the hardware profile; null
-    where the profile lists none, and where the plan is by patterns anyway.
+    The best model at the same cost that is dense or has a pattern of the hardware profile, or a mixture of experts
+    of the family; null where none are listed, and where the plan is by patterns anyway.
     """
     trust: Trust
     """
@@ -4072,9 +5058,22 @@ class Prediction(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    active_params: float | None = None
+    """
+    Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    """
+    budget: Budget | None = None
+    """
+    The training cost in every currency that is known; null where the question is about data.
+    """
     data: float
     """
     Data that it is for: as asked, or what the compute pays for.
+    """
+    effective_data: float | None = None
+    """
+    Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
+    where `unique_data` is not given.
     """
     extrapolation: list[Extrapolation]
     """
@@ -4096,6 +5095,10 @@ class Prediction(Model):
     """
     Interval of the loss of one new run; null where the law has none.
     """
+    total_params: float | None = None
+    """
+    All parameters, of a family whose zeros are experts. Left out of others.
+    """
     trust: Trust
     """
     How far it can be trusted.
@@ -4114,6 +5117,10 @@ class PredictionResult(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    budget: Budget | None = None
+    """
+    The training cost in every currency that is known; null where the point is about data.
+    """
     data: float
     """
     As asked, or what the compute pays for.
@@ -4208,6 +5215,48 @@ class PretrainedReport(Model):
     """
 
 
+class RecipeComparison(Model):
+    """
+    What the compute of one recipe is worth in compute of another. Each recipe is at its best size at every compute.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    a: Recipe
+    """
+    The recipe in whose compute the other is measured.
+    """
+    b: Recipe
+    """
+    The recipe that is measured.
+    """
+    crossings: list[RecipeCrossing]
+    """
+    The computes within the range at which both are equally good, in rising order.
+    """
+    flop_mode: Annotated[str, Field(examples=["sparse"])]
+    """
+    What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
+    """
+    middle: Exchange
+    """
+    In the middle of the computes, by their logarithm: the comparison in one number.
+    """
+    points: list[Exchange]
+    """
+    At each compute, in rising order.
+    """
+    trust: Trust
+    """
+    How far it can be trusted: as far as the weaker of the two laws.
+    """
+    warnings: list[Warning]
+    """
+    What to know before trusting it.
+    """
+
+
 class Refit(Model):
     """
     A fit that was asked for.
@@ -4263,6 +5312,24 @@ class Refit(Model):
     state: RefitState
     """
     Where it is in its life.
+    """
+
+
+class RefitList(Model):
+    """
+    A page of refits.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[Refit]
+    """
+    Newest first.
+    """
+    next_cursor: str | None = None
+    """
+    Where the next page starts; null at the end.
     """
 
 
@@ -4332,7 +5399,8 @@ class Law(Model):
     """
     coefficients: LawCoefficients
     """
-    The coefficients, in raw units at full precision.
+    The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
+    the capacity coefficient of dense models.
     """
     data_digest: str | None = None
     """
@@ -4346,6 +5414,10 @@ class Law(Model):
     """
     What the fit says about itself; null for a published law.
     """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; null where none are said.
+    """
     fitted_at: AwareDatetime
     """
     When it was fitted, or published.
@@ -4353,6 +5425,14 @@ class Law(Model):
     flops_per_param: Annotated[float, Field(examples=[6.0])]
     """
     FLOPs per parameter and data unit that its answers use.
+    """
+    form: LawForm
+    """
+    What it says of sparsity.
+    """
+    gain: BorrowedGain | None = None
+    """
+    The gain that it has from another family's law; null where what it says of sparsity is its own.
     """
     id: UUID
     """
@@ -4386,6 +5466,14 @@ class Law(Model):
     """
     Where published coefficients stand.
     """
+    repeated_data: RepeatedData | None = None
+    """
+    How fast repeating data wears out; null where no run says how much of its data is different.
+    """
+    rivals: Rivals | None = None
+    """
+    Other forms of the law, fitted on the same runs; null where the refit did not ask for all forms.
+    """
     runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
     """
     Number of its runs, where known.
@@ -4415,6 +5503,10 @@ class Law(Model):
     """
     Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
     answers only where its version is asked for, and cannot be made active.
+    """
+    zeros: Zeros
+    """
+    What the zeros of its models are.
     """
 
 
