@@ -288,7 +288,7 @@ pub async fn cancel_refit(
 }
 
 /// Claims a refit that waits or whose worker is dead, for as long as the lease; where `most_work` is given, only one
-/// of at most so much. It is the turn of whoever asked and had the last turn longest ago, and of these refits of the
+/// that waits, of at most so much. It is the turn of whoever asked and had the last turn longest ago, and of these refits of the
 /// family that had it longest ago; of what is left the oldest is taken.
 ///
 /// # Errors
@@ -309,13 +309,14 @@ pub async fn claim_refit(
             lease_expires_at = clock_timestamp() + make_interval(secs => $3)
         WHERE id = (
             SELECT id FROM refits AS waiting
-            WHERE (state = 'queued'
-                    OR (state = 'running' AND lease_expires_at <= clock_timestamp())
+            WHERE ((state = 'queued' AND ($4::bigint IS NULL OR work <= $4))
+                    -- Not beside another: that may be the one whose lease has expired, as the database was away.
+                    OR ($4::bigint IS NULL AND state = 'running'
+                        AND lease_expires_at <= clock_timestamp())
                     -- No lease is longer than an hour (--lease-ms): the database's clock was set back. A
                     -- worker that lives renews within a moment.
-                    OR (state = 'running'
+                    OR ($4::bigint IS NULL AND state = 'running'
                         AND lease_expires_at > clock_timestamp() + make_interval(hours => 1)))
-                AND ($4::bigint IS NULL OR work <= $4)
             ORDER BY (
                     SELECT max(started_at) FROM refits AS before
                     WHERE before.requested_by = waiting.requested_by AND started_at IS NOT NULL
