@@ -11,13 +11,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
-use rust_embed::RustEmbed;
 
-use crate::dashboard::{REVALIDATE, VERSION, data, send};
-
-#[derive(RustEmbed)]
-#[folder = "docs"]
-pub(super) struct Pages;
+use crate::dashboard::files::{Pages, REVALIDATE, VERSION, data, send};
 
 /// The pages, and what the types of problems lead to.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {

@@ -6,7 +6,6 @@
 //! and never mixes two versions. The plotting library stands beside them, as it was published and
 //! compressed (`plotly/README.md`).
 
-use std::borrow::Cow;
 use std::io::Read;
 use std::sync::LazyLock;
 
@@ -17,24 +16,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use rust_embed::{EmbeddedFile, RustEmbed};
-use sha2::{Digest, Sha256};
+
+use crate::dashboard::files::{Files, KEEP, PLOTLY, REVALIDATE, VERSION, data, send};
 
 mod book;
+mod files;
 
-#[derive(RustEmbed)]
-#[folder = "src/dashboard/static"]
-struct Files;
-
-/// plotly.js, compressed: the bundle that draws scatter plots, which is all that the page has.
-const PLOTLY: &[u8] = include_bytes!("plotly/plotly-basic.min.js.gz");
 /// The name under which it is served, beside the files.
 const PLOTLY_NAME: &str = "plotly.js";
-
-/// A file may be kept for good, as its address changes with any file.
-const KEEP: &str = "public, max-age=31536000, immutable";
-/// Ask every time.
-const REVALIDATE: &str = "no-cache";
 
 /// The page and its files.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
@@ -43,26 +32,6 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/dashboard/{version}/{*path}", get(get_file))
         .merge(book::router())
 }
-
-/// Names every version of the files.
-static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let mut names: Vec<_> = Files::iter().collect();
-    names.sort_unstable();
-    let mut digest = Sha256::new();
-    for name in names {
-        digest.update(name.as_bytes());
-        digest.update(Files::get(&name).expect("it was just listed").metadata.sha256_hash());
-    }
-    let mut pages: Vec<_> = book::Pages::iter().collect();
-    pages.sort_unstable();
-    for page in pages {
-        digest.update(page.as_bytes());
-        digest.update(book::Pages::get(&page).expect("it was just listed").metadata.sha256_hash());
-    }
-    // A gzip file ends with the checksum and the length of what it holds.
-    digest.update(&PLOTLY[PLOTLY.len() - 8..]);
-    hex::encode(&digest.finalize()[..8])
-});
 
 /// The page, which names the files of this version. The modules are named too: a browser that learns
 /// of them one by one asks for them one after the other.
@@ -99,14 +68,6 @@ async fn get_file(Path((version, path)): Path<(String, String)>, headers: Header
     }
 }
 
-/// What a file holds, without a copy where it is part of the program.
-fn data(file: EmbeddedFile) -> Bytes {
-    match file.data {
-        Cow::Borrowed(data) => Bytes::from_static(data),
-        Cow::Owned(data) => data.into(),
-    }
-}
-
 fn send_plotly(headers: &HeaderMap, freshness: &'static str) -> Response {
     const KIND: &str = "text/javascript; charset=utf-8";
     let accepted = headers.get_all(header::ACCEPT_ENCODING).iter();
@@ -133,24 +94,10 @@ fn accepts_gzip(accepted: &str) -> bool {
     })
 }
 
-/// The body, or 304 where the caller has it already. One tag for all: they change together.
-fn send(headers: &HeaderMap, kind: &str, freshness: &'static str, body: Bytes) -> Response {
-    let tag = format!("\"{}\"", *VERSION);
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .any(|entry| entry.trim().trim_start_matches("W/") == tag);
-    let common = [(header::ETAG, tag), (header::CACHE_CONTROL, freshness.to_owned())];
-    if known {
-        return (StatusCode::NOT_MODIFIED, common).into_response();
-    }
-    (common, [(header::CONTENT_TYPE, kind.to_owned())], body).into_response()
-}
-
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]

@@ -214,11 +214,21 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         lent => lent.and_then(Result::ok),
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
-    let without = &claimed.options.without;
-    let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
-    let runs = runs.into_iter().filter(|run| !is_left_out(run));
-    let runs = runs.map(|run| (run.id, run.submitted));
-    let GroupedRuns { set, ids } = GroupedRuns::new(runs, &claimed.options.weights);
+    let RefitOptions { without, weights, .. } = claimed.options.clone();
+    // Sorting a million runs takes a second, in which this thread would serve nobody.
+    let grouping = tokio::task::spawn_blocking(move || {
+        let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
+        let runs = runs.into_iter().filter(|run| !is_left_out(run));
+        GroupedRuns::new(runs.map(|run| (run.id, run.submitted)), &weights)
+    });
+    let GroupedRuns { set, ids } = match grouping.await {
+        Ok(grouped) => grouped,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The process ends.
+            Err(_) => return Ok(Loaded::Gone),
+        },
+    };
     let all_forms = claimed.options.all_forms;
     let shape = LawShape { form: claimed.options.form, gain: lent.clone(), ..LawShape::default() };
     let form = shape.task(family.settings.pruning.mean_share());

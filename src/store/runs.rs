@@ -250,9 +250,9 @@ pub async fn list_fit_runs(
         "#,
         family_id
     )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter().map(Run::try_from).collect()
+    .fetch(db);
+    // Row by row, so that the thread can serve others between them.
+    rows.map(|row| Run::try_from(row?)).try_collect().await
 }
 
 /// The measurements of the runs that a refit without options makes the law of, at most so many, with how much of

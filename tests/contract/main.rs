@@ -102,7 +102,8 @@ fn files_are_binary_and_points_have_a_length() {
                 if fields.get("format") == Some(&json!("binary")) {
                     found.0 += 1;
                 }
-                assert_ne!(value["items"]["format"], "int32", "{path} is a file");
+                let of_body = path.contains("/content/") && path.ends_with("/schema");
+                assert!(!of_body || value["items"]["format"] != "int32", "{path} is a file");
                 let tuple = &value["items"];
                 // A matrix has as many rows as columns, which a schema cannot say.
                 let named = path.ends_with("/matrix") || path.ends_with("/properties");

@@ -164,7 +164,7 @@ async fn each_limit_is_kept_and_named() {
             expanded_bytes: 400_000,
             expansion: 1_000,
             rows: 9_000,
-            idle_rows: 9_000,
+            idle_rows: 1_000_000,
             row_bytes: 2_000,
             named_errors: 3,
             block_bytes: 20_000,
