@@ -86,7 +86,7 @@ async fn the_first_key_closes_the_service_for_good() {
     let refused = app.get("/v1/families").await;
     problem(&refused, 401, "unauthenticated");
     assert_eq!(refused.header("www-authenticate"), "Bearer");
-    for open in ["/healthz", "/readyz", "/docs/", "/openapi.json", "/problems/forbidden"] {
+    for open in ["/healthz", "/readyz", "/docs/", "/openapi.json", "/book/problems"] {
         app.get(open).await.assert_status(OK);
     }
     // What does not exist is no secret, and neither is what a path can do.

@@ -347,10 +347,10 @@ async fn questions_say_how_much_different_data_there_is() {
         let response = plan(serde_json::from_str(wrong).unwrap()).await;
         assert_eq!(problem(&response, 422, "invalid"), ["/unique_data"], "{wrong}");
     }
-    // Each of a thousand laws is searched on its own, if it has any.
+    // Resampled laws would be searched one by one, and this law has none.
     let points: Vec<Value> =
         (0..1001).map(|_| json!({"nonzero_params": 1e8, "compute": 1e19})).collect();
     let many = json!({"flop_mode": "sparse", "unique_data": 1e9, "points": points});
     let response = app.post("/v1/families/t5-c4/optimal-sparsities", many).await;
-    assert_eq!(problem(&response, 422, "invalid"), ["/intervals"]);
+    assert_eq!(response.status_code(), OK, "{}", response.text());
 }

@@ -32,6 +32,7 @@ mod config;
 mod control;
 mod delta;
 mod dependence;
+mod derivatives;
 mod descent;
 mod design;
 mod diagnostics;

@@ -10,8 +10,8 @@ use nalgebra::{SMatrix, SVector};
 use pulp::{Arch, Simd, WithSimd};
 
 use super::config::Residual;
+use super::derivatives::{Evaluation, Gradient, Hessian};
 use super::normalised::{COUNT, Normalised, Point};
-use super::objective::{Evaluation, Gradient, Hessian};
 use crate::law::branchless::{exp, ln};
 
 /// Parts in which every sum is taken.
@@ -264,7 +264,7 @@ fn sum([a, b, c, d]: Lanes) -> f64 {
     (a + c) + (b + d)
 }
 
-/// See [`Objective::absolute_residuals`](super::objective::Objective::absolute_residuals).
+/// What `Objective::absolute_residuals` describes.
 pub(super) struct Residuals<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
@@ -301,7 +301,7 @@ impl WithSimd for Residuals<'_> {
     }
 }
 
-/// See [`Objective::linear_system`](super::objective::Objective::linear_system).
+/// What `Objective::linear_system` describes.
 pub(super) struct LinearSystem<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
@@ -355,7 +355,7 @@ impl WithSimd for LinearSystem<'_> {
     }
 }
 
-/// See [`Objective::evaluate`](super::objective::Objective::evaluate).
+/// What `Objective::evaluate` describes.
 pub(super) struct Evaluate<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
