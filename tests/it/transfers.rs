@@ -40,6 +40,21 @@ async fn until_open(pool: &PgPool, wanted: i64) {
     until(async || open().await == wanted, &format!("{wanted} open transactions")).await;
 }
 
+/// Waits until an upload has its place and copies its rows: other transactions may be open before it.
+async fn until_copying(pool: &PgPool) {
+    let copying = async || -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'sparsity-planner'
+                 AND state = 'active' AND query LIKE 'COPY%'",
+        )
+        .fetch_one(pool)
+        .await
+        .unwrap()
+    };
+    until(async || copying().await > 0, "an upload is copied").await;
+}
+
 /// An upload that has begun: its head and so many rows, and no end.
 fn begin(service: &Process, rows: u32) -> TcpStream {
     let address = service.base().strip_prefix("http://").unwrap();
@@ -145,10 +160,12 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     let (enough, ended) = std::sync::mpsc::channel::<()>();
     let fed = std::thread::spawn(move || {
         while ended.recv_timeout(Duration::from_millis(100)).is_err() {
-            chunk(&mut first, "run-0,1e7,0.5,2e10,2.5\n").unwrap();
+            if let Err(error) = chunk(&mut first, "run-0,1e7,0.5,2e10,2.5\n") {
+                panic!("{error}: {}", answer(&mut first));
+            }
         }
     });
-    until_open(&pool, 1).await;
+    until_copying(&pool).await;
     // A few runs need no place.
     let few = begin(&service, 10);
     let answered = blocking(move || end(few)).await;
