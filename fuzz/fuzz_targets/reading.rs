@@ -33,7 +33,14 @@ pub fn check(format: Format, bytes: &[u8]) {
 fn read(format: Format, columns: ColumnOptions, bytes: &[u8]) -> Option<Vec<SubmittedRun>> {
     let columns = columns.check().expect("it is one that is taken");
     let coding = Coding::Identity;
-    let reading = Reading { format, coding, columns, limits: LIMITS, skip_errors: true, stop: Stop::default() };
+    let reading = Reading {
+        format,
+        coding,
+        columns,
+        limits: LIMITS,
+        skip_errors: true,
+        stop: Stop::default(),
+    };
     let mut runs = Vec::new();
     let intake = reading.run(bytes, &mut |batch| {
         runs.extend(batch);
@@ -70,7 +77,8 @@ fn exported(source: Source) -> ColumnOptions {
 }
 
 fn written(runs: &[SubmittedRun]) -> Vec<u8> {
-    let mut encoder = Encoder::new(Format::Ndjson, Formulas::Kept).expect("it has one").expect("it is a stream");
+    let mut encoder =
+        Encoder::new(Format::Ndjson, Formulas::Kept).expect("it has one").expect("it is a stream");
     let mut bytes = encoder.write(runs).expect("runs can be written");
     bytes.extend(encoder.finish().expect("it ends"));
     bytes

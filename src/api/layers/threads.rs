@@ -19,7 +19,7 @@ const SLICE: Duration = Duration::from_millis(10);
 /// Threads for answers that take more than about a millisecond, up to seconds.
 ///
 /// More at once than there are wait, and each owner's turn comes as often as the others'. While others wait a
-/// computation gives its thread up after [`SLICE`], and goes on when its turn comes again; it ends when nobody
+/// computation gives its thread up after `SLICE`, and goes on when its turn comes again; it ends when nobody
 /// waits for it any more. Both at the steps that it takes ([`sparsity_law::pace`]).
 #[derive(Debug, Clone)]
 pub struct AnswerThreads {
