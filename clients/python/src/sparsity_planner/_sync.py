@@ -1047,18 +1047,31 @@ class Family:
     def loss_by_sparsity(
         self,
         nonzero_params: float,
-        compute: float,
-        flop_mode: str,
+        compute: float | None = None,
+        flop_mode: str | None = None,
         *,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
+        max_sparsity: float | None = None,
         points: int | None = None,
         law_version: int | None = None,
         intervals: bool = True,
     ) -> LossBySparsity:
-        """Return the loss at every sparsity for one size and budget, and the best."""
+        """
+        Return the loss at every sparsity for one size and budget, and the best.
+
+        `flop_mode` has to be given; `device_hours`, `days` and `cost` stand in the place of `compute`
+        where the hardware profile says what they are worth.
+        """
         params = {
             "nonzero_params": nonzero_params,
             "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
             "flop_mode": flop_mode,
+            "max_sparsity": max_sparsity,
             "points": points,
             "law_version": law_version,
             "intervals": intervals,
@@ -1232,9 +1245,13 @@ class Family:
                 )
             body = {"points": rows.listed(points), **options}
             return self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
-        budgets = ("compute", "device_hours", "days", "cost", "flop_mode")
-        bounds = ("max_total_params", "memory_bytes", "max_sparsity")
-        asked = rows.Asked(points, ("nonzero_params",), budgets + bounds)
+        budgets = ("compute", "device_hours", "days", "cost")
+        given = [name for name in budgets if name in points.columns]
+        # Each row needs one: that of the only column there is, and compute where there is none.
+        needed = given if len(given) == 1 else ["compute"][len(given) :]
+        others = ("flop_mode", "max_total_params", "memory_bytes", "max_sparsity")
+        optional = (*(name for name in budgets if name not in needed), *others)
+        asked = rows.Asked(points, ("nonzero_params", *needed), optional)
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.OptimalSparsities)
