@@ -1247,13 +1247,9 @@ class AsyncFamily:
                 )
             body = {"points": rows.listed(points), **options}
             return await self.planner._post(path, body, models.OptimalSparsities, repeatable=True)
-        budgets = ("compute", "device_hours", "days", "cost")
-        given = [name for name in budgets if name in points.columns]
-        # Each row needs one: that of the only column there is, and compute where there is none.
-        needed = given if len(given) == 1 else ["compute"][len(given) :]
+        needed, optional = rows.budget_columns(points)
         others = ("flop_mode", "max_total_params", "memory_bytes", "max_sparsity")
-        optional = (*(name for name in budgets if name not in needed), *others)
-        asked = rows.Asked(points, ("nonzero_params", *needed), optional)
+        asked = rows.Asked(points, ("nonzero_params", *needed), (*optional, *others))
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.OptimalSparsities)

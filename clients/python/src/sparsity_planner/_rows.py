@@ -176,6 +176,15 @@ def listed(points: Any) -> list[dict[str, Any]]:
     return [{str(name): one for name, one in row.items() if one is not None} for row in rows_of(points)]
 
 
+def budget_columns(frame: Any) -> tuple[list[str], list[str]]:
+    """Return the columns of budgets that each row needs, and the others that it may have."""
+    budgets = ["compute", "device_hours", "days", "cost"]
+    given = [name for name in budgets if name in frame.columns]
+    # That of the only column there is, and compute where there is none; of several each row says which.
+    needed = given if len(given) == 1 else ["compute"][len(given) :]
+    return needed, [name for name in budgets if name not in needed]
+
+
 class Asked:
     """The questions of a frame, what is wrong with them, and the answers so far; rows count from 0."""
 
