@@ -717,8 +717,8 @@ struct RunParams {
     #[param(min_length = 1, max_length = 200)]
     external_id: Option<String>,
     /// Of CSV: what is written of a text that begins as a formula does, with `=`, `+`, `-`, `@`, a tab or a carriage
-    /// return. `keep` writes it as it is, `escape` behind an apostrophe, so that a spreadsheet does not compute it.
-    #[param(inline, default = "keep")]
+    /// return. `keep`, which holds where nothing is said, writes it as it is, `escape` behind an apostrophe, so that a spreadsheet does not compute it.
+    #[param(inline)]
     formulas: Option<FormulasView>,
 }
 
