@@ -287,12 +287,12 @@ pub struct PruningRamp {
     #[schema(example = 0.75, minimum = 0, maximum = 1)]
     end: f64,
     /// Exponent of the ramp in between; 3 unless said otherwise.
-    #[schema(example = 3.0, default = 3.0, minimum = 0.01, maximum = 100, required = false)]
+    #[schema(value_type = Option<f64>, example = 3.0, default = 3.0, minimum = 0.01, maximum = 100, required = false)]
     exponent: f64,
     /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
     /// unless said otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.25, minimum = 0, maximum = 1, nullable = false)]
+    #[schema(example = 0.25, minimum = 0, maximum = 1)]
     pattern_start: Option<f64>,
 }
 
@@ -306,7 +306,7 @@ pub struct PruningPoints {
     /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
     /// said otherwise that from which the share stays what it is at last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.25, minimum = 0, maximum = 1, nullable = false)]
+    #[schema(example = 0.25, minimum = 0, maximum = 1)]
     pattern_start: Option<f64>,
 }
 
