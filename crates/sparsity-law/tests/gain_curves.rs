@@ -245,6 +245,34 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Bounds and repeated data at once, of laws with and without a gain curve, and where zeros cost nothing.
+    #[test]
+    fn under_a_bound_no_allowed_sparsity_is_better(
+        which in 0..5_u32, step in 0..4_u32, constant: bool, least in 0.02..0.99f64,
+        ln_n in 14.0..23.0f64, ln_c in 40.0..52.0f64, repeats: bool, ln_unique in -6.0..3.0f64,
+    ) {
+        let law = any_law(which);
+        let pruning = if constant { PruningSchedule::new(0.0, 0.0, 3.0).unwrap() } else { PruningSchedule::default() };
+        let cost = TrainingCost::new(FlopsPerParam::TRAINING, pruning, any_step(step));
+        let (n, c) = (NonzeroParams::new(ln_n.exp()).unwrap(), Compute::new(ln_c.exp()).unwrap());
+        let least = Density::new(least).unwrap();
+        let dense = cost.data(Density::DENSE, n, c).unwrap().get();
+        let few = Repetition::new(Data::new(dense * ln_unique.exp()).unwrap(), 15.39).unwrap();
+        let repetition = repeats.then_some(&few);
+        let found = optimal_sparsity_under(&law, &cost, (n, c), Some(least), repetition).unwrap();
+        prop_assert!(found.density >= least);
+        for i in 0..=400 {
+            let y = -least.get().ln() * f64::from(i) / 400.0;
+            let density = Density::clamped((-y).exp().max(least.get()));
+            let data = effective_data(repetition, cost.data(density, n, c).unwrap());
+            let loss = law.loss(density, n, data);
+            // Rounding, and of two minima within one cell of the grid the other.
+            prop_assert!(loss >= found.loss * (1.0 - 1e-10), "{density} {loss} {found:?}");
+        }
+    }
+}
+
 #[test]
 fn absurd_questions_have_an_answer() {
     for which in 0..5 {

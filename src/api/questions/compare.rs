@@ -554,8 +554,13 @@ async fn get_recipe_comparison(
     let (a, of_a) = asked_law(&state, &family_name(&params.a)?, params.a_law_version).await?;
     let (b, of_b) = asked_law(&state, &family_name(&params.b)?, params.b_law_version).await?;
     let tag = format!("{}.{}", mode.tag(&a), b.tag);
-    let pinned = matches!((&of_a, &of_b), (Freshness::Pinned, Freshness::Pinned));
-    let freshness = if pinned { Freshness::Pinned } else { Freshness::Revalidate };
+    let freshness = match (of_a, of_b) {
+        // The older of the two is what both can be said to answer as of.
+        (Freshness::AsOf(a), Freshness::AsOf(b)) => Freshness::AsOf(a.min(b)),
+        (as_of @ Freshness::AsOf(_), _) | (_, as_of @ Freshness::AsOf(_)) => as_of,
+        (Freshness::Pinned, Freshness::Pinned) => Freshness::Pinned,
+        _ => Freshness::Revalidate,
+    };
     let freshness = mode.freshness(freshness);
     let sending = Sending { owner, known: &known, representation, tag, freshness };
     let laws = [Arc::clone(&a), Arc::clone(&b)];
