@@ -5,7 +5,7 @@
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
-use super::numeric::curved_contour_ratio;
+use super::numeric::{Sloped, curved_contour_ratio};
 use super::optimum::Condition;
 use super::quantity::{Density, NonzeroParams};
 
@@ -68,7 +68,7 @@ pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Densit
         // The same at every size: taken at one parameter.
         let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
         let condition = Condition::new(law, 0.0, ln_data);
-        let best = curve.at_density(condition.best(curve));
+        let best = curve.at_density(condition.best(curve, None));
         // Rounding of the logarithms, which are up to a few tens.
         let is_here = condition.loss(&node) <= condition.loss(&best) * (1.0 + 1e-12);
         (best.density, is_here)

@@ -16,7 +16,7 @@
 //! which it turns from negative to positive is solved, and the best of the minima answers.
 
 use super::coefficients::Coefficients;
-use super::cost::{Node, TrainingCost};
+use super::cost::{Curve, Node, TrainingCost};
 use super::quantity::{Compute, Density, NonzeroParams};
 use super::repetition::Repetition;
 
@@ -109,14 +109,6 @@ pub(super) trait Sloped {
     fn loss(&self, node: &Node) -> f64;
 }
 
-/// The node of a cost at this place.
-fn node(cost: &TrainingCost, y: f64) -> Node {
-    match cost.saved_share() {
-        Ok(m) => linear(m, y),
-        Err(curve) => curve.at(y),
-    }
-}
-
 /// The density of the least loss from `least` on, the denser of two equals; `None` where it falls without end.
 pub(super) fn best(
     of: &impl Sloped,
@@ -126,15 +118,20 @@ pub(super) fn best(
     match cost.saved_share() {
         Ok(m) => {
             let nodes = (0..=CELLS).map(|step| linear(m, SPACING * f64::from(step)));
-            best_of(of, cost, nodes, least)
+            best_of(of, |y| linear(m, y), nodes, least)
         }
-        Err(curve) => best_of(of, cost, curve.nodes().iter().copied(), least),
+        Err(curve) => best_on(of, curve, least),
     }
+}
+
+/// The same where the cost is no line.
+pub(super) fn best_on(of: &impl Sloped, curve: &Curve, least: Option<Density>) -> Option<Density> {
+    best_of(of, |y| curve.at(y), curve.nodes().iter().copied(), least)
 }
 
 fn best_of(
     of: &impl Sloped,
-    cost: &TrainingCost,
+    at: impl Fn(f64) -> Node,
     mut nodes: impl Iterator<Item = Node>,
     least: Option<Density>,
 ) -> Option<Density> {
@@ -153,11 +150,11 @@ fn best_of(
         consider(&last);
     }
     // The best up to the bound: a turn before it, or the bound itself.
-    let bound = least.map(|least| (node(cost, -least.get().ln()), least));
+    let bound = least.map(|least| (at(-least.get().ln()), least));
     let end_at = |last: &Node, consider: &mut dyn FnMut(&Node)| {
         let Some((bound, least)) = &bound else { return };
         if above(last) < 0.0 && below(bound) >= 0.0 {
-            consider(&turn(of, cost, *last, *bound));
+            consider(&turn(of, &at, *last, *bound));
         } else if below(bound) < 0.0 {
             // To the last bit.
             consider(&Node { density: *least, ..*bound });
@@ -170,7 +167,7 @@ fn best_of(
         }
         let end = below(&node);
         if above(&last) < 0.0 && end >= 0.0 {
-            consider(&turn(of, cost, last, node));
+            consider(&turn(of, &at, last, node));
         }
         if end < 0.0 && node.is_kink() && above(&node) >= 0.0 {
             consider(&node);
@@ -183,21 +180,21 @@ fn best_of(
     }
     // Beyond the nodes the slope rises: to the turn, or to the smallest density that there is.
     if above(&last) < 0.0 {
-        let mut end = node(cost, 2.0 * last.y);
+        let mut end = at(2.0 * last.y);
         while below(&end) < 0.0 && end.density > Density::clamped(0.0) {
-            end = node(cost, 2.0 * end.y);
+            end = at(2.0 * end.y);
         }
         if below(&end) < 0.0 && of.loss(&end).is_nan() {
             return None;
         }
-        consider(&turn(of, cost, last, end));
+        consider(&turn(of, &at, last, end));
     }
     best.map(|(_, density)| density)
 }
 
 /// Where the slope turns from negative to positive between two nodes: by secants, with a bisection wherever they do
 /// not halve the bracket in two steps.
-fn turn(of: &impl Sloped, cost: &TrainingCost, mut low: Node, mut high: Node) -> Node {
+fn turn(of: &impl Sloped, at: impl Fn(f64) -> Node, mut low: Node, mut high: Node) -> Node {
     let mut at_low = of.slope(&low, low.ln_elasticity_above);
     let mut at_high = of.slope(&high, high.ln_elasticity_below);
     for step in 0..200 {
@@ -208,7 +205,7 @@ fn turn(of: &impl Sloped, cost: &TrainingCost, mut low: Node, mut high: Node) ->
         if width <= 2.0 * f64::EPSILON * high.y || y <= low.y || y >= high.y {
             break;
         }
-        let between = node(cost, y);
+        let between = at(y);
         let value = of.slope(&between, between.ln_elasticity_above);
         if value == 0.0 {
             return between;

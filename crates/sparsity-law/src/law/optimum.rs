@@ -2,7 +2,7 @@
 
 use super::coefficients::Coefficients;
 use super::cost::{Curve, Node, TrainingCost};
-use super::numeric;
+use super::numeric::{self, Sloped};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
 use super::repetition::{Repetition, effective_data};
 
@@ -187,7 +187,7 @@ pub fn optimal_density(
         // F is negative everywhere: see [`TrainingCost::has_optimum`].
         Ok(1.0) => return Density::clamped(0.0),
         Ok(m) => m,
-        Err(curve) => return Condition::new(law, ln_n, ln_data_dense).best(curve),
+        Err(curve) => return Condition::new(law, ln_n, ln_data_dense).best(curve, None),
     };
     let v = law.values();
     let at_zero = (1.0 - m).ln() + v.b_d.ln() + v.b_d * (v.a_d.ln() - ln_data_dense) + v.b_n * ln_n
@@ -248,7 +248,7 @@ pub fn optimal_density_down_to(
     };
     let ln_n = nonzero_params.get().ln();
     let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
-    Condition::new(law, ln_n, ln_data_dense).best_down_to(curve, least)
+    Condition::new(law, ln_n, ln_data_dense).best(curve, Some(least))
 }
 
 /// The optimality condition of one law, size and budget, for any step cost.
@@ -266,106 +266,23 @@ impl Condition {
         Self { scale, b_s: v.b_s, b_d: v.b_d }
     }
 
+    /// The density of the least loss, of those from `least` on where there is a least one.
+    pub(super) fn best(&self, curve: &Curve, least: Option<Density>) -> Density {
+        // F is positive in the end, so there is a minimum.
+        numeric::best_on(self, curve, least).unwrap_or(Density::DENSE)
+    }
+}
+
+impl Sloped for Condition {
     /// `F`, from the multiplier and its elasticity on one side.
     fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
         let scale = self.scale + self.b_d.ln() - self.b_s.ln();
         scale + self.b_d * node.ln_multiplier + ln_elasticity + self.b_s * node.y
     }
 
-    fn below(&self, node: &Node) -> f64 {
-        self.slope(node, node.ln_elasticity_below)
-    }
-
-    fn above(&self, node: &Node) -> f64 {
-        self.slope(node, node.ln_elasticity_above)
-    }
-
     /// What of the loss depends on the sparsity, in units of `a_S N^(-b_N)`.
-    pub(super) fn loss(&self, node: &Node) -> f64 {
+    fn loss(&self, node: &Node) -> f64 {
         (-self.b_s * node.y).exp() + (self.scale + self.b_d * node.ln_multiplier).exp()
-    }
-
-    /// The density of the least loss, of those from `least` on.
-    fn best_down_to(&self, curve: &Curve, least: Density) -> Density {
-        let end = curve.at_density(least);
-        let before = curve.nodes().iter().copied().filter(|node| node.density > least);
-        let nodes: Vec<Node> = before.chain([end]).collect();
-        let mut best = nodes[0];
-        let mut least_loss = self.loss(&best);
-        let mut consider = |node: Node| {
-            let loss = self.loss(&node);
-            if loss < least_loss {
-                (best, least_loss) = (node, loss);
-            }
-        };
-        for pair in nodes.windows(2) {
-            if self.above(&pair[0]) < 0.0 && self.below(&pair[1]) >= 0.0 {
-                consider(self.turn(curve, pair[0], pair[1]));
-            }
-            consider(pair[1]);
-        }
-        best.density
-    }
-
-    /// The density of the least loss.
-    pub(super) fn best(&self, curve: &Curve) -> Density {
-        let nodes = curve.nodes();
-        let mut best: Option<(f64, Density)> = None;
-        let mut consider = |node: &Node| {
-            let loss = self.loss(node);
-            if best.is_none_or(|(least, _)| loss < least) {
-                best = Some((loss, node.density));
-            }
-        };
-        if self.above(&nodes[0]) >= 0.0 {
-            consider(&nodes[0]);
-        }
-        for pair in nodes.windows(2) {
-            let end = self.below(&pair[1]);
-            if self.above(&pair[0]) < 0.0 && end >= 0.0 {
-                consider(&self.turn(curve, pair[0], pair[1]));
-            }
-            if end < 0.0 && self.above(&pair[1]) >= 0.0 {
-                consider(&pair[1]);
-            }
-        }
-        // Beyond the nodes F rises: to the turn, or to the smallest density that there is.
-        let last = nodes[nodes.len() - 1];
-        if self.above(&last) < 0.0 {
-            let mut end = curve.at(2.0 * last.y);
-            while self.below(&end) < 0.0 && end.density > Density::clamped(0.0) {
-                end = curve.at(2.0 * end.y);
-            }
-            consider(&self.turn(curve, last, end));
-        }
-        // F is positive in the end, so there is a minimum.
-        best.map_or(Density::DENSE, |(_, density)| density)
-    }
-
-    /// Where `F` turns from negative to positive between two nodes: by secants, with a bisection
-    /// wherever they do not halve the bracket in two steps.
-    fn turn(&self, curve: &Curve, mut low: Node, mut high: Node) -> Node {
-        let (mut at_low, mut at_high) = (self.above(&low), self.below(&high));
-        for step in 0..200 {
-            let width = high.y - low.y;
-            let secant = low.y - at_low * width / (at_high - at_low);
-            let inside = step % 3 != 2 && secant > low.y && secant < high.y;
-            let y = if inside { secant } else { 0.5 * (low.y + high.y) };
-            if width <= 2.0 * f64::EPSILON * high.y || y <= low.y || y >= high.y {
-                break;
-            }
-            let node = curve.at(y);
-            let value = self.above(&node);
-            if value == 0.0 {
-                return node;
-            }
-            if value < 0.0 {
-                (low, at_low) = (node, value);
-            } else {
-                (high, at_high) = (node, value);
-            }
-        }
-        high
     }
 }
 
