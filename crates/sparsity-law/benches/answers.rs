@@ -9,8 +9,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sparsity_law::law::{
     CoefficientValues, Coefficients, Compute, Density, Ensemble, FlopMode, FlopsPerParam, Member,
-    NonzeroParams, Optimum, PreparedEnsemble, PruningSchedule, T5_C4, TrainingCost,
-    optimal_density, optimal_sparsity,
+    NonzeroParams, Optimum, PreparedEnsemble, PruningSchedule, Recommendation, SampledLaw, T5_C4,
+    TrainingCost, optimal_density, optimal_sparsity,
 };
 
 /// Questions over four decades of size and compute each.
@@ -77,6 +77,29 @@ fn answers(criterion: &mut Criterion) {
         group.bench_function("losses", |b| {
             b.iter(|| prepared.losses(optimum.density, black_box(n), optimum.data));
         });
+        let sampled =
+            SampledLaw::new(*law, Some(ensemble.clone()), |loss, noise| loss * (-noise).exp());
+        let recommended = |(n, c)| {
+            let found = Recommendation::new(law, &cost, n, c).unwrap();
+            sampled.recommendation_intervals(&cost, n, c, &found).unwrap().loss.low
+        };
+        group.throughput(Throughput::Elements(u64::from(QUESTIONS)));
+        group.bench_function(
+            format!("all intervals of a recommendation, {}", mode.as_str()),
+            |b| {
+                b.iter(|| questions.iter().map(|&question| recommended(question)).sum::<f64>());
+            },
+        );
+        group.bench_function(format!("its first two intervals, {}", mode.as_str()), |b| {
+            b.iter(|| {
+                let both = |&(n, c): &(NonzeroParams, Compute)| {
+                    let best = best((n, c));
+                    sampled.best_intervals(&cost, n, c, &best).unwrap()[0].low
+                };
+                questions.iter().map(both).sum::<f64>()
+            });
+        });
+        group.throughput(Throughput::Elements(1));
         let losses = prepared.losses(optimum.density, n, optimum.data);
         group.bench_function("interval of values", |b| {
             b.iter(|| prepared.interval_of(black_box(&losses).clone()));

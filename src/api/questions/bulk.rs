@@ -651,7 +651,10 @@ impl<'a> Optima<'a> {
                 let question = (nonzero_params, compute);
                 both(sampled.repeating_intervals(cost, question, repetition, least, found))
             }
-            (None, None) => sampled.best_intervals(cost, nonzero_params, compute, best),
+            (None, None) => {
+                let known = sampled.best_intervals(cost, nonzero_params, compute, best);
+                known.map_or([None, None], |known| known.map(Some))
+            }
             (None, Some(least)) => {
                 both(sampled.bounded_intervals(least, cost, nonzero_params, compute, found))
             }

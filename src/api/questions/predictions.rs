@@ -193,7 +193,7 @@ pub fn predict<'a>(
     let data = question.data;
     let worth = effective_data(repetition, data);
     let found = match intervals {
-        true => asked.sampled.tabulated_loss_intervals(density, nonzero_params, worth, loss),
+        true => asked.sampled.loss_intervals(density, nonzero_params, worth),
         false => None,
     };
     let (interval, prediction_interval) = found.unzip();

@@ -20,7 +20,8 @@
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
 //! | `experts` | mixtures of experts that can be deployed |
 //! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
-//! | `ensemble`, `prepared`, `table`, `sampled` | resampled laws and intervals, made quick |
+//! | `ensemble`, `prepared`, `sampled` | resampled laws and intervals |
+//! | `order`, `answers`, `window`, `cells`, `nearby` | the few laws among which the ends of an interval lie |
 //! | `recommendation` | the optimal sparsity with everything that is said beside it |
 //! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
 //! | `support` | where the runs behind a law end |
@@ -29,9 +30,11 @@
 //! | `comparison` | two laws side by side |
 //! | `recipe` | what the compute of one recipe is worth in compute of another |
 
+mod answers;
 mod bounded;
 pub(crate) mod branchless;
 mod ceiling;
+mod cells;
 mod coefficients;
 mod comparison;
 mod contour;
@@ -50,8 +53,10 @@ mod loss_curve;
 mod many;
 mod means;
 mod measured;
+mod nearby;
 mod numeric;
 mod optimum;
+mod order;
 mod pattern;
 mod plan;
 mod planning;
@@ -67,8 +72,8 @@ mod schedule;
 mod step;
 mod storage;
 mod support;
-mod table;
 mod widening;
+mod window;
 
 pub use ceiling::{Bound, Ceiling, TooLow};
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
@@ -127,5 +132,4 @@ pub use storage::{Storage, StorageFormat};
 pub use support::{
     Extrapolation, Question, Range, Ranges, Side, SparsityLevel, Support, Training, Variable,
 };
-pub use table::Table;
 pub use widening::{Reach, RollingError, Widening};

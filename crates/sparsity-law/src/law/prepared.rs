@@ -11,31 +11,32 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval};
 use super::optimum::root;
+use super::order::{Place, Sample, select};
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 
 /// An ensemble by columns.
 #[derive(Debug, Clone)]
 pub struct PreparedEnsemble {
-    a_s: Vec<f64>,
-    b_s: Vec<f64>,
-    c_s: Vec<f64>,
-    b_n: Vec<f64>,
-    ln_a_d: Vec<f64>,
-    b_d: Vec<f64>,
-    c: Vec<f64>,
+    pub(super) a_s: Vec<f64>,
+    pub(super) b_s: Vec<f64>,
+    pub(super) c_s: Vec<f64>,
+    pub(super) b_n: Vec<f64>,
+    pub(super) ln_a_d: Vec<f64>,
+    pub(super) b_d: Vec<f64>,
+    pub(super) c: Vec<f64>,
     /// A new run measures `factor loss + shift`.
-    new_run: Columns<2>,
+    pub(super) new_run: Columns<2>,
     /// `1 / (a_S + c_S)` and `-1 / b_N`.
-    gain: Columns<2>,
+    pub(super) gain: Columns<2>,
     /// `ln D_chin = first + second ln N`.
-    chinchilla: Columns<2>,
-    optimality: Optimality,
+    pub(super) chinchilla: Columns<2>,
+    pub(super) optimality: Optimality,
     /// The laws themselves, where they have gain curves, which are in no column; empty otherwise.
-    curved: Vec<Coefficients>,
-    level: f64,
-    tail: f64,
+    pub(super) curved: Vec<Coefficients>,
+    pub(super) level: f64,
+    pub(super) tail: f64,
     /// The widest vectors of this processor.
-    arch: Arch,
+    pub(super) arch: Arch,
 }
 
 type Columns<const N: usize> = [Vec<f64>; N];
@@ -48,11 +49,11 @@ type Columns<const N: usize> = [Vec<f64>; N];
 /// level = ln b_D + b_D ln a_D - ln a_S - ln b_S
 /// ```
 #[derive(Debug, Clone)]
-struct Optimality {
-    level: Vec<f64>,
-    by_size: Vec<f64>,
-    slope: Vec<f64>,
-    bend: Vec<f64>,
+pub(super) struct Optimality {
+    pub level: Vec<f64>,
+    pub by_size: Vec<f64>,
+    pub slope: Vec<f64>,
+    pub bend: Vec<f64>,
 }
 
 /// Intervals of what follows from an optimum.
@@ -68,8 +69,8 @@ pub struct OptimumIntervals {
 
 /// How far a sparsity may lie from that of the direct computation.
 const PRECISION: f64 = 1e-9;
-/// Laws on each side of a quantile among which it is looked for exactly.
-const WINDOW: usize = 12;
+/// A last step of Newton's method that is so short has found the root.
+pub(super) const SETTLED: f64 = 0.01 * PRECISION;
 /// Newton steps within which a root is found from a start nearby; past that it is bracketed.
 const STEPS: usize = 8;
 /// Steps that are taken for many roots at once: the start of each is one step from there already. One that has
@@ -134,6 +135,23 @@ impl PreparedEnsemble {
         self.level
     }
 
+    /// How many laws there are.
+    pub(super) const fn count(&self) -> usize {
+        self.b_d.len()
+    }
+
+    /// What their losses need.
+    pub(super) fn columns(&self) -> LossColumns<'_> {
+        let Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c, .. } = self;
+        LossColumns { a_s, b_s, c_s, b_n, ln_a_d, b_d, c }
+    }
+
+    /// What their optimality conditions need.
+    pub(super) fn conditions(&self) -> ConditionColumns<'_> {
+        let Optimality { level, by_size, slope, bend } = &self.optimality;
+        ConditionColumns { level, by_size, b_d: &self.b_d, slope, bend }
+    }
+
     /// The loss by each law, in the order of the members.
     #[must_use]
     pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {
@@ -143,7 +161,7 @@ impl PreparedEnsemble {
         }
         let mut losses = vec![0.0; self.a_s.len()];
         let at = Point::new(density, nonzero_params, data);
-        self.arch.dispatch(LossLoop { laws: self, at, losses: &mut losses });
+        self.arch.dispatch(LossLoop { laws: self.columns(), at, losses: &mut losses });
         losses
     }
 
@@ -189,7 +207,7 @@ impl PreparedEnsemble {
             return OptimumIntervals {
                 loss: self.interval_of(self.losses(density, nonzero_params, data)),
                 dense_loss: self.interval_of(dense),
-                gain: self.interval_of(self.curved.iter().map(|law| law.gain(density)).collect()),
+                gain: self.gain_interval(density),
             };
         }
         let n = self.a_s.len();
@@ -207,6 +225,21 @@ impl PreparedEnsemble {
             dense_loss: self.interval_of(dense),
             gain: self.interval_by(&mut ln_gains, f64::exp),
         }
+    }
+
+    /// The interval of [`Coefficients::gain`].
+    #[must_use]
+    pub fn gain_interval(&self, density: Density) -> Interval {
+        if !self.curved.is_empty() {
+            return self.interval_of(self.curved.iter().map(|law| law.gain(density)).collect());
+        }
+        let (ln_x, [per_dense, exponent]) = (density.get().ln(), &self.gain);
+        let ln_gain = |law: usize| {
+            let capacity = self.a_s[law] * exp(self.b_s[law] * ln_x) + self.c_s[law];
+            exponent[law] * ln(capacity * per_dense[law])
+        };
+        let mut ln_gains: Vec<f64> = (0..self.count()).map(ln_gain).collect();
+        self.interval_by(&mut ln_gains, f64::exp)
     }
 
     /// The interval of [`super::chinchilla_ratio`].
@@ -243,7 +276,7 @@ impl PreparedEnsemble {
         let n = self.b_d.len();
         let (mut at_zero, mut roots) = (vec![0.0; n], vec![0.0; n]);
         self.arch.dispatch(EstimateLoop {
-            laws: self,
+            laws: self.conditions(),
             at: [ln_kept, ln_n, ln_c],
             m,
             start: -near.get().ln(),
@@ -271,10 +304,10 @@ impl PreparedEnsemble {
 
 /// Where the laws are asked, by logarithms.
 #[derive(Debug, Clone, Copy)]
-struct Point {
-    ln_x: f64,
-    ln_n: f64,
-    ln_d: f64,
+pub(super) struct Point {
+    pub ln_x: f64,
+    pub ln_n: f64,
+    pub ln_d: f64,
 }
 
 impl Point {
@@ -283,12 +316,43 @@ impl Point {
     }
 }
 
+/// What the loss of some laws needs, by columns of one length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LossColumns<'a> {
+    pub a_s: &'a [f64],
+    pub b_s: &'a [f64],
+    pub c_s: &'a [f64],
+    pub b_n: &'a [f64],
+    pub ln_a_d: &'a [f64],
+    pub b_d: &'a [f64],
+    pub c: &'a [f64],
+}
+
+impl<'a> LossColumns<'a> {
+    /// Those of laws that [`Self::gathered`] has put together.
+    pub fn of(gathered: &'a [f64], laws: usize) -> Self {
+        let column = |place: usize| &gathered[place * laws..(place + 1) * laws];
+        let [a_s, b_s, c_s, b_n, ln_a_d, b_d, c] = std::array::from_fn(column);
+        Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c }
+    }
+
+    /// The columns of some laws, one after the other.
+    pub fn gathered(&self, laws: &[u16]) -> Vec<f64> {
+        let Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c } = *self;
+        let mut gathered = Vec::with_capacity(7 * laws.len());
+        for column in [a_s, b_s, c_s, b_n, ln_a_d, b_d, c] {
+            gathered.extend(laws.iter().map(|law| column[usize::from(*law)]));
+        }
+        gathered
+    }
+}
+
 /// The loop of [`PreparedEnsemble::losses`]. A struct and no closure, as a closure is not compiled for
 /// the wider vectors unless the compiler happens to inline it.
-struct LossLoop<'a> {
-    laws: &'a PreparedEnsemble,
-    at: Point,
-    losses: &'a mut [f64],
+pub(super) struct LossLoop<'a> {
+    pub laws: LossColumns<'a>,
+    pub at: Point,
+    pub losses: &'a mut [f64],
 }
 
 impl WithSimd for LossLoop<'_> {
@@ -346,16 +410,26 @@ impl WithSimd for OptimumLoop<'_> {
     }
 }
 
+/// What the optimality conditions of some laws need, by columns of one length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ConditionColumns<'a> {
+    pub level: &'a [f64],
+    pub by_size: &'a [f64],
+    pub b_d: &'a [f64],
+    pub slope: &'a [f64],
+    pub bend: &'a [f64],
+}
+
 /// `F(0)` of each law, and its root by one step of Newton's method from `start`: the root itself where `m`
 /// is 0.
-struct EstimateLoop<'a> {
-    laws: &'a PreparedEnsemble,
+pub(super) struct EstimateLoop<'a> {
+    pub laws: ConditionColumns<'a>,
     /// `ln(1 - m)`, `ln N` and `ln(C / k)`.
-    at: [f64; 3],
-    m: f64,
-    start: f64,
-    at_zero: &'a mut [f64],
-    estimates: &'a mut [f64],
+    pub at: [f64; 3],
+    pub m: f64,
+    pub start: f64,
+    pub at_zero: &'a mut [f64],
+    pub estimates: &'a mut [f64],
 }
 
 impl WithSimd for EstimateLoop<'_> {
@@ -368,8 +442,8 @@ impl WithSimd for EstimateLoop<'_> {
         let kept = 1.0 - m + mx;
         let (ln_kept_there, fall) = (kept.ln(), mx / kept);
         let n = at_zero.len();
-        let (estimates, b_d) = (&mut estimates[..n], &laws.b_d[..n]);
-        let Optimality { level, by_size, slope, bend } = &laws.optimality;
+        let ConditionColumns { level, by_size, b_d, slope, bend } = laws;
+        let (estimates, b_d) = (&mut estimates[..n], &b_d[..n]);
         let (level, by_size) = (&level[..n], &by_size[..n]);
         let (slope, bend) = (&slope[..n], &bend[..n]);
         for i in 0..n {
@@ -403,13 +477,13 @@ impl WithSimd for CountLoop<'_> {
 }
 
 /// Newton's method for the roots of some laws; `last` is how far the last step went.
-struct RootLoop<'a> {
-    at_zero: &'a [f64],
-    slope: &'a [f64],
-    bend: &'a [f64],
-    m: f64,
-    roots: &'a mut [f64],
-    last: &'a mut [f64],
+pub(super) struct RootLoop<'a> {
+    pub at_zero: &'a [f64],
+    pub slope: &'a [f64],
+    pub bend: &'a [f64],
+    pub m: f64,
+    pub roots: &'a mut [f64],
+    pub last: &'a mut [f64],
 }
 
 impl WithSimd for RootLoop<'_> {
@@ -466,7 +540,7 @@ impl Conditions<'_> {
             let value = at_zero + slope * y + bend * kept.ln();
             let step = value / (slope - bend * mx / kept);
             y = (y - step).max(0.0);
-            if step.abs() <= 0.01 * PRECISION {
+            if step.abs() <= SETTLED {
                 return y;
             }
         }
@@ -489,7 +563,7 @@ impl Conditions<'_> {
             last: &mut last,
         });
         for ((index, start), (root, last)) in starts.iter_mut().zip(roots.into_iter().zip(last)) {
-            let settled = last.abs() <= 0.01 * PRECISION;
+            let settled = last.abs() <= SETTLED;
             *start = if settled { root } else { self.root(*index, *start) };
         }
     }
@@ -534,134 +608,12 @@ impl Conditions<'_> {
     }
 }
 
-/// Where a quantile lies between two order statistics (type 7 of Hyndman and Fan).
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    below: usize,
-    weight: f64,
-}
-
-impl Place {
-    /// The place of a share of `count > 0` values.
-    fn new(share: f64, count: usize) -> Self {
-        let place = share.clamp(0.0, 1.0) * (count - 1) as f64;
-        // Between 0 and the last index.
-        Self { below: place.floor() as usize, weight: place.fract() }
-    }
-
-    fn between(self, [low, high]: [f64; 2]) -> f64 {
-        let Self { weight, .. } = self;
-        if weight == 0.0 || low == high { low } else { low * (1.0 - weight) + high * weight }
-    }
-}
-
-/// Groups whose ends tell about where a quantile lies.
-const GROUPS: usize = 64;
-
-/// The least and the largest value of each of [`GROUPS`] groups of equal size. At least as many values as there
-/// are groups lie below the largest of those groups' least values, which bounds an order statistic; and as seldom
-/// two of the few values at an end fall into one group, not many more do.
-struct Sample {
-    least: [f64; GROUPS],
-    largest: [f64; GROUPS],
-    count: usize,
-}
-
-/// The values on one side of a bound.
-struct Beyond {
-    /// Each by its index.
-    entries: Vec<(usize, f64)>,
-    /// The place of the first in the order of all values, once these are in order.
-    first_place: usize,
-}
-
-impl Sample {
-    fn of(values: &[f64]) -> Self {
-        let (mut least, mut largest) = ([f64::INFINITY; GROUPS], [f64::NEG_INFINITY; GROUPS]);
-        let mut add = |values: &[f64]| {
-            for ((value, least), largest) in values.iter().zip(&mut least).zip(&mut largest) {
-                *least = if *value < *least { *value } else { *least };
-                *largest = if *value > *largest { *value } else { *largest };
-            }
-        };
-        let (rows, rest) = values.as_chunks::<GROUPS>();
-        for row in rows {
-            add(row);
-        }
-        add(rest);
-        Self { least, largest, count: values.len() }
-    }
-
-    /// The values from the nearer end to at least `more` places past `below`; `None` where the groups do not
-    /// tell, or that would be a large part of them.
-    fn beyond(&self, values: &[f64], below: usize, more: usize) -> Option<Beyond> {
-        let low = below < self.count / 2;
-        let wanted = if low { below + more } else { self.count - below + more };
-        if wanted > GROUPS * 3 / 4 || self.count < 2 * GROUPS {
-            return None;
-        }
-        let mut ends = if low { self.least } else { self.largest };
-        let place = if low { wanted - 1 } else { GROUPS - wanted };
-        let (_, &mut bound, _) = ends.select_nth_unstable_by(place, f64::total_cmp);
-        let entries = if low {
-            indices(values, |value| value <= bound)
-        } else {
-            indices(values, |value| value >= bound)
-        };
-        let first_place = if low { 0 } else { self.count - entries.len() };
-        (entries.len() >= wanted).then_some(Beyond { entries, first_place })
-    }
-
-    /// The order statistics of the values at `below` and the place after it, or twice the last.
-    fn order_statistics(&self, values: &mut [f64], below: usize) -> [f64; 2] {
-        let Some(beyond) = self.beyond(values, below, 2) else { return select(values, below) };
-        let mut few: Vec<f64> = beyond.entries.into_iter().map(|(_, value)| value).collect();
-        select(&mut few, below - beyond.first_place)
-    }
-
-    /// The values at most [`WINDOW`] places from `below`; `None` where the sample does not tell where
-    /// they are.
-    fn nearest(&self, values: &[f64], below: usize) -> Option<Near> {
-        let Beyond { mut entries, first_place } = self.beyond(values, below, WINDOW)?;
-        entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
-        let start = below.checked_sub(first_place)?.saturating_sub(WINDOW).min(entries.len());
-        entries.drain(..start);
-        entries.truncate(2 * WINDOW + 2);
-        Some(Near { entries, first_place: first_place + start })
-    }
-}
-
-/// The values that are wanted, with their indices. Each is written and then kept or not: there is no
-/// branch that the processor could guess wrong, as it would for each of the few that are wanted.
-fn indices(values: &[f64], wanted: impl Fn(f64) -> bool) -> Vec<(usize, f64)> {
-    let mut kept = vec![0_u32; values.len()];
-    let mut count = 0;
-    for (index, value) in (0..).zip(values) {
-        kept[count] = index;
-        count += usize::from(wanted(*value));
-    }
-    kept[..count].iter().map(|&index| (index as usize, values[index as usize])).collect()
-}
-
-fn select(values: &mut [f64], below: usize) -> [f64; 2] {
-    let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
-    [low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low)]
-}
-
-/// Values about one place in their order.
-struct Near {
-    /// With their index, in rising order.
-    entries: Vec<(usize, f64)>,
-    /// The place of the first.
-    first_place: usize,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::law::{
         CoefficientValues, FlopMode, FlopsPerParam, Member, PruningSchedule, T5_C4,
-        chinchilla_ratio, optimal_density, optimal_sparsity, quantile,
+        chinchilla_ratio, optimal_density, optimal_sparsity,
     };
     use proptest::prelude::*;
 
@@ -737,19 +689,6 @@ mod tests {
             let direct =
                 ensemble.interval(|member| chinchilla_ratio(&member.coefficients, &cost, n, c));
             prop_assert!(same(prepared.chinchilla_interval(&cost, n, c), direct));
-        }
-
-        #[test]
-        fn order_statistics_are_those_of_all_values(
-            values in prop::collection::vec(prop::sample::select(vec![0.0, 1.0, 2.5, 7.0, -3.0, 9.0]), 1..600),
-            spread in 0.0..1.0f64, share in 0.0..1.0f64,
-        ) {
-            let values: Vec<f64> =
-                values.iter().enumerate().map(|(i, v)| v + spread * (i as f64).sin()).collect();
-            let place = Place::new(share, values.len());
-            let sample = Sample::of(&values);
-            let fast = place.between(sample.order_statistics(&mut values.clone(), place.below));
-            prop_assert_eq!(fast, quantile(&mut values.clone(), share));
         }
     }
 

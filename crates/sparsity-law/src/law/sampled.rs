@@ -1,22 +1,20 @@
 //! A law together with the laws of its resampled runs, prepared to answer with intervals.
 //!
-//! The intervals of the two questions that are asked most come from tables. They hold how far the ends lie
-//! from the law's own answer, which bends less than the ends themselves. In the mode of a hardware profile,
-//! whose conditions may have several roots, everything is computed directly.
+//! Near a question that was asked before only the few laws are asked among which the ends of an interval lie there; the
+//! answer is the same. In the mode of a hardware profile, whose conditions may have several roots, all laws are asked.
+
+use std::sync::Arc;
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
+use super::nearby::{Asked, Nearby, OptimumCell, loss_question};
 use super::optimum::{Optimum, optimal_density, optimal_density_under};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
-use super::recommendation::{ENDS, Recommendation, RecommendationIntervals};
+use super::recommendation::{Recommendation, RecommendationIntervals};
 use super::repetition::{Repetition, effective_data};
-use super::table::Table;
 use super::widening::Widening;
-
-/// Cells of each table.
-const CELLS: usize = 512;
 
 /// The loss of a run whose mean loss and residual are the arguments.
 type Measured = fn(f64, f64) -> f64;
@@ -31,18 +29,12 @@ pub struct SampledLaw {
     widening: Option<(Widening, Measured)>,
     ensemble: Option<Ensemble>,
     prepared: Option<PreparedEnsemble>,
-    /// Over `ln N` and `ln C`, for each share of the cost that zeros save.
-    recommendations: Table<2, ENDS>,
-    /// Over `-ln(1 - S)`, `ln N` and `ln D`: ends of the mean loss and of that of a new run.
-    losses: Table<3, 4>,
+    nearby: Nearby,
 }
 
 impl SampledLaw {
     /// What a resample takes, in bytes: its coefficients, and what is prepared of them.
     const BYTES_OF_MEMBER: usize = size_of::<Member>() + PreparedEnsemble::BYTES_OF_LAW;
-    /// What the tables take when they are full, in bytes.
-    const BYTES_OF_TABLES: usize =
-        CELLS * (Table::<2, ENDS>::BYTES_OF_CELL + Table::<3, 4>::BYTES_OF_CELL);
 
     /// A law and its resamples. `measured` is the loss of a run whose mean loss and noise are its arguments,
     /// by the residual that the fit compared with ([`Residual::measured`](crate::fit::Residual::measured)).
@@ -59,8 +51,7 @@ impl SampledLaw {
             widening: None,
             ensemble,
             prepared,
-            recommendations: Table::new(CELLS),
-            losses: Table::new(CELLS),
+            nearby: Nearby::new(),
         }
     }
 
@@ -111,12 +102,11 @@ impl SampledLaw {
         self.widen((interval, interval), question, loss).0
     }
 
-    /// About how many bytes it takes at most.
+    /// About how many bytes it takes, beside what all laws of a process share.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let members = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.members().len());
-        let tables = if members == 0 { 0 } else { Self::BYTES_OF_TABLES };
-        tables + members * Self::BYTES_OF_MEMBER
+        members * Self::BYTES_OF_MEMBER
     }
 
     /// The law of all runs.
@@ -142,6 +132,18 @@ impl SampledLaw {
         self.ensemble.as_ref().map(|ensemble| ensemble.interval(answer))
     }
 
+    /// What is known of questions like this one, where the intervals over them are continuous and it was asked before.
+    fn known(
+        &self,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+    ) -> Option<Arc<OptimumCell>> {
+        // The optimum of a law with a gain curve may jump.
+        let smooth = self.coefficients.gain_curve().is_none() && cost.has_optimum();
+        let saved = cost.saved_by_zeros().filter(|_| smooth)?;
+        self.nearby.optimum(saved, nonzero_params, compute)
+    }
+
     /// The interval of the optimal sparsity, of which `best` is that of the law of all runs; `None`
     /// where the law has no resamples.
     #[must_use]
@@ -163,8 +165,7 @@ impl SampledLaw {
         })
     }
 
-    /// The intervals of the optimal sparsity and of the loss there, computed directly: for many questions at
-    /// once, which seldom lie near each other; `None` where the law has no resamples.
+    /// The intervals of the optimal sparsity and of the loss there; `None` where the law has no resamples.
     #[must_use]
     pub fn best_intervals(
         &self,
@@ -172,13 +173,52 @@ impl SampledLaw {
         nonzero_params: NonzeroParams,
         compute: Compute,
         best: &Optimum,
-    ) -> [Option<Interval>; 2] {
-        let loss = self.prepared.as_ref().map(|prepared| {
-            let loss =
-                prepared.interval_of(prepared.losses(best.density, nonzero_params, best.data));
-            self.widen_mean(loss, (best.density, nonzero_params, best.data), best.loss)
-        });
-        [self.optimum_interval(cost, nonzero_params, compute, best.density), loss]
+    ) -> Option<[Interval; 2]> {
+        let prepared = self.prepared.as_ref()?;
+        let known = self.known(cost, (nonzero_params, compute));
+        let question = (nonzero_params, compute);
+        let known = known.as_deref();
+        let sparsity = self.sparsity_interval(prepared, known, cost, question, best.density)?;
+        let at = (best.density, nonzero_params, best.data);
+        let loss = self.optimum_loss(prepared, known, cost, at);
+        Some([sparsity, self.widen_mean(loss, at, best.loss)])
+    }
+
+    fn asked<'a>(&'a self, laws: &'a PreparedEnsemble, cost: &'a TrainingCost) -> Asked<'a> {
+        Asked { law: &self.coefficients, laws, cost }
+    }
+
+    /// As [`Self::optimum_interval`], with what is known.
+    fn sparsity_interval(
+        &self,
+        prepared: &PreparedEnsemble,
+        known: Option<&OptimumCell>,
+        cost: &TrainingCost,
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        best: Density,
+    ) -> Option<Interval> {
+        let asked = self.asked(prepared, cost);
+        let ends = known.and_then(|cell| cell.sparsity(asked, (nonzero_params, compute), best));
+        match ends {
+            Some([low, high]) => Some(Interval { level: prepared.level(), low, high }),
+            None => self.optimum_interval(cost, nonzero_params, compute, best),
+        }
+    }
+
+    /// The interval of the loss at an optimum, not widened.
+    fn optimum_loss(
+        &self,
+        prepared: &PreparedEnsemble,
+        known: Option<&OptimumCell>,
+        cost: &TrainingCost,
+        (density, nonzero_params, data): (Density, NonzeroParams, Data),
+    ) -> Interval {
+        let question = loss_question(density, nonzero_params, data);
+        let ends = known.and_then(|cell| cell.loss(self.asked(prepared, cost), question));
+        match ends {
+            Some([low, high]) => Interval::cut(prepared.level(), low, high),
+            None => prepared.interval_of(prepared.losses(density, nonzero_params, data)),
+        }
     }
 
     /// The intervals of what this law recommends; `None` where it has no resamples.
@@ -245,38 +285,48 @@ impl SampledLaw {
         found: &Recommendation,
     ) -> Option<RecommendationIntervals> {
         let prepared = self.prepared.as_ref()?;
-        let direct = |n: NonzeroParams, c: Compute, found: &Recommendation| {
-            let Recommendation { best, dense, .. } = found;
+        let question = (nonzero_params, compute);
+        let Recommendation { best, dense, .. } = found;
+        let known = self.known(cost, question);
+        let known = known.as_deref();
+        let sparsity = self.sparsity_interval(prepared, known, cost, question, best.density)?;
+        let Some(cell) = known else {
+            let n = nonzero_params;
             let others = prepared.optimum_intervals(best.density, n, best.data, dense.data);
-            Some(RecommendationIntervals {
-                sparsity: self.optimum_interval(cost, n, c, best.density)?,
+            return Some(RecommendationIntervals {
+                sparsity,
                 loss: others.loss,
                 dense_loss: others.dense_loss,
                 gain: others.gain,
-                chinchilla_ratio: prepared.chinchilla_interval(cost, n, c),
-            })
+                chinchilla_ratio: prepared.chinchilla_interval(cost, n, compute),
+            });
         };
-        // The optimum of a law with a gain curve may jump, which no table can hold.
-        let smooth = self.coefficients.gain_curve().is_none();
-        let Some(saved) = cost.saved_by_zeros().filter(|_| smooth) else {
-            return direct(nonzero_params, compute, found);
-        };
-        let ends = self.recommendations.ends(
-            saved.to_bits(),
-            [nonzero_params.get().ln(), compute.get().ln()],
-            |[ln_n, ln_c]| {
-                let n = NonzeroParams::new(ln_n.exp()).ok()?;
-                let c = Compute::new(ln_c.exp()).ok()?;
-                let found = Recommendation::new(&self.coefficients, cost, n, c).ok()?;
-                Some(direct(n, c, &found)?.relative_to(&found))
-            },
-        );
-        match ends {
-            Some(ends) => {
-                Some(RecommendationIntervals::from_relative(prepared.level(), ends, found))
-            }
-            None => direct(nonzero_params, compute, found),
-        }
+        let asked = self.asked(prepared, cost);
+        let interval = |[low, high]: [f64; 2]| Interval::cut(prepared.level(), low, high);
+        let dense_question = loss_question(Density::DENSE, nonzero_params, dense.data);
+        let (dense_loss, gain) =
+            (cell.dense_loss(asked, dense_question), cell.gain(asked, best.density));
+        Some(RecommendationIntervals {
+            sparsity,
+            loss: self.optimum_loss(
+                prepared,
+                known,
+                cost,
+                (best.density, nonzero_params, best.data),
+            ),
+            dense_loss: dense_loss.map_or_else(
+                || {
+                    let losses = prepared.losses(Density::DENSE, nonzero_params, dense.data);
+                    prepared.interval_of(losses)
+                },
+                interval,
+            ),
+            gain: gain.map_or_else(|| prepared.gain_interval(best.density), interval),
+            chinchilla_ratio: cell.chinchilla_ratio(asked, question).map_or_else(
+                || prepared.chinchilla_interval(cost, nonzero_params, compute),
+                interval,
+            ),
+        })
     }
 
     /// The interval of the mean loss over the resampled laws, and that of the loss of one new run;
@@ -301,34 +351,17 @@ impl SampledLaw {
         data: Data,
     ) -> Option<(Interval, Interval)> {
         let prepared = self.prepared.as_ref()?;
+        let question = loss_question(density, nonzero_params, data);
+        let smooth = self.coefficients.gain_curve().is_none();
+        if let Some(cell) = self.nearby.loss(question).filter(|_| smooth)
+            && let Some(mean) = cell.ends(prepared, question, false)
+            && let Some(new_run) = cell.ends(prepared, question, true)
+        {
+            let interval = |[low, high]: [f64; 2]| Interval::cut(prepared.level(), low, high);
+            return Some((interval(mean), interval(new_run)));
+        }
         let losses = prepared.losses(density, nonzero_params, data);
         let new_run = prepared.interval_of(prepared.new_runs(&losses));
         Some((prepared.interval_of(losses), new_run))
-    }
-
-    /// As [`Self::loss_intervals`], quickly, at a question where this law says `loss`.
-    #[must_use]
-    pub fn tabulated_loss_intervals(
-        &self,
-        density: Density,
-        nonzero_params: NonzeroParams,
-        data: Data,
-        loss: f64,
-    ) -> Option<(Interval, Interval)> {
-        let level = self.prepared.as_ref()?.level();
-        let question = [-density.get().ln(), nonzero_params.get().ln(), data.get().ln()];
-        let ends = self.losses.ends(0, question, |[y, ln_n, ln_d]| {
-            let density = Density::new((-y).exp()).ok()?;
-            let (n, d) = (NonzeroParams::new(ln_n.exp()).ok()?, Data::new(ln_d.exp()).ok()?);
-            let loss = self.coefficients.loss(density, n, d);
-            let (mean, new_run) = self.resampled_loss_intervals(density, n, d)?;
-            Some([mean.low, mean.high, new_run.low, new_run.high].map(|end| end - loss))
-        });
-        let Some(ends) = ends else { return self.loss_intervals(density, nonzero_params, data) };
-        let [low, high, new_run_low, new_run_high] = ends.map(|end| end + loss);
-        let interval = |low, high| Interval { level, low, high };
-        let intervals =
-            (interval(low, high), interval(new_run_low.max(0.0), new_run_high.max(0.0)));
-        Some(self.widen(intervals, (density, nonzero_params, data), loss))
     }
 }

@@ -1,0 +1,369 @@
+//! What each of a thousand laws answers, and how that changes from question to question: for
+//! [windows](super::window) of the laws among which an interval's ends lie.
+//!
+//! The derivatives are those of the law (LAW: `L = (a_S x^b_S + c_S) N^-b_N + (a_D / D)^b_D + c`) in the logarithms
+//! of its arguments, where it is a sum of exponentials of linear functions.
+
+use pulp::{Simd, WithSimd};
+
+use super::branchless::{exp, ln};
+use super::cost::TrainingCost;
+use super::prepared::{
+    ConditionColumns, EstimateLoop, LossColumns, LossLoop, Point, PreparedEnsemble, RootLoop,
+    SETTLED,
+};
+use super::quantity::Density;
+use super::window::{Answer, Jets, Region};
+
+/// The largest value of `|p (1 - p) (1 - 2p)|`, the second derivative of a logistic curve.
+const LOGISTIC_BEND: f64 = 0.096_225_044_864_937_63;
+
+/// What the terms from third order on of an exponential come to, per unit of it, where its exponent changes by at
+/// most so much.
+#[inline(always)]
+fn third_order(change: f64) -> f64 {
+    // e^s <= 1 / (1 - s)
+    let bound = change * change * change / 6.0 / (1.0 - change);
+    if change < 1.0 { bound } else { f64::INFINITY }
+}
+
+/// The mean loss over `-ln(1 - S)`, `ln N` and `ln D`, or the loss that a new run would show.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Losses<'a> {
+    pub laws: &'a PreparedEnsemble,
+    /// Whether of a new run, with the noise of each law.
+    pub of_new_run: bool,
+}
+
+impl Answer<3> for Losses<'_> {
+    fn jets(&self, region: &Region<3>) -> Jets {
+        let count = self.laws.count();
+        let column = || vec![0.0; count];
+        let mut found = LossJets {
+            values: column(),
+            slopes: [column(), column(), column()],
+            bends: [column(), column(), column(), column()],
+            rest: column(),
+        };
+        let [y, n, d] = region.half;
+        self.laws.arch.dispatch(LossJetsLoop {
+            laws: self.laws.columns(),
+            noise: self.of_new_run.then_some(&self.laws.new_run),
+            region,
+            found: &mut found,
+        });
+        let LossJets { values, slopes: [by_y, by_n, by_d], bends: [yy, nn, dd, yn], rest } = found;
+        let terms = vec![
+            (y, by_y),
+            (n, by_n),
+            (d, by_d),
+            (0.5 * y * y, yy),
+            (0.5 * n * n, nn),
+            (0.5 * d * d, dd),
+            (y * n, yn),
+        ];
+        Jets { values, terms, rest }
+    }
+
+    fn values(&self, [y, ln_n, ln_d]: [f64; 3], laws: &[u16]) -> Option<Vec<f64>> {
+        let mut losses = vec![0.0; laws.len()];
+        let gathered = self.laws.columns().gathered(laws);
+        let at = Point { ln_x: -y, ln_n, ln_d };
+        let laws_alone = LossColumns::of(&gathered, laws.len());
+        self.laws.arch.dispatch(LossLoop { laws: laws_alone, at, losses: &mut losses });
+        if self.of_new_run {
+            let [factor, shift] = &self.laws.new_run;
+            for (loss, law) in losses.iter_mut().zip(laws) {
+                *loss = *loss * factor[usize::from(*law)] + shift[usize::from(*law)];
+            }
+        }
+        Some(losses)
+    }
+}
+
+struct LossJets {
+    values: Vec<f64>,
+    slopes: [Vec<f64>; 3],
+    bends: [Vec<f64>; 4],
+    rest: Vec<f64>,
+}
+
+struct LossJetsLoop<'a> {
+    laws: LossColumns<'a>,
+    noise: Option<&'a [Vec<f64>; 2]>,
+    region: &'a Region<3>,
+    found: &'a mut LossJets,
+}
+
+impl WithSimd for LossJetsLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { laws, noise, region, found } = self;
+        let LossColumns { a_s, b_s, c_s, b_n, ln_a_d, b_d, c } = laws;
+        let n = found.values.len();
+        let (a_s, b_s, c_s, b_n) = (&a_s[..n], &b_s[..n], &c_s[..n], &b_n[..n]);
+        let (ln_a_d, b_d, c) = (&ln_a_d[..n], &b_d[..n], &c[..n]);
+        let LossJets { values, slopes: [by_y, by_n, by_d], bends: [yy, nn, dd, yn], rest } = found;
+        let (values, rest) = (&mut values[..n], &mut rest[..n]);
+        let (by_y, by_n, by_d) = (&mut by_y[..n], &mut by_n[..n], &mut by_d[..n]);
+        let (yy, nn, dd, yn) = (&mut yy[..n], &mut nn[..n], &mut dd[..n], &mut yn[..n]);
+        let ([y, ln_n, ln_d], [half_y, half_n, half_d]) = (region.centre, region.half);
+        for i in 0..n {
+            let size = exp(-b_n[i] * ln_n);
+            let pruned = a_s[i] * exp(-b_s[i] * y) * size;
+            let kept = c_s[i] * size;
+            let data = exp(b_d[i] * (ln_a_d[i] - ln_d));
+            values[i] = pruned + kept + data + c[i];
+            by_y[i] = -b_s[i] * pruned;
+            by_n[i] = -b_n[i] * (pruned + kept);
+            by_d[i] = -b_d[i] * data;
+            yy[i] = b_s[i] * b_s[i] * pruned;
+            nn[i] = b_n[i] * b_n[i] * (pruned + kept);
+            dd[i] = b_d[i] * b_d[i] * data;
+            yn[i] = b_s[i] * b_n[i] * pruned;
+            let of_size = b_n[i] * half_n;
+            rest[i] = pruned * third_order(b_s[i] * half_y + of_size)
+                + kept * third_order(of_size)
+                + data * third_order(b_d[i] * half_d);
+        }
+        let Some([factor, shift]) = noise else { return };
+        let (factor, shift) = (&factor[..n], &shift[..n]);
+        for i in 0..n {
+            values[i] = values[i] * factor[i] + shift[i];
+        }
+        for column in [by_y, by_n, by_d, yy, nn, dd, yn, rest] {
+            for i in 0..n {
+                column[i] *= factor[i];
+            }
+        }
+        for each in rest {
+            *each = each.abs();
+        }
+    }
+}
+
+/// The logarithm of the gain over `-ln(1 - S)`: `-ln(cap(x) / cap(1)) / b_N`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LnGains<'a>(pub &'a PreparedEnsemble);
+
+impl LnGains<'_> {
+    /// The logarithm of the gain of a law, and the share of its capacity that zeros take away.
+    fn at(&self, law: usize, y: f64) -> (f64, f64) {
+        let PreparedEnsemble { a_s, b_s, c_s, gain: [per_dense, exponent], .. } = self.0;
+        let pruned = a_s[law] * exp(-b_s[law] * y);
+        let capacity = pruned + c_s[law];
+        (exponent[law] * ln(capacity * per_dense[law]), pruned / capacity)
+    }
+}
+
+impl Answer<1> for LnGains<'_> {
+    fn jets(&self, region: &Region<1>) -> Jets {
+        let ([y], [half]) = (region.centre, region.half);
+        let PreparedEnsemble { b_s, gain: [_, exponent], .. } = self.0;
+        let count = self.0.count();
+        let (mut values, mut slopes) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let (mut bends, mut rest) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for law in 0..count {
+            let (value, share) = self.at(law, y);
+            let (b_s, exponent) = (b_s[law], exponent[law]);
+            values.push(value);
+            slopes.push(-exponent * b_s * share);
+            bends.push(exponent * b_s * b_s * share * (1.0 - share));
+            let change = b_s * half;
+            rest.push(exponent.abs() * LOGISTIC_BEND * change * change * change / 6.0);
+        }
+        Jets { values, terms: vec![(half, slopes), (0.5 * half * half, bends)], rest }
+    }
+
+    fn values(&self, [y]: [f64; 1], laws: &[u16]) -> Option<Vec<f64>> {
+        Some(laws.iter().map(|law| self.at(usize::from(*law), y).0).collect())
+    }
+}
+
+/// The logarithm of a budget over that at which a size is compute-optimal without zeros, but for the budget's own,
+/// over `ln N`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LnChinchilla<'a>(pub &'a PreparedEnsemble);
+
+impl Answer<1> for LnChinchilla<'_> {
+    fn jets(&self, region: &Region<1>) -> Jets {
+        let ([ln_n], [half]) = (region.centre, region.half);
+        let [at_one, by_size] = &self.0.chinchilla;
+        Jets {
+            values: at_one.iter().zip(by_size).map(|(one, size)| -(one + size * ln_n)).collect(),
+            terms: vec![(half, by_size.clone())],
+            rest: vec![0.0; at_one.len()],
+        }
+    }
+
+    fn values(&self, [ln_n]: [f64; 1], laws: &[u16]) -> Option<Vec<f64>> {
+        let [at_one, by_size] = &self.0.chinchilla;
+        let value = |law: &u16| {
+            let law = usize::from(*law);
+            -(at_one[law] + by_size[law] * ln_n)
+        };
+        Some(laws.iter().map(value).collect())
+    }
+}
+
+/// The roots of the optimality conditions (see [`super::optimal_density`]) over `ln N` and `ln C`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Roots<'a> {
+    laws: &'a PreparedEnsemble,
+    m: f64,
+    ln_flops_per_param: f64,
+    /// Where the roots are looked for.
+    start: f64,
+}
+
+/// Newton steps from a start nearby, for roots that need not be exact.
+const STEPS: usize = 4;
+
+impl<'a> Roots<'a> {
+    /// Of the laws that have columns, on hardware whose cost is linear in the sparsity; `near` is the optimum of
+    /// the law of all runs. `None` for others.
+    pub fn new(laws: &'a PreparedEnsemble, cost: &TrainingCost, near: Density) -> Option<Self> {
+        let m = cost.saved_share().ok().filter(|_| cost.has_optimum())?;
+        let ln_flops_per_param = cost.flops_per_param().get().ln();
+        Some(Self { laws, m, ln_flops_per_param, start: -near.get().ln() })
+    }
+
+    /// `F(0)` of a law.
+    fn at_zero(&self, law: usize, [ln_n, ln_c]: [f64; 2]) -> f64 {
+        let optimality = &self.laws.optimality;
+        (1.0 - self.m).ln() + optimality.level[law] + optimality.by_size[law] * ln_n
+            - self.laws.b_d[law] * (ln_c - self.ln_flops_per_param)
+    }
+
+    /// The roots of conditions by columns, and how far the last step went.
+    fn solve(&self, [at_zero, slope, bend]: [&[f64]; 3]) -> (Vec<f64>, Vec<f64>) {
+        let (mut roots, mut last) =
+            (vec![self.start; at_zero.len()], vec![f64::INFINITY; at_zero.len()]);
+        self.laws.arch.dispatch(SolveLoop {
+            at_zero,
+            slope,
+            bend,
+            m: self.m,
+            roots: &mut roots,
+            last: &mut last,
+        });
+        (roots, last)
+    }
+}
+
+impl Answer<2> for Roots<'_> {
+    const FLOOR: f64 = 0.0;
+
+    fn jets(&self, region: &Region<2>) -> Jets {
+        let count = self.laws.count();
+        let optimality = &self.laws.optimality;
+        let at_zero: Vec<f64> = (0..count).map(|law| self.at_zero(law, region.centre)).collect();
+        let (values, last) = self.solve([&at_zero, &optimality.slope, &optimality.bend]);
+        let [half_n, half_c] = region.half;
+        let column = || Vec::<f64>::with_capacity(count);
+        let (mut by_n, mut by_c, mut nn) = (column(), column(), column());
+        let (mut nc, mut cc, mut rest) = (column(), column(), column());
+        for law in 0..count {
+            let (slope, bend) = (optimality.slope[law], optimality.bend[law]);
+            let mx = self.m * exp(-values[law]);
+            let pruned = mx / (1.0 - self.m + mx);
+            // F, its first derivative and half of what the second gives, in y.
+            let (rise, bent) = (slope - bend * pruned, bend * pruned * (1.0 - pruned));
+            // F changes with the question by these.
+            let (n, c) = (optimality.by_size[law], -self.laws.b_d[law]);
+            by_n.push(-n / rise);
+            by_c.push(-c / rise);
+            let second = -bent / (rise * rise * rise);
+            nn.push(second * n * n);
+            nc.push(second * n * c);
+            cc.push(second * c * c);
+            // The third derivative by what is added to F, at most.
+            let least = slope.min(slope - bend);
+            let (bent, turned) = (0.25 * bend.abs(), LOGISTIC_BEND * bend.abs());
+            let third = (turned + 3.0 * bent * bent / least) / least.powi(4);
+            let change = n.abs() * half_n + c.abs() * half_c;
+            rest.push(third * change * change * change / 6.0 + 2.0 * last[law].abs());
+        }
+        let terms = vec![
+            (half_n, by_n),
+            (half_c, by_c),
+            (0.5 * half_n * half_n, nn),
+            (half_n * half_c, nc),
+            (0.5 * half_c * half_c, cc),
+        ];
+        Jets { values, terms, rest }
+    }
+
+    /// As [`PreparedEnsemble::sparsity_interval`] finds them: 0 where the best is dense.
+    fn values(&self, [ln_n, ln_c]: [f64; 2], laws: &[u16]) -> Option<Vec<f64>> {
+        let ConditionColumns { level, by_size, b_d, slope, bend } = self.laws.conditions();
+        let gathered = |column: &[f64]| -> Vec<f64> {
+            laws.iter().map(|law| column[usize::from(*law)]).collect()
+        };
+        let (level, by_size, b_d) = (gathered(level), gathered(by_size), gathered(b_d));
+        let (slope, bend) = (gathered(slope), gathered(bend));
+        let (mut at_zero, mut roots) = (vec![0.0; laws.len()], vec![0.0; laws.len()]);
+        self.laws.arch.dispatch(EstimateLoop {
+            laws: ConditionColumns {
+                level: &level,
+                by_size: &by_size,
+                b_d: &b_d,
+                slope: &slope,
+                bend: &bend,
+            },
+            at: [(1.0 - self.m).ln(), ln_n, ln_c - self.ln_flops_per_param],
+            m: self.m,
+            start: self.start,
+            at_zero: &mut at_zero,
+            estimates: &mut roots,
+        });
+        if self.m == 0.0 {
+            return Some(roots);
+        }
+        let mut last = vec![f64::INFINITY; laws.len()];
+        self.laws.arch.dispatch(RootLoop {
+            at_zero: &at_zero,
+            slope: &slope,
+            bend: &bend,
+            m: self.m,
+            roots: &mut roots,
+            last: &mut last,
+        });
+        // Also false where a step is none.
+        last.iter().all(|last| last.abs() <= SETTLED).then_some(roots)
+    }
+}
+
+/// Newton's method for the roots of conditions, which may be negative; `last` is how far the last step went.
+struct SolveLoop<'a> {
+    at_zero: &'a [f64],
+    slope: &'a [f64],
+    bend: &'a [f64],
+    m: f64,
+    roots: &'a mut [f64],
+    last: &'a mut [f64],
+}
+
+impl WithSimd for SolveLoop<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { at_zero, slope, bend, m, roots, last } = self;
+        let n = roots.len();
+        let (at_zero, slope, bend) = (&at_zero[..n], &slope[..n], &bend[..n]);
+        let last = &mut last[..n];
+        for _ in 0..STEPS {
+            for i in 0..n {
+                let y = roots[i];
+                let mx = m * exp(-y);
+                let kept = 1.0 - m + mx;
+                let value = at_zero[i] + slope[i] * y + bend[i] * ln(kept);
+                last[i] = value / (slope[i] - bend[i] * mx / kept);
+                roots[i] = y - last[i];
+            }
+        }
+    }
+}
