@@ -9,8 +9,7 @@ use pulp::{Simd, WithSimd};
 use super::branchless::{exp, ln};
 use super::cost::TrainingCost;
 use super::prepared::{
-    ConditionColumns, EstimateLoop, LossColumns, LossLoop, Point, PreparedEnsemble, RootLoop,
-    SETTLED,
+    ConditionColumns, Conditions, EstimateLoop, LossColumns, LossLoop, Point, PreparedEnsemble,
 };
 use super::quantity::Density;
 use super::window::{Answer, Jets, Region};
@@ -65,7 +64,7 @@ impl Answer<3> for Losses<'_> {
         Jets { values, terms, rest }
     }
 
-    fn values(&self, [y, ln_n, ln_d]: [f64; 3], laws: &[u16]) -> Option<Vec<f64>> {
+    fn values(&self, [y, ln_n, ln_d]: [f64; 3], laws: &[u16]) -> Vec<f64> {
         let mut losses = vec![0.0; laws.len()];
         let gathered = self.laws.columns().gathered(laws);
         let at = Point { ln_x: -y, ln_n, ln_d };
@@ -77,7 +76,7 @@ impl Answer<3> for Losses<'_> {
                 *loss = *loss * factor[usize::from(*law)] + shift[usize::from(*law)];
             }
         }
-        Some(losses)
+        losses
     }
 }
 
@@ -177,8 +176,8 @@ impl Answer<1> for LnGains<'_> {
         Jets { values, terms: vec![(half, slopes), (0.5 * half * half, bends)], rest }
     }
 
-    fn values(&self, [y]: [f64; 1], laws: &[u16]) -> Option<Vec<f64>> {
-        Some(laws.iter().map(|law| self.at(usize::from(*law), y).0).collect())
+    fn values(&self, [y]: [f64; 1], laws: &[u16]) -> Vec<f64> {
+        laws.iter().map(|law| self.at(usize::from(*law), y).0).collect()
     }
 }
 
@@ -198,13 +197,13 @@ impl Answer<1> for LnChinchilla<'_> {
         }
     }
 
-    fn values(&self, [ln_n]: [f64; 1], laws: &[u16]) -> Option<Vec<f64>> {
+    fn values(&self, [ln_n]: [f64; 1], laws: &[u16]) -> Vec<f64> {
         let [at_one, by_size] = &self.0.chinchilla;
         let value = |law: &u16| {
             let law = usize::from(*law);
             -(at_one[law] + by_size[law] * ln_n)
         };
-        Some(laws.iter().map(value).collect())
+        laws.iter().map(value).collect()
     }
 }
 
@@ -297,7 +296,7 @@ impl Answer<2> for Roots<'_> {
     }
 
     /// As [`PreparedEnsemble::sparsity_interval`] finds them: 0 where the best is dense.
-    fn values(&self, [ln_n, ln_c]: [f64; 2], laws: &[u16]) -> Option<Vec<f64>> {
+    fn values(&self, [ln_n, ln_c]: [f64; 2], laws: &[u16]) -> Vec<f64> {
         let ConditionColumns { level, by_size, b_d, slope, bend } = self.laws.conditions();
         let gathered = |column: &[f64]| -> Vec<f64> {
             laws.iter().map(|law| column[usize::from(*law)]).collect()
@@ -320,19 +319,18 @@ impl Answer<2> for Roots<'_> {
             estimates: &mut roots,
         });
         if self.m == 0.0 {
-            return Some(roots);
+            return roots;
         }
-        let mut last = vec![f64::INFINITY; laws.len()];
-        self.laws.arch.dispatch(RootLoop {
-            at_zero: &at_zero,
+        let conditions = Conditions {
             slope: &slope,
             bend: &bend,
+            at_zero: &at_zero,
             m: self.m,
-            roots: &mut roots,
-            last: &mut last,
-        });
-        // Also false where a step is none.
-        last.iter().all(|last| last.abs() <= SETTLED).then_some(roots)
+            arch: self.laws.arch,
+        };
+        let mut starts: Vec<(usize, f64)> = roots.into_iter().enumerate().collect();
+        conditions.solve(&mut starts);
+        starts.into_iter().map(|(_, root)| root).collect()
     }
 }
 

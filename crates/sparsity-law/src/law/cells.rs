@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Key {
     /// Whose.
     pub law: u64,
+    /// Which of the sizes of cells.
+    pub size: u64,
     /// What else the answers depend on, as a number.
     pub kind: u64,
     /// Where, in sides of cells.
@@ -51,7 +53,7 @@ impl Key {
         let mix = |mixed: u64, each: u64| {
             (mixed ^ each).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         };
-        let start = mix(self.law, self.kind);
+        let start = mix(mix(self.law, self.size), self.kind);
         let place = |each: &i32| u64::from(each.cast_unsigned());
         (self.at.iter().map(place).fold(start, mix) >> 16) as usize
     }
@@ -64,7 +66,7 @@ mod tests {
     #[test]
     fn a_value_is_made_when_it_is_asked_for_again() {
         let cells = Cells::new(64);
-        let key = |law| Key { law, kind: 0, at: [1, -2, 3] };
+        let key = |law| Key { law, size: 0, kind: 0, at: [1, -2, 3] };
         assert_eq!(cells.find(key(1), || 10), None);
         assert_eq!(cells.find(key(2), || 20), None);
         assert_eq!(cells.find(key(1), || 11).as_deref(), Some(&11));
@@ -74,7 +76,7 @@ mod tests {
     #[test]
     fn the_values_of_one_place_put_each_other_out() {
         let cells = Cells::new(1);
-        let key = |law| Key { law, kind: 0, at: [0; 3] };
+        let key = |law| Key { law, size: 0, kind: 0, at: [0; 3] };
         for law in 0..3 {
             assert_eq!(cells.find(key(law), || law), None);
             assert_eq!(cells.find(key(law), || law).as_deref(), Some(&law));

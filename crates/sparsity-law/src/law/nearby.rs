@@ -1,7 +1,7 @@
 //! Intervals by the few laws among which their ends lie near a question, see [`super::window`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 
 use super::answers::{LnChinchilla, LnGains, Losses, Roots};
 use super::cells::{Cells, Key};
@@ -12,8 +12,8 @@ use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::Recommendation;
 use super::window::{Region, Window};
 
-/// Side of a cell, in logarithms.
-const SIDE: f64 = 0.5;
+/// Sides of cells, in logarithms. Where the laws pass each other too often within one cell, a smaller one is used.
+const SIDES: [f64; 2] = [0.5, 0.125];
 /// How much farther than its corners a quantity may reach within a cell.
 const BEYOND_CORNERS: f64 = 0.1;
 /// Cells that are kept of each kind, of all laws together.
@@ -66,53 +66,61 @@ impl Nearby {
         Self { law: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    fn find<V, const AXES: usize>(
+    /// Both ends at a question, from the largest cell in which few laws are to be asked; `None` where there is none, or
+    /// the cell was not asked for before.
+    fn ends<V, const AXES: usize>(
         &self,
         cells: &Cells<V>,
         kind: u64,
         question: [f64; AXES],
-        make: impl FnOnce(Region<AXES>) -> V,
-    ) -> Option<Arc<V>> {
-        let mut at = [0; 3];
-        for (at, ln) in at.iter_mut().zip(question) {
-            // Logarithms of quantities, far inside the range of the integers.
-            *at = (ln / SIDE).floor() as i32;
+        make: impl Fn(Region<AXES>) -> V,
+        ask: impl Fn(&V) -> Result<Option<[f64; 2]>, TooMany>,
+    ) -> Option<[f64; 2]> {
+        for (size, side) in (0..).zip(SIDES) {
+            let mut at = [0; 3];
+            for (at, ln) in at.iter_mut().zip(question) {
+                // Logarithms of quantities, far inside the range of the integers.
+                *at = (ln / side).floor() as i32;
+            }
+            let region = || {
+                let centre = std::array::from_fn(|axis| (f64::from(at[axis]) + 0.5) * side);
+                Region { centre, half: [0.5 * side; AXES] }.grown(0.0)
+            };
+            let key = Key { law: self.law, size, kind, at };
+            let cell = cells.find(key, || make(region()))?;
+            if let Ok(ends) = ask(&cell) {
+                return ends;
+            }
         }
-        let region = || Region {
-            centre: std::array::from_fn(|axis| (f64::from(at[axis]) + 0.5) * SIDE),
-            half: [0.5 * SIDE; AXES],
-        };
-        cells.find(Key { law: self.law, kind, at }, || make(region().grown(0.0)))
+        None
     }
 
-    /// The cell of a question for an optimum; `saved` is the share of the cost that zeros save. `None` where it was
-    /// not asked for before.
+    /// Both ends of what is asked of the cells of a question for an optimum; `saved` is the share of the cost that zeros
+    /// save.
     pub fn optimum(
         &self,
         saved: f64,
-        nonzero_params: NonzeroParams,
-        compute: Compute,
-    ) -> Option<Arc<OptimumCell>> {
+        (nonzero_params, compute): (NonzeroParams, Compute),
+        ask: impl Fn(&OptimumCell) -> Result<Option<[f64; 2]>, TooMany>,
+    ) -> Option<[f64; 2]> {
         let question = [nonzero_params.get().ln(), compute.get().ln()];
-        self.find(&OPTIMA, saved.to_bits(), question, |region| OptimumCell {
-            region,
-            sparsity: OnceLock::new(),
-            loss: OnceLock::new(),
-            dense_loss: OnceLock::new(),
-            gain: OnceLock::new(),
-            chinchilla: OnceLock::new(),
-        })
+        self.ends(&OPTIMA, saved.to_bits(), question, OptimumCell::new, ask)
     }
 
-    /// The cell of a question for a loss; `None` where it was not asked for before.
-    pub fn loss(&self, question: [f64; 3]) -> Option<Arc<LossCell>> {
-        self.find(&LOSSES, 0, question, |region| LossCell {
-            region,
-            mean: OnceLock::new(),
-            new_run: OnceLock::new(),
-        })
+    /// Both ends of the mean loss, or of the loss that a new run would show.
+    pub fn loss(
+        &self,
+        laws: &PreparedEnsemble,
+        question: [f64; 3],
+        of_new_run: bool,
+    ) -> Option<[f64; 2]> {
+        self.ends(&LOSSES, 0, question, LossCell::new, |cell| cell.ends(laws, question, of_new_run))
     }
 }
+
+/// Nearly all laws would have to be asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TooMany;
 
 /// A question for a loss, by logarithms.
 pub(super) fn loss_question(
@@ -124,6 +132,17 @@ pub(super) fn loss_question(
 }
 
 impl OptimumCell {
+    fn new(region: Region<2>) -> Self {
+        Self {
+            region,
+            sparsity: OnceLock::new(),
+            loss: OnceLock::new(),
+            dense_loss: OnceLock::new(),
+            gain: OnceLock::new(),
+            chinchilla: OnceLock::new(),
+        }
+    }
+
     /// What the law of all runs recommends at the corners and in the middle.
     fn recommended(
         &self,
@@ -147,16 +166,19 @@ impl OptimumCell {
         asked: Asked<'_>,
         (nonzero_params, compute): (NonzeroParams, Compute),
         near: Density,
-    ) -> Option<[f64; 2]> {
-        let roots = Roots::new(asked.laws, asked.cost, near)?;
+    ) -> Result<Option<[f64; 2]>, TooMany> {
+        let Some(roots) = Roots::new(asked.laws, asked.cost, near) else { return Ok(None) };
         let window =
             self.sparsity.get_or_init(|| Window::new(&roots, self.region, asked.laws.tail));
         let question = [nonzero_params.get().ln(), compute.get().ln()];
-        window.as_ref()?.ends(&roots, question, |y| Density::clamped((-y).exp()).sparsity().get())
+        Ok(window
+            .as_ref()
+            .ok_or(TooMany)?
+            .ends(&roots, question, |y| Density::clamped((-y).exp()).sparsity().get()))
     }
 
     /// Both ends of the loss at the optimum.
-    pub fn loss(&self, asked: Asked<'_>, question: [f64; 3]) -> Option<[f64; 2]> {
+    pub fn loss(&self, asked: Asked<'_>, question: [f64; 3]) -> Result<Option<[f64; 2]>, TooMany> {
         let losses = Losses { laws: asked.laws, of_new_run: false };
         let window = self.loss.get_or_init(|| {
             let at = |(n, found): (_, Recommendation)| {
@@ -165,11 +187,15 @@ impl OptimumCell {
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
             Window::new(&losses, region, asked.laws.tail)
         });
-        window.as_ref()?.ends(&losses, question, |loss| loss)
+        Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
 
     /// Both ends of the loss of the dense alternative.
-    pub fn dense_loss(&self, asked: Asked<'_>, question: [f64; 3]) -> Option<[f64; 2]> {
+    pub fn dense_loss(
+        &self,
+        asked: Asked<'_>,
+        question: [f64; 3],
+    ) -> Result<Option<[f64; 2]>, TooMany> {
         let losses = Losses { laws: asked.laws, of_new_run: false };
         let window = self.dense_loss.get_or_init(|| {
             let at = |(n, found): (_, Recommendation)| {
@@ -178,18 +204,18 @@ impl OptimumCell {
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
             Window::new(&losses, region, asked.laws.tail)
         });
-        window.as_ref()?.ends(&losses, question, |loss| loss)
+        Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
 
     /// Both ends of the gain at the optimum.
-    pub fn gain(&self, asked: Asked<'_>, density: Density) -> Option<[f64; 2]> {
+    pub fn gain(&self, asked: Asked<'_>, density: Density) -> Result<Option<[f64; 2]>, TooMany> {
         let gains = LnGains(asked.laws);
         let window = self.gain.get_or_init(|| {
             let at = |(_, found): (_, Recommendation)| [-found.best.density.get().ln()];
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
             Window::new(&gains, region, asked.laws.tail)
         });
-        window.as_ref()?.ends(&gains, [-density.get().ln()], f64::exp)
+        Ok(window.as_ref().ok_or(TooMany)?.ends(&gains, [-density.get().ln()], f64::exp))
     }
 
     /// Both ends of the chinchilla ratio.
@@ -197,31 +223,35 @@ impl OptimumCell {
         &self,
         asked: Asked<'_>,
         (nonzero_params, compute): (NonzeroParams, Compute),
-    ) -> Option<[f64; 2]> {
+    ) -> Result<Option<[f64; 2]>, TooMany> {
         let ratios = LnChinchilla(asked.laws);
         let Region { centre: [centre, _], half: [half, _] } = self.region;
         let region = Region { centre: [centre], half: [half] };
         let window = self.chinchilla.get_or_init(|| Window::new(&ratios, region, asked.laws.tail));
         let ln_n = nonzero_params.get().ln();
         let ln_data = compute.get().ln() - asked.cost.flops_per_param().get().ln() - ln_n;
-        window.as_ref()?.ends(&ratios, [ln_n], |ln| (ln_data + ln).exp())
+        Ok(window.as_ref().ok_or(TooMany)?.ends(&ratios, [ln_n], |ln| (ln_data + ln).exp()))
     }
 }
 
 impl LossCell {
+    fn new(region: Region<3>) -> Self {
+        Self { region, mean: OnceLock::new(), new_run: OnceLock::new() }
+    }
+
     /// Both ends of the mean loss, or of the loss that a new run would show.
     pub fn ends(
         &self,
         laws: &PreparedEnsemble,
         question: [f64; 3],
         of_new_run: bool,
-    ) -> Option<[f64; 2]> {
+    ) -> Result<Option<[f64; 2]>, TooMany> {
         let losses = Losses { laws, of_new_run };
         let kept = if of_new_run { &self.new_run } else { &self.mean };
         let window = kept.get_or_init(|| Window::new(&losses, self.region, laws.tail));
         // No run has a loss below 0, however large the noise.
         let least = if of_new_run { 0.0 } else { f64::NEG_INFINITY };
-        window.as_ref()?.ends(&losses, question, |loss| loss.max(least))
+        Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss.max(least)))
     }
 }
 
@@ -261,8 +291,13 @@ mod tests {
         [interval.low, interval.high]
     }
 
+    fn same(few: Interval, all: Interval) -> bool {
+        (few.low - all.low).abs() < 1e-12 && (few.high - all.high).abs() < 1e-12
+    }
+
     proptest! {
-        /// To the bit: who asks first and who asks later are told the same.
+        /// Who asks first and who asks later are told the same: to the bit, but for roots that Newton's method has reached
+        /// from another start.
         #[test]
         fn the_few_say_what_all_say(
             ln_n in 12.0..28.0f64, ln_c in 35.0..60.0f64, moves in prop::array::uniform2(-0.1..0.1f64),
@@ -280,14 +315,15 @@ mod tests {
                 let direct = prepared.optimum_intervals(best.density, n, best.data, dense.data);
                 let sparsity = prepared.sparsity_interval(&cost, n, c, best.density).unwrap();
                 let known = law.recommendation_intervals(&cost, n, c, &found).unwrap();
-                prop_assert_eq!(ends(known.sparsity), ends(sparsity));
+                prop_assert!(same(known.sparsity, sparsity), "{known:?} {sparsity:?}");
                 prop_assert_eq!(ends(known.loss), ends(direct.loss));
                 prop_assert_eq!(ends(known.dense_loss), ends(direct.dense_loss));
                 prop_assert_eq!(ends(known.gain), ends(direct.gain));
                 let ratio = prepared.chinchilla_interval(&cost, n, c);
                 prop_assert_eq!(ends(known.chinchilla_ratio), ends(ratio));
-                let both = law.best_intervals(&cost, n, c, &best).unwrap();
-                prop_assert_eq!(both.map(ends), [ends(sparsity), ends(direct.loss)]);
+                let [best_sparsity, loss] = law.best_intervals(&cost, n, c, &best).unwrap();
+                prop_assert!(same(best_sparsity, sparsity), "{best_sparsity:?} {sparsity:?}");
+                prop_assert_eq!(ends(loss), ends(direct.loss));
                 let (mean, new_run) = law.loss_intervals(best.density, n, best.data).unwrap();
                 let losses = prepared.losses(best.density, n, best.data);
                 prop_assert_eq!(ends(mean), ends(direct.loss));
@@ -305,35 +341,41 @@ mod tests {
             FlopMode::Sparse,
         );
         let asked = Asked { law: law.coefficients(), laws: law.prepared().unwrap(), cost: &cost };
+        let saved = cost.saved_by_zeros().unwrap();
         let nearby = Nearby::new();
-        let (mut answered, mut looked_at) = (0, 0);
+        let (mut answered, looked_at) = (0, std::cell::Cell::new(0));
         for i in 0..100 {
             let n = NonzeroParams::new(1e7 * 1.05_f64.powi(i)).unwrap();
             let c = Compute::new(1e18 * 1.1_f64.powi(i)).unwrap();
             let found = Recommendation::new(law.coefficients(), &cost, n, c).unwrap();
-            let saved = cost.saved_by_zeros().unwrap();
-            let _ = nearby.optimum(saved, n, c);
-            let cell = nearby.optimum(saved, n, c).unwrap();
-            let question = loss_question(found.best.density, n, found.best.data);
+            let loss = loss_question(found.best.density, n, found.best.data);
             let dense = loss_question(Density::DENSE, n, found.dense.data);
-            let ends = [
-                cell.sparsity(asked, (n, c), found.best.density),
-                cell.loss(asked, question),
-                cell.dense_loss(asked, dense),
-                cell.gain(asked, found.best.density),
-                cell.chinchilla_ratio(asked, (n, c)),
-            ];
-            answered += ends.iter().flatten().count();
-            let windows = [
-                cell.sparsity.get().and_then(Option::as_ref).map(Window::laws),
-                cell.loss.get().and_then(Option::as_ref).map(Window::laws),
-                cell.dense_loss.get().and_then(Option::as_ref).map(Window::laws),
-                cell.gain.get().and_then(Option::as_ref).map(Window::laws),
-                cell.chinchilla.get().and_then(Option::as_ref).map(Window::laws),
-            ];
-            looked_at += windows.iter().flatten().sum::<usize>();
+            let few = |cell: &OptimumCell| {
+                let all = [
+                    cell.sparsity(asked, (n, c), found.best.density)?,
+                    cell.loss(asked, loss)?,
+                    cell.dense_loss(asked, dense)?,
+                    cell.gain(asked, found.best.density)?,
+                    cell.chinchilla_ratio(asked, (n, c))?,
+                ];
+                let windows = [
+                    cell.sparsity.get().and_then(Option::as_ref).map(Window::laws),
+                    cell.loss.get().and_then(Option::as_ref).map(Window::laws),
+                    cell.dense_loss.get().and_then(Option::as_ref).map(Window::laws),
+                    cell.gain.get().and_then(Option::as_ref).map(Window::laws),
+                    cell.chinchilla.get().and_then(Option::as_ref).map(Window::laws),
+                ];
+                looked_at.set(looked_at.get() + windows.iter().flatten().sum::<usize>());
+                Ok(all.iter().all(Option::is_some).then_some([0.0; 2]))
+            };
+            // Once in each size of cells that there is.
+            for _ in SIDES {
+                let _ = nearby.optimum(saved, (n, c), few);
+            }
+            looked_at.set(0);
+            answered += usize::from(nearby.optimum(saved, (n, c), few).is_some());
+            assert!(looked_at.get() < 5 * 100, "{} laws of both ends of 5", looked_at.get());
         }
-        assert!(answered > 490, "{answered} of 500");
-        assert!(looked_at < 500 * 200, "{} laws a question", looked_at / 500);
+        assert!(answered > 95, "{answered} of 100");
     }
 }

@@ -70,7 +70,7 @@ pub struct OptimumIntervals {
 /// How far a sparsity may lie from that of the direct computation.
 const PRECISION: f64 = 1e-9;
 /// A last step of Newton's method that is so short has found the root.
-pub(super) const SETTLED: f64 = 0.01 * PRECISION;
+const SETTLED: f64 = 0.01 * PRECISION;
 /// Newton steps within which a root is found from a start nearby; past that it is bracketed.
 const STEPS: usize = 8;
 /// Steps that are taken for many roots at once: the start of each is one step from there already. One that has
@@ -223,13 +223,19 @@ impl PreparedEnsemble {
         OptimumIntervals {
             loss: self.interval_of(losses),
             dense_loss: self.interval_of(dense),
-            gain: self.interval_by(&mut ln_gains, f64::exp),
+            gain: match density == Density::DENSE {
+                true => self.gain_interval(density),
+                false => self.interval_by(&mut ln_gains, f64::exp),
+            },
         }
     }
 
     /// The interval of [`Coefficients::gain`].
     #[must_use]
     pub fn gain_interval(&self, density: Density) -> Interval {
+        if density == Density::DENSE {
+            return Interval { level: self.level, low: 1.0, high: 1.0 };
+        }
         if !self.curved.is_empty() {
             return self.interval_of(self.curved.iter().map(|law| law.gain(density)).collect());
         }
@@ -283,8 +289,8 @@ impl PreparedEnsemble {
             at_zero: &mut at_zero,
             estimates: &mut roots,
         });
-        let conditions =
-            Conditions { laws: &self.optimality, at_zero: &at_zero, m, arch: self.arch };
+        let Optimality { slope, bend, .. } = &self.optimality;
+        let conditions = Conditions { slope, bend, at_zero: &at_zero, m, arch: self.arch };
         let sample = Sample::of(&roots);
         let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
             let place = Place::new(share, roots.len());
@@ -468,22 +474,22 @@ impl WithSimd for CountLoop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        let Self { conditions: &Conditions { laws, at_zero, .. }, y, ln_kept } = self;
+        let Self { conditions: &Conditions { slope, bend, at_zero, .. }, y, ln_kept } = self;
         let n = at_zero.len();
-        let (slope, bend) = (&laws.slope[..n], &laws.bend[..n]);
+        let (slope, bend) = (&slope[..n], &bend[..n]);
         let turned = |i: usize| at_zero[i] + slope[i] * y + bend[i] * ln_kept >= 0.0;
         (0..n).map(|i| usize::from(turned(i))).sum()
     }
 }
 
 /// Newton's method for the roots of some laws; `last` is how far the last step went.
-pub(super) struct RootLoop<'a> {
-    pub at_zero: &'a [f64],
-    pub slope: &'a [f64],
-    pub bend: &'a [f64],
-    pub m: f64,
-    pub roots: &'a mut [f64],
-    pub last: &'a mut [f64],
+struct RootLoop<'a> {
+    at_zero: &'a [f64],
+    slope: &'a [f64],
+    bend: &'a [f64],
+    m: f64,
+    roots: &'a mut [f64],
+    last: &'a mut [f64],
 }
 
 impl WithSimd for RootLoop<'_> {
@@ -511,25 +517,26 @@ impl WithSimd for RootLoop<'_> {
     }
 }
 
-/// The optimality conditions of all laws at one question.
-struct Conditions<'a> {
-    laws: &'a Optimality,
+/// The optimality conditions of some laws at one question, by columns of one length.
+pub(super) struct Conditions<'a> {
+    pub slope: &'a [f64],
+    pub bend: &'a [f64],
     /// `F(0)`.
-    at_zero: &'a [f64],
-    m: f64,
-    arch: Arch,
+    pub at_zero: &'a [f64],
+    pub m: f64,
+    pub arch: Arch,
 }
 
 impl Conditions<'_> {
     /// `F(0)`, slope and bend of each law.
     fn each(&self) -> impl Iterator<Item = ((&f64, &f64), &f64)> {
-        self.at_zero.iter().zip(&self.laws.slope).zip(&self.laws.bend)
+        self.at_zero.iter().zip(self.slope).zip(self.bend)
     }
 
     /// The root of one law, from a start nearby.
     fn root(&self, index: usize, start: f64) -> f64 {
         let at_zero = self.at_zero[index];
-        let (slope, bend) = (self.laws.slope[index], self.laws.bend[index]);
+        let (slope, bend) = (self.slope[index], self.bend[index]);
         if at_zero >= 0.0 {
             return 0.0;
         }
@@ -548,7 +555,7 @@ impl Conditions<'_> {
     }
 
     /// The roots of some laws by their indices, from starts nearby.
-    fn solve(&self, starts: &mut [(usize, f64)]) {
+    pub fn solve(&self, starts: &mut [(usize, f64)]) {
         let column = |of: &dyn Fn(usize) -> f64| -> Vec<f64> {
             starts.iter().map(|(index, _)| of(*index)).collect()
         };
@@ -556,8 +563,8 @@ impl Conditions<'_> {
         let mut last = vec![f64::INFINITY; roots.len()];
         self.arch.dispatch(RootLoop {
             at_zero: &column(&|index| self.at_zero[index]),
-            slope: &column(&|index| self.laws.slope[index]),
-            bend: &column(&|index| self.laws.bend[index]),
+            slope: &column(&|index| self.slope[index]),
+            bend: &column(&|index| self.bend[index]),
             m: self.m,
             roots: &mut roots,
             last: &mut last,

@@ -3,12 +3,10 @@
 //! Near a question that was asked before only the few laws are asked among which the ends of an interval lie there; the
 //! answer is the same. In the mode of a hardware profile, whose conditions may have several roots, all laws are asked.
 
-use std::sync::Arc;
-
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
-use super::nearby::{Asked, Nearby, OptimumCell, loss_question};
+use super::nearby::{Asked, Nearby, OptimumCell, TooMany, loss_question};
 use super::optimum::{Optimum, optimal_density, optimal_density_under};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
@@ -132,16 +130,20 @@ impl SampledLaw {
         self.ensemble.as_ref().map(|ensemble| ensemble.interval(answer))
     }
 
-    /// What is known of questions like this one, where the intervals over them are continuous and it was asked before.
-    fn known(
+    /// Both ends of what is asked of the cells of a question, where the intervals over them are continuous and few laws
+    /// are enough.
+    fn ends(
         &self,
+        prepared: &PreparedEnsemble,
         cost: &TrainingCost,
-        (nonzero_params, compute): (NonzeroParams, Compute),
-    ) -> Option<Arc<OptimumCell>> {
+        question: (NonzeroParams, Compute),
+        ask: impl Fn(&OptimumCell, Asked<'_>) -> Result<Option<[f64; 2]>, TooMany>,
+    ) -> Option<[f64; 2]> {
         // The optimum of a law with a gain curve may jump.
         let smooth = self.coefficients.gain_curve().is_none() && cost.has_optimum();
         let saved = cost.saved_by_zeros().filter(|_| smooth)?;
-        self.nearby.optimum(saved, nonzero_params, compute)
+        let asked = Asked { law: &self.coefficients, laws: prepared, cost };
+        self.nearby.optimum(saved, question, |cell| ask(cell, asked))
     }
 
     /// The interval of the optimal sparsity, of which `best` is that of the law of all runs; `None`
@@ -175,33 +177,25 @@ impl SampledLaw {
         best: &Optimum,
     ) -> Option<[Interval; 2]> {
         let prepared = self.prepared.as_ref()?;
-        let known = self.known(cost, (nonzero_params, compute));
         let question = (nonzero_params, compute);
-        let known = known.as_deref();
-        let sparsity = self.sparsity_interval(prepared, known, cost, question, best.density)?;
+        let sparsity = self.sparsity_interval(prepared, cost, question, best.density)?;
+        let loss = self.optimum_loss(prepared, cost, question, best);
         let at = (best.density, nonzero_params, best.data);
-        let loss = self.optimum_loss(prepared, known, cost, at);
         Some([sparsity, self.widen_mean(loss, at, best.loss)])
     }
 
-    fn asked<'a>(&'a self, laws: &'a PreparedEnsemble, cost: &'a TrainingCost) -> Asked<'a> {
-        Asked { law: &self.coefficients, laws, cost }
-    }
-
-    /// As [`Self::optimum_interval`], with what is known.
+    /// As [`Self::optimum_interval`], by few laws where they are enough.
     fn sparsity_interval(
         &self,
         prepared: &PreparedEnsemble,
-        known: Option<&OptimumCell>,
         cost: &TrainingCost,
-        (nonzero_params, compute): (NonzeroParams, Compute),
+        question: (NonzeroParams, Compute),
         best: Density,
     ) -> Option<Interval> {
-        let asked = self.asked(prepared, cost);
-        let ends = known.and_then(|cell| cell.sparsity(asked, (nonzero_params, compute), best));
-        match ends {
+        let few = |cell: &OptimumCell, asked: Asked<'_>| cell.sparsity(asked, question, best);
+        match self.ends(prepared, cost, question, few) {
             Some([low, high]) => Some(Interval { level: prepared.level(), low, high }),
-            None => self.optimum_interval(cost, nonzero_params, compute, best),
+            None => self.optimum_interval(cost, question.0, question.1, best),
         }
     }
 
@@ -209,15 +203,15 @@ impl SampledLaw {
     fn optimum_loss(
         &self,
         prepared: &PreparedEnsemble,
-        known: Option<&OptimumCell>,
         cost: &TrainingCost,
-        (density, nonzero_params, data): (Density, NonzeroParams, Data),
+        question: (NonzeroParams, Compute),
+        at: &Optimum,
     ) -> Interval {
-        let question = loss_question(density, nonzero_params, data);
-        let ends = known.and_then(|cell| cell.loss(self.asked(prepared, cost), question));
-        match ends {
+        let of_loss = loss_question(at.density, question.0, at.data);
+        let few = |cell: &OptimumCell, asked: Asked<'_>| cell.loss(asked, of_loss);
+        match self.ends(prepared, cost, question, few) {
             Some([low, high]) => Interval::cut(prepared.level(), low, high),
-            None => prepared.interval_of(prepared.losses(density, nonzero_params, data)),
+            None => prepared.interval_of(prepared.losses(at.density, question.0, at.data)),
         }
     }
 
@@ -287,45 +281,27 @@ impl SampledLaw {
         let prepared = self.prepared.as_ref()?;
         let question = (nonzero_params, compute);
         let Recommendation { best, dense, .. } = found;
-        let known = self.known(cost, question);
-        let known = known.as_deref();
-        let sparsity = self.sparsity_interval(prepared, known, cost, question, best.density)?;
-        let Some(cell) = known else {
-            let n = nonzero_params;
-            let others = prepared.optimum_intervals(best.density, n, best.data, dense.data);
-            return Some(RecommendationIntervals {
-                sparsity,
-                loss: others.loss,
-                dense_loss: others.dense_loss,
-                gain: others.gain,
-                chinchilla_ratio: prepared.chinchilla_interval(cost, n, compute),
-            });
-        };
-        let asked = self.asked(prepared, cost);
-        let interval = |[low, high]: [f64; 2]| Interval::cut(prepared.level(), low, high);
-        let dense_question = loss_question(Density::DENSE, nonzero_params, dense.data);
-        let (dense_loss, gain) =
-            (cell.dense_loss(asked, dense_question), cell.gain(asked, best.density));
+        let cut = |[low, high]: [f64; 2]| Interval::cut(prepared.level(), low, high);
+        let of_dense = loss_question(Density::DENSE, nonzero_params, dense.data);
+        let dense_loss =
+            self.ends(prepared, cost, question, |cell, asked| cell.dense_loss(asked, of_dense));
+        let gain =
+            self.ends(prepared, cost, question, |cell, asked| cell.gain(asked, best.density));
+        let ratio = self
+            .ends(prepared, cost, question, |cell, asked| cell.chinchilla_ratio(asked, question));
         Some(RecommendationIntervals {
-            sparsity,
-            loss: self.optimum_loss(
-                prepared,
-                known,
-                cost,
-                (best.density, nonzero_params, best.data),
-            ),
+            sparsity: self.sparsity_interval(prepared, cost, question, best.density)?,
+            loss: self.optimum_loss(prepared, cost, question, best),
             dense_loss: dense_loss.map_or_else(
                 || {
                     let losses = prepared.losses(Density::DENSE, nonzero_params, dense.data);
                     prepared.interval_of(losses)
                 },
-                interval,
+                cut,
             ),
-            gain: gain.map_or_else(|| prepared.gain_interval(best.density), interval),
-            chinchilla_ratio: cell.chinchilla_ratio(asked, question).map_or_else(
-                || prepared.chinchilla_interval(cost, nonzero_params, compute),
-                interval,
-            ),
+            gain: gain.map_or_else(|| prepared.gain_interval(best.density), cut),
+            chinchilla_ratio: ratio
+                .map_or_else(|| prepared.chinchilla_interval(cost, nonzero_params, compute), cut),
         })
     }
 
@@ -352,10 +328,9 @@ impl SampledLaw {
     ) -> Option<(Interval, Interval)> {
         let prepared = self.prepared.as_ref()?;
         let question = loss_question(density, nonzero_params, data);
-        let smooth = self.coefficients.gain_curve().is_none();
-        if let Some(cell) = self.nearby.loss(question).filter(|_| smooth)
-            && let Some(mean) = cell.ends(prepared, question, false)
-            && let Some(new_run) = cell.ends(prepared, question, true)
+        if self.coefficients.gain_curve().is_none()
+            && let Some(mean) = self.nearby.loss(prepared, question, false)
+            && let Some(new_run) = self.nearby.loss(prepared, question, true)
         {
             let interval = |[low, high]: [f64; 2]| Interval::cut(prepared.level(), low, high);
             return Some((interval(mean), interval(new_run)));

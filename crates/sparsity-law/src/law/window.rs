@@ -72,8 +72,8 @@ pub(super) trait Answer<const AXES: usize> {
     /// By each law, over a region.
     fn jets(&self, region: &Region<AXES>) -> Jets;
 
-    /// By these laws, exactly, in their order; `None` where that takes longer than usual.
-    fn values(&self, question: [f64; AXES], laws: &[u16]) -> Option<Vec<f64>>;
+    /// By these laws, exactly, in their order.
+    fn values(&self, question: [f64; AXES], laws: &[u16]) -> Vec<f64>;
 }
 
 /// The laws among which both ends of an interval lie, over a region.
@@ -134,7 +134,7 @@ impl<const AXES: usize> Window<AXES> {
         if !self.region.contains(question) {
             return None;
         }
-        let mut values = answer.values(question, &self.laws)?;
+        let mut values = answer.values(question, &self.laws);
         let [low, high] = &self.ends;
         let (of_low, of_high) = values.split_at_mut(low.count);
         Some([low.at(of_low, A::FLOOR, &map)?, high.at(of_high, A::FLOOR, &map)?])
@@ -189,7 +189,7 @@ impl Jets {
         let (passing, way) = ahead()
             .filter(|(ahead, moves)| ahead.abs() <= **moves)
             .fold((0.0, 0.0), |(count, way), (_, moves)| (count + 1.0, way + moves));
-        let slack = f64::max(way / passing, farthest(&self.values, place.below));
+        let slack = f64::max(0.5 * way / passing, farthest(&self.values, place.below));
         let first = laws.len();
         let (mut lower, mut at) = (0, None);
         for (index, (ahead, moves)) in (0_u16..).zip(ahead()) {
