@@ -22,6 +22,7 @@ use crate::api::layers::throttle::{Throttle, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, Transfers};
 use crate::api::resources::health::{HealthParts, beyond_router, health_router};
 use crate::api::state::{AppParts, AppState, COMPARISONS, Limits};
+use crate::background::set_niceness;
 use crate::clock::Clock;
 use crate::config::{DatabaseConfig, HttpConfig, RefitConfig};
 use crate::domain::trust::TrustPolicy;
@@ -376,6 +377,8 @@ impl Service {
         let clock = Arc::new(Clock::system());
         let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
         let config = AppConfig::read(http, address)?;
+        // Before the first thread that computes.
+        set_niceness(http.compute_niceness);
         let app = App::open(database.pool.clone(), config, clock, tokens, traces.clone()).await?;
         let App { state, auditor } = app;
         if !state.access.is_required() && !state.loopback {

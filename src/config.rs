@@ -104,6 +104,12 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub answer_threads: Option<u16>,
+    /// How far threads that compute (answers that take long, fits, the reading of uploads) stand back behind those that
+    /// serve where both want the processor: their niceness on Linux, 0 for as much as the others; elsewhere it does
+    /// nothing.
+    #[arg(long, env = "SPARSITY_PLANNER_COMPUTE_NICENESS", default_value_t = 5,
+        value_parser = clap::value_parser!(i32).range(0..=19))]
+    pub compute_niceness: i32,
     /// The largest upload of runs, as it is sent.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_BYTES", default_value = "1G", value_parser = size)]
     pub max_upload_bytes: u64,

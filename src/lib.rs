@@ -26,11 +26,13 @@
 //! | [`postgres`] | a private PostgreSQL for those who have none |
 //! | [`server`] | connections and their limits |
 //! | [`config`], [`clock`] | settings; time and ids |
+//! | `background` | threads that compute, behind those that serve |
 //! | [`app`] | puts the parts together; orderly start and end |
 //! | [`cli`] | the commands |
 
 pub mod api;
 pub mod app;
+pub(crate) mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -15,6 +15,7 @@ use sqlx::{PgConnection, PgPool, PgTransaction, Postgres};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::background::stand_back;
 use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::numbered_run::NumberedRun;
@@ -140,6 +141,7 @@ async fn arrive(
     let _stop = stop.when_dropped();
     let (batches, arriving) = mpsc::channel(2);
     let reader = tokio::task::spawn_blocking(carried(move || {
+        stand_back();
         let mut preview = Vec::new();
         let intake = run(&reading, &mut |batch: Vec<NumberedRun>| {
             preview.extend(batch.iter().take(shown - preview.len()).cloned());

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::background::stand_back;
 use crate::clock::Clock;
 use crate::domain::refit::{ClaimedRefit, RefitFailure};
 use crate::jobs::refit;
@@ -93,6 +94,7 @@ impl Worker {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .thread_name(move |index| format!("{name}-{index}"))
+                .start_handler(|_| stand_back())
                 .build()
                 .map(Arc::new)
         };

@@ -11,6 +11,7 @@ use sparsity_law::law::{BorrowedGain, Ensemble, LawForm, T5_C4, VIT_JFT};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::background::stand_back;
 use crate::clock::Clock;
 use crate::domain::family::Family;
 use crate::domain::grouping::GroupedRuns;
@@ -217,6 +218,7 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
     let RefitOptions { without, weights, .. } = claimed.options.clone();
     // Sorting a million runs takes a second, in which this thread would serve nobody.
     let grouping = tokio::task::spawn_blocking(move || {
+        stand_back();
         let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
         let runs = runs.into_iter().filter(|run| !is_left_out(run));
         GroupedRuns::new(runs.map(|run| (run.id, run.submitted)), &weights)

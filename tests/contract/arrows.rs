@@ -7,20 +7,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// The rooms of the service, and what each may use of the others. A room may always use itself.
-const ROOMS: [(&str, &str); 17] = [
+const ROOMS: [(&str, &str); 18] = [
     ("cli", "app api clock config domain intake live pipeline postgres store telemetry"),
-    ("app", "api clock config domain jobs live oidc postgres server store telemetry"),
+    ("app", "api background clock config domain jobs live oidc postgres server store telemetry"),
     ("config", "api domain intake jobs oidc server"),
-    ("api", "clock dashboard domain draw intake live pipeline store telemetry"),
-    ("pipeline", "clock domain intake store telemetry"),
+    ("api", "background clock dashboard domain draw intake live pipeline store telemetry"),
+    ("pipeline", "background clock domain intake store telemetry"),
     ("live", "clock domain oidc store telemetry"),
-    ("jobs", "clock domain store telemetry"),
+    ("jobs", "background clock domain store telemetry"),
     ("oidc", "clock domain"),
     ("store", "clock domain"),
     ("intake", "domain"),
     ("telemetry", "domain"),
     ("server", ""),
     ("domain", ""),
+    ("background", ""),
     ("clock", ""),
     ("dashboard", ""),
     ("draw", ""),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::layers::owner::Owner;
 use crate::api::layers::places::{Place, Places};
 use crate::api::wire::problem::ApiError;
+use crate::background::stand_back;
 use crate::telemetry::request::carried;
 
 /// How long a computation goes on while others wait for its thread.
@@ -63,6 +64,7 @@ impl AnswerThreads {
         let turn = Turn { place: Some(place), since: Instant::now() };
         let stopping = stop.clone();
         let computed = tokio::task::spawn_blocking(carried(move || {
+            stand_back();
             let turn = Rc::new(RefCell::new(turn));
             let pace = Pace { turn, stop: stopping, places, runtime };
             // The place is held until the work ends, whether anybody still waits for it or not.

@@ -1,12 +1,12 @@
 //! The questions for up to 100,000 points at once: a list, or a grid in short.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     Ceiling, Compute, Data, Density, DomainError, Extrapolation, NonzeroParams, Optimum, Question,
@@ -38,6 +38,7 @@ use crate::api::wire::columns::{ARROW, BEYOND, Columns};
 use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
+use crate::api::wire::rows::{self, Rows};
 use crate::api::wire::schemas::BinaryFile;
 use crate::api::wire::values::{Spacing, ValuesBody};
 use crate::api::wire::views::{
@@ -243,28 +244,13 @@ struct Modes {
 }
 
 impl Modes {
-    /// Looks up the modes that the points name, in the order of [`Points::as_slice`]. Of each point `names` gives
-    /// its own mode, if it has one, and the mode of the whole request, if the point needs it.
-    async fn find<'a>(
-        state: &AppState,
-        law: &AskedLaw,
-        names: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
-    ) -> Result<Self, ApiError> {
+    /// Looks up the modes that are named.
+    async fn find(state: &AppState, law: &AskedLaw, named: Vec<Named>) -> Result<Self, ApiError> {
         let mut modes = Self { costs: Vec::new(), by_name: HashMap::new() };
-        for (index, (own, default)) in names.enumerate() {
-            let Some(name) = own.or(default) else { continue };
-            if modes.by_name.contains_key(name) {
-                continue;
-            }
-            if modes.costs.len() == MAX_MODES {
-                let detail = format!("must be at most {MAX_MODES} different ones in a request");
-                return Err(ApiError::field("/flop_mode", detail));
-            }
-            // Only points of a list have a mode of their own.
-            let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
-            let mode = Mode::find_below(state, &pointer, name).await?;
+        for Named { name, pointer } in named {
+            let mode = Mode::find_below(state, &pointer, &name).await?;
             let cost = mode.cost(law);
-            modes.by_name.insert(name.to_owned(), modes.costs.len());
+            modes.by_name.insert(name, modes.costs.len());
             let ranges = law.law.content.support.ranges(Some(&cost));
             modes.costs.push((mode, cost, ranges));
         }
@@ -278,6 +264,52 @@ impl Modes {
 
     fn have_profile(&self) -> bool {
         self.costs.iter().any(|(mode, ..)| matches!(mode, Mode::Profile(_)))
+    }
+}
+
+/// A flop mode that a request names, and where it does so first.
+struct Named {
+    name: String,
+    pointer: String,
+}
+
+impl Named {
+    /// The different ones, in the order of [`Points::as_slice`]. Of each point `names` gives its own mode, if it has one,
+    /// and the mode of the whole request, if the point needs it.
+    fn all<'a>(
+        names: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
+    ) -> Result<Vec<Self>, ApiError> {
+        let mut all: Vec<Self> = Vec::new();
+        for (index, (own, default)) in names.enumerate() {
+            let Some(name) = own.or(default) else { continue };
+            if all.iter().any(|named| named.name == name) {
+                continue;
+            }
+            if all.len() == MAX_MODES {
+                let detail = format!("must be at most {MAX_MODES} different ones in a request");
+                return Err(ApiError::field("/flop_mode", detail));
+            }
+            // Only points of a list have a mode of their own.
+            let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
+            all.push(Self { name: name.to_owned(), pointer });
+        }
+        Ok(all)
+    }
+}
+
+/// Lists of at most so many points are checked where they arrive: that takes less than a millisecond.
+const FEW_POINTS: usize = 500;
+
+/// Checks the points of a request, of which there are so many as a list; a grid may have many.
+async fn check_points<T: Send + 'static>(
+    state: &AppState,
+    owner: &Owner,
+    listed: Option<usize>,
+    check: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match listed {
+        Some(..=FEW_POINTS) => check(),
+        _ => state.threads.run(*owner, check).await,
     }
 }
 
@@ -455,11 +487,12 @@ impl OptimalSparsityPoint {
 
 /// The best sparsities of many budgets, in the order of the points.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct OptimalSparsities {
+pub struct OptimalSparsities<'a> {
     /// The law that they were computed from.
     law: Arc<LawRef>,
     /// One for each point.
-    results: Vec<OptimalSparsityResult>,
+    #[schema(value_type = Vec<OptimalSparsityResult>)]
+    results: Rows<'a, OptimalSparsityResult>,
     /// What to know before trusting any of them.
     warnings: Vec<Arc<WarningView>>,
 }
@@ -761,13 +794,12 @@ impl<'a> Optima<'a> {
     }
 
     fn json(&self) -> Result<Response, ApiError> {
-        let rows = (0..self.questions.len()).map(|at| self.row(at));
-        let answer = OptimalSparsities {
+        let (row, failed) = (|at| self.row(at), RefCell::default());
+        rows::json(self.questions.len(), &row, &failed, |results| OptimalSparsities {
             law: self.asked.reference.clone(),
-            results: rows.collect::<Result<_, ApiError>>()?,
+            results,
             warnings: self.warnings(),
-        };
-        Ok(Json(answer).into_response())
+        })
     }
 
     fn arrow(&self) -> Result<Response, ApiError> {
@@ -839,42 +871,50 @@ async fn create_optimal_sparsities(
     checks.finish(checked)?;
     let (cost, currency) = cost_axis([compute, body.device_hours, body.days, body.cost])?;
     let axes = [Axis::nonzero_params(nonzero_params), cost];
-    let of_currency = |which: Currency, value: f64| (which == currency).then_some(value);
-    let points = Points::new(points, axes, |[nonzero_params, cost]| OptimalSparsityPoint {
-        nonzero_params,
-        compute: of_currency(Currency::Compute, cost),
-        device_hours: of_currency(Currency::DeviceHours, cost),
-        days: of_currency(Currency::Days, cost),
-        cost: of_currency(Currency::Cost, cost),
-        flop_mode: None,
-        max_total_params: None,
-        memory_bytes: None,
-        max_sparsity: None,
-    })?;
-    let default = flop_mode.as_deref();
-    let questions = points.check(|point, checks| {
-        let mode = point.flop_mode.as_deref().or(default);
-        let sized = Budget::check_spending(point.nonzero_params, point.budget(), mode, checks);
-        let bounds = point.bounds().or(all).check(storage, checks);
-        sized.zip(bounds).map(|((size, spending), bounds)| (size, spending, bounds))
-    })?;
+    let of_currency = move |which: Currency, value: f64| (which == currency).then_some(value);
+    let listed = points.as_ref().map(Vec::len);
+    let default = flop_mode.clone();
+    let check = move || {
+        let default = default.as_deref();
+        let points = Points::new(points, axes, |[nonzero_params, cost]| OptimalSparsityPoint {
+            nonzero_params,
+            compute: of_currency(Currency::Compute, cost),
+            device_hours: of_currency(Currency::DeviceHours, cost),
+            days: of_currency(Currency::Days, cost),
+            cost: of_currency(Currency::Cost, cost),
+            flop_mode: None,
+            max_total_params: None,
+            memory_bytes: None,
+            max_sparsity: None,
+        })?;
+        let questions = points.check(|point, checks| {
+            let mode = point.flop_mode.as_deref().or(default);
+            let sized = Budget::check_spending(point.nonzero_params, point.budget(), mode, checks);
+            let bounds = point.bounds().or(all).check(storage, checks);
+            sized.zip(bounds).map(|((size, spending), bounds)| (size, spending, bounds))
+        })?;
+        let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
+        let named = Named::all(names)?;
+        Ok((points, questions, named))
+    };
+    let (points, questions, named) = check_points(&state, &owner, listed, check).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
     if !asked.knows_measured_sparsities_alone() || unique.is_some() {
         asked.require_all("the optimal sparsity")?;
     }
-    let names = points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), default));
-    let modes = Modes::find(&state, &asked, names).await?;
-    let in_mode = |(at, (size, spending, bounds)): (usize, (NonzeroParams, Spending, Bounds))| {
-        let (mode, ..) = modes.of(points.as_slice()[at].flop_mode.as_deref().or(default));
-        let compute = spending.compute(mode).map_err(|error| points.error_at(at, error))?;
-        Ok((size, compute, bounds))
-    };
-    let questions = questions.into_iter().enumerate().map(in_mode);
-    let questions = questions.collect::<Result<Vec<Sized>, ApiError>>()?;
+    let modes = Modes::find(&state, &asked, named).await?;
     let why = searched(&modes, &asked, unique);
     check_work(&state, &asked, intervals, questions.len(), why)?;
     let answer = move || {
-        let options = (flop_mode.as_deref(), intervals, unique);
+        let default = flop_mode.as_deref();
+        let in_mode = |(at, (size, spending, bounds)): (usize, (_, Spending, Bounds))| {
+            let (mode, ..) = modes.of(points.as_slice()[at].flop_mode.as_deref().or(default));
+            let compute = spending.compute(mode).map_err(|error| points.error_at(at, error))?;
+            Ok((size, compute, bounds))
+        };
+        let questions = questions.into_iter().enumerate().map(in_mode);
+        let questions = questions.collect::<Result<Vec<Sized>, ApiError>>()?;
+        let options = (default, intervals, unique);
         let optima = Optima::find(&asked, &points, &questions, &modes, options)?;
         match table {
             Table::Json => optima.json(),
@@ -1115,33 +1155,44 @@ async fn create_predictions(
         Axis::sparsity(sparsity),
         if by_cost { cost } else { Axis::data(data) },
     ];
-    let of_currency = |which, value: f64| (by_cost && which == currency).then_some(value);
-    let points = Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
-        nonzero_params,
-        sparsity,
-        data: (!by_cost).then_some(last),
-        compute: of_currency(Currency::Compute, last),
-        device_hours: of_currency(Currency::DeviceHours, last),
-        days: of_currency(Currency::Days, last),
-        cost: of_currency(Currency::Cost, last),
-        flop_mode: None,
-    })?;
-    let default = flop_mode.as_deref();
-    let questions = points.check(|point, checks| {
-        let nonzero_params =
-            checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
-        let sparsity = checks.take("sparsity", Sparsity::new(point.sparsity));
-        let mode = point.mode(default);
-        let budget = AskedBudget::check(point.data, point.budget(), mode, checks);
-        let question = nonzero_params.zip(sparsity).zip(budget);
-        question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
-    })?;
+    let of_currency = move |which, value: f64| (by_cost && which == currency).then_some(value);
+    let listed = points.as_ref().map(Vec::len);
+    let default = flop_mode.clone();
+    let check = move || {
+        let default = default.as_deref();
+        let points =
+            Points::new(points, axes, |[nonzero_params, sparsity, last]| PredictionPoint {
+                nonzero_params,
+                sparsity,
+                data: (!by_cost).then_some(last),
+                compute: of_currency(Currency::Compute, last),
+                device_hours: of_currency(Currency::DeviceHours, last),
+                days: of_currency(Currency::Days, last),
+                cost: of_currency(Currency::Cost, last),
+                flop_mode: None,
+            })?;
+        let questions = points.check(|point, checks| {
+            let nonzero_params =
+                checks.take("nonzero_params", NonzeroParams::new(point.nonzero_params));
+            let sparsity = checks.take("sparsity", Sparsity::new(point.sparsity));
+            let mode = point.mode(default);
+            let budget = AskedBudget::check(point.data, point.budget(), mode, checks);
+            let question = nonzero_params.zip(sparsity).zip(budget);
+            question.map(|((size, sparsity), budget)| (size, sparsity.density(), budget))
+        })?;
+        let names =
+            points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
+        let named = Named::all(names)?;
+        Ok((points, questions, named))
+    };
+    let (points, questions, named) = check_points(&state, &owner, listed, check).await?;
     let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
-    let names =
-        points.as_slice().iter().map(|point| (point.flop_mode.as_deref(), point.mode(default)));
-    let modes = Modes::find(&state, &asked, names).await?;
-    let in_mode =
-        |(at, (size, density, budget)): (usize, (NonzeroParams, Density, AskedBudget))| {
+    let modes = Modes::find(&state, &asked, named).await?;
+    // A loss needs no search in any mode.
+    check_work(&state, &asked, intervals, questions.len(), None)?;
+    let answer = move || {
+        let default = flop_mode.as_deref();
+        let in_mode = |(at, (size, density, budget)): (usize, (_, _, AskedBudget))| {
             let budget = match budget {
                 AskedBudget::Data(data) => Budget::Data(data),
                 AskedBudget::Spending(spending) => {
@@ -1152,15 +1203,12 @@ async fn create_predictions(
             };
             Ok((size, density, budget))
         };
-    let questions = questions.into_iter().enumerate().map(in_mode);
-    let questions = questions.collect::<Result<Vec<_>, ApiError>>()?;
-    // A loss needs no search in any mode.
-    check_work(&state, &asked, intervals, questions.len(), None)?;
-    let answer = move || {
-        let options = (flop_mode.as_deref(), intervals, unique);
+        let questions = questions.into_iter().enumerate().map(in_mode);
+        let questions = questions.collect::<Result<Vec<_>, ApiError>>()?;
+        let options = (default, intervals, unique);
         let answer = predict_all(&asked, &points, &questions, &modes, options)?;
         match table {
-            Table::Json => Ok(Json(answer).into_response()),
+            Table::Json => rows::whole_json(&answer),
             Table::Arrow => answer.arrow(),
         }
     };

@@ -7,6 +7,7 @@ pub mod flop_mode;
 pub mod negotiation;
 pub mod pictures;
 pub mod problem;
+pub mod rows;
 pub mod schemas;
 pub(crate) mod strict;
 pub mod values;
