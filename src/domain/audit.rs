@@ -32,6 +32,16 @@ pub struct AuditEvent {
     pub request_id: Option<String>,
 }
 
+/// An event as it is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAuditEvent {
+    /// When it was stored, by the clock of the database. No two events have the same, and what is stored later has a
+    /// later one.
+    pub stored_at: DateTime<Utc>,
+    /// What happened.
+    pub event: AuditEvent,
+}
+
 /// Which events a list has.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
@@ -39,8 +49,8 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Of this family.
     pub family: Option<String>,
-    /// From this time on.
+    /// Stored from this time on.
     pub from: Option<DateTime<Utc>>,
-    /// Before this time.
+    /// Stored before this time.
     pub to: Option<DateTime<Utc>>,
 }

@@ -3,7 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgExecutor;
 
-use crate::domain::audit::{AuditEvent, AuditFilter};
+use uuid::Uuid;
+
+use crate::domain::audit::{AuditEvent, AuditFilter, StoredAuditEvent};
 use crate::domain::page::{Page, PageRequest};
 use crate::store::StoreError;
 
@@ -51,7 +53,27 @@ pub async fn insert_audit_events(
     Ok(())
 }
 
-/// A page of events.
+/// The time before which the log does not change any more, but for events that are deleted when they are old; `None`
+/// where it is empty. What is stored from now on is stored at this time or later.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_events.find_until", level = "debug", skip_all)]
+pub async fn find_audit_until(
+    db: impl PgExecutor<'_>,
+) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let until = sqlx::query_scalar!(
+        r#"
+        -- Events are committed in the order of this time, so that none before the latest one is still to come.
+        SELECT max(stored_at) + interval '1 microsecond' AS until FROM audit_events
+        "#
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(until)
+}
+
+/// A page of events, the last stored first; `after` is a position ([`is_position`]).
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -60,29 +82,63 @@ pub async fn list_audit_events(
     db: impl PgExecutor<'_>,
     filter: &AuditFilter,
     request: PageRequest,
-) -> Result<Page<AuditEvent>, StoreError> {
-    let events = sqlx::query_as!(
-        AuditEvent,
+) -> Result<Page<StoredAuditEvent>, StoreError> {
+    let after = request.after.and_then(time_at);
+    let events = sqlx::query!(
         r#"
         SELECT * FROM audit_events
-        WHERE ($1::uuid IS NULL OR id < $1)
+        WHERE ($1::timestamptz IS NULL OR stored_at < $1)
             AND ($3::text IS NULL OR actor = $3)
             AND ($4::text IS NULL OR family = $4)
-            AND ($5::timestamptz IS NULL OR at >= $5)
-            AND ($6::timestamptz IS NULL OR at < $6)
-        ORDER BY id DESC
+            AND ($5::timestamptz IS NULL OR stored_at >= $5)
+            AND ($6::timestamptz IS NULL OR stored_at < $6)
+        ORDER BY stored_at DESC
         LIMIT $2
         "#,
-        request.after,
+        after,
         request.fetch(),
         filter.actor,
         filter.family,
         filter.from,
         filter.to,
     )
+    .map(|row| StoredAuditEvent {
+        stored_at: row.stored_at,
+        event: AuditEvent {
+            id: row.id,
+            at: row.at,
+            actor: row.actor,
+            actor_name: row.actor_name,
+            address: row.address,
+            method: row.method,
+            path: row.path,
+            target: row.target,
+            family: row.family,
+            status: row.status,
+            times: row.times,
+            request_id: row.request_id,
+        },
+    })
     .fetch_all(db)
     .await?;
-    Ok(request.page(events, |event: &AuditEvent| event.id))
+    Ok(request.page(events, |stored: &StoredAuditEvent| position(stored.stored_at)))
+}
+
+/// The position of an event in the log: the microseconds of the time when it was stored, as no two have the same.
+/// It stays one when the event has been deleted.
+fn position(stored_at: DateTime<Utc>) -> Uuid {
+    Uuid::from_u128(u128::try_from(stored_at.timestamp_micros()).unwrap_or(0))
+}
+
+/// Whether a page can start here.
+#[must_use]
+pub fn is_position(after: Uuid) -> bool {
+    time_at(after).is_some()
+}
+
+/// The time of a position.
+fn time_at(position: Uuid) -> Option<DateTime<Utc>> {
+    i64::try_from(position.as_u128()).ok().and_then(DateTime::from_timestamp_micros)
 }
 
 /// How far the clock of the database is ahead of a time that was read a moment ago.
@@ -98,7 +154,7 @@ pub async fn find_clock_difference(
     Ok(theirs - now)
 }
 
-/// Deletes at most `most` events that are older than so many days by the clock of the database; how many they were.
+/// Deletes at most `most` events that were stored more than so many days ago by the clock of the database; how many they were.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -113,8 +169,9 @@ pub async fn delete_audit_events(
         -- A few at a time, so that no statement takes long. Another replica may be at the same ones.
         DELETE FROM audit_events
         WHERE id IN (
-            SELECT id FROM audit_events WHERE at < clock_timestamp() - make_interval(days => $1)
-            ORDER BY at
+            SELECT id FROM audit_events
+            WHERE stored_at < clock_timestamp() - make_interval(days => $1)
+            ORDER BY stored_at
             LIMIT $2
             FOR UPDATE SKIP LOCKED
         )

@@ -597,15 +597,87 @@ async fn writes_and_refusals_are_in_the_audit_log() {
     let by = format!("?actor={}", reader.id());
     assert_eq!(events(&app, &admin, &by, 1).await[0]["status"], 403);
     assert_eq!(events(&app, &admin, "?family=mine", 2).await.len(), 2);
-    assert_eq!(events(&app, &admin, "?to=2026-03-01T12:01:00Z&family=mine", 1).await.len(), 1);
-    assert_eq!(events(&app, &admin, "?from=2026-03-01T12:01:00Z", 2).await.len(), 2);
+    // Ranges go by when events were stored, by the clock of the database.
+    let third = found[2]["stored_at"].as_str().unwrap();
+    let (before, from) = (format!("?to={third}&family=mine"), format!("?from={third}"));
+    assert_eq!(events(&app, &admin, &before, 1).await, found[1..2]);
+    assert_eq!(events(&app, &admin, &from, 2).await, found[2..]);
     let page: Value = get(&app, &admin, "/v1/audit-events?limit=3").await.json();
     let rest = format!("?cursor={}", page["next_cursor"].as_str().unwrap());
     assert_eq!(events(&app, &admin, &rest, 1).await[0], found[0]);
-    for wrong in ["?actor=%00", "?family=A", "?from=yesterday", "?by=me", "?limit=0"] {
+    let cursor = format!("?cursor={}", admin.id().simple());
+    for wrong in ["?actor=%00", "?family=A", "?from=yesterday", "?by=me", "?limit=0", &cursor] {
         let answer = get(&app, &admin, &format!("/v1/audit-events{wrong}")).await;
         problem(&answer, 422, "invalid");
     }
+}
+
+/// Stores an event that happened long ago.
+const LATE: &str = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
+                    VALUES (gen_random_uuid(), '2026-01-01', 'late', 'POST', '/', '/', 200)";
+
+#[tokio::test]
+async fn a_range_of_the_audit_log_that_was_read_never_changes() {
+    let app = App::new().await;
+    let admin = key(&app, Scope::Admin, &[]).await;
+    let read = async |query: &str| -> Value {
+        get(&app, &admin, &format!("/v1/audit-events{query}")).await.json()
+    };
+    let actors = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| item["actor"].as_str().unwrap().to_owned()).collect()
+    };
+    let write = async |name: &str| {
+        let body = json!({"name": name});
+        let created = with(&app, &admin, &Method::POST, "/v1/families").json(&body).await;
+        created.assert_status(CREATED);
+    };
+    assert_eq!(read("").await, json!({"items": [], "next_cursor": null, "until": null}));
+    write("first").await;
+    events(&app, &admin, "", 1).await;
+    let first = read("").await;
+    let until = first["until"].as_str().unwrap();
+
+    // An event is stored and not committed; that of a write after it waits for it, rather than to be seen before.
+    let mut held = app.pool.begin().await.unwrap();
+    sqlx::query(LATE).execute(&mut *held).await.unwrap();
+    write("second").await;
+    let waits = async || -> bool {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
+             WHERE locktype = 'advisory' AND NOT granted AND datname = current_database())",
+        )
+        .fetch_one(&app.pool)
+        .await
+        .unwrap()
+    };
+    crate::support::wait::until(waits, "the second event waits").await;
+    assert_eq!(read("").await, first);
+    held.commit().await.unwrap();
+
+    let all = events(&app, &admin, "", 3).await;
+    assert_eq!(all[1]["actor"], "late");
+    assert_eq!(all[2]["target"], "/v1/families/second");
+    assert_eq!(read(&format!("?to={until}")).await["items"], first["items"]);
+    let new = read(&format!("?from={until}")).await;
+    assert_eq!(actors(&new), [admin.id().to_string(), "late".to_owned()]);
+    // The end is the end of all events, whichever are asked for.
+    assert_eq!(read("?actor=late").await["until"], new["until"]);
+
+    // Nor where the clock of the database is set back.
+    for statement in [
+        "ALTER TABLE audit_events DISABLE TRIGGER audit_events_place",
+        "UPDATE audit_events SET stored_at = now() + interval '1 hour'
+         WHERE stored_at = (SELECT max(stored_at) FROM audit_events)",
+        "ALTER TABLE audit_events ENABLE TRIGGER audit_events_place",
+    ] {
+        sqlx::query(statement).execute(&app.pool).await.unwrap();
+    }
+    let ahead = read("").await;
+    sqlx::query(LATE).execute(&app.pool).await.unwrap();
+    let until = ahead["until"].as_str().unwrap();
+    assert_eq!(read(&format!("?to={until}")).await["items"], ahead["items"]);
+    assert_eq!(actors(&read(&format!("?from={until}")).await), ["late"]);
 }
 
 #[tokio::test]
@@ -664,10 +736,15 @@ async fn a_write_whose_caller_does_not_wait_is_in_the_audit_log() {
 #[tokio::test]
 async fn old_events_are_deleted() {
     let app = App::new().await;
-    let old = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
-               SELECT gen_random_uuid(), $1, 'anonymous', 'POST', '/', '/', 200
+    let old = "INSERT INTO audit_events (id, at, stored_at, actor, method, path, target, status)
+               SELECT gen_random_uuid(), now(), $1, 'anonymous', 'POST', '/', '/', 200
                FROM generate_series(1, 2500)";
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&app.pool).await.unwrap();
+    // As they would be stored then.
+    sqlx::query("ALTER TABLE audit_events DISABLE TRIGGER audit_events_place")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     for days in [366, 364] {
         sqlx::query(old).bind(now - TimeDelta::days(days)).execute(&app.pool).await.unwrap();
     }
@@ -676,14 +753,14 @@ async fn old_events_are_deleted() {
     drop(app.replica().await);
     let other = app.replica_with_the_systems_clock().await;
     let old = async || -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE at < $1")
+        sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE stored_at < $1")
             .bind(now - TimeDelta::days(365))
             .fetch_one(&other.pool)
             .await
             .unwrap()
     };
     until(async || old().await == 0, "old events are deleted").await;
-    let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT at FROM audit_events")
+    let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT stored_at FROM audit_events")
         .fetch_all(&app.pool)
         .await
         .unwrap();

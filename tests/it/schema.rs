@@ -72,6 +72,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261129150000_budgets_and_experts.sql"),
         include_str!("../../migrations/20261130100000_refit_turns.sql"),
         include_str!("../../migrations/20261130100100_audit_refusals.sql"),
+        include_str!("../../migrations/20261130120000_audit_stored_at.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

@@ -18,7 +18,7 @@ use crate::api::state::AppState;
 use crate::api::tags::TAG_ACCESS;
 use crate::api::wire::extract::{PageParams, Query, next_cursor};
 use crate::api::wire::problem::ApiError;
-use crate::domain::audit::{AuditEvent, AuditFilter};
+use crate::domain::audit::{AuditEvent, AuditFilter, StoredAuditEvent};
 use crate::domain::checks::Checks;
 use crate::domain::text::{FamilyName, check_label};
 use crate::store::audit;
@@ -36,6 +36,9 @@ pub struct AuditEventView {
     id: Uuid,
     /// When the request was let in or refused.
     at: DateTime<Utc>,
+    /// When the event was stored, by the clock of the database. The list is in this order, no two events have the same,
+    /// and one that is stored later has a later one.
+    stored_at: DateTime<Utc>,
     /// Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
     /// for, or `service`.
     #[schema(example = "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3")]
@@ -70,8 +73,8 @@ pub struct AuditEventView {
     request_id: Option<String>,
 }
 
-impl From<AuditEvent> for AuditEventView {
-    fn from(event: AuditEvent) -> Self {
+impl From<StoredAuditEvent> for AuditEventView {
+    fn from(StoredAuditEvent { stored_at, event }: StoredAuditEvent) -> Self {
         let AuditEvent {
             id,
             at,
@@ -89,6 +92,7 @@ impl From<AuditEvent> for AuditEventView {
         Self {
             id,
             at,
+            stored_at,
             actor,
             actor_name,
             address,
@@ -106,10 +110,13 @@ impl From<AuditEvent> for AuditEventView {
 /// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditEventList {
-    /// Newest first.
+    /// The last stored first.
     items: Vec<AuditEventView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
+    /// The time before which the log is whole: every event that is stored from now on has this or a later `stored_at`.
+    /// Who follows the log asks for what is new with this as `from`. Null while the log is empty.
+    until: Option<DateTime<Utc>>,
 }
 
 /// Which events.
@@ -128,9 +135,9 @@ struct AuditParams {
     actor: Option<String>,
     /// Only those of this family.
     family: Option<String>,
-    /// Only those from this time on.
+    /// Only those that were stored from this time on.
     from: Option<DateTime<Utc>>,
-    /// Only those before this time.
+    /// Only those that were stored before this time. A range that ends no later than `until` of an answer never changes.
     to: Option<DateTime<Utc>>,
 }
 
@@ -148,8 +155,9 @@ impl AuditParams {
     }
 }
 
-/// Lists writes that were done, or refused for want of scope, newest first. An event is there within
-/// about a second.
+/// Lists writes that were done, or refused for want of scope, the last stored first. An event is there within
+/// about a second of its answer: that of a write that took a minute comes a minute after its `at`, behind those that were
+/// stored meanwhile, so that a range that was read once never changes but for events that are deleted when they are old.
 #[utoipa::path(
     get, path = "/v1/audit-events", tag = TAG_ACCESS, params(AuditParams),
     responses((status = OK, description = "A page of the audit log", body = AuditEventList)),
@@ -159,8 +167,18 @@ async fn list_audit_events(
     Query(params): Query<AuditParams>,
 ) -> Result<Json<AuditEventList>, ApiError> {
     let page = PageParams { limit: params.limit, cursor: params.cursor.clone() }.check()?;
-    let page = audit::list_audit_events(&state.pool, &params.check()?, page).await?;
+    if !page.after.is_none_or(audit::is_position) {
+        return Err(ApiError::field("/cursor", "must be the next_cursor of the page before"));
+    }
+    let mut filter = params.check()?;
+    // First: what is stored between the two questions belongs to the next answer.
+    let until = audit::find_audit_until(&state.pool).await?;
+    let Some(end) = until else {
+        return Ok(Json(AuditEventList { items: Vec::new(), next_cursor: None, until }));
+    };
+    filter.to = Some(filter.to.map_or(end, |to| to.min(end)));
+    let page = audit::list_audit_events(&state.pool, &filter, page).await?;
     let next_cursor = next_cursor(&page);
     let items = page.items.into_iter().map(AuditEventView::from).collect();
-    Ok(Json(AuditEventList { items, next_cursor }))
+    Ok(Json(AuditEventList { items, next_cursor, until }))
 }

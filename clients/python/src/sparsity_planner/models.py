@@ -63,6 +63,11 @@ class AuditEvent(Model):
     Status of the answer: 403 where it was refused, 499 where it is not known whether it was done, as
     the caller left or the time was over before there was an answer.
     """
+    stored_at: AwareDatetime
+    """
+    When the event was stored, by the clock of the database. The list is in this order, no two events have the same,
+    and one that is stored later has a later one.
+    """
     target: Annotated[str, Field(examples=["/v1/families/t5-c4/runs"])]
     """
     Path of what was created, else the path of the request.
@@ -84,11 +89,16 @@ class AuditEventList(Model):
     )
     items: list[AuditEvent]
     """
-    Newest first.
+    The last stored first.
     """
     next_cursor: str | None = None
     """
     Where the next page starts; null at the end.
+    """
+    until: AwareDatetime | None = None
+    """
+    The time before which the log is whole: every event that is stored from now on has this or a later `stored_at`.
+    Who follows the log asks for what is new with this as `from`. Null while the log is empty.
     """
 
 
