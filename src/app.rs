@@ -529,6 +529,9 @@ const HEALTH_LIMITS: ConnectionLimits = ConnectionLimits {
     each: 32,
     shared: Vec::new(),
     header_timeout: Duration::from_secs(5),
+    // Longer than the time between two looks.
+    idle_timeout: Duration::from_secs(90),
+    streams: 8,
     header_bytes: 16 * 1024,
     write_timeout: Duration::from_secs(5),
 };

@@ -192,10 +192,19 @@ pub struct HttpConfig {
     /// system likes.
     #[arg(long, env = "SPARSITY_PLANNER_SEND_BUFFER_BYTES", default_value = "256K", value_parser = send_buffer)]
     pub send_buffer_bytes: u32,
-    /// How long the headers of a request may take to arrive, and a connection to stay idle.
+    /// How long the headers of a request may take to arrive, the first of a connection from its beginning on.
     #[arg(long, env = "SPARSITY_PLANNER_HEADER_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub header_timeout_ms: u64,
+    /// How long a connection may be idle between two requests before it is closed: longer than a proxy keeps one, or it
+    /// may send a request into the closing.
+    #[arg(long, env = "SPARSITY_PLANNER_IDLE_TIMEOUT_MS", default_value_t = 150_000,
+        value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
+    pub idle_timeout_ms: u64,
+    /// Requests that may be under way at once on a connection that speaks HTTP/2.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_STREAMS_PER_CONNECTION", default_value_t = 128,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub max_streams_per_connection: u32,
     /// The largest headers of a request, with its first line.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_HEADER_BYTES", default_value = "32K",
         value_parser = header_bytes)]
@@ -436,6 +445,8 @@ impl HttpConfig {
             shared: self.access.trusted_proxies.clone(),
             write_timeout: Duration::from_millis(self.write_timeout_ms),
             header_timeout: Duration::from_millis(self.header_timeout_ms),
+            idle_timeout: Duration::from_millis(self.idle_timeout_ms),
+            streams: self.max_streams_per_connection,
             header_bytes: self.max_header_bytes as usize,
         }
     }

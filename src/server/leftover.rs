@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderValue, Request, Response, header};
+use axum::http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 
 use crate::server::stream::Unread;
@@ -72,6 +72,10 @@ where
 {
     if request.body().is_end_stream() {
         return answer(request.map(|_| Body::empty())).await;
+    }
+    if request.version() == Version::HTTP_2 {
+        // There the rest of a body ends with its stream, and the connection serves on.
+        return answer(request.map(Body::new)).await;
     }
     let slot = Slot::default();
     let kept = |body| Body::new(Kept { body: Some(body), slot: slot.clone() });

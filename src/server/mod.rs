@@ -1,33 +1,42 @@
-//! The connections: accepted up to a limit, with limits on their headers and on how slowly they may take an answer,
-//! and ended in order.
+//! The connections: accepted up to a limit, with limits on their headers, on how long they are idle and on how slowly
+//! they may take an answer, and ended in order.
 //!
 //! `axum::serve` sets neither a time limit for headers, so that a client that sends them slowly holds
-//! a connection for ever, nor a limit on connections.
+//! a connection for ever, nor a limit on connections. hyper has one time for headers and idleness, none for HTTP/2, and
+//! hyper-util, which tells HTTP/2 from HTTP/1 as it is done here, none for the bytes that tell it; a connection that is
+//! to end while they are looked at loses its request there.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use alarm::Alarm;
+use answer::{Answer, Streams};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::Request;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Request, Response, Uri, Version, header};
+use files::raise_file_limit;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
+use pace::{Over, Pace, Patience};
 use stream::{Stream, Unread};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-mod alarm;
+mod answer;
+mod files;
 mod leftover;
+mod pace;
 mod stream;
 
 /// Limits of connections.
@@ -39,8 +48,12 @@ pub struct ConnectionLimits {
     pub each: usize,
     /// Networks whose addresses stand for many callers: proxies, which are not limited each.
     pub shared: Vec<IpNet>,
-    /// How long the headers of a request may take to arrive, and a connection to stay idle.
+    /// How long the headers of a request may take to arrive, the first of a connection from its beginning on.
     pub header_timeout: Duration,
+    /// How long a connection may be idle after a request, before another.
+    pub idle_timeout: Duration,
+    /// Requests that may be under way at once on a connection that speaks HTTP/2.
+    pub streams: u32,
     /// The largest headers, with the first line.
     pub header_bytes: usize,
     /// How long the other side may take nothing of an answer.
@@ -64,6 +77,17 @@ const BEYOND_HEADERS: Duration = Duration::from_secs(2);
 /// Time until the next attempt where a connection cannot be accepted: the process has no file
 /// descriptor left, and others must end first.
 const RETRY: Duration = Duration::from_millis(100);
+/// Time without such an error after which another is logged again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// How long a connection of HTTP/2 that has nothing under way and was told that it ends may take to end.
+const CLOSING: Duration = Duration::from_secs(1);
+/// How often it is asked on a connection of HTTP/2 whether the client is still there, and how long it may say nothing.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Of each body, and of all of a connection together, what a client may send of HTTP/2 before it is asked for.
+const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
+/// What is kept of an answer of HTTP/2 that its client has not asked for.
+const STREAM_BUFFER: usize = 64 * 1024;
 
 /// How many connections each address has.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +135,158 @@ impl Drop for OfAddress {
 /// A connection's place, and that among those of its address.
 type Place = (OwnedSemaphorePermit, Option<OfAddress>);
 
+/// How connections are served, and by whom.
+#[derive(Debug, Clone)]
+struct Door {
+    http1: http1::Builder,
+    http2: http2::Builder<Streams>,
+    router: Router,
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    write_timeout: Duration,
+    /// Whether a connection ends with its first request.
+    once: bool,
+    shutdown: CancellationToken,
+}
+
+impl Door {
+    fn new(router: Router, limits: &ConnectionLimits, shutdown: CancellationToken) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.max_header_size(limits.header_bytes);
+        let mut http2 = http2::Builder::new(Streams { patience: limits.write_timeout });
+        http2
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.streams)
+            .initial_stream_window_size(WINDOWS.0)
+            .initial_connection_window_size(WINDOWS.1)
+            .max_send_buf_size(STREAM_BUFFER)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        let ConnectionLimits { header_timeout, idle_timeout, write_timeout, .. } = *limits;
+        Self {
+            http1,
+            http2,
+            router,
+            header_timeout,
+            idle_timeout,
+            write_timeout,
+            once: false,
+            shutdown,
+        }
+    }
+
+    /// One whose connections are answered once, and soon.
+    fn once(mut self, router: Router, headers: Duration) -> Self {
+        self.http1.keep_alive(false);
+        self.header_timeout = self.header_timeout.min(headers);
+        self.idle_timeout = self.header_timeout;
+        Self { router, once: true, ..self }
+    }
+
+    /// Serves a connection to its end.
+    async fn serve(self, stream: TcpStream, peer: SocketAddr) {
+        // Events must not wait for one another.
+        let _ = stream.set_nodelay(true);
+        let pace = Pace::new(self.header_timeout, self.idle_timeout);
+        let mut patience = Patience::new(pace.clone());
+        let unread = Unread::default();
+        let mut stream = Stream::new(stream, self.write_timeout, pace.clone(), unread.clone());
+        let is_http2 = tokio::select! {
+            speaks = stream.speaks_http2() => speaks,
+            _ = patience.over() => return,
+        };
+        let (router, under) = (self.router, pace.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let under_way = under.enter();
+            let mut request = in_one_form(request);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            // hyper wants a future that borrows nothing.
+            let (mut router, unread) = (router.clone(), unread.clone());
+            async move {
+                let answer = leftover::answered(request, unread, move |request| router.call(request));
+                let answer: Result<Response<Body>, _> = answer.await;
+                answer.map(|answer| answer.map(|body| Answer::new(body, under_way)))
+            }
+        });
+        let ending = Ending { pace, patience, shutdown: self.shutdown, peer };
+        match is_http2 {
+            Ok(true) => {
+                ending.pace.frames();
+                let connection = self.http2.serve_connection(TokioIo::new(stream), service);
+                ending.serve(connection, self.once, |it| it.graceful_shutdown()).await;
+            }
+            Ok(false) => {
+                let connection = self.http1.serve_connection(TokioIo::new(stream), service);
+                ending.serve(connection, false, |it| it.graceful_shutdown()).await;
+            }
+            Err(error) => tracing::debug!(%error, %peer, "a connection broke"),
+        }
+    }
+}
+
+/// A request as HTTP/1.1 has it, in which it says in its headers whom it asks, and in its first line for what.
+fn in_one_form(mut request: Request<Incoming>) -> Request<Incoming> {
+    if request.version() != Version::HTTP_2 {
+        return request;
+    }
+    let authority = request.uri().authority().map(ToString::to_string);
+    if let Some(authority) = authority
+        && let Ok(host) = HeaderValue::from_str(&authority)
+    {
+        // What is between the client and here has read the authority, and not this header.
+        request.headers_mut().insert(header::HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request
+}
+
+/// What ends a connection.
+struct Ending {
+    pace: Pace,
+    patience: Patience,
+    shutdown: CancellationToken,
+    peer: SocketAddr,
+}
+
+impl Ending {
+    /// Serves a connection until it ends, waits too long, or the service stops and nothing is under way on it.
+    async fn serve<C>(mut self, connection: C, at_once: bool, tell: impl Fn(Pin<&mut C>))
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut connection = pin!(connection);
+        let mut shutdown = pin!(self.shutdown.cancelled());
+        let mut told = false;
+        if at_once {
+            tell(connection.as_mut());
+        }
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => {
+                    // Its end is the client's business, orderly or not.
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, peer = %self.peer, "a connection broke");
+                    }
+                    return;
+                }
+                why = self.patience.over() => {
+                    if told || why == Over::Headers {
+                        tracing::debug!(?why, peer = %self.peer, "a connection is closed");
+                        return;
+                    }
+                }
+                () = &mut shutdown, if !told => {}
+            }
+            told = true;
+            self.pace.end_soon(CLOSING);
+            tell(connection.as_mut());
+        }
+    }
+}
+
 /// Serves until shutdown, then until the requests under way have ended.
 pub async fn serve(
     listener: TcpListener,
@@ -121,51 +297,34 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
     let beyond = Arc::new(Semaphore::new(BEYOND));
     let addresses = Addresses::default();
-    let connections = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.header_read_timeout(limits.header_timeout).max_header_size(limits.header_bytes);
-    let mut short = http.clone();
-    short.header_read_timeout(BEYOND_HEADERS.min(limits.header_timeout)).keep_alive(false);
-    let serve_one =
-        |http: &http1::Builder, router: &Router, stream: TcpStream, peer, place: Place| {
-            // Events must not wait for one another.
-            let _ = stream.set_nodelay(true);
-            let (router, unread) = (router.clone(), Unread::default());
-            let stream = Stream::new(stream, limits.write_timeout, unread.clone());
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                // hyper wants a future that borrows nothing.
-                let mut router = router.clone();
-                leftover::answered(request, unread.clone(), move |request| router.call(request))
-            });
-            let connection = http
-                .clone()
-                .timer(Alarm::default())
-                .serve_connection(TokioIo::new(stream), service);
-            let connection = connections.watch(connection);
-            tokio::spawn(async move {
-                // Its end is the client's business, orderly or not.
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, %peer, "a connection broke");
-                }
-                drop(place);
-            });
-        };
+    raise_file_limit(limits.connections.saturating_add(BEYOND));
+    let door = Door::new(served.router, &limits, shutdown.clone());
+    let short = door.clone().once(served.beyond, BEYOND_HEADERS);
+    // Closed when the last connection has ended.
+    let (open, mut all_ended) = mpsc::channel::<()>(1);
+    let serve_one = |door: &Door, stream: TcpStream, peer, place: Place| {
+        let (serving, open) = (door.clone().serve(stream, peer), open.clone());
+        tokio::spawn(async move {
+            serving.await;
+            drop((place, open));
+        });
+    };
     // Where there is no place, or the address has as many as it may, one of those beyond; none where these are taken.
-    let begin = |stream: TcpStream, peer: std::net::SocketAddr| {
+    let begin = |stream: TcpStream, peer: SocketAddr| {
         let is_shared = limits.shared.iter().any(|net| net.contains(&peer.ip().to_canonical()));
         let own =
             if is_shared { Some(None) } else { addresses.enter(peer.ip(), limits.each).map(Some) };
         let place = own.and_then(|own| Some((places.clone().try_acquire_owned().ok()?, own)));
         match place {
-            Some(place) => serve_one(&http, &served.router, stream, peer, place),
+            Some(place) => serve_one(&door, stream, peer, place),
             None => {
                 if let Ok(place) = beyond.clone().try_acquire_owned() {
-                    serve_one(&short, &served.beyond, stream, peer, (place, None));
+                    serve_one(&short, stream, peer, (place, None));
                 }
             }
         }
     };
+    let mut failed: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -174,7 +333,10 @@ pub async fn serve(
         match accepted {
             Ok((stream, peer)) => begin(stream, peer),
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection");
+                if failed.is_none_or(|last| last.elapsed() > QUIET) {
+                    tracing::warn!(%error, "connections cannot be accepted for now, and wait");
+                }
+                failed = Some(Instant::now());
                 tokio::time::sleep(RETRY).await;
             }
         }
@@ -183,6 +345,6 @@ pub async fn serve(
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
         begin(stream, peer);
     }
-    drop(listener);
-    connections.shutdown().await;
+    drop((listener, open));
+    let _ = all_ended.recv().await;
 }

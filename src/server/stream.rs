@@ -1,21 +1,27 @@
 //! A connection's bytes: given up where the other side takes nothing, and closed so that an answer arrives.
 
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
+
+use crate::server::pace::Pace;
 
 /// How long what is still sent of a refused body is read and thrown away, so that its sender sees the answer: bytes
 /// that nobody reads make the system reset a connection, and what it has not delivered yet is lost.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most that is thrown away.
 const LINGER_BYTES: usize = 64 << 20;
+
+/// What a client sends first that speaks HTTP/2 without having asked for it.
+const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether a connection is closed while its client still sends.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +38,11 @@ impl Unread {
 #[derive(Debug)]
 pub(super) struct Stream {
     inner: TcpStream,
+    pace: Pace,
+    /// The first bytes, which were looked at, and are to be read.
+    first: [u8; PREFACE.len()],
+    /// Which of them.
+    unread_first: Range<usize>,
     /// How long the other side may take nothing.
     patience: Duration,
     /// Made when something is first waited for.
@@ -44,8 +55,28 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(inner: TcpStream, patience: Duration, unread: Unread) -> Self {
-        Self { inner, patience, alarm: None, stalled: false, unread, thrown: None }
+    pub(super) fn new(inner: TcpStream, patience: Duration, pace: Pace, unread: Unread) -> Self {
+        let first = [0; PREFACE.len()];
+        let (alarm, stalled, thrown) = (None, false, None);
+        let unread_first = 0..0;
+        Self { inner, pace, first, unread_first, patience, alarm, stalled, unread, thrown }
+    }
+
+    /// Whether the client speaks HTTP/2: waits until its first bytes say so, or that it does not.
+    pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
+        loop {
+            let end = self.unread_first.end;
+            if self.first[..end] != PREFACE[..end] {
+                return Ok(false);
+            }
+            if end == PREFACE.len() {
+                return Ok(true);
+            }
+            match self.inner.read(&mut self.first[end..]).await? {
+                0 => return Ok(false),
+                read => self.unread_first.end += read,
+            }
+        }
     }
 
     /// Notes whether a write went on; an error where none did for too long.
@@ -55,6 +86,7 @@ impl Stream {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
+            self.pace.taken();
             self.stalled = false;
             return written;
         }
@@ -94,7 +126,20 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(context, buffer)
+        let this = self.get_mut();
+        if !this.unread_first.is_empty() {
+            let read = this.unread_first.len().min(buffer.remaining());
+            let start = this.unread_first.start;
+            buffer.put_slice(&this.first[start..start + read]);
+            this.unread_first.start += read;
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            this.pace.heard();
+        }
+        polled
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::{get, post};
 use serde_json::Value;
 use sparsity_planner::server::{ConnectionLimits, Served, serve};
@@ -16,27 +16,42 @@ use tokio_util::sync::CancellationToken;
 use crate::support::empty_database;
 use crate::support::process::{Process, script};
 
-const LIMITS: ConnectionLimits = ConnectionLimits {
+pub const LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 100,
     each: 100,
     shared: Vec::new(),
     header_timeout: Duration::from_secs(60),
+    idle_timeout: Duration::from_secs(60),
+    streams: 4,
     header_bytes: 2_048,
     write_timeout: Duration::from_secs(60),
 };
 
 /// More than the system holds of an answer that is not taken.
-const LARGE: usize = 64 << 20;
+pub const LARGE: usize = 64 << 20;
 
 /// Serves the address of whoever asks, while the client talks to it.
 async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send + 'static) {
+    let client = async |address| {
+        tokio::task::spawn_blocking(move || client(address)).await.unwrap();
+    };
+    served_to(limits, client).await;
+}
+
+/// The same to a client that waits as others do.
+pub async fn served_to(limits: ConnectionLimits, client: impl AsyncFnOnce(SocketAddr)) {
     let peer = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
+    let asked = |uri: Uri, headers: HeaderMap| async move {
+        format!("{} {uri}", headers["host"].to_str().unwrap())
+    };
     let refuse = || async { StatusCode::FORBIDDEN };
     let router = Router::new()
         .route("/", get(peer))
+        .route("/asked", get(asked))
+        .route("/never", get(|| async { std::future::pending::<()>().await }))
         .route("/large", get(|| async { vec![b'x'; LARGE] }))
         .route("/refused", post(refuse));
     let beyond = Router::new()
@@ -44,7 +59,7 @@ async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send
         .fallback(|| async { StatusCode::SERVICE_UNAVAILABLE });
     let served = Served { router, beyond };
     let server = tokio::spawn(serve(listener, served, limits, shutdown.clone()));
-    tokio::task::spawn_blocking(move || client(address)).await.unwrap();
+    client(address).await;
     shutdown.cancel();
     server.await.unwrap();
 }
@@ -83,15 +98,36 @@ async fn headers_that_do_not_end_are_not_waited_for() {
         // It is closed, where it would be held for ever.
         let answer = exchange(&connect(address), "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
         assert!(!answer.contains("200 OK"), "{answer}");
-        // Nor those of a later request, whose time begins when the one before it was answered.
+        // Nor those of a later request, whose time begins with their first byte: a connection that was idle for longer
+        // than headers may take is used again.
         let mut stream = connect(address);
-        for _ in 0..4 {
+        for _ in 0..2 {
             stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
             assert_ne!(stream.read(&mut [0; 1024]).unwrap(), 0);
-            std::thread::sleep(Duration::from_millis(400));
+            std::thread::sleep(Duration::from_millis(2000));
         }
         let answer = exchange(&stream, "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
         assert!(!answer.contains("200 OK"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_is_closed_in_its_time_and_not_in_the_midst_of_an_answer() {
+    let limits = ConnectionLimits { idle_timeout: Duration::from_millis(500), ..LIMITS };
+    served(limits, |address| {
+        let mut idle = used(address);
+        assert_eq!(idle.read(&mut [0; 64]).unwrap(), 0);
+        // One that takes its answer slowly is not.
+        let mut slow = connect(address);
+        slow.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let (mut taken, mut part) = (0, vec![0; LARGE / 8]);
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(200));
+            slow.read_exact(&mut part).unwrap();
+            taken += part.len();
+        }
+        assert_eq!(taken, LARGE);
     })
     .await;
 }
@@ -197,6 +233,51 @@ async fn a_refused_body_is_read_where_it_is_small_and_ends_the_connection_where_
         assert!(answer.contains("connection: close"), "{answer}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_to_what_the_connections_need() {
+    let database = empty_database().await;
+    let files = (300, 1200);
+    for (connections, expected) in [("600", "872"), ("5000", "1200")] {
+        let service =
+            Process::serve_with_files(&database, files, &["--max-connections", connections]).await;
+        let limits = service.file("limits");
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        assert_eq!(line.split_whitespace().nth(3), Some(expected), "{line}");
+        let warned = service.log().contains("fewer open files than --max-connections needs");
+        assert_eq!(warned, connections == "5000", "{}", service.log());
+    }
+}
+
+/// Where the system gives no more files, others wait until there are some, and the service neither turns round and round
+/// nor fills its log.
+#[tokio::test]
+async fn a_process_without_another_file_serves_on_and_says_so_once() {
+    let database = empty_database().await;
+    let files = (100, 100);
+    let service = Process::serve_with_files(&database, files, &[]).await;
+    let address: SocketAddr = service.base().strip_prefix("http://").unwrap().parse().unwrap();
+    let first = used(address);
+    let many: Vec<TcpStream> = (0..120).map(|_| connect(address)).collect();
+    let failed = "connections cannot be accepted for now";
+    service.until_logged(failed).await;
+    // Of processor time, in ticks of 10 ms: field 14 and 15, two of them before the name's closing bracket.
+    let busy = || -> u64 {
+        let stat = service.file("stat");
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
+    };
+    let before = busy();
+    std::thread::sleep(Duration::from_secs(2));
+    let spent = busy() - before;
+    assert!(spent < 100, "half of a processor or more: {spent}");
+    let answer = exchange(&first, REQUEST);
+    // It is not known by this name.
+    assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
+    drop(many);
+    until_answered(address, "HTTP/1.1 421");
+    assert_eq!(service.log().matches(failed).count(), 1, "{}", service.log());
 }
 
 /// Whatever a proxy does with its path, requests arrive and `Location` leads back through it.

@@ -24,6 +24,7 @@ mod forecasts;
 mod forms;
 mod hostile;
 mod hot_paths;
+mod http2;
 mod laws;
 mod limits;
 mod mappings;

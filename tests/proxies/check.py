@@ -1,4 +1,4 @@
-"""Uploads, events, addresses of callers and links, through nginx and HAProxy as docs/proxies.md sets them up.
+"""Uploads, events, addresses of callers and links, through nginx, HAProxy and Caddy as docs/proxies.md sets them up.
 
 Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
 """
@@ -47,13 +47,28 @@ def nginx(service):
 
 
 @contextmanager
-def haproxy(service):
+def haproxy(service, options=""):
     port = free_port()
     settings = DATA / "haproxy.cfg"
-    settings.write_text(configuration("haproxy", service, port))
+    block = configuration("haproxy", service, port)
+    settings.write_text(block.replace("pool-purge-delay", f"{options} pool-purge-delay"))
     log = DATA / "haproxy.log"
     with running([tool("haproxy"), "-db", "-f", str(settings)], log) as process:
         until("HAProxy listens", lambda: listens(process, log, port))
+        yield port
+
+
+@contextmanager
+def caddy(service):
+    port, home = free_port(), DATA / "caddy"
+    home.mkdir()
+    # Neither an address for orders nor files in the home of whoever runs this.
+    (home / "conf").write_text("{\nadmin off\n}\n" + configuration("caddy", service, port))
+    log = DATA / "caddy.log"
+    command = [tool("caddy"), "run", "--adapter", "caddyfile", "--config", str(home / "conf")]
+    environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
+    with running(command, log, env=environment) as process:
+        until("Caddy listens", lambda: listens(process, log, port))
         yield port
 
 
@@ -128,6 +143,13 @@ def main():
     with planner("behind-haproxy", *options, "--base-path", "/planner") as service, haproxy(service) as port:
         check("haproxy", port)
     print("HAProxy, which passes the path on")
+    with planner("behind-haproxy-2", *options, "--base-path", "/planner") as service:
+        with haproxy(service, "proto h2") as port:
+            check("haproxy-2", port)
+    print("the same by HTTP/2")
+    with planner("behind-caddy", *options) as service, caddy(service) as port:
+        check("caddy", port)
+    print("Caddy, by HTTP/2")
 
 
 main()

@@ -71,8 +71,22 @@ impl Process {
 
     /// The same with variables; without a `DATABASE_URL` among them it has none.
     pub fn start_with(arguments: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(PROGRAM)
-            .args(arguments)
+        Self::spawn(Command::new(PROGRAM).args(arguments), variables)
+    }
+
+    /// A service that is up and was started where the system allows so many open files, the soft limit and the hard.
+    pub async fn serve_with_files(database_url: &str, files: (u32, u32), more: &[&str]) -> Self {
+        let limited = format!("ulimit -Sn {} && ulimit -Hn {} && exec \"$0\" \"$@\"", files.0, files.1);
+        let service = with_defaults(&["serve", "--bind", "127.0.0.1:0"], more);
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, PROGRAM]).args(service);
+        let mut service = Self::spawn(&mut command, &[("DATABASE_URL", database_url)]);
+        service.until_listening().await;
+        service
+    }
+
+    fn spawn(command: &mut Command, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
             .env_remove("DATABASE_URL")
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
@@ -148,6 +162,11 @@ impl Process {
         let has = so_far.contains(text);
         assert!(has || !ended, "it ended without {text}: {so_far}\n{}", self.log());
         has
+    }
+
+    /// What the system says of it in this file.
+    pub fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
     }
 
     /// Sends it a signal.

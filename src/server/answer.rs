@@ -1,0 +1,136 @@
+//! The body of an answer, which knows whether it is still being sent, and whether its client takes it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use hyper::body::{Bytes, Frame, SizeHint};
+use hyper::rt::Executor;
+use tokio::time::Instant;
+
+use crate::server::pace::UnderWay;
+
+/// Whether the client of one answer takes it: since when something is ready for it that is not asked for.
+#[derive(Debug, Clone, Default)]
+struct Taking(Arc<Mutex<Option<Instant>>>);
+
+tokio::task_local! {
+    /// That of the answer that the task sends, where it sends a single one.
+    static TAKING: Taking;
+}
+
+impl Taking {
+    fn ready_since(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Ready when nothing was asked for in so much time though something is ready.
+    async fn stalled(self, patience: Duration) {
+        loop {
+            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = match since {
+                Some(since) if since.elapsed() >= patience => return,
+                Some(since) => since,
+                None => Instant::now(),
+            };
+            tokio::time::sleep_until(since + patience).await;
+        }
+    }
+}
+
+/// The most of an answer of HTTP/2 that is handed over at once: what has been handed over belongs to the connection, also
+/// where the client does not take it.
+const PIECE: usize = 32 * 1024;
+
+/// An answer's body.
+#[derive(Debug)]
+pub(super) struct Answer {
+    body: Body,
+    /// What is left of a part that was handed over in pieces.
+    rest: Bytes,
+    taking: Option<Taking>,
+    _under_way: UnderWay,
+}
+
+impl Answer {
+    /// The body of the answer to a request that is under way until it is sent.
+    pub(super) fn new(body: Body, under_way: UnderWay) -> Self {
+        let taking = TAKING.try_with(Clone::clone).ok();
+        if let Some(taking) = &taking {
+            // Its headers are.
+            taking.ready_since(Some(Instant::now()));
+        }
+        Self { body, rest: Bytes::new(), taking, _under_way: under_way }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = self.get_mut();
+        let Some(taking) = &this.taking else {
+            return Pin::new(&mut this.body).poll_frame(context);
+        };
+        if this.rest.is_empty() {
+            let mut frame = Pin::new(&mut this.body).poll_frame(context);
+            // One that is waited for is not held up by its client.
+            taking.ready_since(frame.is_ready().then(Instant::now));
+            if let Poll::Ready(Some(Ok(frame))) = &mut frame
+                && let Some(data) = frame.data_mut()
+                && data.len() > PIECE
+            {
+                this.rest = data.split_off(PIECE);
+            }
+            return frame;
+        }
+        taking.ready_since(Some(Instant::now()));
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let (body, mut hint) = (self.body.size_hint(), SizeHint::new());
+        hint.set_lower(body.lower().saturating_add(rest));
+        if let Some(upper) = body.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
+    }
+}
+
+/// Runs the streams of HTTP/2 connections, each a task, which is given up with its stream where the client takes nothing of
+/// the answer: a connection whose bytes are taken may be that of many callers, of whom one does not take its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams {
+    pub(super) patience: Duration,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let taking = Taking::default();
+        let stalled = taking.clone().stalled(self.patience);
+        tokio::spawn(TAKING.scope(taking, async move {
+            tokio::select! {
+                biased;
+                _ = stream => {}
+                () = stalled => tracing::debug!("a client takes nothing of an answer"),
+            }
+        }));
+    }
+}
