@@ -138,7 +138,26 @@ impl Database {
             }
         };
         store::migrate(&pool).await.context("migrating the database")?;
+        anyhow::ensure!(
+            store::find_announces_here(&pool).await.context("asking the database")?,
+            "DATABASE_URL names a worker of Citus, on which nothing is heard of what others change: name its coordinator"
+        );
         Ok(Self { pool, listening, private })
+    }
+
+    /// Puts the table of runs into parts.
+    ///
+    /// # Errors
+    /// Where it is in parts already, or the database cannot do it.
+    pub async fn partition(&self, parts: u16) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await.context("connecting to the database")?;
+        let done = store::partitions::partition_runs(&mut connection, parts);
+        anyhow::ensure!(
+            done.await.context("putting the runs into parts")?,
+            "the table of runs is in parts already, and is left as it is"
+        );
+        tracing::info!(parts, "the table of runs is in parts");
+        Ok(())
     }
 
     /// Closes the connections and leaves the private PostgreSQL.

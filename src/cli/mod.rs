@@ -72,6 +72,10 @@ enum Command {
     Migrate {
         #[command(flatten)]
         database: DatabaseConfig,
+        /// Put the table of runs into so many parts, by a hash of their family. Once: it copies them all, while nobody else
+        /// reads or writes them.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(2..=1024))]
+        partitions: Option<u16>,
     },
     /// Print the OpenAPI document.
     Openapi,
@@ -197,7 +201,15 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             traces.close(WORKER_DRAIN).await;
             database.close().await?;
         }
-        Command::Migrate { database } => Database::open(&database).await?.close().await?,
+        Command::Migrate { database, partitions } => {
+            let database = Database::open(&database).await?;
+            let partitioned = match partitions {
+                Some(parts) => database.partition(parts).await,
+                None => Ok(()),
+            };
+            database.close().await?;
+            partitioned?;
+        }
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let name = command.get_name().to_owned();

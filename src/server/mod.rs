@@ -204,7 +204,8 @@ impl Door {
             // hyper wants a future that borrows nothing.
             let (mut router, unread) = (router.clone(), unread.clone());
             async move {
-                let answer = leftover::answered(request, unread, move |request| router.call(request));
+                let answer =
+                    leftover::answered(request, unread, move |request| router.call(request));
                 let answer: Result<Response<Body>, _> = answer.await;
                 answer.map(|answer| answer.map(|body| Answer::new(body, under_way)))
             }

@@ -170,7 +170,7 @@ pub async fn delete_audit_events(
         DELETE FROM audit_events
         WHERE id IN (
             SELECT id FROM audit_events
-            WHERE stored_at < clock_timestamp() - make_interval(days => $1)
+            WHERE stored_at < now() - make_interval(days => $1)
             ORDER BY stored_at
             LIMIT $2
             FOR UPDATE SKIP LOCKED

@@ -302,8 +302,8 @@ pub async fn find_family_in_use(
 ) -> Result<bool, StoreError> {
     let in_use = sqlx::query_scalar!(
         r#"
-        SELECT EXISTS (SELECT FROM runs WHERE family_id = $1)
-            OR EXISTS (SELECT FROM laws WHERE family_id = $1) AS "in_use!"
+        SELECT EXISTS (SELECT 1 FROM runs WHERE family_id = $1)
+            OR EXISTS (SELECT 1 FROM laws WHERE family_id = $1) AS "in_use!"
         "#,
         family_id
     )

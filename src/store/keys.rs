@@ -131,7 +131,7 @@ pub async fn list_valid_keys(
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.keys.find_any", level = "debug", skip_all)]
 pub async fn find_any_key(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
-    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM api_keys) AS "any!""#);
+    let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM api_keys) AS "any!""#);
     Ok(any.fetch_one(db).await?)
 }
 

@@ -154,8 +154,9 @@ pub async fn list_law_runs(
             fitted.leverage AS "leverage!", fitted.outlier AS "outlier!",
             fitted.unique_data AS "unique_data?",
             runs.external_id AS "external_id?"
-        FROM law_runs,
-            unnest(
+        FROM law_runs
+            JOIN laws ON laws.id = law_runs.law_id
+            CROSS JOIN unnest(
                 law_runs.run_id, law_runs.nonzero_params, law_runs.sparsity, law_runs.data,
                 law_runs.loss, law_runs.weight, law_runs.predicted, law_runs.residual,
                 law_runs.leverage, law_runs.outlier, law_runs.unique_data
@@ -163,7 +164,7 @@ pub async fn list_law_runs(
                 run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual, leverage,
                 outlier, unique_data, place
             )
-            LEFT JOIN runs ON runs.id = fitted.run_id
+            LEFT JOIN runs ON runs.family_id = laws.family_id AND runs.id = fitted.run_id
         WHERE law_runs.law_id = $1 AND fitted.place > $2 AND (fitted.outlier OR NOT $3)
         ORDER BY fitted.place
         LIMIT $4

@@ -331,7 +331,8 @@ pub async fn find_answering_law(
                 SELECT count(*), count(*) FILTER (WHERE inside_prediction_interval) AS inside,
                     avg(level) AS level
                 FROM forecast_scores
-                WHERE forecast_scores.law_id = laws.id AND $2::integer IS NULL
+                WHERE forecast_scores.family_id = laws.family_id
+                    AND forecast_scores.law_id = laws.id AND $2::integer IS NULL
                     AND as_planned AND NOT excluded AND inside_prediction_interval IS NOT NULL
             ) AS scored ON true
         WHERE name = $1 AND (

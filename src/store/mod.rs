@@ -18,6 +18,7 @@ pub mod keys;
 pub mod law_evidence;
 pub mod laws;
 pub mod mappings;
+pub mod partitions;
 pub mod pooling;
 pub mod positions;
 pub mod profiles;
@@ -30,6 +31,7 @@ mod zeros;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{PgExecutor, PgPool};
@@ -76,8 +78,8 @@ pub enum StoreError {
 impl From<sqlx::Error> for StoreError {
     /// Recognises violations by the name of the constraint.
     fn from(error: sqlx::Error) -> Self {
-        let constraint = error.as_database_error().and_then(|error| error.constraint());
-        match constraint {
+        let violated = error.as_database_error().and_then(violated);
+        match violated.as_deref() {
             Some("families_name_key") => Self::FamilyNameTaken,
             Some("hardware_profiles_name_key") => Self::ProfileNameTaken,
             Some(
@@ -93,6 +95,26 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+/// The constraint that an error names. Where the table is one of the shards of a distributed one (Citus), it has the
+/// number of the shard behind its name; and where the coordinator passes on what a node said, it may stand in the
+/// message alone.
+fn violated(error: &(dyn DatabaseError + 'static)) -> Option<String> {
+    let is_violation = error.code().is_some_and(|code| code.starts_with(INTEGRITY));
+    let name = match error.constraint() {
+        Some(name) => name,
+        // unique constraint "laws_family_id_version_key_102040"; the other words may be of any language.
+        None if is_violation => error.message().split('"').skip(1).step_by(2).last()?,
+        None => return None,
+    };
+    let shard = name.rsplit_once('_').filter(|(_, number)| {
+        number.len() > 1 && number.bytes().all(|digit| digit.is_ascii_digit())
+    });
+    Some(shard.map_or(name, |(name, _)| name).to_owned())
+}
+
+/// Class of the SQLSTATEs of violated constraints.
+const INTEGRITY: &str = "23";
 
 impl StoreError {
     /// Whether the disk of the database is full: nothing can be stored until somebody makes room.
@@ -300,6 +322,16 @@ pub async fn announce(
     Ok(())
 }
 
+/// Whether what the database announces is heard where the connection leads: not on a worker of Citus, whose coordinator
+/// announces.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.announcements.find_here", level = "debug", skip_all)]
+pub async fn find_announces_here(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(r#"SELECT announces_here() AS "here!""#).fetch_one(db).await?)
+}
+
 /// Asks for nothing but an answer: whether a connection still is one.
 ///
 /// # Errors
@@ -318,7 +350,76 @@ pub async fn find_answer(listening: &mut PgListener) -> Result<(), sqlx::Error> 
 
 #[cfg(test)]
 mod tests {
+    use sqlx::error::ErrorKind;
+
     use super::*;
+
+    /// What a database says of a violated constraint.
+    #[derive(Debug)]
+    struct Violation(&'static str, Option<&'static str>);
+
+    impl std::fmt::Display for Violation {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Violation {}
+
+    impl DatabaseError for Violation {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+            Some("23505".into())
+        }
+
+        fn constraint(&self) -> Option<&str> {
+            self.1
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::UniqueViolation
+        }
+    }
+
+    #[test]
+    fn constraints_are_known_by_their_name_also_on_a_shard_and_from_another_node() {
+        let said = |message, constraint| {
+            StoreError::from(sqlx::Error::Database(Box::new(Violation(message, constraint))))
+        };
+        for (message, constraint) in [
+            ("duplicate key", Some("laws_family_id_version_key")),
+            ("duplicate key", Some("laws_family_id_version_key_102040")),
+            (
+                "duplicate key violates unique constraint \"laws_family_id_version_key_102040\"",
+                None,
+            ),
+            (
+                "Eintrag in Relation \"laws_102040\" verletzt \"laws_family_id_version_key_102040\"",
+                None,
+            ),
+        ] {
+            let error = said(message, constraint);
+            assert!(matches!(error, StoreError::LawVersionTaken), "{error:?}");
+        }
+        for (message, constraint) in [("duplicate key", None), ("x", Some("laws_102040"))] {
+            assert!(matches!(said(message, constraint), StoreError::Database(_)));
+        }
+    }
 
     #[test]
     fn what_may_pass_is_told_from_what_will_not() {

@@ -306,17 +306,17 @@ pub async fn claim_refit(
         UPDATE refits
         SET state = 'running', phase = 'starting', progress = 0, attempts = attempts + 1,
             lease_token = $1, started_at = coalesce(started_at, $2),
-            lease_expires_at = clock_timestamp() + make_interval(secs => $3)
+            lease_expires_at = now() + make_interval(secs => $3)
         WHERE id = (
             SELECT id FROM refits AS waiting
             WHERE ((state = 'queued' AND ($4::bigint IS NULL OR work <= $4))
                     -- Not beside another: that may be the one whose lease has expired, as the database was away.
                     OR ($4::bigint IS NULL AND state = 'running'
-                        AND lease_expires_at <= clock_timestamp())
+                        AND lease_expires_at <= now())
                     -- No lease is longer than an hour (--lease-ms): the database's clock was set back. A
                     -- worker that lives renews within a moment.
                     OR ($4::bigint IS NULL AND state = 'running'
-                        AND lease_expires_at > clock_timestamp() + make_interval(hours => 1)))
+                        AND lease_expires_at > now() + make_interval(hours => 1)))
             ORDER BY (
                     SELECT max(started_at) FROM refits AS before
                     WHERE before.requested_by = waiting.requested_by AND started_at IS NOT NULL
@@ -375,7 +375,7 @@ pub async fn renew_lease(
     let cancel_requested = sqlx::query_scalar!(
         r#"
         UPDATE refits
-        SET lease_expires_at = clock_timestamp() + make_interval(secs => $3), phase = $4,
+        SET lease_expires_at = now() + make_interval(secs => $3), phase = $4,
             progress = $5
         WHERE id = $1 AND lease_token = $2
         RETURNING cancel_requested
@@ -409,7 +409,7 @@ pub async fn release_refit(
         -- It stays 'running' with an expired lease: the family may have queued another meanwhile.
         WITH refit AS (
             UPDATE refits
-            SET lease_expires_at = clock_timestamp(), attempts = attempts - 1,
+            SET lease_expires_at = now(), attempts = attempts - 1,
                 phase = 'interrupted'
             WHERE id = $1 AND lease_token = $2
             RETURNING id

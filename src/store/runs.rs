@@ -401,7 +401,7 @@ pub async fn update_run_exclusion(
             SELECT pg_notify('sparsity_planner_laws', name)
             FROM families
             WHERE id = $1 AND EXISTS (
-                SELECT FROM forecasts JOIN updated USING (external_id) WHERE family_id = $1
+                SELECT 1 FROM forecasts JOIN updated USING (external_id) WHERE family_id = $1
             )
         )
         SELECT id, external_id, nonzero_params, sparsity, data, loss, start,
@@ -438,7 +438,7 @@ pub async fn delete_run(
             SELECT pg_notify('sparsity_planner_laws', name)
             FROM families
             WHERE id = $1 AND EXISTS (
-                SELECT FROM forecasts JOIN deleted USING (external_id) WHERE family_id = $1
+                SELECT 1 FROM forecasts JOIN deleted USING (external_id) WHERE family_id = $1
             )
         )
         SELECT true AS "deleted!" FROM deleted LEFT JOIN announced ON true

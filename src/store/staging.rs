@@ -221,8 +221,8 @@ macro_rules! merge_statement {
             -- A run may answer a forecast, and what answers say of forecasts is kept in memory.
             SELECT pg_notify('sparsity_planner_laws', name)
             FROM families
-            WHERE id = $1 AND EXISTS (SELECT FROM merged)
-                AND EXISTS (SELECT FROM forecasts WHERE family_id = $1)
+            WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)
+                AND EXISTS (SELECT 1 FROM forecasts WHERE family_id = $1)
         )
         -- A new run has the id that it came with, another the one that it had.
         SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!",

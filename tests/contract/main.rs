@@ -4,6 +4,7 @@
 
 mod arrows;
 mod compatible;
+mod statements;
 
 use std::collections::HashSet;
 

@@ -760,10 +760,11 @@ async fn old_events_are_deleted() {
             .unwrap()
     };
     until(async || old().await == 0, "old events are deleted").await;
-    let left: Vec<DateTime<Utc>> = sqlx::query_scalar("SELECT DISTINCT stored_at FROM audit_events")
-        .fetch_all(&app.pool)
-        .await
-        .unwrap();
+    let left: Vec<DateTime<Utc>> =
+        sqlx::query_scalar("SELECT DISTINCT stored_at FROM audit_events")
+            .fetch_all(&app.pool)
+            .await
+            .unwrap();
     assert_eq!(left, [now - TimeDelta::days(364)]);
 }
 

@@ -4,9 +4,12 @@
 use axum_test::TestResponse;
 use serde_json::{Value, json};
 use sparsity_planner::domain::text::ProfileName;
+use sqlx::postgres::PgListener;
+use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::support::process::{Process, planner, succeeded};
 use crate::support::wait::until;
-use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, problem};
+use crate::support::{App, CREATED, NO_CONTENT, NOT_FOUND, OK, empty_database, problem};
 
 const QUESTION: &str =
     "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
@@ -29,6 +32,42 @@ async fn until_answered(app: &App, expected: impl Fn(&TestResponse) -> bool) {
 /// The version that an answer names.
 fn version(answer: &TestResponse) -> Option<i64> {
     answer.json::<Value>()["law"]["version"].as_i64()
+}
+
+/// On a worker of Citus, whose function says so; here it is one of the same name.
+#[tokio::test]
+async fn a_node_on_which_others_are_not_heard_announces_nothing_and_is_refused() {
+    let database = empty_database().await;
+    succeeded(&planner(&database, &["migrate"]));
+    let mut listening = PgListener::connect(&database).await.unwrap();
+    listening.listen("sparsity_planner_laws").await.unwrap();
+    let pool = PgPool::connect(&database).await.unwrap();
+    let is_coordinator = async |is: bool| {
+        let function = format!(
+            "CREATE OR REPLACE FUNCTION citus_is_coordinator() RETURNS boolean LANGUAGE sql AS 'SELECT {is}'"
+        );
+        sqlx::query(AssertSqlSafe(function)).execute(&pool).await.unwrap();
+        sqlx::query("UPDATE families SET name = name WHERE name = 't5-c4'")
+            .execute(&pool)
+            .await
+            .unwrap();
+    };
+    for is in [true, false] {
+        is_coordinator(is).await;
+    }
+    sqlx::query("SELECT pg_notify('sparsity_planner_laws', 'the end')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    for heard in ["t5-c4", "the end"] {
+        assert_eq!(listening.recv().await.unwrap().payload(), heard);
+    }
+    let output = planner(&database, &["serve", "--bind", "127.0.0.1:0"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("name its coordinator"), "{said}");
+    is_coordinator(true).await;
+    drop(Process::serve(&database, &[]).await);
 }
 
 #[tokio::test]

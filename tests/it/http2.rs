@@ -95,7 +95,8 @@ async fn streams_and_headers_are_limited() {
         let mut client = Client::connect(address).await;
         client.get("/").await;
         assert_eq!(client.send.current_max_send_streams(), LIMITS.streams as usize);
-        let large = Request::get("http://a/").header("x-large", "a".repeat(4_096)).body(()).unwrap();
+        let large =
+            Request::get("http://a/").header("x-large", "a".repeat(4_096)).body(()).unwrap();
         let answer = client.ask_with(large).await.await.unwrap();
         assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         // The connection serves on.

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use sparsity_planner::store::{self, Schema};
+use sqlx::PgPool;
 
+use crate::support::process::{Process, planner, script, succeeded};
 use crate::support::{database, empty_database};
 
 #[tokio::test]
@@ -26,7 +29,8 @@ async fn every_table_and_column_is_commented() {
     let bare: Vec<String> = sqlx::query_scalar(
         "SELECT relname || '.' || attname
          FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND attnum > 0
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND attnum > 0
+             AND NOT relispartition AND NOT attisdropped
              AND relname <> '_sqlx_migrations' AND col_description(attrelid, attnum) IS NULL",
     )
     .fetch_all(&pool)
@@ -35,7 +39,7 @@ async fn every_table_and_column_is_commented() {
     assert_eq!(bare, [""; 0]);
     let commented: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_class
-         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
              AND obj_description(oid) IS NOT NULL",
     )
     .fetch_one(&pool)
@@ -51,7 +55,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         "SELECT conname::text FROM pg_constraint
          JOIN pg_class ON pg_class.oid = conrelid
          WHERE relnamespace = 'public'::regnamespace AND relname <> '_sqlx_migrations'
-             AND contype <> 'n'",
+             AND NOT relispartition AND contype <> 'n'",
     )
     .fetch_all(&pool)
     .await
@@ -103,4 +107,51 @@ fn a_migration_that_takes_away_is_named_so_that_older_versions_notice() {
         seen += 1;
     }
     assert!(seen >= 9, "{seen}");
+}
+
+#[tokio::test]
+async fn runs_are_put_into_parts_by_command_under_a_service_that_goes_on() {
+    let url = empty_database().await;
+    let service = Process::serve(&url, &[]).await;
+    let upload = |ids: &str| {
+        let body = format!(
+            "for i in {ids}; do echo \"$i,1e7,0.5,2e10,2.5\"; done \
+             | (echo external_id,nonzero_params,sparsity,data,loss; cat) \
+             | curl -sS --fail-with-body -H 'Content-Type: text/csv' --data-binary @- $BASE/v1/families/t5-c4/runs"
+        );
+        let answer: Value = serde_json::from_str(&script(service.base(), &body)).unwrap();
+        (answer["created"].as_u64().unwrap(), answer["unchanged"].as_u64().unwrap())
+    };
+    assert_eq!(upload("a b"), (2, 0));
+    let pool = PgPool::connect(&url).await.unwrap();
+    let objects = async || -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT conname::text FROM pg_constraint WHERE conrelid = 'runs'::regclass AND contype <> 'n'
+             UNION ALL SELECT indexname FROM pg_indexes WHERE tablename = 'runs'
+             UNION ALL SELECT tgname FROM pg_trigger WHERE tgrelid = 'runs'::regclass AND NOT tgisinternal
+             UNION ALL SELECT attname || col_description(attrelid, attnum) FROM pg_attribute
+                 WHERE attrelid = 'runs'::regclass AND attnum > 0 AND NOT attisdropped
+             UNION ALL SELECT obj_description('runs'::regclass)
+             UNION ALL SELECT obj_description('forecast_scores'::regclass)
+             UNION ALL SELECT pg_get_viewdef('forecast_scores')
+             ORDER BY 1",
+        )
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+    };
+    let before = objects().await;
+    succeeded(&planner(&url, &["migrate", "--partitions", "4"]));
+    assert_eq!(objects().await, before);
+    let parts: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_inherits WHERE inhparent = 'runs'::regclass")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(parts, 4);
+    assert_eq!(upload("b c"), (1, 1));
+    let refused = planner(&url, &["migrate", "--partitions", "8"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in parts already"));
+    succeeded(&planner(&url, &["migrate"]));
 }

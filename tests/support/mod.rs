@@ -78,6 +78,12 @@ pub async fn database() -> PgPool {
             execute("CREATE DATABASE template_planner".to_owned()).await;
             let pool = store::connect(options("template_planner"), 2, TIMEOUT).await.unwrap();
             store::migrate(&pool).await.unwrap();
+            // The whole suite holds for a table of runs in parts, too.
+            if let Ok(parts) = std::env::var("TEST_PARTITIONS") {
+                let mut connection = pool.acquire().await.unwrap();
+                let parts = parts.parse().unwrap();
+                assert!(store::partitions::partition_runs(&mut connection, parts).await.unwrap());
+            }
             pool.close().await;
         })
         .await;

@@ -76,7 +76,8 @@ impl Process {
 
     /// A service that is up and was started where the system allows so many open files, the soft limit and the hard.
     pub async fn serve_with_files(database_url: &str, files: (u32, u32), more: &[&str]) -> Self {
-        let limited = format!("ulimit -Sn {} && ulimit -Hn {} && exec \"$0\" \"$@\"", files.0, files.1);
+        let limited =
+            format!("ulimit -Sn {} && ulimit -Hn {} && exec \"$0\" \"$@\"", files.0, files.1);
         let service = with_defaults(&["serve", "--bind", "127.0.0.1:0"], more);
         let mut command = Command::new("sh");
         command.args(["-c", &limited, PROGRAM]).args(service);
