@@ -1,6 +1,6 @@
 """Client of the sparsity planner: log training runs, ask for predicted loss and optimal sparsity."""
 
-from . import models
+from . import hardware, models
 from ._asked import Reading, RefitOptions, RunFilters
 from ._async import AsyncFamily, AsyncPicture, AsyncPlanner
 from ._sync import Family, Picture, Planner
@@ -33,5 +33,6 @@ __all__ = [
     "RunFilters",
     "UnexpectedAnswerError",
     "UnreachableError",
+    "hardware",
     "models",
 ]
