@@ -136,10 +136,15 @@ def test_the_spread_is_that_of_the_steps() -> None:
     found = measured(cost, sparsities=(0.5,), patterns=(), experts=(), repeats=25, warmup=0)
     (timing,) = found.timings
     assert (timing.low, timing.cost, timing.high) == pytest.approx((1.1, 1.2, 1.3))
+    assert "they save nothing" in found.notes[0]
+
+    busy = measured(cost, patterns=(), experts=(), repeats=25, warmup=0, most_spread=0.1)
+    assert busy.left_out["masks at 0.5"].startswith("quartiles 1.1 and 1.3 of its cost lie too far apart")
+    assert busy.request("mine")["cost"] == {"points": [[0.0, 1.0]]}
 
 
 def test_what_a_machine_cannot_do_is_left_out_with_the_reason() -> None:
-    found = measure(machine=Arithmetic(), shape=TINY, experts=(2, 4), active=1, repeats=3, warmup=1)
+    found = measure(machine=Arithmetic(), shape=TINY, experts=(2, 4), repeats=3, warmup=1, most_spread=1e9)
     assert found.left_out == {"2:4": "no kernels for 2:4"}
     assert [one.work.kind for one in found.timings] == ["masked"] * 3 + ["experts"] * 2
     assert all(one.low <= one.cost * 1.001 and one.high >= one.cost * 0.999 for one in found.timings)
@@ -250,7 +255,7 @@ class TestWithTorch:
 
     def test_this_machine(self) -> None:
         start = time.perf_counter()
-        found = measure(shape=TINY, experts=(2, 4), repeats=3, warmup=1, device="cpu")
+        found = measure(shape=TINY, experts=(2, 4), repeats=3, warmup=1, most_spread=1e9, device="cpu")
         assert time.perf_counter() - start < 60
         assert found.left_out == {"2:4": "torch has no 2:4 kernels for cpu"}
         assert len(found.timings) == 5

@@ -26,7 +26,7 @@ __all__ = ["Machine", "Measurement", "NotSupportedError", "Shape", "Timing", "Wo
 
 # What the service takes as the cost of a step.
 MOST_COST = 10.0
-# A quarter of the steps with masks that save at least this share would be a gain.
+# Steps with masks that cost less than this share of a dense one have saved something.
 NO_GAIN = 0.95
 # Digits of a cost: steps of a busy machine scatter by more.
 DIGITS = 4
@@ -215,6 +215,7 @@ def measure(
     active: int = 1,
     warmup: int = 3,
     repeats: int = 20,
+    most_spread: float = 0.2,
     device: str | None = None,
     dtype: str | None = None,
     machine: Machine | None = None,
@@ -226,7 +227,9 @@ def measure(
     Each timed step comes right after a dense one, so that what slows the machine down for a while slows both.
     With `replace` a profile of that name takes the new numbers; otherwise it is refused before anything is
     timed. `device` and `dtype` are torch's: the accelerator and `bfloat16`, or else `cpu` and `float32`.
-    `experts` are numbers of experts of which a token passes `active`.
+    `experts` are numbers of experts of which a token passes `active`. Kinds of steps whose quartiles lie
+    further apart than the share `most_spread` of their cost are left out: the machine was busy, or the shape
+    is too small.
 
     For an `AsyncPlanner`: `await planner.create_hardware_profile(**measure().request(name))`.
     """
@@ -249,7 +252,10 @@ def measure(
             continue
         dense_steps += (before for before, _ in pairs)
         timing = _timing(work, pairs)
-        if timing.cost > MOST_COST:
+        if timing.high - timing.low > most_spread * timing.cost:
+            apart = f"quartiles {timing.low:.3g} and {timing.high:.3g} of its cost lie too far apart"
+            left_out[str(work)] = f"{apart}: the machine was busy, or the shape is too small"
+        elif timing.cost > MOST_COST:
             left_out[str(work)] = (
                 f"a step cost {timing.cost:.3g} of a dense one, and a profile takes {MOST_COST:g}"
             )
@@ -362,7 +368,7 @@ def _notes(timings: Sequence[Timing]) -> tuple[str, ...]:
     masked = [one for one in timings if one.work.kind == "masked"]
     if masked:
         best = min(masked, key=lambda one: one.cost)
-        saved = "save nothing" if best.low >= NO_GAIN else f"save {1 - best.cost:.0%} at most"
+        saved = "save nothing" if best.cost >= NO_GAIN else f"save {1 - best.cost:.0%} at most"
         masks = "The points are dense matrices with masks, whose zeros are multiplied like other numbers"
         notes.append(f"{masks}: they {saved}")
     if any(one.work.kind == "experts" for one in timings):
