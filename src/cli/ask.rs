@@ -19,12 +19,15 @@ pub enum Question {
         /// Non-zero parameters at the end of training.
         #[arg(long)]
         nonzero_params: f64,
-        /// Training cost in FLOPs.
-        #[arg(long)]
-        compute: f64,
+        /// The training cost, in one currency.
+        #[command(flatten)]
+        budget: Budget,
         /// What a training step costs: dense, sparse, or the name of a hardware profile.
         #[arg(long)]
         flop_mode: String,
+        /// What the model may not exceed.
+        #[command(flatten)]
+        bounds: Bounds,
         /// Whom to ask, and what to accept.
         #[command(flatten)]
         asking: Asking,
@@ -38,18 +41,119 @@ pub enum Question {
         #[arg(long)]
         sparsity: f64,
         /// Training data, in the family's data unit. Either this, or a training cost and a mode.
-        #[arg(long, required_unless_present = "compute", conflicts_with_all = ["compute", "flop_mode"])]
+        #[arg(long, conflicts_with_all = ["training_cost", "flop_mode"])]
         data: Option<f64>,
-        /// Training cost in FLOPs.
-        #[arg(long, requires = "flop_mode")]
-        compute: Option<f64>,
+        /// In place of the data: the training cost, in one currency.
+        #[command(flatten)]
+        budget: MaybeBudget,
         /// What a training step costs: dense, sparse, or the name of a hardware profile.
-        #[arg(long, requires = "compute")]
+        #[arg(long, requires = "training_cost")]
         flop_mode: Option<String>,
         /// Whom to ask, and what to accept.
         #[command(flatten)]
         asking: Asking,
     },
+}
+
+/// A training cost, in exactly one currency.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Budget {
+    /// Training cost in FLOPs.
+    #[arg(long)]
+    compute: Option<f64>,
+    /// In place of FLOPs: hours of one device of the hardware profile.
+    #[arg(long)]
+    device_hours: Option<f64>,
+    /// In place of FLOPs: days of all its devices together.
+    #[arg(long)]
+    days: Option<f64>,
+    /// In place of FLOPs: what the hours cost, in the currency of the profile's price.
+    #[arg(long)]
+    cost: Option<f64>,
+}
+
+/// A training cost and its mode, where it is not the data that is given.
+#[derive(Debug, Args)]
+#[group(id = "training_cost", multiple = false)]
+pub struct MaybeBudget {
+    /// Training cost in FLOPs.
+    #[arg(long, requires = "flop_mode", required_unless_present_any = ["data", "device_hours", "days", "cost"])]
+    compute: Option<f64>,
+    /// In place of FLOPs: hours of one device of the hardware profile.
+    #[arg(long, requires = "flop_mode")]
+    device_hours: Option<f64>,
+    /// In place of FLOPs: days of all its devices together.
+    #[arg(long, requires = "flop_mode")]
+    days: Option<f64>,
+    /// In place of FLOPs: what the hours cost, in the currency of the profile's price.
+    #[arg(long, requires = "flop_mode")]
+    cost: Option<f64>,
+}
+
+/// What a model may not exceed.
+#[derive(Debug, Args)]
+pub struct Bounds {
+    /// The most parameters, zeros included.
+    #[arg(long)]
+    max_total_params: Option<f64>,
+    /// The most bytes of its weights, as the hardware profile stores them, at 16 bits.
+    #[arg(long)]
+    memory_bytes: Option<f64>,
+    /// The highest sparsity.
+    #[arg(long)]
+    max_sparsity: Option<f64>,
+}
+
+/// Parameters of a query, as far as they are given.
+type Parameters = Vec<(&'static str, Option<String>)>;
+
+fn currencies([compute, device_hours, days, cost]: [Option<f64>; 4]) -> Parameters {
+    let text = |value: Option<f64>| value.map(|value| value.to_string());
+    vec![
+        ("compute", text(compute)),
+        ("device_hours", text(device_hours)),
+        ("days", text(days)),
+        ("cost", text(cost)),
+    ]
+}
+
+impl Budget {
+    const fn given(&self) -> [Option<f64>; 4] {
+        [self.compute, self.device_hours, self.days, self.cost]
+    }
+}
+
+impl MaybeBudget {
+    const fn given(&self) -> [Option<f64>; 4] {
+        [self.compute, self.device_hours, self.days, self.cost]
+    }
+}
+
+impl Bounds {
+    fn parameters(&self) -> Parameters {
+        let text = |value: Option<f64>| value.map(|value| value.to_string());
+        vec![
+            ("max_total_params", text(self.max_total_params)),
+            ("memory_bytes", text(self.memory_bytes)),
+            ("max_sparsity", text(self.max_sparsity)),
+        ]
+    }
+}
+
+/// A budget in words: as it was given, and in FLOPs where it was not.
+fn spent(given: [Option<f64>; 4], flops: Option<f64>) -> String {
+    let [compute, device_hours, days, cost] = given;
+    let own = match (compute, device_hours, days, cost) {
+        (Some(compute), ..) => return format!("{} FLOPs", short(compute)),
+        (_, Some(hours), ..) => format!("{} device hours", short(hours)),
+        (_, _, Some(days), _) => format!("{} days of all devices", short(days)),
+        (.., cost) => format!("a cost of {}", short(cost.unwrap_or_default())),
+    };
+    match flops {
+        Some(flops) => format!("{own} ({} FLOPs)", short(flops)),
+        None => own,
+    }
 }
 
 /// Whom to ask, and what to accept.
@@ -101,18 +205,22 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
     let asking = question.asking();
     let body = asking.server.get(question.url()?).await?;
     let (sentence, caveats, interval) = match question {
-        Question::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => {
+        Question::OptimalSparsity { nonzero_params, budget, flop_mode, .. } => {
             let answer: OptimalSparsity = serde_json::from_str(&body)?;
             let sparsity = if answer.best_measured_level {
                 format!("one of those that were measured: {}", short(answer.sparsity))
             } else {
                 short(answer.sparsity)
             };
+            let kept = match &answer.binding[..] {
+                [] => String::new(),
+                bounds => format!(", as much as {} {}", bounds.join(" and "), plural(bounds)),
+            };
             let sentence = format!(
-                "The best sparsity of {} non-zero parameters trained with {} FLOPs in mode {flop_mode} is \
-                 {sparsity}{}, for a loss of {} against {} dense, says {}.",
+                "The best sparsity of {} non-zero parameters trained with {} in mode {flop_mode} is \
+                 {sparsity}{}{kept}, for a loss of {} against {} dense, says {}.",
                 short(*nonzero_params),
-                short(*compute),
+                spent(budget.given(), answer.budget.map(|budget| budget.compute)),
                 within(answer.interval.as_ref()),
                 short(answer.loss),
                 short(answer.dense.loss),
@@ -149,24 +257,23 @@ impl Question {
     fn url(&self) -> Result<Url, RemoteError> {
         let asking = self.asking();
         let (name, own) = match self {
-            Self::OptimalSparsity { nonzero_params, compute, flop_mode, .. } => (
-                "optimal-sparsity",
-                vec![
-                    ("nonzero_params", Some(nonzero_params.to_string())),
-                    ("compute", Some(compute.to_string())),
-                    ("flop_mode", Some(flop_mode.clone())),
-                ],
-            ),
-            Self::Prediction { nonzero_params, sparsity, data, compute, flop_mode, .. } => (
-                "prediction",
-                vec![
+            Self::OptimalSparsity { nonzero_params, budget, flop_mode, bounds, .. } => {
+                let mut own = vec![("nonzero_params", Some(nonzero_params.to_string()))];
+                own.extend(currencies(budget.given()));
+                own.push(("flop_mode", Some(flop_mode.clone())));
+                own.extend(bounds.parameters());
+                ("optimal-sparsity", own)
+            }
+            Self::Prediction { nonzero_params, sparsity, data, budget, flop_mode, .. } => {
+                let mut own = vec![
                     ("nonzero_params", Some(nonzero_params.to_string())),
                     ("sparsity", Some(sparsity.to_string())),
                     ("data", data.map(|data| data.to_string())),
-                    ("compute", compute.map(|compute| compute.to_string())),
-                    ("flop_mode", flop_mode.clone()),
-                ],
-            ),
+                ];
+                own.extend(currencies(budget.given()));
+                own.push(("flop_mode", flop_mode.clone()));
+                ("prediction", own)
+            }
         };
         let mut url = asking.server.url(&["v1", "families", &asking.family, name])?;
         let common = [
@@ -190,8 +297,17 @@ struct OptimalSparsity {
     loss: f64,
     dense: Dense,
     interval: Option<Interval>,
+    /// A service of an older version says nothing of it, nor of bounds.
+    budget: Option<Flops>,
+    #[serde(default)]
+    binding: Vec<String>,
     #[serde(flatten)]
     caveats: Caveats,
+}
+
+#[derive(Deserialize)]
+struct Flops {
+    compute: f64,
 }
 
 #[derive(Deserialize)]
@@ -317,6 +433,10 @@ impl Asking {
     }
 }
 
+const fn plural(bounds: &[String]) -> &'static str {
+    if bounds.len() == 1 { "allows" } else { "allow" }
+}
+
 fn within(interval: Option<&Interval>) -> String {
     interval.map_or_else(String::new, |Interval { level, low, high }| {
         format!(" ({} % interval {} to {})", short(level * 100.0), short(*low), short(*high))
@@ -393,6 +513,41 @@ mod tests {
         for rest in ["--max-interval -1", "--max-interval NaN", "--no-intervals --max-interval 1"] {
             assert!(parsed(&format!("{PREDICTION} --data 1 {rest}")).is_err(), "{rest}");
         }
+    }
+
+    #[test]
+    fn budgets_have_one_currency_and_bounds_are_passed_on() {
+        let best = "optimal-sparsity --url http://h --family f --nonzero-params 1e8 --flop-mode m";
+        for (rest, query) in [
+            (" --device-hours 1500 --max-sparsity 0.9", "device_hours=1500&flop_mode=m&max_sparsity=0.9"),
+            (" --days 2.5 --memory-bytes 1e9", "days=2.5&flop_mode=m&memory_bytes=1000000000"),
+            (" --cost 3840 --max-total-params 1e9", "cost=3840&flop_mode=m&max_total_params=1000000000"),
+        ] {
+            let url = parsed(&format!("{best}{rest}")).unwrap().url().unwrap();
+            assert_eq!(url.query(), Some(&*format!("nonzero_params=100000000&{query}")));
+        }
+        for rest in ["", " --days 1 --cost 1", " --compute 1e20 --device-hours 1"] {
+            assert!(parsed(&format!("{best}{rest}")).is_err(), "{rest}");
+        }
+        for currency in ["device-hours", "days", "cost"] {
+            let line = format!("{PREDICTION} --{currency} 2");
+            assert!(parsed(&line).is_err(), "{line}");
+            assert!(parsed(&format!("{line} --flop-mode m --data 1")).is_err(), "{line}");
+            assert!(parsed(&format!("{line} --flop-mode m --compute 1")).is_err(), "{line}");
+            let url = parsed(&format!("{line} --flop-mode m")).unwrap().url().unwrap();
+            let name = currency.replace('-', "_");
+            let expected = format!("nonzero_params=100000000&sparsity=0.5&{name}=2&flop_mode=m");
+            assert_eq!(url.query(), Some(&*expected));
+        }
+    }
+
+    #[test]
+    fn budgets_are_told_as_they_were_given() {
+        assert_eq!(spent([Some(1e20), None, None, None], Some(1e20)), "1e20 FLOPs");
+        let hours = [None, Some(1536.0), None, None];
+        assert_eq!(spent(hours, Some(2.21e21)), "1536 device hours (2.21e21 FLOPs)");
+        assert_eq!(spent([None, None, Some(2.0), None], None), "2 days of all devices");
+        assert_eq!(spent([None, None, None, Some(9.0)], Some(1e19)), "a cost of 9 (1e19 FLOPs)");
     }
 
     #[test]

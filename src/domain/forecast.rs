@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sparsity_law::law::{Compute, Data, Extrapolation, Interval, Loss, NonzeroParams, Sparsity};
 use uuid::Uuid;
 
+use crate::domain::currency::Currency;
 use crate::domain::law::LawSource;
 
 /// What is asked of a law before a run is made.
@@ -26,8 +27,15 @@ pub struct ForecastQuestion {
 pub enum ForecastBudget {
     /// On so much data.
     Data(Data),
-    /// At so much training cost, in the FLOP mode of a name.
-    Compute(Compute, String),
+    /// At so much training cost, as it was asked.
+    Spent {
+        /// In what it is said.
+        currency: Currency,
+        /// How much of it.
+        amount: f64,
+        /// The FLOP mode by name.
+        mode: String,
+    },
 }
 
 /// What a law answered.
@@ -39,6 +47,8 @@ pub struct Forecast {
     pub question: ForecastQuestion,
     /// `D` that is planned: as asked, or what the compute paid for.
     pub data: Data,
+    /// `C`: as asked, or what the hours or the money paid for; `None` where the question gave the data.
+    pub compute: Option<Compute>,
     /// For people.
     pub note: Option<String>,
     /// `L` that was predicted: one that a run may have.

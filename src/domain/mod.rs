@@ -7,6 +7,7 @@ pub mod api_key;
 pub mod audit;
 pub mod calibration;
 pub mod checks;
+pub mod currency;
 pub mod family;
 pub mod forecast;
 pub mod grouping;

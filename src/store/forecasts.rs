@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use crate::domain::calibration::Month;
+use crate::domain::currency::Currency;
 use crate::domain::forecast::{
     Forecast, ForecastBudget, ForecastLaw, ForecastQuestion, Score, ScoredForecast,
 };
@@ -51,6 +52,8 @@ struct ForecastRow {
     as_planned: Option<bool>,
     excluded: Option<bool>,
     arrived_at: Option<DateTime<Utc>>,
+    currency: Option<String>,
+    amount: Option<f64>,
 }
 
 impl ForecastRow {
@@ -86,9 +89,17 @@ impl TryFrom<ForecastRow> for ScoredForecast {
         let source = LawSource::parse(&row.law_source)
             .ok_or_else(|| corrupt(format!("source {}", row.law_source)))?;
         let data = Data::new(row.data).map_err(bad)?;
-        let budget = match (row.compute, row.flop_mode) {
+        let compute = row.compute.map(Compute::new).transpose().map_err(bad)?;
+        let budget = match (compute, row.flop_mode) {
             (Some(compute), Some(mode)) => {
-                ForecastBudget::Compute(Compute::new(compute).map_err(bad)?, mode)
+                let (currency, amount) = match (row.currency, row.amount) {
+                    (Some(name), Some(amount)) => {
+                        let unknown = || corrupt(format!("currency {name}"));
+                        (Currency::parse(&name).ok_or_else(unknown)?, amount)
+                    }
+                    _ => (Currency::Compute, compute.get()),
+                };
+                ForecastBudget::Spent { currency, amount, mode }
             }
             _ => ForecastBudget::Data(data),
         };
@@ -103,6 +114,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
             id: row.id,
             question,
             data,
+            compute,
             note: row.note,
             loss: Loss::new(row.loss).map_err(bad)?,
             interval,
@@ -156,19 +168,22 @@ pub async fn insert_forecast(
     forecast: &Forecast,
 ) -> Result<bool, StoreError> {
     let question = &forecast.question;
-    let (compute, flop_mode) = match &question.budget {
+    let (flop_mode, given) = match &question.budget {
         ForecastBudget::Data(_) => (None, None),
-        ForecastBudget::Compute(compute, mode) => (Some(compute.get()), Some(mode.as_str())),
+        ForecastBudget::Spent { currency, amount, mode } => {
+            let given = (*currency != Currency::Compute).then_some((currency.as_str(), *amount));
+            (Some(mode.as_str()), given)
+        }
     };
     let inserted = sqlx::query!(
         r#"
         INSERT INTO forecasts (
             id, family_id, law_id, external_id, nonzero_params, sparsity, data, compute, flop_mode,
             law_version, note, loss, level, interval_low, interval_high, prediction_low,
-            prediction_high, extrapolation, created_at
+            prediction_high, extrapolation, created_at, currency, amount
         )
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19
-        WHERE NOT EXISTS (SELECT 1 FROM runs WHERE family_id = $2 AND external_id = $4)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+        WHERE NOT EXISTS (SELECT FROM runs WHERE family_id = $2 AND external_id = $4)
         "#,
         forecast.id,
         family_id,
@@ -177,7 +192,7 @@ pub async fn insert_forecast(
         question.nonzero_params.get(),
         question.sparsity.get(),
         forecast.data.get(),
-        compute,
+        forecast.compute.map(Compute::get),
         flop_mode,
         question.law_version,
         forecast.note,
@@ -188,7 +203,9 @@ pub async fn insert_forecast(
         forecast.prediction_interval.map(|interval| interval.low),
         forecast.prediction_interval.map(|interval| interval.high),
         Json(&forecast.extrapolation) as _,
-        forecast.created_at
+        forecast.created_at,
+        given.map(|(currency, _)| currency),
+        given.map(|(_, amount)| amount)
     )
     .execute(db)
     .await?;
@@ -215,7 +232,7 @@ pub async fn find_forecast(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at
+            arrived_at, currency, amount
         FROM forecast_scores
         WHERE family_id = $1 AND id = $2
         "#,
@@ -248,7 +265,7 @@ pub async fn find_forecast_of_run(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at
+            arrived_at, currency, amount
         FROM forecast_scores
         WHERE family_id = $1 AND external_id = $2
         "#,
@@ -282,7 +299,7 @@ pub async fn list_forecasts(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at
+            arrived_at, currency, amount
         FROM forecast_scores
         WHERE family_id = $1 AND ($2::uuid IS NULL OR id < $2)
             AND ($3::boolean IS NULL OR (run_id IS NOT NULL) = $3)

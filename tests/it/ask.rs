@@ -61,6 +61,25 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
         format!("curl -sS $BASE/v1/families/mine/optimal-sparsity?{query}").replace('&', "\\&");
     assert_eq!((code, text.trim_end()), (0, script(service.base(), &url).as_str()));
 
+    let (code, text, errors) = ask(&format!("{optimum} --max-sparsity 0.25"));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(text.contains(" in mode sparse is 0.25"), "{text}");
+    assert!(text.contains(", as much as max_sparsity allows, for a loss of "), "{text}");
+    script(
+        service.base(),
+        "curl -sS --fail-with-body -o /dev/null -H 'Content-Type: application/json' \
+         -d '{\"name\": \"own\", \"cost\": {\"points\": [[0.5, 0.8]]}, \"flops_per_second\": 1e15, \"devices\": 2}' \
+         $BASE/v1/hardware-profiles",
+    );
+    let (code, text, errors) =
+        ask(&optimum.replace("--compute 1e20 --flop-mode sparse", "--days 2 --flop-mode own"));
+    assert_eq!((code, errors.as_str()), (0, ""));
+    assert!(text.contains("trained with 2 days of all devices (3.456e20 FLOPs) in mode own"), "{text}");
+    let (code, _, errors) =
+        ask(&optimum.replace("--compute 1e20 --flop-mode sparse", "--cost 2 --flop-mode own"));
+    assert_eq!(code, 1);
+    assert!(errors.contains("price_per_hour"), "{errors}");
+
     let factor = answer["extrapolation"].as_array().unwrap().iter();
     let factor = factor.map(|found| found["factor"].as_f64().unwrap()).fold(0.0, f64::max);
     let end = |name: &str| answer["interval"][name].as_f64().unwrap();

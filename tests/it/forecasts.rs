@@ -105,6 +105,69 @@ async fn a_retry_is_the_same_forecast_and_another_question_is_refused() {
     problem(&app.server.patch(&path).json(&json!({})).await, 405, "method-not-allowed");
 }
 
+/// Hours, days and money are kept as they were asked: a retry is the same forecast whatever the profile says by then.
+#[tokio::test]
+async fn a_budget_is_asked_in_hours_days_or_money() {
+    let app = App::new().await;
+    let profile = json!({"name": "own", "cost": {"points": [[0.5, 0.8]]}, "flops_per_second": 1e15,
+        "utilisation": 0.4, "devices": 64, "price_per_hour": 2.5});
+    app.post("/v1/hardware-profiles", profile).await.assert_status(CREATED);
+    let asked = |id: &str, currency: &str, amount: f64| {
+        let mut asked = json!({"external_id": id, "nonzero_params": 1e8, "sparsity": 0.5,
+            "flop_mode": "own"});
+        asked[currency] = amount.into();
+        asked
+    };
+    let forecasts = "/v1/families/t5-c4/forecasts";
+    let mut of_hours = Value::Null;
+    for (currency, amount) in [("device_hours", 1536.0), ("days", 1.0), ("cost", 3840.0)] {
+        let response = app.post(forecasts, asked(currency, currency, amount)).await;
+        response.assert_status(CREATED);
+        let forecast: Value = response.json();
+        let query = format!(
+            "/v1/families/t5-c4/prediction?nonzero_params=1e8&sparsity=0.5&flop_mode=own&{currency}={amount}"
+        );
+        let prediction: Value = app.get(&query).await.json();
+        assert_eq!(forecast["loss"], prediction["loss"]);
+        assert_eq!(forecast["data"], prediction["data"]);
+        assert_eq!(forecast["compute"], prediction["budget"]["compute"]);
+        for other in ["device_hours", "days", "cost"] {
+            let expected = if other == currency { json!(amount) } else { Value::Null };
+            assert_eq!(forecast[other], expected, "{currency} {other}");
+        }
+        let location = response.header("location");
+        assert_eq!(app.get(location.to_str().unwrap()).await.json::<Value>(), forecast);
+        if currency == "device_hours" {
+            of_hours = forecast;
+        }
+    }
+    let faster = app.server.patch("/v1/hardware-profiles/own").json(&json!({"utilisation": 0.5}));
+    faster.await.assert_status(OK);
+    let again = app.post(forecasts, asked("device_hours", "device_hours", 1536.0)).await;
+    again.assert_status(OK);
+    assert_eq!(again.json::<Value>(), of_hours);
+    // As many FLOPs in another currency are another question.
+    let flops = of_hours["compute"].as_f64().unwrap();
+    let other = app.post(forecasts, asked("device_hours", "compute", flops)).await;
+    problem(&other, 409, "forecast-exists");
+
+    let mut both = asked("a", "days", 1.0);
+    both["cost"] = json!(3.0);
+    let mut beside_data = asked("a", "days", 1.0);
+    beside_data["data"] = json!(1e9);
+    let mut without_profile = asked("a", "cost", 1.0);
+    without_profile["flop_mode"] = json!("sparse");
+    for (wrong, pointer) in [
+        (both, "/cost"),
+        (beside_data, "/days"),
+        (without_profile, "/cost"),
+        (asked("a", "days", 0.0), "/days"),
+        (asked("a", "device_hours", 1e16), "/device_hours"),
+    ] {
+        assert_eq!(problem(&app.post(forecasts, wrong).await, 422, "invalid"), [pointer]);
+    }
+}
+
 #[tokio::test]
 async fn a_forecast_is_made_before_its_run() {
     let app = App::new().await;

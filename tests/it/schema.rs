@@ -77,6 +77,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261130100000_refit_turns.sql"),
         include_str!("../../migrations/20261130100100_audit_refusals.sql"),
         include_str!("../../migrations/20261130120000_audit_stored_at.sql"),
+        include_str!("../../migrations/20261130140000_forecast_currencies.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {

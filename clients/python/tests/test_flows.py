@@ -331,6 +331,9 @@ def test_budgets_and_bounds_in_every_currency(planner: Planner) -> None:
     assert days.budget.device_hours == pytest.approx(1536)
     assert days.budget.cost == pytest.approx(3840)
     assert t5.optimal_sparsity(1e9, flop_mode=name, cost=3840).sparsity == days.sparsity
+    forecast = t5.forecast(f"run-{uuid.uuid4().hex}", 0.5, nonzero_params=1e9, flop_mode=name, cost=3840)
+    assert (forecast.cost, forecast.days) == (3840, None)
+    assert forecast.compute == pytest.approx(days.budget.compute)
     bound = t5.optimal_sparsity(1e9, 1e22, "sparse", max_sparsity=0.25)
     assert (bound.sparsity, bound.binding) == (0.25, ["max_sparsity"])
     frame = pd.DataFrame({"nonzero_params": [1e9, 1e9], "days": [1.0, 1.0], "max_sparsity": [None, 0.1]})

@@ -7,35 +7,7 @@ use utoipa::ToSchema;
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::Checks;
-
-/// In what a training cost may be said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Currency {
-    /// FLOPs.
-    Compute,
-    /// Hours of one device of the hardware profile.
-    DeviceHours,
-    /// Days of all its devices together.
-    Days,
-    /// What these hours cost.
-    Cost,
-}
-
-impl Currency {
-    /// All of them, in the order in which they are named.
-    pub const ALL: [Self; 4] = [Self::Compute, Self::DeviceHours, Self::Days, Self::Cost];
-
-    /// The field of a question.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::DeviceHours => "device_hours",
-            Self::Days => "days",
-            Self::Cost => "cost",
-        }
-    }
-}
+use crate::domain::currency::Currency;
 
 /// A training cost as it was given, in at most one currency, by the order of [`Currency::ALL`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -98,6 +70,11 @@ impl Spending {
             return None;
         }
         Some(Self { currency, value })
+    }
+
+    /// The currency, and the value in it.
+    pub(crate) const fn given(self) -> (Currency, f64) {
+        (self.currency, self.value)
     }
 
     /// The FLOPs that it pays for.

@@ -24,7 +24,7 @@ use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
 use crate::api::questions::budget::{
-    AskedBudget, Budget, BudgetView, Currency, GivenBudget, Spending,
+    AskedBudget, Budget, BudgetView, GivenBudget, Spending,
 };
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
@@ -45,6 +45,7 @@ use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::{Checks, FieldError};
+use crate::domain::currency::Currency;
 use crate::domain::trust::TrustCode;
 
 /// Routes of this resource.

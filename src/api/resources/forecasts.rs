@@ -7,7 +7,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Loss, Sparsity};
+use sparsity_law::law::{Compute, Loss, Sparsity};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::api::layers::replica_reads::Reads;
 use crate::api::questions::asked::asked_law;
-use crate::api::questions::budget::Budget;
+use crate::api::questions::budget::{AskedBudget, Budget, GivenBudget};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::predictions::predict;
 use crate::api::resources::families::existing;
@@ -28,6 +28,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, LawRefView};
 use crate::domain::calibration::{Month, cumulative, exact_interval};
 use crate::domain::checks::Checks;
+use crate::domain::currency::Currency;
 use crate::domain::forecast::{
     Forecast, ForecastBudget, ForecastLaw, ForecastQuestion, Score, ScoredForecast,
 };
@@ -67,8 +68,14 @@ pub struct ForecastView {
     /// Data that is planned, in the family's data unit: as asked, or what the compute paid for.
     #[schema(example = 3e10)]
     data: f64,
-    /// Training cost that was asked; null where the question gave the data.
+    /// Training cost in FLOPs: as asked, or what the hours or the money paid for; null where the question gave the data.
     compute: Option<f64>,
+    /// Training cost that was asked in hours of one device of the hardware profile; null where it was not.
+    device_hours: Option<f64>,
+    /// Training cost that was asked in days of all devices of the hardware profile; null where it was not.
+    days: Option<f64>,
+    /// Training cost that was asked in money; null where it was not.
+    cost: Option<f64>,
     /// Its FLOP mode by name; null where the question gave the data.
     flop_mode: Option<String>,
     /// What was noted for people.
@@ -146,9 +153,14 @@ impl From<ForecastLaw> for LawRef {
 impl From<ScoredForecast> for ForecastView {
     fn from(ScoredForecast { forecast, law, score }: ScoredForecast) -> Self {
         let question = forecast.question;
-        let (compute, flop_mode) = match question.budget {
+        let (given, flop_mode) = match question.budget {
             ForecastBudget::Data(_) => (None, None),
-            ForecastBudget::Compute(compute, mode) => (Some(compute.get()), Some(mode)),
+            ForecastBudget::Spent { currency, amount, mode } => {
+                (Some((currency, amount)), Some(mode))
+            }
+        };
+        let asked_in = |which: Currency| {
+            given.filter(|(currency, _)| *currency == which).map(|(_, amount)| amount)
         };
         Self {
             id: forecast.id,
@@ -158,7 +170,10 @@ impl From<ScoredForecast> for ForecastView {
             total_params: question.nonzero_params.get() / question.sparsity.density().get(),
             sparsity: question.sparsity.get(),
             data: forecast.data.get(),
-            compute,
+            compute: forecast.compute.map(Compute::get),
+            device_hours: asked_in(Currency::DeviceHours),
+            days: asked_in(Currency::Days),
+            cost: asked_in(Currency::Cost),
             flop_mode,
             note: forecast.note,
             loss: forecast.loss.get(),
@@ -181,7 +196,7 @@ pub struct ForecastList {
 }
 
 /// A run that is planned. Exactly one of `nonzero_params` and `total_params` is given, and either
-/// `data` or `compute` with `flop_mode`.
+/// `data`, or `compute`, `device_hours`, `days` or `cost` with `flop_mode`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateForecast {
@@ -202,6 +217,15 @@ pub struct CreateForecast {
     /// Training cost in FLOPs, between 1 and 1e40.
     #[schema(minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
+    /// In place of `compute`: hours of one device of the hardware profile.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    device_hours: Option<f64>,
+    /// In place of `compute`: days of all devices of the hardware profile together.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    days: Option<f64>,
+    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    #[schema(exclusive_minimum = 0, maximum = 1e15)]
+    cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     flop_mode: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
@@ -212,15 +236,16 @@ pub struct CreateForecast {
 }
 
 impl CreateForecast {
-    /// The question, and how `predict` takes its budget.
-    fn check(&self) -> Result<(ForecastQuestion, Budget), ApiError> {
+    /// The question, and its budget, whose FLOPs depend on the mode.
+    fn check(&self) -> Result<(ForecastQuestion, AskedBudget), ApiError> {
         let mut checks = Checks::default();
         checks.take("external_id", check_label(&self.external_id));
         let sparsity = checks.take("sparsity", Sparsity::new(self.sparsity));
         let nonzero_params =
             check_size(self.nonzero_params, self.total_params, sparsity, &mut checks);
         let mode = self.flop_mode.as_deref();
-        let budget = Budget::check(self.data, self.compute, mode, &mut checks);
+        let given = GivenBudget([self.compute, self.device_hours, self.days, self.cost]);
+        let budget = AskedBudget::check(self.data, given, mode, &mut checks);
         if let Some(note) = &self.note {
             checks.take("note", check_prose(note));
         }
@@ -231,9 +256,11 @@ impl CreateForecast {
             nonzero_params,
             sparsity,
             budget: match budget {
-                Budget::Data(data) => ForecastBudget::Data(data),
-                Budget::Compute(compute) => {
-                    ForecastBudget::Compute(compute, mode.unwrap_or_default().to_owned())
+                AskedBudget::Data(data) => ForecastBudget::Data(data),
+                AskedBudget::Spending(spending) => {
+                    let (currency, amount) = spending.given();
+                    let mode = mode.unwrap_or_default().to_owned();
+                    ForecastBudget::Spent { currency, amount, mode }
                 }
             },
             law_version: self.law_version,
@@ -287,6 +314,11 @@ async fn create_forecast(
     }
 
     let mode = Mode::find(&state, body.flop_mode.as_deref().unwrap_or("dense")).await?;
+    let budget = budget.in_mode(&mode)?;
+    let compute = match budget {
+        Budget::Data(_) => None,
+        Budget::Compute(compute) => Some(compute),
+    };
     let (asked, _) = asked_law(&state, &name, body.law_version).await?;
     let point = (question.nonzero_params, question.sparsity.density(), budget, None);
     let predicted = predict(&asked, point, &mode, true)?;
@@ -307,6 +339,7 @@ async fn create_forecast(
         id: state.clock.new_id(),
         question,
         data: predicted.data,
+        compute,
         note: body.note,
         loss,
         interval: predicted.interval,

@@ -301,7 +301,7 @@ class Correlations(Model):
 class CreateForecast(Model):
     """
     A run that is planned. Exactly one of `nonzero_params` and `total_params` is given, and either
-    `data` or `compute` with `flop_mode`.
+    `data`, or `compute`, `device_hours`, `days` or `cost` with `flop_mode`.
     """
 
     model_config = ConfigDict(
@@ -311,9 +311,21 @@ class CreateForecast(Model):
     """
     Training cost in FLOPs, between 1 and 1e40.
     """
+    cost: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    """
     data: Annotated[float | None, Field(examples=[30000000000.0], ge=1e-06, le=1e30)] = None
     """
     Data to be seen in training, in the family's data unit, between 1e-6 and 1e30.
+    """
+    days: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: days of all devices of the hardware profile together.
+    """
+    device_hours: Annotated[float | None, Field(gt=0.0, le=1000000000000000.0)] = None
+    """
+    In place of `compute`: hours of one device of the hardware profile.
     """
     external_id: Annotated[str, Field(examples=["sweep-4/run-1"], max_length=200, min_length=1)]
     """
@@ -4574,7 +4586,11 @@ class Forecast(Model):
     )
     compute: float | None = None
     """
-    Training cost that was asked; null where the question gave the data.
+    Training cost in FLOPs: as asked, or what the hours or the money paid for; null where the question gave the data.
+    """
+    cost: float | None = None
+    """
+    Training cost that was asked in money; null where it was not.
     """
     created_at: AwareDatetime
     """
@@ -4583,6 +4599,14 @@ class Forecast(Model):
     data: Annotated[float, Field(examples=[30000000000.0])]
     """
     Data that is planned, in the family's data unit: as asked, or what the compute paid for.
+    """
+    days: float | None = None
+    """
+    Training cost that was asked in days of all devices of the hardware profile; null where it was not.
+    """
+    device_hours: float | None = None
+    """
+    Training cost that was asked in hours of one device of the hardware profile; null where it was not.
     """
     external_id: Annotated[str, Field(examples=["sweep-4/run-1"])]
     """
