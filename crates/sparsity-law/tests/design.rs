@@ -87,19 +87,29 @@ fn fitted(runs: &[Observation]) -> Report {
     fit(&set, &options().check().unwrap(), &Control::NONE).unwrap()
 }
 
-/// An answer whose interval is to be narrowed, as the number whose error is squared.
-type Answer = (&'static str, fn(&Coefficients) -> f64);
+/// An answer whose interval is to be narrowed, as the number whose error is squared, and the size and data of the model
+/// that it is about, if any.
+type Answer = (&'static str, fn(&Coefficients) -> f64, Option<(f64, f64)>);
 
 const ANSWERS: [Answer; 3] = [
-    ("the exponent of the data", |law| law.values().b_d.ln()),
-    ("the best sparsity", |law| {
-        let (n, c) = (NonzeroParams::new(5e7).unwrap(), Compute::new(3e19).unwrap());
-        optimal_density(law, &cost(), n, c).sparsity().get()
-    }),
-    ("a loss beyond the runs", |law| {
-        let (n, d) = (NonzeroParams::new(6e8).unwrap(), Data::new(5e11).unwrap());
-        law.loss(Density::new(0.25).unwrap(), n, d).ln()
-    }),
+    ("the exponent of the data", |law| law.values().b_d.ln(), None),
+    (
+        "the best sparsity",
+        |law| {
+            let (n, c) = (NonzeroParams::new(5e7).unwrap(), Compute::new(3e19).unwrap());
+            optimal_density(law, &cost(), n, c).sparsity().get()
+        },
+        // What the budget pays for at a sparsity of a third.
+        Some((5e7, 6.7e10)),
+    ),
+    (
+        "a loss beyond the runs",
+        |law| {
+            let (n, d) = (NonzeroParams::new(6e8).unwrap(), Data::new(5e11).unwrap());
+            law.loss(Density::new(0.25).unwrap(), n, d).ln()
+        },
+        Some((6e8, 5e11)),
+    ),
 ];
 
 /// Squared errors of an answer, by the first runs, with the suggested and with random ones, and the
@@ -111,7 +121,7 @@ struct Outcome {
     expected: f64,
 }
 
-fn outcome(family: u64, budget: f64, answer: fn(&Coefficients) -> f64) -> Outcome {
+fn outcome(family: u64, budget: f64, (_, answer, about): Answer) -> Outcome {
     let mut rng = ChaCha8Rng::seed_from_u64(family);
     let runs = first_runs(&mut rng);
     let first = fitted(&runs);
@@ -125,6 +135,13 @@ fn outcome(family: u64, budget: f64, answer: fn(&Coefficients) -> f64) -> Outcom
     }
     let noise = first.diagnostics.noise;
     let known = Knowledge::new(&first.coefficients, &observations, &options(), noise).unwrap();
+    let known = match about {
+        Some((n, d)) => {
+            let model = (NonzeroParams::new(n).unwrap(), Data::new(d).unwrap());
+            known.toward(&observations, noise, model).unwrap()
+        }
+        None => known,
+    };
     let suggestion =
         known.suggest(|law| Some(answer(law)), &candidates, budget, RUNS).unwrap().runs;
     let chosen: Vec<&PlannedRun> =
@@ -162,7 +179,8 @@ fn outcome(family: u64, budget: f64, answer: fn(&Coefficients) -> f64) -> Outcom
 fn suggested_runs_beat_random_ones_of_the_same_budget() {
     // Four times the dearest of the first runs.
     let budget = 4.0 * planned(21_233_664.0, 0.125, 4.5e10).compute;
-    for (name, answer) in ANSWERS {
+    for answer in ANSWERS {
+        let name = answer.0;
         let outcomes: Vec<Outcome> =
             (0..FAMILIES).into_par_iter().map(|family| outcome(family, budget, answer)).collect();
         let mean =

@@ -107,14 +107,20 @@ impl<'a> SuggestionTask<'a> {
         let law = self.law.coefficients();
         let candidates = grid.runs(self.runs, self.cost)?;
         let (value, interval) = self.target.answer(self.law)?;
+        let question = self.target.question(law)?;
         let known = Knowledge::new(law, self.runs, self.fit, self.noise)?;
+        let known = match &question {
+            Some(asked) => {
+                known.toward(self.runs, self.noise, (asked.nonzero_params, asked.data))?
+            }
+            None => known,
+        };
         let answer = |law: &_| self.target.linearised(law);
         let found = known.suggest(answer, &candidates, self.budget.get(), self.most)?;
         if found.runs.is_empty() {
             let least = candidates.iter().map(|run| run.compute).fold(f64::INFINITY, f64::min);
             return Err(SuggestionError::Unpaid { candidates: candidates.len(), least });
         }
-        let question = self.target.question(law)?;
         let of = |chosen: &[ChosenRun]| -> Result<Vec<SuggestedRun>, AnswerError> {
             chosen.iter().map(|chosen| self.suggested(&candidates, *chosen)).collect()
         };
