@@ -183,7 +183,7 @@ pub async fn insert_forecast(
             prediction_high, extrapolation, created_at, currency, amount
         )
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
-        WHERE NOT EXISTS (SELECT FROM runs WHERE family_id = $2 AND external_id = $4)
+        WHERE NOT EXISTS (SELECT 1 FROM runs WHERE family_id = $2 AND external_id = $4)
         "#,
         forecast.id,
         family_id,
