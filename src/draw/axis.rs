@@ -19,6 +19,22 @@ impl Scale {
             Self::Density => -(1.0 - value).ln(),
         }
     }
+
+    fn value(self, place: f64) -> f64 {
+        match self {
+            Self::Linear => place,
+            Self::Log => 10f64.powf(place),
+            Self::Density => -(-place).exp_m1(),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Log => "log",
+            Self::Density => "density",
+        }
+    }
 }
 
 /// How the marked values are written.
@@ -92,6 +108,25 @@ impl Axis {
         self.low -= below * length;
         self.high += above * length;
         self
+    }
+
+    /// The same from one value to another, as far as it has places for them.
+    pub(crate) fn between(mut self, ends: Option<[f64; 2]>) -> Self {
+        let Some(ends) = ends else { return self };
+        let [low, high] = ends.map(|end| self.scale.place(end));
+        let low = if low.is_finite() { low } else { self.low };
+        let high = if high.is_finite() { high } else { self.high };
+        // Closer ends are no two numbers.
+        if high - low > 1e-9 * high.abs().max(low.abs()).max(1e-9) {
+            (self.low, self.high) = (low, high);
+        }
+        self
+    }
+
+    /// Its scale and its ends, for those who look for the value at a place: a value lies at itself where
+    /// it is `linear`, at its decimal logarithm where it is `log`, at `-ln(1 - value)` where it is `density`.
+    pub(crate) fn description(&self) -> String {
+        format!("{} {} {}", self.scale.name(), self.low, self.high)
     }
 
     /// Where a value lies: 0 at the low end, 1 at the high one.
@@ -190,11 +225,16 @@ impl Axis {
             if place > 1.0 + 1e-9 {
                 break;
             }
-            if place - last >= apart {
+            if place >= -1e-9 && place - last >= apart {
                 last = place;
                 let text = numbers::percent(value).trim_end_matches(" %").to_owned();
                 ticks.push(Tick { value, label: Some(text) });
             }
+        }
+        if ticks.len() < 3 {
+            // Between two usual levels: even steps of the sparsity.
+            let [low, high] = [self.low, self.high].map(|end| self.scale.value(end));
+            return self.even(low.max(0.0), high, most);
         }
         ticks
     }
@@ -236,6 +276,21 @@ mod tests {
     fn densities_are_marked_at_what_is_left() {
         let axis = Axis::density("S", 0.995);
         assert_eq!(labels(&axis, 12), ["0", "50", "75", "87.5", "95", "98", "99", "99.5"]);
+    }
+
+    #[test]
+    fn a_part_has_marks_of_its_own() {
+        let sizes = Axis::log("N", Unit::Count, [1e6, 1e10].into_iter()).between(Some([2e7, 6e7]));
+        assert_eq!(labels(&sizes, 6), ["20M", "30M", "40M", "50M", "60M"]);
+        assert_eq!((sizes.place(2e7), sizes.place(6e7)), (0.0, 1.0));
+        let sparsities = Axis::density("S", 0.99).between(Some([0.8, 0.86]));
+        assert_eq!(labels(&sparsities, 6), ["80", "81", "82", "83", "84", "85", "86"]);
+        // What has no place changes nothing.
+        let all = Axis::log("N", Unit::Count, [1e6, 1e10].into_iter());
+        for ends in [[-1.0, f64::NAN], [1e7, 1e7], [3e7, 2e7]] {
+            assert_eq!(all.clone().between(Some(ends)).description(), all.description());
+        }
+        assert_eq!(all.between(Some([0.0, 1e8])).description(), "log 6 8");
     }
 
     #[test]

@@ -3,11 +3,23 @@
 use std::ops::RangeInclusive;
 
 /// What a picture is drawn on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Canvas {
     width: u32,
     height: u32,
     theme: Theme,
+    bare: bool,
+    window: Window,
+}
+
+/// The part of a picture that is shown, by the values at the ends of its axes; an axis without ends shows all.
+/// An end that an axis has no place for, such as 0 on a logarithmic one, is not heeded.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Window {
+    /// The horizontal axis, from left to right.
+    pub x: Option<[f64; 2]>,
+    /// The vertical axis, from below to above.
+    pub y: Option<[f64; 2]>,
 }
 
 /// Light or dark.
@@ -30,6 +42,11 @@ impl Canvas {
     /// Height where nothing is said.
     pub const HEIGHT: u32 = 540;
 
+    /// Widths of a bare picture, in pixels.
+    pub const BARE_WIDTHS: RangeInclusive<u32> = 280..=2400;
+    /// Heights of a bare picture, in pixels.
+    pub const BARE_HEIGHTS: RangeInclusive<u32> = 200..=1800;
+
     /// A canvas of so many pixels, cut to what there is.
     #[must_use]
     pub fn new(width: u32, height: u32, theme: Theme) -> Self {
@@ -37,7 +54,37 @@ impl Canvas {
             width: width.clamp(*Self::WIDTHS.start(), *Self::WIDTHS.end()),
             height: height.clamp(*Self::HEIGHTS.start(), *Self::HEIGHTS.end()),
             theme,
+            bare: false,
+            window: Window::default(),
         }
+    }
+
+    /// A canvas for the axes and the legend alone, where what stands around them is said beside the
+    /// picture. A unit of the layout is a pixel, whatever the size: letters are as high as those of a page.
+    #[must_use]
+    pub fn bare(width: u32, height: u32, theme: Theme) -> Self {
+        Self {
+            width: width.clamp(*Self::BARE_WIDTHS.start(), *Self::BARE_WIDTHS.end()),
+            height: height.clamp(*Self::BARE_HEIGHTS.start(), *Self::BARE_HEIGHTS.end()),
+            bare: true,
+            ..Self::new(width, height, theme)
+        }
+    }
+
+    /// The same, of which only a part is shown.
+    #[must_use]
+    pub const fn showing(self, window: Window) -> Self {
+        Self { window, ..self }
+    }
+
+    /// Whether title and notes are left out.
+    pub(crate) const fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    /// The part that is shown.
+    pub(crate) const fn window(&self) -> Window {
+        self.window
     }
 
     /// Width and height in pixels.
@@ -50,6 +97,9 @@ impl Canvas {
     /// further than to three quarters.
     pub(crate) fn units(&self) -> (f64, f64) {
         let (width, height) = (f64::from(self.width), f64::from(self.height));
+        if self.bare {
+            return (width, height);
+        }
         let shares = (width / f64::from(Self::WIDTH), height / f64::from(Self::HEIGHT));
         let scale = shares.0.min(shares.1).max(0.75);
         (width / scale, height / scale)
@@ -77,7 +127,7 @@ pub(crate) struct Palette {
     pub(crate) curve: &'static str,
     /// What is pointed at.
     pub(crate) accent: &'static str,
-    /// Part of [`VIRIDIS`] that stands out from the background, from the first level to the last.
+    /// Part of [`VIRIDIS`] that stands out from the background, from dense to the sparsest.
     levels: (f64, f64),
 }
 
@@ -89,11 +139,11 @@ const LIGHT: Palette = Palette {
     tint: "#8c96a1",
     curve: "#0072b2",
     accent: "#c44e00",
-    levels: (0.6, 0.0),
+    levels: (0.0, 0.6),
 };
 
 const DARK: Palette = Palette {
-    background: "#14181d",
+    background: "#1a1f26",
     ink: "#e6edf3",
     muted: "#a3adb8",
     grid: "#2c333b",
@@ -116,11 +166,19 @@ const VIRIDIS: [[f64; 3]; 9] = [
     [253.0, 231.0, 37.0],
 ];
 
+/// Halvings of the weights after which colours change no more.
+const HALVINGS: f64 = 6.0;
+
 impl Palette {
-    /// Colour of level `rank` of `count`.
-    pub(crate) fn level(&self, rank: usize, count: usize) -> String {
+    /// Colour of a sparsity. It is the same in every picture, whichever other levels there are.
+    ///
+    /// Half of the way goes with the sparsity and half with the logarithm of the density, so that neither
+    /// 10 % and 20 % nor 97 % and 99 % look alike.
+    pub(crate) fn level(&self, sparsity: f64) -> String {
         let (first, last) = self.levels;
-        let share = if count > 1 { rank as f64 / (count - 1) as f64 } else { 0.5 };
+        let sparsity = sparsity.clamp(0.0, 1.0);
+        let halvings = -(1.0 - sparsity).max(f64::MIN_POSITIVE).log2();
+        let share = f64::midpoint(sparsity, (halvings / HALVINGS).min(1.0));
         let place = (first + (last - first) * share) * (VIRIDIS.len() - 1) as f64;
         // At most one below the last: the share is at most 1.
         let below = (place.floor() as usize).min(VIRIDIS.len() - 2);
@@ -146,16 +204,27 @@ mod tests {
     }
 
     #[test]
-    fn levels_fall_in_lightness_on_paper_and_rise_on_a_dark_screen() {
-        let lightness = |palette: &Palette, rank| {
-            let colour = palette.level(rank, 5);
+    fn a_bare_picture_may_be_small_and_has_letters_of_a_page() {
+        assert_eq!(Canvas::bare(330, 260, Theme::Light).units(), (330.0, 260.0));
+        assert_eq!(Canvas::bare(1600, 1, Theme::Light).units(), (1600.0, 200.0));
+    }
+
+    #[test]
+    fn sparser_levels_are_lighter_in_both_themes() {
+        let lightness = |palette: &Palette, sparsity: f64| {
+            let colour = palette.level(sparsity);
             let channel = |at| f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap());
             0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
         };
-        for rank in 0..4 {
-            assert!(lightness(&LIGHT, rank) > lightness(&LIGHT, rank + 1) + 10.0);
-            assert!(lightness(&DARK, rank) + 10.0 < lightness(&DARK, rank + 1));
+        let levels = [0.0, 0.25, 0.5, 0.75, 0.875, 0.9375, 0.97, 0.99];
+        for palette in [&LIGHT, &DARK] {
+            for pair in levels.windows(2) {
+                assert!(
+                    lightness(palette, pair[0]) + 4.0 < lightness(palette, pair[1]),
+                    "{pair:?}"
+                );
+            }
         }
-        assert_eq!(LIGHT.level(0, 1), LIGHT.level(1, 3));
+        assert_eq!(LIGHT.level(1.0), LIGHT.level(1.0 - 1e-9));
     }
 }

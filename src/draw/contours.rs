@@ -1,7 +1,7 @@
 //! Contours of the optimal sparsity in (N, C).
 
 use crate::draw::axis::{Axis, Unit};
-use crate::draw::sheet::{Entry, Heading, Sheet, Sign, Stroke};
+use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
 /// What to draw.
@@ -17,6 +17,23 @@ pub struct ContourPicture {
     pub lines: Vec<LevelLine>,
     /// Nominal coverage of the bands, where there are some.
     pub coverage: Option<f64>,
+    /// The runs of the law: lines are faint beyond the convex hull of them. None where they are not known.
+    pub runs: Vec<MeasuredRun>,
+    /// `[nonzero_params, compute]` of a question that is marked.
+    pub mark: Option<[f64; 2]>,
+    /// Whether the axes are linear, from 0 on; logarithmic otherwise.
+    pub linear: bool,
+}
+
+/// A run of the law.
+#[derive(Debug, Clone, Copy)]
+pub struct MeasuredRun {
+    /// Non-zero parameters.
+    pub nonzero_params: f64,
+    /// What it cost in the picture's FLOP mode.
+    pub compute: f64,
+    /// Its sparsity.
+    pub sparsity: f64,
 }
 
 /// A line with its band.
@@ -37,8 +54,12 @@ pub struct LevelLine {
     pub line: Line,
 }
 
-/// More levels than this have no bands: they would cover each other.
-const MOST_BANDS: usize = 12;
+/// Bands of more levels than this would cover each other: each has a bar at one size instead.
+const MOST_BANDS: usize = 5;
+/// Bars of more levels than this would stand too close.
+const MOST_BARS: usize = 24;
+/// More runs than this are drawn smaller.
+const MANY_RUNS: usize = 500;
 
 impl ContourPicture {
     /// The picture as SVG.
@@ -48,27 +69,50 @@ impl ContourPicture {
         let mut levels: Vec<&LevelLine> =
             self.lines.iter().filter(|level| !level.line.points.is_empty()).collect();
         levels.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
-        let banded = levels.len() <= MOST_BANDS && self.coverage.is_some();
+        let banded = levels.len() <= MOST_BARS && self.coverage.is_some();
+        let bars = levels.len() > MOST_BANDS;
+        let runs = || self.runs.iter().map(|run| [run.nonzero_params, run.compute]);
         let points = || {
             let lines = levels.iter().map(|level| &level.line).chain([&self.chinchilla]);
-            lines.flat_map(|line| line.points.iter())
+            let points = lines.flat_map(|line| line.points.iter().copied());
+            points.chain(runs()).chain(self.mark)
         };
-        let x = Axis::log("non-zero parameters", Unit::Count, points().map(|p| p[0]));
-        let y = Axis::log("training compute (FLOPs)", Unit::Power, points().map(|p| p[1]));
-        // Sparser levels stand above, and so do their colours in the legend's sample.
-        let colour = |rank: usize| palette.level(rank, levels.len());
-        let sample = colour(levels.len().saturating_sub(1) / 2);
-        let mut legend = vec![
-            entry(Sign::Line, &sample, "this sparsity is optimal".to_owned()),
-            entry(Sign::Dashed, palette.ink, "dense compute-optimal (Chinchilla)".to_owned()),
-        ];
+        let (sizes, budgets) = ("non-zero parameters", "training compute (FLOPs)");
+        let zero = || std::iter::once(0.0);
+        let (x, y) = if self.linear {
+            let x = Axis::linear(sizes, Unit::Count, points().map(|p| p[0]).chain(zero()));
+            let y = Axis::linear(budgets, Unit::Power, points().map(|p| p[1]).chain(zero()));
+            (x.with_room(0.0, 0.02), y.with_room(0.0, 0.03))
+        } else {
+            let x = Axis::log(sizes, Unit::Count, points().map(|p| p[0]));
+            let y = Axis::log(budgets, Unit::Power, points().map(|p| p[1]));
+            (x, y.with_room(0.04, 0.03))
+        };
+        // A sparsity of the middle for the samples of the legend.
+        let middle = levels.get(levels.len().saturating_sub(1) / 2);
+        let sample = palette.level(middle.map_or(0.5, |level| level.sparsity));
+        let mut legend = vec![entry(Sign::Line, &sample, "this sparsity is optimal".to_owned())];
         if let Some(coverage) = self.coverage.filter(|_| banded) {
             let text = format!("{} interval", numbers::percent(coverage));
-            legend.insert(1, entry(Sign::Band, &sample, text));
+            legend.push(entry(if bars { Sign::Bar } else { Sign::Band }, &sample, text));
+        }
+        // What is named where it stands needs no room of a small picture.
+        let whole = !canvas.is_bare();
+        if whole {
+            let chinchilla = "dense compute-optimal (Chinchilla)";
+            legend.push(entry(Sign::Dashed, palette.ink, chinchilla.to_owned()));
         }
         let dense = levels.first().filter(|level| level.sparsity == 0.0);
-        if dense.is_some() {
+        if dense.is_some() && whole {
             legend.push(entry(Sign::Tint, palette.tint, "0 % is optimal".to_owned()));
+        }
+        if !self.runs.is_empty() {
+            legend.push(entry(Sign::Dot, &sample, "runs".to_owned()));
+            legend.push(entry(Sign::Faint, &sample, "beyond the runs".to_owned()));
+        }
+        if self.mark.is_some() && whole {
+            let sign = Sign::Mark(Shape::Diamond);
+            legend.push(entry(sign, palette.accent, "the question".to_owned()));
         }
         let heading = Heading {
             title: format!(
@@ -80,38 +124,64 @@ impl ContourPicture {
             legend,
             caption: &self.caption,
         };
-        let mut sheet = Sheet::new(canvas, heading, x, y.with_room(0.04, 0.03), 80.0);
+        let mut sheet = Sheet::new(canvas, heading, x, y, 80.0);
         if let Some(dense) = dense {
             sheet.region_below(&dense.line.points, "0 % is optimal");
         }
-        if banded {
-            for (rank, level) in levels.iter().enumerate() {
-                let band = level.line.band.as_deref().unwrap_or_default();
-                sheet.band(band, &colour(rank), 0.16);
-            }
+        for level in levels.iter().filter(|_| banded && !bars) {
+            let band = level.line.band.as_deref().unwrap_or_default();
+            sheet.band(band, &palette.level(level.sparsity), 0.16);
         }
+        self.draw_runs(&mut sheet, canvas);
         let width = if levels.len() > 20 { 1.2 } else { 2.4 };
-        for (rank, level) in levels.iter().enumerate() {
-            let colour = colour(rank);
-            let stroke = Stroke { colour: &colour, width, dashed: false, class: "level" };
-            sheet.line(&level.line.points, stroke);
+        let colours: Vec<_> = levels.iter().map(|level| palette.level(level.sparsity)).collect();
+        let mut lines: Vec<(&[[f64; 2]], Stroke<'_>)> = Vec::new();
+        for (level, colour) in levels.iter().zip(&colours) {
+            lines.push((
+                &level.line.points,
+                Stroke { colour, width, dashed: false, class: "level" },
+            ));
         }
         let stroke = Stroke { colour: palette.ink, width: 1.8, dashed: true, class: "chinchilla" };
-        sheet.line(&self.chinchilla.points, stroke);
-        let end = |line: &Line| line.points.last().map(|point| point[1]);
-        let chinchilla = end(&self.chinchilla);
-        let chinchilla = chinchilla.map(|y| (y, "Chinchilla".to_owned(), palette.ink.to_owned()));
-        let labels: Vec<_> = chinchilla
-            .into_iter()
-            .chain(levels.iter().enumerate().filter_map(|(rank, level)| {
-                Some((end(&level.line)?, numbers::percent(level.sparsity), colour(rank)))
-            }))
-            .collect();
-        sheet.side_labels(&labels);
+        lines.push((&self.chinchilla.points, stroke));
+        sheet.lines_by_support(&lines, &runs().collect::<Vec<_>>());
+        if banded && bars {
+            for (rank, (level, colour)) in levels.iter().zip(&colours).enumerate() {
+                let band = level.line.band.as_deref().unwrap_or_default();
+                // Each at another size, so that no two stand on each other.
+                let share = (rank as f64 + 0.5) / levels.len() as f64;
+                let place = (share * band.len().saturating_sub(1) as f64).round() as usize;
+                if let Some(&[size, low, high]) = band.get(place) {
+                    sheet.bar((size, low), (size, high), colour);
+                }
+            }
+        }
+        let chinchilla = ("Chinchilla".to_owned(), palette.ink.to_owned());
+        sheet.end_label(&self.chinchilla.points, chinchilla.0, chinchilla.1);
+        for (level, colour) in levels.iter().zip(colours) {
+            sheet.end_label(&level.line.points, numbers::percent(level.sparsity), colour);
+        }
+        if let Some([size, compute]) = self.mark {
+            sheet.mark(Shape::Diamond, size, compute, 5.5, palette.accent);
+            sheet.note("the question", size, compute, (9.0, 4.0), Hold::Start);
+        }
         if levels.is_empty() {
             sheet.message("no budget makes any of these sparsities optimal");
         }
         sheet.finish()
+    }
+
+    fn draw_runs(&self, sheet: &mut Sheet, canvas: Canvas) {
+        let size = if self.runs.len() > MANY_RUNS { 1.5 } else { 2.4 };
+        let mut runs: Vec<_> = self.runs.iter().collect();
+        runs.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
+        // One colour at a time: runs of a pruned level scatter about it, which no eye can tell.
+        let close = |a: &&MeasuredRun, b: &&MeasuredRun| b.sparsity - a.sparsity < 1e-3;
+        for level in runs.chunk_by(close) {
+            let places: Vec<_> =
+                level.iter().map(|run| [run.nonzero_params, run.compute]).collect();
+            sheet.dots(&places, size, &canvas.palette().level(level[0].sparsity));
+        }
     }
 }
 
@@ -124,7 +194,7 @@ mod tests {
     use resvg::usvg::roxmltree::Document;
 
     use super::*;
-    use crate::draw::Theme;
+    use crate::draw::{Theme, Window};
 
     fn line(height: f64) -> Line {
         Line {
@@ -151,6 +221,9 @@ mod tests {
                 LevelLine { sparsity: 0.6, line: Line::default() },
             ],
             coverage: Some(0.95),
+            runs: Vec::new(),
+            mark: None,
+            linear: false,
         }
     }
 
@@ -201,6 +274,46 @@ mod tests {
         assert_eq!(picture().svg(canvas), picture().svg(canvas));
         let dark = Canvas::new(800, 540, Theme::Dark);
         assert_ne!(picture().svg(canvas), picture().svg(dark));
+    }
+
+    #[test]
+    fn lines_are_faint_beyond_the_runs() {
+        let mut seen = picture();
+        let run = |nonzero_params, compute| MeasuredRun { nonzero_params, compute, sparsity: 0.5 };
+        seen.runs = vec![run(1e6, 1e15), run(1e7, 1e15), run(1e7, 1e17)];
+        seen.mark = Some([1e7, 1e16]);
+        let svg = seen.svg(Canvas::new(800, 540, Theme::Light));
+        assert_eq!((paths(&svg, "level").len(), paths(&svg, "supported").len()), (2, 3));
+        let dots: usize = paths(&svg, "dots").iter().map(|d| d.matches('M').count()).sum();
+        assert_eq!((dots, svg.matches("<clipPath").count()), (3, 2));
+        assert!(svg.contains("beyond the runs") && svg.contains("the question"));
+        // Runs that are not known fade nothing.
+        assert!(!picture().svg(Canvas::new(800, 540, Theme::Light)).contains("beyond the runs"));
+    }
+
+    #[test]
+    fn twelve_levels_have_bars_in_place_of_bands() {
+        let mut many = picture();
+        let level = |i: u32| LevelLine { sparsity: f64::from(i) / 20.0, line: line(1e15) };
+        many.lines = (1..=12).map(level).collect();
+        let svg = many.svg(Canvas::new(800, 540, Theme::Light));
+        assert_eq!((paths(&svg, "band").len(), paths(&svg, "bar").len()), (0, 12));
+    }
+
+    #[test]
+    fn a_part_is_shown_with_labels_where_lines_leave_it() {
+        let window = Window { x: Some([1e6, 1e7]), y: Some([1e14, 1e16]) };
+        let svg = picture().svg(Canvas::bare(600, 340, Theme::Light).showing(window));
+        assert!(svg.contains(r#"data-x="log 6 7""#) && svg.contains(r#"data-y="log 14 16""#));
+        // The line of 50 % begins where the axes end, so its name stands within; that of 0 % leaves at the right.
+        let document = Document::parse(&svg).unwrap();
+        let named = |words: &str| {
+            let texts = document.descendants().filter(|node| node.has_tag_name("text"));
+            texts.filter(|node| node.text().is_some_and(|text| text.trim() == words)).count()
+        };
+        // Within the axes there is a halo behind it.
+        assert_eq!((named("50 %"), named("0 %")), (2, 1));
+        assert!(!svg.contains("class=\"title\"") && !svg.contains("Law 3"));
     }
 
     #[test]

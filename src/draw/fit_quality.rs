@@ -17,6 +17,22 @@ pub struct FitPicture {
     pub noise: Option<String>,
     /// Why there are no runs, where there are none.
     pub without_runs: &'static str,
+    /// What the axes show.
+    pub axes: FitAxes,
+}
+
+/// What the axes show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FitAxes {
+    /// Predicted against measured loss; logarithmic where losses differ widely.
+    #[default]
+    Usual,
+    /// The same, linear.
+    Linear,
+    /// The same, logarithmic.
+    Log,
+    /// Residual against measured loss.
+    Residuals,
 }
 
 /// One run.
@@ -26,12 +42,17 @@ pub struct FittedPoint {
     pub measured: f64,
     /// Predicted loss.
     pub predicted: f64,
+    /// Residual of the objective: above 0 where the loss is predicted too high.
+    pub residual: f64,
     /// Its sparsity.
     pub sparsity: f64,
     /// Whether it lies far off the law.
     pub outlier: bool,
 }
 
+/// More runs than this are small dots of one shape, and yet more are smaller.
+const MANY: usize = 500;
+const VERY_MANY: usize = 2000;
 /// Losses that differ by more than this are drawn on logarithmic axes.
 const WIDE: f64 = 5.0;
 /// Levels of sparsity that are told apart by shapes and named one by one.
@@ -55,16 +76,26 @@ impl FitPicture {
         let losses = || self.runs.iter().flat_map(|run| [run.measured, run.predicted]);
         let low = losses().fold(f64::INFINITY, f64::min);
         let high = losses().fold(0.0, f64::max);
+        let residuals = self.axes == FitAxes::Residuals;
+        let log = match self.axes {
+            FitAxes::Usual => low > 0.0 && high / low > WIDE,
+            FitAxes::Log => low > 0.0,
+            FitAxes::Linear | FitAxes::Residuals => false,
+        };
         let axis = |name: &str| {
-            if low > 0.0 && high / low > WIDE {
+            if log {
                 Axis::log(name, Unit::Power, losses())
+            } else if residuals {
+                Axis::linear(name, Unit::Decimal, self.runs.iter().map(|run| run.measured))
             } else {
                 Axis::linear(name, Unit::Decimal, losses())
             }
             .with_room(0.05, 0.05)
         };
         let named = levels.len() <= MOST_NAMED;
+        let many = self.runs.len() > MANY;
         let shape = |rank: usize| if named { Shape::of(rank) } else { Shape::Circle };
+        let sparsity = |rank: usize| levels[rank] as f64 / LEVELS_PER_UNIT;
         let ranks: Vec<usize> = if named {
             (0..levels.len()).collect()
         } else {
@@ -74,9 +105,9 @@ impl FitPicture {
         let mut legend: Vec<Entry> = ranks
             .into_iter()
             .map(|rank| Entry {
-                sign: Sign::Mark(shape(rank)),
-                colour: palette.level(rank, levels.len()),
-                text: numbers::percent(levels[rank] as f64 / LEVELS_PER_UNIT),
+                sign: if many { Sign::Dot } else { Sign::Mark(shape(rank)) },
+                colour: palette.level(sparsity(rank)),
+                text: numbers::percent(sparsity(rank)),
             })
             .collect();
         let entry = |sign, colour: &str, text: &str| Entry {
@@ -85,7 +116,7 @@ impl FitPicture {
             text: text.to_owned(),
         };
         if !self.runs.is_empty() {
-            legend.push(entry(Sign::Dashed, palette.ink, "prediction equals measurement"));
+            legend.push(entry(Sign::Dashed, palette.ink, "as measured"));
         }
         if self.runs.iter().any(|run| run.outlier) {
             legend.push(entry(Sign::Ring, palette.accent, "outlier"));
@@ -100,14 +131,23 @@ impl FitPicture {
         }
         let heading = Heading {
             title: format!(
-                "Predicted against measured loss of {}, law {}",
-                self.caption.family, self.caption.law_version
+                "{} measured loss of {}, law {}",
+                if residuals { "Residual against" } else { "Predicted against" },
+                self.caption.family,
+                self.caption.law_version
             ),
             subtitle,
             legend,
             caption: &self.caption,
         };
-        let (x, y) = (axis("measured loss"), axis("predicted loss"));
+        let x = axis("measured loss");
+        let y = if residuals {
+            let values = self.runs.iter().map(|run| run.residual).chain([0.0]);
+            let name = "residual, above 0 where predicted too high";
+            Axis::linear(name, Unit::Decimal, values).with_room(0.06, 0.06)
+        } else {
+            axis("predicted loss")
+        };
         if self.runs.is_empty() {
             let mut sheet = Sheet::bare(canvas, heading, x, y, 8.0);
             sheet.message(self.without_runs);
@@ -116,17 +156,76 @@ impl FitPicture {
         let mut sheet = Sheet::new(canvas, heading, x, y, 8.0);
         let (from, to) = (low * 0.5, high * 1.5);
         let stroke = Stroke { colour: palette.ink, width: 1.4, dashed: true, class: "diagonal" };
-        sheet.line(&[[from, from], [to, to]], stroke);
-        let size = if self.runs.len() > 500 { 2.6 } else { 4.5 };
-        for run in &self.runs {
-            // Every level is that of some run.
-            let rank = levels.binary_search(&key(run.sparsity)).unwrap_or_default();
-            let colour = palette.level(rank, levels.len());
-            sheet.mark(shape(rank), run.measured, run.predicted, size, &colour);
+        let [left, right] = if residuals { [0.0, 0.0] } else { [from, to] };
+        sheet.line(&[[from, left], [to, right]], stroke);
+        let place = |run: &FittedPoint| {
+            [run.measured, if residuals { run.residual } else { run.predicted }]
+        };
+        // Every level is that of some run.
+        let rank = |run: &FittedPoint| levels.binary_search(&key(run.sparsity)).unwrap_or_default();
+        if many {
+            let size = if self.runs.len() > VERY_MANY { 1.5 } else { 2.2 };
+            let mut of_level = vec![Vec::new(); levels.len()];
+            for run in &self.runs {
+                of_level[rank(run)].push(place(run));
+            }
+            for (level, places) in of_level.iter().enumerate() {
+                sheet.dots(places, size, &palette.level(sparsity(level)));
+            }
+        } else {
+            for run in &self.runs {
+                let (rank, [measured, shown]) = (rank(run), place(run));
+                let colour = palette.level(sparsity(rank));
+                sheet.mark(shape(rank), measured, shown, 4.5, &colour);
+            }
         }
         for run in self.runs.iter().filter(|run| run.outlier) {
-            sheet.ring(run.measured, run.predicted);
+            let [measured, shown] = place(run);
+            sheet.ring(measured, shown);
         }
         sheet.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::{Theme, png};
+
+    fn picture(count: u32, axes: FitAxes) -> FitPicture {
+        let run = |i: u32| {
+            let measured = 2.0 + f64::from(i % 97) / 97.0;
+            let residual = f64::from(i % 7) / 100.0 - 0.03;
+            FittedPoint {
+                measured,
+                predicted: measured * (1.0 + residual),
+                residual,
+                sparsity: f64::from(i % 4) / 4.0,
+                outlier: i == 5,
+            }
+        };
+        FitPicture {
+            caption: Caption { family: "f".to_owned(), law_version: 1, notes: Vec::new() },
+            runs: (0..count).map(run).collect(),
+            outliers_only: false,
+            noise: None,
+            without_runs: "none",
+            axes,
+        }
+    }
+
+    #[test]
+    fn thousands_of_runs_are_dots_and_few_bytes() {
+        for axes in [FitAxes::Usual, FitAxes::Log, FitAxes::Residuals] {
+            let svg = picture(5000, axes).svg(Canvas::new(800, 540, Theme::Light));
+            assert_eq!(svg.matches("h.01").count(), 5000);
+            assert!(svg.len() < 150_000, "{}", svg.len());
+            assert_eq!(svg.matches("class=\"outlier\"").count(), 1);
+            // They are seen on pixels, too.
+            let blank = picture(0, axes).svg(Canvas::new(800, 540, Theme::Light));
+            assert!(png(&svg).unwrap().len() > 2 * png(&blank).unwrap().len());
+        }
+        let few = picture(400, FitAxes::Linear).svg(Canvas::new(800, 540, Theme::Light));
+        assert_eq!(few.matches("class=\"mark\"").count(), 404);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
-use crate::draw::{Canvas, Caption, numbers};
+use crate::draw::{Canvas, Caption, SparsityAxis, numbers};
 
 /// What to draw.
 #[derive(Debug, Clone)]
@@ -17,6 +17,10 @@ pub struct GainPicture {
     pub limit_interval: Option<(f64, f64)>,
     /// Nominal coverage of the intervals, where there are some.
     pub coverage: Option<f64>,
+    /// A sparsity that is marked.
+    pub mark: Option<GainPoint>,
+    /// How sparsities lie.
+    pub axis: SparsityAxis,
 }
 
 /// The gain at one sparsity.
@@ -44,8 +48,14 @@ impl GainPicture {
         let end = self.limit_interval.map_or(self.limit, |(_, high)| high);
         let end = end.clamp(self.limit, 1.0 + 2.0 * (self.limit - 1.0).max(0.0));
         let gains = points.iter().map(|point| point.gain).chain([1.0, self.limit, end]);
-        let x = Axis::linear("sparsity (%)", Unit::Percent, [0.0, 1.0].into_iter());
-        let x = x.with_room(0.0, 0.02);
+        let last = points.last().map_or(0.99, |point| point.sparsity);
+        let x = match self.axis {
+            SparsityAxis::Linear => {
+                let x = Axis::linear("sparsity (%)", Unit::Percent, [0.0, 1.0].into_iter());
+                x.with_room(0.0, 0.02)
+            }
+            SparsityAxis::Density => Axis::density(SparsityAxis::NAME, last),
+        };
         let y = Axis::linear("gain", Unit::Decimal, gains).with_room(0.06, 0.08);
         let mut legend = vec![Entry {
             sign: Sign::Line,
@@ -56,11 +66,21 @@ impl GainPicture {
             let text = format!("{} interval", numbers::percent(coverage));
             legend.push(Entry { sign: Sign::Band, colour: palette.curve.to_owned(), text });
         }
-        legend.push(Entry {
-            sign: Sign::Dashed,
-            colour: palette.accent.to_owned(),
-            text: "limit as sparsity goes to 100 %".to_owned(),
-        });
+        // The line has its name beside it.
+        if !canvas.is_bare() {
+            legend.push(Entry {
+                sign: Sign::Dashed,
+                colour: palette.accent.to_owned(),
+                text: "limit as sparsity goes to 100 %".to_owned(),
+            });
+        }
+        if self.mark.is_some() {
+            legend.push(Entry {
+                sign: Sign::Mark(Shape::Square),
+                colour: palette.accent.to_owned(),
+                text: "the question's best".to_owned(),
+            });
+        }
         let heading = Heading {
             title: format!(
                 "Gain of sparsity of {}, law {}",
@@ -91,11 +111,21 @@ impl GainPicture {
         }
         let mut words = format!("limit {}", numbers::rounded(self.limit, 2));
         if let Some((low, high)) = self.limit_interval {
-            sheet.bar((1.0, low), (1.0, high), palette.accent);
+            if self.axis == SparsityAxis::Linear {
+                sheet.bar((1.0, low), (1.0, high), palette.accent);
+            }
             let (low, high) = (numbers::rounded(low, 2), numbers::rounded(high, 2));
             words = format!("{words} ({low} to {high})");
         }
-        sheet.mark(Shape::Diamond, 1.0, self.limit, 4.5, palette.accent);
+        if self.axis == SparsityAxis::Linear {
+            sheet.mark(Shape::Diamond, 1.0, self.limit, 4.5, palette.accent);
+        }
+        if let Some(GainPoint { sparsity, gain, interval }) = self.mark {
+            if let Some((low, high)) = interval {
+                sheet.bar((sparsity, low), (sparsity, high), palette.accent);
+            }
+            sheet.mark(Shape::Square, sparsity, gain, 5.0, palette.accent);
+        }
         sheet.note(&words, 0.02, self.limit, (0.0, -7.0), Hold::Start);
         sheet.finish()
     }

@@ -2,7 +2,7 @@
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
-use crate::draw::{Canvas, Caption, numbers};
+use crate::draw::{Canvas, Caption, SparsityAxis, numbers};
 
 /// What to draw.
 #[derive(Debug, Clone)]
@@ -25,6 +25,23 @@ pub struct LossPicture {
     pub best: BestSparsity,
     /// Predicted loss of the dense model.
     pub dense_loss: f64,
+    /// The best pattern of the hardware profile, where there is one, and it is not dense.
+    pub pattern: Option<NamedLoss>,
+    /// A sparsity that is marked, with its loss.
+    pub mark: Option<[f64; 2]>,
+    /// How sparsities lie.
+    pub axis: SparsityAxis,
+}
+
+/// The loss of something with a name.
+#[derive(Debug, Clone)]
+pub struct NamedLoss {
+    /// Such as `2:4`.
+    pub name: String,
+    /// Its sparsity.
+    pub sparsity: f64,
+    /// Its loss.
+    pub loss: f64,
 }
 
 /// The sparsity of the least loss.
@@ -44,9 +61,15 @@ impl LossPicture {
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
         let last = self.points.last().map_or(0.95, |point| point[0]);
-        let x = Axis::density("sparsity (%), logarithmic in the density", last);
+        let x = match self.axis {
+            SparsityAxis::Density => Axis::density(SparsityAxis::NAME, last),
+            SparsityAxis::Linear => {
+                Axis::linear("sparsity (%)", Unit::Percent, [0.0, last].into_iter())
+            }
+        };
         let crowded = x.place(self.best.sparsity) < 0.2;
         let losses = self.points.iter().map(|point| point[1]).chain([self.dense_loss]);
+        let losses = losses.chain(self.pattern.as_ref().map(|pattern| pattern.loss));
         let y = Axis::linear("predicted loss", Unit::Decimal, losses).with_room(0.2, 0.12);
         let entry =
             |sign, colour: &str, text: String| Entry { sign, colour: colour.to_owned(), text };
@@ -55,15 +78,26 @@ impl LossPicture {
             let text = format!("{} interval of the mean", numbers::percent(coverage));
             legend.push(entry(Sign::Band, palette.curve, text));
         }
-        legend.push(entry(
-            Sign::Mark(Shape::Diamond),
-            palette.accent,
-            match self.best.interval {
-                Some(_) => "best sparsity, with its interval".to_owned(),
-                None => "best sparsity".to_owned(),
-            },
-        ));
-        legend.push(entry(Sign::Dashed, palette.ink, "dense model of this size".to_owned()));
+        // What is named where it stands needs no room of a small picture.
+        if !canvas.is_bare() {
+            legend.push(entry(
+                Sign::Mark(Shape::Diamond),
+                palette.accent,
+                match self.best.interval {
+                    Some(_) => "best sparsity, with its interval".to_owned(),
+                    None => "best sparsity".to_owned(),
+                },
+            ));
+            legend.push(entry(Sign::Dashed, palette.ink, "dense model of this size".to_owned()));
+        }
+        if let Some(pattern) = &self.pattern {
+            let text = format!("best pattern, {}", pattern.name);
+            legend.push(entry(Sign::Mark(Shape::Triangle), palette.ink, text));
+        }
+        if let Some([sparsity, _]) = self.mark {
+            let text = format!("{}, to compare", numbers::percent(sparsity));
+            legend.push(entry(Sign::Mark(Shape::Square), palette.ink, text));
+        }
         let heading = Heading {
             title: format!(
                 "Loss by sparsity of {}, law {}, FLOP mode {}",
@@ -92,6 +126,12 @@ impl LossPicture {
             words = format!("{words} ({low} to {high})");
         }
         let words = format!("{words}, loss {}", numbers::rounded(loss, 4));
+        if let Some(pattern) = &self.pattern {
+            sheet.mark(Shape::Triangle, pattern.sparsity, pattern.loss, 5.0, palette.ink);
+        }
+        if let Some([sparsity, loss]) = self.mark {
+            sheet.mark(Shape::Square, sparsity, loss, 4.5, palette.ink);
+        }
         sheet.mark(Shape::Diamond, sparsity, loss, 5.0, palette.accent);
         // Below the band, so that its edge does not cross the letters.
         let band = self.band.iter().flatten().map(|&[_, low, _]| low);
@@ -112,7 +152,9 @@ mod tests {
     #[test]
     fn no_numbers_break_it() {
         let caption = Caption { family: "f".to_owned(), law_version: 1, notes: Vec::new() };
-        for (sparsity, loss) in [(0.0, 1e-9), (1.0 - 1e-14, 1e300), (0.5, 2.0)] {
+        let axes = [SparsityAxis::Density, SparsityAxis::Linear, SparsityAxis::Density];
+        let points = [(0.0, 1e-9), (1.0 - 1e-14, 1e300), (0.5, 2.0)];
+        for ((sparsity, loss), axis) in points.into_iter().zip(axes) {
             let picture = LossPicture {
                 caption: caption.clone(),
                 flop_mode: "dense".to_owned(),
@@ -123,6 +165,9 @@ mod tests {
                 coverage: Some(0.95),
                 best: BestSparsity { sparsity, interval: Some((0.0, 1.0)), loss },
                 dense_loss: loss,
+                pattern: Some(NamedLoss { name: "2:4".to_owned(), sparsity, loss }),
+                mark: Some([sparsity, loss]),
+                axis,
             };
             let svg = picture.svg(Canvas::new(480, 1800, Theme::Light));
             assert!(!svg.contains("NaN"), "{svg}");

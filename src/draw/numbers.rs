@@ -33,6 +33,9 @@ pub(crate) fn count(value: f64) -> String {
 
 /// An amount of compute: a power of ten, with a mantissa where it is none.
 pub(crate) fn power(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
     let mut exponent = value.log10().floor();
     let mut mantissa = short(value / 10f64.powf(exponent));
     if mantissa == "10" {
@@ -47,7 +50,7 @@ pub(crate) fn power(value: f64) -> String {
 pub(crate) fn decimal(value: f64, step: f64) -> String {
     // Steps are 1, 2 or 5 times a power of ten.
     let digits = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
-    format!("{value:.digits$}")
+    format!("{value:.digits$}").replace('-', "−")
 }
 
 /// A loss or a gain in a text, to this many digits behind the point.
@@ -108,6 +111,7 @@ mod tests {
     #[test]
     fn compute_is_a_power_of_ten() {
         assert_eq!(power(1e18), "10¹⁸");
+        assert_eq!((power(0.0), count(0.0)), ("0".to_owned(), "0".to_owned()));
         assert_eq!(power(2e-3), "2×10⁻³");
         assert_eq!(power(9.999e20), "10²¹");
         assert_eq!(power(1.234e20), "1.23×10²⁰");
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn ticks_have_the_digits_of_their_step() {
         assert_eq!(decimal(2.5, 0.05), "2.50");
-        assert_eq!(decimal(10.0, 5.0), "10");
+        assert_eq!((decimal(10.0, 5.0), decimal(-0.5, 0.1)), ("10".to_owned(), "−0.5".to_owned()));
         assert_eq!(rounded(2.34567, 3), "2.346");
     }
 }

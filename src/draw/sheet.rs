@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use sha2::{Digest, Sha256};
 use svg::Document;
 use svg::node::element::{Circle, ClipPath, Definitions, Group, Path, Rectangle, Text, Title};
 
-use crate::draw::Caption;
 use crate::draw::axis::Axis;
-use crate::draw::canvas::{Canvas, Palette};
+use crate::draw::canvas::{Canvas, Palette, Window};
+use crate::draw::{Caption, hull};
 
 /// What stands above and below a picture.
 #[derive(Debug)]
@@ -31,9 +32,15 @@ pub(crate) struct Entry {
 pub(crate) enum Sign {
     Line,
     Dashed,
+    /// A line that is drawn faintly.
+    Faint,
     Band,
+    /// A bar across a line.
+    Bar,
     Tint,
     Mark(Shape),
+    /// A small dot, one of many.
+    Dot,
     Ring,
 }
 
@@ -100,6 +107,12 @@ const MARGIN: f64 = 16.0;
 const LETTER: f64 = 0.55;
 /// Height of a side label.
 const LABEL: f64 = 15.0;
+/// How much of a line is seen beyond the runs.
+const FAINT: f64 = 0.4;
+/// Dots that lie on each other are darker: as many layers of them are told apart.
+const LAYERS: usize = 8;
+/// Share of its ground that a dot of many covers.
+const DOT_OPACITY: f64 = 0.55;
 
 fn width_of(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * LETTER * size
@@ -127,6 +140,9 @@ pub(crate) struct Sheet {
     around: Group,
     inside: Group,
     above: Group,
+    clips: Vec<ClipPath>,
+    /// Names of ends of lines: place, words, colour.
+    ends: Vec<((f64, f64), String, String)>,
 }
 
 impl Sheet {
@@ -144,24 +160,26 @@ impl Sheet {
         let mut around = Group::new();
         let mut top = MARGIN + TITLE * 0.8;
         let title = heading.title;
-        let line = text(&title, (MARGIN, top), TITLE, palette.ink, Hold::Start);
-        around = around.add(line.set("font-weight", "bold").set("class", "title"));
-        top += ROW;
-        for line in wrapped(&heading.subtitle, units.0 - 2.0 * MARGIN, BODY) {
-            around = around.add(text(&line, (MARGIN, top), BODY, palette.muted, Hold::Start));
-            top += ROW - 2.0;
+        if !canvas.is_bare() {
+            let line = text(&title, (MARGIN, top), TITLE, palette.ink, Hold::Start);
+            around = around.add(line.set("font-weight", "bold").set("class", "title"));
+            top += ROW;
+            for line in wrapped(&heading.subtitle, units.0 - 2.0 * MARGIN, BODY) {
+                around = around.add(text(&line, (MARGIN, top), BODY, palette.muted, Hold::Start));
+                top += ROW - 2.0;
+            }
+            top += 4.0;
         }
-        top += 4.0;
         let (legend, rows) = legend(&heading.legend, top, units.0, palette);
         around = around.add(legend);
         top += ROW * rows + 2.0;
 
         let mut notes: Vec<String> = Vec::new();
-        for note in &heading.caption.notes {
+        for note in heading.caption.notes.iter().filter(|_| !canvas.is_bare()) {
             notes.extend(wrapped(note, units.0 - 2.0 * MARGIN, SMALL));
         }
         let mut foot = units.1 - 10.0 - NOTE_ROW * notes.len().saturating_sub(1) as f64;
-        let bottom = foot - 58.0;
+        let bottom = if canvas.is_bare() { units.1 - 46.0 } else { foot - 58.0 };
         for note in &notes {
             around = around.add(text(note, (MARGIN, foot), SMALL, palette.muted, Hold::Start));
             foot += NOTE_ROW;
@@ -172,8 +190,18 @@ impl Sheet {
             width: units.0 - LEFT - right - MARGIN,
             height: (bottom - top).max(80.0),
         };
+        let Window { x: across, y: up } = canvas.window();
+        let (x, y) = (x.between(across), y.between(up));
         let (inside, above) = (Group::new(), Group::new());
-        Self { canvas, units, palette, plot, x, y, title, around, inside, above }
+        let (clips, ends) = (Vec::new(), Vec::new());
+        Self { canvas, units, palette, plot, x, y, title, around, inside, above, clips, ends }
+    }
+
+    /// Whether a value lies within the axes; where nothing was said of what to show, all do.
+    fn shows(&self, x: f64, y: f64) -> bool {
+        let within = |place: f64| (-1e-9..=1.0 + 1e-9).contains(&place);
+        self.canvas.window() == Window::default()
+            || (within(self.x.place(x)) && within(self.y.place(y)))
     }
 
     fn axes(&mut self) {
@@ -239,6 +267,69 @@ impl Sheet {
         self.add(if stroke.dashed { line.set("stroke-dasharray", "7 4") } else { line });
     }
 
+    /// Lines that are faint but within the convex hull of some values: where there are runs.
+    pub(crate) fn lines_by_support(
+        &mut self,
+        lines: &[(&[[f64; 2]], Stroke<'_>)],
+        support: &[[f64; 2]],
+    ) {
+        if support.is_empty() {
+            for (points, stroke) in lines {
+                self.line(points, *stroke);
+            }
+            return;
+        }
+        let all = std::mem::take(&mut self.inside);
+        for (points, stroke) in lines {
+            self.line(points, *stroke);
+        }
+        let faint = std::mem::take(&mut self.inside).set("opacity", FAINT);
+        let places: Vec<_> = support.iter().map(|&[x, y]| self.at(x, y)).collect();
+        let corners = hull::convex(&places);
+        let clip = self.clip(path(&corners, true));
+        for (points, stroke) in lines {
+            self.line(points, Stroke { class: "supported", ..*stroke });
+        }
+        let clear = std::mem::take(&mut self.inside).set("clip-path", clip);
+        self.inside = all.add(faint).add(clear);
+    }
+
+    /// A clip by a shape; what refers to it. Named by what it holds: pictures of one page may have the same name
+    /// only where they mean the same.
+    fn clip(&mut self, shape: impl svg::Node) -> String {
+        let digest = Sha256::digest(shape.to_string());
+        let name = format!("clip-{}", hex::encode(&digest[..6]));
+        let reference = format!("url(#{name})");
+        self.clips.push(ClipPath::new().set("id", name).add(shape));
+        reference
+    }
+
+    /// Many small dots of one colour, darker where they lie on each other.
+    pub(crate) fn dots(&mut self, points: &[[f64; 2]], size: f64, colour: &str) {
+        for layer in 0..LAYERS.min(points.len()) {
+            let mut steps = String::new();
+            for &[x, y] in points.iter().skip(layer).step_by(LAYERS) {
+                if self.shows(x, y) {
+                    let (x, y) = self.at(x, y);
+                    // Writing to a string does not fail.
+                    let _ = write!(steps, "M{x:.1} {y:.1}h.01");
+                }
+            }
+            if steps.is_empty() {
+                continue;
+            }
+            let dots = Path::new()
+                .set("d", steps)
+                .set("fill", "none")
+                .set("stroke", colour)
+                .set("stroke-width", 2.0 * size)
+                .set("stroke-linecap", "round")
+                .set("stroke-opacity", DOT_OPACITY)
+                .set("class", "dots");
+            self.add(dots);
+        }
+    }
+
     /// A band between two curves, with thin edges.
     pub(crate) fn band(&mut self, band: &[[f64; 3]], colour: &str, opacity: f64) {
         let low: Vec<_> = band.iter().map(|&[x, low, _]| self.at(x, low)).collect();
@@ -286,6 +377,9 @@ impl Sheet {
 
     /// A text at a value, moved by so many units.
     pub(crate) fn note(&mut self, words: &str, x: f64, y: f64, moved: (f64, f64), hold: Hold) {
+        if !self.shows(x, y) {
+            return;
+        }
         let place = self.at(x, y);
         // No letter leaves the axes.
         let width = width_of(words, BODY);
@@ -313,6 +407,9 @@ impl Sheet {
 
     /// A mark at a value.
     pub(crate) fn mark(&mut self, shape: Shape, x: f64, y: f64, size: f64, colour: &str) {
+        if !self.shows(x, y) {
+            return;
+        }
         let place = self.at(x, y);
         let marks = shape_at(shape, place, size, colour, self.palette.background);
         self.add_above(marks);
@@ -320,6 +417,9 @@ impl Sheet {
 
     /// A ring about a value.
     pub(crate) fn ring(&mut self, x: f64, y: f64) {
+        if !self.shows(x, y) {
+            return;
+        }
         let place = self.at(x, y);
         let ring = ring_at(place, self.palette.accent).set("class", "outlier");
         self.add_above(ring);
@@ -331,42 +431,66 @@ impl Sheet {
         let across = if (a.0 - b.0).abs() < (a.1 - b.1).abs() { (4.0, 0.0) } else { (0.0, 4.0) };
         let end =
             |p: (f64, f64)| [(p.0 - across.0, p.1 - across.1), (p.0 + across.0, p.1 + across.1)];
-        for piece in [[a, b], end(a), end(b)] {
-            let piece = path(&piece, false).set("fill", "none").set("stroke", colour);
-            self.add(piece.set("stroke-width", 1.8));
+        let steps: Vec<_> = [[a, b], end(a), end(b)]
+            .iter()
+            .map(|piece| {
+                let [(from, up), (to, down)] = piece;
+                format!("M{from:.2} {up:.2}L{to:.2} {down:.2}")
+            })
+            .collect();
+        let bar = Path::new()
+            .set("d", steps.concat())
+            .set("fill", "none")
+            .set("stroke", colour)
+            .set("stroke-width", 1.8)
+            .set("class", "bar");
+        self.add(bar);
+    }
+
+    /// Names a line where it ends or leaves the axes: right of them, or within where it leaves above or below.
+    pub(crate) fn end_label(&mut self, points: &[[f64; 2]], words: String, colour: String) {
+        let places: Vec<_> =
+            points.iter().map(|&[x, y]| (self.x.place(x), self.y.place(y))).collect();
+        if let Some(end) = visible_end(&places) {
+            self.ends.push((end, words, colour));
         }
     }
 
-    /// Texts right of the picture beside the ends of lines: moved apart where they crowd, and where
-    /// there are too many for that, only those that find room; the first always does.
-    pub(crate) fn side_labels(&mut self, labels: &[(f64, String, String)]) {
+    /// Names of ends beside the axes are moved apart where they crowd, and where there are too many for
+    /// that, only those that find room stand there; the first always does.
+    fn side_labels(&mut self) {
         let Area { left, top, width, height } = self.plot;
         let right = left + width;
-        let place = |value: f64| top + (1.0 - self.y.place(value).clamp(0.0, 1.0)) * height;
-        let mut placed: Vec<(f64, &str, &str)> = Vec::new();
-        let many = labels.len() as f64 * LABEL > 0.6 * height;
-        for (value, words, colour) in labels {
-            let at = place(*value);
-            if !many || placed.iter().all(|label| (label.0 - at).abs() >= LABEL) {
-                placed.push((at, words.as_str(), colour.as_str()));
+        let mut placed: Vec<((f64, f64), String, String)> = Vec::new();
+        let many = self.ends.len() as f64 * LABEL > 0.6 * height;
+        for ((across, up), words, colour) in std::mem::take(&mut self.ends) {
+            let place = (left + across * width, top + (1.0 - up) * height);
+            if across < 0.98 && !(0.01..0.99).contains(&up) {
+                let (aside, hold) =
+                    if across < 0.2 { (5.0, Hold::Start) } else { (-5.0, Hold::End) };
+                let down = place.1.min(top + height - 6.0).max(top + BODY + 2.0);
+                self.inside_text(&words, (place.0 + aside, down), hold);
+            } else if !many || placed.iter().all(|label| (label.0.1 - place.1).abs() >= LABEL) {
+                placed.push((place, words, colour));
             }
         }
-        placed.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let wanted: Vec<f64> = placed.iter().map(|label| label.0).collect();
+        placed.sort_by(|a, b| a.0.1.total_cmp(&b.0.1));
+        let wanted: Vec<f64> = placed.iter().map(|label| label.0.1).collect();
         let spread = apart(&wanted, LABEL, top + 4.0, top + height - 2.0);
         for ((place, words, colour), moved) in placed.into_iter().zip(spread) {
-            let leader =
-                path(&[(right, place), (right + 6.0, moved), (right + 10.0, moved)], false)
-                    .set("fill", "none")
-                    .set("stroke", colour);
+            let from = (place.0.max(right - 1.0), place.1);
+            let leader = path(&[from, (right + 6.0, moved), (right + 10.0, moved)], false)
+                .set("fill", "none")
+                .set("stroke", colour);
             let at = (right + 14.0, moved + 4.2);
-            let label = text(words, at, BODY, self.palette.ink, Hold::Start).set("class", "label");
+            let label = text(&words, at, BODY, self.palette.ink, Hold::Start).set("class", "label");
             self.around = std::mem::take(&mut self.around).add(leader).add(label);
         }
     }
 
     /// The SVG.
-    pub(crate) fn finish(self) -> String {
+    pub(crate) fn finish(mut self) -> String {
+        self.side_labels();
         let Area { left, top, width, height } = self.plot;
         let frame = || {
             Rectangle::new()
@@ -375,23 +499,54 @@ impl Sheet {
                 .set("width", decimals(width))
                 .set("height", decimals(height))
         };
+        let clip = self.clip(frame());
         let all = Rectangle::new().set("width", "100%").set("height", "100%");
         let (pixels, units) = (self.canvas.pixels(), self.units);
+        let definitions = std::mem::take(&mut self.clips);
+        let definitions = definitions.into_iter().fold(Definitions::new(), Definitions::add);
+        let [left, top, width, height] = [left, top, width, height].map(decimals);
         let document = Document::new()
             .set("width", pixels.0)
             .set("height", pixels.1)
             .set("viewBox", format!("0 0 {} {}", decimals(units.0), decimals(units.1)))
             .set("font-family", "sans-serif")
             .set("role", "img")
+            .set("data-plot", format!("{left} {top} {width} {height}"))
+            .set("data-x", self.x.description())
+            .set("data-y", self.y.description())
             .add(Title::new(self.title))
-            .add(Definitions::new().add(ClipPath::new().set("id", "plot").add(frame())))
+            .add(definitions)
             .add(all.set("fill", self.palette.background))
             .add(self.around)
-            .add(self.inside.set("clip-path", "url(#plot)"))
+            .add(Group::new().set("clip-path", clip).add(self.inside.set("data-inside", "")))
             .add(frame().set("fill", "none").set("stroke", self.palette.muted))
             .add(self.above);
         format!("{document}\n")
     }
+}
+
+/// Where a line of places was last within the axes, which reach from 0 to 1; `None` where it never was.
+fn visible_end(places: &[(f64, f64)]) -> Option<(f64, f64)> {
+    let within = |(x, y): (f64, f64)| (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
+    let pairs = places.windows(2).rev();
+    let ends = pairs.filter_map(|pair| {
+        let (from, to) = (pair[0], pair[1]);
+        // Liang and Barsky: the shares of the way at which it enters and leaves.
+        let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);
+        for (at, step) in [(from.0, to.0 - from.0), (from.1, to.1 - from.1)] {
+            if step == 0.0 {
+                if !(0.0..=1.0).contains(&at) {
+                    return None;
+                }
+                continue;
+            }
+            let (a, b) = (-at / step, (1.0 - at) / step);
+            (enters, leaves) = (enters.max(a.min(b)), leaves.min(a.max(b)));
+        }
+        let end = (from.0 + leaves * (to.0 - from.0), from.1 + leaves * (to.1 - from.1));
+        (enters <= leaves).then_some(end)
+    });
+    ends.into_iter().next().or_else(|| places.last().copied().filter(|&place| within(place)))
 }
 
 /// A number of the layout: hundredths of a unit are more than can be seen.
@@ -476,6 +631,8 @@ fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group,
         let middle = y - 4.0;
         let colour = entry.colour.as_str();
         let centre = (x + SIGN / 2.0, middle);
+        let upright =
+            path(&[(x + SIGN / 2.0, middle - 6.0), (x + SIGN / 2.0, middle + 6.0)], false);
         let block = |opacity: f64| {
             Rectangle::new()
                 .set("x", decimals(x))
@@ -491,6 +648,16 @@ fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group,
         group = match entry.sign {
             Sign::Line => group.add(line),
             Sign::Dashed => group.add(line.set("stroke-dasharray", "7 4")),
+            Sign::Faint => group.add(line.set("stroke-opacity", FAINT)),
+            Sign::Bar => group.add(upright.set("stroke", colour).set("stroke-width", 1.8)),
+            Sign::Dot => group.add(
+                Circle::new()
+                    .set("cx", decimals(centre.0))
+                    .set("cy", decimals(centre.1))
+                    .set("r", 2.6)
+                    .set("fill", colour)
+                    .set("fill-opacity", DOT_OPACITY),
+            ),
             Sign::Band => group.add(block(0.25).set("stroke", colour).set("stroke-width", 0.8)),
             Sign::Tint => group.add(block(0.25)),
             Sign::Mark(shape) => {
@@ -558,6 +725,16 @@ mod tests {
         assert_eq!(apart(&[30.0, 31.0, 35.0], 15.0, 0.0, 100.0), [17.0, 32.0, 47.0]);
         assert_eq!(apart(&[1.0, 12.0, 13.0], 15.0, 0.0, 100.0), [0.0, 15.0, 30.0]);
         assert_eq!(apart(&[90.0, 95.0, 99.0], 15.0, 0.0, 100.0), [70.0, 85.0, 100.0]);
+    }
+
+    #[test]
+    fn a_line_ends_where_it_is_last_seen() {
+        assert_eq!(visible_end(&[(0.0, 0.0), (1.0, 0.5)]), Some((1.0, 0.5)));
+        assert_eq!(visible_end(&[(0.0, 0.5), (1.0, 1.5)]), Some((0.5, 1.0)));
+        assert_eq!(visible_end(&[(0.0, 0.5), (0.5, 0.5), (1.0, 9.0)]).map(|end| end.1), Some(1.0));
+        assert_eq!(visible_end(&[(0.0, 2.0), (1.0, 3.0)]), None);
+        assert_eq!(visible_end(&[(0.5, 0.5)]), Some((0.5, 0.5)));
+        assert_eq!(visible_end(&[]), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ async fn a_family_is_created_shown_changed_and_deleted() {
       "description": "",
       "experts": null,
       "flops_per_param": 6.0,
+      "law": null,
       "name": "mine",
       "objective": {
         "delta": "auto",
@@ -200,4 +201,18 @@ async fn a_unit_of_many_tokens_costs_as_many_times_as_much() {
     let images = json!({"name": "images", "data_unit": "images"});
     let family: Value = app.post("/v1/families", images).await.json();
     assert_eq!(family["flops_per_param"], 6.0);
+}
+
+#[tokio::test]
+async fn a_family_says_what_its_law_rests_on() {
+    let app = App::new().await;
+    let law: Value = app.get("/v1/families/t5-c4/laws/1").await.json();
+    let family: Value = app.get("/v1/families/t5-c4").await.json();
+    for field in ["runs", "objective", "trust", "warnings"] {
+        assert_eq!(family["law"][field], law[field], "{field}");
+    }
+    let list: Value = app.get("/v1/families").await.json();
+    let listed = list["items"].as_array().unwrap();
+    let listed = listed.iter().find(|one| one["name"] == "t5-c4").unwrap();
+    assert_eq!(listed["law"], family["law"]);
 }

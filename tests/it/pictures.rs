@@ -40,6 +40,15 @@ async fn fitted(options: Value) -> App {
     app
 }
 
+/// A picture for a page that says itself what stands around it.
+async fn bare_of(app: &App) -> String {
+    let look = "bare=true&width=300&height=220&x_range=1e7,1e8&y_range=1e17,1e20&mark=5e7,1e19";
+    let drawn = svg(app, &format!("/v1/families/mine/contours?flop_mode=dense&{look}")).await;
+    assert!(drawn.contains(r#"viewBox="0 0 300.00 220.00""#), "{drawn}");
+    assert!(drawn.contains(r#"data-x="log 7 8""#) && drawn.contains(r#"data-y="log 17 20""#));
+    drawn
+}
+
 fn quick() -> Value {
     json!({"starts": 8, "bootstrap": 100})
 }
@@ -72,6 +81,12 @@ async fn a_picture_is_drawn_in_the_format_and_size_that_are_asked_for() {
         ("height=10", "/height"),
         ("theme=pink", "/theme"),
         ("width=1e9", "/width"),
+        ("bare=true&width=279", "/width"),
+        ("x_range=1e9,1e6", "/x_range"),
+        ("y_range=1e9", "/y_range"),
+        ("mark=7e7", "/mark"),
+        ("mark=0,1e20", "/mark"),
+        ("axes=residuals", "/axes"),
         ("depth=3", "/depth"),
     ] {
         for format in [PNG, "application/json"] {
@@ -149,10 +164,15 @@ async fn a_fitted_law_is_drawn_with_its_runs_and_bands() {
     let some = svg(&app, "/v1/families/mine/gain?sparsities=0,0.5,0.9").await;
     assert_eq!(elements(&some, "mark"), 4);
 
+    // The runs of the law, and what lies beyond them.
+    assert_eq!((elements(&contours, "supported"), elements(&bare_of(&app).await, "title")), (3, 0));
+    assert!(contours.contains("beyond the runs"), "{contours}");
     // All runs, whatever page JSON would show, and the legend's mark of each level.
     let runs = svg(&app, "/v1/families/mine/fit-quality?limit=1").await;
     assert_eq!((elements(&runs, "mark"), elements(&runs, "outlier")), (49 + 4, 1));
     assert!(runs.contains("residual noise 0."), "{runs}");
+    let residuals = svg(&app, "/v1/families/mine/fit-quality?axes=residuals").await;
+    assert!(residuals.contains("residual, above 0") && elements(&residuals, "mark") == 49 + 4);
     let outliers = svg(&app, "/v1/families/mine/fit-quality?outliers=true").await;
     assert_eq!((elements(&outliers, "mark"), elements(&outliers, "outlier")), (1 + 1, 1));
     let published = svg(&app, "/v1/families/t5-c4/fit-quality").await;
@@ -205,6 +225,20 @@ async fn the_loss_by_sparsity_has_its_least_at_the_optimum() {
         (elements(&drawn, "loss"), elements(&drawn, "dense"), elements(&drawn, "band")),
         (1, 1, 1)
     );
+    // The best sparsity; with a pattern of the hardware, and one to compare, and both signs of the legend.
+    assert_eq!(elements(&drawn, "mark"), 2);
+    let path_of = |mode: &str| {
+        let question = "loss-by-sparsity?nonzero_params=1e8&compute=1e20";
+        format!("/v1/families/mine/{question}&flop_mode={mode}&mark=0.3")
+    };
+    let marked = svg(&app, &path_of("example-a100-2-4")).await;
+    assert!(
+        marked.contains("best pattern, 2:4") && marked.contains("30 %, to compare"),
+        "{marked}"
+    );
+    assert_eq!(elements(&marked, "mark"), 6);
+    let linear = svg(&app, &format!("{}&axes=linear", path_of("sparse"))).await;
+    assert!(linear.contains(r#"data-x="linear 0 "#));
     let bare: Value = app.get(&format!("{path}&intervals=false")).await.json();
     assert_eq!((bare["optimum"].get("interval"), bare["points"][0].get("interval")), (None, None));
     for (query, pointers) in [

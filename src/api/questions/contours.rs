@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{ContourLine, NonzeroParams, Range, Sparsity};
+use sparsity_law::fit::Observation;
+use sparsity_law::law::{Compute, ContourLine, NonzeroParams, Range, Sparsity, TrainingCost};
 use utoipa::openapi::schema::{Array, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -21,14 +22,16 @@ use crate::api::wire::caching::KnownTags;
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::negotiation::Representation;
 use crate::api::wire::pictures::{
-    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas,
+    Look, PngPicture, Sending, SvgPicture, ThemeView, caption, check_pair,
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::schemas::tuples_of;
 use crate::api::wire::values::sparsities;
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
-use crate::draw::{Canvas, ContourPicture, LevelLine, Line};
+use crate::domain::law_run::LawRun;
+use crate::draw::{Canvas, ContourPicture, LevelLine, Line, MeasuredRun};
+use crate::store::law_evidence;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -58,21 +61,52 @@ struct ContoursParams {
     /// 49. The lines are straight there, so two tell all; the bands are not.
     #[param(default = 9, minimum = 2, maximum = 200)]
     points: Option<u32>,
+    /// A size and a budget, such as `7e7,1e20`, that the lines reach unless their ends are given, and that a
+    /// picture marks.
+    #[param(example = "7e7,1e20")]
+    mark: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
-    #[param(default = 800, minimum = 480, maximum = 2400)]
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
+    /// what follows.
+    #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
-    /// Height of a picture in pixels, between 360 and 1800.
-    #[param(default = 540, minimum = 360, maximum = 1800)]
+    /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
+    #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
     /// Colours of a picture; `light` unless said otherwise.
     #[param(inline)]
     theme: Option<ThemeView>,
+    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
+    /// any size; it may then be as small as 280 by 200 pixels.
+    #[serde(default)]
+    #[param(default = false)]
+    bare: bool,
+    /// The part of the horizontal axis that a picture shows: its ends, such as `1e6,1e9`; all unless said
+    /// otherwise.
+    #[param(example = "1e6,1e9")]
+    x_range: Option<String>,
+    /// The part of the vertical axis that a picture shows.
+    #[param(example = "1e18,1e22")]
+    y_range: Option<String>,
+    /// Axes of a picture: `log` unless said otherwise.
+    #[param(inline)]
+    axes: Option<ContourAxesView>,
+}
+
+/// Axes of a picture of contours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = ContourAxes)]
+enum ContourAxesView {
+    /// Both logarithmic.
+    Log,
+    /// Both linear, from 0 on.
+    Linear,
 }
 
 /// Sizes where the runs are not known: a law without support is asked about models of any size.
@@ -80,10 +114,40 @@ const ANY_SIZE: Range = Range { min: 1e6, max: 1e10 };
 
 /// How far beyond the largest run the lines go.
 const BEYOND: f64 = 100.0;
+/// How far the lines go beyond a question that is marked.
+const AROUND: f64 = 2.0;
+/// The most runs of a picture: more cannot be told apart.
+const MOST_DRAWN: i64 = 10_000;
+
+/// What is drawn beside the lines.
+#[derive(Debug, Default)]
+struct Drawn {
+    runs: Vec<LawRun>,
+    mark: Option<[f64; 2]>,
+    linear: bool,
+}
 
 impl ContoursParams {
     fn default_levels() -> String {
         "0,0.5,0.75,0.875".to_owned()
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look {
+            width: self.width,
+            height: self.height,
+            theme: self.theme,
+            bare: self.bare,
+            x_range: self.x_range.as_deref(),
+            y_range: self.y_range.as_deref(),
+        }
+    }
+
+    /// A size and a budget that are marked.
+    fn mark(&self, checks: &mut Checks) -> Option<[f64; 2]> {
+        let [size, budget] = check_pair("mark", self.mark.as_deref()?, checks)?;
+        let size = checks.take("mark", NonzeroParams::new(size))?;
+        Some([size.get(), checks.take("mark", Compute::new(budget))?.get()])
     }
 
     /// Levels, the sizes at which the lines are computed, and the canvas of a picture.
@@ -96,8 +160,12 @@ impl ContoursParams {
         let levels = sparsities("levels", &self.levels, &mut checks);
         let support =
             support.map_or(ANY_SIZE, |Range { min, max }| Range { min, max: max * BEYOND });
-        let min = self.min_nonzero_params.unwrap_or(support.min);
-        let max = self.max_nonzero_params.unwrap_or(support.max.min(1e18));
+        let marked = self.mark(&mut checks).map(|[size, _]| size);
+        let reach = |end: f64, factor: f64| marked.map_or(end, |size| size * factor);
+        let least = support.min.min(reach(support.min, 1.0 / AROUND)).max(1.0);
+        let most = support.max.max(reach(support.max, AROUND)).min(1e18);
+        let min = self.min_nonzero_params.unwrap_or(least);
+        let max = self.max_nonzero_params.unwrap_or(most);
         check_mode(&self.flop_mode, &mut checks);
         let min = checks.take("min_nonzero_params", NonzeroParams::new(min));
         let max = checks.take("max_nonzero_params", NonzeroParams::new(max));
@@ -110,7 +178,7 @@ impl ContoursParams {
         if !(2..=200).contains(&points) {
             checks.refuse("points", format!("must be between 2 and 200, not {points}"));
         }
-        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        let canvas = self.look().check(&mut checks);
         let (levels, (min, max)) = checks.finish(levels.zip(ends))?;
         let last = f64::from(points - 1);
         let sizes = (0..points).map(|point| {
@@ -274,13 +342,30 @@ async fn get_contours(
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
+    let mut drawn = Drawn::default();
+    if let Representation::Picture(_) = representation {
+        let runs = law_evidence::list_law_runs(&state.pool, asked.law.id, false, 0, MOST_DRAWN);
+        drawn.runs = runs.await?.into_iter().map(|(_, named)| named.run).collect();
+        drawn.mark = params.mark(&mut Checks::default());
+        drawn.linear = params.axes == Some(ContourAxesView::Linear);
+    }
+    let mode = Arc::new(mode);
+    let cost = Arc::clone(&mode);
     let answer = move || contours(&law, &params, &mode, &levels, &sizes);
-    let draw = move |view: &ContoursView| view.picture(name.as_str(), &asked).svg(canvas);
+    let draw = move |view: &ContoursView| {
+        view.picture(name.as_str(), &asked, &cost.cost(&asked), drawn).svg(canvas)
+    };
     sending.send(&state, answer, draw).await
 }
 
 impl ContoursView {
-    fn picture(&self, family: &str, asked: &AskedLaw) -> ContourPicture {
+    fn picture(
+        &self,
+        family: &str,
+        asked: &AskedLaw,
+        cost: &TrainingCost,
+        drawn: Drawn,
+    ) -> ContourPicture {
         let line = |points: &[[f64; 2]], band: &Option<Vec<[f64; 3]>>| Line {
             points: points.to_vec(),
             band: band.clone(),
@@ -299,6 +384,24 @@ impl ContoursView {
                 })
                 .collect(),
             coverage: banded.map(|interval| interval.level),
+            runs: drawn
+                .runs
+                .iter()
+                .map(
+                    |LawRun {
+                         observation: Observation { nonzero_params, sparsity, data, .. },
+                         ..
+                     }| {
+                        MeasuredRun {
+                            nonzero_params: nonzero_params.get(),
+                            compute: cost.compute(sparsity.density(), *nonzero_params, *data),
+                            sparsity: sparsity.get(),
+                        }
+                    },
+                )
+                .collect(),
+            mark: drawn.mark,
+            linear: drawn.linear,
         }
     }
 }

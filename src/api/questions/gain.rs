@@ -19,13 +19,13 @@ use crate::api::wire::caching::{KnownTags, cached};
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::negotiation::Representation;
 use crate::api::wire::pictures::{
-    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying,
+    Look, PngPicture, Sending, SparsityAxisView, SvgPicture, ThemeView, caption, varying,
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{MAX_LEVELS, sparsities};
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
-use crate::draw::{Canvas, GainPicture, GainPoint};
+use crate::draw::{Canvas, GainPicture, GainPoint, SparsityAxis};
 
 /// Routes of this question.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -47,15 +47,34 @@ pub struct GainParams {
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
-    #[param(default = 800, minimum = 480, maximum = 2400)]
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
+    /// what follows.
+    #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
-    /// Height of a picture in pixels, between 360 and 1800.
-    #[param(default = 540, minimum = 360, maximum = 1800)]
+    /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
+    #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
     /// Colours of a picture; `light` unless said otherwise.
     #[param(inline)]
     theme: Option<ThemeView>,
+    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
+    /// any size; it may then be as small as 280 by 200 pixels.
+    #[serde(default)]
+    #[param(default = false)]
+    bare: bool,
+    /// The part of the horizontal axis that a picture shows: its ends, such as `0,0.9`; all unless said
+    /// otherwise.
+    #[param(example = "0,0.9")]
+    x_range: Option<String>,
+    /// The part of the vertical axis that a picture shows.
+    #[param(example = "1,3")]
+    y_range: Option<String>,
+    /// How the sparsities of a picture lie: evenly, `linear`, unless said otherwise.
+    #[param(inline)]
+    axes: Option<SparsityAxisView>,
+    /// A sparsity that a picture marks, with the gain there.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    mark: Option<f64>,
 }
 
 /// Sparsities of a curve, closer to each other towards 1, where the gain is steep.
@@ -65,6 +84,17 @@ fn towards_one(at: usize) -> f64 {
 }
 
 impl GainParams {
+    fn look(&self) -> Look<'_> {
+        Look {
+            width: self.width,
+            height: self.height,
+            theme: self.theme,
+            bare: self.bare,
+            x_range: self.x_range.as_deref(),
+            y_range: self.y_range.as_deref(),
+        }
+    }
+
     fn check(&self, representation: Representation) -> Result<(Vec<Sparsity>, Canvas), ApiError> {
         let mut checks = Checks::default();
         let sparsities = match (&self.sparsities, representation) {
@@ -74,13 +104,16 @@ impl GainParams {
             }
             (None, _) => (0..MAX_LEVELS).map(|at| Sparsity::new(towards_one(at)).ok()).collect(),
         };
-        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        if let Some(mark) = self.mark {
+            checks.take("mark", Sparsity::new(mark));
+        }
+        let canvas = self.look().check(&mut checks);
         Ok((checks.finish(sparsities)?, canvas))
     }
 }
 
 impl GainsView {
-    fn picture(&self, family: &str, asked: &AskedLaw) -> GainPicture {
+    fn picture(&self, family: &str, asked: &AskedLaw, axis: SparsityAxis) -> GainPicture {
         let ends = |interval: IntervalView| (interval.low, interval.high);
         let point = |point: &GainView| GainPoint {
             sparsity: point.sparsity,
@@ -93,6 +126,8 @@ impl GainsView {
             limit: self.limit,
             limit_interval: self.limit_interval.map(ends),
             coverage: self.limit_interval.map(|interval| interval.level),
+            mark: self.mark.as_ref().map(point),
+            axis,
         }
     }
 }
@@ -114,6 +149,9 @@ pub struct GainsView {
     warnings: Vec<Arc<WarningView>>,
     /// How far the law behind it can be trusted.
     trust: TrustView,
+    /// The gain at the sparsity that is marked in the picture.
+    #[serde(skip)]
+    mark: Option<GainView>,
 }
 
 /// The gain at one sparsity.
@@ -136,6 +174,7 @@ pub struct GainView {
 fn gains(
     asked: &AskedLaw,
     sparsities: &[Sparsity],
+    mark: Option<Sparsity>,
     intervals: bool,
 ) -> Result<GainsView, ApiError> {
     asked.require_gain("the gain")?;
@@ -145,7 +184,7 @@ fn gains(
         finite("the gain", gain.value)?;
         Ok(gain)
     };
-    let points = sparsities.iter().map(|sparsity| {
+    let point = |sparsity: &Sparsity| {
         let density = sparsity.density();
         let gain = gain(density)?;
         Ok(GainView {
@@ -154,8 +193,8 @@ fn gains(
             interval: gain.interval.map(Into::into),
             total_params_gain: gain.times(density.get()).value,
         })
-    });
-    let points = points.collect::<Result<_, ApiError>>()?;
+    };
+    let points = sparsities.iter().map(point).collect::<Result<_, ApiError>>()?;
     let limit = gain(Density::clamped(0.0))?;
     Ok(GainsView {
         law: asked.reference.clone(),
@@ -164,6 +203,7 @@ fn gains(
         limit_interval: limit.interval.map(Into::into),
         warnings: asked.warnings(intervals),
         trust: asked.own_trust(),
+        mark: mark.as_ref().map(point).transpose()?,
     })
 }
 
@@ -197,11 +237,14 @@ async fn get_gain(
     let tag = asked.tag.clone();
     let law = Arc::clone(&asked);
     let quick = !params.intervals || asked.is_quick(sparsities.len());
-    let answer = move || gains(&law, &sparsities, params.intervals);
+    let mark = params.mark.filter(|_| representation != Representation::Json);
+    let mark = mark.and_then(|mark| Sparsity::new(mark).ok());
+    let answer = move || gains(&law, &sparsities, mark, params.intervals);
     if representation == Representation::Json && quick {
         return Ok(varying(cached(&known, &tag, freshness, answer)?));
     }
     let sending = Sending { owner, known: &known, representation, tag, freshness };
-    let draw = move |view: &GainsView| view.picture(name.as_str(), &asked).svg(canvas);
+    let axis = params.axes.map_or(SparsityAxis::Linear, Into::into);
+    let draw = move |view: &GainsView| view.picture(name.as_str(), &asked, axis).svg(canvas);
     sending.send(&state, answer, draw).await
 }

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Compute, Density, LossCurve, LossPoint, NonzeroParams, Question, Sparsity,
+    Ceiling, Compute, Density, LossCurve, LossPoint, NonzeroParams, Question, Sparsity,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,20 +17,21 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, sparsity_width};
 use crate::api::questions::modes::Mode;
+use crate::api::questions::patterns::PatternView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::KnownTags;
 use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::negotiation::Representation;
 use crate::api::wire::pictures::{
-    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas,
+    Look, PngPicture, Sending, SparsityAxisView, SvgPicture, ThemeView, caption,
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
 use crate::domain::checks::Checks;
-use crate::draw::{BestSparsity, Canvas, LossPicture};
+use crate::draw::{BestSparsity, Canvas, LossPicture, NamedLoss, SparsityAxis};
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -75,20 +76,50 @@ struct LossBySparsityParams {
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
-    #[param(default = 800, minimum = 480, maximum = 2400)]
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
+    /// what follows.
+    #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
-    /// Height of a picture in pixels, between 360 and 1800.
-    #[param(default = 540, minimum = 360, maximum = 1800)]
+    /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
+    #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
     /// Colours of a picture; `light` unless said otherwise.
     #[param(inline)]
     theme: Option<ThemeView>,
+    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
+    /// any size; it may then be as small as 280 by 200 pixels.
+    #[serde(default)]
+    #[param(default = false)]
+    bare: bool,
+    /// The part of the horizontal axis that a picture shows: its ends, such as `0.5,0.9`; all unless said
+    /// otherwise.
+    #[param(example = "0.5,0.9")]
+    x_range: Option<String>,
+    /// The part of the vertical axis that a picture shows.
+    #[param(example = "2.1,2.6")]
+    y_range: Option<String>,
+    /// How the sparsities of a picture lie: evenly in the logarithm of the density, `density`, unless said otherwise.
+    #[param(inline)]
+    axes: Option<SparsityAxisView>,
+    /// A sparsity that a picture marks, with the loss there.
+    #[param(minimum = 0, exclusive_maximum = 1)]
+    mark: Option<f64>,
 }
 
 impl LossBySparsityParams {
     const fn default_points() -> u32 {
         41
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look {
+            width: self.width,
+            height: self.height,
+            theme: self.theme,
+            bare: self.bare,
+            x_range: self.x_range.as_deref(),
+            y_range: self.y_range.as_deref(),
+        }
     }
 
     fn check(&self) -> Result<(NonzeroParams, Spending, Option<Density>, Canvas), ApiError> {
@@ -103,7 +134,10 @@ impl LossBySparsityParams {
             Some(highest) => checks.take("max_sparsity", Sparsity::new(highest)),
             None => None,
         };
-        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        if let Some(mark) = self.mark {
+            checks.take("mark", Sparsity::new(mark));
+        }
+        let canvas = self.look().check(&mut checks);
         let (nonzero_params, spending) = checks.finish(question)?;
         Ok((nonzero_params, spending, highest.map(Sparsity::density), canvas))
     }
@@ -136,6 +170,12 @@ pub struct LossBySparsityView {
     warnings: Vec<Arc<WarningView>>,
     /// How far the optimum can be trusted.
     trust: TrustView,
+    /// The best pattern of a hardware profile, for the picture.
+    #[serde(skip)]
+    pattern: Option<NamedLoss>,
+    /// The sparsity that is marked in the picture, and its loss.
+    #[serde(skip)]
+    mark: Option<[f64; 2]>,
 }
 
 /// The sparsity of the least loss.
@@ -187,12 +227,21 @@ impl LossPointView {
     }
 }
 
+/// What the picture shows beside the curve.
+#[derive(Debug, Clone, Copy)]
+struct Drawn {
+    /// Whether there is a picture.
+    pattern: bool,
+    mark: Option<f64>,
+}
+
 fn losses(
     asked: &AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
     mode: &Mode,
     least: Option<Density>,
     (points, intervals): (u32, bool),
+    drawn: Drawn,
 ) -> Result<LossBySparsityView, ApiError> {
     asked.require_all("the optimal sparsity")?;
     let cost = mode.cost(asked);
@@ -213,7 +262,21 @@ fn losses(
     let (extrapolation, warnings) = asked.caveats(&question, intervals);
     let interval = intervals.then(|| curve.best_interval(best.density).map(IntervalView::from));
     let trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
+    let pattern = match drawn.pattern {
+        true => {
+            let max_sparsity = least.map(Density::sparsity);
+            let ceiling = Ceiling { max_sparsity, ..Ceiling::default() };
+            mode.pattern(asked, (nonzero_params, compute), &best, &ceiling, false)?
+        }
+        false => None,
+    };
+    let mark = match drawn.mark.map(Sparsity::new) {
+        Some(Ok(sparsity)) => Some([sparsity.get(), curve.at(sparsity.density())?.loss]),
+        _ => None,
+    };
     Ok(LossBySparsityView {
+        pattern: pattern.and_then(PatternView::named_loss),
+        mark,
         law: asked.reference.clone(),
         flop_mode: mode.name().to_owned(),
         nonzero_params: nonzero_params.get(),
@@ -235,7 +298,7 @@ fn losses(
 }
 
 impl LossBySparsityView {
-    fn picture(&self, family: &str, asked: &AskedLaw) -> LossPicture {
+    fn picture(&self, family: &str, asked: &AskedLaw, axis: SparsityAxis) -> LossPicture {
         let mut caption = caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref));
         let outside = self.extrapolation.iter().map(|outside| {
             format!("{} {:.1} times", outside.variable.replace('_', " "), outside.factor)
@@ -266,6 +329,9 @@ impl LossBySparsityView {
                 loss: self.optimum.loss,
             },
             dense_loss: self.dense.loss,
+            pattern: self.pattern.clone(),
+            mark: self.mark,
+            axis,
         }
     }
 }
@@ -303,7 +369,11 @@ async fn get_loss_by_sparsity(
     let law = Arc::clone(&asked);
     let question = (nonzero_params, spending.compute(&mode)?);
     let options = (params.points, params.intervals);
-    let answer = move || losses(&law, question, &mode, least, options);
-    let draw = move |view: &LossBySparsityView| view.picture(name.as_str(), &asked).svg(canvas);
+    let is_drawn = representation != Representation::Json;
+    let drawn = Drawn { pattern: is_drawn, mark: params.mark.filter(|_| is_drawn) };
+    let axis = params.axes.map_or_else(SparsityAxis::default, Into::into);
+    let answer = move || losses(&law, question, &mode, least, options, drawn);
+    let draw =
+        move |view: &LossBySparsityView| view.picture(name.as_str(), &asked, axis).svg(canvas);
     sending.send(&state, answer, draw).await
 }

@@ -11,6 +11,7 @@ use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::Mode;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::{ExpertChoiceView, IntervalView, MaybeInterval};
+use crate::draw::NamedLoss;
 
 /// The best deployable pattern at the size and budget of the question.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,10 +51,19 @@ pub struct PatternView {
     excess_loss_interval: MaybeInterval,
 }
 
+/// The name where no pattern is better than the dense model.
+const DENSE: &str = "dense";
+
 impl PatternView {
     /// Its name; `dense` where no pattern is better.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// As pictures mark it; `None` where no pattern is better than the dense model.
+    pub fn named_loss(self) -> Option<NamedLoss> {
+        let Self { name, sparsity, loss, .. } = self;
+        (name != DENSE).then_some(NamedLoss { name, sparsity, loss })
     }
 }
 
@@ -133,7 +143,7 @@ impl Mode {
         let experts = choices.iter().find(|choice| Some(choice.name()) == name);
         Ok(Some(PatternView {
             experts: experts.map(ExpertChoiceView::from),
-            name: found.pattern.map_or("dense", |pattern| pattern.name).to_owned(),
+            name: found.pattern.map_or(DENSE, |pattern| pattern.name).to_owned(),
             sparsity: found.model.density.sparsity().get(),
             effective_sparsity: effective.map(|(sparsity, _)| sparsity.get()),
             loss,

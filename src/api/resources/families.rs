@@ -19,11 +19,12 @@ use crate::api::tags::TAG_FAMILIES;
 use crate::api::wire::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{
-    ExpertsView, LawRef, ObjectiveView, PruningBody, PruningView, ZerosView, check_fit_config,
-    nullable,
+    ExpertsView, LawRef, ObjectiveView, PruningBody, PruningView, TrustView, WarningView,
+    ZerosView, check_fit_config, nullable,
 };
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings, Zeros};
+use crate::domain::law::Law;
 use crate::domain::text::{FamilyName, check_label, check_prose};
 use crate::live::keyring::Caller;
 use crate::store::{families, laws};
@@ -65,6 +66,8 @@ pub struct FamilyView {
     pub objective: ObjectiveView,
     /// The law that answers: the pinned one, else the newest fit, else the newest published one.
     pub active_law: Option<LawRef>,
+    /// What that law rests on, and how far it can be trusted; null where there is none.
+    pub law: Option<LawGlanceView>,
     /// Whether that law is pinned.
     pub pinned: bool,
     /// When the family was created.
@@ -73,8 +76,36 @@ pub struct FamilyView {
     pub updated_at: DateTime<Utc>,
 }
 
+/// A law at a glance.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LawGlance)]
+pub struct LawGlanceView {
+    /// How many runs it was fitted on; null where a published law does not say.
+    #[schema(example = 48)]
+    pub runs: Option<u32>,
+    /// What it minimised, at its coefficients; null where a published law does not say.
+    #[schema(example = 1.1e-5)]
+    pub objective: Option<f64>,
+    /// How far its answers can be trusted, whatever they are about.
+    pub trust: TrustView,
+    /// What its runs cannot tell.
+    pub warnings: Vec<WarningView>,
+}
+
+impl From<&Law> for LawGlanceView {
+    fn from(law: &Law) -> Self {
+        let content = &law.content;
+        Self {
+            runs: content.runs,
+            objective: content.objective,
+            trust: content.trust().into(),
+            warnings: content.all_warnings().iter().map(WarningView::from).collect(),
+        }
+    }
+}
+
 impl FamilyView {
-    fn new(family: Family, active_law: Option<LawRef>) -> Self {
+    fn new(family: Family, active_law: Option<&Law>) -> Self {
         let settings = family.settings;
         Self {
             name: family.name.to_string(),
@@ -86,7 +117,8 @@ impl FamilyView {
             zeros: (&settings.zeros).into(),
             experts: settings.zeros.grid().map(ExpertsView::from),
             objective: ObjectiveView::new(settings.residual, settings.delta),
-            active_law,
+            active_law: active_law.map(LawRef::from),
+            law: active_law.map(LawGlanceView::from),
             pinned: family.pinned_law_id.is_some(),
             created_at: family.created_at,
             updated_at: family.updated_at,
@@ -96,7 +128,7 @@ impl FamilyView {
     /// The family with the law that answers for it.
     pub(crate) async fn load(db: impl PgExecutor<'_>, family: Family) -> Result<Self, ApiError> {
         let law = laws::find_law(db, &family.name, None).await?;
-        Ok(Self::new(family, law.as_ref().map(LawRef::from)))
+        Ok(Self::new(family, law.as_ref()))
     }
 }
 
@@ -312,7 +344,7 @@ async fn list_families(
         .into_iter()
         .map(|family| {
             let law = active.remove(&family.id);
-            FamilyView::new(family, law.as_ref().map(LawRef::from))
+            FamilyView::new(family, law.as_ref())
         })
         .collect();
     Ok(Json(FamilyList { items, next_cursor }))

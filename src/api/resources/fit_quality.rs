@@ -21,14 +21,14 @@ use crate::api::wire::caching::KnownTags;
 use crate::api::wire::extract::{FamilyPath, PageParams, Query};
 use crate::api::wire::negotiation::Representation;
 use crate::api::wire::pictures::{
-    PngPicture, Sending, SvgPicture, ThemeView, caption, check_canvas, varying,
+    Look, PngPicture, Sending, SvgPicture, ThemeView, caption, varying,
 };
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{LawRef, ObjectiveView};
 use crate::domain::checks::Checks;
 use crate::domain::law::LawSource;
 use crate::domain::law_run::NamedLawRun;
-use crate::draw::{Canvas, FitPicture, FittedPoint};
+use crate::draw::{Canvas, FitAxes, FitPicture, FittedPoint};
 use crate::store::law_evidence;
 
 /// Routes of this resource.
@@ -54,18 +54,69 @@ struct FitQualityParams {
     outliers: bool,
     /// Version of the law to ask; the active one unless said otherwise.
     law_version: Option<i32>,
-    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
-    #[param(default = 800, minimum = 480, maximum = 2400)]
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
+    /// what follows.
+    #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
-    /// Height of a picture in pixels, between 360 and 1800.
-    #[param(default = 540, minimum = 360, maximum = 1800)]
+    /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
+    #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
     /// Colours of a picture; `light` unless said otherwise.
     #[param(inline)]
     theme: Option<ThemeView>,
+    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
+    /// any size; it may then be as small as 280 by 200 pixels.
+    #[serde(default)]
+    #[param(default = false)]
+    bare: bool,
+    /// The part of the horizontal axis that a picture shows: its ends, such as `2,3`; all unless said
+    /// otherwise.
+    #[param(example = "2,3")]
+    x_range: Option<String>,
+    /// The part of the vertical axis that a picture shows.
+    #[param(example = "2,3")]
+    y_range: Option<String>,
+    /// Axes of a picture: predicted against measured loss, logarithmic where losses differ widely, unless said
+    /// otherwise.
+    #[param(inline)]
+    axes: Option<FitAxesView>,
+}
+
+/// Axes of a picture of the fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FitAxes)]
+enum FitAxesView {
+    /// Predicted against measured loss.
+    Linear,
+    /// The same, both logarithmic.
+    Log,
+    /// Residual against measured loss.
+    Residuals,
+}
+
+impl From<FitAxesView> for FitAxes {
+    fn from(axes: FitAxesView) -> Self {
+        match axes {
+            FitAxesView::Linear => Self::Linear,
+            FitAxesView::Log => Self::Log,
+            FitAxesView::Residuals => Self::Residuals,
+        }
+    }
 }
 
 impl FitQualityParams {
+    fn look(&self) -> Look<'_> {
+        Look {
+            width: self.width,
+            height: self.height,
+            theme: self.theme,
+            bare: self.bare,
+            x_range: self.x_range.as_deref(),
+            y_range: self.y_range.as_deref(),
+        }
+    }
+
     /// How many runs from which place, and the canvas of a picture.
     fn check(&self) -> Result<(i64, i64, Canvas), ApiError> {
         let limit = PageParams { limit: self.limit, cursor: None }.check()?.limit;
@@ -76,7 +127,7 @@ impl FitQualityParams {
             })?,
         };
         let mut checks = Checks::default();
-        let canvas = check_canvas(self.width, self.height, self.theme, &mut checks);
+        let canvas = self.look().check(&mut checks);
         checks.finish(Some(()))?;
         Ok((i64::from(limit), i64::from(first), canvas))
     }
@@ -179,7 +230,8 @@ async fn get_fit_quality(
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     if let Representation::Picture(format) = representation {
-        let picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
+        let mut picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
+        picture.axes = params.axes.map_or_else(FitAxes::default, Into::into);
         let tag = asked.law.id.to_string();
         let sending = Sending { owner, known: &known, representation, tag, freshness };
         return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
@@ -236,12 +288,14 @@ async fn picture(
     let point = |(_, NamedLawRun { run, .. }): (i64, NamedLawRun)| FittedPoint {
         measured: run.observation.loss.get(),
         predicted: run.fitted.predicted,
+        residual: run.fitted.residual,
         sparsity: run.observation.sparsity.get(),
         outlier: run.fitted.outlier,
     };
     Ok(FitPicture {
         caption,
         runs: runs.into_iter().map(point).collect(),
+        axes: FitAxes::Usual,
         outliers_only: outliers,
         noise: noise.map(|noise| format!("{noise} (robust standard deviation)")),
         without_runs: match asked.law.content.source {

@@ -14,7 +14,7 @@ use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::WarningView;
 use crate::domain::checks::Checks;
 use crate::domain::law::{Law, LawSource};
-use crate::draw::{self, Canvas, Caption, Theme};
+use crate::draw::{self, Canvas, Caption, SparsityAxis, Theme, Window};
 
 /// An answer drawn as SVG.
 #[derive(Debug, ToSchema)]
@@ -38,6 +38,43 @@ pub enum ThemeView {
     Dark,
 }
 
+/// How the sparsities of a picture lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = SparsityAxis)]
+pub enum SparsityAxisView {
+    /// Even in the logarithm of the density.
+    Density,
+    /// Even in the sparsity.
+    Linear,
+}
+
+impl From<SparsityAxisView> for SparsityAxis {
+    fn from(axis: SparsityAxisView) -> Self {
+        match axis {
+            SparsityAxisView::Density => Self::Density,
+            SparsityAxisView::Linear => Self::Linear,
+        }
+    }
+}
+
+/// What a picture is asked to look like.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// In pixels.
+    pub width: Option<u32>,
+    /// In pixels.
+    pub height: Option<u32>,
+    /// Its colours.
+    pub theme: Option<ThemeView>,
+    /// Whether title and notes are left out.
+    pub bare: bool,
+    /// Ends of the horizontal axis, `low,high`.
+    pub x_range: Option<&'a str>,
+    /// Ends of the vertical axis, `low,high`.
+    pub y_range: Option<&'a str>,
+}
+
 /// The canvas that is asked for. A JSON answer has none; what is wrong is refused all the same, so that
 /// one address is valid in every representation or in none.
 pub fn check_canvas(
@@ -46,20 +83,57 @@ pub fn check_canvas(
     theme: Option<ThemeView>,
     checks: &mut Checks,
 ) -> Canvas {
-    let (width, height) = (width.unwrap_or(Canvas::WIDTH), height.unwrap_or(Canvas::HEIGHT));
-    for (field, value, range) in
-        [("width", width, Canvas::WIDTHS), ("height", height, Canvas::HEIGHTS)]
-    {
-        if !range.contains(&value) {
-            let (start, end) = (range.start(), range.end());
-            checks.refuse(field, format!("must be between {start} and {end}, not {value}"));
+    let look = Look { width, height, theme, bare: false, x_range: None, y_range: None };
+    look.check(checks)
+}
+
+impl Look<'_> {
+    /// The canvas that is asked for.
+    pub fn check(&self, checks: &mut Checks) -> Canvas {
+        let width = self.width.unwrap_or(Canvas::WIDTH);
+        let height = self.height.unwrap_or(Canvas::HEIGHT);
+        let (widths, heights) = match self.bare {
+            true => (Canvas::BARE_WIDTHS, Canvas::BARE_HEIGHTS),
+            false => (Canvas::WIDTHS, Canvas::HEIGHTS),
+        };
+        for (field, value, range) in [("width", width, widths), ("height", height, heights)] {
+            if !range.contains(&value) {
+                let (start, end) = (range.start(), range.end());
+                checks.refuse(field, format!("must be between {start} and {end}, not {value}"));
+            }
         }
+        let theme = match self.theme.unwrap_or_default() {
+            ThemeView::Light => Theme::Light,
+            ThemeView::Dark => Theme::Dark,
+        };
+        let canvas = match self.bare {
+            true => Canvas::bare(width, height, theme),
+            false => Canvas::new(width, height, theme),
+        };
+        canvas.showing(Window {
+            x: self.x_range.and_then(|range| check_range("x_range", range, checks)),
+            y: self.y_range.and_then(|range| check_range("y_range", range, checks)),
+        })
     }
-    let theme = match theme.unwrap_or_default() {
-        ThemeView::Light => Theme::Light,
-        ThemeView::Dark => Theme::Dark,
-    };
-    Canvas::new(width, height, theme)
+}
+
+fn check_range(field: &str, text: &str, checks: &mut Checks) -> Option<[f64; 2]> {
+    let ends = check_pair(field, text, checks)?;
+    if ends[0] >= ends[1] {
+        checks.refuse(field, format!("must rise from its first number to its second, not {text}"));
+        return None;
+    }
+    Some(ends)
+}
+
+/// Reads `1e6,1e9`.
+pub fn check_pair(field: &str, text: &str, checks: &mut Checks) -> Option<[f64; 2]> {
+    let read = |number: &str| number.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    let pair = text.split_once(',').and_then(|(a, b)| Some([read(a)?, read(b)?]));
+    if pair.is_none() {
+        checks.refuse(field, format!("must be two numbers such as 1e6,1e9, not {text}"));
+    }
+    pair
 }
 
 /// What a picture says of the law behind it.

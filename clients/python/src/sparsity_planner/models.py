@@ -4394,86 +4394,6 @@ class EffectiveParams(Model):
     """
 
 
-class Family(Model):
-    """
-    A model family.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    active_law: LawRef | None = None
-    """
-    The law that answers: the pinned one, else the newest fit, else the newest published one.
-    """
-    created_at: AwareDatetime
-    """
-    When the family was created.
-    """
-    data_unit: Annotated[str, Field(examples=["tokens"])]
-    """
-    What `data` counts.
-    """
-    description: str
-    """
-    For people.
-    """
-    experts: Experts | None = None
-    """
-    The mixtures of experts that can be deployed; null where none are said.
-    """
-    flops_per_param: Annotated[float, Field(examples=[6.0])]
-    """
-    FLOPs per parameter and data unit in training.
-    """
-    name: Annotated[str, Field(examples=["t5-c4"])]
-    """
-    Its name in URLs.
-    """
-    objective: Objective
-    """
-    What refits minimise unless told otherwise.
-    """
-    pinned: bool
-    """
-    Whether that law is pinned.
-    """
-    pruning: PruningSchedule
-    """
-    When its models are pruned during training.
-    """
-    tokens_per_data_unit: Annotated[float | None, Field(examples=[1.0])] = None
-    """
-    Tokens in one data unit, where known.
-    """
-    updated_at: AwareDatetime
-    """
-    When its settings last changed.
-    """
-    zeros: Zeros
-    """
-    What the zeros of its models are.
-    """
-
-
-class FamilyList(Model):
-    """
-    A page of families.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    items: list[Family]
-    """
-    Newest first.
-    """
-    next_cursor: str | None = None
-    """
-    Where the next page starts; null at the end.
-    """
-
-
 class FitOptions(Model):
     """
     Options of a fit.
@@ -4768,6 +4688,32 @@ class LawComparison(Model):
     """
     Their optimal sparsities over the sizes and amounts of data of their runs; empty where these
     are not known, or a law cannot be asked.
+    """
+
+
+class LawGlance(Model):
+    """
+    A law at a glance.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    objective: Annotated[float | None, Field(examples=[1.1e-05])] = None
+    """
+    What it minimised, at its coefficients; null where a published law does not say.
+    """
+    runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
+    """
+    How many runs it was fitted on; null where a published law does not say.
+    """
+    trust: Trust
+    """
+    How far its answers can be trusted, whatever they are about.
+    """
+    warnings: list[Warning]
+    """
+    What its runs cannot tell.
     """
 
 
@@ -5416,6 +5362,90 @@ class Suggestions(Model):
     warnings: list[Warning]
     """
     What to know before trusting it.
+    """
+
+
+class Family(Model):
+    """
+    A model family.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    active_law: LawRef | None = None
+    """
+    The law that answers: the pinned one, else the newest fit, else the newest published one.
+    """
+    created_at: AwareDatetime
+    """
+    When the family was created.
+    """
+    data_unit: Annotated[str, Field(examples=["tokens"])]
+    """
+    What `data` counts.
+    """
+    description: str
+    """
+    For people.
+    """
+    experts: Experts | None = None
+    """
+    The mixtures of experts that can be deployed; null where none are said.
+    """
+    flops_per_param: Annotated[float, Field(examples=[6.0])]
+    """
+    FLOPs per parameter and data unit in training.
+    """
+    law: LawGlance | None = None
+    """
+    What that law rests on, and how far it can be trusted; null where there is none.
+    """
+    name: Annotated[str, Field(examples=["t5-c4"])]
+    """
+    Its name in URLs.
+    """
+    objective: Objective
+    """
+    What refits minimise unless told otherwise.
+    """
+    pinned: bool
+    """
+    Whether that law is pinned.
+    """
+    pruning: PruningSchedule
+    """
+    When its models are pruned during training.
+    """
+    tokens_per_data_unit: Annotated[float | None, Field(examples=[1.0])] = None
+    """
+    Tokens in one data unit, where known.
+    """
+    updated_at: AwareDatetime
+    """
+    When its settings last changed.
+    """
+    zeros: Zeros
+    """
+    What the zeros of its models are.
+    """
+
+
+class FamilyList(Model):
+    """
+    A page of families.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[Family]
+    """
+    Newest first.
+    """
+    next_cursor: str | None = None
+    """
+    Where the next page starts; null at the end.
     """
 
 
