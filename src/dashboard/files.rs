@@ -17,9 +17,6 @@ pub(super) struct Files;
 #[folder = "docs"]
 pub(super) struct Pages;
 
-/// plotly.js, compressed: the bundle that draws scatter plots, which is all that the page has.
-pub(super) const PLOTLY: &[u8] = include_bytes!("plotly/plotly-basic.min.js.gz");
-
 /// A file may be kept for good, as its address changes with any file.
 pub(super) const KEEP: &str = "public, max-age=31536000, immutable";
 /// Ask every time.
@@ -40,8 +37,6 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
         digest.update(page.as_bytes());
         digest.update(Pages::get(&page).expect("it was just listed").metadata.sha256_hash());
     }
-    // A gzip file ends with the checksum and the length of what it holds.
-    digest.update(&PLOTLY[PLOTLY.len() - 8..]);
     hex::encode(&digest.finalize()[..8])
 });
 

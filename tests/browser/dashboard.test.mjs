@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
@@ -41,6 +42,38 @@ test("families are shown with their law, its age and its warnings", async (t) =>
   assert.equal(new URL(page.url()).searchParams.get("family"), "demo");
 });
 
+test("a thousand families are there in a second, with one request, and searched, sorted and filtered", async (t) => {
+  const there = (await api("GET", "/v1/families?limit=1000")).items.length;
+  for (let i = 0; i < 1000; i += 50) await Promise.all(Array.from({ length: 50 }, (_, j) => api("POST", "/v1/families", { name: `of-many-${String(i + j).padStart(4, "0")}`, data_unit: "images", description: `No. ${i + j} of many` })));
+  t.after(async () => {
+    for (let i = 0; i < 1000; i += 50) await Promise.all(Array.from({ length: 50 }, (_, j) => api("DELETE", `/v1/families/of-many-${String(i + j).padStart(4, "0")}`)));
+  });
+  const page = await open(t, browser);
+  /** @type {string[]} */
+  const requests = [];
+  page.on("request", (request) => { if (request.url().includes("/v1/")) requests.push(request.url()); });
+  await page.goto(base);
+  await page.locator("main").getByText(`${(1000 + there).toLocaleString("en")} families`).waitFor();
+  t.diagnostic(`families after ${(await page.evaluate(() => performance.getEntriesByName("families")[0].startTime)).toFixed(0)} ms`);
+  // As many pages of a thousand as there are.
+  assert.equal(requests.length, Math.ceil((1000 + there) / 1000), requests.join("\n"));
+  await page.getByRole("searchbox").fill("of-many-0042");
+  await page.locator("main").getByText(`1 of ${(1000 + there).toLocaleString("en")} families`).waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 1);
+  assert.equal(new URL(page.url()).searchParams.get("q"), "of-many-0042");
+  await page.getByRole("searchbox").fill("");
+  await page.getByLabel("Show").selectOption("law");
+  await page.getByRole("columnheader", { name: "Runs" }).getByRole("button").click();
+  const runs = async () => (await page.locator("tbody tr td:nth-child(4)").allInnerTexts()).map((text) => Number(text.replace(",", ""))).filter(Number.isFinite);
+  assert.deepEqual(await runs(), (await runs()).sort((a, b) => a - b));
+  await page.getByRole("columnheader", { name: "Runs" }).getByRole("button").click();
+  assert.equal(await page.getByRole("columnheader", { name: "Runs" }).getAttribute("aria-sort"), "descending");
+  assert.deepEqual(await runs(), (await runs()).sort((a, b) => b - a));
+  await accessible(page);
+  await page.reload();
+  assert.equal(await page.getByRole("columnheader", { name: "Runs" }).getAttribute("aria-sort"), "descending");
+});
+
 test("a new family is made from the page", async (t) => {
   const page = await open(t, browser, { expected: /409 \(Conflict\)/ });
   await page.goto(base);
@@ -75,7 +108,7 @@ test("the calculator answers what is typed, and the address can be shared", asyn
   assert.ok(text.includes(wanted.loss.toPrecision(4)), text);
   assert.ok(text.includes(wanted.dense.loss.toPrecision(4)), text);
   assert.ok(text.includes(`${wanted.intervals.loss.low.toPrecision(4)}–${wanted.intervals.loss.high.toPrecision(4)}`), text);
-  assert.match(await page.locator("#announcer").innerText(), /Train .* Chinchilla/);
+  assert.match(await page.locator("#announcer").innerText(), /(Train|trained) .* Chinchilla/);
 
   const other = await open(t, browser);
   await other.goto(page.url());
@@ -95,52 +128,121 @@ test("where the data stop is said in words, and what is no number too", async (t
   await shoot(page, "invalid");
 });
 
+/** @param {import("playwright-core").Page} page @param {string} name @returns {Promise<string | null>} What the horizontal axis of a picture shows. */
+const axisOf = (page, name) => page.locator(`[data-picture="${name}"] .plot svg`).getAttribute("data-x");
+
+/** @param {import("playwright-core").Page} page @param {string} name @param {string | null} was Waits until a picture shows something else. */
+const moved = (page, name, was) => page.waitForFunction(([name, was]) => {
+  const picture = document.querySelector(`[data-picture="${name}"]:not([aria-busy])`);
+  const now = picture?.querySelector(".plot svg")?.getAttribute("data-x");
+  return now && now !== was;
+}, [name, was]);
+
+/** The mark of the first run: those of the legend come before. */
+const FIRST_RUN = '[data-picture="fit"] .plot svg > g:last-of-type .mark';
+
 test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   const page = await open(t, browser);
+  /** @type {string[]} */
+  const scripts = [];
+  page.on("request", (request) => { if (request.resourceType() === "script") scripts.push(request.url()); });
   await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
   await drawn(page);
   assert.equal(await page.locator("figure.picture").count(), 4);
   await shoot(page, "answer-light");
 
-  // Hover shows the run.
+  // They are the service's pictures: the same lines in the same colours.
+  const contours = page.locator('[data-picture="contours"]');
+  const served = await (await fetch(`${base}/v1/families/demo/contours?flop_mode=sparse&mark=7e7,1e20`, { headers: { accept: "image/svg+xml" } })).text();
+  const colours = [...served.matchAll(/<path class="level"[^>]*stroke="(#[0-9a-f]{6})"/g)].map((match) => match[1]);
+  assert.equal(colours.length, 4);
+  assert.deepEqual(await contours.locator(".plot path.level").evaluateAll((lines) => lines.map((line) => line.getAttribute("stroke"))), colours);
+  assert.equal(await axisOf(page, "contours"), /data-x="([^"]*)"/.exec(served)?.[1]);
+
+  // Hover shows the run, a value on a line, and where there is neither the place.
   const fit = page.locator('[data-picture="fit"]');
-  const point = fit.locator(".points path").first();
-  const box = await point.boundingBox();
+  const box = await page.locator(FIRST_RUN).first().boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
-  await fit.locator(".hoverlayer").getByText(/demo-\d\d/).waitFor();
+  await fit.locator(".tip").getByText(/demo-\d\d/).waitFor();
   await shoot(page, "hover", false);
+  const line = await page.locator('[data-picture="loss"] path.loss').boundingBox();
+  await page.mouse.move(line.x + line.width - 3, line.y + 3);
+  await page.locator('[data-picture="loss"] .tip').getByText(/^loss \d\.\d+ \(/).waitFor();
+  const area = await contours.locator(".plot svg").boundingBox();
+  await page.mouse.move(area.x + area.width * 0.7, area.y + area.height * 0.78);
+  await contours.locator(".tip").getByText(/M|B.*FLOP/).first().waitFor();
 
   // Zoom: by button, by dragging, and back.
-  const contours = page.locator('[data-picture="contours"]');
-  const range = () => contours.locator(".plot").evaluate((/** @type {any} */ plot) => plot._fullLayout.xaxis.range.join());
-  const whole = await range();
+  const whole = await axisOf(page, "contours");
   await contours.getByRole("button", { name: /Zoom in/ }).click();
-  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() !== was, whole);
+  await moved(page, "contours", whole);
   // It outlasts another question.
-  const near = await range();
+  const near = await axisOf(page, "contours");
   await page.getByLabel("Non-zero parameters").fill("60M");
   await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "60M" && !document.querySelector("[aria-busy], .answer.old"));
-  assert.equal(await range(), near);
+  assert.equal(await axisOf(page, "contours"), near);
   await page.getByLabel("Non-zero parameters").fill("70M");
   await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "70M" && !document.querySelector("[aria-busy], .answer.old"));
   await contours.getByRole("button", { name: /Reset to the whole/ }).click();
-  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() === was, whole);
-  const area = await contours.locator(".nsewdrag").boundingBox();
-  await page.mouse.move(area.x + area.width * 0.3, area.y + area.height * 0.3);
-  await page.mouse.down();
-  await page.mouse.move(area.x + area.width * 0.7, area.y + area.height * 0.7, { steps: 5 });
-  await page.mouse.up();
-  await page.waitForFunction((was) => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.range.join() !== was, whole);
+  await moved(page, "contours", near);
+  assert.equal(await axisOf(page, "contours"), whole);
+  const drag = async () => {
+    await page.mouse.move(area.x + area.width * 0.3, area.y + area.height * 0.4);
+    await page.mouse.down();
+    await page.mouse.move(area.x + area.width * 0.6, area.y + area.height * 0.7, { steps: 5 });
+    await page.mouse.up();
+  };
+  await drag();
+  await moved(page, "contours", whole);
+  const dragged = await axisOf(page, "contours");
+  // With shift it moves, and keeps how much is seen.
+  await page.keyboard.down("Shift");
+  await drag();
+  await page.keyboard.up("Shift");
+  await moved(page, "contours", dragged);
+  const length = (/** @type {string | null} */ axis) => Number(axis?.split(" ")[2]) - Number(axis?.split(" ")[1]);
+  assert.ok(Math.abs(length(await axisOf(page, "contours")) / length(dragged) - 1) < 1e-3);
+  await page.mouse.dblclick(area.x + area.width * 0.5, area.y + area.height * 0.5);
+  await page.waitForFunction((whole) => document.querySelector('[data-picture="contours"] .plot svg')?.getAttribute("data-x") === whole, whole);
+
+  // The ends of the axes can be typed.
+  await contours.getByText("Axes from, to").click();
+  await contours.getByLabel(/Horizontal axis from/).fill("10M");
+  await contours.getByLabel(/Horizontal axis to/).fill("1B");
+  await contours.getByLabel(/Vertical axis from/).fill("1e30");
+  await contours.getByRole("button", { name: "Show", exact: true }).click();
+  await contours.getByText("Two numbers, the smaller one first.").waitFor();
+  await contours.getByLabel(/Vertical axis from/).fill("1e18");
+  await contours.getByRole("button", { name: "Show", exact: true }).click();
+  await page.waitForFunction(() => document.querySelector('[data-picture="contours"] .plot svg')?.getAttribute("data-x") === "log 7 9");
+  await contours.getByRole("button", { name: /Reset to the whole/ }).click();
+  await moved(page, "contours", "log 7 9");
 
   // Linear and logarithmic axes, kept in the address.
-  const type = () => contours.locator(".plot").evaluate((/** @type {any} */ plot) => plot._fullLayout.xaxis.type);
-  assert.equal(await type(), "log");
+  assert.match((await axisOf(page, "contours")) ?? "", /^log /);
   await contours.getByRole("combobox").selectOption("linear");
-  await page.waitForFunction(() => /** @type {any} */ (document.querySelector('[data-picture="contours"] .plot'))._fullLayout.xaxis.type === "linear");
+  await moved(page, "contours", whole);
+  assert.match((await axisOf(page, "contours")) ?? "", /^linear 0 /);
   assert.equal(new URL(page.url()).searchParams.get("axes"), "contours.linear");
   await page.reload();
   await drawn(page);
-  assert.equal(await type(), "linear");
+  assert.match((await axisOf(page, "contours")) ?? "", /^linear 0 /);
+  await fit.getByRole("combobox").selectOption("residuals");
+  await fit.getByText("residual, above 0 where predicted too high").waitFor();
+
+  // Each is saved as the service draws it, with its title.
+  for (const [kind, start] of /** @type {const} */ ([["SVG", "<svg"], ["PNG", "\x89PNG"]])) {
+    const saving = page.waitForEvent("download");
+    await contours.getByRole("button", { name: `Download as ${kind}: Contours` }).click();
+    const file = await saving;
+    assert.equal(file.suggestedFilename(), `demo-contours.${kind.toLowerCase()}`);
+    const bytes = readFileSync(/** @type {string} */ (await file.path()));
+    assert.equal(bytes.toString("latin1", 0, 4), start);
+    if (kind === "SVG") assert.match(bytes.toString(), /Optimal sparsity of demo, law \d+, FLOP mode sparse[\s\S]*data-x|data-x[\s\S]*Optimal sparsity of demo/);
+  }
+
+  // No script but the page's own modules draws.
+  assert.ok(scripts.length > 10 && scripts.every((url) => /\/dashboard\/[0-9a-f]+\/[a-z/]+\.js$/.test(url)), scripts.join("\n"));
 
   // Another mode, and a hardware profile: other answers and other contours.
   const sparse = await page.locator(".headline").innerText();
@@ -163,7 +265,8 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await accessible(page);
 
   // A click on a run leads to it.
-  const again = await fit.locator(".points path").first().boundingBox();
+  await fit.scrollIntoViewIfNeeded();
+  const again = await page.locator(FIRST_RUN).first().boundingBox();
   await page.mouse.click(again.x + again.width / 2, again.y + again.height / 2);
   await page.locator("main").getByText(/^1 run of 48/).waitFor();
 });
@@ -176,6 +279,94 @@ test("a published law answers without intervals and runs, and says so", async (t
   await page.locator('[data-picture="gain"][data-drawn]').waitFor();
   await accessible(page);
   await shoot(page, "published");
+});
+
+test("an answer that cannot be trusted looks worthless, and stays within its card", async (t) => {
+  for (const [width, scheme] of /** @type {const} */ ([[390, "light"], [1440, "dark"], [2560, "light"]])) {
+    const page = await open(t, browser, { width, scheme });
+    await page.route("**/v1/families/demo/optimal-sparsity*", async (route) => {
+      const response = await route.fetch();
+      const answer = await response.json();
+      const wide = { level: 0.95, low: 1.234e-12, high: 5.678e18 };
+      answer.trust = { level: "none", because: ["not_identified", "wide_interval"] };
+      Object.assign(answer, { chinchilla_ratio: 3.21e14, gain: 7.7e9, interval: { level: 0.95, low: 0.01, high: 0.97 } });
+      answer.intervals = Object.fromEntries(Object.keys(answer.intervals).map((key) => [key, wide]));
+      await route.fulfill({ response, json: answer });
+    });
+    await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
+    await drawn(page);
+    const card = page.locator(".answer");
+    // Why not comes first, nothing is told to be done, and the number is no headline.
+    assert.match(await card.innerText(), /^trust: none\s+the runs do not determine every coefficient; the interval is wide/);
+    assert.ok(!/\bTrain\b/.test(await card.innerText()));
+    await card.getByText(/^The runs do not settle what is best\. The law's guess is .* could be\.$/).waitFor();
+    assert.equal(await page.locator(".headline").isVisible(), false);
+    await card.getByText("Its numbers all the same").click();
+    assert.match(spaced(await card.innerText()), />\s10⁶×/);
+    assert.ok(!/\d{9}/.test(await card.innerText()), "no number of many digits");
+    const out = await card.evaluate((card) => [...card.querySelectorAll("*")].filter((node) => node.getBoundingClientRect().right > card.getBoundingClientRect().right + 1).map((node) => node.outerHTML.slice(0, 100)));
+    assert.deepEqual(out, []);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${width} scrolls sideways`);
+    await accessible(page);
+    await shoot(page, `untrusted-${width}-${scheme}`);
+  }
+});
+
+test("runs that determine nothing are said to, without a picture of nothing", async (t) => {
+  await family("one-level", synthetic(20, "dense-only-sweep-with-a-long-name-that-has-no-room").map((run) => ({ ...run, sparsity: 0 })), { bootstrap: 100, starts: 4 });
+  const page = await open(t, browser, { expected: /409 \(Conflict\)/ });
+  await page.goto(`${base}/?family=one-level&n=70M&c=1e20`);
+  await page.locator(".answer").getByRole("alert").waitFor();
+  await page.locator(".answer").getByRole("link", { name: "What to run next" }).waitFor();
+  await page.locator('[data-picture="contours"]').getByText("No picture without an answer.").waitFor();
+  await page.locator('[data-picture="fit"][data-drawn]').waitFor();
+  await accessible(page);
+  await shoot(page, "undetermined");
+  // A long name is cut in its middle, and is whole for those who search or copy it.
+  await page.goto(`${base}/?family=one-level&view=runs&q=0007`);
+  const name = page.locator(".name", { hasText: "dense-only-sweep-with-a-long-name-that-has-no-room-0007" });
+  await name.waitFor();
+  assert.ok(await name.evaluate((node) => { const [start, end] = node.children; return start.scrollWidth > start.clientWidth && end.scrollWidth <= end.clientWidth + 1; }));
+});
+
+test("questions are copied as commands and as Python, suggestions as a table", async (t) => {
+  const page = await open(t, browser);
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  const copied = () => page.evaluate(() => navigator.clipboard.readText());
+  await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
+  await page.locator(".answer").getByRole("button", { name: "Copy as curl" }).click();
+  await page.locator(".answer").getByText("copied").waitFor();
+  const answer = JSON.parse(execFileSync("sh", ["-c", await copied()]).toString());
+  assert.deepEqual(answer, await api("GET", "/v1/families/demo/optimal-sparsity?nonzero_params=7e7&compute=1e20&flop_mode=sparse"));
+  await page.locator(".answer").getByRole("button", { name: "Copy as Python" }).click();
+  await page.waitForFunction(async () => (await navigator.clipboard.readText()).startsWith("from sparsity_planner"));
+  assert.match(await copied(), /\.family\("demo"\)[\s\S]*optimal_sparsity\(\s+nonzero_params=70000000/);
+  await page.goto(`${base}/?family=demo&view=next&n=50M&c=1e20&budget=1e20&runs=2`);
+  await page.getByRole("table", { name: /To be made together/ }).waitFor();
+  await page.getByRole("button", { name: "Copy as CSV" }).click();
+  await page.waitForFunction(async () => (await navigator.clipboard.readText()).startsWith("nonzero_params,"));
+  assert.match(await copied(), /^nonzero_params,sparsity,data\n[\d.e+]+,[\d.]+,[\d.e+]+/);
+  await page.getByRole("button", { name: "Copy as curl" }).click();
+  await page.waitForFunction(async () => (await navigator.clipboard.readText()).startsWith("curl"));
+  assert.ok(JSON.parse(execFileSync("sh", ["-c", await copied()]).toString()).suggestions.length > 0);
+});
+
+test("tables sort by a click", async (t) => {
+  const page = await open(t, browser);
+  await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
+  await drawn(page);
+  const fit = page.locator('[data-picture="fit"]');
+  await fit.getByText("Numbers of this picture").click();
+  const measured = async () => (await fit.locator("tbody tr td:nth-child(3)").allInnerTexts()).map(Number);
+  const given = await measured();
+  const head = fit.getByRole("columnheader", { name: "Measured" });
+  await head.getByRole("button").click();
+  assert.equal(await head.getAttribute("aria-sort"), "ascending");
+  assert.deepEqual(await measured(), [...given].sort((a, b) => a - b));
+  await head.getByRole("button").click();
+  assert.deepEqual(await measured(), [...given].sort((a, b) => b - a));
+  await head.getByRole("button").click();
+  assert.deepEqual([await head.getAttribute("aria-sort"), await measured()], [null, given]);
 });
 
 test("dark, narrow and wide", async (t) => {
@@ -203,10 +394,11 @@ test("colours can be chosen, and are kept", async (t) => {
   const page = await open(t, browser);
   await page.goto(`${base}/?family=demo`);
   await drawn(page);
-  const grid = () => page.locator('[data-picture="fit"] .xgrid').first().evaluate((line) => getComputedStyle(line).stroke);
-  const light = await grid();
+  const ground = () => page.locator('[data-picture="fit"] .plot svg > rect').first().getAttribute("fill");
+  assert.equal(await ground(), "#ffffff");
   await page.getByLabel("Colours").selectOption("dark");
-  await page.waitForFunction((was) => getComputedStyle(/** @type {Element} */ (document.querySelector('[data-picture="fit"] .xgrid'))).stroke !== was, light);
+  // As dark as the page.
+  await page.waitForFunction(() => document.querySelector('[data-picture="fit"] .plot svg > rect')?.getAttribute("fill") === getComputedStyle(document.documentElement).getPropertyValue("--surface").trim());
   await page.reload();
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
 });
@@ -219,7 +411,7 @@ test("everything can be reached by the keyboard", async (t) => {
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), "Skip to the content");
   await page.keyboard.press("Enter");
   const seen = [];
-  for (let i = 0; i < 40; i += 1) {
+  for (let i = 0; i < 80; i += 1) {
     await page.keyboard.press("Tab");
     if (await page.evaluate(() => document.activeElement === document.body)) break;
     seen.push(await page.evaluate(() => {
@@ -228,10 +420,32 @@ test("everything can be reached by the keyboard", async (t) => {
       return `${visible ? "" : "hidden "}${at.getAttribute("aria-label") ?? (at.labels?.[0]?.textContent || at.textContent || at.tagName).trim().slice(0, 40)}`;
     }));
   }
-  for (const wanted of ["Runs", "Plans", "Non-zero parameters", "Training compute", "What a step costs", "Sparsity to compare", "Zoom in: Fit quality", "Axes: Gain"]) {
+  for (const wanted of ["Runs", "Plans", "Non-zero parameters", "Training compute", "What a step costs", "Sparsity to compare", "Zoom in: Fit quality", "Axes: Gain", "Download as PNG: Gain"]) {
     assert.ok(seen.includes(wanted), `${wanted} is not among ${seen.join("; ")}`);
   }
   assert.ok(!seen.some((entry) => entry.startsWith("hidden ")), seen.join("; "));
+  // The values of a picture, one by one, with a word for those who do not see it.
+  const plot = page.locator('[data-picture="fit"] .plot');
+  await plot.focus();
+  const said = () => page.locator("#announcer").innerText();
+  await page.keyboard.press("ArrowRight");
+  await page.locator('[data-picture="fit"] .tip').getByText(/^demo-\d+$/).waitFor();
+  const first = await said();
+  assert.match(first, /^demo-\d+, .* non-zero, .* sparse/);
+  await page.keyboard.press("ArrowRight");
+  assert.notEqual(await said(), first);
+  await page.keyboard.press("Home");
+  assert.equal(await said(), first);
+  const whole = await axisOf(page, "fit");
+  await page.keyboard.press("+");
+  await moved(page, "fit", whole);
+  await page.keyboard.press("0");
+  await page.waitForFunction((whole) => document.querySelector('[data-picture="fit"]:not([aria-busy]) .plot svg')?.getAttribute("data-x") === whole, whole);
+  await page.keyboard.press("ArrowRight");
+  await page.keyboard.press("Enter");
+  await page.locator("main").getByText(/^1 run of 48/).waitFor();
+  await page.goBack();
+  await page.getByRole("heading", { name: "How sparse?" }).waitFor();
   // A link moves the focus to what it opened.
   await page.getByRole("link", { name: "Runs", exact: true }).focus();
   await page.keyboard.press("Enter");
@@ -528,13 +742,13 @@ test("a refit shows its progress, is cancelled, and is compared with the old law
   await page.getByLabel("Starts").fill("4096");
   await page.getByLabel("Resamples").fill("10000");
   await page.getByRole("button", { name: "Refit", exact: true }).click();
-  await page.locator("main").getByText(/^running: /).waitFor();
+  await page.locator("main").getByText(/^running: /).first().waitFor();
   await page.waitForFunction(() => /** @type {HTMLProgressElement} */ (document.querySelector("progress")).value > 0);
   await accessible(page);
   await shoot(page, "refit-running");
   // A reload goes on watching.
   await page.reload();
-  await page.locator("main").getByText(/^running: /).waitFor();
+  await page.locator("main").getByText(/^running: /).first().waitFor();
   await page.getByRole("button", { name: "Cancel this refit" }).click();
   await page.locator("main").getByText("cancelled", { exact: true }).waitFor();
   const id = new URL(page.url()).searchParams.get("refit");

@@ -68,25 +68,6 @@ async fn what_a_browser_has_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn the_plotting_library_is_compressed_for_those_who_take_it() {
-    let app = App::new().await;
-    let page = app.get("/").await.text();
-    let named = files(&page);
-    let script = named.iter().find(|address| address.ends_with("/app.js")).unwrap();
-    let address = script.replace("app.js", "plotly.js");
-    let small = app.server.get(&address).add_header("accept-encoding", "gzip, br").await;
-    small.assert_status(OK);
-    assert_header(&small, "content-encoding", "gzip");
-    assert_header(&small, "vary", "accept-encoding");
-    assert_header(&small, "content-type", "text/javascript; charset=utf-8");
-    let large = app.get(&address).await;
-    large.assert_status(OK);
-    assert!(large.maybe_header("content-encoding").is_none());
-    assert!(large.text().contains("plotly.js (basic - minified) v3"));
-    assert!(small.as_bytes().len() * 2 < large.as_bytes().len());
-}
-
-#[tokio::test]
 async fn unknown_files_are_problems_and_another_version_is_not_kept() {
     let app = App::new().await;
     for path in ["nothing.js", "index.html", "../mod.rs", "%2e%2e/mod.rs", "views"] {

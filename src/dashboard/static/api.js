@@ -31,6 +31,11 @@ function authorization() {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
+/** @returns {boolean} Whether the service was given a key. */
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
 /** @type {Promise<boolean> | null} One dialog for however many requests lack a key. */
 let asking = null;
 
@@ -98,6 +103,40 @@ function withQuery(path, query = {}) {
  */
 export async function get(path, query, signal) {
   return (await send(withQuery(path, query), { signal, headers: { Accept: "application/json" } })).json();
+}
+
+/**
+ * A picture of an answer.
+ *
+ * @overload
+ * @param {string} path
+ * @param {Query} query
+ * @param {AbortSignal} signal
+ * @returns {Promise<SVGElement>}
+ */
+/**
+ * The same as a file.
+ *
+ * @overload
+ * @param {string} path
+ * @param {Query} query
+ * @param {AbortSignal} signal
+ * @param {"svg" | "png"} kind
+ * @returns {Promise<Blob>}
+ */
+/**
+ * @param {string} path
+ * @param {Query} query
+ * @param {AbortSignal} signal
+ * @param {"svg" | "png"} [kind]
+ * @returns {Promise<any>}
+ */
+export async function getPicture(path, query, signal, kind) {
+  const type = kind === "png" ? "image/png" : "image/svg+xml";
+  const response = await send(withQuery(path, query), { signal, headers: { Accept: type } });
+  if (kind) return response.blob();
+  const { documentElement } = new DOMParser().parseFromString(await response.text(), "image/svg+xml");
+  return document.importNode(documentElement, true);
 }
 
 /**

@@ -4,6 +4,8 @@
  * @module dom
  */
 
+import { parseNumber } from "./numbers.js";
+
 /** @typedef {Node | string | number | null | undefined | false | readonly any[]} Child Lists hold children, and lists. */
 
 /**
@@ -103,31 +105,75 @@ export function failure(error, retry) {
 }
 
 /**
- * A table with a caption.
+ * A table with a caption, which sorts by a click on a column.
  *
  * @param {{caption: string, hideCaption?: boolean, columns: {text: Child, number?: boolean}[], rows: Child[][]}} table
  *   The first cell of a row names it.
  * @returns {HTMLElement} The table in a region that scrolls.
  */
 export function table({ caption, hideCaption = false, columns, rows }) {
+  const body = el(
+    "tbody",
+    {},
+    rows.map((row) =>
+      el("tr", {}, row.map((cell, i) => el(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: columns[i].number ? "number" : null }, cell))),
+    ),
+  );
+  const given = [...body.children];
+  const heads = columns.map((column, i) => {
+    const sorts = rows.length > 1 && typeof column.text === "string" && column.text !== "";
+    const inside = sorts ? el("button", { type: "button", title: "Sort", on: { click: () => sortBy(i) } }, column.text) : column.text;
+    return el("th", { scope: "col", class: column.number ? "number" : null }, inside);
+  });
+  /** @param {number} at Sorts by a column: upwards, then downwards, then as given. */
+  function sortBy(at) {
+    const now = heads[at].getAttribute("aria-sort");
+    const next = now === null ? "ascending" : now === "ascending" ? "descending" : null;
+    heads.forEach((head) => head.removeAttribute("aria-sort"));
+    if (next) heads[at].setAttribute("aria-sort", next);
+    const text = (/** @type {Element} */ row) => row.children[at].textContent ?? "";
+    const sign = next === "descending" ? -1 : 1;
+    const sorted = next ? [...given].sort((a, b) => sign * compareCells(text(a), text(b))) : given;
+    body.replaceChildren(...sorted);
+  }
   return el(
     "div",
     { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el(
-      "table",
-      {},
-      el("caption", { class: hideCaption ? "unseen" : null }, caption),
-      el("thead", {}, el("tr", {}, columns.map((c) => el("th", { scope: "col", class: c.number ? "number" : null }, c.text)))),
-      el(
-        "tbody",
-        {},
-        rows.map((row) =>
-          el("tr", {}, row.map((cell, i) => el(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: columns[i].number ? "number" : null }, cell))),
-        ),
-      ),
-    ),
+    el("table", {}, el("caption", { class: hideCaption ? "unseen" : null }, caption), el("thead", {}, el("tr", {}, heads)), body),
   );
 }
+
+/** A number at the start of a cell, with its unit: `84.9M`, `3 EFLOP`, `52.1 %`, `1,000`. An interval behind it is left out. */
+const NUMBER = /^[<>]?\s*([+−-]?[\d.,]+(?:e[+-]?\d+)?\s?[A-Za-z%]*)/;
+
+/**
+ * Which of two cells comes first: numbers by size, before texts, which go by their letters.
+ *
+ * @param {string} a
+ * @param {string} b
+ * @returns {number}
+ */
+export function compareCells(a, b) {
+  const plain = (/** @type {string} */ text) => text.replace("10⁻⁶", "1e-6").replace("10⁶", "1e6").replace("−", "-");
+  const [x, y] = [a, b].map((text) => parseNumber(NUMBER.exec(plain(text))?.[1] ?? ""));
+  if (Number.isFinite(x) && Number.isFinite(y)) return x - y;
+  if (Number.isFinite(x) !== Number.isFinite(y)) return Number.isFinite(x) ? -1 : 1;
+  return a.localeCompare(b, "en", { numeric: true });
+}
+
+/**
+ * A name that is cut in its middle where there is no room: what tells runs of a sweep apart stands at the end.
+ *
+ * @param {string} name
+ * @returns {HTMLElement}
+ */
+export function nameOf(name) {
+  if (name.length <= NAME_END) return el("span", {}, name);
+  return el("span", { class: "name", title: name }, el("span", { class: "start" }, name.slice(0, -NAME_END)), el("span", { class: "end" }, name.slice(-NAME_END)));
+}
+
+/** Letters of the end of a name that are always seen. */
+const NAME_END = 12;
 
 /**
  * A labelled control.

@@ -73,6 +73,8 @@ export function formatNumber(value, digits = 4) {
  * @returns {string}
  */
 export function formatLoss(value, digits = 4) {
+  // No model has such a loss: what is left to say is that the law knows no bound.
+  if (value >= 1e6) return ">\u00a010⁶";
   return value >= 1e-3 && value < 1e5 ? value.toPrecision(digits) : formatNumber(value, digits);
 }
 
@@ -179,6 +181,9 @@ export function formatInterval(interval, format) {
  * @returns {string}
  */
 export function formatTimes(value) {
+  // So many decades say that nothing is known; their digits would say otherwise.
+  if (value >= 1e6) return ">\u00a010⁶×";
+  if (value < 1e-6) return "<\u00a010⁻⁶×";
   return value < 1000 ? `${value.toPrecision(3)}×` : `${Math.round(value).toLocaleString("en")}×`;
 }
 

@@ -1,90 +1,55 @@
 /**
- * Pictures: the plotting library, fetched when the first is drawn, and a frame around each with a
- * sentence, a table of its numbers and its controls.
+ * Frames for pictures: the SVG that the service draws, with hover, zoom, keys and downloads on top, a
+ * sentence, and a table of its numbers. Few pictures of forms are sketched here.
  *
  * @module plots
  */
 
-import { el, empty, failure, fill, table } from "./dom.js";
+import { getPicture } from "./api.js";
+import { announce, el, empty, failure, fill, table } from "./dom.js";
+import { saveBlob, toPng } from "./save.js";
+import { geometryOf, nearest, neighbour, pathsOf, zoomed } from "./scales.js";
+import { sketch } from "./sketch.js";
+
+/** @typedef {{x: [number, number] | null, y: [number, number] | null}} Window Values at the ends of what is shown. */
 
 /**
- * @typedef {object} Palette Colours of the page, as the pictures use them.
- * @property {string} text
- * @property {string} muted
- * @property {string} grid
- * @property {string} surface
- * @property {string} accent
- * @property {string} point What marks the user's own point.
- * @property {boolean} dark
+ * @typedef {object} Series Values of a picture, which lie where the picture has them.
+ * @property {string} name
+ * @property {[number, number][]} points As the axes count.
+ * @property {boolean} [line] Whether what lies between two points is a value too.
+ * @property {(index: number, x: number, y: number) => string[]} say What one value means, a line each, the first its name.
+ * @property {(index: number) => string | null} [link] Where a click leads.
  */
 
+/** @typedef {{name: string, format: (value: number) => string, parse: (text: string) => number}} Axis */
+
 /**
- * @typedef {object} Figure
- * @property {any[]} traces As the plotting library takes them.
- * @property {any} layout Likewise; the frame adds fonts and colours.
+ * @typedef {object} Details
+ * @property {Series[]} series
+ * @property {Axis} x
+ * @property {Axis} y
  * @property {string} summary What is to be seen, in a sentence.
  * @property {import("./dom.js").Child[]} [notes] Further sentences below the picture.
  * @property {{columns: {text: string, number?: boolean}[], rows: import("./dom.js").Child[][]}} table The same in numbers.
  */
 
-/** @typedef {(palette: Palette, axes: string) => Figure} Draw `axes` is the choice of the frame. */
+/**
+ * @typedef {object} Figure
+ * @property {string} [path] Of the service's picture.
+ * @property {import("./api.js").Query} [query] Of the picture, without its look.
+ * @property {import("./sketch.js").Sketch} [sketch] In place of a picture of the service.
+ * @property {Details | string | Promise<Details | string>} details Or why there is no picture.
+ */
 
-/** @type {Promise<any> | null} */
-let library = null;
+/** @typedef {(axes: string) => Figure} Draw `axes` is the choice of the frame; "" is the usual one. */
 
-/** @returns {Promise<any>} The plotting library. */
-export function plotly() {
-  library ??= new Promise((resolve, reject) => {
-    const script = el("script", { src: new URL("./plotly.js", import.meta.url).href, defer: true });
-    script.addEventListener("load", () => resolve(/** @type {any} */ (window).Plotly));
-    script.addEventListener("error", () => {
-      library = null;
-      script.remove();
-      reject(new Error("The plotting library could not be loaded."));
-    });
-    document.head.append(script);
-  });
-  return library;
-}
-
-/** @returns {Palette} */
-function palette() {
-  const style = getComputedStyle(document.documentElement);
-  const read = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();
-  return {
-    text: read("text"), muted: read("muted"), grid: read("line"), surface: read("surface"), accent: read("accent"), point: read("point"),
-    dark: read("scheme") === "dark",
-  };
-}
-
-const CONFIG = {
-  responsive: true,
-  // The frame has buttons that a keyboard reaches too.
-  displayModeBar: false,
-  scrollZoom: false,
-};
-
-/** @param {any} layout @param {Palette} colours @returns {any} */
-function styled(layout, colours) {
-  const family = getComputedStyle(document.body).fontFamily;
-  const axis = {
-    gridcolor: colours.grid, linecolor: colours.muted, tickcolor: colours.muted, zeroline: false, showline: true, ticks: "outside", ticklen: 4,
-    automargin: true,
-  };
-  return {
-    autosize: true,
-    margin: { l: 56, r: 16, t: 8, b: 44 },
-    paper_bgcolor: "rgba(0,0,0,0)",
-    plot_bgcolor: "rgba(0,0,0,0)",
-    font: { family, size: 12, color: colours.text },
-    hoverlabel: { bgcolor: colours.surface, bordercolor: colours.muted, font: { family, color: colours.text }, align: "left" },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, itemsizing: "constant", traceorder: "normal", entrywidthmode: "pixels", entrywidth: 0, itemwidth: 30, bgcolor: "rgba(0,0,0,0)" },
-    dragmode: "zoom",
-    ...layout,
-    xaxis: { ...axis, ...layout.xaxis, title: { standoff: 8, ...layout.xaxis.title } },
-    yaxis: { ...axis, ...layout.yaxis, title: { standoff: 10, ...layout.yaxis.title } },
-  };
-}
+/** Pixels within which a value counts as pointed at. */
+const NEAR = 24;
+/** A shorter way with the button down is a click. */
+const DRAG = 6;
+/** How long a size must rest before the picture is drawn for it. */
+const REST_MS = 150;
 
 /**
  * @typedef {object} Frame
@@ -95,139 +60,363 @@ function styled(layout, colours) {
  * @property {() => void} busy
  */
 
-/** @type {[string, string][]} */
-const LINEAR_OR_LOG = [["linear", "linear"], ["log", "log"]];
-
 /**
  * A frame for a picture.
  *
  * @param {object} options
  * @param {string} options.title
- * @param {string} options.name Of the frame in ids and in the address.
- * @param {[string, string][]} [options.choices] Kinds of axes and their names; linear and log unless said otherwise.
- * @param {string} options.axes The kind to start with.
+ * @param {string} options.name Of the frame in ids and in the address, and of files.
+ * @param {[string, string][]} [options.choices] Kinds of axes and their names; the first, "", is the usual one.
+ * @param {string} [options.axes] The kind to start with.
  * @param {(axes: string) => void} [options.onAxes] Told when the user switches.
- * @param {(point: any) => void} [options.onClick] Told what point was clicked.
+ * @param {(to: string) => void} [options.onLink] Told where a click leads.
  * @param {AbortSignal} options.signal Ends the picture.
  * @returns {Frame}
  */
-export function picture({ title, name, choices = LINEAR_OR_LOG, axes, onAxes, onClick, signal }) {
-  const plot = el("div", { class: "plot", role: "img", "aria-label": title });
+export function picture({ title, name, choices = [], axes = "", onAxes, onLink, signal }) {
+  if (!choices.some(([value]) => value === axes)) axes = choices[0]?.[0] ?? "";
+  const tip = el("div", { class: "tip", hidden: true });
+  const plot = el("div", { class: "plot", role: "application", tabindex: "0", "aria-label": `${title}: arrow keys go through its values, plus and minus zoom, 0 shows all`, "aria-describedby": `caption-${name}` });
   const state = el("div", { class: "plot-state" }, el("p", { class: "state" }, "Loading…"));
-  const caption = el("figcaption", {});
-  const numbers = el("details", { class: "numbers" }, el("summary", {}, "Numbers of this picture"));
-  const tool = (/** @type {string} */ text, /** @type {string} */ label, /** @type {() => void} */ click) => el("button", { type: "button", class: "quiet", "aria-label": `${label}: ${title}`, on: { click } }, text);
+  const caption = el("figcaption", { id: `caption-${name}` });
+  const numbers = el("details", { class: "numbers", hidden: true });
+  const ranges = el("details", { class: "numbers", hidden: true });
+  const tool = (/** @type {string} */ text, /** @type {string} */ label, /** @type {() => void} */ click) => el("button", { type: "button", class: "quiet", "aria-label": `${label}: ${title}`, title: label, on: { click } }, text);
   const choice = el(
     "select",
-    { "aria-label": `Axes: ${title}`, on: { change: () => { axes = choice.value; onAxes?.(axes); redraw(true); } } },
+    { "aria-label": `Axes: ${title}`, hidden: choices.length === 0, on: { change: () => { axes = choice.value; onAxes?.(axes); shown = { x: null, y: null }; redraw(); } } },
     choices.map(([value, text]) => el("option", { value, selected: value === axes }, text)),
   );
   const node = el(
     "figure",
     { class: "picture", "data-picture": name, "aria-labelledby": `picture-${name}` },
-    el("div", { class: "picture-head" }, el("h3", { id: `picture-${name}` }, title), el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", () => redraw(true)), choice)),
-    el("div", { class: "plot-box" }, plot, state),
+    el(
+      "div",
+      { class: "picture-head" },
+      el("h3", { id: `picture-${name}` }, title),
+      el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", whole), choice, tool("SVG", "Download as SVG", () => save("svg")), tool("PNG", "Download as PNG", () => save("png"))),
+    ),
+    el("div", { class: "plot-box" }, plot, tip, state),
     caption,
-    numbers,
+    el("div", { class: "more" }, numbers, ranges),
   );
 
   /** @type {Draw | null} */
   let last = null;
-  let drawn = false;
-  /** The library keeps what was hidden in the legend while this stays the same. */
-  let revision = 0;
-  /** @type {{xaxis: any, yaxis: any} | null} What was zoomed to: it outlasts another question. */
-  let zoomed = null;
+  /** @type {Figure | null} What is drawn. */
+  let figure = null;
+  /** @type {Details | null} */
+  let details = null;
+  /** @type {Window} What was zoomed to: it outlasts another question. */
+  let shown = { x: null, y: null };
+  /** @type {import("./scales.js").Geometry | null} */
+  let geometry = null;
+  /** @type {import("./scales.js").Paths} Where the values lie. */
+  let paths = [];
+  /** @type {import("./scales.js").Spot | null} What is pointed at. */
+  let spot = null;
+  let drawing = new AbortController();
+  let size = [0, 0];
 
   /** @param {number} factor Of what is seen: above 1 shows more. */
-  async function zoom(factor) {
-    if (!drawn) return;
-    const change = /** @type {Record<string, any>} */ ({});
-    for (const axis of ["xaxis", "yaxis"]) {
-      const [from, to] = /** @type {any} */ (plot)._fullLayout[axis].range;
-      const [middle, half] = [(from + to) / 2, ((to - from) / 2) * factor];
-      change[`${axis}.range`] = [middle - half, middle + half];
-    }
-    await (await plotly()).relayout(plot, change);
+  function zoom(factor) {
+    if (!geometry) return;
+    shown = zoomed(geometry, [0.5 - factor / 2, 0.5 + factor / 2], [0.5 - factor / 2, 0.5 + factor / 2]);
+    redraw();
   }
 
-  /** @param {boolean} whole Whether to forget what was zoomed to. */
-  async function redraw(whole = false) {
-    if (!last) return;
-    const draw = last;
-    const colours = palette();
-    const figure = draw(colours, axes);
-    fill(caption, figure.summary, (figure.notes ?? []).map((entry) => [" ", entry]));
-    const count = figure.table.rows.length;
-    fill(numbers, el("summary", {}, "Numbers of this picture"), count > 0 && table({ caption: title, hideCaption: true, ...figure.table }));
-    const Plotly = await plotly();
-    if (signal.aborted || draw !== last) return;
-    state.hidden = true;
+  function whole() {
+    shown = { x: null, y: null };
+    redraw();
+  }
+
+  /** Draws what was shown last, as it is wanted now. */
+  async function redraw() {
+    if (!last || signal.aborted) return;
+    drawing.abort();
+    drawing = new AbortController();
+    const now = drawing.signal;
+    node.setAttribute("aria-busy", "true");
+    try {
+      figure = last(axes);
+      const wanted = figure;
+      // The picture need not wait for what is said of it.
+      const [, told] = await Promise.all([place(wanted, now), wanted.details]);
+      if (now.aborted || signal.aborted) return;
+      if (typeof told === "string") {
+        instead(empty(told), true);
+        return;
+      }
+      details = told;
+      paths = geometry ? pathsOf(geometry, details.series) : [];
+      tell();
+      node.dataset.drawn = "true";
+      node.removeAttribute("aria-busy");
+    } catch (error) {
+      if (now.aborted || signal.aborted) return;
+      // Another question is about to be asked: what is drawn stays until then.
+      if (/** @type {Error} */ (error).name === "AbortError") node.removeAttribute("aria-busy");
+      // To ask again would not help: the runs do not tell.
+      else if (/** @type {any} */ (error).status === 409) instead(empty("No picture: ", /** @type {any} */ (error).detail, "."), true);
+      else instead(failure(error, () => redraw()), true);
+    }
+  }
+
+  /** @param {Figure} wanted @param {AbortSignal} now Puts the picture where it is seen. */
+  async function place(wanted, now) {
     plot.hidden = false;
-    if (whole) {
-      revision += 1;
-      zoomed = null;
-    }
-    const layout = { ...styled(figure.layout, colours), uirevision: revision };
-    if (zoomed) {
-      Object.assign(layout.xaxis, zoomed.xaxis);
-      Object.assign(layout.yaxis, zoomed.yaxis);
-    }
-    await Plotly.react(plot, figure.traces, layout, CONFIG);
-    if (!drawn) {
-      drawn = true;
-      /** @type {any} */ (plot).on("plotly_relayout", noteZoom);
-      /** @type {any} */ (plot).on("plotly_doubleclick", () => { zoomed = null; });
-      if (onClick) /** @type {any} */ (plot).on("plotly_click", (/** @type {any} */ event) => onClick(event.points[0]));
-    }
-    node.dataset.drawn = "true";
+    size = [plot.clientWidth || 600, plot.clientHeight || 320];
+    const [width, height] = size.map((pixels) => Math.round(pixels));
+    const svg = wanted.sketch
+      ? sketch(wanted.sketch, { width, height, shown, title })
+      : await getPicture(/** @type {string} */ (wanted.path), { ...wanted.query, ...look(), bare: true, width: Math.min(2400, Math.max(280, width)), height: Math.min(1800, Math.max(200, height)) }, now);
+    if (now.aborted || signal.aborted) return;
+    // It is named by the frame; a title of its own would cover what is pointed at.
+    svg.querySelector("title")?.remove();
+    svg.setAttribute("aria-hidden", "true");
+    svg.removeAttribute("role");
+    svg.removeAttribute("width");
+    svg.removeAttribute("height");
+    plot.replaceChildren(svg);
+    state.hidden = true;
+    point(null);
+    geometry = geometryOf(svg);
   }
 
-  /** @param {Record<string, any>} changed What the library or the buttons did to the layout. */
-  function noteZoom(changed) {
-    // It also tells of sizes.
-    if (!Object.keys(changed).some((key) => /^[xy]axis/.test(key))) return;
-    const seen = (/** @type {string} */ axis) => ({ range: [.../** @type {any} */ (plot)._fullLayout[axis].range], autorange: false });
-    zoomed = { xaxis: seen("xaxis"), yaxis: seen("yaxis") };
+  /** @returns {import("./api.js").Query} What the service is asked of a picture's look. */
+  function look() {
+    const range = (/** @type {[number, number] | null} */ ends) => ends?.map((end) => Number(end.toPrecision(8))).join(",");
+    return { axes, x_range: range(shown.x), y_range: range(shown.y), theme: isDark() ? "dark" : "light" };
+  }
+
+  /** Says in words and numbers what is drawn. */
+  function tell() {
+    if (!details) return;
+    fill(caption, details.summary, (details.notes ?? []).map((entry) => [" ", entry]));
+    const rows = details.table;
+    fill(numbers, el("summary", {}, "Numbers of this picture"));
+    numbers.hidden = rows.rows.length === 0;
+    const show = () => {
+      if (numbers.open && numbers.childElementCount === 1) numbers.append(table({ caption: title, hideCaption: true, ...rows }));
+    };
+    numbers.ontoggle = show;
+    show();
+    tellRanges();
+  }
+
+  /** Inputs for the ends of the axes. */
+  function tellRanges() {
+    const at = geometry;
+    const about = details;
+    if (!at || !about) return;
+    const open = ranges.open;
+    const input = (/** @type {"x" | "y"} */ which, /** @type {0 | 1} */ end) =>
+      el("input", { name: `${which}${end}`, size: 9, autocomplete: "off", "aria-label": `${which === "x" ? "Horizontal" : "Vertical"} axis ${end === 0 ? "from" : "to"}: ${title}`, value: about[which].format(at[which].value(end)) });
+    const inputs = { x: [input("x", 0), input("x", 1)], y: [input("y", 0), input("y", 1)] };
+    const wrong = el("span", { class: "bad", role: "alert" });
+    const use = (/** @type {Event} */ event) => {
+      event.preventDefault();
+      const read = (/** @type {"x" | "y"} */ which) => {
+        const ends = inputs[which].map((/** @type {HTMLInputElement} */ node) => about[which].parse(node.value));
+        return ends.every(Number.isFinite) && ends[0] < ends[1] ? /** @type {[number, number]} */ (ends) : null;
+      };
+      const [x, y] = [read("x"), read("y")];
+      fill(wrong, x && y ? "" : "Two numbers, the smaller one first.");
+      if (!x || !y) return;
+      shown = { x, y };
+      redraw();
+    };
+    const row = (/** @type {"x" | "y"} */ which) => el("span", { class: "range" }, el("span", {}, about[which].name), inputs[which][0], "to", inputs[which][1]);
+    fill(ranges, el("summary", {}, "Axes from, to"), el("form", { class: "ranges", on: { submit: use } }, row("x"), row("y"), el("button", { type: "submit" }, "Show"), wrong));
+    ranges.open = open;
+    ranges.hidden = false;
+  }
+
+  /** @param {import("./scales.js").Spot | null} found Marks what is pointed at, and says what it is. */
+  function point(found) {
+    spot = found;
+    const svg = plot.querySelector("svg");
+    svg?.querySelector(".spot")?.remove();
+    tip.hidden = !found;
+    plot.classList.toggle("leads", Boolean(found && linkOf(found)));
+    if (!found || !svg || !details) return [];
+    const lines = found.series < 0 ? found.lines : details.series[found.series].say(found.index, found.x, found.y);
+    fill(tip, lines.map((line, i) => el(i === 0 ? "strong" : "span", {}, line)));
+    if (found.series >= 0) {
+      const ring = document.createElementNS(svg.namespaceURI, "circle");
+      for (const [key, value] of Object.entries({ class: "spot", cx: found.at[0], cy: found.at[1], r: 6 })) ring.setAttribute(key, String(value));
+      svg.append(ring);
+    }
+    const matrix = /** @type {SVGGraphicsElement} */ (svg).getScreenCTM();
+    const box = plot.getBoundingClientRect();
+    if (matrix) {
+      const seen = new DOMPoint(...found.at).matrixTransform(matrix);
+      const [left, top] = [seen.x - box.left, seen.y - box.top];
+      tip.style.left = `${Math.min(Math.max(4, left + 12), Math.max(4, box.width - tip.offsetWidth - 4))}px`;
+      tip.style.top = `${top - tip.offsetHeight - 12 < 0 ? top + 14 : top - tip.offsetHeight - 12}px`;
+    }
+    return lines;
+  }
+
+  /** @param {import("./scales.js").Spot} found @returns {string | null} */
+  const linkOf = (found) => (found.series < 0 ? null : (details?.series[found.series].link?.(found.index) ?? null));
+
+  /** @param {PointerEvent} event @returns {[number, number] | null} Where it is, in units of the picture. */
+  function placeOf(event) {
+    const matrix = plot.querySelector("svg")?.getScreenCTM();
+    if (!matrix) return null;
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix.inverse());
+    return [at.x, at.y];
+  }
+
+  /** @type {{from: [number, number], shift: boolean, box: SVGElement | null} | null} */
+  let drag = null;
+
+  plot.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
+    const from = placeOf(event);
+    if (event.button !== 0 || !geometry || !from || !geometry.holds(from)) return;
+    drag = { from, shift: event.shiftKey, box: null };
+    if (event.pointerType !== "touch") plot.setPointerCapture(event.pointerId);
+  });
+  plot.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
+    const at = placeOf(event);
+    const svg = plot.querySelector("svg");
+    if (!at || !geometry || !svg) return;
+    if (drag && event.pointerType !== "touch" && Math.hypot(at[0] - drag.from[0], at[1] - drag.from[1]) > DRAG) {
+      point(null);
+      if (drag.shift) {
+        const inside = svg.querySelector("[data-inside]");
+        inside?.setAttribute("transform", `translate(${at[0] - drag.from[0]} ${at[1] - drag.from[1]})`);
+        return;
+      }
+      const box = drag.box ?? svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
+      drag.box = box;
+      const [a, b] = [geometry.within(drag.from), geometry.within(at)];
+      for (const [key, value] of Object.entries({ class: "band", x: Math.min(a[0], b[0]), y: Math.min(a[1], b[1]), width: Math.abs(a[0] - b[0]), height: Math.abs(a[1] - b[1]) })) box.setAttribute(key, String(value));
+      return;
+    }
+    if (!details || !geometry.holds(at)) {
+      if (spot) point(null);
+      return;
+    }
+    const found = nearest(paths, geometry, at, NEAR);
+    const values = [details.x.format(geometry.x.value(geometry.share(at)[0])), details.y.format(geometry.y.value(geometry.share(at)[1]))];
+    point(found ?? { series: -1, index: -1, x: 0, y: 0, at, lines: [`${values[0]}, ${values[1]}`] });
+  });
+  plot.addEventListener("pointerup", (/** @type {PointerEvent} */ event) => {
+    const at = placeOf(event);
+    const begun = drag;
+    drag = null;
+    begun?.box?.remove();
+    if (!begun || !at || !geometry) return;
+    const [from, to] = [geometry.share(geometry.within(begun.from)), geometry.share(geometry.within(at))];
+    if (Math.hypot(at[0] - begun.from[0], at[1] - begun.from[1]) <= DRAG || event.pointerType === "touch") {
+      const found = nearest(paths, geometry, at, NEAR);
+      const link = found && linkOf(found);
+      if (link) onLink?.(link);
+      return;
+    }
+    const order = (/** @type {number} */ a, /** @type {number} */ b) => /** @type {[number, number]} */ (a < b ? [a, b] : [b, a]);
+    if (begun.shift) {
+      const [start, end] = [geometry.share(begun.from), geometry.share(at)];
+      shown = zoomed(geometry, [start[0] - end[0], 1 + start[0] - end[0]], [start[1] - end[1], 1 + start[1] - end[1]]);
+    } else {
+      const [x, y] = [order(from[0], to[0]), order(from[1], to[1])];
+      // A stroke along one axis leaves the other.
+      const thin = 0.03;
+      shown = zoomed(geometry, x[1] - x[0] < thin ? [0, 1] : x, y[1] - y[0] < thin ? [0, 1] : y);
+    }
+    redraw();
+  });
+  plot.addEventListener("pointercancel", () => { drag?.box?.remove(); drag = null; });
+  plot.addEventListener("pointerleave", () => { if (!drag) point(null); });
+  plot.addEventListener("dblclick", whole);
+  plot.addEventListener("blur", () => point(null));
+  plot.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { key } = event;
+    if (key === "+" || key === "=") zoom(0.5);
+    else if (key === "-") zoom(2);
+    else if (key === "0") whole();
+    else if (key === "Escape") point(null);
+    else if (key === "Enter") {
+      const link = spot && linkOf(spot);
+      if (link) onLink?.(link);
+    } else if (["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key)) {
+      const found = neighbour(paths, spot, key);
+      if (found) announce(point(found).join(", "));
+    } else return;
+    event.preventDefault();
+  });
+
+  /** @param {"svg" | "png"} kind */
+  async function save(kind) {
+    if (!figure) return;
+    try {
+      const file = `${figure.path ? `${decodeURIComponent(figure.path.split("/")[3])}-` : ""}${name}.${kind}`;
+      const drawn = plot.querySelector("svg");
+      if (figure.path) saveBlob(await getPicture(figure.path, { ...figure.query, ...look() }, signal, kind), file);
+      else if (drawn) {
+        const copy = /** @type {SVGElement} */ (drawn.cloneNode(true));
+        copy.querySelector(".spot")?.remove();
+        const text = new XMLSerializer().serializeToString(copy);
+        saveBlob(kind === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await toPng(text, plot.clientWidth, plot.clientHeight), file);
+      }
+    } catch (error) {
+      if (!signal.aborted) fill(caption, failure(error, () => save(kind)));
+    }
   }
 
   const onTheme = () => redraw();
   addEventListener("themechange", onTheme);
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let resting;
+  const sizes = new ResizeObserver(() => {
+    if (!geometry || (Math.abs(plot.clientWidth - size[0]) < 2 && Math.abs(plot.clientHeight - size[1]) < 2) || plot.clientWidth === 0) return;
+    clearTimeout(resting);
+    resting = setTimeout(redraw, REST_MS);
+  });
+  sizes.observe(plot);
   signal.addEventListener("abort", () => {
     removeEventListener("themechange", onTheme);
-    if (drawn) plotly().then((Plotly) => Plotly.purge(plot));
+    sizes.disconnect();
+    clearTimeout(resting);
+    drawing.abort();
   });
 
-  const instead = (/** @type {HTMLElement} */ content) => {
+  /** @param {HTMLElement} content @param {boolean} [again] Whether the picture may yet be drawn. */
+  function instead(content, again = false) {
     if (signal.aborted) return;
-    last = null;
+    if (!again) last = null;
+    drawing.abort();
+    geometry = null;
+    details = null;
+    paths = [];
     state.hidden = false;
+    plot.replaceChildren();
     plot.hidden = true;
+    point(null);
     fill(state, content);
     fill(caption);
-    fill(numbers, el("summary", {}, "Numbers of this picture"));
+    numbers.hidden = true;
+    ranges.hidden = true;
     delete node.dataset.drawn;
     node.removeAttribute("aria-busy");
-  };
-  const fail = (/** @type {unknown} */ error, /** @type {(() => void) | undefined} */ retry) => instead(failure(error, retry));
+  }
 
   return {
     node,
-    fail,
+    fail: (error, retry) => instead(failure(error, retry)),
     say: (text) => instead(empty(text)),
-    busy() {
-      node.setAttribute("aria-busy", "true");
-    },
+    busy: () => node.setAttribute("aria-busy", "true"),
     async show(draw) {
-      const first = last === null;
       last = draw;
-      try {
-        await redraw(first);
-      } catch (error) {
-        fail(error, () => this.show(draw));
-      } finally {
-        node.removeAttribute("aria-busy");
-      }
+      await redraw();
     },
   };
+}
+
+/** @returns {boolean} Whether the page is dark. */
+export function isDark() {
+  return getComputedStyle(document.documentElement).getPropertyValue("--scheme").trim() === "dark";
 }

@@ -10,25 +10,30 @@ import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, fo
 const times = (value) => `${formatNumber(value, 3)}×`;
 
 /**
- * What an optimal sparsity means.
+ * What an optimal sparsity means. What is to be done is said only where the answer can be trusted.
  *
  * @param {any} answer Of `optimal-sparsity`.
  * @returns {string} Such as `Train 1.8× longer than Chinchilla: 52 % sparse, 45–58 %.`
  */
 export function meaning(answer) {
-  const ratio = answer.chinchilla_ratio;
-  const length =
-    ratio > 1.05 ? `Train ${times(ratio)} longer than Chinchilla`
-    : ratio < 0.95 ? `Train ${times(ratio)} as long as Chinchilla`
-    : "Train about as long as Chinchilla";
   const whole = (/** @type {number} */ value) => formatPercent(value, value > 0.9 ? undefined : 0);
-  const interval = answer.interval;
-  if (answer.sparsity === 0) {
+  const { interval, sparsity, chinchilla_ratio: ratio } = answer;
+  const what = sparsity === 0 ? "a dense model" : `${whole(sparsity)} sparse`;
+  if (answer.trust.level === "none") {
+    const range = interval && interval.high > interval.low ? `; anything from ${whole(interval.low)} to ${whole(interval.high)} could be` : "";
+    return `The runs do not settle what is best. The law's guess is ${what}${range}.`;
+  }
+  const length =
+    ratio > 1.05 ? `${times(ratio)} longer than Chinchilla`
+    : ratio < 0.95 ? `${times(ratio)} as long as Chinchilla`
+    : "about as long as Chinchilla";
+  const start = answer.trust.level === "good" ? `Train ${length}` : `Probably best, trained ${length}`;
+  if (sparsity === 0) {
     const zeros = interval && interval.high > 0 ? `; up to ${whole(interval.high)} sparse is within the interval` : "";
-    return `${length}: dense is best, zeros do not lower the loss${zeros}.`;
+    return `${start}: dense${answer.trust.level === "good" ? " is best" : ""}, zeros do not lower the loss${zeros}.`;
   }
   const range = interval ? `, ${formatInterval(interval, whole)}` : "";
-  return `${length}: ${whole(answer.sparsity)} sparse${range}.`;
+  return `${start}: ${what}${range}.`;
 }
 
 /** Reasons by their codes, which are anchors of the manual's page on trust. @type {Record<string, string>} */

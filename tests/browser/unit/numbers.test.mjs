@@ -67,6 +67,9 @@ test("an interval names its unit once", () => {
   assert.equal(formatInterval({ low: 1e18, high: 2e21 }, formatFlops), "1\u00a0EFLOP–2\u00a0ZFLOP");
   assert.equal(formatInterval({ low: 1.8, high: 2 }, formatTimes), "1.80–2.00×");
   assert.equal(formatInterval(null, formatNumber), "");
+  // So many decades are no numbers to act on, and never wider than their place.
+  assert.equal(formatInterval({ low: 1.2e-9, high: 3.456e18 }, formatTimes), "<\u00a010⁻⁶–>\u00a010⁶×");
+  assert.equal(formatInterval({ low: 2.1, high: 4.2e11 }, formatLoss), "2.100–>\u00a010⁶");
 });
 
 test("ages are in the largest unit", () => {

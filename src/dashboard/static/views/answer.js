@@ -5,8 +5,9 @@
  */
 
 import { familyPath, get, list } from "../api.js";
+import { copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
-import { contoursFigure, fitFigure, gainFigure, lossFigure } from "../figures.js";
+import { contoursDetails, fitDetails, gainDetails, lossDetails } from "../figures.js";
 import { modeSelect, numberField, settled } from "../inputs.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "../numbers.js";
 import { picture } from "../plots.js";
@@ -14,8 +15,8 @@ import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
 import { trustLine } from "./families.js";
 
-/** More runs than this are no clearer, and slow to draw. */
-const MOST_DRAWN = 5000;
+/** The most runs that the service draws. */
+const MOST_DRAWN = 10_000;
 /** How long typing must rest before it is a question. */
 const REST_MS = 200;
 
@@ -47,31 +48,30 @@ export function showAnswer(main, context) {
 
   /** @type {Map<string, string>} Kinds of axes by picture, where they are not the usual ones. */
   const chosen = new Map((asked.get("axes") ?? "").split(",").filter(Boolean).map((entry) => /** @type {[string, string]} */ (entry.split("."))));
-  /** @param {string} key @param {string} title @param {string} usual @param {any} [more] */
-  const frame = (key, title, usual, more = {}) =>
+  /** @param {string} key @param {string} title @param {[string, string][]} choices The first is the usual one. */
+  const frame = (key, title, choices) =>
     picture({
-      title, name: key, axes: chosen.get(key) ?? usual, signal, ...more,
+      title, name: key, choices, axes: chosen.get(key) ?? "", signal, onLink: go,
       onAxes: (now) => {
-        if (now === usual) chosen.delete(key);
+        if (now === "") chosen.delete(key);
         else chosen.set(key, now);
         note({ axes: [...chosen].map((entry) => entry.join(".")).join(",") });
       },
     });
-  const bySparsity = { choices: [["linear", "even in sparsity"], ["log", "even in density (log)"]] };
-  const ofRuns = { choices: [["linear", "linear"], ["log", "log"], ["residuals", "residuals"]] };
   const pictures = {
-    contours: frame("contours", "Contours of the best sparsity", "log"),
-    loss: frame("loss", "Loss against sparsity", "linear", bySparsity),
-    fit: frame("fit", "Fit quality", "linear", { ...ofRuns, onClick: (/** @type {any} */ point) => point.customdata && go(address({ view: "runs", q: point.customdata })) }),
-    gain: frame("gain", "Gain", "log", bySparsity),
+    contours: frame("contours", "Contours of the best sparsity", [["", "log"], ["linear", "linear"]]),
+    loss: frame("loss", "Loss against sparsity", [["", "even in density (log)"], ["linear", "even in sparsity"]]),
+    fit: frame("fit", "Fit quality", [["", "usual"], ["linear", "linear"], ["log", "log"], ["residuals", "residuals"]]),
+    gain: frame("gain", "Gain", [["", "even in sparsity"], ["density", "even in density (log)"]]),
   };
+  const drawings = el("div", { class: "pictures" }, Object.values(pictures).map((p) => p.node));
   fill(
     main,
     el(
       "div",
       { class: "columns" },
       el("section", { class: "panel aside", "aria-labelledby": "calculator" }, el("h2", { id: "calculator" }, "How sparse?"), form, output),
-      el("div", { class: "pictures" }, Object.values(pictures).map((p) => p.node)),
+      drawings,
     ),
   );
 
@@ -97,7 +97,8 @@ export function showAnswer(main, context) {
         get(familyPath(name, "/optimal-sparsity"), bound === null ? query : { ...query, max_sparsity: bound }, now),
         s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
       ]);
-      fill(output, answerOf(answer, prediction, s, context));
+      fill(output, answerOf(answer, prediction, s, context), copyButtons({ method: "GET", path: familyPath(name, "/optimal-sparsity"), query: { ...query, max_sparsity: bound }, family: name, call: "optimal_sparsity" }));
+      for (const part of [output, drawings]) part.classList.toggle("untrusted", answer.trust.level === "none");
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
       announce(`${meaning(answer)} Loss ${formatLoss(answer.loss)}.`);
@@ -105,29 +106,45 @@ export function showAnswer(main, context) {
     } catch (error) {
       if (now.aborted) return;
       output.classList.remove("old");
-      fill(output, failure(error, ask));
+      const undetermined = /** @type {any} */ (error).status === 409;
+      for (const part of [output, drawings]) part.classList.remove("untrusted");
+      fill(output, failure(error, undetermined ? undefined : ask), undetermined && el("p", {}, el("a", { href: address({ view: "next" }) }, "What to run next")));
       for (const key of /** @type {const} */ (["contours", "loss", "gain"])) pictures[key].say("No picture without an answer.");
     }
   }
 
   /** @param {any} answer @param {any} mine @param {{query: any, bound: number | null}} asked @param {AbortSignal} now */
   function draw(answer, mine, { query, bound }, now) {
-    const sizes = sizesOf(law, query.nonzero_params);
-    drawOne(pictures.contours, now, async () => {
-      const contours = await get(familyPath(name, "/contours"), { flop_mode: query.flop_mode, levels: "0,0.25,0.5,0.75,0.875", min_nonzero_params: sizes[0], max_nonzero_params: sizes[1], points: 25 }, now);
-      return contoursFigure(contours, { ...query, sparsity: answer.sparsity });
-    });
-    drawOne(pictures.loss, now, async () => {
-      const loss = await get(familyPath(name, "/loss-by-sparsity"), { ...query, ...(bound === null ? {} : { max_sparsity: bound }), points: 61 }, now);
-      return lossFigure(loss, { pattern: answer.pattern, own: mine }, family.data_unit);
-    });
-    drawOne(pictures.gain, now, async () => gainFigure(await get(familyPath(name, "/gain"), { sparsities: GAIN_SPARSITIES }, now), answer));
+    const mark = `${query.nonzero_params},${query.compute}`;
+    show("contours", "/contours", { flop_mode: query.flop_mode, mark, points: 49 }, {}, now, (contours) => contoursDetails(contours, { ...query, sparsity: answer.sparsity, trusted: answer.trust.level !== "none" }));
+    show("loss", "/loss-by-sparsity", { ...query, ...(bound === null ? {} : { max_sparsity: bound }), points: 61 }, { mark: mine?.sparsity }, now, (loss) => lossDetails(loss, { pattern: answer.pattern, own: mine }, family.data_unit));
+    show("gain", "/gain", { sparsities: GAIN_SPARSITIES }, { mark: answer.sparsity, sparsities: undefined }, now, (gain) => gainDetails(gain, answer));
   }
 
-  drawOne(pictures.fit, signal, async () => {
-    const { items, first } = await list(familyPath(name, "/fit-quality"), {}, { most: MOST_DRAWN, signal });
-    if (items.length === 0) return "This law was published elsewhere: its runs are not here.";
-    return fitFigure({ ...first, items: items.slice(0, MOST_DRAWN) }, { unit: family.data_unit, total: law.runs });
+  /**
+   * Has the service draw an answer, and says what is in it.
+   *
+   * @param {keyof typeof pictures} key
+   * @param {string} path Below the family.
+   * @param {import("../api.js").Query} query
+   * @param {import("../api.js").Query} drawn What differs for the picture.
+   * @param {AbortSignal} now
+   * @param {(answer: any) => import("../plots.js").Details} say
+   */
+  function show(key, path, query, drawn, now, say) {
+    const from = familyPath(name, path);
+    /** @type {Promise<any> | null} One question, however often it is drawn. */
+    let answer = null;
+    pictures[key].show(() => ({ path: from, query: { ...query, ...drawn }, details: (answer ??= get(from, query, now)).then(say, (error) => { answer = null; throw error; }) }));
+  }
+
+  /** @type {Promise<any> | null} */
+  let runs = null;
+  pictures.fit.show((axes) => {
+    const path = familyPath(name, "/fit-quality");
+    runs ??= list(path, {}, { most: MOST_DRAWN, signal });
+    const about = { unit: family.data_unit, total: law.runs, residuals: axes === "residuals" };
+    return { path, details: runs.then(({ items, first }) => fitDetails({ ...first, items }, about), (error) => { runs = null; throw error; }) };
   });
   const rested = settled(ask, REST_MS);
   [size, compute, own, most].forEach(({ input }) => input.addEventListener("input", rested));
@@ -137,23 +154,6 @@ export function showAnswer(main, context) {
 
 /** Even in the logarithm of the density, as the curve bends near 1. */
 const GAIN_SPARSITIES = Array.from({ length: 49 }, (_, i) => (1 - 2 ** (-i / 8)).toFixed(6)).join(",");
-
-/**
- * @param {import("../plots.js").Frame} frame
- * @param {AbortSignal} now
- * @param {() => Promise<import("../plots.js").Draw | string>} make What to draw, or what to say instead.
- */
-async function drawOne(frame, now, make) {
-  frame.busy();
-  try {
-    const figure = await make();
-    if (now.aborted) return;
-    if (typeof figure === "string") frame.say(figure);
-    else await frame.show(figure);
-  } catch (error) {
-    if (!now.aborted) frame.fail(error, () => drawOne(frame, now, make));
-  }
-}
 
 /**
  * What the calculator asks: what the address says, or about the law's largest runs.
@@ -184,13 +184,6 @@ function exampleOf(law) {
   const data = Math.max(...law.support.map((/** @type {any} */ level) => level.data.max));
   const compute = size * data * law.flops_per_param;
   return { size: formatCount(size), compute: compute.toExponential(0).replace("e+", "e") };
-}
-
-/** @param {any} law @param {number} asked @returns {[number, number]} Sizes that the contours span. */
-function sizesOf(law, asked) {
-  const known = law.support.flatMap((/** @type {any} */ level) => [level.nonzero_params.min, level.nonzero_params.max]);
-  const [low, high] = [Math.min(asked / 10, ...known), Math.max(asked * 10, ...known)];
-  return [Math.max(1, low), Math.min(1e18, high)];
 }
 
 /**
@@ -247,12 +240,16 @@ function answerOf(answer, prediction, own, { family, law }) {
   const beyond = [...answer.extrapolation.map(extrapolation), ...(prediction?.extrapolation ?? []).map((/** @type {any} */ entry) => `at ${formatLevel(own ?? 0)}, ${extrapolation(entry)}`)];
   const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])].map((/** @type {any} */ warning) => warning.detail);
   const known = [...new Set(warnings)];
+  const untrusted = answer.trust.level === "none";
+  const headline = el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : answer.best_measured_level ? "the best of the measured sparsities" : "no interval: this law has none"));
+  const numbers = el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
   return [
-    el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : answer.best_measured_level ? "the best of the measured sparsities" : "no interval: this law has none")),
-    trustLine(answer.trust),
+    // What it is not good for comes before it.
+    untrusted && el("div", { class: "warning" }, trustLine(answer.trust), el("p", {}, el("a", { href: address({ view: "next" }) }, "Which runs would settle it?"))),
+    !untrusted && [headline, trustLine(answer.trust)],
     el("p", { class: "means" }, meaning(answer)),
     prediction && prediction.trust.level !== answer.trust.level && el("div", {}, `At ${formatLevel(own ?? 0)}: `, trustLine(prediction.trust)),
-    el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])),
+    untrusted ? el("details", {}, el("summary", {}, "Its numbers all the same"), headline, numbers) : numbers,
     beyond.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, beyond.map((text) => el("li", {}, text)))),
     known.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${known.length})`), el("ul", {}, known.map((text) => el("li", {}, text)))),
     el("p", { class: "foot" }, `By law ${answer.law.version}, ${answer.law.source === "fit" ? "fitted" : "published"}${answer.law.version === law.version && law.runs ? ` from ${plural(law.runs, "run")}` : ""}${answer.intervals ? "; small numbers are intervals" : ""}.`),

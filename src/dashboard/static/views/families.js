@@ -4,63 +4,121 @@
  * @module views/families
  */
 
-import { change, familyPath, get, list } from "../api.js";
-import { dialog, dialogButtons, el, empty, failure, field, fill, table } from "../dom.js";
+import { change, list } from "../api.js";
+import { dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
+import { settled } from "../inputs.js";
 import { formatAge, formatNumber, parseNumber, plural } from "../numbers.js";
-import { address, go } from "../url.js";
+import { address, go, note, params } from "../url.js";
 import { REASONS, trustInWords } from "../words.js";
 
 /** More are found by name in the address. */
-const MOST = 500;
+const MOST = 2000;
+/** Rows that are shown until more are asked for. */
+const PAGE = 100;
+
+/** Worst last. @type {Record<string, number>} */
+const LEVELS = { good: 0, weak: 1, none: 2 };
+
+/** @type {{key: string, text: string, number?: boolean, of: (family: any) => any}[]} What is undefined comes last. */
+const COLUMNS = [
+  { key: "name", text: "Family", of: (family) => family.name },
+  { key: "law", text: "Active law", of: (family) => family.active_law?.version },
+  { key: "age", text: "Fitted", of: (family) => family.active_law && -Date.parse(family.active_law.fitted_at) },
+  { key: "runs", text: "Runs", number: true, of: (family) => family.law?.runs ?? undefined },
+  { key: "objective", text: "Objective", number: true, of: (family) => family.law?.objective ?? undefined },
+  { key: "trust", text: "Trust", of: (family) => family.law && LEVELS[family.law.trust.level] * 100 + family.law.warnings.length },
+  { key: "unit", text: "Data in", of: (family) => family.data_unit },
+];
+
+/** @type {[string, string, (family: any) => boolean][]} */
+const FILTERS = [
+  ["", "all families", () => true],
+  ["law", "with a law", (family) => Boolean(family.active_law)],
+  ["none", "without a law", (family) => !family.active_law],
+  ["pinned", "pinned", (family) => family.pinned],
+  ["doubtful", "weak or no trust", (family) => Boolean(family.law) && family.law.trust.level !== "good"],
+];
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
 export async function showFamilies(main, signal) {
   const { items, more } = await list("/v1/families", {}, { most: MOST, signal });
-  /** @type {Map<string, HTMLElement[]>} The cells of a family that its law fills. */
-  const cells = new Map();
-  const rows = items.map((/** @type {any} */ family) => {
-    const law = family.active_law;
-    const [runs, objective, warnings] = [el("span", {}, law ? "…" : ""), el("span", {}, law ? "…" : ""), el("span", {}, law ? "…" : "")];
-    cells.set(family.name, [runs, objective, warnings]);
-    return [
-      [el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && el("div", { class: "about" }, family.description)],
-      law ? [el("span", { class: "nowrap" }, `law ${law.version}`, " ", el("small", {}, law.source === "fit" ? "fitted" : "published")), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet"),
-      law ? el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)) : "",
-      runs,
-      objective,
-      warnings,
-      family.data_unit,
-    ];
-  });
+  const asked = params();
+  let sort = asked.get("sort") ?? "";
+  let shown = PAGE;
+  const search = el("input", { type: "search", value: asked.get("q") ?? "", placeholder: "name, description, unit", autocomplete: "off" });
+  const filter = el("select", {}, FILTERS.map(([value, text]) => el("option", { value, selected: value === (asked.get("state") ?? "") }, text)));
+  const count = el("p", { class: "foot", role: "status" });
+  const body = el("div", {});
+
+  /** @returns {any[]} */
+  function found() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const holds = FILTERS.find(([value]) => value === filter.value)?.[2] ?? (() => true);
+    const kept = items.filter((family) => holds(family) && words.every((/** @type {string} */ word) => `${family.name} ${family.description} ${family.data_unit}`.toLowerCase().includes(word)));
+    const column = COLUMNS.find(({ key }) => key === sort.replace("-", ""));
+    // The service has the newest first.
+    if (!column) return kept;
+    const sign = sort.startsWith("-") ? -1 : 1;
+    return kept.sort((a, b) => {
+      const [x, y] = [column.of(a), column.of(b)];
+      if (x === undefined || y === undefined || x === null || y === null) return Number(x === undefined || x === null) - Number(y === undefined || y === null);
+      return sign * (typeof x === "number" ? x - y : x.localeCompare(y, "en", { numeric: true }));
+    });
+  }
+
+  function show() {
+    if (signal.aborted) return;
+    const kept = found();
+    note({ q: search.value, state: filter.value, sort });
+    fill(count, kept.length === items.length ? `${items.length.toLocaleString("en")} ${items.length === 1 ? "family" : "families"}` : `${kept.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} families`, more && `; the newest ${MOST.toLocaleString("en")} are looked at here`, ".");
+    if (kept.length === 0) {
+      fill(body, empty(items.length === 0 ? "There is no family yet. A family holds the runs that one law describes: make one, and upload its runs." : "No family is like that."));
+      return;
+    }
+    const heads = COLUMNS.map((column) => {
+      const direction = sort === column.key ? "ascending" : sort === `-${column.key}` ? "descending" : null;
+      const turn = () => { sort = direction === "ascending" ? `-${column.key}` : column.key; show(); /** @type {HTMLElement | null} */ (body.querySelector(`[data-sort="${column.key}"]`))?.focus(); };
+      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
+    });
+    fill(
+      body,
+      el(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Families" },
+        el("table", { class: "full" }, el("caption", {}, "Families and the laws that answer for them"), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, kept.slice(0, shown).map(row))),
+      ),
+      kept.length > shown && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => { shown += 10 * PAGE; show(); } } }, `Show ${(kept.length - shown).toLocaleString("en")} more`)),
+    );
+  }
+
   fill(
     main,
     el("div", { class: "head" }, el("h1", {}, "Families"), el("button", { type: "button", class: "primary", on: { click: newFamily } }, "New family")),
-    el(
-      "section",
-      { class: "panel" },
-      items.length === 0
-        ? empty("There is no family yet. A family holds the runs that one law describes: make one, and upload its runs.")
-        : table({
-            caption: "Families and the laws that answer for them",
-            columns: [{ text: "Family" }, { text: "Active law" }, { text: "Age" }, { text: "Runs", number: true }, { text: "Objective", number: true }, { text: "Warnings" }, { text: "Data in" }],
-            rows,
-          }),
-      more && el("p", { class: "foot" }, `Only the newest ${MOST} are shown.`),
-    ),
+    el("section", { class: "panel" }, items.length > 0 && el("div", { class: "form filters" }, field("Search", search), field("Show", filter)), count, body),
   );
+  const again = () => { shown = PAGE; show(); };
+  search.addEventListener("input", settled(again, REST_MS));
+  filter.addEventListener("change", again);
+  show();
   performance.mark("families");
-  await Promise.all(
-    items.filter((/** @type {any} */ family) => family.active_law).map(async (/** @type {any} */ family) => {
-      const [runs, objective, warnings] = /** @type {HTMLElement[]} */ (cells.get(family.name));
-      try {
-        const law = await get(familyPath(family.name, `/laws/${family.active_law.version}`), {}, signal);
-        fill(runs, law.runs?.toLocaleString("en") ?? "unknown");
-        fill(objective, law.objective ? formatNumber(law.objective, 3) : "unknown");
-        fill(warnings, trustOf(law.trust), " ", warningsOf(law.warnings));
-      } catch {
-        [runs, objective, warnings].forEach((cell) => fill(cell, "?"));
-      }
-    }),
+}
+
+/** How long typing must rest before it is a search. */
+const REST_MS = 120;
+
+/** @param {any} family @returns {HTMLElement} */
+function row(family) {
+  const { active_law: active, law } = family;
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && el("div", { class: "about" }, family.description)),
+    el("td", {}, active ? [el("span", { class: "nowrap" }, `law ${active.version}`, " ", el("small", {}, active.source === "fit" ? "fitted" : "published")), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet")),
+    el("td", {}, active && el("time", { datetime: active.fitted_at, title: active.fitted_at }, formatAge(active.fitted_at))),
+    el("td", { class: "number" }, law && (law.runs?.toLocaleString("en") ?? "unknown")),
+    el("td", { class: "number" }, law && (law.objective ? formatNumber(law.objective, 3) : "unknown")),
+    el("td", {}, law && [trustOf(law.trust), " ", warningsOf(law.warnings)]),
+    el("td", {}, family.data_unit),
   );
 }
 

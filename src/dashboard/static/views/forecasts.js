@@ -10,7 +10,7 @@ import { forecastsFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
 import { formatAge, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatPercent, plural } from "../numbers.js";
 import { picture } from "../plots.js";
-import { note, params } from "../url.js";
+import { go, note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
 
 const MOST = 1000;
@@ -22,7 +22,7 @@ export async function showForecasts(main, context) {
   const calibration = el("section", { class: "panel", "aria-labelledby": "calibration" }, loading());
   const listed = el("section", { class: "panel", "aria-labelledby": "forecasts" }, loading());
   const scored = picture({
-    title: "Forecast against measured loss", name: "forecasts", axes: "linear", signal,
+    title: "Forecast against measured loss", name: "forecasts", choices: [["", "linear"], ["log", "log"]], onLink: go, signal,
   });
   const shownPicture = el("div", { hidden: true }, scored.node);
   fill(

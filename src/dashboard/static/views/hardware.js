@@ -131,7 +131,7 @@ function editor(profile, listed, signal) {
   const ofPoints = field("Sparsity and cost, a point a line", points, "Linear between them, constant beyond the last; 0 1 comes first where it is left out.");
   const save = el("button", { type: "submit", class: "primary" }, profile ? "Save" : "Create");
   const remove = profile && el("button", { type: "button", on: { click: askDelete } }, "Delete…");
-  const curve = picture({ title: "Cost of a step", name: "step-cost", axes: "linear", choices: [["linear", "even in sparsity"], ["log", "even in density (log)"]], signal });
+  const curve = picture({ title: "Cost of a step", name: "step-cost", choices: [["", "even in sparsity"], ["density", "even in density (log)"]], signal });
   const form = el(
     "form",
     { on: { submit } },

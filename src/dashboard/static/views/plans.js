@@ -89,7 +89,7 @@ export function showPlans(main, context) {
     pictureEnd = new AbortController();
     if (context.signal.aborted) return;
     const { optimum, intervals } = answer;
-    const frontier = picture({ title: "Loss against cost", name: "frontier", axes: "log", signal: pictureEnd.signal });
+    const frontier = picture({ title: "Loss against cost", name: "frontier", choices: [["", "log"], ["linear", "linear"]], signal: pictureEnd.signal });
     const alternatives = [
       ["This plan", optimum, intervals],
       ["Dense at the same cost", answer.dense, intervals && { loss: intervals.dense_loss }],

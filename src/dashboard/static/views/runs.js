@@ -5,7 +5,7 @@
  */
 
 import { change, familyPath, get, list } from "../api.js";
-import { announce, dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
+import { announce, dialog, dialogButtons, el, empty, failure, field, fill, nameOf } from "../dom.js";
 import { settled } from "../inputs.js";
 import { formatAge, formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
 import { showAtPoint, showComparison, watchRefit } from "../refit.js";
@@ -120,7 +120,7 @@ export async function showRuns(main, context) {
         show();
         /** @type {HTMLElement | null} */ (body.querySelector(`[data-sort="${column.key}"]`))?.focus();
       };
-      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text, direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""));
+      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
     });
     const rows = shown.map((run) => {
       const box = el("input", { type: "checkbox", checked: chosen.has(run.id), "aria-label": `Choose ${run.external_id}` });
@@ -135,7 +135,7 @@ export async function showRuns(main, context) {
         "tr",
         { class: run.excluded ? "excluded" : null },
         el("td", {}, box),
-        el("th", { scope: "row" }, el("div", { class: "clip", title: run.external_id }, run.external_id)),
+        el("th", { scope: "row" }, el("div", { class: "clip" }, nameOf(run.external_id))),
         el("td", { class: "number" }, formatCount(run.nonzero_params)),
         el("td", { class: "number" }, formatLevel(run.sparsity)),
         el("td", { class: "number" }, formatCount(run.data)),

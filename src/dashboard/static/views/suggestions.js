@@ -5,6 +5,7 @@
  */
 
 import { change, familyPath } from "../api.js";
+import { asCsv, copyButton, copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { modeSelect, numberField } from "../inputs.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, parseFraction, parseNumber, plural } from "../numbers.js";
@@ -110,14 +111,14 @@ export function showSuggestions(main, context) {
     button.disabled = true;
     fill(outcome, el("section", { class: "panel" }, loading("Looking for runs…")));
     try {
-      const answer = await change("POST", familyPath(name, "/suggestions"), {
+      const body = {
         target: targetBody(),
         compute: budget.read(),
         runs: runs.read(),
         flop_mode: cost.value,
         grid: { nonzero_params: parseValues(grid.nonzero_params.value), sparsity: parseValues(grid.sparsity.value, parseFraction), data: parseValues(grid.data.value) },
-      }, context.signal);
-      show(answer);
+      };
+      show(await change("POST", familyPath(name, "/suggestions"), body, context.signal), body);
     } catch (error) {
       if (!context.signal.aborted) fill(outcome, el("section", { class: "panel" }, failure(error)));
     } finally {
@@ -125,8 +126,8 @@ export function showSuggestions(main, context) {
     }
   }
 
-  /** @param {any} answer */
-  function show(answer) {
+  /** @param {any} answer @param {any} body What was asked. */
+  function show(answer, body) {
     const format = target.value === "optimal_sparsity" ? (/** @type {number} */ v) => formatPercent(v) : target.value === "prediction" ? formatLoss : (/** @type {number} */ v) => formatNumber(v);
     const what = target.value === "coefficient" ? coefficient.value : target.value === "prediction" ? "predicted loss" : "best sparsity";
     const { value, interval } = answer.target;
@@ -142,12 +143,23 @@ export function showSuggestions(main, context) {
         el("p", { class: "means" }, `The ${what} is ${format(value)}${interval ? `, ${formatInterval(interval, format)} (${levelName(interval)})` : ", without an interval"}. ${said}`),
         count > 0 && runTable("To be made together, the one that narrows most first", answer.suggestions, "Width after it"),
         answer.alternatives.length > 0 && el("details", {}, el("summary", {}, "Single runs, cheapest first"), runTable("Each alone; none of what may be run is both cheaper and better", answer.alternatives, "Width after it alone")),
+        count > 0 && copies(answer, body),
         answer.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "The answer is beyond the data"), el("ul", {}, answer.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))),
         answer.warnings.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${answer.warnings.length})`), el("ul", {}, answer.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
         el("p", { class: "foot" }, `By law ${answer.law.version}. A new run is taken to scatter as the ${plural(answer.information.runs, "run")} behind it do; a run named twice is run with another seed.`),
       ),
     );
     announce(said);
+  }
+
+  /** @param {any} answer @param {any} body @returns {HTMLElement} Buttons that copy the runs as a table, and the question. */
+  function copies(answer, body) {
+    const grids = Object.entries(body.grid).filter(([, values]) => values !== null && values !== undefined);
+    const asked = { ...body, grid: grids.length > 0 ? Object.fromEntries(grids) : null };
+    const buttons = copyButtons({ method: "POST", path: familyPath(name, "/suggestions"), body: asked, family: name, call: "suggest" });
+    const columns = ["nonzero_params", "sparsity", "data"];
+    buttons.append(copyButton("CSV", () => asCsv(columns, answer.suggestions.map((/** @type {any} */ run) => columns.map((column) => run[column])))));
+    return buttons;
   }
 
   /** @param {string} caption @param {any[]} items @param {string} width @returns {HTMLElement} */

@@ -1,0 +1,88 @@
+/**
+ * What the dashboard's pictures cost a browser, and what they cost at another commit, side by side: one service, one family,
+ * pages of both in turns. See dashboard.md.
+ *
+ *   BASE=http://127.0.0.1:8080 node benches/dashboard.mjs BEFORE [runs of the family] [repetitions]
+ */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { gunzipSync, gzipSync } from "node:zlib";
+
+import { api, base, family, launch, synthetic } from "../tests/browser/support.mjs";
+
+const [before, runs = "5000", repetitions = "5"] = process.argv.slice(2);
+assert.ok(before, "names the commit to compare with");
+const name = `measured-${runs}`;
+const known = (await api("GET", "/v1/families?limit=1000")).items.some((/** @type {any} */ one) => one.name === name);
+if (!known) {
+  const all = synthetic(Number(runs), "sweep");
+  await api("POST", "/v1/families", { name, data_unit: "tokens" });
+  for (let i = 0; i < all.length; i += 1000) await api("POST", `/v1/families/${name}/runs`, all.slice(i, i + 1000));
+  const { id } = await api("POST", `/v1/families/${name}/refits`, { bootstrap: 100, starts: 4 });
+  while (!(await api("GET", `/v1/refits/${id}`)).finished_at) await new Promise((resolve) => setTimeout(resolve, 500));
+}
+
+const git = (/** @type {string[]} */ ...args) => execFileSync("git", args, { maxBuffer: 2 ** 26 });
+const PREFIX = "src/dashboard/";
+const old = new Map(git("ls-tree", "-r", "--name-only", before, PREFIX).toString().trim().split("\n").map((path) => [path.slice(PREFIX.length), path]));
+
+/** @param {string} file Below `static`. @returns {Buffer | null} As it was. */
+function asBefore(file) {
+  const packed = old.get("plotly/plotly-basic.min.js.gz");
+  if (file === "plotly.js" && packed) return gunzipSync(git("show", `${before}:${packed}`));
+  const path = old.get(`static/${file}`);
+  return path ? git("show", `${before}:${path}`) : null;
+}
+
+const browser = await launch();
+
+/** @param {boolean} isBefore @returns {Promise<Record<string, number>>} */
+async function once(isBefore) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1000 } });
+  const page = await context.newPage();
+  let script = 0;
+  let requests = 0;
+  if (isBefore) {
+    await page.route("**/dashboard/*/**", (route) => {
+      const file = new URL(route.request().url()).pathname.split("/").slice(3).join("/");
+      const body = asBefore(file);
+      // A module that there was not.
+      const type = file.endsWith(".css") ? "text/css" : file.endsWith(".svg") ? "image/svg+xml" : "text/javascript";
+      return route.fulfill({ body: body ?? "", contentType: type });
+    });
+  }
+  page.on("response", async (response) => {
+    requests += Number(response.url().includes("/v1/"));
+    if (response.request().resourceType() === "script") script += gzipSync(await response.body(), { level: 9 }).length;
+  });
+  const debug = await context.newCDPSession(page);
+  await debug.send("Performance.enable");
+  await page.goto(`${base}/?family=${name}`);
+  await page.waitForFunction(() => {
+    const pictures = [...document.querySelectorAll("figure.picture")];
+    return pictures.length === 4 && pictures.every((picture) => picture.hasAttribute("data-drawn") && !picture.hasAttribute("aria-busy"));
+  }, undefined, { timeout: 120_000 });
+  const drawn = await page.evaluate(() => performance.now());
+  const { metrics } = await debug.send("Performance.getMetrics");
+  const metric = (/** @type {string} */ key) => 1000 * (metrics.find((one) => one.name === key)?.value ?? NaN);
+  const nodes = metrics.find((one) => one.name === "Nodes")?.value ?? NaN;
+  await context.close();
+  return { "script, gzip kB": script / 1000, "main thread, ms": metric("TaskDuration"), "of it script, ms": metric("ScriptDuration"), "all drawn after, ms": drawn, "requests to the API": requests, "nodes of the document": nodes };
+}
+
+const found = { before: /** @type {Record<string, number>[]} */ ([]), after: /** @type {Record<string, number>[]} */ ([]) };
+// The first of each warms the service.
+await once(true);
+await once(false);
+for (let i = 0; i < Number(repetitions); i += 1) {
+  found.before.push(await once(true));
+  found.after.push(await once(false));
+}
+await browser.close();
+const median = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const rows = Object.keys(found.before[0]).map((key) => {
+  const [was, is] = [found.before, found.after].map((all) => median(all.map((one) => one[key])));
+  return `| ${key} | ${was.toFixed(0)} | ${is.toFixed(0)} | ${(is / was).toFixed(2)} |`;
+});
+process.stdout.write(`| median of ${repetitions}, ${runs} runs | before | after | ratio |\n|---|---|---|---|\n${rows.join("\n")}\n`);
