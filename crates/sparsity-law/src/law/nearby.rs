@@ -13,7 +13,7 @@ use super::recommendation::Recommendation;
 use super::window::{Region, Window};
 
 /// Sides of cells, in logarithms. Where the laws pass each other too often within one cell, a smaller one is used.
-const SIDES: [f64; 2] = [0.5, 0.125];
+const SIDES: [f64; 3] = [0.5, 0.25, 0.125];
 /// How much farther than its corners a quantity may reach within a cell.
 const BEYOND_CORNERS: f64 = 0.1;
 /// Cells that are kept of each kind, of all laws together.
