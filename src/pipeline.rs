@@ -7,6 +7,7 @@
 //! The channel between is short: whoever is slow holds up the other, and memory stays flat. Runs that come in
 //! one batch go as parameters of the merge, and no transaction is opened before they have arrived.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use futures_util::{StreamExt, stream};
@@ -24,7 +25,8 @@ use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, Stop, keep_fi
 use crate::store::StoreError;
 use crate::store::families::insert_family;
 use crate::store::staging::{
-    begin_staging, commit_staging, delete_repeated_rows, merge_runs, merge_staged_runs, stage_runs,
+    begin_staging, commit_staging, delete_contradicted_rows, delete_repeated_rows,
+    list_contradicted_rows, merge_runs, stage_runs, try_merge_staged_runs,
 };
 use crate::telemetry::request::carried;
 
@@ -188,24 +190,25 @@ impl Arrived {
         clock: &Clock,
         destination: Destination,
     ) -> Result<Stored, PipelineError> {
-        let Self { runs, mut intake, preview, named_errors, skip_errors } = self;
+        let Self { runs, mut intake, mut preview, named_errors, skip_errors } = self;
         let refused = |intake: &Intake| !skip_errors && intake.errors.total > 0;
         let wrong = |Intake { errors, single, .. }| Err(PipelineError::Rows { errors, single });
         let merged = match runs {
             Runs::Few(runs) => {
-                let runs = keep_first(runs, named_errors, &mut intake.errors);
-                if refused(&intake) {
-                    return wrong(intake);
-                }
-                // Into a family that there is one statement stores all or nothing.
-                if let Destination::Stored(id) = destination {
-                    merge_runs(pool, clock, id, runs).await?
-                } else {
-                    let mut transaction = pool.begin().await?;
-                    let id = destination.prepare(&mut transaction).await?;
-                    let merged = merge_runs(&mut *transaction, clock, id, runs).await?;
-                    destination.end(transaction).await?;
-                    merged
+                let mut runs = keep_first(runs, named_errors, &mut intake.errors);
+                let mut tries = 0;
+                loop {
+                    if refused(&intake) {
+                        return wrong(intake);
+                    }
+                    match destination.merge(pool, clock, &runs).await {
+                        Err(StoreError::PatternContradicted) if tries < MOST_TRIES => tries += 1,
+                        merged => break merged?,
+                    }
+                    let found = list_contradicted_rows(pool, destination.family(), &runs).await?;
+                    intake.errors.add_contradicted(named_errors, &found, found.len() as u64);
+                    let found: HashSet<u64> = found.iter().map(|found| found.row).collect();
+                    runs.retain(|run| !found.contains(&run.row));
                 }
             }
             Runs::Many(mut connection, staged) => {
@@ -218,18 +221,64 @@ impl Arrived {
                     return wrong(intake);
                 }
                 let id = destination.prepare(&mut connection).await?;
-                let merged = merge_staged_runs(&mut connection, clock, id, staged - count).await?;
+                let mut left = staged - count;
+                let mut tries = 0;
+                let merged = loop {
+                    match try_merge_staged_runs(&mut connection, clock, id, left).await {
+                        Err(StoreError::PatternContradicted) if tries < MOST_TRIES => tries += 1,
+                        merged => break merged?,
+                    }
+                    let (found, count) =
+                        delete_contradicted_rows(&mut connection, id, named_errors).await?;
+                    intake.errors.add_contradicted(named_errors, &found, count);
+                    left -= count;
+                    if refused(&intake) {
+                        return wrong(intake);
+                    }
+                };
                 if destination.lasts() {
                     commit_staging(&mut connection).await?;
                 }
                 merged
             }
         };
+        let wrong: HashSet<u64> = intake.errors.named.iter().map(|error| error.row).collect();
+        preview.retain(|run| !wrong.contains(&run.row));
         Ok(Stored { merged, intake, preview })
     }
 }
 
+/// How often a merge is tried in which runs would keep patterns that their sparsity contradicts. Those that do are
+/// left out after the first; others can only come from somebody who changes the same runs in that moment.
+const MOST_TRIES: u32 = 5;
+
 impl Destination {
+    /// The id of the family that there is, or will be.
+    fn family(&self) -> Uuid {
+        match self {
+            Self::Stored(id) | Self::Rehearsed(id) => *id,
+            Self::New(family) => family.id,
+        }
+    }
+
+    /// Merges a few runs: all or none.
+    async fn merge(
+        &self,
+        pool: &PgPool,
+        clock: &Clock,
+        runs: &[NumberedRun],
+    ) -> Result<Merged, StoreError> {
+        // Into a family that there is one statement stores all or nothing.
+        if let Self::Stored(id) = self {
+            return merge_runs(pool, clock, *id, runs).await;
+        }
+        let mut transaction = pool.begin().await?;
+        let id = self.prepare(&mut transaction).await?;
+        let merged = merge_runs(&mut *transaction, clock, id, runs).await?;
+        self.end(transaction).await?;
+        Ok(merged)
+    }
+
     /// The family's id, once the family is there.
     async fn prepare(&self, db: &mut PgConnection) -> Result<Uuid, StoreError> {
         match self {

@@ -1,6 +1,9 @@
 //! Runs with their place in what was sent.
 
+use sparsity_law::law::Sparsity;
+
 use crate::domain::run::{Brought, SubmittedRun};
+use crate::domain::text::Pattern;
 
 /// A run and the row of the submission that it came in.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,4 +23,15 @@ pub struct RepeatedRow {
     pub row: u64,
     /// The first that names the run.
     pub first: u64,
+}
+
+/// A row without a pattern, of a run that is stored with one which contradicts the row's sparsity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ContradictedRow {
+    /// The row.
+    pub row: u64,
+    /// The pattern that is stored.
+    pub pattern: Pattern,
+    /// What the row brings.
+    pub sparsity: Sparsity,
 }

@@ -84,6 +84,12 @@ impl Brought {
         if brought { self.with(other) } else { self }
     }
 
+    /// Whether all of these are among them.
+    #[must_use]
+    pub const fn has(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
+
     /// As a sum of powers of two, one a field.
     #[must_use]
     pub const fn bits(self) -> i16 {

@@ -100,20 +100,47 @@ fn read_pattern(text: &str) -> Result<Pattern, String> {
 /// Refuses a pattern that counts zeros where others count what is kept: tools of both kinds write `1:4`. A sparsity
 /// below that of the pattern is none of these, as a part of the weights may have no pattern.
 fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
-    let (own, given) = (pattern.sparsity(), sparsity.get());
-    let agrees = |with: f64| (with - given).abs() <= AGREEMENT;
-    if agrees(1.0 - own) && !agrees(own) {
-        let other = pattern.counterpart();
+    if contradicts(pattern, sparsity) {
         checks.refuse(
             "pattern",
             format!(
-                "{} keeps {:.0} % of the weights here, and the sparsity is {given}: where the pattern counts zeros, \
-                 as some tools write it, it is {other} here",
-                pattern.as_str(),
-                100.0 * (1.0 - own),
+                "{}: where the pattern counts zeros, as some tools write it, it is {} here",
+                kept_by(pattern, sparsity),
+                pattern.counterpart()
             ),
         );
     }
+}
+
+/// Whether a pattern keeps as many as are said to be zero, and not the other way round. The statement that merges runs
+/// asks the same of a pattern that stays (`pattern_contradicts` of the schema).
+#[must_use]
+pub fn contradicts(pattern: &Pattern, sparsity: Sparsity) -> bool {
+    let (own, given) = (pattern.sparsity(), sparsity.get());
+    let agrees = |with: f64| (with - given).abs() <= AGREEMENT;
+    agrees(1.0 - own) && !agrees(own)
+}
+
+fn kept_by(pattern: &Pattern, sparsity: Sparsity) -> String {
+    let kept = 100.0 * (1.0 - pattern.sparsity());
+    format!(
+        "{} keeps {kept:.0} % of the weights here, and the sparsity is {}",
+        pattern.as_str(),
+        sparsity.get()
+    )
+}
+
+/// What is wrong with a run that brings a new sparsity and no pattern, where the stored pattern contradicts it.
+#[must_use]
+pub fn contradiction(pattern: &Pattern, sparsity: Sparsity) -> FieldError {
+    let detail = format!(
+        "would stay {}, and {}: send the pattern beside the sparsity, which is {} where the stored one counts zeros, or \
+         an empty one where the zeros have none",
+        pattern.as_str(),
+        kept_by(pattern, sparsity),
+        pattern.counterpart()
+    );
+    FieldError { pointer: "/pattern".to_owned(), detail }
 }
 
 impl RunFields {

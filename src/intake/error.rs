@@ -3,7 +3,8 @@
 use std::io;
 
 use crate::domain::checks::FieldError;
-use crate::domain::numbered_run::RepeatedRow;
+use crate::domain::numbered_run::{ContradictedRow, RepeatedRow};
+use crate::domain::submission::contradiction;
 
 /// What an upload may cost.
 #[derive(Debug, Clone, Copy)]
@@ -179,8 +180,20 @@ impl RowErrors {
                 detail: format!("is that of {} too", of(*first)),
             },
         });
-        let repeated: Vec<_> = repeated.collect();
-        self.named.extend(repeated);
+        self.add_found(most, repeated.collect(), total);
+    }
+
+    /// Adds rows whose run would keep a pattern which their sparsity contradicts: so many, the first of them by name.
+    pub fn add_contradicted(&mut self, most: usize, contradicted: &[ContradictedRow], total: u64) {
+        let found = contradicted.iter().map(|found| RowError {
+            row: found.row,
+            error: contradiction(&found.pattern, found.sparsity),
+        });
+        self.add_found(most, found.collect(), total);
+    }
+
+    fn add_found(&mut self, most: usize, found: Vec<RowError>, total: u64) {
+        self.named.extend(found);
         self.named.sort_by_key(|error| error.row);
         self.named.truncate(most);
         self.total += total;

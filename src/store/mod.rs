@@ -60,6 +60,9 @@ pub enum StoreError {
     /// The family has a queued refit already.
     #[error("a refit of this family is queued already")]
     RefitQueued,
+    /// A run would keep a pattern that its new sparsity contradicts; nothing was stored.
+    #[error("a run would keep a pattern that its sparsity contradicts")]
+    PatternContradicted,
     /// A row breaks a rule that the database should have kept.
     #[error("the row {id} of {table} holds what the service would not have stored: {detail}")]
     Corrupt {
@@ -90,6 +93,7 @@ impl From<sqlx::Error> for StoreError {
                 | "mappings_family_id_fkey",
             ) => Self::FamilyGone,
             Some("laws_family_id_version_key") => Self::LawVersionTaken,
+            Some("runs_kept_pattern") => Self::PatternContradicted,
             Some("refits_one_queued_per_family_key") => Self::RefitQueued,
             _ => Self::Database(error),
         }

@@ -7,14 +7,15 @@
 
 use futures_util::{Stream, StreamExt};
 use sparsity_law::fit::Observation;
-use sparsity_law::law::Data;
+use sparsity_law::law::{Data, Sparsity};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgExecutor, PgPool, Postgres};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::domain::numbered_run::{NumberedRun, RepeatedRow};
-use crate::domain::run::Merged;
+use crate::domain::numbered_run::{ContradictedRow, NumberedRun, RepeatedRow};
+use crate::domain::run::{Brought, Merged};
+use crate::domain::text::Pattern;
 use crate::store::StoreError;
 
 /// A connection with a transaction for [`stage_runs`]. It is closed when it is dropped, whatever it is at: a `COPY`
@@ -160,12 +161,117 @@ pub async fn delete_repeated_rows(
     Ok((repeated.collect(), total))
 }
 
+/// Of a few runs those that would keep a pattern which their sparsity contradicts.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.list_contradicted", level = "debug", skip_all)]
+pub async fn list_contradicted_rows(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    submitted: &[NumberedRun],
+) -> Result<Vec<ContradictedRow>, StoreError> {
+    let keeping = |run: &&NumberedRun| !run.brought.has(Brought::PATTERN);
+    let keeping: Vec<&NumberedRun> = submitted.iter().filter(keeping).collect();
+    let rows = sqlx::query!(
+        r#"
+        SELECT submitted.row_number AS "row_number!", submitted.sparsity AS "sparsity!",
+            runs.pattern AS "pattern!"
+        FROM unnest($2::bigint[], $3::text[], $4::float8[]) AS submitted (
+                row_number, external_id, sparsity
+            )
+            JOIN runs ON runs.family_id = $1 AND runs.external_id = submitted.external_id
+        WHERE runs.pattern IS NOT NULL AND runs.sparsity <> submitted.sparsity
+            AND pattern_contradicts(runs.pattern, submitted.sparsity)
+        ORDER BY submitted.row_number
+        "#,
+        family_id,
+        &keeping.iter().map(|run| run.row.cast_signed()).collect::<Vec<_>>(),
+        &keeping.iter().map(|run| run.run.external_id.clone()).collect::<Vec<_>>(),
+        &keeping.iter().map(|run| run.run.observation.sparsity.get()).collect::<Vec<_>>()
+    )
+    .fetch_all(db)
+    .await?;
+    let rows = rows.into_iter();
+    rows.map(|row| contradicted(family_id, row.row_number, row.sparsity, &row.pattern)).collect()
+}
+
+/// Takes rows out of the staging table whose run would keep a pattern which its sparsity contradicts; the first of
+/// them by row, and how many there were.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.delete_contradicted_rows", level = "debug", skip_all)]
+pub async fn delete_contradicted_rows(
+    transaction: &mut PgConnection,
+    family_id: Uuid,
+    named: usize,
+) -> Result<(Vec<ContradictedRow>, u64), StoreError> {
+    let named = i64::try_from(named).unwrap_or(i64::MAX);
+    let rows: Vec<(i64, f64, String, i64)> = sqlx::query_as(
+        r#"
+        WITH deleted AS (
+            DELETE FROM staged_runs USING runs
+            WHERE runs.family_id = $1 AND runs.external_id = staged_runs.external_id
+                AND staged_runs.brought & 4 = 0 AND runs.pattern IS NOT NULL
+                AND runs.sparsity <> staged_runs.sparsity
+                AND pattern_contradicts(runs.pattern, staged_runs.sparsity)
+            RETURNING staged_runs.row_number, staged_runs.sparsity, runs.pattern
+        )
+        SELECT row_number, sparsity, pattern, count(*) OVER ()
+        FROM deleted ORDER BY row_number LIMIT $2
+        "#,
+    )
+    .bind(family_id)
+    .bind(named)
+    .fetch_all(&mut *transaction)
+    .await?;
+    let total = rows.first().map_or(0, |(.., total)| total.cast_unsigned());
+    let rows = rows.into_iter();
+    let rows =
+        rows.map(|(row, sparsity, pattern, _)| contradicted(family_id, row, sparsity, &pattern));
+    Ok((rows.collect::<Result<_, _>>()?, total))
+}
+
+fn contradicted(
+    family_id: Uuid,
+    row: i64,
+    sparsity: f64,
+    pattern: &str,
+) -> Result<ContradictedRow, StoreError> {
+    let corrupt = |detail: String| StoreError::Corrupt { table: "runs", id: family_id, detail };
+    Ok(ContradictedRow {
+        row: row.cast_unsigned(),
+        pattern: Pattern::new(pattern).map_err(|error| corrupt(error.to_string()))?,
+        sparsity: Sparsity::new(sparsity).map_err(|error| corrupt(error.to_string()))?,
+    })
+}
+
+/// Runs [`merge_staged_runs`] so that the staged runs stay where it is refused.
+///
+/// # Errors
+/// Those of [`merge_staged_runs`]; after [`StoreError::PatternContradicted`] the transaction goes on.
+pub async fn try_merge_staged_runs(
+    transaction: &mut PgConnection,
+    clock: &Clock,
+    family_id: Uuid,
+    total: u64,
+) -> Result<Merged, StoreError> {
+    sqlx::query("SAVEPOINT merging").execute(&mut *transaction).await?;
+    let merged = merge_staged_runs(transaction, clock, family_id, total).await;
+    if matches!(merged, Err(StoreError::PatternContradicted)) {
+        sqlx::query("ROLLBACK TO SAVEPOINT merging").execute(&mut *transaction).await?;
+    }
+    merged
+}
+
 /// Gives a macro the statement that merges runs, in two pieces: `WITH submitted AS NOT MATERIALIZED (`, a
 /// `SELECT` of the runs and the rest. `$1` is the family, `$2` the time.
 ///
 /// Runs that are new are stored, those whose values differ are updated. A run is identified by its
 /// `external_id` within the family, and none may be submitted twice. Of a run that is stored the optional fields
-/// stay that the submission does not bring ([`crate::domain::run::Brought`]).
+/// stay that the submission does not bring ([`crate::domain::run::Brought`]). A pattern that would stay beside a new
+/// sparsity which contradicts it ends the statement, and nothing of it is stored.
 ///
 /// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the order of
 /// their ids' bytes.
@@ -194,8 +300,9 @@ macro_rules! merge_statement {
                     THEN excluded.pretraining_data ELSE runs.pretraining_data END,
                 unique_data = CASE WHEN excluded.unique_brought
                     THEN excluded.unique_data ELSE runs.unique_data END,
-                pattern = CASE WHEN excluded.brought & 4 > 0
-                    THEN excluded.pattern ELSE runs.pattern END,
+                pattern = CASE WHEN excluded.brought & 4 > 0 THEN excluded.pattern
+                    WHEN runs.pattern IS NULL OR runs.sparsity = excluded.sparsity THEN runs.pattern
+                    ELSE kept_pattern(runs.pattern, excluded.sparsity) END,
                 tags = CASE WHEN excluded.brought & 8 > 0 THEN excluded.tags ELSE runs.tags END,
                 excluded = CASE WHEN excluded.brought & 16 > 0
                     THEN excluded.excluded ELSE runs.excluded END,
@@ -249,16 +356,16 @@ macro_rules! unchecked {
 /// Merges a few runs into a family's, none of them named twice: all or none.
 ///
 /// # Errors
-/// [`StoreError::FamilyGone`].
+/// [`StoreError::FamilyGone`], [`StoreError::PatternContradicted`].
 #[tracing::instrument(name = "db.runs.merge", level = "debug", skip_all)]
 pub async fn merge_runs(
     db: impl PgExecutor<'_>,
     clock: &Clock,
     family_id: Uuid,
-    submitted: Vec<NumberedRun>,
+    submitted: &[NumberedRun],
 ) -> Result<Merged, StoreError> {
     let brought: Vec<i16> = submitted.iter().map(|run| run.brought.bits()).collect();
-    let runs: Vec<_> = submitted.into_iter().map(|submitted| submitted.run).collect();
+    let runs: Vec<_> = submitted.iter().map(|submitted| &submitted.run).collect();
     let column = |of: fn(&Observation) -> f64| -> Vec<f64> {
         runs.iter().map(|run| of(&run.observation)).collect()
     };
@@ -304,9 +411,9 @@ pub async fn merge_runs(
 /// Merges the staged runs into a family's; `total` says how many are staged.
 ///
 /// # Errors
-/// [`StoreError::FamilyGone`].
+/// [`StoreError::FamilyGone`], [`StoreError::PatternContradicted`].
 #[tracing::instrument(name = "db.runs.merge_staged", level = "debug", skip_all)]
-pub async fn merge_staged_runs(
+async fn merge_staged_runs(
     transaction: &mut PgConnection,
     clock: &Clock,
     family_id: Uuid,

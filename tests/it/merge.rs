@@ -6,7 +6,11 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use axum_test::TestResponse;
 use serde_json::{Value, json};
 
-use crate::support::{App, NO_CONTENT, NOT_FOUND, OK, problem};
+use sparsity_law::law::Sparsity;
+use sparsity_planner::domain::submission::contradicts;
+use sparsity_planner::domain::text::Pattern;
+
+use crate::support::{App, NO_CONTENT, NOT_FOUND, OK, database, problem};
 
 /// A run with a value in every field.
 const FULL: &str = r#"{"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 2.5,
@@ -155,6 +159,129 @@ async fn what_a_row_does_not_bring_stays_and_an_empty_cell_empties() {
         expected = full.clone();
         expected[4] = json!("again");
         assert_eq!(again(&[("exclusion_reason", "again")], "").await, expected, "{kind}");
+    }
+}
+
+/// Two stored runs: three quarters of the first are zeros by its pattern, half of the second by none.
+async fn app_with_patterns() -> App {
+    let app = app().await;
+    let rows = json!([
+        {"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 0.75, "data": 2e10, "loss": 2.5, "pattern": "1:4"},
+        {"external_id": "b", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 2.5},
+    ]);
+    app.post("/v1/families/mine/runs", rows).await.assert_status(OK);
+    app
+}
+
+/// Cells of a row with this sparsity, and another loss than is stored.
+fn with_sparsity(sparsity: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut cells = REQUIRED.to_vec();
+    cells[2].1 = sparsity;
+    cells
+}
+
+#[tokio::test]
+async fn a_pattern_does_not_stay_beside_a_sparsity_that_contradicts_it() {
+    let app = app_with_patterns().await;
+    for (kind, write) in FORMATS {
+        let before = stored(&app).await;
+        let wrong = write(&with_sparsity("0.25"));
+        let refused = send(&app, kind, "", wrong.clone()).await;
+        problem(&refused, 422, "invalid");
+        let error = refused.json::<Value>()["errors"][0].clone();
+        assert!(error["pointer"].as_str().unwrap().ends_with("/pattern"), "{kind} {error}");
+        for said in ["1:4", "0.25", "3:4"] {
+            assert!(error["detail"].as_str().unwrap().contains(said), "{kind} {error}");
+        }
+        assert_eq!(stored(&app).await, before, "{kind}");
+        let shown: Value = send(&app, kind, "?dry_run=true", wrong.clone()).await.json();
+        assert_eq!((&shown["errors"], &shown["updated"]), (&json!(1), &json!(0)), "{kind} {shown}");
+        assert_eq!(shown["preview"]["errors"][0]["field"], "pattern", "{kind}");
+        assert_eq!(shown["preview"]["runs"], json!([]), "{kind}");
+        let skipped: Value = send(&app, kind, "?on_error=skip", wrong.clone()).await.json();
+        assert_eq!(skipped["rejected"][0]["field"], "pattern", "{kind}");
+        assert_eq!(stored(&app).await, before, "{kind}");
+
+        // What says the pattern, empties it, or agrees with it, is taken.
+        for (cells, query, pattern) in [
+            ([with_sparsity("0.25"), vec![("pattern", "3:4")]].concat(), "", json!("3:4")),
+            ([with_sparsity("0.25"), vec![("pattern", "")]].concat(), "", Value::Null),
+            (with_sparsity("0.25"), "?absent=clear", Value::Null),
+            (with_sparsity("0.74"), "", json!("1:4")),
+        ] {
+            app.server.delete("/v1/families/mine/runs/by-external-id/a%2F1").await;
+            let first = [with_sparsity("0.75"), vec![("pattern", "1:4")]].concat();
+            send(&app, kind, "", write(&first)).await.assert_status(OK);
+            send(&app, kind, query, write(&cells)).await.assert_status(OK);
+            assert_eq!(stored(&app).await["pattern"], pattern, "{kind} {cells:?}");
+        }
+        app.server.delete("/v1/families/mine/runs/by-external-id/a%2F1").await;
+        let first = json!({"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 0.75, "data": 2e10, "loss": 2.5,
+            "pattern": "1:4"});
+        app.post("/v1/families/mine/runs", first).await.assert_status(OK);
+    }
+}
+
+/// The same among few rows and among more than go as parameters of one statement: nothing is half written.
+#[tokio::test]
+async fn what_contradicts_a_pattern_is_named_among_the_rows_and_nothing_else_is_stored() {
+    let app = app_with_patterns().await;
+    for others in [3, 2500] {
+        let mut rows: Vec<String> = (0..others)
+            .map(|i| {
+                format!(
+                    r#"{{"external_id": "r{i}", "nonzero_params": 1e7, "sparsity": 0.5, "data": 2e10, "loss": 2.5}}"#
+                )
+            })
+            .collect();
+        rows.insert(
+            2,
+            r#"{"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 0.25, "data": 2e10, "loss": 2.25}"#.to_owned(),
+        );
+        let body = rows.join("\n").into_bytes();
+        let refused = send(&app, "application/x-ndjson", "", body.clone()).await;
+        assert_eq!(problem(&refused, 422, "invalid"), ["/2/pattern"]);
+        let count = async |app: &App| {
+            let list = app
+                .server
+                .get("/v1/families/mine/runs")
+                .add_header("accept", "application/x-ndjson");
+            list.await.text().lines().count()
+        };
+        assert_eq!(count(&app).await, 2);
+        assert_eq!(stored(&app).await["sparsity"], 0.75);
+        let skipped: Value =
+            send(&app, "application/x-ndjson", "?on_error=skip", body.clone()).await.json();
+        assert_eq!(skipped["created"], others);
+        assert_eq!((&skipped["errors"], &skipped["rejected"][0]["row"]), (&json!(1), &json!(2)));
+        assert_eq!(
+            (stored(&app).await["sparsity"].as_f64(), count(&app).await),
+            (Some(0.75), others + 2)
+        );
+        let again: Value = send(&app, "application/x-ndjson", "?on_error=skip", body).await.json();
+        assert_eq!((&again["unchanged"], &again["errors"]), (&json!(others), &json!(1)));
+        for i in 0..3 {
+            app.server.delete(&format!("/v1/families/mine/runs/by-external-id/r{i}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_and_the_service_agree_on_what_contradicts_a_pattern() {
+    let pool = database().await;
+    for pattern in ["1:4", "2:4", "3:4", "1:2", "1:16", "15:16", "4:8", "7:8", "1:1024"] {
+        for percent in 0..100 {
+            let sparsity = f64::from(percent) / 100.0 + 0.003;
+            let there: bool = sqlx::query_scalar("SELECT pattern_contradicts($1, $2)")
+                .bind(pattern)
+                .bind(sparsity)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            let here =
+                contradicts(&Pattern::new(pattern).unwrap(), Sparsity::new(sparsity).unwrap());
+            assert_eq!(there, here, "{pattern} {sparsity}");
+        }
     }
 }
 

@@ -677,6 +677,8 @@ impl From<StoreError> for ApiError {
             StoreError::FamilyGone => {
                 Self::NotFound { what: "family", name: "of this name any more".to_owned() }
             }
+            // Whoever changes the same runs in that moment is done in the next.
+            StoreError::PatternContradicted => Self::Unavailable(error.into()),
             _ if error.is_full() => Self::StorageFull(error.into()),
             _ if error.is_unavailable() => Self::Unavailable(error.into()),
             _ => Self::Internal(error.into()),
