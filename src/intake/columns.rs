@@ -610,7 +610,11 @@ impl Columns {
             if !seen.insert(column.as_str()) {
                 checks.refuse(&escaped(column), "is the name of two columns");
             } else if matches!(self.meaning(column), Meaning::Unknown) {
-                checks.refuse(&escaped(column), unknown());
+                if column.is_empty() {
+                    checks.refuse("", NO_NAME);
+                } else {
+                    checks.refuse(&escaped(column), unknown());
+                }
             }
         }
         self.check_required(&seen, open, &mut checks);
@@ -629,10 +633,19 @@ impl Columns {
                     .map(|(column, _)| column.as_str())
                     .collect();
                 let names = if names.len() == 1 { names[0] } else { fields[0].as_str() };
-                checks.refuse(
-                    fields[0].as_str(),
-                    format!("is missing: there is no column {names}{instead}"),
+                // Spreadsheets and people write names with capitals and spaces.
+                let alike = header.iter().find(|column| letters(column) == letters(names));
+                let alike = alike.map(|column| {
+                    format!(
+                        "; there is {column}, which map={}:`{column}` takes",
+                        fields[0].as_str()
+                    )
+                });
+                let detail = format!(
+                    "is missing: there is no column {names}{instead}{}",
+                    alike.unwrap_or_default()
                 );
+                checks.refuse(fields[0].as_str(), detail);
             }
         };
         if matches!(self.id, IdRule::Field) {
@@ -721,6 +734,16 @@ fn inside(column: &str, open: &[String]) -> bool {
 
 /// Columns of a list of runs that say what the service has made of them.
 const READ_ONLY: [&str; 4] = ["id", "excluded", "created_at", "updated_at"];
+
+/// What is wrong with a column that nobody has named.
+const NO_NAME: &str = "is a column without a name, as pandas writes the index of a frame and spreadsheets an empty column: \
+                       write the table without it (index=False), or say where a field comes from (map=FIELD:COLUMN), \
+                       which leaves out columns that mean nothing";
+
+/// Letters and digits of a name, in small letters.
+fn letters(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
 
 /// Names of columns, those first that are spelt most alike; so many as fit into a message.
 fn nearest(column: &str, present: &HashSet<&str>) -> String {

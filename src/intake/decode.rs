@@ -35,10 +35,18 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const XZ_MEMORY_KIB: u32 = 80 * 1024;
 
 impl Coding {
-    /// Those that a `Content-Encoding` may name; the others are registered for no such use.
-    pub const OVER_HTTP: [Self; 3] = [Self::Identity, Self::Gzip, Self::Zstd];
+    /// All that this build undoes. xz and bzip2 are registered as no content coding; they are what files come in.
+    pub const ALL: &[Self] = &[
+        Self::Identity,
+        Self::Gzip,
+        Self::Zstd,
+        #[cfg(feature = "archives")]
+        Self::Xz,
+        #[cfg(feature = "archives")]
+        Self::Bzip2,
+    ];
 
-    /// Its name, for those that a `Content-Encoding` may name the one there.
+    /// Its name in a `Content-Encoding`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -94,12 +94,20 @@ fn without_unit(text: &str) -> (&str, f64) {
     }
 }
 
+/// A space, one that does not break, a narrow one that does not, a thin one, and two apostrophes.
+const THOUSANDS: [char; 6] = [' ', '\u{a0}', '\u{202f}', '\u{2009}', '\'', '\u{2019}'];
+
 fn plain(text: &str, kind: Kind, decimal: Option<Decimal>) -> Result<f64, String> {
     let wrong = || Err("must be a number".to_owned());
     if let Ok(number) = text.parse() {
         // With a decimal comma a point can only stand between thousands, of which `1.234` has one.
         let grouped = decimal == Some(Decimal::Comma) && groups(text, '.') == Some(1);
         return if grouped { ambiguous(text) } else { Ok(number) };
+    }
+    // Signs that can stand between thousands alone, as French, Swiss and technical texts have them.
+    let mark = THOUSANDS.into_iter().find(|mark| text.contains(*mark));
+    if let Some(mark) = mark.filter(|mark| kind == Kind::Count && groups(text, *mark).is_some()) {
+        return text.replace(mark, "").parse().or_else(|_| wrong());
     }
     let commas = text.matches(',').count();
     let points = text.matches('.').count();
@@ -159,17 +167,33 @@ mod tests {
             ("1e9", 1e9),
             ("125,000,000", 125e6),
             (" 42 ", 42.0),
+            ("125 000 000", 125e6),
+            ("125\u{a0}000\u{a0}000", 125e6),
+            ("2\u{202f}500\u{202f}000", 2.5e6),
+            ("125'000", 125e3),
+            ("125\u{2019}000 K", 125e6),
         ] {
             assert_eq!(value(Field::NonzeroParams, text), Some(expected), "{text}");
         }
-        for text in ["M", "12 apples", "1_000", "12,34,567", "50%", "1,2,3"] {
+        for text in [
+            "M",
+            "12 apples",
+            "12 34",
+            "1 234,5",
+            "1 234 567'000",
+            "1'23",
+            "1_000",
+            "12,34,567",
+            "50%",
+            "1,2,3",
+        ] {
             assert_eq!(value(Field::Data, text), None, "{text}");
         }
     }
 
     #[test]
     fn losses_have_no_units_and_no_thousands() {
-        for text in ["2.9M", "1,234,567", "3%"] {
+        for text in ["2.9M", "1,234,567", "3%", "2 934", "2'934"] {
             assert_eq!(value(Field::Loss, text), None, "{text}");
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
         return Err(IngestError::TooLarge(Limit::Rows));
     }
     let used = check_schema(metadata.schema(), rows)?;
+    check_durations(&metadata, &used)?;
     check_codecs(sizes, &used)?;
     let roots = sizes.file_metadata().schema_descr_ptr();
     let is_used = |leaf| used.contains(&roots.get_column_root_idx(leaf));
@@ -95,6 +96,36 @@ fn check_directory(file: &mut (impl Read + Seek)) -> Result<(), IngestError> {
         return Err(IngestError::Malformed(detail));
     }
     Ok(())
+}
+
+/// Refuses columns of spans of time that are read: Parquet has no type for them, so they are whole numbers of some unit
+/// that the Arrow schema beside them says alone.
+fn check_durations(metadata: &ArrowReaderMetadata, used: &[usize]) -> Result<(), IngestError> {
+    let plain = Arc::clone(metadata.metadata());
+    // A schema that does not go with the columns says nothing of them.
+    let said = guarded(|| ArrowReaderMetadata::try_new(plain, ArrowReaderOptions::new()));
+    let Ok(said) = said else { return Ok(()) };
+    let mut checks = Checks::default();
+    for place in used {
+        let Some(field) = said.schema().fields().get(*place) else { continue };
+        if has_duration(field.data_type()) {
+            let detail = "must be a column of numbers, texts or times, not of spans of time: write them as numbers of \
+                          the unit that is meant";
+            checks.refuse(field.name(), detail);
+        }
+    }
+    checks.finish(Some(())).map_err(IngestError::Columns)
+}
+
+/// Whether there are spans of time in values of a kind.
+fn has_duration(kind: &DataType) -> bool {
+    match kind {
+        DataType::Duration(_) => true,
+        DataType::Dictionary(_, values) => has_duration(values),
+        DataType::Struct(fields) => fields.iter().any(|field| has_duration(field.data_type())),
+        DataType::Map(entries, _) => has_duration(entries.data_type()),
+        _ => false,
+    }
 }
 
 /// The schema with texts as views.

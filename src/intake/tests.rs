@@ -124,6 +124,50 @@ fn a_percentage_is_one_only_where_that_is_said() {
 }
 
 #[test]
+fn what_is_missing_is_looked_for_under_names_that_people_write() {
+    let details =
+        |csv: &str| match read(&reading(Format::Csv, ColumnOptions::default()), csv.as_bytes()) {
+            Err(IngestError::Columns(errors)) => errors
+                .into_iter()
+                .map(|error| format!("{}: {}", error.pointer, error.detail))
+                .collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+    let found = details("External ID,Nonzero-Params,sparsity,data,loss\na,1e6,0.5,1e9,3\n");
+    let taken = |field: &str, column: &str| {
+        format!("; there is {column}, which map={field}:`{column}` takes")
+    };
+    for (field, column) in [("external_id", "External ID"), ("nonzero_params", "Nonzero-Params")] {
+        let missing = format!("/{field}: is missing");
+        let error = found.iter().find(|error| error.starts_with(&missing)).unwrap();
+        assert!(error.ends_with(&taken(field, column)), "{error}");
+    }
+    // What is said is taken.
+    let options =
+        mapped(&[("external_id", "`External ID`"), ("nonzero_params", "`Nonzero-Params`")]);
+    let csv = "External ID,Nonzero-Params,sparsity,data,loss\na,1e6,0.5,1e9,3\n";
+    let (runs, errors) = read(&reading(Format::Csv, options), csv.as_bytes()).unwrap();
+    assert_eq!((only(&runs).external_id.as_str(), errors), ("a", Vec::new()));
+    // An index that pandas writes, and a comma at the end of each line.
+    for csv in [
+        ",external_id,nonzero_params,sparsity,data,loss\n0,a,1e6,0.5,1e9,3\n",
+        "external_id,nonzero_params,sparsity,data,loss,\na,1e6,0.5,1e9,3,\n",
+    ] {
+        let found = details(csv);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("/: is a column without a name"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_negative_zero_is_zero_to_the_last_bit() {
+    let csv = "external_id,nonzero_params,sparsity,data,loss\na,1e6,-0.0,1e9,3\n";
+    let (runs, errors) = plain(Format::Csv, csv);
+    assert_eq!(errors, [""; 0]);
+    assert_eq!(only(&runs).observation.sparsity.get().to_bits(), 0);
+}
+
+#[test]
 fn a_header_is_complete_and_known_unless_a_mapping_says_what_matters() {
     let header = |csv: &str, options| match read(&reading(Format::Csv, options), csv.as_bytes()) {
         Err(IngestError::Columns(errors)) => {
@@ -473,10 +517,19 @@ mod parquet {
         let mut wrong = columns();
         wrong[4] = ("loss", Arc::new(DurationSecondArray::from(vec![1, 2])));
         match of_parquet(&file(wrong)) {
-            // Parquet has no durations, and Arrow's schema beside the columns is not believed.
-            Ok((runs, _)) => assert_eq!(only(&runs).observation.loss.get(), 1.0),
+            // Parquet has no durations: they are whole numbers, and Arrow's schema beside them says of what.
+            Err(IngestError::Columns(errors)) => {
+                assert_eq!(errors[0].pointer, "/loss");
+                assert!(errors[0].detail.contains("spans of time"), "{errors:?}");
+            }
             other => panic!("{other:?}"),
         }
+        // Nothing is said of a column that no run takes anything from.
+        let beside = ("took", Arc::new(DurationSecondArray::from(vec![1, 2])) as ArrayRef);
+        let all = columns().into_iter().chain([beside]).collect();
+        let options = mapped(&[("sparsity", "sparsity")]);
+        let (runs, _) = read(&reading(Format::Parquet, options), &file(all)).unwrap();
+        assert_eq!(only(&runs).external_id, "a");
         let mut wrong = columns();
         wrong[4] = ("loss", Arc::new(BinaryArray::from(vec![&b"\xff"[..], b"2.5"])));
         let (_, errors) = of_parquet(&file(wrong)).unwrap();

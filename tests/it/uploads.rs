@@ -156,6 +156,46 @@ async fn bodies_may_be_compressed() {
     assert_eq!(kind.text().contains("parquet"), cfg!(feature = "parquet"));
 }
 
+/// A table of one run as xz compresses it.
+#[cfg(feature = "archives")]
+const XZ: &[u8] = &[
+    253, 55, 122, 88, 90, 0, 0, 4, 230, 214, 180, 70, 2, 0, 33, 1, 16, 0, 0, 0, 168, 112, 142, 134,
+    1, 0, 65, 101, 120, 116, 101, 114, 110, 97, 108, 95, 105, 100, 44, 110, 111, 110, 122, 101,
+    114, 111, 95, 112, 97, 114, 97, 109, 115, 44, 115, 112, 97, 114, 115, 105, 116, 121, 44, 100,
+    97, 116, 97, 44, 108, 111, 115, 115, 10, 111, 102, 45, 120, 122, 44, 49, 101, 54, 44, 48, 46,
+    53, 44, 49, 101, 57, 44, 51, 10, 0, 0, 0, 228, 230, 185, 233, 108, 93, 249, 252, 0, 1, 90, 66,
+    73, 32, 0, 248, 31, 182, 243, 125, 1, 0, 0, 0, 0, 4, 89, 90,
+];
+
+#[cfg(feature = "archives")]
+#[tokio::test]
+async fn bodies_may_be_compressed_as_files_are() {
+    let app = app().await;
+    let coded = async |coding: &str, kind: &str, bytes: Vec<u8>| {
+        let request = app.server.post(RUNS).bytes(bytes.into()).content_type(kind);
+        request.add_header("content-encoding", coding).await
+    };
+    let bzip2 = |bytes: &[u8]| {
+        let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let body = format!("{HEADER}{}", rows(0..3000, 2.5));
+    let packed = bzip2(body.as_bytes());
+    assert_eq!(counts(&coded("bzip2", "text/csv", packed.clone()).await), [3000, 0, 0, 0]);
+    assert_eq!(counts(&coded("xz", "text/csv", XZ.to_vec()).await), [1, 0, 0, 0]);
+    for (coding, packed) in [("bzip2", &packed[..]), ("xz", XZ)] {
+        let cut = coded(coding, "text/csv", packed[..packed.len() / 2].to_vec()).await;
+        problem(&cut, 400, "malformed");
+        let bare = send(&app, "", "text/csv", packed.to_vec()).await;
+        problem(&bare, 400, "malformed");
+        assert!(bare.text().contains(&format!("it is compressed by {coding}")), "{}", bare.text());
+    }
+    let bomb = coded("bzip2", "application/x-ndjson", bzip2(&vec![b'\n'; 32 << 20])).await;
+    problem(&bomb, 413, "too-large");
+    assert_eq!(stored(&app).await, 3001);
+}
+
 #[tokio::test]
 async fn each_limit_is_kept_and_named() {
     let app = with_limits(TransferLimits {

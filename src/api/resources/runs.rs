@@ -563,7 +563,7 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 
 /// Submits runs. A run that was sent before is the same run: a retry is safe.
 ///
-/// The body is streamed and may be compressed: `Content-Encoding` `gzip` or `zstd`. Formats, columns and
+/// The body is streamed and may be compressed: `Content-Encoding` `gzip`, `zstd`, `xz` or `bzip2`. Formats, columns and
 /// limits are described in docs/uploads.md.
 #[utoipa::path(
     post, path = "/v1/families/{family}/runs", tag = TAG_RUNS,

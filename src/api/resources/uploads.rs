@@ -40,10 +40,10 @@ pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
     };
     let coding = text(header::CONTENT_ENCODING);
     let name = coding.unwrap_or("identity").trim();
-    match Coding::OVER_HTTP.into_iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str())) {
-        Some(coding) => Ok((format, coding)),
+    match Coding::ALL.iter().find(|coding| name.eq_ignore_ascii_case(coding.as_str())) {
+        Some(coding) => Ok((format, *coding)),
         None => {
-            let all = Coding::OVER_HTTP.map(Coding::as_str).to_vec();
+            let all = Coding::ALL.iter().map(|coding| coding.as_str()).collect();
             unsupported("content encoding", coding, all)
         }
     }

@@ -58,7 +58,8 @@ macro_rules! quantity {
             /// [`DomainError::OutOfRange`] outside it, NaN and infinities included.
             pub fn new($value: f64) -> Result<Self, DomainError> {
                 if $valid {
-                    Ok(Self($value))
+                    // A negative zero becomes a plain one, so that equal numbers have equal bits.
+                    Ok(Self($value + 0.0))
                 } else {
                     Err(DomainError::OutOfRange { range: Self::RANGE, value: $value })
                 }

@@ -42,7 +42,7 @@ const ENDINGS = {
 };
 
 /** @type {Record<string, string>} */
-const CODINGS = { gz: "gzip", zst: "zstd" };
+const CODINGS = { gz: "gzip", zst: "zstd", xz: "xz", bz2: "bzip2" };
 
 /**
  * What a file's name says of what is in it.
