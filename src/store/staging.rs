@@ -247,10 +247,11 @@ fn contradicted(
     })
 }
 
-/// Runs [`merge_staged_runs`] so that the staged runs stay where it is refused.
+/// Merges the staged runs into a family's; `total` says how many are staged. They stay staged where that is refused.
 ///
 /// # Errors
-/// Those of [`merge_staged_runs`]; after [`StoreError::PatternContradicted`] the transaction goes on.
+/// Those of the merge; after [`StoreError::PatternContradicted`] the transaction goes on.
+#[tracing::instrument(name = "db.runs.try_merge_staged", level = "debug", skip_all)]
 pub async fn try_merge_staged_runs(
     transaction: &mut PgConnection,
     clock: &Clock,
