@@ -1,5 +1,7 @@
 //! `fit`: a law of a file of runs, without a database.
 
+use std::collections::BTreeSet;
+
 use rayon::ThreadPoolBuilder;
 use serde_json::{Value, json};
 use sparsity_law::fit::{
@@ -10,6 +12,7 @@ use sparsity_law::law::{self, CoefficientName};
 use crate::cli::print::print_json;
 use crate::cli::table::TableConfig;
 use crate::domain::grouping::GroupedRuns;
+use crate::domain::law::StoredWarning;
 use crate::domain::mapping::MappingSettings;
 use crate::intake::keep_first;
 
@@ -42,6 +45,10 @@ pub struct FitArgs {
     /// Keep the gain's slope at sparsity 0 at most 1.
     #[arg(long)]
     physical: bool,
+    /// Key of a tag (--tag-column) whose values say which runs are resampled together: those of one training, sweep or
+    /// team.
+    #[arg(long, value_name = "TAG")]
+    cluster: Option<String>,
     /// Threads that fit; all cores unless said otherwise.
     #[arg(long)]
     threads: Option<usize>,
@@ -96,8 +103,20 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
     })?;
     // A file has no ids; nothing is stored.
     let runs = runs.into_iter().map(|run| run.run).filter(|run| run.exclusion_reason.is_none());
-    let runs = runs.map(|run| (uuid::Uuid::nil(), run));
-    let grouped = GroupedRuns::new(runs, &[]);
+    let runs: Vec<_> = runs.map(|run| (uuid::Uuid::nil(), run)).collect();
+    let cluster = args.cluster.as_deref();
+    if let Some(tag) = cluster
+        && !runs.iter().any(|(_, run)| run.tags.contains_key(tag))
+    {
+        let tags: BTreeSet<&str> =
+            runs.iter().flat_map(|(_, run)| run.tags.keys()).map(String::as_str).collect();
+        let tags: Vec<&str> = tags.into_iter().collect();
+        let there = if tags.is_empty() { "they have none".to_owned() } else { tags.join(", ") };
+        anyhow::bail!(
+            "--cluster names a tag of the runs, and none has {tag:?}: {there} (--tag-column)"
+        );
+    }
+    let grouped = GroupedRuns::new(runs, &[], cluster);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
     let FormReport { report, repeated } =
         threads.install(|| fit_form(&grouped.set, &FormTask::Sparse, &config, &Control::NONE))?;
@@ -119,7 +138,10 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         "objective": report.objective,
         "runs": report.runs,
         "failed_resamples": report.failed_resamples,
-        "warnings": report.warnings,
+        "warnings": report.warnings.iter().map(StoredWarning::from)
+            .chain(GroupedRuns::untagged_warning(grouped.untagged, cluster))
+            .map(|StoredWarning { code, detail }| json!({"code": code, "detail": detail}))
+            .collect::<Vec<_>>(),
         "diagnostics": report.diagnostics,
         "repeated_data": repeated,
         "patterns": report.patterns,

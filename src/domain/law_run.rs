@@ -13,6 +13,8 @@ pub struct LawRun {
     pub observation: Observation,
     /// How much of its data is different, where some was seen more than once and that was known.
     pub unique_data: Option<Data>,
+    /// Which runs it was resampled with: those of the same number; `None` where each was drawn by itself.
+    pub cluster: Option<u32>,
     /// What it counted, relative to the others.
     pub weight: f64,
     /// What the law says of it.

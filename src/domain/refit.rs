@@ -76,6 +76,9 @@ pub struct RefitOptions {
     /// `external_id`s of runs that are left out to see what they do, sorted; the law is then a what-if.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
+    /// Key of the tag whose values say which runs are resampled together; `None` where each is drawn by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// What the law is to say of sparsity; `None` for the paper's form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<LawForm>,

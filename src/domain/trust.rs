@@ -16,6 +16,24 @@ pub enum TrustLevel {
     None,
 }
 
+impl TrustLevel {
+    /// The stable name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Weak => "weak",
+            Self::None => "none",
+        }
+    }
+
+    /// The level of a name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Good, Self::Weak, Self::None].into_iter().find(|level| level.as_str() == name)
+    }
+}
+
 /// Why an answer is not simply good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TrustCode {
@@ -29,6 +47,8 @@ pub enum TrustCode {
     Checkpoints,
     /// The same measurement is there under several names.
     Duplicates,
+    /// Hardly more clusters of runs were resampled than there are coefficients.
+    FewClusters,
     /// A pattern is taken to be worth its nominal sparsity.
     UnmeasuredPattern,
     /// Nothing is known of how the law fits its runs.
@@ -56,12 +76,13 @@ pub enum TrustCode {
 }
 
 impl TrustCode {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::NotIdentified,
         Self::LackOfFit,
         Self::ExtrapolatesBadly,
         Self::Checkpoints,
         Self::Duplicates,
+        Self::FewClusters,
         Self::UnmeasuredPattern,
         Self::NotChecked,
         Self::NotOptimum,
@@ -85,6 +106,7 @@ impl TrustCode {
             Self::ExtrapolatesBadly => "extrapolates_badly",
             Self::Checkpoints => "checkpoints",
             Self::Duplicates => "duplicates",
+            Self::FewClusters => "few_clusters",
             Self::UnmeasuredPattern => "unmeasured_pattern",
             Self::NotChecked => "not_checked",
             Self::NotOptimum => "not_optimum",

@@ -65,9 +65,12 @@ pub(crate) async fn run(
     });
     Ok(match fitted.await {
         Ok(Ok((task, fitted, set))) => match task {
-            Task::Make { family, ids, .. } => {
+            Task::Make { family, ids, untagged, .. } => {
                 let runs = law_runs(ids, &set, &fitted.report);
-                let content = law(&family, claimed.options, &fitted, clock.now());
+                let mut content = law(&family, claimed.options, &fitted, clock.now());
+                let cluster =
+                    content.options.as_ref().and_then(|options| options.cluster.as_deref());
+                content.warnings.extend(GroupedRuns::untagged_warning(untagged, cluster));
                 let ensemble = fitted.report.ensemble;
                 Outcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
             }
@@ -84,6 +87,8 @@ enum Task {
     Make {
         family: Box<Family>,
         ids: Vec<Uuid>,
+        /// How many of them lack the tag by which they are resampled.
+        untagged: usize,
         form: FormTask,
         /// The gain that it borrows, but for the runs that settle it.
         lent: Option<LentGain>,
@@ -201,9 +206,14 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         let ensemble = ensemble.map(|ensemble| ensemble_with_curves(ensemble, &form));
         let runs = law_evidence::list_law_runs(pool, law_id, false, 0, i64::MAX).await?;
         let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
+        let clusters: Vec<_> = runs.iter().map(|(_, named)| named.run.cluster).collect();
         let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
         // They come in canonical order, so their order stays.
-        let set = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
+        let mut runs = Observations::weighted(runs.collect());
+        if clusters.iter().any(Option::is_some) {
+            runs = runs.clustered(&clusters);
+        }
+        let set = RunSet { unique, ..runs.into() };
         let task = Task::Check { law: Box::new(law), ensemble, form };
         return Ok(Loaded::Ready(Box::new((task, set))));
     }
@@ -215,15 +225,16 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         lent => lent.and_then(Result::ok),
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
-    let RefitOptions { without, weights, .. } = claimed.options.clone();
+    let RefitOptions { without, weights, cluster, .. } = claimed.options.clone();
     // Sorting a million runs takes a second, in which this thread would serve nobody.
     let grouping = tokio::task::spawn_blocking(move || {
         stand_back();
         let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
         let runs = runs.into_iter().filter(|run| !is_left_out(run));
-        GroupedRuns::new(runs.map(|run| (run.id, run.submitted)), &weights)
+        let runs = runs.map(|run| (run.id, run.submitted));
+        GroupedRuns::new(runs, &weights, cluster.as_deref())
     });
-    let GroupedRuns { set, ids } = match grouping.await {
+    let GroupedRuns { set, ids, untagged } = match grouping.await {
         Ok(grouped) => grouped,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -235,7 +246,7 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
     let shape = LawShape { form: claimed.options.form, gain: lent.clone(), ..LawShape::default() };
     let form = shape.task(family.settings.pruning.mean_share());
     let family = Box::new(family);
-    let task = Task::Make { family, ids, form, lent, all_forms };
+    let task = Task::Make { family, ids, untagged, form, lent, all_forms };
     Ok(Loaded::Ready(Box::new((task, set))))
 }
 
@@ -248,6 +259,7 @@ fn law_runs(ids: Vec<Uuid>, set: &RunSet, report: &Report) -> Vec<LawRun> {
             run_id,
             observation: *observation,
             unique_data: set.unique.get(place).copied().flatten(),
+            cluster: set.law.clusters().map(|clusters| clusters[place]),
             weight: *weight,
             fitted: *fitted,
         })

@@ -105,13 +105,15 @@ pub async fn insert_law_runs(
     let repeats = runs.iter().any(|run| run.unique_data.is_some());
     let unique: Option<Vec<Option<f64>>> =
         repeats.then(|| runs.iter().map(|run| run.unique_data.map(Data::get)).collect());
+    let clusters: Option<Vec<i32>> =
+        runs.iter().map(|run| run.cluster.map(u32::cast_signed)).collect();
     sqlx::query!(
         r#"
         INSERT INTO law_runs (
             law_id, run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual,
-            leverage, outlier, unique_data
+            leverage, outlier, unique_data, clusters
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         "#,
         law_id,
         &runs.iter().map(|run| run.run_id).collect::<Vec<_>>(),
@@ -125,7 +127,9 @@ pub async fn insert_law_runs(
         &column(|run| run.fitted.leverage),
         &runs.iter().map(|run| run.fitted.outlier).collect::<Vec<_>>(),
         // Nothing where no run repeats its data.
-        unique.as_deref() as Option<&[Option<f64>]>
+        unique.as_deref() as Option<&[Option<f64>]>,
+        // Nothing where each run was drawn by itself.
+        clusters.as_deref() as Option<&[i32]>
     )
     .execute(db)
     .await?;
@@ -152,17 +156,17 @@ pub async fn list_law_runs(
             fitted.data AS "data!", fitted.loss AS "loss!", fitted.weight AS "weight!",
             fitted.predicted AS "predicted!", fitted.residual AS "residual!",
             fitted.leverage AS "leverage!", fitted.outlier AS "outlier!",
-            fitted.unique_data AS "unique_data?",
+            fitted.unique_data AS "unique_data?", fitted.cluster AS "cluster?",
             runs.external_id AS "external_id?"
         FROM law_runs
             JOIN laws ON laws.id = law_runs.law_id
             CROSS JOIN unnest(
                 law_runs.run_id, law_runs.nonzero_params, law_runs.sparsity, law_runs.data,
                 law_runs.loss, law_runs.weight, law_runs.predicted, law_runs.residual,
-                law_runs.leverage, law_runs.outlier, law_runs.unique_data
+                law_runs.leverage, law_runs.outlier, law_runs.unique_data, law_runs.clusters
             ) WITH ORDINALITY AS fitted (
                 run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual, leverage,
-                outlier, unique_data, place
+                outlier, unique_data, cluster, place
             )
             LEFT JOIN runs ON runs.family_id = laws.family_id AND runs.id = fitted.run_id
         WHERE law_runs.law_id = $1 AND fitted.place > $2 AND (fitted.outlier OR NOT $3)
@@ -197,7 +201,8 @@ pub async fn list_law_runs(
             };
             let unique_data = row.unique_data.map(Data::new).transpose().map_err(corrupt)?;
             let (run_id, weight) = (row.run_id, row.weight);
-            let run = LawRun { run_id, observation, unique_data, weight, fitted };
+            let cluster = row.cluster.map(i32::cast_unsigned);
+            let run = LawRun { run_id, observation, unique_data, cluster, weight, fitted };
             Ok((row.place, NamedLawRun { run, external_id: row.external_id }))
         })
         .collect()

@@ -305,6 +305,28 @@ pub async fn count_fit_runs(db: impl PgExecutor<'_>, family_id: Uuid) -> Result<
     Ok(count.fetch_one(db).await?)
 }
 
+/// Whether a refit would use a run that has this tag, whatever its value.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.runs.find_fit_tag", level = "debug", skip_all)]
+pub async fn find_fit_tag(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    tag: &str,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        r#"
+        SELECT true AS "found!" FROM runs WHERE family_id = $1 AND NOT excluded AND tags ? $2 LIMIT 1
+        "#,
+        family_id,
+        tag
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(found.is_some())
+}
+
 /// Those of some `external_id`s that name runs which a refit would use.
 ///
 /// # Errors

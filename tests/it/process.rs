@@ -311,6 +311,33 @@ fn a_file_is_fitted_without_a_database() {
 }
 
 #[test]
+fn runs_of_a_file_are_resampled_by_a_tag() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runs.csv");
+    let demo = include_str!("../../examples/demo-runs.json");
+    let demo: Vec<Value> = serde_json::from_str(demo).unwrap();
+    let rows = demo.iter().map(|run| {
+        let of = |field: &str| run[field].to_string();
+        let (n, s) = (of("nonzero_params"), of("sparsity"));
+        format!("{},{n},{s},{},{},{n}-{s}", of("external_id"), of("data"), of("loss"))
+    });
+    let header = "external_id,nonzero_params,sparsity,data,loss,training".to_owned();
+    let table: Vec<String> = std::iter::once(header).chain(rows).collect();
+    std::fs::write(&file, table.join("\n")).unwrap();
+    let fit = |tag: &str| {
+        let file = file.to_str().unwrap();
+        let quick =
+            ["fit", file, "--bootstrap", "100", "--starts", "4", "--tag-column", "training"];
+        planner("postgres://nobody@127.0.0.1:1/none", &[&quick[..], &["--cluster", tag]].concat())
+    };
+    let law: Value = serde_json::from_str(&succeeded(&fit("training"))).unwrap();
+    assert_eq!(law["diagnostics"]["clusters"], 16);
+    let other = fit("sweep");
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(!other.status.success() && said.contains("none has \"sweep\": training"), "{said}");
+}
+
+#[test]
 fn a_database_out_of_reach_is_an_error_that_shows_no_password() {
     let output = planner("postgres://user:hunter2@127.0.0.1:1/none", &["migrate"]);
     assert!(!output.status.success());

@@ -104,6 +104,115 @@ async fn one_refit_a_family_waits_and_is_returned_to_who_asks_again() {
 }
 
 #[tokio::test]
+async fn options_are_taken_as_they_are_shown() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    app.demo_family("dense").await;
+    let (few, weights) =
+        (json!(["data"]), json!([{"tag": "origin", "value": "synthetic", "weight": 2}]));
+    for options in [
+        json!({"starts": 4, "bootstrap": 100}),
+        json!({"starts": 4, "bootstrap": 100, "delta": 0.004, "holdout": few, "weights": weights}),
+        json!({"starts": 4, "bootstrap": 0, "objective": {"residual": "linear", "delta": 0.02}, "holdout": []}),
+        json!({"starts": 4, "bootstrap": 0, "fixed": {"c": 0.6}, "confidence": 0.9, "without": ["demo-01"]}),
+        json!({"starts": 4, "bootstrap": 0, "constraint": "physical"}),
+        json!({"starts": 4, "bootstrap": 0, "form": "average_params"}),
+    ] {
+        let refit = app.refit("mine", options.clone()).await;
+        assert_eq!(refit["state"], "succeeded", "{refit}");
+        let version = &refit["law"]["version"];
+        let law: Value = app.get(&format!("/v1/families/mine/laws/{version}")).await.json();
+        // A law shows the delta that was found beside auto.
+        assert!(law["options"]["delta"].is_number());
+        let asked_delta = refit["options"]["objective"]["delta"].clone();
+        for shown in [&refit["options"], &law["options"]] {
+            let again = app.refit("mine", shown.clone()).await;
+            assert_eq!(again["state"], "succeeded", "{again}");
+            assert_eq!(again["options"], refit["options"], "{options}");
+            assert_eq!(again["options"]["objective"]["delta"], asked_delta);
+            let version = &again["law"]["version"];
+            let same: Value = app.get(&format!("/v1/families/mine/laws/{version}")).await.json();
+            assert_eq!(same["coefficients"], law["coefficients"]);
+            assert_eq!(same["intervals"], law["intervals"]);
+        }
+    }
+}
+
+/// The runs of the demo, of which those of a size and sparsity are checkpoints of one training.
+async fn family_of_trainings(app: &App, name: &str) {
+    let demo = include_str!("../../examples/demo-runs.json");
+    let mut runs: Vec<Value> = serde_json::from_str(demo).unwrap();
+    for run in &mut runs {
+        let training = format!("{}-{}", run["nonzero_params"], run["sparsity"]);
+        run["tags"] = json!({"training": training});
+    }
+    runs[0]["tags"] = json!({});
+    app.post("/v1/families", json!({"name": name})).await.assert_status(CREATED);
+    app.post(&format!("/v1/families/{name}/runs"), json!(runs)).await.assert_status(OK);
+}
+
+#[tokio::test]
+async fn runs_of_one_training_are_resampled_together() {
+    let app = App::with_worker().await;
+    family_of_trainings(&app, "mine").await;
+    let options = json!({"starts": 4, "bootstrap": 200, "holdout": []});
+    let mut clustered = options.clone();
+    clustered["cluster"] = json!("training");
+    app.refit("mine", options).await;
+    let refit = app.refit("mine", clustered).await;
+    assert_eq!(refit["state"], "succeeded", "{refit}");
+    assert_eq!(refit["options"]["cluster"], "training");
+    let law = |version: i32| {
+        let app = &app;
+        async move { app.get(&format!("/v1/families/mine/laws/{version}")).await.json::<Value>() }
+    };
+    let (alone, together) = (law(1).await, law(2).await);
+    assert_eq!(
+        (&alone["diagnostics"]["clusters"], &alone["options"]["cluster"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(together["diagnostics"]["clusters"], 17);
+    assert_eq!(together["coefficients"], alone["coefficients"]);
+    assert_ne!(together["intervals"], alone["intervals"]);
+    assert_ne!(together["data_digest"], alone["data_digest"]);
+    let codes = |law: &Value| -> Vec<String> {
+        let warnings = law["warnings"].as_array().unwrap().iter();
+        warnings.map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
+    };
+    assert!(codes(&together).contains(&"untagged_runs".to_owned()), "{:?}", codes(&together));
+    assert!(!codes(&alone).contains(&"untagged_runs".to_owned()));
+    // The runs of a law know which of them were drawn together.
+    let again = app.refit("mine", json!({"reproduces": 2})).await;
+    assert_eq!(again["state"], "succeeded", "{again}");
+}
+
+#[tokio::test]
+async fn no_interval_comes_of_hardly_any_clusters() {
+    let app = App::with_worker().await;
+    let demo = include_str!("../../examples/demo-runs.json");
+    let mut runs: Vec<Value> = serde_json::from_str(demo).unwrap();
+    for run in &mut runs {
+        run["tags"] = json!({"sweep": run["sparsity"].to_string(), "team": "one"});
+    }
+    app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
+    app.post("/v1/families/mine/runs", json!(runs)).await.assert_status(OK);
+    for tag in ["sweep", "team"] {
+        let options = json!({"starts": 4, "bootstrap": 200, "holdout": [], "cluster": tag});
+        let refit = app.refit("mine", options).await;
+        assert_eq!(refit["state"], "succeeded", "{refit}");
+        let path =
+            "/v1/families/mine/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+        let answer: Value = app.get(path).await.json();
+        assert_eq!(answer["interval"], Value::Null);
+        let because = answer["trust"]["because"].as_array().unwrap();
+        for code in ["few_clusters", "no_intervals"] {
+            assert!(because.contains(&json!(code)), "{answer}");
+        }
+        assert_ne!(answer["trust"]["level"], "good");
+    }
+}
+
+#[tokio::test]
 async fn options_are_checked() {
     let app = App::new().await;
     app.demo_family("mine").await;
@@ -125,6 +234,14 @@ async fn options_are_checked() {
         (json!({"holdout": ["loss"]}), "/holdout/0"),
         (json!({"weights": [{"tag": "a", "value": "b", "weight": -1}]}), "/weights/0/weight"),
         (json!({"weights": [{"tag": "", "value": "b", "weight": 1}]}), "/weights/0/tag"),
+        (json!({"delta": 0}), "/objective/delta"),
+        (json!({"objective": {"residual": "log", "delta": 0.01}, "delta": 0.02}), "/delta"),
+        (json!({"objective": {"residual": "log", "delta": 0.01}, "delta": "auto"}), "/delta"),
+        (json!({"objective": {"residual": "log", "delta": "auto"}, "delta": 1e9}), "/delta"),
+        (json!({"cluster": ""}), "/cluster"),
+        (json!({"cluster": "training"}), "/cluster"),
+        (json!({"reproduces": 1, "delta": 1}), "/reproduces"),
+        (json!({"reproduces": 1, "cluster": "origin"}), "/reproduces"),
         (json!({"reproduces": 9}), "/reproduces"),
         (json!({"reproduces": 1, "seed": 1}), "/reproduces"),
     ] {

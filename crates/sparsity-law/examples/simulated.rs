@@ -1,12 +1,14 @@
 //! How often the intervals of a fit with default options hold the truth, over simulated runs whose law is known:
 //!
 //! ```sh
-//! cargo run --release -p sparsity-law --example simulated -- [SETS] [RESAMPLES]
+//! cargo run --release -p sparsity-law --example simulated -- [SETS] [RESAMPLES] [SMALL]
 //! ```
 //!
 //! Runs are those of the published law of T5 on three sizes, three sparsities and three amounts of data, or some of these,
-//! with errors that are independent and normal, with heavy tails, or with runs that diverged. Writes the table of
-//! `docs/coverage.md`.
+//! with errors that are independent and normal, with heavy tails, or with runs that diverged; and 16 or 36 trainings of four
+//! checkpoints each, which share an error, resampled one by one and by training. Writes the table of `docs/coverage.md`: how
+//! often the interval holds the truth, its mean width, and that over the width of the middle 95 % of the errors themselves.
+//! With anything for `SMALL` only the first designs.
 
 #![allow(clippy::print_stdout, reason = "the table is what is asked for")]
 
@@ -20,6 +22,7 @@ use sparsity_law::fit::{
 use sparsity_law::law::{
     Coefficients, Compute, Data, Density, FlopMode, FlopsPerParam, Interval, Loss, NonzeroParams,
     PruningSchedule, Reach, Recommendation, SampledLaw, Sparsity, T5_C4, TrainingCost, Widening,
+    quantile,
 };
 
 /// Standard deviation of the logarithm of the loss.
@@ -35,6 +38,11 @@ enum Error {
     Heavy,
     /// Normal, and one run in twenty diverged.
     Diverging,
+    /// Normal, and another of the same size that all checkpoints of a training share.
+    Shared {
+        /// Whether they are resampled together.
+        clustered: bool,
+    },
 }
 
 fn normal(random: &mut ChaCha8Rng) -> f64 {
@@ -45,7 +53,7 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 
 fn error(kind: Error, random: &mut ChaCha8Rng) -> f64 {
     match kind {
-        Error::Normal => NOISE * normal(random),
+        Error::Normal | Error::Shared { .. } => NOISE * normal(random),
         Error::Heavy => {
             let square: f64 = (0..3).map(|_| normal(random).powi(2)).sum();
             // 0.6745 and 0.7649: the upper quartiles of the two.
@@ -71,8 +79,26 @@ fn design(count: usize) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
     Ok(models)
 }
 
+/// So many sizes and as many sparsities, each with four checkpoints; by training.
+fn trainings(levels: i32) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
+    let mut models = Vec::new();
+    let share = |level: i32| f64::from(level) / f64::from(levels - 1);
+    for size in 0..levels {
+        for sparsity in 0..levels {
+            for d in [1e9, 4.6e9, 2.15e10, 1e11] {
+                let n = 2e6 * 64_f64.powf(share(size));
+                let s = 1.0 - 0.125_f64.powf(share(sparsity));
+                models.push((NonzeroParams::new(n)?, Sparsity::new(s)?, Data::new(d)?));
+            }
+        }
+    }
+    Ok(models)
+}
+
 #[derive(Default)]
 struct Tally {
+    /// Of each answer how far off it is, in each set.
+    errors: [Vec<f64>; 4],
     held: [u32; 4],
     width: [f64; 4],
     sets: u32,
@@ -107,20 +133,33 @@ fn tally(kind: Error, count: usize, sets: u32, resamples: u32) -> Result<Tally> 
         inside: (Sparsity::new(0.6)?.density(), NonzeroParams::new(1e7)?, Data::new(2e10)?),
     };
     let [sparsity, inside, beyond] = truth(law, &asked)?;
-    let models = design(count)?;
+    let models = match kind {
+        Error::Shared { .. } => trainings((count as f64 / 4.0).sqrt() as i32)?,
+        _ => design(count)?,
+    };
     let mut found = Tally::default();
     for set in 0..sets {
         let mut random = ChaCha8Rng::seed_from_u64(1 + u64::from(set));
         let mut runs = Vec::new();
-        for (n, s, d) in &models {
-            let loss = law.loss(s.density(), *n, *d) * error(kind, &mut random).exp();
+        let mut shared = 0.0;
+        for (place, (n, s, d)) in models.iter().enumerate() {
+            if matches!(kind, Error::Shared { .. }) && place % 4 == 0 {
+                shared = NOISE * normal(&mut random);
+            }
+            let loss = law.loss(s.density(), *n, *d) * (shared + error(kind, &mut random)).exp();
             let loss = Loss::new(loss)?;
             runs.push(Observation { nonzero_params: *n, sparsity: *s, data: *d, loss });
         }
         let holdout = vec![Holdout::Rolling];
         let config = FitConfig { bootstrap: resamples, holdout, ..FitConfig::default() };
         let config = config.check().map_err(|errors| anyhow::anyhow!("{errors:?}"))?;
-        let report = fit(&Observations::new(runs).into(), &config, &Control::NONE)?;
+        let mut runs = Observations::new(runs);
+        if kind == (Error::Shared { clustered: true }) {
+            let training: Vec<_> =
+                runs.order().iter().map(|place| Some(*place as u32 / 4)).collect();
+            runs = runs.clustered(&training);
+        }
+        let report = fit(&runs.into(), &config, &Control::NONE)?;
         let measured = |loss, noise| Residual::Log.measured(loss, noise);
         let mut fitted =
             SampledLaw::new(report.coefficients, report.ensemble.clone(), measured).holding_means();
@@ -140,11 +179,18 @@ fn tally(kind: Error, count: usize, sets: u32, resamples: u32) -> Result<Tally> 
         let (mean, new_run) = fitted.loss_intervals(x, n, d).context("a law without intervals")?;
         let near = at(asked.compute.get())?;
         let far = at(4.0 * asked.compute.get())?;
-        let kind = if kind == Error::Diverging { Error::Normal } else { kind };
-        let run = inside * error(kind, &mut random).exp();
-        let all: [(Interval, f64); 4] =
-            [(near.sparsity, sparsity), (mean, inside), (far.loss, beyond), (new_run, run)];
-        for (place, (interval, value)) in all.into_iter().enumerate() {
+        let own = if kind == Error::Diverging { Error::Normal } else { kind };
+        let shared = if matches!(kind, Error::Shared { .. }) { normal(&mut random) } else { 0.0 };
+        let run = inside * (NOISE * shared + error(own, &mut random)).exp();
+        let [said_sparsity, said_inside, said_beyond] = truth(fitted_law, &asked)?;
+        let all: [(Interval, f64, f64); 4] = [
+            (near.sparsity, sparsity, said_sparsity),
+            (mean, inside, said_inside),
+            (far.loss, beyond, said_beyond),
+            (new_run, run, said_inside),
+        ];
+        for (place, (interval, value, said)) in all.into_iter().enumerate() {
+            found.errors[place].push(said - value);
             found.held[place] += u32::from(interval.contains(value));
             found.width[place] += interval.high - interval.low;
         }
@@ -163,6 +209,7 @@ fn main() -> Result<()> {
         "| errors | runs | best sparsity | loss inside | loss at 4x compute | new run | outliers named |"
     );
     println!("|---|---|---|---|---|---|---|");
+    let only_small = arguments.next().is_some();
     let designs = [
         ("independent", Error::Normal, 27),
         ("independent", Error::Normal, 18),
@@ -170,12 +217,19 @@ fn main() -> Result<()> {
         ("independent", Error::Normal, 8),
         ("heavy tails", Error::Heavy, 27),
         ("5 % diverged", Error::Diverging, 27),
+        ("shared by training", Error::Shared { clustered: false }, 64),
+        ("shared by training, `cluster`", Error::Shared { clustered: true }, 64),
+        ("shared by training, `cluster`", Error::Shared { clustered: true }, 144),
     ];
-    for (name, kind, count) in designs {
+    let count = if only_small { 4 } else { designs.len() };
+    for (name, kind, count) in designs.into_iter().take(count) {
         let found = tally(kind, count, sets, resamples)?;
         let cell = |place: usize| {
             let share = 100.0 * f64::from(found.held[place]) / f64::from(found.sets);
-            format!("{share:.1} % ({:.4})", found.width[place] / f64::from(found.sets))
+            let width = found.width[place] / f64::from(found.sets);
+            let mut errors = found.errors[place].clone();
+            let warranted = quantile(&mut errors, 0.975) - quantile(&mut errors, 0.025);
+            format!("{share:.1} % ({width:.4}, {:.2})", width / warranted)
         };
         println!(
             "| {name} | {count} | {} | {} | {} | {} | {:.0} % |",

@@ -198,6 +198,9 @@ pub struct DiagnosticsView {
     starts: Vec<StartReportView>,
     /// Which coefficients the runs determine; null for a law that was fitted before this was looked at.
     identification: Option<IdentificationView>,
+    /// How many clusters of runs were resampled; null where each run was drawn by itself.
+    #[schema(example = json!(null))]
+    clusters: Option<usize>,
 }
 
 /// Which coefficients the runs of a law determine.
@@ -320,6 +323,7 @@ impl DiagnosticsView {
                 matrix: diagnostics.correlations,
             },
             condition: diagnostics.condition,
+            clusters: diagnostics.clusters,
             profiles: diagnostics
                 .profiles
                 .into_iter()

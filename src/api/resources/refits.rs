@@ -12,7 +12,7 @@ use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::{Constraint, FitConfig, Holdout};
+use sparsity_law::fit::{Constraint, Delta, FitConfig, Holdout};
 use sparsity_law::law::LawForm;
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
@@ -31,8 +31,8 @@ use crate::api::wire::extract::{
 };
 use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::api::wire::views::{
-    BorrowView, ConstraintView, FitOptionsView, FixedView, FormsView, HoldoutView, LawFormView,
-    ObjectiveView, TagWeightView, check_fit_config, check_weights,
+    BorrowView, ConstraintView, DeltaView, FitOptionsView, FixedView, FormsView, HoldoutView,
+    LawFormView, ObjectiveView, TagWeightView, check_fit_config, check_weights,
 };
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
@@ -205,6 +205,11 @@ pub struct CreateRefit {
     seed: Option<u64>,
     /// What is minimised: the family's objective unless said otherwise.
     objective: Option<ObjectiveView>,
+    /// Delta of the objective, where `objective` does not say it: `auto` or a number. Options that a refit or a law shows
+    /// are taken as they are: there it is the number that was used, and beside an objective whose delta is `auto` it
+    /// does not hold delta.
+    #[schema(example = "auto")]
+    delta: Option<DeltaView>,
     /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
     /// without intervals, else between 100 and 10,000.
     #[schema(default = 1000, minimum = 0, maximum = 10_000)]
@@ -228,6 +233,10 @@ pub struct CreateRefit {
     #[serde(default)]
     #[schema(max_items = 1000, example = json!([]))]
     without: Vec<String>,
+    /// Key of a tag that says which runs share what they are off by, such as the training, the sweep or the team that
+    /// they are of: runs with the same value are resampled together. Each run is drawn by itself unless said otherwise.
+    #[schema(example = "training", min_length = 1, max_length = 200)]
+    cluster: Option<String>,
     /// What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
     /// `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
     /// `experts` are fitted beside another form, by `forms`.
@@ -249,8 +258,7 @@ pub struct CreateRefit {
 impl CreateRefit {
     fn check(self, family: &FamilySettings) -> Result<RefitOptions, ApiError> {
         let mut checks = Checks::default();
-        let objective =
-            self.objective.unwrap_or_else(|| ObjectiveView::new(family.residual, family.delta));
+        let objective = check_objective(self.objective, self.delta, family, &mut checks);
         let default = FitConfig::default();
         let mut holdout = self
             .holdout
@@ -271,13 +279,16 @@ impl CreateRefit {
         let config = check_fit_config(config, &mut checks);
         let form = check_form(self.form, self.gain.is_some(), &mut checks);
         let weights = check_weights(self.weights, &mut checks);
+        if let Some(tag) = &self.cluster {
+            checks.take("cluster", check_label(tag));
+        }
         let mut without = check_without(self.without, &mut checks);
         without.sort_unstable();
         without.dedup();
         let fit = checks.finish(config)?.get().clone();
         // Whose gain is borrowed is looked up after the checks.
         let (all_forms, lender) = (self.forms.is_some(), None);
-        Ok(RefitOptions { fit, weights, without, form, all_forms, lender })
+        Ok(RefitOptions { fit, weights, without, cluster: self.cluster, form, all_forms, lender })
     }
 
     /// Whether nothing but the law to reproduce is given.
@@ -286,6 +297,7 @@ impl CreateRefit {
             starts,
             seed,
             objective,
+            delta,
             bootstrap,
             confidence,
             fixed,
@@ -293,6 +305,7 @@ impl CreateRefit {
             holdout,
             weights,
             without,
+            cluster,
             form,
             forms,
             gain,
@@ -301,6 +314,7 @@ impl CreateRefit {
         starts.is_none()
             && seed.is_none()
             && objective.is_none()
+            && delta.is_none()
             && bootstrap.is_none()
             && confidence.is_none()
             && fixed.is_none()
@@ -308,9 +322,42 @@ impl CreateRefit {
             && holdout.is_none()
             && weights.is_empty()
             && without.is_empty()
+            && cluster.is_none()
             && form.is_none()
             && forms.is_none()
             && gain.is_none()
+    }
+}
+
+/// What is minimised, by the objective and the delta beside it.
+fn check_objective(
+    objective: Option<ObjectiveView>,
+    delta: Option<DeltaView>,
+    family: &FamilySettings,
+    checks: &mut Checks,
+) -> ObjectiveView {
+    let usual = || ObjectiveView::new(family.residual, family.delta);
+    match (objective, delta) {
+        (None, None) => usual(),
+        (None, Some(delta)) => ObjectiveView { delta, ..usual() },
+        (Some(objective), None) => objective,
+        (Some(objective), Some(delta)) => {
+            // A number beside auto is what was found, as a law shows it.
+            let found = objective.delta.0 == Delta::Auto;
+            if let Some(held) = objective.delta.0.fixed().filter(|_| delta != objective.delta) {
+                let detail = format!("must be that of objective, which is {held}, or left out");
+                checks.refuse("delta", detail);
+            } else if let Some(given) = delta.0.fixed().filter(|_| found) {
+                let in_range = (1e-9..=1e6).contains(&given);
+                if !in_range {
+                    checks.refuse(
+                        "delta",
+                        format!("must be {}, not {given}", FitConfig::DELTA_RANGE),
+                    );
+                }
+            }
+            objective
+        }
     }
 }
 
@@ -367,6 +414,22 @@ async fn check_left_out(
     Ok(checks.finish(Some(()))?)
 }
 
+/// Refuses a tag to resample by that no run has which fits use.
+async fn check_cluster(
+    state: &AppState,
+    family: &Family,
+    tag: Option<&str>,
+) -> Result<(), ApiError> {
+    let Some(tag) = tag else { return Ok(()) };
+    if runs::find_fit_tag(&state.pool, family.id, tag).await? {
+        return Ok(());
+    }
+    let detail = format!(
+        "must be the key of a tag of this family's runs, not {tag:?}: no run that fits use has it"
+    );
+    Err(ApiError::field("/cluster", detail))
+}
+
 /// What a refit is to do: its options, and the law that it checks.
 async fn check_request(
     state: &AppState,
@@ -383,6 +446,7 @@ async fn check_request(
             options.lender = Some(Lender { family: gain.borrow, version });
         }
         check_left_out(state, family, &asked).await?;
+        check_cluster(state, family, options.cluster.as_deref()).await?;
         return Ok((options, None));
     };
     if !body.is_bare() {

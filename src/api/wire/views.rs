@@ -770,6 +770,9 @@ pub struct FitOptionsView {
     /// `external_id`s of the runs that were left out to see what they do.
     #[schema(example = json!([]))]
     without: Vec<String>,
+    /// Key of the tag by which runs were resampled together; null where each was drawn by itself.
+    #[schema(example = json!(null))]
+    cluster: Option<String>,
     /// What the law is to say of sparsity.
     form: LawFormView,
     /// Which forms are fitted beside it.
@@ -796,6 +799,7 @@ impl FitOptionsView {
             holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
             weights: options.weights.into_iter().map(TagWeightView::from).collect(),
             without: options.without,
+            cluster: options.cluster,
             form: options.form.unwrap_or(LawForm::Sparse).into(),
             forms: options.all_forms.then_some(FormsView::All),
             gain: options

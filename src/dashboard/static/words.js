@@ -39,6 +39,7 @@ export function meaning(answer) {
 /** Reasons by their codes, which are anchors of the manual's page on trust. @type {Record<string, string>} */
 export const REASONS = {
   not_identified: "the runs do not determine every coefficient",
+  few_clusters: "hardly more clusters of runs than coefficients",
   lack_of_fit: "the runs scatter about the law by groups",
   extrapolates_badly: "laws of the smaller runs mispredict the larger ones",
   checkpoints: "some runs look like checkpoints of one training",

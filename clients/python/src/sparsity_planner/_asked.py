@@ -59,11 +59,13 @@ class RefitOptions(TypedDict, total=False):
     seed: int
     confidence: float
     objective: Mapping[str, Any]
+    delta: float | Literal["auto"]
     constraint: Literal["physical"]
     fixed: Mapping[str, float]
     holdout: Sequence[str]
     weights: Sequence[Mapping[str, Any]]
     without: Sequence[str]
+    cluster: str
     form: Literal["sparse", "dense", "average_params"]
     forms: Literal["all"]
     gain: Mapping[str, Any]

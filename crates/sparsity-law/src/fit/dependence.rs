@@ -25,21 +25,26 @@ pub(super) fn duplicates(runs: &Observations) -> usize {
 
 /// How many trainings of several checkpoints there seem to be among the runs, given their residuals: runs of one size
 /// and sparsity whose residuals change from one amount of data to the next by far less than independent ones would.
-/// 0 where there are none.
+/// 0 where there are none. Runs that are resampled together count as one already, and are left out.
 ///
 /// The ratio of von Neumann (1941), mean squared successive difference over twice the mean square, is 1 on average
 /// over independent residuals, with a standard deviation of about the root of the inverse of their number.
 pub(super) fn trainings(runs: &Observations, residuals: &[f64]) -> usize {
     // In canonical order the runs of one size and sparsity follow each other by data.
-    let rows: Vec<(&Observation, f64)> =
-        runs.as_slice().iter().zip(residuals.iter().copied()).collect();
-    let curves = rows.chunk_by(|(a, _), (b, _)| {
+    let rows: Vec<(&Observation, f64, Option<u32>)> = (0..runs.len())
+        .map(|place| {
+            let cluster = runs.clusters().map(|clusters| clusters[place]);
+            (&runs.as_slice()[place], residuals[place], cluster)
+        })
+        .collect();
+    let curves = rows.chunk_by(|(a, ..), (b, ..)| {
         a.nonzero_params == b.nonzero_params && a.sparsity == b.sparsity
     });
     let (mut found, mut steps, mut moved, mut squared) = (0, 0, 0.0, 0.0);
     for curve in curves {
         let grows = curve.windows(2).all(|pair| pair[0].0.data < pair[1].0.data);
-        if curve.len() < FEWEST_CHECKPOINTS || !grows {
+        let together = curve[0].2.is_some() && curve.iter().all(|run| run.2 == curve[0].2);
+        if curve.len() < FEWEST_CHECKPOINTS || !grows || together {
             continue;
         }
         found += 1;
@@ -95,5 +100,10 @@ mod tests {
         let runs = Observations::new(runs);
         assert_eq!(trainings(&runs, &alone), 0);
         assert_eq!(trainings(&runs, &shared), 4);
+        // Where they are resampled together nothing is to be said of them.
+        let of_training: Vec<_> = (0..24).map(|place| Some(place / 6)).collect();
+        assert_eq!(trainings(&runs.clone().clustered(&of_training), &shared), 0);
+        let others: Vec<_> = (0..24).map(|place| Some(place % 6)).collect();
+        assert_eq!(trainings(&runs.clustered(&others), &shared), 4);
     }
 }

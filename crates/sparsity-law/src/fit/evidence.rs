@@ -20,6 +20,8 @@ const NARROWEST_DATA: f64 = 10.0;
 const FEWEST_AGREEING: f64 = 0.5;
 /// Correlation of two coefficients above which they are called correlated.
 const CORRELATED: f64 = 0.95;
+/// Fewest clusters beyond the coefficients without a warning.
+const FEWEST_SPARE_CLUSTERS: usize = 8;
 /// Ratio of the ends of an exponent's interval above which it is called weakly determined.
 const WEAK: f64 = 3.0;
 /// Share of failed resamples above which they are told.
@@ -221,13 +223,30 @@ impl Evidence<'_> {
             );
             warn(WarningCode::LackOfFit, detail);
         }
+        let (fitted, clusters) = (self.parameters.count(), self.runs.cluster_count());
+        if self.runs.clusters().is_some() && clusters < fitted + FEWEST_SPARE_CLUSTERS {
+            let detail = if clusters <= fitted {
+                format!(
+                    "the runs make {clusters} clusters, and {fitted} coefficients are fitted: resamples of so few say \
+                     nothing of what is open, so that there are no intervals; at least {} are needed",
+                    fitted + 1
+                )
+            } else {
+                format!(
+                    "the runs make {clusters} clusters, hardly more than the {fitted} coefficients: intervals from so \
+                     few are rough"
+                )
+            };
+            warn(WarningCode::FewClusters, detail);
+        }
         let residuals: Vec<f64> = self.fitted.iter().map(|run| run.residual).collect();
         let trainings = trainings(self.runs, &residuals);
         if trainings > 0 && self.diagnostics.noise > LEAST_NOISE {
             let detail = format!(
                 "{trainings} sizes and sparsities have runs on several amounts of data whose losses are off the law \
                  alike: they look like checkpoints of one training, which count as one run and not as several, so \
-                 that intervals are too narrow; upload the last of each (keep=last:data)"
+                 that intervals are too narrow; upload the last of each (keep=last:data), or resample by a tag that says \
+                 which training a run is of (cluster)"
             );
             warn(WarningCode::Checkpoints, detail);
         }

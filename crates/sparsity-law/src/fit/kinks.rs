@@ -309,7 +309,7 @@ mod tests {
                     let best = best.min_by(|a, b| a.value.total_cmp(&b.value)).unwrap();
                     for resample in 0..6 {
                         let mut rng = generator(2, Stream::Resample(resample));
-                        let objective = all.reweighted(&draw(&mut rng, runs.weights()));
+                        let objective = all.reweighted(&draw(&mut rng, &runs));
                         let enough = Precision::Enough;
                         let fast = polish(&objective, &parameters, &best.point, enough, GO_ON);
                         let mut slow = Descent::from(&best.point, &parameters);

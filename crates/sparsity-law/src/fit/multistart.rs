@@ -140,15 +140,17 @@ pub(super) fn fit_group(
         starts_agree: reached().count() == starts.len(),
         residuals: &jacobian.widened_residuals(&diverged),
     };
-    // A law that passes through all of its runs does so through every resample of them: intervals without width.
-    let resamples = if identification.interpolates() { 0 } else { options.bootstrap };
+    // A law that passes through all of its runs does so through every resample of them, and no more clusters than
+    // coefficients leave some combination of these alike in all: intervals without width.
+    let few = runs.clusters().is_some() && runs.cluster_count() <= search.parameters.count();
+    let resamples = if identification.interpolates() || few { 0 } else { options.bootstrap };
     let Resampled { members, failed } = bootstrap
         .run(resamples, &|| {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             control.tell(Phase::Resampling, f64::from(done) / f64::from(options.bootstrap));
         })
         .ok_or(FitError::Stopped)?;
-    let tail = tail(options.confidence, runs.len(), search.parameters.count());
+    let tail = tail(options.confidence, runs, search.parameters.count());
     let ensemble = Ensemble::new(members, options.confidence, tail);
 
     control.tell(Phase::Diagnosing, 0.0);
@@ -222,6 +224,7 @@ pub(super) fn fit_group(
         },
         rolling,
         identification: Some(identification.clone()),
+        clusters: runs.clusters().map(|_| runs.cluster_count()),
     };
     let fitted_runs = jacobian.runs(runs, &coefficients);
     let warnings = Evidence {

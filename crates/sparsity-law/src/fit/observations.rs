@@ -1,5 +1,7 @@
 //! The runs that a law is fitted on.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 
 use super::config::Residual;
@@ -31,6 +33,10 @@ pub struct Observations {
     runs: Vec<Observation>,
     weights: Vec<f64>,
     order: Vec<usize>,
+    /// Of each run its cluster, numbered by first appearance; empty where each run is one by itself.
+    clusters: Vec<u32>,
+    /// How many clusters there are.
+    count: usize,
 }
 
 impl Observations {
@@ -57,8 +63,58 @@ impl Observations {
         Self {
             order: rows.iter().map(|(place, _)| *place).collect(),
             weights: rows.iter().map(|(_, (_, weight))| *weight).collect(),
+            count: rows.len(),
             runs: rows.into_iter().map(|(_, (run, _))| run).collect(),
+            clusters: Vec::new(),
         }
+    }
+
+    /// The same runs in clusters: those with the same number share what they are off by, so that resamples draw them
+    /// together; a run without one is a cluster by itself. `clusters` has one entry a run, in canonical order.
+    ///
+    /// ```
+    /// use sparsity_law::fit::{Observation, Observations};
+    /// use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
+    ///
+    /// let run = |data: f64| -> Result<Observation, sparsity_law::law::DomainError> {
+    ///     let (n, s) = (NonzeroParams::new(1e6)?, Sparsity::new(0.5)?);
+    ///     Ok(Observation { nonzero_params: n, sparsity: s, data: Data::new(data)?, loss: Loss::new(3.0)? })
+    /// };
+    /// let runs = Observations::new(vec![run(1e9)?, run(2e9)?, run(3e9)?]);
+    /// assert_eq!(runs.cluster_count(), 3);
+    /// // Two checkpoints of one training, and another run.
+    /// let runs = runs.clustered(&[Some(7), Some(7), None]);
+    /// assert_eq!((runs.clusters(), runs.cluster_count()), (Some([0, 0, 1].as_slice()), 2));
+    /// # Ok::<(), sparsity_law::law::DomainError>(())
+    /// ```
+    #[must_use]
+    pub fn clustered(mut self, clusters: &[Option<u32>]) -> Self {
+        let mut known = HashMap::new();
+        let mut count = 0;
+        let mut next = || {
+            count += 1;
+            count - 1
+        };
+        let numbers = (0..self.runs.len()).map(|run| match clusters.get(run).copied().flatten() {
+            Some(cluster) => *known.entry(cluster).or_insert_with(&mut next),
+            None => next(),
+        });
+        self.clusters = numbers.collect();
+        self.count = count as usize;
+        self
+    }
+
+    /// Of each run in canonical order the number of its cluster, from 0 by first appearance; `None` where each run is
+    /// one by itself.
+    #[must_use]
+    pub fn clusters(&self) -> Option<&[u32]> {
+        (!self.clusters.is_empty()).then_some(&self.clusters)
+    }
+
+    /// How many clusters there are: as many as runs where nothing else is known.
+    #[must_use]
+    pub const fn cluster_count(&self) -> usize {
+        self.count
     }
 
     /// The runs in canonical order.
@@ -92,8 +148,8 @@ impl Observations {
     }
 
     /// `sha256:` and the hexadecimal SHA-256 of every run's `(N, S, D, L)` as big-endian IEEE 754
-    /// doubles, in canonical order, followed by the weights where they are not all 1: equal exactly
-    /// for equal sets of measurements.
+    /// doubles, in canonical order, followed by the weights where they are not all 1, and by the clusters where there
+    /// are any: equal exactly for equal sets of measurements.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -104,6 +160,9 @@ impl Observations {
             for weight in &self.weights {
                 hash.update(weight.to_be_bytes());
             }
+        }
+        for cluster in &self.clusters {
+            hash.update(cluster.to_be_bytes());
         }
         format!("sha256:{}", hex::encode(hash.finalize()))
     }
@@ -205,6 +264,21 @@ mod tests {
         let (a, b, c) = (run(3e6, 0.5, 1e9, 3.0), run(2e6, 0.0, 1e9, 2.9), run(1e6, 0.0, 1e9, 2.9));
         let runs = Observations::weighted(vec![(a, 1.0), (b, 0.0), (c, 2.0)]);
         assert_eq!((runs.order(), runs.weights()), ([2, 0].as_slice(), [2.0, 1.0].as_slice()));
+    }
+
+    #[test]
+    fn clusters_are_numbered_by_first_appearance_whatever_they_are_called() {
+        let runs =
+            Observations::new((1..=4).map(|i| run(f64::from(i) * 1e6, 0.0, 1e9, 3.0)).collect());
+        let plain = runs.digest();
+        let named = |clusters: [Option<u32>; 4]| runs.clone().clustered(&clusters);
+        let (a, b) =
+            (named([Some(9), None, Some(9), Some(2)]), named([Some(1), None, Some(1), None]));
+        assert_eq!(a.clusters(), Some([0, 1, 0, 2].as_slice()));
+        assert_eq!((a.cluster_count(), &a), (3, &b));
+        assert_ne!(a.digest(), plain);
+        assert_ne!(a.digest(), named([None; 4]).digest());
+        assert_eq!((runs.clusters(), runs.cluster_count()), (None, 4));
     }
 
     #[test]

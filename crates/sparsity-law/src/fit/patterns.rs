@@ -40,7 +40,7 @@ pub(super) fn pattern(
     let resampled: Option<(&Ensemble, Vec<(Coefficients, Density)>)> = ensemble.map(|ensemble| {
         let mut rng = generator(config.get().seed, Stream::Pattern(index));
         let pair = |member: &Member| {
-            let weights = draw(&mut rng, weights);
+            let weights = draw(&mut rng, &group.runs);
             let law = member.coefficients;
             (law, effective_density(&law, &group.runs, &weights, (config, delta)))
         };

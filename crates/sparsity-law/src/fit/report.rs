@@ -127,6 +127,9 @@ pub struct Diagnostics {
     /// Which coefficients the runs determine; `None` of a fit that did not look.
     #[serde(default)]
     pub identification: Option<Identification>,
+    /// How many clusters of runs were resampled; `None` where each run was one by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<usize>,
 }
 
 /// Outcome of one start.

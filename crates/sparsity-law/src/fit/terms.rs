@@ -174,8 +174,13 @@ impl<'a> Terms<'a> {
             FormTask::Sparse => (original.patterns.clone(), original.pretrained.clone()),
             _ => (Vec::new(), None),
         };
-        let set =
-            RunSet { law: Observations::weighted(rows), patterns, pretrained, unique: Vec::new() };
+        let mut law = Observations::weighted(rows);
+        if let Some(clusters) = original.law.clusters() {
+            let moved = law.order().iter().map(|place| clusters.get(*place).copied());
+            let moved: Vec<Option<u32>> = moved.collect();
+            law = law.clustered(&moved);
+        }
+        let set = RunSet { law, patterns, pretrained, unique: Vec::new() };
         Self { original, task, set }
     }
 

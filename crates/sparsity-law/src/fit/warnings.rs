@@ -15,6 +15,8 @@ named! {
         LackOfFit = "lack_of_fit",
         /// Some runs look like checkpoints of one training.
         Checkpoints = "checkpoints",
+        /// Hardly more clusters of runs than coefficients.
+        FewClusters = "few_clusters",
         /// The same measurement is there under several names.
         Duplicates = "duplicates",
         /// Laws of the smaller runs mispredict the larger ones.
