@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::domain::currency::Currency;
 use crate::domain::law::LawSource;
+use crate::domain::trust::Trust;
 
 /// What is asked of a law before a run is made.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,8 @@ pub struct Forecast {
     pub prediction_interval: Option<Interval>,
     /// What lay outside the runs of the law.
     pub extrapolation: Vec<Extrapolation>,
+    /// How far it could be trusted; `None` where the version that registered it did not say.
+    pub trust: Option<Trust>,
     /// When it was registered.
     pub created_at: DateTime<Utc>,
 }

@@ -3,6 +3,7 @@
 //! How they are scored is in the view `forecast_scores` of the migrations, and nowhere else.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     Compute, Data, DomainError, Extrapolation, Interval, Loss, NonzeroParams, Sparsity,
 };
@@ -17,7 +18,32 @@ use crate::domain::forecast::{
 };
 use crate::domain::law::LawSource;
 use crate::domain::page::{Page, PageRequest};
+use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 use crate::store::StoreError;
+
+/// How far a forecast could be trusted, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct TrustRow {
+    level: String,
+    because: Vec<String>,
+}
+
+impl From<&Trust> for TrustRow {
+    fn from(trust: &Trust) -> Self {
+        Self {
+            level: trust.level.as_str().to_owned(),
+            because: trust.because.iter().map(|code| code.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+impl TrustRow {
+    /// `None` where the level is none. Reasons of newer versions are left out.
+    fn checked(&self) -> Option<Trust> {
+        let because = self.because.iter().filter_map(|code| TrustCode::of_warning(code));
+        Some(Trust { level: TrustLevel::of_name(&self.level)?, because: because.collect() })
+    }
+}
 
 #[derive(Debug)]
 struct ForecastRow {
@@ -37,6 +63,7 @@ struct ForecastRow {
     prediction_low: Option<f64>,
     prediction_high: Option<f64>,
     extrapolation: Json<Vec<Extrapolation>>,
+    trust: Option<Json<TrustRow>>,
     created_at: DateTime<Utc>,
     law_id: Uuid,
     law_version: i32,
@@ -110,6 +137,12 @@ impl TryFrom<ForecastRow> for ScoredForecast {
             budget,
             law_version: row.asked_law_version,
         };
+        let trust = match row.trust {
+            Some(Json(trust)) => Some(
+                trust.checked().ok_or_else(|| corrupt("an unknown level of trust".to_owned()))?,
+            ),
+            None => None,
+        };
         let forecast = Forecast {
             id: row.id,
             question,
@@ -120,6 +153,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
             interval,
             prediction_interval,
             extrapolation: row.extrapolation.0,
+            trust,
             created_at: row.created_at,
         };
         let law = ForecastLaw {
@@ -180,9 +214,9 @@ pub async fn insert_forecast(
         INSERT INTO forecasts (
             id, family_id, law_id, external_id, nonzero_params, sparsity, data, compute, flop_mode,
             law_version, note, loss, level, interval_low, interval_high, prediction_low,
-            prediction_high, extrapolation, created_at, currency, amount
+            prediction_high, extrapolation, created_at, currency, amount, trust
         )
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
         WHERE NOT EXISTS (SELECT 1 FROM runs WHERE family_id = $2 AND external_id = $4)
         "#,
         forecast.id,
@@ -205,7 +239,8 @@ pub async fn insert_forecast(
         Json(&forecast.extrapolation) as _,
         forecast.created_at,
         given.map(|(currency, _)| currency),
-        given.map(|(_, amount)| amount)
+        given.map(|(_, amount)| amount),
+        forecast.trust.as_ref().map(|trust| Json(TrustRow::from(trust))) as _
     )
     .execute(db)
     .await?;
@@ -232,7 +267,7 @@ pub async fn find_forecast(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount
+            arrived_at, currency, amount, trust AS "trust: _"
         FROM forecast_scores
         WHERE family_id = $1 AND id = $2
         "#,
@@ -265,7 +300,7 @@ pub async fn find_forecast_of_run(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount
+            arrived_at, currency, amount, trust AS "trust: _"
         FROM forecast_scores
         WHERE family_id = $1 AND external_id = $2
         "#,
@@ -299,7 +334,7 @@ pub async fn list_forecasts(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount
+            arrived_at, currency, amount, trust AS "trust: _"
         FROM forecast_scores
         WHERE family_id = $1 AND ($2::uuid IS NULL OR id < $2)
             AND ($3::boolean IS NULL OR (run_id IS NOT NULL) = $3)

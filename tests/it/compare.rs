@@ -93,6 +93,12 @@ async fn intervals_pictures_and_what_lies_outside_the_runs() {
         compared(&app, &format!("{query}&min_compute=1e18&max_compute=1e30&intervals=false")).await;
     let last = far["points"].as_array().unwrap().last().unwrap().clone();
     assert!(number(&last["a_beyond"]) > 10.0, "{last}");
+    // The number in the middle of so wide a range lies far outside the runs.
+    let trust = |answer: &Value| answer["trust"]["because"].as_array().unwrap().clone();
+    assert!(number(&far["middle"]["a_beyond"]) > 10.0, "{}", far["middle"]);
+    assert!(trust(&far).contains(&json!("extrapolation")), "{}", far["trust"]);
+    assert!(trust(&answer).contains(&json!("unmeasured_pattern")), "{}", answer["trust"]);
+    assert!(!trust(&answer).contains(&json!("extrapolation")), "{}", answer["trust"]);
     assert!(last.get("interval").is_none());
     for accept in ["image/svg+xml", "image/png"] {
         let path = format!("/v1/compare?{query}");

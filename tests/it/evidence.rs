@@ -138,6 +138,12 @@ async fn the_runs_of_a_law_are_shown_with_what_it_says_of_them() {
     assert_eq!(outliers["items"][0]["external_id"], Value::Null);
     let published: Value = app.get("/v1/families/t5-c4/fit-quality").await.json();
     assert_eq!((&published["items"], &published["noise"]), (&json!([]), &Value::Null));
+    for (family, shown) in [("mine", &outliers), ("t5-c4", &published)] {
+        let law: Value = app.get(&format!("/v1/families/{family}/laws/1")).await.json();
+        assert_eq!(shown["trust"], law["trust"]);
+        assert!(law["trust"]["level"].is_string());
+    }
+    assert_eq!(published["trust"]["level"], "weak");
     let bad = app.get("/v1/families/mine/fit-quality?cursor=x").await;
     assert_eq!(problem(&bad, 422, "invalid"), ["/cursor"]);
     let bad = app.get("/v1/families/mine/fit-quality?limit=0").await;
@@ -391,6 +397,8 @@ async fn two_laws_are_compared() {
     app.post("/v1/families/mine/laws", import).await.assert_status(CREATED);
     let both: Value = compare(1, 3).await.json();
     assert_eq!(both["apart"], Value::Null);
+    assert_eq!(both["a"]["trust"], law["trust"]);
+    assert_eq!(both["b"]["trust"], json!({"level": "weak", "because": ["not_checked"]}));
     assert!(both["common_runs"]["b"].is_number());
 }
 

@@ -54,7 +54,9 @@ async fn a_forecast_says_what_the_prediction_says() {
     assert_eq!(app.get(location.to_str().unwrap()).await.json::<Value>(), forecast);
     let path = "/v1/families/mine/prediction?nonzero_params=1e7&sparsity=0.5&data=3e10";
     let prediction: Value = app.get(path).await.json();
-    for field in ["law", "loss", "data", "interval", "prediction_interval", "extrapolation"] {
+    for field in
+        ["law", "loss", "data", "interval", "prediction_interval", "extrapolation", "trust"]
+    {
         assert_eq!(forecast[field], prediction[field], "{field}");
     }
     assert!(forecast["interval"]["low"].is_number());
@@ -66,12 +68,16 @@ async fn a_forecast_says_what_the_prediction_says() {
     let forecast: Value = app.post("/v1/families/t5-c4/forecasts", asked).await.json();
     let path = "/v1/families/t5-c4/prediction?nonzero_params=1e10&sparsity=0.75&compute=1e23&flop_mode=sparse";
     let prediction: Value = app.get(path).await.json();
-    for field in ["loss", "data", "interval", "prediction_interval", "extrapolation"] {
+    for field in ["loss", "data", "interval", "prediction_interval", "extrapolation", "trust"] {
         assert_eq!(forecast[field], prediction[field], "{field}");
     }
     assert!(forecast["extrapolation"][0]["factor"].as_f64().unwrap() > 100.0);
     assert_eq!((&forecast["flop_mode"], &forecast["compute"]), (&json!("sparse"), &json!(1e23)));
     assert_eq!(forecast["note"], "the big one\n");
+    // It stays as it was said, with the others in the list.
+    assert_eq!(forecast["trust"]["level"], "weak");
+    let listed: Value = app.get("/v1/families/t5-c4/forecasts").await.json();
+    assert_eq!(listed["items"][0]["trust"], forecast["trust"]);
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
 use crate::domain::text::Pattern;
+use crate::domain::trust::TrustCode;
 use crate::draw::{Canvas, ExchangePicture};
 use crate::live::keyring::Caller;
 
@@ -191,7 +192,7 @@ pub struct RecipeComparisonView {
     crossings: Vec<CrossingView>,
     /// What to know before trusting it.
     warnings: Vec<Arc<WarningView>>,
-    /// How far it can be trusted: as far as the weaker of the two laws.
+    /// How far `middle` can be trusted: as far as the weaker of the two laws is there.
     trust: TrustView,
 }
 
@@ -368,11 +369,16 @@ impl<'a> Compared<'a> {
     /// Refuses a compute at which the law does not know the loss; else by what factor the farthest quantity of the
     /// best model lies outside the runs.
     fn beyond(&self, recipe: &Recipe<'_>, compute: f64) -> Result<Option<f64>, ApiError> {
+        let outside = self.outside(recipe, compute)?;
+        Ok(outside.iter().map(|each| each.factor).reduce(f64::max))
+    }
+
+    /// The quantities of the best model at a compute that lie outside the runs.
+    fn outside(&self, recipe: &Recipe<'_>, compute: f64) -> Result<Vec<Extrapolation>, ApiError> {
         let (nonzero_params, data) = recipe.curve.model(compute).map_err(AnswerError::from)?;
         let question = Question { nonzero_params, density: self.density, data, cost: None };
         self.asked.require_at(&question)?;
-        let outside: Vec<Extrapolation> = self.asked.law.content.support.extrapolation(&question);
-        Ok(outside.iter().map(|each| each.factor).reduce(f64::max))
+        Ok(self.asked.law.content.support.extrapolation(&question))
     }
 
     fn view(&self, family: &str) -> RecipeView {
@@ -463,7 +469,17 @@ fn compare(
         }
     }
     let width = relative_width(middle.interval.flatten(), middle.multiple.unwrap_or(1.0));
-    let trust = laws[0].trust(width, &[]).with(laws[1].trust(width, &[]));
+    // It is said of the one number in the middle; the points say themselves how far outside they are.
+    let at = range.at_share(0.5);
+    let [of_a, of_b] = [(&a, &pair.a), (&b, &pair.b)].map(|(side, recipe)| {
+        let outside = side.outside(recipe, at)?;
+        let mut trust = side.asked.trust(width, &outside);
+        if side.asked.unmeasured(side.pattern.as_deref()).is_some() {
+            trust.doubt(TrustCode::UnmeasuredPattern);
+        }
+        Ok::<_, ApiError>(trust)
+    });
+    let trust = of_a?.with(of_b?);
     let crossings = pair.crossings(range).into_iter().map(CrossingView::from).collect();
     Ok(RecipeComparisonView {
         a: a.view(families[0]),

@@ -432,13 +432,18 @@ impl AskedLaw {
 
     /// How far an answer can be trusted: `width` of its interval, `None` without one.
     pub fn trust(&self, width: Option<Width>, extrapolation: &[Extrapolation]) -> TrustView {
+        self.answer_trust(width, extrapolation).into()
+    }
+
+    /// The same as it is kept.
+    pub fn answer_trust(&self, width: Option<Width>, extrapolation: &[Extrapolation]) -> Trust {
         let factor = extrapolation.iter().map(|each| each.factor).fold(1.0, f64::max);
         let mut trust = self.policy.of_answer(&self.trust, width, factor);
         // That the law extrapolates badly is nothing against an answer inside the runs.
         if extrapolation.is_empty() {
             trust.withdraw(TrustCode::ExtrapolatesBadly);
         }
-        trust.into()
+        trust
     }
 
     /// How far the law can be trusted, whatever it is asked.

@@ -27,7 +27,7 @@ use crate::api::wire::extract::{FamilyPath, Query};
 use crate::api::wire::flop_mode::FlopModeView;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::{
-    IntervalView, LawCoefficientsView, LawRef, ObjectiveView, WarningView,
+    IntervalView, LawCoefficientsView, LawRef, ObjectiveView, TrustView, WarningView,
 };
 use crate::domain::family::Family;
 use crate::store::runs;
@@ -86,6 +86,8 @@ pub struct ComparedLawView {
     runs: Option<u32>,
     /// What its runs cannot tell.
     warnings: Vec<WarningView>,
+    /// How far its answers can be trusted, whatever they are about.
+    trust: TrustView,
 }
 
 /// One coefficient of both laws.
@@ -157,6 +159,7 @@ impl From<&AskedLaw> for ComparedLawView {
             objective: content.objective,
             runs: content.runs,
             warnings: content.all_warnings().iter().map(WarningView::from).collect(),
+            trust: asked.own_trust(),
         }
     }
 }
@@ -278,7 +281,8 @@ async fn get_law_comparison(
         });
     let common_runs = common.await?;
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
-    let tag = format!("{}.{}.{digest}", a.law.id, b.law.id);
+    // What is trusted changes with the forecasts of a law and the thresholds: its tag, and not its id.
+    let tag = format!("{}.{}.{digest}", a.tag, b.tag);
     let validator = Validator::new(&known, &tag, Freshness::Revalidate);
     if let Some(response) = validator.not_modified() {
         return Ok(response);

@@ -24,7 +24,7 @@ use crate::api::wire::pictures::{
     Look, PngPicture, Sending, SvgPicture, ThemeView, caption, varying,
 };
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{LawRef, ObjectiveView};
+use crate::api::wire::views::{LawRef, ObjectiveView, TrustView};
 use crate::domain::checks::Checks;
 use crate::domain::law::LawSource;
 use crate::domain::law_run::NamedLawRun;
@@ -148,6 +148,8 @@ pub struct FitQualityView {
     /// Robust standard deviation of the residuals; null for a published law.
     #[schema(example = 0.007)]
     noise: Option<f64>,
+    /// How far the law's answers can be trusted, whatever they are about.
+    trust: TrustView,
     /// The runs; none for a published law.
     items: Vec<FittedRunView>,
     /// Where the next page starts; null at the end.
@@ -251,6 +253,7 @@ async fn get_fit_quality(
             .map(|options| ObjectiveView::new(options.fit.residual, options.fit.delta)),
         delta: content.delta(),
         noise: content.diagnostics.as_ref().map(|diagnostics| diagnostics.noise),
+        trust: asked.own_trust(),
         items: runs.into_iter().map(|(_, run)| run.into()).collect(),
         next_cursor: if more { last } else { None },
     };

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::questions::asked::asked_law;
 use crate::api::questions::budget::{AskedBudget, Budget, GivenBudget};
+use crate::api::questions::law::relative_width;
 use crate::api::questions::modes::Mode;
 use crate::api::questions::predictions::predict;
 use crate::api::resources::families::existing;
@@ -25,7 +26,7 @@ use crate::api::wire::extract::{
     FamilyPath, JsonBody, PageParams, Query, family_name, next_cursor, no_family, path_id,
 };
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, LawRefView};
+use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, LawRefView, TrustView};
 use crate::domain::calibration::{Month, cumulative, exact_interval};
 use crate::domain::checks::Checks;
 use crate::domain::currency::Currency;
@@ -88,6 +89,8 @@ pub struct ForecastView {
     prediction_interval: Option<IntervalView>,
     /// The quantities that lay outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
+    /// How far it could be trusted when it was registered; null of a forecast that an earlier version registered.
+    trust: Option<TrustView>,
     /// How it came true; null while no run has its `external_id`. Computed from the run as it is
     /// now: a corrected run corrects it, and without the run the forecast is open again.
     score: Option<ScoreView>,
@@ -180,6 +183,7 @@ impl From<ScoredForecast> for ForecastView {
             interval: forecast.interval.map(IntervalView::from),
             prediction_interval: forecast.prediction_interval.map(IntervalView::from),
             extrapolation: forecast.extrapolation.into_iter().map(Into::into).collect(),
+            trust: forecast.trust.map(TrustView::from),
             score: score.map(ScoreView::from),
             created_at: forecast.created_at,
         }
@@ -322,6 +326,8 @@ async fn create_forecast(
     let (asked, _) = asked_law(&state, &name, body.law_version).await?;
     let point = (question.nonzero_params, question.sparsity.density(), budget, None);
     let predicted = predict(&asked, point, &mode, true)?;
+    let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
+    let trust = asked.answer_trust(width, &predicted.extrapolation);
     let loss = Loss::new(predicted.loss).map_err(|error| {
         ApiError::NotRepresentable(format!("the predicted loss, as that of any run, {error}"))
     })?;
@@ -345,6 +351,7 @@ async fn create_forecast(
         interval: predicted.interval,
         prediction_interval: predicted.prediction_interval,
         extrapolation: predicted.extrapolation,
+        trust: Some(trust),
         created_at: state.clock.now(),
     };
     let law = &asked.law;

@@ -4008,6 +4008,10 @@ class ComparedLaw(Model):
     """
     Number of its own runs, where known.
     """
+    trust: Trust
+    """
+    How far its answers can be trusted, whatever they are about.
+    """
     warnings: list[Warning]
     """
     What its runs cannot tell.
@@ -4113,6 +4117,11 @@ class CreateRefit(Model):
     Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
     without intervals, else between 100 and 10,000.
     """
+    cluster: Annotated[str | None, Field(examples=["training"], max_length=200, min_length=1)] = None
+    """
+    Key of a tag that says which runs share what they are off by, such as the training, the sweep or the team that
+    they are of: runs with the same value are resampled together. Each run is drawn by itself unless said otherwise.
+    """
     confidence: Annotated[float | None, Field(ge=0.5, le=0.999)] = 0.95
     """
     Nominal coverage of the intervals: 0.95 unless said otherwise.
@@ -4120,6 +4129,12 @@ class CreateRefit(Model):
     constraint: Constraint | None = None
     """
     A condition to keep; none unless said otherwise.
+    """
+    delta: Delta | None = None
+    """
+    Delta of the objective, where `objective` does not say it: `auto` or a number. Options that a refit or a law shows
+    are taken as they are: there it is the number that was used, and beside an objective whose delta is `auto` it
+    does not hold delta.
     """
     fixed: FixedCoefficients | None = None
     """
@@ -4283,6 +4298,10 @@ class Diagnostics(Model):
     Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
     are those of the best: losses within 0.1 %, best sparsities within 0.01.
     """
+    clusters: Annotated[int | None, Field(examples=[None], ge=0)] = None
+    """
+    How many clusters of runs were resampled; null where each run was drawn by itself.
+    """
     condition: Annotated[float | None, Field(examples=[185.0])] = None
     """
     Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
@@ -4406,6 +4425,10 @@ class FitOptions(Model):
     """
     Number of bootstrap resamples; 0 for none.
     """
+    cluster: Annotated[str | None, Field(examples=[None])] = None
+    """
+    Key of the tag by which runs were resampled together; null where each was drawn by itself.
+    """
     confidence: Annotated[float, Field(examples=[0.95])]
     """
     Nominal coverage of the intervals.
@@ -4494,6 +4517,10 @@ class FitQuality(Model):
     """
     What it minimised; null for a published law.
     """
+    trust: Trust
+    """
+    How far the law's answers can be trusted, whatever they are about.
+    """
 
 
 class Forecast(Model):
@@ -4580,6 +4607,10 @@ class Forecast(Model):
     total_params: Annotated[float, Field(examples=[400000000.0])]
     """
     Parameters that are planned, zeros included.
+    """
+    trust: Trust | None = None
+    """
+    How far it could be trusted when it was registered; null of a forecast that an earlier version registered.
     """
 
 
@@ -5229,7 +5260,7 @@ class RecipeComparison(Model):
     """
     trust: Trust
     """
-    How far it can be trusted: as far as the weaker of the two laws.
+    How far `middle` can be trusted: as far as the weaker of the two laws is there.
     """
     warnings: list[Warning]
     """
