@@ -39,8 +39,8 @@ pub struct CellTest {
     pub p: f64,
 }
 
-/// Chance below which a test is told: one in a hundred over the three quantities, of which the cells of two are made.
-pub(super) const TOLD: f64 = 0.01 / 3.0;
+/// Chance below which a test is told: one in a hundred over the four of them.
+pub(super) const TOLD: f64 = 0.01 / 4.0;
 
 /// Values closer than this share are one level, as for what the runs determine.
 const LEVEL: f64 = 0.02;
