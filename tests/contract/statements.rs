@@ -166,7 +166,8 @@ fn without_family(scope: &[String]) -> Vec<String> {
         };
         // Where there is one table, its column needs no name before it.
         let of_it = format!("{alias}.family_id");
-        if !named.contains(of_it.as_str()) && !(is_one && named.contains("family_id")) {
+        let is_named = named.contains(of_it.as_str()) || (is_one && named.contains("family_id"));
+        if !is_named {
             found.push(format!("{table} without its family"));
         }
     }
