@@ -7,6 +7,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { gunzipSync, gzipSync } from "node:zlib";
 
 import { api, base, family, launch, synthetic } from "../tests/browser/support.mjs";
@@ -35,13 +36,22 @@ function asBefore(file) {
   return path ? git("show", `${before}:${path}`) : null;
 }
 
+/** @param {Buffer[]} scripts @returns {number} All modules are asked for at once, so their sizes are what is loaded. */
+const packed = (scripts) => scripts.reduce((sum, script) => sum + gzipSync(script, { level: 9 }).length, 0) / 1000;
+const modules = [...old.keys()].filter((file) => file.startsWith("static/") && file.endsWith(".js")).map((file) => file.slice("static/".length));
+const folder = new URL("../src/dashboard/static/", import.meta.url);
+const present = readdirSync(folder, { recursive: true }).map(String).filter((file) => file.endsWith(".js"));
+const script = {
+  before: packed([...modules, ...(old.has("plotly/plotly-basic.min.js.gz") ? ["plotly.js"] : [])].map((file) => asBefore(file) ?? Buffer.alloc(0))),
+  after: packed(present.map((file) => readFileSync(new URL(file, folder)))),
+};
+
 const browser = await launch();
 
 /** @param {boolean} isBefore @returns {Promise<Record<string, number>>} */
 async function once(isBefore) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 1000 } });
   const page = await context.newPage();
-  let script = 0;
   let requests = 0;
   if (isBefore) {
     await page.route("**/dashboard/*/**", (route) => {
@@ -52,10 +62,7 @@ async function once(isBefore) {
       return route.fulfill({ body: body ?? "", contentType: type });
     });
   }
-  page.on("response", async (response) => {
-    requests += Number(response.url().includes("/v1/"));
-    if (response.request().resourceType() === "script") script += gzipSync(await response.body(), { level: 9 }).length;
-  });
+  page.on("response", (response) => { requests += Number(response.url().includes("/v1/")); });
   const debug = await context.newCDPSession(page);
   await debug.send("Performance.enable");
   await page.goto(`${base}/?family=${name}`);
@@ -68,7 +75,7 @@ async function once(isBefore) {
   const metric = (/** @type {string} */ key) => 1000 * (metrics.find((one) => one.name === key)?.value ?? NaN);
   const nodes = metrics.find((one) => one.name === "Nodes")?.value ?? NaN;
   await context.close();
-  return { "script, gzip kB": script / 1000, "main thread, ms": metric("TaskDuration"), "of it script, ms": metric("ScriptDuration"), "all drawn after, ms": drawn, "requests to the API": requests, "nodes of the document": nodes };
+  return { "script, gzip kB": isBefore ? script.before : script.after, "main thread, ms": metric("TaskDuration"), "of it script, ms": metric("ScriptDuration"), "all drawn after, ms": drawn, "requests to the API": requests, "nodes of the document": nodes };
 }
 
 const found = { before: /** @type {Record<string, number>[]} */ ([]), after: /** @type {Record<string, number>[]} */ ([]) };
