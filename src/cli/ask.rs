@@ -519,9 +519,15 @@ mod tests {
     fn budgets_have_one_currency_and_bounds_are_passed_on() {
         let best = "optimal-sparsity --url http://h --family f --nonzero-params 1e8 --flop-mode m";
         for (rest, query) in [
-            (" --device-hours 1500 --max-sparsity 0.9", "device_hours=1500&flop_mode=m&max_sparsity=0.9"),
+            (
+                " --device-hours 1500 --max-sparsity 0.9",
+                "device_hours=1500&flop_mode=m&max_sparsity=0.9",
+            ),
             (" --days 2.5 --memory-bytes 1e9", "days=2.5&flop_mode=m&memory_bytes=1000000000"),
-            (" --cost 3840 --max-total-params 1e9", "cost=3840&flop_mode=m&max_total_params=1000000000"),
+            (
+                " --cost 3840 --max-total-params 1e9",
+                "cost=3840&flop_mode=m&max_total_params=1000000000",
+            ),
         ] {
             let url = parsed(&format!("{best}{rest}")).unwrap().url().unwrap();
             assert_eq!(url.query(), Some(&*format!("nonzero_params=100000000&{query}")));

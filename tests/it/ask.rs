@@ -74,7 +74,10 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     let (code, text, errors) =
         ask(&optimum.replace("--compute 1e20 --flop-mode sparse", "--days 2 --flop-mode own"));
     assert_eq!((code, errors.as_str()), (0, ""));
-    assert!(text.contains("trained with 2 days of all devices (3.456e20 FLOPs) in mode own"), "{text}");
+    assert!(
+        text.contains("trained with 2 days of all devices (3.456e20 FLOPs) in mode own"),
+        "{text}"
+    );
     let (code, _, errors) =
         ask(&optimum.replace("--compute 1e20 --flop-mode sparse", "--cost 2 --flop-mode own"));
     assert_eq!(code, 1);

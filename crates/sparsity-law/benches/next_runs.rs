@@ -27,7 +27,8 @@ use sparsity_law::fit::{
     Control, FitConfig, Knowledge, Observation, Observations, PlannedRun, Report, fit,
 };
 use sparsity_law::law::{
-    CoefficientValues, Coefficients, Data, Density, Loss, NonzeroParams, Repetition, Sparsity, T5_C4,
+    CoefficientValues, Coefficients, Data, Density, Loss, NonzeroParams, Repetition, Sparsity,
+    T5_C4,
 };
 
 /// Shares of the table's cost that are spent.
@@ -60,9 +61,13 @@ enum Choice {
     Random,
     Cheapest,
     /// By what lowers the determinant of the coefficients' covariance.
-    D { per_cost: bool },
+    D {
+        per_cost: bool,
+    },
     /// By what lowers the mean variance of the predictions of the runs that judge.
-    V { per_cost: bool },
+    V {
+        per_cost: bool,
+    },
     Suggested,
 }
 
@@ -224,9 +229,7 @@ impl Table {
             |run| run.sparsity.density().get(),
         ];
         let enough = |start: usize| {
-            quantities.iter().all(|of| {
-                distinct(&runs[..start], *of) >= distinct(&runs, *of).min(3)
-            })
+            quantities.iter().all(|of| distinct(&runs[..start], *of) >= distinct(&runs, *of).min(3))
         };
         let start = (LEAST_START..pool).find(|start| enough(*start)).unwrap();
         Self { name, pool, start, costs, runs }
@@ -284,8 +287,7 @@ impl Table {
         limit: f64,
         rng: &mut ChaCha8Rng,
     ) -> Vec<usize> {
-        let mut left: Vec<usize> =
-            (0..self.pool).filter(|place| !bought.contains(place)).collect();
+        let mut left: Vec<usize> = (0..self.pool).filter(|place| !bought.contains(place)).collect();
         let (mut next, mut spent) = (Vec::new(), 0.0);
         match choice {
             Choice::Random | Choice::Cheapest => {

@@ -23,9 +23,7 @@ use crate::api::questions::asked::asked_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
-use crate::api::questions::budget::{
-    AskedBudget, Budget, BudgetView, GivenBudget, Spending,
-};
+use crate::api::questions::budget::{AskedBudget, Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::{DenseView, check_unique_data};

@@ -311,9 +311,8 @@ impl Knowledge {
             None => search.best(),
             Some(toward) => {
                 let rows = search.slopes.iter().zip(candidates);
-                let trusted = rows.map(|(slope, run)| {
-                    slope * toward.weight(run.nonzero_params, run.data).sqrt()
-                });
+                let trusted = rows
+                    .map(|(slope, run)| slope * toward.weight(run.nonzero_params, run.data).sqrt());
                 PlanSearch {
                     slopes: trusted.collect(),
                     start: State::new(toward.covariance, &goal),

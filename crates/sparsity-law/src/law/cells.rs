@@ -21,8 +21,11 @@ pub(super) struct Key {
 /// Values by their keys. Each key has one place, which it shares with others.
 #[derive(Debug)]
 pub(super) struct Cells<V> {
-    places: Box<[Mutex<Option<(Key, Option<Arc<V>>)>>]>,
+    places: Box<[Mutex<Option<Kept<V>>>]>,
 }
+
+/// What a place holds: the key that was asked for last, and its value once it was made.
+type Kept<V> = (Key, Option<Arc<V>>);
 
 impl<V> Cells<V> {
     /// A store of so many values, at least one.
