@@ -1,16 +1,17 @@
 -- Budgets of forecasts in hours, days and money: as they were asked, beside the FLOPs that they paid for. Only adds: a
 -- service of the version before reads and writes on, and shows the FLOPs alone.
 
-ALTER TABLE forecasts
-    ADD COLUMN currency text,
-    ADD COLUMN amount double precision,
-    ADD CONSTRAINT forecasts_currency_check CHECK (
-        (currency IS NULL) = (amount IS NULL)
-        AND (currency IS NULL OR (
-            currency IN ('device_hours', 'days', 'cost') AND amount > 0 AND amount <= 1e15
-            AND compute IS NOT NULL
-        ))
-    );
+ALTER TABLE forecasts ADD COLUMN currency text;
+
+ALTER TABLE forecasts ADD COLUMN amount double precision;
+
+ALTER TABLE forecasts ADD CONSTRAINT forecasts_currency_check CHECK (
+    (currency IS NULL) = (amount IS NULL)
+    AND (currency IS NULL OR (
+        currency IN ('device_hours', 'days', 'cost') AND amount > 0 AND amount <= 1e15
+        AND compute IS NOT NULL
+    ))
+);
 
 COMMENT ON COLUMN forecasts.compute IS 'C in FLOPs: as asked, or what the amount paid for; NULL where the question gave the data.';
 COMMENT ON COLUMN forecasts.currency IS 'In what the training cost was asked: device_hours, days or cost; NULL where in FLOPs, or where the question gave the data.';

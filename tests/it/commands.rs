@@ -62,6 +62,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
         "cargo run --release -p sparsity-law --example simulated",
         Not("takes minutes of all cores"),
     ),
+    (
+        "docs/coverage.md",
+        "cargo run --release -p sparsity-law --example lack_of_fit",
+        Not("takes minutes of all cores"),
+    ),
     ("docs/coverage.md", "cargo test --release --test coverage", Not("takes minutes of all cores")),
     ("docs/dashboard.md", "cargo run --release -- demo ", SERVES),
     ("docs/dashboard.md", "tests/browser/run", Not("needs Chromium and Node; .ci/run runs it")),

@@ -75,7 +75,7 @@ const SETTLED: f64 = 0.01 * PRECISION;
 const STEPS: usize = 8;
 /// Steps that are taken for many roots at once: the start of each is one step from there already. One that has
 /// not settled then is found on its own.
-const VECTOR_STEPS: usize = 3;
+const VECTOR_STEPS: usize = 4;
 
 impl PreparedEnsemble {
     /// Memory that one law takes.
@@ -571,7 +571,8 @@ impl Conditions<'_> {
         });
         for ((index, start), (root, last)) in starts.iter_mut().zip(roots.into_iter().zip(last)) {
             let settled = last.abs() <= SETTLED;
-            *start = if settled { root } else { self.root(*index, *start) };
+            let next = if root.is_finite() { root } else { *start };
+            *start = if settled { root } else { self.root(*index, next) };
         }
     }
 

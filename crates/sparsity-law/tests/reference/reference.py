@@ -57,7 +57,7 @@ def optima(rng):
 
 def fits(rng):
     """The demo's runs, with both residuals: least mean Huber loss of 60 BFGS descents."""
-    runs = json.loads((HERE / "../../examples/demo-runs.json").read_text())
+    runs = json.loads((HERE / "../../../../examples/demo-runs.json").read_text())
     x, n, d, l = (np.array(v) for v in zip(*((1 - r["sparsity"], r["nonzero_params"], r["data"], r["loss"]) for r in runs)))
     n0, d0 = np.exp(np.log(n).mean()), np.exp(np.log(d).mean())
     rows = []
