@@ -24,6 +24,10 @@ pub struct GroupedRuns {
 
 /// Of a run its cluster, its id, and how much of its data is different.
 type Named = (Option<u32>, (Uuid, Option<Data>));
+/// A run and its weight, with its cluster.
+type Clustered = (Option<u32>, (Observation, f64));
+/// Of a pretrained run its cluster, and how much data it was pretrained on.
+type Trained = (Option<u32>, Option<Data>);
 
 impl GroupedRuns {
     /// Groups runs that may be fitted; those without weight, and pretrained ones with a structured
@@ -36,8 +40,8 @@ impl GroupedRuns {
     ) -> Self {
         let mut clusters = Clusters::new(cluster);
         let mut law: Vec<(Named, (Observation, f64))> = Vec::new();
-        let mut patterns = BTreeMap::<String, (f64, Vec<(Option<u32>, (Observation, f64))>)>::new();
-        let mut pretrained: Vec<((Option<u32>, Option<Data>), (Observation, f64))> = Vec::new();
+        let mut patterns = BTreeMap::<String, (f64, Vec<Clustered>)>::new();
+        let mut pretrained: Vec<(Trained, (Observation, f64))> = Vec::new();
         for (id, run) in runs {
             let weighted = (run.observation, weight(&run.tags, weights));
             let cluster = clusters.of(&run.tags);
