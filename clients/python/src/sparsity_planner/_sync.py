@@ -425,8 +425,8 @@ class Planner:
         """
         Yield who changed what, the last stored first; for keys of scope `admin`.
 
-        `since` and `before` go by `stored_at`. Nothing comes to lie before an event that was seen: to follow the log, ask
-        since a microsecond after the first event of the time before.
+        `since` and `before` go by `stored_at`. Nothing comes to lie before an event that was seen: to follow
+        the log, ask since a microsecond after the first event of the time before.
         """
         params = rows.given(
             actor=actor,
