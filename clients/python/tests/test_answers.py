@@ -81,7 +81,7 @@ METHODS = {
     "delete_mapping": "delete_mapping",
 }
 # Parameters that no method takes by the name that they have in the document.
-ELSEWHERE = {"width", "height", "theme", "limit", "cursor"}
+ELSEWHERE = {"width", "height", "theme", "bare", "axes", "x_range", "y_range", "mark", "limit", "cursor"}
 
 
 def operations() -> dict[str, Any]:

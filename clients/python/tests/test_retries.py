@@ -78,7 +78,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
         else:
-            self.answer(found.status, content, {"content-type": found.headers["content-type"] or ""})
+            names = ("content-type", "content-encoding")
+            passed = {name: found.headers[name] for name in names if name in found.headers}
+            self.answer(found.status, content, passed)
 
     def answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
