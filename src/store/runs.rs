@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use futures_util::stream::{BoxStream, StreamExt, TryChunksError, TryStreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt, TryChunksError, TryStreamExt};
 use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 use sqlx::types::Json;
 use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction};
+use tokio::task::coop::consume_budget;
 use uuid::Uuid;
 
 use crate::domain::page::{Page, PageRequest};
@@ -251,8 +252,19 @@ pub async fn list_fit_runs(
         family_id
     )
     .fetch(db);
-    // Row by row, so that the thread can serve others between them.
-    rows.map(|row| Run::try_from(row?)).try_collect().await
+    in_turns(rows.map(|row| Run::try_from(row?))).await
+}
+
+/// Collects rows, and lets the thread serve others between them: rows that have arrived already come one after the other
+/// without ever waiting.
+async fn in_turns<T>(
+    rows: impl Stream<Item = Result<T, StoreError>>,
+) -> Result<Vec<T>, StoreError> {
+    let turn = async |row: T| {
+        consume_budget().await;
+        Ok(row)
+    };
+    rows.and_then(turn).try_collect().await
 }
 
 /// The measurements of the runs that a refit without options makes the law of, at most so many, with how much of
@@ -289,7 +301,7 @@ pub async fn list_fit_observations(
             detail: error.to_string(),
         })
     });
-    kept.try_collect().await
+    in_turns(kept).await
 }
 
 /// How many runs a refit would use.
