@@ -96,7 +96,8 @@ pub struct HttpConfig {
     /// The most runs on which two laws are compared; a run takes about 100 bytes meanwhile.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_COMPARED_RUNS", default_value_t = 1_000_000)]
     pub max_compared_runs: u32,
-    /// Memory for laws that were asked lately, with their resamples.
+    /// Memory for laws that were asked lately, with their resamples; what they share beside it, to answer quickly near
+    /// what was asked before, takes at most some 65 MB.
     #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value = "256M", value_parser = size)]
     pub law_cache_bytes: u64,
     /// Threads for answers that take long to compute (contours, losses by sparsity, pictures); half of

@@ -136,6 +136,48 @@ pub async fn insert_law_runs(
     Ok(())
 }
 
+/// Size, sparsity and data of each `step`th run of a law in their order, from the first on, and of the last.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_runs.list_models", level = "debug", skip_all)]
+pub async fn list_law_models(
+    db: impl PgExecutor<'_>,
+    law_id: Uuid,
+    step: i64,
+) -> Result<Vec<(NonzeroParams, Sparsity, Data)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"
+        SELECT fitted.nonzero_params AS "nonzero_params!", fitted.sparsity AS "sparsity!",
+            fitted.data AS "data!"
+        FROM law_runs
+            CROSS JOIN unnest(law_runs.nonzero_params, law_runs.sparsity, law_runs.data)
+                WITH ORDINALITY AS fitted (nonzero_params, sparsity, data, place)
+        WHERE law_runs.law_id = $1
+            AND ((fitted.place - 1) % $2 = 0 OR fitted.place = cardinality(law_runs.data))
+        ORDER BY fitted.place
+        "#,
+        law_id,
+        step
+    )
+    .fetch_all(db)
+    .await?;
+    let corrupt = |e: sparsity_law::law::DomainError| StoreError::Corrupt {
+        table: "law_runs",
+        id: law_id,
+        detail: e.to_string(),
+    };
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                NonzeroParams::new(row.nonzero_params).map_err(corrupt)?,
+                Sparsity::new(row.sparsity).map_err(corrupt)?,
+                Data::new(row.data).map_err(corrupt)?,
+            ))
+        })
+        .collect()
+}
+
 /// Runs of a law in canonical order: `limit` of them from place `first` (from 0), outliers only or
 /// all.
 ///

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::fit::Observation;
-use sparsity_law::law::{Compute, ContourLine, NonzeroParams, Range, Sparsity, TrainingCost};
+use sparsity_law::law::{Compute, ContourLine, Data, NonzeroParams, Range, Sparsity, TrainingCost};
 use utoipa::openapi::schema::{Array, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -29,7 +28,6 @@ use crate::api::wire::schemas::tuples_of;
 use crate::api::wire::values::sparsities;
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::Checks;
-use crate::domain::law_run::LawRun;
 use crate::draw::{Canvas, ContourPicture, LevelLine, Line, MeasuredRun};
 use crate::store::law_evidence;
 
@@ -116,13 +114,15 @@ const ANY_SIZE: Range = Range { min: 1e6, max: 1e10 };
 const BEYOND: f64 = 100.0;
 /// How far the lines go beyond a question that is marked.
 const AROUND: f64 = 2.0;
-/// The most runs of a picture: more cannot be told apart.
-const MOST_DRAWN: i64 = 10_000;
+/// About how many runs a picture has at most: more cannot be told apart, and are not read.
+const MOST_DRAWN: u32 = 2_000;
 
 /// What is drawn beside the lines.
 #[derive(Debug, Default)]
 struct Drawn {
-    runs: Vec<LawRun>,
+    runs: Vec<(NonzeroParams, Sparsity, Data)>,
+    /// What is said where these are not all runs of the law.
+    note: Option<String>,
     mark: Option<[f64; 2]>,
     linear: bool,
 }
@@ -344,8 +344,14 @@ async fn get_contours(
     let law = Arc::clone(&asked);
     let mut drawn = Drawn::default();
     if let Representation::Picture(_) = representation {
-        let runs = law_evidence::list_law_runs(&state.pool, asked.law.id, false, 0, MOST_DRAWN);
-        drawn.runs = runs.await?.into_iter().map(|(_, named)| named.run).collect();
+        if let Some(response) = sending.not_modified() {
+            return Ok(response);
+        }
+        let runs = asked.law.content.runs.unwrap_or_default();
+        let step = runs.div_ceil(MOST_DRAWN).max(1);
+        drawn.runs = law_evidence::list_law_models(&state.pool, asked.law.id, step.into()).await?;
+        drawn.note =
+            (step > 1).then(|| format!("Drawn is one of {step} runs, by size, sparsity and data"));
         drawn.mark = params.mark(&mut Checks::default());
         drawn.linear = params.axes == Some(ContourAxesView::Linear);
     }
@@ -371,8 +377,15 @@ impl ContoursView {
             band: band.clone(),
         };
         let banded = self.lines.iter().find_map(|line| line.interval);
+        let mut caption = caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref));
+        caption.notes.extend(drawn.note);
+        let run = |(nonzero_params, sparsity, data): (NonzeroParams, Sparsity, Data)| MeasuredRun {
+            nonzero_params: nonzero_params.get(),
+            compute: cost.compute(sparsity.density(), nonzero_params, data),
+            sparsity: sparsity.get(),
+        };
         ContourPicture {
-            caption: caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref)),
+            caption,
             flop_mode: self.flop_mode.clone(),
             chinchilla: line(&self.chinchilla.points, &self.chinchilla.band),
             lines: self
@@ -384,22 +397,7 @@ impl ContoursView {
                 })
                 .collect(),
             coverage: banded.map(|interval| interval.level),
-            runs: drawn
-                .runs
-                .iter()
-                .map(
-                    |LawRun {
-                         observation: Observation { nonzero_params, sparsity, data, .. },
-                         ..
-                     }| {
-                        MeasuredRun {
-                            nonzero_params: nonzero_params.get(),
-                            compute: cost.compute(sparsity.density(), *nonzero_params, *data),
-                            sparsity: sparsity.get(),
-                        }
-                    },
-                )
-                .collect(),
+            runs: drawn.runs.into_iter().map(run).collect(),
             mark: drawn.mark,
             linear: drawn.linear,
         }

@@ -232,10 +232,13 @@ async fn get_fit_quality(
     let name = path.name()?;
     let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
     if let Representation::Picture(format) = representation {
-        let mut picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
-        picture.axes = params.axes.map_or_else(FitAxes::default, Into::into);
         let tag = asked.law.id.to_string();
         let sending = Sending { owner, known: &known, representation, tag, freshness };
+        if let Some(response) = sending.not_modified() {
+            return Ok(response);
+        }
+        let mut picture = picture(&state, name.as_str(), &asked, params.outliers).await?;
+        picture.axes = params.axes.map_or_else(FitAxes::default, Into::into);
         return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
     }
     let (pool, id) = (&state.pool, asked.law.id);

@@ -217,13 +217,22 @@ impl Sending<'_> {
         self.respond(state, move || picture(format, &draw())).await
     }
 
+    /// 304 where the caller has the answer already: asked before anything is read for it.
+    pub fn not_modified(&self) -> Option<Response> {
+        self.validator().not_modified().map(varying)
+    }
+
+    fn validator(&self) -> Validator {
+        let tag = format!("{}{}", self.tag, self.representation.tag());
+        Validator::new(self.known, &tag, self.freshness)
+    }
+
     async fn respond(
         self,
         state: &AppState,
         body: impl FnOnce() -> Result<Response, ApiError> + Send + 'static,
     ) -> Result<Response, ApiError> {
-        let tag = format!("{}{}", self.tag, self.representation.tag());
-        let validator = Validator::new(self.known, &tag, self.freshness);
+        let validator = self.validator();
         let response = match validator.not_modified() {
             Some(response) => response,
             None => validator.attach(state.threads.run(self.owner, body).await?),

@@ -10,6 +10,7 @@ use super::branchless::{exp, ln};
 use super::cost::TrainingCost;
 use super::prepared::{
     ConditionColumns, Conditions, EstimateLoop, LossColumns, LossLoop, Point, PreparedEnsemble,
+    RootLoop,
 };
 use super::quantity::Density;
 use super::window::{Answer, Jets, Region};
@@ -217,9 +218,6 @@ pub(super) struct Roots<'a> {
     start: f64,
 }
 
-/// Newton steps from a start nearby, for roots that need not be exact.
-const STEPS: usize = 4;
-
 impl<'a> Roots<'a> {
     /// Of the laws that have columns, on hardware whose cost is linear in the sparsity; `near` is the optimum of
     /// the law of all runs. `None` for others.
@@ -236,15 +234,16 @@ impl<'a> Roots<'a> {
             - self.laws.b_d[law] * (ln_c - self.ln_flops_per_param)
     }
 
-    /// The roots of conditions by columns, and how far the last step went.
+    /// The roots of conditions by columns, also below 0, and how far the last step went.
     fn solve(&self, [at_zero, slope, bend]: [&[f64]; 3]) -> (Vec<f64>, Vec<f64>) {
         let (mut roots, mut last) =
             (vec![self.start; at_zero.len()], vec![f64::INFINITY; at_zero.len()]);
-        self.laws.arch.dispatch(SolveLoop {
+        self.laws.arch.dispatch(RootLoop {
             at_zero,
             slope,
             bend,
             m: self.m,
+            floor: f64::NEG_INFINITY,
             roots: &mut roots,
             last: &mut last,
         });
@@ -331,37 +330,5 @@ impl Answer<2> for Roots<'_> {
         let mut starts: Vec<(usize, f64)> = roots.into_iter().enumerate().collect();
         conditions.solve(&mut starts);
         starts.into_iter().map(|(_, root)| root).collect()
-    }
-}
-
-/// Newton's method for the roots of conditions, which may be negative; `last` is how far the last step went.
-struct SolveLoop<'a> {
-    at_zero: &'a [f64],
-    slope: &'a [f64],
-    bend: &'a [f64],
-    m: f64,
-    roots: &'a mut [f64],
-    last: &'a mut [f64],
-}
-
-impl WithSimd for SolveLoop<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { at_zero, slope, bend, m, roots, last } = self;
-        let n = roots.len();
-        let (at_zero, slope, bend) = (&at_zero[..n], &slope[..n], &bend[..n]);
-        let last = &mut last[..n];
-        for _ in 0..STEPS {
-            for i in 0..n {
-                let y = roots[i];
-                let mx = m * exp(-y);
-                let kept = 1.0 - m + mx;
-                let value = at_zero[i] + slope[i] * y + bend[i] * ln(kept);
-                last[i] = value / (slope[i] - bend[i] * mx / kept);
-                roots[i] = y - last[i];
-            }
-        }
     }
 }

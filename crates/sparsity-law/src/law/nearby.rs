@@ -16,8 +16,9 @@ use super::window::{Region, Window};
 const SIDES: [f64; 3] = [0.5, 0.25, 0.125];
 /// How much farther than its corners a quantity may reach within a cell.
 const BEYOND_CORNERS: f64 = 0.1;
-/// Cells that are kept of each kind, of all laws together.
-const KEPT: usize = 1 << 14;
+/// Cells that are kept of each kind, of all laws together. With five windows of at most 1 kB in each cell of optima and two in
+/// each of losses they take at most some 65 MB.
+const KEPT: usize = 1 << 13;
 
 static OPTIMA: LazyLock<Cells<OptimumCell>> = LazyLock::new(|| Cells::new(KEPT));
 static LOSSES: LazyLock<Cells<LossCell>> = LazyLock::new(|| Cells::new(KEPT));

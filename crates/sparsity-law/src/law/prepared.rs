@@ -482,14 +482,16 @@ impl WithSimd for CountLoop<'_> {
     }
 }
 
-/// Newton's method for the roots of some laws; `last` is how far the last step went.
-struct RootLoop<'a> {
-    at_zero: &'a [f64],
-    slope: &'a [f64],
-    bend: &'a [f64],
-    m: f64,
-    roots: &'a mut [f64],
-    last: &'a mut [f64],
+/// Newton's method for the roots of some laws, from starts nearby; `last` is how far the last step went.
+pub(super) struct RootLoop<'a> {
+    pub at_zero: &'a [f64],
+    pub slope: &'a [f64],
+    pub bend: &'a [f64],
+    pub m: f64,
+    /// Roots below it are this: 0 for the best sparsity, which is 0 where F is not negative there.
+    pub floor: f64,
+    pub roots: &'a mut [f64],
+    pub last: &'a mut [f64],
 }
 
 impl WithSimd for RootLoop<'_> {
@@ -497,7 +499,7 @@ impl WithSimd for RootLoop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { at_zero, slope, bend, m, roots, last } = self;
+        let Self { at_zero, slope, bend, m, floor, roots, last } = self;
         let n = roots.len();
         let (at_zero, slope, bend) = (&at_zero[..n], &slope[..n], &bend[..n]);
         let last = &mut last[..n];
@@ -508,8 +510,7 @@ impl WithSimd for RootLoop<'_> {
                 let kept = 1.0 - m + mx;
                 let value = at_zero[i] + slope[i] * y + bend[i] * ln(kept);
                 let next = y - value / (slope[i] - bend[i] * mx / kept);
-                // Where F is not negative at 0 the root is 0.
-                let next = if at_zero[i] >= 0.0 || next < 0.0 { 0.0 } else { next };
+                let next = if next <= floor { floor } else { next };
                 last[i] = next - y;
                 roots[i] = next;
             }
@@ -566,6 +567,7 @@ impl Conditions<'_> {
             slope: &column(&|index| self.slope[index]),
             bend: &column(&|index| self.bend[index]),
             m: self.m,
+            floor: 0.0,
             roots: &mut roots,
             last: &mut last,
         });

@@ -11,8 +11,10 @@ use super::order::{Place, select};
 const FEWEST: usize = 200;
 /// Places from an order statistic that are looked at however little changes.
 const NEIGHBOURS: usize = 4;
-/// The largest share of the laws that is worth looking at apart from the others.
+/// The largest share of the laws that is worth looking at apart from the others, for each end.
 const LARGEST_SHARE: usize = 3;
+/// The most laws that are kept for each end: what a window takes does not grow with the number of laws.
+const MOST: usize = 256;
 
 /// A box of questions, each by `AXES` logarithms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -205,7 +207,7 @@ impl Jets {
             }
         }
         let looked_at = laws.len() - first;
-        (looked_at <= count / LARGEST_SHARE).then_some(())?;
+        (looked_at <= MOST.min(count / LARGEST_SHARE)).then_some(())?;
         Some(End { place, lower, count: looked_at, middle: at?, slack })
     }
 }
