@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
+use sparsity_planner::store::law_evidence::list_law_models;
 
 use crate::support::{App, CREATED, OK, problem};
 
@@ -23,6 +24,20 @@ fn ends(interval: &Value) -> (f64, f64) {
     let (low, high) = (interval["low"].as_f64().unwrap(), interval["high"].as_f64().unwrap());
     assert!(low <= high && interval["level"] == 0.95, "{interval}");
     (low, high)
+}
+
+/// As pictures of many runs have them: spread over all, with both ends.
+#[tokio::test]
+async fn models_of_a_law_are_read_in_steps() {
+    let app = fitted().await;
+    let id = sqlx::query_scalar(
+        "SELECT laws.id FROM laws JOIN families ON families.id = family_id WHERE name = 'mine'",
+    );
+    let id = id.fetch_one(&app.pool).await.unwrap();
+    let all = list_law_models(&app.pool, id, 1).await.unwrap();
+    assert_eq!(all.len(), 48);
+    let few = list_law_models(&app.pool, id, 10).await.unwrap();
+    assert_eq!(few, [0, 10, 20, 30, 40, 47].map(|place| all[place]));
 }
 
 #[tokio::test]
