@@ -12,6 +12,7 @@ use moka::future::Cache;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::api::layers::threads::AnswerThreads;
 use crate::api::layers::throttle::{Throttle, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, Transfers};
 use crate::api::resources::health::{HealthParts, beyond_router, health_router};
+use crate::api::resources::waiting_uploads::store_waiting;
 use crate::api::state::{AppParts, AppState, COMPARISONS, Limits};
 use crate::background::set_niceness;
 use crate::clock::Clock;
@@ -29,6 +31,7 @@ use crate::domain::trust::TrustPolicy;
 use crate::jobs::{Worker, WorkerConfig, WorkerParts};
 use crate::live::announcements::{InMemory, follow_announcements};
 use crate::live::audit::{AuditLog, AuditWriter};
+use crate::live::family_watch::FamilyWatch;
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
 use crate::live::profiles::ProfileCache;
@@ -109,7 +112,7 @@ impl Database {
         let timeout = Duration::from_millis(config.database_timeout_ms);
         let pool = store::connect(options.clone(), config.database_connections, timeout)
             .await
-            .context("connecting to the database")?;
+            .map_err(not_connected)?;
         let encoding = store::find_encoding(&pool).await.context("asking the database")?;
         anyhow::ensure!(
             encoding == "UTF8",
@@ -122,11 +125,19 @@ impl Database {
                 .await
                 .context("trying how connections to the database are lent")?,
         };
+        let mut connection = pool.acquire().await.context("connecting to the database")?;
+        // Before tables are made there, which would be in the way of the coordinator's.
+        anyhow::ensure!(
+            store::find_announces_here(&mut connection).await.context("asking the database")?,
+            "DATABASE_URL names a worker of Citus, on which nothing is heard of what others change: name its coordinator"
+        );
+        drop(connection);
         let listening = match (&config.listen_database_url, pooling) {
             (Some(url), _) => {
                 let options = connect_options(url, "--listen-database-url")?;
                 let listening = store::connect(options, LISTENERS, timeout).await;
-                Some(listening.context("connecting to the database that is listened to")?)
+                let listening = listening.map_err(not_connected);
+                Some(listening.context("--listen-database-url")?)
             }
             (None, Pooling::Sessions) => Some(pool.clone()),
             (None, Pooling::Transactions) => {
@@ -138,10 +149,6 @@ impl Database {
             }
         };
         store::migrate(&pool).await.context("migrating the database")?;
-        anyhow::ensure!(
-            store::find_announces_here(&pool).await.context("asking the database")?,
-            "DATABASE_URL names a worker of Citus, on which nothing is heard of what others change: name its coordinator"
-        );
         Ok(Self { pool, listening, private })
     }
 
@@ -157,6 +164,19 @@ impl Database {
             "the table of runs is in parts already, and is left as it is"
         );
         tracing::info!(parts, "the table of runs is in parts");
+        Ok(())
+    }
+
+    /// Distributes the tables over the nodes of a coordinator of Citus.
+    ///
+    /// # Errors
+    /// [`DistributionError`](store::distribution::DistributionError).
+    pub async fn distribute(&self) -> anyhow::Result<()> {
+        let mut connection = self.pool.acquire().await.context("connecting to the database")?;
+        // What is set on it is not for others.
+        connection.close_on_drop();
+        store::distribution::distribute(&mut connection).await?;
+        tracing::info!("the tables are distributed");
         Ok(())
     }
 
@@ -189,6 +209,21 @@ fn connect_options(url: &str, setting: &str) -> anyhow::Result<PgConnectOptions>
             "{setting} is not a URL such as postgres://user:password@host:5432/database"
         )
     })
+}
+
+/// Why there is no connection, with what helps where that cannot be guessed.
+fn not_connected(error: sqlx::Error) -> anyhow::Error {
+    let said = error.to_string();
+    let error = anyhow::Error::new(error);
+    // As rustls says it. Citus makes such a certificate when it is started for the first time, and so do short recipes.
+    if said.contains("UnsupportedCertVersion") {
+        return error.context(
+            "connecting to the database: its certificate is of version 1 of X.509, with which nothing can be encrypted here: \
+             give the server one of version 3 (ssl_cert_file, ssl_key_file), or add ?sslmode=disable to the URL where nobody \
+             can listen between the two",
+        );
+    }
+    error.context("connecting to the database")
 }
 
 /// What a service is told about itself, apart from its database: the program reads it from its settings
@@ -299,6 +334,7 @@ impl App {
         };
         let state = AppState::new(AppParts {
             schema_look: SchemaLook::new(pool.clone()),
+            family_watch: FamilyWatch::new(pool.clone(), replica.clone()),
             refit_watch: RefitWatch::new(pool.clone()),
             streams: Places::new(config.limits.streams.at_once, config.limits.streams.each),
             pool,
@@ -320,6 +356,7 @@ impl App {
             limits: config.limits,
             bodies: Bodies::new(config.limits.bodies),
             transfers: Transfers::new(config.transfers),
+            uploads_accepted: Notify::new(),
             shutdown: CancellationToken::new(),
         });
         Ok(Self { state, auditor })
@@ -331,7 +368,8 @@ pub async fn follow(state: AppState, listening: Option<PgPool>) {
     let (laws, profiles, access) =
         (state.laws.clone(), state.profiles.clone(), state.access.clone());
     let (pool, replica) = (state.pool.clone(), state.replica.clone());
-    let memory = InMemory { laws, profiles, access, replica };
+    let families = state.family_watch.clone();
+    let memory = InMemory { laws, profiles, access, families, replica };
     follow_announcements(pool, listening, memory, state.shutdown.clone()).await;
 }
 
@@ -340,6 +378,11 @@ pub async fn watch_replica(state: AppState) {
     if let Some(replica) = &state.replica {
         replica.watch(&state.shutdown).await;
     }
+}
+
+/// Stores uploads that were answered before, until the service is to stop.
+pub async fn store_uploads(state: AppState) {
+    store_waiting(state).await;
 }
 
 /// A worker beside a service, which stops with it.
@@ -422,7 +465,12 @@ impl Service {
         let kept = state.clone();
         let follower = async move {
             let counts = kept.throttle.keep(&shutdown);
-            tokio::join!(follow(kept.clone(), listening), counts, watch_replica(kept.clone()));
+            tokio::join!(
+                follow(kept.clone(), listening),
+                counts,
+                watch_replica(kept.clone()),
+                store_uploads(kept.clone()),
+            );
         };
         tracing::info!(%address, "listening");
         Ok(Self {

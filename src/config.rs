@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use crate::api::layers::base_path::base_path;
 use crate::api::layers::bodies::BodyLimits;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
-use crate::api::layers::transfers::TransferLimits;
+use crate::api::layers::transfers::{TransferLimits, WaitingLimits};
 use crate::api::state::{BulkLimits, Limits, StreamLimits};
 use crate::domain::trust::{Threshold, TrustPolicy};
 use crate::intake::IngestLimits;
@@ -96,6 +96,10 @@ pub struct HttpConfig {
     /// The most runs on which two laws are compared; a run takes about 100 bytes meanwhile.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_COMPARED_RUNS", default_value_t = 1_000_000)]
     pub max_compared_runs: u32,
+    /// The most laws of a family that the history of an answer asks at a time.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_HISTORY_LAWS", default_value_t = 50,
+        value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub max_history_laws: u16,
     /// Memory for laws that were asked lately, with their resamples; what they share beside it, to answer quickly near
     /// what was asked before, takes at most some 65 MB.
     #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value = "256M", value_parser = size)]
@@ -133,9 +137,12 @@ pub struct HttpConfig {
         value_parser = row_bytes)]
     pub max_row_bytes: u64,
     /// The largest part of an upload that must be in memory as a whole, decompressed: a batch of Arrow, its
-    /// dictionaries, a page of each column of Parquet with their dictionaries, or a workbook.
+    /// dictionaries, a page of each column of Parquet with their dictionaries, a workbook, or the directory of an archive.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BLOCK_BYTES", default_value = "256M", value_parser = size)]
     pub max_block_bytes: u64,
+    /// The most files in an uploaded zip archive, and in the one that a workbook is.
+    #[arg(long, env = "SPARSITY_PLANNER_MAX_ARCHIVE_FILES", default_value_t = 10_000)]
+    pub max_archive_files: u64,
     /// The most mappings that are kept for a family.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_MAPPINGS", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(0..=10_000))]
@@ -158,6 +165,27 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS_PER_KEY", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transfers_per_key: u16,
+    /// How many uploads that were answered before they were stored (`Prefer: respond-async`) this process stores at
+    /// once; each takes one of --transfers meanwhile. 0 for none: another process has to.
+    #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOADS_AT_ONCE", default_value_t = 2,
+        value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub waiting_uploads_at_once: u16,
+    /// How many of these uploads of one key may wait, or of one address without keys; others are answered with 503. 0
+    /// for none at all: each upload is answered when it is stored.
+    #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOADS_PER_KEY", default_value_t = 16,
+        value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub waiting_uploads_per_key: u32,
+    /// The most bytes of all uploads that wait, as they were sent: so much more of the database's disk may be taken.
+    #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOAD_BYTES", default_value = "4G", value_parser = size)]
+    pub waiting_upload_bytes: u64,
+    /// Days after which it is forgotten what became of such an upload.
+    #[arg(long, env = "SPARSITY_PLANNER_UPLOAD_RESULTS_DAYS", default_value_t = 7,
+        value_parser = clap::value_parser!(u32).range(1..=3_650))]
+    pub upload_results_days: u32,
+    /// How long a process that stores such an upload and says nothing is believed to live; then another takes it.
+    #[arg(long, env = "SPARSITY_PLANNER_UPLOAD_LEASE_MS", default_value_t = 15_000,
+        value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
+    pub upload_lease_ms: u64,
     /// The most that a refit may take, in runs times starts and resamples; more is refused.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_REFIT_WORK", default_value_t = 10_000_000_000)]
     pub max_refit_work: u64,
@@ -475,6 +503,7 @@ impl HttpConfig {
                 each: self.event_streams_per_key as usize,
             },
             compared_runs: self.max_compared_runs,
+            history_laws: self.max_history_laws,
             max_mappings: self.max_mappings,
         }
     }
@@ -492,10 +521,18 @@ impl HttpConfig {
                 row_bytes: self.max_row_bytes as usize,
                 named_errors: self.max_named_errors,
                 block_bytes: self.max_block_bytes,
+                archive_files: self.max_archive_files,
             },
             at_once: self.transfers.into(),
             exports: self.exports.into(),
             each: self.transfers_per_key.into(),
+            waiting: WaitingLimits {
+                at_once: self.waiting_uploads_at_once.into(),
+                each: self.waiting_uploads_per_key,
+                bytes: self.waiting_upload_bytes,
+                kept_days: self.upload_results_days,
+                lease: Duration::from_millis(self.upload_lease_ms),
+            },
             timeout: Duration::from_millis(self.transfer_timeout_ms),
             silence: Duration::from_millis(self.request_timeout_ms),
             // What is broken off then still ends in order.

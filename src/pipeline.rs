@@ -10,9 +10,9 @@
 use std::collections::HashSet;
 use std::io::Read;
 
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, PgTransaction, Postgres};
+use sqlx::{PgConnection, PgPool, PgTransaction};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, Stop, keep_fi
 use crate::store::StoreError;
 use crate::store::families::insert_family;
 use crate::store::staging::{
-    begin_staging, commit_staging, delete_contradicted_rows, delete_repeated_rows,
+    Staging, begin_staging, commit_staging, delete_contradicted_rows, delete_repeated_rows,
     list_contradicted_rows, merge_runs, stage_runs, try_merge_staged_runs,
 };
 use crate::telemetry::request::carried;
@@ -70,7 +70,7 @@ pub enum Destination {
 }
 
 /// What became of an input.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stored {
     /// The runs that were stored.
     pub merged: Merged,
@@ -79,6 +79,13 @@ pub struct Stored {
     /// The first runs, as many as were asked for.
     pub preview: Vec<NumberedRun>,
 }
+
+/// What else is written in the transaction that stores the runs, once it is known what becomes of them: all of it is
+/// there afterwards, or nothing.
+pub type Also = Box<
+    dyn for<'c> FnOnce(&'c mut PgConnection, &'c Stored) -> BoxFuture<'c, Result<(), StoreError>>
+        + Send,
+>;
 
 /// Runs that have arrived and are not stored yet. Dropped, they leave nothing.
 #[derive(Debug)]
@@ -96,7 +103,7 @@ enum Runs {
     /// One batch at most.
     Few(Vec<NumberedRun>),
     /// So many, in the staging table of a transaction that ends with its connection.
-    Many(PoolConnection<Postgres>, u64),
+    Many(Staging, u64),
 }
 
 /// Reads an input to its end, and keeps so many of its first runs aside to be shown.
@@ -180,7 +187,8 @@ async fn stage(
 }
 
 impl Arrived {
-    /// Stores the runs: all of them, or those that are right where the others were to be skipped.
+    /// Stores the runs: all of them, or those that are right where the others were to be skipped. What else is to be
+    /// written is written with them, unless all that is done is taken back.
     ///
     /// # Errors
     /// Where nothing was stored, and why.
@@ -189,11 +197,13 @@ impl Arrived {
         pool: &PgPool,
         clock: &Clock,
         destination: Destination,
+        also: Option<Also>,
     ) -> Result<Stored, PipelineError> {
         let Self { runs, mut intake, mut preview, named_errors, skip_errors } = self;
+        let also = also.filter(|_| destination.lasts());
         let refused = |intake: &Intake| !skip_errors && intake.errors.total > 0;
         let wrong = |Intake { errors, single, .. }| Err(PipelineError::Rows { errors, single });
-        let merged = match runs {
+        let (merged, open) = match runs {
             Runs::Few(runs) => {
                 let mut runs = keep_first(runs, named_errors, &mut intake.errors);
                 let mut tries = 0;
@@ -236,15 +246,55 @@ impl Arrived {
                         return wrong(intake);
                     }
                 };
-                if destination.lasts() {
-                    commit_staging(&mut connection).await?;
-                }
-                merged
+                (merged, Open::Staging(connection))
             }
         };
         let wrong: HashSet<u64> = intake.errors.named.iter().map(|error| error.row).collect();
         preview.retain(|run| !wrong.contains(&run.row));
-        Ok(Stored { merged, intake, preview })
+        let stored = Stored { merged, intake, preview };
+        open.end(&stored, also, destination.lasts()).await?;
+        Ok(stored)
+    }
+}
+
+/// What the runs were merged in.
+enum Open {
+    /// A transaction.
+    Transaction(PgTransaction<'static>),
+    /// That of the staging table.
+    Staging(Staging),
+}
+
+impl Open {
+    /// Writes what else is to be written, and then commits, or takes all back.
+    async fn end(
+        self,
+        stored: &Stored,
+        also: Option<Also>,
+        lasts: bool,
+    ) -> Result<(), PipelineError> {
+        match self {
+            Self::Transaction(mut transaction) => {
+                if let Some(also) = also {
+                    also(&mut transaction, stored).await?;
+                }
+                if lasts {
+                    transaction.commit().await?;
+                } else {
+                    transaction.rollback().await?;
+                }
+            }
+            Self::Staging(mut connection) => {
+                if let Some(also) = also {
+                    also(&mut connection, stored).await?;
+                }
+                // Otherwise the connection goes, and all with it.
+                if lasts {
+                    commit_staging(connection).await?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -261,22 +311,17 @@ impl Destination {
         }
     }
 
-    /// Merges a few runs: all or none.
+    /// Merges a few runs: all or none. What they were merged in is to be ended.
     async fn merge(
         &self,
         pool: &PgPool,
         clock: &Clock,
         runs: &[NumberedRun],
-    ) -> Result<Merged, StoreError> {
-        // Into a family that there is one statement stores all or nothing.
-        if let Self::Stored(id) = self {
-            return merge_runs(pool, clock, *id, runs).await;
-        }
+    ) -> Result<(Merged, Open), StoreError> {
         let mut transaction = pool.begin().await?;
         let id = self.prepare(&mut transaction).await?;
-        let merged = merge_runs(&mut *transaction, clock, id, runs).await?;
-        self.end(transaction).await?;
-        Ok(merged)
+        let merged = merge_runs(&mut transaction, clock, id, runs).await?;
+        Ok((merged, Open::Transaction(transaction)))
     }
 
     /// The family's id, once the family is there.
@@ -288,10 +333,6 @@ impl Destination {
                 Ok(family.id)
             }
         }
-    }
-
-    async fn end(&self, transaction: PgTransaction<'_>) -> Result<(), sqlx::Error> {
-        if self.lasts() { transaction.commit().await } else { transaction.rollback().await }
     }
 
     /// Whether what is done is to stay.

@@ -23,6 +23,7 @@ const LIMITS: IngestLimits = IngestLimits {
     row_bytes: 16 * 1024,
     named_errors: 10,
     block_bytes: 1 << 20,
+    archive_files: 100,
 };
 
 /// Texts that are special to one reader or another.
@@ -266,6 +267,8 @@ fn what_fuzzing_kept_is_read_or_refused() {
             Format::Arrow => "arrow",
             #[cfg(feature = "xlsx")]
             Format::Xlsx => "xlsx",
+            #[cfg(feature = "archives")]
+            Format::Zip => "archive",
         };
         let kept = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
         let kept: Vec<_> = std::fs::read_dir(kept).unwrap().collect();

@@ -18,10 +18,12 @@ WORDS = {
     "AsyncOptimalSparsity": "OptimalSparsity",
     "AsyncLaw": "Law",
     "AsyncIterator": "Iterator",
+    "AsyncGenerator": "Generator",
     "AsyncClient": "Client",
     "AsyncBaseTransport": "BaseTransport",
     "aiter_lines": "iter_lines",
     "aclose": "close",
+    "aclosing": "closing",
     "aread": "read",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",
@@ -35,6 +37,8 @@ def blocking(source: str) -> str:
     _docstring, rest = source.split('"""\n', 1)
     rest = re.sub(r"\basync (def|with|for)\b", r"\1", rest)
     rest = re.sub(r"\bawait\s+", "", rest)
+    # A generator that blocks is sent something, too.
+    rest = re.sub(r"(AsyncGenerator\[.*), None\](?=:\n)", r"\1, None, None]", rest)
     # What the one that awaits cannot do yet.
     rest = rest.replace("# Blocking: ", "")
     for word, replacement in WORDS.items():

@@ -16,6 +16,7 @@ const LIMITS: IngestLimits = IngestLimits {
     row_bytes: 16 * 1024,
     named_errors: 10,
     block_bytes: 1 << 20,
+    archive_files: 100,
 };
 
 /// Reads an upload of a format as it is, and as an export of another service.

@@ -25,7 +25,8 @@ use crate::api::{questions, resources};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This service")),
-    components(schemas(crate::api::wire::problem::Problem)),
+    // What events carry stands in no answer that has a schema.
+    components(schemas(crate::api::wire::problem::Problem, resources::events::FamilyStandingView)),
     tags(
         (name = TAG_FAMILIES, description = "Model families: the runs that one law describes"),
         (name = TAG_RUNS, description = "Finished training runs"),
@@ -46,13 +47,16 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         questions::predictions::router().merge(questions::optimal_sparsity::router());
     let others = OpenApiRouter::new()
         .merge(resources::families::router())
+        .merge(resources::events::router())
         .merge(resources::runs::router())
+        .merge(resources::waiting_uploads::router())
         .merge(resources::mappings::router())
         .merge(resources::refits::router())
         .merge(resources::laws::router())
         .merge(resources::comparison::router())
         .merge(resources::fit_quality::router())
         .merge(questions::bulk::router())
+        .merge(questions::history::router())
         .merge(questions::effective::router())
         .merge(resources::forecasts::router())
         .merge(questions::contours::router())
@@ -62,6 +66,7 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         .merge(questions::plans::router())
         .merge(questions::compare::router())
         .merge(resources::profiles::router())
+        .merge(resources::callers::router())
         .merge(resources::keys::router())
         .merge(resources::audit::router())
         .merge(resources::health::router())

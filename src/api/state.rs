@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use moka::future::Cache;
 use sparsity_law::law::ComparedOptimum;
 use sqlx::PgPool;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ use crate::api::layers::transfers::Transfers;
 use crate::api::questions::law::AskedLaw;
 use crate::clock::Clock;
 use crate::live::audit::AuditLog;
+use crate::live::family_watch::FamilyWatch;
 use crate::live::keyring::Access;
 use crate::live::laws::LawCache;
 use crate::live::profiles::ProfileCache;
@@ -71,6 +73,8 @@ pub struct AppParts {
     pub comparisons: Cache<(Uuid, Uuid), Arc<Vec<ComparedOptimum>>>,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
+    /// Families that are followed.
+    pub family_watch: FamilyWatch,
     /// Refits that are followed.
     pub refit_watch: RefitWatch,
     /// Streams of events.
@@ -99,6 +103,8 @@ pub struct AppParts {
     pub bodies: Bodies,
     /// Uploads and exports under way.
     pub transfers: Transfers,
+    /// Told where an upload was accepted that is to be stored.
+    pub uploads_accepted: Notify,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
 }
@@ -136,6 +142,8 @@ pub struct Limits {
     pub streams: StreamLimits,
     /// The most runs on which two laws are compared.
     pub compared_runs: u32,
+    /// The most laws of a family that one question asks.
+    pub history_laws: u16,
     /// The most mappings that are kept for a family.
     pub max_mappings: u32,
 }

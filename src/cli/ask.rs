@@ -3,12 +3,11 @@
 //!
 //! Knows the API only as any client does, by its paths and JSON.
 
-use std::fmt::Write as _;
-
 use clap::{Args, Subcommand};
 use reqwest::Url;
 use serde::Deserialize;
 
+use crate::cli::caveats::{Caveats, short};
 use crate::cli::remote::{RemoteError, Server};
 
 /// What to ask.
@@ -204,7 +203,7 @@ pub struct Answered {
 pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
     let asking = question.asking();
     let body = asking.server.get(question.url()?).await?;
-    let (sentence, caveats, interval) = match question {
+    let (sentence, law, caveats, interval) = match question {
         Question::OptimalSparsity { nonzero_params, budget, flop_mode, .. } => {
             let answer: OptimalSparsity = serde_json::from_str(&body)?;
             let sparsity = if answer.best_measured_level {
@@ -218,15 +217,18 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
             };
             let sentence = format!(
                 "The best sparsity of {} non-zero parameters trained with {} in mode {flop_mode} is \
-                 {sparsity}{}{kept}, for a loss of {} against {} dense, says {}.",
+                 {sparsity}{}{kept}, for a loss of {}{}, says {}.",
                 short(*nonzero_params),
                 spent(budget.given(), answer.budget.map(|budget| budget.compute)),
                 within(answer.interval.as_ref()),
                 short(answer.loss),
-                short(answer.dense.loss),
-                answer.caveats.law.named(&asking.family),
+                answer
+                    .dense
+                    .map(|dense| format!(" against {} dense", short(dense.loss)))
+                    .unwrap_or_default(),
+                answer.law.named(&asking.family),
             );
-            (sentence, answer.caveats, answer.interval)
+            (sentence, answer.law, answer.caveats, answer.interval)
         }
         Question::Prediction { nonzero_params, sparsity, .. } => {
             let answer: Prediction = serde_json::from_str(&body)?;
@@ -238,12 +240,19 @@ pub async fn ask(question: &Question) -> Result<Answered, RemoteError> {
                 short(answer.data),
                 short(answer.loss),
                 within(answer.interval.as_ref()),
-                answer.caveats.law.named(&asking.family),
+                answer.law.named(&asking.family),
             );
-            (sentence, answer.caveats, answer.interval)
+            (sentence, answer.law, answer.caveats, answer.interval)
         }
     };
-    let text = if asking.json { body } else { caveats.below(sentence) };
+    let text = if asking.json {
+        body
+    } else {
+        let version = law.version.to_string();
+        let law = asking.server.url(&["v1", "families", &asking.family, "laws", &version])?;
+        let caveats = caveats.lines(law.as_str());
+        std::iter::once(sentence).chain(caveats).collect::<Vec<_>>().join("\n")
+    };
     Ok(Answered { text, doubts: asking.doubts(&caveats, interval.as_ref()) })
 }
 
@@ -291,11 +300,12 @@ impl Question {
 
 #[derive(Deserialize)]
 struct OptimalSparsity {
+    law: LawName,
     sparsity: f64,
     #[serde(default)]
     best_measured_level: bool,
     loss: f64,
-    dense: Dense,
+    dense: Option<Dense>,
     interval: Option<Interval>,
     /// A service of an older version says nothing of it, nor of bounds.
     budget: Option<Flops>,
@@ -303,6 +313,21 @@ struct OptimalSparsity {
     binding: Vec<String>,
     #[serde(flatten)]
     caveats: Caveats,
+}
+
+/// The law that answered.
+#[derive(Deserialize)]
+struct LawName {
+    version: i32,
+    source: String,
+}
+
+impl LawName {
+    /// The law in words.
+    fn named(&self, family: &str) -> String {
+        let source = if self.source == "fit" { "fitted" } else { &self.source };
+        format!("law {} of {family} ({source})", self.version)
+    }
 }
 
 #[derive(Deserialize)]
@@ -317,6 +342,7 @@ struct Dense {
 
 #[derive(Deserialize)]
 struct Prediction {
+    law: LawName,
     loss: f64,
     data: f64,
     interval: Option<Interval>,
@@ -324,89 +350,11 @@ struct Prediction {
     caveats: Caveats,
 }
 
-/// What every answer has.
-#[derive(Deserialize)]
-struct Caveats {
-    law: Law,
-    extrapolation: Vec<Extrapolation>,
-    warnings: Vec<Warning>,
-    /// A service of an older version says nothing of it.
-    trust: Option<Trust>,
-}
-
-#[derive(Deserialize)]
-struct Trust {
-    level: String,
-    because: Vec<String>,
-}
-
-impl Trust {
-    fn told(&self) -> String {
-        if self.because.is_empty() {
-            return self.level.clone();
-        }
-        format!("{}, because of {}", self.level, self.because.join(", "))
-    }
-}
-
-#[derive(Deserialize)]
-struct Law {
-    version: i32,
-    source: String,
-}
-
 #[derive(Deserialize)]
 struct Interval {
     level: f64,
     low: f64,
     high: f64,
-}
-
-#[derive(Deserialize)]
-struct Extrapolation {
-    variable: String,
-    factor: f64,
-    side: String,
-}
-
-#[derive(Deserialize)]
-struct Warning {
-    code: String,
-    detail: String,
-}
-
-impl Law {
-    fn named(&self, family: &str) -> String {
-        let source = if self.source == "fit" { "fitted" } else { &self.source };
-        format!("law {} of {family} ({source})", self.version)
-    }
-}
-
-impl Extrapolation {
-    fn told(&self) -> String {
-        format!(
-            "{} is {} the runs behind the law, by a factor of {}",
-            self.variable,
-            self.side,
-            short(self.factor)
-        )
-    }
-}
-
-impl Caveats {
-    /// The sentence, and under it a line for each caveat.
-    fn below(&self, mut sentence: String) -> String {
-        for found in &self.extrapolation {
-            let _ = write!(sentence, "\nextrapolation: {}", found.told());
-        }
-        for warning in &self.warnings {
-            let _ = write!(sentence, "\nwarning: {} ({})", warning.detail, warning.code);
-        }
-        if let Some(trust) = &self.trust {
-            let _ = write!(sentence, "\ntrust: {}", trust.told());
-        }
-        sentence
-    }
 }
 
 impl Asking {
@@ -443,22 +391,12 @@ fn within(interval: Option<&Interval>) -> String {
     })
 }
 
-/// A number to four digits, for people.
-fn short(value: f64) -> String {
-    // Rounded by its own digits, and written without those that say nothing.
-    let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
-    if rounded == 0.0 || (1e-3..1e5).contains(&rounded.abs()) {
-        rounded.to_string()
-    } else {
-        format!("{rounded:e}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::cli::caveats::{Extrapolation, Trust};
 
     #[derive(Parser)]
     struct Line {
@@ -473,12 +411,6 @@ mod tests {
 
     const PREDICTION: &str =
         "prediction --url http://h --family f --nonzero-params 1e8 --sparsity 0.5";
-
-    #[test]
-    fn numbers_are_short() {
-        let shown = [0.0, 0.81234, 2.0, 1e8, 123_456.0, 99_999.9, -0.000_123_46, 1.2e-5].map(short);
-        assert_eq!(shown, ["0", "0.8123", "2", "1e8", "1.235e5", "1e5", "-1.235e-4", "1.2e-5"]);
-    }
 
     #[test]
     fn the_address_may_have_a_path_and_names_are_escaped() {
@@ -563,7 +495,6 @@ mod tests {
         let far = |factor| Extrapolation { variable: "data".into(), factor, side: "above".into() };
         let wide = |high| Interval { level: 0.95, low: 0.25, high };
         let caveats = |extrapolation: Vec<Extrapolation>, trust: Option<&str>| Caveats {
-            law: Law { version: 1, source: "fit".into() },
             extrapolation,
             warnings: Vec::new(),
             trust: trust.map(|level| Trust {
@@ -592,9 +523,7 @@ mod tests {
             plain.asking().doubts(&worthless, None),
             ["the answer is not to be trusted: wide_interval, extrapolation"]
         );
-        assert_eq!(
-            worthless.below("It is 3.".into()),
-            "It is 3.\ntrust: none, because of wide_interval, extrapolation"
-        );
+        let lines = worthless.lines("http://h/law");
+        assert_eq!(lines, ["trust: none, because of wide_interval, extrapolation"]);
     }
 }

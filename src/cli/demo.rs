@@ -11,7 +11,9 @@ use tracing::instrument::WithSubscriber;
 use tracing::subscriber::NoSubscriber;
 
 use crate::app::{Database, Service};
+use crate::cli::caveats::Caveats;
 use crate::cli::demo_runs;
+use crate::cli::print::print_line;
 use crate::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
 use crate::live::keyring::Caller;
 use crate::telemetry::traces::{Traces, TracesConfig};
@@ -38,8 +40,15 @@ pub async fn run_demo(
     let service = Service::start(&database, http, refits, &traces).await?;
     let shown = show_demo(&service).await;
     if shown.is_ok() {
-        println!("The dashboard: http://{}/?family={}", service.address, demo_runs::FAMILY);
-        println!("Serving until Ctrl-C. The API's documentation: http://{}/docs/", service.address);
+        print_line(format_args!(
+            "The dashboard: http://{}/?family={}",
+            service.address,
+            demo_runs::FAMILY
+        ))?;
+        print_line(format_args!(
+            "Serving until Ctrl-C. The API's documentation: http://{}/docs/",
+            service.address
+        ))?;
         service.run_until_stopped().await?;
     } else {
         service.stop().await?;
@@ -59,22 +68,32 @@ async fn show_demo(service: &Service) -> anyhow::Result<()> {
     }
     let runs = serde_json::to_value(demo_runs::runs())?;
     let stored = expect(service, Method::POST, &format!("{family}/runs"), Some(runs)).await?;
-    println!("Family `demo`: {}.", demo_runs::DESCRIPTION);
+    print_line(format_args!("Family `demo`: {}.", demo_runs::DESCRIPTION))?;
 
     let question = format!("{family}/optimal-sparsity?{QUESTION}");
     let changed = stored["created"] != 0 || stored["updated"] != 0;
     let (status, _) = call(service, Method::GET, &question, None).await?;
     if changed || !status.is_success() {
-        println!("Fitting its law; this takes some seconds.");
+        print_line("Fitting its law; this takes some seconds.")?;
         fit(service, &family).await?;
     }
     let answer = expect(service, Method::GET, &question, None).await?;
-    println!(
-        "\nHow sparse should 100 M non-zero parameters be, trained with 1e20 FLOPs where zeros cost nothing?\n"
-    );
-    println!("{}", told(&answer));
-    println!("The same over HTTP, with all that the answer says:");
-    println!("  curl '{base}/{}/optimal-sparsity?{QUESTION}'\n", demo_runs::FAMILY);
+    print_line(
+        "\nHow sparse should 100 M non-zero parameters be, trained with 1e20 FLOPs where zeros cost nothing?\n",
+    )?;
+    let version = &answer["law"]["version"];
+    let law = format!("{base}/{}/laws/{version}", demo_runs::FAMILY);
+    let caveats: Caveats = serde_json::from_value(answer.clone())?;
+    print_line(told(&answer))?;
+    for line in caveats.lines(&law) {
+        print_line(format_args!("  {line}"))?;
+    }
+    print_line("")?;
+    print_line("The same over HTTP, with all that the answer says:")?;
+    print_line(format_args!(
+        "  curl '{base}/{}/optimal-sparsity?{QUESTION}'\n",
+        demo_runs::FAMILY
+    ))?;
     Ok(())
 }
 
@@ -92,7 +111,7 @@ async fn fit(service: &Service, family: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An optimal sparsity as a sentence, a table of the sparse model beside the dense one, and its warnings.
+/// An optimal sparsity as a sentence, and a table of the sparse model beside the dense one.
 fn told(answer: &Value) -> String {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let percent = |value: &Value| format!("{:.1} %", 100.0 * number(value));
@@ -119,18 +138,7 @@ fn told(answer: &Value) -> String {
     for (what, sparse, dense) in rows {
         text += &format!("  {what:20}{sparse:>12}{dense:>12}\n");
     }
-    let trust = &answer["trust"];
-    let because: Vec<_> =
-        trust["because"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    text += &format!("\n  Trust: {}", trust["level"].as_str().unwrap_or("unknown"));
-    if !because.is_empty() {
-        text += &format!(" ({})", because.join(", "));
-    }
-    text.push('\n');
-    for warning in answer["warnings"].as_array().into_iter().flatten() {
-        text += &format!("\n  Beware: {}", warning["detail"].as_str().unwrap_or_default());
-    }
-    text + "\n"
+    text
 }
 
 /// Sends a request through the service's own router.

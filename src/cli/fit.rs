@@ -7,13 +7,16 @@ use serde_json::{Value, json};
 use sparsity_law::fit::{
     Constraint, Control, Delta, FitConfig, FormReport, FormTask, Residual, fit_form,
 };
-use sparsity_law::law::{self, CoefficientName};
+use sparsity_law::law::{
+    self, CoefficientName, FormCoefficient, LawForm, PruningSchedule, SampledForm,
+};
 
 use crate::cli::print::print_json;
 use crate::cli::table::TableConfig;
 use crate::domain::grouping::GroupedRuns;
 use crate::domain::law::StoredWarning;
 use crate::domain::mapping::MappingSettings;
+use crate::domain::refit::{LevelsBy, RefitOptions};
 use crate::intake::keep_first;
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +52,12 @@ pub struct FitArgs {
     /// team.
     #[arg(long, value_name = "TAG")]
     cluster: Option<String>,
+    /// What the law is to say of sparsity: sparse, dense, levels, average_params or experts.
+    #[arg(long, default_value = "sparse", value_parser = form)]
+    form: LawForm,
+    /// What tells runs of one sparsity apart for the form levels: pattern, or tag: and the key of a tag (--tag-column).
+    #[arg(long, value_name = "WHAT", value_parser = levels)]
+    levels: Option<LevelsBy>,
     /// Threads that fit; all cores unless said otherwise.
     #[arg(long)]
     threads: Option<usize>,
@@ -61,11 +70,42 @@ fn delta(text: &str) -> Result<Delta, String> {
     text.parse().map(Delta::Fixed).map_err(|_| "must be auto or a number".to_owned())
 }
 
+fn form(text: &str) -> Result<LawForm, String> {
+    LawForm::parse(text).ok_or_else(|| {
+        let names: Vec<&str> = LawForm::ALL.into_iter().map(LawForm::as_str).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}
+
+fn levels(text: &str) -> Result<LevelsBy, String> {
+    LevelsBy::try_from(text.to_owned())
+}
+
 fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
     let (name, value) = text.split_once('=').ok_or("must be COEFFICIENT=VALUE")?;
     let found = CoefficientName::ALL.into_iter().find(|known| known.as_str() == name);
     let name = found.ok_or("must name one of a_s, b_s, c_s, b_n, a_d, b_d and c")?;
     Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
+}
+
+/// The coefficients of a form that the seven do not hold, each with its interval.
+fn own_coefficients(law: &SampledForm) -> Vec<Value> {
+    let intervals = law.coefficient_intervals();
+    let coefficients = law.law().named().into_iter().enumerate();
+    coefficients
+        .filter(|(_, coefficient)| law.law().has(coefficient))
+        .map(|(place, FormCoefficient { name, sparsity, level, value })| {
+            let interval = intervals.as_ref().map(|intervals| intervals[place]);
+            let mut shown = json!({"name": name, "value": value, "interval": interval});
+            if let Some(sparsity) = sparsity {
+                shown["sparsity"] = json!(sparsity);
+            }
+            if let Some(level) = level {
+                shown["level"] = json!(level);
+            }
+            shown
+        })
+        .collect()
 }
 
 pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
@@ -116,10 +156,30 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
             "--cluster names a tag of the runs, and none has {tag:?}: {there} (--tag-column)"
         );
     }
-    let grouped = GroupedRuns::new(runs, &[], cluster);
+    anyhow::ensure!(
+        args.levels.is_none() || args.form == LawForm::Levels,
+        "--levels is for --form levels"
+    );
+    let options = RefitOptions {
+        cluster: args.cluster.clone(),
+        form: Some(args.form),
+        levels: args.levels.clone(),
+        ..RefitOptions::default()
+    };
+    let grouped = GroupedRuns::new(runs, &options);
     let threads = ThreadPoolBuilder::new().num_threads(args.threads.unwrap_or(0)).build()?;
+    let task = match args.form {
+        LawForm::Sparse => FormTask::Sparse,
+        LawForm::Dense => FormTask::Dense,
+        LawForm::Levels => FormTask::Levels,
+        LawForm::AverageParams => {
+            // A file says nothing of how its runs were pruned.
+            FormTask::AverageParams { mean_share: PruningSchedule::default().mean_share() }
+        }
+        LawForm::Experts => FormTask::Experts,
+    };
     let FormReport { report, repeated } =
-        threads.install(|| fit_form(&grouped.set, &FormTask::Sparse, &config, &Control::NONE))?;
+        threads.install(|| fit_form(&grouped.set, &task, &config, &Control::NONE))?;
     let identification = report.diagnostics.identification.as_ref();
     let coefficients = |law: &law::Coefficients| -> serde_json::Map<String, Value> {
         let values = law::CoefficientName::ALL.into_iter().zip(law.values().to_array());
@@ -132,7 +192,14 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
             .collect()
     };
     let intervals = report.ensemble.as_ref().map(law::Ensemble::coefficient_intervals);
+    let own = report
+        .own
+        .clone()
+        .map(|law| SampledForm::new(law, report.ensemble.clone(), None, |loss, _| loss));
+    let own = own.as_ref().map(own_coefficients);
     print_json(&json!({
+        "form": args.form,
+        "own_coefficients": own,
         "coefficients": coefficients(&report.coefficients),
         "intervals": intervals,
         "objective": report.objective,
@@ -140,6 +207,7 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         "failed_resamples": report.failed_resamples,
         "warnings": report.warnings.iter().map(StoredWarning::from)
             .chain(GroupedRuns::untagged_warning(grouped.untagged, cluster))
+            .chain(GroupedRuns::small_levels_warning(&grouped.small_levels))
             .map(|StoredWarning { code, detail }| json!({"code": code, "detail": detail}))
             .collect::<Vec<_>>(),
         "diagnostics": report.diagnostics,

@@ -77,7 +77,7 @@ pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
         (None, None) => bail!("there is no family {name}; --create DATA_UNIT creates it"),
     };
     let arrived = pipeline::read_parts(pool, &clock, reading, inputs.parts()).await?;
-    let Stored { merged, intake, .. } = match arrived.store(pool, &clock, destination).await {
+    let Stored { merged, intake, .. } = match arrived.store(pool, &clock, destination, None).await {
         Err(PipelineError::Rows { errors, .. }) => return args.table.refuse_errors(&errors),
         stored => stored?,
     };

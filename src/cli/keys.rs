@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::app::Database;
-use crate::cli::print::print_json;
+use crate::cli::print::{print_json, print_line};
 use crate::clock::Clock;
 use crate::config::DatabaseConfig;
 use crate::domain::access::{Families, KeyText, Scope};
@@ -83,7 +83,7 @@ pub async fn manage_keys(command: KeysCommand) -> anyhow::Result<()> {
             database.close().await?;
             eprintln!("created the key {}:", key.id);
             // Alone on standard output, for scripts.
-            println!("{}", text.reveal());
+            print_line(text.reveal())?;
         }
         KeysCommand::List { database } => {
             let database = Database::open(&database).await?;

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use sparsity_measure::{Along, Counts, Measurement, Progress, Scope};
 
-use crate::cli::print::print_json;
+use crate::cli::print::{print_json, print_line};
 
 #[cfg(feature = "ask")]
 mod send;
@@ -83,12 +83,12 @@ pub async fn measure(args: MeasureArgs) -> anyhow::Result<()> {
         "\nnonzero_params {}\nsparsity       {}\npattern        {pattern}",
         fields.nonzero_params, fields.sparsity
     );
-    println!("{text}");
+    print_line(&text)?;
     for warning in &measured.warnings {
         eprintln!("warning: {} ({})", warning.detail, warning.code.as_str());
     }
     if let Some(answer) = sent {
-        println!("\nsent: {answer}");
+        print_line(format_args!("\nsent: {answer}"))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "ask")]
 pub mod ask;
+mod caveats;
 mod demo;
 pub mod demo_runs;
 mod fit;
@@ -26,6 +27,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::{self, Database, Service};
 use crate::config::{DatabaseConfig, HttpConfig, PrivateConfig, RefitConfig};
+use crate::intake::silence_caught_panics;
+use crate::telemetry::causes::with_causes;
 use crate::telemetry::traces::{Traces, TracesConfig};
 use crate::telemetry::{self, LogConfig};
 
@@ -76,6 +79,10 @@ enum Command {
         /// reads or writes them.
         #[arg(long, value_parser = clap::value_parser!(u16).range(2..=1024))]
         partitions: Option<u16>,
+        /// Distribute the tables over the nodes of a coordinator of Citus, in the layout of docs/scaling.md. Once; what was
+        /// interrupted goes on where it was.
+        #[arg(long, conflicts_with = "partitions")]
+        distribute: bool,
     },
     /// Print the OpenAPI document.
     Openapi,
@@ -147,6 +154,7 @@ const DOUBTFUL: u8 = 2;
 ///
 /// No `async` function: the future of a whole service is then compiled here, and not once more in the program.
 pub fn main() -> ExitCode {
+    silence_caught_panics();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(parsed());
@@ -178,7 +186,7 @@ async fn parsed() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", with_causes(&error));
             ExitCode::FAILURE
         }
     }
@@ -201,25 +209,30 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             traces.close(WORKER_DRAIN).await;
             database.close().await?;
         }
-        Command::Migrate { database, partitions } => {
+        Command::Migrate { database, partitions, distribute } => {
             let database = Database::open(&database).await?;
-            let partitioned = match partitions {
+            let done = match partitions {
                 Some(parts) => database.partition(parts).await,
+                None if distribute => database.distribute().await,
                 None => Ok(()),
             };
             database.close().await?;
-            partitioned?;
+            done?;
         }
         Command::Completions { shell } => {
             let mut command = Cli::command();
             let name = command.get_name().to_owned();
-            clap_complete::generate(shell, &mut command, name, &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, name, &mut script);
+            print::print_line(String::from_utf8(script)?.trim_end())?;
         }
         Command::Man { directory } => {
             clap_mangen::generate_to(Cli::command(), &directory)
                 .with_context(|| format!("writing to {}", directory.display()))?;
         }
-        Command::Openapi => println!("{}", crate::api::document::openapi().to_pretty_json()?),
+        Command::Openapi => {
+            print::print_line(crate::api::document::openapi().to_pretty_json()?)?;
+        }
         Command::Keys { command } => keys::manage_keys(command).await?,
         Command::Import(args) => import::import(args).await?,
         Command::Fit(args) => fit::fit_file(&args)?,
@@ -230,7 +243,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "ask")]
         Command::Ask { question } => {
             let answered = ask::ask(&question).await?;
-            println!("{}", answered.text);
+            print::print_line(&answered.text)?;
             for doubt in &answered.doubts {
                 eprintln!("not to be relied on: {doubt}");
             }

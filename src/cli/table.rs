@@ -120,6 +120,7 @@ const LIMITS: IngestLimits = IngestLimits {
     row_bytes: 16 * 1024 * 1024,
     named_errors: 10_000,
     block_bytes: 2 * 1024 * 1024 * 1024,
+    archive_files: u64::MAX,
 };
 
 impl TableConfig {
@@ -128,7 +129,7 @@ impl TableConfig {
     /// # Errors
     /// Where one cannot be opened, or its format is not clear.
     pub fn inputs(&self) -> anyhow::Result<Inputs> {
-        find_inputs(&self.files, self.format.map(Format::from), LIMITS.expanded_bytes)
+        find_inputs(&self.files, self.format.map(Format::from))
     }
 
     /// How they are read, beside what was kept under a name; and whether runs need no name.

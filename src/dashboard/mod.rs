@@ -27,12 +27,18 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .merge(book::router())
 }
 
-/// The page, which names the files of this version. The modules are named too: a browser that learns
+/// Views that are loaded at once: that of all families, and what a family is asked most. The others are loaded when they
+/// are opened, or once the first is drawn.
+const FIRST_VIEWS: [&str; 3] = ["views/answer.js", "views/families.js", "views/family.js"];
+
+/// The page, which names the files of this version. The modules that it begins with are named too: a browser that learns
 /// of them one by one asks for them one after the other.
 static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
     let page = Files::get("index.html").expect("the page is a file of the folder").data;
     let page = String::from_utf8(page.into_owned()).expect("the page is UTF-8");
-    let mut modules: Vec<_> = Files::iter().filter(|name| name.ends_with(".js")).collect();
+    let at_once = |name: &str| !name.starts_with("views/") || FIRST_VIEWS.contains(&name);
+    let mut modules: Vec<_> =
+        Files::iter().filter(|name| name.ends_with(".js") && at_once(name)).collect();
     modules.sort_unstable();
     let preload =
         |name| format!("<link rel=\"modulepreload\" href=\"dashboard/@VERSION@/{name}\">");
@@ -68,6 +74,10 @@ mod tests {
         let page = std::str::from_utf8(&PAGE).unwrap();
         assert!(!page.contains('@'), "{page}");
         assert!(page.contains(&format!("\"dashboard/{}/app.js", *VERSION)));
-        assert!(page.contains(&format!("\"dashboard/{}/views/runs.js", *VERSION)));
+        assert!(page.contains(&format!("\"dashboard/{}/views/answer.js", *VERSION)));
+        assert!(!page.contains("/views/runs.js"), "what is opened later is loaded later");
+        for view in FIRST_VIEWS {
+            assert!(Files::get(view).is_some(), "{view}");
+        }
     }
 }

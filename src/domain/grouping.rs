@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sparsity_law::fit::{Observation, Observations, PatternRuns, PretrainedRuns, RunSet};
-use sparsity_law::law::{Data, Sparsity};
+use sparsity_law::fit::{
+    Observation, Observations, PatternRuns, PretrainedRuns, RunSet, SmallLevel,
+};
+use sparsity_law::law::{Data, LawForm, Sparsity};
 use uuid::Uuid;
 
 use crate::domain::law::StoredWarning;
-use crate::domain::refit::TagWeight;
+use crate::domain::refit::{LevelsBy, RefitOptions, TagWeight};
 use crate::domain::run::{Start, SubmittedRun};
+use crate::domain::text::Pattern;
 
 /// Runs in groups.
 #[derive(Debug, Clone)]
@@ -20,10 +23,13 @@ pub struct GroupedRuns {
     pub ids: Vec<Uuid>,
     /// How many of these lack the tag by which they are resampled.
     pub untagged: usize,
+    /// Levels that a law of levels is fitted without, as they have too few runs.
+    pub small_levels: Vec<SmallLevel>,
 }
 
-/// Of a run its cluster, its id, and how much of its data is different.
-type Named = (Option<u32>, (Uuid, Option<Data>));
+/// Of a run its cluster, its id, how much of its data is different, and its place among the names that tell runs of one
+/// sparsity apart.
+type Named = (Option<u32>, (Uuid, Option<Data>, Option<u32>));
 /// A run and its weight, with its cluster.
 type Clustered = (Option<u32>, (Observation, f64));
 /// Of a pretrained run its cluster, and how much data it was pretrained on.
@@ -31,22 +37,36 @@ type Trained = (Option<u32>, Option<Data>);
 
 impl GroupedRuns {
     /// Groups runs that may be fitted; those without weight, and pretrained ones with a structured
-    /// pattern, belong to no group. With the key of a tag for `cluster`, those of one value are resampled together.
+    /// pattern, belong to no group. With the key of a tag for `cluster`, those of one value are resampled together. For a
+    /// law of levels those with a pattern are of the law where it is the pattern that tells them apart, and those of a
+    /// level with too few runs are left out.
     #[must_use]
     pub fn new(
         runs: impl IntoIterator<Item = (Uuid, SubmittedRun)>,
-        weights: &[TagWeight],
-        cluster: Option<&str>,
+        options: &RefitOptions,
     ) -> Self {
+        let RefitOptions { weights, cluster, form, levels, .. } = options;
+        let cluster = cluster.as_deref();
         let mut clusters = Clusters::new(cluster);
+        let mut names = Names::default();
         let mut law: Vec<(Named, (Observation, f64))> = Vec::new();
         let mut patterns = BTreeMap::<String, (f64, Vec<Clustered>)>::new();
         let mut pretrained: Vec<(Trained, (Observation, f64))> = Vec::new();
         for (id, run) in runs {
             let weighted = (run.observation, weight(&run.tags, weights));
             let cluster = clusters.of(&run.tags);
-            match (run.start, run.pattern) {
-                (Start::Scratch, None) => law.push(((cluster, (id, run.unique_data)), weighted)),
+            let name = match levels {
+                None => None,
+                Some(LevelsBy::Pattern) => run.pattern.as_ref().map(Pattern::as_str),
+                Some(LevelsBy::Tag(tag)) => run.tags.get(tag).map(String::as_str),
+            };
+            let name = name.map(|name| names.place(name));
+            // Where the pattern names the level its runs are among those of the law.
+            let of_law = run.start == Start::Scratch && *levels == Some(LevelsBy::Pattern);
+            match (run.start, run.pattern.filter(|_| !of_law)) {
+                (Start::Scratch, None) => {
+                    law.push(((cluster, (id, run.unique_data, name)), weighted));
+                }
                 (Start::Scratch, Some(pattern)) => patterns
                     .entry(pattern.as_str().to_owned())
                     .or_insert_with(|| (pattern.sparsity(), Vec::new()))
@@ -58,15 +78,26 @@ impl GroupedRuns {
                 (Start::Pretrained, Some(_)) => {}
             }
         }
+        if levels.is_some() {
+            // Of runs that are alike in all that is measured the order must not be that of their arrival.
+            let ranks = names.ranks();
+            law.sort_by_key(|((_, (_, _, name)), _)| name.map(|name| ranks[name as usize]));
+        }
         let (named, law) = clusters.ordered(law, |named| named.0);
         let untagged = if cluster.is_some() {
             named.iter().filter(|(cluster, _)| cluster.is_none()).count()
         } else {
             0
         };
-        let (ids, unique): (Vec<Uuid>, Vec<Option<Data>>) =
-            named.into_iter().map(|(_, named)| named).unzip();
+        let ids = named.iter().map(|(_, (id, ..))| *id).collect();
+        let unique: Vec<Option<Data>> = named.iter().map(|(_, (_, unique, _))| *unique).collect();
         let unique = if unique.iter().all(Option::is_none) { Vec::new() } else { unique };
+        let names = match levels {
+            None => Vec::new(),
+            Some(_) => {
+                named.iter().map(|(_, (.., name))| name.map(|name| names.name(name))).collect()
+            }
+        };
         let patterns = patterns.into_iter().filter_map(|(name, (sparsity, runs))| {
             let nominal = Sparsity::new(sparsity).expect("a pattern keeps some of its parameters");
             let (_, runs) = clusters.ordered(runs, |cluster| *cluster);
@@ -76,7 +107,41 @@ impl GroupedRuns {
         let (with, runs) = clusters.ordered(pretrained, |(cluster, _)| *cluster);
         let pretraining_data = with.into_iter().map(|(_, data)| data).collect();
         let pretrained = (!runs.is_empty()).then_some(PretrainedRuns { runs, pretraining_data });
-        Self { set: RunSet { law, patterns, pretrained, unique }, ids, untagged }
+        let set = RunSet { law, patterns, pretrained, unique, names };
+        let grouped = Self { set, ids, untagged, small_levels: Vec::new() };
+        if *form == Some(LawForm::Levels) { grouped.of_large_levels() } else { grouped }
+    }
+
+    /// Without the runs of levels that have too few for a capacity of their own.
+    fn of_large_levels(self) -> Self {
+        let (kept, small_levels) = self.set.of_large_levels();
+        if small_levels.is_empty() {
+            return self;
+        }
+        let ids = kept.iter().map(|place| self.ids[*place]).collect();
+        Self { set: self.set.with_runs(&kept), ids, small_levels, ..self }
+    }
+
+    /// What is said of levels that were left out; `None` where none were.
+    #[must_use]
+    pub fn small_levels_warning(small: &[SmallLevel]) -> Option<StoredWarning> {
+        let told = |level: &SmallLevel| {
+            let runs = if level.runs == 1 { "run" } else { "runs" };
+            format!("{} has {} {runs}", level.told, level.runs)
+        };
+        (!small.is_empty()).then(|| {
+            let named: Vec<String> = small.iter().take(MOST_NAMED).map(told).collect();
+            let others = match small.len() - named.len() {
+                0 => String::new(),
+                others => format!(", and {others} more"),
+            };
+            let detail = format!(
+                "levels with fewer than {} runs do not show by how much they scatter, and are not in the law: sparsity {}{others}",
+                SmallLevel::NEEDED,
+                named.join(", sparsity ")
+            );
+            StoredWarning { code: "small_levels".to_owned(), detail }
+        })
     }
 
     /// What is said of runs that lack the tag by which they are resampled; `None` where all have it.
@@ -88,6 +153,45 @@ impl GroupedRuns {
              counts by itself"
         );
         Some(StoredWarning { code: "untagged_runs".to_owned(), detail })
+    }
+}
+
+/// Levels that a warning names; of the others it says how many they are.
+const MOST_NAMED: usize = 10;
+
+/// Names that tell runs of one sparsity apart.
+#[derive(Default)]
+struct Names {
+    all: Vec<String>,
+    places: HashMap<String, u32>,
+}
+
+impl Names {
+    /// The place of a name, a new one where it was not seen.
+    fn place(&mut self, name: &str) -> u32 {
+        if let Some(place) = self.places.get(name) {
+            return *place;
+        }
+        // Fewer than there are runs in memory.
+        let place = u32::try_from(self.all.len()).expect("runs are limited to far fewer");
+        self.all.push(name.to_owned());
+        self.places.insert(name.to_owned(), place);
+        place
+    }
+
+    fn name(&self, place: u32) -> String {
+        self.all[place as usize].clone()
+    }
+
+    /// The rank of each name in their order.
+    fn ranks(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        order.sort_by(|a, b| self.all[*a].cmp(&self.all[*b]));
+        let mut ranks = vec![0; order.len()];
+        for (rank, place) in order.into_iter().enumerate() {
+            ranks[place] = rank;
+        }
+        ranks
     }
 }
 
@@ -156,8 +260,11 @@ fn weight(tags: &BTreeMap<String, String>, weights: &[TagWeight]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::text::Pattern;
     use sparsity_law::law::{Loss, NonzeroParams};
+
+    fn by_cluster(tag: &str) -> RefitOptions {
+        RefitOptions { cluster: Some(tag.to_owned()), ..RefitOptions::default() }
+    }
 
     fn run(n: f64, start: Start, pattern: Option<&str>, tag: &str) -> SubmittedRun {
         SubmittedRun {
@@ -195,7 +302,10 @@ mod tests {
             weight,
         };
         let weights = [entry("poor", 0.5), entry("broken", 0.0)];
-        let grouped = GroupedRuns::new(ids.iter().copied().zip(runs), &weights, None);
+        let grouped = GroupedRuns::new(
+            ids.iter().copied().zip(runs),
+            &RefitOptions { weights: weights.to_vec(), ..RefitOptions::default() },
+        );
         assert_eq!(grouped.ids, [ids[1], ids[0]]);
         assert_eq!(grouped.set.law.weights(), [0.5, 1.0]);
         assert_eq!(grouped.set.unique, [Some(Data::new(1e8).unwrap()), None]);
@@ -223,7 +333,7 @@ mod tests {
         runs.push(untagged);
         let group = |runs: &[SubmittedRun]| {
             let named = runs.iter().map(|run| (Uuid::nil(), run.clone()));
-            GroupedRuns::new(named, &[], Some("quality"))
+            GroupedRuns::new(named, &by_cluster("quality"))
         };
         let grouped = group(&runs);
         assert_eq!(grouped.set.law.clusters(), Some([0, 0, 1, 1, 2].as_slice()));
@@ -234,7 +344,52 @@ mod tests {
         let warning = GroupedRuns::untagged_warning(1, Some("quality")).unwrap();
         assert!(warning.detail.starts_with("1 of the runs have no tag quality"));
         assert_eq!(GroupedRuns::untagged_warning(0, Some("quality")), None);
-        let other = GroupedRuns::new([(Uuid::nil(), runs[0].clone())], &[], Some("sweep"));
+        let other = GroupedRuns::new([(Uuid::nil(), runs[0].clone())], &by_cluster("sweep"));
         assert_eq!((other.set.law.cluster_count(), other.untagged), (1, 1));
+    }
+
+    #[test]
+    fn runs_of_one_sparsity_are_told_apart_by_pattern_or_tag_and_small_levels_are_left_out() {
+        let levels = |levels| RefitOptions {
+            form: Some(LawForm::Levels),
+            levels,
+            ..RefitOptions::default()
+        };
+        let mut runs = Vec::new();
+        for i in 1..=3_u32 {
+            let n = f64::from(i) * 1e6;
+            runs.push(run(n, Start::Scratch, None, "one"));
+            runs.push(run(n + 1.0, Start::Scratch, Some("2:4"), "two"));
+        }
+        runs.push(run(7e6, Start::Scratch, Some("4:8"), "two"));
+        let grouped = |options: &RefitOptions, runs: &[SubmittedRun]| {
+            let named = runs
+                .iter()
+                .map(|run| (Uuid::from_u128(run.external_id.len() as u128), run.clone()));
+            GroupedRuns::new(named, options)
+        };
+        let plain = grouped(&levels(None), &runs);
+        assert_eq!((plain.set.law.len(), plain.set.patterns.len()), (3, 2));
+        assert!(plain.set.names.is_empty() && plain.small_levels.is_empty());
+
+        let by_pattern = levels(Some(LevelsBy::Pattern));
+        let by = grouped(&by_pattern, &runs);
+        let names: Vec<Option<&str>> = by.set.names.iter().map(Option::as_deref).collect();
+        assert_eq!(names, [None, Some("2:4"), None, Some("2:4"), None, Some("2:4")]);
+        assert_eq!((by.ids.len(), by.set.patterns.len()), (6, 0));
+        let warning = GroupedRuns::small_levels_warning(&by.small_levels).unwrap();
+        assert!(warning.detail.ends_with("sparsity 0.5 (4:8) has 1 run"), "{}", warning.detail);
+        let many = vec![by.small_levels[0].clone(); 1000];
+        let warning = GroupedRuns::small_levels_warning(&many).unwrap();
+        assert!(warning.detail.ends_with(", and 990 more"), "{}", warning.detail);
+        let mut other = runs.clone();
+        other.reverse();
+        let again = grouped(&by_pattern, &other);
+        assert_eq!((again.set, again.small_levels), (by.set, by.small_levels));
+
+        // Runs with a pattern are of no level of a tag.
+        let by_tag = grouped(&levels(Some(LevelsBy::Tag("quality".to_owned()))), &runs);
+        let names: Vec<Option<&str>> = by_tag.set.names.iter().map(Option::as_deref).collect();
+        assert_eq!((names, by_tag.set.patterns.len()), (vec![Some("one"); 3], 2));
     }
 }

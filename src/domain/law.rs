@@ -8,8 +8,9 @@ use sparsity_law::fit::{
     Diagnostics, FormTask, Lenders, PatternReport, PretrainedReport, RepeatedData, Rival, Rivals,
 };
 use sparsity_law::law::{
-    BorrowedGain, CoefficientName, Coefficients, FlopsPerParam, Identification, Interval, LawForm,
-    PruningSchedule, Reach, Repetition, SettlingRun, Support, T5_C4, VIT_JFT, Widening,
+    BorrowedGain, CoefficientName, Coefficients, FlopsPerParam, FormLaw, Identification, Interval,
+    LawForm, PruningSchedule, Reach, Repetition, SettlingRun, Sparsity, Support, T5_C4, VIT_JFT,
+    Widening,
 };
 use uuid::Uuid;
 
@@ -118,6 +119,12 @@ pub struct LawShape {
     /// Other forms of the same runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rivals: Option<Rivals>,
+    /// The law, where it is of a form with coefficients of its own; the seven hold what of it they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub law: Option<FormLaw>,
+    /// The interval of each of its coefficients, in the order of [`FormLaw::named`]; empty without resamples.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub law_intervals: Vec<Interval>,
 }
 
 /// A gain that was borrowed.
@@ -157,7 +164,9 @@ impl LawShape {
             }
             (LawForm::Dense, None) => FormTask::Dense,
             (LawForm::AverageParams, _) => FormTask::AverageParams { mean_share },
-            (LawForm::Sparse | LawForm::Levels | LawForm::Experts, _) => FormTask::Sparse,
+            (LawForm::Levels, _) => FormTask::Levels,
+            (LawForm::Experts, _) => FormTask::Experts,
+            (LawForm::Sparse, _) => FormTask::Sparse,
         }
     }
 
@@ -254,9 +263,26 @@ impl LawContent {
         warnings
     }
 
-    /// How far its answers can be trusted, whatever they are about.
+    /// How far it can be trusted, in one word for the law: as far as its answers, and not at all where it has no answer
+    /// to the question that it is for ([`Self::answers_optimal_sparsity`]).
     #[must_use]
     pub fn trust(&self) -> Trust {
+        self.own_trust(self.trust_of_answers())
+    }
+
+    /// The law's own word where this is that of its answers, which may know of more than the law does.
+    #[must_use]
+    pub fn own_trust(&self, of_answers: Trust) -> Trust {
+        let mut trust = of_answers;
+        if !self.answers_optimal_sparsity() {
+            trust.doubt(TrustLevel::None, TrustCode::NotIdentified);
+        }
+        trust
+    }
+
+    /// How far the answers that it gives can be trusted, whatever they are about.
+    #[must_use]
+    pub fn trust_of_answers(&self) -> Trust {
         let mut trust = Trust::GOOD;
         for warning in self.all_warnings() {
             if let Some(code) = TrustCode::of_warning(&warning.code) {
@@ -267,6 +293,26 @@ impl LawContent {
             trust.doubt(TrustLevel::Weak, TrustCode::NotChecked);
         }
         trust
+    }
+
+    /// Whether its runs determine which sparsity is best for a budget: of all, or of those that were measured.
+    #[must_use]
+    pub fn answers_optimal_sparsity(&self) -> bool {
+        if let Some(own) = &self.shape.law {
+            return own.determines_data();
+        }
+        let complete = self.identification().is_none_or(Identification::is_complete);
+        (self.coefficients.determines().all() && complete) || self.measured_sparsities().is_some()
+    }
+
+    /// The measured sparsities, dense first, where all that its runs leave open is what lies between and beyond them.
+    #[must_use]
+    pub fn measured_sparsities(&self) -> Option<Vec<Sparsity>> {
+        let known = self.identification()?;
+        let sparsities = known.sparsities.iter();
+        let sparsities: Option<Vec<_>> = sparsities.map(|s| Sparsity::new(*s).ok()).collect();
+        let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
+        (sparsities.first()?.get() == 0.0).then_some(sparsities)
     }
 }
 

@@ -15,6 +15,8 @@ pub struct LawRun {
     pub unique_data: Option<Data>,
     /// Which runs it was resampled with: those of the same number; `None` where each was drawn by itself.
     pub cluster: Option<u32>,
+    /// The place of its level among those of a law of levels with names; `None` of every other law.
+    pub level: Option<u32>,
     /// What it counted, relative to the others.
     pub weight: f64,
     /// What the law says of it.
@@ -28,4 +30,15 @@ pub struct NamedLawRun {
     pub run: LawRun,
     /// The submitter's name; `None` where the run was deleted since.
     pub external_id: Option<String>,
+}
+
+/// What became of the runs of one law until a later one of the family was fitted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunChanges {
+    /// Runs of the later law alone.
+    pub added: i64,
+    /// Runs of both that were measured otherwise in the later one.
+    pub changed: i64,
+    /// Runs of the earlier law alone.
+    pub removed: i64,
 }

@@ -19,6 +19,8 @@ pub mod page;
 pub mod profile;
 pub mod refit;
 pub mod run;
+pub mod standing;
 pub mod submission;
 pub mod text;
 pub mod trust;
+pub mod upload;

@@ -6,6 +6,8 @@ use sparsity_law::fit::FitConfig;
 use sparsity_law::law::LawForm;
 use uuid::Uuid;
 
+use crate::domain::text::check_label;
+
 /// Where a refit is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefitState {
@@ -64,6 +66,48 @@ pub struct Lender {
     pub version: i32,
 }
 
+/// What tells runs of one sparsity apart for a law of levels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum LevelsBy {
+    /// The structured pattern of their zeros; runs without one are a level of their own.
+    Pattern,
+    /// The value of a tag, such as the recipe; runs without the tag are a level of their own.
+    Tag(String),
+}
+
+impl LevelsBy {
+    /// What it is called: `pattern`, or `tag:` and the key of the tag.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Pattern => "pattern".to_owned(),
+            Self::Tag(tag) => format!("tag:{tag}"),
+        }
+    }
+}
+
+impl From<LevelsBy> for String {
+    fn from(levels: LevelsBy) -> Self {
+        levels.name()
+    }
+}
+
+impl TryFrom<String> for LevelsBy {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.strip_prefix("tag:") {
+            _ if name == "pattern" => Ok(Self::Pattern),
+            Some(tag) => {
+                check_label(tag).map_err(|error| format!("the tag after `tag:` {error}"))?;
+                Ok(Self::Tag(tag.to_owned()))
+            }
+            None => Err(format!("must be `pattern`, or `tag:` and the key of a tag, not `{name}`")),
+        }
+    }
+}
+
 /// What a fit runs with: stored with the refit and with its law.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RefitOptions {
@@ -82,6 +126,9 @@ pub struct RefitOptions {
     /// What the law is to say of sparsity; `None` for the paper's form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<LawForm>,
+    /// What tells runs of one sparsity apart for a law of levels; `None` where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<LevelsBy>,
     /// Whether every form that the runs can carry is fitted beside it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_forms: bool,
@@ -104,11 +151,67 @@ impl RefitOptions {
     }
 }
 
+/// What kept a refit from a law.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "&'static str")]
+pub enum RefitFailureKind {
+    /// There was no run to fit.
+    NoRuns,
+    /// The runs determine no law of the form that was asked for.
+    NotIdentifiable,
+    /// The law that came out is no finite numbers.
+    NotRepresentable,
+    /// A refit that was to reproduce a law came out different.
+    NotReproduced,
+    /// Every worker that took it died.
+    WorkerLost,
+    /// A defect of the service, whose cause is in the worker's log.
+    Internal,
+}
+
+impl RefitFailureKind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NoRuns,
+        Self::NotIdentifiable,
+        Self::NotRepresentable,
+        Self::NotReproduced,
+        Self::WorkerLost,
+        Self::Internal,
+    ];
+
+    /// The name in the database, which is the end of a problem's `type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRuns => "no-runs",
+            Self::NotIdentifiable => "not-identifiable",
+            Self::NotRepresentable => "not-representable",
+            Self::NotReproduced => "not-reproduced",
+            Self::WorkerLost => "worker-lost",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl From<String> for RefitFailureKind {
+    /// A name that only a newer version knows is [`RefitFailureKind::Internal`]: its detail still says what
+    /// happened.
+    fn from(name: String) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Internal)
+    }
+}
+
+impl From<RefitFailureKind> for &'static str {
+    fn from(kind: RefitFailureKind) -> Self {
+        kind.as_str()
+    }
+}
+
 /// Why a refit failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefitFailure {
-    /// Kind of problem, as in the `type` of a problem document.
-    pub kind: String,
+    /// Kind of problem.
+    pub kind: RefitFailureKind,
     /// A sentence for a person.
     pub detail: String,
 }

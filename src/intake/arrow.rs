@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt::Display;
-use std::panic::AssertUnwindSafe;
 
 use arrow_array::cast::AsArray;
 use arrow_array::temporal_conversions::{date32_to_datetime, date64_to_datetime};
@@ -29,21 +27,6 @@ use crate::intake::value::Value;
 pub(crate) struct Table {
     /// Fixed-size columns that hold UUIDs, by their names joined by dots.
     pub uuids: HashSet<String>,
-}
-
-/// What a library makes of a file. It trusts some of what a file says of itself, and panics where that is not so:
-/// then too the file is damaged.
-pub(crate) fn guarded<T, E: Display>(
-    format: &str,
-    read: impl FnOnce() -> Result<T, E>,
-) -> Result<T, IngestError> {
-    let damaged = |cause: &dyn Display| {
-        IngestError::Malformed(format!("the body is no {format}, or damaged: {cause}"))
-    };
-    match std::panic::catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| damaged(&error)),
-        Err(_) => Err(damaged(&"it contradicts itself")),
-    }
 }
 
 /// Checks the columns of a table, and says which of them are read, by their place.

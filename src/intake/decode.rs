@@ -104,7 +104,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// What may come out of any input, however small: tables of few runs may be much the same throughout.
-const ANY: u64 = 1 << 20;
+pub(crate) const ANY: u64 = 1 << 20;
 
 /// A reader that gives out at most so many bytes, and not too many for each that was sent. It ends when nobody waits
 /// for it any more.

@@ -5,6 +5,10 @@ use std::io;
 use crate::domain::checks::FieldError;
 use crate::domain::numbered_run::{ContradictedRow, RepeatedRow};
 use crate::domain::submission::contradiction;
+use crate::domain::text::cut;
+
+/// The longest name of an input that is repeated with each of its errors, in bytes.
+const PLACE_LIMIT: usize = 100;
 
 /// What an upload may cost.
 #[derive(Debug, Clone, Copy)]
@@ -22,8 +26,11 @@ pub struct IngestLimits {
     /// The most errors that are named; the others are counted.
     pub named_errors: usize,
     /// The largest part that must be in memory as a whole, in bytes: a batch of Arrow's, and its dictionaries
-    /// together; a workbook without its compression; a page of each column of Parquet's, with their dictionaries.
+    /// together; a workbook without its compression; a page of each column of Parquet's, with their dictionaries; the
+    /// directory of a zip file.
     pub block_bytes: u64,
+    /// The most files of a zip archive, and of the one that a workbook is.
+    pub archive_files: u64,
 }
 
 /// A limit that an upload reached.
@@ -43,6 +50,8 @@ pub enum Limit {
     RowBytes(u64),
     /// [`IngestLimits::block_bytes`].
     BlockBytes,
+    /// [`IngestLimits::archive_files`].
+    ArchiveFiles,
 }
 
 impl std::fmt::Display for Limit {
@@ -59,6 +68,7 @@ impl std::fmt::Display for Limit {
             Self::BlockBytes => f.write_str(
                 "a batch, page or workbook that is larger, decompressed, than may be in memory",
             ),
+            Self::ArchiveFiles => f.write_str("more files in an archive or workbook than allowed"),
         }
     }
 }
@@ -158,6 +168,20 @@ impl RowErrors {
             self.named.push(error);
         }
         self.total += 1;
+    }
+
+    /// The first errors, each of an input that is one of several with its place there.
+    #[must_use]
+    pub fn placed(&self) -> Vec<RowError> {
+        let placed = self.named.iter().cloned().map(|mut error| {
+            if let Some((name, row)) = self.place(error.row) {
+                let mut name = name.to_owned();
+                cut(&mut name, PLACE_LIMIT);
+                error.error.detail.push_str(&format!(" (row {row} of {name})"));
+            }
+            error
+        });
+        placed.collect()
     }
 
     /// Where a row stands, among several inputs: the name of the one that it is in, and its place there.

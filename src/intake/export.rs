@@ -81,6 +81,8 @@ impl Encoder {
             Format::Json | Format::Arrow => return Ok(None),
             #[cfg(feature = "xlsx")]
             Format::Xlsx => return Ok(None),
+            #[cfg(feature = "archives")]
+            Format::Zip => return Ok(None),
             Format::Ndjson => Writer::Lines,
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(&mut out);

@@ -1,5 +1,11 @@
 //! The formats that runs come in.
 
+use crate::intake::decode::Coding;
+
+/// Endings that [`Format::of_name`] knows, for messages.
+pub const ENDINGS: &str = ".csv, .tsv, .json, .ndjson, .jsonl, .parquet, .arrow, .feather and .xlsx, also with .gz, .zst, \
+                           .xz or .bz2 behind, and .zip";
+
 /// A format that runs come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -17,6 +23,9 @@ pub enum Format {
     /// A sheet of an Excel workbook.
     #[cfg(feature = "xlsx")]
     Xlsx,
+    /// A zip archive of files of the other formats, which are one table.
+    #[cfg(feature = "archives")]
+    Zip,
 }
 
 impl Format {
@@ -30,6 +39,8 @@ impl Format {
         Self::Arrow,
         #[cfg(feature = "xlsx")]
         Self::Xlsx,
+        #[cfg(feature = "archives")]
+        Self::Zip,
     ];
 
     /// All that this build writes.
@@ -72,6 +83,54 @@ impl Format {
             Self::Arrow => "application/vnd.apache.arrow.stream",
             #[cfg(feature = "xlsx")]
             Self::Xlsx => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            #[cfg(feature = "archives")]
+            Self::Zip => "application/zip",
         }
+    }
+
+    /// Format and coding by the ending of a file's name, where it says so.
+    ///
+    /// # Errors
+    /// What is to be done about a file of a kind that is known and not read.
+    pub fn of_name(name: &str) -> Result<(Option<Self>, Coding), String> {
+        let name = name.to_ascii_lowercase();
+        let (coding, stem) = match name.rsplit_once('.') {
+            Some((stem, "gz" | "gzip")) => (Coding::Gzip, stem),
+            Some((stem, "zst" | "zstd")) => (Coding::Zstd, stem),
+            #[cfg(feature = "archives")]
+            Some((stem, "xz")) => (Coding::Xz, stem),
+            #[cfg(feature = "archives")]
+            Some((stem, "bz2" | "bzip2")) => (Coding::Bzip2, stem),
+            #[cfg(not(feature = "archives"))]
+            Some((_, "xz" | "bz2" | "bzip2")) => {
+                return Err(
+                    "this build does not undo its compression (feature archives)".to_owned()
+                );
+            }
+            _ => (Coding::Identity, name.as_str()),
+        };
+        let format = match stem.rsplit_once('.') {
+            Some((_, "csv" | "tsv" | "tab")) => Some(Self::Csv),
+            Some((_, "ndjson" | "jsonl")) => Some(Self::Ndjson),
+            Some((_, "json")) => Some(Self::Json),
+            #[cfg(feature = "parquet")]
+            Some((_, "parquet" | "pq")) => Some(Self::Parquet),
+            Some((_, "arrow" | "arrows" | "feather" | "ipc")) => Some(Self::Arrow),
+            #[cfg(feature = "xlsx")]
+            Some((_, "xlsx" | "xlsm")) => Some(Self::Xlsx),
+            Some((_, "xls" | "xlsb" | "ods")) => {
+                return Err("it is a workbook of another kind: save it as .xlsx or .csv".to_owned());
+            }
+            #[cfg(feature = "archives")]
+            Some((_, "zip")) => Some(Self::Zip),
+            #[cfg(not(feature = "archives"))]
+            Some((_, "zip")) => {
+                return Err(
+                    "it is an archive, and this build reads none (feature archives)".to_owned()
+                );
+            }
+            _ => None,
+        };
+        Ok((format, coding))
     }
 }

@@ -13,8 +13,9 @@ use arrow_ipc::reader::{FileDecoder, StreamDecoder};
 use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use arrow_schema::Schema;
 
-use crate::intake::arrow::{Table, check_schema, guarded, is_uuid, push};
+use crate::intake::arrow::{Table, check_schema, is_uuid, push};
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::guarded::guarded;
 use crate::intake::rows::Rows;
 
 /// How a file begins and ends; a stream does not.

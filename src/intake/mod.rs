@@ -5,11 +5,11 @@
 //! row and one batch of them, not by the size of the input.
 //!
 //! ```text
-//! bytes -> decode (gzip, zstd, ...) -> json | ndjson | csv | parquet | arrow | xlsx -> columns -> submission -> batches
+//! bytes -> decode (gzip, zstd, ...) -> json | ndjson | csv | parquet | arrow | xlsx | zip of these -> columns -> submission -> batches
 //! ```
 
 #[cfg(feature = "archives")]
-pub mod archive;
+mod archive;
 mod arrow;
 mod columns;
 mod csv;
@@ -21,6 +21,7 @@ mod expression;
 mod field;
 mod flatten;
 mod format;
+mod guarded;
 mod ipc;
 mod json;
 mod noticed;
@@ -37,6 +38,8 @@ mod stop;
 mod value;
 #[cfg(feature = "xlsx")]
 mod xlsx;
+#[cfg(any(feature = "archives", feature = "xlsx"))]
+mod zipped;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -54,7 +57,8 @@ pub use dialect::Separator;
 pub use error::{IngestError, IngestLimits, Limit, RowError, RowErrors};
 pub use expression::{Expression, ExpressionError, Outcome};
 pub use field::Field;
-pub use format::Format;
+pub use format::{ENDINGS, Format};
+pub use guarded::silence_caught_panics;
 pub use noticed::IntakeWarning;
 pub use numbers::Decimal;
 pub use options::OptionTexts;
@@ -100,7 +104,8 @@ impl Reading {
     ) -> Result<Intake, IngestError> {
         let mut rows = Rows::new(self, hand_on);
         let mut left = self.limits.expanded_bytes;
-        read(&mut rows, self.format, self.coding, Box::new(source), &mut left)?;
+        let input = Input { format: self.format, coding: self.coding, name: None, files: None };
+        read(&mut rows, input, Box::new(source), &mut left)?;
         rows.finish()
     }
 
@@ -117,12 +122,15 @@ impl Reading {
         let mut rows = Rows::new(self, hand_on);
         let mut left = self.limits.expanded_bytes;
         for part in parts {
-            let Part { name, format, coding, source } = part?;
+            let Part { name, format, coding, files, source } = part?;
             rows.intake.errors.parts.push((rows.intake.rows, name.clone()));
-            let read = read(&mut rows, format, coding, source, &mut left);
+            let input = Input { format, coding, name: Some(&name), files };
+            let read = read(&mut rows, input, source, &mut left);
             read.map_err(|error| match error {
                 // Not of this input.
                 IngestError::Unwanted => IngestError::Unwanted,
+                // Of a file in it, which is called by both names.
+                error @ IngestError::In { .. } => error,
                 error => IngestError::In { name, error: Box::new(error) },
             })?;
         }
@@ -130,11 +138,25 @@ impl Reading {
     }
 }
 
-/// Reads an input to its end; `left` is what is left of the bytes that may come out of decompression.
-fn read(
-    rows: &mut Rows<'_>,
+/// What is known of an input before it is read.
+#[derive(Debug, Clone, Copy)]
+struct Input<'a> {
     format: Format,
     coding: Coding,
+    /// What it is called among several.
+    name: Option<&'a str>,
+    /// Format of the files of an archive, where their endings do not say it.
+    files: Option<Format>,
+}
+
+/// Reads an input to its end; `left` is what is left of the bytes that may come out of decompression.
+#[cfg_attr(
+    not(feature = "archives"),
+    expect(unused_variables, reason = "only archives have names and files")
+)]
+fn read(
+    rows: &mut Rows<'_>,
+    Input { format, coding, name, files }: Input<'_>,
     source: Box<dyn Read + '_>,
     left: &mut u64,
 ) -> Result<(), IngestError> {
@@ -157,6 +179,12 @@ fn read(
             Format::Arrow => ipc::read(&mut input, rows),
             #[cfg(feature = "xlsx")]
             Format::Xlsx => xlsx::read(&mut input, rows),
+            #[cfg(feature = "archives")]
+            Format::Zip => {
+                // What comes out of its files counts in place of the archive.
+                let archived = archive::Archived { name, format: files };
+                return archive::read(&mut input, rows, archived, left, read_file);
+            }
         }?;
     }
     *left = expanded.left();
@@ -169,6 +197,18 @@ fn read(
     Ok(())
 }
 
+/// Reads a file of an archive.
+#[cfg(feature = "archives")]
+fn read_file(
+    rows: &mut Rows<'_>,
+    format: Format,
+    coding: Coding,
+    file: std::fs::File,
+    left: &mut u64,
+) -> Result<(), IngestError> {
+    read(rows, Input { format, coding, name: None, files: None }, Box::new(file), left)
+}
+
 /// One of several inputs.
 pub struct Part {
     /// What it is called in errors.
@@ -177,6 +217,8 @@ pub struct Part {
     pub format: Format,
     /// How it is compressed.
     pub coding: Coding,
+    /// Format of its files, where it is an archive whose files' endings do not say it.
+    pub files: Option<Format>,
     /// Its bytes.
     pub source: Box<dyn Read>,
 }

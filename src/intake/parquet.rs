@@ -13,9 +13,9 @@ use parquet::basic::{Compression, LogicalType};
 use parquet::file::metadata::ParquetMetaData;
 
 use crate::domain::checks::Checks;
-use crate::intake::arrow;
 use crate::intake::arrow::{Table, check_schema, push};
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::guarded;
 use crate::intake::pages;
 use crate::intake::rows::Rows;
 
@@ -66,7 +66,7 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
 }
 
 fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Result<T, IngestError> {
-    arrow::guarded("Parquet", read)
+    guarded::guarded("Parquet", read)
 }
 
 /// Copies to the file; errors of either are told apart.

@@ -43,7 +43,7 @@ pub struct Reading {
 }
 
 /// What an input held besides the runs that were handed on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Intake {
     /// Rows that were read.
     pub rows: u64,
@@ -331,7 +331,8 @@ impl<'a> Rows<'a> {
         } else if !self.batch.is_empty() {
             self.flush()?;
         }
-        self.intake.warnings = self.noticed.warnings(self.reading.columns.flops_per_param);
+        let noticed = self.noticed.warnings(self.reading.columns.flops_per_param);
+        self.intake.warnings.extend(noticed);
         let named = self.intake.recognised.fields.iter().find(|(f, _)| *f == Field::ExternalId);
         if self.reading.columns.source == Some(Source::Wandb)
             && named.is_some_and(|(_, from)| from == "Name")

@@ -87,6 +87,8 @@ fn contradiction(start: &[u8], format: Format) -> Option<String> {
         (format, Some(Looks::Format(found))) if found == format => return None,
         #[cfg(feature = "xlsx")]
         (Format::Xlsx, Some(Looks::Zip)) => return None,
+        #[cfg(feature = "archives")]
+        (Format::Zip, Some(Looks::Zip)) => return None,
         // A stream of older writers begins with the length of its schema.
         (Format::Arrow, None) => return None,
         (_, Some(Looks::Json { .. }) | None) if is_text => return None,
@@ -112,6 +114,8 @@ const fn name(format: Format) -> &'static str {
         Format::Arrow => "Arrow",
         #[cfg(feature = "xlsx")]
         Format::Xlsx => "workbook (.xlsx)",
+        #[cfg(feature = "archives")]
+        Format::Zip => "zip archive",
     }
 }
 

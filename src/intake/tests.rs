@@ -15,6 +15,7 @@ const LIMITS: IngestLimits = IngestLimits {
     row_bytes: 4096,
     named_errors: 100,
     block_bytes: 1 << 20,
+    archive_files: 100,
 };
 
 fn reading(format: Format, options: ColumnOptions) -> Reading {

@@ -6,14 +6,14 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use calamine::{DataRef, ExcelDateTime, Reader, SheetType, SheetVisible, Xlsx};
-use zip::ZipArchive;
 
 use crate::domain::checks::FieldError;
-use crate::intake::arrow::guarded;
 use crate::intake::error::{IngestError, Limit};
+use crate::intake::guarded::guarded;
 use crate::intake::row::{Finished, Row};
 use crate::intake::rows::Rows;
 use crate::intake::value::Value;
+use crate::intake::zipped::{open, spool};
 
 const FORMAT: &str = "workbook (.xlsx)";
 
@@ -24,8 +24,7 @@ type Workbook = Xlsx<BufReader<File>>;
 
 /// Reads the rows of a sheet: below the first row with cells, which has the names of columns.
 pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
-    let mut file = tempfile::tempfile().map_err(IngestError::Spool)?;
-    spool(source, &mut file)?;
+    let mut file = spool(source, rows.limits())?;
     check_size(&mut file, rows.limits().block_bytes)?;
     let mut workbook: Workbook = guarded(FORMAT, || Xlsx::new(BufReader::new(file)))?;
     let sheet = sheet(&mut workbook, rows.columns().sheet.as_deref())?;
@@ -71,24 +70,11 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     Ok(())
 }
 
-/// Copies to the file; errors of either are told apart.
-fn spool(source: &mut impl Read, file: &mut File) -> Result<(), IngestError> {
-    let mut buffer = vec![0; crate::intake::decode::BUFFER];
-    loop {
-        let read = source.read(&mut buffer)?;
-        if read == 0 {
-            return Ok(());
-        }
-        io::Write::write_all(file, &buffer[..read]).map_err(IngestError::Spool)?;
-    }
-}
-
 /// Refuses a workbook that is larger, decompressed, than may be in memory: what its directory says of sizes need not
 /// be so.
 fn check_size(file: &mut File, most: u64) -> Result<(), IngestError> {
     let mut left = most;
-    let reading = file.try_clone().map_err(IngestError::Spool)?;
-    let mut archive = guarded(FORMAT, || ZipArchive::new(BufReader::new(reading)))?;
+    let mut archive = open(file, FORMAT)?;
     for entry in 0..archive.len() {
         let size = guarded(FORMAT, || -> zip::result::ZipResult<u64> {
             let entry = archive.by_index(entry)?;

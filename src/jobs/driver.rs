@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use crate::background::stand_back;
 use crate::clock::Clock;
-use crate::domain::refit::{ClaimedRefit, RefitFailure};
+use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind};
 use crate::jobs::refit;
 use crate::jobs::watch::{Watch, patiently};
 use crate::store::StoreError;
@@ -79,6 +79,8 @@ enum Interruption {
     Cancelled,
     LeaseLost,
     Shutdown,
+    /// Its runs lie in a part of the database that is away.
+    PartAway,
 }
 
 impl Worker {
@@ -181,7 +183,7 @@ impl Worker {
         let started = Instant::now();
         let outcome = if claimed.attempts > MAX_ATTEMPTS {
             let detail = format!("{MAX_ATTEMPTS} workers took it and none came back");
-            Ok(Outcome::Failed(RefitFailure { kind: "worker-lost".to_owned(), detail }))
+            Ok(Outcome::Failed(RefitFailure { kind: RefitFailureKind::WorkerLost, detail }))
         } else {
             self.compute(&claimed, &span, listener, lane).await
         };
@@ -192,19 +194,25 @@ impl Worker {
             Err(Interruption::Shutdown) => {
                 refits::release_refit(&self.parts.pool, &claimed).await.map(|()| true)
             }
+            Err(Interruption::PartAway) => self.postpone(&claimed).await,
             Err(Interruption::LeaseLost) => Ok(false),
         };
         saving.end();
         let how = match (stored, outcome) {
             (Ok(true), Ok(Outcome::Failed(failure))) => {
-                span.failed(&failure.kind);
-                tracing::warn!(kind = failure.kind, detail = failure.detail, "refit failed");
+                span.failed(failure.kind.as_str());
+                tracing::warn!(
+                    kind = failure.kind.as_str(),
+                    detail = failure.detail,
+                    "refit failed"
+                );
                 "failed"
             }
             (Ok(true), outcome) => {
                 let how = match outcome {
                     Ok(_) => "succeeded",
                     Err(Interruption::Shutdown) => "given back",
+                    Err(Interruption::PartAway) => "postponed",
                     Err(_) => "cancelled",
                 };
                 tracing::info!(how, "refit ended");
@@ -214,8 +222,11 @@ impl Worker {
                 tracing::warn!("the refit is another worker's now, or gone");
                 "lost"
             }
-            // The lease expires, and the refit is run again.
+            // The refit is run again, later where a part of the database is away, else when the lease expires.
             (Err(error), _) => {
+                if error.is_unavailable() {
+                    let _ = self.postpone(&claimed).await;
+                }
                 span.failed("not stored");
                 tracing::error!(%error, "the outcome of a refit was not stored");
                 "not stored"
@@ -223,6 +234,13 @@ impl Worker {
         };
         span.note("refit.outcome", how);
         self.parts.metrics.refit_ended(how, started.elapsed());
+    }
+
+    /// Puts it off for as long as a lease: others are worked on meanwhile.
+    async fn postpone(&self, claimed: &ClaimedRefit) -> Result<bool, StoreError> {
+        tracing::warn!("the runs of a refit cannot be read for now, and it waits");
+        let (token, pause) = (self.parts.clock.new_id(), self.config.lease);
+        refits::postpone_refit(&self.parts.pool, claimed, token, pause).await
     }
 
     async fn finish(&self, claimed: &ClaimedRefit, outcome: &Outcome) -> Result<bool, StoreError> {
@@ -271,6 +289,10 @@ impl Worker {
                 // An announcement may be that this refit is cancelled.
                 () = tick(interval, listener), if interruption.is_none() => {
                     interruption = self.renew(claimed, &watch).await;
+                    // What it waits for may not answer for hours.
+                    if interruption == Some(Interruption::PartAway) {
+                        return Err(Interruption::PartAway);
+                    }
                 }
             }
             if interruption.is_some() {
@@ -285,7 +307,8 @@ impl Worker {
         let renewal =
             refits::renew_lease(&self.parts.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
-            Ok(Renewal::Held) => None,
+            // The database is there, so that it is a part of it that is not.
+            Ok(Renewal::Held) => watch.waits_for_a_part().then_some(Interruption::PartAway),
             Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),
             Ok(Renewal::Lost) => Some(Interruption::LeaseLost),
             // While the database is away nobody else can claim the refit; when it is back it says whose

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sparsity_law::fit::{
-    Control, FitError, FormReport, FormTask, Lenders, Observations, Phase, Report, Rivals, RunSet,
-    ValidFitConfig, ensemble_with_curves, fit_form, rank_forms, runs_for_own_gain,
+    Control, FitError, FormReport, FormTask, Lenders, Observation, Observations, Phase, Report,
+    Rivals, RunSet, SmallLevel, ValidFitConfig, ensemble_with_curves, fit_form, rank_forms,
+    runs_for_own_gain,
 };
-use sparsity_law::law::{BorrowedGain, Ensemble, LawForm, T5_C4, VIT_JFT};
+use sparsity_law::law::{BorrowedGain, Ensemble, FormLaw, LawForm, SampledForm, T5_C4, VIT_JFT};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -19,12 +20,13 @@ use crate::domain::law::{
     Law, LawContent, LawShape, LawSource, LentGain, Resamples, StoredWarning,
 };
 use crate::domain::law_run::LawRun;
-use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitOptions};
+use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind, RefitOptions};
 use crate::domain::run::Run;
 use crate::domain::text::FamilyName;
 use crate::jobs::watch::{Watch, patiently};
 use crate::store::refits::{NewLaw, Outcome};
 use crate::store::{StoreError, families, law_evidence, laws, runs};
+use crate::telemetry::causes::with_causes;
 
 /// Runs a claimed refit; what goes wrong with the fit is its outcome.
 ///
@@ -43,8 +45,17 @@ pub(crate) async fn run(
     };
     watch.enter("loading");
     let is_stopped = || watch.stop.load(Ordering::Relaxed);
-    let loading = patiently("loading the runs of a refit", is_stopped, || load(&pool, &claimed));
-    let (task, set) = match loading.await? {
+    watch.read(true);
+    let loading = patiently("loading the runs of a refit", is_stopped, || async {
+        let loaded = load(&pool, &claimed).await;
+        if loaded.is_err() {
+            watch.fail_to_read();
+        }
+        loaded
+    });
+    let loaded = loading.await?;
+    watch.read(false);
+    let (task, set) = match loaded {
         Loaded::Ready(ready) => *ready,
         // Deleted since; finishing will find no lease.
         Loaded::Gone => return Ok(Outcome::Cancelled),
@@ -65,12 +76,13 @@ pub(crate) async fn run(
     });
     Ok(match fitted.await {
         Ok(Ok((task, fitted, set))) => match task {
-            Task::Make { family, ids, untagged, .. } => {
+            Task::Make { family, ids, untagged, small_levels, .. } => {
                 let runs = law_runs(ids, &set, &fitted.report);
                 let mut content = law(&family, claimed.options, &fitted, clock.now());
                 let cluster =
                     content.options.as_ref().and_then(|options| options.cluster.as_deref());
                 content.warnings.extend(GroupedRuns::untagged_warning(untagged, cluster));
+                content.warnings.extend(GroupedRuns::small_levels_warning(&small_levels));
                 let ensemble = fitted.report.ensemble;
                 Outcome::Succeeded(Box::new(NewLaw { content, ensemble, runs }))
             }
@@ -89,6 +101,8 @@ enum Task {
         ids: Vec<Uuid>,
         /// How many of them lack the tag by which they are resampled.
         untagged: usize,
+        /// Levels that it is fitted without.
+        small_levels: Vec<SmallLevel>,
         form: FormTask,
         /// The gain that it borrows, but for the runs that settle it.
         lent: Option<LentGain>,
@@ -125,7 +139,11 @@ fn work(
         Task::Make { form, .. } | Task::Check { form, .. } => form,
     };
     let FormReport { report, repeated } = fit_form(set, form, config, control)?;
-    let mut shape = LawShape { repeated, ..LawShape::default() };
+    let mut shape = LawShape { repeated, law: report.own.clone(), ..LawShape::default() };
+    if let Some(law) = &report.own {
+        let sampled = SampledForm::new(law.clone(), report.ensemble.clone(), None, |loss, _| loss);
+        shape.law_intervals = sampled.coefficient_intervals().unwrap_or_default();
+    }
     if let Task::Make { family, lent, all_forms, .. } = task {
         shape.form = Some(form.form()).filter(|form| *form != LawForm::Sparse);
         shape.gain = lent.clone().map(|lent| LentGain {
@@ -162,7 +180,7 @@ async fn borrow(
 ) -> Result<Option<Result<LentGain, RefitFailure>>, StoreError> {
     let Some(lender) = &claimed.options.lender else { return Ok(None) };
     let gone = || RefitFailure {
-        kind: "not-identifiable".to_owned(),
+        kind: RefitFailureKind::NotIdentifiable,
         detail: format!(
             "law {} of {}, whose gain was to be borrowed, is not there any more or says nothing of sparsity",
             lender.version, lender.family
@@ -207,13 +225,23 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         let runs = law_evidence::list_law_runs(pool, law_id, false, 0, i64::MAX).await?;
         let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
         let clusters: Vec<_> = runs.iter().map(|(_, named)| named.run.cluster).collect();
+        let name = |level: u32| {
+            let law = law.content.shape.law.as_ref()?;
+            law.level(usize::try_from(level).ok())?.name.clone()
+        };
+        let levels = runs.iter().map(|(_, named)| named.run.level);
+        let names = levels.clone().any(|level| level.is_some());
+        let names: Vec<_> = match names {
+            true => levels.map(|level| level.and_then(name)).collect(),
+            false => Vec::new(),
+        };
         let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
         // They come in canonical order, so their order stays.
         let mut runs = Observations::weighted(runs.collect());
         if clusters.iter().any(Option::is_some) {
             runs = runs.clustered(&clusters);
         }
-        let set = RunSet { unique, ..runs.into() };
+        let set = RunSet { unique, names, ..runs.into() };
         let task = Task::Check { law: Box::new(law), ensemble, form };
         return Ok(Loaded::Ready(Box::new((task, set))));
     }
@@ -225,16 +253,17 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         lent => lent.and_then(Result::ok),
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
-    let RefitOptions { without, weights, cluster, .. } = claimed.options.clone();
+    let options = claimed.options.clone();
     // Sorting a million runs takes a second, in which this thread would serve nobody.
     let grouping = tokio::task::spawn_blocking(move || {
         stand_back();
-        let is_left_out = |run: &Run| without.binary_search(&run.submitted.external_id).is_ok();
+        let is_left_out =
+            |run: &Run| options.without.binary_search(&run.submitted.external_id).is_ok();
         let runs = runs.into_iter().filter(|run| !is_left_out(run));
         let runs = runs.map(|run| (run.id, run.submitted));
-        GroupedRuns::new(runs, &weights, cluster.as_deref())
+        GroupedRuns::new(runs, &options)
     });
-    let GroupedRuns { set, ids, untagged } = match grouping.await {
+    let GroupedRuns { set, ids, untagged, small_levels } = match grouping.await {
         Ok(grouped) => grouped,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -246,12 +275,21 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
     let shape = LawShape { form: claimed.options.form, gain: lent.clone(), ..LawShape::default() };
     let form = shape.task(family.settings.pruning.mean_share());
     let family = Box::new(family);
-    let task = Task::Make { family, ids, untagged, form, lent, all_forms };
+    let task = Task::Make { family, ids, untagged, small_levels, form, lent, all_forms };
     Ok(Loaded::Ready(Box::new((task, set))))
 }
 
 fn law_runs(ids: Vec<Uuid>, set: &RunSet, report: &Report) -> Vec<LawRun> {
     let rows = set.law.as_slice().iter().zip(set.law.weights()).zip(&report.fitted);
+    let level = |place: usize, observation: &Observation| {
+        let Some(FormLaw::Levels(law)) = &report.own else { return None };
+        let density = observation.sparsity.density();
+        let place = match set.names.get(place)? {
+            Some(name) => law.place_of(density, name)?,
+            None => law.unnamed_place(density)?,
+        };
+        u32::try_from(place).ok()
+    };
     ids.into_iter()
         .zip(rows)
         .enumerate()
@@ -260,6 +298,7 @@ fn law_runs(ids: Vec<Uuid>, set: &RunSet, report: &Report) -> Vec<LawRun> {
             observation: *observation,
             unique_data: set.unique.get(place).copied().flatten(),
             cluster: set.law.clusters().map(|clusters| clusters[place]),
+            level: level(place, observation),
             weight: *weight,
             fitted: *fitted,
         })
@@ -329,7 +368,7 @@ fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
     let content = &law.content;
     let what = if content.data_digest.as_ref() != Some(&report.data_digest) {
         "the digest of its stored runs"
-    } else if content.coefficients != report.coefficients {
+    } else if content.coefficients != report.coefficients || content.shape.law != report.own {
         "the coefficients"
     } else if content.objective != Some(report.objective) {
         "the objective"
@@ -343,24 +382,24 @@ fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
          different: another version of the service or another processor made it",
         law.version
     );
-    Outcome::Failed(RefitFailure { kind: "not-reproduced".to_owned(), detail })
+    Outcome::Failed(RefitFailure { kind: RefitFailureKind::NotReproduced, detail })
 }
 
 fn failed(error: &FitError) -> Outcome {
     let kind = match error {
-        FitError::NoRuns => "no-runs",
+        FitError::NoRuns => RefitFailureKind::NoRuns,
         FitError::NotIdentifiable { .. }
         | FitError::Inseparable { .. }
-        | FitError::FormNotCarried { .. } => "not-identifiable",
-        FitError::NotRepresentable { .. } => "not-representable",
+        | FitError::FormNotCarried { .. } => RefitFailureKind::NotIdentifiable,
+        FitError::NotRepresentable { .. } => RefitFailureKind::NotRepresentable,
         FitError::Stopped => return Outcome::Cancelled,
     };
-    Outcome::Failed(RefitFailure { kind: kind.to_owned(), detail: error.to_string() })
+    Outcome::Failed(RefitFailure { kind, detail: error.to_string() })
 }
 
 /// A defect: the cause is for the log.
 fn internal(cause: &anyhow::Error) -> Outcome {
-    tracing::error!(error = format!("{cause:#}"), "a refit failed");
+    tracing::error!(error = with_causes(cause), "a refit failed");
     let detail = "the cause is in the worker's log".to_owned();
-    Outcome::Failed(RefitFailure { kind: "internal".to_owned(), detail })
+    Outcome::Failed(RefitFailure { kind: RefitFailureKind::Internal, detail })
 }

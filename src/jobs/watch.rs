@@ -1,9 +1,9 @@
 //! What a refit is told while it runs, and how it waits for a database that is away.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sparsity_law::fit::Phase;
 
 use crate::store::StoreError;
@@ -14,6 +14,12 @@ const ATTEMPTS: u32 = 240;
 
 /// Pause before each: shorter than that of workers who look for a refit whose lease is over.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a refit tries to read runs that cannot be read while the queue of refits can.
+const PART_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The longest that runs may take to be read.
+const LONGEST_READ: Duration = Duration::from_secs(600);
 
 /// What the threads that fit and the loop that watches them tell each other.
 #[derive(Debug, Default)]
@@ -28,6 +34,8 @@ pub struct Watch {
     span: Span,
     /// What it is at, in traces.
     stage: Mutex<Option<Span>>,
+    /// Since when its runs are read, and whether that has failed.
+    reading: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Watch {
@@ -54,8 +62,28 @@ impl Watch {
         self.set_stage(None);
     }
 
+    /// Says that the refit begins to read its runs, or is done with it.
+    pub fn read(&self, begins: bool) {
+        *self.reading.lock() = begins.then(|| (Instant::now(), false));
+    }
+
+    /// Says that its runs could not be read just now.
+    pub fn fail_to_read(&self) {
+        if let Some((_, failed)) = &mut *self.reading.lock() {
+            *failed = true;
+        }
+    }
+
+    /// Whether it has tried to read its runs for longer than is of use, in a database that answers otherwise.
+    pub fn waits_for_a_part(&self) -> bool {
+        let reading = *self.reading.lock();
+        reading.is_some_and(|(since, failed)| {
+            since.elapsed() > if failed { PART_PATIENCE } else { LONGEST_READ }
+        })
+    }
+
     fn set_stage(&self, stage: Option<Span>) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        *self.stage.lock() = stage;
     }
 
     pub fn progress(&self) -> (Phase, f64) {

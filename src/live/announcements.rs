@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::live::family_watch::FamilyWatch;
 use crate::live::keyring::Access;
 use crate::live::laws::{KeptLaw, LawCache};
 use crate::live::profiles::ProfileCache;
@@ -37,6 +38,8 @@ pub struct InMemory<L: KeptLaw> {
     pub profiles: ProfileCache,
     /// API keys.
     pub access: Access,
+    /// Families that are followed.
+    pub families: FamilyWatch,
     /// The replica of the database that may answer reads, which must have caught up with what is announced.
     pub replica: Option<Replica>,
 }
@@ -60,7 +63,10 @@ impl<L: KeptLaw> InMemory<L> {
         match channel {
             keys::CHANNEL => self.access.announce(),
             profiles::CHANNEL => self.profiles.forget(|profile| profile.as_str() == name),
-            _ => self.laws.forget(name),
+            _ => {
+                self.laws.forget(name);
+                self.families.touch(name);
+            }
         }
     }
 }

@@ -1,21 +1,21 @@
-//! The audit log: where notes of writes are left, and who stores them.
+//! The audit log: who puts the notes of writes into it, which lie in the database since the writes, and where refusals are
+//! left until they are stored.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use parking_lot::Mutex;
 use sqlx::PgPool;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::audit::AuditEvent;
 use crate::store::{StoreError, audit};
-
-/// Notes of writes that wait to be stored, at most: a write that would find no place for its note is not let in.
-const QUEUE: usize = 8_192;
 
 /// Refusals that wait to be stored, at most: what is alike is one. Others are counted and lost.
 const REFUSALS: usize = 256;
@@ -25,10 +25,13 @@ const COLLECTING: Duration = Duration::from_millis(250);
 
 /// The most by which the clocks of this machine and of the database may differ for old events to be deleted: by a
 /// clock that is wrong all of them are old.
-const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
+pub(crate) const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
-/// Notes that are stored by one statement.
-const BATCH: usize = 500;
+/// Notes that are put into the log by one statement.
+const BATCH: i64 = 500;
+
+/// Time between two looks for notes of others: of processes that were killed before they put them into the log.
+const LOOKING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Old events that are deleted by one statement.
 const DELETED_AT_ONCE: i64 = 1_000;
@@ -39,22 +42,11 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Time between two looks for old events.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Where notes are left.
+/// Where refusals are left, and who is told of notes.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
-    writes: mpsc::Sender<AuditEvent>,
     refusals: Arc<Refusals>,
-}
-
-/// A place for the note of a write, which is there whatever else is noted meanwhile.
-#[derive(Debug)]
-pub struct NotePlace(mpsc::OwnedPermit<AuditEvent>);
-
-impl NotePlace {
-    /// Leaves the note.
-    pub(crate) fn note(self, event: AuditEvent) {
-        self.0.send(event);
-    }
+    noted: Arc<Notify>,
 }
 
 /// Refusals that are to be stored, each kind of each key once.
@@ -72,7 +64,7 @@ impl Refusals {
     fn add(&self, event: AuditEvent) {
         let AuditEvent { actor, method, path, family, .. } = &event;
         let alike = (actor.clone(), method.clone(), path.clone(), family.clone());
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.events.lock();
         if let Some(known) = events.get_mut(&alike) {
             known.times = known.times.saturating_add(1);
         } else if events.len() < REFUSALS {
@@ -84,8 +76,7 @@ impl Refusals {
     }
 
     fn take(&self) -> Vec<AuditEvent> {
-        let events =
-            std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        let events = std::mem::take(&mut *self.events.lock());
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
             tracing::warn!(lost, "refusals find no place in the audit log");
@@ -103,17 +94,13 @@ impl AuditLog {
         clock: Arc<Clock>,
         retention_days: Option<u32>,
     ) -> (Self, AuditWriter) {
-        let (writes, queue) = mpsc::channel(QUEUE);
-        let refusals = Arc::<Refusals>::default();
-        let log = Self { writes, refusals: refusals.clone() };
-        (log, AuditWriter { pool, clock, queue, refusals, retention_days })
+        let log = Self { refusals: Arc::default(), noted: Arc::default() };
+        (log.clone(), AuditWriter { pool, clock, log, retention_days })
     }
 
-    /// A place for the note of a write that is about to be let in; none where so many wait already that they cannot
-    /// be stored, as the database is away.
-    #[must_use]
-    pub(crate) fn place(&self) -> Option<NotePlace> {
-        self.writes.clone().try_reserve_owned().ok().map(NotePlace)
+    /// Says that a write was committed with its note.
+    pub(crate) fn wake(&self) {
+        self.noted.notify_one();
     }
 
     /// Notes a refusal.
@@ -122,71 +109,75 @@ impl AuditLog {
     }
 }
 
-/// Stores what is left in an [`AuditLog`].
+/// Stores what is left in an [`AuditLog`], and puts the notes of writes into the log.
 #[derive(Debug)]
 pub struct AuditWriter {
     pool: PgPool,
     clock: Arc<Clock>,
-    queue: mpsc::Receiver<AuditEvent>,
-    refusals: Arc<Refusals>,
+    log: AuditLog,
     retention_days: Option<u32>,
 }
 
 impl AuditWriter {
     /// Works until it is told to stop, and then stores what is still there.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         let mut cleaning = tokio::time::interval(CLEANING_INTERVAL);
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut looking = tokio::time::interval(LOOKING_INTERVAL);
+        looking.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refusals = Vec::new();
         loop {
-            tokio::select! {
+            let done = tokio::select! {
                 biased;
-                received = self.queue.recv_many(&mut batch, BATCH) => {
-                    if received == 0 {
-                        // Nobody is left who could leave a note.
-                        return;
-                    }
-                }
-                () = self.refusals.more.notified() => {
+                () = stop.cancelled() => break,
+                () = self.log.noted.notified() => self.move_notes().await,
+                _ = looking.tick() => self.move_notes().await,
+                () = self.log.refusals.more.notified() => {
                     tokio::time::sleep(COLLECTING).await;
-                    batch.extend(self.refusals.take());
+                    refusals.extend(self.log.refusals.take());
+                    true
                 }
                 _ = cleaning.tick() => {
                     if self.clean().await {
                         // New notes come first.
                         cleaning.reset_immediately();
                     }
+                    true
                 }
-                () = stop.cancelled() => break,
-            }
-            while !batch.is_empty() && !self.store(&mut batch).await {
+            };
+            if !(self.store(&mut refusals).await && done) {
                 tokio::select! {
                     () = tokio::time::sleep(RETRY) => {}
-                    () = stop.cancelled() => break,
+                    () = stop.cancelled() => {}
                 }
             }
         }
-        batch.extend(self.refusals.take());
+        refusals.extend(self.log.refusals.take());
+        self.move_notes().await;
+        if !self.store(&mut refusals).await {
+            tracing::warn!(events = refusals.len(), "the last refusals are not in the audit log");
+        }
+    }
+
+    /// Puts the notes of writes into the log; `false` where it may work later.
+    async fn move_notes(&self) -> bool {
         loop {
-            while batch.len() < BATCH
-                && let Ok(event) = self.queue.try_recv()
-            {
-                batch.push(event);
-            }
-            if batch.is_empty() {
-                return;
-            }
-            if !self.store(&mut batch).await {
-                tracing::warn!(
-                    events = batch.len() + self.queue.len(),
-                    "the end of the audit log is lost"
-                );
-                return;
+            match audit::move_audit_notes(&self.pool, BATCH).await {
+                Ok(moved) if moved < BATCH.cast_unsigned() => return true,
+                Ok(_) => {}
+                // They lie in the database, and stay there.
+                Err(error) => {
+                    tracing::warn!(%error, "putting writes into the audit log");
+                    return false;
+                }
             }
         }
     }
 
-    /// Stores a batch, which is empty afterwards; `false` where it may work later.
+    /// Stores refusals, of which none are left afterwards; `false` where it may work later.
     async fn store(&self, batch: &mut Vec<AuditEvent>) -> bool {
+        if batch.is_empty() {
+            return true;
+        }
         match audit::insert_audit_events(&self.pool, batch).await {
             Ok(()) => {}
             Err(error) if error.is_unavailable() => {

@@ -7,12 +7,13 @@
 //! in: it cannot know who was revoked.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, RwLock};
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -41,7 +42,7 @@ pub enum Caller {
 impl Caller {
     /// What the caller may do; `None` for nothing.
     #[must_use]
-    fn scope(&self) -> Option<Scope> {
+    pub(crate) fn scope(&self) -> Option<Scope> {
         match self {
             Self::Anonymous | Self::Service => Some(Scope::Admin),
             Self::Key(known) => Some(known.key.scope),
@@ -83,6 +84,16 @@ impl Caller {
         match self {
             Self::Anonymous | Self::Service | Self::Token(_) => None,
             Self::Key(known) => Some(&known.key.name),
+        }
+    }
+
+    /// From when on the caller is refused, where that is known.
+    #[must_use]
+    pub(crate) fn ends_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Anonymous | Self::Service => None,
+            Self::Key(known) => known.key.expires_at,
+            Self::Token(holder) => Some(holder.ends_at),
         }
     }
 
@@ -271,7 +282,7 @@ impl Access {
     }
 
     fn ring(&self) -> Arc<Ring> {
-        self.0.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.ring.read().clone()
     }
 
     /// Reads the keys again: what is committed when this begins holds when it ends.
@@ -281,7 +292,7 @@ impl Access {
     pub async fn read_again(&self) -> Result<(), StoreError> {
         let _reading = self.0.reading.lock().await;
         let ring = read(&self.0.pool, &self.0.clock, Some(&self.ring())).await?;
-        *self.0.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+        *self.0.ring.write() = Arc::new(ring);
         Ok(())
     }
 
@@ -299,7 +310,7 @@ impl Access {
             return self.0.tokens.check(token).into();
         }
         // Not cloned: threads that count the same thing up and down hold each other up.
-        let ring = self.0.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.0.ring.read();
         if ring.read_at.elapsed() > self.0.believed {
             return Verdict::Stale;
         }
@@ -347,7 +358,7 @@ impl Access {
 
     fn may_ask(&self) -> bool {
         let now = Instant::now();
-        let mut asked = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.0.asked.lock();
         let may = asked.is_none_or(|last| now.duration_since(last) >= BETWEEN_UNKNOWN);
         if may {
             *asked = Some(now);

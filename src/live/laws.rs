@@ -1,12 +1,13 @@
 //! Laws in memory, so that a question does no database work.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use moka::future::Cache;
+use parking_lot::{Mutex, MutexGuard};
 use sparsity_law::law::Ensemble;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -134,6 +135,12 @@ impl<L: KeptLaw> LawCache<L> {
         }
     }
 
+    /// What laws are made with.
+    #[must_use]
+    pub const fn setting(&self) -> &L::Setting {
+        &self.setting
+    }
+
     /// Whether announcements are followed.
     #[must_use]
     pub fn is_followed(&self) -> bool {
@@ -200,7 +207,7 @@ impl<L: KeptLaw> LawCache<L> {
     }
 
     fn last(&self) -> MutexGuard<'_, Known> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock()
     }
 
     /// The law that answers for a family: a version, or the one that answers now. `None` where there is none. Where the
@@ -280,6 +287,20 @@ impl<L: KeptLaw> LawCache<L> {
             }
             versions.insert(version, law);
         });
+    }
+
+    /// A law of a family as a question for its version finds it, for one that asks many laws once each: from memory where
+    /// it is there, and otherwise made for this question alone, so that laws which are asked again stay where they are.
+    ///
+    /// # Errors
+    /// Where its resamples have to be read, and the database does not answer.
+    pub async fn once(&self, pool: &PgPool, law: Law) -> Result<Arc<L>, StoreError> {
+        let answering = AnsweringLaw { id: law.id, forecasts: ForecastRecord::default() };
+        if let Some(known) = self.by_id.get(&Key::from(&answering)).await {
+            return Ok(known);
+        }
+        let ensemble = law_evidence::find_law_resamples(pool, law.id).await?;
+        Ok(Arc::new(L::new(law, ensemble, answering.forecasts, &self.setting)))
     }
 
     async fn get(

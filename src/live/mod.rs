@@ -2,6 +2,7 @@
 
 pub mod announcements;
 pub mod audit;
+pub mod family_watch;
 pub mod keyring;
 pub mod laws;
 pub mod profiles;

@@ -1,9 +1,10 @@
 //! Refits that somebody follows: each is looked at by one task, however many streams tell of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -79,6 +80,6 @@ impl RefitWatch {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Seen>>> {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.followed.lock()
     }
 }

@@ -1,7 +1,9 @@
 //! What was looked up in the database, remembered for as long as its announcements are followed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Entries that hold until the database announces otherwise. While announcements are not followed
 /// nothing is remembered: an entry could be out of date without anybody saying so.
@@ -80,11 +82,11 @@ impl<K, V> Remembered<K, V> {
     }
 
     fn lock(&self) -> RwLockReadGuard<'_, Entries<K, V>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 
     fn lock_for_writing(&self) -> RwLockWriteGuard<'_, Entries<K, V>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.write()
     }
 }
 

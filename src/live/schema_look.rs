@@ -1,4 +1,4 @@
-//! Whether the database can be used, looked at once for all who ask at the same time.
+//! Whether the database can be used, and whether refits can be claimed, looked at once for all who ask at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,24 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::store::refits::find_claimable;
 use crate::store::{self, Schema, StoreError};
 
 /// How long a look is good for. Whoever asks more often, or many at once, gets the same answer: nobody needs a key
 /// to ask, and each look takes a connection.
 const GOOD_FOR: Duration = Duration::from_millis(250);
 
+/// What was seen.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// How the schema stands.
+    pub schema: Schema,
+    /// Whether a worker could claim a refit, if one waited.
+    pub claims_refits: bool,
+}
+
 /// A look that was taken.
-type Looked = Result<Schema, Arc<StoreError>>;
+type Looked = Result<Seen, Arc<StoreError>>;
 
 /// The last look; clones are the same.
 #[derive(Debug, Clone)]
@@ -44,10 +54,22 @@ impl SchemaLook {
             return looked.clone();
         }
         self.looks.fetch_add(1, Ordering::Relaxed);
-        let looked = store::find_schema(&self.pool).await.map_err(Arc::new);
+        let looked = self.see().await.map_err(Arc::new);
         // From its end on: a look that took long is no older for that.
         *last = Some((Instant::now(), looked.clone()));
         looked
+    }
+
+    async fn see(&self) -> Result<Seen, StoreError> {
+        let schema = store::find_schema(&self.pool).await?;
+        let claims_refits = match find_claimable(&self.pool).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "no refit can be claimed");
+                false
+            }
+        };
+        Ok(Seen { schema, claims_refits })
     }
 
     /// How often the database was asked.

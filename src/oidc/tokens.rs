@@ -1,6 +1,6 @@
 //! Tokens: verified, and remembered for a moment.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -8,6 +8,7 @@ use chrono::TimeDelta;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Validation, decode, decode_header};
 use moka::sync::Cache;
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -152,7 +153,7 @@ impl Tokens {
         let Some(shared) = &self.0 else { return };
         let now = Instant::now();
         let may = {
-            let mut asked = shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut asked = shared.asked.lock();
             let may = asked.is_none_or(|last| now.duration_since(last) >= shared.between_unknown);
             if may {
                 *asked = Some(now);
@@ -205,11 +206,11 @@ impl Tokens {
 
 impl Shared {
     fn known(&self) -> Option<Known> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.read().clone()
     }
 
     fn set(&self, keys: KeySet, read_at: Instant) {
-        let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.keys.write();
         match &mut *known {
             Some(known) if known.keys.is_same(&keys) => known.read_at = read_at,
             _ => {

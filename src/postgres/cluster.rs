@@ -10,9 +10,10 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
@@ -119,7 +120,7 @@ impl Cluster {
         let mut command = self.pg_ctl("start")?;
         command.args(["-t", START_SECONDS, "-l", SERVER_LOG, "-o", &settings]);
         let (end, launching) = mpsc::channel();
-        *self.launching.lock().unwrap_or_else(PoisonError::into_inner) = Some(launching);
+        *self.launching.lock() = Some(launching);
         off_thread(move || {
             let _end = end;
             command.status().map_err(at("run", Path::new(command.get_program())))
@@ -159,9 +160,7 @@ impl Cluster {
 
     /// Stops the server and waits for that; it is fine if there is none.
     pub(crate) fn halt(&self) -> Result<(), PostgresError> {
-        if let Some(launching) =
-            self.launching.lock().unwrap_or_else(PoisonError::into_inner).take()
-        {
+        if let Some(launching) = self.launching.lock().take() {
             // Nothing is ever sent; this waits for the other end to go.
             let _ = launching.recv();
         }

@@ -1,13 +1,14 @@
 //! The body of an answer, which knows whether it is still being sent, and whether its client takes it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::rt::Executor;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::server::pace::UnderWay;
@@ -23,13 +24,13 @@ tokio::task_local! {
 
 impl Taking {
     fn ready_since(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *self.0.lock() = since;
     }
 
     /// Ready when nothing was asked for in so much time though something is ready.
     async fn stalled(self, patience: Duration) {
         loop {
-            let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let since = *self.0.lock();
             let since = match since {
                 Some(since) if since.elapsed() >= patience => return,
                 Some(since) => since,

@@ -2,13 +2,14 @@
 //! answer says that the connection ends with it.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
 
 use crate::server::stream::Unread;
 
@@ -57,7 +58,7 @@ impl HttpBody for Kept {
 impl Drop for Kept {
     fn drop(&mut self) {
         let rest = self.body.take().filter(|body| !body.is_end_stream());
-        *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = rest;
+        *self.slot.0.lock() = rest;
     }
 }
 
@@ -80,7 +81,7 @@ where
     let slot = Slot::default();
     let kept = |body| Body::new(Kept { body: Some(body), slot: slot.clone() });
     let mut response = answer(request.map(kept)).await?;
-    let rest = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let rest = slot.0.lock().take();
     if let Some(rest) = rest
         && !matches!(tokio::time::timeout(PATIENCE, is_little(rest)).await, Ok(true))
     {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 
 use uuid::Uuid;
 
@@ -51,6 +52,55 @@ pub async fn insert_audit_events(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Notes a write that is done in the same transaction; [`move_audit_notes`] puts it into the log. Not at once, as who puts
+/// events into the log waits until those before are committed.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_notes.insert", level = "debug", skip_all)]
+pub async fn insert_audit_note(
+    db: impl PgExecutor<'_>,
+    event: &AuditEvent,
+) -> Result<(), StoreError> {
+    sqlx::query!("INSERT INTO audit_notes (id, event) VALUES ($1, $2)", event.id, Json(event) as _)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Puts at most `most` notes of writes into the log, in the order of their ids; how many they were. Each is in one of the
+/// two at any time, and no other process puts it there too.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.audit_notes.move", level = "debug", skip_all)]
+pub async fn move_audit_notes(db: impl PgExecutor<'_>, most: i64) -> Result<u64, StoreError> {
+    let moved = sqlx::query!(
+        r#"
+        WITH taken AS (
+            DELETE FROM audit_notes
+            WHERE id IN (SELECT id FROM audit_notes ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED)
+            RETURNING id, event
+        )
+        INSERT INTO audit_events (
+            id, at, actor, actor_name, address, method, path, target, family, status, request_id,
+            times
+        )
+        SELECT taken.id, at, actor, actor_name, address, method, path, target, family, status,
+            request_id, times
+        FROM taken, jsonb_to_record(event) AS noted (
+            at timestamptz, actor text, actor_name text, address text, method text, path text,
+            target text, family text, status smallint, request_id text, times integer
+        )
+        ORDER BY taken.id
+        "#,
+        most
+    )
+    .execute(db)
+    .await?;
+    Ok(moved.rows_affected())
 }
 
 /// The time before which the log does not change any more, but for events that are deleted when they are old; `None`

@@ -20,6 +20,7 @@ use crate::domain::law::LawSource;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 use crate::store::StoreError;
+use crate::store::runs::find_run_id;
 
 /// How far a forecast could be trusted, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,7 +169,8 @@ impl TryFrom<ForecastRow> for ScoredForecast {
 }
 
 /// Keeps the runs of a family from arriving until the transaction ends, and waits for those that are
-/// arriving: what is seen after it is all that there is. `false` where the family is gone.
+/// arriving: what is seen after it is all that there is. `false` where the family is gone. `external_id` is the name that is
+/// looked at then.
 ///
 /// A run that is stored locks its family's row for its foreign key; this lock excludes that one. A
 /// forecast that then finds no run of its name is committed before any, whatever clocks say.
@@ -179,10 +181,20 @@ impl TryFrom<ForecastRow> for ScoredForecast {
 pub async fn lock_family_runs(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
+    external_id: &str,
 ) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar!(
-        r#"SELECT true AS "found!" FROM families WHERE id = $1 FOR UPDATE"#,
-        family_id
+        r#"
+        -- That the forecasts of the family are read has the row locked where they lie: the node of several on which its runs
+        -- lock it for their foreign keys.
+        SELECT true AS "found!"
+        FROM families LEFT JOIN forecasts
+            ON forecasts.family_id = $1 AND forecasts.external_id = $2
+        WHERE families.id = $1
+        FOR UPDATE OF families
+        "#,
+        family_id,
+        external_id
     )
     .fetch_optional(db)
     .await?;
@@ -209,15 +221,17 @@ pub async fn insert_forecast(
             (Some(mode.as_str()), given)
         }
     };
-    let inserted = sqlx::query!(
+    if find_run_id(&mut *db, family_id, &question.external_id).await?.is_some() {
+        return Ok(false);
+    }
+    sqlx::query!(
         r#"
         INSERT INTO forecasts (
             id, family_id, law_id, external_id, nonzero_params, sparsity, data, compute, flop_mode,
             law_version, note, loss, level, interval_low, interval_high, prediction_low,
             prediction_high, extrapolation, created_at, currency, amount, trust
         )
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22
-        WHERE NOT EXISTS (SELECT 1 FROM runs WHERE family_id = $2 AND external_id = $4)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
         "#,
         forecast.id,
         family_id,
@@ -244,7 +258,7 @@ pub async fn insert_forecast(
     )
     .execute(db)
     .await?;
-    Ok(inserted.rows_affected() > 0)
+    Ok(true)
 }
 
 /// A forecast of a family by its id.

@@ -3,14 +3,18 @@
 //! Both are immutable as the law is, and large next to it, so they are stored by columns beside it
 //! and read only where they are needed.
 
+use std::collections::HashMap;
+
 use sparsity_law::fit::{FittedRun, Observation};
 use sparsity_law::law::{
-    CoefficientValues, Coefficients, Data, Ensemble, Loss, Member, NonzeroParams, Sparsity,
+    CoefficientValues, Coefficients, Data, Ensemble, FormLaw, Loss, Member, NonzeroParams, Sparsity,
 };
-use sqlx::PgExecutor;
+use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
-use crate::domain::law_run::{LawRun, NamedLawRun};
+use crate::domain::law::LawShape;
+use crate::domain::law_run::{LawRun, NamedLawRun, RunChanges};
 use crate::store::StoreError;
 
 /// Stores the laws of resampled runs.
@@ -28,10 +32,14 @@ pub async fn insert_law_resamples(
         ensemble.members().iter().map(values).collect()
     };
     let noise: Vec<f64> = ensemble.members().iter().map(|member| member.noise).collect();
+    let forms: Vec<f64> = ensemble.forms().iter().flat_map(FormLaw::values).collect();
+    let forms = Some(forms).filter(|forms| !forms.is_empty());
     sqlx::query!(
         r#"
-        INSERT INTO law_resamples (law_id, level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        INSERT INTO law_resamples (
+            law_id, level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise, form_values
+        )
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         "#,
         law_id,
         ensemble.level(),
@@ -43,7 +51,8 @@ pub async fn insert_law_resamples(
         &column(4),
         &column(5),
         &column(6),
-        &noise
+        &noise,
+        forms.as_deref()
     )
     .execute(db)
     .await?;
@@ -61,7 +70,8 @@ pub async fn find_law_resamples(
 ) -> Result<Option<Ensemble>, StoreError> {
     let row = sqlx::query!(
         r#"
-        SELECT level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise
+        SELECT level, tail, a_s, b_s, c_s, b_n, a_d, b_d, c, noise, form_values,
+            (SELECT shape FROM laws WHERE id = law_id) AS "shape: Json<LawShape>"
         FROM law_resamples WHERE law_id = $1
         "#,
         law_id
@@ -74,6 +84,20 @@ pub async fn find_law_resamples(
         id: law_id,
         detail: detail.to_owned(),
     };
+    if let Some(values) = &row.form_values {
+        let law = row.shape.and_then(|shape| shape.0.law);
+        let law = law.ok_or_else(|| corrupt("coefficients of a form, and no such law"))?;
+        let of_one = law.count();
+        if values.len() != of_one * row.noise.len() {
+            return Err(corrupt("columns of different lengths"));
+        }
+        let members = values.chunks(of_one).zip(&row.noise).map(|(values, noise)| {
+            let law = law.with_values(values);
+            law.map(|law| (law, *noise)).ok_or_else(|| corrupt("a coefficient out of range"))
+        });
+        let members = members.collect::<Result<Vec<_>, StoreError>>()?;
+        return Ok(Ensemble::of_forms(members, row.level, row.tail));
+    }
     let columns = [&row.a_s, &row.b_s, &row.c_s, &row.b_n, &row.a_d, &row.b_d, &row.c];
     if columns.iter().any(|column| column.len() != row.noise.len()) {
         return Err(corrupt("columns of different lengths"));
@@ -107,13 +131,14 @@ pub async fn insert_law_runs(
         repeats.then(|| runs.iter().map(|run| run.unique_data.map(Data::get)).collect());
     let clusters: Option<Vec<i32>> =
         runs.iter().map(|run| run.cluster.map(u32::cast_signed)).collect();
+    let levels: Option<Vec<i32>> = runs.iter().map(|run| run.level.map(u32::cast_signed)).collect();
     sqlx::query!(
         r#"
         INSERT INTO law_runs (
             law_id, run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual,
-            leverage, outlier, unique_data, clusters
+            leverage, outlier, unique_data, clusters, levels
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         "#,
         law_id,
         &runs.iter().map(|run| run.run_id).collect::<Vec<_>>(),
@@ -129,7 +154,9 @@ pub async fn insert_law_runs(
         // Nothing where no run repeats its data.
         unique.as_deref() as Option<&[Option<f64>]>,
         // Nothing where each run was drawn by itself.
-        clusters.as_deref() as Option<&[i32]>
+        clusters.as_deref() as Option<&[i32]>,
+        // Nothing where their sparsity says which level they are of.
+        levels.as_deref() as Option<&[i32]>
     )
     .execute(db)
     .await?;
@@ -178,6 +205,63 @@ pub async fn list_law_models(
         .collect()
 }
 
+/// What became of the runs of laws from the second of each pair to the first. Reads all runs of both; a pair of which one
+/// law has no runs here is left out.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.law_runs.count_changes", level = "debug", skip_all)]
+pub async fn count_law_run_changes(
+    db: impl PgExecutor<'_>,
+    pairs: &[(Uuid, Uuid)],
+) -> Result<HashMap<(Uuid, Uuid), RunChanges>, StoreError> {
+    let mut ids: Vec<Uuid> = pairs.iter().flat_map(|(newer, older)| [*newer, *older]).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    // The runs of one law each, and no join: two laws may lie on different nodes.
+    let rows = sqlx::query!(
+        r#"
+        SELECT law_id, run_id, nonzero_params, sparsity, data, loss,
+            unique_data AS "unique_data: Vec<Option<f64>>"
+        FROM law_runs WHERE law_id = ANY ($1)
+        "#,
+        &ids
+    )
+    .fetch_all(db)
+    .await?;
+    let measured: HashMap<Uuid, HashMap<Uuid, Measured>> = rows
+        .into_iter()
+        .map(|row| {
+            let numbers =
+                row.nonzero_params.into_iter().zip(row.sparsity).zip(row.data).zip(row.loss);
+            let unique = row.unique_data.into_iter().flatten().chain(std::iter::repeat(None));
+            let runs = row.run_id.into_iter().zip(numbers.zip(unique));
+            (row.law_id, runs.collect())
+        })
+        .collect();
+    let of_pair = |pair: &(Uuid, Uuid)| {
+        let (now, was) = (measured.get(&pair.0)?, measured.get(&pair.1)?);
+        Some((*pair, run_changes(now, was)))
+    };
+    Ok(pairs.iter().filter_map(of_pair).collect())
+}
+
+/// Parameters, sparsity, data and loss of a run, and its different data.
+type Measured = ((((f64, f64), f64), f64), Option<f64>);
+
+/// What became of the runs from one law to the next.
+fn run_changes(now: &HashMap<Uuid, Measured>, was: &HashMap<Uuid, Measured>) -> RunChanges {
+    let mut changes = RunChanges::default();
+    for (run, measured) in now {
+        match was.get(run) {
+            None => changes.added += 1,
+            Some(before) => changes.changed += i64::from(before != measured),
+        }
+    }
+    changes.removed = was.keys().filter(|run| !now.contains_key(run)).count() as i64;
+    changes
+}
+
 /// Runs of a law in canonical order: `limit` of them from place `first` (from 0), outliers only or
 /// all.
 ///
@@ -185,7 +269,7 @@ pub async fn list_law_models(
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.law_runs.list", level = "debug", skip_all)]
 pub async fn list_law_runs(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     law_id: Uuid,
     outliers_only: bool,
     first: i64,
@@ -199,18 +283,18 @@ pub async fn list_law_runs(
             fitted.predicted AS "predicted!", fitted.residual AS "residual!",
             fitted.leverage AS "leverage!", fitted.outlier AS "outlier!",
             fitted.unique_data AS "unique_data?", fitted.cluster AS "cluster?",
-            runs.external_id AS "external_id?"
+            fitted.level AS "level?", laws.family_id AS "family_id!"
         FROM law_runs
             JOIN laws ON laws.id = law_runs.law_id
             CROSS JOIN unnest(
                 law_runs.run_id, law_runs.nonzero_params, law_runs.sparsity, law_runs.data,
                 law_runs.loss, law_runs.weight, law_runs.predicted, law_runs.residual,
-                law_runs.leverage, law_runs.outlier, law_runs.unique_data, law_runs.clusters
+                law_runs.leverage, law_runs.outlier, law_runs.unique_data, law_runs.clusters,
+                law_runs.levels
             ) WITH ORDINALITY AS fitted (
                 run_id, nonzero_params, sparsity, data, loss, weight, predicted, residual, leverage,
-                outlier, unique_data, cluster, place
+                outlier, unique_data, cluster, level, place
             )
-            LEFT JOIN runs ON runs.family_id = laws.family_id AND runs.id = fitted.run_id
         WHERE law_runs.law_id = $1 AND fitted.place > $2 AND (fitted.outlier OR NOT $3)
         ORDER BY fitted.place
         LIMIT $4
@@ -220,8 +304,19 @@ pub async fn list_law_runs(
         outliers_only,
         limit
     )
-    .fetch_all(db)
+    .fetch_all(pool)
     .await?;
+    let Some(family_id) = rows.first().map(|row| row.family_id) else { return Ok(Vec::new()) };
+    // By a statement of its own: laws' runs lie by law, and runs by family.
+    let named = sqlx::query!(
+        "SELECT id, external_id FROM runs WHERE family_id = $1 AND id = ANY ($2)",
+        family_id,
+        &rows.iter().map(|row| row.run_id).collect::<Vec<_>>()
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut names: HashMap<Uuid, String> =
+        named.into_iter().map(|run| (run.id, run.external_id)).collect();
     rows.into_iter()
         .map(|row| {
             let corrupt = |e: sparsity_law::law::DomainError| StoreError::Corrupt {
@@ -243,9 +338,12 @@ pub async fn list_law_runs(
             };
             let unique_data = row.unique_data.map(Data::new).transpose().map_err(corrupt)?;
             let (run_id, weight) = (row.run_id, row.weight);
+            let external_id = names.remove(&run_id);
             let cluster = row.cluster.map(i32::cast_unsigned);
-            let run = LawRun { run_id, observation, unique_data, cluster, weight, fitted };
-            Ok((row.place, NamedLawRun { run, external_id: row.external_id }))
+
+            let level = row.level.map(i32::cast_unsigned);
+            let run = LawRun { run_id, observation, unique_data, cluster, level, weight, fitted };
+            Ok((row.place, NamedLawRun { run, external_id }))
         })
         .collect()
 }

@@ -8,8 +8,8 @@ use sparsity_law::law::{
     CoefficientName, CoefficientValues, Coefficients, FlopsPerParam, Interval, SparsityLevel,
     Support,
 };
-use sqlx::PgExecutor;
 use sqlx::types::Json;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::domain::calibration::ForecastRecord;
@@ -311,6 +311,42 @@ pub async fn list_laws(
     Ok(request.page(laws, |law: &Law| law.id))
 }
 
+/// A family's laws but for what-ifs, the newest first: `limit` of them, below a version where one is said.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.laws.list_history", level = "debug", skip_all)]
+pub async fn list_law_history(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    below: Option<i32>,
+    limit: i64,
+) -> Result<Vec<Law>, StoreError> {
+    let rows = sqlx::query_as!(
+        LawRow,
+        r#"
+        SELECT id, family_id, version, source, reference, a_s, b_s, c_s, b_n, a_d, b_d, c,
+            objective, runs, data_unit, flops_per_param, pruning_start, pruning_end,
+            pruning_exponent, support AS "support: _", options AS "options: _",
+            diagnostics AS "diagnostics: _", warnings AS "warnings: _", data_digest, fitted_at,
+            created_at, intervals AS "intervals: _", resamples, failed_resamples,
+            patterns AS "patterns: _", pretrained AS "pretrained: _", shape AS "shape: _",
+            pruning_schedule AS "pruning_schedule: _", pruning_pattern_start, zeros,
+            experts AS "experts: _"
+        FROM laws
+        WHERE family_id = $1 AND NOT what_if AND ($2::integer IS NULL OR version < $2)
+        ORDER BY version DESC
+        LIMIT $3
+        "#,
+        family_id,
+        below,
+        limit
+    )
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(Law::try_from).collect()
+}
+
 /// The law that a question is put to, by its id alone: as [`find_law`] chooses it. How its forecasts came out is
 /// told of the law that answers now; answers by a version never change.
 ///
@@ -318,23 +354,14 @@ pub async fn list_laws(
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.laws.find_answering", level = "debug", skip_all)]
 pub async fn find_answering_law(
-    db: impl PgExecutor<'_>,
+    pool: &PgPool,
     family: &FamilyName,
     version: Option<i32>,
 ) -> Result<Option<AnsweringLaw>, StoreError> {
     let found = sqlx::query!(
         r#"
-        SELECT laws.id, coalesce(scored.count, 0) AS "scored!", coalesce(scored.inside, 0) AS "inside!",
-            coalesce(scored.level, 0) AS "level!"
+        SELECT laws.id, family_id
         FROM laws JOIN families ON families.id = family_id
-            LEFT JOIN LATERAL (
-                SELECT count(*), count(*) FILTER (WHERE inside_prediction_interval) AS inside,
-                    avg(level) AS level
-                FROM forecast_scores
-                WHERE forecast_scores.family_id = laws.family_id
-                    AND forecast_scores.law_id = laws.id AND $2::integer IS NULL
-                    AND as_planned AND NOT excluded AND inside_prediction_interval IS NOT NULL
-            ) AS scored ON true
         WHERE name = $1 AND (
             version = $2 OR (
                 $2::integer IS NULL
@@ -345,12 +372,37 @@ pub async fn find_answering_law(
         family.as_str(),
         version
     )
-    .fetch_optional(db)
+    .fetch_optional(pool)
     .await?;
-    Ok(found.map(|row| AnsweringLaw {
-        id: row.id,
-        forecasts: ForecastRecord { scored: row.scored, inside: row.inside, nominal: row.level },
-    }))
+    let Some(law) = found else { return Ok(None) };
+    let forecasts = match version {
+        Some(_) => ForecastRecord::default(),
+        // By a statement of its own: laws are found where families are, and forecasts where runs are.
+        None => find_forecast_record(pool, law.family_id, law.id).await?,
+    };
+    Ok(Some(AnsweringLaw { id: law.id, forecasts }))
+}
+
+/// How the forecasts of a law came out.
+async fn find_forecast_record(
+    db: impl PgExecutor<'_>,
+    family_id: Uuid,
+    law_id: Uuid,
+) -> Result<ForecastRecord, StoreError> {
+    let record = sqlx::query_as!(
+        ForecastRecord,
+        r#"
+        SELECT count(*) AS "scored!",
+            count(*) FILTER (WHERE inside_prediction_interval) AS "inside!",
+            coalesce(avg(level), 0) AS "nominal!"
+        FROM forecast_scores
+        WHERE family_id = $1 AND law_id = $2 AND as_planned AND NOT excluded
+            AND inside_prediction_interval IS NOT NULL
+        "#,
+        family_id,
+        law_id
+    );
+    Ok(record.fetch_one(db).await?)
 }
 
 /// A law by its id.

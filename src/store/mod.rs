@@ -12,6 +12,7 @@
 //! | `lock_` | keep others from writing until the transaction ends |
 
 pub mod audit;
+pub mod distribution;
 pub mod families;
 pub mod forecasts;
 pub mod keys;
@@ -25,7 +26,10 @@ pub mod profiles;
 pub mod refits;
 pub mod runs;
 mod schedules;
+pub mod scores;
 pub mod staging;
+pub mod standing;
+pub mod uploads;
 mod zeros;
 
 use std::sync::LazyLock;
@@ -34,7 +38,7 @@ use std::time::Duration;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::domain::api_key::MOST_KEYS;
@@ -63,6 +67,9 @@ pub enum StoreError {
     /// A run would keep a pattern that its new sparsity contradicts; nothing was stored.
     #[error("a run would keep a pattern that its sparsity contradicts")]
     PatternContradicted,
+    /// What a process works on is another's now, or gone: nothing of its work may be stored.
+    #[error("the lease is another process's now")]
+    LeaseLost,
     /// A row breaks a rule that the database should have kept.
     #[error("the row {id} of {table} holds what the service would not have stored: {detail}")]
     Corrupt {
@@ -90,7 +97,8 @@ impl From<sqlx::Error> for StoreError {
                 | "laws_family_id_fkey"
                 | "refits_family_id_fkey"
                 | "forecasts_family_id_fkey"
-                | "mappings_family_id_fkey",
+                | "mappings_family_id_fkey"
+                | "uploads_family_id_fkey",
             ) => Self::FamilyGone,
             Some("laws_family_id_version_key") => Self::LawVersionTaken,
             Some("runs_kept_pattern") => Self::PatternContradicted,
@@ -107,6 +115,8 @@ fn violated(error: &(dyn DatabaseError + 'static)) -> Option<String> {
     let is_violation = error.code().is_some_and(|code| code.starts_with(INTEGRITY));
     let name = match error.constraint() {
         Some(name) => name,
+        // The words of our own function.
+        None if error.message().starts_with(KEPT_PATTERN) => "runs_kept_pattern",
         // unique constraint "laws_family_id_version_key_102040"; the other words may be of any language.
         None if is_violation => error.message().split('"').skip(1).step_by(2).last()?,
         None => return None,
@@ -116,6 +126,9 @@ fn violated(error: &(dyn DatabaseError + 'static)) -> Option<String> {
     });
     Some(shard.map_or(name, |(name, _)| name).to_owned())
 }
+
+/// What the function `kept_pattern` says; Citus passes it on without the name of the constraint.
+const KEPT_PATTERN: &str = "a run would keep a pattern that its sparsity contradicts";
 
 /// Class of the SQLSTATEs of violated constraints.
 const INTEGRITY: &str = "23";
@@ -142,11 +155,19 @@ impl StoreError {
             // The conversation with the server is out of step, as a pooler brings about: another connection
             // has one of its own.
             | sqlx::Error::Protocol(_) => true,
-            sqlx::Error::Database(error) => error.code().is_some_and(|code| may_pass(&code)),
+            sqlx::Error::Database(error) => {
+                error.code().is_some_and(|code| may_pass(&code))
+                    || NODE_LOST.iter().any(|lost| error.message().starts_with(lost))
+            }
             _ => false,
         }
     }
 }
+
+/// What Citus says, by the SQLSTATE of an internal error, where a node that takes part in a transaction is away, and where
+/// the coordinator stops while it waits for one.
+const NODE_LOST: [&str; 2] =
+    ["failure on connection marked as essential", "postmaster was shut down"];
 
 /// What PostgreSQL says where its disk is full: `disk_full`.
 const DISK_FULL: &str = "53100";
@@ -327,13 +348,19 @@ pub async fn announce(
 }
 
 /// Whether what the database announces is heard where the connection leads: not on a worker of Citus, whose coordinator
-/// announces.
+/// announces. Needs no schema, so that it can be asked before anything is done there.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.announcements.find_here", level = "debug", skip_all)]
-pub async fn find_announces_here(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(r#"SELECT announces_here() AS "here!""#).fetch_one(db).await?)
+pub async fn find_announces_here(db: &mut PgConnection) -> Result<bool, StoreError> {
+    // As announces_here() says it. The table is Citus' and is not there where queries are checked.
+    let is_citus = "SELECT to_regclass('pg_dist_local_group') IS NOT NULL";
+    if !sqlx::query_scalar(is_citus).fetch_one(&mut *db).await? {
+        return Ok(true);
+    }
+    let is_first = "SELECT coalesce(min(groupid) = 0, true) FROM pg_dist_local_group";
+    Ok(sqlx::query_scalar(is_first).fetch_one(db).await?)
 }
 
 /// Asks for nothing but an answer: whether a connection still is one.
@@ -358,29 +385,29 @@ mod tests {
 
     use super::*;
 
-    /// What a database says of a violated constraint.
+    /// What a database says: an SQLSTATE, a message, and where one is violated a constraint.
     #[derive(Debug)]
-    struct Violation(&'static str, Option<&'static str>);
+    struct Said(&'static str, &'static str, Option<&'static str>);
 
-    impl std::fmt::Display for Violation {
+    impl std::fmt::Display for Said {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str(self.0)
+            f.write_str(self.1)
         }
     }
 
-    impl std::error::Error for Violation {}
+    impl std::error::Error for Said {}
 
-    impl DatabaseError for Violation {
+    impl DatabaseError for Said {
         fn message(&self) -> &str {
-            self.0
+            self.1
         }
 
         fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
-            Some("23505".into())
+            Some(self.0.into())
         }
 
         fn constraint(&self) -> Option<&str> {
-            self.1
+            self.2
         }
 
         fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
@@ -403,7 +430,7 @@ mod tests {
     #[test]
     fn constraints_are_known_by_their_name_also_on_a_shard_and_from_another_node() {
         let said = |message, constraint| {
-            StoreError::from(sqlx::Error::Database(Box::new(Violation(message, constraint))))
+            StoreError::from(sqlx::Error::Database(Box::new(Said("23505", message, constraint))))
         };
         for (message, constraint) in [
             ("duplicate key", Some("laws_family_id_version_key")),
@@ -420,6 +447,8 @@ mod tests {
             let error = said(message, constraint);
             assert!(matches!(error, StoreError::LawVersionTaken), "{error:?}");
         }
+        let kept = said("a run would keep a pattern that its sparsity contradicts", None);
+        assert!(matches!(kept, StoreError::PatternContradicted), "{kept:?}");
         for (message, constraint) in [("duplicate key", None), ("x", Some("laws_102040"))] {
             assert!(matches!(said(message, constraint), StoreError::Database(_)));
         }
@@ -451,6 +480,16 @@ mod tests {
         ] {
             assert!(StoreError::Database(error).is_unavailable());
         }
+        let internal = |message| {
+            StoreError::from(sqlx::Error::Database(Box::new(Said("XX000", message, None))))
+        };
+        for lost in [
+            "failure on connection marked as essential: 10.0.0.7:5432",
+            "postmaster was shut down, exiting",
+        ] {
+            assert!(internal(lost).is_unavailable());
+        }
+        assert!(!internal("cache lookup failed for type 17").is_unavailable());
         assert!(!StoreError::Database(sqlx::Error::RowNotFound).is_unavailable());
         assert!(!StoreError::FamilyGone.is_unavailable());
     }

@@ -349,6 +349,18 @@ pub async fn claim_refit(
     }))
 }
 
+/// Asks as [`claim_refit`] does for a refit that there cannot be: an error says that none could be claimed, as where the
+/// database is read only, or a part of it is away that the queue lies in.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.find_claimable", level = "debug", skip_all)]
+pub async fn find_claimable(db: impl PgExecutor<'_>) -> Result<(), StoreError> {
+    const NO_WORK: Option<i64> = Some(-1);
+    let nobody = Uuid::nil();
+    claim_refit(db, nobody, Duration::ZERO, DateTime::UNIX_EPOCH, NO_WORK).await.map(drop)
+}
+
 /// What the store says to a worker that renews its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
@@ -422,6 +434,35 @@ pub async fn release_refit(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Puts a claimed refit off for so long, as a part of the database that its runs lie in is away while the queue is not;
+/// the claim does not count. `waiting_token` becomes the token of its lease, which nobody holds.
+///
+/// # Errors
+/// [`StoreError::Database`].
+#[tracing::instrument(name = "db.refits.postpone", level = "debug", skip_all)]
+pub async fn postpone_refit(
+    db: impl PgExecutor<'_>,
+    claimed: &ClaimedRefit,
+    waiting_token: Uuid,
+    pause: Duration,
+) -> Result<bool, StoreError> {
+    let postponed = sqlx::query!(
+        r#"
+        UPDATE refits
+        SET lease_token = $3, lease_expires_at = now() + make_interval(secs => $4),
+            attempts = attempts - 1, phase = 'waiting'
+        WHERE id = $1 AND lease_token = $2
+        "#,
+        claimed.id,
+        claimed.lease_token,
+        waiting_token,
+        pause.as_secs_f64()
+    )
+    .execute(db)
+    .await?;
+    Ok(postponed.rows_affected() > 0)
 }
 
 /// A law that a refit made, with what stands behind it.

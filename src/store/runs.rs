@@ -15,6 +15,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::run::{Run, RunFilter, Start, SubmittedRun};
 use crate::domain::text::Pattern;
 use crate::store::StoreError;
+use crate::store::scores::announce_scores;
 
 #[derive(Debug)]
 struct RunRow {
@@ -87,9 +88,10 @@ fn observation(
 }
 
 impl RunFilter {
-    /// Tags as a condition; without any there is none, for which no index need be asked.
-    fn tags(&self) -> Option<serde_json::Value> {
-        (!self.tags.is_empty()).then(|| serde_json::json!(self.tags))
+    /// Tags as a condition on the tags of a run under its family, as the index keeps them; without any there is none, for
+    /// which no index need be asked.
+    fn tags(&self, family_id: Uuid) -> Option<serde_json::Value> {
+        (!self.tags.is_empty()).then(|| serde_json::json!({ family_id.to_string(): self.tags }))
     }
 }
 
@@ -145,7 +147,7 @@ pub async fn list_runs(
             AND ($12::text IS NULL OR pattern = $12)
             AND ($13::text IS NULL OR start = $13)
             AND ($14::boolean IS NULL OR excluded = $14)
-            AND ($15::jsonb IS NULL OR tags @> $15)
+            AND ($15::jsonb IS NULL OR jsonb_set('{}', ARRAY[family_id::text], tags) @> $15)
             AND ($16::text IS NULL OR external_id = $16)
         ORDER BY id DESC
         LIMIT $3
@@ -164,7 +166,7 @@ pub async fn list_runs(
         filter.pattern.as_ref().map(Pattern::as_str),
         filter.start.map(Start::as_str),
         filter.excluded,
-        filter.tags(),
+        filter.tags(family_id),
         filter.external_id,
     )
     .fetch_all(&mut *transaction)
@@ -205,7 +207,7 @@ pub fn export_runs<'e>(
             AND ($10::text IS NULL OR pattern = $10)
             AND ($11::text IS NULL OR start = $11)
             AND ($12::boolean IS NULL OR excluded = $12)
-            AND ($13::jsonb IS NULL OR tags @> $13)
+            AND ($13::jsonb IS NULL OR jsonb_set('{}', ARRAY[family_id::text], tags) @> $13)
             AND ($14::text IS NULL OR external_id = $14)
         ORDER BY id
         "#,
@@ -221,7 +223,7 @@ pub fn export_runs<'e>(
         filter.pattern.as_ref().map(Pattern::as_str),
         filter.start.map(Start::as_str),
         filter.excluded,
-        filter.tags(),
+        filter.tags(family_id),
         filter.external_id,
     )
     .fetch(connection);
@@ -415,42 +417,32 @@ pub async fn find_run_id(
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.update_exclusion", level = "debug", skip_all)]
 pub async fn update_run_exclusion(
-    db: impl PgExecutor<'_>,
+    transaction: &mut PgConnection,
     family_id: Uuid,
     id: Uuid,
     reason: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Option<Run>, StoreError> {
-    sqlx::query_as!(
+    let updated = sqlx::query_as!(
         RunRow,
         r#"
-        WITH updated AS (
-            UPDATE runs
-            SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
-            WHERE family_id = $1 AND id = $2
-            RETURNING id, external_id, nonzero_params, sparsity, data, loss, start,
-                pretraining_data, unique_data, pattern, tags, exclusion_reason, created_at, updated_at
-        ), announced AS (
-            -- What answers say of forecasts is kept in memory.
-            SELECT pg_notify('sparsity_planner_laws', name)
-            FROM families
-            WHERE id = $1 AND EXISTS (
-                SELECT 1 FROM forecasts JOIN updated USING (external_id) WHERE family_id = $1
-            )
-        )
-        SELECT id, external_id, nonzero_params, sparsity, data, loss, start,
-            pretraining_data, unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
-        FROM updated LEFT JOIN announced ON true
+        UPDATE runs
+        SET excluded = $3::text IS NOT NULL, exclusion_reason = $3, updated_at = $4
+        WHERE family_id = $1 AND id = $2
+        RETURNING id, external_id, nonzero_params, sparsity, data, loss, start, pretraining_data,
+            unique_data, pattern, tags AS "tags: _", exclusion_reason, created_at, updated_at
         "#,
         family_id,
         id,
         reason,
         now
     )
-    .fetch_optional(db)
-    .await?
-    .map(Run::try_from)
-    .transpose()
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if updated.is_some() {
+        announce_scores(transaction, family_id).await?;
+    }
+    updated.map(Run::try_from).transpose()
 }
 
 /// Deletes a run; `false` if there is none.
@@ -459,28 +451,16 @@ pub async fn update_run_exclusion(
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.delete", level = "debug", skip_all)]
 pub async fn delete_run(
-    db: impl PgExecutor<'_>,
+    transaction: &mut PgConnection,
     family_id: Uuid,
     id: Uuid,
 ) -> Result<bool, StoreError> {
-    let deleted = sqlx::query_scalar!(
-        r#"
-        WITH deleted AS (
-            DELETE FROM runs WHERE family_id = $1 AND id = $2 RETURNING external_id
-        ), announced AS (
-            -- What answers say of forecasts is kept in memory.
-            SELECT pg_notify('sparsity_planner_laws', name)
-            FROM families
-            WHERE id = $1 AND EXISTS (
-                SELECT 1 FROM forecasts JOIN deleted USING (external_id) WHERE family_id = $1
-            )
-        )
-        SELECT true AS "deleted!" FROM deleted LEFT JOIN announced ON true
-        "#,
-        family_id,
-        id
-    )
-    .fetch_optional(db)
-    .await?;
-    Ok(deleted.is_some())
+    let deleted = sqlx::query!("DELETE FROM runs WHERE family_id = $1 AND id = $2", family_id, id)
+        .execute(&mut *transaction)
+        .await?;
+    let is_deleted = deleted.rows_affected() > 0;
+    if is_deleted {
+        announce_scores(transaction, family_id).await?;
+    }
+    Ok(is_deleted)
 }

@@ -5,6 +5,8 @@
 //! cannot be checked at compile time, as no migration creates it; that which merges has the text of the one
 //! that is checked.
 
+use std::ops::{Deref, DerefMut};
+
 use futures_util::{Stream, StreamExt};
 use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Sparsity};
@@ -17,29 +19,58 @@ use crate::domain::numbered_run::{ContradictedRow, NumberedRun, RepeatedRow};
 use crate::domain::run::{Brought, Merged};
 use crate::domain::text::Pattern;
 use crate::store::StoreError;
+use crate::store::scores::announce_scores;
 
-/// A connection with a transaction for [`stage_runs`]. It is closed when it is dropped, whatever it is at: a `COPY`
-/// that is dropped before its end would leave its answer for whoever uses the connection next, and each answer after
-/// that would be taken for another's. Closed before [`commit_staging`] it leaves nothing.
+/// A connection with a transaction for [`stage_runs`]. Unless [`commit_staging`] has ended it, it is closed when it is
+/// dropped, whatever it is at, and leaves nothing: a `COPY` that is dropped before its end would leave its answer for
+/// whoever uses the connection next, and each answer after that would be taken for another's.
+#[derive(Debug)]
+pub struct Staging(Option<PoolConnection<Postgres>>);
+
+impl Deref for Staging {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        self.0.as_ref().expect("it is taken out at its end only")
+    }
+}
+
+impl DerefMut for Staging {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("it is taken out at its end only")
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // Not back to the pool.
+            drop(connection.detach());
+        }
+    }
+}
+
+/// Begins a transaction for [`stage_runs`].
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.begin_staging", level = "debug", skip_all)]
-pub async fn begin_staging(pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
-    let mut connection = pool.acquire().await?;
-    connection.close_on_drop();
+pub async fn begin_staging(pool: &PgPool) -> Result<Staging, StoreError> {
+    let mut staging = Staging(Some(pool.acquire().await?));
     // Not by a guard that rolls back on the connection when it is dropped: the connection goes instead.
-    sqlx::query("BEGIN").execute(&mut *connection).await?;
-    Ok(connection)
+    sqlx::query("BEGIN").execute(&mut *staging).await?;
+    Ok(staging)
 }
 
-/// Stores what was done since [`begin_staging`].
+/// Stores what was done since [`begin_staging`], and gives the connection back.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.commit_staging", level = "debug", skip_all)]
-pub async fn commit_staging(connection: &mut PgConnection) -> Result<(), StoreError> {
-    sqlx::query("COMMIT").execute(connection).await?;
+pub async fn commit_staging(mut staging: Staging) -> Result<(), StoreError> {
+    sqlx::query("COMMIT").execute(&mut *staging).await?;
+    // Every statement on it has been answered to its end.
+    drop(staging.0.take());
     Ok(())
 }
 
@@ -325,16 +356,9 @@ macro_rules! merge_statement {
                 OR (excluded.brought & 16 > 0
                     AND runs.exclusion_reason IS DISTINCT FROM excluded.exclusion_reason)
             RETURNING id
-        ), announced AS (
-            -- A run may answer a forecast, and what answers say of forecasts is kept in memory.
-            SELECT pg_notify('sparsity_planner_laws', name)
-            FROM families
-            WHERE id = $1 AND EXISTS (SELECT 1 FROM merged)
-                AND EXISTS (SELECT 1 FROM forecasts WHERE family_id = $1)
         )
         -- A new run has the id that it came with, another the one that it had.
-        SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!",
-            (SELECT count(*) FROM announced) AS "announced!"
+        SELECT count(submitted.id) AS "created!", count(*) - count(submitted.id) AS "updated!"
         FROM merged LEFT JOIN submitted USING (id)
         "#
             $(, $parameter)*
@@ -354,13 +378,22 @@ macro_rules! unchecked {
     };
 }
 
-/// Merges a few runs into a family's, none of them named twice: all or none.
+/// Says that a family has other runs now: one may answer a forecast.
+async fn announce_changed(
+    transaction: &mut PgConnection,
+    family_id: Uuid,
+    changed: i64,
+) -> Result<(), StoreError> {
+    if changed > 0 { announce_scores(transaction, family_id).await } else { Ok(()) }
+}
+
+/// Merges a few runs into a family's, none of them named twice, in a transaction: all or none.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`], [`StoreError::PatternContradicted`].
 #[tracing::instrument(name = "db.runs.merge", level = "debug", skip_all)]
 pub async fn merge_runs(
-    db: impl PgExecutor<'_>,
+    transaction: &mut PgConnection,
     clock: &Clock,
     family_id: Uuid,
     submitted: &[NumberedRun],
@@ -404,8 +437,9 @@ pub async fn merge_runs(
             as &[Option<String>],
         &brought
     )
-    .fetch_one(db)
+    .fetch_one(&mut *transaction)
     .await?;
+    announce_changed(transaction, family_id, changes.created + changes.updated).await?;
     Ok(Merged::of(runs.len() as u64, changes.created, changes.updated))
 }
 
@@ -420,11 +454,11 @@ async fn merge_staged_runs(
     family_id: Uuid,
     total: u64,
 ) -> Result<Merged, StoreError> {
-    let (created, updated, _announced): (i64, i64, i64) =
-        merge_statement!(unchecked, "SELECT * FROM staged_runs")
-            .bind(family_id)
-            .bind(clock.now())
-            .fetch_one(&mut *transaction)
-            .await?;
+    let (created, updated): (i64, i64) = merge_statement!(unchecked, "SELECT * FROM staged_runs")
+        .bind(family_id)
+        .bind(clock.now())
+        .fetch_one(&mut *transaction)
+        .await?;
+    announce_changed(transaction, family_id, created + updated).await?;
     Ok(Merged::of(total, created, updated))
 }

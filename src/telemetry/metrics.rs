@@ -130,6 +130,7 @@ pub struct Metrics {
     latencies: Family<Route, Histogram, fn() -> Histogram>,
     answers: Family<Answer, Counter>,
     refits: Family<Ending, Histogram, fn() -> Histogram>,
+    uploads: Family<Ending, Histogram, fn() -> Histogram>,
     reads: Family<Source, Counter>,
 }
 
@@ -141,6 +142,7 @@ impl Default for Metrics {
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             answers: Family::default(),
             refits: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
+            uploads: Family::new_with_constructor(|| Histogram::new(DURATIONS)),
             reads: Family::default(),
         }
     }
@@ -161,6 +163,8 @@ pub struct Readings {
     pub replica: Option<(bool, Option<Duration>)>,
     /// Refits that wait, refits that run, and the age of the one that has waited longest.
     pub refits: Option<(i64, i64, Duration)>,
+    /// Uploads that wait to be stored, those that are stored, and the bytes of both.
+    pub uploads: Option<(i64, i64, i64)>,
 }
 
 /// What counts the answers of one operation and status: found once, it counts without a look at its labels.
@@ -199,10 +203,16 @@ impl Metrics {
         Answered { answers, latencies: self.latencies.get_or_create(&route).clone() }
     }
 
-    /// Notes how a refit ended here: `succeeded`, `failed`, `cancelled`, `given back`, `lost` to another
-    /// worker, or `not stored`.
+    /// Notes how a refit ended here: `succeeded`, `failed`, `cancelled`, `given back`, `postponed`, `lost`
+    /// to another worker, or `not stored`.
     pub fn refit_ended(&self, outcome: &'static str, duration: Duration) {
         self.refits.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
+    }
+
+    /// Notes how this process was done with an upload that had been answered before: `succeeded`, `failed`, `given back`,
+    /// or `lost` to another process.
+    pub fn upload_ended(&self, outcome: &'static str, duration: Duration) {
+        self.uploads.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
     }
 
     /// Notes who answered a read that a replica of the database may answer: the `replica`, or the primary
@@ -234,6 +244,12 @@ impl Metrics {
             "Time that refits took on this process, by how they ended",
             Unit::Seconds,
             self.refits.clone(),
+        );
+        registry.register_with_unit(
+            "waiting_upload_duration",
+            "Time that storing uploads took on this process that had been answered before, by how that ended",
+            Unit::Seconds,
+            self.uploads.clone(),
         );
         registry.register_with_unit(
             "database_call_duration",
@@ -290,6 +306,15 @@ impl Metrics {
                 "How long the oldest of them has waited",
                 whole(oldest.as_secs()),
             );
+        }
+        if let Some((queued, running, bytes)) = readings.uploads {
+            gauge("waiting_uploads_queued", "Uploads that wait to be stored", queued);
+            gauge(
+                "waiting_uploads_running",
+                "Uploads that were answered and are being stored",
+                running,
+            );
+            gauge("waiting_uploads_bytes", "The bodies of both, as they were sent", bytes);
         }
         let mut text = String::new();
         encode(&mut text, &registry)?;

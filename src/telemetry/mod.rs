@@ -1,13 +1,14 @@
 //! Logs: one line an event, to standard error.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::Args;
 use database::DatabaseTimes;
 use line::LineFormat;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{DefaultFields, JsonFields};
@@ -15,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+pub mod causes;
 mod database;
 mod line;
 pub mod metrics;
@@ -93,13 +95,13 @@ struct Waiting {
 
 impl Lines {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.0.lock()
     }
 
     fn push(&self, line: &[u8], urgent: bool) {
         let mut waiting = self.lock();
         while waiting.bytes.len() > MOST_WAITING && !waiting.closed {
-            waiting = self.0.1.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.0.1.wait(&mut waiting);
         }
         // The first of several lines wakes the thread, which then waits for the others.
         let first = waiting.bytes.is_empty();
@@ -116,12 +118,10 @@ impl Lines {
         loop {
             let changed = &self.0.1;
             let idle = |waiting: &mut Waiting| waiting.bytes.is_empty() && !waiting.closed;
-            let waiting =
-                changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.lock();
+            changed.wait_while(&mut waiting, idle);
             let patient = |waiting: &mut Waiting| !waiting.urgent && !waiting.closed;
-            let (mut waiting, _) = changed
-                .wait_timeout_while(waiting, PATIENCE, patient)
-                .unwrap_or_else(PoisonError::into_inner);
+            changed.wait_while_for(&mut waiting, patient, PATIENCE);
             std::mem::swap(&mut writing, &mut waiting.bytes);
             waiting.urgent = false;
             let closed = waiting.closed;
@@ -204,7 +204,7 @@ mod tests {
 
     impl Write for Shared {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -230,7 +230,7 @@ mod tests {
             logger.join().unwrap();
         }
         drop(guard);
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let text = String::from_utf8(written.0.lock().clone()).unwrap();
         for logger in 0..4 {
             let own: Vec<_> =
                 text.lines().filter(|line| line.starts_with(&format!("{logger} "))).collect();

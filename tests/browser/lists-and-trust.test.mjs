@@ -126,6 +126,7 @@ test("tables sort by a click", async (t) => {
   const fit = page.locator('[data-picture="fit"]');
   await fit.getByText("Numbers of this picture").click();
   const measured = async () => (await fit.locator("tbody tr td:nth-child(3)").allInnerTexts()).map(Number);
+  await fit.locator("tbody tr").first().waitFor();
   const given = await measured();
   const head = fit.getByRole("columnheader", { name: "Measured" });
   await head.getByRole("button").click();

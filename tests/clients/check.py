@@ -51,7 +51,9 @@ def main():
             whole = json.load(response)
         expected = {"sparsity": whole["sparsity"], "loss": whole["loss"], "version": whole["law"]["version"]}
         for name, command in [
-            ("openapi-typescript", ["node", "out/check.js"]),
+            ("openapi-typescript", ["node", "out/openapi-typescript.js"]),
+            ("hey-api", ["node", "out/hey-api.js"]),
+            ("orval", ["node", "out/orval.js"]),
             ("openapi-python-client", ["venv/bin/python", "-c", PYTHON]),
         ]:
             got = answer(name, base, *command)

@@ -10,6 +10,11 @@ use serde_json::Value;
 
 /// Tables that are distributed by family, and the view of both.
 const BY_FAMILY: [&str; 3] = ["runs", "forecasts", "forecast_scores"];
+/// Tables that are distributed by law.
+const BY_LAW: [&str; 2] = ["law_runs", "law_resamples"];
+/// Tables that lie on other nodes than the coordinator, too: a statement that reads one may run there.
+const ON_OTHER_NODES: [&str; 7] =
+    ["families", "laws", "runs", "forecasts", "forecast_scores", "law_runs", "law_resamples"];
 /// Columns of the system, which partitioned tables do not have.
 const SYSTEM: [&str; 6] = ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid"];
 /// Functions whose values differ by node.
@@ -25,6 +30,9 @@ const VOLATILE: [&str; 8] = [
 ];
 /// The last migration from before there was a rule.
 const BEFORE: &str = "20261130120000";
+
+/// The last migration that changed an index beside something else.
+const ALONE: &str = "20261130170000";
 
 /// A statement in words: names with what they are of, numbers, and signs.
 fn words(sql: &str) -> Vec<String> {
@@ -99,6 +107,13 @@ fn wrong(sql: &str) -> Vec<String> {
     if words.windows(2).any(|pair| pair == ["select", "from"]) {
         found.push("SELECT without a column: SELECT 1 FROM".to_owned());
     }
+    let reads = |pair: &[String]| {
+        ["from", "join", "into", "update", "using"].contains(&pair[0].as_str())
+            && ON_OTHER_NODES.contains(&pair[1].as_str())
+    };
+    if words.iter().any(|word| word == "pg_notify") && words.windows(2).any(reads) {
+        found.push("announces from where nobody listens".to_owned());
+    }
     let is_write = |at: usize| {
         let before = at.checked_sub(1).map_or("", |at| words[at].as_str());
         match words[at].as_str() {
@@ -115,8 +130,26 @@ fn wrong(sql: &str) -> Vec<String> {
             }
         }
     }
+    if words.windows(3).any(|three| three == ["lateral", "(", "select"])
+        && BY_FAMILY.iter().any(|table| words.iter().any(|word| word == table))
+    {
+        found.push("runs or forecasts in a lateral subquery".to_owned());
+    }
+    let named = |words: &[String], tables: &[&str]| {
+        words.iter().any(|word| tables.contains(&word.as_str()))
+    };
     for scope in scopes(&words) {
         found.extend(without_family(&scope));
+        // What a WITH finds is carried from where it lies to where it is needed.
+        if named(&scope, &BY_LAW) && named(&scope, &BY_FAMILY) {
+            found.push("tables that lie by law beside some that lie by family".to_owned());
+        }
+    }
+    if words.first().is_some_and(|word| word == "insert")
+        && named(&words, &["exists"])
+        && named(&words, &BY_FAMILY)
+    {
+        found.push("a row that is stored on a condition".to_owned());
     }
     found
 }
@@ -196,7 +229,7 @@ fn every_statement_names_the_family_and_is_the_same_on_every_node() {
 fn the_rules_find_what_they_are_for() {
     for (sql, why) in [
         ("INSERT INTO runs (id, family_id) VALUES ($1, $2) RETURNING xmax = 0", "xmax"),
-        ("SELECT id FROM law_runs LEFT JOIN runs ON runs.id = law_runs.run_id", "runs without"),
+        ("SELECT id FROM laws LEFT JOIN runs ON runs.id = laws.id", "runs without"),
         ("SELECT EXISTS (SELECT 1 FROM runs WHERE id = $1)", "runs without"),
         ("SELECT 1 WHERE EXISTS (SELECT FROM families)", "SELECT without"),
         ("UPDATE refits SET lease_expires_at = clock_timestamp() WHERE id = $1", "clock_timestamp"),
@@ -207,6 +240,19 @@ fn the_rules_find_what_they_are_for() {
         ),
         ("DELETE FROM runs WHERE id = $1", "runs without"),
         (
+            "SELECT 1 FROM laws LEFT JOIN LATERAL (SELECT count(*) FROM runs WHERE runs.family_id = laws.family_id) AS a ON true",
+            "lateral",
+        ),
+        (
+            "SELECT runs.loss FROM law_runs JOIN runs ON runs.family_id = $1 AND runs.id = law_runs.run_id[1]",
+            "by law beside",
+        ),
+        (
+            "INSERT INTO forecasts (id, family_id) SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE family_id = $2)",
+            "on a condition",
+        ),
+        ("SELECT pg_notify('laws', name) FROM families WHERE id = $1", "nobody listens"),
+        (
             "SELECT 1 FROM runs AS a JOIN runs AS b ON b.id = a.id WHERE a.family_id = $1",
             "runs without",
         ),
@@ -215,9 +261,10 @@ fn the_rules_find_what_they_are_for() {
         assert!(found.len() == 1 && found[0].contains(why), "{sql}: {found:?}");
     }
     for sql in [
+        "WITH refit AS (INSERT INTO refits (id) VALUES ($1) RETURNING id) SELECT pg_notify('refits', id::text) FROM refit",
         "SELECT clock_timestamp() -- runs, of which xmin says nothing",
         "SELECT loss FROM runs WHERE family_id = $1 AND id = $2 FOR NO KEY UPDATE",
-        "SELECT 1 FROM law_runs LEFT JOIN runs ON runs.family_id = $2 AND runs.id = law_runs.run_id",
+        "SELECT 1 FROM laws LEFT JOIN runs ON runs.family_id = $2 AND runs.id = laws.id",
         "INSERT INTO runs (id, family_id) VALUES ($1, $2) ON CONFLICT (family_id, external_id) DO NOTHING",
     ] {
         assert_eq!(wrong(sql), [""; 0], "{sql}");
@@ -236,7 +283,14 @@ fn a_migration_changes_one_thing_a_statement() {
         }
         seen += 1;
         let words = words(&fs::read_to_string(&path).unwrap());
-        for statement in words.split(|word| word == ";") {
+        let statements = words.split(|word| word == ";").filter(|statement| !statement.is_empty());
+        let indexes = |statement: &&[String]| statement.iter().any(|word| word == "index");
+        // The coordinator sends its workers the whole text that a change of an index stands in, as one statement. Tables that
+        // came before this rule lie on the coordinator alone.
+        if name.as_str() > ALONE && statements.clone().any(|statement| indexes(&statement)) {
+            assert_eq!(statements.clone().count(), 1, "{name}");
+        }
+        for statement in statements {
             if statement.starts_with(&["alter".to_owned(), "table".to_owned()]) {
                 let mut depth = 0;
                 for word in statement {

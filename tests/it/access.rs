@@ -14,7 +14,7 @@ use sparsity_planner::store::keys;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::process::{Process, planner, script, succeeded};
-use crate::support::wait::{until, until_some};
+use crate::support::wait::until;
 use crate::support::{
     ACCEPTED, App, CREATED, NO_CONTENT, NOT_FOUND, OK, ORIGIN, StatusCode, empty_database, problem,
     run,
@@ -50,7 +50,7 @@ async fn stored_key(
 }
 
 /// A key that the service knows.
-async fn key(app: &App, scope: Scope, families: &[&str]) -> KeyText {
+pub async fn key(app: &App, scope: Scope, families: &[&str]) -> KeyText {
     let key = stored_key(app, scope, families, None).await;
     app.access.read_again().await.unwrap();
     key
@@ -61,11 +61,11 @@ async fn revoke(app: &App, key: &KeyText) {
 }
 
 /// A request with a key.
-fn with(app: &App, key: &KeyText, method: &Method, path: &str) -> TestRequest {
+pub fn with(app: &App, key: &KeyText, method: &Method, path: &str) -> TestRequest {
     app.server.method(method.clone(), path).authorization_bearer(key.reveal())
 }
 
-async fn get(app: &App, key: &KeyText, path: &str) -> TestResponse {
+pub async fn get(app: &App, key: &KeyText, path: &str) -> TestResponse {
     with(app, key, &Method::GET, path).await
 }
 
@@ -159,6 +159,47 @@ async fn every_operation_is_for_those_who_have_its_scope() {
         }
     }
     assert_eq!(rows(&app).await, before);
+}
+
+#[tokio::test]
+async fn everybody_may_ask_who_they_are() {
+    let app = App::new().await;
+    let open: Value = app.get("/v1/caller").await.json();
+    let expected = json!({
+        "kind": "anonymous", "actor": "anonymous", "name": null, "scope": "admin", "families": null,
+        "expires_at": null
+    });
+    assert_eq!(open, expected);
+    let expires_at = app.clock.now() + TimeDelta::hours(1);
+    let key = stored_key(&app, Scope::Write, &["mine", "t5-c4"], Some(expires_at)).await;
+    app.access.read_again().await.unwrap();
+    let response = get(&app, &key, "/v1/caller").await;
+    assert_eq!(response.header("cache-control"), "no-store");
+    let caller: Value = response.json();
+    let expected = json!({
+        "kind": "key", "actor": key.id(), "name": "test", "scope": "write",
+        "families": ["mine", "t5-c4"], "expires_at": expires_at
+    });
+    assert_eq!(caller, expected);
+    problem(&app.get("/v1/caller").await, 401, "unauthenticated");
+}
+
+#[tokio::test]
+async fn what_a_browser_keeps_for_one_key_is_not_for_another() {
+    let app = App::new().await;
+    let reader = key(&app, Scope::Read, &[]).await;
+    let vary = async |path: &str| {
+        let response = get(&app, &reader, path).await;
+        response.assert_status(OK);
+        let values: Vec<_> = response.iter_headers_by_name("vary").cloned().collect();
+        values.iter().any(|value| value == "authorization")
+    };
+    let question =
+        "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
+    // What is asked for each time is refused without its key anyway.
+    assert!(!vary(question).await);
+    assert!(vary(&format!("{question}&law_version=1")).await);
+    assert!(vary("/v1/families/t5-c4/gain?law_version=1").await);
 }
 
 #[tokio::test]
@@ -428,18 +469,18 @@ async fn a_stream_ends_with_its_key() {
     app.demo_family("mine").await;
     // Nobody works on it.
     let refit = app.post("/v1/families/mine/refits", json!({})).await;
-    let events = format!("{}/events", refit.header("location").to_str().unwrap());
-    let key = key(&app, Scope::Read, &[]).await;
-    let stream = get(&app, &key, &events);
-    let revoked = async {
+    let refit = format!("{}/events", refit.header("location").to_str().unwrap());
+    for path in [&*refit, "/v1/families/mine/events"] {
+        let key = key(&app, Scope::Read, &["mine"]).await;
+        let mut events = app.events_by(&key.reveal(), path).await;
+        events.until(|kind, data| kind == "refit" && data["state"] == "queued").await;
         revoke(&app, &key).await;
         app.access.read_again().await.unwrap();
-    };
-    let (stream, ()) =
-        tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(stream, revoked) })
-            .await
-            .expect("the stream ends");
-    assert!(stream.text().contains("\"state\":\"queued\""));
+        assert_eq!(events.next().await, None);
+    }
+    let other = key(&app, Scope::Read, &["other"]).await;
+    problem(&get(&app, &other, "/v1/families/mine/events").await, 403, "forbidden");
+    problem(&app.get("/v1/families/mine/events").await, 401, "unauthenticated");
 }
 
 #[tokio::test]
@@ -480,6 +521,34 @@ async fn what_finds_no_room_is_turned_away_at_once() {
     let (held, ()) = tokio::join!(held, others);
     held.assert_status(OK);
     app.get("/v1/hardware-profiles").await.assert_status(OK);
+}
+
+/// Whoever sends keys that nobody knows must not keep the places of those who are known.
+#[tokio::test]
+async fn a_key_that_is_looked_up_takes_no_place_meanwhile() {
+    let throttle = ThrottleConfig { concurrent: 1, ..ThrottleConfig::unlimited() };
+    let app = App::with_throttle(throttle).await;
+    let known = key(&app, Scope::Read, &[]).await;
+    get(&app, &known, "/v1/families").await.assert_status(OK);
+    let mut transaction = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE api_keys").execute(&mut *transaction).await.unwrap();
+    let unknown = KeyText::random(app.clock.new_id()).unwrap();
+    let asked = get(&app, &unknown, "/v1/families");
+    let others = async {
+        let is_looked_up = async || -> bool {
+            sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = 'api_keys'::regclass AND NOT granted)",
+            )
+            .fetch_one(&app.pool)
+            .await
+            .unwrap()
+        };
+        until(is_looked_up, "the key is looked up").await;
+        get(&app, &known, "/v1/families").await.assert_status(OK);
+        transaction.rollback().await.unwrap();
+    };
+    let (asked, ()) = tokio::join!(asked, others);
+    problem(&asked, 401, "unauthenticated");
 }
 
 #[tokio::test]
@@ -535,177 +604,6 @@ async fn browsers_are_told_not_to_guess_tell_or_embed() {
     }
 }
 
-/// The events of the log once there are so many, the oldest first, without what differs each time.
-async fn events(app: &App, key: &KeyText, query: &str, count: usize) -> Vec<Value> {
-    let find = async || {
-        let list: Value = get(app, key, &format!("/v1/audit-events{query}")).await.json();
-        let items = list["items"].as_array().unwrap().clone();
-        (items.len() >= count).then_some(items)
-    };
-    let mut items = until_some(find, "the events are in the log").await;
-    assert_eq!(items.len(), count, "{items:?}");
-    items.reverse();
-    items
-}
-
-#[tokio::test]
-async fn writes_and_refusals_are_in_the_audit_log() {
-    let app = App::new().await;
-    let (reader, admin) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Admin, &[]).await);
-    let create = |key| {
-        let body = json!({"name": "mine"});
-        with(&app, key, &Method::POST, "/v1/families").add_header("x-request-id", "r-1").json(&body)
-    };
-    create(&reader).await.assert_status(StatusCode::FORBIDDEN);
-    create(&admin).await.assert_status(CREATED);
-    // Neither what failed nor what only read is there.
-    problem(&create(&admin).await, 409, "family-exists");
-    get(&app, &admin, "/v1/keys").await.assert_status(OK);
-    let plan = json!({"flop_mode": "sparse", "compute": 1e21});
-    with(&app, &admin, &Method::POST, "/v1/families/t5-c4/plans")
-        .json(&plan)
-        .await
-        .assert_status(OK);
-    app.clock.advance(TimeDelta::minutes(1));
-    let runs = json!([run("a"), run("b")]);
-    let upload = with(&app, &admin, &Method::POST, "/v1/families/mine/runs").json(&runs).await;
-    upload.assert_status(OK);
-    let path = format!("/v1/keys/{}", reader.id());
-    with(&app, &admin, &Method::DELETE, &path).await.assert_status(OK);
-
-    let found = events(&app, &admin, "", 4).await;
-    let told: Vec<_> = found
-        .iter()
-        .map(|e| json!([e["method"], e["path"], e["target"], e["family"], e["status"]]))
-        .collect();
-    let families = "/v1/families";
-    let uploaded = "/v1/families/mine/runs";
-    assert_eq!(
-        told,
-        [
-            json!(["POST", families, families, null, 403]),
-            json!(["POST", families, "/v1/families/mine", "mine", 201]),
-            json!(["POST", "/v1/families/{family}/runs", uploaded, "mine", 200]),
-            json!(["DELETE", "/v1/keys/{id}", path, null, 200]),
-        ]
-    );
-    assert_eq!(found[0]["actor"], reader.id().to_string());
-    assert_eq!(found[0]["request_id"], "r-1");
-    assert_eq!(found[1]["actor_name"], "test");
-    assert_eq!(found[2]["at"], "2026-03-01T12:01:00Z");
-
-    let by = format!("?actor={}", reader.id());
-    assert_eq!(events(&app, &admin, &by, 1).await[0]["status"], 403);
-    assert_eq!(events(&app, &admin, "?family=mine", 2).await.len(), 2);
-    // Ranges go by when events were stored, by the clock of the database.
-    let third = found[2]["stored_at"].as_str().unwrap();
-    let (before, from) = (format!("?to={third}&family=mine"), format!("?from={third}"));
-    assert_eq!(events(&app, &admin, &before, 1).await, found[1..2]);
-    assert_eq!(events(&app, &admin, &from, 2).await, found[2..]);
-    let page: Value = get(&app, &admin, "/v1/audit-events?limit=3").await.json();
-    let rest = format!("?cursor={}", page["next_cursor"].as_str().unwrap());
-    assert_eq!(events(&app, &admin, &rest, 1).await[0], found[0]);
-    let cursor = format!("?cursor={}", admin.id().simple());
-    for wrong in ["?actor=%00", "?family=A", "?from=yesterday", "?by=me", "?limit=0", &cursor] {
-        let answer = get(&app, &admin, &format!("/v1/audit-events{wrong}")).await;
-        problem(&answer, 422, "invalid");
-    }
-}
-
-/// Stores an event that happened long ago.
-const LATE: &str = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
-                    VALUES (gen_random_uuid(), '2026-01-01', 'late', 'POST', '/', '/', 200)";
-
-#[tokio::test]
-async fn a_range_of_the_audit_log_that_was_read_never_changes() {
-    let app = App::new().await;
-    let admin = key(&app, Scope::Admin, &[]).await;
-    let read = async |query: &str| -> Value {
-        get(&app, &admin, &format!("/v1/audit-events{query}")).await.json()
-    };
-    let actors = |list: &Value| -> Vec<String> {
-        let items = list["items"].as_array().unwrap().iter();
-        items.map(|item| item["actor"].as_str().unwrap().to_owned()).collect()
-    };
-    let write = async |name: &str| {
-        let body = json!({"name": name});
-        let created = with(&app, &admin, &Method::POST, "/v1/families").json(&body).await;
-        created.assert_status(CREATED);
-    };
-    assert_eq!(read("").await, json!({"items": [], "next_cursor": null, "until": null}));
-    write("first").await;
-    events(&app, &admin, "", 1).await;
-    let first = read("").await;
-    let until = first["until"].as_str().unwrap();
-
-    // An event is stored and not committed; that of a write after it waits for it, rather than to be seen before.
-    let mut held = app.pool.begin().await.unwrap();
-    sqlx::query(LATE).execute(&mut *held).await.unwrap();
-    write("second").await;
-    let waits = async || -> bool {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database
-             WHERE locktype = 'advisory' AND NOT granted AND datname = current_database())",
-        )
-        .fetch_one(&app.pool)
-        .await
-        .unwrap()
-    };
-    crate::support::wait::until(waits, "the second event waits").await;
-    assert_eq!(read("").await, first);
-    held.commit().await.unwrap();
-
-    let all = events(&app, &admin, "", 3).await;
-    assert_eq!(all[1]["actor"], "late");
-    assert_eq!(all[2]["target"], "/v1/families/second");
-    assert_eq!(read(&format!("?to={until}")).await["items"], first["items"]);
-    let new = read(&format!("?from={until}")).await;
-    assert_eq!(actors(&new), [admin.id().to_string(), "late".to_owned()]);
-    // The end is the end of all events, whichever are asked for.
-    assert_eq!(read("?actor=late").await["until"], new["until"]);
-
-    // Nor where the clock of the database is set back.
-    for statement in [
-        "ALTER TABLE audit_events DISABLE TRIGGER audit_events_place",
-        "UPDATE audit_events SET stored_at = now() + interval '1 hour'
-         WHERE stored_at = (SELECT max(stored_at) FROM audit_events)",
-        "ALTER TABLE audit_events ENABLE TRIGGER audit_events_place",
-    ] {
-        sqlx::query(statement).execute(&app.pool).await.unwrap();
-    }
-    let ahead = read("").await;
-    sqlx::query(LATE).execute(&app.pool).await.unwrap();
-    let until = ahead["until"].as_str().unwrap();
-    assert_eq!(read(&format!("?to={until}")).await["items"], ahead["items"]);
-    assert_eq!(actors(&read(&format!("?from={until}")).await), ["late"]);
-}
-
-#[tokio::test]
-async fn refusals_that_are_alike_are_counted_and_leave_room_for_writes() {
-    let app = App::new().await;
-    let (reader, admin) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Admin, &[]).await);
-    for _ in 0..20 {
-        let refused = with(&app, &reader, &Method::POST, "/v1/families").json(&json!({})).await;
-        refused.assert_status(StatusCode::FORBIDDEN);
-    }
-    let body = json!({"name": "mine"});
-    with(&app, &admin, &Method::POST, "/v1/families").json(&body).await.assert_status(CREATED);
-    let list = async || -> Vec<Value> {
-        let list: Value = get(&app, &admin, "/v1/audit-events").await.json();
-        list["items"].as_array().unwrap().clone()
-    };
-    let times = |items: &[Value], status: u16| -> i64 {
-        let alike = items.iter().filter(|item| item["status"] == status);
-        alike.map(|item| item["times"].as_i64().unwrap()).sum()
-    };
-    let all = async || {
-        let items = list().await;
-        times(&items, 403) == 20 && times(&items, 201) == 1
-    };
-    until(all, "all are there").await;
-    assert!(list().await.len() < 20);
-}
-
 #[tokio::test]
 async fn a_key_expires_at_a_time_that_can_be_written() {
     let app = App::new().await;
@@ -717,55 +615,6 @@ async fn a_key_expires_at_a_time_that_can_be_written() {
     create("9999-12-31T23:59:59Z").await.assert_status(CREATED);
     let refused = create("+10000-01-01T00:00:00Z").await;
     assert_eq!(problem(&refused, 422, "invalid"), ["/expires_at"]);
-}
-
-#[tokio::test]
-async fn a_write_whose_caller_does_not_wait_is_in_the_audit_log() {
-    let app = App::new().await;
-    let admin = key(&app, Scope::Admin, &[]).await;
-    let mut transaction = app.pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE families").execute(&mut *transaction).await.unwrap();
-    let delete = with(&app, &admin, &Method::DELETE, "/v1/families/t5-c4");
-    let waited = tokio::time::timeout(Duration::from_millis(300), async { delete.await }).await;
-    assert!(waited.is_err(), "it waits for the lock");
-    transaction.rollback().await.unwrap();
-    let event = &events(&app, &admin, "", 1).await[0];
-    assert_eq!((&event["status"], &event["family"]), (&json!(499), &json!("t5-c4")));
-}
-
-#[tokio::test]
-async fn old_events_are_deleted() {
-    let app = App::new().await;
-    let old = "INSERT INTO audit_events (id, at, stored_at, actor, method, path, target, status)
-               SELECT gen_random_uuid(), now(), $1, 'anonymous', 'POST', '/', '/', 200
-               FROM generate_series(1, 2500)";
-    let now: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&app.pool).await.unwrap();
-    // As they would be stored then.
-    sqlx::query("ALTER TABLE audit_events DISABLE TRIGGER audit_events_place")
-        .execute(&app.pool)
-        .await
-        .unwrap();
-    for days in [366, 364] {
-        sqlx::query(old).bind(now - TimeDelta::days(days)).execute(&app.pool).await.unwrap();
-    }
-    // Each looks for old events when it starts. By the clock of this one the database's is wrong, or its own is.
-    assert!((now - app.clock.now()).abs() > TimeDelta::days(1));
-    drop(app.replica().await);
-    let other = app.replica_with_the_systems_clock().await;
-    let old = async || -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE stored_at < $1")
-            .bind(now - TimeDelta::days(365))
-            .fetch_one(&other.pool)
-            .await
-            .unwrap()
-    };
-    until(async || old().await == 0, "old events are deleted").await;
-    let left: Vec<DateTime<Utc>> =
-        sqlx::query_scalar("SELECT DISTINCT stored_at FROM audit_events")
-            .fetch_all(&app.pool)
-            .await
-            .unwrap();
-    assert_eq!(left, [now - TimeDelta::days(364)]);
 }
 
 #[tokio::test]

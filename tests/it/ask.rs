@@ -53,6 +53,14 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     assert!(sentence.contains(" (95 % interval 0."), "{sentence}");
     assert!(sentence.ends_with(" dense, says law 1 of mine (fitted)."), "{sentence}");
     assert!(caveats.contains("extrapolation: nonzero_params is above the runs"), "{caveats}");
+    // The word first, what is about this answer next, and what is said of the law in one line.
+    let lines: Vec<&str> = caveats.lines().collect();
+    assert!(lines[0].starts_with("trust: "), "{caveats}");
+    let standing: Vec<&&str> = lines.iter().filter(|line| line.starts_with("on the law")).collect();
+    assert_eq!(standing, [lines.last().unwrap()], "{caveats}");
+    let address = format!("in words at {}/v1/families/mine/laws/1", service.base());
+    assert!(standing[0].ends_with(&address) && standing[0].contains("narrow_data"), "{caveats}");
+    assert!(caveats.contains("\nnote: no run has a sparsity between "), "{caveats}");
 
     let (code, text, _) = ask(&format!("{optimum} --json"));
     let answer: Value = serde_json::from_str(&text).unwrap();

@@ -83,6 +83,11 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
     ("docs/quick-start.md", "cargo run --release -- demo", SERVES),
     (
         "docs/scaling.md",
+        "# On each node, as a superuser: shared_preload_libraries",
+        Not("needs Citus; tests/citus/run does the same where it is installed"),
+    ),
+    (
+        "docs/scaling.md",
         "docker build --tag REGISTRY/sparsity-planner",
         Not("needs Docker and a cluster; .ci/run checks the manifests"),
     ),
@@ -109,10 +114,9 @@ const PRINTED: &[(&str, &[&str])] = &[
     (
         "docs/quick-start.md",
         &[
-            "\"created\":48",
-            "event: refit",
-            "\"coefficients\": {",
-            "\"reproduces\":1",
+            "\"created\": 48",
+            "\"state\":\"succeeded\",\"progress\":1.0\n{\n \"version\": 1",
+            "\"state\":\"succeeded\"\n\"reproduces\":1",
             "\"sparsity\": 0.",
         ],
     ),
@@ -126,7 +130,11 @@ const PRINTED: &[(&str, &[&str])] = &[
             "<svg",
         ],
     ),
-    ("docs/uploads.md", &["\"created\":2", "\"created\":3", "\"unchanged\":48"]),
+    ("docs/events.md", &["event: family", "\"since_law\":{\"added\":0"]),
+    (
+        "docs/uploads.md",
+        &["\"created\":2", "\"created\":3", "\"unchanged\":48", "\"state\":\"succeeded\""],
+    ),
 ];
 
 /// How long the commands of a page may take: what waits for ever must not hold up the tests.

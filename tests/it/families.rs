@@ -201,6 +201,15 @@ async fn a_unit_of_many_tokens_costs_as_many_times_as_much() {
     let images = json!({"name": "images", "data_unit": "images"});
     let family: Value = app.post("/v1/families", images).await.json();
     assert_eq!(family["flops_per_param"], 6.0);
+    // Learnt later they are given with the cost of the whole unit, or the cost would be that of one token.
+    let patch = async |body: Value| app.server.patch("/v1/families/images").json(&body).await;
+    let response = patch(json!({"tokens_per_data_unit": 196})).await;
+    assert_eq!(problem(&response, 422, "invalid"), ["/tokens_per_data_unit"]);
+    assert!(response.text().contains("1176"), "{}", response.text());
+    patch(json!({"tokens_per_data_unit": 4})).await.assert_status(OK);
+    let both = patch(json!({"tokens_per_data_unit": 196, "flops_per_param": 1176})).await;
+    assert_eq!(both.json::<Value>()["flops_per_param"], 1176.0);
+    patch(json!({"description": "x"})).await.assert_status(OK);
 }
 
 #[tokio::test]

@@ -288,6 +288,26 @@ async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
     service.until_followed(true).await;
 }
 
+/// Citus makes one at its first start, and turns TLS on.
+#[tokio::test]
+async fn a_certificate_that_is_too_old_to_be_checked_is_told_with_what_helps() {
+    let postgres = OwnPostgres::start().await;
+    execute(
+        postgres.url(),
+        "COPY (SELECT 1) TO PROGRAM 'umask 077; openssl req -new -newkey rsa:2048 -nodes -keyout server.key -subj /CN=old \
+            -out old.csr 2> openssl.log && openssl x509 -req -in old.csr -signkey server.key -out server.crt 2> openssl.log'",
+    )
+    .await;
+    execute(postgres.url(), "ALTER SYSTEM SET ssl = on").await;
+    execute(postgres.url(), "SELECT pg_reload_conf()").await;
+    until(async || PgConnection::connect(postgres.url()).await.is_err(), "TLS is on").await;
+    let refused = planner(postgres.url(), &["migrate"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("version 1 of X.509"), "{said}");
+    let plain = format!("{}?sslmode=disable", postgres.url());
+    succeeded(&planner(&plain, &["migrate"]));
+}
+
 #[tokio::test]
 async fn a_refit_outlives_the_absence_of_its_database() {
     let postgres = OwnPostgres::start().await;
@@ -336,6 +356,8 @@ async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
     for path in [QUESTION, RUNS, "/v1/families", "/readyz"] {
         assert_eq!(service.status(path), 200, "{path}");
     }
+    let ready = service.get("/readyz");
+    assert_eq!((&ready["status"], &ready["claims_refits"]), (&json!("degraded"), &json!(false)));
     // A replica starts, as there is nothing to migrate.
     let other = Process::serve(postgres.url(), &[]).await;
     assert_eq!(other.get(QUESTION), service.get(QUESTION));
@@ -349,7 +371,40 @@ async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
         sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     }
     until(|| async { write("after").is_ok() }, "writes are taken again").await;
+    let is_ready = async || service.get("/readyz")["claims_refits"] == true;
+    until(is_ready, "refits can be claimed again").await;
     assert!(stored(postgres.url()).await.iter().all(|name| !name.starts_with("many")));
+}
+
+/// Known keys are believed while the database is away, for as long as is set, and then nobody is let in.
+#[tokio::test]
+async fn known_keys_are_believed_for_a_while_when_the_database_is_away() {
+    let postgres = OwnPostgres::start().await;
+    let more = ["--key-refresh-ms", "100", "--database-timeout-ms", "2000"];
+    let start = async |believed: &str| {
+        let arguments = [&more[..], &["--keys-believed-ms", believed]].concat();
+        Process::serve(postgres.url(), &arguments).await
+    };
+    let created = planner(postgres.url(), &["keys", "create", "--name", "a", "--scope", "read"]);
+    let known =
+        succeeded(&created).lines().find(|line| line.starts_with("sp_")).unwrap().to_owned();
+    let (long, short) = (start("3600000").await, start("3000").await);
+    let ask = |service: &Process, key: &str| -> String {
+        let ask = format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {key}' \"$BASE{QUESTION}\""
+        );
+        script(service.base(), &ask)
+    };
+    for service in [&long, &short] {
+        until(async || ask(service, &known) == "200", "the key is known, and the law in memory")
+            .await;
+    }
+    postgres.stop();
+    until(async || ask(&short, &known) == "503", "its keys are not believed any more").await;
+    // Long after those of the other were given up it goes on, and lets in nobody else.
+    assert_eq!(ask(&long, &known), "200");
+    let unknown = format!("sp_{}_{}", "0".repeat(32), "0".repeat(64));
+    assert_ne!(ask(&long, &unknown), "200");
 }
 
 #[tokio::test]

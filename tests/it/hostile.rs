@@ -136,7 +136,7 @@ fn refused(response: &TestResponse, what: &str) {
 async fn stored(app: &App) -> Vec<(String, String)> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT table_name::text FROM information_schema.tables
-         WHERE table_schema = 'public' AND table_name NOT IN ('audit_events', '_sqlx_migrations')
+         WHERE table_schema = 'public' AND table_name NOT IN ('audit_events', 'audit_notes', '_sqlx_migrations')
          ORDER BY 1",
     )
     .fetch_all(&app.pool)

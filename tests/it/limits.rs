@@ -205,6 +205,11 @@ async fn laws_in_memory_answer_while_the_database_is_away() {
         assert!(answer.maybe_header("x-as-of").is_none());
         answers.push(answer.text());
     }
+    let picture = app.server.get(&format!("{T5}/contours?flop_mode=sparse&law_version=1"));
+    let picture = picture.add_header("accept", "image/svg+xml").await;
+    assert!(!picture.text().contains("Its runs are not drawn"));
+    assert_eq!(picture.header("cache-control"), "private, max-age=3600");
+    let whole = picture.header("etag");
     app.pool.close().await;
     for (question, before) in questions.iter().zip(answers) {
         let answer = app.get(question).await;
@@ -215,6 +220,16 @@ async fn laws_in_memory_answer_while_the_database_is_away() {
     let points = json!({"points": [{"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}]});
     let answer = app.post(&format!("{T5}/predictions"), points).await;
     assert_eq!(answer.header("x-as-of"), "2026-03-01T12:00:00Z");
+    // A picture lacks the runs, says so, and is not to be kept.
+    for (question, kept) in [("", "x-as-of"), ("&law_version=1", "etag")] {
+        let path = format!("{T5}/contours?flop_mode=sparse{question}");
+        let answer = app.server.get(&path).add_header("accept", "image/svg+xml").await;
+        answer.assert_status(OK);
+        assert!(answer.text().contains("Its runs are not drawn"), "{path}");
+        assert!(answer.maybe_header(kept).is_some(), "{path}");
+        assert_eq!(answer.header("cache-control"), "private, no-cache");
+        assert_ne!(answer.header("etag"), whole, "{path}");
+    }
     // What nobody asked before is not known.
     problem(&app.get("/v1/families/vit-jft/contours?flop_mode=sparse").await, 503, "unavailable");
 }

@@ -6,6 +6,7 @@
 mod access;
 mod announcements;
 mod ask;
+mod audit;
 mod budgets;
 mod bulk;
 mod commands;
@@ -19,9 +20,11 @@ mod evidence;
 mod experts;
 mod exports;
 mod families;
+mod family_events;
 mod faults;
 mod forecasts;
 mod forms;
+mod history;
 mod hostile;
 mod hot_paths;
 mod http2;
@@ -49,6 +52,7 @@ mod traces;
 mod transfers;
 mod trust;
 mod uploads;
+mod waiting_uploads;
 mod what_if;
 
 #[path = "../support/mod.rs"]

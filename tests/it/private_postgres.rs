@@ -75,6 +75,36 @@ async fn data_outlives_a_restart_and_the_server_stops_with_its_only_user() {
     server.stop().await.unwrap();
 }
 
+/// As after an upgrade of the machine's packages, which leave the cluster of before.
+#[tokio::test]
+async fn a_cluster_of_an_older_version_is_told_with_what_helps_and_left_alone() {
+    let directory = data_directory();
+    let server = started(directory.path()).await;
+    let programs = fs::read_link(format!("/proc/{}/exe", postmaster(&server))).unwrap();
+    let programs = programs.parent().unwrap().to_owned();
+    let version = server.directory().join("cluster/PG_VERSION");
+    server.stop().await.unwrap();
+    let made = fs::read_to_string(&version).unwrap();
+    let older = made.trim().parse::<u32>().unwrap() - 1;
+    fs::write(&version, format!("{older}\n")).unwrap();
+    let refused =
+        PrivatePostgres::start(Some(directory.path()), Some(&programs)).await.unwrap_err();
+    let (message, newer) = (refused.to_string(), made.trim());
+    for help in [
+        format!("version {newer}, while the existing cluster needs {older}"),
+        format!("install PostgreSQL {older}"),
+        "--pg-bin".to_owned(),
+        "pg_dump".to_owned(),
+        format!("restore it with the {newer} ones"),
+    ] {
+        assert!(message.contains(&help), "{help} is not in {message}");
+    }
+    fs::write(&version, &made).unwrap();
+    let server = started(directory.path()).await;
+    assert_eq!(answer(&server).await, 42);
+    server.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn the_last_user_out_stops_the_server() {
     let directory = data_directory();

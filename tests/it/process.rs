@@ -272,6 +272,21 @@ async fn an_archive_and_standard_input_are_read() {
     assert_eq!(result["created"], 1);
 }
 
+#[test]
+fn who_reads_no_further_is_no_failure() {
+    // More than a pipe holds.
+    let mut child = std::process::Command::new(crate::support::PROGRAM)
+        .arg("openapi")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.is_empty(), "{}: {said}", ended.status);
+}
+
 #[tokio::test]
 async fn a_file_is_imported_by_a_mapping_that_is_kept() {
     let url = empty_database().await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use sparsity_planner::api::state::Limits;
-use sparsity_planner::domain::refit::{RefitFailure, RefitOptions};
+use sparsity_planner::domain::refit::{RefitFailure, RefitFailureKind, RefitOptions};
 use sparsity_planner::store::refits::{self, MAX_ATTEMPTS, NewRefit, Outcome, Renewal};
 use uuid::Uuid;
 
@@ -334,7 +334,7 @@ const LEASE: Duration = Duration::from_secs(60);
 
 /// What the passing of time does to a worker that says nothing.
 async fn expire_leases(app: &App) {
-    let sql = "UPDATE refits SET lease_expires_at = clock_timestamp() WHERE state = 'running'";
+    let sql = "UPDATE refits SET lease_expires_at = now() WHERE state = 'running'";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
 }
 
@@ -353,7 +353,7 @@ async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
     // The one that was taken for dead comes back: it can neither renew nor finish.
     let renewal = refits::renew_lease(&app.pool, &dead, LEASE, "fitting", 0.5);
     assert_eq!(renewal.await.unwrap(), Renewal::Lost);
-    let failure = RefitFailure { kind: "internal".into(), detail: "late".into() };
+    let failure = RefitFailure { kind: RefitFailureKind::Internal, detail: "late".into() };
     let finish = |claimed| {
         let (pool, clock) = (&app.pool, &app.clock);
         let outcome = Outcome::Failed(failure.clone());
@@ -371,7 +371,7 @@ async fn a_lease_from_before_the_databases_clock_was_set_back_is_not_waited_for(
     let claim = || refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, app.clock.now(), None);
     let dead = claim().await.unwrap().unwrap();
     for (lease, taken) in [("59 minutes", false), ("1 day", true)] {
-        let sql = "UPDATE refits SET lease_expires_at = clock_timestamp() + $1::interval";
+        let sql = "UPDATE refits SET lease_expires_at = now() + $1::interval";
         sqlx::query(sql).bind(lease).execute(&app.pool).await.unwrap();
         assert_eq!(claim().await.unwrap().is_some(), taken, "{lease}");
     }
@@ -394,6 +394,43 @@ async fn a_refit_that_kills_its_workers_is_given_up() {
     tokio::spawn(app.worker().run());
     let refit = app.finished(&path).await;
     assert_eq!(refit["error"]["type"], "/problems/worker-lost");
+}
+
+/// A node of several that is away, as one server shows it: what lies there cannot be read, and the rest can.
+#[tokio::test]
+async fn a_refit_whose_runs_cannot_be_read_is_put_off_and_others_go_on() {
+    let app = App::new().await;
+    for name in ["away", "here"] {
+        app.demo_family(name).await;
+        let asked = app.post(&format!("/v1/families/{name}/refits"), json!({})).await;
+        asked.assert_status(ACCEPTED);
+    }
+    for statement in [
+        "CREATE FUNCTION is_there(family uuid) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+            IF EXISTS (SELECT 1 FROM families WHERE id = family AND name = 'away' AND description = '') THEN
+                RAISE EXCEPTION 'a node is away' USING ERRCODE = '08006';
+            END IF;
+            RETURN true;
+        END $$",
+        "ALTER TABLE runs RENAME TO all_runs",
+        "CREATE VIEW runs AS SELECT * FROM all_runs WHERE is_there(family_id)",
+    ] {
+        sqlx::query(statement).execute(&app.pool).await.unwrap();
+    }
+    tokio::spawn(app.worker().run());
+    let refit = async |name: &str| -> Value {
+        let list: Value = app.get(&format!("/v1/families/{name}/refits")).await.json();
+        list["items"][0].clone()
+    };
+    until(async || refit("away").await["phase"] == "waiting", "the refit is put off").await;
+    until(async || refit("here").await["state"] == "succeeded", "the other goes on").await;
+    let attempts = "SELECT max(attempts) FROM refits";
+    let attempts: i32 = sqlx::query_scalar(attempts).fetch_one(&app.pool).await.unwrap();
+    assert!(attempts <= 1, "{attempts}");
+    assert_eq!(app.get("/readyz").await.json::<Value>()["claims_refits"], true);
+    let back = "UPDATE families SET description = 'back' WHERE name = 'away'";
+    sqlx::query(back).execute(&app.pool).await.unwrap();
+    until(async || refit("away").await["state"] == "succeeded", "it is taken up again").await;
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn every_table_and_column_is_commented() {
     .fetch_one(&pool)
     .await
     .unwrap();
-    assert_eq!(commented, 11);
+    assert_eq!(commented, 14);
 }
 
 #[tokio::test]
@@ -78,6 +78,8 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
         include_str!("../../migrations/20261130100100_audit_refusals.sql"),
         include_str!("../../migrations/20261130120000_audit_stored_at.sql"),
         include_str!("../../migrations/20261130140000_forecast_currencies.sql"),
+        include_str!("../../migrations/20261130160000_uploads.sql"),
+        include_str!("../../migrations/20261130161000_audit_notes.sql"),
     );
     let words: Vec<&str> = migrations.split_whitespace().collect();
     for name in names {
@@ -155,4 +157,155 @@ async fn runs_are_put_into_parts_by_command_under_a_service_that_goes_on() {
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("in parts already"));
     succeeded(&planner(&url, &["migrate"]));
+}
+
+/// Citus is no package here: functions and a view of the same names and signatures note what is asked of them.
+const STAND_IN: &[&str] = &[
+    "CREATE TABLE asked (number serial, what text)",
+    "CREATE TABLE lies (table_name regclass PRIMARY KEY, citus_table_type text, distribution_column text)",
+    "CREATE VIEW citus_tables AS SELECT * FROM lies",
+    "CREATE TABLE pg_dist_local_group (groupid int PRIMARY KEY)",
+    "INSERT INTO pg_dist_local_group VALUES (0)",
+    "CREATE TABLE in_the_way (nodename text, nodeport int, command text)",
+    "CREATE FUNCTION run_command_on_workers(
+        command text, parallel boolean DEFAULT true, OUT nodename text, OUT nodeport int, OUT success boolean, OUT result text
+    ) RETURNS SETOF record LANGUAGE sql AS $$
+        SELECT nodename, nodeport, true, CASE WHEN run_command_on_workers.command LIKE in_the_way.command THEN 't' ELSE 'f' END
+        FROM in_the_way
+    $$",
+    "CREATE FUNCTION citus_get_active_worker_nodes(OUT node_name text, OUT node_port bigint) RETURNS SETOF record
+        LANGUAGE sql AS $$SELECT 'worker', 5432::bigint$$",
+    "CREATE FUNCTION create_reference_table(table_name regclass) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        -- Where it is on every node, Citus knows tables that refer to it, and takes no two changes of them in one statement.
+        INSERT INTO asked (what) VALUES (format('every node: %s %s, %s', table_name,
+            current_setting('citus.enable_unsafe_triggers'), (SELECT string_agg(pg_get_constraintdef(oid), ' ')
+                FROM pg_constraint WHERE conname IN ('runs_pkey', 'forecasts_pkey'))));
+        INSERT INTO lies VALUES (table_name, 'reference', '<none>');
+    END $$",
+    "CREATE FUNCTION create_distributed_table(
+        table_name regclass, distribution_column text, distribution_type text DEFAULT 'hash',
+        colocate_with text DEFAULT 'default', shard_count int DEFAULT NULL
+    ) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT count(*) FROM asked) = coalesce(current_setting('stand_in.fails_after', true), '99')::int THEN
+            RAISE EXCEPTION 'a node is away' USING ERRCODE = '08006';
+        END IF;
+        INSERT INTO asked (what) VALUES (format('%s by %s beside %s, key %s', table_name, distribution_column,
+            colocate_with, (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+                WHERE conrelid = create_distributed_table.table_name AND contype = 'p')));
+        INSERT INTO lies VALUES (table_name, 'distributed', distribution_column);
+    END $$",
+];
+
+#[tokio::test]
+async fn the_layout_of_several_nodes_is_applied_statement_by_statement_or_refused() {
+    let url = empty_database().await;
+    let distribute = || planner(&url, &["migrate", "--distribute"]);
+    let refused = |output: std::process::Output, why: &str| {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && message.contains(why), "{message}");
+    };
+    refused(distribute(), "the database has no Citus");
+    let pool = PgPool::connect(&url).await.unwrap();
+    let execute = async |sql: &'static str| sqlx::query(sql).execute(&pool).await.unwrap();
+    for statement in STAND_IN {
+        execute(statement).await;
+    }
+    let asked = async || -> Vec<String> {
+        sqlx::query_scalar("SELECT what FROM asked ORDER BY number").fetch_all(&pool).await.unwrap()
+    };
+    for (setup, why, undo) in [
+        (
+            "UPDATE pg_dist_local_group SET groupid = 1",
+            "name its coordinator",
+            "UPDATE pg_dist_local_group SET groupid = 0",
+        ),
+        (
+            "ALTER FUNCTION citus_get_active_worker_nodes RENAME TO nodes; \
+             CREATE FUNCTION citus_get_active_worker_nodes(OUT node_name text) RETURNS SETOF text LANGUAGE sql \
+             AS $$SELECT 'none' WHERE false$$",
+            "citus_add_node",
+            "DROP FUNCTION citus_get_active_worker_nodes; \
+             ALTER FUNCTION nodes RENAME TO citus_get_active_worker_nodes",
+        ),
+        // As an earlier page advised.
+        (
+            "INSERT INTO lies VALUES ('laws', 'distributed', 'family_id')",
+            "laws is distributed by family_id already, and would have to be on every node",
+            "DELETE FROM lies",
+        ),
+        (
+            "INSERT INTO in_the_way VALUES ('worker', 5432, '%laws%')",
+            "the worker worker:5432 has a table laws of its own",
+            "DELETE FROM in_the_way",
+        ),
+    ] {
+        sqlx::raw_sql(setup).execute(&pool).await.unwrap();
+        refused(distribute(), why);
+        sqlx::raw_sql(undo).execute(&pool).await.unwrap();
+    }
+    assert!(asked().await.is_empty());
+
+    // Interrupted, and begun again.
+    let fails =
+        format!("ALTER DATABASE {} SET stand_in.fails_after = 3", url.rsplit_once('/').unwrap().1);
+    sqlx::query(sqlx::AssertSqlSafe(fails.clone())).execute(&pool).await.unwrap();
+    refused(distribute(), "a node is away");
+    let works = fails.replace("= 3", "= 99");
+    sqlx::query(sqlx::AssertSqlSafe(works)).execute(&pool).await.unwrap();
+    succeeded(&distribute());
+    let key = "key PRIMARY KEY (family_id, id)";
+    assert_eq!(
+        asked().await,
+        [
+            "every node: families on, PRIMARY KEY (family_id, id) PRIMARY KEY (family_id, id)"
+                .to_owned(),
+            "every node: laws on, PRIMARY KEY (family_id, id) PRIMARY KEY (family_id, id)"
+                .to_owned(),
+            format!("runs by family_id beside none, {key}"),
+            format!("forecasts by family_id beside runs, {key}"),
+            "law_runs by law_id beside none, key PRIMARY KEY (law_id)".to_owned(),
+            "law_resamples by law_id beside law_runs, key PRIMARY KEY (law_id)".to_owned(),
+        ]
+    );
+    refused(distribute(), "distributed already");
+    // The service works with these keys, and says where it may not start.
+    let service = Process::serve(&url, &[]).await;
+    let upload = "curl -sS --fail-with-body -H 'Content-Type: application/json' -d \
+        '{\"external_id\": \"a\", \"nonzero_params\": 1e7, \"sparsity\": 0.5, \"data\": 2e10, \"loss\": 2.5}' \
+        $BASE/v1/families/t5-c4/runs";
+    assert!(script(service.base(), upload).contains("\"created\":1"));
+    assert!(script(service.base(), upload).contains("\"unchanged\":1"));
+    drop(service);
+    execute("UPDATE pg_dist_local_group SET groupid = 1").await;
+    refused(planner(&url, &["serve", "--bind", "127.0.0.1:0"]), "names a worker of Citus");
+}
+
+/// Tables on a worker would be in the way when the coordinator's are distributed.
+#[tokio::test]
+async fn on_a_worker_of_citus_nothing_is_migrated() {
+    let url = empty_database().await;
+    let pool = PgPool::connect(&url).await.unwrap();
+    let worker = "CREATE TABLE pg_dist_local_group AS SELECT 2 AS groupid";
+    sqlx::query(worker).execute(&pool).await.unwrap();
+    for command in [&["migrate"][..], &["serve", "--bind", "127.0.0.1:0"]] {
+        let refused = planner(&url, command);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("names a worker of Citus"), "{said}");
+    }
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&pool).await.unwrap();
+    assert_eq!(tables, 1);
+}
+
+#[tokio::test]
+async fn a_table_in_parts_is_not_distributed() {
+    let url = empty_database().await;
+    succeeded(&planner(&url, &["migrate", "--partitions", "2"]));
+    let pool = PgPool::connect(&url).await.unwrap();
+    for statement in STAND_IN {
+        sqlx::query(*statement).execute(&pool).await.unwrap();
+    }
+    let refused = planner(&url, &["migrate", "--distribute"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is in parts"));
 }

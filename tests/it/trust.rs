@@ -152,6 +152,16 @@ async fn a_law_through_all_of_its_runs_answers_nothing() {
         .collect();
     let law = family(&app, "six", &runs, quick()).await;
     assert_eq!(law["intervals"], Value::Null);
+    // It can answer nothing, and says so wherever it is shown.
+    assert_eq!(law["trust"]["level"], "none");
+    let because = law["trust"]["because"].as_array().unwrap();
+    assert!(because.contains(&json!("not_identified")), "{law}");
+    let families: Value = app.get("/v1/families/six").await.json();
+    assert_eq!(families["law"]["trust"], law["trust"]);
+    let quality: Value = app.get("/v1/families/six/fit-quality?limit=1").await.json();
+    assert_eq!(quality["trust"], law["trust"]);
+    let both: Value = app.get("/v1/families/six/laws/compare?a=1&b=1").await.json();
+    assert_eq!(both["a"]["trust"]["level"], "none", "{both}");
     assert!(law["coefficients"].as_object().unwrap().values().all(Value::is_null), "{law}");
     for path in [OPTIMUM, "prediction?nonzero_params=1e7&sparsity=0.5&data=2.56e11"] {
         let response = app.get(&format!("/v1/families/six/{path}")).await;
@@ -161,6 +171,36 @@ async fn a_law_through_all_of_its_runs_answers_nothing() {
         assert_eq!(*missing, json!([{"what": "runs", "have": 6, "needed": 8}]));
         assert_eq!(suggestions.len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_law_without_its_main_answer_is_none_and_what_it_knows_has_a_word_of_its_own() {
+    let app = App::with_worker().await;
+    let runs = grid(&SIZES, &[0.0], &AMOUNTS);
+    let law = family(&app, "dense", &runs, quick()).await;
+    assert_eq!(law["trust"], json!({"level": "none", "because": ["not_identified"]}));
+    problem(&app.get(&format!("/v1/families/dense/{OPTIMUM}")).await, 409, "undetermined");
+    // The loss of another size is what dense runs are for.
+    let path = "/v1/families/dense/prediction?nonzero_params=3e6&sparsity=0&data=3e9";
+    let answer: Value = app.get(path).await.json();
+    assert_eq!(answer["trust"], json!({"level": "good", "because": []}), "{answer}");
+}
+
+#[tokio::test]
+async fn remarks_on_the_law_are_told_from_what_is_about_the_answer() {
+    let app = App::with_worker().await;
+    let runs = grid(&SIZES, &[0.0, 0.5, 0.75], &AMOUNTS[1..]);
+    let law = family(&app, "few", &runs, quick()).await;
+    let of_law = law["warnings"].as_array().unwrap();
+    assert!(!of_law.is_empty() && of_law.iter().all(|warning| warning["of"] == "law"), "{law}");
+    let path = "/v1/families/few/prediction?nonzero_params=3e6&sparsity=0.3&data=5e9";
+    let answer: Value = app.get(path).await.json();
+    let warnings = answer["warnings"].as_array().unwrap();
+    let (about, standing): (Vec<&Value>, Vec<&Value>) =
+        warnings.iter().partition(|warning| warning["of"] == "answer");
+    assert_eq!(standing, of_law.iter().collect::<Vec<_>>());
+    let codes: Vec<&Value> = about.iter().map(|warning| &warning["code"]).collect();
+    assert_eq!(codes, ["interpolated"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Uploads of runs in every format: what is stored, what is refused, and that nothing is half done.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use axum_test::TestResponse;
@@ -62,6 +63,28 @@ async fn many_runs_are_merged_as_few_are() {
     // Ids rise in the order of the rows.
     let list: Value = app.get(&format!("{RUNS}?limit=1")).await.json();
     assert_eq!(list["items"][0]["external_id"], "run-5999");
+}
+
+/// A connection that is closed behind each upload costs the next one another, and a pooler its patience.
+#[tokio::test]
+async fn uploads_of_many_runs_give_their_connection_back() {
+    let app = app().await;
+    let connections = async || -> BTreeSet<i32> {
+        let pids = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
+        let pids = sqlx::query_scalar(pids).fetch_all(&app.pool).await.unwrap();
+        pids.into_iter().collect()
+    };
+    csv(&app, "", &rows(0..4000, 2.5)).await.assert_status(OK);
+    let before = connections().await;
+    for loss in [2.4, 2.3, 2.2] {
+        assert_eq!(counts(&csv(&app, "", &rows(0..4000, loss)).await), [0, 4000, 0, 0]);
+    }
+    let after = connections().await;
+    assert!(before.is_subset(&after), "{before:?} {after:?}");
+    // One that ended early, and what it was in the middle of, are not for others.
+    let wrong = rows(0..4000, 2.5) + "bad,1,2,3,4\n";
+    problem(&csv(&app, "", &wrong).await, 422, "invalid");
+    assert_eq!(counts(&csv(&app, "", &rows(0..4000, 2.2)).await), [0, 0, 4000, 0]);
 }
 
 #[tokio::test]
@@ -208,6 +231,7 @@ async fn each_limit_is_kept_and_named() {
             row_bytes: 2_000,
             named_errors: 3,
             block_bytes: 20_000,
+            archive_files: 3,
         },
         ..TRANSFERS
     })
@@ -250,6 +274,47 @@ fn arrow_of(bytes: usize) -> Vec<u8> {
     let mut writer = arrow_ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
+}
+
+#[cfg(feature = "archives")]
+#[tokio::test]
+async fn an_archive_is_one_table() {
+    use std::io::Write as _;
+
+    let zip = |files: &[(&str, String)]| {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, text) in files {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    };
+    let table = |numbers, loss| HEADER.to_owned() + &rows(numbers, loss);
+    let app = app().await;
+    let mut files = vec![
+        ("b.csv", table(0..2, 2.5)),
+        ("a.csv", table(2..5, 2.5)),
+        ("notes.txt", String::new()),
+    ];
+    let answer = send(&app, "", "application/zip", zip(&files)).await;
+    assert_eq!(counts(&answer), [5, 0, 0, 0]);
+    let answer: Value = answer.json();
+    assert_eq!(answer["recognised"]["format"], "application/zip");
+    assert_eq!(answer["warnings"][0]["code"], "files_not_read", "{answer}");
+    // Stored whole or not at all, and the file of an error is named.
+    files[0].1 = table(5..6, 2.5) + &rows(6..7, -1.0);
+    let refused = send(&app, "", "application/zip", zip(&files)).await;
+    problem(&refused, 422, "invalid");
+    assert!(refused.text().contains("(row 1 of b.csv)"), "{}", refused.text());
+    files[0].1 = "a,b\n1,2\n".to_owned();
+    let refused = send(&app, "", "application/zip", zip(&files)).await;
+    assert!(refused.text().contains("(file b.csv of the archive)"), "{}", refused.text());
+    assert_eq!(stored(&app).await, 5);
+    let names: Vec<String> = (0..101).map(|at| format!("{at}.csv")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), String::new())).collect();
+    let refused = send(&app, "", "application/zip", zip(&many)).await;
+    problem(&refused, 413, "too-large");
+    assert!(refused.text().contains("--max-archive-files"), "{}", refused.text());
 }
 
 /// Files as pyarrow, pandas, polars and openpyxl wrote them.

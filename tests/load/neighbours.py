@@ -1,5 +1,6 @@
 """One caller does the worst that its key allows; how another one fares meanwhile."""
 
+import contextlib
 import http.client
 import json
 import multiprocessing
@@ -28,7 +29,8 @@ class Service:
     """The program on a private PostgreSQL, with a key for each of two callers."""
 
     def __init__(self, directory):
-        self.directory = directory
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)
         data = ["--data-dir", os.path.join(directory, "planner")]
         self.keys = {}
         for name in ("aggressor", "neighbour"):
@@ -79,6 +81,14 @@ class Service:
     def memory(self):
         with open(f"/proc/{self.process.pid}/status") as status:
             return int(re.search(r"VmRSS:\s+(\d+)", status.read()).group(1)) / 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Not killed: its PostgreSQL is its own, and ends with it.
+        if self.process.poll() is None:
+            self.stop()
 
     def stop(self):
         begun = time.monotonic()
@@ -233,65 +243,81 @@ def cases(service):
     ]
 
 
+def fare(service, threads, act, memory):
+    """How the neighbour of a service fares while an aggressor does something: 99th percentiles of questions and uploads and
+    the longest /healthz in milliseconds, memory above idle in MiB, and what failed.
+    """
+    aggressor = Aggressor(threads, act)
+    time.sleep(0.3)
+    peak = [0.0]
+    watching = threading.Event()
+
+    def watch():
+        while not watching.wait(0.05):
+            peak[0] = max(peak[0], service.memory() - memory)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    times, failed = neighbour(service, SECONDS)
+    watching.set()
+    watcher.join()
+    aggressor.stop()
+    return p99(times["question"]), p99(times["upload"]), max(times["health"]), peak[0], failed
+
+
+def stopped(service):
+    """How long it takes to stop while the longest questions are computed, in seconds."""
+    aggressor = Aggressor(6, lambda n, s: service.ask(
+        "POST", "/v1/families/small/optimal-sparsities", key="aggressor",
+        body={"flop_mode": "example-block-sparse",
+              "points": [{"nonzero_params": 1e7 + i, "compute": 1e20} for i in range(900)]}))
+    time.sleep(1)
+    took = service.stop()
+    aggressor.stop()
+    return took
+
+
 def main():
     failures = []
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         os.chmod(directory, 0o755)
-        service = Service(directory)
-        try:
-            prepare(service)
-            neighbour(service, 1)
-            idle, failed = neighbour(service, SECONDS)
+        # Of the other one the neighbour asks nothing: what an aggressor does to it shows what the machine costs.
+        service, other = (stack.enter_context(Service(os.path.join(directory, name))) for name in ("one", "other"))
+        for each in (service, other):
+            prepare(each)
+        neighbour(service, 1)
+        idle, failed = neighbour(service, SECONDS)
+        if failed:
+            failures.append(f"idle: {failed[0]}")
+        memory = service.memory()
+        print("| aggressor | question p99 ms | upload p99 ms | /healthz max ms | memory above idle MiB | failed |")
+        print("|---|---|---|---|---|---|")
+        usual = [p99(idle["question"]), p99(idle["upload"]), max(idle["health"])]
+        print(f"| none | {usual[0]:.1f} | {usual[1]:.1f} | {usual[2]:.1f} | 0 | 0 |", flush=True)
+        limits = [SLOWER * max(usual[0], FLOOR_MS / SLOWER), SLOWER * max(usual[1], FLOOR_MS / SLOWER), HEALTH_MS]
+        rows = list(zip(cases(service), cases(other), strict=True))
+        only = os.environ.get("ONLY")
+        if only and only not in [name for (name, _, _), _ in rows]:
+            sys.exit(f"ONLY names no row: {only}")
+        for (name, threads, act), (_, _, elsewhere) in rows:
+            if name != (only or name):
+                continue
+            *beside, _, _ = fare(service, threads, elsewhere, memory)
+            *found, grown, failed = fare(service, threads, act, memory)
+            cells = " | ".join(f"{here:.1f} ({there:.1f})" for here, there in zip(found, beside, strict=True))
+            print(f"| {name} | {cells} | {grown:.0f} | {len(failed)} |", flush=True)
+            for kind, here, there, most in zip(("question p99", "upload p99", "/healthz"), found, beside, limits, strict=True):
+                # One that is no slower than where the aggressor has a service of its own waits for the machine.
+                if here > max(most, there):
+                    failures.append(f"{name}: {kind} {here:.1f} ms, more than {most:.1f}, and {there:.1f} beside another service")
+            if grown > MEMORY_MIB:
+                failures.append(f"{name}: {grown:.0f} MiB")
             if failed:
-                failures.append(f"idle: {failed[0]}")
-            memory = service.memory()
-            print("| aggressor | question p99 ms | upload p99 ms | /healthz max ms | memory above idle MiB | failed |")
-            print("|---|---|---|---|---|---|")
-            print(f"| none | {p99(idle['question']):.1f} | {p99(idle['upload']):.1f} | {max(idle['health']):.1f} | 0 | 0 |",
-                  flush=True)
-            for name, threads, act in cases(service):
-                aggressor = Aggressor(threads, act)
-                time.sleep(0.3)
-                peak = [0.0]
-                watching = threading.Event()
-
-                def watch():
-                    while not watching.wait(0.05):
-                        peak[0] = max(peak[0], service.memory() - memory)
-
-                watcher = threading.Thread(target=watch)
-                watcher.start()
-                times, failed = neighbour(service, SECONDS)
-                watching.set()
-                watcher.join()
-                row = [p99(times["question"]), p99(times["upload"]), max(times["health"]), peak[0]]
-                print(f"| {name} | {row[0]:.1f} | {row[1]:.1f} | {row[2]:.1f} | {row[3]:.0f} | {len(failed)} |", flush=True)
-                for kind, value in (("question", row[0]), ("upload", row[1])):
-                    most = SLOWER * max(p99(idle[kind]), FLOOR_MS / SLOWER)
-                    if value > most:
-                        failures.append(f"{name}: {kind} p99 {value:.1f} ms, more than {most:.1f}")
-                if row[2] > HEALTH_MS:
-                    failures.append(f"{name}: /healthz {row[2]:.1f} ms")
-                if row[3] > MEMORY_MIB:
-                    failures.append(f"{name}: {row[3]:.0f} MiB")
-                if failed:
-                    failures.append(f"{name}: {len(failed)} failed, {failed[0]}")
-                aggressor.stop()
-            # While the longest questions are computed.
-            aggressor = Aggressor(6, lambda n, s: service.ask(
-                "POST", "/v1/families/small/optimal-sparsities", key="aggressor",
-                body={"flop_mode": "example-block-sparse",
-                      "points": [{"nonzero_params": 1e7 + i, "compute": 1e20} for i in range(900)]}))
-            time.sleep(1)
-            took = service.stop()
-            aggressor.stop()
-            print(f"\nstopped by SIGTERM after {took:.1f} s, drain {DRAIN_MS / 1000:.0f} s")
-            if took > STOP_SECONDS:
-                failures.append(f"it took {took:.1f} s to stop")
-        finally:
-            if service.process.poll() is None:
-                service.process.kill()
-                service.process.wait()
+                failures.append(f"{name}: {len(failed)} failed, {failed[0]}")
+        took = stopped(service)
+        print(f"\nstopped by SIGTERM after {took:.1f} s, drain {DRAIN_MS / 1000:.0f} s")
+        if took > STOP_SECONDS:
+            failures.append(f"it took {took:.1f} s to stop")
     for failure in failures:
         print(f"FAILED {failure}", file=sys.stderr)
     return 1 if failures else 0

@@ -1,4 +1,4 @@
-"""Uploads, events, addresses of callers and links, through nginx, HAProxy and Caddy as docs/proxies.md sets them up.
+"""Uploads, events, addresses of callers and links, through nginx, HAProxy, Caddy and Envoy as docs/proxies.md has them.
 
 Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from processes import PATIENCE_S, free_port, listens, running, until  # noqa: E402
 
-PROGRAM, DATA, PAGE = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text()
+PROGRAM, DATA, PAGE, ENVOY = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text(), sys.argv[4]
 # More than nginx takes unless told otherwise.
 ROWS = 20_000
 
@@ -25,7 +25,7 @@ ROWS = 20_000
 def configuration(name, service, port):
     """The block of the page behind this marker, for these ports."""
     block = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)[1]
-    return block.replace("127.0.0.1:8080", f"127.0.0.1:{service}").replace("8443", str(port))
+    return block.replace("8080", str(service)).replace("8443", str(port))
 
 
 @contextmanager
@@ -47,11 +47,12 @@ def nginx(service):
 
 
 @contextmanager
-def haproxy(service, options=""):
+def haproxy(service, options="", impatient=False):
     port = free_port()
     settings = DATA / "haproxy.cfg"
     block = configuration("haproxy", service, port)
-    settings.write_text(block.replace("pool-purge-delay", f"{options} pool-purge-delay"))
+    block = block.replace("pool-purge-delay", f"{options} pool-purge-delay")
+    settings.write_text(block.replace("timeout server 1h", "timeout server 2s") if impatient else block)
     log = DATA / "haproxy.log"
     with running([tool("haproxy"), "-db", "-f", str(settings)], log) as process:
         until("HAProxy listens", lambda: listens(process, log, port))
@@ -69,6 +70,19 @@ def caddy(service):
     environment = {**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_DATA_HOME": str(home)}
     with running(command, log, env=environment) as process:
         until("Caddy listens", lambda: listens(process, log, port))
+        yield port
+
+
+@contextmanager
+def envoy(service):
+    port, settings, log = free_port(), DATA / "envoy.yaml", DATA / "envoy.log"
+    settings.write_text(configuration("envoy", service, port))
+    # Without an address of its own for orders; of several at once each has another id.
+    command = [ENVOY, "--config-path", str(settings), "--use-dynamic-base-id", "--log-level", "warning"]
+    with running(command, log) as process:
+        until("Envoy listens", lambda: listens(process, log, port))
+        # Until the health check has found the service, Envoy answers for it.
+        until("Envoy finds the service", lambda: ask(port, "GET", "/planner/readyz")[0].status == 200)
         yield port
 
 
@@ -134,6 +148,45 @@ def check(name, port):
         assert answer.status == 200, (there, answer.status)
 
 
+@contextmanager
+def held(table):
+    """Keep others from writing to a table, as long as a large upload would keep its answer waiting."""
+    psql = [tool("psql"), "--quiet", "--no-psqlrc", "--tuples-only", os.environ["DATABASE_URL"]]
+    with subprocess.Popen(psql, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdin.write(f"BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT 'held';\n")
+        process.stdin.flush()
+        while "held" not in process.stdout.readline():
+            assert process.poll() is None, "psql has ended"
+        yield
+        process.stdin.write("ROLLBACK;\n")
+        process.stdin.close()
+
+
+def check_impatient(port):
+    """What a proxy that waits two seconds for an answer cuts off, and what it does not."""
+    name, csv = "impatient", {"content-type": "text/csv"}
+    ask(port, "POST", "/planner/v1/families", json.dumps({"name": name}), {"content-type": "application/json"})
+    path = f"/planner/v1/families/{name}/runs"
+    table = ("external_id,nonzero_params,sparsity,data,loss\n" + "".join(rows())).encode()
+    with held("runs"):
+        answer, text = ask(port, "POST", path, table, csv)
+        assert answer.status == 504, (answer.status, text)
+        answer, text = ask(port, "POST", path, table, {**csv, "prefer": "respond-async"})
+        assert answer.status == 202, (answer.status, text)
+        upload = answer.headers["location"]
+        answer, text = ask(port, "GET", upload)
+        assert json.loads(text)["state"] in ("queued", "running"), text
+
+    def result():
+        answer, text = ask(port, "GET", upload)
+        assert answer.status == 200, text
+        return json.loads(text)["result"]
+
+    # What was cut off may have been stored before its caller's end was seen.
+    counts = until("the upload is stored", result)
+    assert counts["created"] + counts["unchanged"] == ROWS, counts
+
+
 def main():
     # Refused keys are counted by the address that a trusted proxy names.
     options = ("--trusted-proxies", "127.0.0.1", "--rate-per-address", "1000", "--burst-per-address", "1000")
@@ -147,9 +200,16 @@ def main():
         with haproxy(service, "proto h2") as port:
             check("haproxy-2", port)
     print("the same by HTTP/2")
+    with planner("behind-impatient", *options, "--base-path", "/planner") as service:
+        with haproxy(service, impatient=True) as port:
+            check_impatient(port)
+    print("HAProxy that waits two seconds for an answer: respond-async is answered, and stored")
     with planner("behind-caddy", *options) as service, caddy(service) as port:
         check("caddy", port)
     print("Caddy, by HTTP/2")
+    with planner("behind-envoy", *options) as service, envoy(service) as port:
+        check("envoy", port)
+    print("Envoy, by HTTP/2")
 
 
 main()

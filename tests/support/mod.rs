@@ -10,13 +10,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use axum::body::{Body, BodyDataStream};
+use axum::http::{HeaderValue, Request};
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
+use futures_util::StreamExt;
 use serde_json::Value;
 use sparsity_planner::api::layers::bodies::BodyLimits;
 use sparsity_planner::api::layers::throttle::ThrottleConfig;
-use sparsity_planner::api::layers::transfers::TransferLimits;
+use sparsity_planner::api::layers::transfers::{TransferLimits, WaitingLimits};
 use sparsity_planner::api::state::{AppParts, AppState, BulkLimits, Limits, StreamLimits};
 use sparsity_planner::app::{self as wired, AppConfig};
 use sparsity_planner::cli::demo_runs;
@@ -30,6 +32,7 @@ use sparsity_planner::{api, store};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
+use tower::ServiceExt;
 
 use crate::support::postgres::Server;
 use crate::support::wait::{until, until_some};
@@ -44,13 +47,13 @@ static TEMPLATE: OnceCell<()> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 async fn execute(sql: String) {
-    let mut connection = PgConnection::connect(&SERVER.url).await.unwrap();
-    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    execute_on(&SERVER.url.parse().unwrap(), sql).await;
 }
 
-fn options(database: &str) -> PgConnectOptions {
-    SERVER.url.parse::<PgConnectOptions>().unwrap().database(database)
+async fn execute_on(server: &PgConnectOptions, sql: String) {
+    let mut connection = PgConnection::connect_with(server).await.unwrap();
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 /// URL of a new, empty database.
@@ -73,30 +76,67 @@ pub async fn empty_database_in(encoding: &str) -> String {
 
 /// A pool on a new database with the schema of a new installation.
 pub async fn database() -> PgPool {
-    TEMPLATE
-        .get_or_init(|| async {
-            execute("CREATE DATABASE template_planner".to_owned()).await;
-            let pool = store::connect(options("template_planner"), 2, TIMEOUT).await.unwrap();
-            store::migrate(&pool).await.unwrap();
-            // The whole suite holds for a table of runs in parts, too.
-            if let Ok(parts) = std::env::var("TEST_PARTITIONS") {
-                let mut connection = pool.acquire().await.unwrap();
-                let parts = parts.parse().unwrap();
-                assert!(store::partitions::partition_runs(&mut connection, parts).await.unwrap());
-            }
-            pool.close().await;
-        })
-        .await;
+    let nodes = nodes();
+    TEMPLATE.get_or_init(|| make_template(&nodes)).await;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    execute(format!("CREATE DATABASE {name} TEMPLATE template_planner")).await;
-    store::connect(options(&name), 5, TIMEOUT).await.unwrap()
+    for node in &nodes {
+        execute_on(node, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        execute_on(node, format!("CREATE DATABASE {name} TEMPLATE template_planner")).await;
+    }
+    store::connect(nodes[0].clone().database(&name), 5, TIMEOUT).await.unwrap()
+}
+
+/// The servers that a database of a test lies on: that of this run, or where `TEST_CITUS` names them by their URLs, with
+/// commas between them, a coordinator of Citus and its workers. The whole suite holds for tables that are distributed.
+fn nodes() -> Vec<PgConnectOptions> {
+    match std::env::var("TEST_CITUS") {
+        Ok(urls) => urls.split(',').map(|url| url.parse().unwrap()).collect(),
+        Err(_) => vec![SERVER.url.parse().unwrap()],
+    }
+}
+
+async fn make_template(nodes: &[PgConnectOptions]) {
+    for node in nodes {
+        let drop = "DROP DATABASE IF EXISTS template_planner WITH (FORCE)";
+        execute_on(node, drop.to_owned()).await;
+        execute_on(node, "CREATE DATABASE template_planner TEMPLATE template0".to_owned()).await;
+    }
+    let here = |node: &PgConnectOptions| node.clone().database("template_planner");
+    if nodes.len() > 1 {
+        for node in nodes {
+            execute_on(&here(node), "CREATE EXTENSION citus".to_owned()).await;
+        }
+        for (at, node) in nodes.iter().enumerate() {
+            let add = if at == 0 { "citus_set_coordinator_host" } else { "citus_add_node" };
+            let (host, port) = (node.get_host(), node.get_port());
+            execute_on(&here(&nodes[0]), format!("SELECT {add}('{host}', {port})")).await;
+        }
+    }
+    let pool = store::connect(here(&nodes[0]), 2, TIMEOUT).await.unwrap();
+    store::migrate(&pool).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    // The whole suite holds for a table of runs in parts, too.
+    if let Ok(parts) = std::env::var("TEST_PARTITIONS") {
+        let parts = parts.parse().unwrap();
+        assert!(store::partitions::partition_runs(&mut connection, parts).await.unwrap());
+    }
+    if nodes.len() > 1 {
+        store::distribution::distribute(&mut connection).await.unwrap();
+    }
+    drop(connection);
+    pool.close().await;
+    for node in nodes {
+        // What Citus keeps running in it would keep it from being copied.
+        let close = "ALTER DATABASE template_planner ALLOW_CONNECTIONS false";
+        execute_on(node, close.to_owned()).await;
+        let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'template_planner'";
+        execute_on(node, end.to_owned()).await;
+    }
 }
 
 /// Another pool on the database of a pool.
 pub async fn database_of(pool: &PgPool) -> PgPool {
-    let name: String =
-        sqlx::query_scalar("SELECT current_database()::text").fetch_one(pool).await.unwrap();
-    store::connect(options(&name), 2, TIMEOUT).await.unwrap()
+    store::connect((*pool.connect_options()).clone(), 2, TIMEOUT).await.unwrap()
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -109,6 +149,7 @@ pub const LIMITS: Limits = Limits {
     refit_work: 10_000_000_000,
     streams: StreamLimits { at_once: 64, each: 8 },
     compared_runs: 1_000_000,
+    history_laws: 4,
     max_mappings: 5,
 };
 
@@ -123,10 +164,12 @@ pub const TRANSFERS: TransferLimits = TransferLimits {
         row_bytes: 1 << 20,
         named_errors: 1_000,
         block_bytes: 16 << 20,
+        archive_files: 100,
     },
     at_once: 4,
     exports: 4,
     each: 3,
+    waiting: WaitingLimits { at_once: 2, each: 3, bytes: 4 << 20, kept_days: 7, lease: TIMEOUT },
     timeout: TIMEOUT,
     silence: TIMEOUT,
     drain: TIMEOUT,
@@ -275,6 +318,11 @@ impl App {
         until(is_so, &format!("followed is {followed}")).await;
     }
 
+    /// Stores uploads that were answered before, as a running service does.
+    pub fn stores_uploads(&self) {
+        tokio::spawn(wired::store_uploads(self.state.clone()));
+    }
+
     /// The same with a worker beside it.
     pub async fn with_worker() -> Self {
         let app = Self::new().await;
@@ -295,6 +343,25 @@ impl App {
 
     pub async fn get(&self, path: &str) -> TestResponse {
         self.server.get(path).await
+    }
+
+    /// A stream of events, which is read while it goes on.
+    pub async fn events(&self, path: &str) -> Events {
+        self.events_by("", path).await
+    }
+
+    /// The same by whoever has this key; by nobody where it is empty.
+    pub async fn events_by(&self, key: &str, path: &str) -> Events {
+        let mut request = Request::get(path).header("host", "localhost");
+        if !key.is_empty() {
+            request = request.header("authorization", format!("Bearer {key}"));
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let answer = api::router(self.state.clone()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["x-accel-buffering"], "no");
+        Events { data: answer.into_body().into_data_stream(), text: String::new() }
     }
 
     pub async fn post(&self, path: &str, body: Value) -> TestResponse {
@@ -329,6 +396,48 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         self.state.shutdown.cancel();
+    }
+}
+
+/// A stream of events.
+pub struct Events {
+    data: BodyDataStream,
+    /// What has arrived and was not read.
+    text: String,
+}
+
+impl Events {
+    /// The next event, by its type and its data; `None` at the end.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.text.split_once("\n\n") {
+                let line = |of: &str| event.lines().find_map(|line| line.strip_prefix(of));
+                let found = line("event: ").zip(line("data: "));
+                let found = found
+                    .map(|(kind, data)| (kind.to_owned(), serde_json::from_str(data).unwrap()));
+                self.text = rest.to_owned();
+                // What only keeps the connection alive has neither.
+                if found.is_some() {
+                    return found;
+                }
+                continue;
+            }
+            let data = self.data.next().await?.unwrap();
+            self.text.push_str(std::str::from_utf8(&data).unwrap());
+        }
+    }
+
+    /// Reads on to the first event that is as expected.
+    pub async fn until(&mut self, expected: impl Fn(&str, &Value) -> bool) -> Value {
+        let found = async {
+            while let Some((kind, data)) = self.next().await {
+                if expected(&kind, &data) {
+                    return data;
+                }
+            }
+            panic!("the stream ended");
+        };
+        tokio::time::timeout(LONG, found).await.expect("an event as expected")
     }
 }
 

@@ -31,6 +31,8 @@ def test_a_key_opens_what_its_scope_allows(tmp_path: Path, monkeypatch: pytest.M
         with Planner(url, reader) as planner:
             assert reader not in repr(planner)
             assert planner.family("t5-c4").optimal_sparsity(1e8, 1e20, "sparse").sparsity > 0
+            caller = planner.caller()
+            assert (caller.kind, caller.name, caller.scope, caller.families) == ("key", "read", "read", None)
             with pytest.raises(ProblemError) as caught:
                 planner.create_family("mine")
             assert caught.value.kind == "forbidden"

@@ -43,6 +43,8 @@ DOCUMENT = Path(__file__).parents[3] / "openapi" / "openapi.json"
 # What asks each operation of a family that is a question, or is about runs, laws and refits.
 METHODS = {
     "create_runs": "log_runs",
+    "list_uploads": "uploads",
+    "get_upload": "upload",
     "list_runs": "runs",
     "get_run": "run",
     "update_run": "exclude_run",
@@ -52,6 +54,7 @@ METHODS = {
     "get_family": "info",
     "update_family": "update",
     "delete_family": "delete",
+    "list_family_events": "events",
     "create_refit": "refit",
     "list_refits": "refits",
     "list_laws": "laws",
@@ -64,6 +67,7 @@ METHODS = {
     "create_predictions": "predictions",
     "get_optimal_sparsity": "optimal_sparsity",
     "create_optimal_sparsities": "optimal_sparsities",
+    "get_optimal_sparsity_history": "history",
     "get_loss_by_sparsity": "loss_by_sparsity",
     "get_gain": "gain",
     "get_effective_params": "effective_params",
@@ -80,6 +84,7 @@ METHODS = {
     "update_mapping": "save_mapping",
     "delete_mapping": "delete_mapping",
 }
+RUN_FIELDS = {"external_id", "nonzero_params", "sparsity", "data", "loss"}
 # Parameters that no method takes by the name that they have in the document.
 ELSEWHERE = {"width", "height", "theme", "bare", "axes", "x_range", "y_range", "mark", "limit", "cursor"}
 
@@ -165,6 +170,32 @@ def test_all_runs_of_a_law_are_in_its_fit_quality(planner: Planner, monkeypatch:
     ]
 
 
+def test_a_history_has_the_answer_of_each_law(planner: Planner, family: Family) -> None:
+    runs = [run.model_dump(include=RUN_FIELDS) for run in planner.family("demo").runs()]
+    family.log_runs(runs[:40])
+    for seed in range(2):
+        family.refit(starts=2, bootstrap=0, holdout=[], seed=seed)
+    family.log_runs(runs)
+    family.refit(starts=2, bootstrap=0, holdout=[])
+    found = list(family.history(1e8, 1e20, "sparse"))
+    assert [item.law.version for item in found] == [3, 2, 1]
+    for item in found:
+        asked = family.optimal_sparsity(1e8, 1e20, "sparse", law_version=item.law.version)
+        assert item.answer is not None
+        assert item.answer.sparsity == asked.sparsity
+    newest, middle, first = (item.changes for item in found)
+    assert first is None
+    assert middle is not None
+    assert middle.runs is not None
+    assert (middle.runs.added, [(one.option, one.before, one.after) for one in middle.options]) == (
+        0,
+        [("seed", 0, 1)],
+    )
+    assert newest is not None
+    assert newest.runs is not None
+    assert (newest.runs.added, newest.runs.removed, newest.runs.changed) == (8, 0, 0)
+
+
 def test_the_rest_of_the_questions(planner: Planner, family: Family) -> None:
     demo = planner.family("demo")
     worth = demo.effective_params(nonzero_params=1e8, sparsity=0.75)
@@ -177,6 +208,16 @@ def test_the_rest_of_the_questions(planner: Planner, family: Family) -> None:
     t5 = planner.family("t5-c4").law()
     coefficients = t5.coefficients.model_dump()
     assert family.import_law(coefficients, "a test", runs=3).coefficients == t5.coefficients
+    capacities = [{"name": "a", "sparsity": level, "value": a} for level, a in ((0, 62.0), (0.5, 55.0))]
+    rest = {"b_n": 0.245, "a_d": 6.9e8, "b_d": 0.35, "c": 0.8}
+    given = [*capacities, *({"name": name, "value": value} for name, value in rest.items())]
+    levels = family.import_law(given, "a test", form="levels")
+    assert levels.form == "levels"
+    again = family.import_law(levels.own_coefficients or [], "a test", form="levels")
+    assert again.own_coefficients == levels.own_coefficients
+    # Nothing is known of how well it fits runs, and the word says so.
+    assert (levels.trust.level, levels.trust.because) == ("weak", ["not_checked"])
+    assert {warning.of for warning in levels.warnings} == {"law"}
     assert family.update(description="changed").description == "changed"
     kept = family.save_mapping("mine", map={"loss": "val"}, tag_columns=["seed"])
     assert family.mapping("mine") == kept == next(family.mappings())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
+from contextlib import closing
 
 import pandas as pd
 import pytest
@@ -41,6 +42,26 @@ def test_many_runs_go_in_batches_and_come_out_by_filters(family: Family) -> None
     assert family.log_runs(runs, batch_size=7).unchanged == 25
     odd = list(family.runs(tags={"half": "1"}, min_loss=2.1))
     assert {run.external_id for run in odd} == {f"r{i}" for i in range(11, 25, 2)}
+
+
+def test_batches_that_are_answered_before_they_are_stored_end_alike(family: Family) -> None:
+    runs = [{**RUN, "external_id": f"r{i}", "loss": 2 + i / 100} for i in range(25)]
+    stored = family.log_runs(runs, batch_size=10, respond_async=True)
+    assert (stored.created, stored.errors) == (25, 0)
+    path = f"/v1/families/{family.name}/uploads"
+    uploads = family.planner.request("GET", path)["items"]
+    assert [upload["state"] for upload in uploads] == ["succeeded"] * 3
+    assert [str(upload.id) for upload in family.uploads()] == [upload["id"] for upload in uploads]
+    whole = family.upload(uploads[0]["id"])
+    assert whole.result is not None
+    assert whole.result.created == 5
+    # What stands in the path is asked, too.
+    assert family.planner.request("GET", f"{path}?limit=1")["items"] == uploads[:1]
+    wrong = [*runs[:3], {**RUN, "external_id": "wrong", "sparsity": 2.0}]
+    with pytest.raises(ProblemError) as caught:
+        family.log_runs(wrong, batch_size=3, respond_async=True)
+    assert (caught.value.kind, caught.value.status) == ("invalid", 422)
+    assert [error.pointer for error in caught.value.errors] == ["/3/sparsity"]
 
 
 def test_wrong_rows_are_named_over_all_batches(family: Family) -> None:
@@ -134,6 +155,41 @@ def test_a_refit_is_followed_to_its_law(planner: Planner, family: Family) -> Non
     assert not family.pin_law(None).pinned
 
 
+def test_a_family_is_followed_to_its_end(planner: Planner, family: Family) -> None:
+    with closing(family.events()) as events:
+        first = next(events)
+        assert isinstance(first, models.FamilyStanding)
+        assert (first.family, first.active_law, first.runs.all) == (family.name, None, 0)
+        assert first.dashboard_url == family.dashboard_url
+        family.log_runs(planner.family("demo").runs_frame())
+        asked = family.refit(wait=False, bootstrap=0, holdout=[])
+        refit, standing = None, first
+        while not (refit and refit.finished_at and standing.active_law):
+            event = next(events)
+            if isinstance(event, models.Refit):
+                refit = event
+            else:
+                standing = event
+        assert (refit.id, refit.state) == (asked.id, "succeeded")
+        assert standing.runs.since_law == models.RunsSinceLaw(added=0, changed=0, removed=0)
+        family.log_run("new", **RUN)  # type: ignore[arg-type]
+        assert any(isinstance(e, models.FamilyStanding) and e.runs.since_law.added == 1 for e in events)  # type: ignore[union-attr]
+        family.delete()
+        assert all(isinstance(event, models.FamilyStanding | models.Refit) for event in events)
+
+
+def test_a_family_is_followed_with_await(planner: Planner, family: Family) -> None:
+    async def first() -> models.FamilyStanding | models.Refit:
+        async with AsyncPlanner(planner.url) as waiting:
+            async for event in waiting.family(family.name).events():
+                return event
+        raise AssertionError
+
+    event = asyncio.run(first())
+    assert isinstance(event, models.FamilyStanding)
+    assert event.family == family.name
+
+
 def test_a_what_if_leaves_the_active_law(planner: Planner, family: Family) -> None:
     family.log_runs(planner.family("demo").runs_frame())
     family.refit(bootstrap=100, holdout=[])
@@ -207,6 +263,30 @@ def test_many_points_are_a_frame_with_the_same_index(
     losses = demo.predictions(models_of, intervals=False)
     assert losses["loss"][0] == demo.predict(1e7, 0.5, data=3e10).loss
     assert "loss_low" not in losses
+
+
+@pytest.mark.parametrize("arrow", [True, False])
+def test_points_of_a_frame_name_their_level(
+    family: Family, monkeypatch: pytest.MonkeyPatch, arrow: bool
+) -> None:
+    monkeypatch.setattr(_rows, "has_arrow", lambda: arrow)
+    capacities = [
+        {"name": "a", "sparsity": 0.5, "level": level, "value": value}
+        for level, value in ((None, 55.0), ("2:4", 58.0))
+    ]
+    rest = {"b_n": 0.245, "a_d": 6.9e8, "b_d": 0.35, "c": 0.8}
+    given = [*capacities, *({"name": name, "value": value} for name, value in rest.items())]
+    family.import_law(given, "a test", form="levels")
+    points = pd.DataFrame({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10, "level": [None, "2:4"]})
+    found = family.predictions(points)
+    alone = [family.predict(1e8, 0.5, level=level, data=1e10).loss for level in (None, "2:4")]
+    assert found["loss"].tolist() == alone
+    assert alone[0] < alone[1]
+    assert found["level"].equals(points["level"])
+    points["level"] = ["1:4", None]
+    with pytest.raises(ProblemError) as caught:
+        family.predictions(points)
+    assert [error.pointer for error in caught.value.errors] == ["/points/0/level"]
 
 
 def test_arrow_and_json_give_the_same_frame(planner: Planner, monkeypatch: pytest.MonkeyPatch) -> None:

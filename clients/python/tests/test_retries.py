@@ -196,6 +196,13 @@ def test_a_broken_stream_of_events_is_taken_up_again(
     flaky.failures = ["drop"] * 4
     with pytest.raises(UnreachableError):
         through.wait_for_refit(refit.id)
+    flaky.failures = ["drop"] * 4
+    with pytest.raises(UnreachableError):
+        next(through.family(family.name).events())
+    assert not flaky.failures
+    flaky.failures = [403]
+    with pytest.raises(ProblemError, match="403"):
+        next(through.family(family.name).events())
 
 
 def test_retry_after_is_waited_for_unless_it_is_long(flaky: Flaky, through: Planner) -> None:

@@ -406,6 +406,7 @@ fn patterns_and_pretrained_groups_of_few_or_wild_runs() {
                 patterns: vec![pattern("2:4", 0.5), pattern("1:1024", 1023.0 / 1024.0)],
                 pretrained: Some(pretrained(data)),
                 unique: Vec::new(),
+                names: Vec::new(),
             };
             let config = FitConfig { residual, ..quick() };
             let report = fit_soundly(&format!("group {which}"), &runs, config).unwrap();

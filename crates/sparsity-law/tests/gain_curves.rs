@@ -202,7 +202,7 @@ proptest! {
         let repetition = Repetition::new(Data::new(ln_unique.exp()).unwrap(), 15.39).unwrap();
         let sampled = SampledLaw::new(law, None, |loss, _| loss);
         let setting = PlanSetting {
-            law: &sampled,
+            law: (&sampled).into(),
             support: &Support::default(),
             cost: cost.clone(),
             step: step.clone(),

@@ -1,7 +1,9 @@
 //! Bodies that are held whole until they are read: how large each may be, and all of them together.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::layers::owner::Owner;
 
@@ -60,7 +62,7 @@ impl Bodies {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, u64>> {
         // Nothing that panics is done under it.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

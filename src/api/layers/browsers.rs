@@ -121,12 +121,14 @@ pub fn cross_origin(origins: &[HeaderValue]) -> Option<CorsLayer> {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
+            HeaderName::from_static("prefer"),
             request_id.clone(),
             READ_AFTER,
         ])
         .expose_headers([
             header::ETAG,
             header::LOCATION,
+            HeaderName::from_static("preference-applied"),
             header::RETRY_AFTER,
             header::WWW_AUTHENTICATE,
             request_id,

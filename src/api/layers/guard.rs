@@ -2,7 +2,6 @@
 //!
 //! One layer of its own, so that a request with a known key passes without a boxed future.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -14,19 +13,19 @@ use axum::extract::MatchedPath;
 use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::BoxFuture;
-use percent_encoding::percent_decode_str;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::api::layers::browsers::{is_cross_site, is_own_host};
 use crate::api::layers::needs::{Need, need};
+use crate::api::layers::noting::{Noting, family_named, family_of};
 use crate::api::layers::throttle::{Place, TooSoon};
 use crate::api::state::AppState;
 use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
 use crate::domain::access::{Families, Scope};
 use crate::domain::audit::AuditEvent;
-use crate::domain::text::FamilyName;
-use crate::live::audit::{AuditLog, NotePlace};
+use crate::live::audit::AuditLog;
+use crate::live::family_watch::FamilyWatch;
 use crate::live::keyring::{Caller, Denied, Verdict};
 use crate::telemetry::request;
 
@@ -109,8 +108,11 @@ where
             let fresh = self.inner.clone();
             let mut inner = std::mem::replace(&mut self.inner, fresh);
             let state = self.state.clone();
+            // Others have it while somebody is asked about the key.
+            drop(place);
             let future = Box::pin(async move {
                 let verdict = state.access.verdict_of_unknown(request.headers()).await;
+                let Some(place) = state.throttle.enter() else { return Ok(no_room()) };
                 let verdict = Looked { verdict, counted: true };
                 let answer = match admit(&state, verdict, scope, address, &mut request) {
                     Ok(note) => {
@@ -157,8 +159,7 @@ fn misused_browser(state: &AppState, request: &Request<Body>) -> Option<Problem>
     })
 }
 
-/// Lets a request in, as one of its caller, or says why not. What it writes is to be noted when it
-/// is answered.
+/// Lets a request in, as one of its caller, or says why not. What it writes is noted by whoever writes it ([`Noting`]).
 #[expect(clippy::result_large_err, reason = "a response is what it is, and moves once")]
 fn admit(
     state: &AppState,
@@ -196,30 +197,27 @@ fn admit(
         }
         return Err(ApiError::from(error).into_response());
     }
-    let note = match event {
-        // Its place is taken before anything is done, so that no write that was done is missing.
-        Some(event) => match state.audit.place() {
-            Some(place) => {
-                Some(Box::new(Note { log: state.audit.clone(), event: Some((place, event)) }))
-            }
-            None => return Err(no_log()),
-        },
-        None => None,
-    };
+    let note = event.map(|event| {
+        let (log, families) = (state.audit.clone(), state.family_watch.clone());
+        request.extensions_mut().insert(Noting::new(log.clone(), event.clone()));
+        Box::new(Note { log, families, event: Some(event) })
+    });
     request.extensions_mut().insert(caller);
     Ok(note)
 }
 
-/// A write, to be noted in the audit log: by its answer, or, where its caller does not wait for one
-/// or the time is over, when it is dropped.
+/// What a handler refuses that knows the family is to be noted when it is answered.
 #[derive(Debug)]
 pub struct Note {
     log: AuditLog,
-    event: Option<(NotePlace, AuditEvent)>,
+    /// Those who follow the family are told of the write soon.
+    families: FamilyWatch,
+    /// What is asked for, until it is answered.
+    event: Option<AuditEvent>,
 }
 
-/// Status of what may have been done or not, as proxies write it.
-const NOT_ANSWERED: i16 = 499;
+/// Status in the note of what is not done yet.
+const NOT_DONE: i16 = 499;
 /// Status of what was refused.
 const FORBIDDEN: i16 = 403;
 
@@ -241,54 +239,40 @@ fn event(
         path: path.to_owned(),
         target: request.uri().path().to_owned(),
         family: None,
-        status: NOT_ANSWERED,
+        status: NOT_DONE,
         times: 1,
         request_id: request::current_id(),
     }
 }
 
-/// The family in a path; what is no name of a family names none.
-fn family_named(target: &str) -> Option<String> {
-    let family = family_of(target).filter(|name| FamilyName::new(name).is_ok());
-    family.map(Cow::into_owned)
-}
-
 impl Note {
-    /// Leaves the note where something was written.
+    /// Notes that a handler refused it.
     fn leave(mut self, answer: &Response) {
-        let Some((place, mut event)) = self.event.take() else { return };
-        let status = answer.status();
-        if status == StatusCode::FORBIDDEN {
-            // By a handler that knows the family.
+        let Some(mut event) = self.event.take() else { return };
+        if answer.status() == StatusCode::FORBIDDEN {
             event.status = FORBIDDEN;
             event.family = family_named(&event.target);
             self.log.note_refusal(event);
-        } else if status.is_success() {
-            let created =
-                answer.headers().get(header::LOCATION).and_then(|path| path.to_str().ok());
-            if let Some(created) = created {
-                created.clone_into(&mut event.target);
-            }
-            event.status = i16::try_from(status.as_u16()).unwrap_or(NOT_ANSWERED);
-            event.family = family_named(&event.target);
-            place.note(event);
+        } else if answer.status().is_success() {
+            self.tell(&event);
+        }
+    }
+
+    /// Has a look taken at the family that was written to, where somebody follows it.
+    fn tell(&self, event: &AuditEvent) {
+        if let Some(family) = family_of(&event.target) {
+            self.families.touch(&family);
         }
     }
 }
 
 impl Drop for Note {
     fn drop(&mut self) {
-        if let Some((place, mut event)) = self.event.take() {
-            event.family = family_named(&event.target);
-            place.note(event);
+        // Its caller has left: it may have been done.
+        if let Some(event) = self.event.take() {
+            self.tell(&event);
         }
     }
-}
-
-/// The family in a path, as a handler reads it.
-fn family_of(path: &str) -> Option<Cow<'_, str>> {
-    let family = path.strip_prefix("/v1/families/")?.split('/').next()?;
-    Some(percent_decode_str(family).decode_utf8_lossy())
 }
 
 /// What an address is told that has sent too many keys that are wrong.
@@ -330,20 +314,16 @@ fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(
     if let Some(family) = family_of(path) {
         return caller.require_family(&family);
     }
-    // The handlers of these know the family; profiles are shared, and read by everybody.
+    // The handlers of these know the family; profiles are shared, and read by everybody; and everybody may ask who they are.
     if path == "/v1/families"
         || path == "/v1/compare"
+        || path == "/v1/caller"
         || path.starts_with("/v1/refits/")
         || (scope == Scope::Read && path.starts_with("/v1/hardware-profiles"))
     {
         return Ok(());
     }
     caller.require_all_families()
-}
-
-fn no_log() -> Response {
-    let detail = "writes are noted in the audit log, which cannot be stored for now; try again";
-    Problem::new(ProblemKind::Unavailable, detail).into_response()
 }
 
 fn no_room() -> Response {

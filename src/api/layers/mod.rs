@@ -7,6 +7,7 @@ pub(crate) mod caller;
 pub(crate) mod compression;
 pub(crate) mod guard;
 pub mod needs;
+pub(crate) mod noting;
 pub(crate) mod observe;
 pub mod owner;
 pub(crate) mod parameters;

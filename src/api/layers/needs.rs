@@ -21,7 +21,7 @@ pub enum Need {
 
 /// The scope of every operation: reading is what changes nothing, also where a question is long
 /// enough to be posted; what cannot be undone is for administrators.
-const SCOPES: [(&str, &str, Scope); 54] = {
+const SCOPES: [(&str, &str, Scope); 59] = {
     use Scope::{Admin, Read, Write};
     [
         ("GET", "/v1/families", Read),
@@ -33,6 +33,7 @@ const SCOPES: [(&str, &str, Scope); 54] = {
         ("GET", "/v1/families/{family}/contours", Read),
         ("GET", "/v1/families/{family}/data-multiplier", Read),
         ("GET", "/v1/families/{family}/effective-params", Read),
+        ("GET", "/v1/families/{family}/events", Read),
         ("GET", "/v1/families/{family}/fit-quality", Read),
         ("GET", "/v1/families/{family}/forecasts", Read),
         ("POST", "/v1/families/{family}/forecasts", Write),
@@ -46,6 +47,7 @@ const SCOPES: [(&str, &str, Scope); 54] = {
         ("GET", "/v1/families/{family}/loss-by-sparsity", Read),
         ("POST", "/v1/families/{family}/optimal-sparsities", Read),
         ("GET", "/v1/families/{family}/optimal-sparsity", Read),
+        ("GET", "/v1/families/{family}/optimal-sparsity/history", Read),
         ("POST", "/v1/families/{family}/plans", Read),
         ("GET", "/v1/families/{family}/prediction", Read),
         ("POST", "/v1/families/{family}/predictions", Read),
@@ -63,6 +65,8 @@ const SCOPES: [(&str, &str, Scope); 54] = {
         ("PATCH", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
         ("DELETE", "/v1/families/{family}/runs/by-external-id/{external_id}", Write),
         ("POST", "/v1/families/{family}/suggestions", Read),
+        ("GET", "/v1/families/{family}/uploads", Read),
+        ("GET", "/v1/families/{family}/uploads/{id}", Read),
         ("GET", "/v1/compare", Read),
         ("GET", "/v1/hardware-profiles", Read),
         ("POST", "/v1/hardware-profiles", Write),
@@ -72,6 +76,7 @@ const SCOPES: [(&str, &str, Scope); 54] = {
         ("GET", "/v1/refits/{id}", Read),
         ("DELETE", "/v1/refits/{id}", Write),
         ("GET", "/v1/refits/{id}/events", Read),
+        ("GET", "/v1/caller", Read),
         ("GET", "/v1/keys", Admin),
         ("POST", "/v1/keys", Admin),
         ("GET", "/v1/keys/{id}", Admin),

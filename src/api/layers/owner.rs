@@ -1,5 +1,6 @@
 //! Whose work a request is: what places and memory are shared out by.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use axum::http::{Extensions, HeaderMap};
@@ -19,7 +20,29 @@ pub enum Owner {
     Unknown,
 }
 
+/// As it is stored.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(id) => write!(f, "key {id}"),
+            Self::Address(address) => write!(f, "address {address}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
 impl Owner {
+    /// Reads what [`fmt::Display`] writes; what is none is nobody's.
+    #[must_use]
+    pub(crate) fn read(text: &str) -> Self {
+        let known = text.split_once(' ').and_then(|(kind, name)| match kind {
+            "key" => name.parse().ok().map(Self::Key),
+            "address" => name.parse().ok().map(Self::Address),
+            _ => None,
+        });
+        known.unwrap_or(Self::Unknown)
+    }
+
     /// The owner of a request that the guard has let in.
     #[must_use]
     pub(crate) fn of(throttle: &Throttle, extensions: &Extensions, headers: &HeaderMap) -> Self {
@@ -28,5 +51,22 @@ impl Owner {
         }
         let address = throttle.address(extensions, headers);
         address.map_or(Self::Unknown, |address| Self::Address(network(address)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_read_as_they_are_stored() {
+        for owner in [
+            Owner::Key(Uuid::from_u128(7)),
+            Owner::Address("2001:db8::7".parse().unwrap()),
+            Owner::Unknown,
+        ] {
+            assert_eq!(Owner::read(&owner.to_string()), owner);
+        }
+        assert_eq!(Owner::read("key of another version"), Owner::Unknown);
     }
 }

@@ -6,9 +6,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// Places; clones are the same.
@@ -143,7 +144,7 @@ impl<K: Eq + Hash + Copy> Places<K> {
 impl<K: Eq + Hash + Copy> Shared<K> {
     fn lock(&self) -> MutexGuard<'_, Queue<K>> {
         // Nothing that panics is done under it.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

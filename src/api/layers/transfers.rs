@@ -22,12 +22,29 @@ pub struct TransferLimits {
     pub exports: usize,
     /// How many uploads, and how many exports, of one owner may be under way.
     pub each: usize,
+    /// Uploads that are answered before they are stored.
+    pub waiting: WaitingLimits,
     /// How long one may take.
     pub timeout: Duration,
     /// How long the other side may send nothing, or take nothing.
     pub silence: Duration,
     /// How long those under way may go on when the service stops.
     pub drain: Duration,
+}
+
+/// What uploads that are answered before they are stored may take.
+#[derive(Debug, Clone, Copy)]
+pub struct WaitingLimits {
+    /// How many of them a process stores at once.
+    pub at_once: usize,
+    /// How many of one owner may wait; 0 where none may, and each is answered when it is stored.
+    pub each: u32,
+    /// The most bytes of all that wait, as they were sent.
+    pub bytes: u64,
+    /// Days that is kept what became of them.
+    pub kept_days: u32,
+    /// How long a process that stores one and says nothing is believed to live.
+    pub lease: Duration,
 }
 
 /// Uploads and exports under way. Each holds a connection to the database and up to a few megabytes.
@@ -56,6 +73,11 @@ impl Transfers {
     /// [`ApiError::TransfersBusy`].
     pub(crate) async fn upload(&self, owner: Owner) -> Result<Place<Owner>, ApiError> {
         self.place(&self.uploads, owner, "--transfers").await
+    }
+
+    /// A place for one more upload, waited for as long as it takes: for what nobody waits for.
+    pub(crate) async fn upload_at_some_time(&self, owner: Owner) -> Place<Owner> {
+        self.uploads.enter(owner).await
     }
 
     /// A place for one more export, as of [`Self::upload`]: who takes one slowly holds up no upload.

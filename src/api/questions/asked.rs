@@ -10,12 +10,26 @@ use crate::api::wire::problem::ApiError;
 use crate::domain::text::FamilyName;
 use crate::live::laws::Found;
 
+/// As [`any_law`], for a question that laws with coefficients of their own do not answer.
+///
+/// # Errors
+/// [`ApiError::NotFound`], [`ApiError::NoLaw`]; [`ApiError::Undetermined`] of such a law.
+pub async fn asked_law(
+    state: &AppState,
+    name: &FamilyName,
+    version: Option<i32>,
+) -> Result<(Arc<AskedLaw>, Freshness), ApiError> {
+    let (law, freshness) = any_law(state, name, version).await?;
+    law.require_curve()?;
+    Ok((law, freshness))
+}
+
 /// The law that a question is put to: a version, or the one that answers now. While the database is away it may be one
 /// of a moment before, which [`Freshness::AsOf`] says.
 ///
 /// # Errors
 /// [`ApiError::NotFound`], [`ApiError::NoLaw`].
-pub async fn asked_law(
+pub async fn any_law(
     state: &AppState,
     name: &FamilyName,
     version: Option<i32>,

@@ -7,17 +7,19 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
     AnswerError, Compute, Crossing, Density, Exchange, Extrapolation, Question, Range, Recipe,
-    RecipePair, RecipeSparsity, Sparsity, TrainingCost, best_recipe_density, pattern_multiplier,
+    RecipePair, RecipeSparsity, Sparsity, TrainingCost, best_recipe_density, best_recipe_level,
+    pattern_multiplier,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::BudgetView;
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::{Mode, check_mode};
+use crate::api::questions::plans::unknown_level;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{Freshness, KnownTags};
@@ -208,6 +210,10 @@ pub struct RecipeView {
     /// Sparsity of its models.
     #[schema(example = 0.75)]
     sparsity: f64,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// Their pattern; null where their zeros lie anywhere, or there are none.
     #[schema(example = json!(null))]
     pattern: Option<String>,
@@ -296,15 +302,22 @@ impl<'a> Compared<'a> {
         let cost = asked.cost(mode.step());
         let anywhere = |density: Density, given: bool, cost: TrainingCost| {
             let multiplier = cost.multiplier(density);
-            let recipe = RecipeSparsity { effective: density, multiplier };
+            let recipe = RecipeSparsity { effective: density, multiplier, level: None };
             Self { asked, cost, density, recipe, pattern: None, given }
         };
         let levels = content.support.levels();
         match zeros {
-            GivenZeros::Sparsity(sparsity) => Ok(anywhere(sparsity.density(), true, cost)),
+            GivenZeros::Sparsity(sparsity) => {
+                let density = sparsity.density();
+                asked.require_level(density)?;
+                Ok(anywhere(density, true, cost))
+            }
             GivenZeros::Pattern(pattern) => {
                 if mode.patterns().is_some_and(|listed| !listed.contains(pattern)) {
                     let detail = "must be one of the patterns of the hardware profile";
+                    return Err(ApiError::field(format!("/{}", side.pattern), detail));
+                }
+                if let Some(detail) = unknown_level(asked, pattern) {
                     return Err(ApiError::field(format!("/{}", side.pattern), detail));
                 }
                 let planned = mode.planned_patterns(asked, std::slice::from_ref(pattern));
@@ -317,11 +330,26 @@ impl<'a> Compared<'a> {
                     None => cost.multiplier(nominal),
                     Some(step_cost) => pattern_multiplier(&content.pruning, step_cost, nominal),
                 };
-                let recipe = RecipeSparsity { effective: planned.worth.density(), multiplier };
+                let effective = planned.worth.density();
+                // Runs with the pattern itself say what it is worth, where a law of levels has some.
+                let level = asked.named_level(pattern.as_str(), nominal).ok();
+                let recipe = RecipeSparsity { effective, multiplier, level };
                 let pattern = Some(pattern.as_str().to_owned());
                 Ok(Self { asked, cost, density: nominal, recipe, pattern, given: true })
             }
             GivenZeros::Best => {
+                if let Some(own) = &asked.own {
+                    let Some((level, density)) = best_recipe_level(own.law(), &cost) else {
+                        let detail = format!(
+                            "must be given: by the form {} which sparsity is best depends on the budget",
+                            own.law().form().as_str()
+                        );
+                        return Err(ApiError::field(format!("/{}", side.sparsity), detail));
+                    };
+                    let mut best = anywhere(density, false, cost);
+                    best.recipe.level = Some(level);
+                    return Ok(best);
+                }
                 let [only] = levels else {
                     if let Err(error) = asked.require_all("the best sparsity of a recipe") {
                         // With more than one sparsity and no law of them, one has to be named.
@@ -348,10 +376,15 @@ impl<'a> Compared<'a> {
         }
     }
 
-    fn recipe(&self, intervals: bool) -> Recipe<'a> {
-        let ensemble = self.asked.sampled.ensemble().filter(|_| intervals);
+    fn recipe(&self, intervals: bool) -> Result<Recipe<'a>, ApiError> {
+        let (law, ensemble) = self.asked.any_law();
         let flops = self.asked.law.content.flops_per_param;
-        Recipe::new(self.asked.sampled.coefficients(), ensemble, flops, self.recipe)
+        let recipe = Recipe::new(law, ensemble.filter(|_| intervals), flops, self.recipe);
+        // Its sparsity was looked at before: what is left is a law whose numbers are out of range.
+        recipe.ok_or_else(|| {
+            let detail = "the coefficients of the law are out of the range of numbers here";
+            ApiError::NotRepresentable(detail.to_owned())
+        })
     }
 
     /// The computes of its runs, by the FLOP mode.
@@ -386,6 +419,7 @@ impl<'a> Compared<'a> {
             family: family.to_owned(),
             law: Arc::clone(&self.asked.reference),
             sparsity: self.density.sparsity().get(),
+            level: self.asked.level_name(self.recipe.level),
             pattern: self.pattern.clone(),
             given: self.given,
             cost_multiplier: self.recipe.multiplier,
@@ -417,7 +451,7 @@ fn compare(
             format!("must be {other}, where the runs of both families end, or both ends given");
         return Err(ApiError::field(format!("/{field}"), detail));
     }
-    let pair = RecipePair { a: a.recipe(question.intervals), b: b.recipe(question.intervals) };
+    let pair = RecipePair { a: a.recipe(question.intervals)?, b: b.recipe(question.intervals)? };
     let view = |compute: f64| -> Result<ExchangeView, ApiError> {
         let exchange = pair.at(Compute::new(compute).map_err(AnswerError::from)?)?;
         let Exchange { compute, a_loss, b_loss, multiple, interval } = exchange;
@@ -567,8 +601,8 @@ async fn get_recipe_comparison(
         caller.require_family(family)?;
     }
     let mode = Mode::find(&state, &params.flop_mode).await?;
-    let (a, of_a) = asked_law(&state, &family_name(&params.a)?, params.a_law_version).await?;
-    let (b, of_b) = asked_law(&state, &family_name(&params.b)?, params.b_law_version).await?;
+    let (a, of_a) = any_law(&state, &family_name(&params.a)?, params.a_law_version).await?;
+    let (b, of_b) = any_law(&state, &family_name(&params.b)?, params.b_law_version).await?;
     let tag = format!("{}.{}", mode.tag(&a), b.tag);
     let freshness = match (of_a, of_b) {
         // The older of the two is what both can be said to answer as of.

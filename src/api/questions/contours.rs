@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Compute, ContourLine, Data, NonzeroParams, Range, Sparsity, TrainingCost};
+use sparsity_law::law::{
+    Compute, ContourLine, Data, FormLaw, NonzeroParams, Range, SampledForm, Sparsity, TrainingCost,
+};
 use utoipa::openapi::schema::{Array, SchemaType, Type};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::state::AppState;
@@ -215,8 +217,8 @@ fn line_schema() -> Array {
 }
 
 fn band_schema() -> Array {
-    let description =
-        "`[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.";
+    let description = "`[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals. An end of 1e40, the \
+         largest budget, says that by some resampled laws of experts no budget is enough.";
     let array_or_null = SchemaType::Array(vec![Type::Array, Type::Null]);
     tuples_of::<3>().schema_type(array_or_null).description(Some(description)).build()
 }
@@ -242,7 +244,8 @@ pub struct ContourView {
     sparsity: f64,
     /// Budget over the compute at which a dense model of the same size is compute-optimal: the same
     /// at every size. Null, and no points, where a hardware profile makes the best sparsity jump over
-    /// this one, so that no budget asks for it; where a range of budgets does, its upper end.
+    /// this one, so that no budget asks for it; where a range of budgets does, its upper end. Null of laws of
+    /// experts, where it is another one at every size.
     #[schema(example = 2.458)]
     chinchilla_ratio: Option<f64>,
     /// Interval of the ratio, over the resampled laws that have one; null where there are none.
@@ -262,7 +265,11 @@ fn contours(
     levels: &[Sparsity],
     sizes: &[NonzeroParams],
 ) -> Result<ContoursView, ApiError> {
-    asked.require_all("the optimal sparsity")?;
+    match &asked.own {
+        None => asked.require_all("the optimal sparsity")?,
+        Some(own) if own.law().levels().is_some() => asked.require_curve()?,
+        Some(_) => asked.require_budgets("the optimal sparsity")?,
+    }
     let cost = mode.cost(asked);
     if !cost.has_optimum() {
         return Err(ApiError::Undetermined(format!(
@@ -271,6 +278,9 @@ fn contours(
             asked.law.version,
             mode.name()
         )));
+    }
+    if let Some(own) = &asked.own {
+        return Ok(own_contours(asked, own, params, (mode, &cost), levels, sizes));
     }
     let chinchilla = ContourLine::chinchilla(&asked.sampled, &cost, params.intervals);
     let chinchilla =
@@ -304,11 +314,65 @@ fn contours(
         chinchilla,
         lines: lines.collect::<Result<_, ApiError>>()?,
         warnings,
-        trust: asked.own_trust(),
+        trust: asked.answers_trust(),
     })
 }
 
-/// Lines of equal optimal sparsity, straight in (log N, log C) and parallel to the Chinchilla line.
+/// The contours of a law of experts, point by point: what sparsity is worth depends on the size, so that they are not
+/// straight. A size at which no budget makes the sparsity the best one has no point.
+fn own_contours(
+    asked: &AskedLaw,
+    own: &SampledForm,
+    params: &ContoursParams,
+    (mode, cost): (&Mode, &TrainingCost),
+    levels: &[Sparsity],
+    sizes: &[NonzeroParams],
+) -> ContoursView {
+    let line = |of: &dyn Fn(&FormLaw, NonzeroParams) -> Option<f64>| {
+        let at = |size: &NonzeroParams| Some([size.get(), of(own.law(), *size)?]);
+        let points: Vec<[f64; 2]> = sizes.iter().filter_map(at).collect();
+        let around = |[size, _]: &[f64; 2]| {
+            let size = NonzeroParams::new(*size).ok()?;
+            // A resampled law by which no budget makes it the best one is not left out.
+            let compute = |law: &FormLaw| Some(of(law, size).map_or(LARGEST, |c| c.min(LARGEST)));
+            let interval = own.interval(compute)?;
+            Some([size.get(), interval.low, interval.high])
+        };
+        let band = || points.iter().map(around).collect::<Option<Vec<_>>>();
+        let band = if params.intervals && !points.is_empty() { band() } else { None };
+        (points, band)
+    };
+    let (points, band) = line(&|law, size| law.chinchilla_compute(cost, size));
+    let chinchilla = ChinchillaLineView { points, band };
+    let mut warnings = asked.warnings(params.intervals);
+    let lines = levels.iter().map(|level| {
+        let (points, band) = line(&|law, size| law.contour_compute(cost, level.density(), size));
+        if points.len() < sizes.len() {
+            let detail = format!(
+                "at {} of {} sizes no budget makes a sparsity of {level} optimal",
+                sizes.len() - points.len(),
+                sizes.len()
+            );
+            warnings.push(Arc::new(WarningView::new("no_budget", detail)));
+        }
+        let sparsity = level.get();
+        ContourView { sparsity, chinchilla_ratio: None, interval: None, points, band }
+    });
+    ContoursView {
+        law: asked.reference.clone(),
+        flop_mode: mode.name().to_owned(),
+        chinchilla,
+        lines: lines.collect(),
+        warnings,
+        trust: asked.answers_trust(),
+    }
+}
+
+/// The largest budget that is answered for.
+const LARGEST: f64 = 1e40;
+
+/// Lines of equal optimal sparsity: straight in (log N, log C) and parallel to the Chinchilla line, but for those of laws
+/// of experts.
 #[utoipa::path(
     get, path = "/v1/families/{family}/contours", tag = TAG_QUESTIONS,
     params(FamilyPath, ContoursParams),
@@ -336,11 +400,11 @@ async fn get_contours(
     params.check(None, representation)?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
-    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
     let (levels, sizes, canvas) =
         params.check(asked.law.content.support.nonzero_params(), representation)?;
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
-    let sending = Sending { owner, known: &known, representation, tag, freshness };
+    let mut sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);
     let mut drawn = Drawn::default();
     if let Representation::Picture(_) = representation {
@@ -349,9 +413,21 @@ async fn get_contours(
         }
         let runs = asked.law.content.runs.unwrap_or_default();
         let step = runs.div_ceil(MOST_DRAWN).max(1);
-        drawn.runs = law_evidence::list_law_models(&state.pool, asked.law.id, step.into()).await?;
-        drawn.note =
-            (step > 1).then(|| format!("Drawn is one of {step} runs, by size, sparsity and data"));
+        match law_evidence::list_law_models(&state.pool, asked.law.id, step.into()).await {
+            Ok(runs) => {
+                drawn.runs = runs;
+                drawn.note = (step > 1)
+                    .then(|| format!("Drawn is one of {step} runs, by size, sparsity and data"));
+            }
+            // The lines need none. Another picture by its tag, and one that is asked for anew each time.
+            Err(error) if error.is_unavailable() => {
+                tracing::warn!(%error, "a picture is drawn without its runs");
+                drawn.note = Some("Its runs are not drawn: they cannot be read for now".to_owned());
+                sending.tag += "-no-runs";
+                sending.freshness = sending.freshness.revalidated();
+            }
+            Err(error) => return Err(error.into()),
+        }
         drawn.mark = params.mark(&mut Checks::default());
         drawn.linear = params.axes == Some(ContourAxesView::Linear);
     }
@@ -377,6 +453,11 @@ impl ContoursView {
             band: band.clone(),
         };
         let banded = self.lines.iter().find_map(|line| line.interval);
+        let banded = banded.map(|interval| interval.level).or_else(|| {
+            // Lines of experts have no ratio that would have an interval.
+            let ensemble = asked.own.as_ref()?.ensemble()?;
+            self.chinchilla.band.is_some().then(|| ensemble.level())
+        });
         let mut caption = caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref));
         caption.notes.extend(drawn.note);
         let run = |(nonzero_params, sparsity, data): (NonzeroParams, Sparsity, Data)| MeasuredRun {
@@ -396,7 +477,7 @@ impl ContoursView {
                     line: line(&contour.points, &contour.band),
                 })
                 .collect(),
-            coverage: banded.map(|interval| interval.level),
+            coverage: banded,
             runs: drawn.runs.into_iter().map(run).collect(),
             mark: drawn.mark,
             linear: drawn.linear,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use sparsity_law::law::{Density, Factor, Sparsity, finite};
+use sparsity_law::law::{Density, Factor, FormLaw, SampledForm, Sparsity, finite};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -37,8 +37,8 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GainParams {
-    /// Sparsities, at most 100. Unless said otherwise `0,0.25,0.5,0.75,0.875,0.9375`, and in a picture
-    /// 100 from 0 to 99.99 %.
+    /// Sparsities, at most 100. Unless said otherwise `0,0.25,0.5,0.75,0.875,0.9375`, in a picture
+    /// 100 from 0 to 99.99 %, and by a law of the form `levels` its levels, which are all that it knows.
     #[param(default = "0,0.25,0.5,0.75,0.875,0.9375")]
     sparsities: Option<String>,
     /// Version of the law to ask; the active one unless said otherwise.
@@ -123,7 +123,8 @@ impl GainsView {
         GainPicture {
             caption: caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref)),
             points: self.points.iter().map(point).collect(),
-            limit: self.limit,
+            // A law without one has no picture; this would be a line where nothing is gained.
+            limit: self.limit.unwrap_or(1.0),
             limit_interval: self.limit_interval.map(ends),
             coverage: self.limit_interval.map(|interval| interval.level),
             mark: self.mark.as_ref().map(point),
@@ -140,9 +141,9 @@ pub struct GainsView {
     law: Arc<LawRef>,
     /// A point for each sparsity, in the order that was asked.
     points: Vec<GainView>,
-    /// The gain as the sparsity goes to 1: no model gains more.
+    /// The gain as the sparsity goes to 1: no model gains more. Null by a law of the form `levels`.
     #[schema(example = 3.64)]
-    limit: f64,
+    limit: Option<f64>,
     /// Interval of the limit; null where the law has none.
     limit_interval: Option<IntervalView>,
     /// What to know before trusting it.
@@ -161,6 +162,10 @@ pub struct GainView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// Size of the dense model of equal loss on the same data, over the non-zero parameters.
     #[schema(example = 1.586)]
     gain: f64,
@@ -188,6 +193,7 @@ fn gains(
         let density = sparsity.density();
         let gain = gain(density)?;
         Ok(GainView {
+            level: None,
             sparsity: sparsity.get(),
             gain: gain.value,
             interval: gain.interval.map(Into::into),
@@ -199,11 +205,64 @@ fn gains(
     Ok(GainsView {
         law: asked.reference.clone(),
         points,
-        limit: limit.value,
+        limit: Some(limit.value),
         limit_interval: limit.interval.map(Into::into),
         warnings: asked.warnings(intervals),
-        trust: asked.own_trust(),
+        trust: asked.answers_trust(),
         mark: mark.as_ref().map(point).transpose()?,
+    })
+}
+
+/// The gains of levels: of all of them where no sparsities are given.
+fn level_gains(
+    asked: &AskedLaw,
+    own: &SampledForm,
+    given: Option<&[Sparsity]>,
+    intervals: bool,
+) -> Result<GainsView, ApiError> {
+    let FormLaw::Levels(law) = own.law() else {
+        return Err(asked.no_level(own.law(), Density::DENSE));
+    };
+    let point = |(sparsity, places): (Sparsity, Option<usize>)| {
+        let density = sparsity.density();
+        let here = match places {
+            Some(place) => law.levels.get(place),
+            None => law.level(density),
+        };
+        let Some(here) = here else { return Err(asked.no_level(own.law(), density)) };
+        let place = law.levels.iter().position(|level| level == here);
+        let gain = |law: &FormLaw| law.level(place)?.gain;
+        let Some(value) = here.gain else {
+            return Err(ApiError::Undetermined(format!(
+                "none of the levels of law {} is dense, so that nothing is known of what sparsity is worth beside \
+                 dense models: submit dense runs and refit",
+                asked.law.version
+            )));
+        };
+        let interval = if intervals { own.interval(gain) } else { None };
+        Ok(GainView {
+            level: here.name.clone(),
+            sparsity: sparsity.get(),
+            gain: finite("the gain", value)?,
+            interval: interval.map(Into::into),
+            total_params_gain: value * density.get(),
+        })
+    };
+    let of_all = || own.law().levels().unwrap_or_default().into_iter().enumerate();
+    let points = match given {
+        Some(given) => given.iter().map(|sparsity| point((*sparsity, None))).collect(),
+        None => of_all().map(|(place, sparsity)| point((sparsity, Some(place)))).collect(),
+    };
+    let points: Result<Vec<GainView>, ApiError> = points;
+    let points = points?;
+    Ok(GainsView {
+        law: asked.reference.clone(),
+        points,
+        limit: None,
+        limit_interval: None,
+        warnings: asked.warnings(intervals),
+        trust: asked.answers_trust(),
+        mark: None,
     })
 }
 
@@ -233,13 +292,25 @@ async fn get_gain(
 ) -> Result<Response, ApiError> {
     let (sparsities, canvas) = params.check(representation)?;
     let name = path.name()?;
-    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
+    let levels = asked.own.as_ref().is_some_and(|own| own.law().levels().is_some());
+    // Between levels there is nothing to draw.
+    if !levels || representation != Representation::Json {
+        asked.require_curve()?;
+    }
+    let given = params.sparsities.is_some();
     let tag = asked.tag.clone();
     let law = Arc::clone(&asked);
     let quick = !params.intervals || asked.is_quick(sparsities.len());
     let mark = params.mark.filter(|_| representation != Representation::Json);
     let mark = mark.and_then(|mark| Sparsity::new(mark).ok());
-    let answer = move || gains(&law, &sparsities, mark, params.intervals);
+    let answer = move || match &law.own {
+        None => gains(&law, &sparsities, mark, params.intervals),
+        Some(own) => {
+            let given = given.then_some(&*sparsities);
+            level_gains(&law, own, given, params.intervals)
+        }
+    };
     if representation == Representation::Json && quick {
         return Ok(varying(cached(&known, &tag, freshness, answer)?));
     }

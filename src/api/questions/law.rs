@@ -1,13 +1,15 @@
 //! The law that a question is put to, and what to know before trusting its answer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use sparsity_law::fit::{Estimate, PatternReport, Residual, ensemble_with_curves};
 use sparsity_law::law::{
-    CoefficientName, Compute, Data, Density, Ensemble, Extrapolation, Lacking, LawForm,
-    MeasuredChoice, Member, Missing, NonzeroParams, NotIdentified, PatternWorth, Question, Range,
-    Repetition, SampledLaw, Sparsity, SparsityLevel, StepCost, TrainingCost,
+    AnyLaw, CoefficientName, Compute, Data, Density, Determined, Ensemble, Extrapolation, FormLaw,
+    Interval, Lacking, LawForm, MeasuredChoice, Member, Missing, NonzeroParams, NotIdentified,
+    PatternWorth, PlanLaw, Question, Range, Repetition, SampledForm, SampledLaw, Sparsity,
+    SparsityLevel, StepCost, TrainingCost,
 };
 use uuid::Uuid;
 
@@ -27,13 +29,16 @@ pub struct AskedLaw {
     pub law: Law,
     /// Its coefficients with those of its resampled runs, from which intervals come.
     pub sampled: SampledLaw,
+    /// The law with those of its resampled runs, where it is of a form with coefficients of its own: `sampled` then
+    /// holds what of it the seven coefficients do, and no resamples.
+    pub own: Option<SampledForm>,
     /// What answers carry in their ETag: its id, and the thresholds of trust.
     pub tag: String,
     /// How an answer names it.
     pub reference: Arc<LawRef>,
     /// What its runs cannot tell.
     warnings: Vec<Arc<WarningView>>,
-    /// How far any of its answers can be trusted.
+    /// How far any answer that it gives can be trusted.
     trust: Trust,
     /// From what on they cannot.
     policy: TrustPolicy,
@@ -63,7 +68,7 @@ impl KeptLaw for AskedLaw {
         let reference = Arc::new(LawRef::from(&law));
         let all_warnings = law.content.all_warnings();
         let mut warnings: Vec<_> = all_warnings.iter().map(|w| Arc::new(w.into())).collect();
-        let mut trust = law.content.trust();
+        let mut trust = law.content.trust_of_answers();
         if let Some(level) = policy.of_forecasts(&forecasts) {
             let ForecastRecord { scored, inside, nominal } = forecasts;
             let detail = format!(
@@ -72,7 +77,7 @@ impl KeptLaw for AskedLaw {
                 100.0 * nominal
             );
             let code = TrustCode::ForecastsMissed;
-            warnings.push(Arc::new(WarningView::new(code.as_str(), detail)));
+            warnings.push(Arc::new(WarningView::of_law(code.as_str(), detail)));
             trust.doubt(level, code);
         }
         // A law with an ensemble was fitted; without a residual there is no noise either.
@@ -95,6 +100,13 @@ impl KeptLaw for AskedLaw {
         let gaps = levels.windows(2).map(gap).collect();
         let form = law.content.shape.task(law.content.pruning.mean_share());
         let ensemble = ensemble.map(|ensemble| ensemble_with_curves(ensemble, &form));
+        let (ensemble, own) = match &law.content.shape.law {
+            None => (ensemble, None),
+            Some(own) => {
+                let widening = law.content.widening();
+                (None, Some(SampledForm::new(own.clone(), ensemble, widening, by_residual)))
+            }
+        };
         let mut sampled = SampledLaw::new(law.content.coefficients, ensemble, measured);
         // Laws of versions that did not look answer as they always have.
         if law.content.identification().is_some() {
@@ -123,6 +135,7 @@ impl KeptLaw for AskedLaw {
         Self {
             law,
             sampled,
+            own,
             tag,
             reference,
             warnings,
@@ -144,7 +157,7 @@ impl KeptLaw for AskedLaw {
     }
 
     fn bytes(&self) -> usize {
-        BYTES_OF_LAW + self.sampled.bytes()
+        BYTES_OF_LAW + self.sampled.bytes() + self.own.as_ref().map_or(0, SampledForm::bytes)
     }
 }
 
@@ -168,8 +181,180 @@ impl AskedLaw {
     /// takes longer is not computed on a thread that serves.
     #[must_use]
     pub fn is_quick(&self, numbers: usize) -> bool {
-        let members = self.sampled.ensemble().map_or(0, |ensemble| ensemble.members().len());
-        members.saturating_mul(numbers) <= QUICK
+        self.resamples().saturating_mul(numbers) <= QUICK
+    }
+
+    /// How many resampled laws there are.
+    #[must_use]
+    pub fn resamples(&self) -> usize {
+        let own = self.own.as_ref().and_then(SampledForm::ensemble);
+        let ensemble = self.sampled.ensemble().or(own);
+        ensemble.map_or(0, |ensemble| ensemble.members().len())
+    }
+
+    /// Predicted loss; the question has passed [`Self::require_at`].
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`] at a sparsity of which the law knows nothing.
+    pub fn loss(
+        &self,
+        level: Option<usize>,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> Result<f64, ApiError> {
+        match &self.own {
+            None => Ok(self.law.content.coefficients.loss(density, nonzero_params, data)),
+            Some(own) => {
+                let loss = own.law().loss_at(level, density, nonzero_params, data);
+                loss.ok_or_else(|| self.no_level(own.law(), density))
+            }
+        }
+    }
+
+    /// The name of a level by its place; `None` of one without a name, and of laws without levels.
+    #[must_use]
+    pub fn level_name(&self, place: Option<usize>) -> Option<String> {
+        self.own.as_ref()?.law().level(place)?.name.clone()
+    }
+
+    /// The place of the level that a question names.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] about `level` where the law has no level of this name at the density.
+    pub fn named_level(&self, name: &str, density: Density) -> Result<usize, ApiError> {
+        let place = match self.own.as_ref().map(SampledForm::law) {
+            Some(FormLaw::Levels(levels)) => levels.place_of(density, name),
+            _ => None,
+        };
+        place.ok_or_else(|| {
+            let told = self.own.as_ref().map(|own| own.law().levels_told()).unwrap_or_default();
+            let detail = if told.is_empty() {
+                format!("must be left out: law {} has no levels", self.law.version)
+            } else {
+                format!("must name a level of the sparsity; law {} has {told}", self.law.version)
+            };
+            ApiError::field("/level", detail)
+        })
+    }
+
+    /// Intervals of the mean loss and of that of one new run; `None` where the law has none.
+    #[must_use]
+    pub fn loss_intervals(
+        &self,
+        level: Option<usize>,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> Option<(Interval, Interval)> {
+        match &self.own {
+            None => self.sampled.loss_intervals(density, nonzero_params, data),
+            Some(own) => own.loss_intervals_at(level, density, nonzero_params, data),
+        }
+    }
+
+    /// The law as plans ask it.
+    #[must_use]
+    pub fn plan_law(&self) -> PlanLaw<'_> {
+        match &self.own {
+            Some(own) => own.into(),
+            None => (&self.sampled).into(),
+        }
+    }
+
+    /// The law of all runs with those of its resamples, whatever its form.
+    #[must_use]
+    pub fn any_law(&self) -> (AnyLaw<'_>, Option<&Ensemble>) {
+        match &self.own {
+            Some(own) => (own.law().into(), own.ensemble()),
+            None => (self.sampled.coefficients().into(), self.sampled.ensemble()),
+        }
+    }
+
+    /// Refuses a sparsity that is none of the levels of a law that has them.
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`].
+    pub fn require_level(&self, density: Density) -> Result<(), ApiError> {
+        match &self.own {
+            Some(own) if !self.knows(density) => Err(self.no_level(own.law(), density)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it knows models of this density.
+    #[must_use]
+    pub fn knows(&self, density: Density) -> bool {
+        match self.own.as_ref().map(SampledForm::law) {
+            Some(FormLaw::Levels(levels)) => levels.level(density).is_some(),
+            _ => true,
+        }
+    }
+
+    /// Refuses a question about a budget that the law cannot answer: its runs have to determine what all of size,
+    /// sparsity and data do, or it is of a form with coefficients of its own, which runs that leave anything open but
+    /// the data do not carry.
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    pub fn require_plans(&self, what: &str) -> Result<(), ApiError> {
+        if self.own.is_some() { self.require_budgets(what) } else { self.require_all(what) }
+    }
+
+    /// The problem of a sparsity that is none of the levels of a law.
+    pub fn no_level(&self, own: &FormLaw, density: Density) -> ApiError {
+        let sparsity = density.sparsity().get();
+        let FormLaw::Levels(levels) = own else {
+            return ApiError::Undetermined(format!("law {} has no levels", self.law.version));
+        };
+        if levels.has_several(density) {
+            return ApiError::Undetermined(format!(
+                "law {} has several levels of sparsity {sparsity}, of which a question names one by level: it has {}",
+                self.law.version,
+                own.levels_told()
+            ));
+        }
+        ApiError::Undetermined(format!(
+            "law {} has the form levels, which knows the sparsities {} and nothing between and beyond them: sparsity \
+             must be one of these, not {sparsity}; submit runs at it and refit, or ask a law of another form",
+            self.law.version,
+            own.levels_told()
+        ))
+    }
+
+    /// Refuses a question that a law of a form with coefficients of its own does not answer.
+    ///
+    /// # Errors
+    /// [`ApiError::Undetermined`].
+    pub fn require_curve(&self) -> Result<(), ApiError> {
+        let Some(own) = &self.own else { return Ok(()) };
+        let version = self.law.version;
+        let why = match own.law().form() {
+            LawForm::Levels => {
+                "levels, which knows single sparsities and nothing between them. It answers predictions, \
+                 optimal sparsities, loss-by-sparsity, gain, plans, comparisons of recipes and forecasts"
+            }
+            _ => {
+                "experts, by which what sparsity is worth depends on the size. It answers predictions, \
+                 optimal sparsities, loss-by-sparsity, plans, comparisons of recipes and forecasts"
+            }
+        };
+        Err(ApiError::Undetermined(format!(
+            "law {version} has the form {why}; for this question refit with another form, or name a version that has \
+             one (law_version)"
+        )))
+    }
+
+    /// Which quantities the law can be asked about.
+    fn determines(&self) -> Determined {
+        match &self.own {
+            None => self.law.content.coefficients.determines(),
+            Some(own) => Determined {
+                nonzero_params: true,
+                sparsity: true,
+                data: own.law().determines_data(),
+            },
+        }
     }
 
     /// Training cost in the mode of a hardware profile, named by its id and the time of its last change. What of it
@@ -177,13 +362,13 @@ impl AskedLaw {
     pub(crate) fn cost_of(
         &self,
         profile: (Uuid, i64),
-        step: impl FnOnce() -> StepCost,
+        cost: impl FnOnce() -> TrainingCost,
     ) -> TrainingCost {
-        let mut known = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.costs.lock();
         if let Some((_, cost)) = known.iter().find(|(of, _)| *of == profile) {
             return cost.clone();
         }
-        let cost = self.cost(step());
+        let cost = cost();
         if known.len() >= MOST_COSTS {
             known.remove(0);
         }
@@ -221,12 +406,18 @@ impl AskedLaw {
         (nonzero_params, compute): (NonzeroParams, Compute),
         interval: Option<IntervalView>,
     ) -> Option<Arc<WarningView>> {
-        let interval = interval?;
+        let IntervalView { low: lowest, high: highest, .. } = interval?;
+        // The best of levels lies anywhere between its neighbours.
+        let levels = self.own.as_ref().and_then(|own| own.law().levels()).unwrap_or_default();
+        let levels = || levels.iter().map(|level| level.get());
+        let lowest = levels().rev().find(|level| *level < lowest).unwrap_or(lowest);
+        let beyond = if levels().len() > 0 { 1.0 } else { highest };
+        let highest = levels().find(|level| *level > highest).unwrap_or(beyond);
         let outside: Vec<String> = (self.law.content.shape.close_rivals())
             .filter_map(|rival| {
                 let [low, high] = rival.law.optimal_sparsities(cost, nonzero_params, compute)?;
                 let form = rival.law.form();
-                let apart = high < interval.low || low > interval.high;
+                let apart = high < lowest || low > highest;
                 let said = if form == LawForm::Levels {
                     format!("{} says between {low:.3} and {high:.3}", form.as_str())
                 } else {
@@ -320,8 +511,19 @@ impl AskedLaw {
         // How sparse a mixture of experts is says all that the law knows of it.
         let name =
             pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
-        let measured = self.law.content.patterns.iter().any(|report| report.name == name);
+        let measured = self.law.content.patterns.iter().any(|report| report.name == name)
+            || self.has_level(name);
         (!measured).then_some(&self.unmeasured_pattern)
+    }
+
+    /// Whether a law of levels has one of this name.
+    fn has_level(&self, name: &str) -> bool {
+        match self.own.as_ref().map(SampledForm::law) {
+            Some(FormLaw::Levels(levels)) => {
+                levels.levels.iter().any(|level| level.name.as_deref() == Some(name))
+            }
+            _ => false,
+        }
     }
 
     /// The interval of an answer, where the law has resamples.
@@ -356,7 +558,7 @@ impl AskedLaw {
     /// # Errors
     /// [`ApiError::Undetermined`].
     pub fn require_budgets(&self, what: &str) -> Result<(), ApiError> {
-        let known = self.law.content.coefficients.determines();
+        let known = self.determines();
         for (known, quantity) in [(known.data, "data"), (known.nonzero_params, "nonzero_params")] {
             if !known {
                 return Err(self.undetermined(what, quantity));
@@ -372,7 +574,7 @@ impl AskedLaw {
     /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
     pub fn require_gain(&self, what: &str) -> Result<(), ApiError> {
         use CoefficientName::{AS, BN, BS, CS};
-        let determined = self.law.content.coefficients.determines();
+        let determined = self.determines();
         if !(determined.sparsity && determined.nonzero_params) {
             self.require_varied(what)?;
         }
@@ -409,25 +611,16 @@ impl AskedLaw {
         (nonzero_params, compute): (NonzeroParams, Compute),
         least: Option<Density>,
     ) -> Result<Option<MeasuredChoice>, ApiError> {
-        let Some(mut sparsities) = self.measured_sparsities() else { return Ok(None) };
+        let Some(mut sparsities) = self.law.content.measured_sparsities() else { return Ok(None) };
         // Dense is always among them, as it keeps every bound that any model of the size keeps.
         sparsities.retain(|sparsity| least.is_none_or(|least| sparsity.density() >= least));
         Ok(self.sampled.best_measured(cost, nonzero_params, compute, &sparsities)?)
     }
 
-    /// The measured sparsities, dense first, where all that is open is what lies between and beyond them.
-    fn measured_sparsities(&self) -> Option<Vec<Sparsity>> {
-        let known = self.law.content.identification()?;
-        let sparsities = known.sparsities.iter();
-        let sparsities: Option<Vec<_>> = sparsities.map(|s| Sparsity::new(*s).ok()).collect();
-        let sparsities = sparsities.filter(|_| known.determines_measured_sparsities())?;
-        (sparsities.first()?.get() == 0.0).then_some(sparsities)
-    }
-
     /// Whether the best of the measured sparsities is all that can be said of sparsity.
     #[must_use]
     pub fn knows_measured_sparsities_alone(&self) -> bool {
-        self.measured_sparsities().is_some()
+        self.law.content.measured_sparsities().is_some()
     }
 
     /// How far an answer can be trusted: `width` of its interval, `None` without one.
@@ -446,13 +639,18 @@ impl AskedLaw {
         trust
     }
 
-    /// How far the law can be trusted, whatever it is asked.
+    /// How far the law can be trusted: not at all where it has no answer to the question that it is for.
     pub fn own_trust(&self) -> TrustView {
+        self.law.content.own_trust(self.trust.clone()).into()
+    }
+
+    /// How far every answer that the law gives can be trusted, to which nothing is added by what is asked.
+    pub fn answers_trust(&self) -> TrustView {
         self.trust.clone().into()
     }
 
     fn require_varied(&self, what: &str) -> Result<(), ApiError> {
-        let known = self.law.content.coefficients.determines();
+        let known = self.determines();
         let missing = [
             (known.sparsity, "sparsity"),
             (known.data, "data"),
@@ -478,7 +676,19 @@ impl AskedLaw {
     /// # Errors
     /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
     pub fn require_at(&self, question: &Question<'_>) -> Result<(), ApiError> {
-        let known = self.law.content.coefficients.determines();
+        self.require_at_level(question, None)
+    }
+
+    /// As [`Self::require_at`], at a level by its place where one is given.
+    ///
+    /// # Errors
+    /// As of [`Self::require_at`].
+    pub fn require_at_level(
+        &self,
+        question: &Question<'_>,
+        level: Option<usize>,
+    ) -> Result<(), ApiError> {
+        let known = self.determines();
         let support = &self.law.content.support;
         let sparsities = support.levels().first().zip(support.levels().last());
         let sparsities =
@@ -502,6 +712,14 @@ impl AskedLaw {
             if !known && !inside {
                 return Err(self.undetermined("the answer", quantity));
             }
+        }
+        if let Some(own) = &self.own {
+            // Runs that leave something open carry no law of such a form.
+            let known = own.law().levels().is_none_or(|_| {
+                let Question { nonzero_params, density, data, .. } = *question;
+                own.law().loss_at(level, density, nonzero_params, data).is_some()
+            });
+            return known.then_some(()).ok_or_else(|| self.no_level(own.law(), question.density));
         }
         let identified = self.law.content.identification();
         let identified = identified.map_or(Ok(()), |known| known.require_loss(question));
@@ -528,7 +746,9 @@ impl AskedLaw {
         let support = &self.law.content.support;
         let extrapolation = support.extrapolation(question);
         let unknown = support.levels().is_empty().then_some(&self.unknown_support);
-        let gap = support.gap_around(question.density.sparsity());
+        // A law of levels answers at these alone.
+        let of_levels = self.own.as_ref().is_some_and(|own| own.law().levels().is_some());
+        let gap = support.gap_around(question.density.sparsity()).filter(|_| !of_levels);
         let gap = gap.and_then(|gap| self.gaps.get(gap));
         let about_point = unknown.into_iter().chain(gap);
         (extrapolation, about_point.chain(self.all_warnings(intervals)).collect())
@@ -540,13 +760,13 @@ impl AskedLaw {
     }
 
     fn all_warnings(&self, intervals: bool) -> impl Iterator<Item = &Arc<WarningView>> {
-        let missing = intervals && self.sampled.ensemble().is_none();
+        let missing = intervals && self.resamples() == 0;
         self.warnings.iter().chain(missing.then_some(&self.no_intervals))
     }
 }
 
 /// Some digits that change with the thresholds: answers depend on them.
-fn policy_tag(policy: &TrustPolicy) -> String {
+pub(crate) fn policy_tag(policy: &TrustPolicy) -> String {
     let TrustPolicy { sparsity_width, relative_width, extrapolation, forecasts_inside } = policy;
     let mut hash = Sha256::new();
     for threshold in [sparsity_width, relative_width, extrapolation] {

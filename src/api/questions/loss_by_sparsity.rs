@@ -6,17 +6,19 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Ceiling, Compute, Density, LossCurve, LossPoint, NonzeroParams, Question, Sparsity,
+    Ceiling, Compute, Density, FormAnswer, LossCurve, LossPoint, NonzeroParams, Optimum, Question,
+    SampledForm, Sparsity, TrainingCost, curve_densities,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
-use crate::api::questions::law::{AskedLaw, sparsity_width};
+use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
+use crate::api::questions::optimal_sparsity::own_answer;
 use crate::api::questions::patterns::PatternView;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
@@ -160,9 +162,10 @@ pub struct LossBySparsityView {
     budget: BudgetView,
     /// The sparsity of the least loss.
     optimum: LossOptimumView,
-    /// The dense model with as many non-zero parameters and the same compute.
-    dense: LossPointView,
-    /// The curve, dense first.
+    /// The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
+    /// which no level is dense.
+    dense: Option<LossPointView>,
+    /// The curve, dense first; by a law of the form `levels` its levels, of which `points` says nothing.
     points: Vec<LossPointView>,
     /// The quantities that lie outside the runs behind the law, at the optimum.
     extrapolation: Vec<ExtrapolationView>,
@@ -199,12 +202,16 @@ pub struct LossOptimumView {
 }
 
 /// The loss at one sparsity.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = LossPoint)]
 pub struct LossPointView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// Predicted loss.
     #[schema(example = 2.4)]
     loss: f64,
@@ -220,6 +227,7 @@ impl LossPointView {
     fn new(point: LossPoint, intervals: bool) -> Self {
         Self {
             sparsity: point.density.sparsity().get(),
+            level: None,
             loss: point.loss,
             interval: intervals.then(|| point.interval.map(Into::into)),
             data: point.data.get(),
@@ -243,8 +251,20 @@ fn losses(
     (points, intervals): (u32, bool),
     drawn: Drawn,
 ) -> Result<LossBySparsityView, ApiError> {
-    asked.require_all("the optimal sparsity")?;
     let cost = mode.cost(asked);
+    if let Some(own) = &asked.own {
+        let question = (nonzero_params, compute);
+        return own_losses(
+            asked,
+            own,
+            question,
+            (&cost, mode),
+            least,
+            (points, intervals),
+            drawn.mark,
+        );
+    }
+    asked.require_all("the optimal sparsity")?;
     if !cost.has_optimum() && least.is_none() {
         let detail = format!(
             "must be given, as with zeros from the first step on, which cost nothing in mode {}, the curve has no end",
@@ -289,8 +309,78 @@ fn losses(
             loss_interval: at_best.interval,
             data: at_best.data,
         },
-        dense: view(curve.at(Density::DENSE)?),
+        dense: Some(view(curve.at(Density::DENSE)?)),
         points: curve.points(best.density, points)?.into_iter().map(view).collect(),
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+        trust,
+    })
+}
+
+/// The answer of a law of a form with coefficients of its own: a curve by experts, and the levels alone by levels.
+fn own_losses(
+    asked: &AskedLaw,
+    own: &SampledForm,
+    question: (NonzeroParams, Compute),
+    (cost, mode): (&TrainingCost, &Mode),
+    least: Option<Density>,
+    (points, intervals): (u32, bool),
+    mark: Option<f64>,
+) -> Result<LossBySparsityView, ApiError> {
+    let (nonzero_params, compute) = question;
+    let bound = ("max_sparsity", least);
+    let FormAnswer { found, choice, intervals: known } =
+        own_answer(asked, own, (question, None), (cost, mode), bound, intervals)?;
+    let view = |level: Option<usize>, model: Optimum| {
+        let known = || own.loss_intervals_at(level, model.density, nonzero_params, model.data);
+        LossPointView {
+            sparsity: model.sparsity().get(),
+            level: asked.level_name(level),
+            loss: model.loss,
+            interval: intervals.then(|| known().map(|(mean, _)| mean.into())),
+            data: model.data.get(),
+        }
+    };
+    let at = |density: Density| -> Result<LossPointView, ApiError> {
+        let model = own.law().model(cost, (None, density), nonzero_params, compute, None)?;
+        model.map(|model| view(None, model)).ok_or_else(|| asked.no_level(own.law(), density))
+    };
+    let best = found.best;
+    let shown = match &choice {
+        Some(choice) => choice.levels.iter().map(|level| view(level.level, level.model)).collect(),
+        None => curve_densities(best.density, least, points).map(at).collect::<Result<_, _>>()?,
+    };
+    let at_question =
+        Question { nonzero_params, density: best.density, data: best.data, cost: Some(cost) };
+    let (extrapolation, warnings) = asked.caveats(&at_question, intervals);
+    let interval = known.map(|known| IntervalView::from(known.sparsity));
+    let of_loss = known.map(|known| IntervalView::from(known.loss));
+    let width = match &choice {
+        Some(_) => relative_width(of_loss, best.loss),
+        None => sparsity_width(interval),
+    };
+    let trust = asked.trust(width, &extrapolation);
+    let mark = match mark.map(Sparsity::new) {
+        Some(Ok(sparsity)) => Some([sparsity.get(), at(sparsity.density())?.loss]),
+        _ => None,
+    };
+    Ok(LossBySparsityView {
+        pattern: None,
+        mark,
+        law: asked.reference.clone(),
+        flop_mode: mode.name().to_owned(),
+        nonzero_params: nonzero_params.get(),
+        compute: compute.get(),
+        budget: BudgetView::new(compute.get(), mode),
+        optimum: LossOptimumView {
+            sparsity: best.sparsity().get(),
+            interval: intervals.then_some(interval),
+            loss: best.loss,
+            loss_interval: intervals.then_some(of_loss),
+            data: best.data.get(),
+        },
+        dense: found.dense.map(|dense| view(found.dense_level, dense)),
+        points: shown,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
         trust,
@@ -328,7 +418,8 @@ impl LossBySparsityView {
                 interval: interval.map(|interval| (interval.low, interval.high)),
                 loss: self.optimum.loss,
             },
-            dense_loss: self.dense.loss,
+            // A law that knows no dense model has no picture; this would be a line through the best.
+            dense_loss: self.dense.as_ref().map_or(self.optimum.loss, |dense| dense.loss),
             pattern: self.pattern.clone(),
             mark: self.mark,
             axis,
@@ -363,7 +454,12 @@ async fn get_loss_by_sparsity(
     let (nonzero_params, spending, least, canvas) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
-    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
+    let levels = asked.own.as_ref().is_some_and(|own| own.law().levels().is_some());
+    if levels && representation != Representation::Json {
+        // Between levels there is nothing to draw.
+        asked.require_curve()?;
+    }
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));
     let sending = Sending { owner, known: &known, representation, tag, freshness };
     let law = Arc::clone(&asked);

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use sparsity_law::law::{
-    ExpertChoice, FlopMode, PatternWorth, PlannedPattern, StepCost, StorageFormat, TrainingCost,
+    ExpertChoice, FlopMode, FormLaw, LevelCapacity, PatternWorth, PlannedPattern, SampledForm,
+    Sparsity, StepCost, StorageFormat, TrainingCost, pattern_multiplier,
 };
 
 use crate::api::questions::law::AskedLaw;
@@ -31,6 +32,23 @@ fn known(name: &str) -> Option<FlopMode> {
 
 const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \
                      /v1/hardware-profiles has the list";
+
+/// What training costs at the levels of a law that are patterns of the hardware, by place; `None` of the others, which
+/// cost what any zeros cost.
+fn level_multipliers(asked: &AskedLaw, profile: &HardwareProfile) -> Vec<Option<f64>> {
+    let Some(FormLaw::Levels(law)) = asked.own.as_ref().map(SampledForm::law) else {
+        return Vec::new();
+    };
+    let (settings, pruning) = (&profile.settings, &asked.law.content.pruning);
+    let multiplier = |level: &LevelCapacity| {
+        let name = level.name.as_deref()?;
+        let pattern = settings.patterns.iter().find(|pattern| pattern.as_str() == name)?;
+        let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
+        let step_cost = settings.pattern_cost(pattern);
+        level.has_density(nominal).then(|| pattern_multiplier(pruning, step_cost, nominal))
+    };
+    law.levels.iter().map(multiplier).collect()
+}
 
 /// Notes an error where `name` can be no flop mode, whatever hardware profiles are stored.
 pub fn check_mode(name: &str, checks: &mut Checks) {
@@ -95,7 +113,10 @@ impl Mode {
         match self {
             Self::Known(mode) => law.cost(*mode),
             Self::Profile(profile) => {
-                law.cost_of((profile.id, profile.updated_at.timestamp_micros()), || self.step())
+                let changed = (profile.id, profile.updated_at.timestamp_micros());
+                law.cost_of(changed, || {
+                    law.cost(self.step()).with_levels(&level_multipliers(law, profile))
+                })
             }
         }
     }
@@ -103,12 +124,21 @@ impl Mode {
     /// The ETag of an answer of a law in this mode: it changes with everything that the answer depends on.
     #[must_use]
     pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
+        match self.own_tag() {
+            None => Cow::Borrowed(&law.tag),
+            Some(own) => Cow::Owned(format!("{}.{own}", law.tag)),
+        }
+    }
+
+    /// What of an ETag is this mode's: it changes with the hardware profile. Nothing of the others, which never change.
+    #[must_use]
+    pub fn own_tag(&self) -> Option<String> {
         match self {
-            Self::Known(_) => Cow::Borrowed(&law.tag),
+            Self::Known(_) => None,
             Self::Profile(profile) => {
                 // Every change moves the time on.
                 let updated = profile.updated_at.timestamp_micros();
-                Cow::Owned(format!("{}.{}.{updated}", law.tag, profile.id.simple()))
+                Some(format!("{}.{updated}", profile.id.simple()))
             }
         }
     }

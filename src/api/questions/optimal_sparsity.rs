@@ -7,15 +7,16 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    Ceiling, Compute, Data, MeasuredChoice, MeasuredSparsity, NonzeroParams, Optimum, Question,
-    Recommendation, RecommendationIntervals, TrainingCost,
+    Ceiling, Compute, Data, Density, FormAnswer, FormIntervals, MeasuredChoice, MeasuredSparsity,
+    NonzeroParams, Optimum, Question, Recommendation, RecommendationIntervals, Repetition,
+    SampledForm, TrainingCost,
 };
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::bounds::{
     Bounds, GivenBounds, GivenStorage, binding, free_density, require_optimum,
 };
@@ -50,18 +51,24 @@ pub struct OptimalSparsityView<'a> {
     /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
     /// better one of the measured sparsities.
     sparsity: f64,
-    /// Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
-    /// this is the best of the measured ones, `measured_levels`, and has no interval.
+    /// Whether the law tells no more than which of the measured sparsities is best, `measured_levels`: where its runs
+    /// have too few of them to tell what lies between and beyond, and by the form `levels`, of which the interval goes
+    /// from one level to another.
     best_measured_level: bool,
     /// The measured sparsities; left out where `best_measured_level` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     measured_levels: Option<Vec<MeasuredLevelView>>,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
     /// `max_sparsity`, the tightest of them. Empty where none does.
     #[schema(example = json!(["max_total_params"]))]
     binding: Vec<&'static str>,
-    /// Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
+    /// Interval of the best sparsity; null where the law has none, and where its runs have too few sparsities. With a
+    /// bound, of the best sparsity under it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
@@ -82,12 +89,15 @@ pub struct OptimalSparsityView<'a> {
     active_params: Option<f64>,
     /// Parameters at it, zeros included.
     total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute.
-    dense: DenseView,
-    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
-    gain: f64,
-    /// The compute relative to that at which a dense model of this size is compute-optimal.
-    chinchilla_ratio: f64,
+    /// The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
+    /// which no level is dense.
+    dense: Option<DenseView>,
+    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
+    /// of dense models, and by a law of the form `experts` where no dense model of any size is as good.
+    gain: Option<f64>,
+    /// The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
+    /// of dense models.
+    chinchilla_ratio: Option<f64>,
     /// Intervals of what follows from the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OptimumIntervals>)]
@@ -111,6 +121,10 @@ pub struct MeasuredLevelView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// Predicted loss.
     loss: f64,
     /// Interval of the mean loss; null where the law has none.
@@ -122,10 +136,11 @@ pub struct MeasuredLevelView {
     share: Option<f64>,
 }
 
-impl From<&MeasuredSparsity> for MeasuredLevelView {
-    fn from(level: &MeasuredSparsity) -> Self {
+impl MeasuredLevelView {
+    fn new(level: &MeasuredSparsity, asked: &AskedLaw) -> Self {
         Self {
             sparsity: level.model.sparsity().get(),
+            level: asked.level_name(level.level),
             loss: level.model.loss,
             interval: level.loss.map(Into::into),
             data: level.model.data.get(),
@@ -134,26 +149,41 @@ impl From<&MeasuredSparsity> for MeasuredLevelView {
     }
 }
 
+fn measured_levels(choice: &MeasuredChoice, asked: &AskedLaw) -> Vec<MeasuredLevelView> {
+    choice.levels.iter().map(|level| MeasuredLevelView::new(level, asked)).collect()
+}
+
 /// Intervals of what follows from the recommended sparsity.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OptimumIntervals {
     /// Of the loss at the recommended sparsity.
     pub(crate) loss: IntervalView,
-    /// Of the loss of the dense alternative.
-    pub(crate) dense_loss: IntervalView,
-    /// Of the gain at the recommended sparsity.
-    pub(crate) gain: IntervalView,
-    /// Of the chinchilla ratio of the question.
-    pub(crate) chinchilla_ratio: IntervalView,
+    /// Of the loss of the dense alternative; null where there is none.
+    pub(crate) dense_loss: Option<IntervalView>,
+    /// Of the gain at the recommended sparsity; null where there is none.
+    pub(crate) gain: Option<IntervalView>,
+    /// Of the chinchilla ratio of the question; null where there is none.
+    pub(crate) chinchilla_ratio: Option<IntervalView>,
 }
 
 impl From<RecommendationIntervals> for OptimumIntervals {
     fn from(known: RecommendationIntervals) -> Self {
         Self {
             loss: known.loss.into(),
-            dense_loss: known.dense_loss.into(),
-            gain: known.gain.into(),
-            chinchilla_ratio: known.chinchilla_ratio.into(),
+            dense_loss: Some(known.dense_loss.into()),
+            gain: Some(known.gain.into()),
+            chinchilla_ratio: Some(known.chinchilla_ratio.into()),
+        }
+    }
+}
+
+impl From<FormIntervals> for OptimumIntervals {
+    fn from(known: FormIntervals) -> Self {
+        Self {
+            loss: known.loss.into(),
+            dense_loss: known.dense_loss.map(Into::into),
+            gain: known.gain.map(Into::into),
+            chinchilla_ratio: known.chinchilla_ratio.map(Into::into),
         }
     }
 }
@@ -181,50 +211,50 @@ impl From<Optimum> for DenseView {
 pub(crate) struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
-    nonzero_params: f64,
+    pub(crate) nonzero_params: f64,
     /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
-    compute: Option<f64>,
+    pub(crate) compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
-    device_hours: Option<f64>,
+    pub(crate) device_hours: Option<f64>,
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
-    days: Option<f64>,
+    pub(crate) days: Option<f64>,
     /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
-    cost: Option<f64>,
+    pub(crate) cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
-    flop_mode: String,
+    pub(crate) flop_mode: String,
     /// How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
     /// is seen again, and teaches less. As much as the compute pays for unless said otherwise.
     #[param(minimum = 1e-6, maximum = 1e30)]
-    unique_data: Option<f64>,
+    pub(crate) unique_data: Option<f64>,
     /// The most parameters, zeros included; between 1 and 1e22.
     #[param(minimum = 1, maximum = 1e22)]
-    max_total_params: Option<f64>,
+    pub(crate) max_total_params: Option<f64>,
     /// The most bytes that the weights may take, between 1 and 1e30.
     #[param(minimum = 1, maximum = 1e30)]
-    memory_bytes: Option<f64>,
+    pub(crate) memory_bytes: Option<f64>,
     /// The highest sparsity, at least 0 and below 1.
     #[param(minimum = 0, exclusive_maximum = 1)]
-    max_sparsity: Option<f64>,
+    pub(crate) max_sparsity: Option<f64>,
     /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
     /// said otherwise; as of plans.
     #[param(inline)]
-    storage: Option<StorageView>,
+    pub(crate) storage: Option<StorageView>,
     /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise, which in `dense`
     /// storage is two bytes for every parameter.
     #[param(minimum = 4, maximum = 32)]
-    bits_per_param: Option<u32>,
+    pub(crate) bits_per_param: Option<u32>,
     /// Version of the law to ask; the active one unless said otherwise.
-    law_version: Option<i32>,
+    pub(crate) law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
-    intervals: bool,
+    pub(crate) intervals: bool,
 }
 
 impl OptimalSparsityParams {
@@ -258,7 +288,12 @@ pub(crate) fn check_unique_data(given: Option<f64>, checks: &mut Checks) -> Opti
     }
 }
 
-fn optimise<'a>(
+/// The answer of a law to one question.
+///
+/// # Errors
+/// [`ApiError::Undetermined`] and [`ApiError::NotIdentified`] where the law does not know; [`ApiError::Invalid`] where a
+/// bound leaves nothing; [`ApiError::NotRepresentable`].
+pub(crate) fn optimise<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute, unique): (NonzeroParams, Compute, Option<Data>),
     mode: &Mode,
@@ -269,6 +304,10 @@ fn optimise<'a>(
     let asked_for = (nonzero_params, compute);
     let least = ceiling.least_density(nonzero_params)?;
     let repetition = asked.repetition(unique);
+    if let Some(own) = &asked.own {
+        let question = (asked_for, repetition.as_ref());
+        return best_of_own(asked, own, question, (&cost, mode), (ceiling, least), intervals);
+    }
     if repetition.is_some() {
         // Which of the measured sparsities is best says nothing of repeated data.
         asked.require_all("the optimal sparsity of repeated data")?;
@@ -333,6 +372,7 @@ fn optimise<'a>(
         sparsity: found.best.sparsity().get(),
         best_measured_level: false,
         measured_levels: None,
+        level: None,
         binding,
         interval,
         loss,
@@ -341,9 +381,9 @@ fn optimise<'a>(
         effective_data: repetition.map(|repetition| repetition.effective(data.get())),
         active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
-        dense: found.dense.into(),
-        gain: found.gain,
-        chinchilla_ratio: found.chinchilla_ratio,
+        dense: Some(found.dense.into()),
+        gain: Some(found.gain),
+        chinchilla_ratio: Some(found.chinchilla_ratio),
         intervals: others,
         pattern,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
@@ -371,16 +411,19 @@ fn best_measured<'a>(
         let known = prepared.optimum_intervals(density, nonzero_params, data, found.dense.data);
         OptimumIntervals {
             loss: known.loss.into(),
-            dense_loss: known.dense_loss.into(),
-            gain: known.gain.into(),
-            chinchilla_ratio: prepared.chinchilla_interval(cost, nonzero_params, compute).into(),
+            dense_loss: Some(known.dense_loss.into()),
+            gain: Some(known.gain.into()),
+            chinchilla_ratio: Some(
+                prepared.chinchilla_interval(cost, nonzero_params, compute).into(),
+            ),
         }
     });
     Ok(OptimalSparsityView {
         law: &asked.reference,
         sparsity: found.best.sparsity().get(),
         best_measured_level: true,
-        measured_levels: Some(choice.levels.iter().map(MeasuredLevelView::from).collect()),
+        measured_levels: Some(measured_levels(choice, asked)),
+        level: None,
         binding,
         interval: intervals.then_some(None),
         loss,
@@ -389,14 +432,138 @@ fn best_measured<'a>(
         effective_data: None,
         active_params: asked.active_params(nonzero_params.get()),
         total_params: found.total_params,
-        dense: found.dense.into(),
-        gain: found.gain,
-        chinchilla_ratio: found.chinchilla_ratio,
+        dense: Some(found.dense.into()),
+        gain: Some(found.gain),
+        chinchilla_ratio: Some(found.chinchilla_ratio),
         intervals: intervals.then_some(others),
         pattern: None,
         trust: asked.trust(relative_width(interval, loss), &extrapolation),
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings: warnings.into_iter().map(Cow::Borrowed).collect(),
+    })
+}
+
+/// The answer of a law of a form with coefficients of its own, or why it has none.
+///
+/// # Errors
+/// [`ApiError::Undetermined`] where it knows nothing of data; [`ApiError::Invalid`] where a bound is wanted, or leaves
+/// none of its levels.
+pub(crate) fn own_answer(
+    asked: &AskedLaw,
+    own: &SampledForm,
+    (question, repetition): OwnQuestion<'_>,
+    (cost, mode): (&TrainingCost, &Mode),
+    (bound, least): (&str, Option<Density>),
+    intervals: bool,
+) -> Result<FormAnswer, ApiError> {
+    asked.require_budgets("the optimal sparsity")?;
+    let levels = own.law().levels();
+    if levels.is_none() {
+        require_optimum(cost, least, mode)?;
+    }
+    let found = own.recommend(cost, question, least, repetition, intervals)?;
+    found.ok_or_else(|| match levels {
+        Some(levels) => {
+            let least = levels.first().map_or(0.0, |level| level.get());
+            let detail = format!(
+                "leaves none of the sparsities that law {} knows, of which the least is {least}",
+                asked.law.version
+            );
+            ApiError::field(format!("/{bound}"), detail)
+        }
+        None => ApiError::NotRepresentable(
+            "the loss falls with the sparsity as far as numbers go: give a bound such as max_sparsity"
+                .to_owned(),
+        ),
+    })
+}
+
+/// A size and a budget, and how much of the data is different where some is repeated.
+pub(crate) type OwnQuestion<'a> = ((NonzeroParams, Compute), Option<&'a Repetition>);
+
+/// The answer under bounds, and which of these bind.
+///
+/// # Errors
+/// As of [`own_answer`].
+pub(crate) fn own_bounded_answer(
+    asked: &AskedLaw,
+    own: &SampledForm,
+    question: OwnQuestion<'_>,
+    (cost, mode): (&TrainingCost, &Mode),
+    (ceiling, least): (&Ceiling, Option<Density>),
+    intervals: bool,
+) -> Result<(FormAnswer, Vec<&'static str>), ApiError> {
+    let (asked_for, repetition) = question;
+    let free = || {
+        let bound = own.law().levels().is_some() || cost.has_optimum();
+        let free = || own.law().best_density(cost, asked_for, None, repetition).ok().flatten();
+        bound.then(free).flatten()
+    };
+    let bounds = binding(ceiling, asked_for.0, free)?;
+    let bound = (bounds.first().copied().unwrap_or("max_sparsity"), least);
+    let answer = own_answer(asked, own, question, (cost, mode), bound, intervals)?;
+    Ok((answer, bounds))
+}
+
+fn best_of_own<'a>(
+    asked: &'a AskedLaw,
+    own: &SampledForm,
+    question: OwnQuestion<'_>,
+    (cost, mode): (&TrainingCost, &Mode),
+    bounds: (&Ceiling, Option<Density>),
+    intervals: bool,
+) -> Result<OptimalSparsityView<'a>, ApiError> {
+    let (asked_for, repetition) = question;
+    let (nonzero_params, compute) = asked_for;
+    let (_, least) = bounds;
+    let (answer, bounds) =
+        own_bounded_answer(asked, own, question, (cost, mode), bounds, intervals)?;
+    let FormAnswer { found, choice, intervals: known } = answer;
+    let Optimum { density, data, loss } = found.best;
+    let question = Question { nonzero_params, density, data, cost: Some(cost) };
+    let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
+    let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
+    let interval = known.map(|known| IntervalView::from(known.sparsity));
+    // An interval of levels is as wide as these lie apart.
+    let width = match &choice {
+        Some(_) => relative_width(known.map(|known| known.loss.into()), loss),
+        None => sparsity_width(interval),
+    };
+    let mut trust = asked.trust(width, &extrapolation);
+    if let Some(warning) = asked.assumed_repetition(repetition, data) {
+        warnings.insert(0, Cow::Borrowed(warning));
+    }
+    if repetition.is_none()
+        && least.is_none()
+        && let Some(warning) = asked.disagreeing_forms(cost, asked_for, interval)
+    {
+        warnings.insert(0, Cow::Owned(warning));
+        trust.doubt(TrustCode::FormsDisagree);
+    }
+    let levels = choice.as_ref();
+    Ok(OptimalSparsityView {
+        law: &asked.reference,
+        sparsity: found.best.sparsity().get(),
+        best_measured_level: levels.is_some(),
+        measured_levels: levels.map(|choice| measured_levels(choice, asked)),
+        level: asked.level_name(found.level),
+        binding: bounds,
+        interval: intervals.then_some(interval),
+        loss,
+        budget: BudgetView::new(compute.get(), mode),
+        data: data.get(),
+        effective_data: repetition.map(|repetition| repetition.effective(data.get())),
+        active_params: asked.active_params(nonzero_params.get()),
+        total_params: found.total_params,
+        dense: found.dense.map(DenseView::from),
+        gain: found.gain,
+        chinchilla_ratio: found.chinchilla_ratio,
+        intervals: intervals.then(|| known.map(OptimumIntervals::from)),
+        // What a pattern is worth is known of the form sparse alone, and the mixtures of experts have levels of their own.
+        pattern: None,
+        extrapolation: extrapolation.into_iter().map(Into::into).collect(),
+        warnings,
+        trust,
     })
 }
 
@@ -424,12 +591,13 @@ async fn get_optimal_sparsity(
 ) -> Result<Response, ApiError> {
     let (nonzero_params, spending, bounds, unique) = params.check()?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
-    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &path.name()?, params.law_version).await?;
     let question = (nonzero_params, spending.compute(&mode)?, unique);
     let ceiling = bounds.ceiling(&mode);
     // In the mode of a profile, of repeated data and by a law without a gain of its own each resampled law is searched
     // on its own; otherwise a cell of the table asks all of them at its corners and in its middle.
-    let searched = unique.is_some() || asked.law.content.coefficients.gain_curve().is_some();
+    let curved = asked.law.content.coefficients.gain_curve().is_some();
+    let searched = unique.is_some() || curved || asked.own.is_some();
     let quick = match mode {
         Mode::Known(_) if !searched => !params.intervals || asked.is_quick(RECOMMENDATIONS),
         _ => false,

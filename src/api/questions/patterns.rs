@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::Mode;
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::views::{ExpertChoiceView, IntervalView, MaybeInterval};
+use crate::api::wire::views::{IntervalView, MaybeInterval};
+use crate::api::wire::zeros::ExpertChoiceView;
 use crate::draw::NamedLoss;
 
 /// The best deployable pattern at the size and budget of the question.

@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{
-    self, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model,
+    self, Constraint, Data, Density, DomainError, Goal, Infeasible, Limits, Loss, Model, NoDense,
     NonzeroParams, Obstacle, PlanError, PlanNote, PlanQuestion, PlanSetting, PlannedModel,
     Question, Sparsity, Storage, StorageFormat,
 };
@@ -16,9 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{BudgetView, GivenBudget, Spending};
-use crate::api::questions::law::{AskedLaw, sparsity_width};
+use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::{Mode, check_mode};
 use crate::api::questions::optimal_sparsity::check_unique_data;
 use crate::api::resources::profiles::{StorageView, check_patterns};
@@ -372,6 +372,10 @@ pub struct PlannedModelView {
     active_params: Option<f64>,
     /// Fraction of zeros at the end of training; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
     /// Data seen in training, in the family's data unit.
     data: f64,
     /// Predicted loss.
@@ -453,6 +457,7 @@ impl PlannedModelView {
             nonzero_params: model.nonzero_params,
             active_params: asked.active_params(model.nonzero_params),
             sparsity: model.design.density.sparsity().get(),
+            level: asked.level_name(model.design.level),
             data: model.data,
             loss: model.loss,
             compute: model.compute(),
@@ -530,7 +535,7 @@ impl From<PlanNote> for WarningView {
 }
 
 fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView, ApiError> {
-    asked.require_all("a plan")?;
+    asked.require_plans("a plan")?;
     let format = request.storage.unwrap_or_else(|| mode.storage());
     let allowed = allowed_patterns(asked, request, mode, format)?;
     let of_hardware = if asked.law.content.zeros.are_experts() {
@@ -541,7 +546,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     };
     let patterns = allowed.as_deref().map(|patterns| mode.planned_patterns(asked, patterns));
     let setting = PlanSetting {
-        law: &asked.sampled,
+        law: asked.plan_law(),
         support: &asked.law.content.support,
         cost: mode.cost(asked),
         step: mode.step(),
@@ -581,10 +586,21 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     if let Some(warning) = trained.and_then(|data| asked.assumed_repetition(repetition, data)) {
         warnings.insert(0, Arc::clone(warning));
     }
-    let dense_reason =
-        found.dense.as_ref().err().map(|why| infeasible_lines(why, request).join("; "));
-    let of_sparsity = found.intervals.as_ref().map(|intervals| intervals.sparsity.into());
-    let mut trust = asked.trust(sparsity_width(of_sparsity), &extrapolation);
+    let dense_reason = found.dense.as_ref().err().map(|why| match why {
+        NoDense::Infeasible(why) => infeasible_lines(why, request).join("; "),
+        NoDense::Unknown => {
+            let version = asked.law.version;
+            format!("law {version} has the form levels, and none of its levels is dense")
+        }
+    });
+    let known = found.intervals.as_ref();
+    // An interval of levels is as wide as these lie apart.
+    let width = if asked.own.as_ref().is_some_and(|own| own.law().levels().is_some()) {
+        relative_width(known.map(|intervals| intervals.loss.into()), best.loss)
+    } else {
+        sparsity_width(known.map(|intervals| intervals.sparsity.into()))
+    };
+    let mut trust = asked.trust(width, &extrapolation);
     let unmeasured = {
         let planned = [Some(&found.best), found.pattern.as_ref()].into_iter().flatten();
         let mut names = planned.filter_map(|model| model.pattern.map(|pattern| pattern.name));
@@ -625,6 +641,20 @@ fn sparsity_of(density: f64) -> f64 {
     Density::clamped(density).sparsity().get()
 }
 
+/// Why a law of levels knows nothing of a pattern; `None` where it does, and of other laws.
+pub(crate) fn unknown_level(asked: &AskedLaw, pattern: &Pattern) -> Option<String> {
+    let density = Sparsity::new(pattern.sparsity()).ok()?.density();
+    if asked.knows(density) || asked.named_level(pattern.as_str(), density).is_ok() {
+        return None;
+    }
+    let levels = asked.own.as_ref().map(|own| own.law().levels_told()).unwrap_or_default();
+    Some(format!(
+        "must be of a sparsity that law {} knows, which are {levels}, not {}",
+        asked.law.version,
+        pattern.sparsity()
+    ))
+}
+
 /// The patterns that a plan is held to; `None` where zeros may lie anywhere.
 fn allowed_patterns(
     asked: &AskedLaw,
@@ -645,6 +675,8 @@ fn allowed_patterns(
         for (i, pattern) in patterns.iter().enumerate() {
             if listed.is_some_and(|listed| !listed.contains(pattern)) {
                 let detail = "must be one of the patterns of the hardware profile";
+                checks.refuse(&format!("patterns/{i}"), detail);
+            } else if let Some(detail) = unknown_level(asked, pattern) {
                 checks.refuse(&format!("patterns/{i}"), detail);
             }
         }
@@ -754,7 +786,7 @@ async fn create_plan(
         let compute = spending.compute(&mode)?;
         request.limits = request.limits.with(Constraint::Compute, compute.get());
     }
-    let (asked, freshness) = asked_law(&state, &path.name()?, law_version).await?;
+    let (asked, freshness) = any_law(&state, &path.name()?, law_version).await?;
     // Up to a second of arithmetic.
     let plan = state.threads.run(owner, move || plan(&asked, &mode, &request)).await?;
     let mut response = Json(plan).into_response();

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{AskedBudget, Budget, BudgetView, GivenBudget};
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
@@ -88,6 +88,9 @@ pub struct PredictionParams {
     /// Fraction of zeros at the end of training, at least 0 and below 1.
     #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
+    /// The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
+    /// sparsity.
+    level: Option<String>,
     /// Data seen in training, in the family's data unit, between 1e-6 and 1e30. Either this, or
     /// `compute` and `flop_mode`.
     #[param(example = 3e10, minimum = 1e-6, maximum = 1e30)]
@@ -160,14 +163,17 @@ pub struct Predicted<'a> {
 /// [`ApiError::NotRepresentable`], [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
 pub(crate) fn predicted_loss<'q>(
     asked: &AskedLaw,
-    (nonzero_params, density): (NonzeroParams, Density),
+    (nonzero_params, density, level): (NonzeroParams, Density, Option<usize>),
     training: Training<'q>,
     repetition: Option<&Repetition>,
 ) -> Result<(Question<'q>, f64), ApiError> {
-    let question = Question::new(nonzero_params, density, training).map_err(AnswerError::from)?;
-    asked.require_at(&question)?;
+    // The only level of a density needs no name.
+    let place = level.or_else(|| asked.own.as_ref()?.law().place(density));
+    let question = Question::at_level(place, nonzero_params, density, training);
+    let question = question.map_err(AnswerError::from)?;
+    asked.require_at_level(&question, level)?;
     let worth = effective_data(repetition, question.data);
-    let loss = asked.law.content.coefficients.loss(density, nonzero_params, worth);
+    let loss = asked.loss(level, density, nonzero_params, worth)?;
     Ok((question, finite("the loss", loss)?))
 }
 
@@ -175,9 +181,11 @@ pub(crate) fn predicted_loss<'q>(
 pub fn predict<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, density, budget, unique): Asked,
+    level: Option<&str>,
     mode: &Mode,
     intervals: bool,
 ) -> Result<Predicted<'a>, ApiError> {
+    let level = level.map(|name| asked.named_level(name, density)).transpose()?;
     let cost;
     let training = match budget {
         Budget::Data(data) => Training::Data(data),
@@ -188,12 +196,12 @@ pub fn predict<'a>(
     };
     let repetition = asked.repetition(unique);
     let repetition = repetition.as_ref();
-    let model = (nonzero_params, density);
+    let model = (nonzero_params, density, level);
     let (question, loss) = predicted_loss(asked, model, training, repetition)?;
     let data = question.data;
     let worth = effective_data(repetition, data);
     let found = match intervals {
-        true => asked.sampled.loss_intervals(density, nonzero_params, worth),
+        true => asked.loss_intervals(level, density, nonzero_params, worth),
         false => None,
     };
     let (interval, prediction_interval) = found.unzip();
@@ -273,20 +281,22 @@ async fn get_prediction(
         Budget::Data(_) => None,
         Budget::Compute(compute) => Some(BudgetView::new(compute.get(), mode)),
     };
-    let (asked, freshness) = asked_law(&state, &path.name()?, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &path.name()?, params.law_version).await?;
     // A cell of the table of intervals asks all resampled laws at its corners and in its middle.
     let quick = !params.intervals || asked.is_quick(LOSSES);
     let freshness = mode.freshness(freshness);
     if quick {
         let answer = || {
-            let predicted = predict(&asked, question, &mode, params.intervals)?;
+            let predicted =
+                predict(&asked, question, params.level.as_deref(), &mode, params.intervals)?;
             Ok(PredictionView::new(&asked, model, predicted, spent(&mode), params.intervals))
         };
         return cached(&known, &mode.tag(&asked), freshness, answer);
     }
     let tag = mode.tag(&asked).into_owned();
     let body = move || {
-        let predicted = predict(&asked, question, &mode, params.intervals)?;
+        let predicted =
+            predict(&asked, question, params.level.as_deref(), &mode, params.intervals)?;
         json(&PredictionView::new(&asked, model, predicted, spent(&mode), params.intervals))
     };
     cached_apart((&state, owner), &known, &tag, freshness, body).await

@@ -24,11 +24,10 @@ use crate::api::questions::modes::Mode;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::extract::{FamilyPath, JsonBody};
+use crate::api::wire::fit_options::ResidualView;
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{Spacing, ValuesBody, check_list};
-use crate::api::wire::views::{
-    ExtrapolationView, IntervalView, LawRef, ResidualView, TrustView, WarningView,
-};
+use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::law_run::NamedLawRun;
 use crate::store::law_evidence;

@@ -1,9 +1,8 @@
 //! `/v1/audit-events`: who wrote what, for administrators; and how it comes to be known.
 //!
-//! The guard notes every write that was done or refused for want of scope, after its answer is there.
-//! The notes wait in a queue of this process for a task that stores them in batches. Each has its place there before
-//! its write begins, and refusals have a small queue of their own, so that none is lost for want of room. No request
-//! waits for its note, and a process that is killed takes those of its last moments with it.
+//! Whoever writes stores a note in the transaction of the write (`layers/noting.rs`), and a task of any process puts the notes
+//! into the log, in order (`live/audit.rs`). The guard notes what it refuses for want of scope; refusals have a small queue
+//! of this process, and one that is killed takes those of its last moments with it.
 
 use axum::Json;
 use axum::extract::State;
@@ -61,8 +60,8 @@ pub struct AuditEventView {
     /// Name of the family in `target`; null where there is none.
     #[schema(example = "t5-c4")]
     family: Option<String>,
-    /// Status of the answer: 403 where it was refused, 499 where it is not known whether it was done, as
-    /// the caller left or the time was over before there was an answer.
+    /// Status of the answer: 403 where it was refused. 499 is of an earlier version, which did not know whether it was
+    /// done.
     #[schema(example = 200)]
     status: i16,
     /// How often it happened: refusals of one key that are alike and near each other are one event, with the time

@@ -24,11 +24,10 @@ use crate::api::state::AppState;
 use crate::api::tags::TAG_LAWS;
 use crate::api::wire::caching::{Freshness, KnownTags, Validator};
 use crate::api::wire::extract::{FamilyPath, Query};
+use crate::api::wire::fit_options::ObjectiveView;
 use crate::api::wire::flop_mode::FlopModeView;
 use crate::api::wire::problem::ApiError;
-use crate::api::wire::views::{
-    IntervalView, LawCoefficientsView, LawRef, ObjectiveView, TrustView, WarningView,
-};
+use crate::api::wire::views::{IntervalView, LawCoefficientsView, LawRef, TrustView, WarningView};
 use crate::domain::family::Family;
 use crate::store::runs;
 
@@ -86,7 +85,8 @@ pub struct ComparedLawView {
     runs: Option<u32>,
     /// What its runs cannot tell.
     warnings: Vec<WarningView>,
-    /// How far its answers can be trusted, whatever they are about.
+    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
+    /// gives has a word of its own.
     trust: TrustView,
 }
 

@@ -13,15 +13,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_FAMILIES;
 use crate::api::wire::extract::{FamilyPath, JsonBody, PageParams, Query, next_cursor, no_family};
+use crate::api::wire::fit_options::{ObjectiveView, check_fit_config};
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{
-    ExpertsView, LawRef, ObjectiveView, PruningBody, PruningView, TrustView, WarningView,
-    ZerosView, check_fit_config, nullable,
-};
+use crate::api::wire::views::{LawRef, TrustView, WarningView, nullable};
+use crate::api::wire::zeros::{ExpertsView, PruningBody, PruningView, ZerosView};
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings, Zeros};
 use crate::domain::law::Law;
@@ -86,7 +86,8 @@ pub struct LawGlanceView {
     /// What it minimised, at its coefficients; null where a published law does not say.
     #[schema(example = 1.1e-5)]
     pub objective: Option<f64>,
-    /// How far its answers can be trusted, whatever they are about.
+    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
+    /// gives has a word of its own.
     pub trust: TrustView,
     /// What its runs cannot tell.
     pub warnings: Vec<WarningView>,
@@ -243,6 +244,17 @@ pub struct UpdateFamily {
 impl UpdateFamily {
     fn check(self, current: &FamilySettings) -> Result<FamilySettings, ApiError> {
         let mut checks = Checks::default();
+        if let (Some(Some(tokens)), None) = (self.tokens_per_data_unit, self.flops_per_param)
+            && current.flops_per_param.get() < tokens
+        {
+            let detail = format!(
+                "must not be above the family's flops_per_param, {}, which is of a whole data unit: give both, {} \
+                 for one forward and backward pass",
+                current.flops_per_param.get(),
+                6.0 * tokens
+            );
+            checks.refuse("tokens_per_data_unit", detail);
+        }
         let settings = FamilySettings {
             description: self.description.unwrap_or_else(|| current.description.clone()),
             data_unit: self.data_unit.unwrap_or_else(|| current.data_unit.clone()),
@@ -363,6 +375,7 @@ async fn list_families(
 async fn create_family(
     State(state): State<AppState>,
     caller: Caller,
+    noting: Noting,
     JsonBody(body): JsonBody<CreateFamily>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (name, settings) = body.check()?;
@@ -376,8 +389,10 @@ async fn create_family(
         created_at: now,
         updated_at: now,
     };
-    families::insert_family(&state.pool, &family).await?;
     let location = format!("/v1/families/{}", family.name);
+    let mut write = noting.begin(&state.pool).await?;
+    families::insert_family(&mut *write, &family).await?;
+    write.commit(StatusCode::CREATED, Some(&location)).await?;
     let body = Json(FamilyView::new(family, None));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
 }
@@ -409,24 +424,25 @@ async fn get_family(
 )]
 async fn update_family(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<FamilyPath>,
     JsonBody(body): JsonBody<UpdateFamily>,
 ) -> Result<Json<FamilyView>, ApiError> {
     let name = path.name()?;
-    let mut transaction = state.pool.begin().await?;
-    let mut family = families::find_family_for_update(&mut *transaction, &name)
+    let mut write = noting.begin(&state.pool).await?;
+    let mut family = families::find_family_for_update(&mut *write, &name)
         .await?
         .ok_or_else(|| no_family(name.as_str()))?;
     let settings = body.check(&family.settings)?;
     if settings.data_unit != family.settings.data_unit
-        && families::find_family_in_use(&mut *transaction, family.id).await?
+        && families::find_family_in_use(&mut *write, family.id).await?
     {
         return Err(ApiError::DataUnitInUse);
     }
     family.settings = settings;
     family.updated_at = state.clock.now();
-    families::update_family(&mut *transaction, &family).await?;
-    transaction.commit().await?;
+    families::update_family(&mut *write, &family).await?;
+    write.commit(StatusCode::OK, None).await?;
     FamilyView::load(&state.pool, family).await.map(Json)
 }
 
@@ -437,15 +453,17 @@ async fn update_family(
 )]
 async fn delete_family(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<FamilyPath>,
 ) -> Result<StatusCode, ApiError> {
     let name = path.name()?;
-    if families::delete_family(&state.pool, &name).await? {
-        state.laws.forget(name.as_str());
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(no_family(name.as_str()))
+    let mut write = noting.begin(&state.pool).await?;
+    if !families::delete_family(&mut *write, &name).await? {
+        return Err(no_family(name.as_str()));
     }
+    write.commit(StatusCode::NO_CONTENT, None).await?;
+    state.laws.forget(name.as_str());
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The family of a name.

@@ -13,18 +13,19 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::law::AskedLaw;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_LAWS;
 use crate::api::wire::caching::KnownTags;
 use crate::api::wire::extract::{FamilyPath, PageParams, Query};
+use crate::api::wire::fit_options::ObjectiveView;
 use crate::api::wire::negotiation::Representation;
 use crate::api::wire::pictures::{
     Look, PngPicture, Sending, SvgPicture, ThemeView, caption, varying,
 };
 use crate::api::wire::problem::{ApiError, Problem};
-use crate::api::wire::views::{LawRef, ObjectiveView, TrustView};
+use crate::api::wire::views::{LawRef, TrustView};
 use crate::domain::checks::Checks;
 use crate::domain::law::LawSource;
 use crate::domain::law_run::NamedLawRun;
@@ -148,7 +149,8 @@ pub struct FitQualityView {
     /// Robust standard deviation of the residuals; null for a published law.
     #[schema(example = 0.007)]
     noise: Option<f64>,
-    /// How far the law's answers can be trusted, whatever they are about.
+    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer
+    /// that it gives has a word of its own.
     trust: TrustView,
     /// The runs; none for a published law.
     items: Vec<FittedRunView>,
@@ -230,7 +232,7 @@ async fn get_fit_quality(
 ) -> Result<Response, ApiError> {
     let (limit, first, canvas) = params.check()?;
     let name = path.name()?;
-    let (asked, freshness) = asked_law(&state, &name, params.law_version).await?;
+    let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
     if let Representation::Picture(format) = representation {
         let tag = asked.law.id.to_string();
         let sending = Sending { owner, known: &known, representation, tag, freshness };

@@ -13,8 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::replica_reads::Reads;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{AskedBudget, Budget, GivenBudget};
 use crate::api::questions::law::relative_width;
 use crate::api::questions::modes::Mode;
@@ -300,15 +301,15 @@ fn same(stored: ScoredForecast, question: &ForecastQuestion) -> Result<ForecastV
 )]
 async fn create_forecast(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<FamilyPath>,
     JsonBody(body): JsonBody<CreateForecast>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (question, budget) = body.check()?;
     let name = path.name()?;
-    let answer = |status, view: ForecastView| {
-        let location = format!("/v1/families/{name}/forecasts/{}", view.id);
-        (status, [(header::LOCATION, location)], Json(view))
-    };
+    let location = |id| format!("/v1/families/{name}/forecasts/{id}");
+    let answer =
+        |status, view: ForecastView| (status, [(header::LOCATION, location(view.id))], Json(view));
     let family = existing(&state.pool, &name).await?;
     let external_id = &*question.external_id;
     // A retry is answered whatever has become of the law or the hardware profile.
@@ -323,9 +324,9 @@ async fn create_forecast(
         Budget::Data(_) => None,
         Budget::Compute(compute) => Some(compute),
     };
-    let (asked, _) = asked_law(&state, &name, body.law_version).await?;
+    let (asked, _) = any_law(&state, &name, body.law_version).await?;
     let point = (question.nonzero_params, question.sparsity.density(), budget, None);
-    let predicted = predict(&asked, point, &mode, true)?;
+    let predicted = predict(&asked, point, None, &mode, true)?;
     let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
     let trust = asked.answer_trust(width, &predicted.extrapolation);
     let loss = Loss::new(predicted.loss).map_err(|error| {
@@ -333,11 +334,11 @@ async fn create_forecast(
     })?;
 
     // Held for two statements: see `lock_family_runs`.
-    let mut transaction = state.pool.begin().await?;
-    if !forecasts::lock_family_runs(&mut *transaction, family.id).await? {
+    let mut write = noting.begin(&state.pool).await?;
+    if !forecasts::lock_family_runs(&mut *write, family.id, external_id).await? {
         return Err(no_family(name.as_str()));
     }
-    let stored = forecasts::find_forecast_of_run(&mut *transaction, family.id, external_id).await?;
+    let stored = forecasts::find_forecast_of_run(&mut *write, family.id, external_id).await?;
     if let Some(stored) = stored {
         return Ok(answer(StatusCode::OK, same(stored, &question)?));
     }
@@ -355,10 +356,10 @@ async fn create_forecast(
         created_at: state.clock.now(),
     };
     let law = &asked.law;
-    if !forecasts::insert_forecast(&mut transaction, family.id, law.id, &forecast).await? {
+    if !forecasts::insert_forecast(&mut write, family.id, law.id, &forecast).await? {
         return Err(ApiError::RunExists);
     }
-    transaction.commit().await?;
+    write.commit(StatusCode::CREATED, Some(&location(forecast.id))).await?;
     let law = ForecastLaw {
         id: law.id,
         version: law.version,

@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::live::laws::LawCache;
 use crate::live::replica::{Replica, ReplicaState};
 use crate::live::schema_look::SchemaLook;
-use crate::store::{Schema, SchemaError, refits};
+use crate::store::{Schema, SchemaError, StoreError, refits, uploads};
 use crate::telemetry::metrics::{Metrics, Readings, in_text_format};
 
 /// Routes of this resource.
@@ -104,8 +104,8 @@ pub struct Health {
 /// How ready the service is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// `ready`; `degraded` where requests are answered and the replica of the database that should answer
-    /// reads does not.
+    /// `ready`; `degraded` where requests are answered and no refit can be claimed, or the replica of the database
+    /// that should answer reads does not.
     #[schema(example = "ready")]
     status: &'static str,
     /// Version of the service.
@@ -116,6 +116,9 @@ pub struct Readiness {
     /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
     #[schema(example = true)]
     follows_announcements: bool,
+    /// Whether a worker can claim a refit. Where none can, as in a database that is read only, what is asked for waits.
+    #[schema(example = true)]
+    claims_refits: bool,
     /// Whether reads are answered by the replica of the database; null where none is configured. While it is
     /// not used the primary answers them.
     read_replica: Option<ReplicaState>,
@@ -143,15 +146,18 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     if state.shutdown.is_cancelled() {
         return Err(ApiError::Unavailable(anyhow::anyhow!("the service is stopping")));
     }
-    let schema = state.schema_look.look().await;
-    match schema.map_err(|error| ApiError::Unavailable(error.into()))? {
+    let seen = state.schema_look.look().await;
+    let seen = seen.map_err(|error| ApiError::Unavailable(error.into()))?;
+    match seen.schema {
         Schema::Usable { .. } => {
             let read_replica = state.replica.map(|replica| replica.health().state);
-            let degraded = read_replica.is_some_and(|state| state != ReplicaState::Used);
+            let degraded = !seen.claims_refits
+                || read_replica.is_some_and(|state| state != ReplicaState::Used);
             Ok(Json(Readiness {
                 status: if degraded { "degraded" } else { "ready" },
                 version: env!("CARGO_PKG_VERSION"),
                 follows_announcements: state.laws.is_some_and(|laws| laws.is_followed()),
+                claims_refits: seen.claims_refits,
                 read_replica,
             }))
         }
@@ -179,8 +185,11 @@ async fn get_metrics(
 ) -> Result<Response, ApiError> {
     // Metrics are most wanted when the database is away: then those of the queue are left out, before
     // whoever collects them gives up.
-    let queue = tokio::time::timeout(QUEUE_PATIENCE, refits::find_queue(&state.pool)).await;
-    let queue = queue.ok().and_then(Result::ok);
+    let queues = async {
+        let refits = refits::find_queue(&state.pool).await?;
+        Ok::<_, StoreError>((refits, uploads::find_waiting_uploads(&state.pool, "").await?))
+    };
+    let queues = tokio::time::timeout(QUEUE_PATIENCE, queues).await.ok().and_then(Result::ok);
     let waited = |queue: refits::Queue| {
         let oldest = queue.oldest.map(|oldest| state.clock.now() - oldest);
         (queue.queued, queue.running, oldest.and_then(|age| age.to_std().ok()).unwrap_or_default())
@@ -197,7 +206,8 @@ async fn get_metrics(
             let health = replica.health();
             (health.state == ReplicaState::Used, health.lag)
         }),
-        refits: queue.map(waited),
+        refits: queues.map(|(refits, _)| waited(refits)),
+        uploads: queues.map(|(_, uploads)| (uploads.queued, uploads.running, uploads.bytes)),
     };
     let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;
     // Whoever knows OpenMetrics says so; all others read the older format.

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::noting::Noting;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_ACCESS;
 use crate::api::wire::extract::{JsonBody, PageParams, Query, next_cursor, path_id};
@@ -224,6 +225,7 @@ async fn list_keys(
 async fn create_key(
     State(state): State<AppState>,
     caller: Caller,
+    noting: Noting,
     JsonBody(body): JsonBody<CreateKey>,
 ) -> Result<impl IntoResponse, ApiError> {
     // Whoever reaches an open service must not be able to lock its owner out.
@@ -234,11 +236,13 @@ async fn create_key(
     let id = state.clock.new_id();
     let key = body.check(caller.actor(), id, state.clock.now())?;
     let text = KeyText::random(id).map_err(|error| ApiError::Internal(error.into()))?;
-    keys::insert_key(&state.pool, &key, &text.hash()).await?;
+    let location = format!("/v1/keys/{id}");
+    let mut write = noting.begin(&state.pool).await?;
+    keys::insert_key(&mut *write, &key, &text.hash()).await?;
+    write.commit(StatusCode::CREATED, Some(&location)).await?;
     // It holds here at once; other replicas hear of it.
     state.access.read_again().await?;
-    let headers =
-        [(header::LOCATION, format!("/v1/keys/{id}")), (header::CACHE_CONTROL, "no-store".into())];
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".into())];
     let body = CreatedKeyView { key: text.reveal(), record: key.into() };
     Ok((StatusCode::CREATED, headers, Json(body)))
 }
@@ -263,11 +267,14 @@ async fn get_key(
 )]
 async fn delete_key(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<KeyPath>,
 ) -> Result<Json<KeyView>, ApiError> {
     let id = path_id(&path.id, "key")?;
-    let key = keys::update_key_revoked(&state.pool, id, state.clock.now()).await?;
+    let mut write = noting.begin(&state.pool).await?;
+    let key = keys::update_key_revoked(&mut *write, id, state.clock.now()).await?;
     let key = key.ok_or_else(|| no_key(id))?;
+    write.commit(StatusCode::OK, None).await?;
     state.access.read_again().await?;
     Ok(Json(key.into()))
 }

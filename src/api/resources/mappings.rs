@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::resources::families::existing;
 use crate::api::state::AppState;
@@ -309,6 +310,7 @@ async fn get_mapping(
 )]
 async fn update_mapping(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<MappingPath>,
     JsonBody(body): JsonBody<PutMapping>,
 ) -> Result<(StatusCode, Json<MappingView>), ApiError> {
@@ -320,15 +322,15 @@ async fn update_mapping(
     let now = state.clock.now();
     let mapping =
         Mapping { id: state.clock.new_id(), name, settings, created_at: now, updated_at: now };
-    let mut transaction = state.pool.begin().await?;
+    let mut write = noting.begin(&state.pool).await?;
     let most = state.limits.max_mappings;
-    let kept = mappings::upsert_mapping(&mut transaction, family.id, &mapping, most).await?;
-    transaction.commit().await?;
+    let kept = mappings::upsert_mapping(&mut write, family.id, &mapping, most).await?;
     let Some((kept, is_new)) = kept else {
         let what = "the number of mappings of the family".to_owned();
         return Err(ApiError::TooLarge { what, setting: "--max-mappings" });
     };
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    write.commit(status, None).await?;
     Ok((status, Json(kept.into())))
 }
 
@@ -339,12 +341,14 @@ async fn update_mapping(
 )]
 async fn delete_mapping(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<MappingPath>,
 ) -> Result<StatusCode, ApiError> {
     let (family, name) = path.find(&state.pool).await?;
-    if mappings::delete_mapping(&state.pool, family.id, &name).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(no_mapping(name.as_str()))
+    let mut write = noting.begin(&state.pool).await?;
+    if !mappings::delete_mapping(&mut *write, family.id, &name).await? {
+        return Err(no_mapping(name.as_str()));
     }
+    write.commit(StatusCode::NO_CONTENT, None).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,7 +1,9 @@
 //! What is stored and can be listed, created, changed and deleted: one file a resource.
 
 pub mod audit;
+pub mod callers;
 pub mod comparison;
+pub mod events;
 pub mod exports;
 pub mod families;
 pub mod fit_quality;
@@ -13,4 +15,6 @@ pub mod mappings;
 pub mod profiles;
 pub mod refits;
 pub(crate) mod runs;
+pub(crate) mod submissions;
 pub mod uploads;
+pub(crate) mod waiting_uploads;

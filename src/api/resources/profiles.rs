@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::state::AppState;
 use crate::api::tags::TAG_PROFILES;
@@ -562,14 +563,17 @@ async fn list_hardware_profiles(
 )]
 async fn create_hardware_profile(
     State(state): State<AppState>,
+    noting: Noting,
     JsonBody(body): JsonBody<CreateHardwareProfile>,
 ) -> Result<impl IntoResponse, ApiError> {
     let (name, settings) = body.check()?;
     let now = state.clock.now();
     let id = state.clock.new_id();
     let profile = HardwareProfile { id, name, settings, created_at: now, updated_at: now };
-    profiles::insert_profile(&state.pool, &profile).await?;
     let location = format!("/v1/hardware-profiles/{}", profile.name);
+    let mut write = noting.begin(&state.pool).await?;
+    profiles::insert_profile(&mut *write, &profile).await?;
+    write.commit(StatusCode::CREATED, Some(&location)).await?;
     let body = Json(ProfileView::from(profile));
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], body))
 }
@@ -596,20 +600,21 @@ async fn get_hardware_profile(
 )]
 async fn update_hardware_profile(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<ProfilePath>,
     JsonBody(body): JsonBody<UpdateHardwareProfile>,
 ) -> Result<Json<ProfileView>, ApiError> {
     let name = path.name()?;
-    let mut transaction = state.pool.begin().await?;
-    let mut profile = profiles::find_profile_for_update(&mut *transaction, &name)
+    let mut write = noting.begin(&state.pool).await?;
+    let mut profile = profiles::find_profile_for_update(&mut *write, &name)
         .await?
         .ok_or_else(|| no_profile(name.as_str()))?;
     profile.settings = body.check(&profile.settings)?;
     // The time tells one state of a profile from another, so it moves on whatever the clock says.
     let next = profile.updated_at + TimeDelta::microseconds(1);
     profile.updated_at = state.clock.now().max(next);
-    profiles::update_profile(&mut *transaction, &profile).await?;
-    transaction.commit().await?;
+    profiles::update_profile(&mut *write, &profile).await?;
+    write.commit(StatusCode::OK, None).await?;
     state.profiles.forget(|known| *known == name);
     Ok(Json(profile.into()))
 }
@@ -621,13 +626,15 @@ async fn update_hardware_profile(
 )]
 async fn delete_hardware_profile(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<ProfilePath>,
 ) -> Result<StatusCode, ApiError> {
     let name = path.name()?;
-    if profiles::delete_profile(&state.pool, &name).await? {
-        state.profiles.forget(|known| *known == name);
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(no_profile(name.as_str()))
+    let mut write = noting.begin(&state.pool).await?;
+    if !profiles::delete_profile(&mut *write, &name).await? {
+        return Err(no_profile(name.as_str()));
     }
+    write.commit(StatusCode::NO_CONTENT, None).await?;
+    state.profiles.forget(|known| *known == name);
+    Ok(StatusCode::NO_CONTENT)
 }

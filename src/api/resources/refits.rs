@@ -20,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::owner::Owner;
 use crate::api::layers::places::Place;
 use crate::api::resources::families::existing;
@@ -29,15 +30,16 @@ use crate::api::tags::TAG_REFITS;
 use crate::api::wire::extract::{
     FamilyPath, OptionalJsonBody, PageParams, Query, next_cursor, path_id,
 };
-use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
-use crate::api::wire::views::{
-    BorrowView, ConstraintView, DeltaView, FitOptionsView, FixedView, FormsView, HoldoutView,
-    LawFormView, ObjectiveView, TagWeightView, check_fit_config, check_weights,
+use crate::api::wire::fit_options::{
+    ConstraintView, DeltaView, FitOptionsView, FixedView, HoldoutView, ObjectiveView,
+    TagWeightView, check_fit_config, check_weights,
 };
+use crate::api::wire::problem::{ApiError, Problem, ProblemKind};
+use crate::api::wire::views::{BorrowView, FormsView, LawFormView};
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, FamilySettings};
 use crate::domain::page::PageRequest;
-use crate::domain::refit::{Lender, Refit, RefitOptions, RefitState};
+use crate::domain::refit::{Lender, LevelsBy, Refit, RefitOptions, RefitState};
 use crate::domain::text::FamilyName;
 use crate::domain::text::check_label;
 use crate::live::keyring::Caller;
@@ -125,10 +127,10 @@ impl RefitsParams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefitLaw {
     /// Id of the law.
-    id: Uuid,
+    pub(crate) id: Uuid,
     /// Its version within the family.
     #[schema(example = 1)]
-    version: i32,
+    pub(crate) version: i32,
 }
 
 /// Where a refit is in its life.
@@ -178,14 +180,15 @@ impl From<Refit> for RefitView {
             id: refit.id,
             family: refit.family,
             state: refit.state.into(),
-            progress: refit.progress,
+            // As many digits as anybody looks at.
+            progress: (refit.progress * 1e4).round() / 1e4,
             phase: refit.phase,
             options: FitOptionsView::new(refit.options, None),
             reproduces: refit.reproduces,
             law: refit.law.map(|(version, id)| RefitLaw { id, version }),
             error: refit
                 .error
-                .map(|error| Problem::new(ProblemKind::from_slug(&error.kind), error.detail)),
+                .map(|error| Problem::new(ProblemKind::from(error.kind), error.detail)),
             created_at: refit.created_at,
             started_at: refit.started_at,
             finished_at: refit.finished_at,
@@ -238,10 +241,15 @@ pub struct CreateRefit {
     #[schema(example = "training", min_length = 1, max_length = 200)]
     cluster: Option<String>,
     /// What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
-    /// `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
-    /// `experts` are fitted beside another form, by `forms`.
+    /// `gain` is given; `average_params` for counting the mean number of parameters over training; `levels` for one
+    /// capacity at each sparsity and nothing between them; `experts` for mixtures of experts.
     #[schema(example = "sparse")]
     form: Option<LawFormView>,
+    /// What tells runs of one sparsity apart for the form `levels`: `pattern` gives each structured pattern, whose runs are
+    /// then among those of the law, a capacity of its own; `tag:recipe` each value of the tag `recipe`. Levels with fewer
+    /// than three runs are left out, and a warning of the law names them.
+    #[schema(example = json!(null), pattern = "^(pattern|tag:.+)$")]
+    levels: Option<String>,
     /// `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
     /// held out: `rivals` of the law.
     #[schema(example = json!(null))]
@@ -278,6 +286,35 @@ impl CreateRefit {
         };
         let config = check_fit_config(config, &mut checks);
         let form = check_form(self.form, self.gain.is_some(), &mut checks);
+        if let Some(form) = form.filter(|form| form.has_own_coefficients()) {
+            let detail = |what: &str| {
+                format!(
+                    "must be left out with the form {}: {what} those of other forms",
+                    form.as_str()
+                )
+            };
+            if config.as_ref().is_some_and(|config| !config.get().fixed.is_empty()) {
+                checks.refuse("fixed", detail("the coefficients that can be held are"));
+            }
+            if self.constraint.is_some() {
+                checks.refuse("constraint", detail("the coefficients that it is about are"));
+            }
+        }
+        let levels = self.levels.and_then(|levels| {
+            if form != Some(LawForm::Levels) {
+                checks.refuse("levels", "must be left out without the form levels");
+            } else if self.forms.is_some() {
+                let detail = "must be left out beside forms: the others take every run of one sparsity for alike";
+                checks.refuse("levels", detail);
+            }
+            match LevelsBy::try_from(levels) {
+                Ok(levels) => Some(levels),
+                Err(detail) => {
+                    checks.refuse("levels", detail);
+                    None
+                }
+            }
+        });
         let weights = check_weights(self.weights, &mut checks);
         if let Some(tag) = &self.cluster {
             checks.take("cluster", check_label(tag));
@@ -288,7 +325,8 @@ impl CreateRefit {
         let fit = checks.finish(config)?.get().clone();
         // Whose gain is borrowed is looked up after the checks.
         let (all_forms, lender) = (self.forms.is_some(), None);
-        Ok(RefitOptions { fit, weights, without, cluster: self.cluster, form, all_forms, lender })
+        let cluster = self.cluster;
+        Ok(RefitOptions { fit, weights, without, cluster, form, levels, all_forms, lender })
     }
 
     /// Whether nothing but the law to reproduce is given.
@@ -307,6 +345,7 @@ impl CreateRefit {
             without,
             cluster,
             form,
+            levels,
             forms,
             gain,
             reproduces: _,
@@ -324,6 +363,7 @@ impl CreateRefit {
             && without.is_empty()
             && cluster.is_none()
             && form.is_none()
+            && levels.is_none()
             && forms.is_none()
             && gain.is_none()
     }
@@ -364,20 +404,13 @@ fn check_objective(
 /// The form of a law to fit; `None` for the paper's.
 fn check_form(asked: Option<LawFormView>, borrows: bool, checks: &mut Checks) -> Option<LawForm> {
     match asked {
-        Some(LawFormView::Levels | LawFormView::Experts) => {
-            let detail = "must be sparse, dense or average_params: levels and experts are fitted beside these, by \
-                          forms: all, and answer no questions by themselves";
-            checks.refuse("form", detail);
-            None
-        }
-        Some(LawFormView::Sparse | LawFormView::AverageParams) if borrows => {
+        Some(form) if borrows && form != LawFormView::Dense => {
             checks.refuse("form", "must be dense, or left out, where a gain is borrowed");
             None
         }
         None if borrows => Some(LawForm::Dense),
         None | Some(LawFormView::Sparse) => None,
-        Some(LawFormView::Dense) => Some(LawForm::Dense),
-        Some(LawFormView::AverageParams) => Some(LawForm::AverageParams),
+        Some(form) => Some(form.into()),
     }
 }
 
@@ -501,6 +534,7 @@ async fn check_work(
 async fn create_refit(
     State(state): State<AppState>,
     caller: Caller,
+    noting: Noting,
     span: Option<Extension<Span>>,
     Path(path): Path<FamilyPath>,
     OptionalJsonBody(body): OptionalJsonBody<CreateRefit>,
@@ -522,10 +556,15 @@ async fn create_refit(
             requested_by: &requested_by,
             work,
         };
-        match refits::insert_refit(&state.pool, &new, now).await {
-            Ok(()) => break (StatusCode::ACCEPTED, id),
+        let mut write = noting.begin(&state.pool).await?;
+        match refits::insert_refit(&mut *write, &new, now).await {
+            Ok(()) => {
+                write.commit(StatusCode::ACCEPTED, Some(&location(id))).await?;
+                break (StatusCode::ACCEPTED, id);
+            }
             // If a worker takes that one before we look, there is room for ours.
             Err(StoreError::RefitQueued) => {
+                drop(write);
                 let what_if = options.is_what_if();
                 let queued = refits::find_queued_refit(&state.pool, family.id, what_if).await?;
                 if let Some((id, its_options)) = queued {
@@ -540,8 +579,11 @@ async fn create_refit(
     };
     span.note("refit.id", &id.to_string());
     let refit = find(&state, &caller, id).await?;
-    let location = format!("/v1/refits/{id}");
-    Ok((status, [(header::LOCATION, location)], Json(refit)))
+    Ok((status, [(header::LOCATION, location(id))], Json(refit)))
+}
+
+fn location(id: Uuid) -> String {
+    format!("/v1/refits/{id}")
 }
 
 /// Path of a refit.
@@ -618,11 +660,14 @@ async fn get_refit(
 async fn delete_refit(
     State(state): State<AppState>,
     caller: Caller,
+    noting: Noting,
     Path(path): Path<RefitPath>,
 ) -> Result<Json<RefitView>, ApiError> {
     let id = path_id(&path.id, "refit")?;
     find(&state, &caller, id).await?;
-    refits::cancel_refit(&state.pool, id, state.clock.now()).await?;
+    let mut write = noting.begin(&state.pool).await?;
+    refits::cancel_refit(&mut *write, id, state.clock.now()).await?;
+    write.commit(StatusCode::OK, None).await?;
     find(&state, &caller, id).await.map(Json)
 }
 

@@ -1,10 +1,9 @@
 //! `/v1/families/{family}/runs`: finished training runs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
@@ -16,12 +15,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::noting::Noting;
 use crate::api::layers::owner::Owner;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::resources::exports::export;
 use crate::api::resources::families::existing;
-use crate::api::resources::mappings::kept_mapping;
-use crate::api::resources::uploads::upload;
+use crate::api::resources::submissions::{
+    CreateRunsParams, SubmissionResult, SubmitRunsBody, Taking,
+};
+use crate::api::resources::uploads::{Arriving, Wanted, submit};
+use crate::api::resources::waiting_uploads::{UploadView, accept, prefers_async};
 use crate::api::state::AppState;
 use crate::api::tags::TAG_RUNS;
 use crate::api::wire::extract::{
@@ -30,16 +33,16 @@ use crate::api::wire::extract::{
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::schemas::BinaryFile;
-use crate::api::wire::views::WarningView;
+use crate::api::wire::start::StartView;
 use crate::domain::checks::Checks;
 use crate::domain::family::{Family, Zeros};
-use crate::domain::numbered_run::NumberedRun;
 use crate::domain::page::PageRequest;
 use crate::domain::run::{Run, RunFilter, Start};
 use crate::domain::text::{Pattern, check_label, check_reason};
+use crate::intake::Format;
 use crate::intake::export::Formulas;
-use crate::intake::{Columns, Decimal, Format, Intake, OptionTexts, RowError, Separator};
-use crate::pipeline::Stored;
+use crate::pipeline::Also;
+use crate::store::audit::insert_audit_note;
 use crate::store::runs;
 
 /// Routes of this resource.
@@ -48,35 +51,6 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_runs, create_runs))
         .routes(routes!(get_run, update_run, delete_run))
         .routes(routes!(update_run_by_external_id, delete_run_by_external_id))
-}
-
-/// What a run started from.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Start)]
-pub enum StartView {
-    /// Random weights.
-    Scratch,
-    /// A pretrained dense checkpoint.
-    Pretrained,
-}
-
-impl From<Start> for StartView {
-    fn from(start: Start) -> Self {
-        match start {
-            Start::Scratch => Self::Scratch,
-            Start::Pretrained => Self::Pretrained,
-        }
-    }
-}
-
-impl From<StartView> for Start {
-    fn from(start: StartView) -> Self {
-        match start {
-            StartView::Scratch => Self::Scratch,
-            StartView::Pretrained => Self::Pretrained,
-        }
-    }
 }
 
 /// A training run.
@@ -166,398 +140,6 @@ pub struct RunList {
     next_cursor: Option<String>,
 }
 
-/// A run to submit. Exactly one of `nonzero_params` and `total_params` is given.
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "describes a row; crate::intake reads it")]
-pub struct SubmitRun {
-    /// The submitter's name of the run, at most 200 characters; sent again it is the same run.
-    #[schema(example = "sweep-3/run-17", min_length = 1, max_length = 200)]
-    external_id: String,
-    /// Non-zero parameters at the end of training, between 1 and 1e18.
-    #[schema(example = 42_467_328.0, minimum = 1, maximum = 1e18)]
-    nonzero_params: Option<f64>,
-    /// Parameters, zeros included: `nonzero_params / (1 - sparsity)`.
-    total_params: Option<f64>,
-    /// Fraction of zeros at the end of training: at least 0 and below 1.
-    #[schema(example = 0.5, minimum = 0, exclusive_maximum = 1)]
-    sparsity: f64,
-    /// Data seen in training, in the family's data unit, between 1e-6 and 1e30.
-    #[schema(example = 3.2768e10, minimum = 1e-6, maximum = 1e30)]
-    data: f64,
-    /// Validation loss, between 1e-12 and 1e12.
-    #[schema(example = 2.05, minimum = 1e-12, maximum = 1e12)]
-    loss: f64,
-    /// What the run started from: `scratch` unless said otherwise.
-    start: Option<StartView>,
-    /// Data that the dense checkpoint of a pretrained start had seen, in the family's data unit.
-    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
-    pretraining_data: Option<f64>,
-    /// How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
-    /// every pass over it.
-    #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
-    unique_data: Option<f64>,
-    /// Structured pattern `n:m`; leave it out for unstructured sparsity.
-    #[schema(example = json!(null), pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
-    pattern: Option<String>,
-    /// Labels: at most 50, keys and values of at most 200 characters.
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-    /// Why fits leave the run out, at most 2,000 characters. A run that is sent without one stays as it
-    /// is: excluded or not.
-    #[schema(example = json!(null))]
-    exclusion_reason: Option<String>,
-    /// FLOPs of the training, where known: held against size and data, with a warning where they are not of one
-    /// kind, and not stored.
-    #[schema(example = json!(null))]
-    flops: Option<f64>,
-}
-
-/// One run or an array of runs.
-#[derive(Debug, ToSchema)]
-#[schema(as = SubmitRuns)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "describes a body that is read row by row")]
-pub enum SubmitRunsBody {
-    /// One run.
-    One(Box<SubmitRun>),
-    /// Many runs.
-    Many(Vec<SubmitRun>),
-}
-
-/// What to do with a row that is wrong.
-#[derive(Debug, Clone, Copy, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes what Taking reads")]
-pub enum OnError {
-    /// Store nothing.
-    Abort,
-    /// Store the other rows and name this one.
-    Skip,
-}
-
-/// Whose export an upload is.
-#[derive(Debug, Clone, Copy, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes what crate::intake reads")]
-pub enum SourceName {
-    /// Weights & Biases.
-    Wandb,
-    /// MLflow.
-    Mlflow,
-}
-
-/// What sparsities are given in.
-#[derive(Debug, Clone, Copy, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes what crate::intake reads")]
-pub enum SparsityUnitName {
-    /// 0 to 1.
-    Fraction,
-    /// 0 to 100.
-    Percent,
-}
-
-/// What becomes of optional fields that a row does not bring.
-#[derive(Debug, Clone, Copy, ToSchema)]
-#[schema(rename_all = "snake_case")]
-#[expect(dead_code, reason = "describes what crate::intake reads")]
-pub enum AbsentName {
-    /// They stay as they are stored.
-    Keep,
-    /// They are empty then.
-    Clear,
-}
-
-/// How to take a submission. It is read from the query by hand, since `map` may stand there several times.
-#[derive(Debug, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "describes what Taking reads")]
-struct CreateRunsParams {
-    /// `abort`, the default, stores nothing if a row is wrong; `skip` stores the others.
-    #[param(inline)]
-    on_error: Option<OnError>,
-    /// Whether to store nothing and only answer what would be stored.
-    #[param(default = false)]
-    dry_run: Option<bool>,
-    /// Whose export the upload is: fields are looked for with the prefixes of these services too, `config.`
-    /// and `summary.`, or `params.` and `metrics.`; columns that mean nothing are ignored, and runs that did not
-    /// finish are left out unless `where` says otherwise.
-    #[param(inline)]
-    source: Option<SourceName>,
-    /// Where a field comes from, `FIELD:EXPRESSION`; may be given several times. `loss:val_loss` takes it from a
-    /// column, `data:steps*512*1024` computes it, `sparsity:0` says it. Names of columns with other signs stand in
-    /// backticks. Several mappings to plain columns may be joined by commas. With it columns that mean nothing
-    /// are ignored.
-    map: Option<Vec<String>>,
-    /// Factors of numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
-    #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
-    scale: Option<String>,
-    /// Columns that become tags of the same name: `column,column`. With it columns that mean nothing are
-    /// ignored.
-    tag_columns: Option<String>,
-    /// What sparsities are given in.
-    #[param(inline)]
-    sparsity_unit: Option<SparsityUnitName>,
-    /// What names a run, in place of `external_id`: columns, joined by colons, or `content` for a name made of
-    /// the run's own values.
-    id: Option<String>,
-    /// Rows that are runs: `State == "finished" and steps > 1000`. The others are left out and counted.
-    r#where: Option<String>,
-    /// Which of several rows of one run is kept: `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
-    keep: Option<String>,
-    /// What stands between cells of a CSV body: a sign, or `tab`; found from the header unless said.
-    separator: Option<String>,
-    /// The decimal mark, `.` or `,`: a comma in bodies separated by semicolons or tabs unless said.
-    decimal: Option<String>,
-    /// Texts that mean "no value", between commas, in place of the usual ones (`NA`, `None`, `null`, `-`, ...).
-    null: Option<String>,
-    /// The sheet of a workbook that has the runs; the only one with cells unless said.
-    sheet: Option<String>,
-    /// What becomes of the optional fields that a row does not bring, of a run that is stored: `keep`, the default,
-    /// leaves them as they are, and `clear` empties them, an exclusion included.
-    #[param(inline)]
-    absent: Option<AbsentName>,
-    /// The name of a mapping that the family keeps. Parameters beside it come before what it says: those of `map` and
-    /// `scale` field by field, others as a whole.
-    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
-    mapping: Option<String>,
-}
-
-/// How a submission is to be taken; what columns mean is checked once the mapping is known that is named.
-struct Taking {
-    skip_errors: bool,
-    dry_run: bool,
-    texts: OptionTexts,
-    mapping: Option<String>,
-}
-
-impl FromRequestParts<AppState> for Taking {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        Self::read(parts.uri.query().unwrap_or_default())
-    }
-}
-
-impl Taking {
-    fn read(query: &str) -> Result<Self, ApiError> {
-        const KNOWN: [&str; 16] = [
-            "on_error",
-            "dry_run",
-            "source",
-            "map",
-            "scale",
-            "tag_columns",
-            "sparsity_unit",
-            "id",
-            "where",
-            "keep",
-            "separator",
-            "decimal",
-            "null",
-            "sheet",
-            "absent",
-            "mapping",
-        ];
-        let mut checks = Checks::default();
-        let mut texts = OptionTexts::default();
-        let (mut skip_errors, mut dry_run, mut mapping) = (false, false, None);
-        let mut seen = HashSet::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let value = value.into_owned();
-            if name != "map" && !seen.insert(name.clone().into_owned()) {
-                checks.refuse(&name, "is given twice");
-                continue;
-            }
-            match &*name {
-                "on_error" => match value.as_str() {
-                    "abort" => skip_errors = false,
-                    "skip" => skip_errors = true,
-                    _ => checks.refuse("on_error", format!("must be abort or skip, not {value}")),
-                },
-                "dry_run" => match value.as_str() {
-                    "true" => dry_run = true,
-                    "false" => dry_run = false,
-                    _ => checks.refuse("dry_run", format!("must be true or false, not {value}")),
-                },
-                "map" => texts.map.push(value),
-                "scale" => texts.scale.push(value),
-                "tag_columns" => texts.tag_columns.push(value),
-                "sparsity_unit" => texts.sparsity_unit = Some(value),
-                "source" => texts.source = Some(value),
-                "id" => texts.id = Some(value),
-                "where" => texts.condition = Some(value),
-                "keep" => texts.keep = Some(value),
-                "separator" => texts.separator = Some(value),
-                "decimal" => texts.decimal = Some(value),
-                "null" => texts.null = Some(value),
-                "sheet" => texts.sheet = Some(value),
-                "absent" => texts.absent = Some(value),
-                "mapping" => mapping = Some(value),
-                _ => {
-                    let known = KNOWN.join(", ");
-                    checks.refuse(
-                        &name,
-                        format!("is no parameter of this operation: there are {known}"),
-                    );
-                }
-            }
-        }
-        if mapping.is_none() {
-            checks.absorb(texts.check());
-        }
-        Ok(checks.finish(Some(Self { skip_errors, dry_run, texts, mapping }))?)
-    }
-
-    /// What columns mean in an upload to a family.
-    async fn columns(
-        &mut self,
-        db: impl PgExecutor<'_>,
-        family: &Family,
-    ) -> Result<Columns, ApiError> {
-        if let Some(name) = &self.mapping {
-            self.texts.kept = kept_mapping(db, family, name).await?;
-        }
-        let columns = self.texts.check()?;
-        columns.check_unit(&family.settings.data_unit)?;
-        Ok(columns.with_flops_per_param(family.settings.flops_per_param))
-    }
-}
-
-/// What became of a submission.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SubmissionResult {
-    /// New runs.
-    #[schema(example = 48)]
-    created: u64,
-    /// Runs that were there with other values.
-    #[schema(example = 0)]
-    updated: u64,
-    /// Runs that were there with the same values.
-    #[schema(example = 0)]
-    unchanged: u64,
-    /// What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
-    /// named.
-    rejected: Vec<Rejection>,
-    /// How many errors there were, named or not.
-    #[schema(example = 0)]
-    errors: u64,
-    /// How many rows were left out on purpose, by reason.
-    #[schema(example = json!({}))]
-    left_out: BTreeMap<String, u64>,
-    /// What the body was taken for.
-    recognised: RecognisedView,
-    /// What is odd about the runs, and no reason to refuse them.
-    warnings: Vec<WarningView>,
-    /// With `dry_run`: the first runs that would be stored, and errors by kind.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    preview: Option<PreviewView>,
-}
-
-/// What a body was taken for.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Recognised)]
-pub struct RecognisedView {
-    /// Its media type.
-    #[schema(example = "text/csv")]
-    format: &'static str,
-    /// What stands between its cells; null where it has no separators.
-    #[schema(example = ",")]
-    separator: Option<&'static str>,
-    /// Its decimal mark; null where nothing says which it is, and a comma in a number is refused.
-    #[schema(example = ".")]
-    decimal: Option<&'static str>,
-    /// What each field of the first good row came from: a column or an expression.
-    #[schema(example = json!({"loss": "val_loss"}))]
-    columns: BTreeMap<&'static str, String>,
-    /// The kept mapping that it was read by; null where none was named.
-    #[schema(example = json!(null))]
-    mapping: Option<String>,
-}
-
-/// What would be stored.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = SubmissionPreview)]
-pub struct PreviewView {
-    /// The first runs.
-    runs: Vec<PreviewRun>,
-    /// What is wrong with rows, each kind once.
-    errors: Vec<ErrorKindView>,
-}
-
-/// A run that would be stored.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PreviewRun {
-    /// Its place in the submission, from 0.
-    #[schema(example = 0)]
-    row: u64,
-    /// The submitter's name of the run.
-    #[schema(example = "sweep-3/run-17")]
-    external_id: String,
-    /// Non-zero parameters.
-    #[schema(example = 42_467_328.0)]
-    nonzero_params: f64,
-    /// Fraction of zeros.
-    #[schema(example = 0.5)]
-    sparsity: f64,
-    /// Data seen in training, in the family's data unit.
-    #[schema(example = 3.2768e10)]
-    data: f64,
-    /// Validation loss.
-    #[schema(example = 2.05)]
-    loss: f64,
-    /// What the run started from.
-    start: StartView,
-    /// Structured pattern; null for unstructured sparsity.
-    #[schema(example = json!(null))]
-    pattern: Option<String>,
-    /// Labels.
-    #[schema(example = json!({}))]
-    tags: BTreeMap<String, String>,
-    /// Why fits leave the run out.
-    #[schema(example = json!(null))]
-    exclusion_reason: Option<String>,
-}
-
-/// One kind of error.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ErrorKind)]
-pub struct ErrorKindView {
-    /// The field that is wrong.
-    #[schema(example = "loss")]
-    field: String,
-    /// What is wrong with it, in the first row that has it.
-    #[schema(example = "must be a number, not \"diverged\"")]
-    detail: String,
-    /// How many of the errors named are of this kind.
-    #[schema(example = 3)]
-    count: u64,
-    /// The first rows that have it.
-    rows: Vec<u64>,
-}
-
-/// A row that was not stored.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Rejection {
-    /// Its place in the submission, from 0: in the array, among the lines that are not blank, among the
-    /// records below the header.
-    #[schema(example = 17)]
-    row: u64,
-    /// The field that is wrong.
-    #[schema(example = "loss")]
-    field: String,
-    /// What is wrong with it.
-    #[schema(example = "must be between 1e-12 and 1e12, not -1")]
-    detail: String,
-}
-
-impl From<RowError> for Rejection {
-    fn from(error: RowError) -> Self {
-        Self { row: error.row, field: error.field().to_owned(), detail: error.error.detail }
-    }
-}
-
 /// Where runs are sent.
 pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 
@@ -567,112 +149,51 @@ pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 /// limits are described in docs/uploads.md.
 #[utoipa::path(
     post, path = "/v1/families/{family}/runs", tag = TAG_RUNS,
-    params(FamilyPath, CreateRunsParams),
+    params(FamilyPath, CreateRunsParams, ("Prefer" = Option<String>, Header, description = "`respond-async`: answer \
+        when the body has arrived, not when it is stored. Other preferences are passed over")),
     request_body(
         description = "Runs, in one of the formats",
         content(
             (SubmitRunsBody = "application/json"), (String = "application/x-ndjson"),
             (String = "text/csv"), (BinaryFile = "application/vnd.apache.parquet"),
             (BinaryFile = "application/vnd.apache.arrow.stream"), (BinaryFile = "application/vnd.apache.arrow.file"),
-            (BinaryFile = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+            (BinaryFile = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"), (BinaryFile = "application/zip")
         )
     ),
-    responses((status = OK, description = "What became of them", body = SubmissionResult)),
+    responses(
+        (status = OK, description = "What became of them", body = SubmissionResult),
+        (status = ACCEPTED, description = "With `Prefer: respond-async`: the body has arrived, and is stored durably \
+            until its runs are. What becomes of them is at the location, while the runs are stored by this process or by \
+            another", body = UploadView, headers(
+                ("Location" = String, description = "Path of the upload"),
+                ("Preference-Applied" = String, description = "`respond-async`"),
+            )),
+    ),
 )]
 async fn create_runs(
     State(state): State<AppState>,
     Path(path): Path<FamilyPath>,
-    mut taking: Taking,
+    taking: Taking,
     owner: Owner,
+    noting: Noting,
     request: Request,
-) -> Result<Json<SubmissionResult>, ApiError> {
+) -> Result<Response, ApiError> {
     let family = existing(&state.pool, &path.name()?).await?;
-    let columns = taking.columns(&state.pool, &family).await?;
-    let Taking { skip_errors, dry_run, mapping, .. } = taking;
-    let uploaded = upload(&state, family.id, columns, skip_errors, dry_run, owner, request);
-    let uploaded = state.transfers.until_stopped(&state.shutdown, uploaded).await?;
-    let (format, stored) = uploaded;
-    Ok(Json(SubmissionResult::new(format, stored, dry_run, mapping)))
-}
-
-impl SubmissionResult {
-    fn new(format: Format, stored: Stored, dry_run: bool, mapping: Option<String>) -> Self {
-        let Stored { merged, intake, preview } = stored;
-        let Intake { errors, left_out, recognised, warnings, .. } = intake;
-        let fields = recognised.fields.into_iter();
-        let preview = dry_run.then(|| PreviewView {
-            runs: preview.into_iter().map(PreviewRun::from).collect(),
-            errors: kinds(&errors.named),
-        });
-        Self {
-            created: merged.created,
-            updated: merged.updated,
-            unchanged: merged.unchanged,
-            errors: errors.total,
-            rejected: errors.named.into_iter().map(Rejection::from).collect(),
-            left_out,
-            recognised: RecognisedView {
-                format: format.media_type(),
-                separator: recognised.separator.map(Separator::as_str),
-                decimal: recognised.decimal.map(Decimal::as_str),
-                columns: fields.map(|(field, from)| (field.as_str(), from)).collect(),
-                mapping,
-            },
-            warnings: (warnings.into_iter())
-                .map(|warning| WarningView::new(warning.code, warning.detail))
-                .collect(),
-            preview,
-        }
+    if prefers_async(request.headers()) && state.transfers.limits.waiting.each > 0 {
+        let accepted = accept(&state, &family, taking, (owner, noting), request);
+        let accepted = state.transfers.until_stopped(&state.shutdown, accepted).await?;
+        return Ok(accepted.into_response());
     }
-}
-
-impl From<NumberedRun> for PreviewRun {
-    fn from(NumberedRun { row, run, .. }: NumberedRun) -> Self {
-        let observation = run.observation;
-        Self {
-            row,
-            external_id: run.external_id,
-            nonzero_params: observation.nonzero_params.get(),
-            sparsity: observation.sparsity.get(),
-            data: observation.data.get(),
-            loss: observation.loss.get(),
-            start: run.start.into(),
-            pattern: run.pattern.map(|pattern| pattern.as_str().to_owned()),
-            tags: run.tags,
-            exclusion_reason: run.exclusion_reason,
-        }
-    }
-}
-
-/// Errors by kind: of one field, and alike up to the value that they name.
-fn kinds(errors: &[RowError]) -> Vec<ErrorKindView> {
-    const ROWS: usize = 5;
-    let mut kinds: Vec<(String, ErrorKindView)> = Vec::new();
-    for error in errors {
-        let detail = &error.error.detail;
-        let alike = detail.split(", not ").next().unwrap_or_default();
-        let alike = alike.split(" (line ").next().unwrap_or_default();
-        let known =
-            kinds.iter_mut().find(|(kind, view)| kind == alike && view.field == error.field());
-        match known {
-            Some((_, view)) => {
-                view.count += 1;
-                if view.rows.len() < ROWS {
-                    view.rows.push(error.row);
-                }
-            }
-            None => kinds.push((
-                alike.to_owned(),
-                ErrorKindView {
-                    field: error.field().to_owned(),
-                    detail: detail.clone(),
-                    count: 1,
-                    rows: vec![error.row],
-                },
-            )),
-        }
-    }
-    kinds.into_iter().map(|(_, view)| view).collect()
+    let headers = request.headers().clone();
+    let body = Arriving::of_request(request, &state.transfers.limits)?;
+    let note = noting.event(StatusCode::OK, None);
+    let also = Box::new(move |_: Format| -> Also {
+        Box::new(move |db, _| Box::pin(async move { insert_audit_note(db, &note).await }))
+    });
+    let result = submit(&state, &family, taking, &headers, body, Wanted::Soon(owner), Some(also));
+    let result = state.transfers.until_stopped(&state.shutdown, result).await?;
+    noting.committed();
+    Ok(Json(result).into_response())
 }
 
 /// Which runs to list.
@@ -921,15 +442,18 @@ impl UpdateRun {
 )]
 async fn update_run(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<RunPath>,
     JsonBody(body): JsonBody<UpdateRun>,
 ) -> Result<Json<RunView>, ApiError> {
     let reason = body.check()?;
     let (family, id) = path.find(&state.pool).await?;
     let now = state.clock.now();
-    let run = runs::update_run_exclusion(&state.pool, family.id, id, reason, now).await?;
-    let zeros = &family.settings.zeros;
-    run.map(|run| Json(RunView::new(run, zeros))).ok_or_else(|| path.not_found())
+    let mut write = noting.begin(&state.pool).await?;
+    let run = runs::update_run_exclusion(&mut write, family.id, id, reason, now).await?;
+    let run = run.ok_or_else(|| path.not_found())?;
+    write.commit(StatusCode::OK, None).await?;
+    Ok(Json(RunView::new(run, &family.settings.zeros)))
 }
 
 /// Deletes a run. Laws that were fitted on it stay as they are.
@@ -939,14 +463,16 @@ async fn update_run(
 )]
 async fn delete_run(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<RunPath>,
 ) -> Result<StatusCode, ApiError> {
     let (family, id) = path.find(&state.pool).await?;
-    if runs::delete_run(&state.pool, family.id, id).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(path.not_found())
+    let mut write = noting.begin(&state.pool).await?;
+    if !runs::delete_run(&mut write, family.id, id).await? {
+        return Err(path.not_found());
     }
+    write.commit(StatusCode::NO_CONTENT, None).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Path of a run by the name that its submitter gave it.
@@ -985,11 +511,12 @@ impl NamedRunPath {
 )]
 async fn update_run_by_external_id(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<NamedRunPath>,
     JsonBody(body): JsonBody<UpdateRun>,
 ) -> Result<Json<RunView>, ApiError> {
     let path = path.find(&state).await?;
-    update_run(State(state), Path(path), JsonBody(body)).await
+    update_run(State(state), noting, Path(path), JsonBody(body)).await
 }
 
 /// Deletes the run that its submitter calls so. Laws that were fitted on it stay as they are.
@@ -999,8 +526,9 @@ async fn update_run_by_external_id(
 )]
 async fn delete_run_by_external_id(
     State(state): State<AppState>,
+    noting: Noting,
     Path(path): Path<NamedRunPath>,
 ) -> Result<StatusCode, ApiError> {
     let path = path.find(&state).await?;
-    delete_run(State(state), Path(path)).await
+    delete_run(State(state), noting, Path(path)).await
 }

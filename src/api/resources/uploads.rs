@@ -1,24 +1,28 @@
-//! The body of a request on its way into the [`crate::pipeline`], piece by piece as it arrives. A body
-//! that fits into the first piece waits for no place.
+//! A body on its way into the [`crate::pipeline`], piece by piece as it arrives from a caller or from the database. A
+//! body of a request that fits into the first piece waits for no place.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use crate::api::layers::owner::Owner;
 use crate::api::layers::places::Place;
+use crate::api::layers::transfers::TransferLimits;
+use crate::api::resources::submissions::{SubmissionResult, Taking};
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::FieldError;
-use crate::intake::{Coding, Columns, Format, IngestError, Limit, Reading, RowErrors, Stop};
-use crate::pipeline::{self, Destination, PipelineError, Stored};
+use crate::domain::family::Family;
+use crate::domain::text::cut;
+use crate::intake::{Coding, Format, IngestError, Limit, Reading, RowErrors, Stop};
+use crate::pipeline::{self, Also, Destination, PipelineError};
 
 /// Bytes of a body that are small change: they are read before anything else is asked for.
 const SMALL: usize = 64 * 1024;
@@ -52,41 +56,52 @@ pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
 /// Runs that a dry run shows.
 const SHOWN: usize = 20;
 
-/// Stores the runs of a request's body: all of them, or with `skip_errors` those that are right. A dry run does
-/// the same and takes it back, and no row ends it. With the format that the body had.
+/// Whose place an upload takes, and for how long it waits for one.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted {
+    /// That of a request, which is answered that there is none after a while; a small body needs none.
+    Soon(Owner),
+    /// That of work that nobody waits for.
+    AtSomeTime(Owner),
+}
+
+/// What else is written with the runs of a submission, given what is answered.
+pub(crate) type AlsoSubmitted = Box<dyn FnOnce(Format) -> Also + Send>;
+
+/// Stores the runs of a body: all of them, or with `on_error=skip` those that are right. A dry run does the same and
+/// takes it back, and no row ends it.
 ///
 /// # Errors
 /// Where nothing was stored, and why.
-pub async fn upload(
+pub(crate) async fn submit(
     state: &AppState,
-    family_id: Uuid,
-    columns: Columns,
-    skip_errors: bool,
-    dry_run: bool,
-    owner: Owner,
-    request: Request,
-) -> Result<(Format, Stored), ApiError> {
-    let (format, coding) = content(request.headers())?;
-    let limits = state.transfers.limits;
-    let announced = request.headers().get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > limits.upload_bytes) {
-        return Err(IngestError::TooLarge(Limit::Bytes).into());
-    }
-    let mut arriving = Arriving::new(request.into_body(), limits.upload_bytes, limits.silence);
+    family: &Family,
+    mut taking: Taking,
+    headers: &HeaderMap,
+    mut arriving: Arriving,
+    wanted: Wanted,
+    also: Option<AlsoSubmitted>,
+) -> Result<SubmissionResult, ApiError> {
+    let columns = taking.columns(&state.pool, family).await?;
+    let Taking { skip_errors, dry_run, mapping, .. } = taking;
+    let (format, coding) = content(headers)?;
     let (first, complete) = arriving.first(SMALL).await?;
     // What is compressed, by a coding or inside its format, may be any size.
     let is_text = matches!(format, Format::Json | Format::Ndjson | Format::Csv);
     let is_small = complete && is_text && coding == Coding::Identity;
-    let place = if is_small { None } else { Some(Arc::new(state.transfers.upload(owner).await?)) };
+    let place = match wanted {
+        Wanted::Soon(_) if is_small => None,
+        Wanted::Soon(owner) => Some(state.transfers.upload(owner).await?),
+        Wanted::AtSomeTime(owner) => Some(state.transfers.upload_at_some_time(owner).await),
+    };
+    let place = place.map(Arc::new);
 
-    let skip_errors = skip_errors || dry_run;
     let reading = Reading {
         format,
         coding,
         columns,
-        limits: limits.ingest,
-        skip_errors,
+        limits: state.transfers.limits.ingest,
+        skip_errors: skip_errors || dry_run,
         stop: Stop::default(),
     };
     let (chunks, source) = mpsc::channel(4);
@@ -98,32 +113,53 @@ pub async fn upload(
     let (sent, arrived) = tokio::join!(arriving.send(first, complete, chunks), read);
     sent?;
     let destination =
-        if dry_run { Destination::Rehearsed(family_id) } else { Destination::Stored(family_id) };
-    let stored = arrived?.store(&state.pool, &state.clock, destination).await?;
+        if dry_run { Destination::Rehearsed(family.id) } else { Destination::Stored(family.id) };
+    let also = also.map(|also| also(format));
+    let stored = arrived?.store(&state.pool, &state.clock, destination, also).await?;
     drop(place);
-    Ok((format, stored))
+    Ok(SubmissionResult::new(format, stored, dry_run, mapping))
 }
 
 /// A body on its way.
-struct Arriving {
-    body: BodyDataStream,
+pub struct Arriving {
+    pieces: BoxStream<'static, Result<Bytes, ApiError>>,
     left: u64,
     silence: Duration,
 }
 
 impl Arriving {
-    fn new(body: Body, most: u64, silence: Duration) -> Self {
-        Self { body: body.into_data_stream(), left: most, silence }
+    /// The body of a request.
+    ///
+    /// # Errors
+    /// [`ApiError::TooLarge`] where it says so of itself.
+    pub(crate) fn of_request(request: Request, limits: &TransferLimits) -> Result<Self, ApiError> {
+        let announced = request.headers().get(header::CONTENT_LENGTH);
+        let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > limits.upload_bytes) {
+            return Err(IngestError::TooLarge(Limit::Bytes).into());
+        }
+        let pieces = request.into_body().into_data_stream();
+        Ok(Self::new(pieces.map_err(|_| IngestError::CutShort.into()).boxed(), limits))
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let next = tokio::time::timeout(self.silence, self.body.next()).await;
+    /// Pieces from elsewhere.
+    pub(crate) fn new(
+        pieces: BoxStream<'static, Result<Bytes, ApiError>>,
+        limits: &TransferLimits,
+    ) -> Self {
+        Self { pieces, left: limits.upload_bytes, silence: limits.silence }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// Where the body is too large, ends early, or does not come.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let next = tokio::time::timeout(self.silence, self.pieces.next()).await;
         let next = next.map_err(|_| {
             ApiError::TimedOut("nothing arrived for as long as an answer may take".to_owned())
         })?;
-        let Some(bytes) = next.transpose().map_err(|_| IngestError::CutShort)? else {
-            return Ok(None);
-        };
+        let Some(bytes) = next.transpose()? else { return Ok(None) };
         let left = self.left.checked_sub(bytes.len() as u64);
         self.left = left.ok_or(IngestError::TooLarge(Limit::Bytes))?;
         Ok(Some(bytes))
@@ -205,13 +241,29 @@ impl From<PipelineError> for ApiError {
 }
 
 fn invalid_rows(errors: RowErrors, single: bool) -> ApiError {
-    let RowErrors { named, total, .. } = errors;
-    let named = named.into_iter().map(|row| {
+    let named = errors.placed().into_iter().map(|row| {
         let pointer =
             if single { row.error.pointer } else { format!("/{}{}", row.row, row.error.pointer) };
         FieldError { pointer, detail: row.error.detail }
     });
-    ApiError::InvalidRows { errors: named.collect(), total }
+    ApiError::InvalidRows { errors: named.collect(), total: errors.total }
+}
+
+/// What is wrong with a file of an archive.
+fn named(name: &str, error: IngestError) -> ApiError {
+    let mut name = name.to_owned();
+    cut(&mut name, 100);
+    let of_file = |detail: String| format!("{detail} (file {name} of the archive)");
+    match ApiError::from(error) {
+        ApiError::Malformed(detail) => ApiError::Malformed(of_file(detail)),
+        ApiError::Invalid(errors) => {
+            let errors = errors.into_iter();
+            ApiError::Invalid(
+                errors.map(|e| FieldError { detail: of_file(e.detail), ..e }).collect(),
+            )
+        }
+        other => other,
+    }
 }
 
 impl From<IngestError> for ApiError {
@@ -238,15 +290,18 @@ impl From<IngestError> for ApiError {
                     }
                     Limit::RowBytes(row) => (format!("row {row}"), "--max-row-bytes"),
                     Limit::BlockBytes => (
-                        "a batch of Arrow, its dictionaries, the pages of Parquet of some rows, or the \
-                         workbook, decompressed"
+                        "a batch of Arrow, its dictionaries, the pages of Parquet of some rows, the \
+                         workbook, decompressed, or the directory of the archive"
                             .to_owned(),
                         "--max-block-bytes",
                     ),
+                    Limit::ArchiveFiles => {
+                        ("the number of files in an archive or workbook".to_owned(), "--max-archive-files")
+                    }
                 };
                 Self::TooLarge { what, setting }
             }
-            IngestError::In { error, .. } => Self::from(*error),
+            IngestError::In { name, error } => named(&name, *error),
             IngestError::Unwanted | IngestError::Spool(_) => Self::Internal(error.into()),
         }
     }

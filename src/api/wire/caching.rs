@@ -61,6 +61,15 @@ impl Freshness {
         }
     }
 
+    /// The same for an answer that lacks what another may have in a moment.
+    #[must_use]
+    pub const fn revalidated(self) -> Self {
+        match self {
+            Self::Pinned => Self::Revalidate,
+            Self::Revalidate | Self::AsOf(_) => self,
+        }
+    }
+
     /// Says in an answer as of when its law answers, where that is not now.
     pub fn mark(self, response: &mut Response) {
         if let Self::AsOf(time) = self {
@@ -105,6 +114,10 @@ impl Validator {
             headers.insert(header::ETAG, tag);
         }
         headers.insert(header::CACHE_CONTROL, self.freshness.cache_control());
+        if matches!(self.freshness, Freshness::Pinned) {
+            // It is not asked for again: what one key was told a browser must not tell the next, or one without a key.
+            headers.append(header::VARY, HeaderValue::from_static("authorization"));
+        }
         self.freshness.mark(&mut response);
         response
     }

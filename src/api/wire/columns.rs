@@ -106,6 +106,17 @@ impl Columns {
         self.names.push(("trust_because", Arc::new(because)));
     }
 
+    /// A column of texts; null where there is none.
+    pub fn texts<'t>(
+        &mut self,
+        name: &'static str,
+        rows: usize,
+        of: impl Fn(usize) -> Option<&'t str>,
+    ) {
+        let texts: StringArray = (0..rows).map(of).collect();
+        self.names.push((name, Arc::new(texts)));
+    }
+
     /// The stream, with the law and the warnings as JSON in the schema's metadata.
     pub fn stream(self, law: &LawRef, warnings: &[Arc<WarningView>]) -> Result<Response, ApiError> {
         let encode = || -> anyhow::Result<Vec<u8>> {

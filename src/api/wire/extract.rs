@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use futures_util::StreamExt;
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use sparsity_law::pace::step;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
@@ -61,14 +62,14 @@ impl<T: DeserializeOwned + Default + Send + 'static> FromRequest<AppState> for O
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if request.headers().get(header::CONTENT_TYPE).is_none() {
             let body = Buffered::small(request, state).await?;
-            return match body.bytes.is_empty() {
+            return match body.pieces.length == 0 {
                 true => Ok(Self(T::default())),
                 false => Err(unsupported(None)),
             };
         }
         require_json(&request)?;
         let body = Buffered::small(request, state).await?;
-        if body.bytes.is_empty() || body.bytes.trim_ascii() == b"null" {
+        if body.pieces.length == 0 || body.pieces.only().trim_ascii() == b"null" {
             return Ok(Self(T::default()));
         }
         body.parse(state).await.map(Self)
@@ -94,9 +95,60 @@ fn require_json(request: &Request) -> Result<(), ApiError> {
 
 /// A body that has arrived whole, counted among those that are held.
 struct Buffered {
-    bytes: Vec<u8>,
+    pieces: Pieces,
     owner: Owner,
     held: Held,
+}
+
+/// What has arrived of a body. A vector that grows would move all of it each time, on a thread that serves others meanwhile.
+#[derive(Default)]
+struct Pieces {
+    blocks: Vec<Vec<u8>>,
+    length: usize,
+}
+
+impl Pieces {
+    /// How large the blocks are, but for that of a small body. Filling one takes some ten microseconds.
+    const BLOCK: usize = 256 * 1024;
+
+    /// Adds what has arrived, where at most so many bytes are expected in all: that is believed up to a block.
+    fn push(&mut self, mut piece: &[u8], expected: usize) {
+        while !piece.is_empty() {
+            let room = self.blocks.last().map_or(0, |block| block.capacity() - block.len());
+            if room == 0 {
+                let left = expected.saturating_sub(self.length).max(piece.len());
+                self.blocks.push(Vec::with_capacity(left.min(Self::BLOCK)));
+                continue;
+            }
+            let (now, later) = piece.split_at(room.min(piece.len()));
+            if let Some(block) = self.blocks.last_mut() {
+                block.extend_from_slice(now);
+            }
+            self.length += now.len();
+            piece = later;
+        }
+    }
+
+    /// The body, where it is a single block; else nothing.
+    fn only(&self) -> &[u8] {
+        match &self.blocks[..] {
+            [block] => block,
+            _ => &[],
+        }
+    }
+
+    /// The body as one; a block is gone once it is copied. Gives way to others from block to block.
+    fn whole(mut self) -> Vec<u8> {
+        if self.blocks.len() == 1 {
+            return self.blocks.pop().unwrap_or_default();
+        }
+        let mut whole = Vec::with_capacity(self.length);
+        for block in self.blocks {
+            step();
+            whole.extend_from_slice(&block);
+        }
+        whole
+    }
 }
 
 /// Bodies larger than this are parsed on a thread for it: JSON takes about a millisecond for so many bytes.
@@ -122,26 +174,22 @@ impl Buffered {
             return Err(too_large());
         }
         let mut held = state.bodies.begin(owner);
-        let mut bytes = Vec::new();
-        let mut pieces = body.into_data_stream();
-        while let Some(piece) = pieces.next().await {
+        let mut pieces = Pieces::default();
+        let mut arriving = body.into_data_stream();
+        while let Some(piece) = arriving.next().await {
             let piece = piece.map_err(|_| {
                 ApiError::Malformed("the body ended before it was complete".to_owned())
             })?;
-            let length = bytes.len() + piece.len();
+            let length = pieces.length + piece.len();
             if length > most {
                 return Err(too_large());
             }
-            if length > bytes.capacity() {
-                // What was announced is not believed beyond what has arrived twice over.
-                let room = (2 * length).min(most);
-                let room = announced.map_or(room, |announced| room.min(announced as usize));
-                held.cover(room.max(length) as u64).map_err(|Full| ApiError::BodiesBusy)?;
-                bytes.reserve_exact(room.max(length) - bytes.len());
-            }
-            bytes.extend_from_slice(&piece);
+            let expected = announced.map_or(most, |announced| announced as usize);
+            let room = length.next_multiple_of(Pieces::BLOCK).min(expected).max(length);
+            held.cover(room as u64).map_err(|Full| ApiError::BodiesBusy)?;
+            pieces.push(&piece, expected);
         }
-        Ok(Self { bytes, owner, held })
+        Ok(Self { pieces, owner, held })
     }
 
     /// Parses it, where that takes long on a thread for it.
@@ -149,13 +197,13 @@ impl Buffered {
         self,
         state: &AppState,
     ) -> Result<T, ApiError> {
-        let Self { bytes, owner, held } = self;
-        if bytes.len() <= PARSED_AT_ONCE {
-            return parse_json(&bytes, "");
+        let Self { pieces, owner, held } = self;
+        if pieces.length <= PARSED_AT_ONCE {
+            return parse_json(&pieces.whole(), "");
         }
         let parse = move || {
-            let parsed = parse_json(&bytes, "");
-            drop((bytes, held));
+            let parsed = parse_json(&pieces.whole(), "");
+            drop(held);
             parsed
         };
         state.threads.run(owner, parse).await
@@ -475,6 +523,28 @@ pub(crate) const fn yes() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_is_what_its_pieces_are_and_no_block_is_larger_than_a_block() {
+        let body: Vec<u8> = (0..3 * Pieces::BLOCK + 7).map(|at| (at % 251) as u8).collect();
+        for (piece, expected) in [(1_000, body.len()), (700_000, usize::MAX), (body.len(), 0)] {
+            let mut pieces = Pieces::default();
+            for piece in body.chunks(piece) {
+                pieces.push(piece, expected);
+            }
+            assert_eq!((pieces.length, pieces.only()), (body.len(), &[][..]));
+            assert!(pieces.blocks.iter().all(|block| block.capacity() <= Pieces::BLOCK));
+            assert_eq!(pieces.blocks.len(), 4);
+            assert_eq!(pieces.whole(), body);
+        }
+        // A small one takes what it is, and is not copied once more.
+        let mut small = Pieces::default();
+        small.push(b"nu", 4);
+        small.push(b"ll", 4);
+        assert_eq!((small.only(), small.blocks[0].capacity()), (&b"null"[..], 4));
+        assert_eq!(small.whole(), b"null");
+        assert_eq!(Pieces::default().whole(), b"");
+    }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

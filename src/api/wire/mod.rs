@@ -3,12 +3,15 @@
 pub mod caching;
 pub mod columns;
 pub mod extract;
+pub mod fit_options;
 pub mod flop_mode;
 pub mod negotiation;
 pub mod pictures;
 pub mod problem;
 pub mod rows;
 pub mod schemas;
+pub mod start;
 pub(crate) mod strict;
 pub mod values;
 pub mod views;
+pub mod zeros;

@@ -254,6 +254,10 @@ fn picture(format: Format, svg: &str) -> Result<Response, ApiError> {
 
 /// Says that another `Accept` may get another answer.
 pub fn varying(mut response: Response) -> Response {
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    let headers = response.headers_mut();
+    let others = headers.insert(header::VARY, HeaderValue::from_static("accept"));
+    if let Some(others) = others {
+        headers.append(header::VARY, others);
+    }
     response
 }

@@ -8,9 +8,11 @@ use sparsity_law::law::{AnswerError, Missing, SettlingRun};
 use utoipa::ToSchema;
 
 use crate::domain::checks::FieldError;
+use crate::domain::refit::RefitFailureKind;
 use crate::domain::text::{ERROR_LIMIT, cut};
 use crate::live::keyring::Denied;
 use crate::store::StoreError;
+use crate::telemetry::causes::with_causes;
 
 /// Seconds after which a request that met an unavailable database may be tried again.
 const RETRY_AFTER_SECONDS: u16 = 1;
@@ -76,7 +78,7 @@ pub enum ProblemKind {
     TooManyKeys,
     /// A quota is used up.
     TooManyRequests,
-    /// A refit's workers died.
+    /// The workers of a refit, or of an upload, died.
     WorkerLost,
     /// A defect of the service.
     Internal,
@@ -197,7 +199,7 @@ impl ProblemKind {
             Self::WhatIfQueued => "Another what-if waits already",
             Self::TooManyKeys => "There are as many valid keys as there can be",
             Self::TooManyRequests => "There are too many requests",
-            Self::WorkerLost => "The workers of the refit died",
+            Self::WorkerLost => "Its workers died",
             Self::Internal => "The service failed",
             Self::Unavailable => "The service is not available for now",
             Self::StorageFull => "The disk of the database is full",
@@ -241,11 +243,18 @@ impl ProblemKind {
             Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         }
     }
+}
 
-    /// The kind with this slug; [`ProblemKind::Internal`] for one that this version does not know.
-    #[must_use]
-    pub fn from_slug(slug: &str) -> Self {
-        Self::ALL.into_iter().find(|kind| kind.slug() == slug).unwrap_or(Self::Internal)
+impl From<RefitFailureKind> for ProblemKind {
+    fn from(kind: RefitFailureKind) -> Self {
+        match kind {
+            RefitFailureKind::NoRuns => Self::NoRuns,
+            RefitFailureKind::NotIdentifiable => Self::NotIdentifiable,
+            RefitFailureKind::NotRepresentable => Self::NotRepresentable,
+            RefitFailureKind::NotReproduced => Self::NotReproduced,
+            RefitFailureKind::WorkerLost => Self::WorkerLost,
+            RefitFailureKind::Internal => Self::Internal,
+        }
     }
 }
 
@@ -484,6 +493,11 @@ pub enum ApiError {
         /// The setting that says how many.
         setting: &'static str,
     },
+    /// As many uploads wait to be stored as may.
+    UploadsWaiting {
+        /// The setting that says how many, or how large.
+        setting: &'static str,
+    },
     /// As many streams of events as may be are open.
     StreamsBusy,
     /// The bodies that are held leave no room for another.
@@ -536,6 +550,7 @@ impl ApiError {
             Self::NotRepresentable(_) => ProblemKind::NotRepresentable,
             Self::Unavailable(_)
             | Self::TransfersBusy { .. }
+            | Self::UploadsWaiting { .. }
             | Self::StreamsBusy
             | Self::BodiesBusy
             | Self::Stopping => ProblemKind::Unavailable,
@@ -621,6 +636,10 @@ impl From<ApiError> for Problem {
                 "as many as the service takes at once ({setting}), or takes of one key \
                  (--transfers-per-key), are under way; try again"
             ),
+            ApiError::UploadsWaiting { setting } => format!(
+                "as many uploads wait to be stored as the service lets wait ({setting}); try again, or send it without \
+                 Prefer: respond-async"
+            ),
             ApiError::StreamsBusy => "as many streams of events as the service has (--event-streams), or has for \
                                       one key (--event-streams-per-key), are open; try again"
                 .to_owned(),
@@ -632,17 +651,17 @@ impl From<ApiError> for Problem {
             }
             // The cause is for the log: it may name hosts, statements or files.
             ApiError::Unavailable(cause) => {
-                tracing::warn!(error = format!("{cause:#}"), "the database is unavailable");
+                tracing::warn!(error = with_causes(&cause), "the database is unavailable");
                 "the database cannot be reached; try again".to_owned()
             }
             ApiError::StorageFull(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "the disk of the database is full");
+                tracing::error!(error = with_causes(&cause), "the disk of the database is full");
                 "the database has no room to store anything: what is stored is still answered, and whoever runs \
                  the service has to make room"
                     .to_owned()
             }
             ApiError::Internal(cause) => {
-                tracing::error!(error = format!("{cause:#}"), "a request failed");
+                tracing::error!(error = with_causes(&cause), "a request failed");
                 "the cause is in the service's log, under this request's x-request-id".to_owned()
             }
         };
@@ -703,13 +722,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_documented_and_found_by_its_slug() {
+    fn every_kind_is_documented() {
         let document = include_str!("../../../docs/problems.md");
         for kind in ProblemKind::ALL {
             let row = format!("| `{}` | {} |", kind.slug(), kind.status().as_u16());
             assert!(document.contains(&row), "docs/problems.md lacks {row}");
-            assert_eq!(ProblemKind::from_slug(kind.slug()), kind);
         }
+    }
+
+    #[test]
+    fn a_failure_of_a_refit_is_told_by_the_name_that_is_stored() {
+        for kind in RefitFailureKind::ALL {
+            assert_eq!(ProblemKind::from(kind).slug(), kind.as_str());
+            let stored = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<RefitFailureKind>(&stored).unwrap(), kind);
+        }
+        let newer: RefitFailureKind = serde_json::from_str("\"out-of-luck\"").unwrap();
+        assert_eq!(newer, RefitFailureKind::Internal);
     }
 
     #[test]
@@ -752,6 +781,7 @@ mod tests {
             ),
             (ApiError::TimedOut("x".into()), 408),
             (ApiError::TransfersBusy { setting: "--exports" }, 503),
+            (ApiError::UploadsWaiting { setting: "--waiting-upload-bytes" }, 503),
             (ApiError::BodiesBusy, 503),
             (ApiError::StreamsBusy, 503),
             (ApiError::Stopping, 503),

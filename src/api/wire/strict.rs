@@ -5,6 +5,9 @@
 //! somebody sorts the fields. And `serde_json` calls a number where an enum's word belongs a mistake in
 //! the syntax, which has no place in the body. This deserializer stands between a type and its JSON and
 //! refuses both by what is wrong and where.
+//!
+//! It also tells a name that no field has, and a word that no enum has, by their first bytes. Errors of serde hold them whole, and
+//! are copied several times: a name may be as long as a body.
 
 use std::fmt;
 
@@ -13,6 +16,9 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess,
     VariantAccess, Visitor,
 };
+use sparsity_law::pace::step;
+
+use crate::domain::text::ERROR_LIMIT;
 
 /// A deserializer that takes objects for structs and words for enums, and nothing else.
 pub struct Strict<D>(pub D);
@@ -26,6 +32,11 @@ macro_rules! pass_on {
     )*};
 }
 
+/// What of a text an error holds: a little more than is kept of it, so that it is seen that there was more.
+fn start(text: &str) -> &str {
+    &text[..text.floor_char_boundary(ERROR_LIMIT + 100)]
+}
+
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     type Error = D::Error;
 
@@ -33,8 +44,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
         deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128
         deserialize_f32 deserialize_f64 deserialize_char deserialize_str deserialize_string deserialize_bytes
-        deserialize_byte_buf deserialize_option deserialize_unit deserialize_seq
-        deserialize_identifier deserialize_ignored_any
+        deserialize_byte_buf deserialize_option deserialize_unit deserialize_seq deserialize_ignored_any
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_identifier(Name(visitor))
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -185,11 +199,33 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<V::Value, E> {
-        self.visitor.visit_enum(word.into_deserializer())
+        // No word is so long: what begins like it is none either.
+        self.visitor.visit_enum(start(word).into_deserializer())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
         self.visitor.visit_enum(MapAccessDeserializer::new(Below(entries)))
+    }
+}
+
+/// The visitor of a field's name.
+struct Name<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    see! { visit_u64(u64) visit_bytes(&[u8]) visit_borrowed_bytes(&'de [u8]) }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
+        let start = start(name);
+        if start.len() < name.len() {
+            return Err(E::custom(format_args!("unknown field `{start}`")));
+        }
+        self.0.visit_str(name)
     }
 }
 
@@ -214,6 +250,8 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Below<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
+        // A list may be as long as a body: what reads it gives way to others.
+        step();
         self.0.next_element_seed(Seed(seed))
     }
 
@@ -229,7 +267,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Below<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(seed)
+        self.0.next_key_seed(Seed(seed))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
@@ -356,6 +394,21 @@ mod tests {
             let error = error(change, to.clone());
             assert!(error.contains("expected an object"), "{change} {to}: {error}");
         }
+    }
+
+    #[test]
+    fn of_a_long_name_or_word_an_error_holds_the_start() {
+        let long = "x".repeat(100_000);
+        for (change, to, says) in [
+            ("/inner", json!({long.clone(): 1, "a": 1}), "unknown field `xxx"),
+            ("/mode", json!(long), "unknown variant `xxx"),
+        ] {
+            let error = error(change, to);
+            assert!(error.contains(says) && error.len() < 1_000, "{change}: {error}");
+        }
+        // A short one is told whole, with what would be right.
+        let error = error("/inner", json!({"c": 1}));
+        assert!(error.contains("unknown field `c`, expected `a` or `b`"), "{error}");
     }
 
     #[test]

@@ -5,23 +5,16 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
-use sparsity_law::fit::{
-    Constraint, Delta, Estimate, FitConfig, Holdout, Residual, ValidFitConfig,
-};
+use sparsity_law::fit::Estimate;
 use sparsity_law::law::{
-    CoefficientName, CoefficientValues, Coefficients, ExpertChoice, ExpertGrid, Extrapolation,
-    Identification, Interval, LawForm, PruningSchedule, Range, Side, SparsityLevel,
+    CoefficientName, CoefficientValues, Coefficients, Extrapolation, Identification, Interval,
+    LawForm, Range, Side, SparsityLevel,
 };
-use utoipa::openapi::schema::{Array, ArrayBuilder, ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::domain::checks::Checks;
-use crate::domain::family::Zeros;
 use crate::domain::law::{Law, LawSource, StoredWarning};
-use crate::domain::refit::{RefitOptions, TagWeight};
-use crate::domain::text::check_label;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
 /// JSON that is made once, for parts of answers that are the same each time.
@@ -263,564 +256,6 @@ impl LawCoefficientsView {
     }
 }
 
-/// When zeros come in during training, by the training progress from 0 to 1.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(untagged)]
-#[schema(as = PruningSchedule)]
-pub enum PruningView {
-    /// A ramp from no zeros to all of them.
-    Ramp(PruningRamp),
-    /// As it was measured.
-    Points(PruningPoints),
-}
-
-/// Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and
-/// the final sparsity `S` after. With `start` and `end` 0 the sparsity is `S` from the first step on, as of experts,
-/// static masks and dynamic sparse training.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct PruningRamp {
-    /// Progress at which pruning starts.
-    #[schema(example = 0.25, minimum = 0, maximum = 1)]
-    start: f64,
-    /// Progress at which the final sparsity is reached; not before `start`. Where it is `start`, all zeros come at
-    /// once.
-    #[schema(example = 0.75, minimum = 0, maximum = 1)]
-    end: f64,
-    /// Exponent of the ramp in between; 3 unless said otherwise.
-    #[schema(value_type = Option<f64>, example = 3.0, default = 3.0, minimum = 0.01, maximum = 100, required = false)]
-    exponent: f64,
-    /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
-    /// unless said otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.25, minimum = 0, maximum = 1)]
-    pattern_start: Option<f64>,
-}
-
-/// A measured schedule: shares of the final sparsity, linear between the points, 0 before the first and constant after
-/// the last.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct PruningPoints {
-    /// `[progress, share]`.
-    #[schema(schema_with = pruning_points_schema)]
-    points: Vec<[f64; 2]>,
-    /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
-    /// said otherwise that from which the share stays what it is at last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.25, minimum = 0, maximum = 1)]
-    pattern_start: Option<f64>,
-}
-
-/// The most measured points of a schedule.
-const MAX_PRUNING_POINTS: usize = 200;
-
-/// The derived schema does not say that a point has two numbers.
-fn pruning_points_schema() -> Array {
-    let point = ArrayBuilder::new().items(f64::schema()).min_items(Some(2)).max_items(Some(2));
-    ArrayBuilder::new()
-        .description(Some(
-            "`[progress, share]`, in the order of the progress, both between 0 and 1. Two points of one progress \
-             are a jump, so that a staircase has two for each step. A share that ends below 1 is that of runs that \
-             fall short of the sparsity that they state.",
-        ))
-        .items(point)
-        .min_items(Some(1))
-        .max_items(Some(MAX_PRUNING_POINTS))
-        .examples([serde_json::json!([[0.25, 0.0], [0.25, 0.5], [0.75, 0.5], [0.75, 1.0]])])
-        .build()
-}
-
-impl From<&PruningSchedule> for PruningView {
-    fn from(schedule: &PruningSchedule) -> Self {
-        let pattern_start = schedule.given_pattern_start();
-        match (schedule.ramp(), schedule.points()) {
-            (Some([start, end, exponent]), _) => {
-                Self::Ramp(PruningRamp { start, end, exponent, pattern_start })
-            }
-            (None, points) => {
-                let points = points.unwrap_or_default().iter().map(|&(p, share)| [p, share]);
-                Self::Points(PruningPoints { points: points.collect(), pattern_start })
-            }
-        }
-    }
-}
-
-/// Either way to give a pruning schedule; the schema is that of the view.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PruningBody {
-    start: Option<f64>,
-    end: Option<f64>,
-    exponent: Option<f64>,
-    points: Option<Vec<[f64; 2]>>,
-    pattern_start: Option<f64>,
-}
-
-impl PruningBody {
-    /// The checked schedule; errors are noted below `pruning`.
-    pub fn check(self, checks: &mut Checks) -> Option<PruningSchedule> {
-        let mut refuse = |field: &str, detail: String| {
-            checks.refuse(&format!("pruning/{field}"), detail);
-        };
-        let schedule = match (self.start, self.end, self.points) {
-            (Some(start), Some(end), None) => {
-                let exponent = self.exponent.unwrap_or(PruningSchedule::EXPONENT);
-                PruningSchedule::new(start, end, exponent)
-                    .map_err(|(field, error)| refuse(field, error.to_string()))
-                    .ok()
-            }
-            (None, None, Some(points)) if self.exponent.is_none() => {
-                let count = points.len();
-                if !(1..=MAX_PRUNING_POINTS).contains(&count) {
-                    refuse(
-                        "points",
-                        format!("must be 1 to {MAX_PRUNING_POINTS} points, not {count}"),
-                    );
-                    return None;
-                }
-                let points: Vec<_> = points.into_iter().map(|[p, share]| (p, share)).collect();
-                PruningSchedule::of_points(&points)
-                    .map_err(|wrong| {
-                        let field = format!("points/{}/{}", wrong.point, wrong.coordinate);
-                        refuse(&field, wrong.error.to_string());
-                    })
-                    .ok()
-            }
-            (_, _, Some(_)) => {
-                refuse("points", "must not be given beside start, end or exponent".to_owned());
-                None
-            }
-            (start, end, None) => {
-                let detail = "must be given, or points in the place of start and end";
-                if start.is_none() {
-                    refuse("start", detail.to_owned());
-                }
-                if end.is_none() {
-                    refuse("end", detail.to_owned());
-                }
-                None
-            }
-        };
-        let Some(start) = self.pattern_start else { return schedule };
-        let schedule = schedule?.with_pattern_start(start);
-        schedule.map_err(|error| refuse("pattern_start", error.to_string())).ok()
-    }
-}
-
-/// What the zeros of a family's models are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Zeros)]
-pub enum ZerosView {
-    /// Weights that are zero.
-    Weights,
-    /// Experts that a token does not pass.
-    Experts,
-}
-
-impl From<&Zeros> for ZerosView {
-    fn from(zeros: &Zeros) -> Self {
-        if zeros.are_experts() { Self::Experts } else { Self::Weights }
-    }
-}
-
-/// Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
-/// a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
-/// `(1 - f + f E) / (1 - f + f k)`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Experts)]
-pub struct ExpertsView {
-    /// Numbers of experts, `E`; each between 2 and 65,536.
-    #[schema(example = json!([8, 16, 32, 64]), min_items = 1, max_items = 50)]
-    counts: Vec<u32>,
-    /// Numbers of experts that a token passes, `k`.
-    #[schema(example = json!([1, 2]), min_items = 1, max_items = 50)]
-    active: Vec<u32>,
-    /// Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
-    /// and below 1.
-    #[schema(example = 0.33, minimum = 0, exclusive_maximum = 1)]
-    shared_share: f64,
-}
-
-impl From<&ExpertGrid> for ExpertsView {
-    fn from(grid: &ExpertGrid) -> Self {
-        Self {
-            counts: grid.counts().to_vec(),
-            active: grid.active().to_vec(),
-            shared_share: grid.shared_share(),
-        }
-    }
-}
-
-impl ExpertsView {
-    /// The checked grid; errors are noted below `experts`.
-    pub fn check(&self, checks: &mut Checks) -> Option<ExpertGrid> {
-        /// The most numbers of a list.
-        const MOST: usize = 50;
-        for (field, values) in [("counts", &self.counts), ("active", &self.active)] {
-            let mut sorted = values.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            if !(1..=MOST).contains(&values.len()) {
-                let detail = format!("must be 1 to {MOST} numbers, not {}", values.len());
-                checks.refuse(&format!("experts/{field}"), detail);
-                return None;
-            }
-            if sorted.len() < values.len() {
-                checks.refuse(&format!("experts/{field}"), "must not have a number twice");
-                return None;
-            }
-        }
-        let grid = ExpertGrid::new(&self.counts, &self.active, self.shared_share);
-        let grid = grid.map_err(|(field, error)| {
-            checks.refuse(&format!("experts/{field}"), error.to_string());
-        });
-        let grid = grid.ok()?;
-        if grid.choices().is_empty() {
-            checks.refuse("experts/active", "must have a number below one of the counts");
-            return None;
-        }
-        Some(grid)
-    }
-}
-
-/// A mixture of experts of an answer.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[schema(as = ExpertChoice)]
-pub struct ExpertChoiceView {
-    /// Number of experts.
-    #[schema(example = 64)]
-    count: u32,
-    /// Number of experts that a token passes.
-    #[schema(example = 2)]
-    active: u32,
-}
-
-impl From<&ExpertChoice> for ExpertChoiceView {
-    fn from(choice: &ExpertChoice) -> Self {
-        Self { count: choice.count(), active: choice.active() }
-    }
-}
-
-/// What a fit minimises: the mean Huber loss of the residuals.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Objective)]
-pub struct ObjectiveView {
-    /// `log` for `ln f - ln L`, `linear` for `f - L`.
-    pub residual: ResidualView,
-    /// Where the Huber loss turns from quadratic to linear, in units of the residual.
-    pub delta: DeltaView,
-}
-
-/// A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the residuals, found within the fit.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DeltaView(pub Delta);
-
-impl PartialSchema for DeltaView {
-    fn schema() -> RefOr<Schema> {
-        let auto = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["auto"]));
-        let number =
-            ObjectBuilder::new().schema_type(Type::Number).minimum(Some(1e-9)).maximum(Some(1e6));
-        let description = "A Huber parameter: a number, or `auto` for 1.345 robust standard deviations of the \
-                           residuals, found within the fit.";
-        let either = OneOfBuilder::new().item(auto).item(number).description(Some(description));
-        either.examples([serde_json::json!("auto")]).into()
-    }
-}
-
-impl ToSchema for DeltaView {
-    fn name() -> Cow<'static, str> {
-        "Delta".into()
-    }
-}
-
-/// How prediction and measurement are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Residual)]
-pub enum ResidualView {
-    /// `ln f - ln L`: relative errors.
-    Log,
-    /// `f - L`: absolute errors.
-    Linear,
-}
-
-impl From<Residual> for ResidualView {
-    fn from(residual: Residual) -> Self {
-        match residual {
-            Residual::Log => Self::Log,
-            Residual::Linear => Self::Linear,
-        }
-    }
-}
-
-impl ObjectiveView {
-    /// From a residual and its delta.
-    #[must_use]
-    pub fn new(residual: Residual, delta: Delta) -> Self {
-        Self { residual: residual.into(), delta: DeltaView(delta) }
-    }
-
-    /// The residual.
-    #[must_use]
-    pub const fn residual(&self) -> Residual {
-        match self.residual {
-            ResidualView::Log => Residual::Log,
-            ResidualView::Linear => Residual::Linear,
-        }
-    }
-}
-
-/// A condition on the coefficients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Constraint)]
-pub enum ConstraintView {
-    /// `s0 = a_s b_s / (b_n (a_s + c_s)) <= 1`: no slightly sparse model beats a dense one of the
-    /// same total size.
-    Physical,
-}
-
-impl From<ConstraintView> for Constraint {
-    fn from(constraint: ConstraintView) -> Self {
-        match constraint {
-            ConstraintView::Physical => Self::Physical,
-        }
-    }
-}
-
-impl From<Constraint> for ConstraintView {
-    fn from(constraint: Constraint) -> Self {
-        match constraint {
-            Constraint::Physical => Self::Physical,
-        }
-    }
-}
-
-/// Runs that are left out in turn, fitted without, and then predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = Holdout)]
-pub enum HoldoutView {
-    /// The runs with the most non-zero parameters.
-    NonzeroParams,
-    /// The runs with the most data.
-    Data,
-    /// The sparsest runs.
-    Sparsity,
-    /// Each size in turn, predicted from all smaller ones.
-    Rolling,
-}
-
-impl From<HoldoutView> for Holdout {
-    fn from(holdout: HoldoutView) -> Self {
-        match holdout {
-            HoldoutView::NonzeroParams => Self::NonzeroParams,
-            HoldoutView::Data => Self::Data,
-            HoldoutView::Sparsity => Self::Sparsity,
-            HoldoutView::Rolling => Self::Rolling,
-        }
-    }
-}
-
-impl From<Holdout> for HoldoutView {
-    fn from(holdout: Holdout) -> Self {
-        match holdout {
-            Holdout::NonzeroParams => Self::NonzeroParams,
-            Holdout::Data => Self::Data,
-            Holdout::Sparsity => Self::Sparsity,
-            Holdout::Rolling => Self::Rolling,
-        }
-    }
-}
-
-/// What runs with one tag count, relative to runs without it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = TagWeight)]
-pub struct TagWeightView {
-    /// Key of the tag.
-    #[schema(example = "quality", min_length = 1, max_length = 200)]
-    tag: String,
-    /// Its value.
-    #[schema(example = "poor", min_length = 1, max_length = 200)]
-    value: String,
-    /// The weight; 0 leaves the runs out.
-    #[schema(example = 0.5, minimum = 0, maximum = 1000)]
-    weight: f64,
-}
-
-impl From<TagWeight> for TagWeightView {
-    fn from(TagWeight { tag, value, weight }: TagWeight) -> Self {
-        Self { tag, value, weight }
-    }
-}
-
-/// The most weights of one fit.
-const MAX_WEIGHTS: usize = 50;
-
-/// Checks weights by tag; errors are noted below `weights`.
-pub fn check_weights(weights: Vec<TagWeightView>, checks: &mut Checks) -> Vec<TagWeight> {
-    if weights.len() > MAX_WEIGHTS {
-        checks.refuse("weights", format!("must be at most {MAX_WEIGHTS}, not {}", weights.len()));
-    }
-    for (i, entry) in weights.iter().enumerate() {
-        checks.take(&format!("weights/{i}/tag"), check_label(&entry.tag));
-        checks.take(&format!("weights/{i}/value"), check_label(&entry.value));
-        if !(0.0..=1000.0).contains(&entry.weight) {
-            let detail = format!("must be between 0 and 1000, not {}", entry.weight);
-            checks.refuse(&format!("weights/{i}/weight"), detail);
-        }
-    }
-    let checked = weights.into_iter();
-    checked.map(|TagWeightView { tag, value, weight }| TagWeight { tag, value, weight }).collect()
-}
-
-/// Coefficients that a fit holds, in raw units.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = FixedCoefficients)]
-pub struct FixedView {
-    /// `a_s`, between 1e-100 and 1e100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1e-100, maximum = 1e100)]
-    a_s: Option<f64>,
-    /// `b_s`, between 0.001 and 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0.001, maximum = 20)]
-    b_s: Option<f64>,
-    /// `c_s`, between 1e-100 and 1e100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1e-100, maximum = 1e100)]
-    c_s: Option<f64>,
-    /// `b_n`, between 0.001 and 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0.001, maximum = 20)]
-    b_n: Option<f64>,
-    /// `a_d`, between 1e-100 and 1e100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1e-100, maximum = 1e100)]
-    a_d: Option<f64>,
-    /// `b_d`, between 0.001 and 20.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 0.001, maximum = 20)]
-    b_d: Option<f64>,
-    /// The irreducible loss `c`, between 1e-100 and 1e100.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = 0.65, minimum = 1e-100, maximum = 1e100)]
-    c: Option<f64>,
-}
-
-impl FixedView {
-    /// Those that are given, by name.
-    pub fn named(self) -> impl Iterator<Item = (CoefficientName, f64)> {
-        let values = [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c];
-        CoefficientName::ALL
-            .into_iter()
-            .zip(values)
-            .filter_map(|(name, value)| Some((name, value?)))
-    }
-
-    fn of(config: &FitConfig) -> Self {
-        let value = |name| config.fixed.get(&name).copied();
-        Self {
-            a_s: value(CoefficientName::AS),
-            b_s: value(CoefficientName::BS),
-            c_s: value(CoefficientName::CS),
-            b_n: value(CoefficientName::BN),
-            a_d: value(CoefficientName::AD),
-            b_d: value(CoefficientName::BD),
-            c: value(CoefficientName::C),
-        }
-    }
-}
-
-/// Options of a fit.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-#[schema(as = FitOptions)]
-pub struct FitOptionsView {
-    /// Number of random starts.
-    #[schema(example = 16)]
-    starts: u32,
-    /// Seed of starts and resamples.
-    #[schema(example = 0)]
-    seed: u64,
-    /// What is minimised.
-    objective: ObjectiveView,
-    /// The delta that was used, in units of the residual; null for a law that was fitted with a number and did not
-    /// note it.
-    #[schema(example = 0.0067)]
-    delta: Option<f64>,
-    /// Number of bootstrap resamples; 0 for none.
-    #[schema(example = 1000)]
-    bootstrap: u32,
-    /// Nominal coverage of the intervals.
-    #[schema(example = 0.95)]
-    confidence: f64,
-    /// Coefficients that were held.
-    fixed: FixedView,
-    /// The condition that was kept.
-    constraint: Option<ConstraintView>,
-    /// Which runs were left out in turn.
-    holdout: Vec<HoldoutView>,
-    /// What runs counted by tag.
-    weights: Vec<TagWeightView>,
-    /// `external_id`s of the runs that were left out to see what they do.
-    #[schema(example = json!([]))]
-    without: Vec<String>,
-    /// Key of the tag by which runs were resampled together; null where each was drawn by itself.
-    #[schema(example = json!(null))]
-    cluster: Option<String>,
-    /// What the law is to say of sparsity.
-    form: LawFormView,
-    /// Which forms are fitted beside it.
-    forms: Option<FormsView>,
-    /// Whose gain it borrows.
-    gain: Option<BorrowView>,
-}
-
-impl FitOptionsView {
-    /// Of the options of a fit, and the delta that it used, once it has.
-    #[must_use]
-    pub fn new(options: RefitOptions, delta: Option<f64>) -> Self {
-        let config = options.fit;
-        let delta = delta.or(config.delta.fixed());
-        Self {
-            starts: config.starts,
-            seed: config.seed,
-            objective: ObjectiveView::new(config.residual, config.delta),
-            delta,
-            bootstrap: config.bootstrap,
-            confidence: config.confidence,
-            fixed: FixedView::of(&config),
-            constraint: config.constraint.map(ConstraintView::from),
-            holdout: config.holdout.into_iter().map(HoldoutView::from).collect(),
-            weights: options.weights.into_iter().map(TagWeightView::from).collect(),
-            without: options.without,
-            cluster: options.cluster,
-            form: options.form.unwrap_or(LawForm::Sparse).into(),
-            forms: options.all_forms.then_some(FormsView::All),
-            gain: options
-                .lender
-                .map(|lender| BorrowView { borrow: lender.family, version: Some(lender.version) }),
-        }
-    }
-}
-
-/// Checks a configuration; errors are noted under the fields that they are about.
-pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<ValidFitConfig> {
-    config
-        .check()
-        .map_err(|errors| {
-            for error in errors {
-                checks.refuse(&error.field(), error.to_string());
-            }
-        })
-        .ok()
-}
-
 /// Something to know before trusting an answer.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Warning)]
@@ -831,6 +266,18 @@ struct WarningParts<'a> {
     /// A sentence.
     #[schema(example = "no run has a sparsity between 0.5 and 0.75")]
     detail: &'a str,
+    /// Whether it is about this answer, or a standing remark on the law that comes with all of its answers.
+    of: WarningOf,
+}
+
+/// What a warning is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningOf {
+    /// This answer.
+    Answer,
+    /// The law, whatever it is asked.
+    Law,
 }
 
 /// Something to know before trusting an answer.
@@ -842,9 +289,18 @@ pub struct WarningView {
 }
 
 impl WarningView {
-    /// A warning: its stable code and a sentence.
+    /// A warning about one answer: its stable code and a sentence.
     pub fn new(code: &str, detail: impl AsRef<str>) -> Self {
-        let json = rendered(&WarningParts { code, detail: detail.as_ref() });
+        Self::with(code, detail.as_ref(), WarningOf::Answer)
+    }
+
+    /// A standing remark on a law: its stable code and a sentence.
+    pub fn of_law(code: &str, detail: impl AsRef<str>) -> Self {
+        Self::with(code, detail.as_ref(), WarningOf::Law)
+    }
+
+    fn with(code: &str, detail: &str, of: WarningOf) -> Self {
+        let json = rendered(&WarningParts { code, detail, of });
         Self { code: code.to_owned(), json }
     }
 
@@ -854,16 +310,19 @@ impl WarningView {
         #[derive(Deserialize)]
         struct Said {
             detail: String,
+            of: WarningOf,
         }
-        let said = serde_json::from_str::<Said>(self.json.get());
-        let detail = said.map(|said| said.detail).unwrap_or_default();
-        Self::new(&self.code, format!("{what}: {detail}"))
+        match serde_json::from_str::<Said>(self.json.get()) {
+            Ok(Said { detail, of }) => Self::with(&self.code, &format!("{what}: {detail}"), of),
+            // It was written by `with`.
+            Err(_) => self.clone(),
+        }
     }
 }
 
 impl From<&StoredWarning> for WarningView {
     fn from(warning: &StoredWarning) -> Self {
-        Self::new(&warning.code, &warning.detail)
+        Self::of_law(&warning.code, &warning.detail)
     }
 }
 

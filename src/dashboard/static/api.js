@@ -5,6 +5,7 @@
  */
 
 import { dialog, dialogButtons, el, field } from "./dom.js";
+import { fromOtherTabs, key, use, whenTold } from "./key.js";
 
 /** An answer that is a problem (RFC 9457), or no answer at all. */
 export class Problem extends Error {
@@ -23,36 +24,44 @@ export class Problem extends Error {
   }
 }
 
-const KEY = "sparsity-planner-key";
-
-/** @returns {Record<string, string>} */
-function authorization() {
-  const key = sessionStorage.getItem(KEY);
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
 /** @returns {boolean} Whether the service was given a key. */
 export function hasKey() {
-  return sessionStorage.getItem(KEY) !== null;
+  return key() !== null;
 }
 
 /** @type {Promise<boolean> | null} One dialog for however many requests lack a key. */
 let asking = null;
 
-/** @returns {Promise<boolean>} Whether a key was given. */
-function askForKey() {
-  asking ??= dialog(
-    "An API key, please",
-    el("p", {}, sessionStorage.getItem(KEY) ? "The service did not accept the key." : "This service answers to those who have a key.", " A key is kept until this tab is closed, and stands in no address."),
-    field("Key", el("input", { name: "key", type: "password", required: true, autocomplete: "off", autofocus: true })),
-    dialogButtons("Use this key"),
-  ).then(({ outcome, data }) => {
-    asking = null;
-    if (outcome !== "yes") return false;
-    sessionStorage.setItem(KEY, String(data.get("key")).trim());
-    return true;
-  });
+/**
+ * @param {string | null} refused The key that the service did not accept.
+ * @returns {Promise<boolean>} Whether there is another now.
+ */
+function askForKey(refused) {
+  asking ??= newKey(refused).finally(() => { asking = null; });
   return asking;
+}
+
+/** @param {string | null} refused @returns {Promise<boolean>} */
+async function newKey(refused) {
+  if (await fromOtherTabs(refused)) return true;
+  const keep = el("input", { type: "checkbox", name: "keep", value: "yes" });
+  const asked = dialog(
+    "An API key, please",
+    el("p", {}, refused ? "The service did not accept the key." : "This service answers to those who have a key."),
+    field("Key", el("input", { name: "key", type: "password", required: true, autocomplete: "off", autofocus: true })),
+    el("p", {}, el("label", { class: "check" }, keep, "Keep it on this device")),
+    el("p", { class: "foot" }, "Unless it is kept, it is in the browser's session storage, in the tabs of this page alone, until they are closed. Kept, it is in the browser's local storage, until you log out: only where nobody else uses the browser. It stands in no address, and is sent to this service alone."),
+    dialogButtons("Use this key"),
+  );
+  // Given in another tab, it is not needed here.
+  const stop = whenTold(() => /** @type {HTMLDialogElement | null} */ (keep.closest("dialog"))?.close("told"));
+  const { outcome, data } = await asked;
+  stop();
+  if (outcome === "told") return true;
+  const given = String(data.get("key") ?? "").trim();
+  if (outcome !== "yes" || !given) return false;
+  use(given, data.get("keep") === "yes");
+  return true;
 }
 
 /** Header with the position of a write, which a read that is to see it sends back. */
@@ -67,7 +76,8 @@ let written = 0;
  */
 async function send(path, init) {
   for (;;) {
-    const headers = { ...init.headers, ...authorization(), ...(written ? { [READ_AFTER]: String(written) } : {}) };
+    const sent = key();
+    const headers = { ...init.headers, ...(sent ? { Authorization: `Bearer ${sent}` } : {}), ...(written ? { [READ_AFTER]: String(written) } : {}) };
     /** @type {Response} */
     let response;
     try {
@@ -79,7 +89,7 @@ async function send(path, init) {
     }
     written = Math.max(written, Number(response.headers.get(READ_AFTER)));
     if (response.ok) return response;
-    if (response.status === 401 && (await askForKey())) continue;
+    if (response.status === 401 && (await askForKey(sent))) continue;
     const body = await response.json().catch(() => ({}));
     if (response.status === 403) body.title ??= "This key may not do that";
     throw new Problem(response.status, body);
@@ -136,7 +146,8 @@ export async function getPicture(path, query, signal, kind) {
   const response = await send(withQuery(path, query), { signal, headers: { Accept: type } });
   if (kind) return response.blob();
   const { documentElement } = new DOMParser().parseFromString(await response.text(), "image/svg+xml");
-  return document.importNode(documentElement, true);
+  // Moved and not copied: a picture has thousands of elements.
+  return document.adoptNode(documentElement);
 }
 
 /**
@@ -206,7 +217,7 @@ export async function list(path, query, { most, signal }) {
  *
  * @param {string} path
  * @param {AbortSignal} signal
- * @returns {AsyncGenerator<any>} The data of each event.
+ * @returns {AsyncGenerator<{kind: string, data: any}>} Each event with its type.
  */
 export async function* events(path, signal) {
   const response = await send(path, { signal, headers: { Accept: "text/event-stream" } });
@@ -220,8 +231,11 @@ export async function* events(path, signal) {
     while ((end = buffer.indexOf("\n\n")) >= 0) {
       const lines = buffer.slice(0, end).split("\n");
       buffer = buffer.slice(end + 2);
-      const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
-      if (data.length > 0) yield JSON.parse(data.join("\n"));
+      /** @param {string} field @returns {string[]} */
+      const values = (field) => lines.filter((line) => line.startsWith(field)).map((line) => line.slice(field.length).trimStart());
+      const data = values("data:");
+      // What only keeps the connection alive has none.
+      if (data.length > 0) yield { kind: values("event:")[0] ?? "", data: JSON.parse(data.join("\n")) };
     }
   }
 }

@@ -4,11 +4,13 @@
  * @module app
  */
 
-import { el, failure, fill, loading } from "./dom.js";
+import { Problem } from "./api.js";
+import { showCaller } from "./caller.js";
+import { el, empty, failure, fill, loading } from "./dom.js";
+import { hearOtherTabs } from "./key.js";
 import { go, params } from "./url.js";
 import { showFamilies } from "./views/families.js";
 import { showFamily } from "./views/family.js";
-import { showHardware } from "./views/hardware.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
@@ -27,13 +29,22 @@ async function show(moved) {
     main.focus({ preventScroll: true });
   }
   const hardware = !family && params().get("view") === "hardware";
+  for (const link of document.querySelectorAll(".top nav a")) {
+    const isHere = link.getAttribute("href") === (hardware ? "./?view=hardware" : family ? "" : "./");
+    if (isHere) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
   document.title = family ? `${family} · Sparsity planner` : hardware ? "Hardware profiles · Sparsity planner" : "Sparsity planner";
   try {
     if (family) await showFamily(main, family, signal);
-    else if (hardware) await showHardware(main, signal);
+    else if (hardware) await (await import("./views/hardware.js")).showHardware(main, signal);
     else await showFamilies(main, signal);
   } catch (error) {
-    if (!signal.aborted) fill(main, el("h1", {}, family ?? (hardware ? "Hardware profiles" : "Families")), failure(error, () => show(false)));
+    if (signal.aborted) return;
+    if (family && error instanceof Problem && error.status === 404) {
+      document.title = "No such family · Sparsity planner";
+      fill(main, el("h1", {}, `There is no family ${family}`), empty("It was deleted, or the address is not quite right."), el("p", { class: "buttons" }, el("a", { class: "button", href: "./" }, "All families")));
+    } else fill(main, el("h1", {}, family ?? (hardware ? "Hardware profiles" : "Families")), failure(error, () => show(false)));
   }
 }
 
@@ -69,4 +80,8 @@ theme.addEventListener("change", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
 useTheme(localStorage.getItem(THEME) ?? "auto");
 
+hearOtherTabs();
+const who = /** @type {HTMLElement} */ (document.getElementById("caller"));
+addEventListener("keychange", () => showCaller(who));
+showCaller(who);
 show(false);

@@ -13,6 +13,7 @@ import { announce, el } from "./dom.js";
  * @property {string} path Below the service.
  * @property {Record<string, any>} [query] Without what is null or undefined.
  * @property {Record<string, any>} [body]
+ * @property {Record<string, any>} [named] What stands in the path, as the client's method takes it.
  * @property {string} family
  * @property {string} call The client's method, and what it takes: `optimal_sparsity`.
  */
@@ -56,8 +57,8 @@ function python(value) {
  * @param {boolean} withKey
  * @returns {string}
  */
-export function asPython({ query, body, family, call }, base, withKey) {
-  const values = given({ ...query, ...body }).map(([name, value]) => `${name}=${python(value)}`);
+export function asPython({ query, body, named, family, call }, base, withKey) {
+  const values = given({ ...named, ...query, ...body }).map(([name, value]) => `${name}=${python(value)}`);
   const lines = values.join(", ").length > 60 ? `\n    ${values.join(",\n    ")},\n` : values.join(", ");
   const key = withKey ? "# The key is taken from SPARSITY_PLANNER_KEY.\n" : "";
   return `from sparsity_planner import Planner\n\n${key}family = Planner(${JSON.stringify(base)}).family(${JSON.stringify(family)})\nprint(family.${call}(${lines}))`;
@@ -67,11 +68,12 @@ export function asPython({ query, body, family, call }, base, withKey) {
  * Buttons that copy a question.
  *
  * @param {Asked} asked
+ * @param {string} [what] What is copied, where it is not the only question that is answered there.
  * @returns {HTMLElement}
  */
-export function copyButtons(asked) {
+export function copyButtons(asked, what = "") {
   const base = document.baseURI.replace(/[?#].*$/, "").replace(/\/$/, "");
-  return el("p", { class: "buttons copy" }, el("span", {}, "Copy as"), copyButton("curl", () => asCurl(asked, base, hasKey())), copyButton("Python", () => asPython(asked, base, hasKey())));
+  return el("p", { class: "buttons copy" }, el("span", {}, `Copy ${what}${what && " "}as`), copyButton("curl", () => asCurl(asked, base, hasKey())), copyButton("Python", () => asPython(asked, base, hasKey())));
 }
 
 /** How long a button says that it copied. */

@@ -93,7 +93,7 @@ export function failure(error, retry) {
     "div",
     { class: "failure", role: "alert" },
     el("strong", {}, problem.title ?? "Something went wrong"),
-    el("p", {}, problem.detail ?? problem.message ?? String(error)),
+    el("p", {}, sentence(problem.detail ?? problem.message ?? String(error))),
     errors.length > 0 &&
       el("ul", {}, errors.map((/** @type {any} */ e) => el("li", {}, el("code", {}, e.pointer.replace(/^\//, "")), " ", e.detail))),
     (problem.suggestions ?? []).length > 0 && [
@@ -104,26 +104,32 @@ export function failure(error, retry) {
   );
 }
 
+/** @param {string} text What the service says of an error. @returns {string} With a capital at its start, but where that is a field's name. */
+function sentence(text) {
+  return /^[a-z]+[ ,]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
+}
+
 /**
  * A table with a caption, which sorts by a click on a column.
  *
- * @param {{caption: string, hideCaption?: boolean, columns: {text: Child, number?: boolean}[], rows: Child[][]}} table
- *   The first cell of a row names it.
+ * @param {{caption: string, hideCaption?: boolean, columns: {text: Child, number?: boolean, minor?: boolean}[], rows: Child[][]}} table
+ *   The first cell of a row names it. Columns that are `minor` are left out on a narrow page.
  * @returns {HTMLElement} The table in a region that scrolls.
  */
 export function table({ caption, hideCaption = false, columns, rows }) {
+  const classOf = (/** @type {{number?: boolean, minor?: boolean}} */ { number, minor }) => [number && "number", minor && "minor"].filter(Boolean).join(" ") || null;
   const body = el(
     "tbody",
     {},
     rows.map((row) =>
-      el("tr", {}, row.map((cell, i) => el(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: columns[i].number ? "number" : null }, cell))),
+      el("tr", {}, row.map((cell, i) => el(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: classOf(columns[i]) }, cell))),
     ),
   );
   const given = [...body.children];
   const heads = columns.map((column, i) => {
     const sorts = rows.length > 1 && typeof column.text === "string" && column.text !== "";
     const inside = sorts ? el("button", { type: "button", title: "Sort", on: { click: () => sortBy(i) } }, column.text) : column.text;
-    return el("th", { scope: "col", class: column.number ? "number" : null }, inside);
+    return el("th", { scope: "col", class: classOf(column) }, inside);
   });
   /** @param {number} at Sorts by a column: upwards, then downwards, then as given. */
   function sortBy(at) {
@@ -214,16 +220,32 @@ export function dialog(title, ...body) {
 }
 
 /**
+ * A field in which a word has to be typed before a dialog does what cannot be undone.
+ *
+ * @param {string} word
+ * @param {string} label
+ * @returns {HTMLElement}
+ */
+export function typed(word, label) {
+  const input = el("input", { name: "typed", required: true, autocomplete: "off", spellcheck: "false", autofocus: true });
+  const check = () => input.setCustomValidity(input.value.trim() === word ? "" : `Type ${word} to confirm.`);
+  input.addEventListener("input", check);
+  check();
+  return field(label, input);
+}
+
+/**
  * The buttons of a dialog.
  *
  * @param {string} yes Text of the button whose outcome is `yes`.
+ * @param {boolean} [dangerous] Whether it does what cannot be undone.
  * @returns {HTMLElement}
  */
-export function dialogButtons(yes) {
+export function dialogButtons(yes, dangerous = false) {
   return el(
     "p",
     { class: "buttons" },
-    el("button", { type: "submit", value: "yes", class: "primary" }, yes),
+    el("button", { type: "submit", value: "yes", class: dangerous ? "danger" : "primary" }, yes),
     el("button", { type: "submit", value: "", formnovalidate: true }, "Cancel"),
   );
 }

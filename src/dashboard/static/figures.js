@@ -5,7 +5,7 @@
  * @module figures
  */
 
-import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "./numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, formatWhole, parseFraction, parseNumber, plural } from "./numbers.js";
 import { address } from "./url.js";
 import { levelName } from "./words.js";
 
@@ -48,7 +48,7 @@ export function fitDetails(answer, { unit, total, residuals }) {
     }],
     x: { ...LOSSES, name: "measured loss" },
     y: residuals ? { name: "residual", format: (value) => formatNumber(value, 3), parse: parseNumber } : { ...LOSSES, name: "predicted loss" },
-    summary: `${plural(runs.length, "run")}${total !== null && total > runs.length ? ` of ${total.toLocaleString("en")}` : ""}, ${outliers === 0 ? "no outlier" : plural(outliers, "outlier")}${answer.noise ? `; a residual of ${formatNumber(answer.noise, 2)} is usual` : ""}.`,
+    summary: `${plural(runs.length, "run")}${total !== null && total > runs.length ? ` of ${formatWhole(total)}` : ""}, ${outliers === 0 ? "no outlier" : plural(outliers, "outlier")}${answer.noise ? `; a residual of ${formatNumber(answer.noise, 2)} is usual` : ""}.`,
     notes: ["Click a run to find it among the runs."],
     table: {
       columns: [{ text: "Run, farthest off first" }, { text: "Sparsity", number: true }, { text: "Measured", number: true }, { text: "Predicted", number: true }, { text: "Residual", number: true }],
@@ -107,7 +107,7 @@ export function lossDetails(answer, { pattern, own }, unit) {
   });
   const marks = [
     mark("best", optimum, ...(optimum.interval ? [`sparsity ${formatInterval(optimum.interval, percent)}`] : [])),
-    mark("dense", answer.dense),
+    ...(answer.dense ? [mark("dense", answer.dense)] : []),
   ];
   if (pattern && pattern.name !== "dense") marks.push(mark(`pattern ${pattern.name}`, pattern));
   if (own) marks.push(mark("your sparsity", own));
@@ -209,6 +209,62 @@ export function forecastsFigure(scored) {
       },
     };
   };
+}
+
+/**
+ * An answer by the versions of the laws that gave it: its sparsity, and the loss there.
+ *
+ * @param {any[]} answered Laws of a history that have an answer, newest first.
+ * @param {string} unit
+ * @returns {{title: string, key: string, draw: Draw}[]}
+ */
+export function historyFigures(answered, unit) {
+  const items = [...answered].reverse();
+  const figure = (/** @type {string} */ title, /** @type {string} */ key, /** @type {(answer: any) => number} */ value, /** @type {(answer: any) => any} */ interval, /** @type {import("./plots.js").Axis} */ axis, /** @type {(value: number) => string} */ tick) => {
+    const at = (/** @type {any[]} */ some) => some.map((item) => /** @type {[number, number]} */ ([item.law.version, value(item.answer)]));
+    const groups = /** @type {[string, any[], import("./sketch.js").Role, import("./sketch.js").Shape][]} */ ([
+      ["fitted", items.filter(({ law }) => law.source === "fit"), "accent", "circle"],
+      ["published", items.filter(({ law }) => law.source !== "fit"), "muted", "square"],
+    ]).filter(([, some]) => some.length > 0);
+    const last = items[items.length - 1];
+    const known = items.filter(({ answer }) => interval(answer));
+    return {
+      title,
+      key,
+      draw: /** @type {Draw} */ (() => ({
+        sketch: {
+          x: { name: "version of the law", scale: "linear", format: (value) => String(value), whole: true },
+          y: { name: axis.name, scale: "linear", format: tick },
+          lines: [{ points: at(items), role: "muted" }],
+          bars: known.map(({ law, answer }) => ({ x: law.version, low: interval(answer).low, high: interval(answer).high, role: law.source === "fit" ? "accent" : "muted" })),
+          marks: groups.map(([name, some, role, shape]) => ({ name, role, shape, points: at(some) })),
+        },
+        details: {
+          series: groups.map(([name, some]) => ({
+            name, points: at(some),
+            say: (i, version, shown) => {
+              const { answer, runs } = some[i];
+              const range = interval(answer);
+              return [`law ${version}, ${name}`, `${axis.name} ${axis.format(shown)}${range ? ` (${formatInterval(range, axis.format)})` : ""}`, `${formatCount(answer.data)} ${unit}`, ...(runs === null ? [] : [plural(runs, "run")])];
+            },
+            link: (i) => address({ view: "laws", law: some[i].law.version }),
+          })),
+          x: { name: "version", format: (value) => formatNumber(value, 4), parse: parseNumber },
+          y: axis,
+          summary: `${title}, by ${plural(items.length, "law")}: law ${last.law.version} says ${axis.format(value(last.answer))}${interval(last.answer) ? ` (${formatInterval(interval(last.answer), axis.format)})` : ""}.${known[0] ? ` Bars are ${levelName(interval(known[0].answer))}s.` : ""}`,
+          notes: ["Click a law to read it."],
+          table: {
+            columns: [{ text: "Law" }, { text: axis.name, number: true }, { text: "Interval", number: true }],
+            rows: items.map(({ law, answer }) => [`law ${law.version}`, axis.format(value(answer)), formatInterval(interval(answer), axis.format) || "none"]),
+          },
+        },
+      })),
+    };
+  };
+  return [
+    figure("Best sparsity", "history-sparsity", ({ sparsity }) => sparsity, ({ interval }) => interval, SPARSITIES, (value) => formatLevel(Math.max(0, value)).replace("\u00a0", "")),
+    figure("Loss at it", "history-loss", ({ loss }) => loss, ({ intervals }) => intervals?.loss, LOSSES, short),
+  ];
 }
 
 /**

@@ -184,7 +184,7 @@ export function formatTimes(value) {
   // So many decades say that nothing is known; their digits would say otherwise.
   if (value >= 1e6) return ">\u00a010⁶×";
   if (value < 1e-6) return "<\u00a010⁻⁶×";
-  return value < 1000 ? `${value.toPrecision(3)}×` : `${Math.round(value).toLocaleString("en")}×`;
+  return value < 1000 ? `${value.toPrecision(3)}×` : `${formatWhole(Math.round(value))}×`;
 }
 
 /**
@@ -206,6 +206,17 @@ export function formatAge(time, now = Date.now()) {
 }
 
 /**
+ * A number in full, with commas between thousands. The browser's own formatter takes longer to start than a page to show.
+ *
+ * @param {number} value
+ * @returns {string} Such as `84,934,656`.
+ */
+export function formatWhole(value) {
+  const [whole, ...rest] = String(value).split(".");
+  return [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...rest].join(".");
+}
+
+/**
  * A count of things.
  *
  * @param {number} count
@@ -213,5 +224,5 @@ export function formatAge(time, now = Date.now()) {
  * @returns {string} Such as `1 run`, `1,000 runs`.
  */
 export function plural(count, noun) {
-  return `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  return `${formatWhole(count)} ${noun}${count === 1 ? "" : "s"}`;
 }

@@ -6,6 +6,7 @@
  */
 
 import { getPicture } from "./api.js";
+import { copyButtons } from "./copy.js";
 import { announce, el, empty, failure, fill, table } from "./dom.js";
 import { saveBlob, toPng } from "./save.js";
 import { geometryOf, nearest, neighbour, pathsOf, zoomed } from "./scales.js";
@@ -39,6 +40,7 @@ import { sketch } from "./sketch.js";
  * @property {string} [path] Of the service's picture.
  * @property {import("./api.js").Query} [query] Of the picture, without its look.
  * @property {import("./sketch.js").Sketch} [sketch] In place of a picture of the service.
+ * @property {import("./copy.js").Asked} [asked] The question whose answer it is, to be copied.
  * @property {Details | string | Promise<Details | string>} details Or why there is no picture.
  */
 
@@ -81,12 +83,15 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
   const caption = el("figcaption", { id: `caption-${name}` });
   const numbers = el("details", { class: "numbers", hidden: true });
   const ranges = el("details", { class: "numbers", hidden: true });
+  const copies = el("div", { class: "numbers" });
   const tool = (/** @type {string} */ text, /** @type {string} */ label, /** @type {() => void} */ click) => el("button", { type: "button", class: "quiet", "aria-label": `${label}: ${title}`, title: label, on: { click } }, text);
   const choice = el(
     "select",
     { "aria-label": `Axes: ${title}`, hidden: choices.length === 0, on: { change: () => { axes = choice.value; onAxes?.(axes); shown = { x: null, y: null }; redraw(); } } },
     choices.map(([value, text]) => el("option", { value, selected: value === axes }, text)),
   );
+  // There is nothing to zoom where there is no picture.
+  const tools = el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", whole), choice, tool("SVG", "Download as SVG", () => save("svg")), tool("PNG", "Download as PNG", () => save("png")));
   const node = el(
     "figure",
     { class: "picture", "data-picture": name, "aria-labelledby": `picture-${name}` },
@@ -94,11 +99,11 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
       "div",
       { class: "picture-head" },
       el("h3", { id: `picture-${name}` }, title),
-      el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", whole), choice, tool("SVG", "Download as SVG", () => save("svg")), tool("PNG", "Download as PNG", () => save("png"))),
+      tools,
     ),
     el("div", { class: "plot-box" }, plot, tip, state),
     caption,
-    el("div", { class: "more" }, numbers, ranges),
+    el("div", { class: "more" }, numbers, ranges, copies),
   );
 
   /** @type {Draw | null} */
@@ -179,6 +184,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     svg.removeAttribute("height");
     plot.replaceChildren(svg);
     state.hidden = true;
+    tools.hidden = false;
     point(null);
     geometry = geometryOf(svg);
   }
@@ -201,6 +207,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     };
     numbers.ontoggle = show;
     show();
+    fill(copies, figure?.asked && copyButtons(figure.asked));
     tellRanges();
   }
 
@@ -400,6 +407,8 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     fill(caption);
     numbers.hidden = true;
     ranges.hidden = true;
+    tools.hidden = true;
+    fill(copies);
     delete node.dataset.drawn;
     node.removeAttribute("aria-busy");
   }

@@ -5,6 +5,7 @@
  */
 
 import { change, events, familyPath, get, Problem } from "./api.js";
+import { copyButtons } from "./copy.js";
 import { announce, el, failure, fill, loading, table } from "./dom.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
 
@@ -20,14 +21,15 @@ const RECONNECT_MS = 1000;
  * @param {HTMLElement} node Where.
  * @param {string} id
  * @param {AbortSignal} signal Stops watching, not the refit.
+ * @param {boolean} mayCancel Whether the user may.
  * @returns {Promise<any | null>} The refit as it ended; null where watching ended first.
  */
-export async function watchRefit(node, id, signal) {
+export async function watchRefit(node, id, signal, mayCancel) {
   const bar = el("progress", { max: 1, value: 0, "aria-label": "Progress of the refit" });
   const text = el("p", {}, "Asking…");
   const cancel = el("button", { type: "button", on: { click: stop } }, "Cancel this refit");
   const trouble = el("div", {});
-  fill(node, bar, text, el("p", { class: "buttons" }, cancel), trouble);
+  fill(node, bar, text, mayCancel && el("p", { class: "buttons" }, cancel), trouble);
 
   async function stop() {
     cancel.disabled = true;
@@ -53,7 +55,7 @@ export async function watchRefit(node, id, signal) {
 
   while (!signal.aborted) {
     try {
-      for await (const refit of events(`/v1/refits/${id}/events`, signal)) {
+      for await (const { data: refit } of events(`/v1/refits/${id}/events`, signal)) {
         fill(trouble);
         show(refit);
         if (refit.finished_at) return refit;
@@ -83,7 +85,8 @@ export async function showComparison(node, family, old, young, signal, youngName
   fill(node, loading("Comparing…"));
   try {
     const answer = await get(familyPath(family, "/laws/compare"), { a: old, b: young }, signal);
-    fill(node, comparison(answer, old, young, youngName));
+    const asked = { method: /** @type {const} */ ("GET"), path: familyPath(family, "/laws/compare"), query: { a: old, b: young }, family, call: "compare" };
+    fill(node, comparison(answer, old, young, youngName), copyButtons(asked));
   } catch (error) {
     if (!signal.aborted) fill(node, failure(error, () => showComparison(node, family, old, young, signal, youngName)));
   }
@@ -114,7 +117,7 @@ export async function showAtPoint(node, family, { sparsity, ...question }, { old
     const rows = [
       ["Best sparsity", ({ best }) => best.sparsity, ({ best }) => best.interval, percent],
       ["Loss at it", ({ best }) => best.loss, ({ best }) => best.intervals?.loss, formatLoss],
-      ["Dense instead: loss", ({ best }) => best.dense.loss, ({ best }) => best.intervals?.dense_loss, formatLoss],
+      ["Dense instead: loss", ({ best }) => best.dense?.loss ?? null, ({ best }) => best.intervals?.dense_loss, formatLoss],
     ];
     if (sparsity !== null) rows.push([`Loss at ${formatLevel(sparsity)}`, ({ own }) => own.loss, ({ own }) => own.interval, formatLoss]);
     const apart = (/** @type {any} */ x, /** @type {any} */ y) => (x && y ? x.high < y.low || y.high < x.low : null);

@@ -153,7 +153,7 @@ export function neighbour(paths, from, key) {
     return { series: one.series, index, x, y, at: one.path.places[index], lines: [] };
   };
   const current = from ? seen.findIndex(({ series }) => series === from.series) : -1;
-  if (!from || current < 0) return spot(seen[0], seen[0].order[0]);
+  if (!from || current < 0) return spot(seen[0], seen[0].order[key === "End" ? seen[0].order.length - 1 : 0]);
   const one = seen[current];
   const place = one.order.reduce((best, index, i) => (Math.abs(one.path.places[index][0] - from.at[0]) < Math.abs(one.path.places[one.order[best]][0] - from.at[0]) ? i : best), 0);
   const here = Math.max(0, one.order.includes(from.index) ? one.order.indexOf(from.index) : place);

@@ -15,6 +15,7 @@ import { placeOn, valueOn } from "./scales.js";
  * @property {"linear" | "log" | "density"} scale
  * @property {(value: number) => string} format
  * @property {boolean} [zero] Whether it shows 0.
+ * @property {boolean} [whole] Whether it has whole numbers alone.
  */
 
 /**
@@ -133,7 +134,8 @@ function ends({ scale, zero }, values, shown) {
 const DENSITIES = [0, 0.25, 0.5, 0.75, 0.875, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999];
 
 /** @param {SketchAxis} axis @param {[number, number]} ends @param {number} most @returns {number[]} Values that are named. */
-function ticks({ scale }, [low, high], most) {
+function ticks({ scale, whole }, [low, high], most) {
+  if (whole) return even(low, high, Math.min(most, Math.max(2, high - low))).filter(Number.isInteger);
   if (scale === "density") {
     let last = -Infinity;
     return DENSITIES.filter((value) => {

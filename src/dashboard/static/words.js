@@ -4,7 +4,7 @@
  * @module words
  */
 
-import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, formatPercent } from "./numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, formatPercent, formatWhole, plural } from "./numbers.js";
 
 /** @param {number} value @returns {string} A factor in passing: `1.8×`. */
 const times = (value) => `${formatNumber(value, 3)}×`;
@@ -91,6 +91,31 @@ export function extrapolation({ variable, factor, limit, side }) {
   return side === "above"
     ? `${name}: ${times(factor)} beyond the ${end} of the runs (${shown})`
     : `${name}: ${times(factor)} below the ${end} of the runs (${shown})`;
+}
+
+/** @param {any} value Of an option. @returns {string} In a few letters. */
+function optionValue(value) {
+  if (value === null || value === undefined) return "none";
+  if (typeof value === "number") return formatNumber(value, 6);
+  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(optionValue).join(", ");
+  if (typeof value !== "object") return String(value);
+  const entries = Object.entries(value).filter(([, entry]) => entry !== null && entry !== undefined);
+  return entries.length === 0 ? "none" : entries.map(([key, entry]) => `${key} ${optionValue(entry)}`).join(", ");
+}
+
+/**
+ * What changed from one law to the next.
+ *
+ * @param {any} changes Of the history of an answer; null of the first law.
+ * @param {string} source Of the law: `fit` or `published`.
+ * @returns {string[]} Such as `12 runs added, 1 removed` and `bootstrap: 1,000 → 2,000`.
+ */
+export function changesInWords(changes, source) {
+  if (!changes) return ["The first law."];
+  const { runs, options } = changes;
+  const counts = runs ? [[runs.added, "added"], [runs.removed, "removed"], [runs.changed, "measured otherwise"]].filter(([count]) => count > 0) : [];
+  const ofRuns = runs === null ? (source === "published" ? "Published elsewhere: its runs are not here." : "Its runs cannot be compared with those of the law before.") : counts.length === 0 ? "The same runs." : `${counts.map(([count, what], i) => `${i === 0 ? plural(count, "run") : formatWhole(count)} ${what}`).join(", ")}.`;
+  return [ofRuns, ...options.map((/** @type {any} */ change) => `${change.option.replaceAll("_", " ")}: ${optionValue(change.before)} → ${optionValue(change.after)}`)];
 }
 
 /**

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -22,6 +22,7 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfi
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use parking_lot::Mutex;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use tokio::runtime::Handle;
@@ -304,7 +305,7 @@ struct Failures(Mutex<(u64, Option<Instant>)>);
 
 impl Failures {
     fn log(&self, why: impl FnOnce() -> String) {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.0.lock();
         let (count, logged) = &mut *failures;
         *count += 1;
         if logged.is_none_or(|logged| logged.elapsed() >= BETWEEN_LINES) {

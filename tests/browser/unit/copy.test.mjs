@@ -24,6 +24,8 @@ test("a question is copied as Python", () => {
   assert.match(nested, /target=\{"prediction": \{"sparsity": 0\.5\}\}/);
   assert.match(nested, /grid=\{"sparsity": \[0, 0\.5\]\}/);
   assert.ok(!nested.includes("secret"));
+  const law = asPython({ method: "GET", path: "/v1/families/demo/laws/2", named: { version: 2 }, family: "demo", call: "law" }, "http://x", false);
+  assert.match(law, /family\.law\(version=2\)/);
 });
 
 test("runs are copied as a table with commas", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { formatAge, formatBytes, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "../../../src/dashboard/static/numbers.js";
+import { formatAge, formatBytes, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, formatWhole, parseFraction, parseNumber, plural } from "../../../src/dashboard/static/numbers.js";
 
 test("numbers are read as people write them", () => {
   const cases = {
@@ -46,6 +46,7 @@ test("numbers are written short", () => {
   assert.equal(formatLoss(1e-5), "1e-5");
   assert.equal(formatTimes(1.8), "1.80×");
   assert.equal(formatTimes(22_600), "22,600×");
+  assert.deepEqual([0, 999, 1000, 84_934_656, 1234.5678].map(formatWhole), ["0", "999", "1,000", "84,934,656", "1,234.5678"]);
   assert.equal(plural(1, "run"), "1 run");
   assert.equal(plural(1000, "run"), "1,000 runs");
 });

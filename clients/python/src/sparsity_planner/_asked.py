@@ -66,7 +66,8 @@ class RefitOptions(TypedDict, total=False):
     weights: Sequence[Mapping[str, Any]]
     without: Sequence[str]
     cluster: str
-    form: Literal["sparse", "dense", "average_params"]
+    form: Literal["sparse", "dense", "levels", "average_params", "experts"]
+    levels: str
     forms: Literal["all"]
     gain: Mapping[str, Any]
     reproduces: int

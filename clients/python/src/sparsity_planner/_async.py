@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence, Sized
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence, Sized
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
@@ -67,6 +67,12 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=Model)
 # Header with the position of a write, which a read that is to see it sends back.
 READ_AFTER = "x-read-after"
+
+# Status of what was taken and is not done yet.
+ACCEPTED = 202
+# Seconds between two looks whether it is done: more and more.
+SHORTEST_LOOK = 0.1
+LONGEST_LOOK = 2.0
 
 
 class AsyncPicture:
@@ -383,6 +389,10 @@ class AsyncPlanner:
         """Delete a hardware profile."""
         await self._send("DELETE", f"/v1/hardware-profiles/{quote(name, safe='')}", gone_is_done=True)
 
+    async def caller(self) -> models.Caller:
+        """Return who the service takes this client for: the name, scope and families of its key."""
+        return await self._get("/v1/caller", {}, models.Caller)
+
     async def keys(self) -> AsyncIterator[models.Key]:
         """Yield the API keys, the newest first, without what opens; for keys of scope `admin`."""
         async for found in self._pages("/v1/keys", {}, models.KeyList):
@@ -474,24 +484,34 @@ class AsyncPlanner:
 
     async def _follow(self, id: UUID | str, progress: Callable[[models.Refit], object]) -> models.Refit:
         await self._greet()
+        async with aclosing(self._events(f"/v1/refits/{id}/events")) as events:
+            async for _, data in events:
+                refit = self._of_refit(_read(data, models.Refit))
+                progress(refit)
+                if refit.state == "succeeded":
+                    return refit
+                if refit.finished_at:
+                    raise RefitFailedError(refit)
+        raise AssertionError("a stream of events is asked for again until there is an error")
+
+    async def _events(self, path: str) -> AsyncGenerator[tuple[str, str], None]:
+        """
+        Yield the events of a stream, each its type and its data.
+
+        A stream that ends or breaks off, as where a service stops, is asked for again.
+        """
         attempts = self._attempts(repeatable=True)
         while True:
             try:
-                async with self._stream(f"/v1/refits/{id}/events") as response:
+                async with self._stream(path) as response:
                     events = rows.Events()
                     async for line in response.aiter_lines():
-                        data = events.feed(line)
-                        if data is None:
+                        event = events.feed(line)
+                        if event is None:
                             continue
                         attempts = self._attempts(repeatable=True)
-                        refit = self._of_refit(_read(data, models.Refit))
-                        progress(refit)
-                        if refit.state == "succeeded":
-                            return refit
-                        if refit.finished_at:
-                            raise RefitFailedError(refit)
-                # A service that stops ends the stream before the refit has ended.
-                cut = httpx.RemoteProtocolError("the stream ended before the refit")
+                        yield event
+                cut = httpx.RemoteProtocolError("the stream of events ended")
                 wait = attempts.wait_after_error(cut)
                 if wait is None:
                     raise UnreachableError(str(cut)) from cut
@@ -552,10 +572,12 @@ class AsyncPlanner:
         attempts = self._attempts(method in REPEATABLE if repeatable is None else repeatable)
         all_headers = {} if body is None else {"content-type": "application/json"}
         all_headers |= headers or {}
+        # An empty one would take away what stands in the path.
+        parameters = query(params) if params else None
         while True:
             try:
                 response = await self._http.request(
-                    method, path, params=query(params or {}), content=body, headers=all_headers
+                    method, path, params=parameters, content=body, headers=all_headers
                 )
             except httpx.RequestError as error:
                 wait = attempts.wait_after_error(error)
@@ -610,10 +632,12 @@ class AsyncPlanner:
         )
         return response.content
 
-    async def _pages(self, path: str, params: Mapping[str, Any], page: type[M]) -> AsyncIterator[M]:
+    async def _pages(
+        self, path: str, params: Mapping[str, Any], page: type[M], limit: int | None = PAGE
+    ) -> AsyncIterator[M]:
         cursor = None
         while True:
-            found = await self._get(path, {**params, "limit": PAGE, "cursor": cursor}, page)
+            found = await self._get(path, {**params, "limit": limit, "cursor": cursor}, page)
             yield found
             cursor = getattr(found, "next_cursor", None)
             if cursor is None:
@@ -676,6 +700,24 @@ class AsyncFamily:
         """Note where the dashboard shows it."""
         found._page = self._page(**params)
         return found
+
+    async def events(self) -> AsyncGenerator[models.FamilyStanding | models.Refit, None]:
+        """
+        Yield what happens to it, until it is deleted: how it stands, and its refits.
+
+        How it stands comes at once, and again with every change of its runs, its laws and its settings;
+        a refit with every change of its own, at first those that wait or run. A stream that breaks off is
+        asked for again, and then says how the family stands by then.
+        """
+        await self.planner._greet()
+        async with aclosing(self.planner._events(f"{self._path}/events")) as events:
+            async for kind, data in events:
+                if kind == "family":
+                    yield self._at(_read(data, models.FamilyStanding))
+                elif kind == "refit":
+                    yield self.planner._of_refit(_read(data, models.Refit))
+                elif kind == "deleted":
+                    return
 
     async def update(
         self,
@@ -754,6 +796,7 @@ class AsyncFamily:
         on_error: Literal["stop", "skip"] = "stop",
         dry_run: bool = False,
         batch_size: int = 20_000,
+        respond_async: bool = False,
         **reading: Unpack[Reading],
     ) -> models.SubmissionResult:
         """
@@ -765,6 +808,9 @@ class AsyncFamily:
         Each batch is all or nothing, unless `on_error="skip"` stores what is right and `rejected` names
         the rest. Rows are counted from 0 over all batches. To send the same again is safe. With `reading` or
         `dry_run`, which stores nothing and answers what would be stored, all rows are one batch.
+
+        With `respond_async` the service answers when a batch has arrived, and is asked until it is stored:
+        for large batches behind a proxy that does not wait that long for an answer.
         """
         tracked = runs if isinstance(runs, TrackedRuns) else None
         options = {**(tracked.reading if tracked else {}), **reading}
@@ -781,17 +827,43 @@ class AsyncFamily:
             counted = bar.over(rows_of(runs))
             for first, body, headers in bodies(counted, size, keep_nan=tracked is not None, names=names):
                 path = f"{self._path}/runs"
+                if respond_async:
+                    headers = {**headers, "prefer": "respond-async"}
                 try:
                     response = await self.planner._send(
                         "POST", path, params=params, body=body, headers=headers, repeatable=True
                     )
+                    batch = await self._stored(response)
                 except ProblemError as problem:
                     raise rows.shifted(problem, first, explain) from None
-                batch = _parsed(response, models.SubmissionResult)
                 total = rows.added(total, batch, first, explain)
         total = tracked.reported(total) if tracked else total
         _progress.say(shown and not dry_run, f"runs of {self.name}: {self._page(view='runs')}")
         return self._at(total, view="runs")
+
+    async def _stored(self, response: httpx.Response) -> models.SubmissionResult:
+        """Return what became of a batch: at once, or where the service answered before, when it is stored."""
+        if response.status_code != ACCEPTED:
+            return _parsed(response, models.SubmissionResult)
+        upload, wait = _parsed(response, models.Upload), SHORTEST_LOOK
+        while True:
+            if upload.result is not None:
+                return upload.result
+            if upload.error is not None:
+                raise ProblemError.from_problem(upload.error)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_LOOK)
+            upload = await self.upload(upload.id)
+
+    async def uploads(self) -> AsyncIterator[models.Upload]:
+        """Yield the uploads that were answered before they were stored, the newest first."""
+        async for found in self.planner._pages(f"{self._path}/uploads", {}, models.UploadList):
+            for item in found.items:
+                yield item
+
+    async def upload(self, id: UUID | str) -> models.Upload:
+        """Return an upload that was answered before it was stored, with what became of it."""
+        return await self.planner._get(f"{self._path}/uploads/{id}", {}, models.Upload)
 
     async def run(self, run: AnyRun) -> models.Run:
         """Return a run by its `external_id`, or by its id here, a `UUID`."""
@@ -921,16 +993,24 @@ class AsyncFamily:
 
     async def import_law(
         self,
-        coefficients: Mapping[str, float],
+        coefficients: Mapping[str, float] | Iterable[Any],
         reference: str,
         *,
+        form: Literal["sparse", "dense", "levels", "experts"] | None = None,
         runs: int | None = None,
         objective: float | None = None,
         fitted_at: datetime | None = None,
     ) -> AsyncLaw:
-        """Add a published law, by its seven coefficients in raw units and where they stand."""
+        """
+        Add a published law, by its coefficients in raw units and where they stand.
+
+        Those of the forms `levels` and `experts` are a list, as `own_coefficients` of a law has them.
+        """
+        is_own = not isinstance(coefficients, Mapping)
         body = rows.given(
-            coefficients=coefficients,
+            coefficients=None if is_own else coefficients,
+            own_coefficients=list(coefficients) if is_own else None,
+            form=form,
             reference=reference,
             runs=runs,
             objective=objective,
@@ -972,6 +1052,7 @@ class AsyncFamily:
         nonzero_params: float,
         sparsity: float,
         *,
+        level: str | None = None,
         data: float | None = None,
         compute: float | None = None,
         device_hours: float | None = None,
@@ -985,12 +1066,15 @@ class AsyncFamily:
         """
         Return the loss of a model trained on `data`, or on what `compute` FLOPs pay for.
 
+        `level` names the pattern or recipe where a law of levels has several of the sparsity.
+
         `predictions`, which asks them all at once. `device_hours`, `days` and `cost` stand in the place of
         `compute` where the hardware profile says what they are worth.
         """
         params = {
             "nonzero_params": nonzero_params,
             "sparsity": sparsity,
+            "level": level,
             "data": data,
             "compute": compute,
             "device_hours": device_hours,
@@ -1050,6 +1134,51 @@ class AsyncFamily:
         found = await self.planner._get(path, params, AsyncOptimalSparsity)
         found._question = Question(self.planner, f"{self._path}/loss-by-sparsity", params)
         return self._at(found, n=nonzero_params, c=compute, mode=flop_mode)
+
+    async def history(
+        self,
+        nonzero_params: float,
+        compute: float | None = None,
+        flop_mode: str | None = None,
+        *,
+        unique_data: float | None = None,
+        device_hours: float | None = None,
+        days: float | None = None,
+        cost: float | None = None,
+        max_total_params: float | None = None,
+        memory_bytes: float | None = None,
+        max_sparsity: float | None = None,
+        storage: Literal["dense", "bitmask", "csr", "2:4"] | None = None,
+        bits_per_param: int | None = None,
+        intervals: bool = True,
+    ) -> AsyncIterator[models.OptimalSparsityByLaw]:
+        """
+        Yield what each law of the family answers to `optimal_sparsity`, the newest first.
+
+        The arguments are those of `optimal_sparsity`. Each item has the law's `answer`, or the `problem` that
+        it has with the question, and the `changes` of runs and options since the law before. What-ifs are
+        left out. Laws are asked a page at a time, as they are iterated over.
+        """
+        params = {
+            "nonzero_params": nonzero_params,
+            "compute": compute,
+            "device_hours": device_hours,
+            "days": days,
+            "cost": cost,
+            "flop_mode": flop_mode,
+            "unique_data": unique_data,
+            "max_total_params": max_total_params,
+            "memory_bytes": memory_bytes,
+            "max_sparsity": max_sparsity,
+            "storage": storage,
+            "bits_per_param": bits_per_param,
+            "intervals": intervals,
+        }
+        path = f"{self._path}/optimal-sparsity/history"
+        # As many laws as the service asks at a time.
+        async for found in self.planner._pages(path, params, models.OptimalSparsityHistory, limit=None):
+            for item in found.items:
+                yield item
 
     async def loss_by_sparsity(
         self,
@@ -1194,8 +1323,8 @@ class AsyncFamily:
                 )
             body = {"points": rows.listed(points), **options}
             return await self.planner._post(path, body, models.Predictions, repeatable=True)
-        budgets = ("data", "compute", "device_hours", "days", "cost", "flop_mode")
-        asked = rows.Asked(points, ("nonzero_params", "sparsity"), budgets)
+        others = ("data", "compute", "device_hours", "days", "cost", "flop_mode", "level")
+        asked = rows.Asked(points, ("nonzero_params", "sparsity"), others)
 
         def frame(answer: bytes) -> pd.DataFrame:
             found = _read(answer, models.Predictions)

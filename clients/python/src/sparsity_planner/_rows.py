@@ -211,7 +211,7 @@ class Asked:
                 if name not in point:
                     self._refuse(row, name, "must be given")
             for name, value in point.items():
-                if name != "flop_mode" and not _is_number(value):
+                if name not in ("flop_mode", "level") and not _is_number(value):
                     self._refuse(row, name, f"must be a finite number, not {value!r}")
         self._left = [row for row in range(len(self.points)) if row not in self.errors]
         self._part: list[int] = []
@@ -346,8 +346,8 @@ def optimum_row(result: OptimalSparsityResult, intervals: bool) -> dict[str, Any
         **(_ends("loss", result.loss_interval) if intervals else {}),
         "data": result.data,
         "total_params": result.total_params,
-        "dense_loss": result.dense.loss,
-        "dense_data": result.dense.data,
+        "dense_loss": None if result.dense is None else result.dense.loss,
+        "dense_data": None if result.dense is None else result.dense.data,
         "gain": result.gain,
         "chinchilla_ratio": result.chinchilla_ratio,
         **_beyond(result.extrapolation),
@@ -414,13 +414,17 @@ class Events:
 
     def __init__(self) -> None:
         """Begin at the begin of a stream."""
+        self._kind = ""
         self._data: list[str] = []
 
-    def feed(self, line: str) -> str | None:
-        """Take the next line; return the data of the event that it ends."""
-        if line.startswith("data:"):
+    def feed(self, line: str) -> tuple[str, str] | None:
+        """Take the next line; return the type and the data of the event that it ends."""
+        if line.startswith("event:"):
+            self._kind = line.removeprefix("event:").removeprefix(" ")
+        elif line.startswith("data:"):
             self._data.append(line.removeprefix("data:").removeprefix(" "))
-        elif not line and self._data:
-            data, self._data = "\n".join(self._data), []
-            return data
+        elif not line:
+            event = (self._kind, "\n".join(self._data)) if self._data else None
+            self._kind, self._data = "", []
+            return event
         return None

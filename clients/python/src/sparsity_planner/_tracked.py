@@ -89,7 +89,8 @@ class TrackedRuns(Iterable[dict[str, Any]]):
 
     def reported(self, result: models.SubmissionResult) -> models.SubmissionResult:
         """Return the answer of the service with what was left out and noticed here."""
-        warnings = [*result.warnings, *(models.Warning(code="tracker", detail=note) for note in self.notes)]
+        noticed = (models.Warning(code="tracker", detail=note, of="answer") for note in self.notes)
+        warnings = [*result.warnings, *noticed]
         return result.model_copy(
             update={"left_out": counts(result.left_out, self.left_out), "warnings": warnings}
         )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, ConfigDict, Field
@@ -60,8 +60,8 @@ class AuditEvent(Model):
     """
     status: Annotated[int, Field(examples=[200])]
     """
-    Status of the answer: 403 where it was refused, 499 where it is not known whether it was done, as
-    the caller left or the time was over before there was an answer.
+    Status of the answer: 403 where it was refused. 499 is of an earlier version, which did not know whether it was
+    done.
     """
     stored_at: AwareDatetime
     """
@@ -204,6 +204,12 @@ class Budget(Model):
     """
 
 
+CallerKind = TypeAliasType("CallerKind", Literal["anonymous", "key", "token"])
+"""
+What the service knows a caller by.
+"""
+
+
 BandItem = TypeAliasType("BandItem", Annotated[list[float], Field(max_length=3, min_length=3)])
 
 
@@ -220,7 +226,7 @@ class ChinchillaLine(Model):
     )
     band: list[BandItem] | None = None
     """
-    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals. An end of 1e40, the largest budget, says that by some resampled laws of experts no budget is enough.
     """
     points: list[Point]
     """
@@ -945,6 +951,10 @@ class LevelCapacity(Model):
     """
     Size of the dense model that is as good, relative to the non-zero parameters; null where no run is dense.
     """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    """
     runs: Annotated[int, Field(examples=[12], ge=0)]
     """
     Runs at it.
@@ -1030,6 +1040,10 @@ class LossPoint(Model):
     interval: Interval | None = None
     """
     Interval of the mean loss; null where the law has none.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
     """
     loss: Annotated[float, Field(examples=[2.4])]
     """
@@ -1149,6 +1163,10 @@ class MeasuredLevel(Model):
     """
     Interval of the mean loss; null where the law has none.
     """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    """
     loss: float
     """
     Predicted loss.
@@ -1263,21 +1281,73 @@ class OptimumIntervals(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    chinchilla_ratio: Interval
+    chinchilla_ratio: Interval | None = None
     """
-    Of the chinchilla ratio of the question.
+    Of the chinchilla ratio of the question; null where there is none.
     """
-    dense_loss: Interval
+    dense_loss: Interval | None = None
     """
-    Of the loss of the dense alternative.
+    Of the loss of the dense alternative; null where there is none.
     """
-    gain: Interval
+    gain: Interval | None = None
     """
-    Of the gain at the recommended sparsity.
+    Of the gain at the recommended sparsity; null where there is none.
     """
     loss: Interval
     """
     Of the loss at the recommended sparsity.
+    """
+
+
+class OptionChange(Model):
+    """
+    An option or a setting that is another.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    after: Any
+    """
+    What it is.
+    """
+    before: Any
+    """
+    What it was.
+    """
+    option: Annotated[str, Field(examples=["bootstrap"])]
+    """
+    Its name, as a law has it among its `options`, or beside them.
+    """
+
+
+class OwnCoefficient(Model):
+    """
+    A coefficient of a form that the seven do not hold.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    interval: Interval | None = None
+    """
+    Its interval; null where the law has none.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    """
+    name: Annotated[str, Field(examples=["a"])]
+    """
+    Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    """
+    sparsity: Annotated[float | None, Field(examples=[0.5])] = None
+    """
+    The sparsity that it is of; null where it is of all.
+    """
+    value: Annotated[float, Field(examples=[55.8])]
+    """
+    Its value, in raw units.
     """
 
 
@@ -1403,6 +1473,10 @@ class PlannedModel(Model):
     """
     FLOPs of inference; 0 without `inference_tokens`.
     """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    """
     loss: float
     """
     Predicted loss.
@@ -1488,6 +1562,11 @@ class PredictionPoint(Model):
     flop_mode: str | None = None
     """
     What a training step costs here; belongs to `compute` and what stands in its place.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
+    sparsity.
     """
     nonzero_params: Annotated[float, Field(examples=[10000000.0], ge=1.0, le=1e18)]
     """
@@ -1653,10 +1732,40 @@ class PublishedCoefficients(Model):
     """
 
 
-PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense"])
+PublishedForm = TypeAliasType("PublishedForm", Literal["sparse", "dense", "levels", "experts"])
 """
 What a published law says of sparsity.
 """
+
+
+class PublishedOwnCoefficient(Model):
+    """
+    A coefficient of a published law of the form `levels` or `experts`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    interval: dict[str, Any] | None
+    """
+    Its interval, as a law shows it: taken and not kept, as it does not say how coefficients vary together.
+    """
+    level: Annotated[str | None, Field(examples=[None], max_length=200, min_length=1)] = None
+    """
+    The pattern or recipe of the level that it is of, where there are several of one sparsity.
+    """
+    name: Annotated[str, Field(examples=["a"])]
+    """
+    Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    """
+    sparsity: Annotated[float | None, Field(examples=[0.5], ge=0.0, lt=1.0)] = None
+    """
+    The sparsity that it is of; of `a` of levels alone.
+    """
+    value: Annotated[float, Field(examples=[55.8])]
+    """
+    Its value, in raw units.
+    """
 
 
 class PutMapping(Model):
@@ -1947,6 +2056,50 @@ The law of a form, in raw units: one of these.
 """
 
 
+class RunChanges(Model):
+    """
+    What became of the runs from one law to the next.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    added: Annotated[int, Field(examples=[12])]
+    """
+    Runs that the law before did not have.
+    """
+    changed: Annotated[int, Field(examples=[0])]
+    """
+    Runs of both that were measured otherwise.
+    """
+    removed: Annotated[int, Field(examples=[1])]
+    """
+    Runs that the law before had and this has not: deleted, or excluded.
+    """
+
+
+class RunsSinceLaw(Model):
+    """
+    What became of a family's runs since the law that answers was fitted: what a refit would see that it did not.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    added: Annotated[int, Field(examples=[2])]
+    """
+    Runs that came, or were taken in again, since.
+    """
+    changed: Annotated[int, Field(examples=[0])]
+    """
+    Runs of the law of which a measurement is another now.
+    """
+    removed: Annotated[int, Field(examples=[0])]
+    """
+    Runs of the law that were deleted or excluded since.
+    """
+
+
 Scope = TypeAliasType("Scope", Literal["read", "write", "admin"])
 """
 What a caller may do; each scope includes the ones before it.
@@ -2022,6 +2175,46 @@ class SparsityLevel(Model):
     sparsity: float
     """
     The sparsity, rounded to three decimals.
+    """
+
+
+class StandingLaw(Model):
+    """
+    The law that answers for a family.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    id: UUID
+    """
+    Id of the law.
+    """
+    version: Annotated[int, Field(examples=[2])]
+    """
+    Its version within the family.
+    """
+
+
+class StandingRuns(Model):
+    """
+    How many runs a family has.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    all: Annotated[int, Field(examples=[52])]
+    """
+    All of them.
+    """
+    since_law: RunsSinceLaw | None = None
+    """
+    What became of them since the law that answers was fitted; null where it was not fitted here, or there is none.
+    """
+    used: Annotated[int, Field(examples=[50])]
+    """
+    Those that a refit would use: all that are not excluded.
     """
 
 
@@ -2348,22 +2541,16 @@ class UpdateRun(Model):
     """
 
 
-class Warning(Model):
-    """
-    Something to know before trusting an answer.
-    """
+UploadState = TypeAliasType("UploadState", Literal["queued", "running", "succeeded", "failed"])
+"""
+Where an upload is in its life.
+"""
 
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    code: Annotated[str, Field(examples=["interpolated"])]
-    """
-    Stable code.
-    """
-    detail: Annotated[str, Field(examples=["no run has a sparsity between 0.5 and 0.75"])]
-    """
-    A sentence.
-    """
+
+WarningOf = TypeAliasType("WarningOf", Literal["answer", "law"])
+"""
+What a warning is about.
+"""
 
 
 Zeros = TypeAliasType("Zeros", Literal["weights", "experts"])
@@ -2453,6 +2640,40 @@ class CalibrationTotals(Model):
     Exact (Clopper-Pearson) 95 % interval of that share. Where it does not hold `nominal_share`, the
     prediction intervals are too narrow (share too small) or too wide. It takes the runs as
     independent of each other; null where there are none.
+    """
+
+
+class Caller(Model):
+    """
+    Who sent the request.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    actor: Annotated[str, Field(examples=["0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3"])]
+    """
+    As the audit log names the caller: the id of the key, `oidc:` and the subject of the token, or `anonymous`.
+    """
+    expires_at: AwareDatetime | None = None
+    """
+    From when on the key or token is refused; null for never.
+    """
+    families: Annotated[list[str] | None, Field(examples=[None])] = None
+    """
+    The only families that the caller may touch; null for all.
+    """
+    kind: CallerKind
+    """
+    What the caller is known by.
+    """
+    name: Annotated[str | None, Field(examples=["nightly training"])] = None
+    """
+    Name of the key; null where there is none.
+    """
+    scope: Scope
+    """
+    What the caller may do.
     """
 
 
@@ -2584,13 +2805,14 @@ class Contour(Model):
     )
     band: list[BandItem] | None = None
     """
-    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals.
+    `[nonzero_params, lowest compute, highest compute]`; null where the law has no intervals. An end of 1e40, the largest budget, says that by some resampled laws of experts no budget is enough.
     """
     chinchilla_ratio: Annotated[float | None, Field(examples=[2.458])] = None
     """
     Budget over the compute at which a dense model of the same size is compute-optimal: the same
     at every size. Null, and no points, where a hardware profile makes the best sparsity jump over
-    this one, so that no budget asks for it; where a range of budgets does, its upper end.
+    this one, so that no budget asks for it; where a range of budgets does, its upper end. Null of laws of
+    experts, where it is another one at every size.
     """
     interval: Interval | None = None
     """
@@ -2701,9 +2923,9 @@ class CreateLaw(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
-    coefficients: PublishedCoefficients
+    coefficients: PublishedCoefficients | None = None
     """
-    The coefficients, in raw units: parameters, and the family's data unit; those of the form.
+    The coefficients of the forms `sparse` and `dense`, in raw units: parameters, and the family's data unit.
     """
     fitted_at: AwareDatetime | None = None
     """
@@ -2711,7 +2933,8 @@ class CreateLaw(Model):
     """
     form: PublishedForm | None = None
     """
-    What the law says of sparsity: `sparse`, or `dense` for nothing; `sparse` unless said otherwise.
+    What the law says of sparsity: `sparse`; `dense` for nothing; `levels` for one capacity at each sparsity; `experts`
+    for mixtures of experts. `sparse` unless said otherwise.
     """
     gain: Borrow | None = None
     """
@@ -2720,6 +2943,13 @@ class CreateLaw(Model):
     objective: float | None = None
     """
     Mean Huber loss over its runs, where published.
+    """
+    own_coefficients: Annotated[
+        list[PublishedOwnCoefficient] | None, Field(examples=[None], max_length=1000)
+    ] = None
+    """
+    The coefficients of the forms `levels` and `experts`, in the place of `coefficients`, as a law shows them: without
+    those of the data where the law says nothing of it. At most 1,000.
     """
     reference: Annotated[str, Field(examples=["arXiv:2309.08520, table 3"])]
     """
@@ -2956,6 +3186,10 @@ class CreatePredictions(Model):
     """
     Version of the law to ask; the active one unless said otherwise.
     """
+    level: Annotated[str | None, Field(examples=[None])] = None
+    """
+    The pattern or recipe of the level of points that do not say so, as of points.
+    """
     nonzero_params: GridValues | None = None
     """
     Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
@@ -3083,6 +3317,41 @@ class Extrapolation(Model):
     """
 
 
+class FamilyStanding(Model):
+    """
+    How a family stands: the data of an event of type `family`.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    active_law: StandingLaw | None = None
+    """
+    The law that answers; null where there is none.
+    """
+    family: Annotated[str, Field(examples=["my-models"])]
+    """
+    Name of the family.
+    """
+    newest_law: Annotated[int | None, Field(examples=[2])] = None
+    """
+    The newest version of its laws, which need not answer: another may be pinned, and a what-if answers only where it is
+    asked for. Null where there is none.
+    """
+    pinned: bool
+    """
+    Whether that law is pinned.
+    """
+    runs: StandingRuns
+    """
+    Its runs.
+    """
+    updated_at: AwareDatetime
+    """
+    When its settings last changed.
+    """
+
+
 class Gain(Model):
     """
     The gain at one sparsity.
@@ -3098,6 +3367,10 @@ class Gain(Model):
     interval: Interval | None = None
     """
     Interval of the gain; null where the law has none.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
     """
     sparsity: Annotated[float, Field(examples=[0.5])]
     """
@@ -3285,6 +3558,30 @@ class KeyList(Model):
     next_cursor: str | None = None
     """
     Where the next page starts; null at the end.
+    """
+
+
+class LawChanges(Model):
+    """
+    What changed from one law to the next.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    options: list[OptionChange]
+    """
+    The options of the fit, and the settings of the family that laws keep, which were others. Of options only where
+    both laws were fitted here.
+    """
+    runs: RunChanges | None = None
+    """
+    What became of the runs. Null where one of the laws was published, or does not know its runs, and where all laws of
+    the page together have more of them to look at than `--max-compared-runs` of the service.
+    """
+    since: Annotated[int, Field(examples=[1])]
+    """
+    Version of the law before.
     """
 
 
@@ -3492,6 +3789,10 @@ class Readiness(Model):
     model_config = ConfigDict(
         extra="ignore",
     )
+    claims_refits: Annotated[bool, Field(examples=[True])]
+    """
+    Whether a worker can claim a refit. Where none can, as in a database that is read only, what is asked for waits.
+    """
     follows_announcements: Annotated[bool, Field(examples=[True])]
     """
     Whether the service hears at once which law answers for a family, and which keys are valid.
@@ -3505,8 +3806,8 @@ class Readiness(Model):
     """
     status: Annotated[str, Field(examples=["ready"])]
     """
-    `ready`; `degraded` where requests are answered and the replica of the database that should answer
-    reads does not.
+    `ready`; `degraded` where requests are answered and no refit can be claimed, or the replica of the database
+    that should answer reads does not.
     """
     version: Annotated[str, Field(examples=["0.1.0"])]
     """
@@ -3537,6 +3838,10 @@ class Recipe(Model):
     law: LawRef
     """
     The law that it was computed from.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
     """
     pattern: Annotated[str | None, Field(examples=[None])] = None
     """
@@ -3749,53 +4054,6 @@ class SubmissionPreview(Model):
     """
 
 
-class SubmissionResult(Model):
-    """
-    What became of a submission.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    created: Annotated[int, Field(examples=[48], ge=0)]
-    """
-    New runs.
-    """
-    errors: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    How many errors there were, named or not.
-    """
-    left_out: Annotated[dict[str, LeftOutAdditionalProperty], Field(examples=[{}])]
-    """
-    How many rows were left out on purpose, by reason.
-    """
-    preview: SubmissionPreview | None = None
-    """
-    With `dry_run`: the first runs that would be stored, and errors by kind.
-    """
-    recognised: Recognised
-    """
-    What the body was taken for.
-    """
-    rejected: list[Rejection]
-    """
-    What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
-    named.
-    """
-    unchanged: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    Runs that were there with the same values.
-    """
-    updated: Annotated[int, Field(examples=[0], ge=0)]
-    """
-    Runs that were there with other values.
-    """
-    warnings: list[Warning]
-    """
-    What is odd about the runs, and no reason to refuse them.
-    """
-
-
 class SuggestedRun(Model):
     """
     A run that might be made.
@@ -3932,6 +4190,28 @@ class UpdateFamily(Model):
     """
 
 
+class Warning(Model):
+    """
+    Something to know before trusting an answer.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    code: Annotated[str, Field(examples=["interpolated"])]
+    """
+    Stable code.
+    """
+    detail: Annotated[str, Field(examples=["no run has a sparsity between 0.5 and 0.75"])]
+    """
+    A sentence.
+    """
+    of: WarningOf
+    """
+    Whether it is about this answer, or a standing remark on the law that comes with all of its answers.
+    """
+
+
 class CalibrationMonth(Model):
     """
     Forecasts whose run arrived in one month.
@@ -4010,7 +4290,8 @@ class ComparedLaw(Model):
     """
     trust: Trust
     """
-    How far its answers can be trusted, whatever they are about.
+    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
+    gives has a word of its own.
     """
     warnings: list[Warning]
     """
@@ -4143,8 +4424,8 @@ class CreateRefit(Model):
     form: LawForm | None = None
     """
     What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
-    `gain` is given; `average_params` for counting the mean number of parameters over training. `levels` and
-    `experts` are fitted beside another form, by `forms`.
+    `gain` is given; `average_params` for counting the mean number of parameters over training; `levels` for one
+    capacity at each sparsity and nothing between them; `experts` for mixtures of experts.
     """
     forms: Forms | None = None
     """
@@ -4158,6 +4439,12 @@ class CreateRefit(Model):
     holdout: list[Holdout] | None = None
     """
     Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
+    """
+    levels: Annotated[str | None, Field(examples=[None], pattern="^(pattern|tag:.+)$")] = None
+    """
+    What tells runs of one sparsity apart for the form `levels`: `pattern` gives each structured pattern, whose runs are
+    then among those of the law, a capacity of its own; `tag:recipe` each value of the tag `recipe`. Levels with fewer
+    than three runs are left out, and a warning of the law names them.
     """
     objective: Objective | None = None
     """
@@ -4462,6 +4749,11 @@ class FitOptions(Model):
     """
     Which runs were left out in turn.
     """
+    levels: Annotated[str | None, Field(examples=[None])] = None
+    """
+    What tells runs of one sparsity apart for a law of levels: `pattern`, or `tag:` and the key of a tag; null where
+    nothing does.
+    """
     objective: Objective
     """
     What is minimised.
@@ -4519,7 +4811,8 @@ class FitQuality(Model):
     """
     trust: Trust
     """
-    How far the law's answers can be trusted, whatever they are about.
+    How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer
+    that it gives has a word of its own.
     """
 
 
@@ -4663,9 +4956,9 @@ class Gains(Model):
     """
     The law that it was computed from.
     """
-    limit: Annotated[float, Field(examples=[3.64])]
+    limit: Annotated[float | None, Field(examples=[3.64])] = None
     """
-    The gain as the sparsity goes to 1: no model gains more.
+    The gain as the sparsity goes to 1: no model gains more. Null by a law of the form `levels`.
     """
     limit_interval: Interval | None = None
     """
@@ -4740,7 +5033,8 @@ class LawGlance(Model):
     """
     trust: Trust
     """
-    How far its answers can be trusted, whatever they are about.
+    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
+    gives has a word of its own.
     """
     warnings: list[Warning]
     """
@@ -4764,9 +5058,10 @@ class LossBySparsity(Model):
     """
     Training cost in FLOPs.
     """
-    dense: LossPoint
+    dense: LossPoint | None = None
     """
-    The dense model with as many non-zero parameters and the same compute.
+    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
+    which no level is dense.
     """
     extrapolation: list[Extrapolation]
     """
@@ -4790,7 +5085,7 @@ class LossBySparsity(Model):
     """
     points: list[LossPoint]
     """
-    The curve, dense first.
+    The curve, dense first; by a law of the form `levels` its levels, of which `points` says nothing.
     """
     trust: Trust
     """
@@ -4816,8 +5111,9 @@ class OptimalSparsity(Model):
     """
     best_measured_level: bool
     """
-    Whether the runs behind the law have too few sparsities to tell what lies between and beyond them, so that
-    this is the best of the measured ones, `measured_levels`, and has no interval.
+    Whether the law tells no more than which of the measured sparsities is best, `measured_levels`: where its runs
+    have too few of them to tell what lies between and beyond, and by the form `levels`, of which the interval goes
+    from one level to another.
     """
     binding: Annotated[list[str], Field(examples=[["max_total_params"]])]
     """
@@ -4828,17 +5124,19 @@ class OptimalSparsity(Model):
     """
     The training cost in every currency that is known.
     """
-    chinchilla_ratio: float
+    chinchilla_ratio: float | None = None
     """
-    The compute relative to that at which a dense model of this size is compute-optimal.
+    The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
+    of dense models.
     """
     data: float
     """
     Data that the compute pays for at it.
     """
-    dense: DenseAlternative
+    dense: DenseAlternative | None = None
     """
-    The dense model with as many non-zero parameters and the same compute.
+    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
+    which no level is dense.
     """
     effective_data: float | None = None
     """
@@ -4849,13 +5147,15 @@ class OptimalSparsity(Model):
     """
     The quantities that lie outside the runs behind the law.
     """
-    gain: float
+    gain: float | None = None
     """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
+    of dense models, and by a law of the form `experts` where no dense model of any size is as good.
     """
     interval: Interval | None = None
     """
-    Interval of the best sparsity; null where the law has none. With a bound, of the best sparsity under it.
+    Interval of the best sparsity; null where the law has none, and where its runs have too few sparsities. With a
+    bound, of the best sparsity under it.
     """
     intervals: OptimumIntervals | None = None
     """
@@ -4864,6 +5164,10 @@ class OptimalSparsity(Model):
     law: LawRef
     """
     The law that it was computed from.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
     """
     loss: float
     """
@@ -4897,6 +5201,54 @@ class OptimalSparsity(Model):
     """
 
 
+class OptimalSparsityByLaw(Model):
+    """
+    What one law answers, and how it differs from the law before.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    answer: OptimalSparsity | None = None
+    """
+    What `optimal-sparsity` answers with its `law_version`; null where the law does not know.
+    """
+    changes: LawChanges | None = None
+    """
+    What changed since the law before; null of the first law.
+    """
+    law: LawRef
+    """
+    The law.
+    """
+    problem: Problem | None = None
+    """
+    Why there is no answer; null where there is one.
+    """
+    runs: Annotated[int | None, Field(examples=[48], ge=0)] = None
+    """
+    How many runs it was fitted on; null where a published law does not say.
+    """
+
+
+class OptimalSparsityHistory(Model):
+    """
+    One question by each law of a family.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[OptimalSparsityByLaw]
+    """
+    A law each, the newest first; without what-ifs, which never answered. Empty where the family has no law.
+    """
+    next_cursor: Annotated[str | None, Field(examples=["12"])] = None
+    """
+    Where the next page starts; null at the end.
+    """
+
+
 class OptimalSparsityResult(Model):
     """
     The best sparsity of one budget.
@@ -4921,9 +5273,10 @@ class OptimalSparsityResult(Model):
     """
     The training cost in every currency that is known.
     """
-    chinchilla_ratio: float
+    chinchilla_ratio: float | None = None
     """
-    The compute relative to that at which a dense model of this size is compute-optimal.
+    The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
+    of dense models.
     """
     compute: float
     """
@@ -4933,17 +5286,19 @@ class OptimalSparsityResult(Model):
     """
     Data that the compute pays for at it.
     """
-    dense: DenseAlternative
+    dense: DenseAlternative | None = None
     """
-    The dense model with as many non-zero parameters and the same compute.
+    The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
+    which no level is dense.
     """
     extrapolation: list[Extrapolation]
     """
     The quantities that lie outside the runs behind the law.
     """
-    gain: float
+    gain: float | None = None
     """
-    Size of the dense model of equal loss on the same data, relative to `nonzero_params`.
+    Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
+    of dense models, and by a law of the form `experts` where no dense model of any size is as good.
     """
     interpolated: bool
     """
@@ -4952,6 +5307,10 @@ class OptimalSparsityResult(Model):
     interval: Interval | None = None
     """
     Interval of the best sparsity; null where the law has none.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
     """
     loss: float
     """
@@ -5147,6 +5506,10 @@ class PredictionResult(Model):
     interval: Interval | None = None
     """
     Interval of the mean loss; null where the law has none.
+    """
+    level: str | None = None
+    """
+    As asked. Left out where that names none.
     """
     loss: float
     """
@@ -5344,6 +5707,53 @@ class RefitList(Model):
     """
 
 
+class SubmissionResult(Model):
+    """
+    What became of a submission.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    created: Annotated[int, Field(examples=[48], ge=0)]
+    """
+    New runs.
+    """
+    errors: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    How many errors there were, named or not.
+    """
+    left_out: Annotated[dict[str, LeftOutAdditionalProperty], Field(examples=[{}])]
+    """
+    How many rows were left out on purpose, by reason.
+    """
+    preview: SubmissionPreview | None = None
+    """
+    With `dry_run`: the first runs that would be stored, and errors by kind.
+    """
+    recognised: Recognised
+    """
+    What the body was taken for.
+    """
+    rejected: list[Rejection]
+    """
+    What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
+    named.
+    """
+    unchanged: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    Runs that were there with the same values.
+    """
+    updated: Annotated[int, Field(examples=[0], ge=0)]
+    """
+    Runs that were there with other values.
+    """
+    warnings: list[Warning]
+    """
+    What is odd about the runs, and no reason to refuse them.
+    """
+
+
 class Suggestions(Model):
     """
     What to run next.
@@ -5393,6 +5803,71 @@ class Suggestions(Model):
     warnings: list[Warning]
     """
     What to know before trusting it.
+    """
+
+
+class Upload(Model):
+    """
+    An upload that was answered before it was stored.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    bytes: Annotated[int, Field(examples=[1048576])]
+    """
+    Bytes of its body, as it was sent.
+    """
+    created_at: AwareDatetime
+    """
+    When its body had arrived.
+    """
+    error: Problem | None = None
+    """
+    Why nothing was stored; null unless it failed, and in lists.
+    """
+    family: Annotated[str, Field(examples=["my-models"])]
+    """
+    Name of the family.
+    """
+    finished_at: AwareDatetime | None = None
+    """
+    When it ended.
+    """
+    id: UUID
+    """
+    Id of the upload.
+    """
+    result: SubmissionResult | None = None
+    """
+    What became of its runs, as an upload that is answered when it is stored says it; null until they are stored, and
+    in lists.
+    """
+    started_at: AwareDatetime | None = None
+    """
+    When a process last began to store it.
+    """
+    state: UploadState
+    """
+    Where it is in its life.
+    """
+
+
+class UploadList(Model):
+    """
+    A page of uploads.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    items: list[Upload]
+    """
+    Newest first, without what became of them.
+    """
+    next_cursor: str | None = None
+    """
+    Where the next page starts; null at the end.
     """
 
 
@@ -5495,7 +5970,8 @@ class Law(Model):
     coefficients: LawCoefficients
     """
     The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
-    the capacity coefficient of dense models.
+    the capacity coefficient of dense models; of `levels` that of the densest level. Of `experts` the terms of the data
+    alone are among them.
     """
     data_digest: str | None = None
     """
@@ -5545,6 +6021,11 @@ class Law(Model):
     """
     What the fit ran with; null for a published law.
     """
+    own_coefficients: list[OwnCoefficient] | None = None
+    """
+    The coefficients of the forms `levels` and `experts`, which `coefficients` does not hold, with their intervals;
+    null of other forms. Without those of the data where the runs have one amount of it.
+    """
     patterns: list[PatternReport]
     """
     Effective sparsity of each structured pattern among the runs.
@@ -5583,8 +6064,9 @@ class Law(Model):
     """
     trust: Trust
     """
-    How far its answers can be trusted, whatever they are about. What depends on the question (the width of an
-    interval, how far it lies outside the runs) is added in each answer.
+    How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that
+    it gives has a word of its own, to which the question adds the width of its interval, and how far it lies outside
+    the runs.
     """
     version: Annotated[int, Field(examples=[1])]
     """

@@ -8,22 +8,22 @@ use super::starts::start_point;
 use rand_chacha::ChaCha8Rng;
 
 /// Least delta, relative to the loss: below it the losses are exact to rounding.
-const LEAST: f64 = 1e-6;
+pub(super) const LEAST: f64 = 1e-6;
 
 /// Delta of the pilot, relative to the loss: near the sum of absolute residuals, which a few runs far off do not move.
-const PILOT: f64 = 1e-3;
+pub(super) const PILOT: f64 = 1e-3;
 
 /// Starts of the pilot. It need not find the best minimum, but a scale of the residuals there.
-const STARTS: usize = 4;
+pub(super) const STARTS: usize = 4;
 
 /// Relative change of delta at which it has settled.
-const SETTLED: f64 = 1e-3;
+pub(super) const SETTLED: f64 = 1e-3;
 
 /// Steps at most; some five are needed.
-const STEPS: usize = 30;
+pub(super) const STEPS: usize = 30;
 
 /// Median absolute deviation of a normal distribution, in standard deviations.
-const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
+pub(super) const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
 
 /// The delta of [`Delta::Auto`](super::Delta::Auto), in the unit of the normalised residual, over the runs of an
 /// objective, or of its sketch where there are very many; `None` where it was stopped.

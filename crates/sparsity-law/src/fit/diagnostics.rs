@@ -138,10 +138,7 @@ impl Jacobian {
     pub fn diverged(&self) -> Vec<bool> {
         let distance = DIVERGED * self.noise.max(LEAST_NOISE);
         let enough = self.residuals.len() > self.places.len();
-        let far: Vec<bool> =
-            self.residuals.iter().map(|residual| enough && residual.abs() > distance).collect();
-        let count = far.iter().filter(|far| **far).count();
-        if count as f64 <= FEW * far.len() as f64 { far } else { vec![false; far.len()] }
+        far_off(&self.residuals, if enough { distance } else { f64::INFINITY })
     }
 
     /// Each run as the law sees it.
@@ -161,17 +158,24 @@ impl Jacobian {
     }
 }
 
+/// Which runs lie farther off than this, where these are few.
+pub(super) fn far_off(residuals: &[f64], distance: f64) -> Vec<bool> {
+    let far: Vec<bool> = residuals.iter().map(|residual| residual.abs() > distance).collect();
+    let count = far.iter().filter(|far| **far).count();
+    if count as f64 <= FEW * far.len() as f64 { far } else { vec![false; far.len()] }
+}
+
 /// Distance from the law, in robust standard deviations, beyond which a run is taken to have diverged.
-const DIVERGED: f64 = 8.0;
+pub(super) const DIVERGED: f64 = 8.0;
 
 /// Share of the runs up to which they may have.
 const FEW: f64 = 0.15;
 
 /// Noise below this is rounding, and no run an outlier for it.
-const LEAST_NOISE: f64 = 1e-7;
+pub(super) const LEAST_NOISE: f64 = 1e-7;
 
 /// Standard deviation of a normal distribution with the same median of absolute values.
-fn robust_deviation(residuals: &[f64]) -> f64 {
+pub(super) fn robust_deviation(residuals: &[f64]) -> f64 {
     let mut absolute: Vec<f64> = residuals.iter().map(|residual| residual.abs()).collect();
     crate::law::quantile(&mut absolute, 0.5) / MAD_OF_NORMAL
 }

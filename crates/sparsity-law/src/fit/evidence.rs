@@ -23,7 +23,7 @@ const CORRELATED: f64 = 0.95;
 /// Fewest clusters beyond the coefficients without a warning.
 const FEWEST_SPARE_CLUSTERS: usize = 8;
 /// Ratio of the ends of an exponent's interval above which it is called weakly determined.
-const WEAK: f64 = 3.0;
+pub(super) const WEAK: f64 = 3.0;
 /// Share of failed resamples above which they are told.
 const FAILING: f64 = 0.01;
 /// Noise below this is rounding.
@@ -31,20 +31,28 @@ const LEAST_NOISE: f64 = 1e-7;
 /// Share of rolling predictions inside intervals of nominally 95 % below which extrapolation is called bad.
 const HONEST: f64 = 0.8;
 /// Logarithm of an amplitude, relative to the loss, below which its term is as good as absent.
-const ABSENT: f64 = -12.0;
+pub(super) const ABSENT: f64 = -12.0;
 
 /// What is known of a fit when its warnings are written.
 pub(super) struct Evidence<'a> {
     pub runs: &'a Observations,
     pub form: Form,
-    pub coefficients: &'a Coefficients,
-    pub point: &'a Point,
-    pub parameters: &'a Parameters,
+    /// How many coefficients were fitted.
+    pub free: usize,
+    /// The law, where it is one of the paper's form.
+    pub law: Option<PaperLaw<'a>>,
     pub diagnostics: &'a Diagnostics,
     pub fitted: &'a [FittedRun],
     pub ensemble: Option<&'a Ensemble>,
     pub resamples: u32,
     pub identification: &'a Identification,
+}
+
+/// A law of the paper's form, and where the search for it ended.
+pub(super) struct PaperLaw<'a> {
+    pub coefficients: &'a Coefficients,
+    pub point: &'a Point,
+    pub parameters: &'a Parameters,
 }
 
 impl Evidence<'_> {
@@ -53,7 +61,9 @@ impl Evidence<'_> {
         let mut found = Vec::new();
         let mut warn = |code, detail| found.push(Warning { code, detail });
         self.design(&mut warn);
-        self.coefficients(&mut warn);
+        if let Some(law) = &self.law {
+            self.coefficients(law, &mut warn);
+        }
         self.quality(&mut warn);
         found
     }
@@ -70,7 +80,7 @@ impl Evidence<'_> {
             );
             warn(WarningCode::NotIdentified, detail);
         }
-        let (runs, free) = (self.runs.len(), self.parameters.count());
+        let (runs, free) = (self.runs.len(), self.free);
         if runs <= free {
             let detail = format!(
                 "{runs} runs for {free} coefficients: many different laws fit them equally well"
@@ -138,7 +148,7 @@ impl Evidence<'_> {
     }
 
     /// What is odd or open about single coefficients.
-    fn coefficients(&self, warn: &mut impl FnMut(WarningCode, String)) {
+    fn coefficients(&self, law: &PaperLaw<'_>, warn: &mut impl FnMut(WarningCode, String)) {
         let fitted = &self.diagnostics.fitted;
         for (i, row) in self.diagnostics.correlations.iter().enumerate() {
             for (j, &correlation) in row.iter().enumerate().skip(i + 1) {
@@ -169,17 +179,17 @@ impl Evidence<'_> {
                 warn(WarningCode::WeaklyDetermined, detail);
             }
         }
-        for place in (0..COUNT).filter(|place| self.parameters.is_free(*place)) {
+        for place in (0..COUNT).filter(|place| law.parameters.is_free(*place)) {
             let (low, high) = BOUNDS[place];
             let name = CoefficientName::ALL[place];
-            let absent = !name.is_exponent() && self.point[place] < ABSENT;
+            let absent = !name.is_exponent() && law.point[place] < ABSENT;
             if absent {
                 let detail = format!(
                     "the term of {} vanishes in the fit: the runs show no sign of it",
                     name.as_str()
                 );
                 warn(WarningCode::AtBound, detail);
-            } else if self.point[place] <= low || self.point[place] >= high {
+            } else if law.point[place] <= low || law.point[place] >= high {
                 let detail = format!(
                     "{} ended at the edge of the values that are tried: the runs do not \
                      determine it",
@@ -188,8 +198,8 @@ impl Evidence<'_> {
                 warn(WarningCode::AtBound, detail);
             }
         }
-        let CoefficientValues { b_n, .. } = self.coefficients.values();
-        let slope = self.coefficients.gain_slope();
+        let CoefficientValues { b_n, .. } = law.coefficients.values();
+        let slope = law.coefficients.gain_slope();
         // On the boundary of the constraint it is 1 to rounding.
         if b_n > 0.0 && slope > 1.0 + 1e-9 {
             let detail = format!(
@@ -223,7 +233,7 @@ impl Evidence<'_> {
             );
             warn(WarningCode::LackOfFit, detail);
         }
-        let (fitted, clusters) = (self.parameters.count(), self.runs.cluster_count());
+        let (fitted, clusters) = (self.free, self.runs.cluster_count());
         if self.runs.clusters().is_some() && clusters < fitted + FEWEST_SPARE_CLUSTERS {
             let detail = if clusters <= fitted {
                 format!(

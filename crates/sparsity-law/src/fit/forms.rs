@@ -3,6 +3,7 @@
 use super::config::ValidFitConfig;
 use super::control::{Control, FitError};
 use super::observations::{Observation, Observations};
+use super::own_form::fit_own;
 use super::repeated::{RepeatedData, repeated_data};
 use super::report::Report;
 use super::terms::{FormTask, Terms};
@@ -34,8 +35,18 @@ pub fn fit_form(
     if runs.unique.iter().all(Option::is_none) && *task == FormTask::Sparse {
         return Ok(FormReport { report: fit(runs, config, control)?, repeated: None });
     }
-    let repeated = repeated_data(runs, task, config, control)?;
+    // How fast repeating wears out is looked for by the paper's form: the forms with coefficients of their own differ
+    // from it in what they say of sparsity.
+    let seeker = match task {
+        FormTask::Levels | FormTask::Experts => &FormTask::Sparse,
+        _ => task,
+    };
+    let repeated = repeated_data(runs, seeker, config, control)?;
     let decay = repeated.as_ref().map(|repeated| repeated.decay);
+    if matches!(task, FormTask::Levels | FormTask::Experts) {
+        let report = fit_own(runs, task.form(), decay, config, control)?;
+        return Ok(FormReport { report, repeated });
+    }
     let report = Terms::new(runs, task, decay).fit(config, control)?;
     Ok(FormReport { report, repeated })
 }

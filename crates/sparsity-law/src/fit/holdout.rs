@@ -47,7 +47,7 @@ impl Holdouts<'_> {
             }
             let limits = match holdout {
                 Holdout::Rolling => rolling(&self.runs.levels(quantity(holdout))),
-                _ => vec![self.largest(quantity(holdout))],
+                _ => vec![largest(self.runs, quantity(holdout))],
             };
             for (round, &limit) in limits.iter().enumerate() {
                 let next = limits.get(round + 1).copied().unwrap_or(f64::INFINITY);
@@ -55,16 +55,6 @@ impl Holdouts<'_> {
             }
         }
         Some(found)
-    }
-
-    /// The largest level, or where it holds few of the runs, as many levels as it takes.
-    fn largest(&self, quantity: fn(&Observation) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.runs.as_slice().iter().map(quantity).collect();
-        let many = crate::law::quantile(&mut values, 1.0 - LEAST_SHARE);
-        let levels = self.runs.levels(quantity);
-        let place = levels.partition_point(|level| *level <= many);
-        // There are two levels at least: the quantity varies. The smallest is never left out.
-        levels[place.saturating_sub(1).max(1)]
     }
 
     /// Leaves out the runs from `limit` up and predicts those of them below `next`, without a number where the
@@ -122,7 +112,18 @@ impl Holdouts<'_> {
     }
 }
 
-fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
+/// The largest level, or where it holds few of the runs, as many levels as it takes.
+pub(super) fn largest(runs: &Observations, quantity: fn(&Observation) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.as_slice().iter().map(quantity).collect();
+    let many = crate::law::quantile(&mut values, 1.0 - LEAST_SHARE);
+    let levels = runs.levels(quantity);
+    let place = levels.partition_point(|level| *level <= many);
+    // There are two levels at least: the quantity varies. The smallest is never left out.
+    levels[place.saturating_sub(1).max(1)]
+}
+
+/// What a hold-out leaves out the largest of.
+pub(super) fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
     match holdout {
         Holdout::NonzeroParams | Holdout::Rolling => |run| run.nonzero_params.get(),
         Holdout::Data => |run| run.data.get(),
@@ -131,7 +132,7 @@ fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
 }
 
 /// The sizes that are predicted in turn: all but the smallest, spread evenly where there are many.
-fn rolling(levels: &[f64]) -> Vec<f64> {
+pub(super) fn rolling(levels: &[f64]) -> Vec<f64> {
     let candidates = levels.len() - 1;
     let rounds = candidates.min(MOST_ROUNDS);
     (1..=rounds).map(|round| levels[round * candidates / rounds]).collect()

@@ -63,20 +63,37 @@ pub(super) fn cell_tests(
     point: &Point,
     noise: f64,
 ) -> Vec<CellTest> {
-    let step = runs.len().div_ceil(MOST_RUNS).max(1);
+    let step = step(runs);
     let rows: Vec<_> = objective.residuals(point).into_iter().step_by(step).collect();
-    let kept: Vec<Observation> = runs.as_slice().iter().copied().step_by(step).collect();
-    let count = rows.len();
+    let places = (0..COUNT).filter(|place| parameters.is_free(*place));
+    let slope = |run: usize, place: usize| parameters.restrict_gradient(point, &rows[run].1)[place];
+    let columns = places.map(|place| DVector::from_fn(rows.len(), |run, _| slope(run, place)));
+    let residuals = DVector::from_fn(rows.len(), |run, _| rows[run].0);
+    tests_of(runs, columns, residuals, noise)
+}
+
+/// Of many runs every so many-th is looked at.
+pub(super) fn step(runs: &Observations) -> usize {
+    runs.len().div_ceil(MOST_RUNS).max(1)
+}
+
+/// The same of a law given by its residuals at every [`step`]th run and by their slopes by its coefficients.
+pub(super) fn tests_of(
+    runs: &Observations,
+    columns: impl Iterator<Item = DVector<f64>>,
+    residuals: DVector<f64>,
+    noise: f64,
+) -> Vec<CellTest> {
+    let kept: Vec<Observation> = runs.as_slice().iter().copied().step_by(step(runs)).collect();
     let mut law: Vec<DVector<f64>> = Vec::new();
-    for place in (0..COUNT).filter(|place| parameters.is_free(*place)) {
-        let slope = |run: usize| parameters.restrict_gradient(point, &rows[run].1)[place];
-        orthogonal(&mut law, DVector::from_fn(count, |run, _| slope(run)));
+    for column in columns {
+        orthogonal(&mut law, column);
     }
     let cut = CUT * noise;
     if cut <= 0.0 {
         return Vec::new();
     }
-    let mut rest = DVector::from_fn(count, |run, _| rows[run].0.clamp(-cut, cut));
+    let mut rest = residuals.map(|residual| residual.clamp(-cut, cut));
     for known in &law {
         let along = known.dot(&rest);
         rest -= known * along;

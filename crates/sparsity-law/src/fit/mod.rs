@@ -21,6 +21,8 @@
 //! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
 //! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
 //! | `whole`, `report` | the whole fit; what it found |
+//! | `model`, `gauss_newton` | other forms as functions of their coefficients; the engine that fits these |
+//! | `own_form`, `sensitivity` | the fit of a form with coefficients of its own; how its runs bear on them |
 //! | `rivals` | other forms of the same runs, ranked by how they predict |
 //! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
 //! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
@@ -39,16 +41,19 @@ mod diagnostics;
 mod evidence;
 mod form;
 mod forms;
+mod gauss_newton;
 mod grid;
 mod holdout;
 mod identify;
 mod kinks;
 mod lack_of_fit;
+mod model;
 mod multistart;
 mod newton;
 mod normalised;
 mod objective;
 mod observations;
+mod own_form;
 mod parameters;
 mod passes;
 mod patterns;
@@ -59,6 +64,7 @@ mod report;
 mod rivals;
 mod rolling;
 mod search;
+mod sensitivity;
 mod sketch;
 mod starts;
 mod suggestion;
@@ -78,6 +84,7 @@ pub use forms::{FormReport, fit_form, runs_for_own_gain};
 pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
+pub use own_form::SmallLevel;
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;
 pub use repeated::RepeatedData;

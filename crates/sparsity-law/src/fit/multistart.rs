@@ -11,7 +11,7 @@ use super::control::{Control, FitError, Phase};
 use super::delta::auto_delta;
 use super::descent::{Descent, Precision, Termination};
 use super::diagnostics::Jacobian;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, PaperLaw};
 use super::form::Form;
 use super::holdout::Holdouts;
 use super::identify::identify;
@@ -37,10 +37,10 @@ pub(super) enum Group {
 }
 
 /// Two starts agree where their objectives differ by less than this share of the better one.
-const AGREEMENT: f64 = 1e-3;
+pub(super) const AGREEMENT: f64 = 1e-3;
 
 /// Scaled objective below which a fit is exact to rounding, and starts agree whatever their ratio.
-const EXACT: f64 = 1e-9;
+pub(super) const EXACT: f64 = 1e-9;
 
 /// The most other minima from which a resample descends too.
 const MOST_OTHER_MINIMA: usize = 2;
@@ -230,9 +230,12 @@ pub(super) fn fit_group(
     let warnings = Evidence {
         runs,
         form,
-        coefficients: &coefficients,
-        point: &best.point,
-        parameters: &search.parameters,
+        free: search.parameters.count(),
+        law: Some(PaperLaw {
+            coefficients: &coefficients,
+            point: &best.point,
+            parameters: &search.parameters,
+        }),
         diagnostics: &diagnostics,
         fitted: &fitted_runs,
         ensemble: ensemble.as_ref(),

@@ -9,8 +9,8 @@ use super::descent::Termination;
 use super::lack_of_fit::CellTest;
 use super::warnings::Warning;
 use crate::law::{
-    CoefficientName, Coefficients, Ensemble, Factor, Identification, Interval, Range, RollingError,
-    Support,
+    CoefficientName, Coefficients, Ensemble, Factor, FormLaw, Identification, Interval, Range,
+    RollingError, Support,
 };
 
 /// Outcome of a fit.
@@ -58,8 +58,10 @@ use crate::law::{
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// The best coefficients, in raw units.
+    /// The best coefficients, in raw units; of a form with coefficients of its own what of these the seven hold.
     pub coefficients: Coefficients,
+    /// The law, where it is of a form with coefficients of its own.
+    pub own: Option<FormLaw>,
     /// Weighted mean Huber loss at them.
     pub objective: f64,
     /// Number of runs.
@@ -99,7 +101,8 @@ pub struct Diagnostics {
     /// note it.
     #[serde(default)]
     pub delta: Option<f64>,
-    /// The coefficients of the matrix's rows and columns: those that were fitted.
+    /// The coefficients of the matrix's rows and columns: those that were fitted. Empty of a form with coefficients of
+    /// its own, as is what is said of each of them.
     #[serde(default)]
     pub fitted: Vec<CoefficientName>,
     /// Correlations of their logarithms at the geometric mean of the runs, row by row; empty where

@@ -1,28 +1,23 @@
 //! Forms of the law beside each other: fitted on the same runs, judged by how they predict runs that they have not seen.
 //!
-//! All of them go through one engine: a model gives its value and gradient by its free coordinates, the engine minimises
-//! the Huber loss over these by damped Gauss-Newton steps, reweighted, from many starts. It is slower than the engine of
-//! the paper's form and knows no second derivatives, and is used only to compare.
+//! All of them go through one engine, `gauss_newton`.
 //!
 //! The folds are those of the rolling hold-outs: the runs below a limit of size, data or their product are fitted, the
 //! others predicted. A prediction counts only where every form can make it, so that all errors are of the same
 //! predictions. Their uncertainty comes from resampling the runs that were predicted; that of a difference from the
 //! same draws.
 
-use nalgebra::{Cholesky, DMatrix, DVector};
 use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Residual, ValidFitConfig};
 use super::control::{Control, FitError};
+use super::gauss_newton::Engine;
+use super::model::{Model, Point, Table, distinct};
 use super::observations::{Observation, Observations, levels};
 use super::starts::{Stream, generator};
-use crate::law::{
-    CoefficientValues, ExpertCoefficients, Interval, LawForm, LevelCapacity, LevelLaw, RivalLaw,
-    quantile,
-};
+use crate::law::{Interval, LawForm, RivalLaw, quantile};
 
 /// The forms that the runs can carry, the one that predicts best first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,8 +70,6 @@ const STARTS: usize = 24;
 const FRESH_STARTS: usize = 2;
 /// Draws of the predicted runs.
 const DRAWS: usize = 1000;
-/// Values of a quantity closer than this share are one level.
-const LEVEL: f64 = 0.02;
 /// Distance from the law of all runs, in its robust standard deviations, beyond which a run is taken to have diverged
 /// and no form is blamed for it.
 const DIVERGED: f64 = 8.0;
@@ -100,7 +93,7 @@ pub fn rank_forms(
     if runs.is_empty() {
         return Err(FitError::NoRuns);
     }
-    let table = Table::new(runs, mean_share);
+    let table = Table::new(runs, mean_share, MOST_RUNS);
     let options = config.get();
     let engine = Engine {
         table: &table,
@@ -114,13 +107,13 @@ pub fn rank_forms(
     };
     let (mut models, mut refused) = (Vec::new(), Vec::new());
     for form in [LawForm::Sparse, LawForm::Levels, LawForm::AverageParams, LawForm::Experts] {
-        let model = Model { form, levels: table.densities.len() };
-        match table.refusal(model) {
+        let model = Model { form, levels: table.densities.len(), data: true };
+        match refusal(&table, model) {
             None => models.push(model),
             Some(reason) => refused.push(RefusedForm { form, reason }),
         }
     }
-    let everyone = vec![true; table.rows.len()];
+    let everyone: Vec<f64> = table.rows.iter().map(|row| row.share).collect();
     let whole: Vec<Point> = models
         .par_iter()
         .enumerate()
@@ -131,332 +124,16 @@ pub fn rank_forms(
     Ok(engine.sum_up(active, options.confidence, (&models, &whole), &rounds, refused))
 }
 
-/// Logarithms of amplitudes and positive exponents, and exponents of either sign.
-type Point = DVector<f64>;
-
-/// A form over runs with so many levels of sparsity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Model {
-    form: LawForm,
-    levels: usize,
-}
-
-/// One run in units near 1.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    ln_x: f64,
-    /// `ln` of the gain by mean parameters.
-    ln_mean: f64,
-    ln_n: f64,
-    ln_d: f64,
-    ln_l: f64,
-    level: usize,
-    share: f64,
-}
-
-/// The runs and their units.
-struct Table {
-    rows: Vec<Row>,
-    runs: Vec<Observation>,
-    /// The levels of the density, falling.
-    densities: Vec<f64>,
-    sizes: usize,
-    amounts: usize,
-    ln_n0: f64,
-    ln_d0: f64,
-    ln_l0: f64,
-    mean_share: f64,
-}
-
-/// What a model's coordinate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Amplitude,
-    Exponent,
-    /// Of either sign.
-    Signed,
-}
-
-impl Kind {
-    const fn range(self) -> (f64, f64) {
-        match self {
-            Self::Amplitude => (-30.0, 30.0),
-            Self::Exponent => (-6.9, 3.0),
-            Self::Signed => (-4.0, 4.0),
-        }
-    }
-}
-
-impl Model {
-    fn kinds(self) -> Vec<Kind> {
-        use Kind::{Amplitude, Exponent, Signed};
-        match self.form {
-            // ln a, ln b_S, ln c_S, ln b_N, ln e, ln b_D, ln c
-            LawForm::Sparse => {
-                vec![Amplitude, Exponent, Amplitude, Exponent, Amplitude, Exponent, Amplitude]
-            }
-            // ln A, ln b_N, ln e, ln b_D, ln c
-            LawForm::AverageParams | LawForm::Dense => {
-                vec![Amplitude, Exponent, Amplitude, Exponent, Amplitude]
-            }
-            // ln A_j, ln b_N, ln e, ln b_D, ln c
-            LawForm::Levels => {
-                let mut kinds = vec![Amplitude; self.levels];
-                kinds.extend([Exponent, Amplitude, Exponent, Amplitude]);
-                kinds
-            }
-            // ln a, ln alpha, ln b, ln beta, ln c, lambda, ln d, delta, ln gamma, ln e
-            LawForm::Experts => vec![
-                Amplitude, Exponent, Amplitude, Exponent, Amplitude, Signed, Amplitude, Signed,
-                Exponent, Amplitude,
-            ],
-        }
-    }
-
-    fn free(self) -> usize {
-        self.kinds().len()
-    }
-
-    /// The loss in its unit, and its gradient by the coordinates.
-    fn evaluate(self, at: &Point, row: &Row, slope: &mut [f64]) -> f64 {
-        slope.fill(0.0);
-        match self.form {
-            LawForm::Sparse => {
-                let (b_s, b_n, b_d) = (at[1].exp(), at[3].exp(), at[5].exp());
-                let size = -b_n * row.ln_n;
-                let sparse = (at[0] + b_s * row.ln_x + size).exp();
-                let rest = (at[2] + size).exp();
-                let data = (at[4] - b_d * row.ln_d).exp();
-                let c = at[6].exp();
-                slope.copy_from_slice(&[
-                    sparse,
-                    sparse * b_s * row.ln_x,
-                    rest,
-                    (sparse + rest) * size,
-                    data,
-                    -data * b_d * row.ln_d,
-                    c,
-                ]);
-                sparse + rest + data + c
-            }
-            LawForm::AverageParams | LawForm::Dense | LawForm::Levels => {
-                let (first, counted) = match self.form {
-                    LawForm::Levels => (row.level, self.levels),
-                    _ => (0, 1),
-                };
-                let mean = if self.form == LawForm::AverageParams { row.ln_mean } else { 0.0 };
-                let rest = counted;
-                let (b_n, b_d) = (at[rest].exp(), at[rest + 2].exp());
-                let size = -b_n * (row.ln_n + mean);
-                let capacity = (at[first] + size).exp();
-                let data = (at[rest + 1] - b_d * row.ln_d).exp();
-                let c = at[rest + 3].exp();
-                slope[first] = capacity;
-                slope[rest] = capacity * size;
-                slope[rest + 1] = data;
-                slope[rest + 2] = -data * b_d * row.ln_d;
-                slope[rest + 3] = c;
-                capacity + data + c
-            }
-            LawForm::Experts => {
-                let (alpha, beta, gamma) = (at[1].exp(), at[3].exp(), at[8].exp());
-                let (lambda, delta) = (at[5], at[7]);
-                let ln_total = row.ln_n - row.ln_x;
-                let size = (at[0] - alpha * ln_total).exp();
-                let data = (at[2] - beta * row.ln_d).exp();
-                let density = (at[4] - lambda * row.ln_x).exp();
-                let both = (at[6] - delta * row.ln_x - gamma * ln_total).exp();
-                let e = at[9].exp();
-                slope.copy_from_slice(&[
-                    size,
-                    -size * alpha * ln_total,
-                    data,
-                    -data * beta * row.ln_d,
-                    density,
-                    -density * row.ln_x,
-                    both,
-                    -both * row.ln_x,
-                    -both * gamma * ln_total,
-                    e,
-                ]);
-                size + data + density + both + e
-            }
-        }
-    }
-
-    /// A start: exponents drawn at random, amplitudes of equal parts of the loss.
-    fn start(self, rng: &mut ChaCha8Rng) -> Point {
-        let kinds = self.kinds();
-        let draw = |kind: &Kind| match kind {
-            Kind::Amplitude => -1.6 + 0.8 * (rng.random::<f64>() - 0.5),
-            Kind::Exponent => -3.0 + 3.3 * rng.random::<f64>(),
-            Kind::Signed => -0.5 + rng.random::<f64>(),
-        };
-        Point::from_iterator(kinds.len(), kinds.iter().map(draw))
-    }
-
-    /// The law in raw units.
-    fn law(self, at: &Point, table: &Table) -> RivalLaw {
-        let Table { ln_n0, ln_d0, ln_l0, .. } = *table;
-        let a_d = |ln_e: f64, b_d: f64| (ln_d0 + (ln_l0 + ln_e) / b_d).exp();
-        match self.form {
-            LawForm::Sparse => {
-                let (b_n, b_d) = (at[3].exp(), at[5].exp());
-                let capacity = ln_l0 + b_n * ln_n0;
-                RivalLaw::Sparse(CoefficientValues {
-                    a_s: (at[0] + capacity).exp(),
-                    b_s: at[1].exp(),
-                    c_s: (at[2] + capacity).exp(),
-                    b_n,
-                    a_d: a_d(at[4], b_d),
-                    b_d,
-                    c: (at[6] + ln_l0).exp(),
-                })
-            }
-            LawForm::AverageParams | LawForm::Dense => {
-                let (b_n, b_d) = (at[1].exp(), at[3].exp());
-                let coefficients = CoefficientValues {
-                    a_s: 0.0,
-                    b_s: 1.0,
-                    c_s: (at[0] + ln_l0 + b_n * ln_n0).exp(),
-                    b_n,
-                    a_d: a_d(at[2], b_d),
-                    b_d,
-                    c: (at[4] + ln_l0).exp(),
-                };
-                RivalLaw::AverageParams { coefficients, mean_share: table.mean_share }
-            }
-            LawForm::Levels => {
-                let rest = self.levels;
-                let (b_n, b_d) = (at[rest].exp(), at[rest + 2].exp());
-                let dense = table.densities.iter().position(|x| (x - 1.0).abs() <= LEVEL);
-                let level = |place: usize| LevelCapacity {
-                    sparsity: 1.0 - table.densities[place],
-                    runs: table.rows.iter().filter(|row| row.level == place).count(),
-                    a: (at[place] + ln_l0 + b_n * ln_n0).exp(),
-                    gain: dense.map(|dense| ((at[dense] - at[place]) / b_n).exp()),
-                };
-                RivalLaw::Levels(LevelLaw {
-                    levels: (0..self.levels).map(level).collect(),
-                    b_n,
-                    a_d: a_d(at[rest + 1], b_d),
-                    b_d,
-                    c: (at[rest + 3] + ln_l0).exp(),
-                })
-            }
-            LawForm::Experts => {
-                let (alpha, beta, gamma) = (at[1].exp(), at[3].exp(), at[8].exp());
-                RivalLaw::Experts(ExpertCoefficients {
-                    e: (at[9] + ln_l0).exp(),
-                    a: (at[0] + ln_l0 + alpha * ln_n0).exp(),
-                    alpha,
-                    b: (at[2] + ln_l0 + beta * ln_d0).exp(),
-                    beta,
-                    c: (at[4] + ln_l0).exp(),
-                    lambda: at[5],
-                    d: (at[6] + ln_l0 + gamma * ln_n0).exp(),
-                    delta: at[7],
-                    gamma,
-                })
-            }
-        }
-    }
-}
-
-impl Table {
-    fn new(runs: &Observations, mean_share: f64) -> Self {
-        let step = runs.len().div_ceil(MOST_RUNS).max(1);
-        let kept: Vec<usize> = (0..runs.len()).step_by(step).collect();
-        let chosen: Vec<Observation> = kept.iter().map(|place| runs.as_slice()[*place]).collect();
-        let total: f64 = kept.iter().map(|place| runs.weights()[*place]).sum();
-        let count = chosen.len() as f64;
-        let mean = |of: fn(&Observation) -> f64| {
-            chosen.iter().map(|run| of(run).ln()).sum::<f64>() / count
-        };
-        let ln_n0 = mean(|run| run.nonzero_params.get());
-        let ln_d0 = mean(|run| run.data.get());
-        let ln_l0 = mean(|run| run.loss.get());
-        let mut densities: Vec<f64> =
-            chosen.iter().map(|run| run.sparsity.density().get()).collect();
-        densities.sort_by(|a, b| b.total_cmp(a));
-        densities.dedup_by(|next, kept| *next >= *kept * (1.0 - LEVEL));
-        let row = |(run, place): (&Observation, &usize)| {
-            let x = run.sparsity.density().get();
-            Row {
-                ln_x: x.ln(),
-                ln_mean: (1.0 - mean_share * (1.0 - x)).ln() - x.ln(),
-                ln_n: run.nonzero_params.get().ln() - ln_n0,
-                ln_d: run.data.get().ln() - ln_d0,
-                ln_l: run.loss.get().ln() - ln_l0,
-                // Levels fall, and the first is the largest density.
-                level: densities
-                    .partition_point(|level| *level >= x * (1.0 - 1e-12))
-                    .saturating_sub(1),
-                share: runs.weights()[*place] / total,
-            }
-        };
-        Self {
-            rows: chosen.iter().zip(&kept).map(row).collect(),
-            sizes: distinct(&chosen, |run| run.nonzero_params.get()),
-            amounts: distinct(&chosen, |run| run.data.get()),
-            runs: chosen,
-            densities,
-            ln_n0,
-            ln_d0,
-            ln_l0,
-            mean_share,
-        }
-    }
-
-    fn loss_unit(&self) -> f64 {
-        self.ln_l0.exp()
-    }
-
-    /// Why these runs cannot carry a form; `None` where they can.
-    fn refusal(&self, model: Model) -> Option<String> {
-        let count = self.densities.len();
-        let needed = match model.form {
-            LawForm::Sparse | LawForm::Experts => 3,
-            _ => 2,
-        };
-        if count < needed {
-            return Some(format!(
-                "the runs have {count} different {} of sparsity, and it needs {needed}",
-                if count == 1 { "value" } else { "values" }
-            ));
-        }
-        for (have, quantity) in [(self.sizes, "nonzero_params"), (self.amounts, "data")] {
-            if have < 3 {
-                return Some(format!(
-                    "the runs have {have} different {} of {quantity}, and it needs 3",
-                    if have == 1 { "value" } else { "values" }
-                ));
-            }
-        }
-        let (runs, free) = (self.rows.len(), model.free());
-        // Half of the runs are left to fit in a round.
-        let enough = 2 * free + 1;
+/// Why these runs cannot carry a form; `None` where they can.
+fn refusal(table: &Table, model: Model) -> Option<String> {
+    let (runs, free) = (table.rows.len(), model.free());
+    // Half of the runs are left to fit in a round.
+    let enough = 2 * free + 1;
+    table.lacking(model).or_else(|| {
         (runs < enough).then(|| {
             format!("it has {free} coefficients, and {runs} runs are too few to hold some of them out: it needs {enough}")
         })
-    }
-}
-
-/// How many levels a quantity has.
-fn distinct(runs: &[Observation], of: fn(&Observation) -> f64) -> usize {
-    let mut values: Vec<f64> = runs.iter().map(of).collect();
-    values.sort_by(f64::total_cmp);
-    values.dedup_by(|next, kept| *next - *kept <= LEVEL * *kept);
-    values.len()
-}
-
-struct Engine<'a> {
-    table: &'a Table,
-    residual: Residual,
-    /// In the unit of the normalised residual.
-    delta: f64,
-    seed: u64,
-    should_stop: &'a (dyn Fn() -> bool + Sync),
+    })
 }
 
 /// What the laws of the runs below one limit said of the others: by run and form.
@@ -466,147 +143,6 @@ struct Round {
 }
 
 impl Engine<'_> {
-    fn residual(&self, loss: f64, row: &Row) -> f64 {
-        match self.residual {
-            Residual::Log => loss.max(f64::MIN_POSITIVE).ln() - row.ln_l,
-            Residual::Linear => loss - row.ln_l.exp(),
-        }
-    }
-
-    /// Mean Huber loss over the runs that count, in units of `delta^2`.
-    fn value(&self, model: Model, at: &Point, seen: &[bool], delta: f64) -> f64 {
-        let mut slope = vec![0.0; at.len()];
-        let mut sum = 0.0;
-        for (row, seen) in self.table.rows.iter().zip(seen) {
-            if *seen {
-                let u = (self.residual(model.evaluate(at, row, &mut slope), row) / delta).abs();
-                sum += row.share * if u <= 1.0 { 0.5 * u * u } else { u - 0.5 };
-            }
-        }
-        sum
-    }
-
-    /// The best of descents from points near and from random starts; `None` where it was stopped.
-    fn fit(
-        &self,
-        model: Model,
-        seen: &[bool],
-        near: &[&Point],
-        fresh: usize,
-        stream: u32,
-    ) -> Option<Point> {
-        let mut rng = generator(self.seed, Stream::Rivals(stream));
-        let starts: Vec<Point> = near
-            .iter()
-            .map(|near| (*near).clone())
-            .chain((0..fresh).map(|_| model.start(&mut rng)))
-            .collect();
-        let found: Vec<(f64, Point)> = starts
-            .into_par_iter()
-            .map(|start| self.descend(model, start, seen))
-            .collect::<Option<_>>()?;
-        found.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, point)| point)
-    }
-
-    /// Through falling deltas, as near least squares no residual holds a descent up.
-    fn descend(&self, model: Model, mut at: Point, seen: &[bool]) -> Option<(f64, Point)> {
-        let mut delta = f64::INFINITY;
-        while delta > self.delta {
-            let median = self.median(model, &at, seen);
-            delta = self.delta.max(median.min(delta * 0.3));
-            self.stage(model, &mut at, seen, delta)?;
-        }
-        Some((self.value(model, &at, seen, self.delta), at))
-    }
-
-    fn median(&self, model: Model, at: &Point, seen: &[bool]) -> f64 {
-        let mut slope = vec![0.0; at.len()];
-        let rows = self.table.rows.iter().zip(seen).filter(|(_, seen)| **seen);
-        let mut residuals: Vec<f64> = rows
-            .map(|(row, _)| self.residual(model.evaluate(at, row, &mut slope), row).abs())
-            .collect();
-        quantile(&mut residuals, 0.5)
-    }
-
-    /// Damped Gauss-Newton steps with Huber's weights.
-    fn stage(&self, model: Model, at: &mut Point, seen: &[bool], delta: f64) -> Option<()> {
-        let kinds = model.kinds();
-        let free = kinds.len();
-        let mut damping = 1e-3;
-        let mut value = self.value(model, at, seen, delta);
-        for _ in 0..MOST_STEPS {
-            if (self.should_stop)() {
-                return None;
-            }
-            let (matrix, gradient) = self.normal_equations(model, at, seen, delta);
-            let mut moved = false;
-            while damping < 1e12 {
-                let mut damped = matrix.clone();
-                for place in 0..free {
-                    damped[(place, place)] += damping * matrix[(place, place)].max(1e-12);
-                }
-                let Some(factors) = Cholesky::new(damped) else {
-                    damping *= 10.0;
-                    continue;
-                };
-                let mut next = &*at - factors.solve(&gradient);
-                for (coordinate, kind) in next.iter_mut().zip(&kinds) {
-                    let (low, high) = kind.range();
-                    *coordinate = coordinate.clamp(low, high);
-                }
-                let reached = self.value(model, &next, seen, delta);
-                if reached < value {
-                    let gained = value - reached;
-                    (*at, value, moved) = (next, reached, gained > TOLERANCE * value);
-                    damping = (damping * 0.2).max(1e-12);
-                    break;
-                }
-                damping *= 6.0;
-            }
-            if !moved {
-                break;
-            }
-        }
-        Some(())
-    }
-
-    fn normal_equations(
-        &self,
-        model: Model,
-        at: &Point,
-        seen: &[bool],
-        delta: f64,
-    ) -> (DMatrix<f64>, Point) {
-        let free = at.len();
-        let mut matrix = DMatrix::zeros(free, free);
-        let mut gradient = Point::zeros(free);
-        let mut slope = vec![0.0; free];
-        for (row, seen) in self.table.rows.iter().zip(seen) {
-            if !*seen {
-                continue;
-            }
-            let loss = model.evaluate(at, row, &mut slope);
-            let residual = self.residual(loss, row);
-            if self.residual == Residual::Log {
-                let per_loss = loss.max(f64::MIN_POSITIVE).recip();
-                slope.iter_mut().for_each(|slope| *slope *= per_loss);
-            }
-            let weight = row.share * (delta / residual.abs()).min(1.0) / (delta * delta);
-            for i in 0..free {
-                gradient[i] += weight * residual * slope[i];
-                for j in 0..=i {
-                    matrix[(i, j)] += weight * slope[i] * slope[j];
-                }
-            }
-        }
-        for i in 0..free {
-            for j in 0..i {
-                matrix[(j, i)] = matrix[(i, j)];
-            }
-        }
-        (matrix, gradient)
-    }
-
     /// Every round that all forms can take part in.
     fn rounds(&self, models: &[Model], whole: &[Point]) -> Option<Vec<Round>> {
         let quantities: [fn(&Observation) -> f64; 3] = [
@@ -674,10 +210,13 @@ impl Engine<'_> {
         if !usable {
             return Some(None);
         }
+        let shares: Vec<f64> = (table.rows.iter().zip(&seen))
+            .map(|(row, seen)| if *seen { row.share } else { 0.0 })
+            .collect();
         let mut fitted = Vec::with_capacity(models.len());
         for (of, (model, near)) in models.iter().zip(whole).enumerate() {
             let stream = 1000 * (place as u32 + 1) + of as u32;
-            fitted.push(self.fit(*model, &seen, &[near], FRESH_STARTS, stream)?);
+            fitted.push(self.fit(*model, &shares, &[near], FRESH_STARTS, stream)?);
         }
         let known = |level: usize| {
             table.rows.iter().zip(&seen).any(|(row, seen)| *seen && row.level == level)
@@ -742,7 +281,7 @@ impl Engine<'_> {
             Interval { level: confidence, low, high }
         };
         let base = models.iter().position(|model| model.form == active);
-        let seen = vec![true; count];
+        let shares: Vec<f64> = self.table.rows.iter().map(|row| row.share).collect();
         let scale = (self.delta * unit).powi(2);
         let mut forms: Vec<Rival> = models
             .iter()
@@ -757,7 +296,7 @@ impl Engine<'_> {
                 });
                 Rival {
                     free: model.free(),
-                    objective: scale * self.value(*model, at, &seen, self.delta),
+                    objective: scale * self.value(*model, at, &shares, self.delta),
                     holdout_error: there.then(|| error(of, &everything)),
                     interval: there
                         .then(|| interval(draws.iter().map(|drawn| error(of, drawn)).collect())),
@@ -774,17 +313,13 @@ impl Engine<'_> {
     }
 }
 
-/// Steps of one stage at most; it takes some twenty.
-const MOST_STEPS: usize = 200;
-/// Improvement of a step, relative to the value, below which there is no other.
-const TOLERANCE: f64 = 1e-12;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fit::model::Kind;
     use crate::fit::testing::{grid, shuffled};
     use crate::fit::{FitConfig, fit};
-    use crate::law::{Coefficients, GainCurve, Loss, T5_C4};
+    use crate::law::{CoefficientValues, Coefficients, ExpertCoefficients, GainCurve, Loss, T5_C4};
     use proptest::prelude::*;
 
     fn config(residual: Residual) -> ValidFitConfig {
@@ -839,15 +374,20 @@ mod tests {
         fn gradients_are_the_derivatives(
             coordinates in prop::array::uniform10(-1.5..1.0f64), run in 0..64_usize,
         ) {
-            let table = Table::new(&Observations::new(grid(T5_C4.coefficients(), 0.01, 1)), 0.625);
-            for form in LawForm::ALL {
-                let model = Model { form, levels: table.densities.len() };
-                let free = model.free();
-                let at = Point::from_iterator(free, coordinates.iter().copied().take(free));
+            let table = Table::new(&Observations::new(grid(T5_C4.coefficients(), 0.01, 1)), 0.625, MOST_RUNS);
+            for (form, data) in LawForm::ALL.into_iter().flat_map(|form| [(form, true), (form, false)]) {
+                let model = Model { form, levels: table.densities.len(), data };
+                let kinds = model.kinds();
+                let mut coordinates = coordinates.iter();
+                let at = kinds.iter().map(|kind| match kind {
+                    Kind::Held => kind.range().0,
+                    _ => *coordinates.next().expect("ten are enough"),
+                });
+                let at = Point::from_iterator(kinds.len(), at.collect::<Vec<f64>>());
                 let row = &table.rows[run];
-                let (mut slope, mut unused) = (vec![0.0; free], vec![0.0; free]);
+                let (mut slope, mut unused) = (vec![0.0; kinds.len()], vec![0.0; kinds.len()]);
                 let value = model.evaluate(&at, row, &mut slope);
-                for place in 0..free {
+                for place in 0..kinds.len() {
                     let mut moved = |by: f64| {
                         let mut at = at.clone();
                         at[place] += by;

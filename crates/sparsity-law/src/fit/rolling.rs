@@ -13,7 +13,7 @@ use super::starts::{Stream, generator};
 use crate::law::{Reach, RollingError, quantile};
 
 /// Shares of the runs below each limit.
-const SHARES: [f64; 7] = [0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.92];
+pub(super) const SHARES: [f64; 7] = [0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.92];
 
 /// Fewest runs that a law is fitted on: one more than it has coefficients.
 const FEWEST_RUNS: usize = 8;
@@ -22,7 +22,7 @@ const FEWEST_RUNS: usize = 8;
 const FRESH_STARTS: usize = 1;
 
 /// The product of size and data, up to a factor the compute of a dense model.
-fn product(run: &Observation) -> f64 {
+pub(super) fn product(run: &Observation) -> f64 {
     run.nonzero_params.get() * run.data.get()
 }
 
@@ -46,13 +46,27 @@ pub(super) struct Rolling<'a> {
 
 /// What one law said of the runs beyond its limit.
 #[derive(Default)]
-struct Round {
-    predictions: usize,
-    inside: usize,
+pub(super) struct Round {
+    pub predictions: usize,
+    pub inside: usize,
     /// Mean of the squared errors, less the squared scatter.
-    excess: f64,
+    pub excess: f64,
     /// Mean distance.
-    distance: f64,
+    pub distance: f64,
+}
+
+/// What all rounds show, of runs of so much noise; `None` without any.
+pub(super) fn sum_up(rounds: &[Round], noise: f64, quantile: f64) -> Option<RollingError> {
+    let excess: f64 = rounds.iter().map(|round| round.excess).sum();
+    let distance: f64 = rounds.iter().map(|round| round.distance).sum();
+    (distance > 0.0).then(|| RollingError {
+        rounds: rounds.len(),
+        predictions: rounds.iter().map(|round| round.predictions).sum(),
+        inside: rounds.iter().map(|round| round.inside).sum(),
+        deviation: (excess / distance).max(0.0).sqrt(),
+        noise,
+        quantile,
+    })
 }
 
 impl Rolling<'_> {
@@ -73,16 +87,7 @@ impl Rolling<'_> {
     }
 
     fn sum_up(&self, rounds: &[Round]) -> Option<RollingError> {
-        let excess: f64 = rounds.iter().map(|round| round.excess).sum();
-        let distance: f64 = rounds.iter().map(|round| round.distance).sum();
-        (distance > 0.0).then(|| RollingError {
-            rounds: rounds.len(),
-            predictions: rounds.iter().map(|round| round.predictions).sum(),
-            inside: rounds.iter().map(|round| round.inside).sum(),
-            deviation: (excess / distance).max(0.0).sqrt(),
-            noise: self.noise,
-            quantile: self.quantile(self.runs.len()),
-        })
+        sum_up(rounds, self.noise, self.quantile(self.runs.len()))
     }
 
     fn quantile(&self, runs: usize) -> f64 {
@@ -155,4 +160,4 @@ impl Rolling<'_> {
 }
 
 /// Median absolute deviation of a normal distribution, in standard deviations.
-const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
+pub(super) const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;

@@ -31,6 +31,10 @@ pub enum FormTask {
         /// Mean sparsity over training as a share of the final one.
         mean_share: f64,
     },
+    /// By one capacity at each sparsity.
+    Levels,
+    /// By all parameters and the share that is active, as of mixtures of experts.
+    Experts,
 }
 
 /// Whose gain is borrowed, and whose else it might have been.
@@ -77,6 +81,8 @@ impl FormTask {
             Self::Sparse => LawForm::Sparse,
             Self::Dense | Self::Borrowed(_) => LawForm::Dense,
             Self::AverageParams { .. } => LawForm::AverageParams,
+            Self::Levels => LawForm::Levels,
+            Self::Experts => LawForm::Experts,
         }
     }
 
@@ -89,7 +95,7 @@ impl FormTask {
     /// The curve of the law, or of the resampled law of this place.
     fn curve_of(&self, resample: Option<usize>) -> Option<GainCurve> {
         match self {
-            Self::Sparse | Self::Dense => None,
+            Self::Sparse | Self::Dense | Self::Levels | Self::Experts => None,
             Self::Borrowed(Lenders { gain, in_turn }) => Some(GainCurve::Borrowed(
                 resample
                     .and_then(|place| in_turn.get(place % in_turn.len().max(1)))
@@ -150,7 +156,13 @@ impl RunSet {
     /// The runs of the law with their data worth what it teaches where some of it is repeated.
     #[must_use]
     pub fn with_worth_of_data(&self, decay: Option<f64>) -> Observations {
-        Terms::new(self, &FormTask::Sparse, decay).set.law
+        self.in_worth(decay).0
+    }
+
+    /// The same with the names of the runs in their new order.
+    pub(super) fn in_worth(&self, decay: Option<f64>) -> (Observations, Vec<Option<String>>) {
+        let set = Terms::new(self, &FormTask::Sparse, decay).set;
+        (set.law, set.names)
     }
 }
 
@@ -180,7 +192,12 @@ impl<'a> Terms<'a> {
             let moved: Vec<Option<u32>> = moved.collect();
             law = law.clustered(&moved);
         }
-        let set = RunSet { law, patterns, pretrained, unique: Vec::new() };
+        // Data that teaches less than it is moves a run in the order.
+        let names = match original.names.is_empty() {
+            true => Vec::new(),
+            false => law.order().iter().map(|place| original.names[*place].clone()).collect(),
+        };
+        let set = RunSet { law, patterns, pretrained, unique: Vec::new(), names };
         Self { original, task, set }
     }
 

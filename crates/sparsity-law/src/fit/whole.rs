@@ -23,11 +23,14 @@ pub struct RunSet {
     /// How much of its data is different, of each run of the law in canonical order, where that is known; empty
     /// where no run repeats any. Only [`super::fit_form`] looks at it.
     pub unique: Vec<Option<Data>>,
+    /// Names that tell runs of one sparsity apart for a law of levels, of each run of the law in canonical order: of the
+    /// pattern, or of the recipe. Empty where they are told apart by their sparsity alone.
+    pub names: Vec<Option<String>>,
 }
 
 impl From<Observations> for RunSet {
     fn from(law: Observations) -> Self {
-        Self { law, patterns: Vec::new(), pretrained: None, unique: Vec::new() }
+        Self { law, patterns: Vec::new(), pretrained: None, unique: Vec::new(), names: Vec::new() }
     }
 }
 
@@ -92,6 +95,7 @@ pub fn fit(
     control.tell(Phase::Comparing, 1.0);
     Ok(Report {
         coefficients: fitted.coefficients,
+        own: None,
         objective: fitted.objective,
         runs: runs.law.len(),
         ensemble: fitted.ensemble,

@@ -22,28 +22,35 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub(super) struct Cells<V> {
     places: Box<[Mutex<Option<Kept<V>>>]>,
+    /// How often a key is asked for in vain before its value is made.
+    patience: u32,
 }
 
-/// What a place holds: the key that was asked for last, and its value once it was made.
-type Kept<V> = (Key, Option<Arc<V>>);
+/// What a place holds: the key that was asked for last, how often in vain, and its value once it was made.
+type Kept<V> = (Key, u32, Option<Arc<V>>);
 
 impl<V> Cells<V> {
-    /// A store of so many values, at least one.
-    pub fn new(count: usize) -> Self {
-        Self { places: (0..count.max(1)).map(|_| Mutex::new(None)).collect() }
+    /// A store of so many values, at least one, each of which is made once it was asked for `patience` times in vain, at
+    /// least once: most of what is asked once is not asked again.
+    pub fn new(count: usize, patience: u32) -> Self {
+        Self { places: (0..count.max(1)).map(|_| Mutex::new(None)).collect(), patience }
     }
 
-    /// The value of a key that was asked for before; `None` where it was not, or others have had its place since. It is
-    /// made when it is asked for a second time: most of what is asked once is not asked again.
+    /// The value of a key that was asked for often enough before; `None` where it was not, or others have had its place
+    /// since.
     pub fn find(&self, key: Key, make: impl FnOnce() -> V) -> Option<Arc<V>> {
         let place = &self.places[key.hash() % self.places.len()];
         let mut kept = place.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *kept {
-            Some((of, value)) if *of == key => {
+            Some((of, asked, value)) if *of == key => {
+                if *asked < self.patience {
+                    *asked += 1;
+                    return None;
+                }
                 Some(value.get_or_insert_with(|| Arc::new(make())).clone())
             }
             kept => {
-                *kept = Some((key, None));
+                *kept = Some((key, 1, None));
                 None
             }
         }
@@ -68,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_value_is_made_when_it_is_asked_for_again() {
-        let cells = Cells::new(64);
+        let cells = Cells::new(64, 1);
         let key = |law| Key { law, size: 0, kind: 0, at: [1, -2, 3] };
         assert_eq!(cells.find(key(1), || 10), None);
         assert_eq!(cells.find(key(2), || 20), None);
@@ -77,8 +84,17 @@ mod tests {
     }
 
     #[test]
+    fn a_value_waits_until_it_was_asked_for_often_enough() {
+        let cells = Cells::new(8, 3);
+        let key = Key { law: 1, size: 0, kind: 0, at: [0; 3] };
+        let found: Vec<_> =
+            (0..5).map(|time| cells.find(key, || time).as_deref().copied()).collect();
+        assert_eq!(found, [None, None, None, Some(3), Some(3)]);
+    }
+
+    #[test]
     fn the_values_of_one_place_put_each_other_out() {
-        let cells = Cells::new(1);
+        let cells = Cells::new(1, 1);
         let key = |law| Key { law, size: 0, kind: 0, at: [0; 3] };
         for law in 0..3 {
             assert_eq!(cells.find(key(law), || law), None);

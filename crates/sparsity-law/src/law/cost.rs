@@ -19,6 +19,8 @@ use super::step::{Piece, Shape, StepCost, mean_cost};
 pub struct TrainingCost {
     flops_per_param: FlopsPerParam,
     form: Form,
+    /// `c_mul` of levels of a law, by their place; `None` of one that costs what its sparsity costs.
+    of_levels: Arc<[Option<f64>]>,
 }
 
 #[derive(Debug, Clone)]
@@ -144,7 +146,21 @@ impl TrainingCost {
                 Form::Curve(Arc::new(Curve { pieces, pruning, nodes: OnceLock::new() }))
             }
         };
-        Self { flops_per_param, form }
+        Self { flops_per_param, form, of_levels: Arc::default() }
+    }
+
+    /// The same where levels of a law have kernels of their own: their multipliers by place, as
+    /// [`pattern_multiplier`](super::pattern_multiplier) has them; `None` of one that costs what its sparsity costs.
+    #[must_use]
+    pub fn with_levels(self, multipliers: &[Option<f64>]) -> Self {
+        Self { of_levels: multipliers.into(), ..self }
+    }
+
+    /// `c_mul` of a level of the law by its place where one is given, else of the density.
+    #[must_use]
+    pub fn multiplier_at(&self, level: Option<usize>, density: Density) -> f64 {
+        let own = level.and_then(|place| self.of_levels.get(place).copied().flatten());
+        own.unwrap_or_else(|| self.multiplier(density))
     }
 
     /// The share `m` of `c_mul = (1 - m S) / (1 - S)`; `None` on hardware of which that is not the form.
@@ -238,7 +254,22 @@ impl TrainingCost {
         nonzero_params: NonzeroParams,
         compute: Compute,
     ) -> Result<Data, DomainError> {
-        let per_unit = self.flops_per_param.get() * nonzero_params.get() * self.multiplier(density);
+        self.data_at(None, density, nonzero_params, compute)
+    }
+
+    /// The same at a level of the law by its place where one is given.
+    ///
+    /// # Errors
+    /// As of [`Self::data`].
+    pub fn data_at(
+        &self,
+        level: Option<usize>,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+    ) -> Result<Data, DomainError> {
+        let multiplier = self.multiplier_at(level, density);
+        let per_unit = self.flops_per_param.get() * nonzero_params.get() * multiplier;
         Data::new(compute.get() / per_unit)
     }
 

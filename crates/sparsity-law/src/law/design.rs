@@ -17,8 +17,12 @@
 //!
 //! so the one root of the derivative answers, moved to the nearest end of what the bounds leave. Where data is
 //! repeated the loss has `D_eff` in the place of `D` ([`Repetition`]), which is concave in it, and all of this holds.
+//!
+//! A law of experts has a second term of size and a part that depends on the sparsity alone ([`AnyLaw`]): sums of convex
+//! functions are convex, and `-ln (R - K(n))` of a convex `K` is, so that again one root answers.
 
-use super::coefficients::{CoefficientValues, Coefficients};
+use super::any_law::{AnyLaw, AtDesign, Beside};
+use super::coefficients::CoefficientValues;
 use super::limits::{Constraint, Limits};
 use super::quantity::{Data, Density, NonzeroParams};
 use super::repetition::Repetition;
@@ -36,6 +40,8 @@ pub struct Design {
     pub inference_flops: f64,
     /// Bits of memory per parameter, zeros included.
     pub bits: f64,
+    /// Its place among the levels of a law of the form `levels`; `None` where `effective` says which one it is.
+    pub level: Option<usize>,
 }
 
 /// What a plan is to make the best of.
@@ -123,7 +129,7 @@ impl Design {
 
     /// The best model of this sparsity; `None` where the bounds leave none.
     pub(super) fn best(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
-        let sizing = Sizing::new(self, task);
+        let sizing = Sizing::new(self, task)?;
         let (low, high) = self.sizes(limits)?;
         let (nonzero_params, data) = match task.goal {
             Goal::LeastLoss => sizing.least_loss(limits, low, high)?,
@@ -153,7 +159,7 @@ impl Design {
 /// The parts of a plan that are the same at every sparsity.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Task<'a> {
-    pub law: &'a Coefficients,
+    pub law: AnyLaw<'a>,
     pub flops_per_param: f64,
     pub inference_tokens: f64,
     pub goal: Goal,
@@ -165,6 +171,8 @@ struct Sizing {
     law: CoefficientValues,
     /// `A`.
     size_term: f64,
+    /// What experts have beside it.
+    beside: Option<Beside>,
     /// `p`.
     per_data: f64,
     /// `q`.
@@ -174,20 +182,55 @@ struct Sizing {
 }
 
 impl Sizing {
-    fn new(design: &Design, task: &Task<'_>) -> Self {
-        let law = task.law.values();
-        Self {
-            size_term: task.law.capacity(design.effective),
+    fn new(design: &Design, task: &Task<'_>) -> Option<Self> {
+        let AtDesign { law, size_term, beside } = task.law.at(design.effective, design.level)?;
+        Some(Self {
+            law,
+            size_term,
+            beside,
             per_data: task.flops_per_param * design.multiplier,
             served: task.inference_tokens * design.inference_flops,
             repetition: task.repetition,
-            law,
+        })
+    }
+
+    /// `A N^(-b_N)`, and what experts have beside it.
+    fn capacity(&self, nonzero_params: f64) -> f64 {
+        let own = self.size_term * nonzero_params.powf(-self.law.b_n);
+        match &self.beside {
+            None => own,
+            Some(Beside { size_term, exponent, floor }) => {
+                own + size_term * nonzero_params.powf(-exponent) + floor
+            }
         }
     }
 
-    /// `A N^(-b_N)`.
-    fn capacity(&self, nonzero_params: f64) -> f64 {
-        self.size_term * nonzero_params.powf(-self.law.b_n)
+    /// Of two terms of size: what of the loss falls with `n = ln N`, how fast, and how much more slowly each step.
+    fn falling(&self, beside: &Beside, n: f64) -> [f64; 3] {
+        let terms = [(self.size_term, self.law.b_n), (beside.size_term, beside.exponent)];
+        terms.into_iter().fold([0.0; 3], |[value, slope, bend], (amplitude, exponent)| {
+            let term = amplitude * (-exponent * n).exp();
+            [value + term, slope + exponent * term, bend + exponent * exponent * term]
+        })
+    }
+
+    /// The size at which the terms of size are so much; infinite where no size is large enough.
+    fn size_of(&self, left: f64) -> f64 {
+        let Some(beside) = &self.beside else {
+            return if left > 0.0 {
+                (self.size_term / left).powf(1.0 / self.law.b_n)
+            } else {
+                f64::INFINITY
+            };
+        };
+        let left = left - beside.floor;
+        let above = |n: f64| {
+            let [value, slope, _] = self.falling(beside, n);
+            (left.ln() - value.ln(), slope / value)
+        };
+        // Not a number where nothing is left.
+        let reached = left > 0.0 && above(LN_SIZES.1).0 >= 0.0;
+        if reached { root(LN_SIZES.0, LN_SIZES.1, f64::NAN, above).exp() } else { f64::INFINITY }
     }
 
     /// `(a_D / D_eff)^b_D`.
@@ -218,6 +261,25 @@ impl Sizing {
         // Below it the cost pays for more data than may be, and size costs nothing.
         let low = low.max(high.min(compute / (self.per_data * most + self.served)));
         let ln_compute = compute.ln();
+        if let Some(beside) = &self.beside {
+            // The logarithm of what a larger model loses for want of data, over what it wins by its size; it rises.
+            let slope = |n: f64| {
+                let paid = (ln_compute - n).exp();
+                let trained = paid - self.served;
+                let data = trained / self.per_data;
+                let [_, fall, bend] = self.falling(beside, n);
+                let worth = self.repetition.map_or(1.0, |repetition| repetition.elasticity(data));
+                let ratio = paid / trained;
+                let lost = b_d * self.data_term(data) * worth * ratio;
+                // No slope is given where data is repeated: the bracket is halved.
+                let known = self.repetition.is_none();
+                let steepness = (b_d + 1.0) * ratio - 1.0 + bend / fall;
+                (lost.ln() - fall.ln(), if known { steepness } else { f64::NAN })
+            };
+            let nonzero_params = size(low, high, f64::NAN, slope);
+            let data = (compute / nonzero_params - self.served) / self.per_data;
+            return Some((nonzero_params, data.clamp(least, most)));
+        }
         // Logarithm of the two parts of the derivative in n, over each other; it rises.
         let level = (b_d / (b_n * self.size_term)).ln() + b_d * (a_d.ln() + self.per_data.ln());
         if let Some(repetition) = &self.repetition {
@@ -254,14 +316,31 @@ impl Sizing {
         let (least, most) = (limits.get(Constraint::DataMin), limits.get(Constraint::DataMax));
         let reducible = limits.get(Constraint::TargetLoss) - c;
         // The size at which so much data reaches the loss.
-        let size_for = |data: f64| {
-            let left = reducible - self.data_term(data);
-            if left > 0.0 { (self.size_term / left).powf(1.0 / b_n) } else { f64::INFINITY }
-        };
+        let size_for = |data: f64| self.size_of(reducible - self.data_term(data));
         // Below it no data that may be reaches the loss.
         let (low, high) = range(low.max(size_for(most)), high)?;
         // Beyond it the data that must be is more than enough, and size only costs.
         let high = high.min(size_for(least)).max(low);
+        if let Some(beside) = &self.beside {
+            let slope = |n: f64| {
+                let [value, fall, bend] = self.falling(beside, n);
+                let left = reducible - beside.floor - value;
+                if left <= 0.0 {
+                    return (f64::NEG_INFINITY, f64::INFINITY);
+                }
+                let (data, dearer) = self.data_for(a_d * left.powf(-1.0 / b_d));
+                let growth = fall / (b_d * left);
+                let served = self.served / self.per_data / data;
+                let steepness = bend / (b_d * left) + b_d * growth * growth + served * growth;
+                match self.repetition {
+                    None => (1.0 - growth + served, steepness),
+                    Some(_) if !data.is_finite() => (f64::NEG_INFINITY, f64::NAN),
+                    Some(_) => (1.0 - growth * dearer + served, f64::NAN),
+                }
+            };
+            let nonzero_params = size(low, high, f64::NAN, slope);
+            return Some(self.with_data(nonzero_params, reducible, (least, most)));
+        }
         // The derivative of the cost in n over that of its part that is trained; it rises.
         let slope = |n: f64| {
             let capacity = self.size_term * (-b_n * n).exp();
@@ -287,11 +366,25 @@ impl Sizing {
         // Exact where nothing is served.
         let start = (self.size_term * (b_n + b_d) / (reducible * b_d)).ln() / b_n;
         let nonzero_params = size(low, high, start, slope);
+        Some(self.with_data(nonzero_params, reducible, (least, most)))
+    }
+
+    /// The size with the data that make the loss above the irreducible one so much.
+    fn with_data(
+        &self,
+        nonzero_params: f64,
+        reducible: f64,
+        (least, most): (f64, f64),
+    ) -> (f64, f64) {
+        let CoefficientValues { a_d, b_d, .. } = self.law;
         let left = reducible - self.capacity(nonzero_params);
         let data = if left > 0.0 { self.data_for(a_d * left.powf(-1.0 / b_d)).0 } else { most };
-        Some((nonzero_params, data.clamp(least, most)))
+        (nonzero_params, data.clamp(least, most))
     }
 }
+
+/// Logarithms of the sizes among which one is sought that makes a loss: all that are answered for.
+const LN_SIZES: (f64, f64) = (0.0, 41.5);
 
 /// The size at which a function of its logarithm that rises is 0, or the end that is nearest to it.
 fn size(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::coefficients::{CoefficientName, Coefficients};
+use super::form_law::FormLaw;
 use crate::pace::step;
 
 /// A law that other runs of the same kind might have given.
@@ -21,6 +22,8 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ensemble {
     members: Vec<Member>,
+    /// The laws of the members, of a form that their coefficients do not hold; empty of other forms.
+    forms: Vec<FormLaw>,
     level: f64,
     tail: f64,
 }
@@ -73,7 +76,26 @@ impl Ensemble {
     /// members at each end; `None` without members.
     #[must_use]
     pub fn new(members: Vec<Member>, level: f64, tail: f64) -> Option<Self> {
-        (!members.is_empty()).then_some(Self { members, level, tail })
+        (!members.is_empty()).then_some(Self { members, forms: Vec::new(), level, tail })
+    }
+
+    /// The laws of resamples by a form with coefficients of its own, each with a residual that a new run might have;
+    /// the members hold what of them the seven coefficients do. `None` without any.
+    #[must_use]
+    pub fn of_forms(laws: Vec<(FormLaw, f64)>, level: f64, tail: f64) -> Option<Self> {
+        let member = |(law, noise): &(FormLaw, f64)| Member {
+            coefficients: law.coefficients(),
+            noise: *noise,
+        };
+        let members = laws.iter().map(member).collect();
+        let forms = laws.into_iter().map(|(law, _)| law).collect();
+        Some(Self { forms, ..Self::new(members, level, tail)? })
+    }
+
+    /// Of a form with coefficients of its own the law of each member, in their order; empty of other forms.
+    #[must_use]
+    pub fn forms(&self) -> &[FormLaw] {
+        &self.forms
     }
 
     /// The members.

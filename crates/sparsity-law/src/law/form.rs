@@ -22,6 +22,12 @@ named! {
 }
 
 impl LawForm {
+    /// Whether it has coefficients of its own beside or in place of the paper's seven.
+    #[must_use]
+    pub const fn has_own_coefficients(self) -> bool {
+        matches!(self, Self::Levels | Self::Experts)
+    }
+
     /// The form of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -75,6 +75,9 @@ impl Default for Limits {
     }
 }
 
+/// A density within this share of a bound on the sparsity keeps it.
+const ROUNDING: f64 = 1e-12;
+
 impl Limits {
     /// No plan is sparser: far beyond any run.
     pub const HIGHEST_SPARSITY: f64 = 0.9999;
@@ -144,8 +147,9 @@ impl Limits {
 
     /// The densities that the bounds on the sparsity leave.
     pub(super) fn allows(&self, density: Density) -> bool {
-        (self.get(Constraint::SparsityMax)..=self.get(Constraint::SparsityMin))
-            .contains(&density.get())
+        // A bound that names a level or a pattern keeps it, to rounding.
+        let ends = (self.get(Constraint::SparsityMax), self.get(Constraint::SparsityMin));
+        (ends.0 * (1.0 - ROUNDING)..=ends.1 * (1.0 + ROUNDING)).contains(&density.get())
     }
 }
 

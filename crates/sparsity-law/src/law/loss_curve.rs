@@ -110,10 +110,18 @@ impl LossCurve<'_> {
     /// # Errors
     /// As of [`Self::at`].
     pub fn points(&self, best: Density, count: u32) -> Result<Vec<LossPoint>, AnswerError> {
-        let end = (PAST - best.get().ln()).max(LEAST_END);
-        let end = self.least.map_or(end, |least| end.min(-least.get().ln()));
-        let last = f64::from(count.max(2) - 1);
-        let densities = (0..count).map(|point| (-end * f64::from(point) / last).exp());
-        densities.map(|density| self.at(Density::clamped(density))).collect()
+        curve_densities(best, self.least, count).map(|density| self.at(density)).collect()
     }
+}
+
+/// The densities of the points of a curve whose best one this is, as [`LossCurve::points`] has them.
+pub fn curve_densities(
+    best: Density,
+    least: Option<Density>,
+    count: u32,
+) -> impl Iterator<Item = Density> {
+    let end = (PAST - best.get().ln()).max(LEAST_END);
+    let end = least.map_or(end, |least| end.min(-least.get().ln()));
+    let last = f64::from(count.max(2) - 1);
+    (0..count).map(move |point| Density::clamped((-end * f64::from(point) / last).exp()))
 }

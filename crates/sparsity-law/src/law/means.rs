@@ -74,6 +74,7 @@ impl Means {
             multiplier: self.cost.multiplier(density),
             inference_flops: self.step.inference_flops(density),
             bits: self.storage.unstructured_bits(density),
+            level: None,
         }
     }
 

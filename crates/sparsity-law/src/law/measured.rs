@@ -13,6 +13,8 @@ use super::sampled::SampledLaw;
 pub struct MeasuredSparsity {
     /// The model: its density, the data that the budget pays for, and its loss.
     pub model: Optimum,
+    /// The place of its level, of a law of the form `levels`; `None` of other forms.
+    pub level: Option<usize>,
     /// Interval of the loss; `None` where the law has no resamples.
     pub loss: Option<Interval>,
     /// Share of the resampled laws by which it is the best of the measured ones, 0 to 1; `None` where the law
@@ -34,6 +36,26 @@ impl MeasuredChoice {
     #[must_use]
     pub fn best(&self) -> &MeasuredSparsity {
         &self.levels[self.best]
+    }
+
+    /// The interval of the best sparsity, from one level to another: the fewest levels next to each other that leave
+    /// out the share `tail` of the resampled laws at each end. `None` where there are none.
+    #[must_use]
+    pub fn interval(&self, level: f64, tail: f64) -> Option<Interval> {
+        let passes = |levels: &mut dyn Iterator<Item = &MeasuredSparsity>| {
+            let mut below = 0.0;
+            for each in levels {
+                below += each.share?;
+                // Shares of whole laws, added up: rounding must not leave out a level.
+                if below > tail + 1e-12 {
+                    return Some(each.model.sparsity().get());
+                }
+            }
+            None
+        };
+        let low = passes(&mut self.levels.iter())?;
+        let high = passes(&mut self.levels.iter().rev())?;
+        Some(Interval { level, low: low.min(high), high: high.max(low) })
     }
 
     /// What follows from the best one, as from the best of all sparsities.
@@ -83,6 +105,7 @@ impl SampledLaw {
             let interval = self.loss_intervals(density, nonzero_params, data).map(|(mean, _)| mean);
             levels.push(MeasuredSparsity {
                 model: Optimum { density, data, loss },
+                level: None,
                 loss: interval,
                 share: None,
             });

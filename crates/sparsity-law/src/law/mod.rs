@@ -16,6 +16,7 @@
 //! | `ceiling`, `bounded` | how sparse a model of a size may be, and the best sparsity under that |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
 //! | `form`, `rival` | what a law says of sparsity; laws of other forms of the same runs |
+//! | `level_law`, `expert_law`, `form_law`, `form_optimum`, `sampled_form` | laws of forms with coefficients of their own, alone and with their resamples |
 //! | `gain_curve`, `repetition`, `numeric` | what sparsity does where the coefficients do not say; data seen more than once; the optimum of both |
 //! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
 //! | `experts` | mixtures of experts that can be deployed |
@@ -31,6 +32,7 @@
 //! | `recipe` | what the compute of one recipe is worth in compute of another |
 
 mod answers;
+mod any_law;
 mod bounded;
 pub(crate) mod branchless;
 mod ceiling;
@@ -43,11 +45,15 @@ mod cost;
 mod design;
 mod effective;
 mod ensemble;
+mod expert_law;
 mod experts;
 mod flop_mode;
 mod form;
+mod form_law;
+mod form_optimum;
 mod gain_curve;
 mod identification;
+mod level_law;
 mod limits;
 mod loss_curve;
 mod many;
@@ -65,9 +71,11 @@ mod published;
 mod quantity;
 mod recipe;
 mod recommendation;
+mod remembered;
 mod repetition;
 mod rival;
 mod sampled;
+mod sampled_form;
 mod schedule;
 mod step;
 mod storage;
@@ -75,6 +83,7 @@ mod support;
 mod widening;
 mod window;
 
+pub use any_law::AnyLaw;
 pub use ceiling::{Bound, Ceiling, TooLow};
 pub use coefficients::{CoefficientName, CoefficientValues, Coefficients, Determined};
 pub use comparison::{
@@ -88,15 +97,19 @@ pub use effective::{
     EqualModels, Factor, GivenSize, PretrainedStart, ScratchEqual, data_multiplier,
 };
 pub use ensemble::{Ensemble, Interval, Member, quantile};
+pub use expert_law::ExpertCoefficients;
 pub use experts::{ExpertChoice, ExpertGrid};
 pub use flop_mode::FlopMode;
 pub use form::LawForm;
+pub use form_law::{FormCoefficient, FormLaw, GivenCoefficient, NoSuchForm};
+pub use form_optimum::FormRecommendation;
 pub use gain_curve::{BorrowedGain, GainCurve};
 pub use identification::{
     Directions, Identification, Lacking, Missing, NotIdentified, SettlingRun,
 };
+pub use level_law::{LevelCapacity, LevelLaw};
 pub use limits::{Constraint, Limits};
-pub use loss_curve::{LossCurve, LossPoint};
+pub use loss_curve::{LossCurve, LossPoint, curve_densities};
 pub use many::{LinearOptimum, linear_optima};
 pub use means::{Means, Zeros};
 pub use measured::{MeasuredChoice, MeasuredSparsity};
@@ -110,8 +123,8 @@ pub use pattern::{
 };
 pub use plan::{Obstacle, Planner};
 pub use planning::{
-    Infeasible, Plan, PlanError, PlanIntervals, PlanNote, PlanQuestion, PlanSetting, PlannedModel,
-    PlannedPattern,
+    Infeasible, NoDense, Plan, PlanError, PlanIntervals, PlanLaw, PlanNote, PlanQuestion,
+    PlanSetting, PlannedModel, PlannedPattern,
 };
 pub use prepared::{OptimumIntervals, PreparedEnsemble};
 pub use published::{PublishedLaw, T5_C4, VIT_JFT};
@@ -120,12 +133,14 @@ pub use quantity::{
     Sparsity,
 };
 pub use recipe::{
-    BudgetCurve, Crossing, Exchange, Recipe, RecipePair, RecipeSparsity, best_recipe_density,
+    BudgetCurve, Crossing, Exchange, Recipe, RecipeCurve, RecipePair, RecipeSparsity,
+    SearchedCurve, best_recipe_density, best_recipe_level,
 };
 pub use recommendation::{AnswerError, Recommendation, RecommendationIntervals, finite};
 pub use repetition::{Repetition, effective_data};
-pub use rival::{ExpertCoefficients, LevelCapacity, LevelLaw, RivalLaw};
+pub use rival::RivalLaw;
 pub use sampled::SampledLaw;
+pub use sampled_form::{FormAnswer, FormIntervals, SampledForm};
 pub use schedule::{PruningSchedule, SchedulePointError};
 pub use step::{PointError, StepCost};
 pub use storage::{Storage, StorageFormat};

@@ -20,8 +20,12 @@ const BEYOND_CORNERS: f64 = 0.1;
 /// each of losses they take at most some 65 MB.
 const KEPT: usize = 1 << 13;
 
-static OPTIMA: LazyLock<Cells<OptimumCell>> = LazyLock::new(|| Cells::new(KEPT));
-static LOSSES: LazyLock<Cells<LossCell>> = LazyLock::new(|| Cells::new(KEPT));
+/// Questions in a cell before its windows are made. Of losses there are three axes, so that a long list has few questions in
+/// each cell, and a window costs as much as several of them.
+const PATIENCE: (u32, u32) = (1, 8);
+
+static OPTIMA: LazyLock<Cells<OptimumCell>> = LazyLock::new(|| Cells::new(KEPT, PATIENCE.0));
+static LOSSES: LazyLock<Cells<LossCell>> = LazyLock::new(|| Cells::new(KEPT, PATIENCE.1));
 
 /// Windows of a thousand laws that are used as one.
 #[derive(Debug)]
@@ -65,6 +69,11 @@ impl Nearby {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self { law: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// What tells this law from all others of the process.
+    pub const fn law(&self) -> u64 {
+        self.law
     }
 
     /// Both ends at a question, from the largest cell in which few laws are to be asked; `None` where there is none, or

@@ -220,7 +220,7 @@ fn turn(of: &impl Sloped, at: impl Fn(f64) -> Node, mut low: Node, mut high: Nod
 }
 
 /// A node of `c_mul = (1 - m S) / (1 - S)`.
-fn linear(m: f64, y: f64) -> Node {
+pub(super) fn linear(m: f64, y: f64) -> Node {
     let x = (-y).exp();
     let kept = 1.0 - m * (1.0 - x);
     let ln_elasticity = ((1.0 - m) / kept).ln();
@@ -286,6 +286,6 @@ pub(super) fn curved_contour_ratio(
 }
 
 /// How far below its upper end the budgets of a kink are looked for, in `ln M`: a factor of 1e13.
-const RANGE: f64 = 30.0;
+pub(super) const RANGE: f64 = 30.0;
 /// How far the bisection of their upper end goes.
-const RANGE_DIGITS: f64 = 1e-9;
+pub(super) const RANGE_DIGITS: f64 = 1e-9;

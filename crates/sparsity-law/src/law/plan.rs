@@ -6,23 +6,25 @@
 //! sparsities that the bounds on sizes leave are one interval, whose ends are nodes too. Two minima
 //! within one cell of the grid (0.05) are taken for one.
 
+use std::ops::Range;
+
 use argmin::core::{CostFunction, Error, Executor, State};
 use argmin::solver::brent::BrentOpt;
 
-use super::coefficients::Coefficients;
+use super::any_law::AnyLaw;
 use super::design::{Design, Goal, Model, Task};
 use super::limits::{Constraint, Limits};
 use super::means::{Means, Zeros};
 use super::quantity::Density;
 use super::repetition::Repetition;
-use super::support::Range;
+use super::support::Range as Costs;
 use crate::pace::step;
 
 /// Plans by a law.
 #[derive(Debug, Clone, Copy)]
 pub struct Planner<'a> {
     /// The law.
-    pub law: &'a Coefficients,
+    pub law: AnyLaw<'a>,
     /// The ways to be sparse, and what each costs.
     pub means: &'a Means,
     /// Tokens that the model will serve in its life.
@@ -46,10 +48,15 @@ pub struct Obstacle {
 const PRECISION: f64 = 1e-12;
 /// A plan that is better by a smaller share than this is not better: that is the rounding of a sum of two terms.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
+/// Two nodes whose goals differ by a smaller share than this are level. Where two bounds meet, rounding lets a
+/// plan pass them by 1e-12, so close to such an edge the goal seems to rise a little before it falls to a minimum.
+const LEVEL: f64 = 1e-10;
 /// A plan may exceed the cost that is allowed by this share, for rounding.
 const ROUNDED: f64 = 1e-12;
 /// A bound holds with equality where a model is this close to it, as a share.
 const EQUAL: f64 = 1e-6;
+/// The same where it is looked for the place at which it begins to.
+const HELD: f64 = 1e-10;
 /// A relaxed bound must better the goal by this to be called binding; the precision of a plan is
 /// finer.
 const BETTER: f64 = 1e-9;
@@ -91,22 +98,30 @@ impl Planner<'_> {
             self.means.unstructured(Density::clamped(density))
         };
         let (low, high) = self.interval(limits, design)?;
-        let mut nodes = self.means.nodes(low, high, design);
+        let nodes = self.means.nodes(low, high, design);
         let at = |design: &Design| design.best(task, limits);
-        if let Some(best) = search(&nodes, design, at) {
-            return Some(best);
-        }
-        // What the bounds on cost or loss leave may lie between two nodes: look where they are
-        // easiest to keep.
+        let held = |model: &Model| held(model, limits);
+        let plans = evaluate(&nodes, at);
+        let mut models = minima(&plans, design, at, held);
+        // What the bounds on cost or loss leave may also lie between two nodes that have no plan: look
+        // there where these bounds are easiest to keep.
         let (other, easiest) = match task.goal {
             Goal::LeastLoss => (Goal::LeastCost, limits.without(Constraint::TargetLoss)),
             Goal::LeastCost => (Goal::LeastLoss, limits.without(Constraint::Compute)),
         };
         let task = Task { goal: other, ..*task };
-        let found = search(&nodes, design, |design| design.best(&task, &easiest))?;
-        let y = -found.design.density.get().ln();
-        nodes.insert(nodes.partition_point(|(node, _)| *node < y), (y, found.design));
-        search(&nodes, design, at)
+        let easy = |design: &Design| design.best(&task, &easiest);
+        for gap in gaps(&plans) {
+            for model in minima(&evaluate(&nodes[gap.clone()], easy), design, easy, held) {
+                let y = -model.design.density.get().ln();
+                let after = gap.start + nodes[gap.clone()].partition_point(|(node, _)| *node < y);
+                let mut around = plans[gap.start.max(after.saturating_sub(1))..after].to_vec();
+                around.push((y, at(&model.design)));
+                around.extend(&plans[after..gap.end.min(after + 1)]);
+                models.extend(minima(&around, design, at, held));
+            }
+        }
+        least(models)
     }
 
     /// The ends in `y` of the sparsities that the bounds on sizes leave. At the lower end the fewest
@@ -187,7 +202,7 @@ impl Planner<'_> {
     /// series between two costs about that of the plan, as far as the bounds leave plans at all. The plan is one of them; a plan that costs more and is no better is left out, so costs
     /// rise and losses fall.
     #[must_use]
-    pub fn frontier(&self, limits: &Limits, best: &Model, points: u32, costs: Range) -> Vec<Model> {
+    pub fn frontier(&self, limits: &Limits, best: &Model, points: u32, costs: Costs) -> Vec<Model> {
         let limits = limits.without(Constraint::TargetLoss);
         let at =
             |compute: f64| self.best(Goal::LeastLoss, &limits.with(Constraint::Compute, compute));
@@ -238,6 +253,23 @@ fn value(model: &Model, constraint: Constraint) -> f64 {
     }
 }
 
+/// The bounds on sizes and data that a model holds with equality, a bit each.
+fn held(model: &Model, limits: &Limits) -> u32 {
+    let of_sizes = Constraint::ALL.into_iter().filter(|constraint| {
+        !matches!(
+            constraint,
+            Constraint::Compute
+                | Constraint::TargetLoss
+                | Constraint::SparsityMin
+                | Constraint::SparsityMax
+        )
+    });
+    of_sizes.enumerate().fold(0, |set, (bit, constraint)| {
+        let is_held = (value(model, constraint) / limits.get(constraint) - 1.0).abs() <= HELD;
+        set | u32::from(is_held) << bit
+    })
+}
+
 /// The last point from `inside` on towards `outside` at which a condition holds that holds at the
 /// one and not at the other.
 fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> bool) -> f64 {
@@ -251,20 +283,55 @@ fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> bool) -> f64 {
     inside
 }
 
-/// The best model over nodes in rising order and what lies between them; the densest of equals.
-fn search(
-    nodes: &[(f64, Design)],
+/// A sparsity and its best model, where it has one.
+type Node = (f64, Option<Model>);
+
+fn evaluate(nodes: &[(f64, Design)], best: impl Fn(&Design) -> Option<Model>) -> Vec<Node> {
+    nodes
+        .iter()
+        .map(|(y, design)| {
+            step();
+            (*y, best(design))
+        })
+        .collect()
+}
+
+/// The stretches of nodes without a model, each with its neighbours.
+fn gaps(nodes: &[Node]) -> Vec<Range<usize>> {
+    let mut gaps: Vec<Range<usize>> = Vec::new();
+    for (i, _) in nodes.iter().enumerate().filter(|(_, (_, model))| model.is_none()) {
+        let end = (i + 2).min(nodes.len());
+        match gaps.last_mut() {
+            Some(gap) if gap.end == i + 1 => gap.end = end,
+            _ => gaps.push(i.saturating_sub(1)..end),
+        }
+    }
+    gaps
+}
+
+/// The best of models; the first of equals, which of nodes in rising order is the densest.
+fn least(models: Vec<Model>) -> Option<Model> {
+    models.into_iter().reduce(|least, model| {
+        let better = model.badness < least.badness - ROUNDING * least.badness.abs();
+        if better { model } else { least }
+    })
+}
+
+/// The best models about each node in rising order that is as good as its neighbours, in the order of
+/// their sparsity.
+fn minima(
+    nodes: &[Node],
     design: impl Fn(f64) -> Design,
     best: impl Fn(&Design) -> Option<Model>,
-) -> Option<Model> {
+    held: impl Fn(&Model) -> u32,
+) -> Vec<Model> {
     let at = |y: f64| {
         step();
         best(&design(y))
     };
-    let mut found: Vec<(f64, Option<Model>)> =
-        nodes.iter().map(|(y, design)| (*y, best(design))).collect();
+    let mut found = nodes.to_vec();
     // Between a node with plans and one without, the last sparsity that has some is a node too.
-    let edges: Vec<(f64, Option<Model>)> = found
+    let edges: Vec<Node> = found
         .windows(2)
         .filter_map(|pair| {
             let (inside, outside) = match (&pair[0], &pair[1]) {
@@ -278,27 +345,38 @@ fn search(
         .collect();
     found.extend(edges);
     found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    // Where another bound begins to hold with equality the loss has a kink, which may be the best of
+    // all and lie between two nodes that do not show it: it is a node too.
+    let kinks: Vec<Node> = found
+        .windows(2)
+        .filter_map(|pair| {
+            let ((a, Some(before)), (b, Some(after))) = (&pair[0], &pair[1]) else { return None };
+            let set = held(before);
+            if set == held(after) || b - a <= PRECISION {
+                return None;
+            }
+            let y = edge(*a, *b, |y| at(y).is_some_and(|model| held(&model) == set));
+            Some((y, at(y)))
+        })
+        .collect();
+    found.extend(kinks);
+    found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
     let badness = |i: usize| found.get(i)?.1.map(|model| model.badness);
-    let mut least: Option<Model> = None;
-    let mut consider = |model: Model| {
-        let better = |least: &Model| model.badness < least.badness - ROUNDING * least.badness.abs();
-        if least.as_ref().is_none_or(better) {
-            least = Some(model);
-        }
-    };
+    let mut minima = Vec::new();
     for (i, (y, model)) in found.iter().enumerate() {
         let Some(model) = model else { continue };
         let before = i.checked_sub(1).and_then(badness);
         let after = badness(i + 1);
-        let no_better = |other: Option<f64>| other.is_none_or(|other| model.badness <= other);
+        let least_here = model.badness - LEVEL * model.badness.abs();
+        let no_better = |other: Option<f64>| other.is_none_or(|other| least_here <= other);
         if no_better(before) && no_better(after) {
-            consider(*model);
+            minima.push(*model);
             let low = before.map_or(*y, |_| found[i - 1].0);
             let high = after.map_or(*y, |_| found[i + 1].0);
-            refine(low, high, &at).into_iter().for_each(&mut consider);
+            minima.extend(refine(low, high, &at));
         }
     }
-    least
+    minima
 }
 
 /// The best model between two sparsities that have some, by Brent's method.
@@ -334,9 +412,9 @@ impl<F: Fn(f64) -> Option<Model>> CostFunction for Between<'_, F> {
 mod tests {
     use super::*;
     use crate::law::{
-        CoefficientValues, Compute, Data, FlopMode, FlopsPerParam, NonzeroParams, PruningSchedule,
-        StepCost, Storage, StorageFormat, T5_C4, TrainingCost, VIT_JFT, optimal_sparsity,
-        pattern_multiplier,
+        CoefficientValues, Coefficients, Compute, Data, FlopMode, FlopsPerParam, NonzeroParams,
+        PruningSchedule, StepCost, Storage, StorageFormat, T5_C4, TrainingCost, VIT_JFT,
+        optimal_sparsity, pattern_multiplier,
     };
     use proptest::prelude::*;
     use proptest::test_runner::TestRunner;
@@ -385,7 +463,7 @@ mod tests {
 
         fn planner(&self) -> Planner<'_> {
             Planner {
-                law: &self.law,
+                law: (&self.law).into(),
                 means: &self.means,
                 inference_tokens: self.tokens,
                 repetition: None,
@@ -594,7 +672,7 @@ mod tests {
             }
             let frontier = {
                 let middle = best.compute();
-                let costs = Range { min: middle / 100.0, max: middle * 100.0 };
+                let costs = Costs { min: middle / 100.0, max: middle * 100.0 };
                 planner.frontier(&bounds, &best, points, costs)
             };
             prop_assert!(!frontier.is_empty() && frontier.len() <= points as usize);
@@ -743,6 +821,7 @@ mod tests {
             multiplier: pattern_multiplier(&PruningSchedule::default(), 0.5, half),
             inference_flops: 2.0,
             bits: 9.0,
+            level: None,
         };
         let (both, one) = (world.only(&[dense, two_of_four]), world.only(&[dense]));
         let bounds = limits(&[(Constraint::Compute, 1e20)]);

@@ -5,19 +5,22 @@
 //! best dense one, for the best one with a pattern of the hardware, along a frontier of costs, and once for
 //! each resampled law.
 
-use super::coefficients::Coefficients;
+use super::any_law::AnyLaw;
 use super::cost::TrainingCost;
 use super::design::{Design, Goal, Model};
-use super::ensemble::Interval;
+use super::ensemble::{Ensemble, Interval};
+use super::form_law::FormLaw;
 use super::gain_curve::GainCurve;
+use super::level_law::LevelLaw;
 use super::limits::{Constraint, Limits};
 use super::means::{Means, Zeros};
 use super::pattern::{PatternWorth, pattern_multiplier};
 use super::plan::{Obstacle, Planner};
-use super::quantity::Density;
+use super::quantity::{Data, Density, NonzeroParams};
 use super::recommendation::{AnswerError, finite};
 use super::repetition::{Repetition, effective_data};
 use super::sampled::SampledLaw;
+use super::sampled_form::SampledForm;
 use super::schedule::PruningSchedule;
 use super::step::StepCost;
 use super::storage::Storage;
@@ -49,11 +52,91 @@ pub struct PlannedPattern<'a> {
     pub two_of_four: bool,
 }
 
+/// The law of plans, of any form, with its resamples. It must know what size and data do.
+#[derive(Debug, Clone, Copy)]
+pub enum PlanLaw<'a> {
+    /// One whose capacity is a curve over the sparsity.
+    Curve(&'a SampledLaw),
+    /// One with coefficients of its own. One of levels plans at these alone.
+    Own(&'a SampledForm),
+}
+
+impl<'a> From<&'a SampledLaw> for PlanLaw<'a> {
+    fn from(law: &'a SampledLaw) -> Self {
+        Self::Curve(law)
+    }
+}
+
+impl<'a> From<&'a SampledForm> for PlanLaw<'a> {
+    fn from(law: &'a SampledForm) -> Self {
+        Self::Own(law)
+    }
+}
+
+impl<'a> PlanLaw<'a> {
+    /// The law of all runs.
+    fn law(self) -> AnyLaw<'a> {
+        match self {
+            Self::Curve(sampled) => AnyLaw::Curve(sampled.coefficients()),
+            Self::Own(sampled) => AnyLaw::Own(sampled.law()),
+        }
+    }
+
+    fn ensemble(self) -> Option<&'a Ensemble> {
+        match self {
+            Self::Curve(sampled) => sampled.ensemble(),
+            Self::Own(sampled) => sampled.ensemble(),
+        }
+    }
+
+    /// A law of the ensemble by its place.
+    fn member(self, ensemble: &'a Ensemble, place: usize) -> Option<AnyLaw<'a>> {
+        match self {
+            Self::Curve(_) => Some((&ensemble.members().get(place)?.coefficients).into()),
+            Self::Own(_) => Some(ensemble.forms().get(place)?.into()),
+        }
+    }
+
+    /// The interval of the loss of a model of a design.
+    fn loss_interval(
+        self,
+        design: &Design,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> Option<Interval> {
+        let effective = design.effective;
+        match self {
+            Self::Curve(sampled) => {
+                sampled.interval(|member| member.coefficients.loss(effective, nonzero_params, data))
+            }
+            Self::Own(sampled) => {
+                sampled.interval(|law| law.loss_at(design.level, effective, nonzero_params, data))
+            }
+        }
+    }
+
+    /// Whether it knows models of this design.
+    fn knows(self, design: &Design) -> bool {
+        self.law().at(design.effective, design.level).is_some()
+    }
+
+    /// Its levels; `None` of a law that knows every density.
+    fn levels(self) -> Option<&'a LevelLaw> {
+        match self {
+            Self::Own(sampled) => match sampled.law() {
+                FormLaw::Levels(law) => Some(law),
+                FormLaw::Experts(_) => None,
+            },
+            Self::Curve(_) => None,
+        }
+    }
+}
+
 /// The law, hardware and storage that plans are made with.
 #[derive(Debug)]
 pub struct PlanSetting<'a> {
-    /// The law with its resamples. It must know what size, sparsity and data do.
-    pub law: &'a SampledLaw,
+    /// The law with its resamples.
+    pub law: PlanLaw<'a>,
     /// The runs behind it, as far as they are known.
     pub support: &'a Support,
     /// What training costs.
@@ -106,7 +189,7 @@ pub struct Plan<'a> {
     pub best: PlannedModel<'a>,
     /// The best dense model at the same cost, under the same bounds except those on the sparsity; or why there
     /// is none.
-    pub dense: Result<PlannedModel<'a>, Infeasible>,
+    pub dense: Result<PlannedModel<'a>, NoDense>,
     /// The cheapest dense model that reaches the loss of the best one; `None` where none does.
     pub dense_at_equal_loss: Option<PlannedModel<'a>>,
     /// The best model at the same cost that is dense or has a pattern of the hardware; `None` where that was
@@ -165,6 +248,15 @@ pub struct Infeasible {
     pub obstacles: Vec<Obstacle>,
 }
 
+/// Why there is no dense model beside a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoDense {
+    /// None keeps every bound.
+    Infeasible(Infeasible),
+    /// The law has levels, and none of them is dense.
+    Unknown,
+}
+
 /// Why there is no plan.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
@@ -185,7 +277,7 @@ impl PlanSetting<'_> {
     /// let law = SampledLaw::new(*T5_C4.coefficients(), None, |loss, _| loss);
     /// let (step, pruning) = (StepCost::from(FlopMode::Sparse), PruningSchedule::default());
     /// let setting = PlanSetting {
-    ///     law: &law,
+    ///     law: (&law).into(),
     ///     support: T5_C4.support(),
     ///     cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step.clone()),
     ///     step,
@@ -217,16 +309,17 @@ impl PlanSetting<'_> {
     /// plan overflows.
     pub fn plan<'q>(&self, question: &PlanQuestion<'q>) -> Result<Plan<'q>, PlanError> {
         let PlanQuestion { goal, patterns, .. } = *question;
-        let designs = patterns.map(|patterns| self.designs(patterns)).unwrap_or_default();
-        let means = self.means(match patterns {
-            Some(_) => only(&designs),
-            None => Zeros::Anywhere,
-        });
-        // What no run has tried is not recommended unless it is asked for.
-        let capped = !question.limits.has(Constraint::SparsityMax) && patterns.is_none();
+        let levels = self.level_designs(question.hardware_patterns.unwrap_or_default());
+        let of_levels = levels.is_some();
+        let designs = patterns.map(|patterns| self.designs(patterns)).or(levels);
+        let means = self.means(designs.as_deref().map_or(Zeros::Anywhere, only));
+        let designs = designs.unwrap_or_default();
+        // What no run has tried is not recommended unless it is asked for. Levels have all been tried.
+        let capped =
+            !question.limits.has(Constraint::SparsityMax) && patterns.is_none() && !of_levels;
         let limits = if capped { self.capped(question.limits) } else { question.limits };
 
-        let planner = self.planner(&means, self.law.coefficients());
+        let planner = self.planner(&means, self.law.law());
         let best = planner.best(goal, &limits).ok_or_else(|| {
             PlanError::Infeasible(Infeasible {
                 limits,
@@ -244,11 +337,15 @@ impl PlanSetting<'_> {
         let dense_limits =
             at_equal_cost.without(Constraint::SparsityMin).without(Constraint::SparsityMax);
         let only_dense = self.means(only(&self.designs(&[])));
-        let dense_planner = self.planner(&only_dense, self.law.coefficients());
-        let dense = dense_planner.best(Goal::LeastLoss, &dense_limits).ok_or_else(|| Infeasible {
-            limits: dense_limits,
-            obstacles: dense_planner.obstacles(Goal::LeastLoss, &dense_limits),
-        });
+        let dense_planner = self.planner(&only_dense, self.law.law());
+        let dense = if *only_dense.zeros() == Zeros::Designs(Vec::new()) {
+            Err(NoDense::Unknown)
+        } else {
+            dense_planner.best(Goal::LeastLoss, &dense_limits).ok_or_else(|| {
+                let obstacles = dense_planner.obstacles(Goal::LeastLoss, &dense_limits);
+                NoDense::Infeasible(Infeasible { limits: dense_limits, obstacles })
+            })
+        };
         let equal_loss =
             dense_limits.without(Constraint::Compute).with(Constraint::TargetLoss, best.loss);
         let dense_at_equal_loss = dense_planner.best(Goal::LeastCost, &equal_loss);
@@ -292,7 +389,7 @@ impl PlanSetting<'_> {
             best: planned(best)?,
             dense: match dense {
                 Ok(dense) => Ok(planned(dense)?),
-                Err(infeasible) => Err(infeasible),
+                Err(why) => Err(why),
             },
             dense_at_equal_loss: dense_at_equal_loss.map(planned).transpose()?,
             pattern,
@@ -313,7 +410,7 @@ impl PlanSetting<'_> {
         Means::new(self.cost.clone(), self.step.clone(), self.storage, zeros)
     }
 
-    fn planner<'a>(&self, means: &'a Means, law: &'a Coefficients) -> Planner<'a> {
+    fn planner<'a>(&self, means: &'a Means, law: AnyLaw<'a>) -> Planner<'a> {
         let Self { inference_tokens, repetition, .. } = *self;
         Planner { law, means, inference_tokens, repetition }
     }
@@ -321,7 +418,11 @@ impl PlanSetting<'_> {
     /// The bounds, and as the highest sparsity that of the sparsest run. A law that borrows its gain has no sparse
     /// runs of its own.
     fn capped(&self, limits: Limits) -> Limits {
-        let borrows = matches!(self.law.coefficients().gain_curve(), Some(GainCurve::Borrowed(_)));
+        let curve = match self.law {
+            PlanLaw::Curve(sampled) => sampled.coefficients().gain_curve(),
+            PlanLaw::Own(_) => None,
+        };
+        let borrows = matches!(curve, Some(GainCurve::Borrowed(_)));
         let sparsest = self.support.levels().last().filter(|_| !borrows);
         let highest = sparsest.map_or(HIGHEST_SPARSITY, |level| level.sparsity);
         let density = 1.0 - highest.min(Limits::HIGHEST_SPARSITY);
@@ -329,7 +430,24 @@ impl PlanSetting<'_> {
         limits.with(Constraint::SparsityMax, density.min(least))
     }
 
-    /// The dense model, and a model with each of the patterns.
+    /// A model with each of the levels of the law; `None` of a law that knows every sparsity. A level that is named
+    /// after a pattern of the hardware costs what that does.
+    fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedDesign<'q>>> {
+        let none = self.means(Zeros::Designs(Vec::new()));
+        let law = self.law.levels()?;
+        let named = |(place, density): (usize, Density)| {
+            let name = law.levels[place].name.as_deref();
+            let pattern = hardware.iter().find(|pattern| Some(pattern.name) == name);
+            let design = match pattern {
+                Some(pattern) => self.design(pattern),
+                None => Design { level: Some(place), ..none.unstructured(density) },
+            };
+            NamedDesign { pattern: pattern.copied(), design }
+        };
+        Some(law.places_down_to(None).map(named).collect())
+    }
+
+    /// The dense model, and a model with each of the patterns, as far as the law knows them.
     fn designs<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedDesign<'q>> {
         let none = self.means(Zeros::Designs(Vec::new()));
         let dense = NamedDesign { pattern: None, design: none.unstructured(Density::DENSE) };
@@ -337,7 +455,8 @@ impl PlanSetting<'_> {
             pattern: Some(*pattern),
             design: self.design(pattern),
         };
-        std::iter::once(dense).chain(patterns.iter().map(named)).collect()
+        let all = std::iter::once(dense).chain(patterns.iter().map(named));
+        all.filter(|named| self.law.knows(&named.design)).collect()
     }
 
     /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends, or where
@@ -357,6 +476,8 @@ impl PlanSetting<'_> {
             multiplier,
             inference_flops,
             bits: self.storage.pattern_bits(nominal, pattern.two_of_four),
+            // Runs with the pattern itself say what it is worth, where a law of levels has some.
+            level: self.law.levels().and_then(|law| law.place_of(nominal, pattern.name)),
         }
     }
 
@@ -368,7 +489,7 @@ impl PlanSetting<'_> {
     ) -> Result<Option<PlannedModel<'q>>, AnswerError> {
         let designs = self.designs(patterns);
         let means = self.means(only(&designs));
-        let planner = self.planner(&means, self.law.coefficients());
+        let planner = self.planner(&means, self.law.law());
         let model = planner.best(Goal::LeastLoss, limits);
         model.map(|model| planned(model, &designs)).transpose()
     }
@@ -384,16 +505,16 @@ impl PlanSetting<'_> {
         let ensemble = self.law.ensemble()?;
         let loss = |model: &Model| {
             let (size, data) = model.size_and_data()?;
-            let effective = model.design.effective;
             let data = effective_data(self.repetition.as_ref(), data);
-            self.law.interval(|member| member.coefficients.loss(effective, size, data))
+            self.law.loss_interval(&model.design, size, data)
         };
         let limits =
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
-        let members = ensemble.members().iter().take(MOST_RESAMPLES);
-        let again = members.filter_map(|member| {
+        let members = 0..ensemble.members().len().min(MOST_RESAMPLES);
+        let again = members.filter_map(|place| {
             step();
-            self.planner(means, &member.coefficients).best(Goal::LeastLoss, &limits)
+            let law = self.law.member(ensemble, place)?;
+            self.planner(means, law).best(Goal::LeastLoss, &limits)
         });
         let models: Vec<Model> = again.collect();
         let interval =
@@ -460,7 +581,8 @@ fn highest_sparsity(zeros: &Zeros, limits: &Limits) -> f64 {
 mod tests {
     use super::*;
     use crate::law::{
-        CoefficientValues, Ensemble, FlopMode, FlopsPerParam, Member, StorageFormat, T5_C4,
+        CoefficientValues, Coefficients, Ensemble, FlopMode, FlopsPerParam, Member, StorageFormat,
+        T5_C4,
     };
 
     fn law(members: usize) -> SampledLaw {
@@ -477,7 +599,7 @@ mod tests {
     fn setting(law: &SampledLaw) -> PlanSetting<'_> {
         let (step, pruning) = (StepCost::from(FlopMode::Sparse), PruningSchedule::default());
         PlanSetting {
-            law,
+            law: law.into(),
             support: T5_C4.support(),
             cost: TrainingCost::new(FlopsPerParam::TRAINING, pruning.clone(), step.clone()),
             step,

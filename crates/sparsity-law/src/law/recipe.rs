@@ -1,14 +1,20 @@
 //! Recipe against recipe: which compute of the one is worth a compute of the other.
 //!
 //! At one sparsity the best size is known, and the least loss of a budget is a power law of it. So two recipes are
-//! compared in closed form, each at its own best size, at every compute and by every resampled law.
+//! compared in closed form, each at its own best size, at every compute and by every resampled law. A law of experts
+//! has two terms of size and no closed form: its best size is sought as a plan seeks it.
 
-use super::coefficients::Coefficients;
+use super::any_law::{AnyLaw, AtDesign};
+use super::coefficients::{CoefficientValues, Coefficients};
 use super::cost::TrainingCost;
+use super::design::{Design, Goal, Model, Task};
 use super::ensemble::{Ensemble, Interval};
+use super::form_law::FormLaw;
+use super::limits::{Constraint, Limits};
 use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, NonzeroParams};
 use super::recommendation::AnswerError;
 use super::support::Range;
+use crate::pace::step;
 
 /// Where the zeros of a recipe are, and what they cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,6 +23,23 @@ pub struct RecipeSparsity {
     pub effective: Density,
     /// FLOPs relative to a dense model of as many non-zeros: `c_mul`.
     pub multiplier: f64,
+    /// Its place among the levels of a law of the form `levels`; `None` where `effective` says which one it is.
+    pub level: Option<usize>,
+}
+
+impl RecipeSparsity {
+    /// The same as plans have it, with nothing stored and nothing served.
+    fn design(&self) -> Design {
+        let Self { effective, multiplier, level } = *self;
+        Design {
+            density: effective,
+            effective,
+            multiplier,
+            inference_flops: 0.0,
+            bits: 16.0,
+            level,
+        }
+    }
 }
 
 /// The least loss of a budget at one sparsity, by the size that is best for it.
@@ -47,7 +70,7 @@ impl BudgetCurve {
     ///
     /// let law = T5_C4.coefficients();
     /// let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Dense);
-    /// let dense = RecipeSparsity { effective: Density::DENSE, multiplier: 1.0 };
+    /// let dense = RecipeSparsity { effective: Density::DENSE, multiplier: 1.0, level: None };
     /// let curve = BudgetCurve::new(law, FlopsPerParam::TRAINING, dense);
     /// // No other size is better.
     /// let compute = Compute::new(1e20)?;
@@ -64,8 +87,18 @@ impl BudgetCurve {
     #[must_use]
     pub fn new(law: &Coefficients, flops_per_param: FlopsPerParam, recipe: RecipeSparsity) -> Self {
         let v = law.values();
-        let ln_capacity = (v.a_s * recipe.effective.get().powf(v.b_s) + v.c_s).ln();
-        let ln_flops = (flops_per_param.get() * recipe.multiplier).ln();
+        let capacity = v.a_s * recipe.effective.get().powf(v.b_s) + v.c_s;
+        Self::of_capacity(v, capacity, (flops_per_param, recipe.multiplier))
+    }
+
+    /// The curve of a capacity.
+    fn of_capacity(
+        v: CoefficientValues,
+        capacity: f64,
+        (flops_per_param, multiplier): (FlopsPerParam, f64),
+    ) -> Self {
+        let ln_capacity = capacity.ln();
+        let ln_flops = (flops_per_param.get() * multiplier).ln();
         let by_compute = v.b_d / (v.b_n + v.b_d);
         let level = (v.b_n / v.b_d).ln() + ln_capacity - v.b_d * (v.a_d.ln() + ln_flops);
         Self {
@@ -110,6 +143,111 @@ impl BudgetCurve {
     }
 }
 
+/// The least loss of a budget by a law of experts.
+#[derive(Debug, Clone)]
+pub struct SearchedCurve {
+    law: FormLaw,
+    design: Design,
+    flops_per_param: FlopsPerParam,
+}
+
+impl SearchedCurve {
+    fn best(&self, goal: Goal, constraint: Constraint, value: f64) -> Option<Model> {
+        let task = Task {
+            law: AnyLaw::Own(&self.law),
+            flops_per_param: self.flops_per_param.get(),
+            inference_tokens: 0.0,
+            goal,
+            repetition: None,
+        };
+        self.design.best(&task, &Limits::default().with(constraint, value))
+    }
+}
+
+/// The least loss of a budget at one way to be sparse, by a law of any form.
+#[derive(Debug, Clone)]
+pub enum RecipeCurve {
+    /// A power of the budget.
+    Power(BudgetCurve),
+    /// Of experts.
+    Searched(SearchedCurve),
+}
+
+impl RecipeCurve {
+    /// The curve of a law; `None` where it knows nothing of the sparsity. It must know what size and data do.
+    #[must_use]
+    pub fn new(
+        law: AnyLaw<'_>,
+        flops_per_param: FlopsPerParam,
+        recipe: RecipeSparsity,
+    ) -> Option<Self> {
+        let design = recipe.design();
+        let AtDesign { law: values, size_term, beside } = law.at(design.effective, design.level)?;
+        Some(match (law, beside) {
+            (AnyLaw::Own(law), Some(_)) => {
+                Self::Searched(SearchedCurve { law: law.clone(), design, flops_per_param })
+            }
+            _ => Self::Power(BudgetCurve::of_capacity(
+                values,
+                size_term,
+                (flops_per_param, recipe.multiplier),
+            )),
+        })
+    }
+
+    /// The least loss of a budget; not a number where no model of any size is in range.
+    #[must_use]
+    pub fn loss(&self, compute: f64) -> f64 {
+        match self {
+            Self::Power(curve) => curve.loss(compute),
+            Self::Searched(curve) => {
+                let best = curve.best(Goal::LeastLoss, Constraint::Compute, compute);
+                best.map_or(f64::NAN, |model| model.loss)
+            }
+        }
+    }
+
+    /// The compute that reaches a loss; `None` where none does.
+    #[must_use]
+    pub fn compute(&self, loss: f64) -> Option<f64> {
+        match self {
+            Self::Power(curve) => curve.compute(loss),
+            Self::Searched(curve) => {
+                let best = curve.best(Goal::LeastCost, Constraint::TargetLoss, loss);
+                best.map(|model| model.compute())
+            }
+        }
+    }
+
+    /// The best size and the data of a budget.
+    ///
+    /// # Errors
+    /// [`DomainError::OutOfRange`] where they are none.
+    pub fn model(&self, compute: f64) -> Result<(NonzeroParams, Data), DomainError> {
+        match self {
+            Self::Power(curve) => curve.model(compute),
+            Self::Searched(curve) => {
+                let best = curve.best(Goal::LeastLoss, Constraint::Compute, compute);
+                let (size, data) =
+                    best.map_or((f64::NAN, f64::NAN), |model| (model.nonzero_params, model.data));
+                Ok((NonzeroParams::new(size)?, Data::new(data)?))
+            }
+        }
+    }
+}
+
+/// The place of the level at which the least loss of every budget is least; `None` of other forms. It is the same for
+/// every budget, as all levels have their exponents in common.
+#[must_use]
+pub fn best_recipe_level(law: &FormLaw, cost: &TrainingCost) -> Option<(usize, Density)> {
+    let FormLaw::Levels(levels) = law else { return None };
+    let badness = |(place, density): &(usize, Density)| {
+        levels.levels[*place].a.ln() + levels.b_n * cost.multiplier(*density).ln()
+    };
+    let places = levels.places_down_to(None);
+    places.min_by(|one, other| badness(one).total_cmp(&badness(other)))
+}
+
 /// Places in `-ln(1 - S)` at which the best sparsity of a recipe is looked for.
 const PLACES: u32 = 2000;
 
@@ -139,28 +277,33 @@ pub fn best_recipe_density(law: &Coefficients, cost: &TrainingCost, least: Densi
 #[derive(Debug, Clone)]
 pub struct Recipe<'a> {
     /// By the law of all runs.
-    pub curve: BudgetCurve,
+    pub curve: RecipeCurve,
     /// By the laws of the resamples; empty without any.
-    resampled: Vec<BudgetCurve>,
+    resampled: Vec<RecipeCurve>,
     ensemble: Option<&'a Ensemble>,
 }
 
 impl<'a> Recipe<'a> {
-    /// A recipe of a law.
+    /// A recipe of a law; `None` where it knows nothing of the sparsity.
     #[must_use]
     pub fn new(
-        law: &Coefficients,
+        law: AnyLaw<'_>,
         ensemble: Option<&'a Ensemble>,
         flops_per_param: FlopsPerParam,
         sparsity: RecipeSparsity,
-    ) -> Self {
-        let curve = |law: &Coefficients| BudgetCurve::new(law, flops_per_param, sparsity);
-        let members = ensemble.map_or(&[][..], Ensemble::members);
-        Self {
-            curve: curve(law),
-            resampled: members.iter().map(|member| curve(&member.coefficients)).collect(),
-            ensemble,
-        }
+    ) -> Option<Self> {
+        let curve = |law: AnyLaw<'_>| RecipeCurve::new(law, flops_per_param, sparsity);
+        let resampled = match (law, ensemble) {
+            (_, None) => Some(Vec::new()),
+            (AnyLaw::Curve(_), Some(ensemble)) => {
+                let members = ensemble.members().iter();
+                members.map(|member| curve((&member.coefficients).into())).collect()
+            }
+            (AnyLaw::Own(_), Some(ensemble)) => {
+                ensemble.forms().iter().map(|law| curve(law.into())).collect()
+            }
+        };
+        Some(Self { curve: curve(law)?, resampled: resampled?, ensemble })
     }
 }
 
@@ -214,10 +357,13 @@ impl RecipePair<'_> {
         let a_loss = finite("the loss of a", self.a.curve.loss(compute))?;
         let b_loss = finite("the loss of b", self.b.curve.loss(compute))?;
         let multiple =
-            |a: &BudgetCurve, b: &BudgetCurve| Some(a.compute(b.loss(compute))? / compute);
+            |a: &RecipeCurve, b: &RecipeCurve| Some(a.compute(b.loss(compute))? / compute);
         // Each resample of the one with one of the other: the runs of both are different ones.
         let pairs = self.a.resampled.iter().zip(&self.b.resampled);
-        let multiples = pairs.map(|(a, b)| multiple(a, b).unwrap_or(f64::INFINITY));
+        let multiples = pairs.map(|(a, b)| {
+            step();
+            multiple(a, b).unwrap_or(f64::INFINITY)
+        });
         let of_pairs = multiples.collect::<Vec<_>>();
         let ensemble = self.a.ensemble.filter(|_| !of_pairs.is_empty());
         let known = multiple(&self.a.curve, &self.b.curve).filter(|multiple| multiple.is_finite());
@@ -273,11 +419,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn dense() -> RecipeSparsity {
-        RecipeSparsity { effective: Density::DENSE, multiplier: 1.0 }
+        RecipeSparsity { effective: Density::DENSE, multiplier: 1.0, level: None }
     }
 
     fn recipe(law: &Coefficients, sparsity: RecipeSparsity) -> Recipe<'static> {
-        Recipe::new(law, None, FlopsPerParam::TRAINING, sparsity)
+        Recipe::new(law.into(), None, FlopsPerParam::TRAINING, sparsity).unwrap()
     }
 
     proptest! {
@@ -291,13 +437,14 @@ mod tests {
             let density = Sparsity::new(sparsity).unwrap().density();
             let storage = Storage::new(StorageFormat::Dense, 16);
             let means = Means::new(cost.clone(), mode.into(), storage, Zeros::Anywhere);
-            let planner = Planner { law, means: &means, inference_tokens: 0.0, repetition: None };
+            let planner = Planner { law: law.into(), means: &means, inference_tokens: 0.0, repetition: None };
             let limits = Limits::default()
                 .with(Constraint::Compute, ln_c.exp())
                 .with(Constraint::SparsityMin, density.get())
                 .with(Constraint::SparsityMax, density.get());
             let plan = planner.best(Goal::LeastLoss, &limits).unwrap();
-            let at = RecipeSparsity { effective: density, multiplier: cost.multiplier(density) };
+            let multiplier = cost.multiplier(density);
+            let at = RecipeSparsity { effective: density, multiplier, level: None };
             let curve = BudgetCurve::new(law, FlopsPerParam::TRAINING, at);
             prop_assert!((curve.loss(ln_c.exp()) / plan.loss - 1.0).abs() < 1e-9);
             let (size, data) = curve.model(ln_c.exp()).unwrap();
@@ -314,7 +461,7 @@ mod tests {
             let best = best_recipe_density(law, &cost, least);
             let storage = Storage::new(StorageFormat::Dense, 16);
             let means = Means::new(cost.clone(), FlopMode::Sparse.into(), storage, Zeros::Anywhere);
-            let planner = Planner { law, means: &means, inference_tokens: 0.0, repetition: None };
+            let planner = Planner { law: law.into(), means: &means, inference_tokens: 0.0, repetition: None };
             let limits = Limits::default()
                 .with(Constraint::Compute, ln_c.exp())
                 .with(Constraint::SparsityMax, least.get());
@@ -370,7 +517,9 @@ mod tests {
         };
         let ensemble = Ensemble::new((-10..=10).map(member).collect(), 0.95, 0.025).unwrap();
         let law = T5_C4.coefficients();
-        let of = |sparsity| Recipe::new(law, Some(&ensemble), FlopsPerParam::TRAINING, sparsity);
+        let of = |sparsity| {
+            Recipe::new(law.into(), Some(&ensemble), FlopsPerParam::TRAINING, sparsity).unwrap()
+        };
         let cheap = RecipeSparsity { multiplier: 0.5, ..dense() };
         let pair = RecipePair { a: of(dense()), b: of(cheap) };
         let exchange = pair.at(Compute::new(1e20).unwrap()).unwrap();

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::coefficients::{CoefficientValues, Coefficients};
-use super::cost::{Node, TrainingCost};
+use super::cost::TrainingCost;
+use super::expert_law::{ExpertCoefficients, optimal_expert_density};
 use super::form::LawForm;
 use super::gain_curve::GainCurve;
-use super::numeric::{self, Sloped};
+use super::level_law::LevelLaw;
 use super::optimum::optimal_density;
-use super::quantity::{Compute, Data, Density, NonzeroParams, Sparsity};
+use super::quantity::{Compute, Data, Density, NonzeroParams};
 
 /// A law of some form, in raw units.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,128 +28,6 @@ pub enum RivalLaw {
     Levels(LevelLaw),
     /// Mixtures of experts.
     Experts(ExpertCoefficients),
-}
-
-/// `L = A_j N^(-b_N) + (a_D / D)^b_D + c` at the sparsity of level `j`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LevelLaw {
-    /// The levels, in rising order of sparsity.
-    pub levels: Vec<LevelCapacity>,
-    /// `b_N`.
-    pub b_n: f64,
-    /// `a_D`.
-    pub a_d: f64,
-    /// `b_D`.
-    pub b_d: f64,
-    /// `c`.
-    pub c: f64,
-}
-
-/// The capacity at one sparsity.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LevelCapacity {
-    /// The sparsity.
-    pub sparsity: f64,
-    /// Runs at it.
-    pub runs: usize,
-    /// `A_j`.
-    pub a: f64,
-    /// `(A_j / A_0)^(-1/b_N)`: the size of the dense model that is as good, relative to the non-zero parameters;
-    /// `None` where no run is dense.
-    pub gain: Option<f64>,
-}
-
-/// Sparsities closer than this, by the density, are one level.
-const SAME_LEVEL: f64 = 0.02;
-
-impl LevelLaw {
-    /// The level of this density.
-    #[must_use]
-    pub fn level(&self, density: Density) -> Option<&LevelCapacity> {
-        let same = |level: &&LevelCapacity| {
-            (density.get() / (1.0 - level.sparsity) - 1.0).abs() <= SAME_LEVEL
-        };
-        self.levels.iter().find(same)
-    }
-
-    fn loss_at(&self, level: &LevelCapacity, nonzero_params: NonzeroParams, data: Data) -> f64 {
-        let Self { b_n, a_d, b_d, c, .. } = self;
-        level.a * nonzero_params.get().powf(-b_n) + (a_d / data.get()).powf(*b_d) + c
-    }
-}
-
-/// `L = e + a N_t^(-alpha) + b D^(-beta) + c x^(-lambda) + d x^(-delta) N_t^(-gamma)` with `x = 1 - S` the share of
-/// the parameters that are active and `N_t = N / x` all of them (Abnar and others, arXiv 2501.12370).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ExpertCoefficients {
-    /// Irreducible loss.
-    pub e: f64,
-    /// Amplitude of the total size.
-    pub a: f64,
-    /// Its exponent.
-    pub alpha: f64,
-    /// Amplitude of the data.
-    pub b: f64,
-    /// Its exponent.
-    pub beta: f64,
-    /// Amplitude of the density.
-    pub c: f64,
-    /// Its exponent, of either sign.
-    pub lambda: f64,
-    /// Amplitude of density and size together.
-    pub d: f64,
-    /// Exponent of the density in it, of either sign.
-    pub delta: f64,
-    /// Exponent of the total size in it.
-    pub gamma: f64,
-}
-
-impl ExpertCoefficients {
-    /// Predicted loss.
-    #[must_use]
-    pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
-        let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln() - density.get().ln());
-        self.e
-            + self.a * (-self.alpha * ln_n).exp()
-            + self.b * data.get().powf(-self.beta)
-            + self.c * (-self.lambda * ln_x).exp()
-            + self.d * (-self.delta * ln_x - self.gamma * ln_n).exp()
-    }
-}
-
-/// One question to a law of experts.
-struct ExpertQuestion<'a> {
-    law: &'a ExpertCoefficients,
-    ln_n: f64,
-    ln_data_dense: f64,
-}
-
-impl ExpertQuestion<'_> {
-    /// The four terms that depend on the sparsity, each with what it rises by in `y`.
-    fn terms(&self, node: &Node) -> [(f64, f64); 3] {
-        let ExpertCoefficients { a, alpha, c, lambda, d, delta, gamma, .. } = *self.law;
-        let ln_total = self.ln_n + node.y;
-        [
-            (a * (-alpha * ln_total).exp(), -alpha),
-            (c * (lambda * node.y).exp(), lambda),
-            (d * (delta * node.y - gamma * ln_total).exp(), delta - gamma),
-        ]
-    }
-
-    fn data_term(&self, node: &Node) -> f64 {
-        self.law.b * (-self.law.beta * (self.ln_data_dense - node.ln_multiplier)).exp()
-    }
-}
-
-impl Sloped for ExpertQuestion<'_> {
-    fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
-        let data = self.law.beta * self.data_term(node) * ln_elasticity.exp();
-        data + self.terms(node).iter().map(|(term, slope)| term * slope).sum::<f64>()
-    }
-
-    fn loss(&self, node: &Node) -> f64 {
-        self.data_term(node) + self.terms(node).iter().map(|(term, _)| term).sum::<f64>()
-    }
 }
 
 impl RivalLaw {
@@ -197,11 +76,9 @@ impl RivalLaw {
         compute: Compute,
     ) -> Option<[f64; 2]> {
         let density = match self {
-            Self::Levels(law) => return best_level(law, cost, nonzero_params, compute),
+            Self::Levels(law) => return law.around_best(cost, nonzero_params, compute),
             Self::Experts(law) => {
-                let ln_n = nonzero_params.get().ln();
-                let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
-                numeric::best(&ExpertQuestion { law, ln_n, ln_data_dense }, cost, None)?
+                optimal_expert_density(law, cost, (nonzero_params, compute), None, None)?
             }
             _ => optimal_density(&self.coefficients()?, cost, nonzero_params, compute),
         };
@@ -210,31 +87,10 @@ impl RivalLaw {
     }
 }
 
-fn best_level(
-    law: &LevelLaw,
-    cost: &TrainingCost,
-    nonzero_params: NonzeroParams,
-    compute: Compute,
-) -> Option<[f64; 2]> {
-    let loss = |level: &LevelCapacity| {
-        let density = Sparsity::new(level.sparsity).ok()?.density();
-        let data = cost.data(density, nonzero_params, compute).ok()?;
-        Some(law.loss_at(level, nonzero_params, data))
-    };
-    let losses =
-        law.levels.iter().enumerate().filter_map(|(place, level)| Some((place, loss(level)?)));
-    let (best, _) = losses.min_by(|(_, a), (_, b)| a.total_cmp(b))?;
-    let neighbour = |place: usize| law.levels.get(place).map(|level| level.sparsity);
-    let own = law.levels[best].sparsity;
-    let low = best.checked_sub(1).and_then(neighbour).unwrap_or(own);
-    // Beyond the sparsest nothing says where it ends.
-    Some([low, neighbour(best + 1).unwrap_or(1.0)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::law::{FlopMode, FlopsPerParam, PruningSchedule, T5_C4};
+    use crate::law::{FlopMode, FlopsPerParam, LevelCapacity, PruningSchedule, Sparsity, T5_C4};
     use proptest::prelude::*;
 
     /// Coefficients in circulation.
@@ -283,6 +139,7 @@ mod tests {
         let v = T5_C4.coefficients().values();
         let level = |sparsity: f64| LevelCapacity {
             sparsity,
+            name: None,
             runs: 12,
             a: v.a_s * (1.0 - sparsity).powf(v.b_s) + v.c_s,
             gain: None,

@@ -3,6 +3,8 @@
 //! Near a question that was asked before only the few laws are asked among which the ends of an interval lie there; the
 //! answer is the same. In the mode of a hardware profile, whose conditions may have several roots, all laws are asked.
 
+use std::sync::LazyLock;
+
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval, Member};
@@ -11,11 +13,20 @@ use super::optimum::{Optimum, optimal_density, optimal_density_under};
 use super::prepared::PreparedEnsemble;
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::{Recommendation, RecommendationIntervals};
+use super::remembered::Remembered;
 use super::repetition::{Repetition, effective_data};
 use super::widening::Widening;
 
 /// The loss of a run whose mean loss and residual are the arguments.
 type Measured = fn(f64, f64) -> f64;
+
+/// Answers of each kind that are remembered, of all laws together: half a megabyte.
+const REMEMBERED: usize = 1 << 10;
+
+static OPTIMA: LazyLock<Remembered<7, Option<RecommendationIntervals>>> =
+    LazyLock::new(|| Remembered::new(REMEMBERED));
+static LOSSES: LazyLock<Remembered<4, Option<(Interval, Interval)>>> =
+    LazyLock::new(|| Remembered::new(REMEMBERED));
 
 /// A law with the laws of its resampled runs, if it has any.
 #[derive(Debug)]
@@ -278,6 +289,30 @@ impl SampledLaw {
         compute: Compute,
         found: &Recommendation,
     ) -> Option<RecommendationIntervals> {
+        let compute_them = || self.compute_intervals(cost, nonzero_params, compute, found);
+        // What zeros save, with the amounts of data that the budget pays for, is all that the intervals depend on of a
+        // cost that is linear.
+        let Some(saved) = cost.saved_by_zeros() else { return compute_them() };
+        let Recommendation { best, dense, .. } = found;
+        let numbers = [
+            saved,
+            nonzero_params.get(),
+            compute.get(),
+            best.density.get(),
+            best.data.get(),
+            dense.data.get(),
+        ];
+        let [saved, n, c, density, data, dense] = numbers.map(f64::to_bits);
+        OPTIMA.answer([self.nearby.law(), saved, n, c, density, data, dense], compute_them)
+    }
+
+    fn compute_intervals(
+        &self,
+        cost: &TrainingCost,
+        nonzero_params: NonzeroParams,
+        compute: Compute,
+        found: &Recommendation,
+    ) -> Option<RecommendationIntervals> {
         let prepared = self.prepared.as_ref()?;
         let question = (nonzero_params, compute);
         let Recommendation { best, dense, .. } = found;
@@ -314,7 +349,11 @@ impl SampledLaw {
         nonzero_params: NonzeroParams,
         data: Data,
     ) -> Option<(Interval, Interval)> {
-        let intervals = self.resampled_loss_intervals(density, nonzero_params, data)?;
+        let numbers = [density.get(), nonzero_params.get(), data.get()].map(f64::to_bits);
+        let [of_density, n, d] = numbers;
+        let intervals = LOSSES.answer([self.nearby.law(), of_density, n, d], || {
+            self.resampled_loss_intervals(density, nonzero_params, data)
+        })?;
         let loss = self.coefficients.loss(density, nonzero_params, data);
         Some(self.widen(intervals, (density, nonzero_params, data), loss))
     }

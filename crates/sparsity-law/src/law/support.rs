@@ -224,10 +224,23 @@ impl<'a> Question<'a> {
         density: Density,
         training: Training<'a>,
     ) -> Result<Self, DomainError> {
+        Self::at_level(None, nonzero_params, density, training)
+    }
+
+    /// The same about a level of the law by its place where one is given.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn at_level(
+        level: Option<usize>,
+        nonzero_params: NonzeroParams,
+        density: Density,
+        training: Training<'a>,
+    ) -> Result<Self, DomainError> {
         let (data, cost) = match training {
             Training::Data(data) => (data, None),
             Training::Compute(compute, cost) => {
-                (cost.data(density, nonzero_params, compute)?, Some(cost))
+                (cost.data_at(level, density, nonzero_params, compute)?, Some(cost))
             }
         };
         Ok(Self { nonzero_params, density, data, cost })

@@ -71,6 +71,46 @@ def optima(rng):
     return rows
 
 
+def expert_optima(rng):
+    """Best sparsities of laws of experts: golden sections about the least point of a fine grid."""
+    rows = []
+    for index in range(40):
+        c = {"e": rng.uniform(0.3, 1.5), "a": 10 ** rng.uniform(2, 4.5), "alpha": rng.uniform(0.3, 0.65),
+             "b": 10 ** rng.uniform(3, 4), "beta": rng.uniform(0.3, 0.45), "c": rng.uniform(0.1, 1),
+             "lambda": rng.uniform(-0.3, 0.1), "d": rng.uniform(5, 30), "delta": rng.uniform(-0.2, 0.3),
+             "gamma": rng.uniform(0.1, 0.25)}
+        n = 10 ** rng.uniform(7, 10)
+        mode = ["dense", "sparse"][index % 2]
+        m = {"dense": 0, "sparse": 0.625}[mode]
+        compute = 120 * n * n * 10 ** rng.uniform(-4, 2.5)
+        unique = None if index % 4 else 10 ** rng.uniform(8, 10)
+        most = None if index % 3 else rng.uniform(0.1, 0.9)
+
+        def loss(y, c=c, n=n, compute=compute, m=m, unique=unique):
+            x = np.exp(-y)
+            d = effective(compute * x / (6 * n * (1 - m * (1 - x))), unique, 15.39)
+            return (c["e"] + c["a"] * (n / x) ** -c["alpha"] + c["b"] * d ** -c["beta"] + c["c"] * x ** -c["lambda"]
+                    + c["d"] * x ** -c["delta"] * (n / x) ** -c["gamma"])
+
+        end = 14 if most is None else -np.log1p(-most)
+        grid = np.linspace(0, end, 5001)
+        values = [loss(y) for y in grid]
+        i = int(np.argmin(values))
+        low, high = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
+        for _ in range(200):
+            a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+            if loss(a) <= loss(b):
+                high = b
+            else:
+                low = a
+        y = (low + high) / 2
+        # The ends themselves, which the sections only come near to.
+        y = min([y, 0.0, end], key=loss)
+        rows.append({"coefficients": c, "nonzero_params": n, "compute": compute, "flop_mode": mode, "unique_data": unique,
+                     "max_sparsity": most, "sparsity": float(-np.expm1(-y)), "loss": float(loss(y))})
+    return rows
+
+
 def digits(value, count):
     return float(f"{value:.{count}g}")
 
@@ -154,4 +194,5 @@ if __name__ == "__main__":
     np.seterr(all="ignore")
     rows = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in optima(np.random.default_rng(2404)))
     cases = ",\n".join("  " + json.dumps(case, separators=(",", ":")) for case in fits())
-    print('{\n "optima": [\n' + rows + '\n ],\n "fits": [\n' + cases + "\n ]\n}")
+    experts = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in expert_optima(np.random.default_rng(2501)))
+    print('{\n "optima": [\n' + rows + '\n ],\n "experts": [\n' + experts + '\n ],\n "fits": [\n' + cases + "\n ]\n}")

@@ -1,16 +1,19 @@
 //! Other forms of the law, borrowed gains and repeated data against SciPy: `forms.py` makes `forms.json`.
 
 use serde::Deserialize;
-use sparsity_law::fit::{Control, FitConfig, Observation, Observations, rank_forms};
+use sparsity_law::fit::{
+    Control, FitConfig, FormTask, Observation, Observations, fit_form, rank_forms,
+};
 use sparsity_law::law::{
-    BorrowedGain, CoefficientValues, Coefficients, Compute, Data, FlopMode, FlopsPerParam,
-    GainCurve, LawForm, Loss, NonzeroParams, PruningSchedule, Repetition, Sparsity, TrainingCost,
-    optimal_sparsity_repeating,
+    BorrowedGain, CoefficientValues, Coefficients, Compute, Data, ExpertCoefficients, FlopMode,
+    FlopsPerParam, FormLaw, GainCurve, LawForm, Loss, NonzeroParams, PruningSchedule, Repetition,
+    Sparsity, TrainingCost, optimal_sparsity_repeating,
 };
 
 #[derive(Deserialize)]
 struct Reference {
     optima: Vec<OptimumRow>,
+    experts: Vec<ExpertRow>,
     fits: Vec<FitRow>,
 }
 
@@ -23,6 +26,18 @@ struct OptimumRow {
     compute: f64,
     flop_mode: String,
     unique_data: Option<f64>,
+    sparsity: f64,
+    loss: f64,
+}
+
+#[derive(Deserialize)]
+struct ExpertRow {
+    coefficients: ExpertCoefficients,
+    nonzero_params: f64,
+    compute: f64,
+    flop_mode: String,
+    unique_data: Option<f64>,
+    max_sparsity: Option<f64>,
     sparsity: f64,
     loss: f64,
 }
@@ -87,6 +102,30 @@ fn optima_agree_with_golden_sections_in_every_cell_of_a_fine_grid() {
     }
 }
 
+#[test]
+fn the_best_share_of_experts_is_where_golden_sections_find_it() {
+    let rows = reference().experts;
+    assert_eq!(rows.len(), 40);
+    let inside = rows.iter().filter(|row| row.sparsity > 0.0).count();
+    assert!((20..40).contains(&inside), "both kinds of answers occur: {inside}");
+    for row in rows {
+        let law = FormLaw::Experts(row.coefficients);
+        let mode = if row.flop_mode == "sparse" { FlopMode::Sparse } else { FlopMode::Dense };
+        let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode);
+        let (n, compute) =
+            (NonzeroParams::new(row.nonzero_params).unwrap(), Compute::new(row.compute).unwrap());
+        let repetition = row
+            .unique_data
+            .map(|unique| Repetition::new(Data::new(unique).unwrap(), 15.39).unwrap());
+        let least = row.max_sparsity.map(|most| Sparsity::new(most).unwrap().density());
+        let found = law.recommend(&cost, (n, compute), least, repetition.as_ref());
+        let best = found.unwrap().unwrap().best;
+        let sparsity = best.sparsity().get();
+        assert!((sparsity - row.sparsity).abs() < GOLDEN_SECTIONS, "{sparsity} {}", row.sparsity);
+        assert!((best.loss / row.loss - 1.0).abs() < 1e-12, "{} {}", best.loss, row.loss);
+    }
+}
+
 /// How far above SciPy's least an objective may lie: Gauss-Newton steps stop short of kinks, and ten coefficients of a
 /// mixture of experts fitted to runs that are none have flat valleys.
 const WORSE: f64 = 1e-4;
@@ -115,6 +154,24 @@ fn no_form_fits_worse_than_by_scipy() {
             let ours = rivals.forms.iter().find(|rival| rival.law.form() == form).unwrap();
             let ratio = ours.objective / theirs - 1.0;
             assert!(ratio < worse, "{form:?} {} {}: {ratio:e}", row.noise, row.delta);
+        }
+        // The fits of laws that answer.
+        let given = FitConfig {
+            delta: row.delta.into(),
+            holdout: Vec::new(),
+            bootstrap: 0,
+            ..FitConfig::default()
+        };
+        let given = given.check().unwrap();
+        for (task, theirs, worse) in
+            [(FormTask::Levels, levels, WORSE), (FormTask::Experts, experts, FLAT)]
+        {
+            let set = runs.clone().into();
+            let report = fit_form(&set, &task, &given, &Control::NONE).unwrap().report;
+            let ratio = report.objective / theirs - 1.0;
+            assert!(ratio < worse, "{task:?} {} {}: {ratio:e}", row.noise, row.delta);
+            // Were it much better, one of the two would compute another objective.
+            assert!(ratio > -FLAT, "{task:?} {} {}: {ratio:e}", row.noise, row.delta);
         }
     }
 }

@@ -13,7 +13,7 @@ import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, form
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
-import { trustLine } from "./families.js";
+import { trustLine, warningNotes } from "./families.js";
 
 /** The most runs that the service draws. */
 const MOST_DRAWN = 10_000;
@@ -24,7 +24,7 @@ const REST_MS = 200;
 export function showAnswer(main, context) {
   const { name, family, law, signal } = context;
   if (!law) {
-    fill(main, el("section", { class: "panel" }, el("h2", {}, "No law answers yet"), empty("Upload finished training runs, and refit: the law that comes of it answers here."), el("p", { class: "buttons" }, el("a", { href: address({ view: "upload" }) }, "Upload runs"), el("a", { href: address({ view: "laws" }) }, "Refit"))));
+    fill(main, el("section", { class: "panel" }, el("h2", {}, "No law answers yet"), empty("Upload finished training runs, and refit: the law that comes of it answers here."), el("p", { class: "buttons" }, el("a", { class: "button primary", href: address({ view: "upload" }) }, "Upload runs"), el("a", { class: "button", href: address({ view: "laws" }) }, "Refit"))));
     return;
   }
   const asked = params();
@@ -97,7 +97,7 @@ export function showAnswer(main, context) {
         get(familyPath(name, "/optimal-sparsity"), bound === null ? query : { ...query, max_sparsity: bound }, now),
         s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
       ]);
-      fill(output, answerOf(answer, prediction, s, context), copyButtons({ method: "GET", path: familyPath(name, "/optimal-sparsity"), query: { ...query, max_sparsity: bound }, family: name, call: "optimal_sparsity" }));
+      fill(output, answerOf(answer, prediction, s, context), copyButtons({ method: "GET", path: familyPath(name, "/optimal-sparsity"), query: { ...query, max_sparsity: bound }, family: name, call: "optimal_sparsity" }, s === null ? "" : "the best sparsity"), s !== null && copyButtons({ method: "GET", path: familyPath(name, "/prediction"), query: { ...query, sparsity: s }, family: name, call: "predict" }, `the loss at ${formatLevel(s)}`));
       for (const part of [output, drawings]) part.classList.toggle("untrusted", answer.trust.level === "none");
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
@@ -108,7 +108,7 @@ export function showAnswer(main, context) {
       output.classList.remove("old");
       const undetermined = /** @type {any} */ (error).status === 409;
       for (const part of [output, drawings]) part.classList.remove("untrusted");
-      fill(output, failure(error, undetermined ? undefined : ask), undetermined && el("p", {}, el("a", { href: address({ view: "next" }) }, "What to run next")));
+      fill(output, failure(error, undetermined ? undefined : ask), undetermined && el("p", { class: "buttons" }, el("a", { class: "button", href: address({ view: "next" }) }, "What to run next")));
       for (const key of /** @type {const} */ (["contours", "loss", "gain"])) pictures[key].say("No picture without an answer.");
     }
   }
@@ -116,7 +116,7 @@ export function showAnswer(main, context) {
   /** @param {any} answer @param {any} mine @param {{query: any, bound: number | null}} asked @param {AbortSignal} now */
   function draw(answer, mine, { query, bound }, now) {
     const mark = `${query.nonzero_params},${query.compute}`;
-    show("contours", "/contours", { flop_mode: query.flop_mode, mark, points: 49 }, {}, now, (contours) => contoursDetails(contours, { ...query, sparsity: answer.sparsity, trusted: answer.trust.level !== "none" }));
+    show("contours", "/contours", { flop_mode: query.flop_mode, points: 49 }, { mark }, now, (contours) => contoursDetails(contours, { ...query, sparsity: answer.sparsity, trusted: answer.trust.level !== "none" }));
     show("loss", "/loss-by-sparsity", { ...query, ...(bound === null ? {} : { max_sparsity: bound }), points: 61 }, { mark: mine?.sparsity }, now, (loss) => lossDetails(loss, { pattern: answer.pattern, own: mine }, family.data_unit));
     show("gain", "/gain", { sparsities: GAIN_SPARSITIES }, { mark: answer.sparsity, sparsities: undefined }, now, (gain) => gainDetails(gain, answer));
   }
@@ -124,7 +124,7 @@ export function showAnswer(main, context) {
   /**
    * Has the service draw an answer, and says what is in it.
    *
-   * @param {keyof typeof pictures} key
+   * @param {"contours" | "loss" | "gain"} key
    * @param {string} path Below the family.
    * @param {import("../api.js").Query} query
    * @param {import("../api.js").Query} drawn What differs for the picture.
@@ -135,7 +135,10 @@ export function showAnswer(main, context) {
     const from = familyPath(name, path);
     /** @type {Promise<any> | null} One question, however often it is drawn. */
     let answer = null;
-    pictures[key].show(() => ({ path: from, query: { ...query, ...drawn }, details: (answer ??= get(from, query, now)).then(say, (error) => { answer = null; throw error; }) }));
+    const call = /** @type {const} */ ({ contours: "contours", loss: "loss_by_sparsity", gain: "gain" })[key];
+    // The usual sparsities of the gain are the client's, too.
+    const copied = key === "gain" ? {} : query;
+    pictures[key].show(() => ({ path: from, query: { ...query, ...drawn }, asked: { method: "GET", path: from, query: copied, family: name, call }, details: (answer ??= get(from, query, now)).then(say, (error) => { answer = null; throw error; }) }));
   }
 
   /** @type {Promise<any> | null} */
@@ -144,7 +147,7 @@ export function showAnswer(main, context) {
     const path = familyPath(name, "/fit-quality");
     runs ??= list(path, {}, { most: MOST_DRAWN, signal });
     const about = { unit: family.data_unit, total: law.runs, residuals: axes === "residuals" };
-    return { path, details: runs.then(({ items, first }) => fitDetails({ ...first, items }, about), (error) => { runs = null; throw error; }) };
+    return { path, asked: { method: "GET", path, family: name, call: "fit_quality" }, details: runs.then(({ items, first }) => fitDetails({ ...first, items }, about), (error) => { runs = null; throw error; }) };
   });
   const rested = settled(ask, REST_MS);
   [size, compute, own, most].forEach(({ input }) => input.addEventListener("input", rested));
@@ -207,11 +210,14 @@ function answerOf(answer, prediction, own, { family, law }) {
     ["Predicted loss", [formatLoss(answer.loss), range(answer.intervals?.loss, formatLoss)]],
     ["Data", data(answer.data)],
     [answer.active_params ? "Parameters, all experts" : "Parameters with zeros", formatCount(answer.total_params)],
-    ["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]],
-    ["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]],
-    ["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]],
-    ["Dense instead: data", data(answer.dense.data)],
   ];
+  // Laws of levels may know no dense model, and by laws of experts none may be as good.
+  if (answer.gain !== null) pairs.push(["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]]);
+  if (answer.chinchilla_ratio !== null) pairs.push(["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]]);
+  if (answer.dense) {
+    pairs.push(["Dense instead: loss", [formatLoss(answer.dense.loss), range(answer.intervals?.dense_loss, formatLoss)]]);
+    pairs.push(["Dense instead: data", data(answer.dense.data)]);
+  }
   if (answer.active_params) pairs.unshift(["Active parameters", formatCount(answer.active_params)]);
   if (answer.binding.length > 0) pairs.push(["More zeros are kept away by", answer.binding.join(", ").replaceAll("_", " ")]);
   if (answer.budget.device_hours !== null) {
@@ -219,7 +225,7 @@ function answerOf(answer, prediction, own, { family, law }) {
   }
   if (answer.budget.cost !== null) pairs.push(["Price of these hours", formatCount(answer.budget.cost)]);
   for (const level of answer.measured_levels ?? []) {
-    pairs.push([`Measured, ${formatLevel(level.sparsity)}: loss`, [formatLoss(level.loss), range(level.interval, formatLoss), level.share !== null && el("small", {}, ` best in ${formatLevel(level.share)} of the resamples`)]]);
+    pairs.push([`Measured, ${formatLevel(level.sparsity)}${level.level ? ` (${level.level})` : ""}: loss`, [formatLoss(level.loss), range(level.interval, formatLoss), level.share !== null && el("small", {}, ` best in ${formatLevel(level.share)} of the resamples`)]]);
   }
   if (answer.pattern) {
     const { pattern } = answer;
@@ -238,8 +244,7 @@ function answerOf(answer, prediction, own, { family, law }) {
     );
   }
   const beyond = [...answer.extrapolation.map(extrapolation), ...(prediction?.extrapolation ?? []).map((/** @type {any} */ entry) => `at ${formatLevel(own ?? 0)}, ${extrapolation(entry)}`)];
-  const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])].map((/** @type {any} */ warning) => warning.detail);
-  const known = [...new Set(warnings)];
+  const warnings = [...answer.warnings, ...(prediction?.warnings ?? [])];
   const untrusted = answer.trust.level === "none";
   const headline = el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : answer.best_measured_level ? "the best of the measured sparsities" : "no interval: this law has none"));
   const numbers = el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
@@ -251,7 +256,7 @@ function answerOf(answer, prediction, own, { family, law }) {
     prediction && prediction.trust.level !== answer.trust.level && el("div", {}, `At ${formatLevel(own ?? 0)}: `, trustLine(prediction.trust)),
     untrusted ? el("details", {}, el("summary", {}, "Its numbers all the same"), headline, numbers) : numbers,
     beyond.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, beyond.map((text) => el("li", {}, text)))),
-    known.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${known.length})`), el("ul", {}, known.map((text) => el("li", {}, text)))),
+    warningNotes(warnings, { level: answer.trust.level, because: [...answer.trust.because, ...(prediction?.trust.because ?? [])] }),
     el("p", { class: "foot" }, `By law ${answer.law.version}, ${answer.law.source === "fit" ? "fitted" : "published"}${answer.law.version === law.version && law.runs ? ` from ${plural(law.runs, "run")}` : ""}${answer.intervals ? "; small numbers are intervals" : ""}.`),
   ];
 }

@@ -5,9 +5,10 @@
  */
 
 import { change, list } from "../api.js";
+import { caller, reason, unless } from "../caller.js";
 import { dialog, dialogButtons, el, empty, failure, field, fill } from "../dom.js";
 import { settled } from "../inputs.js";
-import { formatAge, formatNumber, parseNumber, plural } from "../numbers.js";
+import { formatAge, formatNumber, formatWhole, parseNumber, plural } from "../numbers.js";
 import { address, go, note, params } from "../url.js";
 import { REASONS, trustInWords } from "../words.js";
 
@@ -19,15 +20,15 @@ const PAGE = 100;
 /** Worst last. @type {Record<string, number>} */
 const LEVELS = { good: 0, weak: 1, none: 2 };
 
-/** @type {{key: string, text: string, number?: boolean, of: (family: any) => any}[]} What is undefined comes last. */
+/** @type {{key: string, text: string, number?: boolean, minor?: boolean, of: (family: any) => any}[]} What is undefined comes last. */
 const COLUMNS = [
   { key: "name", text: "Family", of: (family) => family.name },
   { key: "law", text: "Active law", of: (family) => family.active_law?.version },
-  { key: "age", text: "Fitted", of: (family) => family.active_law && -Date.parse(family.active_law.fitted_at) },
-  { key: "runs", text: "Runs", number: true, of: (family) => family.law?.runs ?? undefined },
-  { key: "objective", text: "Objective", number: true, of: (family) => family.law?.objective ?? undefined },
+  { key: "age", minor: true, text: "Fitted", of: (family) => family.active_law && -Date.parse(family.active_law.fitted_at) },
+  { key: "runs", text: "Runs", number: true, minor: true, of: (family) => family.law?.runs ?? undefined },
+  { key: "objective", minor: true, text: "Objective", number: true, of: (family) => family.law?.objective ?? undefined },
   { key: "trust", text: "Trust", of: (family) => family.law && LEVELS[family.law.trust.level] * 100 + family.law.warnings.length },
-  { key: "unit", text: "Data in", of: (family) => family.data_unit },
+  { key: "unit", minor: true, text: "Data in", of: (family) => family.data_unit },
 ];
 
 /** @type {[string, string, (family: any) => boolean][]} */
@@ -70,7 +71,7 @@ export async function showFamilies(main, signal) {
     if (signal.aborted) return;
     const kept = found();
     note({ q: search.value, state: filter.value, sort });
-    fill(count, kept.length === items.length ? `${items.length.toLocaleString("en")} ${items.length === 1 ? "family" : "families"}` : `${kept.length.toLocaleString("en")} of ${items.length.toLocaleString("en")} families`, more && `; the newest ${MOST.toLocaleString("en")} are looked at here`, ".");
+    fill(count, kept.length === items.length ? `${formatWhole(items.length)} ${items.length === 1 ? "family" : "families"}` : `${formatWhole(kept.length)} of ${formatWhole(items.length)} families`, more && `; the newest ${formatWhole(MOST)} are looked at here`, ".");
     if (kept.length === 0) {
       fill(body, empty(items.length === 0 ? "There is no family yet. A family holds the runs that one law describes: make one, and upload its runs." : "No family is like that."));
       return;
@@ -78,22 +79,24 @@ export async function showFamilies(main, signal) {
     const heads = COLUMNS.map((column) => {
       const direction = sort === column.key ? "ascending" : sort === `-${column.key}` ? "descending" : null;
       const turn = () => { sort = direction === "ascending" ? `-${column.key}` : column.key; show(); /** @type {HTMLElement | null} */ (body.querySelector(`[data-sort="${column.key}"]`))?.focus(); };
-      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
+      return el("th", { scope: "col", class: [column.number && "number", column.minor && "minor"].filter(Boolean).join(" ") || null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
     });
     fill(
       body,
       el(
         "div",
         { class: "scroll", tabindex: "0", role: "region", "aria-label": "Families" },
-        el("table", { class: "full" }, el("caption", {}, "Families and the laws that answer for them"), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, kept.slice(0, shown).map(row))),
+        el("table", { class: "full" }, el("caption", { class: "unseen" }, "Families and the laws that answer for them"), el("thead", {}, el("tr", {}, heads)), el("tbody", {}, kept.slice(0, shown).map(row))),
       ),
-      kept.length > shown && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => { shown += 10 * PAGE; show(); } } }, `Show ${(kept.length - shown).toLocaleString("en")} more`)),
+      kept.length > shown && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => { shown += 10 * PAGE; show(); } } }, `Show ${formatWhole(kept.length - shown)} more`)),
     );
   }
 
+  const who = await caller().catch(() => null);
+  const readOnly = who ? reason(who, "write", {}) : "";
   fill(
     main,
-    el("div", { class: "head" }, el("h1", {}, "Families"), el("button", { type: "button", class: "primary", on: { click: newFamily } }, "New family")),
+    el("div", { class: "head" }, el("h1", {}, "Families"), unless(readOnly, el("button", { type: "button", class: "primary", on: { click: () => newFamily(who?.families ?? null) } }, "New family"))),
     el("section", { class: "panel" }, items.length > 0 && el("div", { class: "form filters" }, field("Search", search), field("Show", filter)), count, body),
   );
   const again = () => { shown = PAGE; show(); };
@@ -114,11 +117,11 @@ function row(family) {
     {},
     el("th", { scope: "row" }, el("a", { href: address({ family: family.name }, new URLSearchParams()) }, family.name), family.description && el("div", { class: "about" }, family.description)),
     el("td", {}, active ? [el("span", { class: "nowrap" }, `law ${active.version}`, " ", el("small", {}, active.source === "fit" ? "fitted" : "published")), family.pinned && [" ", el("span", { class: "badge" }, "pinned")]] : el("span", { class: "badge warn" }, "no law yet")),
-    el("td", {}, active && el("time", { datetime: active.fitted_at, title: active.fitted_at }, formatAge(active.fitted_at))),
-    el("td", { class: "number" }, law && (law.runs?.toLocaleString("en") ?? "unknown")),
-    el("td", { class: "number" }, law && (law.objective ? formatNumber(law.objective, 3) : "unknown")),
+    el("td", { class: "minor" }, active && el("time", { datetime: active.fitted_at, title: active.fitted_at }, formatAge(active.fitted_at))),
+    el("td", { class: "number minor" }, law && ((typeof law.runs === "number" ? formatWhole(law.runs) : "unknown"))),
+    el("td", { class: "number minor" }, law && (law.objective ? formatNumber(law.objective, 3) : "unknown")),
     el("td", {}, law && [trustOf(law.trust), " ", warningsOf(law.warnings)]),
-    el("td", {}, family.data_unit),
+    el("td", { class: "minor" }, family.data_unit),
   );
 }
 
@@ -155,7 +158,8 @@ export function warningsOf(warnings) {
   return el("details", {}, el("summary", {}, el("span", { class: "badge warn" }, plural(warnings.length, "warning"))), el("ul", { class: "plain" }, warnings.map((w) => el("li", {}, w.detail))));
 }
 
-async function newFamily() {
+/** @param {string[] | null} only The only names that the user's key is for. */
+async function newFamily(only) {
   const status = el("div", {});
   let values = { name: "", description: "", data_unit: "tokens", tokens_per_data_unit: "" };
   for (;;) {
@@ -163,7 +167,7 @@ async function newFamily() {
     const { outcome, data } = await dialog(
       "New family",
       status,
-      field("Name", el("input", { name: "name", required: true, pattern: "[a-z0-9](?:[a-z0-9\\-]*[a-z0-9])?", maxlength: 64, autocomplete: "off", value: values.name }), "Small letters, digits and hyphens: it is part of addresses."),
+      field("Name", el("input", { name: "name", required: true, pattern: "[a-z0-9](?:[a-z0-9\\-]*[a-z0-9])?", maxlength: 64, autocomplete: "off", value: values.name }), only ? `Your key is for ${only.join(", ")}.` : "Small letters, digits and hyphens: it is part of addresses."),
       field("What it is", el("input", { name: "description", maxlength: 2000, value: values.description })),
       field("Data is counted in", el("input", { name: "data_unit", required: true, value: values.data_unit }), "Such as tokens, images or steps; fixed once there are runs."),
       field("Tokens in one of these", tokens, "Where it means something; may stay empty."),
@@ -184,4 +188,21 @@ async function newFamily() {
       fill(status, failure(error));
     }
   }
+}
+
+/**
+ * What to know of an answer: what is about it, or a reason of the word that it has, before what is said of the law
+ * whatever it is asked.
+ *
+ * @param {{code: string, detail: string, of: string}[]} warnings
+ * @param {{level: string, because: string[]}} trust
+ * @returns {import("../dom.js").Child[]}
+ */
+export function warningNotes(warnings, trust) {
+  const isAbout = (/** @type {{code: string, of: string}} */ { code, of }) => of === "answer" || trust.because.includes(code);
+  const notes = (/** @type {string} */ what, /** @type {{detail: string}[]} */ some) => {
+    const details = [...new Set(some.map((warning) => warning.detail))];
+    return details.length > 0 && el("details", { class: "notes" }, el("summary", {}, `${what} (${details.length})`), el("ul", {}, details.map((text) => el("li", {}, text))));
+  };
+  return [notes("About this answer", warnings.filter(isAbout)), notes("Remarks on the law, whatever it is asked", warnings.filter((warning) => !isAbout(warning)))];
 }

@@ -5,47 +5,82 @@
  */
 
 import { familyPath, get } from "../api.js";
+import { whyNot } from "../caller.js";
 import { el, fill, loading } from "../dom.js";
+import { follow } from "../live.js";
+import { newsOf } from "../news.js";
 import { formatAge, formatNumber, plural } from "../numbers.js";
 import { address, params } from "../url.js";
 import { showAnswer } from "./answer.js";
 import { trustOf, warningsOf } from "./families.js";
-import { showForecasts } from "./forecasts.js";
-import { showLaws } from "./laws.js";
-import { showPlans } from "./plans.js";
-import { showRuns } from "./runs.js";
-import { showSuggestions } from "./suggestions.js";
-import { showUpload } from "./upload.js";
 
 /**
  * @typedef {object} Context What a view of a family works with.
  * @property {string} name
  * @property {any} family
  * @property {any | null} law The active law.
+ * @property {string} readOnly Why the user may change nothing of it; empty where they may.
  * @property {AbortSignal} signal Aborted when the view ends.
  * @property {() => Promise<void>} refresh Reads the family and its law anew, and shows them.
+ * @property {(listener: Partial<import("../live.js").Listener>) => void} listen Is told of what happens to the family from
+ *   now on, until the view ends.
  */
 
-/** @type {[string, string, (main: HTMLElement, context: Context) => Promise<void> | void][]} */
+/** @typedef {(main: HTMLElement, context: Context) => Promise<void> | void} Show */
+
+/** Those that are not shown at first are loaded when they are asked for. @type {[string, string, () => Promise<Show> | Show][]} */
 const VIEWS = [
-  ["answer", "Answer", showAnswer],
-  ["runs", "Runs", showRuns],
-  ["upload", "Upload", showUpload],
-  ["laws", "Laws and refits", showLaws],
-  ["forecasts", "Forecasts", showForecasts],
-  ["plans", "Plans", showPlans],
-  ["next", "Next runs", showSuggestions],
+  ["answer", "Answer", () => showAnswer],
+  ["runs", "Runs", async () => (await import("./runs.js")).showRuns],
+  ["upload", "Upload", async () => (await import("./upload.js")).showUpload],
+  ["laws", "Laws and refits", async () => (await import("./laws.js")).showLaws],
+  ["history", "History", async () => (await import("./history.js")).showHistory],
+  ["forecasts", "Forecasts", async () => (await import("./forecasts.js")).showForecasts],
+  ["plans", "Plans", async () => (await import("./plans.js")).showPlans],
+  ["next", "Next runs", async () => (await import("./suggestions.js")).showSuggestions],
+  ["settings", "Settings", async () => (await import("./settings.js")).showSettings],
 ];
 
+/** How long the first view has the page's thread for itself, at least. */
+const FIRST_MS = 3000;
+/** Loads the other views: the service may be of another version when they are asked for. */
+const loadOthers = once(function later() {
+  setTimeout(() => {
+    if (document.querySelector("[aria-busy='true']")) return later();
+    // One that cannot be loaded now is asked for again when it is opened.
+    for (const [, , load] of VIEWS) Promise.resolve(load()).catch(() => {});
+  }, FIRST_MS);
+});
+
+/** @param {() => void} act @returns {() => void} Does it the first time alone. */
+function once(act) {
+  let done = false;
+  return () => {
+    if (!done) act();
+    done = true;
+  };
+}
+
 /** Parameters that mean something in one view alone. */
-const OF_ONE_VIEW = { q: null, state: null, sort: null, page: null, refit: null, a: null, b: null, import: null };
+const OF_ONE_VIEW = { q: null, state: null, sort: null, page: null, refit: null, law: null, a: null, b: null, import: null };
 
 /** @param {HTMLElement} main @param {string} name @param {AbortSignal} signal */
 export async function showFamily(main, name, signal) {
   const lawLine = el("div", { class: "law-line" });
   const description = el("p", {});
   /** @type {Context} */
-  const context = { name, family: null, law: null, signal, refresh };
+  const context = { name, family: null, law: null, readOnly: "", signal, refresh, listen };
+  /** @type {Partial<import("../live.js").Listener>[]} */
+  const listeners = [];
+  /** @type {import("../live.js").Standing | null} */
+  let last = null;
+  /** @param {Partial<import("../live.js").Listener>} listener */
+  function listen(listener) {
+    listeners.push(listener);
+    // It may have come while the view was made.
+    if (last) listener.standing?.(last);
+  }
+  const news = newsOf(context, { ofOneView: OF_ONE_VIEW, showsRefits: () => view === "laws", showsSettings: () => view === "settings", renew: () => dispatchEvent(new PopStateEvent("popstate")) });
 
   async function refresh() {
     context.family = await get(familyPath(name), {}, signal);
@@ -53,11 +88,14 @@ export async function showFamily(main, name, signal) {
     context.law = active ? await get(familyPath(name, `/laws/${active.version}`), {}, signal) : null;
     fill(description, context.family.description);
     fill(lawLine, lawAtAGlance(context));
+    news.show();
   }
-  await refresh();
-
   const asked = params().get("view");
-  const [view, title, show] = VIEWS.find(([key]) => key === asked) ?? VIEWS[0];
+  const [view, title, load] = VIEWS.find(([key]) => key === asked) ?? VIEWS[0];
+  const [show] = await Promise.all([load(), refresh()]);
+  // After it: who the user is may only be known once a key was asked for.
+  context.readOnly = await whyNot("write", { family: name });
+
   const tabs = VIEWS.map(([key, text]) =>
     el("a", { href: address({ ...OF_ONE_VIEW, view: key === "answer" ? null : key }), "aria-current": key === view ? "page" : null }, text),
   );
@@ -71,10 +109,21 @@ export async function showFamily(main, name, signal) {
 
   const body = el("div", {}, loading());
   document.title = `${title} · ${name} · Sparsity planner`;
-  fill(main, el("div", { class: "family-head" }, el("h1", {}, name), description), lawLine, nav, body);
+  fill(main, el("div", { class: "family-head" }, el("h1", {}, name), description), lawLine, news.node, nav, body);
   // On a narrow page the tabs scroll. To scroll to an element would have the Tab key go on from there.
   const current = tabs.find((tab) => tab.hasAttribute("aria-current"));
   if (current) nav.scrollLeft = current.getBoundingClientRect().right - nav.getBoundingClientRect().right;
+  listen(news.listener);
+  follow(name, signal, {
+    standing: (standing) => {
+      last = standing;
+      listeners.forEach((listener) => listener.standing?.(standing));
+    },
+    refit: (refit) => listeners.forEach((listener) => listener.refit?.(refit)),
+    deleted: () => listeners.forEach((listener) => listener.deleted?.()),
+    away: (isAway) => listeners.forEach((listener) => listener.away?.(isAway)),
+  });
+  loadOthers();
   await show(body, context);
 }
 

@@ -5,10 +5,11 @@
  */
 
 import { change, familyPath, get, list } from "../api.js";
+import { copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { forecastsFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatAge, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatPercent, plural } from "../numbers.js";
+import { formatAge, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatPercent, formatWhole, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { go, note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
@@ -17,7 +18,7 @@ const MOST = 1000;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export async function showForecasts(main, context) {
-  const { name, family, law, signal } = context;
+  const { name, family, law, readOnly, signal } = context;
   const asked = params();
   const calibration = el("section", { class: "panel", "aria-labelledby": "calibration" }, loading());
   const listed = el("section", { class: "panel", "aria-labelledby": "forecasts" }, loading());
@@ -30,7 +31,7 @@ export async function showForecasts(main, context) {
     el(
       "div",
       { class: "columns" },
-      el("section", { class: "panel aside", "aria-labelledby": "register" }, el("h2", { id: "register" }, "Register a forecast"), law ? form() : empty("A forecast needs a law: refit first.")),
+      el("section", { class: "panel aside", "aria-labelledby": "register" }, el("h2", { id: "register" }, "Register a forecast"), readOnly ? el("p", { class: "denied" }, readOnly) : law ? form() : empty("A forecast needs a law: refit first.")),
       el("div", {}, calibration, listed, shownPicture),
     ),
   );
@@ -130,6 +131,7 @@ export async function showForecasts(main, context) {
           columns: [{ text: "Month" }, { text: "Counted", number: true }, { text: "Inside", number: true }, { text: "Share", number: true }, { text: "All until then", number: true }],
           rows: total.months.map((/** @type {any} */ m) => [m.month.slice(0, 7), m.alone.counted, m.alone.inside, withShare(m.alone), withShare(m.cumulative)]),
         }),
+      copyButtons({ method: "GET", path: familyPath(name, "/forecasts/calibration"), family: name, call: "calibration" }),
     );
   }
 
@@ -175,7 +177,7 @@ export async function showForecasts(main, context) {
               String(forecast.law.version),
             ]),
           }),
-      more && el("p", { class: "foot" }, `The newest ${MOST.toLocaleString("en")} are shown; the calibration counts all.`),
+      more && el("p", { class: "foot" }, `The newest ${formatWhole(MOST)} are shown; the calibration counts all.`),
     );
   }
 

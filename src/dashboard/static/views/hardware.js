@@ -5,6 +5,7 @@
  */
 
 import { change, get, list } from "../api.js";
+import { unless, whyNot } from "../caller.js";
 import { announce, dialog, dialogButtons, el, empty, failure, field, fill, table } from "../dom.js";
 import { stepCostFigure } from "../figures.js";
 import { forgetProfiles, numberField, settled } from "../inputs.js";
@@ -23,6 +24,7 @@ const NEW = "+";
 export async function showHardware(main, signal) {
   const asked = params().get("profile");
   const { items } = await list(PATH, {}, { most: MOST, signal });
+  const readOnly = await whyNot("write", { everywhere: true });
   const shown = asked && asked !== NEW ? (items.find((p) => p.name === asked) ?? (await get(`${PATH}/${encodeURIComponent(asked)}`, {}, signal))) : null;
   const listed = el(
     "section",
@@ -32,9 +34,9 @@ export async function showHardware(main, signal) {
   );
   fill(
     main,
-    el("div", { class: "head" }, el("h1", {}, "Hardware profiles"), el("button", { type: "button", class: "primary", on: { click: () => go(address({ view: "hardware", profile: NEW }, new URLSearchParams())) } }, "New profile")),
+    el("div", { class: "head" }, el("h1", {}, "Hardware profiles"), unless(readOnly, el("button", { type: "button", class: "primary", on: { click: () => go(address({ view: "hardware", profile: NEW }, new URLSearchParams())) } }, "New profile"))),
     el("p", { class: "foot" }, "What a training step costs on a device at each sparsity, relative to a dense step of the same shape. Wherever a step's cost is chosen, a profile can be named."),
-    asked ? el("div", { class: "columns gap" }, editor(shown, listed, signal)) : el("div", { class: "gap" }, listed),
+    asked ? el("div", { class: "columns gap" }, editor(shown, listed, readOnly, signal)) : el("div", { class: "gap" }, listed),
   );
 }
 
@@ -49,7 +51,7 @@ function profileTable(items, asked) {
       costText(profile.cost),
       profile.patterns.map((/** @type {string} */ p) => (profile.pattern_costs[p] === undefined ? p : `${p} at ${formatNumber(profile.pattern_costs[p], 3)}`)).join(", ") || "none",
       profile.storage,
-      el("div", { class: "clip", title: profile.source }, profile.source),
+      el("div", { class: "clip long", title: profile.source }, profile.source),
       el("time", { datetime: profile.updated_at, title: profile.updated_at }, formatAge(profile.updated_at)),
     ]),
   });
@@ -113,10 +115,11 @@ function lines(text) {
  *
  * @param {any | null} profile Null makes a new one.
  * @param {HTMLElement} listed What stands below the curve.
+ * @param {string} readOnly Why the user may change none; empty where they may.
  * @param {AbortSignal} signal
  * @returns {import("../dom.js").Child[]}
  */
-function editor(profile, listed, signal) {
+function editor(profile, listed, readOnly, signal) {
   const share = profile?.cost.points ? null : profile?.cost;
   const name = el("input", { name: "name", required: true, pattern: "[a-z0-9](?:[a-z0-9\\-]*[a-z0-9])?", maxlength: 64, autocomplete: "off" });
   const kind = el("select", { name: "kind" }, el("option", { value: "share", selected: !profile?.cost.points }, "by a share of the FLOPs"), el("option", { value: "points", selected: Boolean(profile?.cost.points) }, "as measured"));
@@ -137,7 +140,7 @@ function editor(profile, listed, signal) {
     { on: { submit } },
     !profile && field("Name", name, "Small letters, digits and hyphens; neither dense nor sparse."),
     el("div", { class: "form" }, el("div", { class: "wide" }, field("What a step costs is given", kind)), el("div", { class: "wide" }, ofShare, ofPoints), el("div", { class: "wide" }, field("Patterns that it runs, one a line", patterns, "With the measured cost of a step where there is one: 2:4 0.7")), field("Weights are stored", storage), el("div", { class: "wide" }, field("Where the numbers come from", source))),
-    el("p", { class: "buttons" }, save, remove, el("a", { href: address({ view: "hardware" }, new URLSearchParams()) }, "Close")),
+    el("p", { class: "buttons" }, unless(readOnly, save), !readOnly && remove, el("a", { href: address({ view: "hardware" }, new URLSearchParams()) }, "Close")),
     status,
   );
 

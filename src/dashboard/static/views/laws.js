@@ -7,11 +7,11 @@
 import { change, familyPath, get, list } from "../api.js";
 import { announce, el, empty, failure, field, fill, table } from "../dom.js";
 import { numberField } from "../inputs.js";
-import { formatAge, formatCount, formatInterval, formatNumber, formatLevel, plural } from "../numbers.js";
+import { formatAge, formatLevel, formatNumber, formatWhole, plural } from "../numbers.js";
 import { showComparison, STATES, watchRefit } from "../refit.js";
 import { note, params } from "../url.js";
-import { levelName } from "../words.js";
-import { trustLine, warningsOf } from "./families.js";
+import { warningsOf } from "./families.js";
+import { lawDetails } from "./law.js";
 
 /** Older laws are found by their version in the address. */
 const MOST = 100;
@@ -19,25 +19,37 @@ const MOST = 100;
 /** As many refits as are worth a look. */
 const MOST_REFITS = 8;
 
-/** How often it is looked whether somebody else's refit began or ended. */
-const LOOK_MS = 5000;
-
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export async function showLaws(main, context) {
-  const { name, signal } = context;
+  const { name, readOnly, signal } = context;
   const refits = el("section", { class: "panel", "aria-labelledby": "refit" });
   const laws = el("section", { class: "panel", "aria-labelledby": "laws" });
   const compared = el("section", { class: "panel", "aria-labelledby": "comparison", hidden: true });
   const details = el("section", { class: "panel", "aria-labelledby": "law", hidden: true });
   const imports = el("section", { class: "panel", "aria-labelledby": "import" });
   const asked = el("section", { class: "panel", "aria-labelledby": "asked", hidden: true });
-  fill(main, el("div", { class: "columns" }, el("div", {}, refits, asked, imports), el("div", {}, laws, compared, details)));
+  fill(main, el("div", { class: "columns" }, el("div", {}, refits, asked, imports), el("div", {}, laws, details, compared)));
+
+  /** The newest law of the list. @type {number | null} */
+  let shownNewest = null;
+  /** @type {any[]} */
+  let shownLaws = [];
+
+  /** @param {number} version */
+  async function open(version) {
+    note({ law: version });
+    await showDetails(shownLaws);
+    /** @type {HTMLElement | null} */ (details.querySelector("h2"))?.focus();
+    details.scrollIntoView({ block: "nearest" });
+  }
 
   async function showList() {
     const { items } = await list(familyPath(name, "/laws"), {}, { most: MOST, signal });
-    fill(laws, el("h2", { id: "laws" }, "Laws"), items.length === 0 ? empty("There is no law yet. A refit makes the first of the family's runs.") : lawTable(items));
-    showDetails(items.find((law) => law.active));
+    shownNewest = items.length > 0 ? Math.max(...items.map((law) => law.version)) : null;
+    fill(laws, el("h2", { id: "laws" }, "Laws"), items.length === 0 ? empty("There is no law yet. Upload runs, and refit: the first law comes of it.") : lawTable(items));
+    shownLaws = items;
     showCompared(items);
+    await showDetails(items);
   }
 
   /** @param {any[]} items @returns {HTMLElement} */
@@ -55,15 +67,17 @@ export async function showLaws(main, context) {
     };
     const pinned = context.family.pinned;
     const rows = items.map((law) => [
-      `law ${law.version}`,
+      el("button", { type: "button", class: "quiet", title: `Show law ${law.version} below`, on: { click: () => open(law.version) } }, `law ${law.version}`),
       [law.what_if ? el("span", { class: "badge warn", title: `Left out: ${law.options.without.join(", ")}` }, `what-if, without ${plural(law.options.without.length, "run")}`) : law.source === "fit" ? "fitted" : "published", " ", el("small", {}, el("time", { datetime: law.fitted_at, title: law.fitted_at }, formatAge(law.fitted_at)))],
-      law.runs?.toLocaleString("en") ?? "unknown",
+      (typeof law.runs === "number" ? formatWhole(law.runs) : "unknown"),
       law.objective ? formatNumber(law.objective, 4) : "unknown",
       warningsOf(law.warnings),
       law.active
-        ? [el("span", { class: "badge good" }, "answers"), pinned && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
+        ? [el("span", { class: "badge good" }, "answers"), pinned && !readOnly && [" ", el("button", { type: "button", class: "quiet", on: { click: () => pin(null) } }, "Unpin")]]
         : law.what_if
           ? "only where asked for"
+          : readOnly
+          ? ""
           : el("button", { type: "button", class: "quiet", "aria-label": `Use this law: law ${law.version}`, on: { click: () => pin(law.version) } }, "Use this law"),
     ]);
     return el(
@@ -72,11 +86,11 @@ export async function showLaws(main, context) {
       table({
         caption: "Laws, newest first",
         hideCaption: true,
-        columns: [{ text: "Law" }, { text: "Made" }, { text: "Runs", number: true }, { text: "Objective", number: true }, { text: "Warnings" }, { text: "Active" }],
+        columns: [{ text: "Law" }, { text: "Made" }, { text: "Runs", number: true, minor: true }, { text: "Objective", number: true, minor: true }, { text: "Warnings" }, { text: "Active" }],
         rows,
       }),
       status,
-      el("p", { class: "foot" }, pinned ? "The active law is pinned: refits do not replace it until it is unpinned." : "The newest fitted law answers; letting another answer pins it."),
+      el("p", { class: "foot" }, pinned ? "The active law is pinned: refits do not replace it until it is unpinned." : "The newest fitted law answers. To use another pins it."),
     );
   }
 
@@ -102,51 +116,46 @@ export async function showLaws(main, context) {
     compare();
   }
 
-  /** @param {any} law The active one. */
-  function showDetails(law) {
-    details.hidden = !law;
-    if (!law) return;
-    fill(
-      details,
-      el("h2", { id: "law" }, `Law ${law.version}, which answers`),
-      law.reference && el("p", {}, law.reference),
-      trustLine(law.trust),
-      settlingTable(law),
-      table({
-        caption: `Coefficients${law.intervals?.a_s ? `, ${levelName(law.intervals.a_s)}s` : ""}`,
-        columns: [{ text: "Coefficient" }, { text: "Value", number: true }, { text: "Interval", number: true }],
-        rows: Object.entries(law.coefficients).map(([key, value]) => [el("code", {}, key), value === null ? "not known" : formatNumber(value, 6), formatInterval(law.intervals?.[key], (v) => formatNumber(v)) || "none"]),
-      }),
-      law.support.length > 0 &&
-        table({
-          caption: `What its runs cover; data in ${law.data_unit}`,
-          columns: [{ text: "Sparsity" }, { text: "Runs", number: true }, { text: "Non-zero parameters", number: true }, { text: "Data", number: true }],
-          rows: law.support.map((/** @type {any} */ level) => [formatLevel(level.sparsity), level.runs.toLocaleString("en"), range(level.nonzero_params), range(level.data)]),
-        }),
-      law.warnings.length > 0 && el("div", { class: "notes" }, el("h3", {}, "What its runs cannot tell"), el("ul", {}, law.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
-    );
+  /** Shows the law that the address names, else the one that answers. @param {any[]} items */
+  async function showDetails(items) {
+    const version = Number(params().get("law")) || items.find((law) => law.active)?.version;
+    details.hidden = !version;
+    if (!version) return;
+    const title = el("h2", { id: "law", tabindex: "-1" }, `Law ${version}`);
+    try {
+      // One that is older than those of the list is there all the same.
+      const law = items.find((law) => law.version === version) ?? (await get(familyPath(name, `/laws/${version}`), {}, signal));
+      title.append(law.active ? ", which answers" : law.what_if ? ", a what-if" : ", which does not answer");
+      fill(details, title, lawDetails(name, law));
+    } catch (error) {
+      if (!signal.aborted) fill(details, title, failure(error));
+    }
   }
 
-  /** Shows refits, also those that others ask for, as long as the page is open. */
+  /** Refits by their ids, which are in the order in which they were asked for. @type {Map<string, any>} */
+  const known = new Map();
+
+  function showRefits() {
+    const newest = [...known.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, MOST_REFITS);
+    asked.hidden = newest.length === 0;
+    fill(asked, el("h2", { id: "asked" }, "Refits, newest first"), refitTable(newest));
+  }
+
+  /** Shows refits and laws as they come, also those of others. */
   async function watchAll() {
-    let shown = "";
-    let newest = 0;
-    while (!signal.aborted) {
-      const { items } = await get(familyPath(name, "/refits"), { limit: MOST_REFITS }, signal);
-      const now = JSON.stringify(items);
-      if (now !== shown) fill(asked, el("h2", { id: "asked" }, "Refits, newest first"), refitTable(items));
-      asked.hidden = items.length === 0;
-      const law = Math.max(0, ...items.map((/** @type {any} */ refit) => refit.law?.version ?? 0));
-      // One of somebody else: the laws on the page are not all there are.
-      if (shown && law > newest) {
-        await context.refresh();
-        await showList();
-      }
-      [shown, newest] = [now, law];
-      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-      // Nobody looks at a page behind others.
-      while (document.hidden && !signal.aborted) await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    }
+    context.listen({
+      refit: (refit) => {
+        known.set(refit.id, refit);
+        showRefits();
+      },
+      standing: ({ active_law: active, newest_law: newest }) => {
+        if (newest === shownNewest && (active?.version ?? null) === (context.law?.version ?? null)) return;
+        context.refresh().then(showList).catch((error) => !signal.aborted && fill(laws, failure(error)));
+      },
+    });
+    const { items } = await get(familyPath(name, "/refits"), { limit: MOST_REFITS }, signal);
+    for (const refit of items) if (!known.has(refit.id)) known.set(refit.id, refit);
+    showRefits();
   }
 
   /** @param {any[]} items @returns {HTMLElement} */
@@ -160,9 +169,9 @@ export async function showLaws(main, context) {
   }
 
   const progress = el("div", { "aria-live": "off" });
-  const seed = numberField({ label: "Seed", name: "seed", value: "0", format: (v) => v.toLocaleString("en"), min: 0, max: Number.MAX_SAFE_INTEGER, required: true });
-  const starts = numberField({ label: "Starts", name: "starts", value: "16", format: (v) => v.toLocaleString("en"), min: 1, max: 4096, required: true });
-  const resamples = numberField({ label: "Resamples", name: "bootstrap", value: "1000", format: (v) => v.toLocaleString("en"), min: 0, max: 10_000, required: true });
+  const seed = numberField({ label: "Seed", name: "seed", value: "0", format: formatWhole, min: 0, max: Number.MAX_SAFE_INTEGER, required: true });
+  const starts = numberField({ label: "Starts", name: "starts", value: "16", format: formatWhole, min: 1, max: 4096, required: true });
+  const resamples = numberField({ label: "Resamples", name: "bootstrap", value: "1000", format: formatWhole, min: 0, max: 10_000, required: true });
   const level = numberField({ label: "Level of intervals", name: "confidence", value: "95 %", format: formatLevel, min: 0.5, max: 0.9991, required: true, fraction: true });
   const constraint = el("select", { name: "constraint" }, el("option", { value: "" }, "none"), el("option", { value: "physical" }, "physical: the gain's slope at 0 is at most 1"));
   const start = el("button", { type: "submit", class: "primary" }, "Refit");
@@ -173,7 +182,7 @@ export async function showLaws(main, context) {
     el("details", {}, el("summary", {}, "Options"), el("div", { class: "form" }, seed.node, starts.node, resamples.node, level.node, el("div", { class: "wide" }, field("Constraint", constraint)))),
     el("p", { class: "buttons" }, start),
   );
-  fill(refits, el("h2", { id: "refit" }, "Refit"), form, progress);
+  fill(refits, el("h2", { id: "refit" }, "Refit"), readOnly ? el("p", { class: "denied" }, readOnly) : form, progress);
 
   /** @param {Event} event */
   async function submit(event) {
@@ -198,7 +207,7 @@ export async function showLaws(main, context) {
 
   /** @param {string} id */
   async function follow(id) {
-    const ended = await watchRefit(progress, id, signal);
+    const ended = await watchRefit(progress, id, signal, !readOnly);
     if (signal.aborted || ended?.state !== "succeeded") return;
     await context.refresh();
     if (params().get("refit") === id) note({ b: ended.law.version });
@@ -206,10 +215,13 @@ export async function showLaws(main, context) {
     await showList();
   }
 
-  showImport(imports, context, async () => {
-    await context.refresh();
-    await showList();
-  });
+  imports.hidden = Boolean(readOnly);
+  if (!readOnly) {
+    showImport(imports, context, async () => {
+      await context.refresh();
+      await showList();
+    });
+  }
   await showList();
   watchAll().catch((error) => !signal.aborted && fill(asked, failure(error)));
   const running = params().get("refit");
@@ -309,27 +321,4 @@ function showImport(node, { name, family, signal }, changed) {
       choose();
     }
   }, () => {});
-}
-
-/** @param {{min: number, max: number}} range @returns {string} */
-function range({ min, max }) {
-  return min === max ? formatCount(min) : `${formatCount(min)}–${formatCount(max)}`;
-}
-
-/**
- * The runs that would settle what the runs of a law leave open.
- *
- * @param {any} law
- * @returns {HTMLElement | false}
- */
-function settlingTable(law) {
-  const suggestions = law.diagnostics?.identification?.suggestions ?? [];
-  return (
-    suggestions.length > 0 &&
-    table({
-      caption: "The cheapest runs that would determine every coefficient",
-      columns: [{ text: "Non-zero parameters", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }],
-      rows: suggestions.map((/** @type {any} */ run) => [formatCount(run.nonzero_params), formatLevel(run.sparsity), `${formatCount(run.data)} ${law.data_unit}`]),
-    })
-  );
 }

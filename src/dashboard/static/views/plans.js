@@ -5,6 +5,7 @@
  */
 
 import { change, familyPath } from "../api.js";
+import { copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { frontierFigure } from "../figures.js";
 import { modeSelect, numberField } from "../inputs.js";
@@ -12,7 +13,7 @@ import { formatBytes, formatCount, formatFlops, formatInterval, formatLevel, for
 import { picture } from "../plots.js";
 import { note, params } from "../url.js";
 import { extrapolation } from "../words.js";
-import { trustLine } from "./families.js";
+import { trustLine, warningNotes } from "./families.js";
 
 const STORAGES = [["", "as the mode says"], ["dense", "dense"], ["bitmask", "bitmask"], ["csr", "csr"], ["2:4", "2:4"]];
 
@@ -65,16 +66,16 @@ export function showPlans(main, context) {
     note({ ...Object.fromEntries(all.map(({ input }) => [input.name, input.value.trim()])), mode: mode.value, storage: storage.value, bits: bits.value === "16" ? null : bits.value });
     button.disabled = true;
     fill(outcome, loading("Planning…"));
-    const bound = (/** @type {any[]} */ [low, high]) => ({ min: low.read() ?? undefined, max: high.read() ?? undefined });
+    const bound = (/** @type {any[]} */ [low, high]) => (low.read() === null && high.read() === null ? undefined : { min: low.read() ?? undefined, max: high.read() ?? undefined });
     try {
-      const answer = await change("POST", familyPath(name, "/plans"), {
+      const body = {
         flop_mode: mode.value,
         ...Object.fromEntries(Object.entries(fields).map(([key, f]) => [key, f.read() ?? undefined])),
         ...Object.fromEntries(Object.entries(bounds).map(([key, pair]) => [key, bound(pair)])),
         storage: storage.value || undefined,
         bits_per_param: Number(bits.value),
-      });
-      show(answer);
+      };
+      show(await change("POST", familyPath(name, "/plans"), body), { method: "POST", path: familyPath(name, "/plans"), body, family: name, call: "plan" });
     } catch (error) {
       const problem = /** @type {any} */ (error);
       fill(outcome, el("section", { class: "panel" }, failure(problem), problem.kind === "infeasible" && el("p", { class: "foot" }, "Each bound named above could alone make way by as much as it says.")));
@@ -83,8 +84,8 @@ export function showPlans(main, context) {
     }
   }
 
-  /** @param {any} answer */
-  function show(answer) {
+  /** @param {any} answer @param {import("../copy.js").Asked} asked */
+  function show(answer, asked) {
     pictureEnd.abort();
     pictureEnd = new AbortController();
     if (context.signal.aborted) return;
@@ -110,13 +111,14 @@ export function showPlans(main, context) {
         table({
           caption: "The plan and its alternatives; small numbers are intervals, where there are any",
           columns: [{ text: "Model" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: "Data", number: true }, { text: "Loss", number: true }, { text: "Compute", number: true }, { text: "Memory", number: true }],
-          rows: alternatives.map(([text, model, known]) => [text, [formatCount(model.nonzero_params), small(known?.nonzero_params, formatCount)], [formatPercent(model.sparsity), small(known?.sparsity, percent)], [formatCount(model.data), small(known?.data, formatCount)], [formatLoss(model.loss), small(known?.loss, formatLoss)], formatFlops(model.compute), formatBytes(model.memory_bytes)]),
+          rows: alternatives.map(([text, model, known]) => [text, [formatCount(model.nonzero_params), small(known?.nonzero_params, formatCount)], [model.sparsity === 0 ? formatLevel(0) : formatPercent(model.sparsity), small(known?.sparsity, percent)], [formatCount(model.data), small(known?.data, formatCount)], [formatLoss(model.loss), small(known?.loss, formatLoss)], formatFlops(model.compute), formatBytes(model.memory_bytes)]),
         }),
         answer.dense_reason && el("p", { class: "foot" }, `No dense model: ${answer.dense_reason}`),
         el("p", {}, answer.binding.length > 0 ? ["What binds: ", answer.binding.map((/** @type {string} */ b, /** @type {number} */ i) => [i > 0 && ", ", el("code", {}, b)]), ". To move it by 1 % makes a better plan."] : "No bound binds."),
         answer.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "Beyond the data"), el("ul", {}, answer.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))),
-        answer.warnings.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${answer.warnings.length})`), el("ul", {}, answer.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
+        warningNotes(answer.warnings, answer.trust),
         el("p", { class: "foot" }, `By law ${answer.law.version}; values of ${answer.assumed.bits_per_param} bits stored ${answer.assumed.storage}, at most ${formatLevel(answer.assumed.max_sparsity)} sparse.`),
+        copyButtons(asked),
       ),
       answer.frontier.length > 1 && frontier.node,
     );

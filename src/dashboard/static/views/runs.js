@@ -1,13 +1,13 @@
 /**
- * Runs of a family: search, exclusion with a reason, and what a law without some of them would say.
+ * Runs of a family: search, exclusion with a reason, deletion, and what a law without some of them would say.
  *
  * @module views/runs
  */
 
-import { change, familyPath, get, list } from "../api.js";
-import { announce, dialog, dialogButtons, el, empty, failure, field, fill, nameOf } from "../dom.js";
+import { change, familyPath, get, list, Problem } from "../api.js";
+import { announce, dialog, dialogButtons, el, empty, failure, field, fill, nameOf, typed } from "../dom.js";
 import { settled } from "../inputs.js";
-import { formatAge, formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
+import { formatAge, formatCount, formatLevel, formatLoss, formatWhole, plural } from "../numbers.js";
 import { showAtPoint, showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
 import { questionOf } from "./answer.js";
@@ -19,22 +19,31 @@ const PAGE = 100;
 /** The most runs that the API leaves out of a what-if. */
 const MOST_WITHOUT = 1000;
 
-/** @type {{key: string, text: string, number?: boolean, of: (run: any) => any}[]} */
+/** Of more runs their number is to be typed before they are deleted. */
+const FEW = 10;
+
+/** After so many runs it is said how far it is. */
+const REPORTED = 10;
+
+/** How long after the last change it is looked whether the page has the runs as they are. */
+const COMPARE_MS = 1000;
+
+/** @type {{key: string, text: string, number?: boolean, minor?: boolean, of: (run: any) => any}[]} */
 const COLUMNS = [
   { key: "id", text: "Run", of: (run) => run.external_id },
   { key: "size", text: "Non-zero", number: true, of: (run) => run.nonzero_params },
   { key: "sparsity", text: "Sparsity", number: true, of: (run) => run.sparsity },
   { key: "data", text: "Data", number: true, of: (run) => run.data },
   { key: "loss", text: "Loss", number: true, of: (run) => run.loss },
-  { key: "kind", text: "Kind", of: (run) => run.pattern ?? run.start },
-  { key: "tags", text: "Tags", of: (run) => Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(" ") },
-  { key: "arrived", text: "Arrived", of: (run) => run.created_at },
+  { key: "kind", minor: true, text: "Kind", of: (run) => run.pattern ?? run.start },
+  { key: "tags", minor: true, text: "Tags", of: (run) => Object.entries(run.tags).map(([key, value]) => `${key}=${value}`).join(" ") },
+  { key: "arrived", minor: true, text: "Arrived", of: (run) => run.created_at },
   { key: "excluded", text: "In fits", of: (run) => run.exclusion_reason ?? "" },
 ];
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export async function showRuns(main, context) {
-  const { name, signal } = context;
+  const { name, signal, readOnly } = context;
   /** @type {any[]} */
   let runs = [];
   let more = false;
@@ -50,6 +59,7 @@ export async function showRuns(main, context) {
   const actions = el("p", { class: "buttons" });
   const status = el("div", {});
   const experiment = el("section", { class: "panel", "aria-labelledby": "what-if", hidden: true });
+  const fresh = el("p", { class: "buttons", hidden: true }, el("button", { type: "button", on: { click: reload } }, "Load the runs as they are now"), el("span", { class: "foot" }, "Others have changed them since."));
   const body = el("div", {});
   const pages = el("p", { class: "buttons" });
   fill(
@@ -61,6 +71,7 @@ export async function showRuns(main, context) {
       el("div", { class: "form filters" }, field("Search", search), field("Show", state)),
       actions,
       status,
+      fresh,
       count,
       body,
       pages,
@@ -70,6 +81,27 @@ export async function showRuns(main, context) {
   async function load() {
     ({ items: runs, more } = await list(familyPath(name, "/runs"), {}, { most: MOST, signal }));
     show();
+  }
+
+  async function reload() {
+    try {
+      await load();
+      fresh.hidden = true;
+    } catch (error) {
+      if (!signal.aborted) fill(status, failure(error));
+    }
+  }
+
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let comparing;
+  signal.addEventListener("abort", () => clearTimeout(comparing));
+  /** Says where there are other runs than these. @param {import("../live.js").Standing} standing */
+  function compareWith({ runs: now }) {
+    clearTimeout(comparing);
+    // What this page itself changes is told of, too, and may come first.
+    comparing = setTimeout(() => {
+      fresh.hidden = !now || more || (now.all === runs.length && now.used === runs.filter((run) => !run.excluded).length);
+    }, COMPARE_MS);
   }
 
   /** @returns {any[]} */
@@ -93,7 +125,7 @@ export async function showRuns(main, context) {
     page = Math.min(page, last);
     note({ q: search.value, state: state.value, sort: sort === "-arrived" ? null : sort, page: page === 1 ? null : page });
     const out = runs.filter((run) => run.excluded).length;
-    fill(count, `${plural(kept.length, "run")}${kept.length === runs.length ? "" : ` of ${runs.length.toLocaleString("en")}`}, ${out} excluded from fits.${more ? ` The newest ${MOST.toLocaleString("en")} are looked at here; the API lists all.` : ""}`);
+    fill(count, `${plural(kept.length, "run")}${kept.length === runs.length ? "" : ` of ${formatWhole(runs.length)}`}, ${out} excluded from fits.${more ? ` The newest ${formatWhole(MOST)} are looked at here; the API lists all.` : ""}`);
     showActions();
     if (runs.length === 0) {
       fill(body, empty("There are no runs yet. ", el("a", { href: address({ view: "upload" }) }, "Upload some"), "."));
@@ -120,7 +152,7 @@ export async function showRuns(main, context) {
         show();
         /** @type {HTMLElement | null} */ (body.querySelector(`[data-sort="${column.key}"]`))?.focus();
       };
-      return el("th", { scope: "col", class: column.number ? "number" : null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
+      return el("th", { scope: "col", class: [column.number && "number", column.minor && "minor"].filter(Boolean).join(" ") || null, "aria-sort": direction }, el("button", { type: "button", "data-sort": column.key, on: { click: turn } }, column.text));
     });
     const rows = shown.map((run) => {
       const box = el("input", { type: "checkbox", checked: chosen.has(run.id), "aria-label": `Choose ${run.external_id}` });
@@ -134,67 +166,94 @@ export async function showRuns(main, context) {
       return el(
         "tr",
         { class: run.excluded ? "excluded" : null },
-        el("td", {}, box),
+        !readOnly && el("td", {}, box),
         el("th", { scope: "row" }, el("div", { class: "clip" }, nameOf(run.external_id))),
         el("td", { class: "number" }, formatCount(run.nonzero_params)),
         el("td", { class: "number" }, formatLevel(run.sparsity)),
         el("td", { class: "number" }, formatCount(run.data)),
         el("td", { class: "number" }, formatLoss(run.loss, 5)),
-        el("td", {}, run.pattern ?? "", run.start === "pretrained" ? " pretrained" : run.pattern ? "" : "unstructured"),
-        el("td", {}, el("div", { class: "clip", title: tags }, tags)),
-        el("td", {}, el("time", { datetime: run.created_at, title: run.created_at }, formatAge(run.created_at))),
+        el("td", { class: "minor" }, run.pattern ?? "", run.start === "pretrained" ? " pretrained" : run.pattern ? "" : "unstructured"),
+        el("td", { class: "minor" }, el("div", { class: "clip", title: tags }, tags)),
+        el("td", { class: "minor" }, el("time", { datetime: run.created_at, title: run.created_at }, formatAge(run.created_at))),
         el("td", {}, run.excluded ? [el("span", { class: "badge warn" }, "excluded"), " ", el("small", {}, run.exclusion_reason)] : "yes"),
       );
     });
     return el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" },
-      el("table", { class: "full" }, el("caption", { class: "unseen" }, "Runs of the family"), el("thead", {}, el("tr", {}, el("td", {}, all), header)), el("tbody", {}, rows)),
+      el("table", { class: "full" }, el("caption", { class: "unseen" }, "Runs of the family"), el("thead", {}, el("tr", {}, !readOnly && el("td", {}, all), header)), el("tbody", {}, rows)),
     );
   }
 
   function showActions() {
+    if (readOnly) {
+      fill(actions, el("span", { class: "denied" }, readOnly));
+      return;
+    }
     const some = runs.filter((run) => chosen.has(run.id));
     const inside = some.filter((run) => !run.excluded);
     const outside = some.filter((run) => run.excluded);
+    const counted = (/** @type {any[]} */ of) => (of.length > 0 ? ` ${formatWhole(of.length)}` : "");
+    // A button that was used stays where it is, with the keyboard on it, for as long as there is something to do.
     fill(
       actions,
-      el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, inside.length > 0 ? `Exclude ${inside.length}…` : "Exclude…"),
-      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => patch(outside, null) } }, outside.length > 0 ? `Include again ${outside.length}` : "Include again"),
+      el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, `Exclude${counted(inside)}…`),
+      el("button", { type: "button", disabled: outside.length === 0, on: { click: () => include(outside) } }, `Include again${counted(outside)}`),
+      el("button", { type: "button", disabled: some.length === 0, on: { click: () => askDelete(some) } }, `Delete${counted(some)}…`),
       el("button", { type: "button", disabled: inside.length === 0 || inside.length > MOST_WITHOUT || !context.law, on: { click: () => askWhatIf(inside) } }, inside.length > 0 ? `What if these ${inside.length} were left out?` : "What if these were left out?"),
-      inside.length > MOST_WITHOUT && el("span", { class: "foot" }, `A what-if leaves out at most ${MOST_WITHOUT.toLocaleString("en")} runs.`),
+      inside.length > MOST_WITHOUT && el("span", { class: "foot" }, `A what-if leaves out at most ${formatWhole(MOST_WITHOUT)} runs.`),
       some.length === 0 && el("span", { class: "foot" }, "Choose runs by their boxes."),
     );
   }
 
   /**
-   * Excludes runs, or takes them in again; one by one, as the API does.
+   * Does something to each of some runs; one by one, as the API does. What somebody else has deleted is gone, and no reason
+   * to stop.
    *
    * @param {any[]} some
-   * @param {string | null} reason Null takes them in.
-   * @returns {Promise<boolean>} Whether all was done.
+   * @param {(run: any) => Promise<any>} act Returns the run as it is then; null where it is gone.
+   * @param {string} done What was done to them: `excluded`.
+   * @param {string} [after] What that means.
    */
-  async function patch(some, reason) {
-    let done = 0;
+  async function each(some, act, done, after = "") {
+    let [count, gone] = [0, 0];
+    const put = (/** @type {any} */ run, /** @type {any} */ now) => {
+      runs = now ? runs.map((other) => (other.id === run.id ? now : other)) : runs.filter((other) => other.id !== run.id);
+      chosen.delete(run.id);
+    };
     try {
       for (const run of some) {
-        fill(status, el("p", { class: "state" }, `${done} of ${some.length} done…`));
-        const body = reason === null ? { excluded: false } : { excluded: true, exclusion_reason: reason };
-        const changed = await change("PATCH", familyPath(name, `/runs/${run.id}`), body);
-        runs = runs.map((other) => (other.id === changed.id ? changed : other));
-        done += 1;
+        if (signal.aborted) return;
+        if (count % REPORTED === 0) fill(status, el("p", { class: "state" }, `${formatWhole(count)} of ${formatWhole(some.length)} done…`));
+        try {
+          put(run, await act(run));
+          count += 1;
+        } catch (error) {
+          if (!(error instanceof Problem && error.status === 404) || !(await isThere())) throw error;
+          put(run, null);
+          gone += 1;
+        }
       }
-      chosen.clear();
-      const said = `${plural(done, "run")} ${reason === null ? "included again" : "excluded"}. This takes effect at the next refit.`;
-      fill(status, el("p", { class: "success" }, said, " ", el("a", { href: address({ view: "laws", q: null, state: null, page: null, sort: null }) }, "Refit")));
+      const said = `${plural(count, "run")} ${done}.${gone > 0 ? ` ${plural(gone, "run")} had been deleted by somebody else.` : ""}${after && count > 0 ? ` ${after}` : ""}`;
+      fill(status, el("p", { class: "success" }, said, " ", count > 0 && el("a", { href: address({ view: "laws", q: null, state: null, page: null, sort: null }) }, "Refit")));
       announce(said);
-      show();
-      return true;
     } catch (error) {
-      show();
-      fill(status, failure(error), el("p", {}, `${done} of ${some.length} were changed before that.`));
-      return false;
+      if (signal.aborted) return;
+      fill(status, failure(error), el("p", {}, `${formatWhole(count)} of ${formatWhole(some.length)} were ${done} before that; the others are chosen still.`));
     }
+    show();
+  }
+
+  /** @returns {Promise<boolean>} Whether the family is there. @throws {Error} Where that cannot be said. */
+  async function isThere() {
+    return get(familyPath(name), {}, signal).then(() => true, (error) => { if (error instanceof Problem && error.status === 404) return false; throw error; });
+  }
+
+  const AT_THE_NEXT = "This takes effect at the next refit.";
+
+  /** @param {any[]} some */
+  function include(some) {
+    return each(some, (run) => change("PATCH", familyPath(name, `/runs/${run.id}`), { excluded: false }), "included again", AT_THE_NEXT);
   }
 
   /** @param {any[]} some */
@@ -205,7 +264,24 @@ export async function showRuns(main, context) {
       field("Reason", el("input", { name: "reason", required: true, maxlength: 2000, autofocus: true, autocomplete: "off" })),
       dialogButtons("Exclude"),
     );
-    if (outcome === "yes") await patch(some, String(data.get("reason")).trim());
+    if (outcome !== "yes") return;
+    const body = { excluded: true, exclusion_reason: String(data.get("reason")).trim() };
+    await each(some, (run) => change("PATCH", familyPath(name, `/runs/${run.id}`), body), "excluded", AT_THE_NEXT);
+  }
+
+  /** @param {any[]} some */
+  async function askDelete(some) {
+    const names = some.map((run) => run.external_id);
+    const count = String(some.length);
+    const { outcome } = await dialog(
+      some.length === 1 ? "Delete this run?" : `Delete ${plural(some.length, "run")}?`,
+      some.length <= FEW ? el("ul", { class: "plain names" }, names.map((of) => el("li", {}, of))) : el("details", {}, el("summary", {}, "Which they are"), el("p", { class: "foot names" }, names.join(", "))),
+      el("p", {}, "They are gone for good; laws that were fitted on them stay as they are. To leave them out of fits only, exclude them."),
+      some.length > FEW && typed(count, `Type how many they are, ${count}, to confirm`),
+      dialogButtons("Delete for good", true),
+    );
+    if (outcome !== "yes") return;
+    await each(some, (run) => change("DELETE", familyPath(name, `/runs/${run.id}`)), "deleted", "Laws stay as they are until the next refit.");
   }
 
   /** @param {any[]} some */
@@ -236,7 +312,7 @@ export async function showRuns(main, context) {
     experiment.hidden = false;
     fill(experiment, el("div", { class: "head" }, el("h2", { id: "what-if", tabindex: "-1" }, "What if these runs were left out? ", el("span", { class: "badge warn" }, "what-if")), close), progress, result);
     /** @type {HTMLElement} */ (experiment.querySelector("h2")).focus();
-    const ended = await watchRefit(progress, id, signal);
+    const ended = await watchRefit(progress, id, signal, !readOnly);
     if (signal.aborted || !ended) return;
     const { without } = ended.options;
     // The address may name a refit of all runs.
@@ -261,7 +337,7 @@ export async function showRuns(main, context) {
       point,
       el("h3", { class: "gap" }, "Law against law"),
       compared,
-      inside.length > 0 && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => askReason(inside) } }, `Exclude ${inside.length === 1 ? "it" : `these ${inside.length}`} from fits…`), el("span", { class: "foot" }, "For good, with a reason; then refit.")),
+      inside.length > 0 && !readOnly && el("p", { class: "buttons" }, el("button", { type: "button", on: { click: () => askReason(inside) } }, `Exclude ${inside.length === 1 ? "it" : `these ${inside.length}`} from fits…`), el("span", { class: "foot" }, "For good, with a reason; then refit.")),
     );
     await Promise.all([
       showAtPoint(point, name, questionOf(context.law), { old, young, unit: context.family.data_unit }, signal),
@@ -273,6 +349,7 @@ export async function showRuns(main, context) {
   search.addEventListener("input", searched);
   state.addEventListener("change", () => { page = 1; show(); });
   await load();
+  context.listen({ standing: compareWith });
   const refit = asked.get("refit");
   if (refit && context.law) follow(refit).catch((error) => fill(status, failure(error)));
 }

@@ -8,10 +8,10 @@ import { change, familyPath } from "../api.js";
 import { asCsv, copyButton, copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { modeSelect, numberField } from "../inputs.js";
-import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, parseFraction, parseNumber, plural } from "../numbers.js";
+import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatWhole, parseFraction, parseNumber, plural } from "../numbers.js";
 import { note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
-import { trustLine } from "./families.js";
+import { trustLine, warningNotes } from "./families.js";
 
 /** @type {[string, string][]} */
 const TARGETS = [["optimal_sparsity", "the best sparsity"], ["prediction", "a predicted loss"], ["coefficient", "a coefficient of the law"]];
@@ -57,7 +57,7 @@ export function showSuggestions(main, context) {
   const coefficient = el("select", { name: "coef" }, COEFFICIENTS.map((value) => el("option", { value, selected: value === (asked.get("coef") ?? "b_d") }, value)));
   const coefficientField = field("Coefficient", coefficient);
   const budget = number("budget", "For all runs together", formatFlops, 1, 1e40, { start: "1e20" });
-  const runs = number("count", "Runs at most", (v) => v.toLocaleString("en"), 1, 20, { start: "3" });
+  const runs = number("count", "Runs at most", formatWhole, 1, 20, { start: "3" });
   const cost = modeSelect(asked.get("cost") ?? "dense");
   const grid = {
     nonzero_params: el("input", { name: "gn", value: asked.get("gn") ?? "", autocomplete: "off", spellcheck: "false", placeholder: "1M to 1B in 7" }),
@@ -145,7 +145,7 @@ export function showSuggestions(main, context) {
         answer.alternatives.length > 0 && el("details", {}, el("summary", {}, "Single runs, cheapest first"), runTable("Each alone; none of what may be run is both cheaper and better", answer.alternatives, "Width after it alone")),
         count > 0 && copies(answer, body),
         answer.extrapolation.length > 0 && el("div", { class: "notes" }, el("h3", {}, "The answer is beyond the data"), el("ul", {}, answer.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))),
-        answer.warnings.length > 0 && el("details", { class: "notes" }, el("summary", {}, `What to know before trusting it (${answer.warnings.length})`), el("ul", {}, answer.warnings.map((/** @type {any} */ w) => el("li", {}, w.detail)))),
+        warningNotes(answer.warnings, answer.trust),
         el("p", { class: "foot" }, `By law ${answer.law.version}. A new run is taken to scatter as the ${plural(answer.information.runs, "run")} behind it do; a run named twice is run with another seed.`),
       ),
     );

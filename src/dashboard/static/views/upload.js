@@ -10,7 +10,7 @@
 import { familyPath, Problem, sendFile } from "../api.js";
 import { announce, el, failure, field, fill, loading, table } from "../dom.js";
 import { settled } from "../inputs.js";
-import { formatCount, formatLevel, formatLoss, plural } from "../numbers.js";
+import { formatCount, formatLevel, formatLoss, formatWhole, plural } from "../numbers.js";
 import { address } from "../url.js";
 
 /** After this long without another letter the service is asked. */
@@ -25,6 +25,7 @@ const FORMATS = [
   ["application/vnd.apache.parquet", "Parquet"],
   ["application/vnd.apache.arrow.stream", "Arrow"],
   ["application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "Excel workbook"],
+  ["application/zip", "zip archive"],
 ];
 
 /** @type {Record<string, string>} Media types by the ending of a file's name. */
@@ -39,6 +40,7 @@ const ENDINGS = {
   arrow: "application/vnd.apache.arrow.stream",
   feather: "application/vnd.apache.arrow.stream",
   xlsx: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+  zip: "application/zip",
 };
 
 /** @type {Record<string, string>} */
@@ -220,7 +222,11 @@ function show(node) {
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
 export function showUpload(main, context) {
-  const { name, family, signal } = context;
+  const { name, family, readOnly, signal } = context;
+  if (readOnly) {
+    fill(main, el("section", { class: "panel" }, el("h2", {}, "Upload runs"), el("p", { class: "denied" }, readOnly)));
+    return;
+  }
   const status = el("div", {});
   const work = el("div", { class: "columns", hidden: true });
   const findings = el("div", { class: "findings" });
@@ -234,7 +240,7 @@ export function showUpload(main, context) {
     { class: "drop" },
     el("p", {}, el("label", { for: "file" }, el("strong", {}, "Drop a file of finished training runs here, or choose one")), " "),
     input,
-    el("p", { class: "hint", id: "file-hint" }, "CSV with a header, JSON, NDJSON or Parquet; .gz and .zst too. Nothing is written before you have seen what would be."),
+    el("p", { class: "hint", id: "file-hint" }, "CSV with a header, JSON, NDJSON, Parquet, Arrow or Excel; .gz, .zst, .xz and .bz2 too. Nothing is written before you have seen what would be."),
   );
   const soon = settled(check, SETTLED_MS);
   const options = optionsForm(family, () => { stale(); soon(); });
@@ -351,7 +357,7 @@ export function showUpload(main, context) {
           table({
             caption: "Errors, each kind once",
             columns: [{ text: "Field" }, { text: "What is wrong" }, { text: "How often", number: true }, { text: "Rows, from 0" }],
-            rows: preview.errors.slice(0, MOST_ERRORS).map((/** @type {any} */ kind) => [el("code", {}, kind.field), kind.detail, kind.count.toLocaleString("en"), `${kind.rows.join(", ")}${kind.count > kind.rows.length ? ", …" : ""}`]),
+            rows: preview.errors.slice(0, MOST_ERRORS).map((/** @type {any} */ kind) => [el("code", {}, kind.field), kind.detail, formatWhole(kind.count), `${kind.rows.join(", ")}${kind.count > kind.rows.length ? ", …" : ""}`]),
           }),
           good > 0 && el("p", {}, el("label", { class: "check" }, skip, "Leave these rows out and upload the others")),
         ],
@@ -366,7 +372,7 @@ export function showUpload(main, context) {
   function previewTable(runs, of) {
     const excluded = runs.some((run) => run.exclusion_reason !== null);
     return table({
-      caption: of > runs.length ? `The first ${runs.length} of ${of.toLocaleString("en")} runs` : `All ${plural(of, "run")}`,
+      caption: of > runs.length ? `The first ${runs.length} of ${formatWhole(of)} runs` : `All ${plural(of, "run")}`,
       columns: [{ text: "Run" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: family.data_unit, number: true }, { text: "Loss", number: true }, { text: "Kind" }, { text: "Tags" }, ...(excluded ? [{ text: "Excluded" }] : [])],
       rows: runs.map((run) => [
         run.external_id,
@@ -432,7 +438,7 @@ function byDetail(errors) {
 
 /** @param {any} result @returns {string} */
 function told({ created, updated, unchanged }) {
-  return `${created.toLocaleString("en")} new, ${updated.toLocaleString("en")} updated, ${unchanged.toLocaleString("en")} unchanged`;
+  return `${formatWhole(created)} new, ${formatWhole(updated)} updated, ${formatWhole(unchanged)} unchanged`;
 }
 
 /** @param {{format: string, separator: string | null, decimal: string | null}} recognised @returns {string} */

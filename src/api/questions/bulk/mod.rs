@@ -1,0 +1,14 @@
+//! The questions for up to 100,000 points at once: a list, or a grid in short.
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::api::state::AppState;
+
+mod optima;
+mod points;
+mod predictions;
+
+/// Routes of these questions.
+pub fn router() -> OpenApiRouter<AppState> {
+    predictions::router().merge(optima::router())
+}

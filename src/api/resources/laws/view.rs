@@ -1,0 +1,522 @@
+//! How a law is shown.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sparsity_law::fit::{Diagnostics, Multiplier, PatternReport, PretrainedReport, Profile};
+use sparsity_law::law::{
+    CoefficientName, Coefficients, FormCoefficient, FormLaw, Identification, Interval, LawForm,
+};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::api::resources::laws::forms::{LentGainView, RepeatedDataView, RivalsView};
+use crate::api::wire::fit_options::{FitOptionsView, HoldoutView};
+use crate::api::wire::problem::{MissingView, SettlingRunView};
+use crate::api::wire::views::{
+    EstimateView, IntervalView, LawCoefficientsView, LawFormView, LawSourceView, SparsityLevelView,
+    TrustView, WarningView,
+};
+use crate::api::wire::zeros::{ExpertsView, PruningView, ZerosView};
+use crate::domain::law::{Law, LawShape, Resamples};
+
+/// A law: coefficients, and what stands behind them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Law)]
+pub struct LawView {
+    /// Id of the law.
+    id: Uuid,
+    /// Version within the family, counted from 1.
+    #[schema(example = 1)]
+    version: i32,
+    /// Whether it was fitted here or published elsewhere.
+    source: LawSourceView,
+    /// Where published coefficients stand.
+    reference: Option<String>,
+    /// Whether it is the law that answers now.
+    active: bool,
+    /// Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
+    /// answers only where its version is asked for, and cannot be made active.
+    #[schema(example = false)]
+    what_if: bool,
+    /// What it says of sparsity.
+    form: LawFormView,
+    /// The gain that it has from another family's law; null where what it says of sparsity is its own.
+    gain: Option<LentGainView>,
+    /// The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
+    /// the capacity coefficient of dense models; of `levels` that of the densest level. Of `experts` the terms of the data
+    /// alone are among them.
+    coefficients: LawCoefficientsView,
+    /// Interval of each coefficient; null where the law has none.
+    intervals: Option<CoefficientIntervals>,
+    /// The coefficients of the forms `levels` and `experts`, which `coefficients` does not hold, with their intervals;
+    /// null of other forms. Without those of the data where the runs have one amount of it.
+    own_coefficients: Option<Vec<OwnCoefficientView>>,
+    /// Mean Huber loss over its runs, where known.
+    #[schema(example = 4.880117e-6)]
+    objective: Option<f64>,
+    /// Number of its runs, where known.
+    #[schema(example = 48)]
+    runs: Option<u32>,
+    /// What its runs cover, by level of sparsity; empty where unknown.
+    support: Vec<SparsityLevelView>,
+    /// What its runs cannot tell.
+    warnings: Vec<WarningView>,
+    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that
+    /// it gives has a word of its own, to which the question adds the width of its interval, and how far it lies outside
+    /// the runs.
+    trust: TrustView,
+    /// What the fit says about itself; null for a published law.
+    diagnostics: Option<DiagnosticsView>,
+    /// Effective sparsity of each structured pattern among the runs.
+    patterns: Vec<PatternReportView>,
+    /// Runs from pretrained checkpoints; null where there were none.
+    pretrained: Option<PretrainedReportView>,
+    /// How fast repeating data wears out; null where no run says how much of its data is different.
+    repeated_data: Option<RepeatedDataView>,
+    /// Other forms of the law, fitted on the same runs; null where the refit did not ask for all forms.
+    rivals: Option<RivalsView>,
+    /// What the fit ran with; null for a published law.
+    options: Option<FitOptionsView>,
+    /// Digest of the runs that it was fitted on; null for a published law.
+    data_digest: Option<String>,
+    /// What `data` counts.
+    #[schema(example = "tokens")]
+    data_unit: String,
+    /// FLOPs per parameter and data unit that its answers use.
+    #[schema(example = 6.0)]
+    flops_per_param: f64,
+    /// Pruning schedule that its answers use.
+    pruning: PruningView,
+    /// What the zeros of its models are.
+    zeros: ZerosView,
+    /// The mixtures of experts that can be deployed; null where none are said.
+    experts: Option<ExpertsView>,
+    /// When it was fitted, or published.
+    fitted_at: DateTime<Utc>,
+}
+
+/// A coefficient of a form that the seven do not hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OwnCoefficient)]
+pub struct OwnCoefficientView {
+    /// Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    #[schema(example = "a")]
+    name: &'static str,
+    /// The sparsity that it is of; null where it is of all.
+    #[schema(example = 0.5)]
+    sparsity: Option<f64>,
+    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    level: Option<String>,
+    /// Its value, in raw units.
+    #[schema(example = 55.8)]
+    value: f64,
+    /// Its interval; null where the law has none.
+    interval: Option<IntervalView>,
+}
+
+impl OwnCoefficientView {
+    /// Of a law of such a form, with the intervals of its coefficients where there are any.
+    fn all(law: &FormLaw, intervals: &[Interval]) -> Vec<Self> {
+        let coefficients = law.named().into_iter().enumerate();
+        coefficients
+            .filter(|(_, coefficient)| law.has(coefficient))
+            .map(|(place, FormCoefficient { name, sparsity, level, value })| Self {
+                name,
+                sparsity,
+                level,
+                value,
+                interval: intervals.get(place).copied().map(IntervalView::from),
+            })
+            .collect()
+    }
+}
+
+/// Interval of each coefficient; null for one that the law does not have, or that its runs do not determine.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CoefficientIntervals {
+    /// Of `a_s`.
+    a_s: Option<IntervalView>,
+    /// Of `b_s`.
+    b_s: Option<IntervalView>,
+    /// Of `c_s`.
+    c_s: Option<IntervalView>,
+    /// Of `b_n`.
+    b_n: Option<IntervalView>,
+    /// Of `a_d`.
+    a_d: Option<IntervalView>,
+    /// Of `b_d`.
+    b_d: Option<IntervalView>,
+    /// Of `c`.
+    c: Option<IntervalView>,
+}
+
+impl CoefficientIntervals {
+    /// `None` where there is none at all.
+    fn new(
+        intervals: &BTreeMap<CoefficientName, Interval>,
+        identification: Option<&Identification>,
+    ) -> Option<Self> {
+        let determined = |name| identification.is_none_or(|known| known.determines(name));
+        let of = |name| {
+            let interval = intervals.get(&name).filter(|_| determined(name));
+            interval.copied().map(IntervalView::from)
+        };
+        (!intervals.is_empty()).then(|| Self {
+            a_s: of(CoefficientName::AS),
+            b_s: of(CoefficientName::BS),
+            c_s: of(CoefficientName::CS),
+            b_n: of(CoefficientName::BN),
+            a_d: of(CoefficientName::AD),
+            b_d: of(CoefficientName::BD),
+            c: of(CoefficientName::C),
+        })
+    }
+}
+
+/// What a fit says about itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Diagnostics)]
+pub struct DiagnosticsView {
+    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
+    /// are those of the best: losses within 0.1 %, best sparsities within 0.01.
+    #[schema(example = 0.97)]
+    agreement: f64,
+    /// Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
+    /// does not know what sparsity or size do.
+    #[schema(example = 0.8)]
+    gain_slope: Option<f64>,
+    /// Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
+    /// of the objective's residual.
+    #[schema(example = 0.007)]
+    noise: f64,
+    /// Correlations of the fitted coefficients.
+    correlations: CorrelationsView,
+    /// Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
+    /// length; null where the runs do not determine all coefficients.
+    #[schema(example = 185.0)]
+    condition: Option<f64>,
+    /// Profile interval of each fitted exponent.
+    profiles: Vec<ProfileView>,
+    /// How well left-out runs were predicted.
+    holdouts: Vec<HoldoutReportView>,
+    /// Resamples that gave a law.
+    #[schema(example = 1000)]
+    resamples: Option<u32>,
+    /// Resamples that determined none.
+    #[schema(example = 0)]
+    failed_resamples: Option<u32>,
+    /// Every start, in the order of its index.
+    starts: Vec<StartReportView>,
+    /// Which coefficients the runs determine; null for a law that was fitted before this was looked at.
+    identification: Option<IdentificationView>,
+    /// How many clusters of runs were resampled; null where each run was drawn by itself.
+    #[schema(example = json!(null))]
+    clusters: Option<usize>,
+}
+
+/// Which coefficients the runs of a law determine.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Identification)]
+pub struct IdentificationView {
+    /// Number of runs.
+    #[schema(example = 48)]
+    runs: usize,
+    /// Number of coefficients that were fitted.
+    #[schema(example = 7)]
+    fitted: usize,
+    /// How many combinations of them the runs tell apart.
+    #[schema(example = 7)]
+    rank: usize,
+    /// The coefficients that they do not determine one by one; these are null.
+    #[schema(example = json!([]))]
+    open: Vec<&'static str>,
+    /// What the runs have too few of; empty where every coefficient is determined.
+    #[schema(example = json!([]))]
+    missing: Vec<MissingView>,
+    /// The cheapest runs that settle it.
+    #[schema(example = json!([]))]
+    suggestions: Vec<SettlingRunView>,
+}
+
+impl From<Identification> for IdentificationView {
+    fn from(known: Identification) -> Self {
+        Self {
+            runs: known.runs,
+            fitted: known.fitted,
+            rank: known.rank,
+            open: known.open.iter().map(|name| name.as_str()).collect(),
+            missing: known.missing.iter().map(MissingView::from).collect(),
+            suggestions: known.settling.iter().map(SettlingRunView::from).collect(),
+        }
+    }
+}
+
+/// Correlations of the logarithms of the coefficients at the geometric mean of the runs, where
+/// `a_s`, `c_s` and `a_d` count as their part of the loss there: in raw units they say mostly how far
+/// one parameter and one token are from the runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Correlations)]
+pub struct CorrelationsView {
+    /// The coefficients of rows and columns.
+    #[schema(example = json!(["a_s", "b_s"]))]
+    coefficients: Vec<&'static str>,
+    /// Row by row; empty where the runs do not determine all coefficients.
+    #[schema(example = json!([[1.0, -0.6], [-0.6, 1.0]]))]
+    matrix: Vec<Vec<f64>>,
+}
+
+/// How far one exponent can go while the others make up for it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Profile)]
+pub struct ProfileView {
+    /// The exponent.
+    #[schema(example = "b_d")]
+    coefficient: &'static str,
+    /// Nominal coverage.
+    #[schema(example = 0.95)]
+    level: f64,
+    /// Lower end; null where the runs set none.
+    low: Option<f64>,
+    /// Upper end; null where the runs set none.
+    high: Option<f64>,
+}
+
+/// How well runs were predicted by a law that was fitted without them.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HoldoutReport)]
+pub struct HoldoutReportView {
+    /// Which runs were left out.
+    holdout: HoldoutView,
+    /// The smallest value of the quantity that was left out.
+    limit: f64,
+    /// Runs that were predicted.
+    runs: usize,
+    /// Runs that the law was fitted on.
+    fitted_runs: usize,
+    /// Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
+    /// or of too few levels, to determine a law.
+    bias: Option<f64>,
+    /// Root mean square of the residuals; null where `bias` is.
+    rms: Option<f64>,
+}
+
+/// One start of a fit.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StartReport)]
+pub struct StartReportView {
+    /// Mean Huber loss that it reached.
+    objective: f64,
+    /// Why it ended: `converged`, `stalled`, `budget` or `stopped`.
+    #[schema(example = "converged")]
+    termination: &'static str,
+    /// Evaluations of the objective and its derivatives that it took.
+    evaluations: u32,
+}
+
+impl DiagnosticsView {
+    fn new(
+        diagnostics: Diagnostics,
+        resamples: Option<Resamples>,
+        coefficients: &Coefficients,
+    ) -> Self {
+        let known = coefficients.determines();
+        let determined = diagnostics.identification.as_ref().is_none_or(|known| {
+            use CoefficientName::{AS, BN, BS, CS};
+            known.require(&[AS, BS, CS, BN]).is_ok()
+        });
+        Self {
+            agreement: diagnostics.agreement,
+            gain_slope: (known.sparsity && known.nonzero_params && determined)
+                .then(|| coefficients.gain_slope()),
+            noise: diagnostics.noise,
+            correlations: CorrelationsView {
+                coefficients: diagnostics.fitted.into_iter().map(CoefficientName::as_str).collect(),
+                matrix: diagnostics.correlations,
+            },
+            condition: diagnostics.condition,
+            clusters: diagnostics.clusters,
+            profiles: diagnostics
+                .profiles
+                .into_iter()
+                .map(|Profile { coefficient, level, low, high }| ProfileView {
+                    coefficient: coefficient.as_str(),
+                    level,
+                    low,
+                    high,
+                })
+                .collect(),
+            holdouts: diagnostics
+                .holdouts
+                .into_iter()
+                .map(|report| HoldoutReportView {
+                    holdout: report.holdout.into(),
+                    limit: report.limit,
+                    runs: report.runs,
+                    fitted_runs: report.fitted_runs,
+                    bias: report.bias,
+                    rms: report.rms,
+                })
+                .collect(),
+            resamples: resamples.map(|resamples| resamples.fitted),
+            failed_resamples: resamples.map(|resamples| resamples.failed),
+            starts: diagnostics
+                .starts
+                .into_iter()
+                .map(|start| StartReportView {
+                    objective: start.objective,
+                    termination: start.termination.as_str(),
+                    evaluations: start.evaluations,
+                })
+                .collect(),
+            identification: diagnostics.identification.map(IdentificationView::from),
+        }
+    }
+}
+
+/// What a structured pattern is worth, measured by its runs.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PatternReport)]
+pub struct PatternReportView {
+    /// Its name.
+    #[schema(example = "2:4")]
+    pattern: String,
+    /// Fraction of zeros that it prescribes.
+    #[schema(example = 0.5)]
+    nominal_sparsity: f64,
+    /// Number of its runs.
+    runs: usize,
+    /// Unstructured sparsity that explains its runs best, all coefficients of the law held.
+    effective_sparsity: EstimateView,
+    /// Gain at the effective sparsity; null where the law does not know what size does.
+    gain: Option<EstimateView>,
+    /// Gain of unstructured sparsity equal to the nominal one.
+    unstructured_gain: Option<f64>,
+}
+
+impl From<PatternReport> for PatternReportView {
+    fn from(report: PatternReport) -> Self {
+        Self {
+            pattern: report.name,
+            nominal_sparsity: report.nominal_sparsity,
+            runs: report.runs,
+            effective_sparsity: report.effective_sparsity.into(),
+            gain: report.gain.map(EstimateView::from),
+            unstructured_gain: report.unstructured_gain,
+        }
+    }
+}
+
+/// The law of runs from pretrained checkpoints, and how much data the checkpoint was worth.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PretrainedReport)]
+pub struct PretrainedReportView {
+    /// Coefficients of these runs alone; their data is that of the sparse phase.
+    coefficients: LawCoefficientsView,
+    /// Interval of each coefficient; null where no resamples were made.
+    intervals: Option<CoefficientIntervals>,
+    /// Mean Huber loss over these runs.
+    objective: f64,
+    /// Number of runs.
+    runs: usize,
+    /// What these runs cannot tell.
+    warnings: Vec<WarningView>,
+    /// By sparsity, how much more data training from scratch needs for the same loss.
+    multipliers: Vec<MultiplierView>,
+}
+
+/// Data that training from scratch needs for the loss of the pretrained start, relative to its data:
+/// the geometric mean over the pretrained runs of one sparsity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DataMultiplier)]
+pub struct MultiplierView {
+    /// The sparsity.
+    #[schema(example = 0.5)]
+    sparsity: f64,
+    /// Number of pretrained runs at it.
+    runs: usize,
+    /// Counting the data of the sparse phase alone; null where no amount of data reaches the loss.
+    sparse_phase: Option<EstimateView>,
+    /// Counting dense pretraining and sparse phase together; null also where a run does not say how
+    /// much data its checkpoint had seen.
+    both_phases: Option<EstimateView>,
+}
+
+impl From<Multiplier> for MultiplierView {
+    fn from(multiplier: Multiplier) -> Self {
+        Self {
+            sparsity: multiplier.sparsity,
+            runs: multiplier.runs,
+            sparse_phase: multiplier.sparse_phase.map(EstimateView::from),
+            both_phases: multiplier.both_phases.map(EstimateView::from),
+        }
+    }
+}
+
+impl From<PretrainedReport> for PretrainedReportView {
+    fn from(report: PretrainedReport) -> Self {
+        let multipliers = report.multipliers.into_iter().map(MultiplierView::from);
+        Self {
+            coefficients: LawCoefficientsView::new(&report.coefficients, None),
+            intervals: CoefficientIntervals::new(&report.intervals, None),
+            objective: report.objective,
+            runs: report.runs,
+            warnings: report
+                .warnings
+                .iter()
+                .map(|warning| WarningView::of_law(warning.code.as_str(), &*warning.detail))
+                .collect(),
+            multipliers: multipliers.collect(),
+        }
+    }
+}
+
+impl LawView {
+    pub(super) fn new(law: Law, active_id: Option<Uuid>) -> Self {
+        let content = law.content;
+        let what_if = content.is_what_if();
+        let known = content.identification();
+        let coefficients = LawCoefficientsView::new(&content.coefficients, known);
+        let intervals = CoefficientIntervals::new(&content.intervals, known);
+        let warnings = content.all_warnings().iter().map(WarningView::from).collect();
+        let trust = content.trust().into();
+        let delta = content.delta();
+        let LawShape { form, gain, repeated, rivals, law: own, law_intervals } = content.shape;
+        Self {
+            id: law.id,
+            version: law.version,
+            source: content.source.into(),
+            reference: content.reference,
+            active: active_id == Some(law.id),
+            what_if,
+            form: form.unwrap_or(LawForm::Sparse).into(),
+            gain: gain.map(LentGainView::from),
+            repeated_data: repeated.map(RepeatedDataView::from),
+            rivals: rivals.map(RivalsView::from),
+            coefficients,
+            intervals,
+            own_coefficients: own.map(|own| OwnCoefficientView::all(&own, &law_intervals)),
+            trust,
+            objective: content.objective,
+            runs: content.runs,
+            support: content.support.levels().iter().map(SparsityLevelView::from).collect(),
+            warnings,
+            diagnostics: content.diagnostics.map(|diagnostics| {
+                DiagnosticsView::new(diagnostics, content.resamples, &content.coefficients)
+            }),
+            patterns: content.patterns.into_iter().map(PatternReportView::from).collect(),
+            pretrained: content.pretrained.map(PretrainedReportView::from),
+            options: content.options.map(|options| FitOptionsView::new(options, delta)),
+            data_digest: content.data_digest,
+            data_unit: content.data_unit,
+            flops_per_param: content.flops_per_param.get(),
+            pruning: (&content.pruning).into(),
+            zeros: (&content.zeros).into(),
+            experts: content.zeros.grid().map(ExpertsView::from),
+            fitted_at: content.fitted_at,
+        }
+    }
+}

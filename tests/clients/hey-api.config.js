@@ -1,0 +1,6 @@
+// What @hey-api/openapi-ts makes of the document that DOCUMENT names.
+export default {
+  input: process.env.DOCUMENT,
+  output: { path: "hey-api", module: { extension: ".js" } },
+  plugins: ["@hey-api/client-fetch"],
+};

@@ -1,0 +1,11 @@
+// What orval makes of the document that DOCUMENT names. It finds no default export in an ES module.
+module.exports = {
+  planner: {
+    input: { target: process.env.DOCUMENT },
+    output: {
+      target: "orval/planner.ts",
+      client: "fetch",
+      override: { mutator: { path: "orval-fetch.ts", name: "fetchFromService", extension: ".js" } },
+    },
+  },
+};
