@@ -17,6 +17,8 @@ pub struct ForecastQuestion {
     pub nonzero_params: NonzeroParams,
     /// `S` that is planned.
     pub sparsity: Sparsity,
+    /// The pattern or recipe that is planned, where the law tells runs of one sparsity apart by it.
+    pub level: Option<String>,
     /// How long it will be trained.
     pub budget: ForecastBudget,
     /// The version that is asked; `None` for the law that is active.

@@ -104,8 +104,11 @@ pub enum PostgresError {
         /// The file.
         path: PathBuf,
     },
-    /// The server runs on.
-    #[error("the private PostgreSQL did not stop{log}")]
+    /// The server runs on for now.
+    #[error(
+        "the private PostgreSQL has not stopped within the time that is given to its last checkpoint; it was told to, \
+         and goes on by itself{log}"
+    )]
     NotStopped {
         /// The last lines of `pg_ctl`.
         log: String,

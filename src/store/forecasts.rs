@@ -82,6 +82,7 @@ struct ForecastRow {
     arrived_at: Option<DateTime<Utc>>,
     currency: Option<String>,
     amount: Option<f64>,
+    level_name: Option<String>,
 }
 
 impl ForecastRow {
@@ -135,6 +136,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
             external_id: row.external_id,
             nonzero_params: NonzeroParams::new(row.nonzero_params).map_err(bad)?,
             sparsity: Sparsity::new(row.sparsity).map_err(bad)?,
+            level: row.level_name,
             budget,
             law_version: row.asked_law_version,
         };
@@ -202,7 +204,8 @@ pub async fn lock_family_runs(
 }
 
 /// Stores a forecast, unless its name is taken: `false` where a run has it already. Take
-/// [`lock_family_runs`] before it, and see that no forecast has the name.
+/// [`lock_family_runs`] before it, and see that no forecast has the name. `level_tag` is the key of the tag by which
+/// the law tells levels apart; `None` where it is the pattern, or nothing.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -210,7 +213,7 @@ pub async fn lock_family_runs(
 pub async fn insert_forecast(
     db: &mut PgConnection,
     family_id: Uuid,
-    law_id: Uuid,
+    (law_id, level_tag): (Uuid, Option<&str>),
     forecast: &Forecast,
 ) -> Result<bool, StoreError> {
     let question = &forecast.question;
@@ -229,9 +232,9 @@ pub async fn insert_forecast(
         INSERT INTO forecasts (
             id, family_id, law_id, external_id, nonzero_params, sparsity, data, compute, flop_mode,
             law_version, note, loss, level, interval_low, interval_high, prediction_low,
-            prediction_high, extrapolation, created_at, currency, amount, trust
+            prediction_high, extrapolation, created_at, currency, amount, trust, level_name, level_tag
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
         "#,
         forecast.id,
         family_id,
@@ -254,7 +257,9 @@ pub async fn insert_forecast(
         forecast.created_at,
         given.map(|(currency, _)| currency),
         given.map(|(_, amount)| amount),
-        forecast.trust.as_ref().map(|trust| Json(TrustRow::from(trust))) as _
+        forecast.trust.as_ref().map(|trust| Json(TrustRow::from(trust))) as _,
+        question.level,
+        level_tag
     )
     .execute(db)
     .await?;
@@ -281,7 +286,7 @@ pub async fn find_forecast(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount, trust AS "trust: _"
+            arrived_at, currency, amount, trust AS "trust: _", level_name
         FROM forecast_scores
         WHERE family_id = $1 AND id = $2
         "#,
@@ -314,7 +319,7 @@ pub async fn find_forecast_of_run(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount, trust AS "trust: _"
+            arrived_at, currency, amount, trust AS "trust: _", level_name
         FROM forecast_scores
         WHERE family_id = $1 AND external_id = $2
         "#,
@@ -348,7 +353,7 @@ pub async fn list_forecasts(
             law_version AS "law_version!", law_source AS "law_source!",
             law_fitted_at AS "law_fitted_at!", law_data_digest, run_id, measured, error,
             relative_error, inside_interval, inside_prediction_interval, as_planned, excluded,
-            arrived_at, currency, amount, trust AS "trust: _"
+            arrived_at, currency, amount, trust AS "trust: _", level_name
         FROM forecast_scores
         WHERE family_id = $1 AND ($2::uuid IS NULL OR id < $2)
             AND ($3::boolean IS NULL OR (run_id IS NOT NULL) = $3)

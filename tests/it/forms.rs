@@ -261,11 +261,30 @@ async fn the_forms_of_a_law_are_ranked_and_those_that_disagree_are_named() {
     let bulk: Value = app.post("/v1/families/mine/optimal-sparsities", bulk).await.json();
     assert_eq!(bulk["results"][0]["trust"], best["trust"]);
     assert!(codes(&bulk).contains(&"forms_disagree"), "{bulk}");
-    let suggestions = json!({"target": {"coefficient": "b_n"}, "compute": 1e21});
-    let response = app.post("/v1/families/mine/suggestions", suggestions).await;
-    problem(&response, 409, "no-suggestion");
+    for target in [json!({"coefficient": "b_n"}), loss_of(0.5)] {
+        narrowed(&app, "mine", &target).await;
+    }
     let again = app.refit("mine", json!({"reproduces": 2})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
+}
+
+/// What to run next to know a loss better.
+fn loss_of(sparsity: f64) -> Value {
+    json!({"prediction": {"nonzero_params": 3e8, "sparsity": sparsity, "data": 1e11}})
+}
+
+/// The runs that narrow an answer of a family's law, and what is said of them.
+async fn narrowed(app: &App, family: &str, target: &Value) -> Value {
+    let body = json!({"target": target, "compute": 1e21, "runs": 2});
+    let response = app.post(&format!("/v1/families/{family}/suggestions"), body).await;
+    assert_eq!(response.status_code(), OK, "{}", response.text());
+    let found: Value = response.json();
+    let ratio = found["expected_width_ratio"].as_f64().unwrap();
+    assert!((0.0..0.999).contains(&ratio), "{found}");
+    let (value, interval) = (&found["target"]["value"], &found["target"]["interval"]);
+    assert!(interval["low"].as_f64() <= value.as_f64(), "{found}");
+    assert!(interval["high"].as_f64() >= value.as_f64(), "{found}");
+    found
 }
 
 /// Every question that a law with coefficients of its own does not answer, each with the reason.
@@ -277,8 +296,6 @@ async fn refuses_the_others(app: &App, family: &str, form: &str) {
     ];
     // Nothing is asked of the law where the question itself is wrong.
     assert_eq!(problem(&refused.remove(1), 422, "invalid"), ["/flop_mode"]);
-    let suggestions = json!({"target": {"coefficient": "b_n"}, "compute": 1e21});
-    refused.push(app.post(&path("suggestions"), suggestions).await);
     for response in refused {
         problem(&response, 409, "undetermined");
         let detail = response.json::<Value>()["detail"].as_str().unwrap().to_owned();
@@ -313,6 +330,36 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
 
     let best = answer(&app, "mine", QUESTION).await;
     assert_eq!(best["best_measured_level"], true);
+    // What to run next, at the levels of the law alone; of the best one it is its lead that is narrowed.
+    let budget = json!({"nonzero_params": 1e8, "compute": 1e19, "flop_mode": "sparse"});
+    for target in [
+        json!({"coefficient": "b_n"}),
+        json!({"own_coefficient": {"name": "a", "sparsity": 0.5}}),
+        json!({"optimal_sparsity": budget}),
+        loss_of(0.75),
+    ] {
+        let found = narrowed(&app, "mine", &target).await;
+        for run in found["suggestions"].as_array().unwrap() {
+            let known = [0.0, 0.5, 0.75, 0.875].map(|level| json!(level));
+            assert!(known.contains(&run["sparsity"]) && run.get("level").is_none(), "{found}");
+        }
+        let of_best = target.get("optimal_sparsity").is_some();
+        assert_eq!(codes(&found).contains(&"between_levels"), of_best, "{found}");
+        if of_best {
+            assert_eq!(found["target"]["value"], best["sparsity"]);
+        }
+    }
+    let suggestions = "/v1/families/mine/suggestions";
+    for (target, grid, pointer) in [
+        (json!({"coefficient": "b_s"}), json!({}), "/target/coefficient"),
+        (json!({"own_coefficient": {"name": "a"}}), json!({}), "/target/own_coefficient"),
+        (json!({"coefficient": "b_n"}), json!({"sparsity": [0.5, 0.6]}), "/grid/sparsity/1"),
+    ] {
+        let body = json!({"target": target, "compute": 1e21, "grid": grid});
+        assert_eq!(problem(&app.post(suggestions, body).await, 422, "invalid"), [pointer]);
+    }
+    let between = json!({"target": loss_of(0.6), "compute": 1e21});
+    problem(&app.post(suggestions, between).await, 409, "undetermined");
     // What the form sparse says lies between the neighbours of the best level.
     assert!(!codes(&best).contains(&"forms_disagree"), "{best}");
     let levels = best["measured_levels"].as_array().unwrap();
@@ -528,6 +575,18 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
             .await;
     assert_eq!(losses["points"][3]["level"], four, "{losses}");
 
+    // A run to make next says of which level it is, and an answer about a level is narrowed by runs of it.
+    let target = json!({"prediction":
+        {"nonzero_params": 3e8, "sparsity": 0.5, "data": 1e11, "level": "4:8"}});
+    let found = narrowed(&app, "mine", &target).await;
+    let runs = found["suggestions"].as_array().unwrap();
+    assert!(runs.iter().any(|run| run["level"] == four), "{found}");
+    let mut wrong = target.clone();
+    wrong["prediction"]["level"] = json!("1:4");
+    let wrong = json!({"target": wrong, "compute": 1e21});
+    let wrong = app.post("/v1/families/mine/suggestions", wrong).await;
+    assert_eq!(problem(&wrong, 422, "invalid"), ["/target/prediction/level"]);
+
     // Lists of predictions name levels, too: each point its own, or all the same.
     let point = |more: Value| {
         let mut point = json!({"nonzero_params": 1e7, "sparsity": 0.5, "data": 1e10});
@@ -639,6 +698,8 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let wrong = problem(&app.post(laws, both).await, 422, "invalid");
     assert_eq!(wrong, ["/own_coefficients", "/coefficients"]);
 
+    forecasts_name_levels(&app).await;
+
     let refits = "/v1/families/mine/refits";
     for (options, pointer) in [
         (json!({"levels": "pattern"}), "/levels"),
@@ -652,6 +713,55 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
             "{options}"
         );
     }
+}
+
+/// Forecasts by the laws of `mine`, of which the first tells levels apart by the pattern and the second by the recipe, and
+/// of `copied`, which does not say by what.
+async fn forecasts_name_levels(app: &App) {
+    let planned = json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
+    let with = |more: Value| {
+        let mut body = planned.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let path = "/v1/families/mine/forecasts";
+    for (name, asked, run, as_planned) in [
+        ("a", json!({"law_version": 1, "level": "2:4"}), json!({"pattern": "2:4"}), true),
+        ("b", json!({"law_version": 1, "level": "2:4"}), json!({}), false),
+        ("c", json!({"law_version": 1}), json!({"pattern": "2:4"}), false),
+        ("d", json!({"law_version": 1}), json!({}), true),
+        ("e", json!({"level": "plain"}), json!({"tags": {"recipe": "plain"}}), true),
+        ("f", json!({"level": "plain"}), json!({"tags": {"recipe": "distilled"}}), false),
+        (
+            "g",
+            json!({"level": "plain"}),
+            json!({"pattern": "2:4", "tags": {"recipe": "plain"}}),
+            false,
+        ),
+    ] {
+        let mut body = with(asked.clone());
+        body["external_id"] = json!(name);
+        let made = app.post(path, body.clone()).await;
+        made.assert_status(CREATED);
+        let forecast: Value = made.json();
+        assert_eq!(forecast.get("level"), asked.get("level"), "{forecast}");
+        // Sent again it is the same one, and about another level another.
+        app.post(path, body.clone()).await.assert_status(OK);
+        body["level"] = json!("4:8");
+        problem(&app.post(path, body).await, 409, "forecast-exists");
+        let mut run = with(run);
+        run["external_id"] = json!(name);
+        run["loss"] = forecast["loss"].clone();
+        app.post("/v1/families/mine/runs", run).await.assert_status(OK);
+        let id = forecast["id"].as_str().unwrap();
+        let scored: Value = app.get(&format!("{path}/{id}")).await.json();
+        assert_eq!(scored["score"]["as_planned"], as_planned, "{name} {scored}");
+    }
+    let mut body = with(json!({"external_id": "h", "level": "1:4"}));
+    assert_eq!(problem(&app.post(path, body.clone()).await, 422, "invalid"), ["/level"]);
+    body["level"] = json!("2:4");
+    let copied = app.post("/v1/families/copied/forecasts", body).await;
+    problem(&copied, 409, "undetermined");
 }
 
 /// Plans and comparisons of the law of levels of `mine`.
@@ -882,6 +992,15 @@ async fn a_law_of_experts_answers_by_total_parameters() {
     assert_eq!(losses["optimum"]["sparsity"], best["sparsity"]);
     let picture = app.server.get(&format!("/v1/families/routed/{curve}"));
     picture.add_header("accept", "image/svg+xml").await.assert_status(OK);
+    let budget = json!({"nonzero_params": 2e7, "compute": 1e19, "flop_mode": "dense"});
+    for target in [
+        json!({"own_coefficient": {"name": "lambda"}}),
+        json!({"optimal_sparsity": budget}),
+        loss_of(0.75),
+    ] {
+        let found = narrowed(&app, "routed", &target).await;
+        assert!(!codes(&found).contains(&"between_levels"), "{found}");
+    }
     // By this form what sparsity is worth depends on the size.
     problem(&app.get("/v1/families/routed/gain").await, 409, "undetermined");
     refuses_the_others(&app, "routed", "experts").await;

@@ -349,6 +349,7 @@ impl Table {
                 PlannedRun {
                     nonzero_params: run.nonzero_params,
                     sparsity: run.sparsity,
+                    level: None,
                     data: run.data,
                     compute: self.costs[*place],
                 }
@@ -368,8 +369,8 @@ impl Table {
         let x = Density::new(middle(|run| run.sparsity.density().get()).min(1.0)).unwrap();
         let noise = own.diagnostics.noise;
         let options = FitConfig::default();
-        let known = Knowledge::new(&own.coefficients, &runs, &options, noise).unwrap();
-        let known = known.toward(&runs, noise, (n, d)).unwrap();
+        let toward = Some((n, d));
+        let known = Knowledge::new(&own.coefficients, &runs, &options, noise, toward).unwrap();
         let answer = |law: &Coefficients| Some(law.loss(x, n, d).ln());
         let Ok(found) = known.suggest(answer, &candidates, limit, SUGGESTED) else {
             return Vec::new();

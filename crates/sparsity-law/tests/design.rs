@@ -47,7 +47,7 @@ fn planned(n: f64, x: f64, d: f64) -> PlannedRun {
     let (nonzero_params, data) = (NonzeroParams::new(n).unwrap(), Data::new(d).unwrap());
     let density = Density::new(x).unwrap();
     let compute = cost().compute(density, nonzero_params, data);
-    PlannedRun { nonzero_params, sparsity: density.sparsity(), data, compute }
+    PlannedRun { nonzero_params, sparsity: density.sparsity(), level: None, data, compute }
 }
 
 /// Makes a run: what the true law says of it, with noise.
@@ -134,14 +134,9 @@ fn outcome(family: u64, budget: f64, (_, answer, about): Answer) -> Outcome {
         }
     }
     let noise = first.diagnostics.noise;
-    let known = Knowledge::new(&first.coefficients, &observations, &options(), noise).unwrap();
-    let known = match about {
-        Some((n, d)) => {
-            let model = (NonzeroParams::new(n).unwrap(), Data::new(d).unwrap());
-            known.toward(&observations, noise, model).unwrap()
-        }
-        None => known,
-    };
+    let toward = about.map(|(n, d)| (NonzeroParams::new(n).unwrap(), Data::new(d).unwrap()));
+    let known = Knowledge::new(&first.coefficients, &observations, &options(), noise, toward);
+    let known = known.unwrap();
     let suggestion =
         known.suggest(|law| Some(answer(law)), &candidates, budget, RUNS).unwrap().runs;
     let chosen: Vec<&PlannedRun> =

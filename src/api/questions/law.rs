@@ -332,11 +332,11 @@ impl AskedLaw {
         let why = match own.law().form() {
             LawForm::Levels => {
                 "levels, which knows single sparsities and nothing between them. It answers predictions, \
-                 optimal sparsities, loss-by-sparsity, gain, plans, comparisons of recipes and forecasts"
+                 optimal sparsities, loss-by-sparsity, gain, plans, suggestions, comparisons of recipes and forecasts"
             }
             _ => {
                 "experts, by which what sparsity is worth depends on the size. It answers predictions, \
-                 optimal sparsities, loss-by-sparsity, plans, comparisons of recipes and forecasts"
+                 optimal sparsities, loss-by-sparsity, plans, suggestions, comparisons of recipes and forecasts"
             }
         };
         Err(ApiError::Undetermined(format!(
@@ -436,36 +436,27 @@ impl AskedLaw {
         })
     }
 
-    /// The problem of a question that no law with a borrowed gain, or of another form, answers, with the sparse runs
-    /// that would help; `None` of a law of the paper's form.
+    /// The problem of a question that no law with a borrowed gain answers, with the sparse runs that would help; `None`
+    /// of every other law.
     pub fn without_own_gain(&self, what: &str) -> Option<ApiError> {
-        let shape = &self.law.content.shape;
         let version = self.law.version;
-        match &shape.gain {
-            Some(lent) => Some(ApiError::NotIdentified {
-                detail: format!(
-                    "{what} cannot be had of law {version}: its gain is borrowed of {}; {}",
-                    lent.family,
-                    if lent.settling.is_empty() {
-                        "submit runs of three sparsities and refit"
-                    } else {
-                        "suggestions are the sparse runs that make it this family's own: make them, submit them and \
-                         refit"
-                    }
-                ),
-                missing: vec![MissingView::from(&Missing {
-                    what: Lacking::Sparsity,
-                    have: 1,
-                    needed: 3,
-                })],
-                suggestions: lent.settling.iter().map(SettlingRunView::from).collect(),
-            }),
-            None if shape.form() != LawForm::Sparse => Some(ApiError::NoSuggestion(format!(
-                "law {version} has the form {}: what another run would add is known of the form sparse alone",
-                shape.form().as_str()
-            ))),
-            None => None,
-        }
+        self.law.content.shape.gain.as_ref().map(|lent| ApiError::NotIdentified {
+            detail: format!(
+                "{what} cannot be had of law {version}: its gain is borrowed of {}; {}",
+                lent.family,
+                if lent.settling.is_empty() {
+                    "submit runs of three sparsities and refit"
+                } else {
+                    "suggestions are the sparse runs that make it this family's own: make them, submit them and refit"
+                }
+            ),
+            missing: vec![MissingView::from(&Missing {
+                what: Lacking::Sparsity,
+                have: 1,
+                needed: 3,
+            })],
+            suggestions: lent.settling.iter().map(SettlingRunView::from).collect(),
+        })
     }
 
     /// What a pattern is worth; `None` where its numbers are out of range.

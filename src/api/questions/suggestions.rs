@@ -6,18 +6,19 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{
-    DesignError, FitConfig, Observations, PlannedRun, RunGrid, RunSet, SuggestedRun,
+    Contest, DesignError, FitConfig, Observations, PlannedRun, RunGrid, RunSet, SuggestedRun,
     SuggestionError, SuggestionTask, Target,
 };
 use sparsity_law::law::{
-    CoefficientName, Compute, Data, Density, NonzeroParams, Question, Sparsity, TrainingCost,
+    CoefficientName, Compute, Data, Density, FormCoefficient, FormLaw, LevelCapacity,
+    NonzeroParams, Question, SampledForm, Sparsity, TrainingCost,
 };
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::layers::owner::Owner;
-use crate::api::questions::asked::asked_law;
+use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::Budget;
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
@@ -80,6 +81,8 @@ pub struct SuggestionRequest {
 pub enum TargetBody {
     /// A coefficient of the law.
     Coefficient(CoefficientBody),
+    /// A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    OwnCoefficient(OwnCoefficientBody),
     /// The sparsity that makes the most of a training budget.
     OptimalSparsity(OptimumBody),
     /// The loss of a model.
@@ -91,6 +94,7 @@ pub enum TargetBody {
 #[serde(deny_unknown_fields)]
 struct TargetFields {
     coefficient: Option<CoefficientBody>,
+    own_coefficient: Option<OwnCoefficientBody>,
     optimal_sparsity: Option<OptimumBody>,
     prediction: Option<PredictionBody>,
 }
@@ -99,11 +103,15 @@ impl TryFrom<TargetFields> for TargetBody {
     type Error = &'static str;
 
     fn try_from(fields: TargetFields) -> Result<Self, Self::Error> {
-        match (fields.coefficient, fields.optimal_sparsity, fields.prediction) {
-            (Some(name), None, None) => Ok(Self::Coefficient(name)),
-            (None, Some(body), None) => Ok(Self::OptimalSparsity(body)),
-            (None, None, Some(body)) => Ok(Self::Prediction(body)),
-            _ => Err("must have one of coefficient, optimal_sparsity and prediction"),
+        let TargetFields { coefficient, own_coefficient, optimal_sparsity, prediction } = fields;
+        match (coefficient, own_coefficient, optimal_sparsity, prediction) {
+            (Some(name), None, None, None) => Ok(Self::Coefficient(name)),
+            (None, Some(body), None, None) => Ok(Self::OwnCoefficient(body)),
+            (None, None, Some(body), None) => Ok(Self::OptimalSparsity(body)),
+            (None, None, None, Some(body)) => Ok(Self::Prediction(body)),
+            _ => Err(
+                "must have one of coefficient, own_coefficient, optimal_sparsity and prediction",
+            ),
         }
     }
 }
@@ -143,6 +151,22 @@ impl From<CoefficientBody> for CoefficientName {
     }
 }
 
+/// A coefficient of a law of a form that has its own.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OwnCoefficientTarget)]
+pub struct OwnCoefficientBody {
+    /// Its name in formulas.
+    #[schema(example = "b_n")]
+    name: String,
+    /// The sparsity that it is of, of the coefficient `a` of `levels`.
+    #[schema(example = 0.5)]
+    sparsity: Option<f64>,
+    /// The name of the level that it is of, where it has one.
+    #[schema(example = "2:4")]
+    level: Option<String>,
+}
+
 /// The question for an optimal sparsity.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -173,6 +197,9 @@ pub struct PredictionBody {
     /// Data seen in training, in the family's data unit.
     #[schema(example = 1e11, minimum = 1e-6, maximum = 1e30)]
     data: f64,
+    /// The level of the sparsity that is meant, of a law of the form `levels` that has several of it.
+    #[schema(example = "2:4")]
+    level: Option<String>,
 }
 
 /// Values that may be run.
@@ -206,32 +233,111 @@ impl GridBody {
 
 /// The answer to narrow, checked except for its flop mode: whether there is such a hardware profile is not
 /// known yet.
-#[derive(Debug, Clone, Copy)]
-enum CheckedTarget {
+#[derive(Debug)]
+enum CheckedTarget<'a> {
     Coefficient(CoefficientName),
+    OwnCoefficient(&'a OwnCoefficientBody),
     OptimalSparsity(NonzeroParams, Compute),
-    Prediction(NonzeroParams, Density, Data),
+    Prediction(NonzeroParams, Density, Data, Option<&'a str>),
 }
 
-impl CheckedTarget {
+impl CheckedTarget<'_> {
     /// The target as the law crate takes it; `mode` is the mode that an optimal sparsity is about.
-    fn with_mode(self, law: &AskedLaw, mode: &Mode) -> Target {
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] about a coefficient or a level that the law has not, [`ApiError::Undetermined`] about a
+    /// sparsity that it does not know.
+    fn of_law(self, law: &AskedLaw, mode: &Mode) -> Result<Target, ApiError> {
+        let own = law.own.as_ref().map(SampledForm::law);
         match self {
-            Self::Coefficient(name) => Target::Coefficient(name),
-            Self::OptimalSparsity(nonzero_params, compute) => {
-                Target::OptimalSparsity { nonzero_params, compute, cost: mode.cost(law) }
+            Self::Coefficient(name) => match own {
+                None => Ok(Target::Coefficient(name)),
+                Some(own) => own_place(own, name.as_str(), None, None)
+                    .map(Target::OwnCoefficient)
+                    .map_err(|told| ApiError::field("/target/coefficient", told)),
+            },
+            Self::OwnCoefficient(body) => {
+                let Some(own) = own else {
+                    let detail = format!(
+                        "must be left out: law {} has the coefficients of the paper's form, which coefficient names",
+                        law.law.version
+                    );
+                    return Err(ApiError::field("/target/own_coefficient", detail));
+                };
+                own_place(own, &body.name, body.sparsity, body.level.as_deref())
+                    .map(Target::OwnCoefficient)
+                    .map_err(|told| ApiError::field("/target/own_coefficient", told))
             }
-            Self::Prediction(nonzero_params, density, data) => {
-                Target::Loss { nonzero_params, density, data }
+            Self::OptimalSparsity(nonzero_params, compute) => {
+                Ok(Target::OptimalSparsity { nonzero_params, compute, cost: mode.cost(law) })
+            }
+            Self::Prediction(nonzero_params, density, data, level) => {
+                let level = match level {
+                    Some(name) => {
+                        let below = |error| below("/target/prediction", error);
+                        Some(law.named_level(name, density).map_err(below)?)
+                    }
+                    None => {
+                        law.require_level(density)?;
+                        None
+                    }
+                };
+                Ok(Target::Loss { nonzero_params, density, level, data })
             }
         }
     }
 }
 
+/// The place of a coefficient among those of a law, or which ones there are.
+fn own_place(
+    law: &FormLaw,
+    name: &str,
+    sparsity: Option<f64>,
+    level: Option<&str>,
+) -> Result<usize, String> {
+    let known = law.named();
+    let is_meant = |coefficient: &FormCoefficient| {
+        let FormCoefficient { name: own, sparsity: of, level: named, .. } = coefficient;
+        *own == name && *of == sparsity && named.as_deref() == level
+    };
+    let place = known.iter().position(|coefficient| is_meant(coefficient) && law.has(coefficient));
+    place.ok_or_else(|| {
+        let told = |coefficient: &FormCoefficient| match (coefficient.sparsity, &coefficient.level) {
+            (Some(sparsity), Some(level)) => format!("{} ({sparsity}, {level})", coefficient.name),
+            (Some(sparsity), None) => format!("{} ({sparsity})", coefficient.name),
+            _ => coefficient.name.to_owned(),
+        };
+        let known = known.iter().filter(|coefficient| law.has(coefficient)).take(MOST_TOLD);
+        let known: Vec<String> = known.map(told).collect();
+        format!(
+            "must be a coefficient that the runs of the law determine, of one sparsity with sparsity and level: {}",
+            known.join(", ")
+        )
+    })
+}
+
+/// The problem with its fields below a pointer.
+fn below(pointer: &str, error: ApiError) -> ApiError {
+    match error {
+        ApiError::Invalid(fields) => {
+            let moved = fields.into_iter().map(|field| FieldError {
+                pointer: format!("{pointer}{}", field.pointer),
+                ..field
+            });
+            ApiError::Invalid(moved.collect())
+        }
+        other => other,
+    }
+}
+
+/// Coefficients that a refusal names.
+const MOST_TOLD: usize = 20;
+
 impl TargetBody {
-    fn check(&self) -> Result<CheckedTarget, Vec<FieldError>> {
+    fn check(&self) -> Result<CheckedTarget<'_>, Vec<FieldError>> {
         match self {
             Self::Coefficient(name) => Ok(CheckedTarget::Coefficient((*name).into())),
+            Self::OwnCoefficient(body) => Ok(CheckedTarget::OwnCoefficient(body)),
             Self::OptimalSparsity(body) => {
                 let mut checks = Checks::below("/target/optimal_sparsity");
                 let (size, compute, mode) = (body.nonzero_params, body.compute, &*body.flop_mode);
@@ -247,7 +353,8 @@ impl TargetBody {
                 let data = checks.take("data", Data::new(body.data));
                 let target = size.zip(sparsity).zip(data);
                 checks.finish(target.map(|((size, sparsity), data)| {
-                    CheckedTarget::Prediction(size, sparsity.density(), data)
+                    let level = body.level.as_deref();
+                    CheckedTarget::Prediction(size, sparsity.density(), data, level)
                 }))
             }
         }
@@ -257,7 +364,7 @@ impl TargetBody {
     fn flop_mode(&self) -> Option<&str> {
         match self {
             Self::OptimalSparsity(body) => Some(&body.flop_mode),
-            Self::Coefficient(_) | Self::Prediction(_) => None,
+            Self::Coefficient(_) | Self::OwnCoefficient(_) | Self::Prediction(_) => None,
         }
     }
 }
@@ -271,7 +378,7 @@ impl SuggestionRequest {
         "dense".to_owned()
     }
 
-    fn check(&self) -> Result<(CheckedTarget, Compute, RunGrid), ApiError> {
+    fn check(&self) -> Result<(CheckedTarget<'_>, Compute, RunGrid), ApiError> {
         let mut checks = Checks::default();
         let target = checks.absorb(self.target.check());
         let compute = Budget::check_compute(self.compute, Some(&self.flop_mode), &mut checks);
@@ -331,6 +438,9 @@ pub struct SuggestedRunView {
     nonzero_params: f64,
     /// Fraction of zeros at the end of training.
     sparsity: f64,
+    /// The name of its level, where a law of the form `levels` tells runs of one sparsity apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<String>,
     /// Data to see in training.
     data: f64,
     /// Its training cost in FLOPs.
@@ -363,6 +473,8 @@ pub struct InformationView {
 struct Asked {
     law: Arc<AskedLaw>,
     runs: Observations,
+    /// The names of the levels of these runs, where they have names.
+    names: Vec<Option<String>>,
     fit: FitConfig,
     noise: f64,
     target: Target,
@@ -374,18 +486,35 @@ struct Asked {
 
 impl Asked {
     fn run(&self, suggested: &SuggestedRun) -> SuggestedRunView {
-        let PlannedRun { nonzero_params, sparsity, data, compute } = suggested.run;
+        let PlannedRun { nonzero_params, sparsity, level, data, compute } = suggested.run;
         let question = Question { nonzero_params, density: sparsity.density(), data, cost: None };
         let extrapolation = self.law.law.content.support.extrapolation(&question);
         SuggestedRunView {
             nonzero_params: nonzero_params.get(),
             sparsity: sparsity.get(),
+            level: self.law.level_name(level),
             data: data.get(),
             compute,
             predicted_loss: suggested.loss,
             expected_width_ratio: suggested.width_ratio,
             extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         }
+    }
+
+    /// What is narrowed where the answer is one of a law's levels.
+    fn between_levels(&self, contest: &Contest) -> WarningView {
+        let told = |place: usize| {
+            let own = self.law.own.as_ref().map(SampledForm::law);
+            own.and_then(|own| own.level(Some(place))).map(LevelCapacity::told).unwrap_or_default()
+        };
+        let lead = 100.0 * (contest.next.loss / contest.best.loss - 1.0);
+        let detail = format!(
+            "the best sparsity of this law is one of its levels: what these runs narrow is by how much its loss, at \
+             sparsity {}, is below that of the next best, at {}, which is {lead:.3} % by the law",
+            told(contest.best.level),
+            told(contest.next.level)
+        );
+        WarningView::new("between_levels", detail)
     }
 
     fn refusal(&self, error: SuggestionError) -> ApiError {
@@ -401,11 +530,15 @@ impl Asked {
             (DesignError::NotRepresentable, _) => {
                 return ApiError::NotRepresentable(error.to_string());
             }
+            (DesignError::Settled, Target::OptimalSparsity { .. }) if self.law.own.is_some() => {
+                ": the best sparsity sits at 0, at the sparsest that is possible, or on a kink of the hardware \
+                 profile; ask about another budget, or narrow a prediction"
+            }
             (DesignError::Settled, Target::OptimalSparsity { .. }) => {
                 ": the best sparsity sits at 0, or on a kink of the hardware profile; ask about \
                  another budget, or narrow a prediction"
             }
-            (DesignError::Settled, Target::Coefficient(_)) => {
+            (DesignError::Settled, Target::Coefficient(_) | Target::OwnCoefficient(_)) => {
                 ": the coefficient was held in the fit, or its term vanishes"
             }
             (DesignError::Settled, Target::Loss { .. }) => "",
@@ -416,8 +549,9 @@ impl Asked {
 
     fn suggest(&self, grid: RunGrid) -> Result<SuggestionsView, ApiError> {
         let task = SuggestionTask {
-            law: &self.law.sampled,
+            law: self.law.plan_law(),
             runs: &self.runs,
+            names: &self.names,
             fit: &self.fit,
             noise: self.noise,
             target: &self.target,
@@ -436,6 +570,9 @@ impl Asked {
                  linearised law does, so the expected widths are rough"
             );
             warnings.push(Arc::new(WarningView::new("rough_expectation", detail)));
+        }
+        if let Some(contest) = &found.contest {
+            warnings.push(Arc::new(self.between_levels(contest)));
         }
         let interval = found.interval.map(IntervalView::from);
         let width = match self.target {
@@ -489,11 +626,11 @@ async fn create_suggestions(
         Some(name) => Some(Mode::find_below(&state, "/target/optimal_sparsity", name).await?),
         None => None,
     };
-    let (law, _) = asked_law(&state, &path.name()?, body.law_version).await?;
+    let (law, _) = any_law(&state, &path.name()?, body.law_version).await?;
     if let Some(error) = law.without_own_gain("what the next runs should be") {
         return Err(error);
     }
-    law.require_all("what the next runs should be")?;
+    law.require_plans("what the next runs should be")?;
     let content = &law.law.content;
     let Some((options, diagnostics)) = content.options.as_ref().zip(content.diagnostics.as_ref())
     else {
@@ -503,7 +640,8 @@ async fn create_suggestions(
             law.law.version
         )));
     };
-    let target = target.with_mode(&law, target_mode.as_ref().unwrap_or(&mode));
+    require_levels(&law, grid.sparsity.as_deref().unwrap_or_default())?;
+    let target = target.of_law(&law, target_mode.as_ref().unwrap_or(&mode))?;
     if let Target::OptimalSparsity { cost, .. } = &target
         && !cost.has_optimum()
     {
@@ -516,6 +654,7 @@ async fn create_suggestions(
     let (decay, _) = content.repetition_decay();
     let asked = Asked {
         runs: Observations::new(Vec::new()),
+        names: Vec::new(),
         fit: options.fit.clone(),
         noise: diagnostics.noise,
         target,
@@ -526,11 +665,42 @@ async fn create_suggestions(
         law,
     };
     let suggest = move |runs: Vec<(i64, NamedLawRun)>| {
-        let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
-        let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
-        // They come in canonical order, so their order stays.
-        let runs = RunSet { unique, ..Observations::weighted(runs.collect()).into() };
-        Asked { runs: runs.with_worth_of_data(Some(decay)), ..asked }.suggest(grid)
+        let (runs, names) = named_runs(asked.law.own.as_ref(), runs).in_worth(Some(decay));
+        Asked { runs, names, ..asked }.suggest(grid)
     };
     state.threads.run_on(owner, load, suggest).await.map(Json)
+}
+
+/// Refuses sparsities of a grid that are no levels of a law that has them.
+///
+/// # Errors
+/// [`ApiError::Invalid`] about the first of them.
+fn require_levels(law: &AskedLaw, sparsities: &[Sparsity]) -> Result<(), ApiError> {
+    let Some(FormLaw::Levels(levels)) = law.own.as_ref().map(SampledForm::law) else {
+        return Ok(());
+    };
+    let has = |sparsity: &Sparsity| {
+        levels.levels.iter().any(|level| level.has_density(sparsity.density()))
+    };
+    let Some(place) = sparsities.iter().position(|sparsity| !has(sparsity)) else { return Ok(()) };
+    let told: Vec<String> = levels.levels.iter().take(MOST_TOLD).map(LevelCapacity::told).collect();
+    let detail = format!(
+        "must be a level of law {}, of the form levels, which says nothing of runs at other sparsities: {}",
+        law.law.version,
+        told.join(", ")
+    );
+    Err(ApiError::field(format!("/grid/sparsity/{place}"), detail))
+}
+
+/// The runs of a law, with the names of their levels where these have names.
+fn named_runs(own: Option<&SampledForm>, runs: Vec<(i64, NamedLawRun)>) -> RunSet {
+    let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
+    let name = |(_, named): &(i64, NamedLawRun)| {
+        let place = usize::try_from(named.run.level?).ok();
+        own?.law().level(place)?.name.clone()
+    };
+    let names: Vec<_> = runs.iter().map(name).collect();
+    let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
+    // They come in canonical order, so their order stays.
+    RunSet { unique, names, ..Observations::weighted(runs.collect()).into() }
 }

@@ -17,7 +17,7 @@ use crate::api::layers::noting::Noting;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{AskedBudget, Budget, GivenBudget};
-use crate::api::questions::law::relative_width;
+use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::modes::Mode;
 use crate::api::questions::predictions::predict;
 use crate::api::resources::families::existing;
@@ -35,6 +35,7 @@ use crate::domain::forecast::{
     Forecast, ForecastBudget, ForecastLaw, ForecastQuestion, Score, ScoredForecast,
 };
 use crate::domain::page::PageRequest;
+use crate::domain::refit::LevelsBy;
 use crate::domain::submission::check_size;
 use crate::domain::text::{check_label, check_prose};
 use crate::store::forecasts;
@@ -67,6 +68,9 @@ pub struct ForecastView {
     /// Fraction of zeros that is planned.
     #[schema(example = 0.75)]
     sparsity: f64,
+    /// The pattern or recipe of the level that is planned, where the law tells runs of one sparsity apart by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    level: Option<String>,
     /// Data that is planned, in the family's data unit: as asked, or what the compute paid for.
     #[schema(example = 3e10)]
     data: f64,
@@ -118,7 +122,8 @@ pub struct ScoreView {
     /// level says; null where there is none.
     inside_prediction_interval: Option<bool>,
     /// Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its
-    /// sparsity within 0.005, from scratch and unstructured. Others do not count in the calibration.
+    /// sparsity within 0.005, from scratch, and unstructured or of the level that was planned. Others do not count in
+    /// the calibration.
     as_planned: bool,
     /// Whether fits leave the run out; such runs do not count in the calibration either.
     excluded: bool,
@@ -173,6 +178,7 @@ impl From<ScoredForecast> for ForecastView {
             nonzero_params: question.nonzero_params.get(),
             total_params: question.nonzero_params.get() / question.sparsity.density().get(),
             sparsity: question.sparsity.get(),
+            level: question.level,
             data: forecast.data.get(),
             compute: forecast.compute.map(Compute::get),
             device_hours: asked_in(Currency::DeviceHours),
@@ -216,6 +222,9 @@ pub struct CreateForecast {
     /// Fraction of zeros at the end of training: at least 0 and below 1.
     #[schema(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
+    /// The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
+    /// sparsity: the run is held against the forecast where it has this pattern, or this value of the law's tag.
+    level: Option<String>,
     /// Data to be seen in training, in the family's data unit, between 1e-6 and 1e30.
     #[schema(example = 3e10, minimum = 1e-6, maximum = 1e30)]
     data: Option<f64>,
@@ -260,6 +269,7 @@ impl CreateForecast {
             external_id: self.external_id.clone(),
             nonzero_params,
             sparsity,
+            level: self.level.clone(),
             budget: match budget {
                 AskedBudget::Data(data) => ForecastBudget::Data(data),
                 AskedBudget::Spending(spending) => {
@@ -274,12 +284,39 @@ impl CreateForecast {
     }
 }
 
-/// What is stored already, if it answers the same question.
+/// What is stored already, if it answers the same question. The only level of a sparsity need not be named.
 fn same(stored: ScoredForecast, question: &ForecastQuestion) -> Result<ForecastView, ApiError> {
-    if stored.forecast.question == *question {
+    let level = question.level.clone().or_else(|| stored.forecast.question.level.clone());
+    if stored.forecast.question == (ForecastQuestion { level, ..question.clone() }) {
         Ok(stored.into())
     } else {
         Err(ApiError::ForecastExists)
+    }
+}
+
+/// The name of the level that a question is about, and the key of the tag that holds it, where a law tells levels
+/// apart by a tag.
+///
+/// # Errors
+/// [`ApiError::Undetermined`] of a level of a law that was imported: what a run has to have is not known.
+fn planned_level(
+    asked: &AskedLaw,
+    question: &ForecastQuestion,
+) -> Result<(Option<String>, Option<String>), ApiError> {
+    let only = || {
+        let own = asked.own.as_ref()?.law();
+        asked.level_name(own.place(question.sparsity.density()))
+    };
+    let level = question.level.clone().or_else(only);
+    let options = asked.law.content.options.as_ref();
+    match options.and_then(|options| options.levels.as_ref()) {
+        Some(LevelsBy::Tag(tag)) => Ok((level, Some(tag.clone()))),
+        None if level.is_some() => Err(ApiError::Undetermined(format!(
+            "law {} was imported, and does not say whether it is a pattern or which tag that tells its levels apart: \
+             no run could be held against the forecast; ask a law that was fitted here",
+            asked.law.version
+        ))),
+        Some(LevelsBy::Pattern) | None => Ok((level, None)),
     }
 }
 
@@ -326,7 +363,9 @@ async fn create_forecast(
     };
     let (asked, _) = any_law(&state, &name, body.law_version).await?;
     let point = (question.nonzero_params, question.sparsity.density(), budget, None);
-    let predicted = predict(&asked, point, None, &mode, true)?;
+    let predicted = predict(&asked, point, question.level.as_deref(), &mode, true)?;
+    let (level, level_tag) = planned_level(&asked, &question)?;
+    let question = ForecastQuestion { level, ..question };
     let width = relative_width(predicted.interval.map(Into::into), predicted.loss);
     let trust = asked.answer_trust(width, &predicted.extrapolation);
     let loss = Loss::new(predicted.loss).map_err(|error| {
@@ -335,11 +374,11 @@ async fn create_forecast(
 
     // Held for two statements: see `lock_family_runs`.
     let mut write = noting.begin(&state.pool).await?;
-    if !forecasts::lock_family_runs(&mut *write, family.id, external_id).await? {
+    if !forecasts::lock_family_runs(&mut *write, family.id, &question.external_id).await? {
         return Err(no_family(name.as_str()));
     }
-    let stored = forecasts::find_forecast_of_run(&mut *write, family.id, external_id).await?;
-    if let Some(stored) = stored {
+    let stored = forecasts::find_forecast_of_run(&mut *write, family.id, &question.external_id);
+    if let Some(stored) = stored.await? {
         return Ok(answer(StatusCode::OK, same(stored, &question)?));
     }
     let forecast = Forecast {
@@ -356,7 +395,8 @@ async fn create_forecast(
         created_at: state.clock.now(),
     };
     let law = &asked.law;
-    if !forecasts::insert_forecast(&mut write, family.id, law.id, &forecast).await? {
+    let by = (law.id, level_tag.as_deref());
+    if !forecasts::insert_forecast(&mut write, family.id, by, &forecast).await? {
         return Err(ApiError::RunExists);
     }
     write.commit(StatusCode::CREATED, Some(&location(forecast.id))).await?;

@@ -62,6 +62,20 @@ export function numberField({ label, name, value = "", format, min, max, require
   };
 }
 
+/**
+ * A choice of the names by which a law tells runs of one sparsity apart.
+ *
+ * @param {any} law
+ * @param {string} [value]
+ * @returns {HTMLSelectElement | null} Null of a law without such names.
+ */
+export function levelSelect(law, value = "") {
+  const names = new Set((law.own_coefficients ?? []).map((/** @type {any} */ each) => each.level).filter(Boolean));
+  if (names.size === 0) return null;
+  const options = [["", "without a name"], ...[...names].sort().map((each) => [each, each])];
+  return el("select", { name: "level" }, options.map(([each, text]) => el("option", { value: each, selected: each === value }, text)));
+}
+
 /** @type {Promise<any[]> | null} */
 let profiles = null;
 

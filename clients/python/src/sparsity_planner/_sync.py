@@ -1487,8 +1487,8 @@ class Family:
         """
         Return the runs that narrow an answer most, for at most `compute` FLOPs together.
 
-        `target` names the answer: `{"optimal_sparsity": {...}}`, `{"prediction": {...}}` or
-        `{"coefficient": "b_d"}`.
+        `target` names the answer: `{"optimal_sparsity": {...}}`, `{"prediction": {...}}`,
+        `{"coefficient": "b_d"}` or, of laws of experts and levels, `{"own_coefficient": {...}}`.
         """
         body = rows.given(
             target=target,
@@ -1533,6 +1533,7 @@ class Family:
         *,
         nonzero_params: float | None = None,
         total_params: float | None = None,
+        level: str | None = None,
         data: float | None = None,
         compute: float | None = None,
         device_hours: float | None = None,
@@ -1542,10 +1543,15 @@ class Family:
         note: str | None = None,
         law_version: int | None = None,
     ) -> models.Forecast:
-        """Register a prediction before training; the run with this `external_id` scores it."""
+        """
+        Register a prediction before training; the run with this `external_id` scores it.
+
+        `level` names the pattern or recipe where a law of levels has several of the sparsity.
+        """
         body = rows.given(
             external_id=external_id,
             sparsity=sparsity,
+            level=level,
             nonzero_params=nonzero_params,
             total_params=total_params,
             data=data,

@@ -345,6 +345,11 @@ class CreateForecast(Model):
     """
     Version of the law to ask; the active one unless said otherwise.
     """
+    level: str | None = None
+    """
+    The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
+    sparsity: the run is held against the forecast where it has this pattern, or this value of the law's tag.
+    """
     nonzero_params: Annotated[float | None, Field(examples=[100000000.0], ge=1.0, le=1e18)] = None
     """
     Non-zero parameters at the end of training, between 1 and 1e18.
@@ -654,7 +659,8 @@ class ForecastScore(Model):
     as_planned: bool
     """
     Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its
-    sparsity within 0.005, from scratch and unstructured. Others do not count in the calibration.
+    sparsity within 0.005, from scratch, and unstructured or of the level that was planned. Others do not count in
+    the calibration.
     """
     error: float
     """
@@ -1351,6 +1357,28 @@ class OwnCoefficient(Model):
     """
 
 
+class OwnCoefficientTarget(Model):
+    """
+    A coefficient of a law of a form that has its own.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    level: Annotated[str | None, Field(examples=["2:4"])] = None
+    """
+    The name of the level that it is of, where it has one.
+    """
+    name: Annotated[str, Field(examples=["b_n"])]
+    """
+    Its name in formulas.
+    """
+    sparsity: Annotated[float | None, Field(examples=[0.5])] = None
+    """
+    The sparsity that it is of, of the coefficient `a` of `levels`.
+    """
+
+
 class PatternChoice(Model):
     """
     The best deployable pattern at the size and budget of the question.
@@ -1589,6 +1617,10 @@ class PredictionTarget(Model):
     data: Annotated[float, Field(examples=[100000000000.0], ge=1e-06, le=1e30)]
     """
     Data seen in training, in the family's data unit.
+    """
+    level: Annotated[str | None, Field(examples=["2:4"])] = None
+    """
+    The level of the sparsity that is meant, of a law of the form `levels` that has several of it.
     """
     nonzero_params: Annotated[float, Field(examples=[100000000.0], ge=1.0, le=1e18)]
     """
@@ -2373,6 +2405,20 @@ class SuggestionTarget1(Model):
 
 class SuggestionTarget2(Model):
     """
+    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    own_coefficient: OwnCoefficientTarget
+    """
+    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    """
+
+
+class SuggestionTarget3(Model):
+    """
     The sparsity that makes the most of a training budget.
     """
 
@@ -2385,7 +2431,7 @@ class SuggestionTarget2(Model):
     """
 
 
-class SuggestionTarget3(Model):
+class SuggestionTarget4(Model):
     """
     The loss of a model.
     """
@@ -2400,7 +2446,7 @@ class SuggestionTarget3(Model):
 
 
 SuggestionTarget = TypeAliasType(
-    "SuggestionTarget", SuggestionTarget1 | SuggestionTarget2 | SuggestionTarget3
+    "SuggestionTarget", SuggestionTarget1 | SuggestionTarget2 | SuggestionTarget3 | SuggestionTarget4
 )
 """
 The answer whose interval is to be narrowed: one of these.
@@ -4079,6 +4125,10 @@ class SuggestedRun(Model):
     """
     Its quantities that lie outside the runs behind the law: there the law's form is a conjecture.
     """
+    level: str | None = None
+    """
+    The name of its level, where a law of the form `levels` tells runs of one sparsity apart.
+    """
     nonzero_params: float
     """
     Non-zero parameters at the end of training.
@@ -4871,6 +4921,10 @@ class Forecast(Model):
     law: LawRef
     """
     The law that predicted.
+    """
+    level: str | None = None
+    """
+    The pattern or recipe of the level that is planned, where the law tells runs of one sparsity apart by it.
     """
     loss: float
     """

@@ -32,84 +32,18 @@
 //! squared error of the linearised ones: equal within chance, at the price of needing resamples. Where
 //! resampled and linearised law disagree about the answer the caller is to be warned.
 
+use nalgebra::Const;
+
+use super::choice::{
+    DesignError, Information, PlannedRun, Suggestion, Told, require_moved, slope_of,
+};
 use super::config::{Constraint, FitConfig, Residual};
 use super::form::Form;
 use super::normalised::{COUNT, Normalised, Point};
-use super::objective::{Gradient, Hessian};
+use super::objective::Gradient;
 use super::observations::{Observation, Observations, levels};
 use super::parameters::Parameters;
-use crate::law::{Coefficients, Data, Density, NonzeroParams, Range, Sparsity};
-
-/// A run that might be made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PlannedRun {
-    /// `N`.
-    pub nonzero_params: NonzeroParams,
-    /// `S`.
-    pub sparsity: Sparsity,
-    /// `D`.
-    pub data: Data,
-    /// What it costs, in the unit of the budget; above 0.
-    pub compute: f64,
-}
-
-/// A run that was chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ChosenRun {
-    /// Its place among the candidates.
-    pub candidate: usize,
-    /// Width of the answer's interval after it, and after those chosen before it, over the width
-    /// now.
-    pub width_ratio: f64,
-}
-
-/// What to run next.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Suggestion {
-    /// The runs to make together, the one that narrows most first. The same one may come more than
-    /// once: with another seed.
-    pub runs: Vec<ChosenRun>,
-    /// Single runs, rising in cost, such that none is both cheaper and better; a few, spread over
-    /// the costs.
-    pub alternatives: Vec<ChosenRun>,
-    /// Standard deviation of the answer before any of them, in units of the noise.
-    pub deviation: f64,
-}
-
-/// Why no run can be suggested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum DesignError {
-    /// The answer, or one at coefficients close by, is no finite number.
-    #[error("the answer is no finite number at coefficients close to those of the law")]
-    NotRepresentable,
-    /// Small changes of the coefficients leave the answer as it is.
-    #[error("small changes of the coefficients leave the answer as it is, so no run narrows it")]
-    Settled,
-    /// Neither the runs nor the noise say how far a coefficient may go.
-    #[error("the runs behind the law do not determine all of its coefficients, and show no noise")]
-    Singular,
-}
-
-/// Standard deviation of the logarithm of a normalised coefficient before any run.
-const PRIOR_DEVIATION: f64 = 3.0;
-
-/// Noises by which the law may be off at a model e times as costly as a run.
-const OFF_PER_E_FOLD: f64 = 10.0;
-
-/// Step of the central differences in the logarithms: an error of 1e-8 of the answer's scale.
-const STEP: f64 = 1e-4;
-
-/// Slope of an answer, by logarithms of coefficients, that is zero to the rounding of its differences.
-const FLAT: f64 = 1e-9;
-
-/// Variances closer than this share are equal, and the cheaper run is chosen.
-const EQUAL: f64 = 1e-4;
-
-/// Passes over a plan in which each of its runs may be exchanged.
-const PASSES: usize = 4;
-
-/// The most alternatives.
-const MOST_ALTERNATIVES: usize = 8;
+use crate::law::{Coefficients, Data, Density, NonzeroParams, Range};
 
 /// What the runs of a law tell about its coefficients, linearised at the law.
 #[derive(Debug, Clone)]
@@ -119,37 +53,13 @@ pub struct Knowledge {
     parameters: Parameters,
     point: Point,
     residual: Residual,
-    /// Inverse of the information, in units of the noise squared.
-    covariance: Hessian,
-    /// The model that the answer is about; `None` where it is about none, or about all.
-    toward: Option<Toward>,
-}
-
-/// What the runs tell about one model.
-#[derive(Debug, Clone)]
-struct Toward {
-    /// `ln(N D)`
-    ln_cost: f64,
-    /// [`Knowledge::covariance`] with less trust in runs that are far from it.
-    covariance: Hessian,
-}
-
-impl Toward {
-    /// What one run counts for.
-    fn weight(&self, nonzero_params: NonzeroParams, data: Data) -> f64 {
-        weight(self.ln_cost, nonzero_params, data)
-    }
-}
-
-/// What a run counts for in an answer about a model of this `ln(N D)`.
-fn weight(ln_cost: f64, nonzero_params: NonzeroParams, data: Data) -> f64 {
-    let distance = nonzero_params.get().ln() + data.get().ln() - ln_cost;
-    (1.0 + (OFF_PER_E_FOLD * distance).powi(2)).recip()
+    information: Information<Const<COUNT>>,
 }
 
 impl Knowledge {
     /// Of a law that knows what size, sparsity and data do, from its runs, the options that it was
-    /// fitted with, and the standard deviation of its residuals.
+    /// fitted with, and the standard deviation of its residuals. For answers about one model `toward` is its size and
+    /// data: [`Self::suggest`] then has less trust in runs that are far from it.
     ///
     /// # Errors
     /// [`DesignError::Singular`].
@@ -158,12 +68,14 @@ impl Knowledge {
         runs: &Observations,
         options: &FitConfig,
         noise: f64,
+        toward: Option<(NonzeroParams, Data)>,
     ) -> Result<Self, DesignError> {
         let units = Normalised::new(runs);
         let known = law.determines();
         let form = Form {
             nonzero_params: known.nonzero_params,
-            sparsity: known.sparsity,
+            // What a curve says of sparsity no coefficient does.
+            sparsity: known.sparsity && law.gain_curve().is_none(),
             data: known.data,
         };
         let mut parameters = Parameters::new(form, &options.fixed, &units);
@@ -172,109 +84,42 @@ impl Knowledge {
             parameters = parameters.on_boundary();
         }
         let point = units.point(law);
-        let mut knowledge = Self {
-            law: *law,
-            units,
-            parameters,
-            point,
-            residual: options.residual,
-            covariance: Hessian::zeros(),
-            toward: None,
-        };
-        knowledge.covariance =
-            knowledge.covariance(runs, noise, |_| 1.0).ok_or(DesignError::Singular)?;
-        Ok(knowledge)
+        let basis = Basis { law, units: &units, parameters: &parameters, point: &point };
+        let told = runs.as_slice().iter().zip(runs.weights()).map(|(run, weight)| {
+            let Observation { nonzero_params, data, .. } = *run;
+            let slope = basis.slope(options.residual, nonzero_params, run.sparsity.density(), data);
+            Told { slope, weight: *weight, nonzero_params, data }
+        });
+        let free = |place, _| f64::from(u8::from(parameters.is_free(place)));
+        let free = Gradient::from_fn(free);
+        let information = Information::new(&told.collect::<Vec<_>>(), &free, noise, toward)?;
+        let residual = options.residual;
+        Ok(Self { law: *law, units, parameters, point, residual, information })
     }
 
-    /// The same for answers about a model of this size and data: [`Self::suggest`] then has less trust in runs that
-    /// are far from it. `runs` and `noise` are those of [`Self::new`].
-    ///
-    /// # Errors
-    /// [`DesignError::Singular`].
-    pub fn toward(
-        mut self,
-        runs: &Observations,
-        noise: f64,
-        (nonzero_params, data): (NonzeroParams, Data),
-    ) -> Result<Self, DesignError> {
-        let ln_cost = nonzero_params.get().ln() + data.get().ln();
-        let weight = |run: &Observation| weight(ln_cost, run.nonzero_params, run.data);
-        let covariance = self.covariance(runs, noise, weight).ok_or(DesignError::Singular)?;
-        self.toward = Some(Toward { ln_cost, covariance });
-        Ok(self)
+    fn basis(&self) -> Basis<'_> {
+        let Self { law, units, parameters, point, .. } = self;
+        Basis { law, units, parameters, point }
     }
 
-    fn covariance(
-        &self,
-        runs: &Observations,
-        noise: f64,
-        trust: impl Fn(&Observation) -> f64,
-    ) -> Option<Hessian> {
-        let mut information = Hessian::zeros();
-        for (run, weight) in runs.as_slice().iter().zip(runs.weights()) {
-            let slope = self.slope(run.nonzero_params, run.sparsity.density(), run.data);
-            information += slope * slope.transpose() * (*weight * trust(run));
-        }
-        for place in 0..COUNT {
-            // What is not free has no slope anywhere; there any number will do.
-            let free = self.parameters.is_free(place);
-            let prior = if free { (noise / PRIOR_DEVIATION).powi(2) } else { 1.0 };
-            information[(place, place)] += prior;
-        }
-        inverse(&information)
-    }
-
-    /// Gradient of a run's prediction, in the unit of the residual, by the free coordinates.
-    fn slope(&self, nonzero_params: NonzeroParams, density: Density, data: Data) -> Gradient {
-        let v = self.law.values();
-        let (ln_x, ln_n, ln_d) = (density.get().ln(), nonzero_params.get().ln(), data.get().ln());
-        let size = (-v.b_n * ln_n).exp();
-        let sparse = v.a_s * (v.b_s * ln_x).exp() * size;
-        let rest = v.c_s * size;
-        let seen = (v.b_d * (v.a_d.ln() - ln_d)).exp();
-        let by_size = -v.b_n * (ln_n - self.units.ln_n0);
-        let by_data = -v.b_d * (ln_d - self.units.ln_d0);
-        let slope = Gradient::from([
-            sparse,
-            sparse * v.b_s * ln_x,
-            rest,
-            (sparse + rest) * by_size,
-            seen,
-            seen * by_data,
-            v.c,
-        ]);
-        let slope = match self.residual {
-            Residual::Log => slope / (sparse + rest + seen + v.c),
-            Residual::Linear => slope,
-        };
-        self.parameters.restrict_gradient(&self.point, &slope)
-    }
-
-    /// Gradient of an answer by the free coordinates: by central differences, as answers come from
-    /// searches and from formulas alike, and in the fit's coordinates, which are near 1 and nearly
-    /// apart from each other where the raw ones are not.
+    /// Gradient of an answer by the free coordinates, in the fit's coordinates, which are near 1 and nearly apart
+    /// from each other where the raw ones are not.
     fn answer_slope(
         &self,
         answer: impl Fn(&Coefficients) -> Option<f64>,
     ) -> Result<Gradient, DesignError> {
-        let at = |place: usize, step: f64| {
+        let slope = slope_of(&Gradient::repeat(1.0), |place, step| {
             let mut point = self.point;
             point[place] += step;
-            self.units.coefficients(&point).ok().and_then(|law| answer(&law))
-        };
-        let mut slope = Gradient::zeros();
-        for place in 0..COUNT {
-            let ends = at(place, STEP).zip(at(place, -STEP));
-            let (above, below) = ends.ok_or(DesignError::NotRepresentable)?;
-            slope[place] = (above - below) / (2.0 * STEP);
-        }
-        if !slope.iter().all(|slope| slope.is_finite()) {
-            return Err(DesignError::NotRepresentable);
-        }
+            let moved = self.units.coefficients(&point).ok()?;
+            let moved = match self.law.gain_curve() {
+                Some(curve) => moved.with_gain(*curve)?,
+                None => moved,
+            };
+            answer(&moved)
+        })?;
         let slope = self.parameters.restrict_gradient(&self.point, &slope);
-        if slope.amax() < FLAT {
-            return Err(DesignError::Settled);
-        }
+        require_moved(&slope)?;
         Ok(slope)
     }
 
@@ -296,37 +141,57 @@ impl Knowledge {
         most: usize,
     ) -> Result<Suggestion, DesignError> {
         let goal = self.answer_slope(answer)?;
-        let slopes = candidates
-            .iter()
-            .map(|run| self.slope(run.nonzero_params, run.sparsity.density(), run.data));
-        let search = PlanSearch {
-            goal,
-            slopes: slopes.collect(),
-            costs: candidates.iter().map(|run| run.compute).collect(),
-            budget,
-            most,
-            start: State::new(self.covariance, &goal),
+        let basis = self.basis();
+        let slopes = candidates.iter().map(|run| {
+            basis.slope(self.residual, run.nonzero_params, run.sparsity.density(), run.data)
+        });
+        Ok(self.information.choose(&goal, slopes.collect(), candidates, budget, most))
+    }
+}
+
+/// A law in the coordinates of its fit.
+#[derive(Clone, Copy)]
+struct Basis<'a> {
+    law: &'a Coefficients,
+    units: &'a Normalised,
+    parameters: &'a Parameters,
+    point: &'a Point,
+}
+
+impl Basis<'_> {
+    /// Gradient of a run's prediction, in the unit of the residual, by the free coordinates.
+    fn slope(
+        self,
+        residual: Residual,
+        nonzero_params: NonzeroParams,
+        density: Density,
+        data: Data,
+    ) -> Gradient {
+        let v = self.law.values();
+        let (ln_x, ln_d) = (density.get().ln(), data.get().ln());
+        // By a curve a sparse model is worth a larger one.
+        let ln_gain = self.law.gain_curve().map_or(0.0, |curve| curve.ln_gain(density));
+        let ln_n = nonzero_params.get().ln() + ln_gain;
+        let size = (-v.b_n * ln_n).exp();
+        let sparse = v.a_s * (v.b_s * ln_x).exp() * size;
+        let rest = v.c_s * size;
+        let seen = (v.b_d * (v.a_d.ln() - ln_d)).exp();
+        let by_size = -v.b_n * (ln_n - self.units.ln_n0);
+        let by_data = -v.b_d * (ln_d - self.units.ln_d0);
+        let slope = Gradient::from([
+            sparse,
+            sparse * v.b_s * ln_x,
+            rest,
+            (sparse + rest) * by_size,
+            seen,
+            seen * by_data,
+            v.c,
+        ]);
+        let slope = match residual {
+            Residual::Log => slope / (sparse + rest + seen + v.c),
+            Residual::Linear => slope,
         };
-        let plan = match &self.toward {
-            None => search.best(),
-            Some(toward) => {
-                let rows = search.slopes.iter().zip(candidates);
-                let trusted = rows
-                    .map(|(slope, run)| slope * toward.weight(run.nonzero_params, run.data).sqrt());
-                PlanSearch {
-                    slopes: trusted.collect(),
-                    start: State::new(toward.covariance, &goal),
-                    costs: search.costs.clone(),
-                    ..search
-                }
-                .best()
-            }
-        };
-        Ok(Suggestion {
-            runs: search.ordered(&plan),
-            alternatives: search.front(),
-            deviation: search.start.variance.sqrt(),
-        })
+        self.parameters.restrict_gradient(self.point, &slope)
     }
 }
 
@@ -370,209 +235,9 @@ fn spaced(from: f64, to: f64, steps: usize) -> Vec<f64> {
     (0..steps).map(value).collect()
 }
 
-/// The inverse of a positive definite matrix; `None` where it is none to rounding.
-fn inverse(matrix: &Hessian) -> Option<Hessian> {
-    // Columns of unit length first, so that only what is truly alike looks alike.
-    let lengths = matrix.diagonal().map(f64::sqrt);
-    if lengths.iter().any(|length| !length.is_finite() || *length == 0.0) {
-        return None;
-    }
-    let scaled = Hessian::from_fn(|i, j| matrix[(i, j)] / (lengths[i] * lengths[j]));
-    let eigen = scaled.symmetric_eigen();
-    if eigen.eigenvalues.min() <= LEAST_EIGENVALUE {
-        return None;
-    }
-    let inverse = eigen.eigenvectors
-        * Hessian::from_diagonal(&eigen.eigenvalues.map(f64::recip))
-        * eigen.eigenvectors.transpose();
-    Some(Hessian::from_fn(|i, j| inverse[(i, j)] / (lengths[i] * lengths[j])))
-}
-
-/// Eigenvalue of a matrix of unit diagonal that leaves its inverse two digits.
-const LEAST_EIGENVALUE: f64 = 1e-14;
-
-/// What is known after some runs.
-#[derive(Debug, Clone, Copy)]
-struct State {
-    covariance: Hessian,
-    /// `covariance * goal`
-    toward: Gradient,
-    /// Variance of the answer.
-    variance: f64,
-}
-
-impl State {
-    fn new(covariance: Hessian, goal: &Gradient) -> Self {
-        let toward = covariance * goal;
-        Self { covariance, toward, variance: goal.dot(&toward) }
-    }
-
-    /// How much a run lowers the variance.
-    fn gain(&self, slope: &Gradient) -> f64 {
-        let along = self.toward.dot(slope);
-        along * along / (1.0 + slope.dot(&(self.covariance * slope)))
-    }
-
-    /// After one more run (Sherman and Morrison).
-    fn with(&self, slope: &Gradient, goal: &Gradient) -> Self {
-        let along = self.covariance * slope;
-        let covariance = self.covariance - along * along.transpose() / (1.0 + slope.dot(&along));
-        Self::new(covariance, goal)
-    }
-}
-
-/// The search for a plan: places among the candidates.
-struct PlanSearch {
-    goal: Gradient,
-    slopes: Vec<Gradient>,
-    costs: Vec<f64>,
-    budget: f64,
-    most: usize,
-    start: State,
-}
-
-/// What the next run is chosen by.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Rule {
-    Gain,
-    GainPerCost,
-}
-
-impl PlanSearch {
-    fn state(&self, plan: &[usize]) -> State {
-        plan.iter().fold(self.start, |state, &run| state.with(&self.slopes[run], &self.goal))
-    }
-
-    fn cost(&self, plan: &[usize]) -> f64 {
-        plan.iter().map(|&run| self.costs[run]).sum()
-    }
-
-    /// The best run to add for at most `limit`, the cheapest of equals.
-    fn addition(&self, state: &State, limit: f64, rule: Rule) -> Option<usize> {
-        // Runs that fill the budget to the last FLOP must not miss it by rounding.
-        let limit = limit + 1e-9 * self.budget;
-        let scored = self.slopes.iter().zip(&self.costs).enumerate();
-        let scored = scored.filter(|(_, (_, cost))| **cost <= limit).map(|(run, (slope, cost))| {
-            let gain = state.gain(slope);
-            (run, if rule == Rule::Gain { gain } else { gain / cost })
-        });
-        let scored: Vec<(usize, f64)> = scored.collect();
-        let best = scored.iter().map(|(_, score)| *score).reduce(f64::max)?;
-        let least = match rule {
-            Rule::Gain => best - EQUAL * (state.variance - best),
-            Rule::GainPerCost => best,
-        };
-        let equals = scored.iter().filter(|(_, score)| *score >= least).map(|(run, _)| *run);
-        equals.min_by(|&a, &b| self.costs[a].total_cmp(&self.costs[b]))
-    }
-
-    /// Adds runs to a plan, none of them dearer than `each`, until it is full or the budget spent.
-    fn fill(&self, plan: &mut Vec<usize>, each: f64, rule: Rule) {
-        let mut state = self.state(plan);
-        while plan.len() < self.most {
-            let left = self.budget - self.cost(plan);
-            let Some(run) = self.addition(&state, left.min(each), rule) else { break };
-            state = state.with(&self.slopes[run], &self.goal);
-            plan.push(run);
-        }
-    }
-
-    /// Exchanges and adds runs while that helps.
-    fn improve(&self, plan: &mut Vec<usize>) {
-        for _ in 0..PASSES {
-            let before = self.state(plan).variance;
-            for place in 0..plan.len() {
-                let variance = self.state(plan).variance;
-                let mut others = plan.clone();
-                others.remove(place);
-                let state = self.state(&others);
-                let left = self.budget - self.cost(&others);
-                let Some(run) = self.addition(&state, left, Rule::Gain) else { continue };
-                if state.with(&self.slopes[run], &self.goal).variance < variance {
-                    plan[place] = run;
-                }
-            }
-            self.fill(plan, f64::INFINITY, Rule::Gain);
-            if self.state(plan).variance >= before * (1.0 - EQUAL) {
-                break;
-            }
-        }
-    }
-
-    fn best(&self) -> Vec<usize> {
-        let shares = std::iter::successors(Some(1), |share| Some(2 * share));
-        let shares = shares.take_while(|share| *share < self.most).chain([self.most]);
-        let mut starts: Vec<(f64, Rule)> =
-            shares.map(|share| (self.budget / share as f64, Rule::Gain)).collect();
-        if self.most > 1 {
-            starts.push((f64::INFINITY, Rule::GainPerCost));
-        }
-        let plans = starts.into_iter().map(|(each, rule)| {
-            let mut plan = Vec::new();
-            self.fill(&mut plan, each, rule);
-            if self.most > 1 {
-                self.improve(&mut plan);
-            }
-            (self.state(&plan).variance, plan)
-        });
-        let plans: Vec<(f64, Vec<usize>)> = plans.collect();
-        let least = plans.iter().map(|(variance, _)| *variance).fold(f64::INFINITY, f64::min);
-        let equals = plans.into_iter().filter(|(variance, _)| *variance <= least * (1.0 + EQUAL));
-        let cheapest = equals.min_by(|(_, a), (_, b)| self.cost(a).total_cmp(&self.cost(b)));
-        cheapest.map_or_else(Vec::new, |(_, plan)| plan)
-    }
-
-    /// The runs of a plan, the one that narrows most first.
-    fn ordered(&self, plan: &[usize]) -> Vec<ChosenRun> {
-        let mut left = plan.to_vec();
-        let mut state = self.start;
-        let mut ordered = Vec::with_capacity(plan.len());
-        while !left.is_empty() {
-            let gain = |place: &usize| state.gain(&self.slopes[left[*place]]);
-            let places = 0..left.len();
-            let best = places.max_by(|a, b| gain(a).total_cmp(&gain(b))).unwrap_or_default();
-            let candidate = left.swap_remove(best);
-            state = state.with(&self.slopes[candidate], &self.goal);
-            ordered.push(ChosenRun { candidate, width_ratio: self.ratio(state.variance) });
-        }
-        ordered
-    }
-
-    fn ratio(&self, variance: f64) -> f64 {
-        // Rounding may put a useless run at 1 + 1e-16.
-        (variance / self.start.variance).max(0.0).sqrt().min(1.0)
-    }
-
-    /// Single runs of which none is both cheaper and better.
-    fn front(&self) -> Vec<ChosenRun> {
-        let mut affordable: Vec<usize> = (0..self.costs.len())
-            .filter(|run| self.costs[*run] <= self.budget * (1.0 + 1e-9))
-            .collect();
-        affordable.sort_by(|&a, &b| self.costs[a].total_cmp(&self.costs[b]));
-        let mut least = self.start.variance;
-        let mut front = Vec::new();
-        for candidate in affordable {
-            let variance = self.start.variance - self.start.gain(&self.slopes[candidate]);
-            if variance < least * (1.0 - EQUAL) {
-                least = variance;
-                // Of runs that cost the same the better one.
-                let cost = self.costs[candidate];
-                front.pop_if(|run: &mut ChosenRun| {
-                    self.costs[run.candidate] >= cost * (1.0 - EQUAL)
-                });
-                front.push(ChosenRun { candidate, width_ratio: self.ratio(variance) });
-            }
-        }
-        if front.len() <= MOST_ALTERNATIVES {
-            return front;
-        }
-        let last = front.len() - 1;
-        (0..MOST_ALTERNATIVES).map(|i| front[i * last / (MOST_ALTERNATIVES - 1)]).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::choice::{EQUAL, MOST_ALTERNATIVES, State, inverse, weight};
     use super::*;
     use crate::fit::{Control, fit, testing};
     use crate::law::{
@@ -582,6 +247,12 @@ mod tests {
 
     const NOISE: f64 = 0.005;
 
+    impl Knowledge {
+        fn slope_at(&self, n: NonzeroParams, density: Density, data: Data) -> Gradient {
+            self.basis().slope(self.residual, n, density, data)
+        }
+    }
+
     fn cost() -> TrainingCost {
         TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Dense)
     }
@@ -589,7 +260,7 @@ mod tests {
     fn knowledge() -> (Knowledge, Observations) {
         let runs = Observations::new(testing::grid(T5_C4.coefficients(), NOISE, 1));
         let options = FitConfig::default();
-        (Knowledge::new(T5_C4.coefficients(), &runs, &options, NOISE).unwrap(), runs)
+        (Knowledge::new(T5_C4.coefficients(), &runs, &options, NOISE, None).unwrap(), runs)
     }
 
     fn candidates(runs: &Observations) -> Vec<PlannedRun> {
@@ -603,7 +274,7 @@ mod tests {
                     let density = Density::new(x).unwrap();
                     let compute = cost().compute(density, nonzero_params, data);
                     let sparsity = density.sparsity();
-                    found.push(PlannedRun { nonzero_params, sparsity, data, compute });
+                    found.push(PlannedRun { nonzero_params, sparsity, level: None, data, compute });
                 }
             }
         }
@@ -626,7 +297,7 @@ mod tests {
         let density = Density::new(0.3).unwrap();
         for residual in [Residual::Log, Residual::Linear] {
             knowledge.residual = residual;
-            let exact = knowledge.slope(n, density, d);
+            let exact = knowledge.slope_at(n, density, d);
             let loss = |law: &Coefficients| law.loss(density, n, d);
             let found = knowledge
                 .answer_slope(|law| {
@@ -644,10 +315,10 @@ mod tests {
         let options = FitConfig { bootstrap: 0, ..FitConfig::default() };
         let report =
             fit(&runs.clone().into(), &options.clone().check().unwrap(), &Control::NONE).unwrap();
-        let knowledge = Knowledge::new(&report.coefficients, &runs, &options, 0.0).unwrap();
+        let knowledge = Knowledge::new(&report.coefficients, &runs, &options, 0.0, None).unwrap();
         for (run, fitted) in runs.as_slice().iter().zip(&report.fitted) {
-            let slope = knowledge.slope(run.nonzero_params, run.sparsity.density(), run.data);
-            let leverage = slope.dot(&(knowledge.covariance * slope));
+            let slope = knowledge.slope_at(run.nonzero_params, run.sparsity.density(), run.data);
+            let leverage = slope.dot(&(knowledge.information.covariance * slope));
             assert!((leverage - fitted.leverage).abs() < 1e-6, "{leverage} {}", fitted.leverage);
         }
     }
@@ -660,7 +331,8 @@ mod tests {
         let loss = |law: &Coefficients| Some(law.loss(Density::DENSE, n, d).ln());
         let budget = 1e19;
         let plain = knowledge.suggest(loss, &candidates, budget, 4).unwrap();
-        let near = knowledge.toward(&runs, NOISE, (n, d)).unwrap();
+        let (law, options) = (T5_C4.coefficients(), FitConfig::default());
+        let near = Knowledge::new(law, &runs, &options, NOISE, Some((n, d))).unwrap();
         let found = near.suggest(loss, &candidates, budget, 4).unwrap();
         let largest = |suggestion: &Suggestion| {
             let costs = suggestion.runs.iter().map(|run| candidates[run.candidate].compute);
@@ -684,9 +356,10 @@ mod tests {
         let (knowledge, _) = knowledge();
         let goal = knowledge.answer_slope(b_d).unwrap();
         let (n, d) = (NonzeroParams::new(3e8).unwrap(), Data::new(2e11).unwrap());
-        let slope = knowledge.slope(n, Density::new(0.3).unwrap(), d);
-        let start = State::new(knowledge.covariance, &goal);
-        let information = inverse(&knowledge.covariance).unwrap() + slope * slope.transpose();
+        let slope = knowledge.slope_at(n, Density::new(0.3).unwrap(), d);
+        let start = State::new(knowledge.information.covariance, &goal);
+        let information =
+            inverse(&knowledge.information.covariance).unwrap() + slope * slope.transpose();
         let direct = State::new(inverse(&information).unwrap(), &goal);
         let updated = start.with(&slope, &goal);
         // Two inversions of a matrix of condition 1e5.
@@ -701,12 +374,13 @@ mod tests {
         let budget = 1e20;
         let found = knowledge.suggest(best_sparsity, &candidates, budget, 1).unwrap();
         let goal = knowledge.answer_slope(best_sparsity).unwrap();
-        let start = State::new(knowledge.covariance, &goal);
+        let start = State::new(knowledge.information.covariance, &goal);
         let least = candidates
             .iter()
             .filter(|run| run.compute <= budget)
             .map(|run| {
-                let slope = knowledge.slope(run.nonzero_params, run.sparsity.density(), run.data);
+                let slope =
+                    knowledge.slope_at(run.nonzero_params, run.sparsity.density(), run.data);
                 ((start.variance - start.gain(&slope)) / start.variance).sqrt()
             })
             .fold(1.0, f64::min);
@@ -769,7 +443,7 @@ mod tests {
         // A coefficient that was held has nothing left to learn.
         let fixed = [(CoefficientName::BD, T5_C4.coefficients().values().b_d)];
         let options = FitConfig { fixed: fixed.into(), ..FitConfig::default() };
-        let held = Knowledge::new(T5_C4.coefficients(), &runs, &options, NOISE).unwrap();
+        let held = Knowledge::new(T5_C4.coefficients(), &runs, &options, NOISE, None).unwrap();
         let settled = held.suggest(b_d, &candidates, 1e20, 1);
         assert_eq!(settled.unwrap_err(), DesignError::Settled);
     }
@@ -780,7 +454,7 @@ mod tests {
         let two = all.into_iter().filter(|run| run.data.get() < 1e10).collect();
         let two = Observations::new(two);
         let options = FitConfig::default();
-        let knowledge = Knowledge::new(T5_C4.coefficients(), &two, &options, NOISE).unwrap();
+        let knowledge = Knowledge::new(T5_C4.coefficients(), &two, &options, NOISE, None).unwrap();
         let candidates = candidates(&two);
         let found = knowledge.suggest(b_d, &candidates, 1e30, 2).unwrap();
         let run = candidates[found.runs[0].candidate];

@@ -1,8 +1,9 @@
 //! The runs that might be made: every combination of some sizes, sparsities and amounts of data.
 
-use super::design::{PlannedRun, usual_levels};
+use super::choice::PlannedRun;
+use super::design::usual_levels;
 use super::observations::Observations;
-use crate::law::{Data, Density, NonzeroParams, Sparsity, TrainingCost};
+use crate::law::{AnyLaw, Data, Density, FormLaw, NonzeroParams, Sparsity, TrainingCost};
 
 /// Levels of each quantity that a grid takes from the runs of a law, at most.
 const USUAL_LEVELS: usize = 12;
@@ -38,12 +39,15 @@ impl RunGrid {
     /// The most runs of a grid.
     pub const MOST_RUNS: usize = 20_000;
 
-    /// Every run of the grid with its cost: the sizes outermost, the amounts of data innermost.
+    /// Every run of the grid with its cost: the sizes outermost, the amounts of data innermost. Of a law of levels
+    /// these are the sparsities, each as often as it has levels with names; those of the grid that are no level of the
+    /// law are left out.
     ///
     /// # Errors
     /// [`GridTooLarge`] above [`Self::MOST_RUNS`].
     pub fn runs(
         self,
+        law: AnyLaw<'_>,
         known: &Observations,
         cost: &TrainingCost,
     ) -> Result<Vec<PlannedRun>, GridTooLarge> {
@@ -52,10 +56,28 @@ impl RunGrid {
         let sizes = self.nonzero_params.unwrap_or_else(|| {
             sizes.into_iter().filter_map(|size| NonzeroParams::new(size).ok()).collect()
         });
-        let sparsities = self.sparsity.unwrap_or_else(|| {
-            let densities = densities.into_iter().rev();
-            densities.filter_map(|x| Density::new(x).ok()).map(Density::sparsity).collect()
-        });
+        let sparsities: Vec<(Sparsity, Option<usize>)> = match law {
+            AnyLaw::Own(FormLaw::Levels(law)) => {
+                let levels = law.levels.iter().enumerate().filter_map(|(place, level)| {
+                    Some((Sparsity::new(level.sparsity).ok()?, Some(place), level))
+                });
+                let wanted = self.sparsity;
+                levels
+                    .filter(|(.., level)| {
+                        let has = |s: &Sparsity| level.has_density(s.density());
+                        wanted.as_ref().is_none_or(|wanted| wanted.iter().any(has))
+                    })
+                    .map(|(sparsity, place, _)| (sparsity, place))
+                    .collect()
+            }
+            _ => {
+                let sparsities = self.sparsity.unwrap_or_else(|| {
+                    let densities = densities.into_iter().rev();
+                    densities.filter_map(|x| Density::new(x).ok()).map(Density::sparsity).collect()
+                });
+                sparsities.into_iter().map(|sparsity| (sparsity, None)).collect()
+            }
+        };
         let data = self
             .data
             .unwrap_or_else(|| data.into_iter().filter_map(|data| Data::new(data).ok()).collect());
@@ -67,10 +89,11 @@ impl RunGrid {
         };
         let mut runs = Vec::with_capacity(count);
         for &nonzero_params in &sizes {
-            for &sparsity in &sparsities {
+            for &(sparsity, level) in &sparsities {
                 runs.extend(data.iter().map(|&data| {
-                    let compute = cost.compute(sparsity.density(), nonzero_params, data);
-                    PlannedRun { nonzero_params, sparsity, data, compute }
+                    let density = sparsity.density();
+                    let compute = cost.compute_at(level, density, nonzero_params, data);
+                    PlannedRun { nonzero_params, sparsity, level, data, compute }
                 }));
             }
         }
@@ -93,14 +116,14 @@ mod tests {
     fn what_is_left_out_is_taken_from_the_runs() {
         let runs = Observations::new(testing::grid(T5_C4.coefficients(), 0.0, 1));
         let [sizes, densities, data] = usual_levels(&runs, USUAL_LEVELS);
-        let all = RunGrid::default().runs(&runs, &cost()).unwrap();
+        let all = RunGrid::default().runs(T5_C4.coefficients().into(), &runs, &cost()).unwrap();
         assert_eq!(all.len(), sizes.len() * densities.len() * data.len());
         // The smallest size, dense, on the least data is first.
         assert_eq!(all[0].nonzero_params.get(), sizes[0]);
         assert_eq!((all[0].sparsity.get(), all[0].data.get()), (0.0, data[0]));
         let dense =
             RunGrid { sparsity: Some(vec![Sparsity::new(0.0).unwrap()]), ..RunGrid::default() };
-        let dense = dense.runs(&runs, &cost()).unwrap();
+        let dense = dense.runs(T5_C4.coefficients().into(), &runs, &cost()).unwrap();
         assert_eq!(dense.len(), sizes.len() * data.len());
         assert!(dense.iter().all(|run| run.compute > 0.0));
     }
@@ -116,7 +139,7 @@ mod tests {
             sparsity: Some(vec![sparsity; 7]),
             data: Some(vec![data; 3]),
         };
-        let error = grid.runs(&runs, &cost()).unwrap_err();
+        let error = grid.runs(T5_C4.coefficients().into(), &runs, &cost()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "must be at most 20000 runs, not 1000 sizes x 7 sparsities x 3 amounts of data"

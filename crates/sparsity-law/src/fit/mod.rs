@@ -25,10 +25,12 @@
 //! | `own_form`, `sensitivity` | the fit of a form with coefficients of its own; how its runs bear on them |
 //! | `rivals` | other forms of the same runs, ranked by how they predict |
 //! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
-//! | `target`, `grid`, `design`, `suggestion` | which runs to make next: for which answer, among which runs, by what they tell, and the suggestion as a whole |
+//! | `target`, `grid`, `suggestion` | which runs to make next: for which answer, among which runs, and the suggestion as a whole |
+//! | `design`, `own_design`, `choice` | what runs tell at a law, and at one of a form with coefficients of its own; the choice by that |
 
 mod agreement;
 mod bootstrap;
+mod choice;
 mod collinearity;
 mod config;
 mod control;
@@ -53,6 +55,7 @@ mod newton;
 mod normalised;
 mod objective;
 mod observations;
+mod own_design;
 mod own_form;
 mod parameters;
 mod passes;
@@ -75,15 +78,17 @@ mod testing;
 mod warnings;
 mod whole;
 
+pub use choice::{ChosenRun, DesignError, PlannedRun, Suggestion};
 pub use config::{ConfigError, Constraint, Delta, FitConfig, Holdout, Residual, ValidFitConfig};
 pub use control::{Control, FitError, Phase};
 pub use descent::Termination;
-pub use design::{ChosenRun, DesignError, Knowledge, PlannedRun, Suggestion, usual_levels};
+pub use design::{Knowledge, usual_levels};
 pub use diagnostics::outlying_distance;
 pub use forms::{FormReport, fit_form, runs_for_own_gain};
 pub use grid::{GridTooLarge, RunGrid};
 pub use lack_of_fit::{CellTest, Grouping};
 pub use observations::{Observation, Observations};
+pub use own_design::{Contender, Contest, OwnKnowledge};
 pub use own_form::SmallLevel;
 pub use patterns::PatternRuns;
 pub use pretrained::PretrainedRuns;

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::observations::{Observation, Observations};
 use crate::law::{
-    CoefficientValues, ExpertCoefficients, LawForm, LevelCapacity, LevelLaw, RivalLaw,
+    CoefficientValues, ExpertCoefficients, FormLaw, LawForm, LevelCapacity, LevelLaw, RivalLaw,
 };
 
 /// Values of a quantity closer than this share are one level.
@@ -40,6 +40,14 @@ pub(super) struct Row {
     pub level: usize,
     /// Its weight, relative to that of all.
     pub share: f64,
+}
+
+/// Logarithms of the size, data and loss that count as 1 in the coordinates.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Units {
+    pub ln_n: f64,
+    pub ln_d: f64,
+    pub ln_l: f64,
 }
 
 /// The runs and their units.
@@ -260,44 +268,112 @@ impl Model {
                 RivalLaw::AverageParams { coefficients, mean_share: table.mean_share }
             }
             LawForm::Levels => {
-                let rest = self.levels;
-                let (b_n, b_d) = (at[rest].exp(), at[rest + 2].exp());
+                let values = self.own_values(at, table.units());
+                let (capacities, rest) = values.split_at(self.levels);
                 let level = |place: usize| LevelCapacity {
                     sparsity: table.sparsities[place],
                     name: table.names[place].clone(),
                     runs: table.rows.iter().filter(|row| row.level == place).count(),
-                    a: (at[place] + ln_l0 + b_n * ln_n0).exp(),
+                    a: capacities[place],
                     gain: None,
                 };
-                let data = (a_d(at[rest + 1], b_d), b_d);
-                let (a_d, b_d) = if self.data { data } else { (0.0, 1.0) };
                 let law = LevelLaw {
                     levels: (0..self.levels).map(level).collect(),
-                    b_n,
-                    a_d,
-                    b_d,
-                    c: (at[rest + 3] + ln_l0).exp(),
+                    b_n: rest[0],
+                    a_d: rest[1],
+                    b_d: rest[2],
+                    c: rest[3],
                 };
                 RivalLaw::Levels(law.with_gains())
             }
             LawForm::Experts => {
-                let (alpha, beta, gamma) = (at[1].exp(), at[3].exp(), at[8].exp());
-                let data = ((at[2] + ln_l0 + beta * ln_d0).exp(), beta);
-                let (b, beta) = if self.data { data } else { (0.0, 1.0) };
+                let values = self.own_values(at, table.units());
                 RivalLaw::Experts(ExpertCoefficients {
-                    e: (at[9] + ln_l0).exp(),
-                    a: (at[0] + ln_l0 + alpha * ln_n0).exp(),
-                    alpha,
-                    b,
-                    beta,
-                    c: (at[4] + ln_l0).exp(),
-                    lambda: at[5],
-                    d: (at[6] + ln_l0 + gamma * ln_n0).exp(),
-                    delta: at[7],
-                    gamma,
+                    e: values[0],
+                    a: values[1],
+                    alpha: values[2],
+                    b: values[3],
+                    beta: values[4],
+                    c: values[5],
+                    lambda: values[6],
+                    d: values[7],
+                    delta: values[8],
+                    gamma: values[9],
                 })
             }
         }
+    }
+
+    /// The coefficients of a form that has its own, in raw units and the order of
+    /// [`FormLaw::named`](crate::law::FormLaw::named); none of the others.
+    pub fn own_values(self, at: &Point, units: Units) -> Vec<f64> {
+        let Units { ln_n, ln_d, ln_l } = units;
+        match self.form {
+            LawForm::Levels => {
+                let rest = self.levels;
+                let (b_n, b_d) = (at[rest].exp(), at[rest + 2].exp());
+                let capacity = |place: usize| (at[place] + ln_l + b_n * ln_n).exp();
+                let a_d = (ln_d + (ln_l + at[rest + 1]) / b_d).exp();
+                let (a_d, b_d) = if self.data { (a_d, b_d) } else { (0.0, 1.0) };
+                let rest = [b_n, a_d, b_d, (at[rest + 3] + ln_l).exp()];
+                (0..self.levels).map(capacity).chain(rest).collect()
+            }
+            LawForm::Experts => {
+                let (alpha, beta, gamma) = (at[1].exp(), at[3].exp(), at[8].exp());
+                let data = ((at[2] + ln_l + beta * ln_d).exp(), beta);
+                let (b, beta) = if self.data { data } else { (0.0, 1.0) };
+                vec![
+                    (at[9] + ln_l).exp(),
+                    (at[0] + ln_l + alpha * ln_n).exp(),
+                    alpha,
+                    b,
+                    beta,
+                    (at[4] + ln_l).exp(),
+                    at[5],
+                    (at[6] + ln_l + gamma * ln_n).exp(),
+                    at[7],
+                    gamma,
+                ]
+            }
+            LawForm::Sparse | LawForm::AverageParams | LawForm::Dense => Vec::new(),
+        }
+    }
+
+    /// The model of a law of a form with coefficients of its own, and where it lies: [`Self::own_values`] leads back.
+    pub fn of(law: &FormLaw, units: Units) -> (Self, Point) {
+        let Units { ln_n, ln_d, ln_l } = units;
+        let levels = match law {
+            FormLaw::Levels(law) => law.levels.len(),
+            FormLaw::Experts(_) => 0,
+        };
+        let model = Self { form: law.form(), levels, data: law.determines_data() };
+        let at = match law {
+            FormLaw::Levels(LevelLaw { levels, b_n, a_d, b_d, c }) => {
+                let capacity = |level: &LevelCapacity| level.a.ln() - ln_l - b_n * ln_n;
+                let data = b_d * (a_d.ln() - ln_d) - ln_l;
+                let rest = [b_n.ln(), data, b_d.ln(), c.ln() - ln_l];
+                levels.iter().map(capacity).chain(rest).collect()
+            }
+            FormLaw::Experts(law) => vec![
+                law.a.ln() - ln_l - law.alpha * ln_n,
+                law.alpha.ln(),
+                law.b.ln() - ln_l - law.beta * ln_d,
+                law.beta.ln(),
+                law.c.ln() - ln_l,
+                law.lambda,
+                law.d.ln() - ln_l - law.gamma * ln_n,
+                law.delta,
+                law.gamma.ln(),
+                law.e.ln() - ln_l,
+            ],
+        };
+        let mut at = Point::from_vec(at);
+        for (value, kind) in at.iter_mut().zip(model.kinds()) {
+            if kind == Kind::Held {
+                *value = Kind::Held.range().0;
+            }
+        }
+        (model, at)
     }
 }
 
@@ -375,6 +451,11 @@ impl Table {
             Some(name) => format!("{} ({name})", self.sparsities[place]),
             None => self.sparsities[place].to_string(),
         }
+    }
+
+    /// The units of the rows.
+    pub fn units(&self) -> Units {
+        Units { ln_n: self.ln_n0, ln_d: self.ln_d0, ln_l: self.ln_l0 }
     }
 
     /// The loss whose logarithm is 0 in the rows.

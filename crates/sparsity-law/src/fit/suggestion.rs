@@ -1,11 +1,16 @@
 //! Which runs of a grid to make next, with the answer that they are to narrow and what to doubt.
 
+use super::choice::{ChosenRun, DesignError, PlannedRun};
 use super::config::FitConfig;
-use super::design::{ChosenRun, DesignError, Knowledge, PlannedRun};
+use super::design::Knowledge;
 use super::grid::{GridTooLarge, RunGrid};
 use super::observations::Observations;
+use super::own_design::{Contest, OwnKnowledge};
 use super::target::Target;
-use crate::law::{AnswerError, Compute, Interval, Question, SampledLaw, TrainingCost, finite};
+use crate::law::{
+    AnswerError, AnyLaw, Compute, Data, FormLaw, Interval, NonzeroParams, PlanLaw, Question,
+    TrainingCost, finite,
+};
 
 /// The resampled laws may scatter this many times more, or less, than the linearised law before it is said.
 const ROUGH: f64 = 2.0;
@@ -14,9 +19,11 @@ const ROUGH: f64 = 2.0;
 #[derive(Debug)]
 pub struct SuggestionTask<'a> {
     /// The law with its resamples. It must know what size, sparsity and data do.
-    pub law: &'a SampledLaw,
+    pub law: PlanLaw<'a>,
     /// The runs that it was fitted on.
     pub runs: &'a Observations,
+    /// Of each of them the name of its level, where a law of levels tells runs of one sparsity apart; else empty.
+    pub names: &'a [Option<String>],
     /// How it was fitted.
     pub fit: &'a FitConfig,
     /// Standard deviation of the residuals of these runs, in the unit of the fit's residual.
@@ -40,6 +47,9 @@ pub struct SuggestedRuns<'a> {
     pub interval: Option<Interval>,
     /// The model that the answer is about; `None` for a coefficient.
     pub question: Option<Question<'a>>,
+    /// Of the best sparsity by a law of levels the two levels whose difference in loss is what is narrowed: the best
+    /// one itself does not move until it is another one. `None` of every other answer.
+    pub contest: Option<Contest>,
     /// The runs to make together, the one that narrows most first; at least one.
     pub runs: Vec<SuggestedRun>,
     /// Single runs, rising in cost, such that none of the grid is both cheaper and better.
@@ -104,19 +114,28 @@ impl<'a> SuggestionTask<'a> {
     /// # Errors
     /// [`SuggestionError`].
     pub fn suggest(&self, grid: RunGrid) -> Result<SuggestedRuns<'a>, SuggestionError> {
-        let law = self.law.coefficients();
-        let candidates = grid.runs(self.runs, self.cost)?;
-        let (value, interval) = self.target.answer(self.law)?;
+        let law = self.law.law();
+        let candidates = grid.runs(law, self.runs, self.cost)?;
         let question = self.target.question(law)?;
-        let known = Knowledge::new(law, self.runs, self.fit, self.noise)?;
-        let known = match &question {
-            Some(asked) => {
-                known.toward(self.runs, self.noise, (asked.nonzero_params, asked.data))?
-            }
-            None => known,
+        let toward = question.as_ref().map(|asked| (asked.nonzero_params, asked.data));
+        let (budget, most) = (self.budget.get(), self.most);
+        let (value, interval) = match self.law {
+            PlanLaw::Curve(law) => self.target.answer(law)?,
+            PlanLaw::Own(law) => self.target.own_answer(law)?,
         };
-        let answer = |law: &_| self.target.linearised(law);
-        let found = known.suggest(answer, &candidates, self.budget.get(), self.most)?;
+        let contest = self.contest(law)?;
+        let found = match law {
+            AnyLaw::Curve(law) => {
+                let known = Knowledge::new(law, self.runs, self.fit, self.noise, toward)?;
+                let answer = |law: &_| self.target.linearised(law);
+                known.suggest(answer, &candidates, budget, most)?
+            }
+            AnyLaw::Own(law) => {
+                let known = self.own_knowledge(law, toward)?;
+                let answer = |law: &_| self.target.own_linearised(law, contest.as_ref());
+                known.suggest(answer, &candidates, budget, most)?
+            }
+        };
         if found.runs.is_empty() {
             let least = candidates.iter().map(|run| run.compute).fold(f64::INFINITY, f64::min);
             return Err(SuggestionError::Unpaid { candidates: candidates.len(), least });
@@ -128,10 +147,29 @@ impl<'a> SuggestionTask<'a> {
             value,
             interval,
             question,
+            contest,
             runs: of(&found.runs)?,
             alternatives: of(&found.alternatives)?,
-            scatter_ratio: self.scatter_ratio(found.deviation * self.noise),
+            scatter_ratio: self.scatter_ratio(found.deviation * self.noise, contest.as_ref()),
         })
+    }
+
+    fn contest(&self, law: AnyLaw<'_>) -> Result<Option<Contest>, AnswerError> {
+        match (law, self.target) {
+            (AnyLaw::Own(law), Target::OptimalSparsity { nonzero_params, compute, cost }) => {
+                Contest::of(law, cost, (*nonzero_params, *compute))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn own_knowledge<'l>(
+        &self,
+        law: &'l FormLaw,
+        toward: Option<(NonzeroParams, Data)>,
+    ) -> Result<OwnKnowledge<'l>, DesignError> {
+        let runs = (self.runs, self.names);
+        OwnKnowledge::new(law, runs, self.fit.residual, self.noise, toward)
     }
 
     fn suggested(
@@ -140,16 +178,33 @@ impl<'a> SuggestionTask<'a> {
         chosen: ChosenRun,
     ) -> Result<SuggestedRun, AnswerError> {
         let run = candidates[chosen.candidate];
-        let law = self.law.coefficients();
-        let loss = law.loss(run.sparsity.density(), run.nonzero_params, run.data);
+        let (density, n, data) = (run.sparsity.density(), run.nonzero_params, run.data);
+        let loss = match self.law.law() {
+            AnyLaw::Curve(law) => law.loss(density, n, data),
+            // A grid has levels of the law alone.
+            AnyLaw::Own(law) => law.loss_at(run.level, density, n, data).unwrap_or(f64::NAN),
+        };
         finite("the compute of a run", run.compute)?;
         finite("the loss of a run", loss)?;
         Ok(SuggestedRun { run, loss, width_ratio: chosen.width_ratio })
     }
 
     /// Scatter of the resampled laws over the deviation of the linearised one, where they disagree.
-    fn scatter_ratio(&self, deviation: f64) -> Option<f64> {
-        let ratio = self.target.scatter(self.law.ensemble()?) / deviation;
+    fn scatter_ratio(&self, deviation: f64, contest: Option<&Contest>) -> Option<f64> {
+        let answers: Vec<f64> = match self.law {
+            PlanLaw::Curve(law) => {
+                let members = law.ensemble()?.members().iter();
+                members.filter_map(|member| self.target.linearised(&member.coefficients)).collect()
+            }
+            PlanLaw::Own(law) => {
+                let members = law.ensemble()?.forms().iter();
+                members.filter_map(|law| self.target.own_linearised(law, contest)).collect()
+            }
+        };
+        if answers.is_empty() {
+            return None;
+        }
+        let ratio = Target::scatter(answers) / deviation;
         (!(ROUGH.recip()..=ROUGH).contains(&ratio)).then_some(ratio)
     }
 }
@@ -160,7 +215,7 @@ mod tests {
     use super::*;
     use crate::law::{
         CoefficientName, Data, Density, FlopMode, FlopsPerParam, NonzeroParams, PruningSchedule,
-        T5_C4,
+        SampledLaw, T5_C4,
     };
 
     fn cost() -> TrainingCost {
@@ -181,6 +236,7 @@ mod tests {
             Target::Loss {
                 nonzero_params,
                 density: Density::new(0.3).unwrap(),
+                level: None,
                 data: Data::new(1e11).unwrap(),
             },
         ];
@@ -190,8 +246,9 @@ mod tests {
         for target in &targets {
             let suggest = |budget: f64| {
                 let task = SuggestionTask {
-                    law: &law,
+                    law: (&law).into(),
                     runs: &runs,
+                    names: &[],
                     fit: &fit,
                     noise: 0.002,
                     target,

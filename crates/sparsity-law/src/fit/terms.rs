@@ -160,7 +160,8 @@ impl RunSet {
     }
 
     /// The same with the names of the runs in their new order.
-    pub(super) fn in_worth(&self, decay: Option<f64>) -> (Observations, Vec<Option<String>>) {
+    #[must_use]
+    pub fn in_worth(&self, decay: Option<f64>) -> (Observations, Vec<Option<String>>) {
         let set = Terms::new(self, &FormTask::Sparse, decay).set;
         (set.law, set.names)
     }

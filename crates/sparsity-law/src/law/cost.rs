@@ -276,7 +276,20 @@ impl TrainingCost {
     /// FLOPs of seeing `data` once: `k N D c_mul`.
     #[must_use]
     pub fn compute(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
-        self.flops_per_param.get() * nonzero_params.get() * data.get() * self.multiplier(density)
+        self.compute_at(None, density, nonzero_params, data)
+    }
+
+    /// The same at a level of the law by its place where one is given.
+    #[must_use]
+    pub fn compute_at(
+        &self,
+        level: Option<usize>,
+        density: Density,
+        nonzero_params: NonzeroParams,
+        data: Data,
+    ) -> f64 {
+        let multiplier = self.multiplier_at(level, density);
+        self.flops_per_param.get() * nonzero_params.get() * data.get() * multiplier
     }
 }
 

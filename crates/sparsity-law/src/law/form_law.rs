@@ -273,6 +273,12 @@ impl FormLaw {
         self.named().iter().map(|coefficient| coefficient.value).collect()
     }
 
+    /// Whether the value of a place may be below 0: `lambda` and `delta` of experts.
+    #[must_use]
+    pub const fn is_signed(&self, place: usize) -> bool {
+        matches!((self, place), (Self::Experts(_), 6 | 8))
+    }
+
     /// How many values there are.
     #[must_use]
     pub fn count(&self) -> usize {

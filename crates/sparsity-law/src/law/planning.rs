@@ -75,7 +75,8 @@ impl<'a> From<&'a SampledForm> for PlanLaw<'a> {
 
 impl<'a> PlanLaw<'a> {
     /// The law of all runs.
-    fn law(self) -> AnyLaw<'a> {
+    #[must_use]
+    pub const fn law(self) -> AnyLaw<'a> {
         match self {
             Self::Curve(sampled) => AnyLaw::Curve(sampled.coefficients()),
             Self::Own(sampled) => AnyLaw::Own(sampled.law()),

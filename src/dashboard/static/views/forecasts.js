@@ -8,7 +8,7 @@ import { change, familyPath, get, list } from "../api.js";
 import { copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
 import { forecastsFigure } from "../figures.js";
-import { modeSelect, numberField } from "../inputs.js";
+import { levelSelect, modeSelect, numberField } from "../inputs.js";
 import { formatAge, formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatPercent, formatWhole, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { go, note, params } from "../url.js";
@@ -40,6 +40,7 @@ export async function showForecasts(main, context) {
     const id = el("input", { name: "external_id", required: true, maxlength: 200, autocomplete: "off" });
     const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? "", format: formatCount, min: 1, max: 1e18, required: true });
     const sparsity = numberField({ label: "Sparsity", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, required: true, hint: "75 % or 0.75" });
+    const level = levelSelect(law);
     const by = el("select", { name: "by" }, el("option", { value: "data" }, "amount of data"), el("option", { value: "compute", selected: asked.has("c") }, "compute"));
     const data = numberField({ label: `Data in ${family.data_unit}`, name: "d", format: formatCount, min: 1e-6, max: 1e30, required: true });
     const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? "", format: formatFlops, min: 1, max: 1e40, required: true });
@@ -68,7 +69,7 @@ export async function showForecasts(main, context) {
             }
             try {
               const forecast = await change("POST", familyPath(name, "/forecasts"), {
-                external_id: id.value.trim(), nonzero_params: size.read(), sparsity: sparsity.read(),
+                external_id: id.value.trim(), nonzero_params: size.read(), sparsity: sparsity.read(), level: level?.value || undefined,
                 ...(byData ? { data: data.read() } : { compute: compute.read(), flop_mode: mode.value }), note: text.value.trim() || undefined,
               });
               const interval = forecast.prediction_interval;
@@ -83,7 +84,7 @@ export async function showForecasts(main, context) {
         },
       },
       el("p", { class: "foot" }, "It keeps this law's numbers for good, and is scored when the run of this name arrives."),
-      el("div", { class: "form" }, el("div", { class: "wide" }, field("Name that the run will have", id)), size.node, sparsity.node, field("Trained by", by), data.node, compute.node, modeField, el("div", { class: "wide" }, field("Note", text))),
+      el("div", { class: "form" }, el("div", { class: "wide" }, field("Name that the run will have", id)), size.node, sparsity.node, level && el("div", { class: "wide" }, field("Pattern or recipe", level)), field("Trained by", by), data.node, compute.node, modeField, el("div", { class: "wide" }, field("Note", text))),
       el("p", { class: "buttons" }, el("button", { type: "submit", class: "primary" }, "Register")),
       outcome,
     );
@@ -169,7 +170,7 @@ export async function showForecasts(main, context) {
             rows: kept.map((forecast) => [
               [el("div", { class: "clip", title: forecast.note ?? forecast.external_id }, forecast.external_id), el("small", {}, formatAge(forecast.created_at))],
               formatCount(forecast.nonzero_params),
-              formatLevel(forecast.sparsity),
+              `${formatLevel(forecast.sparsity)}${forecast.level ? ` (${forecast.level})` : ""}`,
               formatCount(forecast.data),
               [formatLoss(forecast.loss), " ", el("small", {}, formatInterval(forecast.prediction_interval, formatLoss) || "no interval")],
               forecast.score ? [formatLoss(forecast.score.measured), " ", el("small", {}, `${forecast.score.error >= 0 ? "+" : "−"}${formatPercent(Math.abs(forecast.score.relative_error), 2)}`)] : "",

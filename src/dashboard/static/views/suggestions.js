@@ -7,7 +7,7 @@
 import { change, familyPath } from "../api.js";
 import { asCsv, copyButton, copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill, loading, table } from "../dom.js";
-import { modeSelect, numberField } from "../inputs.js";
+import { levelSelect, modeSelect, numberField } from "../inputs.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatWhole, parseFraction, parseNumber, plural } from "../numbers.js";
 import { note, params } from "../url.js";
 import { extrapolation, levelName } from "../words.js";
@@ -16,6 +16,20 @@ import { trustLine, warningNotes } from "./families.js";
 /** @type {[string, string][]} */
 const TARGETS = [["optimal_sparsity", "the best sparsity"], ["prediction", "a predicted loss"], ["coefficient", "a coefficient of the law"]];
 const COEFFICIENTS = ["a_s", "b_s", "c_s", "b_n", "a_d", "b_d", "c"];
+
+/**
+ * The coefficients of a law, each as a target of suggestions names it.
+ *
+ * @param {any} law
+ * @returns {{text: string, target: any}[]}
+ */
+export function coefficientsOf(law) {
+  if (!law.own_coefficients) return COEFFICIENTS.map((text) => ({ text, target: { coefficient: text } }));
+  return law.own_coefficients.map((/** @type {any} */ { name, sparsity, level }) => ({
+    text: typeof sparsity === "number" ? `${name} at ${formatLevel(sparsity)}${level ? ` (${level})` : ""}` : name,
+    target: { own_coefficient: { name, ...(typeof sparsity === "number" ? { sparsity } : {}), ...(level ? { level } : {}) } },
+  }));
+}
 
 /**
  * Values that may be run.
@@ -54,7 +68,10 @@ export function showSuggestions(main, context) {
   const data = number("d", `Data in ${family.data_unit}`, formatCount, 1e-6, 1e30, { start: "100B" });
   const mode = modeSelect(asked.get("mode") ?? "sparse");
   const modeField = field("What a step costs", mode);
-  const coefficient = el("select", { name: "coef" }, COEFFICIENTS.map((value) => el("option", { value, selected: value === (asked.get("coef") ?? "b_d") }, value)));
+  const coefficients = coefficientsOf(law);
+  const coefficient = el("select", { name: "coef" }, coefficients.map(({ text }) => el("option", { value: text, selected: text === (asked.get("coef") ?? "b_d") }, text)));
+  const level = levelSelect(law, asked.get("level") ?? "");
+  const levelField = level && field("Pattern or recipe", level);
   const coefficientField = field("Coefficient", coefficient);
   const budget = number("budget", "For all runs together", formatFlops, 1, 1e40, { start: "1e20" });
   const runs = number("count", "Runs at most", formatWhole, 1, 20, { start: "3" });
@@ -69,7 +86,7 @@ export function showSuggestions(main, context) {
   const form = el(
     "form",
     { on: { submit: (/** @type {Event} */ event) => { event.preventDefault(); ask(); } } },
-    el("fieldset", {}, el("legend", {}, "The answer to narrow"), el("div", { class: "form" }, el("div", { class: "wide" }, field("Answer", target)), size.node, compute.node, sparsity.node, data.node, el("div", { class: "wide" }, modeField, coefficientField))),
+    el("fieldset", {}, el("legend", {}, "The answer to narrow"), el("div", { class: "form" }, el("div", { class: "wide" }, field("Answer", target)), size.node, compute.node, sparsity.node, data.node, el("div", { class: "wide" }, levelField, modeField, coefficientField))),
     el("fieldset", {}, el("legend", {}, "What there is to spend"), el("div", { class: "form" }, budget.node, runs.node, el("div", { class: "wide" }, field("What a step of these runs costs", cost)))),
     el("details", { open: Object.values(grid).some((input) => input.value !== "") }, el("summary", {}, "What may be run"), el("p", { class: "foot" }, "Left empty, the levels of the law's runs and one step beyond."), el("div", { class: "form" }, el("div", { class: "wide" }, field("Sizes", grid.nonzero_params, "1M, 10M or 1M to 1B in 7")), el("div", { class: "wide" }, field("Sparsities", grid.sparsity, "0, 50%, 75%")), el("div", { class: "wide" }, field("Amounts of data", grid.data, "1B, 10B or 1B to 100B in 5")))),
     el("p", { class: "buttons" }, button),
@@ -81,6 +98,7 @@ export function showSuggestions(main, context) {
   function showNeeded() {
     const now = needed();
     [size, compute, sparsity, data].forEach((f) => { f.node.hidden = !now.includes(f); });
+    if (levelField) levelField.hidden = target.value !== "prediction";
     modeField.hidden = target.value !== "optimal_sparsity";
     coefficientField.hidden = target.value !== "coefficient";
   }
@@ -90,8 +108,8 @@ export function showSuggestions(main, context) {
   /** @returns {any} */
   function targetBody() {
     if (target.value === "optimal_sparsity") return { optimal_sparsity: { nonzero_params: size.read(), compute: compute.read(), flop_mode: mode.value } };
-    if (target.value === "prediction") return { prediction: { nonzero_params: size.read(), sparsity: sparsity.read(), data: data.read() } };
-    return { coefficient: coefficient.value };
+    if (target.value === "prediction") return { prediction: { nonzero_params: size.read(), sparsity: sparsity.read(), data: data.read(), ...(level?.value ? { level: level.value } : {}) } };
+    return coefficients.find(({ text }) => text === coefficient.value)?.target;
   }
 
   async function ask() {
@@ -105,6 +123,7 @@ export function showSuggestions(main, context) {
       target: target.value,
       mode: target.value === "optimal_sparsity" ? mode.value : asked.get("mode"),
       coef: target.value === "coefficient" ? coefficient.value : null,
+      level: target.value === "prediction" ? level?.value || null : null,
       cost: cost.value === "dense" ? null : cost.value,
       ...Object.fromEntries(Object.values(grid).map((input) => [input.name, input.value.trim()])),
     });
@@ -157,7 +176,7 @@ export function showSuggestions(main, context) {
     const grids = Object.entries(body.grid).filter(([, values]) => values !== null && values !== undefined);
     const asked = { ...body, grid: grids.length > 0 ? Object.fromEntries(grids) : null };
     const buttons = copyButtons({ method: "POST", path: familyPath(name, "/suggestions"), body: asked, family: name, call: "suggest" });
-    const columns = ["nonzero_params", "sparsity", "data"];
+    const columns = ["nonzero_params", "sparsity", "data", ...(answer.suggestions.some((/** @type {any} */ run) => run.level) ? ["level"] : [])];
     buttons.append(copyButton("CSV", () => asCsv(columns, answer.suggestions.map((/** @type {any} */ run) => columns.map((column) => run[column])))));
     return buttons;
   }
@@ -167,7 +186,7 @@ export function showSuggestions(main, context) {
     return table({
       caption,
       columns: [{ text: "Run" }, { text: "Non-zero", number: true }, { text: "Sparsity", number: true }, { text: `Data, ${family.data_unit}`, number: true }, { text: "Compute", number: true }, { text: "Loss expected", number: true }, { text: width, number: true }, { text: "Beyond the runs" }],
-      rows: items.map((run, i) => [String(i + 1), formatCount(run.nonzero_params), formatLevel(run.sparsity), formatCount(run.data), formatFlops(run.compute), formatLoss(run.predicted_loss), `${formatNumber(run.expected_width_ratio, 2)}×`, run.extrapolation.length === 0 ? "no" : el("ul", { class: "plain" }, run.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))]),
+      rows: items.map((run, i) => [String(i + 1), formatCount(run.nonzero_params), `${formatLevel(run.sparsity)}${run.level ? ` (${run.level})` : ""}`, formatCount(run.data), formatFlops(run.compute), formatLoss(run.predicted_loss), `${formatNumber(run.expected_width_ratio, 2)}×`, run.extrapolation.length === 0 ? "no" : el("ul", { class: "plain" }, run.extrapolation.map((/** @type {any} */ e) => el("li", {}, extrapolation(e))))]),
     });
   }
 
