@@ -71,7 +71,7 @@ fn delta(text: &str) -> Result<Delta, String> {
 }
 
 fn form(text: &str) -> Result<LawForm, String> {
-    LawForm::parse(text).ok_or_else(|| {
+    LawForm::of_name(text).ok_or_else(|| {
         let names: Vec<&str> = LawForm::ALL.into_iter().map(LawForm::as_str).collect();
         format!("must be one of {}", names.join(", "))
     })
@@ -83,7 +83,7 @@ fn levels(text: &str) -> Result<LevelsBy, String> {
 
 fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
     let (name, value) = text.split_once('=').ok_or("must be COEFFICIENT=VALUE")?;
-    let found = CoefficientName::ALL.into_iter().find(|known| known.as_str() == name);
+    let found = CoefficientName::of_name(name);
     let name = found.ok_or("must name one of a_s, b_s, c_s, b_n, a_d, b_d and c")?;
     Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
 }

@@ -50,7 +50,7 @@ pub enum KeysCommand {
 }
 
 fn scope(name: &str) -> Result<Scope, String> {
-    Scope::parse(name).ok_or_else(|| "must be read, write or admin".to_owned())
+    Scope::of_name(name).ok_or_else(|| "must be read, write or admin".to_owned())
 }
 
 pub async fn manage_keys(command: KeysCommand) -> anyhow::Result<()> {

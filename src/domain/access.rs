@@ -1,5 +1,6 @@
 //! Who may do what: scopes, API keys as their holders have them, and the families that a key is for.
 
+use sparsity_law::named;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -8,35 +9,16 @@ use uuid::Uuid;
 
 use crate::domain::text::FamilyName;
 
-/// What a caller may do; each scope includes the ones before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
-    /// Look things up and ask questions.
-    Read,
-    /// Store runs, laws, forecasts and profiles, and ask for refits.
-    Write,
-    /// Delete families, manage keys, read the audit log.
-    Admin,
-}
-
-impl Scope {
-    /// All scopes, the least first.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
-
-    /// The name in JSON and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The scope of a name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+named! {
+    /// What a caller may do; each scope includes the ones before it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub enum Scope {
+        /// Look things up and ask questions.
+        Read = "read",
+        /// Store runs, laws, forecasts and profiles, and ask for refits.
+        Write = "write",
+        /// Delete families, manage keys, read the audit log.
+        Admin = "admin",
     }
 }
 
@@ -174,9 +156,9 @@ mod tests {
     fn scopes_include_the_ones_below() {
         assert!(Scope::Read < Scope::Write && Scope::Write < Scope::Admin);
         for scope in Scope::ALL {
-            assert_eq!(Scope::parse(scope.as_str()), Some(scope));
+            assert_eq!(Scope::of_name(scope.as_str()), Some(scope));
         }
-        assert_eq!(Scope::parse("Admin"), None);
+        assert_eq!(Scope::of_name("Admin"), None);
     }
 
     #[test]

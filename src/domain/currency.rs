@@ -1,35 +1,18 @@
 //! In what a training cost may be said.
 
-/// In what a training cost may be said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Currency {
-    /// FLOPs.
-    Compute,
-    /// Hours of one device of the hardware profile.
-    DeviceHours,
-    /// Days of all its devices together.
-    Days,
-    /// What these hours cost.
-    Cost,
-}
+use sparsity_law::named;
 
-impl Currency {
-    /// All of them, in the order in which they are named.
-    pub const ALL: [Self; 4] = [Self::Compute, Self::DeviceHours, Self::Days, Self::Cost];
-
-    /// The field of a question.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Compute => "compute",
-            Self::DeviceHours => "device_hours",
-            Self::Days => "days",
-            Self::Cost => "cost",
-        }
-    }
-
-    /// The currency of this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|currency| currency.as_str() == name)
+named! {
+    /// In what a training cost may be said.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Currency {
+        /// FLOPs.
+        Compute = "compute",
+        /// Hours of one device of the hardware profile.
+        DeviceHours = "device_hours",
+        /// Days of all its devices together.
+        Days = "days",
+        /// What these hours cost.
+        Cost = "cost",
     }
 }

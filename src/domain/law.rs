@@ -1,5 +1,6 @@
 //! A stored law: its coefficients, where they come from, and what to know before trusting them.
 
+use sparsity_law::named;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -19,28 +20,14 @@ use crate::domain::family::Zeros;
 use crate::domain::refit::RefitOptions;
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
-/// Where a law comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LawSource {
-    /// Fitted on runs of the family.
-    Fit,
-    /// Imported coefficients.
-    Published,
-}
-
-impl LawSource {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fit => "fit",
-            Self::Published => "published",
-        }
-    }
-
-    /// The source of this name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Fit, Self::Published].into_iter().find(|source| source.as_str() == name)
+named! {
+    /// Where a law comes from.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum LawSource {
+        /// Fitted on runs of the family.
+        Fit = "fit",
+        /// Imported coefficients.
+        Published = "published",
     }
 }
 
@@ -285,7 +272,7 @@ impl LawContent {
     pub fn trust_of_answers(&self) -> Trust {
         let mut trust = Trust::GOOD;
         for warning in self.all_warnings() {
-            if let Some(code) = TrustCode::of_warning(&warning.code) {
+            if let Some(code) = TrustCode::of_name(&warning.code) {
                 trust.doubt(TrustLevel::Weak, code);
             }
         }

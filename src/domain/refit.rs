@@ -4,41 +4,29 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::FitConfig;
 use sparsity_law::law::LawForm;
+use sparsity_law::named;
 use uuid::Uuid;
 
 use crate::domain::text::check_label;
 
-/// Where a refit is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefitState {
-    /// Waiting for a worker.
-    Queued,
-    /// A worker is at it.
-    Running,
-    /// There is a law.
-    Succeeded,
-    /// There is an error.
-    Failed,
-    /// Somebody asked to stop it.
-    Cancelled,
+named! {
+    /// Where a refit is in its life.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum RefitState {
+        /// Waiting for a worker.
+        Queued = "queued",
+        /// A worker is at it.
+        Running = "running",
+        /// There is a law.
+        Succeeded = "succeeded",
+        /// There is an error.
+        Failed = "failed",
+        /// Somebody asked to stop it.
+        Cancelled = "cancelled",
+    }
 }
 
 impl RefitState {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether it stays like this.
     #[must_use]
     pub const fn is_final(self) -> bool {
@@ -151,45 +139,23 @@ impl RefitOptions {
     }
 }
 
-/// What kept a refit from a law.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "&'static str")]
-pub enum RefitFailureKind {
-    /// There was no run to fit.
-    NoRuns,
-    /// The runs determine no law of the form that was asked for.
-    NotIdentifiable,
-    /// The law that came out is no finite numbers.
-    NotRepresentable,
-    /// A refit that was to reproduce a law came out different.
-    NotReproduced,
-    /// Every worker that took it died.
-    WorkerLost,
-    /// A defect of the service, whose cause is in the worker's log.
-    Internal,
-}
-
-impl RefitFailureKind {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::NoRuns,
-        Self::NotIdentifiable,
-        Self::NotRepresentable,
-        Self::NotReproduced,
-        Self::WorkerLost,
-        Self::Internal,
-    ];
-
-    /// The name in the database, which is the end of a problem's `type`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRuns => "no-runs",
-            Self::NotIdentifiable => "not-identifiable",
-            Self::NotRepresentable => "not-representable",
-            Self::NotReproduced => "not-reproduced",
-            Self::WorkerLost => "worker-lost",
-            Self::Internal => "internal",
-        }
+named! {
+    /// What kept a refit from a law.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(from = "String", into = "&'static str")]
+    pub enum RefitFailureKind {
+        /// There was no run to fit.
+        NoRuns = "no-runs",
+        /// The runs determine no law of the form that was asked for.
+        NotIdentifiable = "not-identifiable",
+        /// The law that came out is no finite numbers.
+        NotRepresentable = "not-representable",
+        /// A refit that was to reproduce a law came out different.
+        NotReproduced = "not-reproduced",
+        /// Every worker that took it died.
+        WorkerLost = "worker-lost",
+        /// A defect of the service, whose cause is in the worker's log.
+        Internal = "internal",
     }
 }
 
@@ -197,7 +163,7 @@ impl From<String> for RefitFailureKind {
     /// A name that only a newer version knows is [`RefitFailureKind::Internal`]: its detail still says what
     /// happened.
     fn from(name: String) -> Self {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Internal)
+        Self::of_name(&name).unwrap_or(Self::Internal)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Training runs.
 
+use sparsity_law::named;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
@@ -9,23 +10,14 @@ use uuid::Uuid;
 
 use crate::domain::text::Pattern;
 
-/// What a run started from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// Random weights.
-    Scratch,
-    /// A pretrained dense checkpoint.
-    Pretrained,
-}
-
-impl Start {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scratch => "scratch",
-            Self::Pretrained => "pretrained",
-        }
+named! {
+    /// What a run started from.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Start {
+        /// Random weights.
+        Scratch = "scratch",
+        /// A pretrained dense checkpoint.
+        Pretrained = "pretrained",
     }
 }
 

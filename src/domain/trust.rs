@@ -3,129 +3,63 @@
 //! A person, a page and a pipeline act on the same word, so it is decided in one place, from thresholds that are
 //! settings (`docs/trust.md`).
 
+use sparsity_law::named;
+
 use crate::domain::calibration::ForecastRecord;
 
-/// How far an answer can be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TrustLevel {
-    /// Nothing that is looked at speaks against it.
-    Good,
-    /// It may be farther off than its interval says, or is hardly determined: read why.
-    Weak,
-    /// Not to be acted on.
-    None,
-}
-
-impl TrustLevel {
-    /// The stable name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Good => "good",
-            Self::Weak => "weak",
-            Self::None => "none",
-        }
-    }
-
-    /// The level of a name.
-    #[must_use]
-    pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Good, Self::Weak, Self::None].into_iter().find(|level| level.as_str() == name)
+named! {
+    /// How far an answer can be trusted.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum TrustLevel {
+        /// Nothing that is looked at speaks against it.
+        Good = "good",
+        /// It may be farther off than its interval says, or is hardly determined: read why.
+        Weak = "weak",
+        /// Not to be acted on.
+        None = "none",
     }
 }
 
-/// Why an answer is not simply good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TrustCode {
-    /// The runs behind the law do not determine every coefficient.
-    NotIdentified,
-    /// The runs scatter about the law by groups, and not each by itself.
-    LackOfFit,
-    /// Laws fitted on the smaller runs mispredict the larger ones.
-    ExtrapolatesBadly,
-    /// Runs look like checkpoints of the same training.
-    Checkpoints,
-    /// The same measurement is there under several names.
-    Duplicates,
-    /// Hardly more clusters of runs were resampled than there are coefficients.
-    FewClusters,
-    /// A pattern is taken to be worth its nominal sparsity.
-    UnmeasuredPattern,
-    /// Nothing is known of how the law fits its runs.
-    NotChecked,
-    /// The coefficients are not those that fit their own runs best.
-    NotOptimum,
-    /// The interval is wide.
-    WideInterval,
-    /// There is no interval.
-    NoIntervals,
-    /// The question lies far outside the runs.
-    Extrapolation,
-    /// Size and data of the runs go together.
-    Collinear,
-    /// Starts of the fit disagree.
-    StartsDisagree,
-    /// Many resamples determined no law.
-    ResamplesFailed,
-    /// Fewer forecasts by the law came true than their intervals promised.
-    ForecastsMissed,
-    /// What sparsity does is taken from another family's law.
-    BorrowedGain,
-    /// Another form that predicts no worse has another answer.
-    FormsDisagree,
-}
-
-impl TrustCode {
-    const ALL: [Self; 18] = [
-        Self::NotIdentified,
-        Self::LackOfFit,
-        Self::ExtrapolatesBadly,
-        Self::Checkpoints,
-        Self::Duplicates,
-        Self::FewClusters,
-        Self::UnmeasuredPattern,
-        Self::NotChecked,
-        Self::NotOptimum,
-        Self::WideInterval,
-        Self::NoIntervals,
-        Self::Extrapolation,
-        Self::Collinear,
-        Self::StartsDisagree,
-        Self::ResamplesFailed,
-        Self::ForecastsMissed,
-        Self::BorrowedGain,
-        Self::FormsDisagree,
-    ];
-
-    /// The stable name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotIdentified => "not_identified",
-            Self::LackOfFit => "lack_of_fit",
-            Self::ExtrapolatesBadly => "extrapolates_badly",
-            Self::Checkpoints => "checkpoints",
-            Self::Duplicates => "duplicates",
-            Self::FewClusters => "few_clusters",
-            Self::UnmeasuredPattern => "unmeasured_pattern",
-            Self::NotChecked => "not_checked",
-            Self::NotOptimum => "not_optimum",
-            Self::WideInterval => "wide_interval",
-            Self::NoIntervals => "no_intervals",
-            Self::Extrapolation => "extrapolation",
-            Self::Collinear => "collinear",
-            Self::StartsDisagree => "starts_disagree",
-            Self::ResamplesFailed => "resamples_failed",
-            Self::ForecastsMissed => "forecasts_missed",
-            Self::BorrowedGain => "borrowed_gain",
-            Self::FormsDisagree => "forms_disagree",
-        }
-    }
-
-    /// The code of a warning, where that bears on trust.
-    #[must_use]
-    pub fn of_warning(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| known.as_str() == code)
+named! {
+    /// Why an answer is not simply good.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum TrustCode {
+        /// The runs behind the law do not determine every coefficient.
+        NotIdentified = "not_identified",
+        /// The runs scatter about the law by groups, and not each by itself.
+        LackOfFit = "lack_of_fit",
+        /// Laws fitted on the smaller runs mispredict the larger ones.
+        ExtrapolatesBadly = "extrapolates_badly",
+        /// Runs look like checkpoints of the same training.
+        Checkpoints = "checkpoints",
+        /// The same measurement is there under several names.
+        Duplicates = "duplicates",
+        /// Hardly more clusters of runs were resampled than there are coefficients.
+        FewClusters = "few_clusters",
+        /// A pattern is taken to be worth its nominal sparsity.
+        UnmeasuredPattern = "unmeasured_pattern",
+        /// Nothing is known of how the law fits its runs.
+        NotChecked = "not_checked",
+        /// The coefficients are not those that fit their own runs best.
+        NotOptimum = "not_optimum",
+        /// The interval is wide.
+        WideInterval = "wide_interval",
+        /// There is no interval.
+        NoIntervals = "no_intervals",
+        /// The question lies far outside the runs.
+        Extrapolation = "extrapolation",
+        /// Size and data of the runs go together.
+        Collinear = "collinear",
+        /// Starts of the fit disagree.
+        StartsDisagree = "starts_disagree",
+        /// Many resamples determined no law.
+        ResamplesFailed = "resamples_failed",
+        /// Fewer forecasts by the law came true than their intervals promised.
+        ForecastsMissed = "forecasts_missed",
+        /// What sparsity does is taken from another family's law.
+        BorrowedGain = "borrowed_gain",
+        /// Another form that predicts no worse has another answer.
+        FormsDisagree = "forms_disagree",
     }
 }
 
@@ -301,8 +235,8 @@ mod tests {
     #[test]
     fn codes_are_found_by_their_names() {
         for code in TrustCode::ALL {
-            assert_eq!(TrustCode::of_warning(code.as_str()), Some(code));
+            assert_eq!(TrustCode::of_name(code.as_str()), Some(code));
         }
-        assert_eq!(TrustCode::of_warning("interpolated"), None);
+        assert_eq!(TrustCode::of_name("interpolated"), None);
     }
 }

@@ -2,35 +2,23 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sparsity_law::named;
 use uuid::Uuid;
 
 use crate::domain::audit::AuditEvent;
 
-/// Where an upload is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UploadState {
-    /// Waiting for a process that stores it.
-    Queued,
-    /// A process is at it.
-    Running,
-    /// It is stored.
-    Succeeded,
-    /// Nothing of it is stored.
-    Failed,
-}
-
-impl UploadState {
-    pub(crate) const ALL: [Self; 4] = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed];
-
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-        }
+named! {
+    /// Where an upload is in its life.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum UploadState {
+        /// Waiting for a process that stores it.
+        Queued = "queued",
+        /// A process is at it.
+        Running = "running",
+        /// It is stored.
+        Succeeded = "succeeded",
+        /// Nothing of it is stored.
+        Failed = "failed",
     }
 }
 

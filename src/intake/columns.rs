@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use sparsity_law::law::FlopsPerParam;
+use sparsity_law::named;
 
 use crate::domain::checks::{Checks, FieldError};
 use crate::intake::dialect::Separator;
@@ -12,30 +13,20 @@ use crate::intake::field::{ACTIVE_PARAMS, Field};
 use crate::intake::numbers::Decimal;
 use crate::intake::value::Value;
 
-/// Whose export it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Weights & Biases: columns with and without `config.` and `summary.`, nested objects, or the
-    /// answer of its GraphQL API.
-    Wandb,
-    /// MLflow: the frame of `search_runs` with `params.`, `metrics.` and `tags.`, or the answer of the
-    /// REST endpoint of that name.
-    Mlflow,
+named! {
+    /// Whose export it is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Source {
+        /// Weights & Biases: columns with and without `config.` and `summary.`, nested objects, or the
+        /// answer of its GraphQL API.
+        Wandb = "wandb",
+        /// MLflow: the frame of `search_runs` with `params.`, `metrics.` and `tags.`, or the answer of the
+        /// REST endpoint of that name.
+        Mlflow = "mlflow",
+    }
 }
 
 impl Source {
-    /// All that are known.
-    pub const ALL: [Self; 2] = [Self::Wandb, Self::Mlflow];
-
-    /// Its name in options.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Wandb => "wandb",
-            Self::Mlflow => "mlflow",
-        }
-    }
-
     const fn prefixes(self) -> [&'static str; 2] {
         match self {
             Self::Wandb => ["summary.", "config."],

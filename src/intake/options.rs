@@ -112,7 +112,7 @@ impl OptionTexts {
             checks.take("decimal", found)
         });
         let source = said(&self.source, &kept.source).and_then(|text| {
-            let found = Source::ALL.into_iter().find(|source| source.as_str() == text);
+            let found = Source::of_name(&text);
             let known = Source::ALL.map(Source::as_str).join(", ");
             checks
                 .take("source", found.ok_or_else(|| format!("must be one of {known}, not {text}")))

@@ -86,7 +86,7 @@ impl OidcConfig {
 /// no `=`.
 fn mapped(text: &str) -> Result<(String, Scope), String> {
     let parts = text.rsplit_once('=').filter(|(value, _)| !value.is_empty());
-    let mapped = parts.and_then(|(value, scope)| Some((value.to_owned(), Scope::parse(scope)?)));
+    let mapped = parts.and_then(|(value, scope)| Some((value.to_owned(), Scope::of_name(scope)?)));
     mapped.ok_or_else(|| "must be VALUE=read, VALUE=write or VALUE=admin".to_owned())
 }
 

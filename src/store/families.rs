@@ -57,7 +57,7 @@ impl TryFrom<FamilyRow> for Family {
                 .map_err(|e| corrupt(e.to_string()))?,
             pruning: pruning.schedule().map_err(corrupt)?,
             zeros: zeros(&row.zeros, row.experts.map(|grid| grid.0)).map_err(corrupt)?,
-            residual: parse_residual(&row.residual)
+            residual: Residual::of_name(&row.residual)
                 .ok_or_else(|| corrupt(format!("residual {}", row.residual)))?,
             delta: if row.delta_auto { Delta::Auto } else { Delta::Fixed(row.delta) },
         };
@@ -74,10 +74,6 @@ impl TryFrom<FamilyRow> for Family {
 
 /// What stands in the column where delta is found within the fit: what a version that knows no such families takes.
 const UNUSED_DELTA: f64 = 1e-3;
-
-fn parse_residual(name: &str) -> Option<Residual> {
-    [Residual::Log, Residual::Linear].into_iter().find(|residual| residual.as_str() == name)
-}
 
 /// Stores a new family.
 ///

@@ -41,7 +41,7 @@ impl From<&Trust> for TrustRow {
 impl TrustRow {
     /// `None` where the level is none. Reasons of newer versions are left out.
     fn checked(&self) -> Option<Trust> {
-        let because = self.because.iter().filter_map(|code| TrustCode::of_warning(code));
+        let because = self.because.iter().filter_map(|code| TrustCode::of_name(code));
         Some(Trust { level: TrustLevel::of_name(&self.level)?, because: because.collect() })
     }
 }
@@ -115,7 +115,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
         let score = row.score();
         let interval = row.interval(row.interval_low, row.interval_high);
         let prediction_interval = row.interval(row.prediction_low, row.prediction_high);
-        let source = LawSource::parse(&row.law_source)
+        let source = LawSource::of_name(&row.law_source)
             .ok_or_else(|| corrupt(format!("source {}", row.law_source)))?;
         let data = Data::new(row.data).map_err(bad)?;
         let compute = row.compute.map(Compute::new).transpose().map_err(bad)?;
@@ -124,7 +124,7 @@ impl TryFrom<ForecastRow> for ScoredForecast {
                 let (currency, amount) = match (row.currency, row.amount) {
                     (Some(name), Some(amount)) => {
                         let unknown = || corrupt(format!("currency {name}"));
-                        (Currency::parse(&name).ok_or_else(unknown)?, amount)
+                        (Currency::of_name(&name).ok_or_else(unknown)?, amount)
                     }
                     _ => (Currency::Compute, compute.get()),
                 };

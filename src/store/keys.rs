@@ -43,7 +43,7 @@ impl TryFrom<KeyRow> for (ApiKey, KeyHash) {
         let key = ApiKey {
             id: row.id,
             name: row.name,
-            scope: Scope::parse(&row.scope)
+            scope: Scope::of_name(&row.scope)
                 .ok_or_else(|| corrupt(format!("scope {}", row.scope)))?,
             families,
             created_by: row.created_by,

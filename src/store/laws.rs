@@ -72,7 +72,7 @@ impl TryFrom<LawRow> for Law {
 
     fn try_from(row: LawRow) -> Result<Self, StoreError> {
         let corrupt = |detail| StoreError::Corrupt { table: "laws", id: row.id, detail };
-        let source = LawSource::parse(&row.source)
+        let source = LawSource::of_name(&row.source)
             .ok_or_else(|| corrupt(format!("source {}", row.source)))?;
         let coefficients = Coefficients::reduced(CoefficientValues {
             a_s: row.a_s.unwrap_or(0.0),

@@ -51,7 +51,7 @@ impl TryFrom<ProfileRow> for HardwareProfile {
         };
         let pattern = |name: &str| Pattern::new(name).map_err(|e| corrupt(e.to_string()));
         let costs = row.pattern_costs.0.iter().map(|(name, cost)| Ok((pattern(name)?, *cost)));
-        let storage = StorageFormat::ALL.into_iter().find(|format| format.as_str() == row.storage);
+        let storage = StorageFormat::of_name(&row.storage);
         let settings = ProfileSettings {
             cost,
             patterns: row.patterns.iter().map(|name| pattern(name)).collect::<Result<_, _>>()?,

@@ -51,7 +51,7 @@ impl TryFrom<RefitRow> for Refit {
     type Error = StoreError;
 
     fn try_from(row: RefitRow) -> Result<Self, StoreError> {
-        let state = RefitState::ALL.into_iter().find(|state| state.as_str() == row.state);
+        let state = RefitState::of_name(&row.state);
         let state = state.ok_or_else(|| StoreError::Corrupt {
             table: "refits",
             id: row.id,

@@ -146,7 +146,7 @@ impl TryFrom<UploadRow> for Upload {
     type Error = StoreError;
 
     fn try_from(row: UploadRow) -> Result<Self, StoreError> {
-        let state = UploadState::ALL.into_iter().find(|state| state.as_str() == row.state);
+        let state = UploadState::of_name(&row.state);
         let state = state.ok_or_else(|| StoreError::Corrupt {
             table: "uploads",
             id: row.id,

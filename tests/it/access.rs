@@ -114,7 +114,7 @@ fn operations() -> Vec<(Method, String, Scope)> {
                 .replace("{version}", "1")
                 .replace("{id}", "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3");
             let method = method.to_uppercase().parse().unwrap();
-            found.push((method, path, Scope::parse(scope).unwrap()));
+            found.push((method, path, Scope::of_name(scope).unwrap()));
         }
     }
     assert!(found.len() > 40, "{found:?}");

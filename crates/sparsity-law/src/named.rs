@@ -1,7 +1,24 @@
 //! Enumerations whose variants have names: in JSON, in messages, in a query.
 
 /// Declares an enumeration in which each variant is written with its name, and makes of that list the
-/// constant `ALL` and the method `as_str`. What is written once cannot be forgotten in one of two tables.
+/// constant `ALL` and the methods `as_str` and `of_name`. What is written once cannot be forgotten in one of two tables.
+///
+/// ```
+/// sparsity_law::named! {
+///     /// Ways to go.
+///     #[derive(Debug, Clone, Copy, PartialEq)]
+///     pub enum Way {
+///         /// On foot.
+///         Foot = "on-foot",
+///         /// By train.
+///         Train = "by-train",
+///     }
+/// }
+/// assert_eq!(Way::ALL.map(Way::as_str), ["on-foot", "by-train"]);
+/// assert_eq!(Way::of_name("by-train"), Some(Way::Train));
+/// assert_eq!(Way::of_name("Train"), None);
+/// ```
+#[macro_export]
 macro_rules! named {
     (
         $(#[$attribute:meta])*
@@ -24,6 +41,12 @@ macro_rules! named {
                 match self {
                     $(Self::$variant => $name,)+
                 }
+            }
+
+            /// The variant of a name; `None` where none has it.
+            #[must_use]
+            pub fn of_name(name: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|known| known.as_str() == name)
             }
         }
     };

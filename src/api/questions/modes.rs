@@ -27,7 +27,7 @@ pub enum Mode {
 }
 
 fn known(name: &str) -> Option<FlopMode> {
-    FlopMode::ALL.into_iter().find(|mode| mode.as_str() == name)
+    FlopMode::of_name(name)
 }
 
 const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \

@@ -81,12 +81,12 @@ pub struct SuggestionRequest {
 pub enum TargetBody {
     /// A coefficient of the law.
     Coefficient(CoefficientBody),
-    /// A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
-    OwnCoefficient(OwnCoefficientBody),
     /// The sparsity that makes the most of a training budget.
     OptimalSparsity(OptimumBody),
     /// The loss of a model.
     Prediction(PredictionBody),
+    /// A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    OwnCoefficient(OwnCoefficientBody),
 }
 
 /// A target as it is sent: serde takes a second key of an enum for broken JSON.

@@ -2405,20 +2405,6 @@ class SuggestionTarget1(Model):
 
 class SuggestionTarget2(Model):
     """
-    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
-    """
-
-    model_config = ConfigDict(
-        extra="ignore",
-    )
-    own_coefficient: OwnCoefficientTarget
-    """
-    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
-    """
-
-
-class SuggestionTarget3(Model):
-    """
     The sparsity that makes the most of a training budget.
     """
 
@@ -2431,7 +2417,7 @@ class SuggestionTarget3(Model):
     """
 
 
-class SuggestionTarget4(Model):
+class SuggestionTarget3(Model):
     """
     The loss of a model.
     """
@@ -2442,6 +2428,20 @@ class SuggestionTarget4(Model):
     prediction: PredictionTarget
     """
     The loss of a model.
+    """
+
+
+class SuggestionTarget4(Model):
+    """
+    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+    )
+    own_coefficient: OwnCoefficientTarget
+    """
+    A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
     """
 
 

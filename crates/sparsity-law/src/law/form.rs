@@ -27,10 +27,4 @@ impl LawForm {
     pub const fn has_own_coefficients(self) -> bool {
         matches!(self, Self::Levels | Self::Experts)
     }
-
-    /// The form of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|form| form.as_str() == name)
-    }
 }
