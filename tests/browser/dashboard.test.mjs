@@ -746,6 +746,40 @@ test("runs are suggested that narrow an answer", async (t) => {
   await page.getByText(/^The b_d is 0\./).waitFor();
 });
 
+test("levels with a name are asked about, forecast and run by their name", async (t) => {
+  const plain = synthetic(60, "sweep");
+  const patterned = plain.filter(({ sparsity }) => sparsity === 0.5).map((run) => ({ ...run, external_id: `${run.external_id}-2-4`, pattern: "2:4", loss: run.loss * 1.01 }));
+  await family("by-pattern", [...plain, ...patterned], { form: "levels", levels: "pattern", bootstrap: 200, starts: 4 });
+  // Between levels there is nothing to draw.
+  const page = await open(t, browser, { expected: /status of 409/ });
+  await page.goto(`${base}/?family=by-pattern&n=50M&c=1e20&s=50%25`);
+  const asked = page.waitForResponse((response) => response.url().includes("/prediction?") && response.url().includes("level=2%3A4"));
+  await page.getByLabel("Its pattern or recipe").selectOption("2:4");
+  assert.equal((await asked).status(), 200);
+  await page.locator("main").getByText("At 50 %: loss").waitFor();
+  await accessible(page);
+
+  await page.goto(`${base}/?family=by-pattern&view=forecasts`);
+  await page.getByLabel("Name that the run will have").fill("next-1");
+  await page.getByLabel("Non-zero parameters").fill("50M");
+  await page.getByLabel("Sparsity").fill("50%");
+  await page.getByLabel("Pattern or recipe").selectOption("2:4");
+  await page.getByLabel("Data in tokens").fill("30B");
+  await page.getByRole("button", { name: "Register" }).click();
+  await page.getByRole("row", { name: /next-1/ }).getByText("50 % (2:4)").waitFor();
+
+  await page.goto(`${base}/?family=by-pattern&view=next`);
+  await page.getByRole("button", { name: "Suggest runs" }).click();
+  await page.getByText(/what these runs narrow is by how much its loss/).waitFor({ state: "attached" });
+  await page.getByLabel("Answer", { exact: true }).selectOption("coefficient");
+  await page.getByLabel("Coefficient", { exact: true }).selectOption("a at 50\u00a0% (2:4)");
+  await page.getByRole("button", { name: "Suggest runs" }).click();
+  await page.getByText(/^The a at 50\s% \(2:4\) is /).waitFor();
+  await page.getByRole("table", { name: /To be made together/ }).getByText("50 % (2:4)").first().waitFor();
+  await accessible(page);
+  await shoot(page, "levels");
+});
+
 test("a published law is chosen, imported and made to answer", async (t) => {
   await api("POST", "/v1/families", { name: "importing", data_unit: "tokens" });
   const page = await open(t, browser);

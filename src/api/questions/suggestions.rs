@@ -302,17 +302,21 @@ fn own_place(
     };
     let place = known.iter().position(|coefficient| is_meant(coefficient) && law.has(coefficient));
     place.ok_or_else(|| {
-        let told = |coefficient: &FormCoefficient| match (coefficient.sparsity, &coefficient.level) {
+        let told = |coefficient: &FormCoefficient| match (coefficient.sparsity, &coefficient.level)
+        {
             (Some(sparsity), Some(level)) => format!("{} ({sparsity}, {level})", coefficient.name),
             (Some(sparsity), None) => format!("{} ({sparsity})", coefficient.name),
             _ => coefficient.name.to_owned(),
         };
         let known = known.iter().filter(|coefficient| law.has(coefficient)).take(MOST_TOLD);
         let known: Vec<String> = known.map(told).collect();
-        format!(
-            "must be a coefficient that the runs of the law determine, of one sparsity with sparsity and level: {}",
-            known.join(", ")
-        )
+        let of_levels = match law {
+            FormLaw::Levels(_) => {
+                "; a is named with its sparsity, and with its level where that has a name"
+            }
+            FormLaw::Experts(_) => "",
+        };
+        format!("must be one of {}{of_levels}", known.join(", "))
     })
 }
 

@@ -8,7 +8,7 @@ import { familyPath, get, list } from "../api.js";
 import { copyButtons } from "../copy.js";
 import { announce, el, empty, failure, field, fill } from "../dom.js";
 import { contoursDetails, fitDetails, gainDetails, lossDetails } from "../figures.js";
-import { modeSelect, numberField, settled } from "../inputs.js";
+import { levelSelect, modeSelect, numberField, settled } from "../inputs.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, parseFraction, parseNumber, plural } from "../numbers.js";
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
@@ -32,6 +32,7 @@ export function showAnswer(main, context) {
   const size = numberField({ label: "Non-zero parameters", name: "n", value: asked.get("n") ?? example.size, format: formatCount, min: 1, max: 1e18, required: true });
   const compute = numberField({ label: "Training compute", name: "c", value: asked.get("c") ?? example.compute, format: formatFlops, min: 1, max: 1e40, required: true });
   const own = numberField({ label: "Sparsity to compare", name: "s", value: asked.get("s") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Optional: 75 % or 0.75" });
+  const level = levelSelect(law, asked.get("level") ?? "");
   const most = numberField({ label: "Sparsity at most", name: "most", value: asked.get("most") ?? "", format: formatLevel, min: 0, max: 1, fraction: true, placeholder: "none", hint: "Where zeros cost nothing from the first step on" });
   const mode = modeSelect(asked.get("mode") ?? "sparse");
   const output = el("div", { class: "answer", "aria-live": "off" }, el("p", { class: "state" }, "Asking…"));
@@ -42,6 +43,7 @@ export function showAnswer(main, context) {
     compute.node,
     el("div", { class: "wide" }, field("What a step costs", mode)),
     own.node,
+    level && el("div", {}, field("Its pattern or recipe", level)),
     most.node,
     el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
   );
@@ -89,15 +91,16 @@ export function showAnswer(main, context) {
     question = new AbortController();
     if (signal.aborted) return;
     const now = question.signal;
-    note({ n: size.input.value.trim(), c: compute.input.value.trim(), mode: mode.value, s: own.input.value.trim(), most: most.input.value.trim() });
+    note({ n: size.input.value.trim(), c: compute.input.value.trim(), mode: mode.value, s: own.input.value.trim(), most: most.input.value.trim(), level: level?.value || null });
     output.classList.add("old");
     try {
       const query = { nonzero_params: n, compute: c, flop_mode: mode.value };
+      const compared = { ...query, sparsity: s, level: level?.value || undefined };
       const [answer, prediction] = await Promise.all([
         get(familyPath(name, "/optimal-sparsity"), bound === null ? query : { ...query, max_sparsity: bound }, now),
-        s === null ? null : get(familyPath(name, "/prediction"), { ...query, sparsity: s }, now),
+        s === null ? null : get(familyPath(name, "/prediction"), compared, now),
       ]);
-      fill(output, answerOf(answer, prediction, s, context), copyButtons({ method: "GET", path: familyPath(name, "/optimal-sparsity"), query: { ...query, max_sparsity: bound }, family: name, call: "optimal_sparsity" }, s === null ? "" : "the best sparsity"), s !== null && copyButtons({ method: "GET", path: familyPath(name, "/prediction"), query: { ...query, sparsity: s }, family: name, call: "predict" }, `the loss at ${formatLevel(s)}`));
+      fill(output, answerOf(answer, prediction, s, context), copyButtons({ method: "GET", path: familyPath(name, "/optimal-sparsity"), query: { ...query, max_sparsity: bound }, family: name, call: "optimal_sparsity" }, s === null ? "" : "the best sparsity"), s !== null && copyButtons({ method: "GET", path: familyPath(name, "/prediction"), query: compared, family: name, call: "predict" }, `the loss at ${formatLevel(s)}`));
       for (const part of [output, drawings]) part.classList.toggle("untrusted", answer.trust.level === "none");
       output.classList.remove("old");
       if (performance.getEntriesByName("first-answer").length === 0) performance.mark("first-answer");
@@ -152,6 +155,7 @@ export function showAnswer(main, context) {
   const rested = settled(ask, REST_MS);
   [size, compute, own, most].forEach(({ input }) => input.addEventListener("input", rested));
   mode.addEventListener("change", ask);
+  level?.addEventListener("change", ask);
   ask();
 }
 
