@@ -1,7 +1,7 @@
 //! The runs that a law was fitted on.
 
-use sparsity_law::fit::{FittedRun, Observation};
-use sparsity_law::law::Data;
+use sparsity_law::fit::{FittedRun, Observation, Observations, RunSet};
+use sparsity_law::law::{Data, FormLaw};
 use uuid::Uuid;
 
 /// One run as a law saw it.
@@ -30,6 +30,28 @@ pub struct NamedLawRun {
     pub run: LawRun,
     /// The submitter's name; `None` where the run was deleted since.
     pub external_id: Option<String>,
+}
+
+/// The runs of a law, in canonical order, as they were fitted: with their clusters, with what of their data is different,
+/// and with the names of their levels by `own`, where the law is one of levels with names.
+#[must_use]
+pub fn fitted_set(runs: impl IntoIterator<Item = LawRun>, own: Option<&FormLaw>) -> RunSet {
+    let runs: Vec<LawRun> = runs.into_iter().collect();
+    let unique = runs.iter().map(|run| run.unique_data).collect();
+    let clusters: Vec<_> = runs.iter().map(|run| run.cluster).collect();
+    let name = |level: u32| own?.level(usize::try_from(level).ok())?.name.clone();
+    let names = if runs.iter().any(|run| run.level.is_some()) {
+        runs.iter().map(|run| run.level.and_then(name)).collect()
+    } else {
+        Vec::new()
+    };
+    // They come in canonical order, so their order stays.
+    let rows = runs.into_iter().map(|run| (run.observation, run.weight));
+    let mut law = Observations::weighted(rows.collect());
+    if clusters.iter().any(Option::is_some) {
+        law = law.clustered(&clusters);
+    }
+    RunSet { unique, names, ..law.into() }
 }
 
 /// What became of the runs of one law until a later one of the family was fitted.

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sparsity_law::fit::{
-    Control, FitError, FormReport, FormTask, Lenders, Observation, Observations, Phase, Report,
-    Rivals, RunSet, SmallLevel, ValidFitConfig, ensemble_with_curves, fit_form, rank_forms,
-    runs_for_own_gain,
+    Control, FitError, FormReport, FormTask, Lenders, Observation, Phase, Report, Rivals, RunSet,
+    SmallLevel, ValidFitConfig, ensemble_with_curves, fit_form, rank_forms, runs_for_own_gain,
 };
 use sparsity_law::law::{BorrowedGain, Ensemble, FormLaw, LawForm, SampledForm, T5_C4, VIT_JFT};
 use sqlx::PgPool;
@@ -19,7 +18,7 @@ use crate::domain::grouping::GroupedRuns;
 use crate::domain::law::{
     Law, LawContent, LawShape, LawSource, LentGain, Resamples, StoredWarning,
 };
-use crate::domain::law_run::LawRun;
+use crate::domain::law_run::{LawRun, fitted_set};
 use crate::domain::refit::{ClaimedRefit, RefitFailure, RefitFailureKind, RefitOptions};
 use crate::domain::run::Run;
 use crate::domain::text::FamilyName;
@@ -223,25 +222,8 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         let ensemble = law_evidence::find_law_resamples(pool, law_id).await?;
         let ensemble = ensemble.map(|ensemble| ensemble_with_curves(ensemble, &form));
         let runs = law_evidence::list_law_runs(pool, law_id, false, 0, i64::MAX).await?;
-        let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
-        let clusters: Vec<_> = runs.iter().map(|(_, named)| named.run.cluster).collect();
-        let name = |level: u32| {
-            let law = law.content.shape.law.as_ref()?;
-            law.level(usize::try_from(level).ok())?.name.clone()
-        };
-        let levels = runs.iter().map(|(_, named)| named.run.level);
-        let names = levels.clone().any(|level| level.is_some());
-        let names: Vec<_> = match names {
-            true => levels.map(|level| level.and_then(name)).collect(),
-            false => Vec::new(),
-        };
-        let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
-        // They come in canonical order, so their order stays.
-        let mut runs = Observations::weighted(runs.collect());
-        if clusters.iter().any(Option::is_some) {
-            runs = runs.clustered(&clusters);
-        }
-        let set = RunSet { unique, names, ..runs.into() };
+        let runs = runs.into_iter().map(|(_, named)| named.run);
+        let set = fitted_set(runs, law.content.shape.law.as_ref());
         let task = Task::Check { law: Box::new(law), ensemble, form };
         return Ok(Loaded::Ready(Box::new((task, set))));
     }

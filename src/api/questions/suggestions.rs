@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sparsity_law::fit::{
-    Contest, DesignError, FitConfig, Observations, PlannedRun, RunGrid, RunSet, SuggestedRun,
+    Contest, DesignError, FitConfig, Observations, PlannedRun, RunGrid, SuggestedRun,
     SuggestionError, SuggestionTask, Target,
 };
 use sparsity_law::law::{
@@ -30,7 +30,7 @@ use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::values::{Spacing, ValuesBody, check_list};
 use crate::api::wire::views::{ExtrapolationView, IntervalView, LawRef, TrustView, WarningView};
 use crate::domain::checks::{Checks, FieldError};
-use crate::domain::law_run::NamedLawRun;
+use crate::domain::law_run::{NamedLawRun, fitted_set};
 use crate::store::law_evidence;
 
 /// Routes of this resource.
@@ -669,7 +669,9 @@ async fn create_suggestions(
         law,
     };
     let suggest = move |runs: Vec<(i64, NamedLawRun)>| {
-        let (runs, names) = named_runs(asked.law.own.as_ref(), runs).in_worth(Some(decay));
+        let runs = runs.into_iter().map(|(_, named)| named.run);
+        let own = asked.law.own.as_ref().map(SampledForm::law);
+        let (runs, names) = fitted_set(runs, own).in_worth(Some(decay));
         Asked { runs, names, ..asked }.suggest(grid)
     };
     state.threads.run_on(owner, load, suggest).await.map(Json)
@@ -694,17 +696,4 @@ fn require_levels(law: &AskedLaw, sparsities: &[Sparsity]) -> Result<(), ApiErro
         told.join(", ")
     );
     Err(ApiError::field(format!("/grid/sparsity/{place}"), detail))
-}
-
-/// The runs of a law, with the names of their levels where these have names.
-fn named_runs(own: Option<&SampledForm>, runs: Vec<(i64, NamedLawRun)>) -> RunSet {
-    let unique: Vec<_> = runs.iter().map(|(_, named)| named.run.unique_data).collect();
-    let name = |(_, named): &(i64, NamedLawRun)| {
-        let place = usize::try_from(named.run.level?).ok();
-        own?.law().level(place)?.name.clone()
-    };
-    let names: Vec<_> = runs.iter().map(name).collect();
-    let runs = runs.into_iter().map(|(_, named)| (named.run.observation, named.run.weight));
-    // They come in canonical order, so their order stays.
-    RunSet { unique, names, ..Observations::weighted(runs.collect()).into() }
 }
