@@ -70,6 +70,8 @@ export async function shoot(page, name, fullPage = true) {
  * @param {import("playwright-core").Page} page
  */
 export async function accessible(page) {
+  // What fades in has less contrast on its way; what turns for ever is not waited for.
+  await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((each) => each.effect?.getComputedTiming().endTime !== Infinity).map((each) => each.finished)));
   // Into the page's world by the debugger, as the page's own policy allows no other script.
   await page.evaluate(axe);
   const found = await page.evaluate(async () => {
