@@ -100,8 +100,12 @@ struct Counted {
 }
 
 impl Counted {
-    /// Whether they are to be counted again.
-    fn is_due(&self) -> bool {
+    /// Whether they are to be counted again, for how a family is known to stand now.
+    fn is_due(&self, now: &Glance) -> bool {
+        // Counted since one law they say nothing of another.
+        if self.by.active_law != now.active_law {
+            return true;
+        }
         let rest = self.took.saturating_mul(COUNT_REST);
         self.at.elapsed() >= if self.doubted { rest } else { rest.max(RECOUNT) }
     }
@@ -218,11 +222,12 @@ impl FamilyWatch {
     ) -> Result<Option<Followed>, StoreError> {
         let pool = &self.0.pool;
         self.0.looks.fetch_add(1, Ordering::Relaxed);
-        let Some(glance) = standing::find_glance(pool, id).await? else { return Ok(None) };
+        // Refits first, so that none is told to have ended before the law that it made is known.
         let refits = self.refits(id, memory).await?;
+        let Some(glance) = standing::find_glance(pool, id).await? else { return Ok(None) };
         let counted = memory.counted.as_mut().and_then(|counted| {
             counted.doubted |= touched || counted.by != glance;
-            (!counted.is_due()).then_some(counted.runs)
+            (!counted.is_due(&glance)).then_some(counted.runs)
         });
         let runs = match counted {
             Some(runs) => runs,

@@ -1,5 +1,7 @@
 //! What those who look at a family are told of it.
 
+use std::time::Duration;
+
 use axum_test::TestResponse;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -88,6 +90,30 @@ async fn a_family_is_told_of_as_it_stands_and_as_it_changes() {
     assert_eq!(events.next().await.unwrap(), ("deleted".to_owned(), json!({"family": "mine"})));
     assert_eq!(events.next().await, None);
     problem(&app.get(EVENTS).await, 404, "not-found");
+}
+
+#[tokio::test]
+async fn a_new_law_is_told_of_with_what_came_since_however_long_counting_takes() {
+    let app = App::with_worker().await;
+    app.demo_family("mine").await;
+    // The first count waits for a table: as runs are not counted again for many times as long, that would go on past the
+    // refit.
+    let mut held = app.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE law_runs IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
+    let mut events = app.events(EVENTS).await;
+    let first = async {
+        let first = events.next().await.unwrap();
+        assert_eq!(first.1["runs"]["since_law"], Value::Null);
+    };
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        held.rollback().await.unwrap();
+    };
+    tokio::join!(first, release);
+    app.refit("mine", json!({"starts": 4, "bootstrap": 0})).await;
+    let law = events.until(|kind, data| kind == "family" && data["newest_law"] == 1).await;
+    let none = json!({"added": 0, "changed": 0, "removed": 0});
+    assert_eq!(law["runs"], json!({"all": 48, "used": 48, "since_law": none}));
 }
 
 #[tokio::test]
