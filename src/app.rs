@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::layers::answer_points::AnswerPoints;
 use crate::api::layers::bodies::Bodies;
 use crate::api::layers::places::Places;
 use crate::api::layers::threads::AnswerThreads;
@@ -344,6 +345,7 @@ impl App {
             profiles: ProfileCache::default(),
             comparisons: Cache::new(COMPARISONS),
             threads: AnswerThreads::new(config.answer_threads),
+            answer_points: AnswerPoints::new(config.limits.bulk),
             metrics,
             traces,
             access,
@@ -478,7 +480,7 @@ impl Service {
             router,
             state,
             http: tokio::spawn(served),
-            worker: tokio::spawn(worker.run()),
+            worker: worker.start(),
             follower: tokio::spawn(follower),
             auditor: tokio::spawn(auditor.run(answered.clone())),
             answered,
@@ -564,7 +566,7 @@ pub async fn run_worker(
         shutdown: shutdown.clone(),
     };
     let worker = Worker::new(parts, refits.worker())?;
-    let worker = tokio::spawn(worker.run());
+    let worker = worker.start();
     if let Some(address) = health {
         let parts = HealthParts {
             pool: database.pool.clone(),

@@ -83,10 +83,19 @@ pub struct HttpConfig {
     /// keys, may have half; others are answered with 503.
     #[arg(long, env = "SPARSITY_PLANNER_BODY_MEMORY_BYTES", default_value = "64M", value_parser = size)]
     pub body_memory_bytes: u64,
+    /// Bytes in a second that are read of such bodies of one key, or one address without keys, where they are larger than
+    /// 256 KiB; 0 for as fast as they come.
+    #[arg(long, env = "SPARSITY_PLANNER_BODY_BYTES_PER_SECOND", default_value = "128M", value_parser = size)]
+    pub body_bytes_per_second: u64,
     /// How long an answer may take to begin.
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
+    /// Points of questions about many that are computed or sent at once, of which one key, or one address without keys, may
+    /// have half; others wait. Each takes about 1.5 kB.
+    #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS", default_value_t = 250_000,
+        value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
+    pub answer_points: u32,
     /// The most that a question about many points with intervals may ask, in points times resampled laws.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ASKED_LAWS", default_value_t = 100_000_000)]
     pub max_asked_laws: u64,
@@ -494,8 +503,13 @@ impl HttpConfig {
                 small: self.max_small_body_bytes as usize,
                 bulk: self.max_body_bytes as usize,
                 together: self.body_memory_bytes,
+                per_second: self.body_bytes_per_second,
             },
-            bulk: BulkLimits { members: self.max_asked_laws, searched: self.max_searched_laws },
+            bulk: BulkLimits {
+                points: self.answer_points as usize,
+                members: self.max_asked_laws,
+                searched: self.max_searched_laws,
+            },
             request_timeout: Duration::from_millis(self.request_timeout_ms),
             refit_work: self.max_refit_work,
             streams: StreamLimits {

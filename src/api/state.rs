@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::api::layers::answer_points::AnswerPoints;
 use crate::api::layers::bodies::{Bodies, BodyLimits};
 use crate::api::layers::owner::Owner;
 use crate::api::layers::places::Places;
@@ -73,6 +74,8 @@ pub struct AppParts {
     pub comparisons: Cache<(Uuid, Uuid), Arc<Vec<ComparedOptimum>>>,
     /// For answers that take long to compute.
     pub threads: AnswerThreads,
+    /// Room for the answers to questions about many points.
+    pub answer_points: AnswerPoints,
     /// Families that are followed.
     pub family_watch: FamilyWatch,
     /// Refits that are followed.
@@ -112,10 +115,17 @@ pub struct AppParts {
 /// What a question about many points may cost with intervals, in points times resampled laws.
 #[derive(Debug, Clone, Copy)]
 pub struct BulkLimits {
+    /// Points that are computed or sent at once, of which one owner may have half.
+    pub points: usize,
     /// Where all laws are asked at once: about 50 ns each.
     pub members: u64,
     /// Where each law is searched on its own, in the mode of a hardware profile: microseconds each.
     pub searched: u64,
+}
+
+impl BulkLimits {
+    /// The most points of a request.
+    pub const MOST_POINTS: usize = 100_000;
 }
 
 /// How many streams of events may be open.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -102,6 +104,27 @@ impl Worker {
         };
         let (threads, beside) = (pool(config.fit_threads, "fit")?, pool(1, "small-fit")?);
         Ok(Self { parts, config, threads, beside, busy: watch::Sender::new(false) })
+    }
+
+    /// Begins to work as [`Self::run`] says, on a thread of its own behind those that serve: what it reads and stores of a
+    /// refit of many runs takes it milliseconds at a time.
+    #[must_use]
+    pub fn start(self) -> JoinHandle<()> {
+        tokio::spawn(async move {
+            // Who breaks this task off breaks off the work on the thread.
+            let broken_off = CancellationToken::new();
+            let _broken_off = broken_off.clone().drop_guard();
+            let runtime = Handle::current();
+            let worked = tokio::task::spawn_blocking(move || {
+                stand_back();
+                runtime.block_on(broken_off.run_until_cancelled(self.run()));
+            });
+            if let Err(error) = worked.await
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        })
     }
 
     /// Works until shutdown. A database that goes away is waited for.

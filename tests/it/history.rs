@@ -152,7 +152,7 @@ async fn so_many_laws_are_asked_and_no_more() {
     let limits = Limits {
         history_laws: 2,
         compared_runs: 95,
-        bulk: BulkLimits { members: 200, searched: 150 },
+        bulk: BulkLimits { members: 200, searched: 150, ..LIMITS.bulk },
         ..LIMITS
     };
     let app = App::with_limits(limits).await;

@@ -1,8 +1,9 @@
 //! What one request may take of memory and time, and that others are answered meanwhile.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::http::Request;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sparsity_planner::api::layers::bodies::BodyLimits;
@@ -50,7 +51,7 @@ async fn a_problem_is_short_whatever_was_sent() {
 
 #[tokio::test]
 async fn only_questions_about_many_points_have_large_bodies() {
-    let limits = BodyLimits { small: 1_000, bulk: 100_000, together: 1 << 20 };
+    let limits = BodyLimits { small: 1_000, bulk: 100_000, together: 1 << 20, per_second: 0 };
     let app = App::with_limits(Limits { bodies: limits, ..LIMITS }).await;
     let padding = " ".repeat(2_000);
     let post = async |path: &str, body: &str| {
@@ -73,7 +74,7 @@ async fn only_questions_about_many_points_have_large_bodies() {
 
 #[tokio::test]
 async fn bodies_that_find_no_room_are_told_to_come_again() {
-    let limits = BodyLimits { small: 100_000, bulk: 100_000, together: 120_000 };
+    let limits = BodyLimits { small: 100_000, bulk: 100_000, together: 120_000, per_second: 0 };
     let app = App::with_limits(Limits { bodies: limits, ..LIMITS }).await;
     // As a body that is on its way holds it.
     let mut held = app.bodies.begin(Owner::Address([192, 0, 2, 7].into()));
@@ -89,8 +90,77 @@ async fn bodies_that_find_no_room_are_told_to_come_again() {
 }
 
 #[tokio::test]
+async fn an_answer_to_many_points_holds_its_room_until_it_is_taken() {
+    let app = App::new().await;
+    let sizes = json!({"from": 1e7, "to": 1e9, "steps": 3_000});
+    for (path, question) in [
+        ("predictions", json!({"nonzero_params": sizes, "sparsity": 0.5, "data": [1e10, 2e10]})),
+        (
+            "optimal-sparsities",
+            json!({"nonzero_params": sizes, "compute": [1e20, 2e20], "flop_mode": "dense"}),
+        ),
+    ] {
+        for kind in ["application/json", "application/vnd.apache.arrow.stream"] {
+            let request = Request::post(format!("{T5}/{path}")).header("host", "localhost");
+            let request = request.header("content-type", "application/json").header("accept", kind);
+            let request = request.body(question.to_string().into()).unwrap();
+            let answer = app.unread(request).await;
+            assert_eq!(answer.status(), OK);
+            assert!(answer.headers().contains_key("content-length"), "{path} as {kind}");
+            assert_eq!(app.answer_points.held(), 6_000, "{path} as {kind}");
+            let text = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            assert!(text.len() > 6_000);
+            assert_eq!(app.answer_points.held(), 0, "{path} as {kind}");
+        }
+    }
+    // One that is refused holds none.
+    let wrong = json!({"points": [{"nonzero_params": -1, "sparsity": 0.5, "data": 1e10}]});
+    problem(&app.post(&format!("{T5}/predictions"), wrong).await, 422, "invalid");
+    assert_eq!(app.answer_points.held(), 0);
+}
+
+#[tokio::test]
+async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands() {
+    let app = App::new().await;
+    let long = "x".repeat(300_000);
+    for (body, what) in [
+        (json!({"points": [{&long: 1}]}), "a text that begins with \"xxx"),
+        (json!({"flop_mode": &long}), "a text that begins with \"xxx"),
+    ] {
+        let refused = app.post(&format!("{T5}/optimal-sparsities"), body).await;
+        problem(&refused, 400, "malformed");
+        let detail = refused.json::<Value>()["detail"].as_str().unwrap().to_owned();
+        assert!(
+            detail.starts_with(what) && detail.contains("longer than 262144 bytes"),
+            "{detail}"
+        );
+    }
+    // A long list is no object, whatever is in it.
+    let list = json!(vec![1.5; 100_000]);
+    let refused = app.post(&format!("{T5}/optimal-sparsities"), list).await;
+    assert_eq!(problem(&refused, 422, "invalid"), [""]);
+    assert!(refused.text().contains("must be a JSON object"));
+}
+
+#[tokio::test]
+async fn a_large_body_is_read_at_its_rate_and_whole() {
+    let per_second = 64 << 20;
+    let bodies = BodyLimits { per_second, ..LIMITS.bodies };
+    let app = App::with_limits(Limits { bodies, ..LIMITS }).await;
+    let points = vec![json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}); 15_000];
+    let body = json!({"points": points, "intervals": false});
+    let begun = Instant::now();
+    let answer = app.post(&format!("{T5}/predictions"), body.clone()).await;
+    answer.assert_status(OK);
+    assert_eq!(answer.json::<Value>()["results"].as_array().unwrap().len(), 15_000);
+    // Less than its last block may be unpaid for: no machine is too fast for that.
+    let paid = body.to_string().len() as f64 - 256.0 * 1024.0;
+    assert!(begun.elapsed().as_secs_f64() >= paid / per_second as f64);
+}
+
+#[tokio::test]
 async fn points_count_as_often_as_there_are_resampled_laws() {
-    let bulk = BulkLimits { members: 1_000, searched: 300 };
+    let bulk = BulkLimits { members: 1_000, searched: 300, ..LIMITS.bulk };
     let app = App::with_limits(Limits { bulk, ..LIMITS }).await;
     app.demo_family("mine").await;
     tokio::spawn(app.worker().run());

@@ -17,6 +17,8 @@ import time
 PROGRAM, SECONDS = sys.argv[1], float(sys.argv[2])
 SLOWER = float(os.environ.get("SLOWER", "5"))
 FLOOR_MS = float(os.environ.get("FLOOR_MS", "20"))
+# Two measurements of the same on one machine differ by as much.
+NOISE = float(os.environ.get("NOISE", "1.25"))
 HEALTH_MS = float(os.environ.get("HEALTH_MS", "100"))
 MEMORY_MIB = 512.0
 DRAIN_MS = 2000
@@ -308,7 +310,7 @@ def main():
             print(f"| {name} | {cells} | {grown:.0f} | {len(failed)} |", flush=True)
             for kind, here, there, most in zip(("question p99", "upload p99", "/healthz"), found, beside, limits, strict=True):
                 # One that is no slower than where the aggressor has a service of its own waits for the machine.
-                if here > max(most, there):
+                if here > max(most, NOISE * there):
                     failures.append(f"{name}: {kind} {here:.1f} ms, more than {most:.1f}, and {there:.1f} beside another service")
             if grown > MEMORY_MIB:
                 failures.append(f"{name}: {grown:.0f} MiB")

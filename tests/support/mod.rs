@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
-use axum::http::{HeaderValue, Request};
+use axum::http::{HeaderValue, Request, Response};
 use axum_test::{TestResponse, TestServer};
 use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
@@ -148,8 +148,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// No test takes so long.
 const LONG: Duration = Duration::from_secs(3600);
 pub const LIMITS: Limits = Limits {
-    bodies: BodyLimits { small: 256 * 1024, bulk: 1024 * 1024, together: 8 * 1024 * 1024 },
-    bulk: BulkLimits { members: 100_000_000, searched: 1_000_000 },
+    bodies: BodyLimits {
+        small: 256 * 1024,
+        bulk: 1024 * 1024,
+        together: 8 * 1024 * 1024,
+        per_second: 0,
+    },
+    bulk: BulkLimits { points: 100_000, members: 100_000_000, searched: 1_000_000 },
     request_timeout: TIMEOUT,
     refit_work: 10_000_000_000,
     streams: StreamLimits { at_once: 64, each: 8 },
@@ -362,11 +367,16 @@ impl App {
             request = request.header("authorization", format!("Bearer {key}"));
         }
         let request = request.body(Body::empty()).unwrap();
-        let answer = api::router(self.state.clone()).oneshot(request).await.unwrap();
+        let answer = self.unread(request).await;
         assert_eq!(answer.status(), OK);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
         assert_eq!(answer.headers()["x-accel-buffering"], "no");
         Events { data: answer.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// An answer of which the body is still to be read.
+    pub async fn unread(&self, request: Request<Body>) -> Response<Body> {
+        api::router(self.state.clone()).oneshot(request).await.unwrap()
     }
 
     pub async fn post(&self, path: &str, body: Value) -> TestResponse {

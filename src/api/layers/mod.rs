@@ -1,5 +1,6 @@
 //! What every request passes before and after its handler.
 
+pub mod answer_points;
 pub mod base_path;
 pub mod bodies;
 pub(crate) mod browsers;

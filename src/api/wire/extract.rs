@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Instant;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -21,6 +22,7 @@ use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::strict::Strict;
+use crate::api::wire::tokens::Tokens;
 use crate::domain::checks::FieldError;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::{ERROR_LIMIT, FamilyName, cut};
@@ -137,6 +139,15 @@ impl Pieces {
         }
     }
 
+    /// Refuses a body of which a single name or value is so long that what parses it would not give way.
+    fn check(&self) -> Result<(), ApiError> {
+        let mut tokens = Tokens::default();
+        self.blocks.iter().try_for_each(|block| {
+            step();
+            tokens.look(block)
+        })
+    }
+
     /// The body as one; a block is gone once it is copied. Gives way to others from block to block.
     fn whole(mut self) -> Vec<u8> {
         if self.blocks.len() == 1 {
@@ -176,6 +187,7 @@ impl Buffered {
         let mut held = state.bodies.begin(owner);
         let mut pieces = Pieces::default();
         let mut arriving = body.into_data_stream();
+        let mut taken = 0;
         while let Some(piece) = arriving.next().await {
             let piece = piece.map_err(|_| {
                 ApiError::Malformed("the body ended before it was complete".to_owned())
@@ -188,6 +200,15 @@ impl Buffered {
             let room = length.next_multiple_of(Pieces::BLOCK).min(expected).max(length);
             held.cover(room as u64).map_err(|Full| ApiError::BodiesBusy)?;
             pieces.push(&piece, expected);
+            taken += piece.len();
+            if taken >= Pieces::BLOCK {
+                match held.pace(taken, Instant::now()) {
+                    Some(paid) => tokio::time::sleep_until(paid.into()).await,
+                    // Others get their turn all the same.
+                    None => tokio::task::yield_now().await,
+                }
+                taken = 0;
+            }
         }
         Ok(Self { pieces, owner, held })
     }
@@ -202,6 +223,7 @@ impl Buffered {
             return parse_json(&pieces.whole(), "");
         }
         let parse = move || {
+            pieces.check()?;
             let parsed = parse_json(&pieces.whole(), "");
             drop(held);
             parsed
@@ -217,8 +239,11 @@ impl Buffered {
 pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
     // Left to itself serde would also take an array, field by field.
     if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
-        serde_json::from_slice::<serde::de::IgnoredAny>(json)
-            .map_err(|error| ApiError::Malformed(error.to_string()))?;
+        // What skips a value does not give way: of a long body only this is said.
+        if json.len() <= PARSED_AT_ONCE {
+            serde_json::from_slice::<serde::de::IgnoredAny>(json)
+                .map_err(|error| ApiError::Malformed(error.to_string()))?;
+        }
         return Err(ApiError::field(prefix, "must be a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);

@@ -12,6 +12,7 @@ pub mod rows;
 pub mod schemas;
 pub mod start;
 pub(crate) mod strict;
+mod tokens;
 pub mod values;
 pub mod views;
 pub mod zeros;

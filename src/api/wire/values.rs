@@ -48,6 +48,15 @@ pub enum Spacing {
 }
 
 impl ValuesBody {
+    /// How many values are asked for.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::List(values) => values.len(),
+            Self::Range(range) => range.steps,
+        }
+    }
+
     /// At most `most` values, each as its type takes it.
     pub fn check<T>(
         &self,

@@ -23,7 +23,7 @@ use crate::api::questions::bounds::{
 use crate::api::questions::budget::{Budget, BudgetView, GivenBudget, Spending};
 use crate::api::questions::bulk::points::{
     Axis, Modes, Named, Points, Table, assumed_repetition, check_points, check_work, cost_axis,
-    request_unique_data, searched,
+    count_points, request_unique_data, searched,
 };
 use crate::api::questions::law::{AskedLaw, relative_width, sparsity_width};
 use crate::api::questions::modes::Mode;
@@ -672,6 +672,7 @@ async fn create_optimal_sparsities(
     let axes = [Axis::nonzero_params(nonzero_params), cost];
     let of_currency = move |which: Currency, value: f64| (which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
+    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await;
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();
@@ -725,7 +726,7 @@ async fn create_optimal_sparsities(
             Table::Arrow => optima.arrow(),
         }
     };
-    let mut response = state.threads.run(owner, answer).await?;
+    let mut response = held.with(state.threads.run(owner, answer).await?);
     freshness.mark(&mut response);
     Ok(response)
 }

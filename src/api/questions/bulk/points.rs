@@ -23,7 +23,7 @@ use crate::domain::checks::{Checks, FieldError};
 use crate::domain::currency::Currency;
 
 /// The most points of a request.
-const MAX_POINTS: usize = 100_000;
+const MAX_POINTS: usize = BulkLimits::MOST_POINTS;
 /// The most modes of a request.
 const MAX_MODES: usize = 20;
 /// The most wrong fields that an answer names.
@@ -84,6 +84,13 @@ impl Axis {
         };
         values.check(self.field, (MAX_POINTS, self.spacing), self.new, checks)
     }
+}
+
+/// How many points a request has, of which there are so many as a list, or which are a grid; no more than one may have.
+pub(super) fn count_points<const N: usize>(listed: Option<usize>, axes: &[Axis; N]) -> usize {
+    let of_axis = |axis: &Axis| axis.values.as_ref().map_or(1, ValuesBody::count);
+    let of_grid = || axes.iter().map(of_axis).fold(1, usize::saturating_mul);
+    listed.unwrap_or_else(of_grid).min(MAX_POINTS)
 }
 
 /// A list of points, or the axes of a grid.
@@ -321,7 +328,7 @@ pub(super) fn check_work(
     searched: Option<&'static str>,
 ) -> Result<(), ApiError> {
     let members = if intervals { law.resamples() } else { 0 };
-    let BulkLimits { members: most, searched: most_searched } = state.limits.bulk;
+    let BulkLimits { members: most, searched: most_searched, .. } = state.limits.bulk;
     let (most, setting) = match searched {
         Some(_) => (most_searched, "--max-searched-laws"),
         None => (most, "--max-asked-laws"),

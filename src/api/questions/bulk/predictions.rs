@@ -18,7 +18,7 @@ use crate::api::questions::asked::any_law;
 use crate::api::questions::budget::{AskedBudget, Budget, BudgetView, GivenBudget};
 use crate::api::questions::bulk::points::{
     Axis, Modes, Named, Points, Table, assumed_repetition, check_points, check_work, cost_axis,
-    request_unique_data,
+    count_points, request_unique_data,
 };
 use crate::api::questions::law::{AskedLaw, relative_width};
 use crate::api::questions::predictions::predicted_loss;
@@ -277,6 +277,7 @@ async fn create_predictions(
     ];
     let of_currency = move |which, value: f64| (by_cost && which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
+    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await;
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();
@@ -334,7 +335,7 @@ async fn create_predictions(
             Table::Arrow => answer.arrow(),
         }
     };
-    let mut response = state.threads.run(owner, answer).await?;
+    let mut response = held.with(state.threads.run(owner, answer).await?);
     freshness.mark(&mut response);
     Ok(response)
 }
