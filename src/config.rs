@@ -8,11 +8,12 @@ use axum::http::HeaderValue;
 use clap::Args;
 use ipnet::IpNet;
 
+use crate::api::layers::answer_points::BulkLimits;
 use crate::api::layers::base_path::base_path;
 use crate::api::layers::bodies::BodyLimits;
 use crate::api::layers::throttle::{Rate, ThrottleConfig};
 use crate::api::layers::transfers::{TransferLimits, WaitingLimits};
-use crate::api::state::{BulkLimits, Limits, StreamLimits};
+use crate::api::state::{Limits, StreamLimits};
 use crate::domain::trust::{Threshold, TrustPolicy};
 use crate::intake::IngestLimits;
 use crate::jobs::WorkerConfig;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::api::layers::answer_points::AnswerPoints;
+use crate::api::layers::answer_points::{AnswerPoints, BulkLimits};
 use crate::api::layers::bodies::{Bodies, BodyLimits};
 use crate::api::layers::owner::Owner;
 use crate::api::layers::places::Places;
@@ -110,22 +110,6 @@ pub struct AppParts {
     pub uploads_accepted: Notify,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
-}
-
-/// What a question about many points may cost with intervals, in points times resampled laws.
-#[derive(Debug, Clone, Copy)]
-pub struct BulkLimits {
-    /// Points that are computed or sent at once, of which one owner may have half.
-    pub points: usize,
-    /// Where all laws are asked at once: about 50 ns each.
-    pub members: u64,
-    /// Where each law is searched on its own, in the mode of a hardware profile: microseconds each.
-    pub searched: u64,
-}
-
-impl BulkLimits {
-    /// The most points of a request.
-    pub const MOST_POINTS: usize = 100_000;
 }
 
 /// How many streams of events may be open.

@@ -1,7 +1,8 @@
 //! `/v1/families/{family}/optimal-sparsity/history`: one question by each law that a family had.
 
 use serde_json::{Value, json};
-use sparsity_planner::api::state::{BulkLimits, Limits};
+use sparsity_planner::api::layers::answer_points::BulkLimits;
+use sparsity_planner::api::state::Limits;
 
 use crate::support::{App, CREATED, LIMITS, NO_CONTENT, NOT_FOUND, OK, StatusCode, problem, run};
 

@@ -15,7 +15,22 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::layers::owner::Owner;
-use crate::api::state::BulkLimits;
+
+/// What questions about many points may cost: in points, and each with intervals in points times resampled laws.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkLimits {
+    /// Points that are computed or sent at once, of which one owner may have half.
+    pub points: usize,
+    /// Where all laws are asked at once: about 50 ns each.
+    pub members: u64,
+    /// Where each law is searched on its own, in the mode of a hardware profile: microseconds each.
+    pub searched: u64,
+}
+
+impl BulkLimits {
+    /// The most points of a request.
+    pub const MOST_POINTS: usize = 100_000;
+}
 
 /// The room for points; clones are the same.
 #[derive(Debug, Clone)]

@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::api::layers::answer_points::BulkLimits;
 use crate::api::layers::owner::Owner;
 use crate::api::layers::replica_reads::Reads;
 use crate::api::questions::law::{AskedLaw, policy_tag};
@@ -28,7 +29,7 @@ use crate::api::questions::optimal_sparsity::{
 };
 use crate::api::resources::families::existing;
 use crate::api::resources::profiles::StorageView;
-use crate::api::state::{AppState, BulkLimits};
+use crate::api::state::AppState;
 use crate::api::tags::TAG_QUESTIONS;
 use crate::api::wire::caching::{Freshness, KnownTags, Validator};
 use crate::api::wire::extract::{FamilyPath, Query};

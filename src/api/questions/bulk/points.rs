@@ -9,11 +9,12 @@ use sparsity_law::law::{
     Compute, Data, DomainError, NonzeroParams, Ranges, Repetition, Sparsity, TrainingCost,
 };
 
+use crate::api::layers::answer_points::BulkLimits;
 use crate::api::layers::owner::Owner;
 use crate::api::questions::law::AskedLaw;
 use crate::api::questions::modes::Mode;
 use crate::api::questions::optimal_sparsity::check_unique_data;
-use crate::api::state::{AppState, BulkLimits};
+use crate::api::state::AppState;
 use crate::api::wire::columns::ARROW;
 use crate::api::wire::negotiation::negotiate;
 use crate::api::wire::problem::ApiError;
