@@ -345,7 +345,7 @@ impl App {
             profiles: ProfileCache::default(),
             comparisons: Cache::new(COMPARISONS),
             threads: AnswerThreads::new(config.answer_threads),
-            answer_points: AnswerPoints::new(config.limits.bulk),
+            answer_points: AnswerPoints::new(config.limits.bulk, config.limits.request_timeout / 2),
             metrics,
             traces,
             access,

@@ -121,6 +121,19 @@ async fn an_answer_to_many_points_holds_its_room_until_it_is_taken() {
 }
 
 #[tokio::test]
+async fn points_that_find_no_room_are_told_to_come_again() {
+    let app = App::with_limits(Limits { request_timeout: Duration::from_secs(2), ..LIMITS }).await;
+    let held = app.answer_points.hold(Owner::Unknown, LIMITS.bulk.points).await.unwrap();
+    let body = json!({"points": [{"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}]});
+    let refused = app.post(&format!("{T5}/predictions"), body.clone()).await;
+    problem(&refused, 503, "unavailable");
+    assert!(refused.text().contains("--answer-points"), "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), "1");
+    drop(held);
+    app.post(&format!("{T5}/predictions"), body).await.assert_status(OK);
+}
+
+#[tokio::test]
 async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands() {
     let app = App::new().await;
     let long = "x".repeat(300_000);

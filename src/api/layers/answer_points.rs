@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
@@ -15,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::layers::owner::Owner;
+use crate::api::wire::problem::ApiError;
 
 /// What questions about many points may cost: in points, and each with intervals in points times resampled laws.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,8 @@ pub struct AnswerPoints {
     all: Arc<Semaphore>,
     /// The most points of one owner.
     each: usize,
+    /// How long room is waited for.
+    patience: Duration,
     /// The owners that hold or want room.
     owners: Arc<Mutex<HashMap<Owner, Weak<Semaphore>>>>,
 }
@@ -54,15 +58,24 @@ pub struct HeldPoints {
 impl AnswerPoints {
     /// Room for so many points, of which one owner may have half; at least for the largest request.
     #[must_use]
-    pub fn new(limits: BulkLimits) -> Self {
+    pub fn new(limits: BulkLimits, patience: Duration) -> Self {
         let most = limits.points.max(BulkLimits::MOST_POINTS);
         let each = (most / 2).max(BulkLimits::MOST_POINTS);
-        Self { most, all: Arc::new(Semaphore::new(most)), each, owners: Arc::default() }
+        let all = Arc::new(Semaphore::new(most));
+        Self { most, all, each, patience, owners: Arc::default() }
     }
 
     /// Room for so many points, as soon as there is: those of one owner in the order in which they came, and so those of all
     /// owners that have room of their own.
-    pub async fn hold(&self, owner: Owner, points: usize) -> HeldPoints {
+    ///
+    /// # Errors
+    /// [`ApiError::PointsBusy`] where there is none for too long.
+    pub async fn hold(&self, owner: Owner, points: usize) -> Result<HeldPoints, ApiError> {
+        let held = tokio::time::timeout(self.patience, self.wait(owner, points)).await;
+        held.map_err(|_| ApiError::PointsBusy)
+    }
+
+    async fn wait(&self, owner: Owner, points: usize) -> HeldPoints {
         let points = u32::try_from(points.min(self.each)).unwrap_or(u32::MAX);
         let own = self.own(owner);
         let (Ok(of_owner), Ok(of_all)) = (
@@ -146,13 +159,13 @@ mod tests {
     }
 
     fn room(points: usize) -> AnswerPoints {
-        AnswerPoints::new(BulkLimits { points, members: 0, searched: 0 })
+        AnswerPoints::new(BulkLimits { points, members: 0, searched: 0 }, Duration::MAX)
     }
 
     #[test]
     fn one_owner_has_half_and_an_answer_holds_its_room() {
         let points = room(400_000);
-        let hold = |key, count| at_once(points.hold(Owner::Key(Uuid::from_u128(key)), count));
+        let hold = |key, count| at_once(points.wait(Owner::Key(Uuid::from_u128(key)), count));
         let first = hold(1, 150_000).unwrap();
         assert!(hold(1, 60_000).is_none());
         let second = hold(1, 50_000).unwrap();
@@ -174,8 +187,8 @@ mod tests {
     #[test]
     fn there_is_room_for_the_largest_request() {
         let points = room(10);
-        let held = at_once(points.hold(Owner::Unknown, BulkLimits::MOST_POINTS)).unwrap();
-        assert!(at_once(points.hold(Owner::Unknown, 1)).is_none());
+        let held = at_once(points.wait(Owner::Unknown, BulkLimits::MOST_POINTS)).unwrap();
+        assert!(at_once(points.wait(Owner::Unknown, 1)).is_none());
         drop(held);
     }
 }

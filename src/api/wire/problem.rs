@@ -502,6 +502,8 @@ pub enum ApiError {
     StreamsBusy,
     /// The bodies that are held leave no room for another.
     BodiesBusy,
+    /// The answers to many points that are computed or sent leave no room for another.
+    PointsBusy,
     /// The service stops, and could not wait for the end of this.
     Stopping,
     /// The caller takes no representation that the answer has.
@@ -553,6 +555,7 @@ impl ApiError {
             | Self::UploadsWaiting { .. }
             | Self::StreamsBusy
             | Self::BodiesBusy
+            | Self::PointsBusy
             | Self::Stopping => ProblemKind::Unavailable,
             Self::StorageFull(_) => ProblemKind::StorageFull,
             Self::Internal(_) => ProblemKind::Internal,
@@ -645,6 +648,9 @@ impl From<ApiError> for Problem {
                 .to_owned(),
             ApiError::BodiesBusy => "the bodies of requests under way, or those of this key, take as much \
                                      memory as the service has for them, --body-memory-bytes; try again"
+                .to_owned(),
+            ApiError::PointsBusy => "as many points as the service answers at once (--answer-points), of which one key \
+                                     has half, are computed or on their way; try again, with fewer at a time"
                 .to_owned(),
             ApiError::NotAcceptable { accept, offered } => {
                 format!("Accept is {accept:?}; there are {offered}")
@@ -783,6 +789,7 @@ mod tests {
             (ApiError::TransfersBusy { setting: "--exports" }, 503),
             (ApiError::UploadsWaiting { setting: "--waiting-upload-bytes" }, 503),
             (ApiError::BodiesBusy, 503),
+            (ApiError::PointsBusy, 503),
             (ApiError::StreamsBusy, 503),
             (ApiError::Stopping, 503),
             (ApiError::NotAcceptable { accept: "a/b".into(), offered: "c/d".into() }, 406),

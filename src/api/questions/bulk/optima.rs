@@ -672,7 +672,7 @@ async fn create_optimal_sparsities(
     let axes = [Axis::nonzero_params(nonzero_params), cost];
     let of_currency = move |which: Currency, value: f64| (which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
-    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await;
+    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await?;
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();

@@ -277,7 +277,7 @@ async fn create_predictions(
     ];
     let of_currency = move |which, value: f64| (by_cost && which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
-    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await;
+    let held = state.answer_points.hold(owner, count_points(listed, &axes)).await?;
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();
