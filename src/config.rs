@@ -92,8 +92,8 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
-    /// Points of questions about many that are computed or sent at once, of which one key, or one address without keys, may
-    /// have half; others wait. Each takes about 1.5 kB.
+    /// Points of questions about more than 500 that are computed or sent at once, of which one key, or one address without
+    /// keys, may have half; others wait. Each takes about 1.5 kB.
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS", default_value_t = 250_000,
         value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
     pub answer_points: u32,

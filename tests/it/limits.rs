@@ -124,9 +124,14 @@ async fn an_answer_to_many_points_holds_its_room_until_it_is_taken() {
 async fn points_that_find_no_room_are_told_to_come_again() {
     let app = App::with_limits(Limits { request_timeout: Duration::from_secs(2), ..LIMITS }).await;
     let held = app.answer_points.hold(Owner::Unknown, LIMITS.bulk.points).await.unwrap();
-    let body = json!({"points": [{"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}]});
+    let point = json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
+    // A few need no room.
+    let few = json!({"points": vec![&point; 500]});
+    app.post(&format!("{T5}/predictions"), few).await.assert_status(OK);
+    let body = json!({"points": vec![&point; 501]});
     let refused = app.post(&format!("{T5}/predictions"), body.clone()).await;
     problem(&refused, 503, "unavailable");
+    assert_eq!(app.bodies.bytes(), 0);
     assert!(refused.text().contains("--answer-points"), "{}", refused.text());
     assert_eq!(refused.header("retry-after"), "1");
     drop(held);
@@ -148,6 +153,19 @@ async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands
             detail.starts_with(what) && detail.contains("longer than 262144 bytes"),
             "{detail}"
         );
+    }
+    // A list is read as far as it may go, and no further.
+    for (body, pointer) in [
+        (json!({"points": vec![json!({"nonzero_params": 1}); 100_001]}), "/points"),
+        (json!({"nonzero_params": vec![1; 100_001], "compute": 1e20}), "/nonzero_params"),
+    ] {
+        let app = App::with_limits(Limits {
+            bodies: BodyLimits { bulk: 16 << 20, together: 64 << 20, ..LIMITS.bodies },
+            ..LIMITS
+        });
+        let refused = app.await.post(&format!("{T5}/optimal-sparsities"), body).await;
+        assert_eq!(problem(&refused, 422, "invalid"), [pointer]);
+        assert!(refused.text().contains("at most 100000 entries"), "{}", refused.text());
     }
     // A long list is no object, whatever is in it.
     let list = json!(vec![1.5; 100_000]);

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -178,11 +178,8 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     assert!(answer.to_lowercase().contains("retry-after"), "{answer}");
 }
 
-#[tokio::test]
-async fn an_export_that_breaks_off_does_not_look_complete() {
-    let url = empty_database().await;
-    let service = Process::serve(&url, &[]).await;
-    let pool = pool(&url).await;
+/// More runs of the family than wait anywhere between the database and a client.
+async fn store_many(pool: &PgPool) {
     sqlx::query(
         "INSERT INTO runs (id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
              tags, excluded, created_at, updated_at)
@@ -190,29 +187,51 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
              '{}', false, now(), now()
          FROM families, generate_series(1, 200000) AS i WHERE name = 't5-c4'",
     )
-    .execute(&pool)
+    .execute(pool)
     .await
     .unwrap();
-    for kind in ["text/csv", "application/x-ndjson"] {
-        let mut export = Command::new("curl")
-            .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base())])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut out = export.stdout.take().unwrap();
-        // It has begun, and waits for us to read on.
-        out.read_exact(&mut [0; 1024]).unwrap();
-        until_open(&pool, 1).await;
-        let ended: i64 = sqlx::query_scalar(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'sparsity-planner'
-                 AND xact_start IS NOT NULL AND query LIKE '%FROM runs%'",
-        )
-        .fetch_one(&pool)
-        .await
+}
+
+/// An export that has begun, and waits for us to read on.
+fn begin_export(service: &Process, kind: &str) -> (Child, ChildStdout) {
+    let mut export = Command::new("curl")
+        .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
-        assert_eq!(ended, 1);
+    let mut out = export.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1024]).unwrap();
+    (export, out)
+}
+
+/// The session of the database that reads for an export.
+async fn exporting(pool: &PgPool) -> i32 {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'sparsity-planner'
+             AND xact_start IS NOT NULL AND query LIKE '%FROM runs%'",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_export_that_breaks_off_does_not_look_complete() {
+    let url = empty_database().await;
+    let service = Process::serve(&url, &[]).await;
+    let pool = pool(&url).await;
+    store_many(&pool).await;
+    for kind in ["text/csv", "application/x-ndjson"] {
+        let (mut export, mut out) = begin_export(&service, kind);
+        until_open(&pool, 1).await;
+        let ended: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1)")
+            .bind(exporting(&pool).await)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert!(ended);
         let (status, rest) = blocking(move || {
             let mut rest = Vec::new();
             out.read_to_end(&mut rest).unwrap();
@@ -224,6 +243,43 @@ async fn an_export_that_breaks_off_does_not_look_complete() {
         let lines = rest.iter().filter(|byte| **byte == b'\n').count();
         assert!(lines < 190_000, "{lines}");
     }
+}
+
+#[tokio::test]
+async fn an_export_that_is_given_up_is_not_read_to_its_end() {
+    let url = empty_database().await;
+    let service = Process::serve(&url, &[]).await;
+    let pool = pool(&url).await;
+    store_many(&pool).await;
+    let (mut export, out) = begin_export(&service, "text/csv");
+    until_open(&pool, 1).await;
+    let session = exporting(&pool).await;
+    export.kill().unwrap();
+    export.wait().unwrap();
+    drop(out);
+    let is_there = async || -> bool {
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)")
+            .bind(session)
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    until(async || !is_there().await, "the session of the export is closed").await;
+    // One that is taken whole leaves its session to others.
+    let (export, mut out) = begin_export(&service, "text/csv");
+    let session = exporting(&pool).await;
+    blocking(move || out.read_to_end(&mut Vec::new()).unwrap()).await;
+    assert!(blocking(move || export.wait_with_output().unwrap()).await.status.success());
+    until_open(&pool, 0).await;
+    assert!(
+        sqlx::query_scalar::<_, bool>(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)"
+        )
+        .bind(session)
+        .fetch_one(&pool)
+        .await
+        .unwrap()
+    );
 }
 
 #[tokio::test]

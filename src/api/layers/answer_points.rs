@@ -48,11 +48,14 @@ pub struct AnswerPoints {
     owners: Arc<Mutex<HashMap<Owner, Weak<Semaphore>>>>,
 }
 
+/// So many points take less than a megabyte, and need no room.
+const FEW: usize = 500;
+
 /// Room for the points of an answer, free again when this is dropped.
 #[derive(Debug)]
 pub struct HeldPoints {
-    _of_all: OwnedSemaphorePermit,
-    _of_owner: OwnedSemaphorePermit,
+    /// Of the owner's room and of all; none for a few.
+    _room: Option<[OwnedSemaphorePermit; 2]>,
 }
 
 impl AnswerPoints {
@@ -65,12 +68,15 @@ impl AnswerPoints {
         Self { most, all, each, patience, owners: Arc::default() }
     }
 
-    /// Room for so many points, as soon as there is: those of one owner in the order in which they came, and so those of all
+    /// Room for so many points, as soon as there is, and at once for a few: those of one owner in the order in which they came, and so those of all
     /// owners that have room of their own.
     ///
     /// # Errors
     /// [`ApiError::PointsBusy`] where there is none for too long.
     pub async fn hold(&self, owner: Owner, points: usize) -> Result<HeldPoints, ApiError> {
+        if points <= FEW {
+            return Ok(HeldPoints { _room: None });
+        }
         let held = tokio::time::timeout(self.patience, self.wait(owner, points)).await;
         held.map_err(|_| ApiError::PointsBusy)
     }
@@ -84,7 +90,7 @@ impl AnswerPoints {
         ) else {
             unreachable!("none of them is ever closed")
         };
-        HeldPoints { _of_all: of_all, _of_owner: of_owner }
+        HeldPoints { _room: Some([of_owner, of_all]) }
     }
 
     /// How many points are held.

@@ -259,9 +259,11 @@ async fn get_law_comparison(
     let (id, most) = (family.id, state.limits.compared_runs);
     let load = async {
         // After the laws: no request waits for one connection while it holds another.
-        let db = &mut *reads.connection().await?;
+        let mut db = runs::Reading::new(reads.connection().await?);
         // One more, to see whether there are.
-        Ok(runs::list_fit_observations(db, id, i64::from(most) + 1).await?)
+        let runs = runs::list_fit_observations(&mut *db, id, i64::from(most) + 1).await?;
+        db.finished();
+        Ok(runs)
     };
     let (of_a, of_b) = (a.clone(), b.clone());
     let common =

@@ -103,6 +103,7 @@ async fn write(
         encoder.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("{format:?} is no stream")))?;
     let mut db = reads.connection().await?;
     let family = existing(&mut *db, name).await?;
+    let mut db = runs::Reading::new(db);
     let mut transaction = runs::begin_filtered(&mut db, filter).await?;
     {
         let mut batches = runs::export_runs(&mut transaction, family.id, filter);
@@ -114,6 +115,7 @@ async fn write(
         }
     }
     transaction.commit().await?;
+    db.finished();
     send(state, parts, encoder.finish().map_err(internal)?).await
 }
 

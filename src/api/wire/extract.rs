@@ -40,9 +40,10 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for JsonBody<T>
     }
 }
 
-/// A JSON body of one value that may have many points.
+/// A JSON body of one value that may have many points, and the room that it took: it counts as held until that is dropped,
+/// as its points take memory until they are answered.
 #[derive(Debug)]
-pub struct BulkBody<T>(pub T);
+pub struct BulkBody<T>(pub T, pub Held);
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for BulkBody<T> {
     type Rejection = ApiError;
@@ -50,7 +51,8 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for BulkBody<T>
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         require_json(&request)?;
         let limit = (state.limits.bodies.bulk, "--max-body-bytes");
-        Buffered::read(request, state, limit).await?.parse(state).await.map(Self)
+        let body = Buffered::read(request, state, limit).await?;
+        body.parse_held(state).await.map(|(body, held)| Self(body, held))
     }
 }
 
@@ -218,15 +220,21 @@ impl Buffered {
         self,
         state: &AppState,
     ) -> Result<T, ApiError> {
+        self.parse_held(state).await.map(|(parsed, _)| parsed)
+    }
+
+    /// The same, with the room that it took.
+    async fn parse_held<T: DeserializeOwned + Send + 'static>(
+        self,
+        state: &AppState,
+    ) -> Result<(T, Held), ApiError> {
         let Self { pieces, owner, held } = self;
         if pieces.length <= PARSED_AT_ONCE {
-            return parse_json(&pieces.whole(), "");
+            return Ok((parse_json(&pieces.whole(), "")?, held));
         }
         let parse = move || {
             pieces.check()?;
-            let parsed = parse_json(&pieces.whole(), "");
-            drop(held);
-            parsed
+            Ok((parse_json(&pieces.whole(), "")?, held))
         };
         state.threads.run(owner, parse).await
     }

@@ -1,18 +1,21 @@
 //! Values of a quantity in a body: one by one, or evenly between two ends.
 
-use serde::Deserialize;
-use sparsity_law::law::{DomainError, Range, Sparsity};
-use utoipa::ToSchema;
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use sparsity_law::law::{DomainError, Range, Sparsity};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::api::layers::answer_points::BulkLimits;
 use crate::domain::checks::Checks;
 
 /// Values of a quantity.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(
-    untagged,
-    expecting = "must be a number, a list of numbers, or an object of from, to and steps"
-)]
-#[schema(as = GridValues)]
+#[derive(Debug)]
 pub enum ValuesBody {
     /// Only one.
     One(f64),
@@ -22,8 +25,116 @@ pub enum ValuesBody {
     Range(ValueRange),
 }
 
+// As they are sent, for the document alone.
+/// Values of a quantity.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "its schema is all that is used")]
+enum GridValues {
+    /// Only one.
+    One(f64),
+    /// One by one.
+    List(Vec<f64>),
+    /// Evenly from one to another.
+    Range(ValueRange),
+}
+
+impl PartialSchema for ValuesBody {
+    fn schema() -> RefOr<Schema> {
+        GridValues::schema()
+    }
+}
+
+impl ToSchema for ValuesBody {
+    fn name() -> Cow<'static, str> {
+        GridValues::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        GridValues::schemas(schemas);
+    }
+}
+
+/// A list with at most as many entries as a request may have points. A longer one is refused when that is seen: what is
+/// read of one takes several times as much memory as the body.
+#[derive(Debug)]
+pub struct Bounded<T>(pub Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
+    fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
+        list.deserialize_seq(BoundedVisitor(PhantomData)).map(Self)
+    }
+}
+
+/// A list that may be left out, as of [`Bounded`].
+pub fn bounded<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    list: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    let list = Option::<Bounded<T>>::deserialize(list)?;
+    Ok(list.map(|Bounded(list)| list))
+}
+
+struct BoundedVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if list.len() == BulkLimits::MOST_POINTS {
+                let most = BulkLimits::MOST_POINTS;
+                return Err(A::Error::custom(format_args!("must have at most {most} entries")));
+            }
+            list.push(item);
+        }
+        Ok(list)
+    }
+}
+
+impl<'de> Deserialize<'de> for ValuesBody {
+    // Untagged, serde would hold all of a body in a form of its own first, in thirty times the memory.
+    fn deserialize<D: Deserializer<'de>>(values: D) -> Result<Self, D::Error> {
+        values.deserialize_any(ValuesVisitor)
+    }
+}
+
+struct ValuesVisitor;
+
+impl<'de> Visitor<'de> for ValuesVisitor {
+    type Value = ValuesBody;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, a list of numbers, or an object of from, to and steps")
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<ValuesBody, E> {
+        Ok(ValuesBody::One(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<ValuesBody, E> {
+        Ok(ValuesBody::One(value as f64))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<ValuesBody, E> {
+        Ok(ValuesBody::One(value as f64))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<ValuesBody, A::Error> {
+        BoundedVisitor(PhantomData).visit_seq(items).map(ValuesBody::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<ValuesBody, A::Error> {
+        ValueRange::deserialize(MapAccessDeserializer::new(entries)).map(ValuesBody::Range)
+    }
+}
+
 /// Values from one to another: even in the logarithm, but for sparsities.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = GridRange)]
 pub struct ValueRange {

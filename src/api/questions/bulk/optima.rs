@@ -38,7 +38,7 @@ use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::rows::{self, Rows};
 use crate::api::wire::schemas::BinaryFile;
-use crate::api::wire::values::ValuesBody;
+use crate::api::wire::values::{ValuesBody, bounded};
 use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
@@ -62,6 +62,7 @@ type Sized = (NonzeroParams, Compute, Bounds);
 pub struct CreateOptimalSparsities {
     /// The points, at most 100,000.
     #[schema(min_items = 1, max_items = 100_000)]
+    #[serde(default, deserialize_with = "bounded")]
     points: Option<Vec<OptimalSparsityPoint>>,
     /// Sizes of a grid, in place of `points`. The budgets of the first size come first.
     nonzero_params: Option<ValuesBody>,
@@ -651,7 +652,7 @@ async fn create_optimal_sparsities(
     Path(path): Path<FamilyPath>,
     table: Table,
     owner: Owner,
-    BulkBody(body): BulkBody<CreateOptimalSparsities>,
+    BulkBody(body, arrived): BulkBody<CreateOptimalSparsities>,
 ) -> Result<Response, ApiError> {
     let CreateOptimalSparsities { points, nonzero_params, compute, flop_mode, .. } = body;
     let (law_version, intervals) = (body.law_version, body.intervals);
@@ -673,6 +674,7 @@ async fn create_optimal_sparsities(
     let of_currency = move |which: Currency, value: f64| (which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
     let held = state.answer_points.hold(owner, count_points(listed, &axes)).await?;
+    drop(arrived);
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();

@@ -29,7 +29,7 @@ use crate::api::wire::extract::{BulkBody, FamilyPath};
 use crate::api::wire::problem::{ApiError, Problem};
 use crate::api::wire::rows::{self};
 use crate::api::wire::schemas::BinaryFile;
-use crate::api::wire::values::ValuesBody;
+use crate::api::wire::values::{ValuesBody, bounded};
 use crate::api::wire::views::{
     ExtrapolationView, IntervalView, LawRef, MaybeInterval, TrustView, WarningView,
 };
@@ -48,6 +48,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 pub struct CreatePredictions {
     /// The points, at most 100,000.
     #[schema(min_items = 1, max_items = 100_000)]
+    #[serde(default, deserialize_with = "bounded")]
     points: Option<Vec<PredictionPoint>>,
     /// Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
     nonzero_params: Option<ValuesBody>,
@@ -258,7 +259,7 @@ async fn create_predictions(
     Path(path): Path<FamilyPath>,
     table: Table,
     owner: Owner,
-    BulkBody(body): BulkBody<CreatePredictions>,
+    BulkBody(body, arrived): BulkBody<CreatePredictions>,
 ) -> Result<Response, ApiError> {
     let CreatePredictions { points, nonzero_params, sparsity, data, compute, .. } = body;
     let (flop_mode, law_version, intervals) = (body.flop_mode, body.law_version, body.intervals);
@@ -278,6 +279,7 @@ async fn create_predictions(
     let of_currency = move |which, value: f64| (by_cost && which == currency).then_some(value);
     let listed = points.as_ref().map(Vec::len);
     let held = state.answer_points.hold(owner, count_points(listed, &axes)).await?;
+    drop(arrived);
     let default = flop_mode.clone();
     let check = move || {
         let default = default.as_deref();
