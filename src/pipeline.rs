@@ -25,9 +25,10 @@ use crate::intake::{IngestError, Intake, Part, Reading, RowErrors, Stop, keep_fi
 use crate::store::StoreError;
 use crate::store::families::insert_family;
 use crate::store::staging::{
-    Staging, begin_staging, commit_staging, delete_contradicted_rows, delete_repeated_rows,
+    begin_staging, commit_staging, delete_contradicted_rows, delete_repeated_rows,
     list_contradicted_rows, merge_runs, stage_runs, try_merge_staged_runs,
 };
+use crate::store::unfinished::Unfinished;
 use crate::telemetry::request::carried;
 
 /// Why no runs were stored.
@@ -103,7 +104,7 @@ enum Runs {
     /// One batch at most.
     Few(Vec<NumberedRun>),
     /// So many, in the staging table of a transaction that ends with its connection.
-    Many(Staging, u64),
+    Many(Unfinished, u64),
 }
 
 /// Reads an input to its end, and keeps so many of its first runs aside to be shown.
@@ -262,7 +263,7 @@ enum Open {
     /// A transaction.
     Transaction(PgTransaction<'static>),
     /// That of the staging table.
-    Staging(Staging),
+    Staging(Unfinished),
 }
 
 impl Open {

@@ -29,6 +29,7 @@ mod schedules;
 pub mod scores;
 pub mod staging;
 pub mod standing;
+pub mod unfinished;
 pub mod uploads;
 mod zeros;
 

@@ -1,15 +1,13 @@
 //! Training runs.
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
 
 use chrono::{DateTime, Utc};
 use futures_util::stream::{BoxStream, Stream, StreamExt, TryChunksError, TryStreamExt};
 use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
-use sqlx::pool::PoolConnection;
 use sqlx::types::Json;
-use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction, Postgres};
+use sqlx::{Connection, PgConnection, PgExecutor, PgTransaction};
 use tokio::task::coop::consume_budget;
 use uuid::Uuid;
 
@@ -116,47 +114,6 @@ pub async fn begin_filtered<'c>(
             .await?;
     }
     Ok(transaction)
-}
-
-/// A connection on which many rows are read. Dropped before it is [`Self::finished`] it is closed.
-///
-/// In the pool, whoever had it next would first read all that is left of the rows, on a thread that serves.
-#[derive(Debug)]
-pub struct Reading(Option<PoolConnection<Postgres>>);
-
-impl Reading {
-    /// Nothing read yet.
-    #[must_use]
-    pub fn new(connection: PoolConnection<Postgres>) -> Self {
-        Self(Some(connection))
-    }
-
-    /// Everything was read: the connection goes back to its pool.
-    pub fn finished(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Deref for Reading {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        self.0.as_deref().expect("it is taken by what consumes or drops")
-    }
-}
-
-impl DerefMut for Reading {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_deref_mut().expect("it is taken by what consumes or drops")
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        if let Some(mut connection) = self.0.take() {
-            connection.close_on_drop();
-        }
-    }
 }
 
 /// A page of a family's runs.

@@ -5,13 +5,10 @@
 //! cannot be checked at compile time, as no migration creates it; that which merges has the text of the one
 //! that is checked.
 
-use std::ops::{Deref, DerefMut};
-
 use futures_util::{Stream, StreamExt};
 use sparsity_law::fit::Observation;
 use sparsity_law::law::{Data, Sparsity};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgExecutor, PgPool, Postgres};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -20,43 +17,15 @@ use crate::domain::run::{Brought, Merged};
 use crate::domain::text::Pattern;
 use crate::store::StoreError;
 use crate::store::scores::announce_scores;
-
-/// A connection with a transaction for [`stage_runs`]. Unless [`commit_staging`] has ended it, it is closed when it is
-/// dropped, whatever it is at, and leaves nothing: a `COPY` that is dropped before its end would leave its answer for
-/// whoever uses the connection next, and each answer after that would be taken for another's.
-#[derive(Debug)]
-pub struct Staging(Option<PoolConnection<Postgres>>);
-
-impl Deref for Staging {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        self.0.as_ref().expect("it is taken out at its end only")
-    }
-}
-
-impl DerefMut for Staging {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("it is taken out at its end only")
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            // Not back to the pool.
-            drop(connection.detach());
-        }
-    }
-}
+use crate::store::unfinished::Unfinished;
 
 /// Begins a transaction for [`stage_runs`].
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.begin_staging", level = "debug", skip_all)]
-pub async fn begin_staging(pool: &PgPool) -> Result<Staging, StoreError> {
-    let mut staging = Staging(Some(pool.acquire().await?));
+pub async fn begin_staging(pool: &PgPool) -> Result<Unfinished, StoreError> {
+    let mut staging = Unfinished::new(pool.acquire().await?);
     // Not by a guard that rolls back on the connection when it is dropped: the connection goes instead.
     sqlx::query("BEGIN").execute(&mut *staging).await?;
     Ok(staging)
@@ -67,10 +36,10 @@ pub async fn begin_staging(pool: &PgPool) -> Result<Staging, StoreError> {
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.runs.commit_staging", level = "debug", skip_all)]
-pub async fn commit_staging(mut staging: Staging) -> Result<(), StoreError> {
+pub async fn commit_staging(mut staging: Unfinished) -> Result<(), StoreError> {
     sqlx::query("COMMIT").execute(&mut *staging).await?;
     // Every statement on it has been answered to its end.
-    drop(staging.0.take());
+    staging.finished();
     Ok(())
 }
 

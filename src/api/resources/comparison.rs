@@ -30,6 +30,7 @@ use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::{IntervalView, LawCoefficientsView, LawRef, TrustView, WarningView};
 use crate::domain::family::Family;
 use crate::store::runs;
+use crate::store::unfinished::Unfinished;
 
 /// Routes of this resource.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -259,7 +260,7 @@ async fn get_law_comparison(
     let (id, most) = (family.id, state.limits.compared_runs);
     let load = async {
         // After the laws: no request waits for one connection while it holds another.
-        let mut db = runs::Reading::new(reads.connection().await?);
+        let mut db = Unfinished::new(reads.connection().await?);
         // One more, to see whether there are.
         let runs = runs::list_fit_observations(&mut *db, id, i64::from(most) + 1).await?;
         db.finished();

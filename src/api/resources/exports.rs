@@ -16,6 +16,7 @@ use crate::domain::text::FamilyName;
 use crate::intake::Format;
 use crate::intake::export::{Encoder, Formulas};
 use crate::store::runs;
+use crate::store::unfinished::Unfinished;
 use crate::telemetry::request::carried_task;
 
 /// A piece of the stream. Only [`Part::End`] ends it in order: whatever else happens, the body breaks
@@ -103,7 +104,7 @@ async fn write(
         encoder.ok_or_else(|| ApiError::Internal(anyhow::anyhow!("{format:?} is no stream")))?;
     let mut db = reads.connection().await?;
     let family = existing(&mut *db, name).await?;
-    let mut db = runs::Reading::new(db);
+    let mut db = Unfinished::new(db);
     let mut transaction = runs::begin_filtered(&mut db, filter).await?;
     {
         let mut batches = runs::export_runs(&mut transaction, family.id, filter);
