@@ -87,7 +87,7 @@ impl Tokens {
             Inside::Text | Inside::Escape => format!("a text that begins with {start:?}"),
         };
         ApiError::Malformed(format!(
-            "{what} stands at byte {} and is longer than {LONGEST} bytes: no name and no value of a request is as long",
+            "{what} stands at byte {} and is longer than {LONGEST} bytes, which is the most in a request",
             self.begins
         ))
     }

@@ -58,7 +58,7 @@ impl ToSchema for ValuesBody {
 /// A list with at most as many entries as a request may have points. A longer one is refused when that is seen: what is
 /// read of one takes several times as much memory as the body.
 #[derive(Debug)]
-pub struct Bounded<T>(pub Vec<T>);
+struct Bounded<T>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     fn deserialize<D: Deserializer<'de>>(list: D) -> Result<Self, D::Error> {
@@ -66,7 +66,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     }
 }
 
-/// A list that may be left out, as of [`Bounded`].
+/// A list that may be left out, with at most as many entries as a request may have points.
 pub fn bounded<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -97,7 +97,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
 }
 
 impl<'de> Deserialize<'de> for ValuesBody {
-    // Untagged, serde would hold all of a body in a form of its own first, in thirty times the memory.
+    // Untagged, serde would hold all of a body in a form of its own first, in thirty times the memory and more.
     fn deserialize<D: Deserializer<'de>>(values: D) -> Result<Self, D::Error> {
         values.deserialize_any(ValuesVisitor)
     }
