@@ -294,7 +294,7 @@ fn law(
     fitted_at: chrono::DateTime<chrono::Utc>,
 ) -> LawContent {
     let ensemble = report.ensemble.as_ref();
-    let fitted = ensemble.map_or(0, |ensemble| ensemble.members().len());
+    let fitted = ensemble.map_or(0, |ensemble| ensemble.count());
     let fitted_warnings = report.warnings.iter().map(StoredWarning::from);
     let warnings = what_if(&options.without).into_iter().chain(fitted_warnings).collect();
     LawContent {

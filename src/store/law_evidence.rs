@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 
 use sparsity_law::fit::{FittedRun, Observation};
-use sparsity_law::law::{
-    CoefficientValues, Coefficients, Data, Ensemble, FormLaw, Loss, Member, NonzeroParams, Sparsity,
-};
+use sparsity_law::law::{CoefficientName, Data, Ensemble, FormLaw, Loss, NonzeroParams, Sparsity};
 use sqlx::types::Json;
 use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
@@ -27,11 +25,7 @@ pub async fn insert_law_resamples(
     law_id: Uuid,
     ensemble: &Ensemble,
 ) -> Result<(), StoreError> {
-    let column = |place: usize| -> Vec<f64> {
-        let values = |member: &Member| member.coefficients.values().to_array()[place];
-        ensemble.members().iter().map(values).collect()
-    };
-    let noise: Vec<f64> = ensemble.members().iter().map(|member| member.noise).collect();
+    let column = |name: CoefficientName| ensemble.column(name);
     let forms: Vec<f64> = ensemble.forms().iter().flat_map(FormLaw::values).collect();
     let forms = Some(forms).filter(|forms| !forms.is_empty());
     sqlx::query!(
@@ -44,14 +38,14 @@ pub async fn insert_law_resamples(
         law_id,
         ensemble.level(),
         ensemble.tail(),
-        &column(0),
-        &column(1),
-        &column(2),
-        &column(3),
-        &column(4),
-        &column(5),
-        &column(6),
-        &noise,
+        column(CoefficientName::AS),
+        column(CoefficientName::BS),
+        column(CoefficientName::CS),
+        column(CoefficientName::BN),
+        column(CoefficientName::AD),
+        column(CoefficientName::BD),
+        column(CoefficientName::C),
+        ensemble.noise(),
         forms.as_deref()
     )
     .execute(db)
@@ -98,21 +92,8 @@ pub async fn find_law_resamples(
         let members = members.collect::<Result<Vec<_>, StoreError>>()?;
         return Ok(Ensemble::of_forms(members, row.level, row.tail));
     }
-    let columns = [&row.a_s, &row.b_s, &row.c_s, &row.b_n, &row.a_d, &row.b_d, &row.c];
-    if columns.iter().any(|column| column.len() != row.noise.len()) {
-        return Err(corrupt("columns of different lengths"));
-    }
-    let members = row
-        .noise
-        .iter()
-        .enumerate()
-        .map(|(at, &noise)| {
-            let values = CoefficientValues::from_array(columns.map(|column| column[at]));
-            let coefficients = Coefficients::try_from(values).map_err(|e| corrupt(&e))?;
-            Ok(Member { coefficients, noise })
-        })
-        .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(Ensemble::new(members, row.level, row.tail))
+    let columns = [row.a_s, row.b_s, row.c_s, row.b_n, row.a_d, row.b_d, row.c];
+    Ensemble::from_columns(columns, row.noise, row.level, row.tail).map_err(|e| corrupt(&e))
 }
 
 /// Stores the runs that a law was fitted on.

@@ -32,7 +32,7 @@ fn ensemble() -> Ensemble {
         };
         Member { coefficients: Coefficients::new(values).unwrap(), noise: 0.001 }
     };
-    Ensemble::new((0..1000).map(member).collect(), 0.95, 0.0245).unwrap()
+    Ensemble::new((0..1000).map(member), 0.95, 0.0245).unwrap()
 }
 
 fn questions() -> Vec<(NonzeroParams, Compute)> {

@@ -187,7 +187,7 @@ fn coverage(design: &Design, sets: u32, resamples: u32) -> Vec<Row> {
         let report = fit(&runs.into(), &config.check().unwrap(), &Control::NONE).unwrap();
         let ensemble = report.ensemble.unwrap();
         let answers: Vec<_> =
-            ensemble.members().iter().map(|member| design.answers(&member.coefficients)).collect();
+            ensemble.members().map(|member| design.answers(&member.coefficients)).collect();
         for (i, (_, truth)) in truths.iter().enumerate() {
             let interval = ensemble.interval_of(answers.iter().map(|row| row[i].1).collect());
             rows[i].count(&interval, *truth, sets);

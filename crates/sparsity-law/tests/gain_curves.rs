@@ -301,7 +301,7 @@ fn each_resampled_law_may_borrow_of_another_lender() {
     };
     let lenders = [T5_C4.coefficients(), VIT_JFT.coefficients()];
     let members = (0..100).map(|i| member(lenders[i % 2], 482.01));
-    let ensemble = Ensemble::new(members.collect(), 0.95, 0.025).unwrap();
+    let ensemble = Ensemble::new(members, 0.95, 0.025).unwrap();
     let law = SampledLaw::new(borrowing(&T5_C4), Some(ensemble), |loss, _| loss);
     let (n, c) = (NonzeroParams::new(1e9).unwrap(), Compute::new(1e22).unwrap());
     let cost = cost(FlopMode::Sparse);

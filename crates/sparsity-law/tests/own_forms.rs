@@ -128,7 +128,7 @@ fn intervals_hold_the_truth_and_everything_is_said_of_the_fit() {
         assert_eq!(law.form(), task(&truth).form());
         let ensemble = report.ensemble.clone().unwrap();
         assert!(ensemble.forms().len() > 195, "{}", ensemble.forms().len());
-        assert_eq!(ensemble.forms().len(), ensemble.members().len());
+        assert_eq!(ensemble.forms().len(), ensemble.count());
         let noise = report.diagnostics.noise;
         assert!((0.002..0.0045).contains(&noise), "{noise}");
         assert!(report.diagnostics.agreement > 0.3, "{}", report.diagnostics.agreement);

@@ -189,7 +189,7 @@ impl AskedLaw {
     pub fn resamples(&self) -> usize {
         let own = self.own.as_ref().and_then(SampledForm::ensemble);
         let ensemble = self.sampled.ensemble().or(own);
-        ensemble.map_or(0, |ensemble| ensemble.members().len())
+        ensemble.map_or(0, |ensemble| ensemble.count())
     }
 
     /// Predicted loss; the question has passed [`Self::require_at`].

@@ -288,7 +288,7 @@ impl Evidence<'_> {
             );
             warn(WarningCode::Outliers, detail);
         }
-        let made = self.ensemble.map_or(0, |ensemble| ensemble.members().len());
+        let made = self.ensemble.map_or(0, |ensemble| ensemble.count());
         let failed = self.resamples as usize - made;
         if failed as f64 > FAILING * f64::from(self.resamples) {
             let detail = format!(

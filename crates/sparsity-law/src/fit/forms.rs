@@ -189,7 +189,7 @@ mod tests {
                 assert!((fitted.predicted / run.loss.get() - 1.0).abs() < 1e-6);
             }
             assert!(report.ensemble.is_none_or(|ensemble| {
-                ensemble.members().iter().all(|m| m.coefficients.gain_curve() == Some(&curve))
+                ensemble.members().all(|m| m.coefficients.gain_curve() == Some(&curve))
             }));
         }
     }

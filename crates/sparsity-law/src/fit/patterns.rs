@@ -39,12 +39,12 @@ pub(super) fn pattern(
     // Each resampled law meets its own resample of the pattern's runs.
     let resampled: Option<(&Ensemble, Vec<(Coefficients, Density)>)> = ensemble.map(|ensemble| {
         let mut rng = generator(config.get().seed, Stream::Pattern(index));
-        let pair = |member: &Member| {
+        let pair = |member: Member| {
             let weights = draw(&mut rng, &group.runs);
             let law = member.coefficients;
             (law, effective_density(&law, &group.runs, &weights, (config, delta)))
         };
-        (ensemble, ensemble.members().iter().map(pair).collect())
+        (ensemble, ensemble.members().map(pair).collect())
     });
     let estimate = |of: fn(&Coefficients, Density) -> f64| Estimate {
         value: of(law, best),

@@ -83,7 +83,7 @@ fn multiplier(
         let value = ratio(scratch.0, own.0, both).filter(|value| value.is_finite())?;
         let interval = scratch.1.zip(own.1).map(|(scratch, own)| {
             // The two groups were resampled apart; members are paired as they come.
-            let pairs = scratch.members().iter().zip(own.members());
+            let pairs = scratch.members().zip(own.members());
             let values: Vec<f64> = pairs
                 .filter_map(|(scratch, own)| ratio(&scratch.coefficients, &own.coefficients, both))
                 .collect();

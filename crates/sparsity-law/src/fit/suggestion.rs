@@ -193,7 +193,7 @@ impl<'a> SuggestionTask<'a> {
     fn scatter_ratio(&self, deviation: f64, contest: Option<&Contest>) -> Option<f64> {
         let answers: Vec<f64> = match self.law {
             PlanLaw::Curve(law) => {
-                let members = law.ensemble()?.members().iter();
+                let members = law.ensemble()?.members();
                 members.filter_map(|member| self.target.linearised(&member.coefficients)).collect()
             }
             PlanLaw::Own(law) => {

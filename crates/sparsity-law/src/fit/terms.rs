@@ -144,12 +144,12 @@ pub fn ensemble_with_curves(ensemble: Ensemble, task: &FormTask) -> Ensemble {
         return ensemble;
     }
     let (level, tail) = (ensemble.level(), ensemble.tail());
-    let members = ensemble.members().iter().enumerate().map(|(place, member)| Member {
+    let members = ensemble.members().enumerate().map(|(place, member)| Member {
         coefficients: with_curve(member.coefficients, task.curve_of(Some(place))),
-        ..*member
+        ..member
     });
     // As many members as there were, so at least one.
-    Ensemble::new(members.collect(), level, tail).unwrap_or(ensemble)
+    Ensemble::new(members, level, tail).unwrap_or(ensemble)
 }
 
 impl RunSet {

@@ -6,11 +6,11 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::branchless::{exp, ln};
+use super::branchless::exp;
 use super::cost::TrainingCost;
 use super::prepared::{
-    ConditionColumns, Conditions, EstimateLoop, LossColumns, LossLoop, Point, PreparedEnsemble,
-    RootLoop,
+    ConditionColumns, Conditions, EstimateLoop, LossColumns, LossLoop, NewRun, Point,
+    PreparedEnsemble, RootLoop, ln_gain,
 };
 use super::quantity::Density;
 use super::window::{Answer, Jets, Region};
@@ -72,10 +72,7 @@ impl Answer<3> for Losses<'_> {
         let laws_alone = LossColumns::of(&gathered, laws.len());
         self.laws.arch.dispatch(LossLoop { laws: laws_alone, at, losses: &mut losses });
         if self.of_new_run {
-            let [factor, shift] = &self.laws.new_run;
-            for (loss, law) in losses.iter_mut().zip(laws) {
-                *loss = *loss * factor[usize::from(*law)] + shift[usize::from(*law)];
-            }
+            self.laws.new_run.apply_to(&mut losses, laws);
         }
         losses
     }
@@ -90,7 +87,7 @@ struct LossJets {
 
 struct LossJetsLoop<'a> {
     laws: LossColumns<'a>,
-    noise: Option<&'a [Vec<f64>; 2]>,
+    noise: Option<&'a NewRun>,
     region: &'a Region<3>,
     found: &'a mut LossJets,
 }
@@ -128,14 +125,12 @@ impl WithSimd for LossJetsLoop<'_> {
                 + kept * third_order(of_size)
                 + data * third_order(b_d[i] * half_d);
         }
-        let Some([factor, shift]) = noise else { return };
-        let (factor, shift) = (&factor[..n], &shift[..n]);
-        for i in 0..n {
-            values[i] = values[i] * factor[i] + shift[i];
-        }
-        for column in [by_y, by_n, by_d, yy, nn, dd, yn, rest] {
-            for i in 0..n {
-                column[i] *= factor[i];
+        let Some(noise) = noise else { return };
+        noise.apply(values);
+        let Some(factors) = noise.factors() else { return };
+        for column in [by_y, by_n, by_d, yy, nn, dd, yn, &mut *rest] {
+            for (each, factor) in column.iter_mut().zip(factors) {
+                *each *= factor;
             }
         }
         for each in rest {
@@ -151,23 +146,23 @@ pub(super) struct LnGains<'a>(pub &'a PreparedEnsemble);
 impl LnGains<'_> {
     /// The logarithm of the gain of a law, and the share of its capacity that zeros take away.
     fn at(&self, law: usize, y: f64) -> (f64, f64) {
-        let PreparedEnsemble { a_s, b_s, c_s, gain: [per_dense, exponent], .. } = self.0;
-        let pruned = a_s[law] * exp(-b_s[law] * y);
-        let capacity = pruned + c_s[law];
-        (exponent[law] * ln(capacity * per_dense[law]), pruned / capacity)
+        let laws = self.0.columns();
+        let pruned = laws.a_s[law] * exp(-laws.b_s[law] * y);
+        let capacity = pruned + laws.c_s[law];
+        (ln_gain(capacity, laws.of_gain(law)), pruned / capacity)
     }
 }
 
 impl Answer<1> for LnGains<'_> {
     fn jets(&self, region: &Region<1>) -> Jets {
         let ([y], [half]) = (region.centre, region.half);
-        let PreparedEnsemble { b_s, gain: [_, exponent], .. } = self.0;
+        let laws = self.0.columns();
         let count = self.0.count();
         let (mut values, mut slopes) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let (mut bends, mut rest) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for law in 0..count {
             let (value, share) = self.at(law, y);
-            let (b_s, exponent) = (b_s[law], exponent[law]);
+            let (b_s, [_, exponent]) = (laws.b_s[law], laws.of_gain(law));
             values.push(value);
             slopes.push(-exponent * b_s * share);
             bends.push(exponent * b_s * b_s * share * (1.0 - share));
@@ -187,24 +182,26 @@ impl Answer<1> for LnGains<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LnChinchilla<'a>(pub &'a PreparedEnsemble);
 
+impl LnChinchilla<'_> {
+    fn at(&self, law: usize, ln_n: f64) -> f64 {
+        let [at_one, by_size] = self.0.chinchilla(law);
+        -(at_one + by_size * ln_n)
+    }
+}
+
 impl Answer<1> for LnChinchilla<'_> {
     fn jets(&self, region: &Region<1>) -> Jets {
         let ([ln_n], [half]) = (region.centre, region.half);
-        let [at_one, by_size] = &self.0.chinchilla;
+        let count = self.0.count();
         Jets {
-            values: at_one.iter().zip(by_size).map(|(one, size)| -(one + size * ln_n)).collect(),
-            terms: vec![(half, by_size.clone())],
-            rest: vec![0.0; at_one.len()],
+            values: (0..count).map(|law| self.at(law, ln_n)).collect(),
+            terms: vec![(half, (0..count).map(|law| self.0.chinchilla(law)[1]).collect())],
+            rest: vec![0.0; count],
         }
     }
 
     fn values(&self, [ln_n]: [f64; 1], laws: &[u16]) -> Vec<f64> {
-        let [at_one, by_size] = &self.0.chinchilla;
-        let value = |law: &u16| {
-            let law = usize::from(*law);
-            -(at_one[law] + by_size[law] * ln_n)
-        };
-        laws.iter().map(value).collect()
+        laws.iter().map(|law| self.at(usize::from(*law), ln_n)).collect()
     }
 }
 
@@ -227,21 +224,18 @@ impl<'a> Roots<'a> {
         Some(Self { laws, m, ln_flops_per_param, start: -near.get().ln() })
     }
 
-    /// `F(0)` of a law.
-    fn at_zero(&self, law: usize, [ln_n, ln_c]: [f64; 2]) -> f64 {
-        let optimality = &self.laws.optimality;
-        (1.0 - self.m).ln() + optimality.level[law] + optimality.by_size[law] * ln_n
-            - self.laws.b_d[law] * (ln_c - self.ln_flops_per_param)
+    /// `ln(1 - m)`, `ln N` and `ln(C / k)` of a question.
+    fn at(&self, [ln_n, ln_c]: [f64; 2]) -> [f64; 3] {
+        [(1.0 - self.m).ln(), ln_n, ln_c - self.ln_flops_per_param]
     }
 
-    /// The roots of conditions by columns, also below 0, and how far the last step went.
-    fn solve(&self, [at_zero, slope, bend]: [&[f64]; 3]) -> (Vec<f64>, Vec<f64>) {
+    /// The roots of the conditions of all laws with these `F(0)`, also below 0, and how far the last step went.
+    fn solve(&self, at_zero: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut roots, mut last) =
             (vec![self.start; at_zero.len()], vec![f64::INFINITY; at_zero.len()]);
         self.laws.arch.dispatch(RootLoop {
             at_zero,
-            slope,
-            bend,
+            laws: self.laws.conditions(),
             m: self.m,
             floor: f64::NEG_INFINITY,
             roots: &mut roots,
@@ -256,21 +250,21 @@ impl Answer<2> for Roots<'_> {
 
     fn jets(&self, region: &Region<2>) -> Jets {
         let count = self.laws.count();
-        let optimality = &self.laws.optimality;
-        let at_zero: Vec<f64> = (0..count).map(|law| self.at_zero(law, region.centre)).collect();
-        let (values, last) = self.solve([&at_zero, &optimality.slope, &optimality.bend]);
+        let (laws, at) = (self.laws.conditions(), self.at(region.centre));
+        let at_zero: Vec<f64> = (0..count).map(|law| laws.at_zero(law, at)).collect();
+        let (values, last) = self.solve(&at_zero);
         let [half_n, half_c] = region.half;
         let column = || Vec::<f64>::with_capacity(count);
         let (mut by_n, mut by_c, mut nn) = (column(), column(), column());
         let (mut nc, mut cc, mut rest) = (column(), column(), column());
         for law in 0..count {
-            let (slope, bend) = (optimality.slope[law], optimality.bend[law]);
+            let [slope, bend] = laws.line(law);
             let mx = self.m * exp(-values[law]);
             let pruned = mx / (1.0 - self.m + mx);
             // F, its first derivative and half of what the second gives, in y.
             let (rise, bent) = (slope - bend * pruned, bend * pruned * (1.0 - pruned));
             // F changes with the question by these.
-            let (n, c) = (optimality.by_size[law], -self.laws.b_d[law]);
+            let (n, c) = (laws.b_d[law] + laws.b_n[law], -laws.b_d[law]);
             by_n.push(-n / rise);
             by_c.push(-c / rise);
             let second = -bent / (rise * rise * rise);
@@ -296,22 +290,12 @@ impl Answer<2> for Roots<'_> {
 
     /// As [`PreparedEnsemble::sparsity_interval`] finds them: 0 where the best is dense.
     fn values(&self, [ln_n, ln_c]: [f64; 2], laws: &[u16]) -> Vec<f64> {
-        let ConditionColumns { level, by_size, b_d, slope, bend } = self.laws.conditions();
-        let gathered = |column: &[f64]| -> Vec<f64> {
-            laws.iter().map(|law| column[usize::from(*law)]).collect()
-        };
-        let (level, by_size, b_d) = (gathered(level), gathered(by_size), gathered(b_d));
-        let (slope, bend) = (gathered(slope), gathered(bend));
-        let (mut at_zero, mut roots) = (vec![0.0; laws.len()], vec![0.0; laws.len()]);
+        let gathered = self.laws.conditions().gathered(laws.iter().map(|law| usize::from(*law)));
+        let laws = ConditionColumns::of(&gathered, laws.len());
+        let (mut at_zero, mut roots) = (vec![0.0; laws.b_d.len()], vec![0.0; laws.b_d.len()]);
         self.laws.arch.dispatch(EstimateLoop {
-            laws: ConditionColumns {
-                level: &level,
-                by_size: &by_size,
-                b_d: &b_d,
-                slope: &slope,
-                bend: &bend,
-            },
-            at: [(1.0 - self.m).ln(), ln_n, ln_c - self.ln_flops_per_param],
+            laws,
+            at: self.at([ln_n, ln_c]),
             m: self.m,
             start: self.start,
             at_zero: &mut at_zero,
@@ -320,13 +304,7 @@ impl Answer<2> for Roots<'_> {
         if self.m == 0.0 {
             return roots;
         }
-        let conditions = Conditions {
-            slope: &slope,
-            bend: &bend,
-            at_zero: &at_zero,
-            m: self.m,
-            arch: self.laws.arch,
-        };
+        let conditions = Conditions { laws, at_zero: &at_zero, m: self.m, arch: self.laws.arch };
         let mut starts: Vec<(usize, f64)> = roots.into_iter().enumerate().collect();
         conditions.solve(&mut starts);
         starts.into_iter().map(|(_, root)| root).collect()

@@ -81,7 +81,7 @@ mod tests {
             };
             Member { coefficients: Coefficients::new(values).unwrap(), noise: 0.0 }
         };
-        let ensemble = Ensemble::new((-10..=10).map(member).collect(), 0.95, 0.025);
+        let ensemble = Ensemble::new((-10..=10).map(member), 0.95, 0.025);
         SampledLaw::new(*T5_C4.coefficients(), ensemble, |loss, _| loss)
     }
 
@@ -130,7 +130,6 @@ mod tests {
             // off by half of their distance.
             let members = law.ensemble().unwrap().members();
             let mut optima: Vec<f64> = members
-                .iter()
                 .map(|member| optimal_density(&member.coefficients, &cost, n, c).sparsity().get())
                 .collect();
             optima.sort_by(f64::total_cmp);

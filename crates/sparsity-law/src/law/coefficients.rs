@@ -200,6 +200,11 @@ impl Coefficients {
         Self { values, curve: None }
     }
 
+    /// The law of values and a curve that came out of a checked law.
+    pub(super) const fn of_parts(values: CoefficientValues, curve: Option<GainCurve>) -> Self {
+        Self { values, curve }
+    }
+
     /// The same law with a curve that says what sparsity does, which its own coefficients must not:
     /// `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c` with `A = c_S`. `None` where they do, or where the law does not
     /// know what size does.

@@ -188,7 +188,7 @@ mod tests {
             let scatter = 1.0 + 0.001 * f64::from(i - 10);
             Member { coefficients: of(factor * scatter), noise: 0.0 }
         });
-        let ensemble = Ensemble::new(members.collect(), 0.95, 0.025);
+        let ensemble = Ensemble::new(members, 0.95, 0.025);
         SampledLaw::new(of(factor), ensemble, |loss, _| loss)
     }
 

@@ -44,7 +44,7 @@ impl<'a> ContourLine<'a> {
     #[must_use]
     pub fn chinchilla(law: &'a SampledLaw, cost: &'a TrainingCost, intervals: bool) -> Self {
         let ensemble = law.ensemble().filter(|_| intervals);
-        let resampled = ensemble.map(|ensemble| (ensemble, vec![0.0; ensemble.members().len()]));
+        let resampled = ensemble.map(|ensemble| (ensemble, vec![0.0; ensemble.count()]));
         Self { law: law.coefficients(), cost, ln_ratio: 0.0, resampled }
     }
 
@@ -59,7 +59,7 @@ impl<'a> ContourLine<'a> {
         let of = |law: &Coefficients| ln_contour_ratio(law, cost, density);
         let ln_ratio = of(law.coefficients())?;
         let resampled = law.ensemble().filter(|_| intervals).map(|ensemble| {
-            let members = ensemble.members().iter();
+            let members = ensemble.members();
             let ratios = members.map(|member| {
                 step();
                 of(&member.coefficients).unwrap_or(f64::NAN)
@@ -104,7 +104,7 @@ impl<'a> ContourLine<'a> {
     pub fn band(&self, sizes: &[NonzeroParams]) -> Option<Vec<[f64; 3]>> {
         let (ensemble, ratios) = self.resampled.as_ref()?;
         let at = |&size: &NonzeroParams| {
-            let compute = ensemble.members().iter().zip(ratios).map(|(member, &ratio)| {
+            let compute = ensemble.members().zip(ratios).map(|(member, &ratio)| {
                 step();
                 contour_compute(&member.coefficients, self.cost, size, ratio)
             });

@@ -124,7 +124,7 @@ impl SampledLaw {
                 let losses: Vec<f64> = levels.iter().map(loss).collect();
                 wins[least(&losses).unwrap_or(best)] += 1;
             }
-            let members = ensemble.members().len() as f64;
+            let members = ensemble.count() as f64;
             for (level, wins) in levels.iter_mut().zip(wins) {
                 level.share = Some(f64::from(wins) / members);
             }

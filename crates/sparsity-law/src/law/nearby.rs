@@ -179,7 +179,7 @@ impl OptimumCell {
     ) -> Result<Option<[f64; 2]>, TooMany> {
         let Some(roots) = Roots::new(asked.laws, asked.cost, near) else { return Ok(None) };
         let window =
-            self.sparsity.get_or_init(|| Window::new(&roots, self.region, asked.laws.tail));
+            self.sparsity.get_or_init(|| Window::new(&roots, self.region, asked.laws.tail()));
         let question = [nonzero_params.get().ln(), compute.get().ln()];
         Ok(window
             .as_ref()
@@ -195,7 +195,7 @@ impl OptimumCell {
                 loss_question(found.best.density, n, found.best.data)
             };
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
-            Window::new(&losses, region, asked.laws.tail)
+            Window::new(&losses, region, asked.laws.tail())
         });
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
@@ -212,7 +212,7 @@ impl OptimumCell {
                 loss_question(Density::DENSE, n, found.dense.data)
             };
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
-            Window::new(&losses, region, asked.laws.tail)
+            Window::new(&losses, region, asked.laws.tail())
         });
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
@@ -223,7 +223,7 @@ impl OptimumCell {
         let window = self.gain.get_or_init(|| {
             let at = |(_, found): (_, Recommendation)| [-found.best.density.get().ln()];
             let region = Region::about(self.recommended(asked)?.map(at)).grown(BEYOND_CORNERS);
-            Window::new(&gains, region, asked.laws.tail)
+            Window::new(&gains, region, asked.laws.tail())
         });
         Ok(window.as_ref().ok_or(TooMany)?.ends(&gains, [-density.get().ln()], f64::exp))
     }
@@ -237,7 +237,8 @@ impl OptimumCell {
         let ratios = LnChinchilla(asked.laws);
         let Region { centre: [centre, _], half: [half, _] } = self.region;
         let region = Region { centre: [centre], half: [half] };
-        let window = self.chinchilla.get_or_init(|| Window::new(&ratios, region, asked.laws.tail));
+        let window =
+            self.chinchilla.get_or_init(|| Window::new(&ratios, region, asked.laws.tail()));
         let ln_n = nonzero_params.get().ln();
         let ln_data = compute.get().ln() - asked.cost.flops_per_param().get().ln() - ln_n;
         Ok(window.as_ref().ok_or(TooMany)?.ends(&ratios, [ln_n], |ln| (ln_data + ln).exp()))
@@ -258,7 +259,7 @@ impl LossCell {
     ) -> Result<Option<[f64; 2]>, TooMany> {
         let losses = Losses { laws, of_new_run };
         let kept = if of_new_run { &self.new_run } else { &self.mean };
-        let window = kept.get_or_init(|| Window::new(&losses, self.region, laws.tail));
+        let window = kept.get_or_init(|| Window::new(&losses, self.region, laws.tail()));
         // No run has a loss below 0, however large the noise.
         let least = if of_new_run { 0.0 } else { f64::NEG_INFINITY };
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss.max(least)))
@@ -293,7 +294,7 @@ mod tests {
             let noise = 0.01 * f64::from(i * 23).sin();
             Member { coefficients: Coefficients::new(values).unwrap(), noise }
         };
-        let ensemble = Ensemble::new((0..1000).map(member).collect(), 0.95, 0.0244).unwrap();
+        let ensemble = Ensemble::new((0..1000).map(member), 0.95, 0.0244).unwrap();
         SampledLaw::new(*T5_C4.coefficients(), Some(ensemble), |loss, noise| loss * (-noise).exp())
     }
 

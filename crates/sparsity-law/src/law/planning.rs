@@ -90,11 +90,16 @@ impl<'a> PlanLaw<'a> {
         }
     }
 
-    /// A law of the ensemble by its place.
-    fn member(self, ensemble: &'a Ensemble, place: usize) -> Option<AnyLaw<'a>> {
+    /// What is found of the law at a place of the ensemble; `None` where there is no such law, or nothing is found.
+    fn of_member<R>(
+        self,
+        ensemble: &Ensemble,
+        place: usize,
+        find: impl FnOnce(AnyLaw<'_>) -> Option<R>,
+    ) -> Option<R> {
         match self {
-            Self::Curve(_) => Some((&ensemble.members().get(place)?.coefficients).into()),
-            Self::Own(_) => Some(ensemble.forms().get(place)?.into()),
+            Self::Curve(_) => find((&ensemble.member(place).coefficients).into()),
+            Self::Own(_) => find(ensemble.forms().get(place)?.into()),
         }
     }
 
@@ -511,11 +516,12 @@ impl PlanSetting<'_> {
         };
         let limits =
             limits.without(Constraint::TargetLoss).with(Constraint::Compute, best.compute());
-        let members = 0..ensemble.members().len().min(MOST_RESAMPLES);
+        let members = 0..ensemble.count().min(MOST_RESAMPLES);
         let again = members.filter_map(|place| {
             step();
-            let law = self.law.member(ensemble, place)?;
-            self.planner(means, law).best(Goal::LeastLoss, &limits)
+            self.law.of_member(ensemble, place, |law| {
+                self.planner(means, law).best(Goal::LeastLoss, &limits)
+            })
         });
         let models: Vec<Model> = again.collect();
         let interval =
@@ -593,7 +599,7 @@ mod tests {
             let coefficients = Coefficients::new(CoefficientValues { a_s, ..truth }).unwrap();
             Member { coefficients, noise: 0.0 }
         };
-        let ensemble = Ensemble::new((0..members).map(member).collect(), 0.95, 0.025);
+        let ensemble = Ensemble::new((0..members).map(member), 0.95, 0.025);
         SampledLaw::new(*T5_C4.coefficients(), ensemble, |loss, _| loss)
     }
 

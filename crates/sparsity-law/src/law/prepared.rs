@@ -1,6 +1,6 @@
 //! The laws of resampled runs, prepared for intervals that are asked thousands of times a second.
 //!
-//! What depends on a law alone is computed once, and kept by columns so that a loop over the laws is
+//! The logarithms that depend on a law alone are computed once, and kept by columns so that a loop over the laws is
 //! vector instructions. Every answer is the same function of the laws as in [`Ensemble::interval`],
 //! and the tests hold the one to the other.
 
@@ -14,46 +14,74 @@ use super::optimum::root;
 use super::order::{Place, Sample, select};
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 
-/// An ensemble by columns.
+/// An ensemble with the logarithms that answers need.
+///
+/// Beside the columns of the ensemble, which it shares, it keeps only what costs a logarithm or an exponential to work
+/// out: a sum, a product or a quotient of coefficients is computed again for each question.
 #[derive(Debug, Clone)]
 pub struct PreparedEnsemble {
-    pub(super) a_s: Vec<f64>,
-    pub(super) b_s: Vec<f64>,
-    pub(super) c_s: Vec<f64>,
-    pub(super) b_n: Vec<f64>,
-    pub(super) ln_a_d: Vec<f64>,
-    pub(super) b_d: Vec<f64>,
-    pub(super) c: Vec<f64>,
-    /// A new run measures `factor loss + shift`.
-    pub(super) new_run: Columns<2>,
-    /// `1 / (a_S + c_S)` and `-1 / b_N`.
-    pub(super) gain: Columns<2>,
-    /// `ln D_chin = first + second ln N`.
-    pub(super) chinchilla: Columns<2>,
-    pub(super) optimality: Optimality,
-    /// The laws themselves, where they have gain curves, which are in no column; empty otherwise.
-    pub(super) curved: Vec<Coefficients>,
-    pub(super) level: f64,
-    pub(super) tail: f64,
+    ensemble: Ensemble,
+    ln_a_d: Vec<f64>,
+    /// `ln b_D + b_D ln a_D - ln a_S - ln b_S`, see [`ConditionColumns`].
+    level: Vec<f64>,
+    /// `ln D_chin` at one parameter.
+    chinchilla: Vec<f64>,
+    pub(super) new_run: NewRun,
     /// The widest vectors of this processor.
     pub(super) arch: Arch,
 }
 
-type Columns<const N: usize> = [Vec<f64>; N];
-
-/// The optimality conditions in `y = -ln(1 - S)` (see [`super::optimal_density`]), by columns:
-///
-/// ```text
-/// F(y) = F0 + slope y + bend ln(1 - m (1 - e^-y)),   slope = b_S + b_D,  bend = b_D - 1
-/// F0   = ln(1 - m) + level + (b_D + b_N) ln N - b_D ln(C / k)
-/// level = ln b_D + b_D ln a_D - ln a_S - ln b_S
-/// ```
+/// What a new run measures by each law: `factor loss + shift`.
 #[derive(Debug, Clone)]
-pub(super) struct Optimality {
-    pub level: Vec<f64>,
-    pub by_size: Vec<f64>,
-    pub slope: Vec<f64>,
-    pub bend: Vec<f64>,
+pub(super) struct NewRun {
+    /// Empty where all are 1.
+    factor: Vec<f64>,
+    /// Empty where all are 0.
+    shift: Vec<f64>,
+}
+
+impl NewRun {
+    /// Of the noise of each law, by `measured` as [`PreparedEnsemble::new`] has it.
+    fn new(noise: &[f64], measured: impl Fn(f64, f64) -> f64) -> Self {
+        let column = |of: &dyn Fn(f64) -> f64, unless: f64| -> Vec<f64> {
+            let needed = noise.iter().any(|noise| of(*noise) != unless);
+            let each = noise.iter().filter(|_| needed).map(|noise| of(*noise));
+            each.collect()
+        };
+        Self {
+            factor: column(&|noise| measured(1.0, noise) - measured(0.0, noise), 1.0),
+            shift: column(&|noise| measured(0.0, noise), 0.0),
+        }
+    }
+
+    /// The factor of each law; `None` where all are 1.
+    pub fn factors(&self) -> Option<&[f64]> {
+        Some(&*self.factor).filter(|factor| !factor.is_empty())
+    }
+
+    /// Makes the losses of all laws what a new run measures, apart from noise that carries it below 0.
+    pub fn apply(&self, losses: &mut [f64]) {
+        for (loss, factor) in losses.iter_mut().zip(&self.factor) {
+            *loss *= factor;
+        }
+        for (loss, shift) in losses.iter_mut().zip(&self.shift) {
+            *loss += shift;
+        }
+    }
+
+    /// The same for the losses of some laws.
+    pub fn apply_to(&self, losses: &mut [f64], laws: &[u16]) {
+        let each = |losses: &mut [f64], column: &[f64], change: fn(&mut f64, f64)| {
+            // An empty column changes nothing.
+            for (loss, law) in losses.iter_mut().zip(laws) {
+                if let Some(by) = column.get(usize::from(*law)) {
+                    change(loss, *by);
+                }
+            }
+        };
+        each(losses, &self.factor, |loss, factor| *loss *= factor);
+        each(losses, &self.shift, |loss, shift| *loss += shift);
+    }
 }
 
 /// Intervals of what follows from an optimum.
@@ -78,53 +106,24 @@ const STEPS: usize = 8;
 const VECTOR_STEPS: usize = 4;
 
 impl PreparedEnsemble {
-    /// Memory that one law takes.
-    pub const BYTES_OF_LAW: usize = 17 * size_of::<f64>();
+    /// Memory that one law takes beside its ensemble: three columns, and one or two of what a new run measures.
+    pub const BYTES_OF_LAW: usize = 5 * size_of::<f64>();
 
     /// Prepares an ensemble. `measured` is what a new run would show, a linear function of the
     /// predicted loss and a member's noise.
     #[must_use]
     pub fn new(ensemble: &Ensemble, measured: impl Fn(f64, f64) -> f64) -> Self {
-        let members = ensemble.members();
-        let column = |of: &dyn Fn(&Coefficients) -> f64| -> Vec<f64> {
-            members.iter().map(|member| of(&member.coefficients)).collect()
+        let laws = || ensemble.members().map(|member| member.coefficients);
+        let level = |law: Coefficients| {
+            let v = law.values();
+            v.b_d.ln() + v.b_d * v.a_d.ln() - v.a_s.ln() - v.b_s.ln()
         };
-        let shift = members.iter().map(|member| measured(0.0, member.noise));
-        let factor =
-            members.iter().map(|member| measured(1.0, member.noise) - measured(0.0, member.noise));
         Self {
-            a_s: column(&|law| law.values().a_s),
-            b_s: column(&|law| law.values().b_s),
-            c_s: column(&|law| law.values().c_s),
-            b_n: column(&|law| law.values().b_n),
-            ln_a_d: column(&|law| law.values().a_d.ln()),
-            b_d: column(&|law| law.values().b_d),
-            c: column(&|law| law.values().c),
-            new_run: [factor.collect(), shift.collect()],
-            gain: [
-                column(&|law| (law.values().a_s + law.values().c_s).recip()),
-                column(&|law| -law.values().b_n.recip()),
-            ],
-            chinchilla: [
-                column(&|law| law.ln_chinchilla_data(NonzeroParams::ONE)),
-                column(&|law| law.values().b_n / law.values().b_d),
-            ],
-            optimality: Optimality {
-                level: column(&|law| {
-                    let v = law.values();
-                    v.b_d.ln() + v.b_d * v.a_d.ln() - v.a_s.ln() - v.b_s.ln()
-                }),
-                by_size: column(&|law| law.values().b_d + law.values().b_n),
-                slope: column(&|law| law.values().b_s + law.values().b_d),
-                bend: column(&|law| law.values().b_d - 1.0),
-            },
-            curved: members
-                .iter()
-                .map(|member| member.coefficients)
-                .filter(|law| law.gain_curve().is_some())
-                .collect(),
-            level: ensemble.level(),
-            tail: ensemble.tail(),
+            ln_a_d: laws().map(|law| law.values().a_d.ln()).collect(),
+            level: laws().map(level).collect(),
+            chinchilla: laws().map(|law| law.ln_chinchilla_data(NonzeroParams::ONE)).collect(),
+            new_run: NewRun::new(ensemble.noise(), measured),
+            ensemble: ensemble.clone(),
             arch: Arch::new(),
         }
     }
@@ -132,34 +131,51 @@ impl PreparedEnsemble {
     /// Nominal coverage of the intervals.
     #[must_use]
     pub const fn level(&self) -> f64 {
-        self.level
+        self.ensemble.level()
+    }
+
+    /// Share of the laws beyond each end of an interval.
+    pub(super) const fn tail(&self) -> f64 {
+        self.ensemble.tail()
+    }
+
+    /// The laws that were prepared.
+    #[must_use]
+    pub const fn ensemble(&self) -> &Ensemble {
+        &self.ensemble
     }
 
     /// How many laws there are.
-    pub(super) const fn count(&self) -> usize {
-        self.b_d.len()
+    pub(super) fn count(&self) -> usize {
+        self.ln_a_d.len()
     }
 
     /// What their losses need.
     pub(super) fn columns(&self) -> LossColumns<'_> {
-        let Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c, .. } = self;
-        LossColumns { a_s, b_s, c_s, b_n, ln_a_d, b_d, c }
+        let [a_s, b_s, c_s, b_n, _, b_d, c] = self.ensemble.columns();
+        LossColumns { a_s, b_s, c_s, b_n, ln_a_d: &self.ln_a_d, b_d, c }
     }
 
     /// What their optimality conditions need.
     pub(super) fn conditions(&self) -> ConditionColumns<'_> {
-        let Optimality { level, by_size, slope, bend } = &self.optimality;
-        ConditionColumns { level, by_size, b_d: &self.b_d, slope, bend }
+        let [_, b_s, _, b_n, _, b_d, _] = self.ensemble.columns();
+        ConditionColumns { level: &self.level, b_s, b_n, b_d }
+    }
+
+    /// `first + second ln N` of a law is its `ln D_chin`.
+    pub(super) fn chinchilla(&self, law: usize) -> [f64; 2] {
+        let [_, _, _, b_n, _, b_d, _] = self.ensemble.columns();
+        [self.chinchilla[law], b_n[law] / b_d[law]]
     }
 
     /// The loss by each law, in the order of the members.
     #[must_use]
     pub fn losses(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Vec<f64> {
-        if !self.curved.is_empty() {
-            let loss = |law: &Coefficients| law.loss(density, nonzero_params, data);
-            return self.curved.iter().map(loss).collect();
+        if self.ensemble.has_curves() {
+            let laws = self.ensemble.members();
+            return laws.map(|law| law.coefficients.loss(density, nonzero_params, data)).collect();
         }
-        let mut losses = vec![0.0; self.a_s.len()];
+        let mut losses = vec![0.0; self.count()];
         let at = Point::new(density, nonzero_params, data);
         self.arch.dispatch(LossLoop { laws: self.columns(), at, losses: &mut losses });
         losses
@@ -168,12 +184,11 @@ impl PreparedEnsemble {
     /// What a new run with each law's noise would measure, at the losses of [`Self::losses`].
     #[must_use]
     pub fn new_runs(&self, losses: &[f64]) -> Vec<f64> {
-        let [factor, shift] = &self.new_run;
-        let run = |((loss, factor), shift): ((&f64, &f64), &f64)| {
-            // No run has a loss below 0, however large the noise.
-            (loss * factor + shift).max(0.0)
-        };
-        losses.iter().zip(factor).zip(shift).map(run).collect()
+        let mut runs = losses.to_vec();
+        self.new_run.apply(&mut runs);
+        // No run has a loss below 0, however large the noise.
+        runs.iter_mut().for_each(|run| *run = run.max(0.0));
+        runs
     }
 
     /// The interval of answers that were computed from the members one by one, none of them NaN.
@@ -185,11 +200,11 @@ impl PreparedEnsemble {
     /// The interval of a rising function of the values.
     fn interval_by(&self, values: &mut [f64], map: impl Fn(f64) -> f64) -> Interval {
         let sample = Sample::of(values);
-        let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
+        let [low, high] = [self.tail(), 1.0 - self.tail()].map(|share| {
             let place = Place::new(share, values.len());
             place.between(sample.order_statistics(values, place.below).map(&map))
         });
-        Interval::cut(self.level, low, high)
+        Interval::cut(self.level(), low, high)
     }
 
     /// The intervals of the loss and [`Coefficients::gain`] at `density` and `data`, and of the loss of
@@ -202,7 +217,7 @@ impl PreparedEnsemble {
         data: Data,
         dense_data: Data,
     ) -> OptimumIntervals {
-        if !self.curved.is_empty() {
+        if self.ensemble.has_curves() {
             let dense = self.losses(Density::DENSE, nonzero_params, dense_data);
             return OptimumIntervals {
                 loss: self.interval_of(self.losses(density, nonzero_params, data)),
@@ -210,10 +225,10 @@ impl PreparedEnsemble {
                 gain: self.gain_interval(density),
             };
         }
-        let n = self.a_s.len();
+        let n = self.count();
         let (mut losses, mut dense, mut ln_gains) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
         self.arch.dispatch(OptimumLoop {
-            laws: self,
+            laws: self.columns(),
             at: Point::new(density, nonzero_params, data),
             ln_dense_d: dense_data.get().ln(),
             losses: &mut losses,
@@ -234,17 +249,16 @@ impl PreparedEnsemble {
     #[must_use]
     pub fn gain_interval(&self, density: Density) -> Interval {
         if density == Density::DENSE {
-            return Interval { level: self.level, low: 1.0, high: 1.0 };
+            return Interval { level: self.level(), low: 1.0, high: 1.0 };
         }
-        if !self.curved.is_empty() {
-            return self.interval_of(self.curved.iter().map(|law| law.gain(density)).collect());
+        if self.ensemble.has_curves() {
+            let gains = self.ensemble.members().map(|law| law.coefficients.gain(density));
+            return self.interval_of(gains.collect());
         }
-        let (ln_x, [per_dense, exponent]) = (density.get().ln(), &self.gain);
-        let ln_gain = |law: usize| {
-            let capacity = self.a_s[law] * exp(self.b_s[law] * ln_x) + self.c_s[law];
-            exponent[law] * ln(capacity * per_dense[law])
-        };
-        let mut ln_gains: Vec<f64> = (0..self.count()).map(ln_gain).collect();
+        let laws = self.columns();
+        let mut ln_gains: Vec<f64> = (0..self.count())
+            .map(|law| ln_gain(laws.capacity(law, density.get().ln()), laws.of_gain(law)))
+            .collect();
         self.interval_by(&mut ln_gains, f64::exp)
     }
 
@@ -258,9 +272,11 @@ impl PreparedEnsemble {
     ) -> Interval {
         let ln_n = nonzero_params.get().ln();
         let ln_data = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
-        let [at_one, by_size] = &self.chinchilla;
-        let ln_ratio = |(at_one, by_size): (&f64, &f64)| ln_data - (at_one + by_size * ln_n);
-        let mut ln_ratios: Vec<f64> = at_one.iter().zip(by_size).map(ln_ratio).collect();
+        let ln_ratio = |law: usize| {
+            let [at_one, by_size] = self.chinchilla(law);
+            ln_data - (at_one + by_size * ln_n)
+        };
+        let mut ln_ratios: Vec<f64> = (0..self.count()).map(ln_ratio).collect();
         self.interval_by(&mut ln_ratios, f64::exp)
     }
 
@@ -274,12 +290,12 @@ impl PreparedEnsemble {
         compute: Compute,
         near: Density,
     ) -> Option<Interval> {
-        let plain = self.curved.is_empty() && cost.has_optimum();
+        let plain = !self.ensemble.has_curves() && cost.has_optimum();
         let m = cost.saved_share().ok().filter(|_| plain)?;
         let ln_n = nonzero_params.get().ln();
         let ln_c = compute.get().ln() - cost.flops_per_param().get().ln();
         let ln_kept = (1.0 - m).ln();
-        let n = self.b_d.len();
+        let n = self.count();
         let (mut at_zero, mut roots) = (vec![0.0; n], vec![0.0; n]);
         self.arch.dispatch(EstimateLoop {
             laws: self.conditions(),
@@ -289,10 +305,10 @@ impl PreparedEnsemble {
             at_zero: &mut at_zero,
             estimates: &mut roots,
         });
-        let Optimality { slope, bend, .. } = &self.optimality;
-        let conditions = Conditions { slope, bend, at_zero: &at_zero, m, arch: self.arch };
+        let conditions =
+            Conditions { laws: self.conditions(), at_zero: &at_zero, m, arch: self.arch };
         let sample = Sample::of(&roots);
-        let [low, high] = [self.tail, 1.0 - self.tail].map(|share| {
+        let [low, high] = [self.tail(), 1.0 - self.tail()].map(|share| {
             let place = Place::new(share, roots.len());
             let found = if m == 0.0 {
                 sample.order_statistics(&mut roots, place.below)
@@ -304,7 +320,7 @@ impl PreparedEnsemble {
             // S rises with y, so order statistics of the one are those of the other.
             place.between(found.map(|y| Density::clamped((-y).exp()).sparsity().get()))
         });
-        Some(Interval { level: self.level, low, high })
+        Some(Interval { level: self.level(), low, high })
     }
 }
 
@@ -342,6 +358,18 @@ impl<'a> LossColumns<'a> {
         Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c }
     }
 
+    /// The capacity coefficient of one law where the density has this logarithm.
+    #[inline(always)]
+    pub fn capacity(&self, law: usize, ln_x: f64) -> f64 {
+        self.a_s[law] * exp(self.b_s[law] * ln_x) + self.c_s[law]
+    }
+
+    /// `1 / (a_S + c_S)` and `-1 / b_N` of one law, for [`ln_gain`].
+    #[inline(always)]
+    pub fn of_gain(&self, law: usize) -> [f64; 2] {
+        [(self.a_s[law] + self.c_s[law]).recip(), -self.b_n[law].recip()]
+    }
+
     /// The columns of some laws, one after the other.
     pub fn gathered(&self, laws: &[u16]) -> Vec<f64> {
         let Self { a_s, b_s, c_s, b_n, ln_a_d, b_d, c } = *self;
@@ -351,6 +379,12 @@ impl<'a> LossColumns<'a> {
         }
         gathered
     }
+}
+
+/// The logarithm of the gain of a law with this capacity coefficient, see [`LossColumns::of_gain`].
+#[inline(always)]
+pub(super) fn ln_gain(capacity: f64, [per_dense, exponent]: [f64; 2]) -> f64 {
+    exponent * ln(capacity * per_dense)
 }
 
 /// The loop of [`PreparedEnsemble::losses`]. A struct and no closure, as a closure is not compiled for
@@ -381,7 +415,7 @@ impl WithSimd for LossLoop<'_> {
 
 /// The loop of [`PreparedEnsemble::optimum_intervals`].
 struct OptimumLoop<'a> {
-    laws: &'a PreparedEnsemble,
+    laws: LossColumns<'a>,
     at: Point,
     ln_dense_d: f64,
     losses: &'a mut [f64],
@@ -400,30 +434,74 @@ impl WithSimd for OptimumLoop<'_> {
         let (dense, ln_gains) = (&mut dense[..n], &mut ln_gains[..n]);
         let (a_s, b_s, c_s) = (&laws.a_s[..n], &laws.b_s[..n], &laws.c_s[..n]);
         let (b_n, ln_a_d, b_d) = (&laws.b_n[..n], &laws.ln_a_d[..n], &laws.b_d[..n]);
-        let (c, [per_dense, exponent]) = (&laws.c[..n], &laws.gain);
-        let (per_dense, exponent) = (&per_dense[..n], &exponent[..n]);
+        let c = &laws.c[..n];
         for i in 0..n {
             let capacity = a_s[i] * exp(b_s[i] * ln_x) + c_s[i];
             let size = exp(-b_n[i] * ln_n);
             losses[i] = capacity * size + exp(b_d[i] * (ln_a_d[i] - ln_d)) + c[i];
             let dense_data = exp(b_d[i] * (ln_a_d[i] - ln_dense_d));
             dense[i] = (a_s[i] + c_s[i]) * size + dense_data + c[i];
-            ln_gains[i] = capacity * per_dense[i];
+            ln_gains[i] = capacity;
         }
         for i in 0..n {
-            ln_gains[i] = exponent[i] * ln(ln_gains[i]);
+            let of_gain = [(a_s[i] + c_s[i]).recip(), -b_n[i].recip()];
+            ln_gains[i] = ln_gain(ln_gains[i], of_gain);
         }
     }
 }
 
-/// What the optimality conditions of some laws need, by columns of one length.
+/// What the optimality conditions of some laws need, by columns of one length. In `y = -ln(1 - S)` (see
+/// [`super::optimal_density`]):
+///
+/// ```text
+/// F(y) = F0 + slope y + bend ln(1 - m (1 - e^-y)),   slope = b_S + b_D,  bend = b_D - 1
+/// F0   = ln(1 - m) + level + (b_D + b_N) ln N - b_D ln(C / k)
+/// level = ln b_D + b_D ln a_D - ln a_S - ln b_S
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConditionColumns<'a> {
     pub level: &'a [f64],
-    pub by_size: &'a [f64],
+    pub b_s: &'a [f64],
+    pub b_n: &'a [f64],
     pub b_d: &'a [f64],
-    pub slope: &'a [f64],
-    pub bend: &'a [f64],
+}
+
+impl<'a> ConditionColumns<'a> {
+    /// Those of laws that [`Self::gathered`] has put together.
+    pub fn of(gathered: &'a [f64], laws: usize) -> Self {
+        let column = |place: usize| &gathered[place * laws..(place + 1) * laws];
+        let [level, b_s, b_n, b_d] = std::array::from_fn(column);
+        Self { level, b_s, b_n, b_d }
+    }
+
+    /// The columns of some laws, one after the other.
+    pub fn gathered(&self, laws: impl ExactSizeIterator<Item = usize> + Clone) -> Vec<f64> {
+        let Self { level, b_s, b_n, b_d } = *self;
+        let mut gathered = Vec::with_capacity(4 * laws.len());
+        for column in [level, b_s, b_n, b_d] {
+            gathered.extend(laws.clone().map(|law| column[law]));
+        }
+        gathered
+    }
+
+    /// Slope and bend of one law.
+    #[inline(always)]
+    pub fn line(&self, law: usize) -> [f64; 2] {
+        line(self.b_s[law], self.b_d[law])
+    }
+
+    /// `F(0)` of one law, where `ln(1 - m)`, `ln N` and `ln(C / k)` are these.
+    #[inline(always)]
+    pub fn at_zero(&self, law: usize, [ln_kept, ln_n, ln_c]: [f64; 3]) -> f64 {
+        let by_size = self.b_d[law] + self.b_n[law];
+        ln_kept + self.level[law] + by_size * ln_n - self.b_d[law] * ln_c
+    }
+}
+
+/// Slope and bend of a law's optimality condition.
+#[inline(always)]
+fn line(b_s: f64, b_d: f64) -> [f64; 2] {
+    [b_s + b_d, b_d - 1.0]
 }
 
 /// `F(0)` of each law, and its root by one step of Newton's method from `start`: the root itself where `m`
@@ -443,19 +521,21 @@ impl WithSimd for EstimateLoop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { laws, at: [ln_kept, ln_n, ln_c], m, start, at_zero, estimates } = self;
+        let Self { laws, at, m, start, at_zero, estimates } = self;
         let mx = m * (-start).exp();
         let kept = 1.0 - m + mx;
         let (ln_kept_there, fall) = (kept.ln(), mx / kept);
         let n = at_zero.len();
-        let ConditionColumns { level, by_size, b_d, slope, bend } = laws;
-        let (estimates, b_d) = (&mut estimates[..n], &b_d[..n]);
-        let (level, by_size) = (&level[..n], &by_size[..n]);
-        let (slope, bend) = (&slope[..n], &bend[..n]);
+        let ConditionColumns { level, b_s, b_n, b_d } = laws;
+        // Slices of one length: no bounds are checked in the loop.
+        let laws =
+            ConditionColumns { level: &level[..n], b_s: &b_s[..n], b_n: &b_n[..n], b_d: &b_d[..n] };
+        let estimates = &mut estimates[..n];
         for i in 0..n {
-            let zero = ln_kept + level[i] + by_size[i] * ln_n - b_d[i] * ln_c;
-            let value = zero + slope[i] * start + bend[i] * ln_kept_there;
-            let y = start - value / (slope[i] - bend[i] * fall);
+            let [slope, bend] = laws.line(i);
+            let zero = laws.at_zero(i, at);
+            let value = zero + slope * start + bend * ln_kept_there;
+            let y = start - value / (slope - bend * fall);
             at_zero[i] = zero;
             estimates[i] = if zero >= 0.0 || y < 0.0 { 0.0 } else { y };
         }
@@ -474,10 +554,13 @@ impl WithSimd for CountLoop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> usize {
-        let Self { conditions: &Conditions { slope, bend, at_zero, .. }, y, ln_kept } = self;
+        let Self { conditions: &Conditions { laws, at_zero, .. }, y, ln_kept } = self;
         let n = at_zero.len();
-        let (slope, bend) = (&slope[..n], &bend[..n]);
-        let turned = |i: usize| at_zero[i] + slope[i] * y + bend[i] * ln_kept >= 0.0;
+        let (b_s, b_d) = (&laws.b_s[..n], &laws.b_d[..n]);
+        let turned = |i: usize| {
+            let [slope, bend] = line(b_s[i], b_d[i]);
+            at_zero[i] + slope * y + bend * ln_kept >= 0.0
+        };
         (0..n).map(|i| usize::from(turned(i))).sum()
     }
 }
@@ -485,8 +568,7 @@ impl WithSimd for CountLoop<'_> {
 /// Newton's method for the roots of some laws, from starts nearby; `last` is how far the last step went.
 pub(super) struct RootLoop<'a> {
     pub at_zero: &'a [f64],
-    pub slope: &'a [f64],
-    pub bend: &'a [f64],
+    pub laws: ConditionColumns<'a>,
     pub m: f64,
     /// Roots below it are this: 0 for the best sparsity, which is 0 where F is not negative there.
     pub floor: f64,
@@ -499,17 +581,18 @@ impl WithSimd for RootLoop<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { at_zero, slope, bend, m, floor, roots, last } = self;
+        let Self { at_zero, laws, m, floor, roots, last } = self;
         let n = roots.len();
-        let (at_zero, slope, bend) = (&at_zero[..n], &slope[..n], &bend[..n]);
+        let (at_zero, b_s, b_d) = (&at_zero[..n], &laws.b_s[..n], &laws.b_d[..n]);
         let last = &mut last[..n];
         for _ in 0..VECTOR_STEPS {
             for i in 0..n {
                 let y = roots[i];
                 let mx = m * exp(-y);
                 let kept = 1.0 - m + mx;
-                let value = at_zero[i] + slope[i] * y + bend[i] * ln(kept);
-                let next = y - value / (slope[i] - bend[i] * mx / kept);
+                let [slope, bend] = line(b_s[i], b_d[i]);
+                let value = at_zero[i] + slope * y + bend * ln(kept);
+                let next = y - value / (slope - bend * mx / kept);
                 let next = if next <= floor { floor } else { next };
                 last[i] = next - y;
                 roots[i] = next;
@@ -520,8 +603,7 @@ impl WithSimd for RootLoop<'_> {
 
 /// The optimality conditions of some laws at one question, by columns of one length.
 pub(super) struct Conditions<'a> {
-    pub slope: &'a [f64],
-    pub bend: &'a [f64],
+    pub laws: ConditionColumns<'a>,
     /// `F(0)`.
     pub at_zero: &'a [f64],
     pub m: f64,
@@ -529,15 +611,10 @@ pub(super) struct Conditions<'a> {
 }
 
 impl Conditions<'_> {
-    /// `F(0)`, slope and bend of each law.
-    fn each(&self) -> impl Iterator<Item = ((&f64, &f64), &f64)> {
-        self.at_zero.iter().zip(self.slope).zip(self.bend)
-    }
-
     /// The root of one law, from a start nearby.
     fn root(&self, index: usize, start: f64) -> f64 {
         let at_zero = self.at_zero[index];
-        let (slope, bend) = (self.slope[index], self.bend[index]);
+        let [slope, bend] = self.laws.line(index);
         if at_zero >= 0.0 {
             return 0.0;
         }
@@ -557,15 +634,14 @@ impl Conditions<'_> {
 
     /// The roots of some laws by their indices, from starts nearby.
     pub fn solve(&self, starts: &mut [(usize, f64)]) {
-        let column = |of: &dyn Fn(usize) -> f64| -> Vec<f64> {
-            starts.iter().map(|(index, _)| of(*index)).collect()
-        };
+        let count = starts.len();
+        let gathered = self.laws.gathered(starts.iter().map(|(index, _)| *index));
+        let at_zero: Vec<f64> = starts.iter().map(|(index, _)| self.at_zero[*index]).collect();
         let mut roots: Vec<f64> = starts.iter().map(|(_, start)| *start).collect();
-        let mut last = vec![f64::INFINITY; roots.len()];
+        let mut last = vec![f64::INFINITY; count];
         self.arch.dispatch(RootLoop {
-            at_zero: &column(&|index| self.at_zero[index]),
-            slope: &column(&|index| self.slope[index]),
-            bend: &column(&|index| self.bend[index]),
+            at_zero: &at_zero,
+            laws: ConditionColumns::of(&gathered, count),
             m: self.m,
             floor: 0.0,
             roots: &mut roots,
@@ -580,10 +656,8 @@ impl Conditions<'_> {
 
     /// All roots.
     fn roots(&self) -> Vec<f64> {
-        let start = |at_zero: f64, slope: f64| (-at_zero / slope).max(0.0);
-        let each = self.each().enumerate();
-        each.map(|(index, ((at_zero, slope), _))| self.root(index, start(*at_zero, *slope)))
-            .collect()
+        let start = |law: usize| (-self.at_zero[law] / self.laws.line(law)[0]).max(0.0);
+        (0..self.at_zero.len()).map(|law| self.root(law, start(law))).collect()
     }
 
     /// How many roots are at most `y`: as `F` rises, those of the laws with `F(y) >= 0`.
@@ -644,7 +718,7 @@ mod tests {
             let noise = 0.01 * f64::from(i * 19).sin();
             Member { coefficients: Coefficients::new(values).unwrap(), noise }
         };
-        Ensemble::new((0..count).map(member).collect(), 0.95, 0.0144).unwrap()
+        Ensemble::new((0..count).map(member), 0.95, 0.0144).unwrap()
     }
 
     fn measured(loss: f64, noise: f64) -> f64 {
@@ -707,7 +781,7 @@ mod tests {
         let v = T5_C4.coefficients().values();
         let law = Coefficients::reduced(CoefficientValues { a_d: 0.0, ..v }).unwrap();
         let ensemble =
-            Ensemble::new(vec![Member { coefficients: law, noise: 0.0 }], 0.95, 0.025).unwrap();
+            Ensemble::new([Member { coefficients: law, noise: 0.0 }], 0.95, 0.025).unwrap();
         let prepared = PreparedEnsemble::new(&ensemble, measured);
         let (x, n) = (Density::DENSE, NonzeroParams::new(1e8).unwrap());
         let loss = prepared.losses(x, n, Data::new(1e9).unwrap())[0];

@@ -296,7 +296,7 @@ impl<'a> Recipe<'a> {
         let resampled = match (law, ensemble) {
             (_, None) => Some(Vec::new()),
             (AnyLaw::Curve(_), Some(ensemble)) => {
-                let members = ensemble.members().iter();
+                let members = ensemble.members();
                 members.map(|member| curve((&member.coefficients).into())).collect()
             }
             (AnyLaw::Own(_), Some(ensemble)) => {
@@ -515,7 +515,7 @@ mod tests {
             let values = CoefficientValues { a_d: v.a_d * (1.0 + 0.01 * f64::from(i)), ..v };
             Member { coefficients: Coefficients::new(values).unwrap(), noise: 0.0 }
         };
-        let ensemble = Ensemble::new((-10..=10).map(member).collect(), 0.95, 0.025).unwrap();
+        let ensemble = Ensemble::new((-10..=10).map(member), 0.95, 0.025).unwrap();
         let law = T5_C4.coefficients();
         let of = |sparsity| {
             Recipe::new(law.into(), Some(&ensemble), FlopsPerParam::TRAINING, sparsity).unwrap()

@@ -36,14 +36,13 @@ pub struct SampledLaw {
     holds_mean: bool,
     /// How intervals outside the runs are widened, where that is known.
     widening: Option<(Widening, Measured)>,
-    ensemble: Option<Ensemble>,
     prepared: Option<PreparedEnsemble>,
     nearby: Nearby,
 }
 
 impl SampledLaw {
     /// What a resample takes, in bytes: its coefficients, and what is prepared of them.
-    const BYTES_OF_MEMBER: usize = size_of::<Member>() + PreparedEnsemble::BYTES_OF_LAW;
+    const BYTES_OF_MEMBER: usize = Ensemble::BYTES_OF_MEMBER + PreparedEnsemble::BYTES_OF_LAW;
 
     /// A law and its resamples. `measured` is the loss of a run whose mean loss and noise are its arguments,
     /// by the residual that the fit compared with ([`Residual::measured`](crate::fit::Residual::measured)).
@@ -53,15 +52,8 @@ impl SampledLaw {
         ensemble: Option<Ensemble>,
         measured: impl Fn(f64, f64) -> f64,
     ) -> Self {
-        let prepared = ensemble.as_ref().map(|members| PreparedEnsemble::new(members, measured));
-        Self {
-            coefficients,
-            holds_mean: false,
-            widening: None,
-            ensemble,
-            prepared,
-            nearby: Nearby::new(),
-        }
+        let prepared = ensemble.map(|members| PreparedEnsemble::new(&members, measured));
+        Self { coefficients, holds_mean: false, widening: None, prepared, nearby: Nearby::new() }
     }
 
     /// The same with intervals outside the runs widened by what rolling hold-outs show; `measured` as of
@@ -114,7 +106,7 @@ impl SampledLaw {
     /// About how many bytes it takes, beside what all laws of a process share.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let members = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.members().len());
+        let members = self.ensemble().map_or(0, Ensemble::count);
         members * Self::BYTES_OF_MEMBER
     }
 
@@ -126,8 +118,8 @@ impl SampledLaw {
 
     /// The laws of the resamples.
     #[must_use]
-    pub const fn ensemble(&self) -> Option<&Ensemble> {
-        self.ensemble.as_ref()
+    pub fn ensemble(&self) -> Option<&Ensemble> {
+        self.prepared.as_ref().map(PreparedEnsemble::ensemble)
     }
 
     /// The same, prepared for quick answers.
@@ -138,7 +130,7 @@ impl SampledLaw {
 
     /// The interval of an answer; `None` where the law has no resamples.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<Interval> {
-        self.ensemble.as_ref().map(|ensemble| ensemble.interval(answer))
+        self.ensemble().map(|ensemble| ensemble.interval(answer))
     }
 
     /// Both ends of what is asked of the cells of a question, where the intervals over them are continuous and few laws
