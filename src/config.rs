@@ -97,6 +97,10 @@ pub struct HttpConfig {
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS", default_value_t = 250_000,
         value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
     pub answer_points: u32,
+    /// Points a second that a client must take of such an answer while others wait for room: one that takes fewer is cut
+    /// off. 0 for as slowly as it likes.
+    #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS_PER_SECOND", default_value_t = 2_000)]
+    pub answer_points_per_second: u32,
     /// The most that a question about many points with intervals may ask, in points times resampled laws.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ASKED_LAWS", default_value_t = 100_000_000)]
     pub max_asked_laws: u64,
@@ -508,6 +512,7 @@ impl HttpConfig {
             },
             bulk: BulkLimits {
                 points: self.answer_points as usize,
+                points_per_second: self.answer_points_per_second,
                 members: self.max_asked_laws,
                 searched: self.max_searched_laws,
             },

@@ -155,7 +155,12 @@ pub const LIMITS: Limits = Limits {
         together: 8 * 1024 * 1024,
         per_second: 0,
     },
-    bulk: BulkLimits { points: 100_000, members: 100_000_000, searched: 1_000_000 },
+    bulk: BulkLimits {
+        points: 100_000,
+        points_per_second: 2_000,
+        members: 100_000_000,
+        searched: 1_000_000,
+    },
     request_timeout: TIMEOUT,
     refit_work: 10_000_000_000,
     streams: StreamLimits { at_once: 64, each: 8 },
