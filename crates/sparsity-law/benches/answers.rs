@@ -1,5 +1,5 @@
-//! What an answer costs without HTTP: the optimal sparsity, and its intervals over a thousand
-//! resampled laws, prepared and by the direct computation.
+//! Time of an answer without HTTP: the optimal sparsity and its intervals over a thousand resampled laws, once with the
+//! prepared laws and once computed directly.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
@@ -13,10 +13,10 @@ use sparsity_law::law::{
     TrainingCost, optimal_density, optimal_sparsity,
 };
 
-/// Questions over four decades of size and compute each.
+/// Number of questions, over four decades each of size and compute.
 const QUESTIONS: u32 = 1024;
 
-/// Laws that scatter about the published one.
+/// An ensemble of laws that scatter around the published one.
 fn ensemble() -> Ensemble {
     let v = T5_C4.coefficients().values();
     let member = |i: u32| {

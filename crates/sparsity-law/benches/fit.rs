@@ -1,7 +1,7 @@
-//! How long a fit takes: the law alone, and a refit with the default options.
+//! Time of a fit: of the law alone, and of a refit with the default options.
 //!
-//! The paper's runs are the authors' and not part of this project; they are fitted where
-//! `SPARSITY_PLANNER_PAPER_DATA` names the directory with `t5-data.csv` and `vit-data.json`.
+//! The paper's runs belong to the authors and are not part of this project. They are fitted where
+//! `SPARSITY_PLANNER_PAPER_DATA` names the directory that holds `t5-data.csv` and `vit-data.json`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 
@@ -12,7 +12,7 @@ use shared::{fitted, has_paper_data, paper, point_fit, pool, thread_counts};
 use sparsity_law::fit::{FitConfig, Observation, Observations};
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 
-/// The demo's synthetic runs.
+/// The synthetic runs of the demo.
 fn demo_runs() -> Observations {
     #[derive(serde::Deserialize)]
     struct Row {

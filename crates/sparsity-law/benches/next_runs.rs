@@ -1,13 +1,14 @@
-//! Which runs to make next, on tables that others published: the runs that this crate suggests beside random, cheapest,
-//! D-optimal and V-optimal ones. Two Markdown tables.
+//! Which runs to make next, tested on tables that others published: the runs that this crate suggests are compared with
+//! random, cheapest, D-optimal and V-optimal ones. The output is two Markdown tables.
 //!
-//! | from | what |
+//! | environment variable | meaning |
 //! |---|---|
-//! | `SPARSITY_PLANNER_PAPER_DATA` | directory with the authors' files, and with the others' in `public` |
+//! | `SPARSITY_PLANNER_PAPER_DATA` | directory with the authors' files, and with the files of others in `public` |
 //!
-//! The protocol is that of ScaleBench (arXiv 2604.22753): everybody starts from the cheapest runs and spends a share of
-//! what the whole table cost; the law of the runs that were bought is judged by the costliest quarter, which nobody may
-//! buy. All choices share the fit, the start, the rounds after which the law is fitted again, and the budget.
+//! The protocol is that of ScaleBench (arXiv 2604.22753). Every method starts from the cheapest runs and spends a share
+//! of the cost of the whole table. The law of the runs that it bought is then judged by the most expensive quarter of
+//! the runs, which no method may buy. All methods have the same fit, the same start, the same number of rounds after
+//! which the law is fitted again, and the same budget.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "the tables are the result")]
@@ -33,26 +34,26 @@ use sparsity_law::law::{
 
 /// Shares of the table's cost that are spent.
 const SHARES: [f64; 3] = [0.01, 0.05, 0.1];
-/// Times that the law is fitted again while a budget is spent.
+/// Number of times that the law is fitted again while a budget is spent.
 const ROUNDS: usize = 4;
-/// Seeds of the random choice, of which the median counts.
+/// Number of seeds for the random choice; their median counts.
 const SEEDS: u64 = 21;
-/// Tables in which the law holds; they do not count in the medians.
+/// Number of simulated tables, in which the law holds; they do not count in the medians.
 const SIMULATED: u64 = 21;
-/// Runs of a start, at least.
+/// Least number of runs to start with.
 const LEAST_START: usize = 8;
-/// Runs that one suggestion has at most.
+/// Largest number of runs in one suggestion.
 const SUGGESTED: usize = 20;
 
-/// One published table, the cheapest run first.
+/// One published table, sorted by cost with the cheapest run first.
 struct Table {
     name: &'static str,
     runs: Vec<Observation>,
-    /// What each cost: all the data that it was trained on counts, also where some of it was seen again.
+    /// Cost of each run. All data that it was trained on counts, even where part of it was repeated.
     costs: Vec<f64>,
-    /// Runs that may be bought; the others judge.
+    /// Number of runs that may be bought; the others are the judges.
     pool: usize,
-    /// Runs that everybody starts with.
+    /// Number of runs that every method starts with.
     start: usize,
 }
 
@@ -60,11 +61,11 @@ struct Table {
 enum Choice {
     Random,
     Cheapest,
-    /// By what lowers the determinant of the coefficients' covariance.
+    /// The runs that most reduce the determinant of the coefficients' covariance.
     D {
         per_cost: bool,
     },
-    /// By what lowers the mean variance of the predictions of the runs that judge.
+    /// The runs that most reduce the mean variance of the predictions for the judges.
     V {
         per_cost: bool,
     },
@@ -81,7 +82,7 @@ const CHOICES: [(Choice, &str); 7] = [
     (Choice::Suggested, "suggested"),
 ];
 
-/// A run whose data is all new, and what it cost.
+/// A run without repeated data, and its cost.
 fn plain(run: &Observation) -> (Observation, f64) {
     (*run, 6.0 * run.nonzero_params.get() * run.data.get())
 }
@@ -151,7 +152,7 @@ fn main() {
     }
 }
 
-/// Runs of the law of T5 with noise: a world in which the law holds.
+/// Runs of the T5 law with noise, for a table in which the law holds.
 fn simulated(seed: u64) -> Vec<(Observation, f64)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut runs = Vec::new();
@@ -162,7 +163,7 @@ fn simulated(seed: u64) -> Vec<(Observation, f64)> {
                 let sparsity = Sparsity::new(s).unwrap();
                 let data = Data::new(1e9 * 2.5_f64.powi(d)).unwrap();
                 let loss = T5_C4.coefficients().loss(sparsity.density(), n, data);
-                // Box and Muller; 1 - u is never 0.
+                // Box-Muller transform; 1 - u is never 0.
                 let (u, v) = (rng.random::<f64>(), rng.random::<f64>());
                 let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
                 let loss = Loss::new(loss * (0.005 * normal).exp()).unwrap();
@@ -179,7 +180,8 @@ fn median(mut values: Vec<f64>) -> f64 {
     if values.len() % 2 == 1 { values[half] } else { (values[half - 1] + values[half]) / 2.0 }
 }
 
-/// A table of `public`; runs that repeat their data count for what that is worth.
+/// A table from `public`. The data of a run that repeats its data is what that data is worth; its cost counts all of
+/// it.
 fn public(name: &str) -> Vec<(Observation, f64)> {
     let directory = PathBuf::from(std::env::var(paper::DIRECTORY).unwrap()).join("public");
     let mut reader = csv::Reader::from_path(directory.join(format!("{name}.csv"))).unwrap();
@@ -222,7 +224,7 @@ impl Table {
         rows.sort_by(|a, b| a.1.total_cmp(&b.1));
         let (runs, costs): (Vec<Observation>, Vec<f64>) = rows.into_iter().unzip();
         let pool = runs.len() * 3 / 4;
-        // As many as it takes for the law to say something of each quantity that varies at all.
+        // Enough runs for the law to describe each quantity that varies at all.
         let quantities: [fn(&Observation) -> f64; 3] = [
             |run| run.nonzero_params.get(),
             |run| run.data.get(),
@@ -239,7 +241,7 @@ impl Table {
         places.iter().map(|place| self.runs[*place]).collect()
     }
 
-    /// Root of the mean squared residual of `ln L` over the costliest quarter.
+    /// Root mean squared residual of `ln L` over the most expensive quarter of the runs.
     fn error(&self, bought: &[usize]) -> f64 {
         let law = fitted(&self.chosen(bought)).coefficients;
         let judges = &self.runs[self.pool..];
@@ -250,7 +252,7 @@ impl Table {
         (squares.sum::<f64>() / judges.len() as f64).sqrt()
     }
 
-    /// The error of a choice, and how many runs it bought.
+    /// Error of a choice, and the number of runs that it bought; for the random choice, those of the median seed.
     fn judged(&self, choice: Choice, share: f64) -> (f64, usize) {
         let seeds = if choice == Choice::Random { SEEDS } else { 1 };
         let mut all: Vec<(f64, usize)> = (0..seeds)
@@ -279,7 +281,7 @@ impl Table {
         bought
     }
 
-    /// What a choice buys for at most `limit`.
+    /// The runs that a choice buys for at most `limit`.
     fn next(
         &self,
         choice: Choice,
@@ -323,7 +325,7 @@ impl Table {
                 }
             }
             Choice::Suggested => {
-                // As the service is asked again while money is left; a table has each run once.
+                // Ask again while money is left, as a user of the service would; the table has each run only once.
                 loop {
                     let mut all = bought.to_vec();
                     all.extend(&next);
@@ -340,7 +342,7 @@ impl Table {
         next
     }
 
-    /// The loss of the model in the middle of those that judge is to be known best.
+    /// The suggested runs for the loss of the model at the centre of the judges.
     fn suggested(&self, bought: &[usize], left: &[usize], limit: f64) -> Vec<usize> {
         let candidates: Vec<PlannedRun> = left
             .iter()
@@ -384,7 +386,7 @@ impl Table {
 
 type Slope = SVector<f64, 7>;
 
-/// What bought runs tell of the seven coefficients, linearised: written apart from the crate's own design.
+/// What the bought runs say about the seven coefficients, linearised. It is independent of the crate's own design code.
 struct Design {
     slopes: Vec<Slope>,
     judges: std::ops::Range<usize>,
@@ -402,7 +404,7 @@ impl Design {
         let ln_d = middle(|run| run.data.get());
         let slopes: Vec<Slope> =
             table.runs.iter().map(|run| slope(law.values(), (ln_n, ln_d), run)).collect();
-        // A coefficient is known to within a factor of e^3 before any run.
+        // Before any run, each coefficient is known to within a factor of e^3.
         let prior = (own.diagnostics.noise / 3.0).powi(2);
         let mut information = SMatrix::<f64, 7, 7>::identity() * prior;
         for place in bought {
@@ -432,7 +434,7 @@ impl Design {
     }
 }
 
-/// Slope of `ln L` by the logarithms of amplitudes at the middle of the runs, and of exponents.
+/// Derivatives of `ln L` in the logarithms of the amplitudes, taken at the middle of the runs, and of the exponents.
 fn slope(v: CoefficientValues, (ln_n, ln_d): (f64, f64), run: &Observation) -> Slope {
     let (n, d) = (run.nonzero_params.get().ln(), run.data.get().ln());
     let x = run.sparsity.density().get().ln();

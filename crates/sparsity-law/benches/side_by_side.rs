@@ -1,11 +1,11 @@
-//! The fit beside the published way to do it, and how it grows with the runs: one run, one machine,
-//! two Markdown tables.
+//! The fit compared with the published method, and how its time grows with the number of runs. One run on one machine
+//! prints two Markdown tables.
 //!
-//! | from | what | default |
+//! | option | meaning | default |
 //! |---|---|---|
-//! | `SPARSITY_PLANNER_PAPER_DATA` | directory with the authors' `t5-data.csv` and `vit-data.json`; without it there is no first table | |
-//! | `PYTHON` | an interpreter with NumPy and SciPy | `python3` |
-//! | `-- --large` | 100,000 runs too | |
+//! | `SPARSITY_PLANNER_PAPER_DATA` | environment variable: directory with the authors' `t5-data.csv` and `vit-data.json`; without it the first table is omitted | |
+//! | `PYTHON` | environment variable: an interpreter with NumPy and SciPy | `python3` |
+//! | `-- --large` | argument: also fit 100,000 runs | |
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "the tables are the result")]
@@ -23,9 +23,9 @@ use shared::{fitted, has_paper_data, paper, point_fit, pool, thread_counts};
 use sparsity_law::fit::{FitConfig, Observation, Observations, Report};
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity, T5_C4};
 
-/// Fits of which the median time is taken.
+/// Number of fits, whose median time is taken.
 const REPEATS: usize = 5;
-/// Runs of the SciPy script, each with other starts, of which the median time is taken.
+/// Number of runs of the SciPy script, each with different starts, whose median time is taken.
 const SCIPY_SEEDS: usize = 5;
 
 fn main() {
@@ -77,8 +77,7 @@ fn beside_scipy() {
     println!();
 }
 
-/// What passed by the clock, and what was computed in it, which other work on the machine changes
-/// little.
+/// Elapsed time and CPU time of some work; other load on the machine changes the latter only little.
 #[derive(Clone, Copy, serde::Deserialize)]
 struct Time {
     seconds: f64,
@@ -93,7 +92,7 @@ impl Time {
         (Self { seconds: begin.elapsed().as_secs_f64(), cpu_seconds }, result)
     }
 
-    /// Each of the two alone.
+    /// The median of each of the two times separately.
     fn median(times: &[Self]) -> Self {
         let of = |value: fn(&Self) -> f64| {
             let mut values: Vec<f64> = times.iter().map(value).collect();
@@ -109,17 +108,17 @@ fn cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
 }
 
-/// SciPy's runs together.
+/// The results of all runs of the SciPy script.
 struct Scipy {
     time: Time,
-    /// The best and the worst of what its runs found.
+    /// Best and worst objective over these runs.
     objectives: (f64, f64),
     starts: u32,
     scipy: String,
 }
 
 fn scipy(file: &str) -> Scipy {
-    /// What the script prints.
+    /// The output of the script.
     #[derive(serde::Deserialize)]
     struct Printed {
         #[serde(flatten)]
@@ -150,7 +149,7 @@ fn scipy(file: &str) -> Scipy {
     }
 }
 
-/// The median time, and the objective, which is the same every time.
+/// The median time, and the objective, which is the same for every repeat.
 fn median_fit(runs: &Observations, config: &FitConfig, threads: usize) -> (Time, String) {
     let pool = pool(threads);
     let fit = || Time::of(|| pool.install(|| fitted(runs, config)));
@@ -158,7 +157,7 @@ fn median_fit(runs: &Observations, config: &FitConfig, threads: usize) -> (Time,
     (Time::median(&times), format!("{:.6e}", reports[0].objective))
 }
 
-/// Default refits of ever more runs. The peak of the memory never falls, so sizes must rise.
+/// Default refits with more and more runs. The peak memory never falls, so the sizes must rise.
 fn many_runs(sizes: &[usize]) {
     let threads = *thread_counts().last().unwrap();
     let config = FitConfig::default();
@@ -182,8 +181,7 @@ fn many_runs(sizes: &[usize]) {
     }
 }
 
-/// Runs of the published T5 law with 1 % noise, of which no two share a size, a sparsity or an
-/// amount of data.
+/// Runs of the published T5 law with 1 % noise, no two of which have the same size, sparsity or amount of data.
 fn different_runs(count: usize) -> Observations {
     let mut random = ChaCha8Rng::seed_from_u64(count as u64);
     let run = |_| {
@@ -191,7 +189,7 @@ fn different_runs(count: usize) -> Observations {
         let nonzero_params = NonzeroParams::new(between(1e6, 1e9)).unwrap();
         let sparsity = Sparsity::new(1.0 - between(1.0 / 32.0, 1.0)).unwrap();
         let data = Data::new(between(1e9, 1e12)).unwrap();
-        // Box and Muller; 1 - u is never 0.
+        // Box-Muller transform; 1 - u is never 0.
         let (u, v) = (random.random::<f64>(), random.random::<f64>());
         let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
         let expected = T5_C4.coefficients().loss(sparsity.density(), nonzero_params, data);
@@ -201,7 +199,7 @@ fn different_runs(count: usize) -> Observations {
     Observations::new((0..count).map(run).collect())
 }
 
-/// `VmHWM` of this process; nothing where the system does not tell.
+/// Peak memory of this process in KiB (`VmHWM`); `None` where the system does not report it.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

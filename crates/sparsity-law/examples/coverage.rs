@@ -1,14 +1,14 @@
-//! How often the intervals hold what they promise, over tables of real runs:
+//! Measures how often the intervals contain new runs, over tables of real runs:
 //!
 //! ```sh
 //! cargo run --release -p sparsity-law --example coverage -- DIRECTORY [RESAMPLES] [DELTA]
 //! ```
 //!
-//! The directory holds CSV files with the columns `nonzero_params`, `sparsity`, `data` and `loss`. Of each the cheapest
-//! three quarters by size times data (by size where all have the same data, or the name begins with `routing`) are
-//! fitted, and the 95 % interval of a new run is asked at each of the others. `DELTA` is that of the Huber loss; with
-//! `without` in its place, the intervals are those of the resamples alone, at a delta of 0.001. Writes the table of
-//! `benches/coverage.md`.
+//! The directory holds CSV files with the columns `nonzero_params`, `sparsity`, `data` and `loss`. In each table the
+//! cheapest three quarters of the runs are fitted, by size times data (by size where all have the same data, or the
+//! name begins with `routing`). Each of the other runs is then compared with the 95 % interval of a new run. `DELTA` is
+//! the delta of the Huber loss; with `without` in its place, the intervals are those of the resamples alone, at a delta
+//! of 0.001. Prints the table of `benches/coverage.md`.
 
 #![allow(clippy::print_stdout, reason = "the table is what is asked for")]
 
@@ -20,12 +20,12 @@ use sparsity_law::fit::{
 };
 use sparsity_law::law::{Data, Loss, NonzeroParams, Reach, SampledLaw, Sparsity, Widening};
 
-/// Share of the runs that is fitted.
+/// Share of the runs that are fitted.
 const FITTED: f64 = 0.75;
-/// Nominal coverage.
+/// Nominal coverage of the intervals.
 const LEVEL: f64 = 0.95;
 
-/// Runs of a table, rising in cost, and how many of them are fitted.
+/// The runs of a table in rising order of cost, and how many of them are fitted.
 struct Table {
     name: String,
     runs: Vec<Observation>,
@@ -65,14 +65,14 @@ impl Table {
     }
 }
 
-/// What became of the runs that were not fitted.
+/// Results for the runs that were not fitted.
 struct Outcome {
     asked: usize,
     inside: usize,
     /// Mean width of the intervals of the logarithm of the loss.
     width: f64,
-    /// Mean interval score (Winkler 1972) of the logarithm of the loss: the width, and 2 / (1 - level) times how far
-    /// the run lies outside.
+    /// Mean interval score (Winkler 1972) for the logarithm of the loss: the width, plus 2 / (1 - level) times the
+    /// distance by which the run lies outside.
     score: f64,
 }
 

@@ -1,11 +1,11 @@
-//! How often a fit with default options tells that the runs scatter by groups, over simulated runs whose law is known:
+//! Measures how often a fit with default options warns that runs scatter in groups, over simulated runs of a known law:
 //!
 //! ```sh
 //! cargo run --release -p sparsity-law --example lack_of_fit -- [SETS]
 //! ```
 //!
-//! Once where each run scatters by itself, so that whatever is told is a false alarm, and once where runs share what they
-//! are off by. Writes the table of `docs/coverage.md`.
+//! In one part each run scatters independently, so that every warning is a false alarm; in the other, runs share
+//! errors. Prints the table of `docs/coverage.md`.
 
 #![allow(clippy::print_stdout, reason = "the table is what is asked for")]
 
@@ -20,22 +20,23 @@ use sparsity_law::law::{Coefficients, Data, Loss, NonzeroParams, Sparsity, T5_C4
 
 /// Standard deviation of the logarithm of the loss.
 const NOISE: f64 = 0.005;
-/// Standard deviation of an error that runs share, over that of a run's own.
+/// Standard deviation of an error that runs share, relative to that of a run's own error.
 const SHARED: f64 = 1.5;
 
-/// How runs are off the law.
+/// How the runs deviate from the law.
 #[derive(Clone, Copy)]
 enum Error {
     Independent,
-    /// Student's with three degrees of freedom, scaled to the same middle half.
+    /// Errors from Student's t distribution with three degrees of freedom, scaled to the same interquartile range.
     Heavy,
-    /// Besides its own, one that all runs of a size share.
+    /// In addition to its own error, one that all runs of a size share.
     BySize,
-    /// One that all runs of a size and sparsity share.
+    /// In addition to its own error, one that all runs of a size and sparsity share.
     ByCell,
-    /// Besides its own, one that grows with the square of the sparsity of the largest models.
+    /// In addition to its own error, one for the larger models that grows with size and with the square of the
+    /// sparsity.
     Interaction,
-    /// Besides its own, one that grows with the size beyond the middle: large models are tuned worse.
+    /// In addition to its own error, one that grows with size from the middle size up: large models are tuned worse.
     Mistuned,
 }
 
@@ -48,7 +49,7 @@ struct Design {
 }
 
 fn normal(random: &mut ChaCha8Rng) -> f64 {
-    // Box and Muller; the generator gives no 1.
+    // Box-Muller transform; the generator never returns 1.
     let (u, v) = (1.0 - random.random::<f64>(), random.random::<f64>());
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
@@ -69,7 +70,7 @@ impl Design {
                         Error::Independent => own,
                         Error::Heavy => {
                             let square: f64 = (0..3).map(|_| normal(&mut random).powi(2)).sum();
-                            // 0.6745 and 0.7649: the upper quartiles of the two.
+                            // 0.6745 and 0.7649 are the upper quartiles of the two distributions.
                             0.6745 / 0.7649 * own / (square / 3.0).sqrt()
                         }
                         Error::BySize => own + SHARED * of_size,

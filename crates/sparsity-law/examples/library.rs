@@ -1,5 +1,5 @@
-//! The mathematics and the fit without the service: what a published law says, and what a law of one's own
-//! runs says with its intervals.
+//! The mathematics and the fit without the service: answers of a published law, and of a law fitted on one's own runs,
+//! with intervals.
 //!
 //! `cargo run -p sparsity-law --example library`
 
@@ -18,7 +18,7 @@ fn cost(step: impl Into<StepCost>) -> TrainingCost {
     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step)
 }
 
-/// What a published law says of 100 M non-zero parameters and 1e20 FLOPs.
+/// Answers of a published law for 100 M non-zero parameters and 1e20 FLOPs.
 fn published() -> Result<(), Box<dyn Error>> {
     let law = T5_C4.coefficients();
     let (n, c) = (NonzeroParams::new(1e8)?, Compute::new(1e20)?);
@@ -49,7 +49,7 @@ fn published() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Runs as the published law would give them, each a little off, on a grid of sizes, sparsities and data.
+/// Runs on a grid of sizes, sparsities and data, with losses of the published law that are each slightly off.
 fn runs() -> Result<Vec<Observation>, DomainError> {
     let mut runs = Vec::new();
     for n in [4e6, 1e7, 2.5e7, 6.3e7] {
@@ -71,7 +71,7 @@ fn runs() -> Result<Vec<Observation>, DomainError> {
     Ok(runs)
 }
 
-/// A law of one's own runs, and its answer to the same question.
+/// A law fitted on these runs, and its answer to the same question.
 fn fitted() -> Result<(), Box<dyn Error>> {
     let config = FitConfig { bootstrap: 200, ..FitConfig::default() }.check();
     let config = config.map_err(|errors| format!("{errors:?}"))?;

@@ -1,14 +1,17 @@
-//! How often the intervals of a fit with default options hold the truth, over simulated runs whose law is known:
+//! Measures how often the intervals of a fit with default options contain the truth, over simulated runs of a known
+//! law:
 //!
 //! ```sh
 //! cargo run --release -p sparsity-law --example simulated -- [SETS] [RESAMPLES] [SMALL]
 //! ```
 //!
-//! Runs are those of the published law of T5 on three sizes, three sparsities and three amounts of data, or some of these,
-//! with errors that are independent and normal, with heavy tails, or with runs that diverged; and 16 or 36 trainings of four
-//! checkpoints each, which share an error, resampled one by one and by training. Writes the table of `docs/coverage.md`: how
-//! often the interval holds the truth, its mean width, and that over the width of the middle 95 % of the errors themselves.
-//! With anything for `SMALL` only the first designs.
+//! The runs follow the published T5 law, on three sizes, three sparsities and three amounts of data, or on part of that
+//! grid. Their errors are independent and normal, have heavy tails, or include runs that diverged. Further designs have
+//! 16 or 36 trainings of four checkpoints each that share an error, resampled one by one and by training.
+//!
+//! Prints the table of `docs/coverage.md`: how often the interval contains the truth, its mean width, and that width
+//! relative to the middle 95 % of the errors themselves. With any value of `SMALL`, only the first designs are
+//! simulated.
 
 #![allow(clippy::print_stdout, reason = "the table is what is asked for")]
 
@@ -27,26 +30,26 @@ use sparsity_law::law::{
 
 /// Standard deviation of the logarithm of the loss.
 const NOISE: f64 = 0.005;
-/// How far off a diverged run is.
+/// Deviation of a diverged run, in the logarithm of the loss.
 const DIVERGED: f64 = 0.3;
 
-/// How a run is off the law.
+/// How a run deviates from the law.
 #[derive(Clone, Copy, PartialEq)]
 enum Error {
     Normal,
-    /// Student's with three degrees of freedom, scaled to the same middle half.
+    /// Errors from Student's t distribution with three degrees of freedom, scaled to the same interquartile range.
     Heavy,
-    /// Normal, and one run in twenty diverged.
+    /// Normal errors, and one run in twenty that diverged.
     Diverging,
-    /// Normal, and another of the same size that all checkpoints of a training share.
+    /// Normal errors, plus an error of the same size that all checkpoints of a training share.
     Shared {
-        /// Whether they are resampled together.
+        /// Whether the checkpoints of a training are resampled together.
         clustered: bool,
     },
 }
 
 fn normal(random: &mut ChaCha8Rng) -> f64 {
-    // Box and Muller; the generator gives no 1.
+    // Box-Muller transform; the generator never returns 1.
     let (u, v) = (1.0 - random.random::<f64>(), random.random::<f64>());
     (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }
@@ -56,7 +59,7 @@ fn error(kind: Error, random: &mut ChaCha8Rng) -> f64 {
         Error::Normal | Error::Shared { .. } => NOISE * normal(random),
         Error::Heavy => {
             let square: f64 = (0..3).map(|_| normal(random).powi(2)).sum();
-            // 0.6745 and 0.7649: the upper quartiles of the two.
+            // 0.6745 and 0.7649 are the upper quartiles of the two distributions.
             NOISE * 0.6745 / 0.7649 * normal(random) / (square / 3.0).sqrt()
         }
         Error::Diverging if random.random::<f64>() < 0.05 => DIVERGED,
@@ -64,7 +67,8 @@ fn error(kind: Error, random: &mut ChaCha8Rng) -> f64 {
     }
 }
 
-/// Three sizes, three sparsities, three amounts of data; of these the first `count` in an order that is always the same.
+/// The first `count` models of a grid of three sizes, three sparsities and three amounts of data, in a fixed random
+/// order.
 fn design(count: usize) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
     let mut models = Vec::new();
     for n in [2e6, 1.6e7, 1.28e8] {
@@ -79,7 +83,7 @@ fn design(count: usize) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
     Ok(models)
 }
 
-/// So many sizes and as many sparsities, each with four checkpoints; by training.
+/// Trainings with `levels` sizes and as many sparsities, each with four checkpoints that follow each other in the list.
 fn trainings(levels: i32) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
     let mut models = Vec::new();
     let share = |level: i32| f64::from(level) / f64::from(levels - 1);
@@ -97,7 +101,7 @@ fn trainings(levels: i32) -> Result<Vec<(NonzeroParams, Sparsity, Data)>> {
 
 #[derive(Default)]
 struct Tally {
-    /// Of each answer how far off it is, in each set.
+    /// Errors of each answer, one per data set.
     errors: [Vec<f64>; 4],
     held: [u32; 4],
     width: [f64; 4],

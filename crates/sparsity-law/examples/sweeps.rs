@@ -1,6 +1,6 @@
-//! What a sweep must vary to be worth fitting: sweeps of equal size and cost per run, simulated from the
-//! published T5 law, each fitted; and how near to a line of size and data a sweep may be. The tables of
-//! `docs/sweeps.md`.
+//! What a sweep must vary to be worth fitting. Sweeps of equal size and equal cost per run are simulated from the
+//! published T5 law and fitted; further sweeps show how close to a line of size and data a sweep may be. Prints the
+//! tables of `docs/sweeps.md`.
 //!
 //! `cargo run --release -p sparsity-law --example sweeps`
 
@@ -15,12 +15,12 @@ use sparsity_law::law::{
     PruningSchedule, Sparsity, T5_C4, TrainingCost, optimal_density,
 };
 
-/// Standard deviation of the logarithm of a loss: about what the paper's fits leave over.
+/// Standard deviation of the logarithm of a loss: about the residual of the paper's fits.
 const NOISE: f64 = 0.005;
 
 /// Runs as `(N, S, D)`.
 type Runs = Vec<(f64, f64, f64)>;
-/// A sweep: what it is called, and its runs.
+/// A sweep: its name, and its runs.
 type Sweep = (&'static str, Runs);
 
 fn grid(sizes: &[f64], sparsities: &[f64], data: &[f64]) -> Runs {
@@ -59,8 +59,8 @@ fn sweeps() -> Vec<Sweep> {
     ]
 }
 
-/// Sweeps of 64 runs along `D = 20 N` and off it by so many factors, over a short range of sizes and a long
-/// one; and the grid beside them.
+/// Sweeps of 64 runs along `D = 20 N`, with the data off that line by up to a factor, over a short and a long range of
+/// sizes; and the grid for comparison.
 fn lines() -> Vec<(String, Runs)> {
     let mut random = ChaCha8Rng::seed_from_u64(64);
     let mut found = Vec::new();
@@ -81,8 +81,7 @@ fn lines() -> Vec<(String, Runs)> {
     found
 }
 
-/// How far the best sparsity is off over many draws of the noise, as the root of the mean square, and how
-/// often the fit warned of a line.
+/// Root mean square error of the best sparsity over many draws of the noise, and how often the fit warned of a line.
 fn error(sweep: &[(f64, f64, f64)]) -> anyhow::Result<(f64, usize)> {
     let truth = best(T5_C4.coefficients())?;
     let config = FitConfig { bootstrap: 0, starts: 8, holdout: Vec::new(), ..FitConfig::default() };
@@ -96,13 +95,13 @@ fn error(sweep: &[(f64, f64, f64)]) -> anyhow::Result<(f64, usize)> {
     Ok(((sum / DRAWS as f64).sqrt(), warned))
 }
 
-/// Draws of the noise for each line.
+/// Number of draws of the noise for each line.
 const DRAWS: u64 = 50;
 
 fn observe(sweep: &[(f64, f64, f64)], seed: u64) -> anyhow::Result<Observations> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut normal = move || {
-        // Box and Muller; 1 - u is never 0.
+        // Box-Muller transform; 1 - u is never 0.
         let (u, v) = (random.random::<f64>(), random.random::<f64>());
         (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     };
@@ -116,7 +115,7 @@ fn observe(sweep: &[(f64, f64, f64)], seed: u64) -> anyhow::Result<Observations>
     Ok(Observations::new(runs.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
-/// The best sparsity of 100 M non-zero parameters and 1e20 FLOPs where zeros are free.
+/// The best sparsity for 100 M non-zero parameters and 1e20 FLOPs where zeros are free.
 fn best(law: &Coefficients) -> anyhow::Result<f64> {
     let cost =
         TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Sparse);
@@ -124,7 +123,7 @@ fn best(law: &Coefficients) -> anyhow::Result<f64> {
     Ok(optimal_density(law, &cost, n, c).sparsity().get())
 }
 
-/// The best sparsity with its interval.
+/// The best sparsity with its interval, as text.
 fn recommended(report: &Report) -> anyhow::Result<String> {
     let ensemble = report.ensemble.as_ref().context("the law has resamples")?;
     let interval = ensemble.interval(|member| best(&member.coefficients).unwrap_or(f64::NAN));

@@ -7,10 +7,10 @@
 //! | [`law`] | from coefficients to answers: loss, optimal sparsity, gain, contours, plans, intervals |
 //! | [`fit`] | from training runs to coefficients, their intervals, what the runs leave open, and which to make next |
 //!
-//! [`pace`] lets whoever computes an answer on a thread stop it, or make it wait for its turn.
+//! [`pace`] stops a long computation, or makes it wait for its turn, through a watch on the thread that it runs on.
 //!
-//! `fit` uses `law` and never the other way round. Nothing here knows of HTTP, SQL, the clock, the environment
-//! or async.
+//! `fit` depends on `law`, never the other way round. Nothing in this crate depends on HTTP, SQL, the clock, the
+//! environment or async.
 
 #[macro_use]
 mod named;

@@ -1,7 +1,9 @@
-//! Enumerations whose variants have names: in JSON, in messages, in a query.
+//! Enumerations whose variants have names, for JSON, messages and queries.
 
-/// Declares an enumeration in which each variant is written with its name, and makes of that list the
-/// constant `ALL` and the methods `as_str` and `of_name`. What is written once cannot be forgotten in one of two tables.
+/// Declares an enumeration together with the name of each variant.
+///
+/// Generates the constant `ALL` and the methods `as_str` and `of_name`. As each name is written only once, no
+/// table can lack a variant that another one has.
 ///
 /// ```
 /// sparsity_law::named! {
@@ -32,10 +34,10 @@ macro_rules! named {
         }
 
         impl $type {
-            /// Every variant, in the order of declaration.
+            /// All variants, in the order of their declaration.
             pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
-            /// The name in JSON, in messages and in a query.
+            /// The name of the variant in JSON, in messages and in queries.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -43,7 +45,7 @@ macro_rules! named {
                 }
             }
 
-            /// The variant of a name; `None` where none has it.
+            /// The variant with this name; `None` if there is none.
             #[must_use]
             pub fn of_name(name: &str) -> Option<Self> {
                 Self::ALL.into_iter().find(|known| known.as_str() == name)
@@ -63,7 +65,7 @@ mod tests {
         CoefficientName, Constraint, FlopMode, LawForm, Side, StorageFormat, Variable,
     };
 
-    /// Names that serde writes from the same declaration, by its own rule.
+    /// Checks that serde, which derives names by its own rule, writes the same names.
     fn agree<T: Serialize + Copy, const N: usize>(all: [T; N], name: fn(T) -> &'static str) {
         for each in all {
             assert_eq!(serde_json::to_value(each).unwrap(), name(each));

@@ -1,27 +1,27 @@
-//! Long computations that somebody watches: how they are stopped, and made to wait for their turn.
+//! Lets the caller of a long computation stop it or make it wait.
 //!
-//! A question about a hardware profile searches a thousand laws, which takes up to seconds. Whoever computes it on
-//! a thread may watch over it: the loops over laws and points call [`step`], which asks the watch whether to go on.
-//! The watch belongs to the thread, so that no function on the way has to hand it on; without one a step costs
-//! next to nothing.
+//! A question about a hardware profile searches a thousand laws, which takes up to seconds. The thread that
+//! computes the answer may do so under a watch: the loops over laws and points call [`step`], which asks the watch
+//! whether to go on. The watch belongs to the thread, so no function in between has to pass it on. Without a
+//! watch, a step costs next to nothing.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 
-/// The computation was told to stop.
+/// The error of a computation that its watch stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the computation was stopped")]
 pub struct Stopped;
 
-/// Says whether to go on. It may take its time: the computation waits for it.
+/// Returns whether the computation may go on. It may block: the computation waits for it.
 pub type Watch = Rc<dyn Fn() -> bool>;
 
 thread_local! {
     static WATCH: RefCell<Option<Watch>> = const { RefCell::new(None) };
 }
 
-/// Computes on this thread under a watch, which every [`step`] asks.
+/// Runs `work` on this thread under a watch, which is asked at every [`step`].
 ///
 /// ```
 /// use std::cell::Cell;
@@ -42,9 +42,9 @@ thread_local! {
 /// ```
 ///
 /// # Errors
-/// [`Stopped`] where the watch said so.
+/// [`Stopped`] if the watch returned `false`.
 pub fn watched<T>(watch: Watch, work: impl FnOnce() -> T) -> Result<T, Stopped> {
-    /// Puts back the watch that was there before, also where the work panics.
+    /// Restores the previous watch when dropped, so also if the work panics.
     struct Before(Option<Watch>);
 
     impl Drop for Before {
@@ -54,18 +54,18 @@ pub fn watched<T>(watch: Watch, work: impl FnOnce() -> T) -> Result<T, Stopped> 
     }
 
     let _before = Before(WATCH.replace(Some(watch)));
-    // What was being computed is thrown away whole, so nothing half done is seen.
+    // Unwind safe: the result of a stopped computation is discarded, so nobody sees a half-finished state.
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| match panic.downcast::<Stopped>() {
         Ok(stopped) => *stopped,
         Err(panic) => resume_unwind(panic),
     })
 }
 
-/// A step of a computation is done; ends it where its watch says so.
+/// Marks the end of one step of a computation; ends the computation if the watch of the thread says so.
 pub fn step() {
     let watch = WATCH.with_borrow(Clone::clone);
     if watch.is_some_and(|watch| !watch()) {
-        // Without a message: this is no defect.
+        // Unwinds without a panic message, because being stopped is not a defect.
         resume_unwind(Box::new(Stopped));
     }
 }
@@ -79,7 +79,7 @@ mod tests {
         step();
         let panicked = catch_unwind(|| watched(Rc::new(|| true), || panic!("on purpose")));
         assert!(panicked.is_err());
-        // The watch went with it.
+        // The panic removed the watch.
         step();
         let inner = watched(Rc::new(|| false), || watched(Rc::new(|| true), step));
         assert_eq!(inner, Ok(Ok(())));

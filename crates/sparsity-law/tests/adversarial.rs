@@ -1,5 +1,5 @@
-//! Runs that nobody should send and somebody will: whatever they are, a fit ends within its budget
-//! with finite numbers or a named error.
+//! Runs that nobody should send but somebody will: whatever the runs are, a fit ends within its budget, with finite
+//! numbers or a named error.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -21,7 +21,7 @@ fn run(n: f64, s: f64, d: f64, l: f64) -> Observation {
     }
 }
 
-/// Runs of the published law over a grid, each then changed.
+/// Runs of the published law over a grid, each changed by `change`.
 fn grid(change: impl Fn(usize, [f64; 4]) -> [f64; 4]) -> Vec<Observation> {
     let mut runs = Vec::new();
     for n in [1e6, 8e6, 64e6] {
@@ -38,17 +38,17 @@ fn grid(change: impl Fn(usize, [f64; 4]) -> [f64; 4]) -> Vec<Observation> {
     runs
 }
 
-/// Few starts and resamples: what can go wrong goes wrong in few of them too.
+/// Few starts and resamples: what can go wrong shows in a few of them too.
 fn quick() -> FitConfig {
     FitConfig { starts: 3, bootstrap: 100, ..FitConfig::default() }
 }
 
-/// The same fit alone.
+/// The same options without resamples and hold-outs.
 fn without_resamples(config: FitConfig) -> FitConfig {
     FitConfig { bootstrap: 0, holdout: Vec::new(), ..config }
 }
 
-/// What is wrong with numbers of a report, if anything: by name.
+/// The numbers of a report that are not finite, by name.
 fn defects(report: &Report, runs: &RunSet) -> Vec<String> {
     let mut found = Vec::new();
     let mut check = |what: String, value: f64| {
@@ -131,8 +131,8 @@ fn defects(report: &Report, runs: &RunSet) -> Vec<String> {
             }
         }
     }
-    // Every float of these was looked at above; a null would be a float that was not, unless it stands for a
-    // number that there is none of.
+    // All floats of the hold-outs were checked above. A null in the JSON would be a float that was missed, except where
+    // it stands for an absent number.
     let json = serde_json::to_string(&diagnostics.holdouts).unwrap();
     let none = |holdout: &&HoldoutReport| holdout.bias.is_none() && holdout.rms.is_none();
     let expected = 2 * diagnostics.holdouts.iter().filter(none).count();
@@ -142,7 +142,7 @@ fn defects(report: &Report, runs: &RunSet) -> Vec<String> {
     found
 }
 
-/// The most evaluations of one start: two descents, where the constraint asks for a second.
+/// Largest number of evaluations of one start: two descents, where the constraint requires a second one.
 const MOST_EVALUATIONS: u32 = 2 * 2_100;
 
 fn fit_soundly(name: &str, runs: &RunSet, config: FitConfig) -> Result<Report, FitError> {
@@ -155,13 +155,13 @@ fn fit_soundly(name: &str, runs: &RunSet, config: FitConfig) -> Result<Report, F
     Ok(report)
 }
 
-/// Both residuals, with a usual, a tiny and a huge delta.
+/// Both residuals, each with a usual, a tiny and a huge delta.
 fn configs() -> Vec<FitConfig> {
     let deltas = [1e-3, 1e-9, 1e6];
     let both = [Residual::Log, Residual::Linear];
     both.into_iter()
         .flat_map(|residual| {
-            // One in six has resamples and hold-outs too.
+            // One of the six also has resamples and hold-outs.
             deltas.map(|delta| {
                 let config = FitConfig { residual, delta: delta.into(), ..quick() };
                 let usual = delta == 1e-3 && residual == Residual::Log;
@@ -175,7 +175,8 @@ fn survives(name: &str, runs: Vec<Observation>) {
     survives_as(name, runs, configs());
 }
 
-/// The same without resamples and hold-outs, which of wild runs spend their budgets as the fit does.
+/// Like [`survives`], but without resamples and hold-outs: with wild runs each of these uses up its budget, as the fit
+/// does.
 fn survives_alone(name: &str, runs: Vec<Observation>) {
     survives_as(name, runs, configs().into_iter().map(without_resamples).collect());
 }
@@ -250,7 +251,7 @@ fn the_widest_ranges_of_size_data_and_sparsity() {
 fn few_runs_get_a_law_and_a_warning() {
     let all = grid(|_, run| run);
     for count in [2, 3, 7, 8] {
-        // Spread over the grid, so that all three quantities vary from three runs on.
+        // Spread over the grid, so that all three quantities vary with three or more runs.
         let runs: Vec<_> = (0..count).map(|i| all[i * 16 % 27]).collect();
         survives(&format!("{count} runs"), runs.clone());
         let report = fit_soundly("few", &Observations::new(runs).into(), quick()).unwrap();
@@ -281,7 +282,7 @@ fn quantities_that_do_not_vary() {
             let noise = 1.0 + 0.01 * ((i * 7 % 27) as f64 / 27.0 - 0.5);
             [same(1, 8e6, n), same(2, 0.0, s), same(4, 8e9, d), l * noise]
         });
-        // With less to fit there is less to go wrong: the smallest law is resampled, and one more.
+        // With fewer coefficients to fit, less can go wrong, so only the smallest law and one other are resampled.
         let method = if mask == 1 || mask == 6 { survives } else { survives_alone };
         method(&format!("constant {mask:03b}"), runs);
     }
@@ -307,7 +308,7 @@ fn weights_of_all_magnitudes() {
         ("in turn", |i| [LEAST, 1.0, MOST][i % 3]),
         ("one heavy", |i| if i == 0 { MOST } else { LEAST }),
         ("one light", |i| if i == 0 { LEAST } else { MOST }),
-        // The smallest positive double: twice it over twice it is still 1.
+        // The smallest positive double, whose multiples have exact ratios.
         ("denormal", |_| 5e-324),
     ];
     for (name, weight) in cases {
@@ -329,7 +330,7 @@ fn coefficients_fixed_at_the_ends_of_their_ranges() {
             for residual in [Residual::Log, Residual::Linear] {
                 let fixed = [(name, value)].into();
                 let config = FitConfig { residual, fixed, ..quick() };
-                // Resamples of a law this wrong spend their budgets: one of each kind has them.
+                // Resamples of a law that is this wrong use up their budgets, so only one case of each kind has them.
                 let resampled = matches!(name, CoefficientName::BN | CoefficientName::C)
                     && residual == Residual::Log
                     && value < 1.0;
@@ -347,7 +348,7 @@ fn coefficients_fixed_at_the_ends_of_their_ranges() {
     }
 }
 
-/// Slope above 1 that is rounding.
+/// Excess of the slope over 1 that is rounding.
 const ROUNDING: f64 = 1e-8;
 
 #[test]
@@ -369,7 +370,7 @@ fn the_constraint_holds_whatever_the_runs() {
                     let slope = report.coefficients.gain_slope();
                     assert!(slope <= 1.0 + ROUNDING, "{which}: {slope}");
                 }
-                // Where data does nothing no double may hold a_D; real runs have a law.
+                // Where data has no effect, no double may be able to hold a_D; real runs always give a law.
                 Err(FitError::NotRepresentable { .. }) => assert!(which > 1, "{which}"),
                 Err(error) => panic!("{which}: {error}"),
             }
@@ -416,7 +417,7 @@ fn patterns_and_pretrained_groups_of_few_or_wild_runs() {
 }
 
 prop_compose! {
-    /// A run anywhere in the domain of the quantities.
+    /// A run anywhere in the ranges of its quantities.
     fn any_run()(
         ln_n in 0.0..=18.0_f64, s in prop_oneof![Just(0.0), 0.0..1.0_f64, Just(1.0 - f64::EPSILON)],
         ln_d in -6.0..=30.0_f64, ln_l in -12.0..=12.0_f64,

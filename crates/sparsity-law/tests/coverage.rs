@@ -1,7 +1,7 @@
-//! How often the intervals hold the truth: many data sets simulated from a known law, each fitted.
+//! How often the intervals contain the truth: many data sets are simulated from a known law, and each is fitted.
 //!
-//! The default suite runs few of them and holds the coverage to honest bounds; the table of
-//! `docs/coverage.md` comes from
+//! The default test suite simulates only a few of them and checks the coverage against bounds that leave room for
+//! chance. The table in `docs/coverage.md` is the output of
 //! `cargo test --release --test coverage -- --ignored --nocapture`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
@@ -16,7 +16,7 @@ use sparsity_law::law::{
     optimal_sparsity,
 };
 
-/// A law, the grid of its runs and the questions that are asked of each fit.
+/// A law, the grid of its runs, and the questions for each fit.
 struct Design {
     law: Coefficients,
     sizes: &'static [f64],
@@ -24,22 +24,21 @@ struct Design {
     data: &'static [f64],
     /// Standard deviation of the logarithm of the loss.
     noise: f64,
-    /// Of the Huber loss.
+    /// Delta of the Huber loss.
     delta: f64,
-    /// A model in the middle of the runs and one beyond them: `N`, `S`, `D`.
+    /// A model in the middle of the runs as `N`, `S`, `D`; `beyond` is one outside them.
     inside: [f64; 3],
     beyond: [f64; 3],
-    /// `N` and `C` of the question for the optimum.
+    /// `N` and `C` of the question for the optimal sparsity.
     asked: [f64; 2],
 }
 
-/// The paper's choice for T5: a fifth of the noise, so that the fit is close to one of least
-/// absolute residuals.
+/// The paper's choice for T5: a fifth of the noise, so that the fit is close to one with least absolute residuals.
 const PAPER_DELTA: f64 = 1e-3;
-/// Twice the noise: close to least squares.
+/// Twice the noise, so that the fit is close to least squares.
 const WIDE_DELTA: f64 = 1e-2;
 
-/// The grid of the paper's T5 runs: 48 of them, data spanning a factor of four.
+/// The grid of the paper's T5 runs: 48 runs, with data over a factor of four.
 fn t5() -> Design {
     Design {
         law: *T5_C4.coefficients(),
@@ -54,7 +53,7 @@ fn t5() -> Design {
     }
 }
 
-/// A grid like that of the paper's ViT runs: 112 of them, data spanning a factor of eight.
+/// A grid like that of the paper's ViT runs: 112 runs, with data over a factor of eight.
 fn vit() -> Design {
     Design {
         law: *VIT_JFT.coefficients(),
@@ -77,7 +76,7 @@ fn vit() -> Design {
     }
 }
 
-/// Box and Muller; 1 - u is never 0.
+/// Box-Muller transform; 1 - u is never 0.
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let (u, v) = (rng.random::<f64>(), rng.random::<f64>());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
@@ -89,7 +88,7 @@ impl Design {
         law.loss(density, NonzeroParams::new(n).unwrap(), Data::new(d).unwrap())
     }
 
-    /// What the law says about one more run, with its noise.
+    /// The loss of a new run: the prediction of the law, with noise.
     fn noisy(&self, at: [f64; 3], rng: &mut ChaCha8Rng) -> f64 {
         Self::loss(&self.law, at) * (self.noise * normal(rng)).exp()
     }
@@ -111,7 +110,7 @@ impl Design {
         Observations::new(runs)
     }
 
-    /// Every answer that gets an interval, by name.
+    /// All answers with intervals, by name.
     fn answers(&self, law: &Coefficients) -> Vec<(&'static str, f64)> {
         let [n, c] = self.asked;
         let (n, c) = (NonzeroParams::new(n).unwrap(), Compute::new(c).unwrap());
@@ -138,15 +137,15 @@ impl Design {
     }
 }
 
-/// How an interval did over all data sets.
+/// Results of an interval over all data sets.
 #[derive(Debug, Clone)]
 struct Row {
     name: &'static str,
     held: u32,
-    /// The truth lay below the low end; above the high end.
+    /// How often the truth was below the low end, and in `above` how often it was above the high end.
     below: u32,
     above: u32,
-    /// Mean width relative to the truth.
+    /// Mean width, relative to the truth.
     width: f64,
 }
 
@@ -166,7 +165,7 @@ impl Row {
 const INSIDE: &str = "a new run inside the runs";
 const BEYOND: &str = "a new run beyond the runs";
 
-/// Simulates and fits `sets` data sets, and counts.
+/// Simulates and fits `sets` data sets, and counts the results.
 fn coverage(design: &Design, sets: u32, resamples: u32) -> Vec<Row> {
     let row = |name| Row { name, held: 0, below: 0, above: 0, width: 0.0 };
     let truths = design.answers(&design.law);
@@ -218,14 +217,14 @@ fn print(title: &str, sets: u32, rows: &[Row]) {
     println!();
 }
 
-/// Data sets of the default suite.
+/// Number of data sets in the default test suite.
 const FEW: u32 = 20;
-/// An interval that holds the truth in 95 of 100 data sets misses it in more than 5 of 20 with a
-/// chance of 0.03 %; what is reached, by `docs/coverage.md`, is 95 % and more.
+/// An interval that contains the truth in 95 of 100 data sets misses it in more than 5 of 20 with a probability of 0.03
+/// %. The coverage that is reached is 95 % and more, according to `docs/coverage.md`.
 const MOST_MISSED: u32 = 5;
-/// Width of the interval of a new run over that of 95 % of normal noise alone: the law's own
-/// uncertainty and the expansion for few runs add some, and with that little they must not double
-/// it, nor may the interval be narrower than the noise but for what 200 resamples leave to chance.
+/// Width of the interval of a new run, relative to the interval of 95 % of normal noise alone. The uncertainty of the
+/// law and the expansion for few runs add to the width, but with noise this small they must not double it. The interval
+/// must not be narrower than the noise either, except for the randomness of 200 resamples.
 const WIDTHS: std::ops::Range<f64> = 0.95..1.6;
 
 #[test]

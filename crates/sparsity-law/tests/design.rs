@@ -1,6 +1,5 @@
-//! Whether suggested runs narrow an answer more than random ones: families of runs simulated from a
-//! known law, each fitted, extended by suggested and by random runs of no greater cost, and fitted
-//! again.
+//! Whether suggested runs narrow an answer more than random ones. Families of runs are simulated from a known law and
+//! fitted; then suggested runs, or random runs of no greater cost, are added, and each family is fitted again.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "what was measured is shown where it is not enough")]
@@ -18,15 +17,15 @@ use sparsity_law::law::{
 
 /// Standard deviation of the logarithm of the loss.
 const NOISE: f64 = 0.005;
-/// Families that are simulated.
+/// Number of simulated families.
 const FAMILIES: u64 = 40;
-/// Runs that are suggested at most.
+/// Largest number of suggested runs.
 const RUNS: usize = 4;
 
-/// Mean squared error with suggested runs over that with random ones; 0.28 to 0.46 are measured with
+/// Mean squared error with suggested runs, relative to that with random ones; values of 0.28 to 0.46 are measured with
 /// 40 families.
 const LEAST_ADVANTAGE: f64 = 0.7;
-/// Factor within which the width that was expected is achieved; up to 1.3 is measured.
+/// Factor within which the expected width is achieved; values up to 1.3 are measured.
 const AGREEMENT: f64 = 1.6;
 
 fn law() -> Coefficients {
@@ -37,7 +36,7 @@ fn cost() -> TrainingCost {
     TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), FlopMode::Dense)
 }
 
-/// Box and Muller; 1 - u is never 0.
+/// Box-Muller transform; 1 - u is never 0.
 fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let (u, v) = (rng.random::<f64>(), rng.random::<f64>());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
@@ -50,14 +49,14 @@ fn planned(n: f64, x: f64, d: f64) -> PlannedRun {
     PlannedRun { nonzero_params, sparsity: density.sparsity(), level: None, data, compute }
 }
 
-/// Makes a run: what the true law says of it, with noise.
+/// Carries out a planned run: the loss by the true law, with noise.
 fn made(run: &PlannedRun, rng: &mut ChaCha8Rng) -> Observation {
     let PlannedRun { nonzero_params, sparsity, data, .. } = *run;
     let loss = law().loss(sparsity.density(), nonzero_params, data) * (NOISE * normal(rng)).exp();
     Observation { nonzero_params, sparsity, data, loss: Loss::new(loss).unwrap() }
 }
 
-/// 36 runs of a grid like that of the paper's T5 runs, their data spanning a factor of nine.
+/// 36 runs on a grid like that of the paper's T5 runs, with data over a factor of nine.
 fn first_runs(rng: &mut ChaCha8Rng) -> Vec<Observation> {
     let mut runs = Vec::new();
     for n in [1_327_104.0, 5_308_416.0, 21_233_664.0] {
@@ -72,7 +71,7 @@ fn first_runs(rng: &mut ChaCha8Rng) -> Vec<Observation> {
 }
 
 fn options() -> FitConfig {
-    // Close to least squares, no intervals: only the law is asked for here.
+    // Close to least squares and without intervals, as only the law is needed here.
     FitConfig {
         delta: 1e-2.into(),
         starts: 3,
@@ -87,8 +86,8 @@ fn fitted(runs: &[Observation]) -> Report {
     fit(&set, &options().check().unwrap(), &Control::NONE).unwrap()
 }
 
-/// An answer whose interval is to be narrowed, as the number whose error is squared, and the size and data of the model
-/// that it is about, if any.
+/// An answer whose interval is to be narrowed: its name, the number whose error is squared, and the size and data of
+/// the model that it is about, where there is one.
 type Answer = (&'static str, fn(&Coefficients) -> f64, Option<(f64, f64)>);
 
 const ANSWERS: [Answer; 3] = [
@@ -99,7 +98,7 @@ const ANSWERS: [Answer; 3] = [
             let (n, c) = (NonzeroParams::new(5e7).unwrap(), Compute::new(3e19).unwrap());
             optimal_density(law, &cost(), n, c).sparsity().get()
         },
-        // What the budget pays for at a sparsity of a third.
+        // The data that the budget pays for at a sparsity of one third.
         Some((5e7, 6.7e10)),
     ),
     (
@@ -112,8 +111,8 @@ const ANSWERS: [Answer; 3] = [
     ),
 ];
 
-/// Squared errors of an answer, by the first runs, with the suggested and with random ones, and the
-/// ratio of the widths that was expected.
+/// Squared errors of an answer with the first runs, with the suggested ones and with random ones, and the expected
+/// ratio of the widths.
 struct Outcome {
     before: f64,
     suggested: f64,
@@ -143,7 +142,7 @@ fn outcome(family: u64, budget: f64, (_, answer, about): Answer) -> Outcome {
         suggestion.iter().map(|run| &candidates[run.candidate]).collect();
     let spent: f64 = chosen.iter().map(|run| run.compute).sum();
     assert!(spent <= budget * (1.0 + 1e-8));
-    // As many random runs of the grid as the same budget pays for.
+    // As many random runs from the grid as the same budget pays for.
     let (mut random, mut left) = (Vec::new(), budget);
     while random.len() < RUNS {
         let affordable: Vec<&PlannedRun> =
@@ -172,7 +171,7 @@ fn outcome(family: u64, budget: f64, (_, answer, about): Answer) -> Outcome {
 
 #[test]
 fn suggested_runs_beat_random_ones_of_the_same_budget() {
-    // Four times the dearest of the first runs.
+    // Four times the cost of the most expensive of the first runs.
     let budget = 4.0 * planned(21_233_664.0, 0.125, 4.5e10).compute;
     for answer in ANSWERS {
         let name = answer.0;

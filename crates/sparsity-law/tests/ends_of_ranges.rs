@@ -1,4 +1,4 @@
-//! The ends of every range: what has an answer there is finite, and what has none says why.
+//! The ends of every range: an answer there is finite, and a question without an answer gives the reason.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -29,8 +29,8 @@ fn recommendations_are_finite_or_their_budget_pays_for_no_data() {
                             assert!((0.0..1.0).contains(&found.best.sparsity().get()));
                             assert!(found.total_params.is_finite() && found.gain >= 1.0);
                         }
-                        // Without zeros the budget would pay for less than the least data, or more than the
-                        // most.
+                        // The budget would pay for less than the least data, or more than the most data, of the dense
+                        // model.
                         Err(AnswerError::Data(_)) => {
                             assert!(!(1e-6..=1e30).contains(&dense_data), "{mode:?} {n} {c}");
                         }
@@ -40,7 +40,7 @@ fn recommendations_are_finite_or_their_budget_pays_for_no_data() {
             }
         }
     }
-    // Of the nine questions to each law in each mode five have an answer.
+    // In each mode each law has an answer to five of the nine questions.
     assert_eq!(answered, 2 * 2 * 5);
 }
 

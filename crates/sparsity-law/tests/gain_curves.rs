@@ -1,12 +1,12 @@
-//! Laws whose gain another law or a count of parameters says, and data that is seen again and again: known answers,
-//! and every optimum against a fine grid.
+//! Laws whose gain comes from another law or from counting parameters, and data that is seen repeatedly: known answers,
+//! and a check of every optimum against a fine grid.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use proptest::prelude::*;
 use sparsity_law::law::*;
 
-/// Besiroglu and others 2024 (arXiv 2404.10102): dense language models, in tokens.
+/// The law of Besiroglu and others 2024 (arXiv 2404.10102): dense language models, with data in tokens.
 fn besiroglu() -> Coefficients {
     let b_d = 0.3658;
     Coefficients::reduced(CoefficientValues {
@@ -40,7 +40,7 @@ fn best(law: &Coefficients, mode: FlopMode, n: f64, c: f64) -> Recommendation {
     Recommendation::new(law, &cost(mode), n, c).unwrap()
 }
 
-/// The known answers are given to six digits behind the point.
+/// Tolerance for known answers with six decimals.
 const SIX_DIGITS: f64 = 5.1e-7;
 
 #[test]
@@ -86,7 +86,8 @@ fn known_answers_of_mean_parameters_with_two_minima_too() {
             assert!((got.best.loss - loss).abs() < SIX_DIGITS, "{}", got.best.loss);
         }
     }
-    // Two minima: the dense model is better than its neighbours, and still not the best; or it is.
+    // There are two minima. The dense model is always better than its neighbours, but only with the second budget is it
+    // the best.
     let n = NonzeroParams::new(1e9).unwrap();
     for (c, sparse) in [(1.9e21, true), (1.87e21, false)] {
         let c = Compute::new(c).unwrap();
@@ -131,7 +132,7 @@ proptest! {
         let n = NonzeroParams::new(ln_n.exp()).unwrap();
         let ln_data = ln_m + law.ln_chinchilla_data(n);
         let c = Compute::new(6.0 * n.get() * ln_data.exp()).unwrap();
-        // From no repetition to a hundred and fifty epochs of the dense model.
+        // From no repetition to one hundred and fifty epochs of the dense model.
         let repetition = epochs.map(|epochs| {
             Repetition::new(Data::new((ln_data - epochs).exp()).unwrap(), decay).unwrap()
         });
@@ -154,7 +155,7 @@ proptest! {
         let n = NonzeroParams::new(ln_n.exp()).unwrap();
         let c = Compute::new(6.0 * n.get() * (ln_m + law.ln_chinchilla_data(n)).exp()).unwrap();
         let exact = optimal_sparsity(&law, &cost, n, c).unwrap();
-        // So much different data that none is repeated: everything goes through the search.
+        // So much distinct data that none is repeated, while every question goes through the search.
         let plenty = Repetition::new(Data::new(1e30).unwrap(), 15.39).unwrap();
         let found = optimal_sparsity_repeating(&law, &cost, n, c, Some(&plenty)).unwrap();
         prop_assert!((found.sparsity().get() - exact.sparsity().get()).abs() < 1e-9);
@@ -238,7 +239,7 @@ proptest! {
         }
         if least_cost {
             let again = setting.plan(&question(Goal::LeastCost, limits(Constraint::TargetLoss, model.loss)));
-            // The loss of a plan is the least for its cost, so its cost is the least for its loss.
+            // The loss of the plan is the least for its cost, so its cost is the least for its loss.
             let cost = again.unwrap().best.model.compute();
             prop_assert!((cost / model.compute() - 1.0).abs() < 1e-5, "{cost} {}", model.compute());
         }
@@ -246,7 +247,7 @@ proptest! {
 }
 
 proptest! {
-    /// Bounds and repeated data at once, of laws with and without a gain curve, and where zeros cost nothing.
+    /// Bounds and repeated data together, for laws with and without a gain curve, and also where zeros cost nothing.
     #[test]
     fn under_a_bound_no_allowed_sparsity_is_better(
         which in 0..5_u32, step in 0..4_u32, constant: bool, least in 0.02..0.99f64,
@@ -267,7 +268,7 @@ proptest! {
             let density = Density::clamped((-y).exp().max(least.get()));
             let data = effective_data(repetition, cost.data(density, n, c).unwrap());
             let loss = law.loss(density, n, data);
-            // Rounding, and of two minima within one cell of the grid the other.
+            // Rounding, and a second minimum within one cell of the grid.
             prop_assert!(loss >= found.loss * (1.0 - 1e-10), "{density} {loss} {found:?}");
         }
     }
@@ -307,12 +308,12 @@ fn each_resampled_law_may_borrow_of_another_lender() {
     let cost = cost(FlopMode::Sparse);
     let found = Recommendation::new(law.coefficients(), &cost, n, c).unwrap();
     let known = law.recommendation_intervals(&cost, n, c, &found).unwrap();
-    // The two lenders' own answers are the ends.
+    // The ends are the answers with the gains of the two lenders.
     assert!((known.sparsity.low - 0.804057).abs() < SIX_DIGITS, "{:?}", known.sparsity);
     assert!((known.sparsity.high - 0.808061).abs() < SIX_DIGITS, "{:?}", known.sparsity);
     assert!(known.gain.low < found.gain + 1e-12 && found.gain < known.gain.high + 1e-12);
     assert!(known.gain.high - known.gain.low > 1e-3, "{:?}", known.gain);
-    // What is dense is the law's own, and the same by both.
+    // The dense part belongs to the law itself, and is the same with both lenders.
     assert!(known.dense_loss.high - known.dense_loss.low < 1e-12);
     let few = Repetition::new(Data::new(1e11).unwrap(), 15.39).unwrap();
     let found = Recommendation::repeating(law.coefficients(), &cost, n, c, Some(&few)).unwrap();

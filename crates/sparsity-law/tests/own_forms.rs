@@ -1,5 +1,5 @@
-//! Fits of the forms with coefficients of their own: what comes back of runs with known truth, what the intervals hold,
-//! and what runs carry no such form.
+//! Fits of the forms with coefficients of their own: whether known laws are recovered, whether the intervals contain
+//! the truth, and which runs cannot support such a form.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -28,7 +28,7 @@ const EXPERTS: ExpertCoefficients = ExpertCoefficients {
     gamma: 0.15,
 };
 
-/// The gain of no power law: the third level is worse than the second.
+/// Capacities that no power law of the density gives: the third level is worse than the second.
 const CAPACITIES: [(f64, f64); 4] = [(0.0, 60.0), (0.5, 48.0), (0.75, 51.0), (0.875, 30.0)];
 
 fn levels() -> FormLaw {
@@ -42,7 +42,7 @@ fn sizes() -> Vec<f64> {
     vec![1e6, 4e6, 16e6, 64e6]
 }
 
-/// A grid of runs of a law with relative noise.
+/// A grid of runs of a law, with relative noise.
 fn grid(law: &FormLaw, noise: f64, seed: u64, amounts: &[f64]) -> Vec<Observation> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut runs = Vec::new();
@@ -100,7 +100,7 @@ fn noise_free_runs_give_the_capacities_of_their_levels_back() {
 
 #[test]
 fn noise_free_runs_of_experts_give_their_predictions_back() {
-    // Ten coefficients make up for each other; what they say of models they do not leave open.
+    // The ten coefficients can compensate for each other, but their predictions are determined.
     let truth = FormLaw::Experts(EXPERTS);
     let report = fit(grid(&truth, 0.0, 0, &AMOUNTS), &FormTask::Experts, config(0)).unwrap().report;
     let law = report.own.unwrap();
@@ -137,7 +137,7 @@ fn intervals_hold_the_truth_and_everything_is_said_of_the_fit() {
         let holdouts = &report.diagnostics.holdouts;
         let of = |which: Holdout| holdouts.iter().filter(|known| known.holdout == which).count();
         assert_eq!((of(Holdout::NonzeroParams), of(Holdout::Data)), (1, 1));
-        // Levels say nothing of a sparsity that they have not seen.
+        // A law of levels predicts nothing at a sparsity that it has not seen.
         assert_eq!(of(Holdout::Sparsity), usize::from(truth.form().as_str() == "experts"));
         assert!(holdouts.iter().any(|known| known.rms.is_some_and(|rms| rms < 0.1)));
         let leverages: f64 = report.fitted.iter().map(|run| run.leverage).sum();
@@ -183,7 +183,7 @@ fn the_best_level_has_the_share_of_laws_that_say_so_and_an_interval_of_levels() 
     assert!(interval.contains(answer.found.best.sparsity().get()));
     let is_level = |end: f64| CAPACITIES.iter().any(|(level, _)| *level == end);
     assert!(is_level(interval.low) && is_level(interval.high), "{interval:?}");
-    // Under a bound the best of the levels that keep it.
+    // Under a bound, the best of the levels that keep it.
     let least = Some(Sparsity::new(0.6).unwrap().density());
     let bound = sampled.recommend(&cost, question, least, None, true).unwrap().unwrap();
     assert!(bound.found.best.sparsity().get() <= 0.5);
@@ -254,12 +254,12 @@ fn forms_that_the_runs_cannot_carry_are_refused_with_the_reason() {
     let two_amounts = keep(&|run| run.data.get() < 5e9);
     let mut lonely = keep(&|run| run.sparsity.get() < 0.8);
     lonely.push(Observation { sparsity: Sparsity::new(0.9).unwrap(), ..all[0] });
-    // Larger models are sparser: what size does cannot be told from what sparsity does.
+    // Larger models are sparser, so the effect of size cannot be separated from the effect of sparsity.
     let line = keep(&|run| {
         let place = sizes().iter().position(|n| *n == run.nonzero_params.get()).unwrap();
         run.sparsity.get() == CAPACITIES[place].0
     });
-    // Each sparsity is another level: the densities are more than two per cent apart.
+    // Each sparsity is a level of its own, as the densities differ by more than two per cent.
     let many: Vec<Observation> = (0..201)
         .flat_map(|level| {
             let density = (-0.025 * f64::from(level)).exp();
@@ -321,7 +321,7 @@ fn clusters_are_resampled_together_and_repeated_data_counts_for_what_it_teaches(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Whatever the runs say, a fit ends in a law whose numbers are numbers, or in a reason.
+    /// Whatever the runs are, a fit ends with a law of finite numbers, or with a reason.
     #[test]
     fn absurd_runs_end_in_a_law_or_in_a_reason(
         seed in any::<u64>(), spread in 0.0..30.0f64, experts in any::<bool>(), linear in any::<bool>(),
@@ -366,7 +366,7 @@ proptest! {
         }
     }
 
-    /// In every mode no sparsity is better than the best, nor under a bound, nor where data is seen again.
+    /// In every mode, under a bound or with repeated data, no sparsity is better than the best one.
     #[test]
     fn no_share_of_experts_is_better_than_the_best(
         ln_n in 14.0..25.0f64, ln_epochs in -3.0..9.0f64, mode in 0..4, bound in prop::option::of(0.0..0.999f64),

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use sparsity_law::law::*;
 
-/// Experts whose number pays less and less: every sign of its exponents.
+/// Laws of experts with diminishing returns from more experts, and exponents of either sign.
 fn experts() -> impl Strategy<Value = ExpertCoefficients> {
     let shape = (0.3..0.8f64, 0.3..0.6f64, -0.2..0.4f64, -0.1..0.3f64, 0.05..0.4f64);
     shape.prop_map(|(alpha, beta, lambda, delta, gamma)| ExpertCoefficients {
@@ -71,7 +71,7 @@ fn limits(bounds: &[(Constraint, Option<f64>)]) -> Limits {
     bounds.iter().fold(Limits::default(), set)
 }
 
-/// A plan's loss and cost are exact to this share.
+/// Relative accuracy of the loss and the cost of a plan.
 const EXACT: f64 = 1e-9;
 
 proptest! {
@@ -105,7 +105,7 @@ proptest! {
         let paid = paid + served(x, best.nonzero_params);
         prop_assert!((best.compute() / paid - 1.0).abs() < 1e-9 && paid <= ln_c.exp() * (1.0 + EXACT));
 
-        // Every share of experts down to the sparsest allowed, with every size.
+        // Every share of active experts down to the sparsest one allowed, with every size.
         for i in 0..=300_u32 {
             let x = Density::new((-f64::from(i) * 0.01 * 0.998_577).exp().max(0.05)).unwrap();
             let bits = setting.storage.unstructured_bits(x);
@@ -122,7 +122,7 @@ proptest! {
             }
         }
 
-        // The least cost of that loss is that budget, or less where the bounds leave some of it unspent.
+        // The least cost for this loss is this budget, or less where the bounds leave part of it unspent.
         let target = bounds.without(Constraint::Compute)
             .with(Constraint::TargetLoss, law.e + (best.loss - law.e) * (1.0 + 1e-12));
         let cheap = setting.plan(&question(Goal::LeastCost, target)).unwrap().best.model;

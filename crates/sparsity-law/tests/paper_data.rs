@@ -1,8 +1,8 @@
 //! The paper's own runs: the fit reaches the global minima from any seed.
 //!
-//! The run data is the authors' and not part of this project, so these tests are ignored unless
-//! asked for: `SPARSITY_PLANNER_PAPER_DATA=<directory> cargo test -p sparsity-law --test paper_data -- --ignored`,
-//! with `t5-data.csv` and `vit-data.json` of google-research/jaxpruner in that directory.
+//! The run data belongs to the authors and is not part of this project, so these tests are ignored by default. Run them
+//! with `SPARSITY_PLANNER_PAPER_DATA=<directory> cargo test -p sparsity-law --test paper_data -- --ignored`, where the
+//! directory holds `t5-data.csv` and `vit-data.json` of google-research/jaxpruner.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -19,7 +19,7 @@ fn fitted(runs: &Observations, config: FitConfig) -> Report {
     fit(&runs.clone().into(), &config.check().unwrap(), &Control::NONE).unwrap()
 }
 
-/// Without resamples.
+/// The same options with a given seed and without resamples.
 fn plain(config: FitConfig, seed: u64) -> FitConfig {
     FitConfig { seed, bootstrap: 0, ..config }
 }
@@ -28,10 +28,10 @@ fn codes(report: &Report) -> Vec<WarningCode> {
     report.warnings.iter().map(|warning| warning.code).collect()
 }
 
-/// The known minima are given to seven digits.
+/// Tolerance for known minima with seven digits.
 const SEVEN_DIGITS: f64 = 2e-7;
 
-/// Coefficients are given to six or seven digits; the flat direction of T5 leaves five of them.
+/// Tolerance for coefficients with six or seven digits; five of these are certain in the flat direction of T5.
 const FIVE_DIGITS: f64 = 1e-5;
 
 #[test]
@@ -91,7 +91,7 @@ fn t5_says_what_its_runs_cannot_tell() {
     assert!(named(WarningCode::NarrowData, "4.0"), "{:?}", report.warnings);
     // Each size was trained on each amount of data.
     assert!(!named(WarningCode::Collinear, ""), "{:?}", report.warnings);
-    // By resampling and by profile b_d spans most of a decade.
+    // By resampling and by profile, the interval of b_d extends over most of a decade.
     let interval = report.ensemble.unwrap().coefficient_intervals()[&CoefficientName::BD];
     assert!(interval.low < 0.12 && interval.high > 0.6, "{interval:?}");
     let profiles = &report.diagnostics.profiles;
@@ -105,7 +105,7 @@ fn vit_intervals_are_the_known_ones() {
     let report = fitted(&vit_runs(), vit_config());
     assert!(!codes(&report).contains(&WarningCode::Collinear), "{:?}", report.warnings);
     let intervals = report.ensemble.unwrap().coefficient_intervals();
-    // Percentile intervals as they are known to two digits; ours are expanded by a few percent.
+    // Percentile intervals, known to two digits; those of this crate are expanded by a few per cent.
     let known = [
         (CoefficientName::BS, 0.67, 0.96, 0.05),
         (CoefficientName::BN, 0.35, 0.42, 0.02),
@@ -150,8 +150,8 @@ fn both_come_out_the_same_to_the_bit_on_any_number_of_threads() {
     }
 }
 
-/// Language models that saw the same tokens again and again, from huggingface/datablations (Apache-2.0), as
-/// `public/datablations.csv`: dense runs with `unique_data`.
+/// Language models that were trained on the same tokens repeatedly: dense runs with `unique_data`, from
+/// huggingface/datablations (Apache-2.0), in the file `public/datablations.csv`.
 fn datablations() -> RunSet {
     #[derive(serde::Deserialize)]
     struct Row {
@@ -181,7 +181,7 @@ fn public_runs_show_how_fast_repeated_data_wears_out() {
     let found = fit_form(&runs, &FormTask::Sparse, &config, &Control::NONE).unwrap();
     let repeated = found.repeated.unwrap();
     assert!(repeated.fitted && repeated.runs > 100, "{repeated:?}");
-    // Their own fit, by another law of size, says 15.39.
+    // The authors' own fit, with a different law of size, gives 15.39.
     assert!((5.0..40.0).contains(&repeated.decay), "{repeated:?}");
     let noise = |report: &Report| report.diagnostics.noise;
     assert!(

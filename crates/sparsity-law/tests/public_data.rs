@@ -1,9 +1,9 @@
-//! Public runs whose zeros are experts: what the law tells of them, and what it cannot.
+//! Public runs whose zeros are experts: what the law says about them, and what it cannot say.
 //!
-//! The runs are other people's and not part of this project, so these tests are ignored unless asked for:
-//! `SPARSITY_PLANNER_PAPER_DATA=<directory> cargo test -p sparsity-law --test public_data -- --ignored`, with
-//! `public/routing-s-base.csv` in that directory: the S-Base runs with one expert active at a routing frequency of
-//! one half out of google-deepmind/scaling_laws_for_routing (CC-BY 4.0), by active parameters and `1 - active / total`.
+//! The runs belong to others and are not part of this project, so these tests are ignored by default. Run them with
+//! `SPARSITY_PLANNER_PAPER_DATA=<directory> cargo test -p sparsity-law --test public_data -- --ignored`, where the
+//! directory holds `public/routing-s-base.csv`: the S-Base runs of google-deepmind/scaling_laws_for_routing (CC-BY 4.0)
+//! with one active expert and a routing frequency of one half, by active parameters and `1 - active / total`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -53,7 +53,7 @@ fn experts_are_zeros_of_the_law() {
     assert!((report.objective / 3.29543e-6 - 1.0).abs() < 1e-5, "{:e}", report.objective);
     let law = &report.coefficients;
     let v = law.values();
-    // With sizes in units of 1e8; what data and the rest leave is one constant.
+    // Sizes are in units of 1e8, and the data term and the irreducible loss together are one constant.
     let unit = 1e8_f64.powf(-v.b_n);
     let constant = v.c + (v.a_d / 130e9).powf(v.b_d);
     let known = [
@@ -63,7 +63,7 @@ fn experts_are_zeros_of_the_law() {
         (v.b_n, 0.1891),
         (constant, 1.5141),
     ];
-    // The objective is the same to six digits along a ridge on which these move by a percent.
+    // Along a ridge, these numbers change by one per cent while the objective stays the same to six digits.
     for (got, known) in known {
         assert!((got / known - 1.0).abs() < 1.5e-2, "{got} {known}");
     }
@@ -71,7 +71,7 @@ fn experts_are_zeros_of_the_law() {
     let squares: f64 =
         runs.iter().map(|run| (ln_loss(law, run) - run.loss.get().ln()).powi(2)).sum();
     let rms = (squares / runs.len() as f64).sqrt();
-    // The form that the authors published leaves 0.0074.
+    // The form that the authors published leaves a residual of 0.0074.
     assert!((0.00455..0.0047).contains(&rms), "{rms}");
 }
 
@@ -81,7 +81,7 @@ fn one_amount_of_data_leaves_data_open_and_size_known() {
     let report = fitted();
     let law = &report.coefficients;
     assert!(!law.determines().data && law.determines().sparsity && law.determines().nonzero_params);
-    // The capacity by size and sparsity is known at sizes and numbers of experts that no run has.
+    // The capacity by size and sparsity is determined, also for sizes and numbers of experts that no run has.
     use CoefficientName::{AD, AS, BD, BN, BS, CS};
     let known = report.diagnostics.identification.as_ref().unwrap();
     assert!(known.require(&[AS, BS, CS, BN]).is_ok());
@@ -96,10 +96,10 @@ fn experts_that_are_skipped_cost_nothing_and_are_worth_what_they_add() {
         TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::constant(), FlopMode::Sparse);
     assert!(!cost.has_optimum());
     let gain = |sparsity: f64| law.gain(Sparsity::new(sparsity).unwrap().density());
-    // By the coefficients above: (0.5886 x^0.2472 + 0.6054) / 1.194 to the power of -1 / 0.1891.
+    // Computed from the coefficients above: ((0.5886 x^0.2472 + 0.6054) / 1.194)^(-1 / 0.1891).
     let expected = |x: f64| ((0.5886 * x.powf(0.2472) + 0.6054) / 1.194_f64).powf(-1.0 / 0.1891);
     for sparsity in [0.5, 0.9, 0.99] {
-        // Along the same ridge, and the farther out the more.
+        // The gain varies along the same ridge, more so at higher sparsities.
         let ratio = gain(sparsity) / expected(1.0 - sparsity);
         assert!((ratio - 1.0).abs() < 6e-2, "{sparsity}: {ratio}");
     }

@@ -1,4 +1,4 @@
-//! Measures a checkpoint and says how fast: `cargo run --release -p sparsity-measure --example throughput PATH`.
+//! Measures a checkpoint and reports the speed: `cargo run --release -p sparsity-measure --example throughput PATH`.
 
 #![allow(clippy::print_stdout, reason = "an example answers on standard output")]
 

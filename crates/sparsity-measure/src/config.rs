@@ -1,4 +1,4 @@
-//! What `config.json` says beside the weights.
+//! Reads what is needed from the `config.json` beside the weights.
 
 use std::path::Path;
 
@@ -6,27 +6,27 @@ use serde_json::{Map, Value};
 
 use crate::error::MeasureError;
 
-/// Names under which models keep their number of experts.
+/// Keys under which models store their number of experts.
 const EXPERTS: [&str; 4] =
     ["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"];
-/// Objects that hold the settings of the language model within a larger one.
+/// Keys of nested objects with the settings of the language model inside a larger model.
 const INNER: [&str; 3] = ["text_config", "llm_config", "ffn_config"];
 
-/// What matters of `config.json`; all empty where there is none.
+/// The settings in `config.json` that matter here; all `None` where there is no such file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
-    /// The family of models, such as `gpt2`.
+    /// Family of the model, such as `gpt2`.
     pub model_type: Option<String>,
     /// Whether the output layer shares the embedding's weights.
     pub tie_word_embeddings: Option<bool>,
-    /// The number of experts, and the name it stands under.
+    /// Number of experts, and the key that it was found under.
     pub experts: Option<(u64, &'static str)>,
-    /// Experts that a token passes through.
+    /// Number of experts that each token passes through.
     pub experts_per_token: Option<u64>,
 }
 
 impl ModelConfig {
-    /// Reads `config.json` of a folder; what is not there is not said.
+    /// Reads the `config.json` of a folder; without such a file, all settings are `None`.
     pub fn of(folder: &Path) -> Result<Self, MeasureError> {
         let path = folder.join("config.json");
         let text = match std::fs::read(&path) {
@@ -53,13 +53,13 @@ impl ModelConfig {
         }
     }
 
-    /// Whether transformers 5 ties the output layer whatever the file says: T5 and its relatives share
-    /// their embeddings even where `tie_word_embeddings` is false.
+    /// Whether transformers 5 ties the output layer whatever `config.json` says: T5 and its relatives share their
+    /// embeddings even where `tie_word_embeddings` is false.
     pub fn always_ties(&self) -> bool {
         matches!(self.model_type.as_deref(), Some("t5" | "mt5" | "umt5" | "longt5"))
     }
 
-    /// Whether the output layer is the embedding.
+    /// Whether the output layer shares the weights of the embedding.
     pub fn ties(&self) -> bool {
         self.always_ties() || self.tie_word_embeddings == Some(true)
     }

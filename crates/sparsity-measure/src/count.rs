@@ -1,21 +1,21 @@
-//! Which elements are zero, by the bits of their type.
+//! Finds out which elements are zero, from the bits of their type.
 //!
-//! The loops are plain and over blocks, so that the compiler turns them into the processor's vectors.
+//! The loops are simple and run over blocks, so that the compiler vectorises them.
 
 use safetensors::Dtype;
 
-/// How the bits of an element are read.
+/// How to interpret the bits of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Half a byte: sign, two bits of exponent, one of mantissa.
+    /// 4 bits: sign, two bits of exponent, one of mantissa.
     F4,
-    /// A byte, whose NaN is 0x7f with either sign.
+    /// 8 bits, with NaN as 0x7f of either sign.
     E4M3,
-    /// A byte, with infinities.
+    /// 8 bits, with infinities.
     E5M2,
-    /// A byte without a negative zero: 0x80 is the only NaN.
+    /// 8 bits without a negative zero: 0x80 is the only NaN.
     Fnuz,
-    /// A signed byte.
+    /// Signed 8-bit integer.
     I8,
     /// IEEE half precision.
     F16,
@@ -25,23 +25,23 @@ pub enum Format {
     F32,
     /// IEEE double precision.
     F64,
-    /// Two numbers of single precision; zero where both are.
+    /// Two single-precision numbers; zero where both are.
     C64,
     /// A byte that is zero or not, for masks.
     Byte,
 }
 
-/// What was seen of elements, besides which of them are zero.
+/// Counts of elements that are rare, besides zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rare {
-    /// Elements of the smallest magnitude that the type can tell from zero.
+    /// Elements of the smallest magnitude that the type can represent.
     pub smallest: u64,
     /// Infinities and NaNs.
     pub not_finite: u64,
 }
 
 impl Rare {
-    /// Adds what was seen elsewhere.
+    /// Adds the counts of other elements.
     pub fn add(&mut self, other: Self) {
         self.smallest += other.smallest;
         self.not_finite += other.not_finite;
@@ -49,7 +49,7 @@ impl Rare {
 }
 
 impl Format {
-    /// The format of parameters of a type; `None` where the type holds no parameters, or their layout is not
+    /// The format of parameters of a type; `None` where the type is not used for parameters, or its layout is not
     /// defined.
     pub fn of_parameters(dtype: Dtype) -> Option<Self> {
         Some(match dtype {
@@ -67,7 +67,7 @@ impl Format {
         })
     }
 
-    /// The format of a mask of a type; `None` where no mask has it.
+    /// The format of a mask of a type; `None` where masks do not have that type.
     pub fn of_mask(dtype: Dtype) -> Option<Self> {
         match dtype {
             Dtype::BOOL | Dtype::U8 => Some(Self::Byte),
@@ -76,12 +76,12 @@ impl Format {
         }
     }
 
-    /// Whether values were rounded to few bits, so that zeros come of rounding.
+    /// Whether values of this format were rounded to few bits, so that some zeros may come from rounding.
     pub fn is_coarse(self) -> bool {
         matches!(self, Self::F4 | Self::E4M3 | Self::E5M2 | Self::Fnuz | Self::I8)
     }
 
-    /// How many bytes hold so many elements.
+    /// Number of bytes that hold the given number of elements.
     pub fn bytes(self, elements: usize) -> usize {
         match self {
             Self::F4 => elements.div_ceil(2),
@@ -92,7 +92,7 @@ impl Format {
         }
     }
 
-    /// Writes 1 for each element that is not zero and 0 for each that is.
+    /// Writes a flag for each element, 1 if it is not zero and 0 if it is; returns the counts of rare elements.
     pub fn flags(self, bytes: &[u8], flags: &mut Vec<u8>) -> Rare {
         const NONE: u8 = u8::MAX;
         match self {
@@ -144,13 +144,13 @@ impl Format {
     }
 }
 
-/// How many flags are set.
+/// Number of flags that are set.
 pub fn nonzero(flags: &[u8]) -> u64 {
-    // A byte holds the sum of 128 flags, and bytes are what vectors hold most of.
+    // Sums of 128 flags fit into a byte, and vectors hold more bytes than wider integers.
     flags.chunks(128).map(|block| u64::from(block.iter().sum::<u8>())).sum()
 }
 
-/// Bytes that are zero under a mask, and not finite from a magnitude on.
+/// Reads bytes whose magnitude is under a mask, and which are not finite from a given magnitude on.
 fn bytewise(bytes: &[u8], flags: &mut Vec<u8>, magnitude: u8, not_finite: u8) -> Rare {
     scan(
         bytes,
@@ -162,7 +162,7 @@ fn bytewise(bytes: &[u8], flags: &mut Vec<u8>, magnitude: u8, not_finite: u8) ->
     )
 }
 
-/// Half-precision numbers, not finite from a magnitude on.
+/// Reads half-precision numbers that are not finite from a given magnitude on.
 fn halfwise(bytes: &[u8], flags: &mut Vec<u8>, not_finite: u16) -> Rare {
     scan(
         bytes,
@@ -174,7 +174,7 @@ fn halfwise(bytes: &[u8], flags: &mut Vec<u8>, not_finite: u16) -> Rare {
     )
 }
 
-/// The one loop: elements of `WIDTH` bytes, in blocks of which most hold nothing rare.
+/// The loop over elements of `WIDTH` bytes. It counts rare elements only in blocks that have some, which few do.
 #[inline(always)]
 fn scan<const WIDTH: usize, T: Copy>(
     bytes: &[u8],
@@ -205,7 +205,7 @@ fn scan<const WIDTH: usize, T: Copy>(
     rare
 }
 
-/// Two elements a byte, the first in its lower half; every one is finite.
+/// Reads two elements per byte, the first in the lower half; all values are finite.
 fn nibbles(bytes: &[u8], flags: &mut Vec<u8>) -> Rare {
     flags.resize(bytes.len() * 2, 0);
     let mut rare = Rare::default();
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     fn seen(format: Format, bytes: &[u8]) -> (Vec<u8>, u64, u64) {
-        // What a former block left there does not matter.
+        // Flags left over from an earlier block must not matter.
         let mut flags = vec![7; 3];
         let rare = format.flags(bytes, &mut flags);
         (flags, rare.smallest, rare.not_finite)

@@ -1,45 +1,45 @@
-//! Why a checkpoint is not measured.
+//! Errors of measuring a checkpoint.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a checkpoint is not measured.
+/// Why a checkpoint cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// The system would not read.
+    /// A file or folder could not be read.
     #[error("reading {path}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// A folder without a checkpoint that can be read.
+    /// The folder has no checkpoint in a format that can be read.
     #[error("{path} has no safetensors file{hint}")]
     NoCheckpoint {
         /// The folder.
         path: PathBuf,
-        /// What is there instead; empty where nothing is.
+        /// Text about a file in another format that is there instead; empty where there is none.
         hint: String,
     },
-    /// A folder with several files and nothing that says which belong together.
+    /// The folder has several files, and no index says which belong together.
     #[error("{path} has several safetensors files and no index: name one of {}", .files.join(", "))]
     SeveralFiles {
         /// The folder.
         path: PathBuf,
-        /// Their names.
+        /// Names of the files.
         files: Vec<String>,
     },
-    /// A file of another format.
+    /// The file is of another format.
     #[error("{path} is {what}")]
     OtherFormat {
         /// The file.
         path: PathBuf,
-        /// What it is, and what to do.
+        /// Which format it is, and what can be done.
         what: &'static str,
     },
-    /// A file that is no safetensors file, or is damaged.
+    /// The file is not a safetensors file, or is damaged.
     #[error("{path} is no whole safetensors file: {detail}")]
     NotSafetensors {
         /// The file.
@@ -47,21 +47,21 @@ pub enum MeasureError {
         /// What is wrong.
         detail: String,
     },
-    /// JSON beside the weights that cannot be read.
+    /// A JSON file beside the weights could not be parsed.
     #[error("{path} cannot be read")]
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Error of the parser.
         #[source]
         source: serde_json::Error,
     },
-    /// An index that does not fit its files.
+    /// The index does not match its files.
     #[error("{path}: {detail}")]
     Index {
         /// The index.
         path: PathBuf,
-        /// What does not fit.
+        /// What does not match.
         detail: String,
     },
     /// A tensor whose zeros in the file are not the zeros of the model.
@@ -72,7 +72,7 @@ pub enum MeasureError {
         /// Why it cannot be counted.
         reason: Refusal,
     },
-    /// Nothing to count.
+    /// The checkpoint has no parameters.
     #[error("{0} has no parameters")]
     Empty(PathBuf),
 }
@@ -81,7 +81,7 @@ pub enum MeasureError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Several quantised values in one integer.
+    /// Each integer packs several quantised values.
     #[error(
         "packed integers ({0}) hold several quantised values each, and quantising makes and loses zeros; \
          measure the checkpoint that was quantised"
@@ -93,15 +93,15 @@ pub enum Refusal {
          quantised"
     )]
     ZeroPoint,
-    /// A layout that the format does not lay down.
+    /// The format does not define how the elements are laid out within bytes.
     #[error("the layout of {0} within bytes is not defined by the format")]
     Layout(&'static str),
-    /// `torch.nn.utils.prune` without its mask.
+    /// Weights before `torch.nn.utils.prune`, without their mask.
     #[error(
         "the weights before pruning, without the mask {0}; which of them are zero is not saved"
     )]
     NoMask(String),
-    /// A mask beside weights that may or may not be masked.
+    /// There is a mask beside the weights, but it is not clear whether they are already masked.
     #[error("a mask beside {0}, which may or may not be masked already; save the product alone")]
     LooseMask(String),
     /// A parametrised weight, which is computed when it is used.
@@ -110,23 +110,23 @@ pub enum Refusal {
          torch.nn.utils.parametrize.remove_parametrizations and save again"
     )]
     Parametrised,
-    /// A mask of another shape.
+    /// The mask has another shape than its weights.
     #[error("its mask has another shape")]
     MaskShape,
-    /// A mask that holds something else than 0 and 1.
+    /// The mask is of a type that masks do not have.
     #[error("its mask is of type {0}, which no mask is")]
     MaskType(&'static str),
-    /// A mask on a tensor that is tied to another.
+    /// A masked tensor that is tied to another one.
     #[error(
         "masked, but tied to {0}: the mask is applied in one place and not in the other, and a loader ties \
          them again without it, so what was evaluated is not what is saved; make the pruning permanent \
          (torch.nn.utils.prune.remove) and save again"
     )]
     MaskedAndTied(String),
-    /// Parts of a compressed tensor that do not fit each other.
+    /// Parts of a compressed tensor that do not match each other.
     #[error("a compressed tensor whose parts do not fit each other: {0}")]
     Bitmask(String),
-    /// An adapter instead of a model.
+    /// The file holds an adapter, not a model.
     #[error("part of a LoRA adapter; merge it into its model and measure that")]
     Adapter,
 }

@@ -1,4 +1,4 @@
-//! Which files make up a checkpoint, and which tensors they hold.
+//! Finds the files of a checkpoint and reads which tensors they contain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,26 +11,26 @@ use serde::Deserialize;
 
 use crate::error::MeasureError;
 
-/// The longest header that the format's own reader takes.
+/// Longest header that the reference reader of the format accepts, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// A tensor as it stands in a file.
+/// Where a tensor is stored in a file.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// The file.
     pub path: PathBuf,
-    /// Where its bytes begin in the file.
+    /// Offset of its data in the file, in bytes.
     pub offset: u64,
-    /// How many bytes.
+    /// Length of its data, in bytes.
     pub bytes: u64,
-    /// Type of its elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// Its dimensions.
+    /// Lengths of the dimensions.
     pub shape: Vec<u64>,
 }
 
 impl Stored {
-    /// How many elements; the header's check has seen that it fits.
+    /// Number of elements. It does not overflow, as the check of the header has made sure.
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
     }
@@ -39,11 +39,11 @@ impl Stored {
 /// The tensors of a checkpoint.
 #[derive(Debug, Default)]
 pub struct Checkpoint {
-    /// By name.
+    /// Where each tensor is stored, by name.
     pub tensors: BTreeMap<String, Stored>,
-    /// Names that were left out when it was saved, as they share the weights of another: `(name, other)`.
+    /// Names that were dropped on saving because they share the weights of another: `(name, other)`.
     pub aliases: Vec<(String, String)>,
-    /// Tensors in the files that the index does not name, and so no loader reads.
+    /// Tensors in the files that the index does not name, so that no loader reads them.
     pub not_in_index: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Finds the files and reads their headers.
+/// Finds the files of a checkpoint and reads their headers.
 pub fn open(path: &Path) -> Result<Checkpoint, MeasureError> {
     let file = if path.is_dir() { in_folder(path)? } else { path.to_owned() };
     if file.extension().is_some_and(|ending| ending == "json") {
@@ -66,7 +66,7 @@ pub fn open(path: &Path) -> Result<Checkpoint, MeasureError> {
     }
 }
 
-/// The index or the one file of a folder.
+/// The index of a folder, or its single safetensors file.
 fn in_folder(folder: &Path) -> Result<PathBuf, MeasureError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(MeasureError::io(folder))? {
@@ -104,7 +104,7 @@ fn in_folder(folder: &Path) -> Result<PathBuf, MeasureError> {
     }
 }
 
-/// A checkpoint in many files: of each file, the tensors that the index looks for in it.
+/// A checkpoint of several files: takes from each file the tensors that the index assigns to it.
 fn sharded(path: &Path) -> Result<Checkpoint, MeasureError> {
     let text = std::fs::read(path).map_err(MeasureError::io(path))?;
     let index: Index = serde_json::from_slice(&text)
@@ -114,7 +114,7 @@ fn sharded(path: &Path) -> Result<Checkpoint, MeasureError> {
     let mut checkpoint = Checkpoint::default();
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     for file in files {
-        // A file beside the index, and nothing that leads elsewhere.
+        // Only files beside the index are allowed, no paths that lead elsewhere.
         if Path::new(file).file_name().is_none_or(|name| name != file.as_str()) {
             return Err(wrong(format!("{file} is not the name of a file beside it")));
         }
@@ -137,7 +137,7 @@ fn sharded(path: &Path) -> Result<Checkpoint, MeasureError> {
 
 type Header = (BTreeMap<String, Stored>, Vec<(String, String)>);
 
-/// The tensors of one file, and the names that share their weights.
+/// The tensors of one file, and the names that share the weights of others.
 fn header(path: &Path) -> Result<Header, MeasureError> {
     let io = MeasureError::io;
     let wrong = |detail: String| MeasureError::NotSafetensors { path: path.to_owned(), detail };
@@ -152,7 +152,7 @@ fn header(path: &Path) -> Result<Header, MeasureError> {
     start.copy_from_slice(&begin);
     let size = u64::from_le_bytes(start);
     if size > LONGEST_HEADER || size > length.saturating_sub(8) {
-        // What begins like another format is named; the header of a whole file may begin so by chance.
+        // Checked only now, because the header length of a valid file may look like the start of another format.
         return Err(match other_format(&begin) {
             Some(what) => MeasureError::OtherFormat { path: path.to_owned(), what },
             None => wrong(format!("it says that its header has {size} bytes")),
@@ -179,7 +179,7 @@ fn header(path: &Path) -> Result<Header, MeasureError> {
         (name, stored)
     });
     let tensors: BTreeMap<_, _> = tensors.collect();
-    // safetensors.torch.save_model notes which name it kept for each that it dropped.
+    // For each name that it drops, safetensors.torch.save_model notes which name it kept.
     let aliases = metadata.metadata().iter().flatten();
     let aliases = aliases
         .filter(|(name, other)| !tensors.contains_key(*name) && tensors.contains_key(*other))
@@ -188,7 +188,7 @@ fn header(path: &Path) -> Result<Header, MeasureError> {
     Ok((tensors, aliases))
 }
 
-/// Names a format by how it begins.
+/// Recognises a format by its first bytes.
 fn other_format(begin: &[u8]) -> Option<&'static str> {
     Some(match begin {
         [b'G', b'G', b'U', b'F', ..] => {
@@ -198,7 +198,7 @@ fn other_format(begin: &[u8]) -> Option<&'static str> {
         [b'P', b'K', 3, 4, ..] => {
             "a ZIP archive, as torch.save and numpy.savez write; save the weights with safetensors"
         }
-        // Protocols 2 to 5.
+        // Pickle protocols 2 to 5.
         [0x80, 2..=5, ..] => "a pickle, as torch.save writes; save the weights with safetensors",
         [0x89, b'H', b'D', b'F', ..] => "an HDF5 file; save the weights with safetensors",
         _ => return None,

@@ -1,33 +1,34 @@
-//! Which n:m patterns hold along an axis: how many non-zeros a group of m has at most, in one pass.
+//! Finds the n:m patterns that hold along an axis: the largest number of non-zeros in any group of m, in one pass.
 //!
-//! Groups have 2, 4, 8, 16 or 32 elements, those of which the axis holds a whole number. Their counts are
-//! made of the counts of halves, so that all sizes together cost little more than one.
+//! Groups have 2, 4, 8, 16 or 32 elements; only sizes that divide the length of the axis are considered. The count
+//! of a group is the sum of the counts of its halves, so all sizes together cost little more than one.
 
-/// Sizes of groups.
+/// Sizes of the groups.
 pub const SIZES: [u64; 5] = [2, 4, 8, 16, 32];
 
-/// The most non-zeros of any group, by size; `None` where the axis is no multiple of the size.
+/// Largest number of non-zeros in any group, by size; `None` where the size does not divide the length of the axis.
 pub type Most = [Option<u8>; SIZES.len()];
 
-/// How many of the sizes divide the length of an axis.
+/// Number of group sizes that divide the length of an axis.
 fn levels(length: u64) -> usize {
     if length == 0 { 0 } else { SIZES.len().min(length.trailing_zeros() as usize) }
 }
 
-/// Looks at the groups along one axis of a tensor, whose flags come in order.
+/// Counts the groups along one axis of a tensor whose flags arrive in order.
 #[derive(Debug)]
 pub enum Groups {
-    /// Along the last axis that is not of length 1: groups lie together.
+    /// Along the last axis that is longer than 1: the elements of a group are adjacent.
     Together(Together),
-    /// Along another: the elements of a group are apart.
+    /// Along another axis: the elements of a group are a row apart.
     Apart(Apart),
 }
 
 impl Groups {
-    /// The most columns for which an axis that is not the last is looked at: each takes five bytes.
+    /// Largest number of columns for which an axis other than the last is examined; each column takes up to five
+    /// bytes.
     const MOST_COLUMNS: u64 = 1 << 22;
 
-    /// `None` where no group fits into the axis, or looking would take too much memory.
+    /// `None` where the length of the axis is odd or zero, or where counting would take too much memory.
     pub fn new(shape: &[u64], axis: usize) -> Option<Self> {
         let length = *shape.get(axis)?;
         let columns: u64 = shape[axis + 1..].iter().product();
@@ -44,7 +45,7 @@ impl Groups {
         })
     }
 
-    /// Takes the next flags; `false` where no pattern can hold any more.
+    /// Takes the next flags; returns `false` once no pattern can hold any more.
     pub fn push(&mut self, flags: &[u8]) -> bool {
         let (levels, most) = match self {
             Self::Together(groups) => {
@@ -59,7 +60,7 @@ impl Groups {
         most.iter().zip(SIZES).take(levels).any(|(most, size)| u64::from(*most) < size)
     }
 
-    /// What was found.
+    /// The largest counts of all groups.
     pub fn finish(mut self) -> Most {
         let (levels, most) = match &mut self {
             Self::Together(groups) => {
@@ -72,12 +73,12 @@ impl Groups {
     }
 }
 
-/// Groups that lie together.
+/// Counts groups of adjacent elements.
 #[derive(Debug)]
 pub struct Together {
     levels: usize,
     most: [u8; 5],
-    /// The begin of a group of 32 that is not whole yet.
+    /// The beginning of a group of 32 that is not complete yet.
     group: [u8; 32],
     held: usize,
 }
@@ -103,14 +104,14 @@ impl Together {
     }
 
     fn finish(&mut self) {
-        // Zeros behind the end add to no group.
+        // Padding with zeros adds to no group.
         self.group[self.held..].fill(0);
         let group = self.group;
         self.look(&[group]);
         self.held = 0;
     }
 
-    /// Eight flags are a word, whose bytes are added to each other.
+    /// Counts in words of eight flags, by adding their bytes to each other.
     fn look(&mut self, groups: &[[u8; 32]]) {
         const PAIRS: u64 = 0x00ff_00ff_00ff_00ff;
         const FOURS: u64 = 0x0000_00ff_0000_00ff;
@@ -120,7 +121,7 @@ impl Together {
             for (eight, bytes) in eights.iter_mut().zip(group.as_chunks::<8>().0) {
                 let word = u64::from_le_bytes(*bytes);
                 let pair = (word + (word >> 8)) & PAIRS;
-                // A pair counts 0, 1 or 2: which bits were ever set tells the most.
+                // A pair has a count of 0, 1 or 2, so the bits that were ever set give the largest count.
                 twos |= pair;
                 let four = (pair + (pair >> 16)) & FOURS;
                 let halves = [four as u8, (four >> 32) as u8];
@@ -140,13 +141,13 @@ impl Together {
     }
 }
 
-/// Groups whose elements are a row apart.
+/// Counts groups whose elements are a row apart.
 #[derive(Debug)]
 pub struct Apart {
-    /// Of the axis.
+    /// Length of the axis.
     length: u64,
     columns: usize,
-    /// By size of group and column, the non-zeros of the group that is not whole yet.
+    /// For each size and column, the non-zeros of the group that is not complete yet.
     counts: Vec<Vec<u8>>,
     most: [u8; 5],
     row: u64,
@@ -173,7 +174,7 @@ impl Apart {
         for (count, flag) in self.counts[0][part.clone()].iter_mut().zip(flags) {
             *count += flag;
         }
-        // The last row of a group of 2 may be the last of one of 4, and so on.
+        // The last row of a group of 2 may also be the last row of a group of 4, and so on.
         let levels = self.counts.len();
         let whole = levels.min((self.row + 1).trailing_zeros() as usize);
         for level in 0..whole {
@@ -205,7 +206,7 @@ mod tests {
         groups.finish()
     }
 
-    /// The same, counted one by one.
+    /// The same counts, found element by element.
     fn counted(shape: &[u64], axis: usize, flags: &[u8]) -> Most {
         let length = shape[axis];
         let inner: u64 = shape[axis + 1..].iter().product();

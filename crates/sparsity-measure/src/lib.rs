@@ -1,11 +1,12 @@
-//! Counts what a checkpoint holds: parameters, non-zeros, sparsity, and the n:m patterns that hold.
+//! Counts the parameters, non-zeros, sparsity and n:m patterns of a checkpoint.
 //!
-//! Reads safetensors files, one or many with an index, from begin to end with a few megabytes of memory.
-//! Knows files and nothing else: no network, no clock, no threads. What the numbers mean to the law is the
-//! service's business; what cannot be counted with certainty is refused here with one sentence.
+//! Reads safetensors files, a single one or several with an index, sequentially and with a few megabytes of
+//! memory. The crate only reads files: it uses no network, no clock and no threads. What the numbers mean for the
+//! law is decided by the service. A checkpoint that cannot be counted with certainty is refused, with the reason
+//! in one sentence.
 //!
-//! Rejected: mapping files into memory, which needs `unsafe`, and which a file that is cut short while it is
-//! read turns into a crash. Reading in chunks is as fast from the page cache.
+//! Rejected: memory-mapped files. They need `unsafe`, and a file that is truncated while it is read would crash
+//! the process. Reading in chunks is as fast from the page cache.
 
 mod config;
 mod count;

@@ -1,4 +1,4 @@
-//! The measuring itself: one pass over the weights, then sums and what is strange about them.
+//! Measures a checkpoint: one pass over the weights, then sums and warnings.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,28 +15,30 @@ use crate::measurement::{
 use crate::names::{Layout, Role, expert_of};
 use crate::weights::{Weight, Weights, dtype_name, weights};
 
-/// A pattern is named where at least this share of the non-zeros that it allows are there.
+/// Smallest share of the non-zeros that a pattern allows that must be there for the pattern to be reported.
 ///
-/// In a group of 32 elements of which half are zero by chance there are hardly ever more than 29 non-zeros,
-/// so that 29:32 holds and means nothing. Patterns that were trained are filled but for a few zeros.
+/// In groups of 32 elements of which half are zero by chance there are hardly ever more than 29 non-zeros, so
+/// 29:32 holds without meaning anything. Patterns that a model was trained with are filled up except for a few
+/// zeros.
 const FILLED: f64 = 0.75;
 
-/// How far a measurement has come.
+/// Progress of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes counted.
+    /// Number of bytes counted.
     pub done: u64,
-    /// Bytes to count.
+    /// Number of bytes to count in all.
     pub of: u64,
 }
 
-/// Measures a checkpoint: a safetensors file, an index of several, or a folder with either.
+/// Measures a checkpoint: a safetensors file, an index of several files, or a folder with either.
 ///
-/// `config.json` beside the weights tells of tied embeddings and experts; without it what can be seen in the
-/// weights is what is known. `progress` is told after every block, some thousand times a gigabyte.
+/// `config.json` beside the weights says which embeddings are tied and how many experts there are; without it,
+/// only what the weights show is known. `progress` is called after every block of elements, thousands of times per
+/// gigabyte.
 ///
 /// # Errors
-/// [`MeasureError`], where a file cannot be read or its zeros are not the model's.
+/// [`MeasureError`] where a file cannot be read, or where its zeros are not the zeros of the model.
 ///
 /// # Examples
 /// ```
@@ -146,7 +148,7 @@ fn row(
     })
 }
 
-/// The patterns that hold and mean something, without those that follow from others.
+/// The patterns that hold and are filled, without those that follow from others.
 fn strictest(most: crate::groups::Most, counts: Counts) -> Vec<Group> {
     let mut found: Vec<Group> = Vec::new();
     for (most, m) in most.into_iter().zip(SIZES) {
@@ -161,8 +163,8 @@ fn strictest(most: crate::groups::Most, counts: Counts) -> Vec<Group> {
     found
 }
 
-/// In how many prunable tensors each pattern holds: those that hold in most first, along inputs before
-/// others, the strictest before others.
+/// The number of prunable tensors in which each pattern holds. Patterns that hold in most tensors come first, then
+/// those along the inputs, then those with the lowest share of non-zeros.
 fn tally(rows: &[TensorRow]) -> Vec<PatternTally> {
     let prunable: Vec<&TensorRow> = rows.iter().filter(|row| row.role.is_prunable()).collect();
     let named = prunable.iter().flat_map(|row| &row.patterns);

@@ -1,17 +1,17 @@
-//! What was measured.
+//! The result of a measurement.
 
 use serde::Serialize;
 
 use crate::names::Role;
 
-/// Parameters, and those that are not zero.
+/// Number of parameters, and of those that are not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Counts {
-    /// Zeros included.
+    /// Number of parameters, zeros included.
     pub total_params: u64,
-    /// Without zeros; a NaN is none.
+    /// Number of parameters that are not zero; NaN counts as not zero.
     pub nonzero_params: u64,
-    /// Fraction of zeros; 0 where there are no parameters.
+    /// Fraction of zeros, 0 to 1; 0 where there are no parameters.
     pub sparsity: f64,
 }
 
@@ -30,53 +30,53 @@ impl Counts {
     }
 }
 
-/// Which parameters a run's size and sparsity are about.
+/// Which parameters the size and sparsity of a run refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scope {
-    /// All.
+    /// All parameters.
     All,
-    /// All but embeddings and the output layer: as the papers count.
+    /// All but embeddings and the output layer, as the papers count.
     #[default]
     WithoutEmbeddings,
-    /// Only what is pruned: matrices and experts.
+    /// Only weights that are pruned: matrices and experts.
     Prunable,
 }
 
-/// What a run of this checkpoint says of itself.
+/// The fields of a training run that follow from its checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunFields {
-    /// Parameters in scope that are not zero.
+    /// Number of parameters in scope that are not zero.
     pub nonzero_params: u64,
     /// Fraction of zeros in the same scope.
     pub sparsity: f64,
-    /// The pattern that holds in every prunable tensor along its inputs.
+    /// A pattern such as `2:4` that holds in every prunable tensor along its inputs, if there is one.
     pub pattern: Option<String>,
 }
 
-/// Along which axis a pattern holds.
+/// The axis along which a pattern holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Along {
-    /// The inputs of the weight, as hardware wants it.
+    /// Along the inputs of the weight, which is what hardware supports.
     Inputs,
-    /// Another axis.
+    /// Along another axis.
     Other,
 }
 
-/// A pattern that holds in a tensor.
+/// An n:m pattern that holds in a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TensorPattern {
-    /// Such as `2:4`.
+    /// Name of the pattern, such as `2:4`.
     pub pattern: String,
-    /// The axis, counted from 0.
+    /// Index of the axis, from 0.
     pub axis: usize,
-    /// What lies along it.
+    /// What the axis is.
     pub along: Along,
     #[serde(skip)]
     pub(crate) group: Group,
 }
 
-/// At most `n` of each `m` are not zero.
+/// An n:m pattern: at most `n` of each `m` elements are not zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Group {
     pub m: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Whether another holds wherever this one does.
+    /// Whether the other pattern holds wherever this one does.
     pub fn implies(self, other: Self) -> bool {
         other.m.is_multiple_of(self.m) && other.n >= self.n * (other.m / self.m)
     }
@@ -94,73 +94,73 @@ impl Group {
     }
 }
 
-/// One tensor.
+/// The measurement of one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TensorRow {
-    /// As the model calls it.
+    /// Name of the weight in the model.
     pub name: String,
-    /// Its dimensions.
+    /// Lengths of the dimensions.
     pub shape: Vec<u64>,
-    /// Type of its elements.
+    /// Type of the elements, by its name in the safetensors format.
     pub dtype: &'static str,
-    /// What it is for.
+    /// What the tensor is for.
     pub role: Role,
-    /// Its parameters.
+    /// Number of parameters and non-zeros.
     #[serde(flatten)]
     pub counts: Counts,
-    /// The n:m patterns that hold, the strictest only.
+    /// The n:m patterns that hold, without those that follow from others.
     pub patterns: Vec<TensorPattern>,
-    /// Elements of the smallest magnitude that the type can tell from zero: as many as half of these are
-    /// zeros that rounding made.
+    /// Number of elements of the smallest magnitude that the type can represent: about half as many zeros were
+    /// made by rounding.
     pub smallest: u64,
-    /// Infinities and NaNs.
+    /// Number of infinities and NaNs.
     pub not_finite: u64,
 }
 
 impl TensorRow {
-    /// Zeros that rounding has made, by the elements that it just left.
+    /// Estimated number of zeros made by rounding, from the number of elements of the smallest magnitude.
     ///
-    /// Values are spread evenly over so small a range: those that round to zero lie within half a step on
-    /// either side, those that round to the smallest numbers fill a step on either side.
+    /// Within so small a range values are spread evenly. Those that round to zero lie within half a step on either
+    /// side of it; those that round to the smallest magnitude fill one step on either side, twice as much.
     pub(crate) fn rounded_to_zero(&self) -> u64 {
         let zeros = self.counts.total_params - self.counts.nonzero_params;
         (self.smallest / 2).min(zeros)
     }
 }
 
-/// In how many of the prunable tensors a pattern holds.
+/// Number of prunable tensors in which a pattern holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PatternTally {
-    /// Such as `2:4`.
+    /// Name of the pattern, such as `2:4`.
     pub pattern: String,
-    /// Along what.
+    /// The axis along which it holds.
     pub along: Along,
-    /// In how many prunable tensors it holds.
+    /// Number of prunable tensors in which it holds.
     pub tensors: u64,
-    /// How many there are.
+    /// Number of prunable tensors in all.
     pub of: u64,
 }
 
-/// The experts of a mixture.
+/// The experts of a mixture-of-experts model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Experts {
-    /// How many a layer has, by the tensors.
+    /// Number of experts in a layer, by the tensors.
     pub count: u64,
-    /// How many a token passes through, by `config.json`.
+    /// Number of experts that a token passes through, by `config.json`.
     pub per_token: Option<u64>,
-    /// Their parameters, in all layers.
+    /// Parameters of the experts of all layers.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// A tensor that is no parameter, or was counted already.
+/// A tensor that is not a parameter, or is counted elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// Its name.
+    /// Name of the tensor.
     pub tensor: String,
-    /// Why.
+    /// Why it is not counted.
     pub reason: LeftOutReason,
-    /// How many elements it has; 0 where nobody looked.
+    /// Number of elements; 0 for a tensor that is not in the index, whose size is not read.
     pub elements: u64,
 }
 
@@ -169,40 +169,40 @@ pub struct LeftOut {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LeftOutReason {
-    /// Kept with the parameters, but computed or collected: the statistics of a norm, a triangle.
+    /// Stored with the parameters but computed or collected, such as statistics of a norm or a triangular mask.
     Buffer,
-    /// Scales quantised weights.
+    /// Scale factors of quantised weights.
     Scale,
-    /// Integers, such as positions.
+    /// Integers, such as position ids.
     Integers,
-    /// The same as another tensor, and counted there.
+    /// Equal to another tensor and counted there.
     Tied {
-        /// The other.
+        /// Name of the other tensor.
         to: String,
     },
-    /// The index does not name it, so that no loader reads it.
+    /// Not named by the index, so no loader reads it.
     NotInIndex,
 }
 
-/// What to know before the numbers are used.
+/// Something to know before the numbers are used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// Stable name.
+    /// Stable code, for programs.
     pub code: WarningCode,
-    /// A sentence.
+    /// Explanation in a sentence, for people.
     pub detail: String,
 }
 
-/// What warnings are about.
+/// Code of a warning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WarningCode {
     /// Rounding to a narrow type has made zeros.
     RoundingZeros,
-    /// Weights are quantised, so that zeros of pruning and of rounding look the same.
+    /// Weights are quantised, so zeros of pruning and of rounding look the same.
     QuantisedWeights,
-    /// Half of a tensor is zero, and no pattern holds.
+    /// Half of a tensor is zero, but no pattern holds.
     HalfWithoutPattern,
     /// A pattern holds, but not along the inputs.
     PatternNotAlongInputs,
@@ -210,18 +210,18 @@ pub enum WarningCode {
     NotFinite,
     /// Whole tensors are zero.
     AllZero,
-    /// Tied by `config.json`, but stored twice with different values.
+    /// Weights that `config.json` says are tied are stored twice with different values.
     TiedButDifferent,
-    /// `config.json` says that the output layer has weights of its own, and it has none.
+    /// `config.json` says that the output layer has its own weights, but it has none.
     OutputLayerMissing,
-    /// The number of experts in `config.json` is not that of the tensors.
+    /// The number of experts in `config.json` differs from that of the tensors.
     ExpertsDiffer,
-    /// Files hold tensors that the index does not name.
+    /// Files contain tensors that the index does not name.
     NotInIndex,
 }
 
 impl WarningCode {
-    /// The name in JSON.
+    /// The code as in JSON.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -239,32 +239,32 @@ impl WarningCode {
     }
 }
 
-/// What a checkpoint holds.
+/// The measurement of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measurement {
     /// All parameters.
     pub all: Counts,
-    /// All but embeddings and the output layer.
+    /// All parameters but those of embeddings and the output layer.
     pub without_embeddings: Counts,
-    /// Matrices and experts: what is pruned.
+    /// Parameters of matrices and experts, which are what is pruned.
     pub prunable: Counts,
-    /// Embeddings.
+    /// Parameters of embeddings.
     pub embeddings: Counts,
-    /// The output layer, where it has weights of its own.
+    /// Parameters of the output layer, where it has its own weights.
     pub output_layer: Counts,
-    /// The pattern that holds in every prunable tensor along its inputs.
+    /// A pattern such as `2:4` that holds in every prunable tensor along its inputs, if there is one.
     pub pattern: Option<String>,
-    /// In how many prunable tensors patterns hold.
+    /// For each pattern, the number of prunable tensors in which it holds.
     pub patterns: Vec<PatternTally>,
-    /// The experts of a mixture.
+    /// The experts, for a mixture-of-experts model.
     pub experts: Option<Experts>,
-    /// What to know before the numbers are used.
+    /// Warnings to read before the numbers are used.
     pub warnings: Vec<Warning>,
-    /// What was not counted.
+    /// Tensors that were not counted.
     pub left_out: Vec<LeftOut>,
-    /// Tensor by tensor, by name.
+    /// All counted tensors, sorted by name.
     pub tensors: Vec<TensorRow>,
-    /// Bytes that were counted.
+    /// Number of bytes that were read to count.
     pub bytes: u64,
 }
 
@@ -279,7 +279,7 @@ impl Measurement {
         }
     }
 
-    /// What a run of this checkpoint says of itself.
+    /// The fields of a training run that follow from this checkpoint.
     #[must_use]
     pub fn run_fields(&self, scope: Scope) -> RunFields {
         let counts = self.counts(scope);

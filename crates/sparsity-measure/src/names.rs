@@ -1,4 +1,4 @@
-//! What the names and shapes of tensors tell: what a tensor is for, and along which axis its inputs lie.
+//! What names and shapes tell about a tensor: what it is for, and along which axis its inputs lie.
 
 use serde::Serialize;
 
@@ -6,35 +6,35 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// A weight matrix or convolution: what is pruned.
+    /// A weight matrix or convolution, which is pruned.
     Matrix,
-    /// The weight of one expert or of many: what is pruned, too.
+    /// Weights of one or several experts, which are pruned as well.
     Expert,
-    /// Chooses experts; not pruned.
+    /// Weights that choose experts; not pruned.
     Router,
-    /// Tokens or places to vectors.
+    /// Maps tokens or positions to vectors.
     Embedding,
-    /// Vectors to tokens.
+    /// Maps vectors to tokens.
     OutputLayer,
-    /// Biases, norms and other small things.
+    /// Biases, norms and other small tensors.
     Vector,
 }
 
 impl Role {
-    /// Whether pruning is about it.
+    /// Whether tensors of this role are pruned.
     #[must_use]
     pub fn is_prunable(self) -> bool {
         matches!(self, Self::Matrix | Self::Expert)
     }
 
-    /// Whether it is an embedding or its opposite, the output layer.
+    /// Whether it is an embedding or the output layer.
     #[must_use]
     pub fn is_embedding(self) -> bool {
         matches!(self, Self::Embedding | Self::OutputLayer)
     }
 }
 
-/// Names of modules, or of parameters of their own, that are embeddings.
+/// Names of modules that are embeddings, or of parameters that are embeddings by themselves.
 const EMBEDDINGS: [&str; 28] = [
     "embed_tokens",
     "embed_positions",
@@ -68,17 +68,17 @@ const EMBEDDINGS: [&str; 28] = [
 /// Names of modules that are output layers.
 const OUTPUT_LAYERS: [&str; 3] = ["lm_head", "embed_out", "logits_dense"];
 
-/// The parts of a name; flax writes slashes.
+/// The parts of a name, which are separated by dots, or by slashes in flax.
 fn parts(name: &str) -> Vec<&str> {
     name.split(['.', '/']).collect()
 }
 
-/// Tells what a tensor is for.
+/// The role of a tensor, from its name and shape and the number of experts in `config.json`.
 pub fn role(name: &str, shape: &[u64], experts: Option<u64>) -> Role {
     let parts = parts(name);
     let (leaf, modules) = parts.split_last().unwrap_or((&"", &[]));
     let is_parameter = matches!(*leaf, "weight" | "kernel" | "bias" | "scale");
-    // The module that a weight belongs to; a parameter of another name speaks for itself.
+    // The module that a weight belongs to; a parameter with another name is identified by its own name.
     let owner = if is_parameter { modules.last().copied().unwrap_or_default() } else { *leaf };
     if EMBEDDINGS.contains(&owner) && *leaf != "bias" {
         return Role::Embedding;
@@ -89,7 +89,7 @@ pub fn role(name: &str, shape: &[u64], experts: Option<u64>) -> Role {
     {
         return if shape.len() >= 2 { Role::OutputLayer } else { Role::Vector };
     }
-    // A scale of shape (1, 1, n) is none the less a vector; a weight of one output is a matrix.
+    // A scale of shape (1, 1, n) is still a vector, whereas a weight with a single output is a matrix.
     let is_flat = !matches!(*leaf, "weight" | "kernel")
         && shape.iter().filter(|length| **length > 1).count() < 2;
     if shape.len() < 2 || is_flat {
@@ -103,21 +103,21 @@ pub fn role(name: &str, shape: &[u64], experts: Option<u64>) -> Role {
     }
     let of_expert = |part: &str| matches!(part, "experts" | "expert" | "local_experts");
     if modules.iter().any(|part| of_expert(part)) {
-        // A bias for each expert.
+        // One bias for each expert, so the tensor has two dimensions.
         let is_bias = leaf.ends_with("bias");
         return if is_bias { Role::Vector } else { Role::Expert };
     }
     Role::Matrix
 }
 
-/// Which expert a tensor belongs to, where each has tensors of its own.
+/// Number of the expert that a tensor belongs to, where each expert has its own tensors.
 pub fn expert_of(name: &str) -> Option<u64> {
     let parts = parts(name);
     let at = parts.iter().position(|part| matches!(*part, "experts" | "local_experts"))?;
     parts.get(at + 1)?.parse().ok()
 }
 
-/// Buffers that are saved beside the parameters, and are none.
+/// Whether a tensor is a buffer: saved with the parameters, but not one of them.
 pub fn is_buffer(name: &str, shape: &[u64]) -> bool {
     let parts = parts(name);
     let leaf = parts.last().copied().unwrap_or_default();
@@ -137,28 +137,28 @@ pub fn is_buffer(name: &str, shape: &[u64]) -> bool {
             | "relative_position_index"
             | "e_score_correction_bias"
     );
-    // The triangle of GPT-2's attention, half of it zeros: (1, 1, n, n).
+    // The triangular mask of GPT-2's attention, (1, 1, n, n), of which half is zeros.
     let triangle = leaf == "bias" && matches!(shape, [1, 1, a, b] if a == b);
     named || triangle
 }
 
-/// How weights are laid out, as far as the names and shapes of the whole checkpoint tell.
+/// How weights are laid out, as far as the names and shapes of the whole checkpoint show.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Layout {
-    /// GPT-2's `Conv1D` keeps its weights as (in, out).
+    /// Whether some weights are stored as (in, out), as in GPT-2's `Conv1D`.
     pub conv1d: bool,
-    /// Experts in one tensor are (experts, in, out), as gpt-oss has them.
+    /// Whether the experts in one tensor are (experts, in, out), as in gpt-oss.
     pub experts_in_first: bool,
 }
 
 impl Layout {
-    /// Reads the layout off a checkpoint's shapes.
+    /// Infers the layout from the shapes of a checkpoint.
     pub fn of<'a>(
         tensors: impl Iterator<Item = (&'a str, &'a [u64])> + Clone,
         model_type: Option<&str>,
     ) -> Self {
-        // Queries, keys and values in one: three times as many outputs as inputs, and the other way round
-        // where a plain Linear has the same name (GPTBigCode).
+        // Queries, keys and values in one weight: `Conv1D` has three times as many columns as rows, a plain Linear
+        // of the same name (GPTBigCode) the other way round.
         let conv1d = tensors.clone().any(|(name, shape)| {
             name.ends_with("c_attn.weight")
                 && matches!(shape, [a, b] if a.checked_mul(3) == Some(*b))
@@ -170,7 +170,7 @@ impl Layout {
             })
         };
         let experts_in_first = match (find("experts.gate_up_proj"), find("experts.down_proj")) {
-            // (E, in, 2 I) and (E, I, in), against (E, 2 I, in) and (E, in, I): never both.
+            // (E, in, 2 I) and (E, I, in), as opposed to (E, 2 I, in) and (E, in, I): never both at once.
             (Some(up), Some(down)) => up.0 == down.1 && Some(up.1) == down.0.checked_mul(2),
             _ => matches!(
                 model_type,
@@ -180,13 +180,13 @@ impl Layout {
         Self { conv1d, experts_in_first }
     }
 
-    /// The axis along which a weight's inputs lie, and the one to look at besides.
+    /// The axis along which a weight's inputs lie, and another axis to check as well.
     pub fn axes(self, name: &str, shape: &[u64], role: Role) -> [usize; 2] {
         let dimensions = shape.len();
         let last = dimensions - 1;
         let leaf = parts(name).last().copied().unwrap_or_default().to_owned();
         if leaf == "kernel" {
-            // flax: (in, out), (in, heads, out), and convolutions as (height, width, in, out).
+            // flax: (in, out) and (in, heads, out); convolutions are (height, width, in, out).
             return if dimensions >= 4 { [last - 1, last] } else { [0, last] };
         }
         match dimensions {
@@ -204,7 +204,7 @@ impl Layout {
                     [2, 1]
                 }
             }
-            // Convolutions of torch: (out, in, ...).
+            // Convolutions of PyTorch: (out, in, ...).
             _ => [1, last],
         }
     }
@@ -275,7 +275,7 @@ mod tests {
         };
         assert!(layout([4, 8, 24], [4, 12, 8]), "gpt-oss: (E, H, 2 I), (E, I, H)");
         assert!(!layout([4, 24, 8], [4, 8, 12]), "Mixtral: (E, 2 I, H), (E, H, I)");
-        // As many inner as outer dimensions leave nothing open either.
+        // The two layouts differ even where there are as many inner as outer dimensions.
         assert!(layout([4, 8, 16], [4, 8, 8]));
         assert!(!layout([4, 16, 8], [4, 8, 8]));
     }

@@ -1,4 +1,4 @@
-//! The elements of a weight as flags, block by block, whatever it is made of.
+//! Reads the elements of a weight block by block as flags, whatever tensors the weight is stored in.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,10 +7,10 @@ use crate::count::{Format, Rare};
 use crate::error::{MeasureError, Refusal};
 use crate::files::Stored;
 
-/// Elements of a block: what is read at once stays in the processor's cache.
+/// Number of elements of a block, small enough to stay in the processor's cache.
 const BLOCK: usize = 64 * 1024;
 
-/// The bytes of a tensor in order.
+/// Reads the bytes of a tensor in order.
 struct Bytes<'a> {
     stored: &'a Stored,
     file: File,
@@ -26,7 +26,7 @@ impl<'a> Bytes<'a> {
         Ok(Self { stored, file, left: stored.bytes, buffer: Vec::new() })
     }
 
-    /// The next bytes, at most so many; empty at the end.
+    /// The next bytes, at most `most`; empty at the end.
     fn next(&mut self, most: usize) -> Result<&mut [u8], MeasureError> {
         let length = self.left.min(most as u64) as usize;
         self.left -= length as u64;
@@ -36,31 +36,31 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// What a weight is made of.
+/// The tensors that a weight is stored in.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A tensor.
+    /// A plain tensor.
     Plain(Stored),
-    /// A tensor, and where it is kept.
+    /// A tensor and the mask that is applied to it.
     Masked {
         /// The weights before pruning.
         original: Stored,
-        /// 0 where they are pruned.
+        /// The mask: 0 where weights are pruned.
         mask: Stored,
-        /// Of the mask.
+        /// Format of the mask.
         format: Format,
     },
-    /// A bit for each element and the elements whose bit is set.
+    /// One bit for each element, and the elements whose bit is set.
     Bitmask {
-        /// A bit for each element, rows filled up to whole bytes, the lowest bit first.
+        /// The bits, with rows padded to whole bytes, the lowest bit first.
         bits: Stored,
-        /// The elements whose bit is set; some may be zero all the same.
+        /// The elements whose bit is set; they may still be zero.
         values: Stored,
     },
 }
 
 impl Source {
-    /// How many bytes there are to read.
+    /// Number of bytes to read.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Plain(stored) => stored.bytes,
@@ -69,9 +69,13 @@ impl Source {
         }
     }
 
-    /// Reads all, and hands out flags and how many bytes they took.
+    /// Reads all elements, and passes `sink` their flags block by block with the number of bytes read. Returns the
+    /// counts of rare elements.
     ///
     /// `name` and `shape` are those of the weight.
+    ///
+    /// # Errors
+    /// [`MeasureError::Io`], and [`MeasureError::Refused`] where the bits and the values of a bitmask do not match.
     pub fn flags(
         &self,
         name: &str,
@@ -110,7 +114,7 @@ fn plain(
     }
 }
 
-/// The product of weights and mask: what the mask hides is zero, and so neither small nor infinite.
+/// Reads the product of weights and mask: masked elements become zero, so they are not counted as rare either.
 fn masked(
     original: &Stored,
     format: Format,
@@ -152,7 +156,7 @@ fn bitmask(
     let (mut bits, mut values) = (Bytes::open(bits)?, Bytes::open(values)?);
     let (mut flags, mut ready, mut used) = (Vec::new(), Vec::new(), 0);
     let mut rare = Rare::default();
-    // Where the next byte of bits stands in its row.
+    // Index of the next byte of bits in its row.
     let mut at = 0;
     loop {
         let block = bits.next(BLOCK / 8)?;
@@ -193,7 +197,7 @@ fn bitmask(
     Ok(rare)
 }
 
-/// Whether two tensors hold the same bytes.
+/// Whether two tensors have the same bytes.
 pub fn same_bytes(a: &Stored, b: &Stored) -> Result<bool, MeasureError> {
     if a.bytes != b.bytes {
         return Ok(false);
@@ -210,7 +214,7 @@ pub fn same_bytes(a: &Stored, b: &Stored) -> Result<bool, MeasureError> {
     }
 }
 
-/// All numbers of a small tensor of 64-bit integers.
+/// The numbers of a tensor of 64-bit integers; at most the first 128.
 pub fn integers(stored: &Stored) -> Result<Vec<u64>, MeasureError> {
     let mut bytes = Bytes::open(stored)?;
     let read = bytes.next(stored.bytes.min(1024) as usize)?;

@@ -1,7 +1,7 @@
-//! From the tensors of the files to the weights of the model.
+//! Assembles the weights of the model from the tensors of the files.
 //!
-//! A weight may be one tensor, a tensor and its mask, or a compressed tensor in four parts; and a tensor may
-//! be no weight at all. What is neither clearly one nor the other is refused.
+//! A weight may be a single tensor, a tensor and its mask, or a compressed tensor in four parts; and a tensor may
+//! be no weight at all. Where this is not clear, the checkpoint is refused.
 
 use std::collections::BTreeMap;
 
@@ -18,41 +18,41 @@ use crate::read::{Source, integers, same_bytes};
 /// A weight of the model.
 #[derive(Debug, Clone)]
 pub struct Weight {
-    /// As the model calls it, without the names that pruning adds.
+    /// Name in the model, without the suffixes that pruning adds.
     pub name: String,
-    /// Its dimensions.
+    /// Lengths of the dimensions.
     pub shape: Vec<u64>,
-    /// What it is for.
+    /// What the weight is for.
     pub role: Role,
-    /// Type of its elements, by the format's name.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// How its bits are read.
+    /// How to interpret the bits of an element.
     pub format: Format,
-    /// Where its elements are.
+    /// The tensors that hold the elements.
     pub source: Source,
 }
 
 impl Weight {
-    /// How many elements.
+    /// Number of elements.
     pub fn elements(&self) -> u64 {
         self.shape.iter().product()
     }
 }
 
-/// What a checkpoint is made of.
+/// The tensors of a checkpoint, sorted into weights and others.
 #[derive(Debug, Default)]
 pub struct Weights {
-    /// What counts.
+    /// The weights to count.
     pub weights: Vec<Weight>,
-    /// What does not.
+    /// The tensors that are not counted.
     pub left_out: Vec<LeftOut>,
-    /// How weights are laid out.
+    /// How the weights are laid out.
     pub layout: Layout,
-    /// Pairs of tied weights of which both are stored, with different values.
+    /// Pairs of weights that should be tied, but are both stored with different values.
     pub tied_but_different: Vec<(String, String)>,
 }
 
-/// Sorts the tensors of a checkpoint.
+/// Sorts the tensors of a checkpoint into weights and others.
 pub fn weights(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Weights, MeasureError> {
     let tensors = &checkpoint.tensors;
     let mut found = Weights::default();
@@ -89,7 +89,7 @@ pub fn weights(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Weights,
     Ok(found)
 }
 
-/// What a tensor is.
+/// What a tensor turned out to be.
 enum Sorted<'a> {
     Weight { name: String, shape: Vec<u64>, stored: &'a Stored, source: Source },
     LeftOut(LeftOutReason),
@@ -206,7 +206,7 @@ fn pruned_by_torch<'a>(
     }
 }
 
-/// The formats sparse-bitmask and sparse-24-bitmask of compressed-tensors.
+/// Weights in the formats sparse-bitmask and sparse-24-bitmask of compressed-tensors.
 fn compressed<'a>(
     name: &str,
     tensors: &'a BTreeMap<String, Stored>,
@@ -232,20 +232,20 @@ fn compressed<'a>(
         return Err(wrong("its shape is not one to eight 64-bit integers"));
     }
     let shape = integers(shape)?;
-    // No more bits than the file has: the product cannot overflow either.
+    // The shape must match the size of the bitmask in the file, which keeps the number of elements from overflowing.
     let (columns, rows) = shape.split_last().unwrap_or((&0, &[]));
     let bytes = rows.iter().try_fold(columns.div_ceil(8), |bytes, rows| bytes.checked_mul(*rows));
     let elements = shape.iter().try_fold(1_u64, |elements, length| elements.checked_mul(*length));
     if bits.dtype != Dtype::U8 || bytes != Some(bits.bytes) || elements.is_none() {
         return Err(wrong("its bitmask is not one bit for each element, rows in whole bytes"));
     }
-    // Version 0.11 names the parts after the module, older ones after the weight.
+    // Version 0.11 of compressed-tensors names the parts after the module, older versions after the weight.
     let name = if base.ends_with(".weight") { base.to_owned() } else { format!("{base}.weight") };
     let source = Source::Bitmask { bits: bits.clone(), values: values.clone() };
     Ok(Some(Sorted::Weight { name, shape, stored: values, source }))
 }
 
-/// Whether a tensor scales quantised weights: it says nothing of its own.
+/// Whether a tensor holds scale factors of quantised weights, which are not parameters of their own.
 fn is_scale(name: &str, stored: &Stored, tensors: &BTreeMap<String, Stored>) -> bool {
     if stored.dtype == Dtype::F8_E8M0 {
         return true;
@@ -268,8 +268,8 @@ fn is_scale(name: &str, stored: &Stored, tensors: &BTreeMap<String, Stored>) -> 
 }
 
 impl Weights {
-    /// A mask on one of two tied tensors: the other is used without it, and so is the first when it is
-    /// loaded.
+    /// Refuses a mask on one of two tied tensors: the other tensor is used without the mask, and so is this one
+    /// once a loader ties them again.
     fn refuse_masked_and_tied(
         &self,
         checkpoint: &Checkpoint,
@@ -303,7 +303,7 @@ impl Weights {
                     return Err(refused(&other.name));
                 }
             }
-            // The other is not even saved.
+            // The other tensor may not even be saved.
             let of_tokens = weight.role == Role::OutputLayer
                 || [
                     "embed_tokens",
@@ -322,8 +322,8 @@ impl Weights {
         Ok(())
     }
 
-    /// Embeddings and output layers that are stored twice with the same values are one, unless
-    /// `config.json` says that they are two.
+    /// Counts embeddings and output layers that are stored twice with the same values only once, unless
+    /// `config.json` says that they are separate.
     fn count_tied_once(&mut self, config: &ModelConfig) -> Result<(), MeasureError> {
         if config.tie_word_embeddings == Some(false) && !config.always_ties() {
             return Ok(());
@@ -334,7 +334,7 @@ impl Weights {
                 weight.role.is_embedding() && matches!(weight.source, Source::Plain(_))
             })
             .collect();
-        // Embeddings before output layers: the embedding is the one that stays.
+        // Embeddings come before output layers, so that the embedding is the one that is kept.
         candidates.sort_by_key(|at| self.weights[*at].role);
         let mut kept: Vec<usize> = Vec::new();
         let mut repeated = Vec::new();
@@ -378,7 +378,7 @@ impl Weights {
     }
 }
 
-/// The name of a type in the header of a file.
+/// Name of a type in the header of a file.
 pub fn dtype_name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::BOOL => "BOOL",

@@ -1,4 +1,4 @@
-//! Every trap, with files written byte by byte as the format defines them.
+//! Every known trap of counting zeros, with files written byte by byte as the format defines them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -75,20 +75,20 @@ fn half(bits: &[u16]) -> Vec<u8> {
     bits.iter().flat_map(|bits| bits.to_le_bytes()).collect()
 }
 
-/// Ones where `keep` says so, in rows.
+/// A matrix with ones where `keep` returns true and zeros elsewhere, row by row.
 fn matrix(rows: usize, columns: usize, keep: impl Fn(usize, usize) -> bool) -> Vec<f32> {
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     places.map(|(row, column)| if keep(row, column) { 1.0 } else { 0.0 }).collect()
 }
 
-/// A 2:4 mask along columns that is none along rows, nor one of 1:2.
+/// Whether a 2:4 mask keeps an element. The pattern holds within rows but not down columns, and it is not 1:2.
 fn two_of_four(row: usize, column: usize) -> bool {
     const PAIRS: [[usize; 2]; 3] = [[0, 1], [2, 3], [0, 3]];
-    // The same in rows that follow each other for long, so that whole groups along rows are dense.
+    // The pairs stay the same over 64 rows, so whole groups down a column are dense.
     PAIRS[(row / 64 + column / 4) % 3].contains(&(column % 4))
 }
 
-/// Numbers without order, always the same.
+/// Pseudo-random numbers, the same on every call.
 fn choices() -> impl FnMut() -> usize {
     let mut state = 1_u64;
     move || {
@@ -297,7 +297,7 @@ fn a_parametrised_weight_is_refused_unless_it_has_a_mask() {
     assert_eq!(norm.refusal().1, Refusal::Parametrised);
 }
 
-/// The four parts of compressed-tensors 0.11, by the code of `bitmask_compress`.
+/// The four parts that `bitmask_compress` of compressed-tensors 0.11 writes.
 fn bitmask(name: &str, shape: &[u64], bits: &[u8], values: &[f32], offsets: bool) -> File {
     let numbers = |values: &[u64]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let (columns, rows) = shape.split_last().unwrap();
@@ -320,7 +320,7 @@ fn bitmask(name: &str, shape: &[u64], bits: &[u8], values: &[f32], offsets: bool
 
 #[test]
 fn a_bitmask_is_read_with_its_values() {
-    // Rows of ten columns: the lowest bit first, filled up to two bytes.
+    // Rows of ten columns, the lowest bit first, padded to two bytes.
     let file = bitmask("a", &[2, 10], &[0b0000_0011, 0b10, 0b1000_0000, 0b01], &[1.0; 5], true);
     let measured = file.measured().unwrap();
     assert_eq!(
@@ -329,14 +329,14 @@ fn a_bitmask_is_read_with_its_values() {
     );
     assert_eq!((measured.all.total_params, measured.all.nonzero_params), (20, 5));
     assert_eq!(measured.tensors.len(), 1);
-    // Older versions name the parts after the weight.
+    // Older versions of compressed-tensors name the parts after the weight.
     let older = bitmask("a.weight", &[1, 8], &[1], &[1.0], true).measured().unwrap();
     assert_eq!(older.tensors[0].name, "a.weight");
 }
 
 #[test]
 fn a_bitmask_of_two_in_four_may_point_to_zeros() {
-    // Always two bits in four: where three are zero, one of the values is.
+    // Two bits in four are always set; where three elements are zero, one of the values is zero.
     let values = [1.0, 2.0, 0.0, 4.0, 1.0, 2.0, 3.0, 4.0];
     let measured = bitmask("a", &[2, 8], &[0b0011_0011; 2], &values, false).measured().unwrap();
     assert_eq!((measured.all.total_params, measured.all.nonzero_params), (16, 7));
@@ -417,7 +417,7 @@ fn masks_beside_a_tied_tensor_are_refused() {
     assert!(other.measured().is_ok());
     let one = masked(File::default(), "shared");
     assert_eq!(tied(one.measured_with(json!({"model_type": "t5"}))).0, "shared.weight");
-    // save_model dropped the other name.
+    // safetensors' save_model dropped the other name and noted it.
     let noted =
         masked(File::default(), "shared").metadata("lm_head.weight_orig", "shared.weight_orig");
     assert_eq!(tied(noted.measured()).1, "lm_head.weight_orig");
@@ -504,7 +504,8 @@ fn buffers_are_no_parameters() {
 
 #[test]
 fn zeros_of_underflow_are_told_from_pruned_ones() {
-    // 40 zeros and 60 numbers of which 40 are the smallest: as many zeros as half of these are rounding's.
+    // 40 zeros and 60 non-zeros, of which 40 have the smallest magnitude: half of that number, 20 zeros, come from
+    // rounding.
     let bits: Vec<u16> =
         (0..100).map(|at| [0, 1, 0x8001, 0x3c00, 0][at % 5]).map(|bits| bits as u16).collect();
     let file = File::default().tensor("a.weight", "F16", &[10, 10], &half(&bits));
@@ -547,13 +548,13 @@ fn other_formats_are_named() {
     assert!(of("a.pt", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j").contains("pickle"));
     assert!(of("a.safetensors", b"{}").contains("shorter than 8 bytes"));
     let error = measure(folder.path(), &mut |_| {}).unwrap_err();
-    // One file of the right name is there, and it is damaged.
+    // The folder has one file with the right name, but it is damaged.
     assert!(matches!(error, MeasureError::NotSafetensors { .. }), "{error}");
 }
 
 #[test]
 fn a_header_that_begins_like_a_pickle_is_read() {
-    // 0x10280 bytes.
+    // A header of 0x10280 bytes, whose length begins like a pickle.
     let mut file = File::default().f32("a.weight", &[1, 1], &[1.0]);
     let length = file.bytes().len() - 12;
     file = file.metadata("x", "");
@@ -592,7 +593,7 @@ fn folders_say_what_they_lack() {
     assert!(told().ends_with("name one of a.safetensors, b.safetensors"));
 }
 
-/// Writes tensors into files by turns, with an index.
+/// Distributes tensors over files in turn, and writes an index.
 fn sharded(tensors: &[(String, Vec<u64>, Vec<f32>)], shards: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut map = Map::new();
@@ -614,7 +615,7 @@ fn write_index(folder: &Path, map: &Map<String, Value>) {
     fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
 }
 
-/// Something of everything.
+/// A file with tensors of every kind that is recognised.
 fn everything() -> File {
     let mut file = bitmask("c", &[2, 10], &[3, 2, 0x80, 1], &[1.0; 5], true);
     for (name, values) in
@@ -638,7 +639,7 @@ proptest! {
         let mut bytes = everything().bytes();
         for (place, byte) in damage {
             let place = place.index(bytes.len());
-            // Digits by others: shapes and offsets that do not fit.
+            // Replacing digits by other digits gives shapes and offsets that do not match.
             let digit = bytes[place].is_ascii_digit();
             bytes[place] = if digits && digit { b'0' + byte % 10 } else { byte };
         }

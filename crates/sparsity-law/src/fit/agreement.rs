@@ -1,4 +1,4 @@
-//! Which starts agree with the best one: about the objective, and about the answers over the runs' range.
+//! Which starts agree with the best one, in their objective and in their answers over the range of the runs.
 
 use super::descent::Descent;
 use super::normalised::{Normalised, Point};
@@ -14,24 +14,24 @@ const SAME_LOSS: f64 = 1e-3;
 /// Two starts agree where their best sparsities differ by less than this at every probe.
 const SAME_SPARSITY: f64 = 0.01;
 
-/// Places along the range of each quantity, both ends included.
+/// Number of values along the range of each quantity, both ends included.
 const PLACES: u32 = 4;
 
-/// Questions over the range of the runs.
+/// Questions spread over the range of the runs.
 pub(super) struct Probes {
     losses: Vec<(NonzeroParams, Density, Data)>,
     budgets: Vec<(NonzeroParams, crate::law::Compute)>,
     cost: TrainingCost,
 }
 
-/// What a law answers to them.
+/// Answers of a law to the questions of [`Probes`].
 pub(super) struct Answers {
     losses: Vec<f64>,
     sparsities: Vec<f64>,
 }
 
 impl Probes {
-    /// Over runs; there is at least one.
+    /// Spreads questions over the range of the runs, of which there must be at least one.
     pub fn over(runs: &Observations) -> Self {
         let along = |quantity: fn(&super::Observation) -> f64| -> Vec<f64> {
             let values = runs.as_slice().iter().map(quantity);
@@ -45,7 +45,7 @@ impl Probes {
         let sizes = along(|run| run.nonzero_params.get());
         let densities = along(|run| run.sparsity.density().get());
         let amounts = along(|run| run.data.get());
-        // In the mode in which sparsity matters most; how zeros are timed hardly changes what laws differ by.
+        // The mode in which sparsity matters most; the schedule of pruning hardly changes how laws differ.
         let cost = TrainingCost::new(
             FlopsPerParam::TRAINING,
             PruningSchedule::default(),
@@ -63,7 +63,7 @@ impl Probes {
         Self { losses, budgets, cost }
     }
 
-    /// What a law answers.
+    /// The answers of a law.
     pub fn answers(&self, law: &Coefficients) -> Answers {
         let loss = |(n, x, d): &(NonzeroParams, Density, Data)| law.loss(*x, *n, *d);
         let best = |(n, c): &(NonzeroParams, crate::law::Compute)| {
@@ -81,7 +81,7 @@ impl Probes {
 }
 
 impl Answers {
-    /// Whether two laws answer alike.
+    /// Whether two laws give the same answers.
     pub fn agree_with(&self, other: &Self) -> bool {
         let losses = self.losses.iter().zip(&other.losses);
         let sparsities = self.sparsities.iter().zip(&other.sparsities);
@@ -90,7 +90,7 @@ impl Answers {
     }
 }
 
-/// Of starts that reached the best objective, how many answer as the best one does.
+/// How many of the starts that reached the best objective give the same answers as the best one.
 pub(super) fn agreeing<'a>(
     reached: impl Iterator<Item = &'a Descent>,
     best: &Coefficients,
@@ -99,7 +99,7 @@ pub(super) fn agreeing<'a>(
 ) -> usize {
     let probes = Probes::over(runs);
     let expected = probes.answers(best);
-    // Most starts end at the same point to the bit.
+    // Cached, because most starts end at the same point to the bit.
     let mut seen: Vec<(Point, bool)> = Vec::new();
     let agrees = |descent: &&Descent| {
         if let Some((_, agrees)) = seen.iter().find(|(point, _)| *point == descent.point) {

@@ -1,12 +1,13 @@
-//! Case resampling: what other runs of the same kind might have said.
+//! Case resampling: laws that other runs of the same kind could have given.
 //!
-//! Each resample draws as many runs as there are, with replacement, or weighs the runs where they
-//! are few, and is fitted from the law of all runs, from the other minima that its starts found, and
-//! from random starts, so that it can leave the basin. A resample that determines no law is counted and left out.
+//! Each resample draws as many runs as there are, with replacement; where there are few runs, it weights them at
+//! random instead. It is fitted from the law of all runs, from the other minima that the starts found, and from
+//! random starts, so that it can leave the basin of the law. A resample that determines no law is counted and left
+//! out.
 //!
-//! The objective of each is minimised to a billionth of its value. A coefficient that the resample determines is
-//! then known to some 1e-4 of itself, far below what resamples differ by; one that it leaves open is wherever the
-//! descent ended along the valley.
+//! The objective of each resample is minimised to a billionth of its value. A coefficient that the resample
+//! determines is then known to about 1e-4 of itself, far below the differences between resamples. A coefficient
+//! that it does not determine is wherever the descent ended along the valley.
 
 use rand::{Rng, RngExt};
 use rand_distr::{Distribution, Gamma};
@@ -23,40 +24,40 @@ use super::sketch::Sketch;
 use super::starts::{Stream, generator};
 use crate::law::Member;
 
-/// What resampling gave.
+/// Result of resampling.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Resampled {
-    /// The law and a residual of each resample that gave one, in order.
+    /// The law and one residual of each resample that determined a law, by index.
     pub members: Vec<Member>,
-    /// How many gave none.
+    /// Number of resamples that determined no law.
     pub failed: u32,
 }
 
-/// Everything that a resample needs of the fit of all runs.
+/// What a resample needs from the fit of all runs.
 pub(super) struct Bootstrap<'a> {
     pub search: &'a Search<'a>,
     pub objective: &'a Objective<'a>,
     pub sketch: &'a Sketch<'a>,
     pub runs: &'a Observations,
     pub form: Form,
-    /// Stream of each resample.
+    /// Random stream of each resample, by its index.
     pub stream: fn(u32) -> Stream,
     pub seed: u64,
-    /// The law of all runs first, then other minima.
+    /// Start points: the law of all runs first, then other minima.
     pub minima: &'a [Point],
-    /// Whether every start of the law ended at the same minimum.
+    /// Whether all starts of the fit ended at the same minimum.
     pub starts_agree: bool,
-    /// Residuals of the runs, already widened for the coefficients that were fitted.
+    /// Residuals of the runs, already corrected for the number of fitted coefficients.
     pub residuals: &'a [f64],
 }
 
-/// Where every start of the law ended at one minimum, one resample in so many gets a random start;
-/// otherwise each does. Of 500 random starts of resamples of the paper's T5 runs, on which all starts agree, one
-/// ended lower than the descent from the law of all runs, and none on its ViT runs.
+/// Where all starts of the fit ended at one minimum, only one resample in this many also gets a random start;
+/// otherwise each resample does. Of 500 random starts of resamples of the paper's T5 runs, on which all starts
+/// agree, one ended lower than the descent from the law of all runs; none did on its ViT runs.
 pub(super) const SPARING: u32 = 8;
 
 impl Bootstrap<'_> {
-    /// Runs all resamples on the current rayon pool; `None` where it was stopped.
+    /// Fits all resamples on the current rayon pool; `None` if stopped.
     pub fn run(&self, resamples: u32, done: &(dyn Fn() + Sync)) -> Option<Resampled> {
         let fitted: Vec<Result<Option<Member>, Stopped>> = (0..resamples)
             .into_par_iter()
@@ -68,7 +69,7 @@ impl Bootstrap<'_> {
             .collect();
         let fitted: Vec<Option<Member>> = fitted.into_iter().collect::<Result<_, _>>().ok()?;
         let members: Vec<Member> = fitted.into_iter().flatten().collect();
-        // At most as many as there were resamples.
+        // Fits in u32: there are no more members than resamples.
         let failed = resamples - members.len() as u32;
         Some(Resampled { members, failed })
     }
@@ -99,14 +100,14 @@ impl Bootstrap<'_> {
         }
     }
 
-    /// Whether what varies over all runs still varies over the drawn ones.
+    /// Whether every quantity that varies over all runs also varies over those with a positive weight.
     fn is_identifiable(&self, weights: &[f64]) -> bool {
         let varies = |quantity: fn(&super::Observation) -> f64| {
             let drawn = self.runs.as_slice().iter().zip(weights);
             let values = drawn.filter(|(_, weight)| **weight > 0.0).map(|(run, _)| quantity(run));
             let mut values = values.peekable();
             let first = values.peek().copied();
-            // Most often the second or third run differs already.
+            // Cheap: usually the second or third run differs already.
             first.is_some_and(|first| values.any(|value| levels(vec![first, value]).len() > 1))
         };
         (!self.form.nonzero_params || varies(|run| run.nonzero_params.get()))
@@ -117,33 +118,35 @@ impl Bootstrap<'_> {
 
 struct Stopped;
 
-/// Up to so many runs a coefficient are weighed and not drawn.
+/// Up to this many runs per free coefficient, resamples weight the runs at random instead of drawing them.
 const FEW: usize = 6;
-/// Least degrees of freedom, `n - p`, with which runs are weighed. With one, Student's quantile is 12.7, beyond what
-/// weights of any kind scatter.
+/// Smallest number of degrees of freedom, `n - p`, for which resamples weight the runs. With one degree of
+/// freedom, Student's quantile is 12.7, more than any kind of random weights can scatter the laws.
 const LEAST_DEGREES: usize = 2;
-/// Least degrees of freedom with which the ends of an interval are taken further out. With fewer they would be more than
-/// four deviations out, where one in ten thousand resamples lies: then the weights scatter more.
+/// Smallest number of degrees of freedom for which the ends of an interval are moved outwards. With fewer they
+/// would lie more than four standard deviations out, where only one in ten thousand resamples lies, so the
+/// variance of the weights is raised instead.
 const ENOUGH_DEGREES: usize = 5;
 
-/// How a resample differs from the runs.
+/// How a resample is made from the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scheme {
     /// Runs are drawn with replacement.
     Drawn,
-    /// Each has a random weight of mean and variance 1, and the ends of intervals are further out.
+    /// Each run has a random weight of mean 1 and variance 1, and the ends of intervals are moved outwards.
     Weighed,
-    /// Each has a random weight of mean 1 that scatters more.
+    /// Each run has a random weight of mean 1 and a variance above 1.
     WeighedApart,
 }
 
-/// How resamples of so many runs, or clusters of runs, are made for a law of so many free coefficients.
+/// How to resample `count` runs, or clusters of runs, for a law with `free` free coefficients.
 ///
-/// Few runs are not drawn: what is drawn of them often has two levels of something where the law needs three, and its law
-/// is wherever the descent ends. With random weights all levels stay (the weighted bootstrap: Rubin, *The Bayesian
-/// Bootstrap*, 1981; Newton and Raftery, 1994). The fit of few runs leaves residuals that are smaller than the noise by
-/// `sqrt((n - p) / n)`, and so do laws of weighed runs scatter less; either the ends or the weights make up for it.
-/// `docs/coverage.md` counts how often such intervals hold the truth.
+/// Few runs are not drawn: the drawn runs would often have two levels of a quantity where the law needs three, and
+/// the law would then be wherever the descent ends. Random weights keep all levels (the weighted bootstrap: Rubin,
+/// *The Bayesian Bootstrap*, 1981; Newton and Raftery, 1994). The residuals of a fit to few runs are smaller than
+/// the noise by `sqrt((n - p) / n)`, and the laws of reweighted runs scatter less by the same factor. Either wider
+/// interval ends or weights of a larger variance make up for it. `docs/coverage.md` reports how often such
+/// intervals contain the truth.
 fn scheme(count: usize, free: usize) -> Scheme {
     let degrees = count.saturating_sub(free);
     match degrees {
@@ -153,7 +156,7 @@ fn scheme(count: usize, free: usize) -> Scheme {
     }
 }
 
-/// Weights of the runs in a resample, for a law of so many free coefficients.
+/// Random weights of the runs in a resample, for a law with `free` free coefficients.
 pub(super) fn resampled(rng: &mut impl Rng, runs: &Observations, free: usize) -> Vec<f64> {
     let count = runs.cluster_count();
     let variance = match scheme(count, free) {
@@ -172,8 +175,8 @@ pub(super) fn resampled(rng: &mut impl Rng, runs: &Observations, free: usize) ->
     }
 }
 
-/// Draws as many runs as there are, with replacement: the weights times how often each was drawn. Of runs in clusters
-/// as many clusters as there are, each with all of its runs.
+/// Draws as many runs as there are, with replacement, and returns each run's weight times how often it was drawn.
+/// Where runs are in clusters, draws as many clusters as there are, each with all of its runs.
 pub(super) fn draw(rng: &mut impl Rng, runs: &Observations) -> Vec<f64> {
     let weights = runs.weights();
     let mut drawn = vec![0.0; weights.len()];
@@ -194,14 +197,16 @@ pub(super) fn draw(rng: &mut impl Rng, runs: &Observations) -> Vec<f64> {
     drawn
 }
 
-/// Share of the resamples beyond each end of an interval of nominal coverage `level`.
+/// Share of the resamples that lies beyond each end of an interval of nominal coverage `level`.
 ///
-/// Normal tails are shorter than Student's, and the expanded percentile interval makes up for that (Hesterberg, *What
-/// Teachers Should Know About the Bootstrap*, 2014, section 4.4): `Phi(-t(n - p))`. It makes up for residuals too, which are
-/// smaller than the noise by `sqrt((n - p) / n)`; not so here, where runs are drawn and not residuals: a resample has fewer
-/// different runs, and its law scatters more by about as much. Weights of variance 1 do not make up for it.
+/// Normal tails are shorter than Student's, for which the expanded percentile interval makes up (Hesterberg, *What
+/// Teachers Should Know About the Bootstrap*, 2014, section 4.4): `Phi(-t(n - p))`. Hesterberg's interval also
+/// corrects for residuals that are smaller than the noise by `sqrt((n - p) / n)`. That is not needed where runs,
+/// not residuals, are drawn: a resample has fewer distinct runs, and its law scatters more by about the same
+/// factor. Random weights of variance 1 do not have this effect, so for them the correction is applied.
 ///
-/// Clusters are what is drawn, where there are some: with `g` of them there are at most `g - 1` degrees of freedom.
+/// Where runs are in clusters, the clusters are what is resampled: with `g` of them there are at most `g - 1`
+/// degrees of freedom.
 pub(super) fn tail(level: f64, runs: &Observations, free: usize) -> f64 {
     let scheme = scheme(runs.cluster_count(), free);
     tail_of(level, runs.len().min(runs.cluster_count() + free - 1), free, scheme)
@@ -212,7 +217,7 @@ fn tail_of(level: f64, runs: usize, free: usize, scheme: Scheme) -> f64 {
     Normal::standard().cdf(-further * student_quantile(level, runs, free))
 }
 
-/// `sqrt(n / (n - p))`: how much smaller the residuals of a fit are than the noise.
+/// `sqrt(n / (n - p))`: the factor by which the residuals of a fit are smaller than the noise.
 pub(super) fn widening(runs: usize, free: usize) -> f64 {
     (runs as f64 / degrees_of_freedom(runs, free)).sqrt()
 }
@@ -223,16 +228,17 @@ pub(super) fn student_quantile(level: f64, runs: usize, free: usize) -> f64 {
     if degrees > EXPANDED {
         return expanded_quantile(degrees, share);
     }
-    // A location of 0 and a scale of 1 are valid, and so is every number of degrees above 0.
+    // Valid: the location is 0, the scale 1 and the degrees of freedom at least 1.
     let student = StudentsT::new(0.0, 1.0, degrees).expect("at least one degree of freedom");
     student.inverse_cdf(share)
 }
 
-/// Degrees of freedom from which on the expansion has more digits than the inverse of the incomplete beta function,
-/// which loses them as the degrees grow: 0.3 % of the quantile at a million.
+/// Degrees of freedom above which the expansion is more accurate than the inverse of the incomplete beta function,
+/// whose error grows with the degrees of freedom: at a million it is 0.3 % of the quantile.
 const EXPANDED: f64 = 200.0;
 
-/// Student's quantile about the normal one, `x`, for many degrees of freedom `v` (Abramowitz and Stegun, 26.7.5):
+/// Student's quantile for many degrees of freedom `v`, expanded about the normal quantile `x` (Abramowitz and
+/// Stegun, 26.7.5):
 ///
 /// ```text
 /// t = x + (x^3 + x) / 4v + (5x^5 + 16x^3 + 3x) / 96v^2 + (3x^7 + 19x^5 + 17x^3 - 15x) / 384v^3
@@ -250,7 +256,7 @@ fn expanded_quantile(degrees: f64, share: f64) -> f64 {
     x * terms.iter().rev().fold(0.0, |sum, term| (sum + term) / degrees) + x
 }
 
-/// `n - p`, at least 1: as many runs as coefficients leave nothing to estimate the noise from.
+/// `n - p`, but at least 1: as many runs as coefficients leave nothing to estimate the noise from.
 fn degrees_of_freedom(runs: usize, free: usize) -> f64 {
     runs.saturating_sub(free).max(1) as f64
 }
@@ -294,7 +300,7 @@ mod tests {
         // SciPy: norm.cdf(-t.ppf(.975, 18) * sqrt(25 / 18))
         assert!((tail(0.95, &runs, 7) - 0.006_643).abs() < 1e-5, "{}", tail(0.95, &runs, 7));
         assert_eq!(tail(0.95, &all, 7), tail_of(0.95, 64, 7, Scheme::Drawn));
-        // As many clusters as runs are runs.
+        // Where every run is its own cluster, clusters change nothing.
         let none = all.clone().clustered(&[]);
         assert_eq!(tail(0.95, &none, 7), tail_of(0.95, 64, 7, Scheme::Drawn));
     }
@@ -317,13 +323,13 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.02, "{mean}");
         let variance = square - mean * mean;
         assert!((variance - 1.0).abs() < 0.05, "{variance}");
-        // A cluster has one weight.
+        // All runs of a cluster have the same weight.
         let clusters: Vec<_> = (0..64).map(|run| Some(run / 4)).collect();
         let clustered = all.clone().clustered(&clusters);
         let weights = resampled(&mut rng, &clustered, 7);
         assert!(weights.chunks(4).all(|of| of.iter().all(|weight| *weight == of[0])));
         assert!(weights.iter().all(|weight| weight.fract() != 0.0));
-        // More are drawn, and so few that hardly a degree of freedom is left.
+        // Many runs are drawn, as are so few that hardly a degree of freedom is left.
         let eight = Observations::new(few.as_slice()[..8].to_vec());
         for runs in [&all, &eight] {
             let drawn = resampled(&mut rng, runs, 7);
@@ -343,7 +349,7 @@ mod tests {
             let found = student_quantile(level, degrees + 7, 7);
             assert!((found - quantile).abs() < 5e-9, "{level} {degrees}: {found}");
         }
-        // Both ways meet where the one takes over from the other, and go on to the normal quantile.
+        // Both methods agree where one takes over from the other, and approach the normal quantile.
         for level in [0.5, 0.9, 0.95, 0.99, 0.999] {
             let below = student_quantile(level, 200 + 7, 7);
             let (beyond, normal) = (expanded_quantile(200.0, 0.5 + level / 2.0), {

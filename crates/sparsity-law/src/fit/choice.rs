@@ -1,88 +1,87 @@
-//! The choice of runs by what they tell of a linearised law, whatever its form: see [`super::design`] for what is
-//! minimised.
+//! Chooses the runs that narrow an answer of a linearised law most, whatever the form of the law.
+//! [`super::design`] describes the objective.
 
 use nalgebra::allocator::Allocator;
 use nalgebra::{DefaultAllocator, Dim, DimDiff, DimSub, OMatrix, OVector, U1};
 
 use crate::law::{Data, NonzeroParams, Sparsity};
 
-/// A run that might be made.
+/// A run that could be made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PlannedRun {
-    /// `N`.
+    /// Number of non-zero parameters, `N`.
     pub nonzero_params: NonzeroParams,
-    /// `S`.
+    /// Sparsity, `S`.
     pub sparsity: Sparsity,
-    /// Place of its level among those of a law of levels; `None` of every other law.
+    /// Index of the run's level, for a law of levels; `None` for all other laws.
     pub level: Option<usize>,
-    /// `D`.
+    /// Amount of training data, `D`.
     pub data: Data,
-    /// What it costs, in the unit of the budget; above 0.
+    /// Cost of the run, in the unit of the budget; above 0.
     pub compute: f64,
 }
 
 /// A run that was chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ChosenRun {
-    /// Its place among the candidates.
+    /// Index of the run among the candidates.
     pub candidate: usize,
-    /// Width of the answer's interval after it, and after those chosen before it, over the width
-    /// now.
+    /// Width of the answer's interval after this run and those chosen before it, as a share of the width now.
     pub width_ratio: f64,
 }
 
-/// What to run next.
+/// The suggested runs and their alternatives.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Suggestion {
-    /// The runs to make together, the one that narrows most first. The same one may come more than
-    /// once: with another seed.
+    /// The runs to make together, the one that narrows the answer most first. A run may be listed more than once:
+    /// repeat it with another seed.
     pub runs: Vec<ChosenRun>,
-    /// Single runs, rising in cost, such that none is both cheaper and better; a few, spread over
-    /// the costs.
+    /// Single runs, in ascending order of cost, none of them both cheaper and better than another; at most eight,
+    /// spread over the costs.
     pub alternatives: Vec<ChosenRun>,
-    /// Standard deviation of the answer before any of them, in units of the noise.
+    /// Standard deviation of the answer before any new run, in units of the noise.
     pub deviation: f64,
 }
 
 /// Why no run can be suggested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DesignError {
-    /// The answer, or one at coefficients close by, is no finite number.
+    /// The answer, or an answer at coefficients close by, is not finite.
     #[error("the answer is no finite number at coefficients close to those of the law")]
     NotRepresentable,
-    /// Small changes of the coefficients leave the answer as it is.
+    /// Small changes of the coefficients do not change the answer.
     #[error("small changes of the coefficients leave the answer as it is, so no run narrows it")]
     Settled,
-    /// Neither the runs nor the noise say how far a coefficient may go.
+    /// Neither the runs nor the noise bound the coefficients.
     #[error("the runs behind the law do not determine all of its coefficients, and show no noise")]
     Singular,
 }
 
-/// Standard deviation of the logarithm of a normalised coefficient before any run.
+/// Standard deviation, before any run, of the logarithm of a normalised coefficient.
 const PRIOR_DEVIATION: f64 = 3.0;
 
-/// Step of the central differences in the logarithms: an error of 1e-8 of the answer's scale.
+/// Step of the central differences, in the logarithm of a coefficient: the error is 1e-8 of the answer's scale.
 const STEP: f64 = 1e-4;
 
-/// Slope of an answer, by logarithms of coefficients, that is zero to the rounding of its differences.
+/// Slopes of an answer, by logarithms of coefficients, below this are zero to the rounding of the differences.
 const FLAT: f64 = 1e-9;
 
-/// Noises by which the law may be off at a model e times as costly as a run.
+/// Error of the law at a model `e` times as costly as a run, in units of the noise.
 const OFF_PER_E_FOLD: f64 = 10.0;
 
-/// Variances closer than this share are equal, and the cheaper run is chosen.
+/// Variances that differ by less than this share count as equal, and the cheaper run is chosen.
 pub(super) const EQUAL: f64 = 1e-4;
 
-/// Passes over a plan in which each of its runs may be exchanged.
+/// Passes over a plan, in each of which every run may be exchanged for another.
 const PASSES: usize = 4;
 
-/// The most alternatives.
+/// Largest number of alternatives.
 pub(super) const MOST_ALTERNATIVES: usize = 8;
 
-/// Eigenvalue of a matrix of unit diagonal that leaves its inverse two digits.
+/// Smallest eigenvalue of a matrix with unit diagonal whose inverse has at least two correct digits.
 const LEAST_EIGENVALUE: f64 = 1e-14;
 
-/// The run of a law with what it tells: the gradient of its prediction, and its weight.
+/// A run of the law and what it tells: the gradient of its prediction, and its weight.
 pub(super) struct Told<D: Dim>
 where
     DefaultAllocator: Allocator<D>,
@@ -93,14 +92,15 @@ where
     pub data: Data,
 }
 
-/// What runs tell about the coordinates of a law: the inverse of their information, in units of the noise squared.
+/// What the runs tell about the coordinates of a law: the inverse of their information matrix, in units of the
+/// noise squared.
 #[derive(Debug, Clone)]
 pub(super) struct Information<D: Dim>
 where
     DefaultAllocator: Allocator<D> + Allocator<D, D>,
 {
     pub covariance: OMatrix<f64, D, D>,
-    /// What they tell about the model that the answer is about; `None` where it is about none, or about all.
+    /// What the runs tell about the model that the answer is about; `None` where the answer is not about one model.
     toward: Option<Toward<D>>,
 }
 
@@ -110,13 +110,13 @@ struct Toward<D: Dim>
 where
     DefaultAllocator: Allocator<D, D>,
 {
-    /// `ln(N D)`
+    /// `ln(N D)` of the model.
     ln_cost: f64,
-    /// [`Information::covariance`] with less trust in runs that are far from it.
+    /// [`Information::covariance`] with less weight for runs that are far from the model.
     covariance: OMatrix<f64, D, D>,
 }
 
-/// What a run counts for in an answer about a model of this `ln(N D)`.
+/// Weight of a run, 0 to 1, in an answer about a model with this `ln(N D)`.
 pub(super) fn weight(ln_cost: f64, nonzero_params: NonzeroParams, data: Data) -> f64 {
     let distance = nonzero_params.get().ln() + data.get().ln() - ln_cost;
     (1.0 + (OFF_PER_E_FOLD * distance).powi(2)).recip()
@@ -126,12 +126,12 @@ impl<D: DimSub<U1>> Information<D>
 where
     DefaultAllocator: Allocator<D> + Allocator<D, D> + Allocator<DimDiff<D, U1>>,
 {
-    /// Of runs, with `free` 1 at coordinates that move and 0 at others; `noise` is the standard deviation of their
-    /// residuals. Of an answer about one model `toward` is its size and data: then runs that are far from it are
-    /// trusted less.
+    /// Information of the given runs. `free` is 1 at coordinates that are fitted and 0 at the others; `noise` is
+    /// the standard deviation of the residuals. For an answer about one model, `toward` is its size and data: runs
+    /// far from it then have less weight.
     ///
     /// # Errors
-    /// [`DesignError::Singular`].
+    /// [`DesignError::Singular`] where neither the runs nor the noise bound the coordinates.
     pub fn new(
         runs: &[Told<D>],
         free: &OVector<f64, D>,
@@ -149,8 +149,8 @@ where
         Ok(Self { covariance: of(&|_| 1.0)?, toward: toward.transpose()? })
     }
 
-    /// The runs of these candidates, whose slopes are given, that narrow an answer of this gradient most: at most
-    /// `most` for at most `budget` together.
+    /// Chooses, among `candidates` with the gradients `slopes`, the runs that most narrow an answer with the
+    /// gradient `goal`: at most `most` runs that together cost at most `budget`.
     pub fn choose(
         &self,
         goal: &OVector<f64, D>,
@@ -185,11 +185,11 @@ where
     }
 }
 
-/// Gradient of an answer by central differences, as answers come from searches and from formulas alike: `answer` gives
-/// it with one coordinate moved by a step. Coordinates that are not free have none.
+/// Gradient of an answer by central differences, which serve answers from searches and from formulas alike.
+/// `answer` gives the answer with one coordinate moved by a step. Coordinates that are not free have slope 0.
 ///
 /// # Errors
-/// [`DesignError::NotRepresentable`].
+/// [`DesignError::NotRepresentable`] where an answer at a moved coordinate is missing or not finite.
 pub(super) fn slope_of<D: Dim>(
     free: &OVector<f64, D>,
     answer: impl Fn(usize, f64) -> Option<f64>,
@@ -210,10 +210,10 @@ where
     }
 }
 
-/// Refuses an answer that does not move with the coordinates.
+/// Refuses an answer that the coordinates do not move.
 ///
 /// # Errors
-/// [`DesignError::Settled`].
+/// [`DesignError::Settled`] where all slopes are zero to rounding.
 pub(super) fn require_moved<D: Dim>(slope: &OVector<f64, D>) -> Result<(), DesignError>
 where
     DefaultAllocator: Allocator<D>,
@@ -241,19 +241,19 @@ where
         }
     }
     for (place, free) in free.iter().enumerate() {
-        // What is not free has no slope anywhere; there any number will do.
+        // A coordinate that is not free has slope 0 at every run, so any positive number will do.
         let prior = if *free == 0.0 { 1.0 } else { (noise / PRIOR_DEVIATION).powi(2) };
         information[(place, place)] += prior;
     }
     inverse(&information)
 }
 
-/// The inverse of a positive definite matrix; `None` where it is none to rounding.
+/// The inverse of a positive definite matrix; `None` where the matrix is not positive definite to rounding.
 pub(super) fn inverse<D: DimSub<U1>>(matrix: &OMatrix<f64, D, D>) -> Option<OMatrix<f64, D, D>>
 where
     DefaultAllocator: Allocator<D> + Allocator<D, D> + Allocator<DimDiff<D, U1>>,
 {
-    // Columns of unit length first, so that only what is truly alike looks alike.
+    // Scaled to columns of unit length, so that only columns that are truly alike make the matrix singular.
     let lengths = matrix.diagonal().map(f64::sqrt);
     if lengths.iter().any(|length| !length.is_finite() || *length == 0.0) {
         return None;
@@ -269,14 +269,14 @@ where
     Some(inverse.map_with_location(|i, j, entry| entry / (lengths[i] * lengths[j])))
 }
 
-/// What is known after some runs.
+/// What is known about the answer after some runs.
 #[derive(Debug, Clone)]
 pub(super) struct State<D: Dim>
 where
     DefaultAllocator: Allocator<D> + Allocator<D, D>,
 {
     covariance: OMatrix<f64, D, D>,
-    /// `covariance * goal`
+    /// `covariance * goal`.
     toward: OVector<f64, D>,
     /// Variance of the answer.
     pub variance: f64,
@@ -298,7 +298,7 @@ where
         along * along / (1.0 + slope.dot(&(&self.covariance * slope)))
     }
 
-    /// After one more run (Sherman and Morrison).
+    /// The state after one more run, by the Sherman-Morrison formula.
     pub fn with(&self, slope: &OVector<f64, D>, goal: &OVector<f64, D>) -> Self {
         let along = &self.covariance * slope;
         let scale = 1.0 + slope.dot(&along);
@@ -308,7 +308,7 @@ where
     }
 }
 
-/// The search for a plan: places among the candidates.
+/// The search for a plan, which is a list of indices of candidates.
 struct PlanSearch<D: Dim>
 where
     DefaultAllocator: Allocator<D> + Allocator<D, D>,
@@ -321,7 +321,7 @@ where
     start: State<D>,
 }
 
-/// What the next run is chosen by.
+/// The score by which the next run is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Rule {
     Gain,
@@ -341,9 +341,9 @@ where
         plan.iter().map(|&run| self.costs[run]).sum()
     }
 
-    /// The best run to add for at most `limit`, the cheapest of equals.
+    /// The best run to add that costs at most `limit`; the cheapest of equally good ones.
     fn addition(&self, state: &State<D>, limit: f64, rule: Rule) -> Option<usize> {
-        // Runs that fill the budget to the last FLOP must not miss it by rounding.
+        // Rounding must not keep out runs that use the budget up to the last FLOP.
         let limit = limit + 1e-9 * self.budget;
         let scored = self.slopes.iter().zip(&self.costs).enumerate();
         let scored = scored.filter(|(_, (_, cost))| **cost <= limit).map(|(run, (slope, cost))| {
@@ -360,7 +360,7 @@ where
         equals.min_by(|&a, &b| self.costs[a].total_cmp(&self.costs[b]))
     }
 
-    /// Adds runs to a plan, none of them dearer than `each`, until it is full or the budget spent.
+    /// Adds runs that each cost at most `each`, until the plan is full or the budget is spent.
     fn fill(&self, plan: &mut Vec<usize>, each: f64, rule: Rule) {
         let mut state = self.state(plan);
         while plan.len() < self.most {
@@ -371,7 +371,7 @@ where
         }
     }
 
-    /// Exchanges and adds runs while that helps.
+    /// Exchanges and adds runs for as long as that improves the plan.
     fn improve(&self, plan: &mut Vec<usize>) {
         for _ in 0..PASSES {
             let before = self.state(plan).variance;
@@ -416,7 +416,7 @@ where
         cheapest.map_or_else(Vec::new, |(_, plan)| plan)
     }
 
-    /// The runs of a plan, the one that narrows most first.
+    /// The runs of a plan, the one that narrows the answer most first.
     fn ordered(&self, plan: &[usize]) -> Vec<ChosenRun> {
         let mut left = plan.to_vec();
         let mut state = self.start.clone();
@@ -433,11 +433,11 @@ where
     }
 
     fn ratio(&self, variance: f64) -> f64 {
-        // Rounding may put a useless run at 1 + 1e-16.
+        // Rounding could make the ratio of a useless run exceed 1.
         (variance / self.start.variance).max(0.0).sqrt().min(1.0)
     }
 
-    /// Single runs of which none is both cheaper and better.
+    /// The Pareto front of single runs: none of them is both cheaper and better than another.
     fn front(&self) -> Vec<ChosenRun> {
         let mut affordable: Vec<usize> = (0..self.costs.len())
             .filter(|run| self.costs[*run] <= self.budget * (1.0 + 1e-9))
@@ -449,7 +449,7 @@ where
             let variance = self.start.variance - self.start.gain(&self.slopes[candidate]);
             if variance < least * (1.0 - EQUAL) {
                 least = variance;
-                // Of runs that cost the same the better one.
+                // Of runs that cost the same, keep the better one.
                 let cost = self.costs[candidate];
                 front.pop_if(|run: &mut ChosenRun| {
                     self.costs[run.candidate] >= cost * (1.0 - EQUAL)

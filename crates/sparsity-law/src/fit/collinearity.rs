@@ -1,34 +1,34 @@
-//! Whether size and data of the runs lie on one line, along which their terms cannot be told apart.
+//! Whether size and data of the runs lie on a line, along which their terms cannot be told apart.
 
 use super::observations::{Observation, Observations};
 
-/// Correlation above which size and data are said to go together.
+/// Correlation above which size and data count as moving together.
 const TOGETHER: f64 = 0.9;
 
-/// Logarithm of the factor by which data must vary, one standard deviation, at the same size and sparsity:
-/// 1.5. Sweeps along a short line that come nearer to it have more than twice the error of a grid of as
-/// many runs, up to ten times; along a long line, correlated as much, this much is as good as the grid
+/// Standard deviation of `ln D`, at the same size and sparsity, below which data varies too little: a factor of
+/// 1.5. Sweeps along a short line with less variation have more than twice, and up to ten times, the error of a
+/// grid with as many runs. Along a long line with the same correlation, this much variation is as good as the grid
 /// (`examples/sweeps.rs`, its table in docs/sweeps.md).
 const NARROWEST: f64 = 0.405;
 
-/// How much `ln N` and `ln D` of the runs go together.
+/// How closely `ln N` and `ln D` of the runs move together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Collinearity {
-    /// Their correlation over all runs.
+    /// Correlation over all runs.
     pub overall: f64,
-    /// Their correlation beside sparsity: of what is left of each after a straight line in `ln (1 - S)`.
-    /// `None` where sparsity alone decides one of them.
+    /// Correlation after removing the effect of sparsity: of the residuals of each from a straight line in
+    /// `ln (1 - S)`. `None` where sparsity alone determines one of them.
     pub beside_sparsity: Option<f64>,
-    /// Standard deviation of what is left of `ln D` after size and sparsity.
+    /// Standard deviation of the residuals of `ln D` from a line in size and sparsity.
     pub spread: f64,
 }
 
 impl Collinearity {
-    /// Of runs; `None` where all have the same size or the same data.
+    /// Measures the runs, by weight; `None` where all have the same size or the same data.
     ///
-    /// A law needs runs that differ in data at the same size *and* sparsity. `D = 20 N` shows in the
-    /// correlation over all runs; `D = 20 N / (1 - S)`, data in proportion to all parameters, only in the
-    /// one beside sparsity.
+    /// A law needs runs that differ in data at the same size *and* sparsity. `D = 20 N` shows in the correlation
+    /// over all runs; `D = 20 N / (1 - S)`, data in proportion to all parameters, shows only in the one with the
+    /// effect of sparsity removed.
     pub fn of(runs: &Observations) -> Option<Self> {
         let weights = runs.weights();
         let total: f64 = weights.iter().sum();
@@ -43,12 +43,12 @@ impl Collinearity {
         let product = |a: &[f64], b: &[f64]| -> f64 {
             a.iter().zip(b).zip(weights).map(|((a, b), weight)| weight * a * b).sum()
         };
-        // Values that are the same to rounding do not vary.
+        // Values that are equal to rounding do not vary.
         let varies = |part: &[f64]| product(part, part) > SAME * total;
         let correlation = |a: &[f64], b: &[f64]| {
             (product(a, b) / (product(a, a) * product(b, b)).sqrt()).clamp(-1.0, 1.0)
         };
-        // What is left of one after a straight line in another.
+        // Residuals of one column from a straight line in another.
         let rest = |of: &[f64], line: &[f64]| -> Vec<f64> {
             let slope = if varies(line) { product(of, line) / product(line, line) } else { 0.0 };
             of.iter().zip(line).map(|(value, line)| value - slope * line).collect()
@@ -66,14 +66,14 @@ impl Collinearity {
         })
     }
 
-    /// Whether the runs lie so near to a line that they do not tell size from data.
+    /// Whether the runs lie so close to a line that they cannot tell size from data.
     pub fn is_line(self) -> bool {
         let strongest = self.overall.abs().max(self.beside_sparsity.unwrap_or(0.0).abs());
         strongest > TOGETHER && self.spread < NARROWEST
     }
 }
 
-/// Variance of a logarithm that is rounding.
+/// Variance of a logarithm below which it is rounding.
 const SAME: f64 = 1e-12;
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         Observations::new(points.into_iter().map(run).collect())
     }
 
-    /// Four sizes over `span` at four sparsities; data by size, sparsity and index.
+    /// Four sizes over a factor of `span`, each at four sparsities; data follows from size, sparsity and index.
     fn sweep(span: f64, data: impl Fn(f64, f64, usize) -> f64) -> Observations {
         let sizes = [0.0, 1.0, 2.0, 3.0].map(|step| 4e6 * span.powf(step / 3.0));
         let sparsities = [0.0, 0.5, 0.75, 0.875];
@@ -113,7 +113,7 @@ mod tests {
         }
         let of_all_parameters = found(&sweep(16.0, |n, s, _| 20.0 * n / (1.0 - s)));
         assert!(of_all_parameters.overall < TOGETHER && of_all_parameters.is_line());
-        // One model, pruned to several sparsities, with data in proportion: sparsity decides all.
+        // One model, pruned to several sparsities, with data in proportion: sparsity determines both size and data.
         let pruned = found(&runs([0.0, 0.5, 0.75].map(|s| (1e8 * (1.0 - s), s, 2e9 * (1.0 - s)))));
         assert_eq!(pruned.beside_sparsity, None);
         assert!(pruned.is_line());
@@ -128,10 +128,10 @@ mod tests {
             .flat_map(|k| sweep(16.0, move |_, _, _| 3e9 * 3_f64.powi(k)).as_slice().to_vec());
         let grid = found(&Observations::new(grid.collect()));
         assert!(!grid.is_line() && grid.overall.abs() < 1e-9);
-        // Little data, but not along a line: that is another warning's.
+        // Data varies little, but not along a line: another warning reports this.
         let narrow = sweep(16.0, |_, _, i| [1e9, 1.2e9, 1.1e9, 1e9][i]);
         assert!(!found(&narrow).is_line(), "{:?}", found(&narrow));
-        // Four ratios, sixteenfold apart, along a line over three decades: as correlated, but wide.
+        // Four ratios that span a factor of sixteen, along a line over three decades: as correlated, but wide enough.
         let wide = sweep(1000.0, |n, _, i| n * [10.0, 160.0, 160.0, 10.0][i]);
         assert!(!found(&wide).is_line(), "{:?}", found(&wide));
         assert_eq!(Collinearity::of(&sweep(16.0, |_, _, _| 1e9)), None);

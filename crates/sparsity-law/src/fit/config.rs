@@ -29,7 +29,7 @@ impl Residual {
         }
     }
 
-    /// The measurement whose residual is `residual`: what a run with that noise would show.
+    /// The measured loss at which `predicted` has the residual `residual`: what a run with that noise would show.
     #[must_use]
     pub fn measured(self, predicted: f64, residual: f64) -> f64 {
         match self {
@@ -42,16 +42,16 @@ impl Residual {
 /// Where the Huber loss turns from quadratic to linear, in units of the residual.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Delta {
-    /// [`FitConfig::DELTA_IN_SIGMAS`] robust standard deviations of the residuals, found within the fit: as
-    /// efficient as least squares to 95 % where the residuals are normal (Huber 1964), and not moved by a few
-    /// that are not.
+    /// [`FitConfig::DELTA_IN_SIGMAS`] robust standard deviations of the residuals, determined during the fit. For
+    /// normal residuals this has 95 % of the efficiency of least squares (Huber 1964), and a few residuals that
+    /// are far from normal do not move the fit.
     Auto,
-    /// This number.
+    /// A given number.
     Fixed(f64),
 }
 
 impl Delta {
-    /// The number, where one was given.
+    /// The given number; `None` for [`Delta::Auto`].
     #[must_use]
     pub const fn fixed(self) -> Option<f64> {
         match self {
@@ -103,7 +103,7 @@ impl Visitor<'_> for DeltaVisitor {
         Ok(Delta::Fixed(delta))
     }
 
-    // JSON's whole numbers; any delta in range is exact as a double.
+    // Whole numbers in JSON; every delta in range is exact as an f64.
     fn visit_u64<E: serde::de::Error>(self, delta: u64) -> Result<Delta, E> {
         Ok(Delta::Fixed(delta as f64))
     }
@@ -113,7 +113,7 @@ impl Visitor<'_> for DeltaVisitor {
     }
 }
 
-/// A condition on the coefficients beyond being positive.
+/// A condition on the coefficients, beyond their being positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Constraint {
@@ -123,7 +123,7 @@ pub enum Constraint {
 }
 
 named! {
-    /// Runs that are left out, fitted without, and then predicted.
+    /// A hold-out: runs that are left out of a fit and then predicted by it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Holdout {
@@ -142,7 +142,7 @@ named! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FitConfig {
-    /// The residual.
+    /// How predicted and measured loss are compared.
     pub residual: Residual,
     /// Where the Huber loss turns from quadratic to linear, in units of the residual.
     pub delta: Delta,
@@ -150,15 +150,15 @@ pub struct FitConfig {
     pub starts: u32,
     /// Seed from which every start and resample derives its own.
     pub seed: u64,
-    /// Number of bootstrap resamples; 0 for a law without intervals, profile intervals included.
+    /// Number of bootstrap resamples; 0 for a fit without any intervals, profile intervals included.
     pub bootstrap: u32,
-    /// Nominal coverage of the intervals.
+    /// Nominal coverage of the intervals, 0 to 1.
     pub confidence: f64,
-    /// Coefficients that are held, in raw units.
+    /// Coefficients that are held at a given value, in raw units.
     pub fixed: BTreeMap<CoefficientName, f64>,
     /// A condition on the coefficients.
     pub constraint: Option<Constraint>,
-    /// Which runs are left out in turn to see how well they are predicted.
+    /// Which hold-outs to make.
     pub holdout: Vec<Holdout>,
 }
 
@@ -178,7 +178,7 @@ impl Default for FitConfig {
     }
 }
 
-/// A configuration that cannot be used, by field.
+/// An option of [`FitConfig`] that is out of range or conflicts with another.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// The Huber parameter is out of range.
@@ -212,13 +212,13 @@ pub enum ConfigError {
     /// All seven coefficients are fixed.
     #[error("must leave at least one coefficient to be fitted")]
     NothingToFit,
-    /// The constraint would have to move a coefficient that is fixed.
+    /// The constraint would have to change `b_s`, which is fixed.
     #[error("cannot be kept where b_s is fixed: it is b_s that would have to give way")]
     ConstraintOnFixed,
 }
 
 impl ConfigError {
-    /// The option that is wrong, as a path of names.
+    /// Path of the invalid option, its parts separated by `/`.
     #[must_use]
     pub fn field(&self) -> String {
         match self {
@@ -235,31 +235,32 @@ impl ConfigError {
 }
 
 impl FitConfig {
-    /// Starts where none are asked for. A start reaches the global minimum of the paper's T5 runs,
-    /// and that of its ViT runs, with a chance above 90 %, so this many miss it practically never; and with a chance of one
-    /// in 65,000 where only every second start reaches it.
+    /// Starts of a fit where the caller does not say. A start reaches the global minimum of the paper's T5 runs,
+    /// and that of its ViT runs, with a probability above 90 %, so all of these starts practically never miss it.
+    /// Where only every second start reaches the minimum, all miss it with a probability of 1 in 65,000.
     pub const DEFAULT_STARTS: u32 = 16;
-    /// The most starts that can be asked for.
+    /// Largest number of starts allowed.
     pub const MAX_STARTS: u32 = 4096;
-    /// Resamples where none are asked for: the ends of a 95 % interval then rest on some 20 of them.
+    /// Resamples of a fit where the caller does not say: each end of a 95 % interval then rests on about 20
+    /// of them.
     pub const DEFAULT_BOOTSTRAP: u32 = 1000;
-    /// The fewest resamples that make an interval.
+    /// Smallest number of resamples that gives an interval.
     pub const MIN_BOOTSTRAP: u32 = 100;
-    /// The most resamples that can be asked for.
+    /// Largest number of resamples allowed.
     pub const MAX_BOOTSTRAP: u32 = 10_000;
-    /// Coverage where none is asked for.
+    /// Nominal coverage of the intervals where the caller does not say.
     pub const DEFAULT_CONFIDENCE: f64 = 0.95;
-    /// The largest seed: every integer up to it passes through a JSON number unharmed.
+    /// The largest seed: all integers up to it are exact as JSON numbers.
     pub const MAX_SEED: u64 = (1 << 53) - 1;
-    /// Robust standard deviations of the residuals that [`Delta::Auto`] takes.
+    /// Delta of [`Delta::Auto`], in robust standard deviations of the residuals.
     pub const DELTA_IN_SIGMAS: f64 = 1.345;
-    /// Range of delta in words.
+    /// Allowed range of delta, in words.
     pub const DELTA_RANGE: &'static str = "between 1e-9 and 1e6, or \"auto\"";
-    /// Range of the coverage in words.
+    /// Allowed range of the coverage, in words.
     pub const CONFIDENCE_RANGE: &'static str = "between 0.5 and 0.999";
-    /// Range of a fixed exponent in words.
+    /// Allowed range of a fixed exponent, in words.
     pub const EXPONENT_RANGE: &'static str = "between 0.001 and 20";
-    /// Range of a fixed amplitude in words.
+    /// Allowed range of a fixed amplitude, in words.
     pub const AMPLITUDE_RANGE: &'static str = "between 1e-100 and 1e100";
 
     /// Checks every field.
@@ -274,7 +275,7 @@ impl FitConfig {
     /// ```
     ///
     /// # Errors
-    /// Every field that is out of its range.
+    /// One error for every option that is out of range or conflicts with another.
     pub fn check(self) -> Result<ValidFitConfig, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let mut require = |holds: bool, error: ConfigError| {
@@ -310,12 +311,12 @@ impl FitConfig {
     }
 }
 
-/// A checked configuration; only this one fits.
+/// A checked configuration; only a checked one can be fitted with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ValidFitConfig(FitConfig);
 
 impl ValidFitConfig {
-    /// The values.
+    /// The options.
     #[must_use]
     pub const fn get(&self) -> &FitConfig {
         &self.0

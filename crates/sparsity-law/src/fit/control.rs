@@ -1,11 +1,11 @@
-//! How a fit is followed and stopped, and why there may be none.
+//! Progress and cancellation of a fit, and the reasons why it may fail.
 
 use crate::law::LawForm;
 
-/// Why no law came of the runs.
+/// Why a fit gave no law.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FitError {
-    /// Nothing that the law speaks of varies.
+    /// Size, sparsity and data are the same in all runs.
     #[error(
         "all {runs} runs have the same nonzero_params, sparsity and data: nothing can be learnt \
          from them about what these do"
@@ -14,29 +14,29 @@ pub enum FitError {
         /// Number of runs.
         runs: usize,
     },
-    /// A fixed coefficient or the constraint is about a term that these runs do not show.
+    /// A fixed coefficient, or the constraint, is about a term that these runs cannot separate from another.
     #[error(
         "{option} cannot be kept: all runs have the same {quantity}, so the law of these runs has \
          no such term of its own"
     )]
     Inseparable {
-        /// The option, as a path of names.
+        /// Path of the option, its parts separated by `/`.
         option: String,
         /// `nonzero_params`, `sparsity` or `data`.
         quantity: &'static str,
     },
-    /// The runs do not suit the form that the law is to have.
+    /// The runs do not suit the requested form.
     #[error("these runs cannot carry the form {}: {reason}", .form.as_str())]
     FormNotCarried {
         /// The form.
         form: LawForm,
-        /// Why, and what to do.
+        /// Why not, and what can be done about it.
         reason: String,
     },
     /// There is no run to fit.
     #[error("there are no runs to fit")]
     NoRuns,
-    /// The best coefficients that were found cannot be held by a double.
+    /// A coefficient of the best fit is out of the range of an f64.
     #[error("the runs determine no finite {coefficient}")]
     NotRepresentable {
         /// Name of the coefficient.
@@ -48,22 +48,22 @@ pub enum FitError {
 }
 
 named! {
-    /// What a fit is at.
+    /// Phase of a fit.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Phase {
-        /// Descending from many starts.
+        /// Descents from many starts.
         Searching = "searching",
-        /// Fitting resampled runs.
+        /// Fits of resampled runs.
         Resampling = "resampling",
-        /// Hold-outs and profiles.
+        /// Hold-outs and profile intervals.
         Diagnosing = "diagnosing",
-        /// Structured patterns and pretrained runs.
+        /// Comparison of structured patterns and pretrained runs with the law.
         Comparing = "comparing",
     }
 }
 
 impl Phase {
-    /// Which part of the whole work the phase is, as measured with the default options.
+    /// Begin and end of the phase as shares of the whole work, as measured with the default options.
     const fn part(self) -> (f64, f64) {
         match self {
             Self::Searching => (0.0, 0.1),
@@ -74,16 +74,16 @@ impl Phase {
     }
 }
 
-/// What a running fit tells and is told. Called from several threads.
+/// Callbacks of a running fit. They are called from several threads.
 pub struct Control<'a> {
-    /// Polled before every step of a descent: cancelled, lease lost, shutting down.
+    /// Polled before every step of a descent; the fit stops once it returns true.
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
     /// Called with the phase and the share of the whole work that is done, from 0 to 1.
     pub progress: &'a (dyn Fn(Phase, f64) + Sync),
 }
 
 impl Control<'static> {
-    /// Runs to the end and tells nobody.
+    /// Never stops the fit and reports no progress.
     pub const NONE: Self = Self { should_stop: &|| false, progress: &|_, _| () };
 }
 

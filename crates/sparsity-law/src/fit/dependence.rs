@@ -1,17 +1,18 @@
-//! Runs that are not runs of their own: measurements under several names, and checkpoints of one training.
+//! Detects runs that are not independent: repeated measurements, and checkpoints of the same training.
 
 use super::observations::{Observation, Observations};
 
-/// Fewest amounts of data at one size and sparsity that may be checkpoints of one training.
+/// Smallest number of amounts of data at one size and sparsity that may be checkpoints of one training.
 const FEWEST_CHECKPOINTS: usize = 5;
 
-/// Fewest steps from one to the next in all.
+/// Smallest total number of steps from one such checkpoint to the next.
 const FEWEST_STEPS: usize = 8;
 
-/// Standard deviations below what independent runs show, of the ratio of the squared steps to the squared residuals.
+/// Number of standard deviations by which the ratio of the squared steps to the squared residuals must lie below
+/// that of independent runs.
 const SMOOTH: f64 = 4.0;
 
-/// How many runs repeat another one to the last bit: size, sparsity, data and loss.
+/// Number of runs that repeat another one to the last bit, in size, sparsity, data and loss.
 pub(super) fn duplicates(runs: &Observations) -> usize {
     let same = |a: &Observation, b: &Observation| {
         a.nonzero_params == b.nonzero_params
@@ -19,18 +20,18 @@ pub(super) fn duplicates(runs: &Observations) -> usize {
             && a.data == b.data
             && a.loss == b.loss
     };
-    // In canonical order they are neighbours.
+    // Equal runs are neighbours in canonical order.
     runs.as_slice().windows(2).filter(|pair| same(&pair[0], &pair[1])).count()
 }
 
-/// How many trainings of several checkpoints there seem to be among the runs, given their residuals: runs of one size
-/// and sparsity whose residuals change from one amount of data to the next by far less than independent ones would.
-/// 0 where there are none. Runs that are resampled together count as one already, and are left out.
+/// Number of trainings that seem to have several checkpoints among the runs, given their residuals: runs of one
+/// size and sparsity whose residuals change from one amount of data to the next by far less than independent ones
+/// would. Runs that form a cluster are left out, because they are resampled together anyway.
 ///
-/// The ratio of von Neumann (1941), mean squared successive difference over twice the mean square, is 1 on average
-/// over independent residuals, with a standard deviation of about the root of the inverse of their number.
+/// The ratio of von Neumann (1941), the mean squared successive difference over twice the mean square, is 1 on
+/// average for `n` independent residuals, with a standard deviation of about `1 / sqrt(n)`.
 pub(super) fn trainings(runs: &Observations, residuals: &[f64]) -> usize {
-    // In canonical order the runs of one size and sparsity follow each other by data.
+    // In canonical order, the runs of one size and sparsity follow each other in order of data.
     let rows: Vec<(&Observation, f64, Option<u32>)> = (0..runs.len())
         .map(|place| {
             let cluster = runs.clusters().map(|clusters| clusters[place]);
@@ -100,7 +101,7 @@ mod tests {
         let runs = Observations::new(runs);
         assert_eq!(trainings(&runs, &alone), 0);
         assert_eq!(trainings(&runs, &shared), 4);
-        // Where they are resampled together nothing is to be said of them.
+        // Runs that are resampled together are not reported.
         let of_training: Vec<_> = (0..24).map(|place| Some(place / 6)).collect();
         assert_eq!(trainings(&runs.clone().clustered(&of_training), &shared), 0);
         let others: Vec<_> = (0..24).map(|place| Some(place % 6)).collect();

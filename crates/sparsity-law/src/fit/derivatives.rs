@@ -4,15 +4,16 @@ use nalgebra::{SMatrix, SVector};
 
 use super::normalised::COUNT;
 
-/// Gradient in the coordinates of a [`Point`].
+/// Gradient by the coordinates of a [`Point`](super::normalised::Point).
 pub(super) type Gradient = SVector<f64, COUNT>;
-/// Hessian in the coordinates of a [`Point`].
+/// Hessian by the coordinates of a [`Point`](super::normalised::Point).
 pub(super) type Hessian = SMatrix<f64, COUNT, COUNT>;
 
-/// The solution of `h x = g` for a positive definite `h`, of which the lower triangle is read; `None` for another.
-/// For so few unknowns a loop of known length is several times as fast as a general factorisation.
+/// Solves `h x = g` for a positive definite `h`, of which only the lower triangle is read; `None` where `h` is not
+/// positive definite. For so few unknowns, loops of known length are several times as fast as a general
+/// factorisation.
 pub(super) fn solve(h: &Hessian, g: &Gradient) -> Option<Gradient> {
-    // h = L D L^T with ones on the diagonal of L, where 1 / D is kept.
+    // h = L D L^T with ones on the diagonal of L, where the array keeps 1 / D instead.
     let (mut l, mut d) = ([[0.0; COUNT]; COUNT], [0.0; COUNT]);
     let mut x: [f64; COUNT] = (*g).into();
     for j in 0..COUNT {

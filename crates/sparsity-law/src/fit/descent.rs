@@ -1,5 +1,4 @@
-//! One descent from one point: the Huber loss is sharpened in stages, each minimised by
-//! [`DampedNewton`] under argmin's executor.
+//! A descent from one point: delta is reduced in stages, each minimised by [`DampedNewton`] under argmin's executor.
 
 use argmin::core::{Executor, State, TerminationReason, TerminationStatus};
 use serde::{Deserialize, Serialize};
@@ -17,8 +16,8 @@ named! {
     pub enum Termination {
         /// No step promises an improvement beyond rounding.
         Converged = "converged",
-        /// No step that is long enough to change the point goes down, although one promised to: a
-        /// minimum at the limit of rounding.
+        /// A step promised to go down, but no step that is long enough to change the point does: a minimum at the
+        /// limit of rounding.
         #[serde(alias = "line_search")]
         Stalled = "stalled",
         /// The evaluation budget was spent.
@@ -39,7 +38,7 @@ pub(super) struct Descent {
 }
 
 impl Descent {
-    /// Before the first step.
+    /// A descent that has not made a step yet.
     pub fn from(start: &Point, parameters: &Parameters) -> Self {
         Self {
             point: parameters.complete(start),
@@ -50,16 +49,15 @@ impl Descent {
     }
 }
 
-/// Evaluations that one descent may spend; it takes some eighty.
+/// Largest number of evaluations of a descent; about eighty are usual.
 const BUDGET: u32 = 2_000;
 
-/// Improvement that a step must promise, relative to the value, in the last stage of a descent.
+/// Precision of the last stage of a descent, as the improvement, relative to the value, that a step must promise.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Precision {
-    /// To rounding: for the law itself.
+    /// Limited only by rounding: for the law itself.
     Full,
-    /// To a billionth of the objective: where resamples or other values of an exponent differ from the
-    /// law by far more.
+    /// To a billionth of the objective: for resamples and for profiles, whose laws differ from the law by far more.
     Enough,
 }
 
@@ -72,20 +70,20 @@ impl Precision {
     }
 }
 
-/// Relative improvement at which a stage before it has: the next one starts elsewhere anyway, but
-/// needs to know which runs lie off the law. A stage left at 3e-3 lets the next one crawl along the
-/// edges of a delta far below the residuals until its budget is spent.
+/// Relative improvement at which a stage before the last one ends. The next stage starts elsewhere anyway, but
+/// needs to know which runs lie off the law: after a stage that ends at 3e-3, the next one may creep along the
+/// kinks of a delta far below the residuals until its budget is spent.
 const ROUGH: f64 = 1e-4;
 
-/// Factor between the deltas of two stages.
+/// Factor between the deltas of successive stages.
 const SHARPENING: f64 = 0.3;
 
-/// Descends from `start`, which is completed to the coordinates that are not free.
+/// Descends from `start`; coordinates that are not free are first set to their values.
 ///
-/// With a delta far below the residuals the objective is close to a sum of absolute values, whose
-/// edges hold a descent up. So the first stage takes the median residual for delta, which is near
-/// least squares, and each next one a third of that until the configured delta is reached. A
-/// start that is near its minimum goes without.
+/// With a delta far below the residuals, the objective is close to a sum of absolute values, whose kinks hold up a
+/// descent. So the first stage uses the median residual as delta, which is close to least squares, and each
+/// further stage at most 0.3 times the previous delta, until the configured delta is reached. A start near its
+/// minimum does not need stages: see [`polish`].
 pub(super) fn descend(
     objective: &Objective<'_>,
     parameters: &Parameters,
@@ -109,7 +107,7 @@ pub(super) fn descend(
     descent
 }
 
-/// Descends without stages: for starts that are near a minimum.
+/// Descends in a single stage, for starts that are near a minimum.
 pub(super) fn polish(
     objective: &Objective<'_>,
     parameters: &Parameters,
@@ -141,7 +139,7 @@ fn stage(
         descent.point = leaps.point;
         descent.value = leaps.evaluation.value;
         descent.evaluations += leaps.evaluations;
-        // Stages before the last need no more.
+        // A stage before the last need not be more precise.
         if leaps.settled && delta > objective.delta {
             descent.termination = Termination::Converged;
             return;
@@ -151,14 +149,14 @@ fn stage(
     newton(Target { objective, parameters, delta, tolerance }, method, descent);
 }
 
-/// Goes on from where a descent is.
+/// Continues a descent by Newton steps from its point.
 pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut Descent) {
     let budget = u64::from(BUDGET.saturating_sub(descent.evaluations));
     let outcome = Executor::new(target, method)
         .configure(|state| state.param(descent.point).max_iters(budget))
         .timer(false)
         .run();
-    // Nothing in the problem fails; were it to, the point that is there is kept.
+    // The problem never fails; if it did, the descent would keep its point.
     let Ok(result) = outcome else {
         descent.termination = Termination::Stalled;
         return;
@@ -169,7 +167,7 @@ pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut
         descent.point = *point;
         descent.value = state.get_cost();
     }
-    // argmin's `Ok` says nothing about convergence: the reason does.
+    // argmin's `Ok` says nothing about convergence; the termination reason does.
     descent.termination = match state.get_termination_status() {
         TerminationStatus::Terminated(TerminationReason::SolverConverged) => Termination::Converged,
         TerminationStatus::Terminated(TerminationReason::SolverExit(_)) => Termination::Stalled,
@@ -178,7 +176,7 @@ pub(super) fn newton(target: Target<'_>, method: DampedNewton<'_>, descent: &mut
     };
 }
 
-/// Median of the absolute residuals of the runs that count.
+/// Median of the absolute residuals of the runs with a positive weight.
 fn median_residual(objective: &Objective<'_>, point: &Point) -> f64 {
     let mut residuals = objective.absolute_residuals(point);
     let middle = residuals.len() / 2;
@@ -199,7 +197,7 @@ mod tests {
     use crate::fit::{Observations, Residual, testing};
     use crate::law::T5_C4;
 
-    /// Runs whose losses scatter by `noise`, some of them far off.
+    /// Runs whose losses scatter by `noise`, every ninth of them far off.
     fn runs(noise: f64) -> Observations {
         let mut runs = testing::grid(T5_C4.coefficients(), noise, 5);
         for run in runs.iter_mut().step_by(9) {
@@ -228,7 +226,7 @@ mod tests {
 
     const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
 
-    /// A stage at the configured delta that may spend `budget` evaluations.
+    /// Result of one stage at the configured delta that may spend `budget` evaluations.
     fn within(
         budget: u32,
         objective: &Objective<'_>,
@@ -252,8 +250,8 @@ mod tests {
         descent
     }
 
-    /// What a step of the least damping that makes the matrix positive definite promises, relative
-    /// to the value.
+    /// Improvement, relative to the value, that a step promises with the least damping that makes the matrix
+    /// positive definite.
     fn promise(objective: &Objective<'_>, descent: &Descent) -> f64 {
         let mut here = objective.evaluate(&descent.point, objective.delta);
         for (place, (low, high)) in BOUNDS.into_iter().enumerate() {
@@ -274,10 +272,10 @@ mod tests {
         }
     }
 
-    /// A kink of the Huber loss changes the Hessian between the last step and the end, so the end
-    /// may promise more than the step that was found not worth it; this much is still nothing.
+    /// Promise that still counts as none. A kink of the Huber loss may change the Hessian between the last step
+    /// and the end, so the end may promise more than the step that was rejected.
     const NOTHING: f64 = 1e-9;
-    /// Values below this are exact.
+    /// Values below this are exact to rounding.
     const EXACT: f64 = 1e-20;
 
     #[test]
@@ -294,7 +292,7 @@ mod tests {
     #[test]
     fn an_exhausted_budget_is_no_convergence() {
         everywhere(|objective, parameters, start| {
-            // No start is two steps from its minimum.
+            // No start is within two steps of its minimum.
             let descent = within(2, objective, parameters, start);
             assert_eq!(descent.termination, Termination::Budget);
             assert!(descent.evaluations <= BUDGET + 1);
@@ -324,7 +322,7 @@ mod tests {
             for budget in 1..40 {
                 let Descent { value, point, .. } = within(budget, objective, parameters, start);
                 assert!(value <= before, "{budget}: {value:e} {before:e}");
-                // The two sum in the same order, but not with the same operations.
+                // Both sum in the same order, but with different operations.
                 assert!((value - objective.value(&point)).abs() <= 1e-12 * value);
                 before = value;
             }
@@ -347,7 +345,7 @@ mod tests {
                         if wild.is_nan() {
                             assert_ne!(descent.termination, Termination::Converged);
                         } else {
-                            // An infinity is brought back to the box.
+                            // An infinite coordinate is clamped to the box.
                             assert!(descent.value.is_finite());
                         }
                     }

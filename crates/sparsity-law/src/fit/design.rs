@@ -1,36 +1,36 @@
-//! Which runs to make next: those that narrow a named answer most within a budget.
+//! Which runs to make next: those that most narrow a given answer within a budget.
 //!
-//! A c-optimal design by linearisation at the law. With `j` the gradient of a run's prediction (of
-//! `ln f` or `f`, as the residual is) and `g` that of the answer, both by the coordinates that the fit
-//! moves, the variance of the answer over that of one run's noise is
+//! This is a c-optimal design, linearised at the law. Let `j` be the gradient of a run's prediction (`ln f` or
+//! `f`, depending on the residual) and `g` that of the answer, both by the coordinates that the fit moves. The
+//! variance of the answer, as a multiple of the noise variance of one run, is
 //!
 //! ```text
 //! V = g^T M^-1 g,   M = sum_i w_i j_i j_i^T + (noise / 3)^2 I
 //! ```
 //!
-//! over the runs of the law, and a new run lowers it by `(g^T M^-1 j)^2 / (1 + j^T M^-1 j)`, which
-//! no measurement is needed for. The last term of `M` says that a coefficient is known to within a
-//! factor of `e^3` or so before any run: it decides nothing where the runs do, and keeps `M^-1` in
-//! bounds where they leave something open, which is where a new run is worth most.
+//! summed over the runs of the law. A new run lowers it by `(g^T M^-1 j)^2 / (1 + j^T M^-1 j)`, which can be
+//! computed without its measurement. The last term of `M` says that before any run a coefficient is known to
+//! within a factor of about `e^3`. It is negligible where the runs determine a coefficient, and keeps `M^-1`
+//! finite where they do not, which is where a new run is worth most.
 //!
-//! No law is exactly right, and what a run tells of a model many times its size is worth less than what it tells of
-//! its neighbours. So where the answer is about one model, plans are chosen as if a run's noise grew with its distance
-//! from it,
+//! No law is exactly right, and a run tells less about a model many times its size than about models near its own
+//! size. So where the answer is about one model, plans are chosen as if the noise of a run grew with its distance
+//! from that model,
 //!
 //! ```text
 //! noise^2 (1 + (10 d)^2),   d = |ln(N D) - ln(N_t D_t)|
 //! ```
 //!
-//! while the widths that are said of them are those of the law as it is. On public tables runs chosen so leave smaller
-//! errors far beyond them than without it: `benches/next_runs.md`.
+//! while the widths reported for the plans are those of the law without this correction. On public tables, runs
+//! chosen this way leave smaller errors far beyond them than runs chosen without it: `benches/next_runs.md`.
 //!
-//! How the Huber loss weighs residuals scales `V` before and after alike, so it cancels from the ratio
-//! of the widths, and so does the noise but for the last term.
+//! The weighting of residuals by the Huber loss scales `V` before and after alike, so it cancels from the ratio of
+//! the widths. So does the noise, except in the last term.
 //!
-//! Rejected: choosing by the covariances of the predictions of the resampled laws in place of `M^-1`.
-//! Simulated (80 families like those of `tests/design.rs`) its runs leave 0.8, 1.0 and 1.1 times the mean
-//! squared error of the linearised ones: equal within chance, at the price of needing resamples. Where
-//! resampled and linearised law disagree about the answer the caller is to be warned.
+//! Rejected: using the covariances of the predictions of the resampled laws in place of `M^-1`. In simulations (80
+//! families like those of `tests/design.rs`) the runs chosen that way leave 0.8, 1.0 and 1.1 times the mean
+//! squared error of the linearised choice: equal within chance, but it needs resamples. Callers are to be warned
+//! where the resampled and the linearised law disagree about the answer.
 
 use nalgebra::Const;
 
@@ -57,12 +57,12 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// Of a law that knows what size, sparsity and data do, from its runs, the options that it was
-    /// fitted with, and the standard deviation of its residuals. For answers about one model `toward` is its size and
-    /// data: [`Self::suggest`] then has less trust in runs that are far from it.
+    /// Builds the knowledge from a law that determines the effects of size, sparsity and data, the runs that it
+    /// was fitted on, the options of that fit, and the standard deviation of its residuals. For answers about one
+    /// model, `toward` is its size and data: [`Self::suggest`] then gives runs far from it less weight.
     ///
     /// # Errors
-    /// [`DesignError::Singular`].
+    /// [`DesignError::Singular`] where neither the runs nor the noise bound the coefficients.
     pub fn new(
         law: &Coefficients,
         runs: &Observations,
@@ -74,12 +74,12 @@ impl Knowledge {
         let known = law.determines();
         let form = Form {
             nonzero_params: known.nonzero_params,
-            // What a curve says of sparsity no coefficient does.
+            // Where a gain curve gives the effect of sparsity, no coefficient does.
             sparsity: known.sparsity && law.gain_curve().is_none(),
             data: known.data,
         };
         let mut parameters = Parameters::new(form, &options.fixed, &units);
-        // Where the constraint holds the law, b_S follows from others.
+        // On the boundary of the constraint, b_S follows from the other coefficients.
         if options.constraint == Some(Constraint::Physical) && law.gain_slope() > 1.0 - 1e-6 {
             parameters = parameters.on_boundary();
         }
@@ -102,8 +102,8 @@ impl Knowledge {
         Basis { law, units, parameters, point }
     }
 
-    /// Gradient of an answer by the free coordinates, in the fit's coordinates, which are near 1 and nearly apart
-    /// from each other where the raw ones are not.
+    /// Gradient of an answer by the free coordinates, in the normalised units of the fit: its coordinates are near
+    /// 1 and nearly uncorrelated, unlike the raw coefficients.
     fn answer_slope(
         &self,
         answer: impl Fn(&Coefficients) -> Option<f64>,
@@ -123,16 +123,17 @@ impl Knowledge {
         Ok(slope)
     }
 
-    /// The runs, at most `most` of these candidates and for at most `budget` together, that narrow the
-    /// interval of `answer` most; none where none can be paid.
+    /// Suggests the runs that most narrow the interval of `answer`: at most `most` of the candidates, which
+    /// together cost at most `budget`. Suggests none where the budget pays for none.
     ///
-    /// One run is the best of all candidates. Several are chosen greedily, with all of the budget open
-    /// to the first and with shares of it, by what they narrow and by what that costs; then runs
-    /// are exchanged and added while that helps, and the best of these plans answers. It need not be
-    /// the best of all plans.
+    /// A single run is the best of all candidates. Several are chosen greedily, from several beginnings: by how
+    /// much they narrow the answer, with the whole budget or a share of it available to each run, and by how much
+    /// they narrow it per unit of cost. Then runs are exchanged and added for as long as that helps, and the best
+    /// of these plans is returned. It is not guaranteed to be the best of all plans.
     ///
     /// # Errors
-    /// [`DesignError::NotRepresentable`], [`DesignError::Settled`].
+    /// [`DesignError::NotRepresentable`] where the answer is not finite at coefficients close by,
+    /// [`DesignError::Settled`] where small changes of the coefficients do not change it.
     pub fn suggest(
         &self,
         answer: impl Fn(&Coefficients) -> Option<f64>,
@@ -149,7 +150,7 @@ impl Knowledge {
     }
 }
 
-/// A law in the coordinates of its fit.
+/// A law in the coordinates of the fit.
 #[derive(Clone, Copy)]
 struct Basis<'a> {
     law: &'a Coefficients,
@@ -159,7 +160,7 @@ struct Basis<'a> {
 }
 
 impl Basis<'_> {
-    /// Gradient of a run's prediction, in the unit of the residual, by the free coordinates.
+    /// Gradient of a run's prediction by the free coordinates, in the unit of the residual.
     fn slope(
         self,
         residual: Residual,
@@ -169,7 +170,7 @@ impl Basis<'_> {
     ) -> Gradient {
         let v = self.law.values();
         let (ln_x, ln_d) = (density.get().ln(), data.get().ln());
-        // By a curve a sparse model is worth a larger one.
+        // With a gain curve, a sparse model counts as a larger dense one.
         let ln_gain = self.law.gain_curve().map_or(0.0, |curve| curve.ln_gain(density));
         let ln_n = nonzero_params.get().ln() + ln_gain;
         let size = (-v.b_n * ln_n).exp();
@@ -195,9 +196,10 @@ impl Basis<'_> {
     }
 }
 
-/// Levels of size, density and data that runs have, rising, with one step beyond at each end: by the
-/// ratio of the last two levels, or two where there is only one. More than `most` levels are replaced
-/// by as many between their ends, even in the logarithm. No density is above 1.
+/// Levels of size, density and data that the runs have, in ascending order, with one more step beyond each end.
+/// The step is the ratio of the last two levels there, or 2 where there is only one level. More than `most` levels
+/// are replaced by `most` values between the first and the last, evenly spaced in the logarithm. Densities above 1
+/// are left out.
 #[must_use]
 pub fn usual_levels(runs: &Observations, most: usize) -> [Vec<f64>; 3] {
     let of = |quantity: fn(&Observation) -> f64| {
@@ -220,7 +222,7 @@ fn stretched(mut levels: Vec<f64>, most: usize) -> Vec<f64> {
     levels
 }
 
-/// So many values from one to another, even in the logarithm; both ends to the bit.
+/// `steps` values from `from` to `to`, evenly spaced in the logarithm; both ends are exact.
 #[must_use]
 fn spaced(from: f64, to: f64, steps: usize) -> Vec<f64> {
     let last = steps.saturating_sub(1).max(1);
@@ -304,7 +306,7 @@ mod tests {
                     Some(if residual == Residual::Log { loss(law).ln() } else { loss(law) })
                 })
                 .unwrap();
-            // Central differences of a step of 1e-4.
+            // Central differences with a step of 1e-4.
             assert!((exact - found).amax() < 1e-7 * exact.amax(), "{exact} {found}");
         }
     }
@@ -339,13 +341,13 @@ mod tests {
             costs.fold(0.0, f64::max)
         };
         assert!(largest(&found) >= largest(&plain), "{found:?} {plain:?}");
-        // By the law as it is they narrow the answer, no more than those that it would choose.
+        // By the uncorrected law these runs narrow the answer too, but no more than the runs that it would choose.
         let ratio = |suggestion: &Suggestion| suggestion.runs.last().unwrap().width_ratio;
         assert!(ratio(&found) < 1.0);
         assert!(ratio(&found) >= ratio(&plain) * 0.99, "{found:?} {plain:?}");
         assert_eq!(found.alternatives, plain.alternatives);
         assert_eq!(found.deviation, plain.deviation);
-        // At the model itself a run counts for what it is.
+        // A run at the model itself has full weight.
         assert_eq!(weight((n.get() * d.get()).ln(), n, d), 1.0);
         let tenth = NonzeroParams::new(n.get() / 10.0).unwrap();
         assert!((weight((n.get() * d.get()).ln(), tenth, d).recip() - 531.2).abs() < 0.1);
@@ -362,7 +364,7 @@ mod tests {
             inverse(&knowledge.information.covariance).unwrap() + slope * slope.transpose();
         let direct = State::new(inverse(&information).unwrap(), &goal);
         let updated = start.with(&slope, &goal);
-        // Two inversions of a matrix of condition 1e5.
+        // Tolerance for two inversions of a matrix of condition 1e5.
         assert!((updated.variance / direct.variance - 1.0).abs() < 1e-6);
         assert!((start.gain(&slope) / (start.variance - direct.variance) - 1.0).abs() < 1e-5);
     }
@@ -405,7 +407,7 @@ mod tests {
                     assert!(run.width_ratio <= ratio);
                     ratio = run.width_ratio;
                 }
-                // Plans of several runs are good ones, not the best of all.
+                // Plans of several runs are good, but not always the best of all.
                 assert!(ratio <= before * 1.01, "{most} {budget} {ratio} {before}");
                 before = ratio;
             }
@@ -440,7 +442,7 @@ mod tests {
         assert_eq!(settled.unwrap_err(), DesignError::Settled);
         let none = knowledge.suggest(|_| None, &candidates, 1e20, 1);
         assert_eq!(none.unwrap_err(), DesignError::NotRepresentable);
-        // A coefficient that was held has nothing left to learn.
+        // A coefficient that was held fixed has nothing left to learn.
         let fixed = [(CoefficientName::BD, T5_C4.coefficients().values().b_d)];
         let options = FitConfig { fixed: fixed.into(), ..FitConfig::default() };
         let held = Knowledge::new(T5_C4.coefficients(), &runs, &options, NOISE, None).unwrap();

@@ -1,4 +1,4 @@
-//! What the fit rests on: the Jacobian of the residuals at the law.
+//! The evidence behind a fit: the Jacobian of the residuals at the law.
 
 use nalgebra::{DMatrix, DVector};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -11,27 +11,27 @@ use super::parameters::Parameters;
 use super::report::FittedRun;
 use crate::law::{CoefficientName, Coefficients};
 
-/// Distance from the law, in robust standard deviations, beyond which one of so many runs is called
-/// an outlier: 4, or with thousands of runs as far as chance puts one of them in twenty such sets.
+/// Distance from the law, in robust standard deviations, beyond which a run is called an outlier: 4 or, where
+/// there are thousands of runs, the distance that one of them exceeds by chance in one of twenty such sets.
 #[must_use]
 pub fn outlying_distance(runs: usize) -> f64 {
     let chance = 0.05 / runs.max(1) as f64;
     Normal::standard().inverse_cdf(1.0 - chance / 2.0).max(4.0)
 }
 
-/// Relative singular value that is zero to rounding.
+/// Singular values below this share of the largest are zero to rounding.
 const SINGULAR: f64 = 1e-10;
 
 /// Median absolute deviation of a normal distribution, in standard deviations.
 const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
 
-/// The residuals, and how each run and coefficient bears on them.
+/// Residuals at a law, and the influence of each run and coefficient on it.
 pub(super) struct Jacobian {
     places: Vec<usize>,
     residuals: Vec<f64>,
     leverages: Vec<f64>,
-    /// `s^T (J^T W J)^-1 s` of each run, with shares for weights: times the noise squared over the number of runs, the
-    /// variance of its prediction; infinite where there is no inverse.
+    /// `s^T (J^T W J)^-1 s` of each run, with shares as weights: the variance of its prediction, in units of the
+    /// noise squared over the number of runs. Infinite where there is no inverse.
     spreads: Vec<f64>,
     pub noise: f64,
     pub correlations: Vec<Vec<f64>>,
@@ -39,7 +39,7 @@ pub(super) struct Jacobian {
 }
 
 impl Jacobian {
-    /// At a point; `unit` is what one normalised residual is in the residual's own unit.
+    /// Computes the Jacobian at a point; `unit` is the size of one normalised residual, in the unit of the residual.
     pub fn new(
         objective: &Objective<'_>,
         parameters: &Parameters,
@@ -54,7 +54,7 @@ impl Jacobian {
             .iter()
             .map(|(_, gradient)| parameters.restrict_gradient(point, gradient))
             .collect();
-        // Information of weighted least squares: J^T W J.
+        // Information matrix of weighted least squares: J^T W J.
         let mut information = DMatrix::<f64>::zeros(free, free);
         for (slope, share) in slopes.iter().zip(&shares) {
             for (i, &row) in places.iter().enumerate() {
@@ -78,7 +78,7 @@ impl Jacobian {
         jacobian
     }
 
-    /// Everything that needs the inverse of the information, if it has one.
+    /// Fills in what needs the inverse of the information matrix, if there is one.
     fn invert(&mut self, information: &DMatrix<f64>, slopes: &[Gradient], shares: &[f64]) {
         let free = self.places.len();
         let lengths: Vec<f64> = (0..free).map(|i| information[(i, i)].sqrt()).collect();
@@ -110,30 +110,30 @@ impl Jacobian {
         }
     }
 
-    /// Names of the rows and columns of the correlations.
+    /// Coefficients of the rows and columns of the correlations.
     pub fn fitted(&self) -> Vec<CoefficientName> {
         self.places.iter().map(|place| CoefficientName::ALL[*place]).collect()
     }
 
-    /// The residuals, in the residual's own unit, of all runs, those without weight included.
+    /// Residuals of all runs, those without weight included, in the unit of the residual.
     pub fn residuals(&self) -> &[f64] {
         &self.residuals
     }
 
-    /// See the field.
+    /// Variance of each prediction; see the field `spreads`.
     pub fn spreads(&self) -> &[f64] {
         &self.spreads
     }
 
-    /// Residuals widened to the size of the noise of a new run, without those of the runs that `left_out` names: a
-    /// new run is taken not to diverge.
+    /// Residuals scaled up to the noise of a new run, without those of the runs marked in `left_out`: a new run is
+    /// assumed not to diverge.
     pub fn widened_residuals(&self, left_out: &[bool]) -> Vec<f64> {
         let widening = widening(self.residuals.len(), self.places.len());
         let kept = self.residuals.iter().zip(left_out).filter(|(_, left_out)| !**left_out);
         kept.map(|(residual, _)| residual * widening).collect()
     }
 
-    /// Which runs lie so far off the law that they are taken to have diverged, where these are few; of others
+    /// Which runs lie so far from the law that they count as diverged. No run does where many are that far: then
     /// nothing sets them apart.
     pub fn diverged(&self) -> Vec<bool> {
         let distance = DIVERGED * self.noise.max(LEAST_NOISE);
@@ -141,7 +141,7 @@ impl Jacobian {
         far_off(&self.residuals, if enough { distance } else { f64::INFINITY })
     }
 
-    /// Each run as the law sees it.
+    /// Prediction, residual and leverage of each run.
     pub fn runs(&self, runs: &Observations, law: &Coefficients) -> Vec<FittedRun> {
         let distance = outlying_distance(runs.len()) * self.noise.max(LEAST_NOISE);
         runs.as_slice()
@@ -151,14 +151,14 @@ impl Jacobian {
                 predicted: law.loss(run.sparsity.density(), run.nonzero_params, run.data),
                 residual,
                 leverage,
-                // With no more runs than coefficients no run can lie off the law.
+                // With no more runs than coefficients, the law passes through all of them.
                 outlier: self.residuals.len() > self.places.len() && residual.abs() > distance,
             })
             .collect()
     }
 }
 
-/// Which runs lie farther off than this, where these are few.
+/// Which residuals are larger than `distance`; none where more than a share of [`FEW`] are.
 pub(super) fn far_off(residuals: &[f64], distance: f64) -> Vec<bool> {
     let far: Vec<bool> = residuals.iter().map(|residual| residual.abs() > distance).collect();
     let count = far.iter().filter(|far| **far).count();
@@ -168,13 +168,13 @@ pub(super) fn far_off(residuals: &[f64], distance: f64) -> Vec<bool> {
 /// Distance from the law, in robust standard deviations, beyond which a run is taken to have diverged.
 pub(super) const DIVERGED: f64 = 8.0;
 
-/// Share of the runs up to which they may have.
+/// Largest share of the runs that may count as diverged.
 const FEW: f64 = 0.15;
 
-/// Noise below this is rounding, and no run an outlier for it.
+/// Noise below this is rounding, which must not make a run an outlier.
 pub(super) const LEAST_NOISE: f64 = 1e-7;
 
-/// Standard deviation of a normal distribution with the same median of absolute values.
+/// Standard deviation of a normal distribution that has the same median of absolute values.
 pub(super) fn robust_deviation(residuals: &[f64]) -> f64 {
     let mut absolute: Vec<f64> = residuals.iter().map(|residual| residual.abs()).collect();
     crate::law::quantile(&mut absolute, 0.5) / MAD_OF_NORMAL

@@ -1,4 +1,4 @@
-//! What the runs cannot tell, said with a stable code and a sentence.
+//! What the runs cannot tell, as warnings with a stable code and a sentence.
 
 use super::collinearity::Collinearity;
 use super::dependence::{duplicates, trainings};
@@ -11,35 +11,36 @@ use super::report::{Diagnostics, FittedRun};
 use super::warnings::{Warning, WarningCode};
 use crate::law::{CoefficientName, CoefficientValues, Coefficients, Ensemble, Identification};
 
-/// Fewest distinct values of each quantity without a warning.
+/// Smallest number of distinct values of each quantity without a warning.
 const FEWEST_LEVELS: usize = 4;
 /// Smallest ratio of the largest to the smallest amount of data without a warning.
 const NARROWEST_DATA: f64 = 10.0;
-/// Smallest share of starts that agree with the best without a warning. Were the share of all
-/// starts this small, the default number would still find the best with a chance above 99.9 %.
+/// Smallest share of starts that agree with the best one without a warning. If only this share of all possible
+/// starts reached the best minimum, the default number of starts would still find it with a probability above 99.9
+/// %.
 const FEWEST_AGREEING: f64 = 0.5;
 /// Correlation of two coefficients above which they are called correlated.
 const CORRELATED: f64 = 0.95;
-/// Fewest clusters beyond the coefficients without a warning.
+/// Smallest number of clusters beyond the number of coefficients without a warning.
 const FEWEST_SPARE_CLUSTERS: usize = 8;
 /// Ratio of the ends of an exponent's interval above which it is called weakly determined.
 pub(super) const WEAK: f64 = 3.0;
-/// Share of failed resamples above which they are told.
+/// Share of failed resamples above which there is a warning.
 const FAILING: f64 = 0.01;
 /// Noise below this is rounding.
 const LEAST_NOISE: f64 = 1e-7;
-/// Share of rolling predictions inside intervals of nominally 95 % below which extrapolation is called bad.
+/// Share of rolling predictions inside nominal 95 % intervals below which extrapolation is called bad.
 const HONEST: f64 = 0.8;
-/// Logarithm of an amplitude, relative to the loss, below which its term is as good as absent.
+/// Logarithm of an amplitude, relative to the loss, below which its term counts as absent.
 pub(super) const ABSENT: f64 = -12.0;
 
-/// What is known of a fit when its warnings are written.
+/// What is known about a fit when its warnings are written.
 pub(super) struct Evidence<'a> {
     pub runs: &'a Observations,
     pub form: Form,
-    /// How many coefficients were fitted.
+    /// Number of fitted coefficients.
     pub free: usize,
-    /// The law, where it is one of the paper's form.
+    /// The law, if it is of the paper's form.
     pub law: Option<PaperLaw<'a>>,
     pub diagnostics: &'a Diagnostics,
     pub fitted: &'a [FittedRun],
@@ -48,7 +49,7 @@ pub(super) struct Evidence<'a> {
     pub identification: &'a Identification,
 }
 
-/// A law of the paper's form, and where the search for it ended.
+/// A law of the paper's form, and the point where the search for it ended.
 pub(super) struct PaperLaw<'a> {
     pub coefficients: &'a Coefficients,
     pub point: &'a Point,
@@ -56,7 +57,7 @@ pub(super) struct PaperLaw<'a> {
 }
 
 impl Evidence<'_> {
-    /// Everything that is to be said.
+    /// All warnings about the fit.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut found = Vec::new();
         let mut warn = |code, detail| found.push(Warning { code, detail });
@@ -68,7 +69,7 @@ impl Evidence<'_> {
         found
     }
 
-    /// What the choice of runs leaves open, whatever their losses.
+    /// Warnings about the choice of runs, whatever their losses.
     fn design(&self, warn: &mut impl FnMut(WarningCode, String)) {
         if !self.identification.is_complete() {
             let missing = self.identification.missing.iter().map(ToString::to_string);
@@ -147,7 +148,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// What is odd or open about single coefficients.
+    /// Warnings about single coefficients.
     fn coefficients(&self, law: &PaperLaw<'_>, warn: &mut impl FnMut(WarningCode, String)) {
         let fitted = &self.diagnostics.fitted;
         for (i, row) in self.diagnostics.correlations.iter().enumerate() {
@@ -200,7 +201,7 @@ impl Evidence<'_> {
         }
         let CoefficientValues { b_n, .. } = law.coefficients.values();
         let slope = law.coefficients.gain_slope();
-        // On the boundary of the constraint it is 1 to rounding.
+        // On the boundary of the constraint, the slope is 1 to rounding.
         if b_n > 0.0 && slope > 1.0 + 1e-9 {
             let detail = format!(
                 "the gain starts with slope s0 = {slope:.3} > 1: by this law a slightly sparse \
@@ -210,7 +211,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// How far the fit itself can be trusted.
+    /// Warnings about how far the fit itself can be trusted.
     fn quality(&self, warn: &mut impl FnMut(WarningCode, String)) {
         let agreement = self.diagnostics.agreement;
         if agreement < FEWEST_AGREEING {
@@ -224,7 +225,7 @@ impl Evidence<'_> {
         let told = self.diagnostics.lack_of_fit.iter().filter(|test| test.p < TOLD);
         let told: Vec<String> =
             told.map(|test| format!("{} (p = {:.1e})", test.by.as_str(), test.p)).collect();
-        // Of a law through nearly all of its runs the rounding is all that is left.
+        // Where a law passes through nearly all runs, the residuals are only rounding.
         if !told.is_empty() && self.diagnostics.noise > LEAST_NOISE {
             let detail = format!(
                 "the runs scatter about the law by groups and not each by itself, by {}: the law does not hold for \

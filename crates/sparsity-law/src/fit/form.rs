@@ -1,4 +1,4 @@
-//! Which quantities vary over the runs, and so which coefficients there are.
+//! Which quantities vary over the runs, which decides the coefficients that a law has.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// Whether the terms that the physical constraint speaks of are there one by one.
+    /// Whether the runs separate the terms that the physical constraint compares.
     pub const fn separates_all(self) -> bool {
         self.sparsity && self.nonzero_params
     }
 
-    /// The coefficients that these runs do not determine one by one, and what for.
+    /// The coefficients that these runs cannot separate from others, each with the quantity that does not vary.
     pub fn inseparable(self) -> Vec<(CoefficientName, &'static str)> {
         use CoefficientName::{AD, AS, BD, BN, BS, C, CS};
         let mut found = BTreeMap::new();

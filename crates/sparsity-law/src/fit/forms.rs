@@ -1,4 +1,4 @@
-//! Fits of laws that know by a curve what sparsity does, and of runs that repeat their data.
+//! Fits of laws whose effect of sparsity follows a curve, and of runs that repeat their data.
 
 use super::config::ValidFitConfig;
 use super::control::{Control, FitError};
@@ -10,18 +10,18 @@ use super::terms::{FormTask, Terms};
 use super::whole::{RunSet, fit};
 use crate::law::{Coefficients, Density, SettlingRun};
 
-/// A fit of a form, and what is known of repeated data.
+/// Fit of a form, and what is known about repeated data.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FormReport {
-    /// The fit. Coefficients and resamples have the form's curve.
+    /// The fit. Its coefficients and resamples have the gain curve of the form.
     pub report: Report,
-    /// How fast repeating data wears out; `None` where no run repeats any.
+    /// How fast repeated data loses its value; `None` where no run repeats data.
     pub repeated: Option<RepeatedData>,
 }
 
-/// Fits a law of this form.
+/// Fits a law of the form that `task` names.
 ///
-/// Patterns and pretrained starts are compared only with the paper's form.
+/// Patterns and runs from pretrained checkpoints are compared only with the paper's form.
 ///
 /// # Errors
 /// [`FitError`]; [`FitError::FormNotCarried`] where the runs do not suit the form.
@@ -35,8 +35,8 @@ pub fn fit_form(
     if runs.unique.iter().all(Option::is_none) && *task == FormTask::Sparse {
         return Ok(FormReport { report: fit(runs, config, control)?, repeated: None });
     }
-    // How fast repeating wears out is looked for by the paper's form: the forms with coefficients of their own differ
-    // from it in what they say of sparsity.
+    // A form with its own coefficients differs from the paper's form in the effect of sparsity, so the decay is
+    // estimated with the paper's form.
     let seeker = match task {
         FormTask::Levels | FormTask::Experts => &FormTask::Sparse,
         _ => task,
@@ -51,15 +51,15 @@ pub fn fit_form(
     Ok(FormReport { report, repeated })
 }
 
-/// Sparsities that settle what sparsity does, beside that of dense runs.
+/// Sparsities of the runs that show a family's own gain, besides dense runs.
 const OWN_SPARSITIES: [f64; 3] = [0.5, 0.75, 0.875];
 
-/// Part of the loss that a size may have at most, relative to that of another of the runs, for its sparse runs to
-/// tell the gain nearly as well.
+/// Smallest share that the capacity term may have in a run's loss, relative to its largest share in any run, for
+/// sparse runs of that size and data to show the gain nearly as well.
 const NEARLY: f64 = 0.7;
 
-/// The three sparse runs that would make a borrowed gain the family's own: at the cheapest size and amount of data of
-/// the dense runs at which the capacity is nearly as large a part of the loss as anywhere.
+/// The three sparse runs that would replace a borrowed gain by the family's own. They have the size and data of
+/// the cheapest dense run whose capacity term is nearly as large a share of the loss as in any run.
 #[must_use]
 pub fn runs_for_own_gain(runs: &Observations, law: &Coefficients) -> Vec<SettlingRun> {
     let part = |run: &Observation| {
@@ -112,7 +112,7 @@ mod tests {
         runs.into_iter().filter(|run| run.sparsity.get() == 0.0).collect()
     }
 
-    /// As of the recovery of the paper's form.
+    /// Relative accuracy, the same as for the recovery of the paper's form.
     const RECOVERY: f64 = 1e-3;
 
     fn same(got: &Coefficients, truth: &Coefficients) {
@@ -183,7 +183,7 @@ mod tests {
             assert_eq!(fitted(noisy), fitted(other));
             let report = fitted(grid(&truth, 0.0, 0));
             same(&report.coefficients, &truth);
-            // What is said of each run is said of it, whatever its place among the terms.
+            // The fitted runs are in the order of the original runs, not in that of the converted ones.
             let runs = Observations::new(grid(&truth, 0.0, 0));
             for (run, fitted) in runs.as_slice().iter().zip(&report.fitted) {
                 assert!((fitted.predicted / run.loss.get() - 1.0).abs() < 1e-6);
@@ -221,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Runs of which every second repeats its data: a quarter of it is different, or less.
+    /// A grid of runs of which three in four repeat their data: a quarter of it, or less, is distinct.
     fn repeating(decay: f64, noise: f64) -> RunSet {
         let law = Observations::new(grid(T5_C4.coefficients(), noise, 5));
         let unique: Vec<Option<Data>> = (0..law.len())
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn few_repetitions_leave_the_published_number() {
         let mut runs = repeating(8.0, 0.002);
-        // Only one run repeats anything.
+        // Keep the repetition of a single run.
         let first = runs.unique.iter().position(Option::is_some).unwrap();
         for (place, unique) in runs.unique.iter_mut().enumerate() {
             *unique = unique.filter(|_| place == first);

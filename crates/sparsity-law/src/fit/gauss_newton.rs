@@ -1,8 +1,8 @@
-//! The engine of the forms with coefficients of their own, and of all forms where they are compared.
+//! Fits the forms with their own coefficients, and all forms when they are compared.
 //!
-//! A [`Model`] gives its value and gradient by its free coordinates; the engine minimises the Huber loss over these by
-//! damped Gauss-Newton steps, reweighted. It is slower than the engine of the paper's form, knows no second derivatives,
-//! and stops short of the kinks of a delta far below the noise.
+//! A [`Model`] gives its value and gradient by its free coordinates; this engine minimises the Huber loss over
+//! them by damped, reweighted Gauss-Newton steps. It is slower than the engine of the paper's form, uses no second
+//! derivatives, and stops short of the kinks of a delta far below the noise.
 
 use nalgebra::{Cholesky, DMatrix};
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ use super::model::{Kind, Model, Point, Row, Table};
 use super::starts::{Stream, generator};
 use crate::law::quantile;
 
-/// Smallest amplitude of a start, relative to the loss: a term that is absent cannot come back.
+/// Smallest amplitude of a start, relative to the loss: a descent could not bring back a term that is absent.
 const LEAST_AMPLITUDE: f64 = 1e-3;
 /// Sweeps of coordinate descent over the amplitudes; a start need not be exact.
 const SWEEPS: usize = 50;
@@ -24,7 +24,7 @@ const SWEEPS: usize = 50;
 pub(super) struct Engine<'a> {
     pub table: &'a Table,
     pub residual: Residual,
-    /// In the unit of the normalised residual.
+    /// Where the Huber loss turns linear, in the unit of the normalised residual.
     pub delta: f64,
     pub seed: u64,
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
@@ -32,9 +32,9 @@ pub(super) struct Engine<'a> {
 
 /// The linear system of a step.
 struct Normal {
-    /// Gauss-Newton's matrix of the runs within delta.
+    /// Gauss-Newton matrix of the runs whose residuals are within delta.
     curvature: DMatrix<f64>,
-    /// The same of all runs with Huber's weights.
+    /// Gauss-Newton matrix of all runs, with the weights of the Huber loss.
     weighted: DMatrix<f64>,
     gradient: Point,
 }
@@ -58,15 +58,15 @@ impl Engine<'_> {
         }
     }
 
-    /// The residuals of the runs that count, without their signs.
+    /// Absolute residuals of the runs with a positive share.
     pub fn absolute_residuals(&self, model: Model, at: &Point, shares: &[f64]) -> Vec<f64> {
         let mut slope = vec![0.0; at.len()];
         let rows = self.table.rows.iter().zip(shares).filter(|(_, share)| **share > 0.0);
         rows.map(|(row, _)| self.residual(model.evaluate(at, row, &mut slope), row).abs()).collect()
     }
 
-    /// A start: exponents drawn at random, and the amplitudes that suit them. Given the exponents the loss is linear in
-    /// these.
+    /// A start: exponents are drawn at random, and the amplitudes fitted to the runs. Given the exponents, the
+    /// loss is linear in the amplitudes.
     pub fn start(&self, model: Model, shares: &[f64], rng: &mut ChaCha8Rng) -> Point {
         let mut at = model.start(rng);
         let kinds = model.kinds();
@@ -80,7 +80,7 @@ impl Engine<'_> {
         let mut slope = vec![0.0; at.len()];
         for (row, share) in self.table.rows.iter().zip(shares).filter(|(_, share)| **share > 0.0) {
             model.evaluate(&at, row, &mut slope);
-            // Relative to the loss, so that every run counts alike.
+            // Relative to the loss, so that every run counts the same.
             let part = Point::from_fn(count, |i, _| slope[places[i]] * (-row.ln_l).exp());
             gram.ger(*share, &part, &part, 1.0);
             moment.axpy(*share, &part, 1.0);
@@ -90,7 +90,7 @@ impl Engine<'_> {
             for i in 0..count {
                 let rest = gram.row(i).dot(&amplitudes.transpose()) - gram[(i, i)] * amplitudes[i];
                 let best = (moment[i] - rest) / gram[(i, i)];
-                // A level without a run that counts has none.
+                // The amplitude of a level without counted runs stays at its initial value.
                 let best = if best.is_finite() { best } else { 0.25 };
                 amplitudes[i] = best.clamp(LEAST_AMPLITUDE, 1e3);
             }
@@ -101,7 +101,7 @@ impl Engine<'_> {
         at
     }
 
-    /// Mean Huber loss over the runs that count, in units of `delta^2`.
+    /// Mean Huber loss over the runs with a positive share, in units of `delta^2`.
     pub fn value(&self, model: Model, at: &Point, shares: &[f64], delta: f64) -> f64 {
         let mut slope = vec![0.0; at.len()];
         let mut sum = 0.0;
@@ -114,7 +114,7 @@ impl Engine<'_> {
         sum
     }
 
-    /// The best of descents from points near and from random starts; `None` where it was stopped.
+    /// The best of descents from the points `near` and from `fresh` random starts; `None` if stopped.
     pub fn fit(
         &self,
         model: Model,
@@ -136,8 +136,8 @@ impl Engine<'_> {
         found.into_iter().min_by(|a, b| a.value.total_cmp(&b.value)).map(|found| found.point)
     }
 
-    /// Through falling deltas, as near least squares no residual holds a descent up, each with so many steps at most;
-    /// `None` where it was stopped.
+    /// Descends in stages of falling delta, each of at most `most_steps` steps: close to least squares, no single
+    /// residual holds up a descent. `None` if stopped.
     pub fn descend(
         &self,
         model: Model,
@@ -158,10 +158,11 @@ impl Engine<'_> {
         Some(Reached { value, point: at, evaluations, termination })
     }
 
-    /// From a point that is near the minimum already, to where a step improves the value by no more than this share.
+    /// Descends from a point that is already near the minimum, until a step improves the value by at most
+    /// `tolerance` of it. `None` if stopped.
     ///
-    /// The curvature is that of the Huber loss itself, without that of the residuals: runs beyond delta have none. So near
-    /// the minimum it takes few steps, where weights would close in by a share at a time. Coordinates that would leave
+    /// Uses the curvature of the Huber loss, in which runs beyond delta have none. Near the minimum this takes few
+    /// steps, whereas reweighted steps only come closer by a constant factor each. Coordinates that would leave
     /// their range stay at its end.
     pub fn polish(
         &self,
@@ -239,7 +240,8 @@ impl Engine<'_> {
         quantile(&mut self.absolute_residuals(model, at, shares), 0.5)
     }
 
-    /// Damped Gauss-Newton steps with Huber's weights; how many evaluations they took, and why there are no more.
+    /// Takes damped Gauss-Newton steps with the weights of the Huber loss. Returns the number of evaluations and
+    /// why the stage ended; `None` if stopped.
     fn stage(
         &self,
         model: Model,
@@ -333,15 +335,16 @@ impl Engine<'_> {
     }
 }
 
-/// Steps of one stage at most; it takes some twenty.
+/// Largest number of steps of one stage; about twenty are usual.
 pub(super) const MOST_STEPS: usize = 200;
-/// Improvement of a step, relative to the value, below which there is no other.
+/// Improvement of a step, relative to the value, below which a stage ends.
 const TOLERANCE: f64 = 1e-12;
-/// The same of a resample or a hold-out, which is polished thereafter.
+/// Largest number of steps of one stage for a resample or a hold-out, which is polished afterwards.
 pub(super) const FEW_STEPS: usize = 40;
-/// The same where a resample is fitted: far below what resamples differ by.
+/// Improvement, relative to the value, below which polishing a resample ends: far below the differences between
+/// resamples.
 pub(super) const ENOUGH: f64 = 1e-8;
-/// The same where the law of all runs is.
+/// Improvement, relative to the value, below which polishing the law of all runs ends.
 pub(super) const FULL: f64 = 1e-13;
-/// Steps from near the minimum at most. Ten coefficients that make up for each other have long flat valleys.
+/// Largest number of steps of one polishing. Ten coefficients that compensate for each other have long flat valleys.
 const MOST_POLISHING: usize = 150;

@@ -1,15 +1,15 @@
-//! The runs that might be made: every combination of some sizes, sparsities and amounts of data.
+//! The runs that could be made: every combination of given sizes, sparsities and amounts of data.
 
 use super::choice::PlannedRun;
 use super::design::usual_levels;
 use super::observations::Observations;
 use crate::law::{AnyLaw, Data, Density, FormLaw, NonzeroParams, Sparsity, TrainingCost};
 
-/// Levels of each quantity that a grid takes from the runs of a law, at most.
+/// Largest number of levels of each quantity that a grid takes from the runs of a law.
 const USUAL_LEVELS: usize = 12;
 
-/// Values of each quantity; those that are `None` are [`usual_levels`] of the law's runs: up to 12 from the
-/// smallest to the largest, and one step beyond at each end.
+/// Values of each quantity. Where they are `None`, the grid uses [`usual_levels`] of the law's runs: up to 12
+/// levels from the smallest to the largest, and one step beyond each end.
 #[derive(Debug, Clone, Default)]
 pub struct RunGrid {
     /// Sizes.
@@ -20,7 +20,7 @@ pub struct RunGrid {
     pub data: Option<Vec<Data>>,
 }
 
-/// A grid has more runs than are compared.
+/// The error for a grid that has more runs than can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be at most {most} runs, not {sizes} sizes x {sparsities} sparsities x {amounts} amounts of data",
@@ -36,12 +36,12 @@ pub struct GridTooLarge {
 }
 
 impl RunGrid {
-    /// The most runs of a grid.
+    /// Largest number of runs in a grid.
     pub const MOST_RUNS: usize = 20_000;
 
-    /// Every run of the grid with its cost: the sizes outermost, the amounts of data innermost. Of a law of levels
-    /// these are the sparsities, each as often as it has levels with names; those of the grid that are no level of the
-    /// law are left out.
+    /// Every run of the grid with its cost: the size varies slowest, the amount of data fastest. For a law of
+    /// levels, the sparsities are its levels, one for each name; values of the grid that are not levels of the law
+    /// are left out.
     ///
     /// # Errors
     /// [`GridTooLarge`] above [`Self::MOST_RUNS`].
@@ -51,7 +51,7 @@ impl RunGrid {
         known: &Observations,
         cost: &TrainingCost,
     ) -> Result<Vec<PlannedRun>, GridTooLarge> {
-        // A step beyond the runs may lead out of a quantity's range; there it ends.
+        // A step beyond the runs may leave the valid range of a quantity; such values are dropped.
         let [sizes, densities, data] = usual_levels(known, USUAL_LEVELS);
         let sizes = self.nonzero_params.unwrap_or_else(|| {
             sizes.into_iter().filter_map(|size| NonzeroParams::new(size).ok()).collect()
@@ -118,7 +118,7 @@ mod tests {
         let [sizes, densities, data] = usual_levels(&runs, USUAL_LEVELS);
         let all = RunGrid::default().runs(T5_C4.coefficients().into(), &runs, &cost()).unwrap();
         assert_eq!(all.len(), sizes.len() * densities.len() * data.len());
-        // The smallest size, dense, on the least data is first.
+        // The first run has the smallest size, is dense and has the least data.
         assert_eq!(all[0].nonzero_params.get(), sizes[0]);
         assert_eq!((all[0].sparsity.get(), all[0].data.get()), (0.0, data[0]));
         let dense =

@@ -1,4 +1,4 @@
-//! Hold-outs: laws fitted without some runs, and how well they predict them.
+//! Hold-outs: laws fitted without some of the runs, and how well they predict those runs.
 
 use super::config::Holdout;
 use super::descent::{Descent, Termination};
@@ -11,13 +11,13 @@ use super::search::Search;
 use super::sketch::Sketch;
 use super::starts::{Stream, generator};
 
-/// Fewest runs that a law is fitted on for a hold-out: one more than it has coefficients.
+/// Smallest number of runs to fit a law on in a hold-out: one more than its coefficients.
 const FEWEST_RUNS: usize = 8;
-/// Share of the runs that is left out at least, where values are all different.
+/// Smallest share of the runs that is left out where all values are different.
 const LEAST_SHARE: f64 = 0.05;
-/// The most sizes that the rolling hold-out predicts.
+/// Largest number of sizes that the rolling hold-out predicts.
 const MOST_ROUNDS: usize = 8;
-/// Random starts of each fit, beside the law of all runs.
+/// Random starts of each fit, besides the law of all runs.
 const FRESH_STARTS: usize = 4;
 
 pub(super) struct Holdouts<'a> {
@@ -28,12 +28,12 @@ pub(super) struct Holdouts<'a> {
     pub form: Form,
     pub best: &'a Descent,
     pub seed: u64,
-    /// What one normalised residual is in the residual's own unit.
+    /// Size of one normalised residual, in the unit of the residual.
     pub unit: f64,
 }
 
 impl Holdouts<'_> {
-    /// The hold-outs that are asked for and possible; `None` where it was stopped.
+    /// The hold-outs that are asked for and possible; `None` if stopped.
     pub fn run(&self, asked: &[Holdout]) -> Option<Vec<HoldoutReport>> {
         let mut found = Vec::new();
         for &holdout in asked {
@@ -57,8 +57,9 @@ impl Holdouts<'_> {
         Some(found)
     }
 
-    /// Leaves out the runs from `limit` up and predicts those of them below `next`, without a number where the
-    /// others determine no law. `Some(None)` where that is one of many rounds.
+    /// Leaves out the runs from `limit` up and predicts those of them below `next`. Where the other runs determine
+    /// no law, the report has no errors; in a rolling hold-out there is no report (`Some(None)`). `None` if
+    /// stopped.
     fn leave_out(&self, holdout: Holdout, limit: f64, next: f64) -> Option<Option<HoldoutReport>> {
         let value = quantity(holdout);
         let runs = self.runs.as_slice();
@@ -112,17 +113,18 @@ impl Holdouts<'_> {
     }
 }
 
-/// The largest level, or where it holds few of the runs, as many levels as it takes.
+/// The limit from which on runs are left out: the largest level or, where few runs have it, as many of the largest
+/// levels as make up [`LEAST_SHARE`].
 pub(super) fn largest(runs: &Observations, quantity: fn(&Observation) -> f64) -> f64 {
     let mut values: Vec<f64> = runs.as_slice().iter().map(quantity).collect();
     let many = crate::law::quantile(&mut values, 1.0 - LEAST_SHARE);
     let levels = runs.levels(quantity);
     let place = levels.partition_point(|level| *level <= many);
-    // There are two levels at least: the quantity varies. The smallest is never left out.
+    // There are at least two levels, as the quantity varies. The smallest is never left out.
     levels[place.saturating_sub(1).max(1)]
 }
 
-/// What a hold-out leaves out the largest of.
+/// The quantity whose largest values a hold-out leaves out.
 pub(super) fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
     match holdout {
         Holdout::NonzeroParams | Holdout::Rolling => |run| run.nonzero_params.get(),
@@ -131,7 +133,7 @@ pub(super) fn quantity(holdout: Holdout) -> fn(&Observation) -> f64 {
     }
 }
 
-/// The sizes that are predicted in turn: all but the smallest, spread evenly where there are many.
+/// The sizes to predict in turn: all but the smallest or, where there are many, some of them evenly spread.
 pub(super) fn rolling(levels: &[f64]) -> Vec<f64> {
     let candidates = levels.len() - 1;
     let rounds = candidates.min(MOST_ROUNDS);

@@ -1,4 +1,4 @@
-//! Whether the runs determine every coefficient: levels of each quantity, and the rank of the Jacobian.
+//! Which coefficients the runs determine: by the levels of each quantity, and by the rank of the Jacobian.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -12,31 +12,32 @@ use crate::law::{
     NonzeroParams, SettlingRun,
 };
 
-/// Values closer than this share are one level: pruned runs scatter about the sparsity that was meant, and
-/// two levels so close tell nothing that one does not.
+/// Values that differ by less than this share are one level: the sparsity of pruned runs scatters about the
+/// intended one, and two levels this close tell no more than one.
 const LEVEL: f64 = 0.02;
 
-/// Singular value, relative to the largest, below which a direction is not determined: a good design has 1/200,
-/// a poor one 1/10,000.
+/// Singular values below this share of the largest belong to directions that are not determined. In a good design
+/// the smallest is 1/200 of the largest, in a poor one 1/10,000.
 const RANK: f64 = 1e-6;
 
-/// Share of a new run's effect that must be new for it to settle a direction.
+/// Smallest share of a new run's effect that must be new for the run to determine a direction.
 const NEW: f64 = 1e-2;
 
-/// Part of a direction, relative to its largest, below which a coefficient does not take part in it.
+/// Component of a direction, relative to its largest, below which a coefficient is not part of the direction.
 const PART: f64 = 1e-3;
 
-/// Least part of the loss at the geometric mean of the runs, in its logarithm, that a term is taken to have: one
-/// that vanishes in the fit has no shape that runs could tell.
+/// Smallest logarithm of an amplitude, relative to the loss at the geometric mean of the runs, where the rank is
+/// computed: a term that vanishes in the fit has no shape that runs could tell.
 const LEAST_PART: f64 = -3.0;
 
-/// Ranges of the logarithms of the exponents, which a flat or a steep term is taken to have.
+/// Range of the logarithms of exponents where the rank is computed, which keeps terms from being flat or too steep.
 const EXPONENT: (f64, f64) = (-2.3, 0.7);
 
-/// Levels at which runs to make are looked for, of each quantity.
+/// Largest number of levels of each quantity among which new runs are sought.
 const MOST_LEVELS: usize = 8;
 
-/// Whether enough levels of each quantity are there for its coefficients, and more runs than coefficients.
+/// What the runs have too few of: levels of each quantity for its coefficients, or else runs (one more than
+/// coefficients).
 pub(super) fn missing_levels(
     runs: &Observations,
     parameters: &Parameters,
@@ -45,7 +46,7 @@ pub(super) fn missing_levels(
     let levels = Levels::of(runs);
     let free = |name: CoefficientName| usize::from(parameters.is_free(name as usize));
     use CoefficientName::{AD, AS, BD, BN, BS, C, CS};
-    // What is added to the term and does not change with the quantity is its third coefficient.
+    // A term has a third coefficient: the part added to it that does not change with the quantity.
     let beside_sparsity = if form.nonzero_params { free(CS) } else { free(C) };
     let amplitude = free(AS).max(free(CS));
     let needs = [
@@ -69,14 +70,14 @@ pub(super) fn missing_levels(
         .map(|(_, what, have, needed)| Missing { what, have, needed })
         .collect();
     let (have, needed) = (runs.len(), parameters.count() + 1);
-    // Fewer levels leave fewer numbers to determine; whether the runs are enough for those is a matter of rank.
+    // Fewer levels leave fewer numbers to determine; whether there are enough runs for those follows from the rank.
     if missing.is_empty() && have < needed {
         missing.push(Missing { what: Lacking::Runs, have, needed });
     }
     missing
 }
 
-/// What the runs determine of the law that was fitted on them.
+/// Which coefficients of a law its runs determine, and which further runs would determine the others.
 pub(super) fn identify(
     runs: &Observations,
     law: &Coefficients,
@@ -144,7 +145,7 @@ pub(super) fn identify(
     }
 }
 
-/// A point whose free terms are neither absent nor without curvature.
+/// The point with its free terms made neither absent nor without curvature.
 fn with_shape(point: &Point, parameters: &Parameters) -> Point {
     let mut shaped = *point;
     for name in CoefficientName::ALL {
@@ -158,7 +159,7 @@ fn with_shape(point: &Point, parameters: &Parameters) -> Point {
     parameters.complete(&shaped)
 }
 
-/// A direction of the free coordinates in all seven, of the length that [`Directions`] says.
+/// Extends a direction of the free coordinates to all seven, with the length that [`Directions`] prescribes.
 fn expand(
     parameters: &Parameters,
     point: &Point,
@@ -175,8 +176,9 @@ fn expand(
     })
 }
 
-/// The coefficients that take part in a direction. In raw units `a_S` and `c_S` move with `b_N`. With too few
-/// sizes those of the size are open, whatever several sparsities tell of them together.
+/// The coefficients that take part in any of the directions. In raw units, `a_S` and `c_S` change with `b_N`. With
+/// too few sizes, all coefficients of size are open, even where several sparsities together determine combinations
+/// of them.
 fn open_coefficients(
     law: &Coefficients,
     vectors: &[[f64; COUNT]],
@@ -202,11 +204,11 @@ fn open_coefficients(
     CoefficientName::ALL.into_iter().filter(fitted).filter(|name| moves(*name)).collect()
 }
 
-/// The cheapest runs after which every direction is determined, each quantity has its levels, and there are more
-/// runs than coefficients.
+/// The cheapest runs after which every direction is determined, each quantity has enough levels, and there are
+/// more runs than coefficients.
 ///
-/// Runs are taken by rising cost, each that tells something new: sets of rows of full rank are a matroid, for
-/// which taking the cheapest that fits gives the cheapest set.
+/// Candidates are taken in order of cost, each one that tells something new. Sets of linearly independent rows
+/// form a matroid, for which this greedy choice gives the cheapest set.
 fn settling(
     runs: usize,
     levels: &Levels,
@@ -216,7 +218,7 @@ fn settling(
     fewest: usize,
 ) -> Vec<SettlingRun> {
     let mut candidates = levels.candidates();
-    // Training cost, up to a factor, where zeros save nothing.
+    // Training cost, up to a constant factor, where zeros save nothing.
     let cost = |cell: &Cell| cell.nonzero_params.get() * cell.data.get() / cell.density.get();
     candidates.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
     let mut chosen: Vec<Cell> = Vec::new();
@@ -254,7 +256,7 @@ fn settling(
             }
         }
     }
-    // More runs than coefficients.
+    // Add runs until there are more of them than coefficients.
     let lacking = fewest.saturating_sub(runs + chosen.len());
     let others = candidates.iter().filter(|cell| !chosen.contains(cell));
     let others: Vec<Cell> = others.take(lacking).copied().collect();
@@ -267,7 +269,7 @@ fn settling(
     chosen.into_iter().map(run).collect()
 }
 
-/// A model that was or might be trained, at the levels of its quantities.
+/// A model that was or could be trained, at levels of each quantity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Cell {
     nonzero_params: NonzeroParams,
@@ -275,7 +277,7 @@ struct Cell {
     data: Data,
 }
 
-/// The levels of each quantity over the runs, rising.
+/// The levels of each quantity over the runs, in ascending order.
 struct Levels {
     sizes: Vec<f64>,
     densities: Vec<f64>,
@@ -297,7 +299,7 @@ impl Levels {
         }
     }
 
-    /// The different models of the runs, each at its levels.
+    /// The distinct models of the runs, each at its levels.
     fn cells(&self, runs: &Observations) -> Vec<Cell> {
         let at = |levels: &[f64], value: f64| levels.partition_point(|level| *level <= value) - 1;
         let mut places: Vec<[usize; 3]> = runs
@@ -319,8 +321,8 @@ impl Levels {
         cells.flatten().collect()
     }
 
-    /// Models that might be trained: every combination of these levels, one step beyond them, and the one between
-    /// two of them.
+    /// Models that could be trained: every combination of levels of the runs, thinned out where there are many,
+    /// and one more level beyond each end.
     fn candidates(&self) -> Vec<Cell> {
         let [sizes, mut densities, data] =
             [&self.sizes, &self.densities, &self.data].map(|levels| extended(levels));
@@ -343,7 +345,8 @@ fn cell(nonzero_params: f64, density: f64, data: f64) -> Option<Cell> {
     })
 }
 
-/// Levels with one more at each end, by the ratio of the last two or by 2 where there is one.
+/// Levels, thinned out where there are many, with one more at each end: by the ratio of the last two levels there,
+/// or by 2 where there is only one level.
 fn extended(levels: &[f64]) -> Vec<f64> {
     let step = levels.len().div_ceil(MOST_LEVELS).max(1);
     let mut thinned: Vec<f64> = levels.iter().copied().step_by(step).collect();
@@ -356,12 +359,13 @@ fn extended(levels: &[f64]) -> Vec<f64> {
     thinned
 }
 
-/// What a set of runs tells: the space of its rows, with columns of unit length.
+/// What a set of runs tells: the space spanned by their rows, with columns scaled to unit length.
 struct Known {
+    /// Original lengths of the columns.
     lengths: DVector<f64>,
-    /// Orthonormal rows.
+    /// Orthonormal basis of the space.
     basis: Vec<DVector<f64>>,
-    /// Orthonormal directions outside it.
+    /// Orthonormal directions outside the space.
     open: Vec<DVector<f64>>,
 }
 
@@ -371,14 +375,14 @@ impl Known {
         for row in rows {
             information += row * row.transpose();
         }
-        // A column of zeros is a term that vanishes everywhere: nothing depends on it.
+        // A column of zeros belongs to a term that vanishes everywhere, on which nothing depends.
         let length = |i: usize| {
             let length = information[(i, i)].sqrt();
             if length > 0.0 && length.is_finite() { length } else { f64::INFINITY }
         };
         let lengths = DVector::from_fn(free, |i, _| length(i));
-        // The singular values of the rows themselves: those of the information are their squares, and lose
-        // half of the digits.
+        // Singular values of the rows, not eigenvalues of the information matrix: these are their squares, which
+        // would lose half of the digits.
         let mut scaled = DMatrix::<f64>::zeros(rows.len().max(free), free);
         for (i, row) in rows.iter().enumerate() {
             for j in 0..free {
@@ -416,12 +420,12 @@ impl Known {
         self.open.iter().map(|direction| direction.component_div(&self.lengths)).collect()
     }
 
-    /// Adds a run; whether it tells anything new.
+    /// Adds a run if it tells anything new; returns whether it does.
     fn add(&mut self, row: &DVector<f64>) -> bool {
         let scaled = row.component_div(&self.lengths);
         let length = scaled.norm();
         let mut rest = scaled;
-        // Twice, as once leaves rounding behind.
+        // Done twice, as a single pass leaves rounding errors.
         for _ in 0..2 {
             for known in &self.basis {
                 let along = known.dot(&rest);

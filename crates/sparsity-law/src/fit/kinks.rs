@@ -1,69 +1,69 @@
-//! Leaps over the kinks of the Huber loss, for few runs.
+//! Long steps ("leaps") across the kinks of the Huber loss, for fits to few runs.
 //!
-//! Where delta lies below the residuals the objective is nearly a sum of absolute values, and a quadratic
-//! model of it is good only up to the next run whose residual passes delta: [`super::newton`] alone then takes
-//! some two hundred evaluations. Here the model keeps the Huber loss and makes the residuals linear:
-//!
+//! Where delta is smaller than the residuals, the objective is nearly a sum of absolute values, and a quadratic
+//! model of it holds only until the residual of the next run passes delta. [`super::newton`] alone then takes
+//! about two hundred evaluations. Here the model keeps the Huber loss and only makes the residuals linear:
 //! ```text
 //! m(p) = sum_i w_i Huber(r_i + J_i p) + p^T (B + lambda diag|H|) p / 2,   B = H - J^T W J over |r_i| <= 1
 //! ```
 //!
-//! with `B` what the curvature of the law adds to the Hessian `H`. It is minimised by Newton's method with
-//! a search along each step (Madsen and Nielsen 1990, *Finite algorithms for robust linear regression*),
-//! which asks for no power and no logarithm. A step is taken where the objective falls by what the model
-//! promised; a handful is enough. What comes out is a point that is no worse than the start. At the last delta
-//! [`super::newton`] goes on from there: it alone says that a descent has converged.
+//! where `B` is what the curvature of the law adds to the Hessian `H`. The model is minimised by Newton's method
+//! with a search along each step (Madsen and Nielsen 1990, *Finite algorithms for robust linear regression*),
+//! which needs no powers and no logarithms. A step is taken where the objective falls by about as much as the
+//! model predicted; a handful of steps is enough. The result is a point that is no worse than the start. At the
+//! last delta [`super::newton`] continues from there: only it decides that a descent has converged.
 //!
-//! Steps are shares of the coefficients and not of their logarithms, as in the amplitudes the law is linear: the
-//! valley in which a term of data and the constant make up for each other is straighter that way. What still
-//! bends is made up for by a step of the amplitudes alone.
+//! Steps are relative changes of the coefficients, not changes of their logarithms, because the law is linear in
+//! the amplitudes: in these coordinates the valley in which a data term and the constant compensate for each other
+//! is straighter. A correction step of the amplitudes alone makes up for the remaining curvature.
 
 use super::normalised::{BOUNDS, COUNT, Point, at};
 use super::objective::{Evaluation, Gradient, Hessian, Objective, solve};
 use super::parameters::Parameters;
 use super::passes::Linear;
 
-/// Runs up to which leaps pay: with more the kinks are so many that a quadratic model sees none.
+/// Largest number of runs for which leaps pay off: with more, the kinks are so dense that a quadratic model is good.
 pub(super) const MOST_RUNS: usize = 512;
-/// Evaluations at most; most descents need ten.
+/// Largest number of evaluations; most descents need ten.
 const LEAPS: u32 = 100;
-/// Newton steps at most to minimise a model.
+/// Largest number of Newton steps to minimise a model.
 const STEPS: usize = 40;
 /// Damping of the first leap.
 const FIRST_DAMPING: f64 = 1e-3;
-/// Damping past which leaps are given up.
+/// Damping above which leaps are given up.
 const MOST_DAMPING: f64 = 1e4;
-/// The damping falls by the one where a leap keeps nearly all that it promised, by the next where it keeps
-/// most, and rises by the last where it does not.
+/// Divisor of the damping where the objective falls by nearly what the model predicted.
 const CERTAIN: f64 = 30.0;
-/// See [`CERTAIN`].
+/// Divisor of the damping where the objective falls by most of what the model predicted.
 const EASING: f64 = 4.0;
-/// See [`CERTAIN`].
+/// Factor of the damping where the objective falls by much less than the model predicted.
 const TIGHTENING: f64 = 5.0;
-/// Promises below this share of the value are left to Newton's method: they are near rounding.
+/// Predicted improvements below this share of the value are left to Newton's method: they are close to rounding.
 const LEAST_TOLERANCE: f64 = 1e-11;
-/// The largest shares by which what a coordinate is the logarithm of may grow or shrink in one leap.
+/// The largest relative increase and decrease of a coefficient in one leap.
 const LONGEST_RISE: f64 = 10.0;
 const LONGEST_FALL: f64 = -0.99;
-/// Share of what a leap promises that it has to keep for the amplitudes to stay.
+/// Share of the predicted improvement below which a leap is followed by a correction of the amplitudes.
 const KEPT: f64 = 0.9;
-/// Places of the amplitudes, in which the law is linear.
+/// Indices of the amplitudes, in which the law is linear.
 const AMPLITUDES: [usize; 4] = [at::A, at::CS, at::E, at::C];
-/// Share of what a model promises up to which it need not be minimised.
+/// Share of the predicted improvement that the minimisation of a model may leave out.
 const LEFT: f64 = 1e-2;
 
-/// Where leaps ended.
+/// Where the leaps ended.
 pub(super) struct Approach {
     pub point: Point,
-    /// The objective there.
+    /// The objective and its derivatives at the point.
     pub evaluation: Evaluation,
     pub evaluations: u32,
-    /// Whether the last leap promised less than the tolerance.
+    /// Whether the last leap promised an improvement below the tolerance.
     pub settled: bool,
 }
 
-/// Leaps from a point until a leap promises less than the tolerance, relative to the value, or is not kept.
-/// Delta and tolerance come together. `None` where leaps do not pay, where coordinates move with others, and on the edge of the box.
+/// Leaps from `start` until a leap promises less than the tolerance, relative to the value, or would leave the box,
+/// or until the limit of evaluations or of the damping is reached. Delta and tolerance belong together, so they are
+/// one argument. Returns `None` where leaps do not pay off or do not apply: with many runs, with a small budget,
+/// where coordinates depend on others, and where the start is not inside the box.
 pub(super) fn approach(
     objective: &Objective<'_>,
     parameters: &Parameters,
@@ -87,7 +87,7 @@ pub(super) fn approach(
             |place: usize| BOUNDS[place].0 < point[place] && point[place] < BOUNDS[place].1;
         (0..COUNT).all(|place| !free[place] || within(place))
     };
-    // Leaps keep off the box, and know no start that is no number.
+    // Leaps stay inside the box; this also rejects NaN.
     if !is_inside(start) {
         return None;
     }
@@ -96,7 +96,7 @@ pub(super) fn approach(
         objective.linearise(at, delta, &mut linear);
         let mut hessian = here.hessian;
         for place in 0..COUNT {
-            // By the share of what a coordinate is the logarithm of.
+            // Second derivatives by relative changes of the coefficients, not by their logarithms.
             hessian[(place, place)] -= here.gradient[place];
         }
         let mut here = Evaluation { hessian, ..*here };
@@ -119,7 +119,7 @@ pub(super) fn approach(
             found.settled = true;
             break;
         }
-        // A share of a leap promises at least that share.
+        // A share of a leap promises at least that share of the improvement.
         let (rise, fall) = (leap.max().max(LONGEST_RISE), leap.min().min(LONGEST_FALL));
         let share = (LONGEST_RISE / rise).min(LONGEST_FALL / fall);
         let (leap, promise) = (leap * share, promise * share);
@@ -130,7 +130,7 @@ pub(super) fn approach(
         let mut there = evaluate(&trial);
         found.evaluations += 1;
         if here.value - there.value < KEPT * promise {
-            // The law bends along a leap; most of that the amplitudes make up for, in which it is linear.
+            // The law bends along a leap. The amplitudes, in which it is linear, can make up for most of that.
             let moves = std::array::from_fn(|place| free[place] && AMPLITUDES.contains(&place));
             let correction = model(&trial, &there, &moves, 0.0);
             let corrected = correction
@@ -160,13 +160,13 @@ pub(super) fn approach(
     Some(found)
 }
 
-/// Where a leap leads: what each coordinate is the logarithm of grows by that share.
+/// The point after a leap that changes each coefficient by the given share.
 fn moved(point: &Point, leap: &Gradient) -> Point {
     std::array::from_fn(|place| point[place] + leap[place].ln_1p())
 }
 
-/// The minimum of a model, and by how much it lies below the start; `None` where its Hessian is not positive
-/// definite.
+/// Minimises a model. Returns the leap to the minimum and by how much it is below the start; `None` where the
+/// Hessian of the model is not positive definite.
 fn minimise(
     linear: &mut Linear,
     here: &Evaluation,
@@ -206,12 +206,13 @@ fn minimise(
     Some((leap, promise))
 }
 
-/// About where a function with falling slope `falling` at 0 is least, and its value there.
+/// Finds about where a function with the slope `falling` (negative) at 0 is least; returns that position and its
+/// value.
 fn along(model: &mut impl FnMut(f64) -> (f64, f64), falling: f64) -> Option<(f64, f64)> {
     let flat = 0.3 * falling.abs();
     let (mut low, mut low_slope) = (0.0, falling);
     let (mut high, (mut value, mut high_slope)) = (1.0, model(1.0));
-    // Beyond the whole step the Huber loss may go on falling, as more runs lie outside delta.
+    // The Huber loss may go on falling beyond the full step, as more residuals pass delta.
     for _ in 0..6 {
         if high_slope >= -flat {
             break;
@@ -260,7 +261,7 @@ mod tests {
 
     const GO_ON: &(dyn Fn() -> bool + Sync) = &|| false;
 
-    /// Runs of many kinds: of noise and none, with runs far off, few, of two levels, along one line.
+    /// Sets of runs of many kinds: exact and noisy, with outliers, few, of two levels, along one line.
     fn sets() -> Vec<(&'static str, Vec<Observation>)> {
         let mut sets = Vec::new();
         for (law, seed) in [(T5_C4.coefficients(), 1), (VIT_JFT.coefficients(), 2)] {
@@ -287,9 +288,9 @@ mod tests {
         sets
     }
 
-    /// Values that differ by less than this share are those of one minimum.
+    /// Values that differ by less than this share belong to the same minimum.
     const SAME_VALUE: f64 = 1e-6;
-    /// Values below this are exact.
+    /// Values below this are exact to rounding.
     const EXACT: f64 = 1e-12;
 
     #[test]
@@ -333,7 +334,7 @@ mod tests {
                 }
             }
         }
-        // Where there are several minima either may end at another one, but leaps not worse on the whole.
+        // Where there are several minima the two may end at different ones, but leaps must not be worse on the whole.
         assert!(
             higher <= lower && higher * 50 <= cases,
             "{higher} higher, {lower} lower of {cases}"
@@ -350,7 +351,7 @@ mod tests {
         let mut linear = objective.linear();
         objective.linearise(&point, objective.delta, &mut linear);
         let (gradient, bent) = linear.normal_equations();
-        // At the point itself the model is the objective.
+        // At the point itself the model equals the objective.
         assert!((gradient - here.gradient).amax() < 1e-9 * here.gradient.amax());
         let (leap, promise) = minimise(&mut linear, &here, 1.0, 1e-12).unwrap();
         let mut rest: Hessian = here.hessian - bent;

@@ -1,5 +1,5 @@
-//! Whether the runs scatter about the law each by itself, or by groups: cells of size, sparsity, data, and size with
-//! sparsity.
+//! Tests whether the residuals of the runs are independent of each other, or differ between groups of runs: by
+//! size, sparsity, data, and size with sparsity.
 
 use nalgebra::DVector;
 use serde::{Deserialize, Serialize};
@@ -11,51 +11,54 @@ use super::observations::{Observation, Observations};
 use super::parameters::Parameters;
 
 named! {
-    /// What runs have in common.
+    /// What the runs of a group have in common.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Grouping {
-        /// The size.
+        /// Size.
         NonzeroParams = "nonzero_params",
-        /// The sparsity.
+        /// Sparsity.
         Sparsity = "sparsity",
-        /// The amount of data.
+        /// Amount of data.
         Data = "data",
         /// Size and sparsity.
         NonzeroParamsAndSparsity = "nonzero_params_and_sparsity",
     }
 }
 
-/// Whether means of the residuals differ between groups of runs by more than chance.
+/// Test of whether the mean residuals of groups of runs differ by more than chance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CellTest {
-    /// The groups.
+    /// How the runs are grouped.
     pub by: Grouping,
-    /// How many there are.
+    /// Number of groups.
     pub cells: usize,
-    /// The variance between them over that within, both by degree of freedom: about 1 by chance.
+    /// Variance between the groups over that within them, each per degree of freedom: about 1 by chance.
     pub statistic: f64,
-    /// The chance of as much or more where each run scatters by itself.
+    /// Probability of a statistic at least as large where residuals are independent.
     pub p: f64,
 }
 
-/// Chance below which a test is told: one in a hundred over the four of them.
+/// Probability below which a test is reported: one in a hundred over all four tests.
 pub(super) const TOLD: f64 = 0.01 / 4.0;
 
-/// Values closer than this share are one level, as for what the runs determine.
+/// Values that differ by less than this share are one level, as in `identify`.
 const LEVEL: f64 = 0.02;
-/// Residuals are cut off at so many robust standard deviations: a few runs far off are outliers, not a group.
+/// Residuals are clamped at this many robust standard deviations: a few runs that are far off are outliers, not a
+/// group.
 const CUT: f64 = 2.5;
-/// Most groups that are told apart; with more there is hardly a run to each.
+/// Largest number of groups in a test; with more there is hardly more than one run in each.
 const MOST_CELLS: usize = 128;
-/// Most runs; of more the first ones by a regular step.
+/// Largest number of runs to test; of more runs, every `n`-th is taken.
 const MOST_RUNS: usize = 4_000;
-/// Fewest degrees of freedom within the groups.
+/// Smallest number of degrees of freedom within the groups.
 const FEWEST_WITHIN: usize = 3;
 
-/// The tests that the runs allow: of means of the residuals by cell, beside what the coefficients could make up for.
+/// The tests that the runs allow: of the mean residuals of groups, after removing what the coefficients could make
+/// up for.
 ///
-/// The F test of the linear model of the residuals at the law, with a mean for each cell added to its coefficients.
+/// Each is the F test of the linear model of the residuals at the law, with a mean for each group added to the
+/// coefficients of the law.
 pub(super) fn cell_tests(
     runs: &Observations,
     objective: &Objective<'_>,
@@ -72,12 +75,13 @@ pub(super) fn cell_tests(
     tests_of(runs, columns, residuals, noise)
 }
 
-/// Of many runs every so many-th is looked at.
+/// Step at which runs are taken for the tests; 1 where all are.
 pub(super) fn step(runs: &Observations) -> usize {
     runs.len().div_ceil(MOST_RUNS).max(1)
 }
 
-/// The same of a law given by its residuals at every [`step`]th run and by their slopes by its coefficients.
+/// Same as [`cell_tests`], for a law given by its residuals at every [`step`]-th run and their slopes by its
+/// coefficients.
 pub(super) fn tests_of(
     runs: &Observations,
     columns: impl Iterator<Item = DVector<f64>>,
@@ -144,10 +148,10 @@ fn test(
     Some(CellTest { by, cells: names.len(), statistic, p: chance.sf(statistic) })
 }
 
-/// Adds what of a column lies outside the basis; whether there is anything.
+/// Adds to an orthonormal basis the part of a column that lies outside it; returns whether there was one.
 fn orthogonal(basis: &mut Vec<DVector<f64>>, mut column: DVector<f64>) -> bool {
     let length = column.norm();
-    // Twice, as once leaves rounding behind.
+    // Done twice, as a single pass leaves rounding errors.
     for _ in 0..2 {
         for known in basis.iter() {
             let along = known.dot(&column);
@@ -162,7 +166,7 @@ fn orthogonal(basis: &mut Vec<DVector<f64>>, mut column: DVector<f64>) -> bool {
     new
 }
 
-/// Of each run the place of its level of a quantity.
+/// The index of each run's level of a quantity.
 fn places(runs: &[Observation], quantity: fn(&Observation) -> f64) -> Vec<usize> {
     let mut levels: Vec<f64> = runs.iter().map(quantity).collect();
     levels.sort_by(f64::total_cmp);
@@ -182,7 +186,7 @@ mod tests {
     use crate::fit::{Residual, testing};
     use crate::law::{Loss, T5_C4};
 
-    /// Whether anything is told of a grid whose losses are off by an error of each of these groups, besides their own.
+    /// Whether any test reports a grid whose losses have, besides their own noise, an error shared by each group.
     fn told(shared: Option<fn(&Observation) -> u64>, seed: u64) -> bool {
         let mut runs = testing::grid(T5_C4.coefficients(), 0.004, seed);
         if let Some(group) = shared {

@@ -1,32 +1,32 @@
-//! From observations to a law.
+//! Fits scaling laws to training runs.
 //!
-//! Pure, as [`crate::law`] is: no HTTP, SQL, clock, environment or async. A fit takes checked
-//! observations and a checked configuration and returns a [`Report`]; the same input gives the same
-//! bits whatever the number of threads, because every start and resample derives its random numbers
-//! from its index, sums run in a canonical order, and the best start is chosen by value, then index.
+//! The module is pure, as [`crate::law`] is: no HTTP, SQL, clock, environment or async. A fit takes checked
+//! observations and a checked configuration and returns a [`Report`]. The same input gives the same bits whatever
+//! the number of threads: every start and every resample derives its random numbers from its index, sums run in a
+//! canonical order, and the best start is chosen by value and then by index.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `observations`, `form`, `normalised` | runs in canonical order; which quantities vary over them; runs in units near 1 |
-//! | `config`, `control` | the options of a fit, checked; how a running fit is followed and stopped |
-//! | `objective`, `passes`, `parameters` | what is minimised, with exact derivatives; the loops over the runs; what is free to move |
+//! | `config`, `control` | the options of a fit and their checks; progress of a running fit and how it is stopped |
+//! | `objective`, `passes`, `parameters` | the objective with exact derivatives; the loops over the runs; which coefficients are free |
 //! | `newton`, `descent` | one descent from one point, under argmin's executor |
-//! | `delta` | where the Huber loss turns linear, from the residuals |
-//! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
+//! | `delta` | where the Huber loss turns linear, estimated from the residuals |
+//! | `starts`, `sketch`, `search` | start points; a subset of the runs to search on where there are many; the best of many descents |
 //! | `multistart` | the fit of one group of runs: search, resamples, diagnostics |
-//! | `bootstrap` | the laws of resampled runs |
-//! | `identify` | which coefficients the runs determine at all, and the cheapest runs that settle the others |
-//! | `diagnostics`, `collinearity`, `profile`, `holdout`, `rolling`, `agreement` | what the runs leave open |
-//! | `lack_of_fit`, `dependence` | whether the runs scatter about the law each by itself |
-//! | `evidence`, `warnings` | what the runs cannot tell; the codes and sentences that say so |
-//! | `patterns`, `pretrained` | runs beside those that the law is fitted on |
-//! | `whole`, `report` | the whole fit; what it found |
-//! | `model`, `gauss_newton` | other forms as functions of their coefficients; the engine that fits these |
-//! | `own_form`, `sensitivity` | the fit of a form with coefficients of its own; how its runs bear on them |
-//! | `rivals` | other forms of the same runs, ranked by how they predict |
-//! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, in the terms of a dense law |
-//! | `target`, `grid`, `suggestion` | which runs to make next: for which answer, among which runs, and the suggestion as a whole |
-//! | `design`, `own_design`, `choice` | what runs tell at a law, and at one of a form with coefficients of its own; the choice by that |
+//! | `bootstrap` | laws fitted on resampled runs |
+//! | `identify` | which coefficients the runs determine at all, and the cheapest runs that would determine the others |
+//! | `diagnostics`, `collinearity`, `profile`, `holdout`, `rolling`, `agreement` | what the runs leave uncertain |
+//! | `lack_of_fit`, `dependence` | whether the residuals of the runs are independent of each other |
+//! | `evidence`, `warnings` | finds what the runs cannot tell; the codes and sentences that report it |
+//! | `patterns`, `pretrained` | runs with structured patterns and runs from pretrained checkpoints, which the law is not fitted on |
+//! | `whole`, `report` | the whole fit; its result |
+//! | `model`, `gauss_newton` | other forms of the law as functions of their coefficients; the engine that fits them |
+//! | `own_form`, `sensitivity` | the fit of a form with its own coefficients; the influence of each run on that fit |
+//! | `rivals` | other forms fitted on the same runs, ranked by how well they predict |
+//! | `terms`, `forms`, `repeated` | fits of other forms and of repeated data, reduced to fits of a dense law |
+//! | `target`, `grid`, `suggestion` | which runs to make next: the answer to narrow, the candidate runs, the suggestion as a whole |
+//! | `design`, `own_design`, `choice` | how much a run tells about a law, and about a law of a form with its own coefficients; the choice of runs by it |
 
 mod agreement;
 mod bootstrap;

@@ -1,4 +1,4 @@
-//! The forms of the law as functions of their free coordinates, over runs in units near 1.
+//! The forms of the law as functions of their coordinates, over runs in units near 1.
 
 use std::collections::BTreeSet;
 
@@ -11,19 +11,20 @@ use crate::law::{
     CoefficientValues, ExpertCoefficients, FormLaw, LawForm, LevelCapacity, LevelLaw, RivalLaw,
 };
 
-/// Values of a quantity closer than this share are one level.
+/// Values of a quantity that differ by less than this share are one level.
 pub(super) const LEVEL: f64 = 0.02;
 
-/// Logarithms of amplitudes and positive exponents, and exponents of either sign.
+/// Coordinates of a law: logarithms of amplitudes and of positive exponents, and exponents of either sign as they
+/// are.
 pub(super) type Point = DVector<f64>;
 
-/// A form over runs with so many levels of sparsity.
+/// A form of the law over runs with `levels` levels of sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
     pub form: LawForm,
     pub levels: usize,
-    /// Whether the amounts of data differ; otherwise what they do is held at nothing, and the irreducible loss has
-    /// their part.
+    /// Whether the amounts of data differ. If not, the data term is left out and becomes part of the irreducible
+    /// loss.
     pub data: bool,
 }
 
@@ -31,18 +32,18 @@ pub(super) struct Model {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     pub ln_x: f64,
-    /// `ln` of the gain by mean parameters.
+    /// Logarithm of the gain from counting mean parameters over training.
     pub ln_mean: f64,
     pub ln_n: f64,
     pub ln_d: f64,
     pub ln_l: f64,
-    /// Place of its sparsity, and of its name where it has one, among the levels.
+    /// Index of the run's level: its sparsity, and its name where it has one.
     pub level: usize,
-    /// Its weight, relative to that of all.
+    /// Weight, as a share of the weights of all runs.
     pub share: f64,
 }
 
-/// Logarithms of the size, data and loss that count as 1 in the coordinates.
+/// Logarithms of the units of size, data and loss.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Units {
     pub ln_n: f64,
@@ -54,39 +55,39 @@ pub(super) struct Units {
 pub(super) struct Table {
     pub rows: Vec<Row>,
     pub runs: Vec<Observation>,
-    /// The levels of the density, falling.
+    /// The density of each level, in descending order.
     pub densities: Vec<f64>,
-    /// Their sparsities, as the runs have them.
+    /// The sparsity of each level, as the runs have it.
     pub sparsities: Vec<f64>,
-    /// Their names, where runs of one sparsity are told apart.
+    /// The name of each level, where runs of the same sparsity are distinguished by name.
     pub names: Vec<Option<String>>,
-    /// How many different sizes there are.
+    /// Number of different sizes.
     pub sizes: usize,
-    /// How many different amounts of data.
+    /// Number of different amounts of data.
     pub amounts: usize,
-    /// Means of the logarithms, which are 0 in the rows.
+    /// Means of the logarithms over the runs, which are subtracted in the rows.
     pub ln_n0: f64,
     pub ln_d0: f64,
     pub ln_l0: f64,
     pub mean_share: f64,
 }
 
-/// What a model's coordinate is.
+/// Kind of a coordinate of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Amplitude,
     Exponent,
-    /// Of either sign.
+    /// An exponent of either sign.
     Signed,
-    /// Of a term that is left out.
+    /// A coordinate of a term that is left out.
     Held,
 }
 
 impl Kind {
-    /// Where it is sought.
+    /// Range in which the coordinate is searched.
     pub const fn range(self) -> (f64, f64) {
         match self {
-            // An exponential that is 0.
+            // Its exponential is 0.
             Self::Held => (-800.0, -800.0),
             Self::Amplitude => (-30.0, 30.0),
             Self::Exponent => (-6.9, 3.0),
@@ -96,7 +97,7 @@ impl Kind {
 }
 
 impl Model {
-    /// What its coordinates are.
+    /// Kind of each coordinate.
     pub fn kinds(self) -> Vec<Kind> {
         use Kind::{Amplitude, Exponent, Held, Signed};
         let mut kinds = match self.form {
@@ -127,7 +128,7 @@ impl Model {
         kinds
     }
 
-    /// Their names in formulas.
+    /// Name of each coordinate's coefficient in formulas.
     pub fn names(self, table: &Table) -> Vec<String> {
         let names: &[&str] = match self.form {
             LawForm::Sparse => &["a_s", "b_s", "c_s", "b_n", "a_d", "b_d", "c"],
@@ -143,7 +144,7 @@ impl Model {
         (0..levels).map(capacity).chain(names).collect()
     }
 
-    /// Place of the amplitude of the data; its exponent follows.
+    /// Index of the amplitude of the data term; its exponent follows.
     const fn data_place(self) -> usize {
         match self.form {
             LawForm::Sparse => 4,
@@ -152,12 +153,12 @@ impl Model {
         }
     }
 
-    /// How many coefficients are fitted.
+    /// Number of coefficients that are fitted.
     pub fn free(self) -> usize {
         self.kinds().iter().filter(|kind| **kind != Kind::Held).count()
     }
 
-    /// The loss in its unit, and its gradient by the coordinates.
+    /// The loss of a run, in units of `exp(ln_l0)`; writes its gradient by the coordinates into `slope`.
     pub fn evaluate(self, at: &Point, row: &Row, slope: &mut [f64]) -> f64 {
         slope.fill(0.0);
         match self.form {
@@ -224,7 +225,7 @@ impl Model {
         }
     }
 
-    /// A start: exponents drawn at random, amplitudes of equal parts of the loss.
+    /// A random start: exponents are drawn, and amplitudes lie near equal shares of the loss.
     pub fn start(self, rng: &mut ChaCha8Rng) -> Point {
         let kinds = self.kinds();
         let draw = |kind: &Kind| match kind {
@@ -304,8 +305,8 @@ impl Model {
         }
     }
 
-    /// The coefficients of a form that has its own, in raw units and the order of
-    /// [`FormLaw::named`](crate::law::FormLaw::named); none of the others.
+    /// The coefficients of a form that has its own, in raw units and in the order of
+    /// [`FormLaw::named`](crate::law::FormLaw::named); empty for the other forms.
     pub fn own_values(self, at: &Point, units: Units) -> Vec<f64> {
         let Units { ln_n, ln_d, ln_l } = units;
         match self.form {
@@ -339,7 +340,7 @@ impl Model {
         }
     }
 
-    /// The model of a law of a form with coefficients of its own, and where it lies: [`Self::own_values`] leads back.
+    /// The model and the coordinates of a law with its own coefficients; inverse of [`Self::own_values`].
     pub fn of(law: &FormLaw, units: Units) -> (Self, Point) {
         let Units { ln_n, ln_d, ln_l } = units;
         let levels = match law {
@@ -378,13 +379,13 @@ impl Model {
 }
 
 impl Table {
-    /// Of at most so many runs, of more as many evenly spaced in canonical order; `mean_share` is the mean sparsity
-    /// over training as a share of the final one.
+    /// Builds the table from at most `most` runs; of more runs, some are taken at even spacing in canonical order.
+    /// `mean_share` is the mean sparsity over training as a share of the final one.
     pub fn new(runs: &Observations, mean_share: f64, most: usize) -> Self {
         Self::named(runs, &[], mean_share, most)
     }
 
-    /// As [`Self::new`], with the names that tell runs of one sparsity apart; empty where nothing does.
+    /// Same as [`Self::new`], with names that distinguish runs of the same sparsity; empty where there are none.
     pub fn named(
         runs: &Observations,
         names: &[Option<String>],
@@ -406,7 +407,7 @@ impl Table {
             chosen.iter().map(|run| (run.sparsity.density().get(), run.sparsity.get())).collect();
         levels.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         levels.dedup_by(|(next, _), (kept, _)| *next >= *kept * (1.0 - LEVEL));
-        // Levels fall, and the first is the largest density.
+        // Levels are in descending order, and the first is the largest density.
         let of_density = |x: f64| {
             levels.partition_point(|(level, _)| *level >= x * (1.0 - 1e-12)).saturating_sub(1)
         };
@@ -445,7 +446,7 @@ impl Table {
         }
     }
 
-    /// The sparsity of a level, with its name where it has one.
+    /// Text for a level: its sparsity, with its name where it has one.
     pub fn level_told(&self, place: usize) -> String {
         match &self.names[place] {
             Some(name) => format!("{} ({name})", self.sparsities[place]),
@@ -458,13 +459,13 @@ impl Table {
         Units { ln_n: self.ln_n0, ln_d: self.ln_d0, ln_l: self.ln_l0 }
     }
 
-    /// The loss whose logarithm is 0 in the rows.
+    /// The unit of the loss in the rows.
     pub fn loss_unit(&self) -> f64 {
         self.ln_l0.exp()
     }
 }
 
-/// How many levels a quantity has.
+/// Number of levels of a quantity.
 pub(super) fn distinct(runs: &[Observation], of: fn(&Observation) -> f64) -> usize {
     let mut values: Vec<f64> = runs.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
@@ -472,12 +473,13 @@ pub(super) fn distinct(runs: &[Observation], of: fn(&Observation) -> f64) -> usi
     values.len()
 }
 
-/// The most levels of a law: each is a coefficient, and the work of a step grows with their cube.
+/// Largest number of levels of a law: each is a coefficient, and the work of a step grows with the cube of their
+/// number.
 pub(super) const MOST_LEVELS: usize = 200;
 
 impl Table {
-    /// What the runs have too few of for a form, or too many; `None` where they suit it. One amount of data is
-    /// enough for a model without a term of its own for it.
+    /// What the runs have too few, or too many, of for a form; `None` where they suit it. A single amount of data
+    /// is enough for a model without a data term.
     pub fn lacking(&self, model: Model) -> Option<String> {
         let count = self.densities.len();
         let needed = match model.form {

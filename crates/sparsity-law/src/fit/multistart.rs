@@ -29,7 +29,7 @@ use super::starts::{Stream, generator, start_point};
 use super::warnings::Warning;
 use crate::law::{Coefficients, Ensemble};
 
-/// Which runs are fitted; each group has its own random numbers.
+/// Which runs are fitted. Each group has its own random numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
     Scratch,
@@ -39,16 +39,16 @@ pub(super) enum Group {
 /// Two starts agree where their objectives differ by less than this share of the better one.
 pub(super) const AGREEMENT: f64 = 1e-3;
 
-/// Scaled objective below which a fit is exact to rounding, and starts agree whatever their ratio.
+/// Scaled objective below which a fit is exact to rounding, and starts agree whatever the ratio of their objectives.
 pub(super) const EXACT: f64 = 1e-9;
 
-/// The most other minima from which a resample descends too.
+/// Largest number of other minima that a resample also descends from.
 const MOST_OTHER_MINIMA: usize = 2;
 
-/// Scaled objective, relative to the best, up to which another minimum may be a resample's best.
+/// Objective, relative to the best, below which another minimum may be the best one of a resample.
 const RIVAL: f64 = 1.25;
 
-/// What the fit of one group of runs gave.
+/// Result of the fit of one group of runs.
 pub(super) struct Fitted {
     pub coefficients: Coefficients,
     pub objective: f64,
@@ -70,14 +70,14 @@ pub(super) fn fit_group(
     let options = config.get();
     let form = check_identifiable(runs, config, group)?;
     let normalised = Normalised::new(runs);
-    // What is held is held of the law from scratch; a pretrained start changes every coefficient.
+    // Fixed coefficients are those of the law from scratch; a pretrained start changes every coefficient.
     let nothing = std::collections::BTreeMap::new();
     let (fixed, constraint) = match group {
         Group::Scratch => (&options.fixed, options.constraint),
         Group::Pretrained => (&nothing, options.constraint.filter(|_| form.separates_all())),
     };
     let parameters = Parameters::new(form, fixed, &normalised);
-    // What one normalised residual is in the residual's own unit.
+    // Size of one normalised residual, in the unit of the residual.
     let unit = match options.residual {
         Residual::Log => 1.0,
         Residual::Linear => normalised.loss_unit(),
@@ -98,7 +98,7 @@ pub(super) fn fit_group(
         }
     };
     let objective = Objective::new(&normalised, runs.weights(), options.residual, delta);
-    // One scaled objective in its own unit.
+    // One unit of the scaled objective, in the unit of the residual squared.
     let scale = delta * delta;
     let sketch = Sketch::new(&objective, options.seed);
 
@@ -113,7 +113,7 @@ pub(super) fn fit_group(
     let jacobian = Jacobian::new(&objective, &search.parameters, &best.point, unit);
 
     let threshold = best.value + (AGREEMENT * best.value).max(EXACT);
-    // Where delta is given, all is as it was before the runs were asked: laws of older versions come out the same.
+    // With a fixed delta no run counts as diverged, so that laws of older versions come out the same when refitted.
     let diverged = match options.delta {
         Delta::Auto => jacobian.diverged(),
         Delta::Fixed(_) => vec![false; runs.len()],
@@ -140,8 +140,9 @@ pub(super) fn fit_group(
         starts_agree: reached().count() == starts.len(),
         residuals: &jacobian.widened_residuals(&diverged),
     };
-    // A law that passes through all of its runs does so through every resample of them, and no more clusters than
-    // coefficients leave some combination of these alike in all: intervals without width.
+    // No resamples where the intervals would have no width: a law that passes through all of its runs also passes
+    // through every resample of them, and with no more clusters than coefficients, some combination of the
+    // coefficients is the same in all resamples.
     let few = runs.clusters().is_some() && runs.cluster_count() <= search.parameters.count();
     let resamples = if identification.interpolates() || few { 0 } else { options.bootstrap };
     let Resampled { members, failed } = bootstrap
@@ -168,7 +169,7 @@ pub(super) fn fit_group(
             };
             rayon::join(
                 || {
-                    // Who wants no intervals wants none of these either.
+                    // A fit without intervals has no profile intervals either.
                     if resamples == 0 {
                         return Some(Vec::new());
                     }
@@ -290,9 +291,9 @@ fn descend_from_starts(
     Ok(descents)
 }
 
-/// Takes descents over some runs on over all runs: those that ended at the same value ended at the
-/// same place, and one of them goes on for all. Only the best few values are worth it; the others
-/// keep their place.
+/// Continues descents over a sketch of the runs over all runs. Descents that ended at the same value ended at the
+/// same place, so one of them continues for all. Only the few best values are worth it; the other descents stay
+/// where they are.
 fn finish(search: &Search<'_>, objective: &Objective<'_>, descents: &mut [Descent]) {
     let mut order: Vec<usize> = (0..descents.len()).collect();
     order.sort_by(|a, b| descents[*a].value.total_cmp(&descents[*b].value));
@@ -323,7 +324,7 @@ fn finish(search: &Search<'_>, objective: &Objective<'_>, descents: &mut [Descen
     }
 }
 
-/// The best point, and other minima that a resample may prefer.
+/// Start points for resamples: the best point, then other minima that a resample may prefer.
 fn minima(starts: &[Descent], best: &Descent) -> Vec<Point> {
     let mut others: Vec<&Descent> = starts
         .iter()
@@ -338,7 +339,7 @@ fn minima(starts: &[Descent], best: &Descent) -> Vec<Point> {
     std::iter::once(best.point).chain(others).collect()
 }
 
-/// What varies over the runs; an error where nothing does, or where an option asks for more.
+/// Which quantities vary over the runs; an error where none does, or where an option needs one that does not vary.
 fn check_identifiable(
     runs: &Observations,
     config: &ValidFitConfig,

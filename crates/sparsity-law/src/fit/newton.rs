@@ -1,14 +1,14 @@
 //! A damped Newton method for [argmin's](argmin) executor.
 //!
-//! The step solves `(H + lambda diag|H|) p = -g` with the exact Hessian of seven coordinates; the
-//! damping `lambda` falls while the quadratic model predicts well and rises until the matrix is
-//! positive definite and the step goes down. Values never rise, so the last point is the best one.
+//! The step solves `(H + lambda diag|H|) p = -g` with the exact Hessian of seven coordinates. The damping `lambda`
+//! falls while the quadratic model predicts well, and rises until the matrix is positive definite and the step
+//! goes down. Values never rise, so the last point is the best one.
 //!
-//! It took the place of argmin's L-BFGS with a More-Thuente line search, which needs some hundred
-//! evaluations where this needs twenty, returns `Ok` after a failed line search, and stops at
-//! kinks of the Huber loss. Hager-Zhang was rejected for looping for ever on some starts despite
-//! an iteration limit, backtracking by the Armijo rule for claiming convergence short of the
-//! minimum. Here a step that does not go down only raises the damping, so every way out is counted.
+//! This replaced argmin's L-BFGS with a More-Thuente line search, which needs about a hundred evaluations instead
+//! of twenty, returns `Ok` after a failed line search, and stops at kinks of the Huber loss. Hager-Zhang was
+//! rejected because it loops for ever on some starts despite an iteration limit, and backtracking by the Armijo
+//! rule because it claims convergence short of the minimum. Here a step that does not go down only raises the
+//! damping, so every descent ends for a known reason.
 
 use super::normalised::{BOUNDS, COUNT, Point};
 use super::objective::{Evaluation, Gradient, Hessian, Objective, solve};
@@ -17,18 +17,18 @@ use argmin::core::{
     Error, IterState, KV, Problem, Solver, State, TerminationReason, TerminationStatus,
 };
 
-/// The objective over the free coordinates, at one delta.
+/// The objective over the free coordinates, with a given delta.
 #[derive(Debug)]
 pub(super) struct Target<'a> {
     pub objective: &'a Objective<'a>,
     pub parameters: &'a Parameters,
     pub delta: f64,
-    /// Improvement that a step must promise, relative to the value, to be worth it.
+    /// Improvement, relative to the value, that a step must promise to be taken.
     pub tolerance: f64,
 }
 
 impl Target<'_> {
-    /// Derivatives by the coordinates that are free and not pressed against the box.
+    /// Evaluates the objective; coordinates that are not free, or are pressed against the box, are held.
     fn evaluate(&self, point: &Point) -> Evaluation {
         let mut evaluation = self.objective.evaluate(point, self.delta);
         self.parameters.restrict(point, &mut evaluation);
@@ -46,46 +46,47 @@ impl Target<'_> {
 /// State of a descent.
 pub(super) type DescentState = IterState<Point, (), (), (), (), f64>;
 
-/// The method; made for one descent.
+/// The damped Newton method; one instance per descent.
 pub(super) struct DampedNewton<'a> {
     should_stop: &'a (dyn Fn() -> bool + Sync),
     damping: f64,
     current: Option<Evaluation>,
 }
 
-/// Why a descent that [`DampedNewton`] ended itself ended.
+/// Reason given to argmin where [`DampedNewton`] stalls.
 pub(super) const STALLED: &str = "no damping gives a better point";
 
-/// Damping of the first step: half way between Newton and gradient.
+/// Damping of the first step.
 const FIRST_DAMPING: f64 = 1e-2;
 /// Damping of the first step near a minimum.
 const NEAR_DAMPING: f64 = 1e-7;
-/// The damping falls by the one and rises by the other. Measured on the paper's runs; were they
-/// powers of one number, a descent in a bent valley would try the same dampings again and again.
+/// Divisor of the damping after a good step. It was measured on the paper's runs together with [`TIGHTENING`].
+/// They are not powers of one number, because then a descent in a curved valley would try the same dampings again
+/// and again.
 const EASING: f64 = 4.0;
-/// See [`EASING`].
+/// Factor of the damping after a bad step; see [`EASING`].
 const TIGHTENING: f64 = 5.0;
-/// Damping below which it makes no difference.
+/// Damping below which it has no effect.
 const LEAST_DAMPING: f64 = 1e-14;
 /// Damping at which a step is too short to change the point.
 const MOST_DAMPING: f64 = 1e14;
-/// The longest step of one coordinate, which is a logarithm: a factor of twenty.
+/// Longest step of a coordinate, which is a logarithm: a factor of twenty in the coefficient.
 const LONGEST_STEP: f64 = 3.0;
 /// Value below which a fit is exact to rounding.
 const EXACT: f64 = 1e-26;
 
 impl<'a> DampedNewton<'a> {
-    /// A fresh method that polls `should_stop` before each iteration.
+    /// Creates the method for one descent, which polls `should_stop` before each iteration.
     pub fn new(should_stop: &'a (dyn Fn() -> bool + Sync)) -> Self {
         Self { should_stop, damping: FIRST_DAMPING, current: None }
     }
 
-    /// Begins with whole Newton steps: for a start near the minimum of a smooth objective.
+    /// Starts with nearly undamped Newton steps, for a start near the minimum of a smooth objective.
     pub fn begins_near(&mut self) {
         self.damping = NEAR_DAMPING;
     }
 
-    /// Spares the first evaluation, where the point at which a descent begins has been evaluated already.
+    /// Reuses the evaluation of the start point, which saves the first evaluation.
     pub fn begins_at(&mut self, evaluation: Evaluation) {
         self.current = Some(evaluation);
     }
@@ -106,7 +107,7 @@ impl<'a> DampedNewton<'a> {
     }
 }
 
-/// What is minimised. [`Problem::problem`] would count the calls by name, in a hash map;
+/// The problem of a descent. [`Problem::problem`] would count calls by name in a hash map, which is not needed:
 /// [`Descent`](super::descent::Descent) counts iterations.
 fn target<'a, 'b>(problem: &'a Problem<Target<'b>>) -> Result<&'a Target<'b>, Error> {
     problem.problem.as_ref().ok_or_else(|| Error::msg("the executor holds the problem"))
@@ -155,7 +156,7 @@ impl Solver<Target<'_>, DescentState> for DampedNewton<'_> {
             *coordinate += step;
         }
         let trial = target.parameters.complete(&trial);
-        // Where the box cut the step short the model is asked about what is left of it.
+        // Where the box cut the step short, use the prediction for the shortened step.
         let full_step = step;
         let step = Gradient::from_fn(|i, _| {
             let (low, high) = BOUNDS[i];

@@ -1,7 +1,7 @@
-//! The law in the coordinates in which it is fitted.
+//! The coordinates in which a law is fitted.
 //!
-//! `N`, `D` and `L` are divided by their geometric means, so all of them are near 1, and the
-//! coefficients are fitted through their logarithms, so all of them stay positive:
+//! `N`, `D` and `L` are divided by their geometric means over the runs, so that all of them are near 1. The
+//! coordinates are the logarithms of the coefficients, so that these stay positive:
 //!
 //! ```text
 //! f / L0 = (a x^b_S + c_S) n^(-b_N) + e d^(-b_D) + c,   n = N/N0, d = D/D0,
@@ -17,34 +17,34 @@ pub(super) const COUNT: usize = 7;
 /// Logarithms of the normalised coefficients `[a, b_S, c_S', b_N, e, b_D, c']`.
 pub(super) type Point = [f64; COUNT];
 
-/// Places in a [`Point`].
+/// Indices of the coordinates in a [`Point`].
 pub(super) mod at {
-    /// `ln a`
+    /// `ln a`.
     pub const A: usize = 0;
-    /// `ln b_S`
+    /// `ln b_S`.
     pub const BS: usize = 1;
-    /// `ln c_S'`
+    /// `ln c_S'`.
     pub const CS: usize = 2;
-    /// `ln b_N`
+    /// `ln b_N`.
     pub const BN: usize = 3;
-    /// `ln e`
+    /// `ln e`.
     pub const E: usize = 4;
-    /// `ln b_D`
+    /// `ln b_D`.
     pub const BD: usize = 5;
-    /// `ln c'`
+    /// `ln c'`.
     pub const C: usize = 6;
 }
 
-/// Box in which the logarithms are sought. Amplitudes below e^-30 of a loss near 1 are beneath the
-/// rounding of the loss; exponents outside 1e-3..20 describe no training run, and e^20 times the
-/// widest range of ln N or ln D stays far from overflow.
+/// Box in which the coordinates are searched. Amplitudes below e^-30, for a loss near 1, are below its rounding;
+/// exponents outside 1e-3..20 describe no training run. Over the widest ranges of `N` and `D` the powers could
+/// still overflow, so [`passes`](super::passes) cuts off their exponents.
 pub(super) const BOUNDS: [(f64, f64); COUNT] = {
     const AMPLITUDE: (f64, f64) = (-30.0, 30.0);
     const EXPONENT: (f64, f64) = (-6.907_755_278_982_137, 2.995_732_273_553_991);
     [AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE, EXPONENT, AMPLITUDE]
 };
 
-/// Units of the normalised coordinates, and the runs in them.
+/// Units of the normalised quantities, and the runs in these units.
 #[derive(Debug, Clone)]
 pub(super) struct Normalised {
     pub ln_n0: f64,
@@ -75,7 +75,7 @@ impl Normalised {
         Self { ln_n0, ln_d0, ln_l0, ln_x, ln_n, ln_d, ln_l, l }
     }
 
-    /// Some of the runs, in the same units.
+    /// A subset of the runs, by index, in the same units.
     pub fn only(&self, runs: &[u32]) -> Self {
         let pick = |column: &[f64]| runs.iter().map(|run| column[*run as usize]).collect();
         Self {
@@ -98,7 +98,7 @@ impl Normalised {
         self.ln_l0.exp()
     }
 
-    /// The point of coefficients in raw units.
+    /// The point that corresponds to coefficients in raw units.
     pub fn point(&self, law: &Coefficients) -> Point {
         let v = law.values();
         let ln_capacity = self.ln_l0 + v.b_n * self.ln_n0;
@@ -113,11 +113,11 @@ impl Normalised {
         ]
     }
 
-    /// Coefficients in raw units. A term that is switched off (`ln a`, `ln e` or `ln b_N` minus
-    /// infinity) is one that the runs do not tell apart from another.
+    /// The coefficients of a point, in raw units. A term that is switched off (`ln a`, `ln e` or `ln b_N` minus
+    /// infinity) is missing from the law: the runs cannot tell it from another.
     ///
     /// # Errors
-    /// The coefficient that no double can hold: `a_D = D0 e^(1/b_D)` overflows where `b_D` is tiny.
+    /// Names the coefficient that is out of the range of an f64: `a_D = D0 e^(1/b_D)` overflows where `b_D` is tiny.
     pub fn coefficients(
         &self,
         point: &Point,

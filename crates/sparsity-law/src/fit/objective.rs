@@ -1,4 +1,4 @@
-//! Mean Huber loss of the residuals, with its gradient and Hessian in one pass.
+//! Mean Huber loss of the residuals, with gradient and Hessian computed in one pass.
 
 use nalgebra::{SMatrix, SVector};
 use pulp::Arch;
@@ -8,25 +8,25 @@ pub(super) use super::derivatives::{Evaluation, Gradient, Hessian, solve};
 use super::normalised::{Normalised, Point};
 use super::passes::{Columns, Evaluate, Law, Linear, LinearSystem, Residuals};
 
-/// `sum_i w_i Huber(r_i, delta) / delta^2` over weighted runs, as a function of the logarithms of
-/// the normalised coefficients.
+/// `sum_i w_i Huber(r_i, delta) / delta^2` over weighted runs, as a function of the logarithms of the normalised
+/// coefficients.
 ///
-/// Divided by `delta^2` a good fit is of order 1. Left at its natural 1e-6 a default gradient
+/// Dividing by `delta^2` makes the value of a good fit of order 1. At its natural size of 1e-6, a default gradient
 /// tolerance would stop at once, which is what happened to the published T5 fit.
 #[derive(Debug, Clone)]
 pub(super) struct Objective<'a> {
     pub runs: &'a Normalised,
     pub residual: Residual,
-    /// Delta in the unit of the normalised residual.
+    /// Where the Huber loss turns linear, in the unit of the normalised residual.
     pub delta: f64,
-    /// The runs that count.
+    /// The runs with a positive weight.
     columns: Columns,
-    /// The widest vectors of this processor.
+    /// Selects the widest vectors of this processor.
     arch: Arch,
 }
 
 impl<'a> Objective<'a> {
-    /// The objective over all runs with these weights.
+    /// The objective over all runs with these weights; `delta` is in the unit of the residual.
     pub fn new(runs: &'a Normalised, weights: &[f64], residual: Residual, delta: f64) -> Self {
         let delta = match residual {
             Residual::Log => delta,
@@ -54,17 +54,17 @@ impl<'a> Objective<'a> {
         Self { delta, columns: self.columns.clone(), ..*self }
     }
 
-    /// Places of the runs that count, among the normalised runs.
+    /// Indices, among the normalised runs, of the runs with a positive weight.
     pub fn places(&self) -> &[u32] {
         self.columns.places()
     }
 
-    /// Share of each run that counts; they sum to 1.
+    /// Shares of the runs with a positive weight; they sum to 1.
     pub fn shares(&self) -> &[f64] {
         self.columns.shares()
     }
 
-    /// Share of every run, 0 of those that do not count.
+    /// Shares of all runs; 0 for runs without weight.
     pub fn all_shares(&self) -> Vec<f64> {
         let mut shares = vec![0.0; self.runs.len()];
         for (place, share) in self.places().iter().zip(self.shares()) {
@@ -73,7 +73,7 @@ impl<'a> Objective<'a> {
         shares
     }
 
-    /// Residuals of all runs and their derivatives by the coordinates: `(r_i, dr_i/d theta)`.
+    /// Residuals of all runs, each with its derivatives by the coordinates: `(r_i, dr_i/d theta)`.
     pub fn residuals(&self, point: &Point) -> Vec<(f64, Gradient)> {
         let law = Law::new(point);
         (0..self.runs.len())
@@ -89,7 +89,7 @@ impl<'a> Objective<'a> {
             .collect()
     }
 
-    /// Absolute residuals of the runs that count.
+    /// Absolute residuals of the runs with a positive weight.
     pub fn absolute_residuals(&self, point: &Point) -> Vec<f64> {
         let mut found = self.columns.room();
         let Self { columns, residual, .. } = self;
@@ -103,29 +103,29 @@ impl<'a> Objective<'a> {
         found
     }
 
-    /// Normal equations of the four amplitudes at the exponents of `point`, whose amplitudes are 1:
-    /// least squares of the relative errors of the loss.
+    /// Normal equations of the four amplitudes for least squares of the relative errors of the loss, at the
+    /// exponents of `point`, whose amplitudes must be 1.
     pub fn linear_system(&self, point: &Point) -> (SMatrix<f64, 4, 4>, SVector<f64, 4>) {
         let Self { columns, residual, .. } = self;
         self.arch.dispatch(LinearSystem { columns, residual: *residual, law: Law::new(point) })
     }
 
-    /// How many runs count.
+    /// Number of runs with a positive weight.
     pub fn count(&self) -> usize {
         self.columns.len()
     }
 
-    /// Room for [`Self::linearise`].
+    /// Allocates the columns for [`Self::linearise`].
     pub fn linear(&self) -> Linear {
         Linear::new(self.arch, &self.columns)
     }
 
-    /// Makes the residuals about a point linear functions of the coordinates, in units of `delta`.
+    /// Linearises the residuals in the coordinates about a point, in units of `delta`.
     pub fn linearise(&self, point: &Point, delta: f64, linear: &mut Linear) {
         linear.take(&self.columns, self.residual, Law::new(point), delta);
     }
 
-    /// The value alone.
+    /// The value without derivatives, in units of `delta^2`.
     pub fn value(&self, point: &Point) -> f64 {
         let huber = |(residual, share): (f64, &f64)| {
             let u = residual / self.delta;
@@ -134,10 +134,10 @@ impl<'a> Objective<'a> {
         self.absolute_residuals(point).into_iter().zip(self.shares()).map(huber).sum()
     }
 
-    /// Value, gradient and Hessian in one pass, with the Huber loss turning linear at `delta`;
-    /// the value is in units of `delta^2`.
+    /// Value, gradient and Hessian in one pass, with the Huber loss turning linear at `delta`. The value is in
+    /// units of `delta^2`.
     ///
-    /// The second derivative of the Huber loss jumps at `delta`; there the Hessian is that of the
+    /// The second derivative of the Huber loss jumps at `delta`; exactly there the Hessian is that of the
     /// quadratic side.
     pub fn evaluate(&self, point: &Point, delta: f64) -> Evaluation {
         let Self { columns, residual, .. } = self;
@@ -200,13 +200,13 @@ mod tests {
                     objective.evaluate(&moved, objective.delta)
                 };
                 let (above, below) = (at(step), at(-step));
-                // Rounding over the step, and one run's kink of the second derivative inside it.
+                // Allows for rounding over the step, and for one run whose second derivative jumps inside it.
                 let close = |difference: f64, got: f64, scale: f64| {
                     (difference - got).abs() < 2e-5 * (1.0 + scale)
                 };
                 let difference = (above.value - below.value) / (2.0 * step);
                 prop_assert!(close(difference, here.gradient[i], here.gradient[i].abs()));
-                // The Hessian jumps where a run's residual passes delta: compare away from there.
+                // The Hessian jumps where a residual passes delta, so compare only away from there.
                 let jumps = objective.residuals(&point).iter().any(|(r, _)| {
                     (r.abs() / objective.delta - 1.0).abs() < 1e-3
                 });

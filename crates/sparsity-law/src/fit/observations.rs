@@ -11,13 +11,13 @@ use crate::law::{Coefficients, Data, Loss, NonzeroParams, Sparsity, Support};
 /// One training run as the fit sees it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Observation {
-    /// `N`.
+    /// Number of non-zero parameters, `N`.
     pub nonzero_params: NonzeroParams,
-    /// `S`.
+    /// Sparsity, `S`.
     pub sparsity: Sparsity,
-    /// `D`.
+    /// Amount of training data, `D`.
     pub data: Data,
-    /// `L`.
+    /// Measured loss, `L`.
     pub loss: Loss,
 }
 
@@ -27,27 +27,27 @@ impl Observation {
     }
 }
 
-/// Runs in a canonical order, so that neither the fit nor the digest depends on how they came.
+/// Runs in a canonical order, so that neither the fit nor the digest depends on the order in which they were given.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observations {
     runs: Vec<Observation>,
     weights: Vec<f64>,
     order: Vec<usize>,
-    /// Of each run its cluster, numbered by first appearance; empty where each run is one by itself.
+    /// Cluster of each run, numbered by first appearance; empty where each run is its own cluster.
     clusters: Vec<u32>,
-    /// How many clusters there are.
+    /// Number of clusters.
     count: usize,
 }
 
 impl Observations {
-    /// Runs that count alike.
+    /// Takes runs of equal weight.
     #[must_use]
     pub fn new(runs: Vec<Observation>) -> Self {
         Self::weighted(runs.into_iter().map(|run| (run, 1.0)).collect())
     }
 
-    /// Runs with what each counts, relative to the others; those that do not count above 0 are left
-    /// out, the others sorted by `(N, S, D, L)` and weight.
+    /// Takes runs with weights relative to each other. Runs whose weight is not above 0 are left out, the others
+    /// sorted by `(N, S, D, L)` and weight.
     #[must_use]
     pub fn weighted(runs: Vec<(Observation, f64)>) -> Self {
         let mut rows: Vec<(usize, (Observation, f64))> =
@@ -69,8 +69,8 @@ impl Observations {
         }
     }
 
-    /// The same runs in clusters: those with the same number share what they are off by, so that resamples draw them
-    /// together; a run without one is a cluster by itself. `clusters` has one entry a run, in canonical order.
+    /// Groups the runs into clusters: runs with the same number share a common error, so that resamples draw them
+    /// together. A run without a number is its own cluster. `clusters` has one entry per run, in canonical order.
     ///
     /// ```
     /// use sparsity_law::fit::{Observation, Observations};
@@ -104,14 +104,14 @@ impl Observations {
         self
     }
 
-    /// Of each run in canonical order the number of its cluster, from 0 by first appearance; `None` where each run is
-    /// one by itself.
+    /// Cluster of each run in canonical order, numbered from 0 by first appearance; `None` where clusters were not
+    /// given.
     #[must_use]
     pub fn clusters(&self) -> Option<&[u32]> {
         (!self.clusters.is_empty()).then_some(&self.clusters)
     }
 
-    /// How many clusters there are: as many as runs where nothing else is known.
+    /// Number of clusters; the number of runs where clusters were not given.
     #[must_use]
     pub const fn cluster_count(&self) -> usize {
         self.count
@@ -123,13 +123,13 @@ impl Observations {
         &self.runs
     }
 
-    /// What each run counts, in canonical order.
+    /// Weight of each run, in canonical order.
     #[must_use]
     pub fn weights(&self) -> &[f64] {
         &self.weights
     }
 
-    /// Of each run in canonical order, its place in the list that this was made of.
+    /// For each run in canonical order, its index in the list that these observations were made from.
     #[must_use]
     pub fn order(&self) -> &[usize] {
         &self.order
@@ -141,15 +141,15 @@ impl Observations {
         self.runs.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no runs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// `sha256:` and the hexadecimal SHA-256 of every run's `(N, S, D, L)` as big-endian IEEE 754
-    /// doubles, in canonical order, followed by the weights where they are not all 1, and by the clusters where there
-    /// are any: equal exactly for equal sets of measurements.
+    /// `sha256:` and the hexadecimal SHA-256 of every run's `(N, S, D, L)` as big-endian IEEE 754 doubles, in
+    /// canonical order, followed by the weights where they are not all 1, and by the clusters where there are any.
+    /// Equal sets of measurements have equal digests, different ones have different digests.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -167,7 +167,7 @@ impl Observations {
         format!("sha256:{}", hex::encode(hash.finalize()))
     }
 
-    /// Weighted mean Huber loss of a law over these runs; 0 without runs.
+    /// Weighted mean Huber loss of a law over these runs, in units of the residual squared; 0 without runs.
     #[must_use]
     pub fn mean_huber(&self, law: &Coefficients, residual: Residual, delta: f64) -> f64 {
         let rows = self.runs.iter().zip(&self.weights);
@@ -180,8 +180,8 @@ impl Observations {
         if total > 0.0 { sum / total } else { 0.0 }
     }
 
-    /// [`Self::mean_huber`] of two laws, to compare them; `None` where there are no runs, where a law does not
-    /// know what all of size, sparsity and data do, and where a mean overflows.
+    /// [`Self::mean_huber`] of two laws, to compare them. `None` where there are no runs, where a law does not
+    /// determine the effects of size, sparsity and data, and where a mean is not finite.
     #[must_use]
     pub fn compare(
         &self,
@@ -194,13 +194,13 @@ impl Observations {
         (usable && means.iter().all(|mean| mean.is_finite())).then_some(means)
     }
 
-    /// The ranges that the runs cover.
+    /// The ranges of size, sparsity and data that the runs cover.
     #[must_use]
     pub fn support(&self) -> Support {
         Support::of_runs(self.runs.iter().map(|run| (run.nonzero_params, run.sparsity, run.data)))
     }
 
-    /// Which quantities vary.
+    /// Which quantities vary over the runs.
     pub(super) fn form(&self) -> Form {
         Form {
             nonzero_params: self.levels(|run| run.nonzero_params.get()).len() > 1,
@@ -209,7 +209,7 @@ impl Observations {
         }
     }
 
-    /// The distinct values of a quantity, rising.
+    /// The distinct values of a quantity, in ascending order.
     pub(super) fn levels(&self, quantity: impl Fn(&Observation) -> f64) -> Vec<f64> {
         levels(self.runs.iter().map(quantity).collect())
     }
@@ -221,11 +221,11 @@ pub(super) fn huber(residual: f64, delta: f64) -> f64 {
     if size <= delta { 0.5 * size * size } else { delta * (size - 0.5 * delta) }
 }
 
-/// Values closer than this are the same level: sizes and token counts scatter about the value that
-/// was meant.
+/// Values that differ by no more than this share are the same level: sizes and token counts scatter about the
+/// value that was intended.
 pub(super) const SAME_LEVEL: f64 = 1e-3;
 
-/// The distinct values of a quantity, rising, each the smallest of its level.
+/// The distinct values of a quantity in ascending order, each the smallest of its level.
 pub(super) fn levels(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     values.dedup_by(|next, kept| *next - *kept <= SAME_LEVEL * kept.abs().max(f64::MIN_POSITIVE));

@@ -1,7 +1,8 @@
-//! What runs tell at a law of a form with coefficients of its own: [`super::design`] for these.
+//! What runs tell about a law of a form with its own coefficients: the counterpart of [`super::design`].
 //!
-//! Of a law of levels the best sparsity is one of them, and stays the same under small changes. What a run may settle is
-//! which of the two best ones it is, so that there the difference of their losses is what is narrowed: [`Contest`].
+//! For a law of levels, the best sparsity is one of the levels and does not change under small changes of the
+//! coefficients. What runs can decide is which of the two best levels is better, so there the difference of their
+//! losses is narrowed: see [`Contest`].
 
 use nalgebra::{DVector, Dyn};
 
@@ -15,12 +16,12 @@ use crate::law::{
     AnswerError, Compute, Data, Density, FormLaw, NonzeroParams, Sparsity, TrainingCost,
 };
 
-/// What the runs of a law of such a form tell about its coefficients, linearised at the law.
+/// What the runs of a law with its own coefficients tell about these, linearised at the law.
 #[derive(Debug, Clone)]
 pub struct OwnKnowledge<'a> {
     basis: OwnBasis<'a>,
     residual: Residual,
-    /// 1 at coordinates that move, 0 at others.
+    /// 1 at coordinates that are free, 0 at others.
     free: DVector<f64>,
     information: Information<Dyn>,
 }
@@ -35,10 +36,10 @@ struct OwnBasis<'a> {
 }
 
 impl<'a> OwnKnowledge<'a> {
-    /// As [`super::Knowledge::new`], with the name of each run's level where they have names.
+    /// Same as [`super::Knowledge::new`], with the name of each run's level where levels have names.
     ///
     /// # Errors
-    /// [`DesignError::Singular`].
+    /// [`DesignError::Singular`] where neither the runs nor the noise bound the coefficients.
     pub fn new(
         law: &'a FormLaw,
         (runs, names): (&Observations, &[Option<String>]),
@@ -50,7 +51,7 @@ impl<'a> OwnKnowledge<'a> {
         let mean = |of: fn(&Observation) -> f64| {
             runs.as_slice().iter().map(|run| of(run).ln()).sum::<f64>() / count
         };
-        // A unit of the loss scales all amplitudes alike, and changes no slope of its logarithm.
+        // The unit of the loss scales all amplitudes alike and does not change the slopes of its logarithm.
         let units = Units {
             ln_n: mean(|run| run.nonzero_params.get()),
             ln_d: mean(|run| run.data.get()),
@@ -75,10 +76,11 @@ impl<'a> OwnKnowledge<'a> {
         Ok(Self { basis, residual, free, information })
     }
 
-    /// As [`super::Knowledge::suggest`].
+    /// Same as [`super::Knowledge::suggest`].
     ///
     /// # Errors
-    /// [`DesignError::NotRepresentable`], [`DesignError::Settled`].
+    /// [`DesignError::NotRepresentable`] where the answer is not finite at coefficients close by,
+    /// [`DesignError::Settled`] where small changes of the coefficients do not change it.
     pub fn suggest(
         &self,
         answer: impl Fn(&FormLaw) -> Option<f64>,
@@ -106,8 +108,8 @@ impl<'a> OwnKnowledge<'a> {
 }
 
 impl OwnBasis<'_> {
-    /// Gradient of a run's prediction, in the unit of the residual, by the coordinates; at a level of which the law
-    /// knows nothing a run tells nothing.
+    /// Gradient of a run's prediction by the coordinates, in the unit of the residual; zero at a level that the
+    /// law does not have.
     fn slope(
         &self,
         residual: Residual,
@@ -139,34 +141,35 @@ impl OwnBasis<'_> {
     }
 }
 
-/// The two best levels of a budget, by their places and what the budget pays for at each.
+/// The two best levels for a budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contest {
-    /// The best one.
+    /// The level with the lowest loss.
     pub best: Contender,
-    /// The next.
+    /// The level with the second lowest loss.
     pub next: Contender,
 }
 
-/// One of two levels.
+/// One of the two best levels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Contender {
-    /// Its place among the levels of the law.
+    /// Index among the levels of the law.
     pub level: usize,
-    /// Its density.
+    /// Density of the level.
     pub density: Density,
-    /// The data that the budget pays for.
+    /// Data that the budget pays for at this level.
     pub data: Data,
-    /// The loss that the law predicts.
+    /// Loss that the law predicts there.
     pub loss: f64,
 }
 
 impl Contest {
-    /// The two best levels of a law that has several.
+    /// The two best levels of a law of levels; `None` for another law, and where fewer than two levels can be
+    /// trained.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
-    /// [`AnswerError::NotFinite`] where a loss overflows.
+    /// [`AnswerError::NotFinite`] where a loss is not finite.
     pub fn of(
         law: &FormLaw,
         cost: &TrainingCost,
@@ -186,13 +189,13 @@ impl Contest {
                 loss: model.loss,
             }));
         }
-        // Of equal ones the first, which is the denser.
+        // The sort is stable: of equal losses the first, which is the denser level, comes first.
         found.sort_by(|a, b| a.loss.total_cmp(&b.loss));
         let mut found = found.into_iter();
         Ok(found.next().zip(found.next()).map(|(best, next)| Self { best, next }))
     }
 
-    /// `ln` of the loss at the next level over that at the best one, by a law of the same levels.
+    /// `ln` of the loss at the next level over that at the best one, predicted by a law with the same levels.
     #[must_use]
     pub fn ln_lead(&self, law: &FormLaw, nonzero_params: NonzeroParams) -> Option<f64> {
         let loss =
@@ -213,7 +216,7 @@ mod tests {
 
     const NOISE: f64 = 0.002;
 
-    /// What the paper's form says at four sparsities, and 1 % more loss of capacity at .5 by a pattern.
+    /// A law of levels: the paper's form at four sparsities, and a pattern at 0.5 with 1 % more capacity loss.
     fn levels() -> FormLaw {
         let v = T5_C4.coefficients().values();
         let level = |(sparsity, name): (f64, Option<&str>)| {
@@ -247,7 +250,7 @@ mod tests {
         })
     }
 
-    /// A grid, of which every second run at .5 has the pattern.
+    /// A grid of runs in which every second run at sparsity 0.5 has the pattern.
     fn runs() -> (Observations, Vec<Option<String>>) {
         let runs = Observations::new(testing::grid(T5_C4.coefficients(), NOISE, 1));
         let name = |(place, run): (usize, &Observation)| {
@@ -280,9 +283,9 @@ mod tests {
                     let loss = law.loss_at(level, x, n, d)?;
                     Some(if residual == Residual::Log { loss.ln() } else { loss })
                 });
-                // Central differences of a step of 1e-4.
+                // Central differences with a step of 1e-4.
                 assert!((&exact - found.unwrap()).amax() < 1e-7 * exact.amax(), "{law:?}");
-                // The point is that of the law itself.
+                // The point gives the coefficients of the law back.
                 let back = basis.model.own_values(&basis.point, basis.units);
                 for (back, value) in back.iter().zip(law.values()) {
                     assert!((back / value - 1.0).abs() < 1e-12, "{back} {value}");
@@ -301,7 +304,7 @@ mod tests {
         let [plain, pattern] =
             [1, 2].map(|level| known.basis.slope(Residual::Log, Some(level), at));
         assert!(plain[1] > 0.0 && plain[2] == 0.0 && pattern[1] == 0.0 && pattern[2] > 0.0);
-        // The runs with the pattern leave its capacity less well known than if they had none.
+        // Runs with the pattern do not count for the plain level, so its capacity is known less well.
         let all = OwnKnowledge::new(&law, (&runs, &[]), Residual::Log, NOISE, None).unwrap();
         let variance = |known: &OwnKnowledge<'_>| known.information.covariance[(1, 1)];
         assert!(variance(&known) > variance(&all));
@@ -354,7 +357,7 @@ mod tests {
             assert_eq!(found.contest.is_some(), of_levels && is_best);
             if let Some(contest) = found.contest {
                 assert!(contest.best.loss < contest.next.loss);
-                // One of the two levels is run, as nothing else tells them apart.
+                // At least one run is at one of the two levels, as no other run tells them apart.
                 let two = [contest.best.level, contest.next.level];
                 assert!(found.runs.iter().any(|run| two.contains(&run.run.level.unwrap())));
             }

@@ -1,8 +1,9 @@
-//! The fit of a form with coefficients of its own: starts, the best of them, resamples, diagnostics.
+//! Fits a form with its own coefficients: starts, the best of them, resamples, diagnostics.
 //!
-//! What is minimised, how runs are resampled, held out and tested is as of the paper's form; what differs is the engine
-//! ([`super::gauss_newton`]), and that runs which leave something open carry no such form at all, so that whatever a
-//! fitted one answers its runs determine. No profile intervals are made, and no correlations.
+//! The objective, the resamples, the hold-outs and the tests are the same as for the paper's form. Two things
+//! differ: the engine ([`super::gauss_newton`]), and that such a form is refused where the runs do not determine
+//! all of its coefficients, so that every answer of a fitted law is determined. There are no profile intervals and
+//! no correlations.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,18 +32,19 @@ use crate::law::{
     RollingError, quantile,
 };
 
-/// The most runs on which starts descend; of more as many evenly spaced, and the best of them go on over all.
+/// Largest number of runs that starts descend on. Of more runs, this many are taken at even spacing, and the best
+/// descents are continued over all runs.
 const MOST_RUNS: usize = 2000;
-/// Ends of these descents that go on.
+/// Number of descents that are continued over all runs.
 const MOST_ENDS: usize = 3;
-/// Fewest runs at each level of sparsity of the form `levels`.
+/// Smallest number of runs at each level of sparsity, for the form `levels`.
 const FEWEST_OF_LEVEL: usize = 3;
-/// Random starts of each hold-out beside the law of all runs, and of each rolling one.
+/// Random starts, besides the law of all runs, of each hold-out and of each rolling hold-out.
 const FRESH_STARTS: [usize; 2] = [4, 1];
-/// Predictions of two laws closer than this share are alike.
+/// Predictions of two laws that differ by less than this share count as equal.
 const ALIKE: f64 = 1e-3;
 
-/// Fits a law of such a form.
+/// Fits a law of a form with its own coefficients.
 ///
 /// # Errors
 /// [`FitError::FormNotCarried`] where the runs are too few or too much alike, [`FitError::NoRuns`],
@@ -65,7 +67,7 @@ pub(super) fn fit_own(
         return Err(refuse(reason.to_owned()));
     }
     let (worth, names) = runs.in_worth(decay);
-    // No form of these counts mean parameters.
+    // Mean share 0: none of these forms uses mean parameters.
     let table = Table::named(&worth, &names, 0.0, worth.len());
     let model = Model { form, levels: table.densities.len(), data: table.amounts > 1 };
     if let Some(reason) = lacking(&table, model) {
@@ -100,20 +102,20 @@ pub(super) fn fit_own(
 /// A level of sparsity that has too few runs for a capacity of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmallLevel {
-    /// Its sparsity, with its name where it has one.
+    /// Sparsity of the level, with its name where it has one.
     pub told: String,
-    /// How many runs it has, of the three that it needs.
+    /// Number of runs at the level, below [`Self::NEEDED`].
     pub runs: usize,
 }
 
 impl SmallLevel {
-    /// How many runs a level needs.
+    /// Smallest number of runs that a level needs.
     pub const NEEDED: usize = FEWEST_OF_LEVEL;
 }
 
 impl RunSet {
-    /// The places, in canonical order, of the runs of the law whose level has runs enough for a capacity of its own, and
-    /// the levels that have not: a law of levels is fitted without these.
+    /// Indices, in canonical order, of the runs of the law whose level has enough runs for a capacity of its own,
+    /// and the levels that have too few: a law of levels is fitted without the runs of these.
     #[must_use]
     pub fn of_large_levels(&self) -> (Vec<usize>, Vec<SmallLevel>) {
         let table = Table::named(&self.law, &self.names, 0.0, self.law.len());
@@ -131,7 +133,7 @@ impl RunSet {
         (kept, small.map(told).collect())
     }
 
-    /// Some of the runs of the law, by their places in canonical order; the other groups stay.
+    /// A set with only some of the runs of the law, by their indices in canonical order. The other groups are kept.
     #[must_use]
     pub fn with_runs(&self, places: &[usize]) -> Self {
         let of = |all: &[Observation], weights: &[f64]| -> Vec<(Observation, f64)> {
@@ -149,7 +151,7 @@ impl RunSet {
     }
 }
 
-/// Why these runs carry no law of this form; `None` where they do.
+/// Why these runs do not determine a law of this form; `None` where they do.
 fn lacking(table: &Table, model: Model) -> Option<String> {
     if let Some(reason) = table.lacking(model) {
         return Some(reason);
@@ -179,7 +181,7 @@ fn lacking(table: &Table, model: Model) -> Option<String> {
     ))
 }
 
-/// As the delta of the paper's form: from residuals to delta to residuals; `None` where it was stopped.
+/// Finds delta as for the paper's form, by alternating between delta and the residuals of a fit; `None` if stopped.
 fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> {
     let pilot = Engine { delta: delta::PILOT, ..*engine };
     let mut rng = generator(engine.seed, Stream::Delta(false));
@@ -211,24 +213,24 @@ fn auto_delta(engine: &Engine<'_>, model: Model, shares: &[f64]) -> Option<f64> 
     Some(delta)
 }
 
-/// A fit under way.
+/// A fit in progress.
 struct OwnFit<'a> {
     engine: Engine<'a>,
     model: Model,
-    /// The runs, with their data worth what it teaches.
+    /// The runs, their repeated data replaced by its effective amount.
     runs: &'a Observations,
-    /// The share of each.
+    /// Share of each run.
     all: Vec<f64>,
-    /// The same of those on which starts descend, and 0 of the others.
+    /// Share of each run that starts descend on, 0 for the others.
     sketch: Vec<f64>,
-    /// What one normalised residual is in the residual's own unit.
+    /// Size of one normalised residual, in the unit of the residual.
     unit: f64,
     config: &'a ValidFitConfig,
     control: &'a Control<'a>,
 }
 
 impl OwnFit<'_> {
-    /// Where the starts end, by index; `None` where it was stopped.
+    /// Where the starts end, by index; `None` if stopped.
     fn starts(&self, thinned: bool) -> Option<Vec<Reached>> {
         let Self { engine, model, .. } = *self;
         let count = self.config.get().starts;
@@ -387,13 +389,13 @@ impl OwnFit<'_> {
             identification: &identification,
         };
         let mut warnings = evidence.warnings();
-        // Levels have no shape to tell.
+        // A law of levels has no curve over sparsity, so it needs no minimum number of levels.
         let shapeless = |warning: &Warning| {
             form == LawForm::Levels && warning.code == WarningCode::FewSparsityLevels
         };
         warnings.retain(|warning| !shapeless(warning));
         warnings.extend(self.odd_coefficients(&best.point, &law, ensemble.as_ref()));
-        // What is said of each run is said of it, in the order of the runs as they were.
+        // Back from the order of the runs with effective data to the order of the original runs.
         let mut in_order = fitted.clone();
         for (run, place) in fitted.iter().zip(self.runs.order()) {
             in_order[*place] = *run;
@@ -425,7 +427,7 @@ impl OwnFit<'_> {
             .zip(rows)
             .zip(&self.engine.table.rows)
             .map(|((run, (&residual, &leverage)), row)| FittedRun {
-                // Every run has a level.
+                // Every run has a level, so the fallback is never used.
                 predicted: law
                     .loss_at(Some(row.level), run.sparsity.density(), run.nonzero_params, run.data)
                     .unwrap_or(run.loss.get()),
@@ -451,7 +453,7 @@ impl OwnFit<'_> {
         .count()
     }
 
-    /// The laws of resampled runs; `None` where it was stopped. A resample that determines no law is left out.
+    /// Fits the resamples; `None` if stopped. A resample that determines no law is left out.
     fn resample(
         &self,
         resamples: u32,
@@ -476,7 +478,7 @@ impl OwnFit<'_> {
                 };
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 self.control.tell(Phase::Resampling, f64::from(done) / f64::from(resamples));
-                // One that is still on its way along a flat valley is as good as what it lies beside.
+                // A descent still moving along a flat valley is accepted: the points nearby are as good.
                 let law = found
                     .and_then(|end| self.law(&end.point))
                     .filter(|law| law.out_of_range().is_none());
@@ -486,7 +488,7 @@ impl OwnFit<'_> {
         Some(fitted?.into_iter().flatten().collect())
     }
 
-    /// The best of descents from a point near and from random starts.
+    /// The best of descents from a nearby point and from `fresh` random starts; `None` if stopped.
     fn best_of(
         &self,
         near: &Point,
@@ -496,7 +498,7 @@ impl OwnFit<'_> {
     ) -> Option<Reached> {
         let Self { engine, model, .. } = self;
         let mut best = engine.polish(*model, near.clone(), shares, ENOUGH)?;
-        // A start is worth its time where runs are few.
+        // Random starts are worth their time only where there are few runs.
         let fresh = if shares.len() > MOST_RUNS { 0 } else { fresh };
         for _ in 0..fresh {
             let start = engine.start(*model, shares, rng);
@@ -509,8 +511,7 @@ impl OwnFit<'_> {
         Some(best)
     }
 
-    /// Whether the runs that count determine a law: levels of each quantity, and more runs than coefficients where it
-    /// is runs that are left out.
+    /// Whether the runs with a positive share have enough levels of each quantity to determine a law.
     fn determines(&self, shares: &[f64]) -> bool {
         let table = self.engine.table;
         let kept: Vec<Observation> = (table.runs.iter().zip(shares))
@@ -531,7 +532,8 @@ impl OwnFit<'_> {
             && (!self.model.data || distinct(&kept, |run| run.data.get()) >= 3)
     }
 
-    /// Of the runs that are seen, whether a law of the others can be fitted, and which runs it then says something of.
+    /// For a fit of only the runs that are `seen`: their shares (0 for the others), whether they determine a law,
+    /// and for each run whether that law predicts it.
     fn seen(&self, seen: impl Fn(&Observation) -> bool) -> (Vec<f64>, bool, Vec<bool>) {
         let table = self.engine.table;
         let shares: Vec<f64> = (table.runs.iter().zip(&self.all))
@@ -543,7 +545,7 @@ impl OwnFit<'_> {
             levels[row.level] = true;
         }
         let of_levels = self.model.form == LawForm::Levels;
-        // A level that is not seen takes a coefficient with it.
+        // A level without runs takes its coefficient with it.
         let lost = if of_levels { levels.iter().filter(|seen| !**seen).count() } else { 0 };
         let kept: Vec<Observation> = table.runs.iter().filter(|run| seen(run)).copied().collect();
         let usable = count > self.model.free() - lost
@@ -564,7 +566,7 @@ impl OwnFit<'_> {
         .collect()
     }
 
-    /// The hold-outs that are asked for and possible; `None` where it was stopped.
+    /// The hold-outs that are asked for and possible; `None` if stopped.
     fn holdouts(&self, asked: &[Holdout], best: &Point) -> Option<Vec<HoldoutReport>> {
         let form = self.runs.form();
         let mut found = Vec::new();
@@ -572,7 +574,7 @@ impl OwnFit<'_> {
             let varies = match asked {
                 Holdout::NonzeroParams | Holdout::Rolling => form.nonzero_params,
                 Holdout::Data => self.model.data,
-                // Levels say nothing of a sparsity that they have not seen.
+                // A law of levels predicts nothing at a sparsity that it was not fitted on.
                 Holdout::Sparsity => form.sparsity && self.model.form != LawForm::Levels,
             };
             if !varies {
@@ -591,7 +593,8 @@ impl OwnFit<'_> {
         Some(found)
     }
 
-    /// As of the paper's form: `Some(None)` where it is one of many rounds and the others determine no law.
+    /// As for the paper's form: `Some(None)` for a round of the rolling hold-out that cannot be made, `None` if
+    /// stopped.
     fn leave_out(
         &self,
         asked: Holdout,
@@ -634,8 +637,8 @@ impl OwnFit<'_> {
         }))
     }
 
-    /// What laws of the smaller runs say of the larger ones: `Some(None)` where there is no round, `None` where it was
-    /// stopped.
+    /// How well laws of the smaller runs predict the larger ones: `Some(None)` where no round can be made, `None`
+    /// if stopped.
     fn rolling(&self, best: &Point, noise: f64, diverged: &[bool]) -> Option<Option<RollingError>> {
         let quantities: [fn(&Observation) -> f64; 3] =
             [|run| run.nonzero_params.get(), |run| run.data.get(), rolling::product];
@@ -698,7 +701,7 @@ impl OwnFit<'_> {
         Some((round.predictions > 0 && round.distance > 0.0).then_some(round))
     }
 
-    /// What is odd or open about single coefficients.
+    /// Warnings about single coefficients.
     fn odd_coefficients(
         &self,
         best: &Point,

@@ -1,9 +1,9 @@
-//! Which of the seven coordinates a fit may move, and how the others follow.
+//! Which of the seven coordinates of a fit are free, and how the others follow from them.
 //!
-//! A coordinate that is not free is either constant or a smooth function of others: a pinned `a_S`
-//! fixes `a = a_S / (L0 N0^b_N)`, which moves with `b_N`, and on the boundary `s0 = 1` of the
-//! physical law `b_S` follows from `a`, `c_S` and `b_N`. Derivatives by the free coordinates come
-//! from those by all seven by the chain rule, one coordinate at a time.
+//! A coordinate that is not free is either constant or a smooth function of others. A fixed `a_S` determines
+//! `a = a_S / (L0 N0^b_N)`, which changes with `b_N`; on the boundary `s0 = 1` of the physical constraint, `b_S`
+//! follows from `a`, `c_S` and `b_N`. Derivatives by the free coordinates follow from those by all seven by the
+//! chain rule, one coordinate at a time.
 
 use std::collections::BTreeMap;
 
@@ -12,33 +12,33 @@ use super::normalised::{BOUNDS, COUNT, Normalised, Point, at};
 use super::objective::{Evaluation, Gradient, Hessian};
 use crate::law::CoefficientName;
 
-/// How one coordinate gets its value.
+/// How a coordinate gets its value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Slot {
     Free,
     Constant(f64),
-    /// `offset - ln_n0 e^(ln b_N)`: a capacity coefficient pinned in raw units.
+    /// `offset - ln_n0 e^(ln b_N)`: a capacity coefficient that is fixed in raw units.
     Capacity {
         offset: f64,
         ln_n0: f64,
     },
-    /// `factor e^(ln b_D) - ln_l0`: `a_D` pinned in raw units.
+    /// `factor e^(ln b_D) - ln_l0`: `a_D`, fixed in raw units.
     Data {
         factor: f64,
         ln_l0: f64,
     },
-    /// `ln b_N + ln(a + c_S') - ln a`: `b_S` at `s0 = 1`.
+    /// `ln b_N + ln(a + c_S') - ln a`: `b_S` on the boundary `s0 = 1`.
     Boundary,
 }
 
-/// The free coordinates of a fit.
+/// The coordinates of a fit, each with its role.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Parameters {
     slots: [Slot; COUNT],
 }
 
 impl Parameters {
-    /// Of runs of this form with these coefficients held, in raw units.
+    /// The coordinates for runs of this form, with the coefficients in `fixed` held at these values in raw units.
     pub fn new(form: Form, fixed: &BTreeMap<CoefficientName, f64>, units: &Normalised) -> Self {
         let mut slots = [Slot::Free; COUNT];
         for (&name, value) in fixed {
@@ -58,7 +58,7 @@ impl Parameters {
             };
             slots[place] = slot;
         }
-        // Terms that the runs do not tell apart are one: the others are switched off.
+        // Of terms that the runs cannot tell apart only one is kept; the others are switched off.
         const OFF: Slot = Slot::Constant(f64::NEG_INFINITY);
         const UNUSED: Slot = Slot::Constant(0.0);
         if !form.sparsity {
@@ -76,14 +76,14 @@ impl Parameters {
         Self { slots }
     }
 
-    /// The same with one coordinate held.
+    /// The same coordinates with one more held at a value.
     pub fn holding(&self, place: usize, value: f64) -> Self {
         let mut held = self.clone();
         held.slots[place] = Slot::Constant(value);
         held
     }
 
-    /// The same on the boundary `s0 = 1`.
+    /// The same coordinates with `b_S` on the boundary `s0 = 1`.
     pub fn on_boundary(&self) -> Self {
         let mut bound = self.clone();
         bound.slots[at::BS] = Slot::Boundary;
@@ -95,7 +95,7 @@ impl Parameters {
         self.slots[place] == Slot::Free
     }
 
-    /// Whether every coordinate is free or a constant, so that none moves with another.
+    /// Whether every coordinate is free or constant, so that none depends on another.
     pub fn are_independent(&self) -> bool {
         self.slots.iter().all(|slot| matches!(slot, Slot::Free | Slot::Constant(_)))
     }
@@ -105,7 +105,7 @@ impl Parameters {
         (0..COUNT).filter(|place| self.is_free(*place)).count()
     }
 
-    /// The point with its free coordinates inside the box and the others in their places.
+    /// The point with its free coordinates moved into the box and the others set to their values.
     pub fn complete(&self, point: &Point) -> Point {
         let mut full = *point;
         for place in 0..COUNT {
@@ -130,8 +130,8 @@ impl Parameters {
         full
     }
 
-    /// Turns derivatives by all seven coordinates into those by the free ones; the places of the
-    /// others get a zero gradient and a unit Hessian, so that a Newton step leaves them.
+    /// Turns derivatives by all seven coordinates into derivatives by the free ones. The other coordinates get a
+    /// zero gradient and a unit Hessian, so that a Newton step does not move them.
     pub fn restrict(&self, point: &Point, evaluation: &mut Evaluation) {
         let (g, h) = (&mut evaluation.gradient, &mut evaluation.hessian);
         if self.slots[at::BS] == Slot::Boundary {
@@ -154,7 +154,7 @@ impl Parameters {
                 Slot::Data { factor, .. } => (at::BD, factor * point[at::BD].exp()),
                 _ => continue,
             };
-            // The exponential of a coordinate is its own derivative, twice.
+            // The exponential of a coordinate is its own first and second derivative.
             let mut gradient = Gradient::zeros();
             gradient[by] = slope;
             let mut curve = Hessian::zeros();
@@ -166,7 +166,7 @@ impl Parameters {
         }
     }
 
-    /// Turns a derivative by all seven coordinates into one by the free ones.
+    /// Turns a gradient by all seven coordinates into one by the free ones.
     pub fn restrict_gradient(&self, point: &Point, gradient: &Gradient) -> Gradient {
         let mut evaluation =
             Evaluation { value: 0.0, gradient: *gradient, hessian: Hessian::zeros() };
@@ -175,7 +175,7 @@ impl Parameters {
     }
 }
 
-/// Replaces the coordinate `j` by a function of others with this gradient and Hessian.
+/// Replaces the coordinate `j` by a function of the others that has this gradient and Hessian.
 fn eliminate(g: &mut Gradient, h: &mut Hessian, j: usize, slope: &Gradient, curve: &Hessian) {
     let row = h.column(j).into_owned();
     let (g_j, h_jj) = (g[j], h[(j, j)]);
@@ -192,7 +192,7 @@ fn ln_sum(a: f64, b: f64) -> f64 {
     high + (low - high).exp().ln_1p()
 }
 
-/// `ln s0`, the logarithm of the slope of the gain at `S = 0`.
+/// `ln s0`, where `s0` is the slope of the gain at `S = 0`.
 pub(super) fn ln_gain_slope(point: &Point) -> f64 {
     point[at::A] + point[at::BS] - point[at::BN] - ln_sum(point[at::A], point[at::CS])
 }

@@ -1,8 +1,8 @@
-//! The loops over the runs of an objective, by columns so that they are vector instructions.
+//! The loops over the runs of an objective, by columns so that they compile to vector instructions.
 //!
-//! Sums are taken in [`LANES`] parts, on every processor alike: the bits do not depend on how wide its
-//! vectors are. Powers are computed for each run anew. Four at a time that costs no more than to look up
-//! those of its levels, and less where the runs are all different.
+//! Every sum is split into [`LANES`] partial sums on every processor, so the bits of a result do not depend on the
+//! width of its vectors. Powers are computed anew for each run: four at a time, that costs no more than looking
+//! them up by level, and less where all runs are different.
 
 use std::cell::RefCell;
 
@@ -14,31 +14,31 @@ use super::derivatives::{Evaluation, Gradient, Hessian};
 use super::normalised::{COUNT, Normalised, Point};
 use crate::law::branchless::{exp, ln};
 
-/// Parts in which every sum is taken.
+/// Number of partial sums that every sum is split into.
 const LANES: usize = 4;
-/// Runs whose columns stay in the fastest memory, in lanes.
+/// Rows of lanes in a block of runs; the columns of a block fit into the fastest cache.
 const BLOCK: usize = 16;
 
-/// Exponents of powers are cut off here, so that products of several of them stay finite.
+/// Largest exponent of a power: larger ones are cut off, so that products of several powers stay finite.
 const MOST_EXPONENT: f64 = 600.0;
 
 type Lanes = [f64; LANES];
 type Block = [Lanes; BLOCK];
 
-/// The runs that count, by columns; the last lanes are filled with runs whose share is 0.
+/// The runs with a positive weight, by columns; the last lanes are filled up with runs whose share is 0.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
     places: Vec<u32>,
     ln_x: Vec<f64>,
     ln_n: Vec<f64>,
     ln_d: Vec<f64>,
-    /// `ln (L / L0)` or `L / L0`: what the residual compares with.
+    /// `ln (L / L0)` or `L / L0`: the value that the prediction is compared with.
     measured: Vec<f64>,
     share: Vec<f64>,
 }
 
 impl Columns {
-    /// Weights as shares of their sum; runs without weight are left out.
+    /// Builds the columns, with weights turned into shares of their sum; runs without weight are left out.
     pub fn new(runs: &Normalised, residual: Residual, weights: &[f64]) -> Self {
         let total: f64 = weights.iter().sum();
         let counted = (0..).zip(weights).filter(|(_, weight)| **weight > 0.0);
@@ -64,22 +64,22 @@ impl Columns {
         }
     }
 
-    /// How many runs count.
+    /// Number of runs with a positive weight.
     pub fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// Places of the runs that count.
+    /// Indices, among all runs, of those with a positive weight.
     pub fn places(&self) -> &[u32] {
         &self.places
     }
 
-    /// Their shares; these sum to 1.
+    /// Shares of the runs with a positive weight; they sum to 1.
     pub fn shares(&self) -> &[f64] {
         &self.share[..self.len()]
     }
 
-    /// A column of zeros.
+    /// A column of zeros, as long as the others.
     pub fn room(&self) -> Vec<f64> {
         vec![0.0; self.share.len()]
     }
@@ -99,7 +99,7 @@ impl Columns {
     }
 }
 
-/// A block of runs; all columns have the same length, a multiple of the lanes.
+/// A block of runs; all columns have the same length, a multiple of [`LANES`].
 struct Runs<'a> {
     ln_x: &'a [f64],
     ln_n: &'a [f64],
@@ -108,7 +108,7 @@ struct Runs<'a> {
     share: &'a [f64],
 }
 
-/// The law at a point, ready to be asked.
+/// The law at a point, with its coefficients computed from their logarithms.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Law {
     a: f64,
@@ -120,10 +120,10 @@ pub(super) struct Law {
     c: f64,
 }
 
-/// The law's parts at one run, in units of `L0`.
+/// Value and slope of the law at one run, in units of `L0`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts {
-    /// The law.
+    /// The predicted loss.
     pub loss: f64,
     /// `df/d theta`.
     pub slope: [f64; COUNT],
@@ -143,14 +143,14 @@ impl Law {
         self.of_powers([power(p), power(q), power(v)], [p, q, v])
     }
 
-    /// From the powers of a run and their exponents.
+    /// The same from the powers of a run and their exponents.
     #[inline(always)]
     fn of_powers(&self, [x, n, d]: [f64; 3], [p, q, v]: [f64; 3]) -> Parts {
         let sparse = self.a * x * n;
         let rest = self.c_s * n;
         let data = self.e * d;
         let loss = sparse + rest + data + self.c;
-        // Where every term underflows the logarithm must stay finite.
+        // The logarithm must stay finite where every term underflows.
         let loss = if loss < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { loss };
         let slope = [sparse, sparse * p, rest, (sparse + rest) * q, data, data * v, self.c];
         Parts { loss, slope }
@@ -162,7 +162,7 @@ fn power(exponent: f64) -> f64 {
     exp(if exponent > MOST_EXPONENT { MOST_EXPONENT } else { exponent })
 }
 
-/// The exponents of a column and their powers.
+/// Computes the exponents of a column and their powers.
 #[inline(always)]
 fn powers(exponents: &mut [f64], powers: &mut [f64], by: f64, logs: &[f64]) {
     for ((exponent, found), log) in exponents.iter_mut().zip(powers).zip(logs) {
@@ -171,7 +171,7 @@ fn powers(exponents: &mut [f64], powers: &mut [f64], by: f64, logs: &[f64]) {
     }
 }
 
-/// Residual of a run that is predicted to be `loss`.
+/// Residual of a run whose predicted loss is `loss`.
 #[inline(always)]
 fn residual(kind: Residual, loss: f64, measured: f64) -> f64 {
     match kind {
@@ -180,10 +180,10 @@ fn residual(kind: Residual, loss: f64, measured: f64) -> f64 {
     }
 }
 
-/// Lanes in vectors of the processor: so many of the first as there are lanes.
+/// [`LANES`] numbers as vectors of the processor: the first [`parts`] entries are used.
 type Vectors<S> = [<S as Simd>::f64s; LANES];
 
-/// How many vectors the lanes fill.
+/// Number of vectors that hold [`LANES`] numbers.
 #[inline(always)]
 const fn parts<S: Simd>() -> usize {
     const { assert!(LANES.is_multiple_of(S::F64_LANES)) };
@@ -206,7 +206,7 @@ fn times<S: Simd>(simd: S, mut a: Vectors<S>, b: Vectors<S>) -> Vectors<S> {
     a
 }
 
-/// A sum in lanes.
+/// A sum, split into [`LANES`] partial sums.
 #[derive(Clone, Copy)]
 struct Sum<S: Simd>(Vectors<S>);
 
@@ -239,7 +239,7 @@ impl<S: Simd> Sum<S> {
     }
 }
 
-/// Adds the products of a column with others.
+/// Adds to each total the sum of the products of `factor` with one of `columns`.
 #[inline(always)]
 fn add_products<S: Simd, const K: usize>(
     simd: S,
@@ -264,12 +264,12 @@ fn sum([a, b, c, d]: Lanes) -> f64 {
     (a + c) + (b + d)
 }
 
-/// What `Objective::absolute_residuals` describes.
+/// The pass of `Objective::absolute_residuals`.
 pub(super) struct Residuals<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
     pub law: Law,
-    /// Room for as many as there are lanes.
+    /// Receives the residuals, filled-up lanes included.
     pub found: &'a mut [f64],
 }
 
@@ -301,7 +301,7 @@ impl WithSimd for Residuals<'_> {
     }
 }
 
-/// What `Objective::linear_system` describes.
+/// The pass of `Objective::linear_system`.
 pub(super) struct LinearSystem<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
@@ -355,7 +355,7 @@ impl WithSimd for LinearSystem<'_> {
     }
 }
 
-/// What `Objective::evaluate` describes.
+/// The pass of `Objective::evaluate`.
 pub(super) struct Evaluate<'a> {
     pub columns: &'a Columns,
     pub residual: Residual,
@@ -390,13 +390,13 @@ impl Evaluate<'_> {
     }
 }
 
-/// Columns of a block of runs in [`Evaluate`].
+/// Columns of a block of runs, as [`Evaluate`] computes them.
 struct Terms {
-    /// `df/d theta`, without the last, which is the same for all runs.
+    /// `df/d theta` without the last coordinate, for which it is the same at all runs.
     slope: [Block; OTHERS],
     /// `b_S ln x`, `-b_N ln n` and `-b_D ln d`.
     exponents: [Block; 3],
-    /// First and second derivative of the weighted Huber loss by the law's loss.
+    /// First and second derivative of the weighted Huber loss by the predicted loss.
     by_f: Block,
     by_f2: Block,
     /// The weighted Huber loss.
@@ -404,11 +404,11 @@ struct Terms {
 }
 
 thread_local! {
-    /// Room for one block, which would take long to clear for every evaluation.
+    /// Room for one block, kept per thread because clearing it for every evaluation would take long.
     static TERMS: RefCell<Terms> = const { RefCell::new(Terms::ZERO) };
 }
 
-/// Coordinates but the last.
+/// Number of coordinates without the last one.
 const OTHERS: usize = COUNT - 1;
 
 impl Terms {
@@ -420,7 +420,7 @@ impl Terms {
     #[inline(always)]
     fn fill<const LOG: bool>(&mut self, law: &Law, runs: &Runs<'_>, per_delta: f64) {
         let size = runs.share.len() / LANES * LANES;
-        // Slices of one length: no bounds are checked in the loop.
+        // Slices of one length, so that the loops have no bounds checks.
         let (ln_x, ln_n, ln_d) = (&runs.ln_x[..size], &runs.ln_n[..size], &runs.ln_d[..size]);
         let (measured, share) = (&runs.measured[..size], &runs.share[..size]);
         let [s0, s1, s2, s3, s4, s5] =
@@ -430,7 +430,7 @@ impl Terms {
         let by_f = &mut self.by_f.as_flattened_mut()[..size];
         let by_f2 = &mut self.by_f2.as_flattened_mut()[..size];
         let huber = &mut self.huber.as_flattened_mut()[..size];
-        // In several short loops: in one, the processor would wait for the end of each long chain.
+        // Several short loops: in a single one, the processor would wait for the end of each long dependency chain.
         powers(p, s0, law.b_s, ln_x);
         powers(q, s2, -law.b_n, ln_n);
         powers(v, s4, -law.b_d, ln_d);
@@ -448,7 +448,7 @@ impl Terms {
             let (u, loss) = (huber[i], by_f[i]);
             let far = u.abs();
             let inside = far <= 1.0;
-            // f is the law, r the residual; first and second derivative of the Huber loss by f.
+            // Derivatives of the Huber loss by f, where f is the law and u the residual in units of delta.
             let turn = if inside { u } else { 1.0_f64.copysign(u) };
             let curvature = if inside { per_delta * per_delta } else { 0.0 };
             let (first, second) = if LOG {
@@ -465,7 +465,7 @@ impl Terms {
     }
 }
 
-/// What [`Evaluate`] sums.
+/// The sums that [`Evaluate`] needs.
 struct Totals {
     value: Lanes,
     by_f: Lanes,
@@ -474,10 +474,10 @@ struct Totals {
     gradient: [Lanes; OTHERS],
     /// Second derivatives times each slope.
     bent: [Lanes; OTHERS],
-    /// Second derivatives times products of slopes, in the upper triangle.
+    /// Second derivatives times products of two slopes, in the upper triangle.
     squares: [[Lanes; OTHERS]; OTHERS],
-    /// What second derivatives of the law, which is a sum of exponentials of exponentials, have beyond the
-    /// slopes themselves: a slope times an exponent, in the upper triangle.
+    /// First derivatives times a slope times an exponent, in the upper triangle. The law is a sum of exponentials
+    /// of exponentials, so these are the part of its second derivatives that is not a slope itself.
     turns: [[Lanes; OTHERS]; OTHERS],
 }
 
@@ -495,7 +495,7 @@ impl Totals {
         }
     };
 
-    /// Adds the first rows of a block.
+    /// Adds the first `rows` rows of a block.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, terms: &Terms, rows: usize) {
         let [p, q, v] = terms.exponents.each_ref();
@@ -518,8 +518,9 @@ impl Totals {
         self.add_products::<S, 5, 1, 1>(simd, terms, rows, [(5, v)]);
     }
 
-    /// Adds everything with the slope of one coordinate: its products with the `LATER` slopes from itself on,
-    /// and with exponents, each with the coordinate by which the slope turns that way.
+    /// Adds all sums that contain the slope of coordinate `PLACE`: its products with its own slope and the
+    /// following ones, `LATER` in total, and those with exponents. Each exponent comes with the coordinate by
+    /// which the slope changes in proportion to it.
     #[inline(always)]
     fn add_products<S: Simd, const PLACE: usize, const LATER: usize, const TURNS: usize>(
         &mut self,
@@ -554,7 +555,7 @@ impl Totals {
         }
     }
 
-    /// All derivatives, where the last slope is `constant` at every run.
+    /// Value and all derivatives, where `constant` is the last slope, the same at every run.
     #[inline(always)]
     fn evaluation(&self, constant: f64) -> Evaluation {
         let mut gradient = Gradient::zeros();
@@ -571,7 +572,7 @@ impl Totals {
         for (i, j) in [(0, 3), (1, 1), (1, 3), (2, 3), (3, 3), (5, 5)] {
             hessian[(i, j)] += sum(self.turns[i][j]);
         }
-        // What is a slope again: the sums of those are the gradient.
+        // The part of the second derivatives that is a slope again: its sums are the gradient.
         for (i, j, place) in [
             (0, 0, 0),
             (0, 1, 1),
@@ -590,27 +591,27 @@ impl Totals {
     }
 }
 
-/// Residuals that are linear in the coordinates, in units of delta: those of an objective about a point.
+/// Residuals of an objective, linearised in the coordinates about a point, in units of delta.
 #[derive(Debug)]
 pub(super) struct Linear {
     /// Derivatives of the residuals by each coordinate.
     slope: [Vec<Lanes>; COUNT],
-    /// The residuals where one is.
+    /// The residuals at the current position.
     here: Vec<Lanes>,
-    /// What they change by for a step.
+    /// Change of the residuals for the step of [`Self::look_along`].
     along: Vec<Lanes>,
     share: Vec<Lanes>,
-    /// Room for the weights and slopes of the Huber loss.
+    /// Scratch space for the weights and slopes of the Huber loss.
     weight: Vec<Lanes>,
     turn: Vec<Lanes>,
     arch: Arch,
 }
 
-/// The Huber loss of linear residuals: its gradient, and its Hessian.
+/// Gradient and Hessian of the Huber loss of linearised residuals.
 pub(super) type NormalEquations = (Gradient, Hessian);
 
 impl Linear {
-    /// Room for the residuals of so many runs.
+    /// Allocates the columns for the runs of `columns`.
     pub fn new(arch: Arch, columns: &Columns) -> Self {
         let rows = columns.share.len() / LANES;
         let room = || vec![[0.0; LANES]; rows];
@@ -625,22 +626,22 @@ impl Linear {
         }
     }
 
-    /// Takes the residuals about a point.
+    /// Linearises the residuals about the point of `law`, which becomes the current position.
     pub fn take(&mut self, columns: &Columns, residual: Residual, law: Law, delta: f64) {
         self.arch.dispatch(Linearise { columns, residual, law, delta, into: self });
     }
 
-    /// Where a coordinate is held nothing depends on it.
+    /// Holds a coordinate: the residuals no longer depend on it.
     pub fn hold(&mut self, place: usize) {
         self.slope[place].fill([0.0; LANES]);
     }
 
-    /// Gradient and Hessian of the Huber loss where one is.
+    /// Gradient and Hessian of the Huber loss at the current position.
     pub fn normal_equations(&mut self) -> NormalEquations {
         self.arch.dispatch(Normal(self))
     }
 
-    /// Looks along a step: what the residuals change by.
+    /// Computes how the residuals change along a step.
     pub fn look_along(&mut self, step: &Gradient) {
         self.arch.dispatch(Look(self, step));
     }
@@ -650,7 +651,7 @@ impl Linear {
         self.arch.dispatch(AtShare(self, share))
     }
 
-    /// Goes a share of the step.
+    /// Moves the current position by a share of the step.
     pub fn advance(&mut self, share: f64) {
         for (here, along) in self.here.iter_mut().zip(&self.along) {
             for lane in 0..LANES {
@@ -683,7 +684,7 @@ impl WithSimd for Linearise<'_> {
             into.slope.each_mut().map(|column| &mut column.as_flattened_mut()[..size]);
         let here = &mut into.here.as_flattened_mut()[..size];
         let scale = &mut into.weight.as_flattened_mut()[..size];
-        // In several short loops, as in `Terms::fill`.
+        // Several short loops, for the reason given in `Terms::fill`.
         powers(s1, s0, law.b_s, ln_x);
         powers(s3, s2, -law.b_n, ln_n);
         powers(s5, s4, -law.b_d, ln_d);
@@ -714,7 +715,7 @@ impl WithSimd for Linearise<'_> {
     }
 }
 
-/// Of [`Linear::normal_equations`].
+/// The pass of [`Linear::normal_equations`].
 struct Normal<'a>(&'a mut Linear);
 
 impl WithSimd for Normal<'_> {
@@ -774,7 +775,7 @@ fn normal_row<S: Simd, const PLACE: usize, const LATER: usize>(
     }
 }
 
-/// Of [`Linear::look_along`].
+/// The pass of [`Linear::look_along`].
 struct Look<'a>(&'a mut Linear, &'a Gradient);
 
 impl WithSimd for Look<'_> {
@@ -797,7 +798,7 @@ impl WithSimd for Look<'_> {
     }
 }
 
-/// Of [`Linear::at_share`].
+/// The pass of [`Linear::at_share`].
 struct AtShare<'a>(&'a mut Linear, f64);
 
 impl WithSimd for AtShare<'_> {

@@ -1,4 +1,4 @@
-//! Structured patterns as effective unstructured sparsity.
+//! The effective unstructured sparsity of structured patterns.
 
 use argmin::core::{CostFunction, Error, Executor, State};
 use argmin::solver::brent::BrentOpt;
@@ -15,18 +15,18 @@ use crate::law::{Coefficients, Density, Ensemble, Member, Sparsity};
 pub struct PatternRuns {
     /// Name of the pattern, `n:m`.
     pub name: String,
-    /// Fraction of zeros that it prescribes.
+    /// Fraction of zeros that the pattern prescribes.
     pub nominal: Sparsity,
-    /// The runs; their own sparsity is not used.
+    /// The runs. The sparsity in them is not used.
     pub runs: Observations,
 }
 
-/// Effective sparsities are sought up to `1 - e^-6`, which is 99.75 %.
+/// Upper end of the search over `y = -ln(1 - S)`: effective sparsities up to `1 - e^-6`, which is 99.75 %.
 const LARGEST_Y: f64 = 6.0;
-/// Cells of the grid over `y = -ln(1 - S)` in which the best one is looked for.
+/// Number of cells of the grid over `y = -ln(1 - S)` on which the search starts.
 const CELLS: u32 = 48;
 
-/// What a pattern is worth by a law that knows what sparsity does.
+/// Compares a pattern with unstructured sparsity by a law that determines the effect of sparsity.
 pub(super) fn pattern(
     group: &PatternRuns,
     law: &Coefficients,
@@ -36,7 +36,7 @@ pub(super) fn pattern(
 ) -> PatternReport {
     let weights = group.runs.weights();
     let best = effective_density(law, &group.runs, weights, (config, delta));
-    // Each resampled law meets its own resample of the pattern's runs.
+    // Each resampled law is paired with a resample of the pattern's runs.
     let resampled: Option<(&Ensemble, Vec<(Coefficients, Density)>)> = ensemble.map(|ensemble| {
         let mut rng = generator(config.get().seed, Stream::Pattern(index));
         let pair = |member: Member| {
@@ -80,7 +80,7 @@ fn effective_density(
         .expect("the grid has cells");
     let middle = f64::from(cell) * width;
     let (low, high) = ((middle - width).max(0.0), (middle + width).min(LARGEST_Y));
-    // Around the best cell; at an end of the range the end itself may be the best.
+    // Search around the best grid point, which may itself be the best where it is an end of the range.
     let found = Executor::new(&problem, BrentOpt::new(low, high))
         .configure(|state| state.max_iters(100))
         .timer(false)

@@ -1,4 +1,4 @@
-//! Runs that were pruned from a pretrained dense checkpoint: their own law, and how much data the
+//! Runs that were pruned from a pretrained dense checkpoint: the law of these runs, and how much data the
 //! checkpoint was worth.
 
 use super::config::ValidFitConfig;
@@ -11,16 +11,17 @@ use crate::law::{Coefficients, Data, Ensemble, data_multiplier};
 /// Runs from pretrained checkpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PretrainedRuns {
-    /// The runs; their data is that of the sparse phase.
+    /// The runs. Their data is that of the sparse phase.
     pub runs: Observations,
-    /// Data that each run's checkpoint had seen, in canonical order, where known.
+    /// Data that the checkpoint of each run had been trained on, in canonical order, where known.
     pub pretraining_data: Vec<Option<Data>>,
 }
 
-/// Fits the group and compares it with the law of training from scratch.
+/// Fits the pretrained runs and compares their law with the law of training from scratch; `None` where they are
+/// too alike to be fitted.
 ///
 /// # Errors
-/// [`FitError::Stopped`].
+/// [`FitError::Stopped`] if the fit was told to stop.
 pub(super) fn pretrained(
     group: &PretrainedRuns,
     scratch: (&Coefficients, Option<&Ensemble>),
@@ -30,7 +31,7 @@ pub(super) fn pretrained(
     let fitted = match fit_group(&group.runs, config, Group::Pretrained, control) {
         Ok(fitted) => fitted,
         Err(FitError::Stopped) => return Err(FitError::Stopped),
-        // Too alike to fit; the law from scratch stands without them.
+        // Too alike to fit; the law from scratch is valid without them.
         Err(_) => return Ok(None),
     };
     let Fitted { coefficients, objective, ensemble, warnings, .. } = fitted;
@@ -53,8 +54,8 @@ pub(super) fn pretrained(
     Ok(Some(PretrainedReport { coefficients, objective, runs, intervals, warnings, multipliers }))
 }
 
-/// Geometric mean, over the runs of one level, of the data that training from scratch needs for the
-/// loss of the pretrained law, relative to the data of the run.
+/// Data that training from scratch needs to reach the loss of the pretrained law, relative to the data of the run:
+/// the geometric mean over the runs of one level of sparsity.
 fn multiplier(
     group: &PretrainedRuns,
     level: f64,
@@ -82,7 +83,7 @@ fn multiplier(
     let estimate = |both: bool| -> Option<Estimate> {
         let value = ratio(scratch.0, own.0, both).filter(|value| value.is_finite())?;
         let interval = scratch.1.zip(own.1).map(|(scratch, own)| {
-            // The two groups were resampled apart; members are paired as they come.
+            // The two groups were resampled independently, so members are paired in order.
             let pairs = scratch.members().zip(own.members());
             let values: Vec<f64> = pairs
                 .filter_map(|(scratch, own)| ratio(&scratch.coefficients, &own.coefficients, both))

@@ -1,4 +1,4 @@
-//! Profile intervals: how far one exponent can go while the others make up for it.
+//! Profile intervals: how far an exponent can move while the other coefficients compensate.
 
 use super::bootstrap::{student_quantile, widening};
 use super::descent::{Descent, Termination};
@@ -10,17 +10,17 @@ use crate::law::{CoefficientName, quantile};
 
 /// First step away from the best value, in the logarithm of the exponent.
 const FIRST_STEP: f64 = 0.02;
-/// Factor between steps while the end has not been passed.
+/// Factor by which steps grow until the end is passed.
 const GROWTH: f64 = 1.8;
-/// Width, in the logarithm of the exponent, to which an end is narrowed.
+/// Precision to which an end is found, in the logarithm of the exponent.
 const PRECISION: f64 = 1e-3;
 
-/// The profile interval of every free exponent; `None` where the search was stopped.
+/// The profile interval of every free exponent; `None` if stopped.
 ///
-/// The ends are where the objective has risen by what chance explains. For a Huber loss `rho` with
-/// `psi = rho'` the statistic `2 n (Q - Q_min) E psi' / E psi^2` is that of a t test squared
-/// (Schrader and Hettmansperger 1980), so the rise is `t^2 E psi^2 / (2 n E psi')`, with
-/// `n / (n - p)` for the fitted coefficients.
+/// The ends are where the objective has risen by as much as chance explains. For a Huber loss `rho` with
+/// `psi = rho'`, the statistic `2 n (Q - Q_min) E psi' / E psi^2` is that of a squared t test (Schrader and
+/// Hettmansperger 1980), so the rise is `t^2 E psi^2 / (2 n E psi')`, times `n / (n - p)` for the `p` fitted
+/// coefficients.
 pub(super) fn profiles(
     search: &Search<'_>,
     objective: &Objective<'_>,
@@ -35,7 +35,7 @@ pub(super) fn profiles(
     let rise = rise(search, objective, best, level);
     let mut found = Vec::new();
     for (coefficient, place) in exponents {
-        // The constraint lets b_S give way, so it cannot be held too.
+        // The constraint may have to change b_S, so b_S cannot be held as well.
         let yields = place == at::BS && search.constraint.is_some();
         if !search.parameters.is_free(place) || yields {
             continue;
@@ -49,7 +49,7 @@ pub(super) fn profiles(
     Some(found)
 }
 
-/// How much the scaled objective may rise by chance.
+/// The rise of the scaled objective that chance explains.
 fn rise(search: &Search<'_>, objective: &Objective<'_>, best: &Descent, level: f64) -> f64 {
     let residuals: Vec<f64> = objective
         .absolute_residuals(&best.point)
@@ -60,8 +60,9 @@ fn rise(search: &Search<'_>, objective: &Objective<'_>, best: &Descent, level: f
     let shares = || objective.shares().iter();
     let psi_squared: f64 =
         residuals.iter().zip(shares()).map(|(u, share)| share * u.min(1.0).powi(2)).sum();
-    // E psi' is the share of residuals below 1. Where delta is far below the noise that counts
-    // few runs, among them those that the law passes through; a wider window counts their density.
+    // E psi' is the share of residuals below 1, in units of delta. Where delta is far below the noise, few
+    // residuals are, among them those of runs that the law passes through; a wider window estimates their density
+    // instead.
     let window = (quantile(&mut residuals.clone(), 0.5) * widening(count, free)).max(1.0);
     let within: f64 = {
         let pairs = residuals.iter().zip(shares());
@@ -83,8 +84,8 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Steps from the best value in one direction until the limit is passed, then halves. `None`
-    /// where it was stopped, `Some(None)` where the box ends first.
+    /// Steps from the best value in one direction until the limit is passed, then bisects. `Some(None)` where the
+    /// box ends first, `None` if stopped.
     fn end(&self, direction: f64) -> Option<Option<f64>> {
         let (low, high) = BOUNDS[self.place];
         let mut inside = *self.best;
@@ -113,7 +114,8 @@ impl Walk<'_> {
         Some(Some(inside.point[self.place]))
     }
 
-    /// The minimum over the other coordinates, from a neighbouring one.
+    /// The minimum over the other coordinates with this one held at `value`, found from a nearby point; `None` if
+    /// stopped.
     fn held(&self, value: f64, near: &Descent) -> Option<Descent> {
         let search = self.search.holding(self.place, value);
         let found = search.polish(self.objective, &near.point);

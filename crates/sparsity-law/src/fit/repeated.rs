@@ -1,4 +1,4 @@
-//! How fast repeating data wears out, where the runs show it.
+//! Estimates how fast repeated data loses its value, where the runs show it.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,38 +9,38 @@ use super::terms::{FormTask, Terms};
 use super::whole::RunSet;
 use crate::law::{Interval, Repetition};
 
-/// What is known of repeated data.
+/// What is known about repeated data.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RepeatedData {
-    /// `R`, in epochs.
+    /// Decay constant `R`, in epochs.
     pub decay: f64,
-    /// Whether the runs say so; otherwise it is [`Repetition::PUBLISHED_DECAY`].
+    /// Whether `R` was fitted to the runs; otherwise it is [`Repetition::PUBLISHED_DECAY`].
     pub fitted: bool,
-    /// Its profile interval, where it was fitted.
+    /// Profile interval of `R`, where it was fitted.
     pub interval: Option<Interval>,
-    /// Runs that repeat their data.
+    /// Number of runs that repeat their data.
     pub runs: usize,
 }
 
-/// Range of `R` that is looked at: from data that is used up in one repetition to data of which a hundred epochs are as
+/// Search range of `R`: from data that is used up after one repetition to data of which a hundred epochs are as
 /// good as new.
 const RANGE: (f64, f64) = (0.3, 100.0);
-/// Values of it that are tried first.
+/// Number of values of `R` that are tried first.
 const FIRST: usize = 13;
-/// Width, in its logarithm, to which it is found.
+/// Precision to which `R` is found, in its logarithm.
 const PRECISION: f64 = 1e-4;
-/// Width, in its logarithm, to which an end of its interval is found.
+/// Precision to which an end of the interval is found, in its logarithm.
 const END_PRECISION: f64 = 1e-2;
-/// Fewest runs that must repeat their data for it to be looked for.
+/// Smallest number of runs that must repeat their data for `R` to be fitted.
 const FEWEST_RUNS: usize = 5;
-/// Epochs from which a run counts among them: before that no two laws differ by much.
+/// Number of epochs from which a run counts for that: below it the predictions hardly depend on `R`.
 const REPEATS: f64 = 2.0;
 /// Starts of each fit.
 const STARTS: u32 = 4;
-/// The golden section.
+/// Ratio of the golden section.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
-/// Finds `R` by the fit whose objective is least; `None` where no run repeats its data.
+/// Finds the `R` for which the fit has the lowest objective; `None` where no run repeats its data.
 pub(super) fn repeated_data(
     runs: &RunSet,
     task: &FormTask,
@@ -70,7 +70,7 @@ pub(super) fn repeated_data(
         ..config.get().clone()
     };
     let quiet = Control { should_stop: control.should_stop, progress: &|_, _| () };
-    // One delta for all, or their objectives could not be compared.
+    // The same delta for all fits, as their objectives could not be compared otherwise.
     let first = Terms::new(runs, task, Some(published.decay)).fit(&checked(&quick), &quiet)?;
     let delta = first.diagnostics.delta.map_or(quick.delta, Delta::Fixed);
     let quick = checked(&FitConfig { delta, ..quick });
@@ -90,8 +90,8 @@ pub(super) fn repeated_data(
         return Ok(Some(published));
     }
     let (ln_decay, least) = least(tried[best - 1].0, tried[best + 1].0, &objective)?;
-    // 2 n (Q - Q_min) over the variance of the noise is a squared t; see `profile`, without the correction for delta,
-    // as what is inside delta is by far the most.
+    // 2 n (Q - Q_min) over the variance of the noise is t squared; see `profile`. Its correction for delta is left
+    // out because by far the most residuals are within delta.
     let free = first.diagnostics.fitted.len() + 1;
     let count = runs.law.len();
     let level = config.get().confidence;
@@ -109,17 +109,17 @@ pub(super) fn repeated_data(
     }))
 }
 
-/// Noise below this is rounding.
+/// The noise, but at least 1e-9: below that it is rounding.
 fn first_noise(noise: &f64) -> f64 {
     noise.max(1e-9)
 }
 
-/// The configuration of a fit that differs from a checked one by what is always in range.
+/// Checks a configuration that differs from a checked one only by values that are always in range.
 fn checked(config: &FitConfig) -> ValidFitConfig {
     config.clone().check().expect("starts, no resamples and a delta that a fit found are in range")
 }
 
-/// The least value of a function between two places, by golden sections.
+/// The minimum of a function between two places, by golden-section search: its place and its value.
 fn least(
     mut low: f64,
     mut high: f64,
@@ -141,7 +141,7 @@ fn least(
     Ok(if values[0] <= values[1] { (inner[0], values[0]) } else { (inner[1], values[1]) })
 }
 
-/// Where a function passes the limit on the way from `inside` to the end of the range; `None` where it does not.
+/// Where a function exceeds the limit on the way from `inside` to the end of the range; `None` where it never does.
 fn end(
     mut inside: f64,
     outermost: f64,

@@ -1,4 +1,4 @@
-//! What a fit found, and how sure it can be of having found it.
+//! The result of a fit, and how far it can be trusted.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::law::{
     RollingError, Support,
 };
 
-/// Outcome of a fit.
+/// Result of a fit.
 ///
-/// The intervals of the coefficients, and of whatever follows from them, come from the laws of resampled
-/// runs:
+/// The intervals of the coefficients, and of every answer derived from them, come from the laws fitted on
+/// resampled runs:
 ///
 /// ```
 /// use sparsity_law::fit::{Control, FitConfig, Observation, Observations, WarningCode, fit};
@@ -58,145 +58,148 @@ use crate::law::{
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// The best coefficients, in raw units; of a form with coefficients of its own what of these the seven hold.
+    /// Best coefficients, in raw units. For a form with its own coefficients: the part of its law that the paper's
+    /// seven coefficients can express.
     pub coefficients: Coefficients,
-    /// The law, where it is of a form with coefficients of its own.
+    /// The law, for a form with its own coefficients; `None` for all other forms.
     pub own: Option<FormLaw>,
-    /// Weighted mean Huber loss at them.
+    /// Weighted mean Huber loss at the best coefficients.
     pub objective: f64,
-    /// Number of runs.
+    /// Number of runs that the law was fitted on.
     pub runs: usize,
-    /// Laws of resampled runs; `None` where none were asked for or none came of it.
+    /// Laws fitted on resampled runs; `None` where no resamples were made or none determined a law.
     pub ensemble: Option<Ensemble>,
-    /// Resamples that determined no law.
+    /// Number of resamples that determined no law.
     pub failed_resamples: u32,
-    /// How good the fit is and what it rests on.
+    /// Quality of the fit and the evidence behind it.
     pub diagnostics: Diagnostics,
-    /// Each run in canonical order.
+    /// Prediction and residual of each run, in canonical order.
     pub fitted: Vec<FittedRun>,
     /// Effective sparsity of each structured pattern.
     pub patterns: Vec<PatternReport>,
-    /// Runs from pretrained checkpoints.
+    /// Fit of the runs from pretrained checkpoints; `None` where there are no such runs or their fit is not possible.
     pub pretrained: Option<PretrainedReport>,
-    /// What the runs cannot tell.
+    /// Warnings about what the runs cannot tell.
     pub warnings: Vec<Warning>,
-    /// Where the runs stop.
+    /// Ranges of size, sparsity and data that the runs cover.
     pub support: Support,
     /// Digest of the runs, see [`super::Observations::digest`].
     pub data_digest: String,
 }
 
-/// How good a fit is and what it rests on.
+/// Quality of a fit and the evidence behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostics {
-    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the
-    /// runs are those of the best: losses within 0.1 %, best sparsities within 0.01.
+    /// Share of the starts, 0 to 1, whose objective is within 0.1 % of the best and whose answers over the range
+    /// of the runs match the best start's: losses within 0.1 %, best sparsities within 0.01.
     pub agreement: f64,
-    /// Every start, by index.
+    /// Outcome of every start, by index.
     pub starts: Vec<StartReport>,
-    /// Robust standard deviation of the residuals, widened for the fitted coefficients.
+    /// Robust standard deviation of the residuals, in the unit of the residual, corrected for the number of fitted
+    /// coefficients.
     #[serde(default)]
     pub noise: f64,
-    /// Where the Huber loss turned linear, in units of the residual; `None` of a fit that was told and did not
-    /// note it.
+    /// Where the Huber loss turned linear, in units of the residual; `None` for fits that were given a delta and
+    /// did not record it.
     #[serde(default)]
     pub delta: Option<f64>,
-    /// The coefficients of the matrix's rows and columns: those that were fitted. Empty of a form with coefficients of
-    /// its own, as is what is said of each of them.
+    /// The fitted coefficients, in the order of the rows and columns of [`Self::correlations`]. Empty for a form
+    /// with its own coefficients, as are all other diagnostics of single coefficients.
     #[serde(default)]
     pub fitted: Vec<CoefficientName>,
-    /// Correlations of their logarithms at the geometric mean of the runs, row by row; empty where
-    /// the runs do not determine all of them.
+    /// Correlation matrix of the logarithms of the fitted coefficients, row by row, with size, data and loss in units
+    /// of their geometric means over the runs; empty where the runs do not determine all coefficients.
     #[serde(default)]
     pub correlations: Vec<Vec<f64>>,
-    /// Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
-    /// length; `None` where the smallest is 0 to rounding.
+    /// Ratio of the largest to the smallest singular value of the Jacobian, its columns scaled to unit length;
+    /// `None` where the smallest is 0 to rounding.
     #[serde(default)]
     pub condition: Option<f64>,
     /// Profile interval of each fitted exponent.
     #[serde(default)]
     pub profiles: Vec<Profile>,
-    /// How well left-out runs were predicted.
+    /// Results of the hold-outs: how well runs that were left out are predicted.
     #[serde(default)]
     pub holdouts: Vec<HoldoutReport>,
-    /// Whether the residuals differ by groups of runs: a test for each way to group them that the runs allow; none of
-    /// a fit that did not look.
+    /// Tests of whether the residuals differ between groups of runs: one for each grouping that the runs allow.
+    /// Empty for a fit that made no such tests.
     #[serde(default)]
     pub lack_of_fit: Vec<CellTest>,
-    /// What laws of the smaller runs say of the larger ones; `None` where the runs are too few for that, where
-    /// rolling hold-outs or intervals were not asked for, and of a fit that did not look.
+    /// How well laws fitted on the smaller runs predict the larger ones. `None` where there are too few runs,
+    /// where rolling hold-outs or intervals were not requested, and for a fit that did not check.
     #[serde(default)]
     pub rolling: Option<RollingError>,
-    /// Which coefficients the runs determine; `None` of a fit that did not look.
+    /// Which coefficients the runs determine; `None` for a fit that did not check.
     #[serde(default)]
     pub identification: Option<Identification>,
-    /// How many clusters of runs were resampled; `None` where each run was one by itself.
+    /// Number of clusters of runs that were resampled; `None` where each run is its own cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clusters: Option<usize>,
 }
 
-/// Outcome of one start.
+/// Outcome of one start of a fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StartReport {
-    /// Mean Huber loss that it reached.
+    /// Mean Huber loss that the start reached.
     pub objective: f64,
-    /// Why it ended.
+    /// Why the descent ended.
     pub termination: Termination,
-    /// Evaluations of objective and derivatives that it took.
+    /// Number of evaluations of the objective and its derivatives.
     pub evaluations: u32,
 }
 
-/// One run as the law sees it.
+/// One run, compared with the fitted law.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FittedRun {
     /// Predicted loss.
     pub predicted: f64,
-    /// Residual, in the unit of the fit's residual.
+    /// Residual, in the unit that the fit compares in (see [`super::Residual`]).
     pub residual: f64,
-    /// Share of its own prediction that a run determines, 0 to 1; all of them sum to the number of
+    /// Share of its own prediction that the run determines, 0 to 1; the leverages of all runs sum to the number of
     /// fitted coefficients.
     pub leverage: f64,
-    /// Whether it lies farther from the law than [`super::outlying_distance`] robust standard deviations.
+    /// Whether the run lies farther from the law than [`super::outlying_distance`] robust standard deviations.
     pub outlier: bool,
 }
 
-/// Where the objective, minimised over all other coefficients, rises by as much as chance explains.
+/// Profile interval of an exponent: its ends are where the objective, minimised over all other coefficients, has
+/// risen by as much as chance explains.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
-    /// The exponent that is held.
+    /// The exponent.
     pub coefficient: CoefficientName,
-    /// Nominal coverage.
+    /// Nominal coverage, 0 to 1.
     pub level: f64,
-    /// Lower end; `None` where the runs set none.
+    /// Lower end; `None` where the runs do not bound the exponent from below.
     pub low: Option<f64>,
-    /// Upper end; `None` where the runs set none.
+    /// Upper end; `None` where the runs do not bound the exponent from above.
     pub high: Option<f64>,
 }
 
-/// How well runs were predicted that the fit had not seen.
+/// How well a law predicts runs that it was not fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HoldoutReport {
     /// Which runs were left out.
     pub holdout: Holdout,
-    /// Their value of the quantity: the smallest that was left out.
+    /// Smallest value, among the runs that were left out, of the quantity that they were selected by.
     pub limit: f64,
-    /// How many were left out.
+    /// Number of runs that were predicted.
     pub runs: usize,
-    /// How many the law was fitted on.
+    /// Number of runs that the law was fitted on.
     pub fitted_runs: usize,
-    /// Mean residual of the left-out runs: positive where their losses were predicted too high. `None` where the
-    /// other runs are too few, or of too few levels, to determine a law.
+    /// Mean residual of the predicted runs: positive where their losses were predicted too high. `None` where the
+    /// other runs are too few, or have too few levels, to determine a law.
     pub bias: Option<f64>,
-    /// Root of their mean squared residual; `None` where [`Self::bias`] is.
+    /// Root mean square of the residuals of the predicted runs; `None` where [`Self::bias`] is.
     pub rms: Option<f64>,
 }
 
-/// A number that was estimated.
+/// An estimated number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// The number.
+    /// The estimate.
     pub value: f64,
-    /// Its interval, where resamples were made.
+    /// Interval of the estimate, where resamples were made.
     pub interval: Option<Interval>,
 }
 
@@ -206,45 +209,46 @@ impl From<Estimate> for Factor {
     }
 }
 
-/// What a structured pattern is worth.
+/// What a structured pattern is worth, compared with unstructured sparsity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PatternReport {
     /// Name of the pattern, `n:m`.
     pub name: String,
-    /// Fraction of zeros that it prescribes.
+    /// Fraction of zeros that the pattern prescribes.
     pub nominal_sparsity: f64,
-    /// Number of its runs.
+    /// Number of runs with the pattern.
     pub runs: usize,
-    /// Unstructured sparsity that explains its runs best.
+    /// Unstructured sparsity that explains the runs of the pattern best.
     pub effective_sparsity: Estimate,
-    /// Gain at the effective sparsity; `None` where the law does not know what size does.
+    /// Gain at the effective sparsity; `None` where the law does not determine the effect of size.
     pub gain: Option<Estimate>,
-    /// Gain of unstructured sparsity equal to the nominal one.
+    /// Gain of unstructured sparsity at the nominal sparsity; `None` as for [`Self::gain`].
     pub unstructured_gain: Option<f64>,
 }
 
-/// What starting from a pretrained checkpoint is worth.
+/// What it is worth to start from a pretrained checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PretrainedReport {
-    /// The law of these runs alone.
+    /// Coefficients of the law fitted on the pretrained runs alone.
     pub coefficients: Coefficients,
-    /// Mean Huber loss at it.
+    /// Mean Huber loss of that law.
     pub objective: f64,
-    /// Number of runs.
+    /// Number of pretrained runs.
     pub runs: usize,
-    /// Interval of each of its coefficients, where resamples were made.
+    /// Interval of each coefficient, where resamples were made.
     pub intervals: BTreeMap<CoefficientName, Interval>,
-    /// What these runs cannot tell.
+    /// Warnings about what the pretrained runs cannot tell.
     pub warnings: Vec<Warning>,
-    /// By sparsity, how much more data training from scratch needs for the same loss.
+    /// How much more data training from scratch needs for the same loss, in ascending order of sparsity; empty where
+    /// the law from scratch does not determine the effect of data.
     pub multipliers: Vec<Multiplier>,
 }
 
-/// Sparsities closer than this are the same level, as of [`Support`].
+/// Sparsities closer than this are the same level, as in [`Support`].
 const SAME_LEVEL: f64 = 5e-4;
 
 impl PretrainedReport {
-    /// The range of the sparsities of these runs, where `sparsity` lies outside it.
+    /// The range of sparsities of the pretrained runs, if `sparsity` lies outside it; otherwise `None`.
     #[must_use]
     pub fn passed_range(&self, sparsity: f64) -> Option<Range> {
         let (first, last) = self.multipliers.first().zip(self.multipliers.last())?;
@@ -253,17 +257,16 @@ impl PretrainedReport {
     }
 }
 
-/// How much more data training from scratch needs to reach the loss of a pretrained start.
+/// How much more data training from scratch needs to reach the same loss as training from a pretrained checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Multiplier {
     /// The sparsity.
     pub sparsity: f64,
-    /// Number of pretrained runs at it.
+    /// Number of pretrained runs at this sparsity.
     pub runs: usize,
-    /// Relative to the data of the sparse phase alone; `None` where no amount of data reaches the
-    /// loss.
+    /// Ratio to the data of the sparse phase alone; `None` where no amount of data reaches the loss.
     pub sparse_phase: Option<Estimate>,
-    /// Relative to the data of dense pretraining and sparse phase together; `None` also where some
-    /// run does not say what it was pretrained on.
+    /// Ratio to the data of dense pretraining and sparse phase together; `None` also where some run does not say
+    /// how much data it was pretrained on.
     pub both_phases: Option<Estimate>,
 }

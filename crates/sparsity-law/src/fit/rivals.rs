@@ -1,11 +1,12 @@
-//! Forms of the law beside each other: fitted on the same runs, judged by how they predict runs that they have not seen.
+//! Comparison of forms of the law: fitted on the same runs, and ranked by how well they predict runs that they
+//! were not fitted on.
 //!
-//! All of them go through one engine, `gauss_newton`.
+//! All forms are fitted by the same engine, `gauss_newton`.
 //!
-//! The folds are those of the rolling hold-outs: the runs below a limit of size, data or their product are fitted, the
-//! others predicted. A prediction counts only where every form can make it, so that all errors are of the same
-//! predictions. Their uncertainty comes from resampling the runs that were predicted; that of a difference from the
-//! same draws.
+//! The folds are those of the rolling hold-outs: the runs below a limit of size, data or their product are fitted,
+//! the others are predicted. A prediction counts only where every form can make it, so that all errors are of the
+//! same predictions. The uncertainty of an error comes from resampling the predicted runs; the uncertainty of a
+//! difference comes from the same resamples.
 
 use rand::RngExt;
 use rayon::prelude::*;
@@ -19,35 +20,36 @@ use super::observations::{Observation, Observations, levels};
 use super::starts::{Stream, generator};
 use crate::law::{Interval, LawForm, RivalLaw, quantile};
 
-/// The forms that the runs can carry, the one that predicts best first.
+/// Ranking of the forms that the runs can determine, the one that predicts best first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rivals {
-    /// Laws that were fitted on the runs below a limit.
+    /// Number of rounds: in each, every form was fitted on the runs below one limit.
     pub rounds: usize,
-    /// Predictions that all of them made.
+    /// Number of predictions, the same for all forms.
     pub predictions: usize,
-    /// The forms.
+    /// The fitted forms.
     pub forms: Vec<Rival>,
-    /// Forms that these runs cannot carry.
+    /// Forms that the runs cannot determine.
     pub refused: Vec<RefusedForm>,
 }
 
-/// One form among others.
+/// One of the fitted forms.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rival {
     /// Number of coefficients that were fitted.
     pub free: usize,
     /// Mean Huber loss over all runs.
     pub objective: f64,
-    /// Root of the mean squared residual of the predictions; `None` where there was none.
+    /// Root mean square of the residuals of the predictions; `None` where there were no predictions.
     pub holdout_error: Option<f64>,
-    /// Its interval.
+    /// Interval of the hold-out error.
     pub interval: Option<Interval>,
-    /// Interval of how much that is above the error of the form that it is compared with.
+    /// Interval of the hold-out error minus that of the form that the others are compared with; `None` where that form
+    /// was not fitted or there were no predictions.
     pub excess: Option<Interval>,
-    /// Whether it predicts no worse than that form, as far as these predictions tell.
+    /// Whether the form predicts no worse than the one it is compared with, as far as these predictions can tell.
     pub no_worse: bool,
-    /// The law of all runs.
+    /// The law of this form, fitted on all runs.
     pub law: RivalLaw,
 }
 
@@ -56,32 +58,32 @@ pub struct Rival {
 pub struct RefusedForm {
     /// The form.
     pub form: LawForm,
-    /// Why.
+    /// Why it was not fitted.
     pub reason: String,
 }
 
-/// The most runs that are compared on; of more, as many evenly spaced in canonical order.
+/// Largest number of runs to compare on; of more runs, this many are taken at even spacing in canonical order.
 const MOST_RUNS: usize = 2000;
-/// Shares of the runs below each limit.
+/// Share of the runs below each limit.
 const SHARES: [f64; 7] = [0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.92];
 /// Random starts of each form on all runs.
 const STARTS: usize = 24;
-/// Random starts in each round, beside the law of all runs.
+/// Random starts in each round, besides the law of all runs.
 const FRESH_STARTS: usize = 2;
-/// Draws of the predicted runs.
+/// Number of resamples of the predicted runs.
 const DRAWS: usize = 1000;
-/// Distance from the law of all runs, in its robust standard deviations, beyond which a run is taken to have diverged
-/// and no form is blamed for it.
+/// Distance from the law of all runs, in its robust standard deviations, beyond which a run counts as diverged and
+/// its prediction does not count as an error of any form.
 const DIVERGED: f64 = 8.0;
 /// Median absolute deviation of a normal distribution, in standard deviations.
 const MAD_OF_NORMAL: f64 = 0.674_489_750_196_081_7;
 
-/// Fits every form that the runs can carry and ranks them. `active` is the form that the others are compared with,
-/// `delta` where its fit let the Huber loss turn linear, `mean_share` the mean sparsity over training as a share of the
-/// final one.
+/// Fits every form that the runs can determine, and ranks them. `active` is the form that the others are compared
+/// with, `delta` where the Huber loss of its fit turned linear, and `mean_share` the mean sparsity over training
+/// as a share of the final one.
 ///
 /// # Errors
-/// [`FitError::NoRuns`], [`FitError::Stopped`].
+/// [`FitError::NoRuns`] where there are no runs, [`FitError::Stopped`] if the fit was told to stop.
 pub fn rank_forms(
     runs: &Observations,
     active: LawForm,
@@ -124,10 +126,10 @@ pub fn rank_forms(
     Ok(engine.sum_up(active, options.confidence, (&models, &whole), &rounds, refused))
 }
 
-/// Why these runs cannot carry a form; `None` where they can.
+/// Why these runs cannot determine a form; `None` where they can.
 fn refusal(table: &Table, model: Model) -> Option<String> {
     let (runs, free) = (table.rows.len(), model.free());
-    // Half of the runs are left to fit in a round.
+    // A round may have to fit with half of the runs.
     let enough = 2 * free + 1;
     table.lacking(model).or_else(|| {
         (runs < enough).then(|| {
@@ -136,14 +138,14 @@ fn refusal(table: &Table, model: Model) -> Option<String> {
     })
 }
 
-/// What the laws of the runs below one limit said of the others: by run and form.
+/// The predictions of one round.
 struct Round {
-    /// Place of each predicted run, and the residual of each form.
+    /// Index of each predicted run, and its residual by each form.
     predictions: Vec<(usize, Vec<f64>)>,
 }
 
 impl Engine<'_> {
-    /// Every round that all forms can take part in.
+    /// All rounds that every form can take part in; `None` if stopped.
     fn rounds(&self, models: &[Model], whole: &[Point]) -> Option<Vec<Round>> {
         let quantities: [fn(&Observation) -> f64; 3] = [
             |run| run.nonzero_params.get(),
@@ -168,7 +170,7 @@ impl Engine<'_> {
         Some(rounds?.into_iter().flatten().collect())
     }
 
-    /// Runs that lie far off by every form.
+    /// Whether each run is far off the law of every form.
     fn diverged(&self, models: &[Model], whole: &[Point]) -> Vec<bool> {
         let mut far = vec![true; self.table.rows.len()];
         for (model, at) in models.iter().zip(whole) {
@@ -185,7 +187,7 @@ impl Engine<'_> {
         far
     }
 
-    /// `Some(None)` where some form cannot take part.
+    /// One round: `Some(None)` where some form cannot take part or no run is predicted, `None` if stopped.
     fn round(
         &self,
         models: &[Model],
@@ -248,7 +250,7 @@ impl Engine<'_> {
             Residual::Linear => self.table.loss_unit(),
         };
         let count = self.table.rows.len();
-        // By run: squared errors of each form over all rounds, and how many predictions they are of.
+        // For each run: the squared errors of each form, summed over all rounds, and the number of predictions.
         let mut squares = vec![vec![0.0; count]; models.len()];
         let mut made = vec![0.0; count];
         for (run, residuals) in rounds.iter().flat_map(|round| &round.predictions) {
@@ -338,7 +340,7 @@ mod tests {
         rivals.forms.iter().find(|rival| rival.law.form() == form).unwrap()
     }
 
-    /// The same runs with the losses of another law, and relative noise.
+    /// The runs of a grid with the losses of another law, and relative noise.
     fn relabelled(noise: f64, law: impl Fn(&Observation) -> f64) -> Vec<Observation> {
         let truth = T5_C4.coefficients();
         let runs = grid(truth, noise, 9).into_iter();
@@ -466,7 +468,7 @@ mod tests {
             |run: &Observation| EXPERTS.loss(run.sparsity.density(), run.nonzero_params, run.data);
         let rivals = ranked(relabelled(0.0, experts), 1e-3);
         let law = &of(&rivals, LawForm::Experts).law;
-        // Ten coefficients make up for each other; what they say of the runs they do not leave open.
+        // The ten coefficients compensate for each other, but the predictions for these runs are determined.
         for run in relabelled(0.0, experts) {
             let got = law.loss(run.sparsity.density(), run.nonzero_params, run.data).unwrap();
             assert!((got / run.loss.get() - 1.0).abs() < 1e-4, "{got} {}", run.loss);
@@ -489,7 +491,7 @@ mod tests {
         let sparse = of(&rivals, LawForm::Sparse);
         let excess = sparse.excess.unwrap();
         assert_eq!((excess.low, excess.high), (0.0, 0.0));
-        // Mean parameters are far off these.
+        // The form of mean parameters is far off these runs.
         assert!(!of(&rivals, LawForm::AverageParams).no_worse);
         assert!(rivals.rounds > 3 && rivals.predictions > 50);
         assert!(rivals.forms.is_sorted_by_key(|rival| rival.holdout_error));

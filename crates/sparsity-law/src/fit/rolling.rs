@@ -1,4 +1,4 @@
-//! How far off laws of the smaller runs are about the larger ones: rolling hold-outs in size, data and their product.
+//! How wrong laws of the smaller runs are about the larger ones: rolling hold-outs by size, data and their product.
 
 use super::bootstrap::{student_quantile, widening};
 use super::descent::{Descent, Termination};
@@ -12,16 +12,16 @@ use super::sketch::Sketch;
 use super::starts::{Stream, generator};
 use crate::law::{Reach, RollingError, quantile};
 
-/// Shares of the runs below each limit.
+/// Share of the runs below each limit.
 pub(super) const SHARES: [f64; 7] = [0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.92];
 
-/// Fewest runs that a law is fitted on: one more than it has coefficients.
+/// Smallest number of runs to fit a law on: one more than its coefficients.
 const FEWEST_RUNS: usize = 8;
 
-/// Random starts of each fit, beside the law of all runs.
+/// Random starts of each fit, besides the law of all runs.
 const FRESH_STARTS: usize = 1;
 
-/// The product of size and data, up to a factor the compute of a dense model.
+/// Product of size and data: the compute of a dense model, up to a constant factor.
 pub(super) fn product(run: &Observation) -> f64 {
     run.nonzero_params.get() * run.data.get()
 }
@@ -36,26 +36,26 @@ pub(super) struct Rolling<'a> {
     pub seed: u64,
     /// Nominal coverage of the intervals.
     pub confidence: f64,
-    /// What one normalised residual is in the residual's own unit.
+    /// Size of one normalised residual, in the unit of the residual.
     pub unit: f64,
-    /// Scatter of all runs.
+    /// Robust standard deviation of the residuals of all runs.
     pub noise: f64,
-    /// Whether each run diverged: nothing is learnt from how far off those are.
+    /// Whether each run diverged. Diverged runs are not predicted, as their errors say nothing about a law.
     pub diverged: &'a [bool],
 }
 
-/// What one law said of the runs beyond its limit.
+/// How well one law predicts the runs beyond its limit.
 #[derive(Default)]
 pub(super) struct Round {
     pub predictions: usize,
     pub inside: usize,
-    /// Mean of the squared errors, less the squared scatter.
+    /// Mean over the predictions of the squared error, less the squared noise of the fitted runs.
     pub excess: f64,
-    /// Mean distance.
+    /// Mean distance of the predicted runs from the ranges of the fitted ones.
     pub distance: f64,
 }
 
-/// What all rounds show, of runs of so much noise; `None` without any.
+/// The result of all rounds, for runs with this noise; `None` where there are none.
 pub(super) fn sum_up(rounds: &[Round], noise: f64, quantile: f64) -> Option<RollingError> {
     let excess: f64 = rounds.iter().map(|round| round.excess).sum();
     let distance: f64 = rounds.iter().map(|round| round.distance).sum();
@@ -70,7 +70,7 @@ pub(super) fn sum_up(rounds: &[Round], noise: f64, quantile: f64) -> Option<Roll
 }
 
 impl Rolling<'_> {
-    /// What the rounds show; `Some(None)` where there is no round, `None` where it was stopped.
+    /// Makes all rounds; `Some(None)` where none can be made, `None` if stopped.
     pub fn run(&self) -> Option<Option<RollingError>> {
         let quantities: [fn(&Observation) -> f64; 3] =
             [|run| run.nonzero_params.get(), |run| run.data.get(), product];
@@ -94,8 +94,8 @@ impl Rolling<'_> {
         student_quantile(self.confidence, runs, self.search.parameters.count())
     }
 
-    /// Fits the runs below a limit and asks for the others. `Some(None)` where they determine no law, or where no
-    /// other run lies outside their ranges.
+    /// Fits the runs below a limit and predicts the others. `Some(None)` where the fitted runs determine no law,
+    /// or where no other run lies outside their ranges; `None` if stopped.
     fn round(
         &self,
         place: u32,
@@ -145,7 +145,7 @@ impl Rolling<'_> {
         let rows = rows.zip(self.diverged).filter(|((_, run), diverged)| !seen(run) && !**diverged);
         for (((residual, spread), run), _) in rows {
             let distance = reach.distance(run.sparsity.density(), run.nonzero_params, run.data);
-            // `spread` is the variance of a prediction by one run's worth of noise.
+            // `spread` is the variance of a prediction in units of the noise squared over the number of runs.
             let own = noise * (1.0 + spread / kept.len() as f64).sqrt();
             round.predictions += 1;
             round.inside += usize::from(residual.abs() <= wide * own);

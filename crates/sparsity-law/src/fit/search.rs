@@ -1,4 +1,4 @@
-//! The search for a minimum: many descents, the constraint kept, the best of them.
+//! The search for a minimum: the best of many descents, each of which keeps the constraint.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -9,7 +9,7 @@ use super::objective::Objective;
 use super::parameters::{Parameters, ln_gain_slope};
 use super::starts::start_point;
 
-/// What is common to all descents of a fit.
+/// What all descents of a fit have in common.
 pub(super) struct Search<'a> {
     pub parameters: Parameters,
     pub constraint: Option<Constraint>,
@@ -17,14 +17,14 @@ pub(super) struct Search<'a> {
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Values of a sketch that differ by less than this share are those of one minimum.
+/// Values of a sketch that differ by less than this share belong to the same minimum.
 const SAME_VALUE: f64 = 1e-6;
 
 /// [`descend`] or [`polish`].
 type Method =
     fn(&Objective<'_>, &Parameters, &Point, Precision, &(dyn Fn() -> bool + Sync)) -> Descent;
 
-/// Slope of the gain above 1, in its logarithm, that is rounding.
+/// Logarithm of the slope of the gain up to which it counts as 1, the boundary of the constraint.
 const ON_BOUNDARY: f64 = 1e-9;
 
 impl Search<'_> {
@@ -33,23 +33,23 @@ impl Search<'_> {
         Self { parameters: self.parameters.holding(place, value), ..*self }
     }
 
-    /// The same search with this precision.
+    /// The same search with another precision.
     pub fn with(&self, precision: Precision) -> Self {
         Self { parameters: self.parameters.clone(), precision, ..*self }
     }
 
-    /// From a start that is far from any minimum.
+    /// Descends from a start that may be far from any minimum.
     pub fn descend(&self, objective: &Objective<'_>, start: &Point) -> Descent {
         self.constrained(objective, start, descend)
     }
 
-    /// From a start that is near a minimum.
+    /// Descends from a start that is near a minimum.
     pub fn polish(&self, objective: &Objective<'_>, start: &Point) -> Descent {
         self.constrained(objective, start, polish)
     }
 
-    /// A minimum under the constraint lies inside, where the constraint does not matter, or on the
-    /// boundary: a descent that leaves goes on along the boundary from where it ended.
+    /// Descends under the constraint. A constrained minimum lies either inside, where the constraint has no
+    /// effect, or on the boundary: a descent that ends outside is continued along the boundary from there.
     fn constrained(&self, objective: &Objective<'_>, start: &Point, method: Method) -> Descent {
         let free = method(objective, &self.parameters, start, self.precision, self.should_stop);
         let keeps = match self.constraint {
@@ -65,10 +65,10 @@ impl Search<'_> {
         descent
     }
 
-    /// The best of descents from points near a minimum and from `fresh` random starts.
+    /// The best of descents from points near a minimum and from `fresh` random starts; `None` where there are none.
     ///
-    /// Random starts descend on `sketch`, the same objective over fewer runs where there are very
-    /// many, and go on over all runs only where they found a better place than the others there.
+    /// Random starts descend on `sketch`, which is the same objective over fewer runs where there are very many.
+    /// They continue over all runs only where they reached a lower value there than the points near a minimum.
     pub fn best_of(
         &self,
         objective: &Objective<'_>,
@@ -90,7 +90,7 @@ impl Search<'_> {
             return best;
         }
         let whole = std::ptr::eq(objective, sketch);
-        // What the sketch says where the others lead to.
+        // The lowest value on the sketch that the points near a minimum lead to.
         let known = if whole {
             f64::INFINITY
         } else {

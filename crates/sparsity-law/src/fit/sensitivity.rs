@@ -1,4 +1,4 @@
-//! How the runs bear on a law of a form with coefficients of its own: the Jacobian of the residuals at it.
+//! How the runs influence a law of a form with its own coefficients: the Jacobian of the residuals at the law.
 
 use nalgebra::{DMatrix, DVector};
 
@@ -8,32 +8,33 @@ use super::diagnostics::robust_deviation;
 use super::gauss_newton::Engine;
 use super::model::{Kind, Model, Point};
 
-/// Relative singular value that is zero to rounding.
+/// Singular values below this share of the largest are zero to rounding.
 const SINGULAR: f64 = 1e-10;
-/// Singular value, relative to the largest, below which a combination of coefficients is not determined.
+/// Singular values below this share of the largest belong to combinations of coefficients that are not determined.
 const RANK: f64 = 1e-6;
-/// Least part of the loss, in its logarithm, that a term is taken to have, and ranges of exponents, where it is asked
-/// whether runs tell its shape: one that vanishes in the fit has none.
+/// Smallest logarithm of an amplitude, relative to the loss, and range of the logarithms of exponents, at the
+/// point where the rank is computed: a term that vanishes in the fit has no shape that runs could tell.
 const LEAST_PART: f64 = -3.0;
 const EXPONENT: (f64, f64) = (-2.3, 0.7);
 const LEAST_SIGNED: f64 = 0.1;
 
-/// The residuals, and how each run bears on them.
+/// Residuals at a law, and the influence of each run on it.
 pub(super) struct Sensitivity {
-    /// In the residual's own unit, of all runs, those without weight included.
+    /// Residuals of all runs, those without weight included, in the unit of the residual.
     pub residuals: Vec<f64>,
-    /// Share of its own prediction that each run determines.
+    /// Share of its own prediction that each run determines, 0 to 1.
     pub leverages: Vec<f64>,
-    /// As of the paper's form: times the noise squared over the number of runs, the variance of a prediction.
+    /// Variance of each run's prediction, in units of the noise squared over the number of runs, as for the
+    /// paper's form.
     pub spreads: Vec<f64>,
-    /// Robust standard deviation of the residuals of the runs with weight, widened for the coefficients.
+    /// Robust standard deviation of the residuals of the runs with weight, corrected for the number of coefficients.
     pub noise: f64,
-    /// Ratio of the largest to the smallest singular value of the Jacobian with columns of unit length.
+    /// Ratio of the largest to the smallest singular value of the Jacobian, its columns scaled to unit length.
     pub condition: Option<f64>,
     slopes: Vec<DVector<f64>>,
 }
 
-/// Slopes of the residual by the free coordinates, in the unit of the rows.
+/// Residuals of the rows, and their slopes by the free coordinates, in the unit of the rows.
 fn slopes(engine: &Engine<'_>, model: Model, at: &Point) -> (Vec<f64>, Vec<DVector<f64>>) {
     let kinds = model.kinds();
     let places: Vec<usize> = (0..kinds.len()).filter(|place| kinds[*place] != Kind::Held).collect();
@@ -50,7 +51,7 @@ fn slopes(engine: &Engine<'_>, model: Model, at: &Point) -> (Vec<f64>, Vec<DVect
     rows.unzip()
 }
 
-/// `J^T W J` with columns of unit length, and these lengths; a column of zeros is left as it is.
+/// `J^T W J` with its columns scaled to unit length, and the original lengths; a column of zeros is left as it is.
 fn information(slopes: &[DVector<f64>], shares: &[f64]) -> (DMatrix<f64>, Vec<f64>) {
     let free = slopes.first().map_or(0, DVector::len);
     let mut sum = DMatrix::<f64>::zeros(free, free);
@@ -65,7 +66,8 @@ fn information(slopes: &[DVector<f64>], shares: &[f64]) -> (DMatrix<f64>, Vec<f6
     (DMatrix::from_fn(free, free, part), lengths)
 }
 
-/// How many combinations of the coefficients the runs tell apart, with every term there and bent.
+/// Number of combinations of the coefficients that the runs tell apart, at a point where every term is present and
+/// curved.
 pub(super) fn rank(engine: &Engine<'_>, model: Model, at: &Point) -> usize {
     let mut shaped = at.clone();
     for (value, kind) in shaped.iter_mut().zip(model.kinds()) {
@@ -88,7 +90,8 @@ pub(super) fn rank(engine: &Engine<'_>, model: Model, at: &Point) -> usize {
 }
 
 impl Sensitivity {
-    /// At a point, of the runs with these shares; `unit` is what one residual of the rows is in the residual's own unit.
+    /// Computes the influence of the runs with these shares at a point. `unit` is the size of one residual of the
+    /// rows, in the unit of the residual.
     pub fn new(
         engine: &Engine<'_>,
         model: Model,
@@ -115,7 +118,7 @@ impl Sensitivity {
         found
     }
 
-    /// Everything that needs the inverse of the information, if it has one.
+    /// Fills in what needs the inverse of the information matrix, if there is one.
     fn invert(&mut self, shares: &[f64]) {
         let (scaled, lengths) = information(&self.slopes, shares);
         if lengths.iter().any(|length| *length == 0.0 || !length.is_finite()) {
@@ -137,12 +140,12 @@ impl Sensitivity {
         }
     }
 
-    /// The slopes by one coefficient of the runs at these places.
+    /// Slopes of the residuals of the given runs by one coefficient.
     pub fn column(&self, coefficient: usize, places: &[usize]) -> DVector<f64> {
         DVector::from_fn(places.len(), |run, _| self.slopes[places[run]][coefficient])
     }
 
-    /// The residuals at these places.
+    /// Residuals of the given runs.
     pub fn residuals_of(&self, places: &[usize]) -> DVector<f64> {
         DVector::from_fn(places.len(), |run, _| self.residuals[places[run]])
     }

@@ -1,4 +1,4 @@
-//! Some of many runs, to find the basin of the minimum by; all runs finish.
+//! A subset of many runs, used to find the basin of the minimum; the fit is then completed on all runs.
 
 use rand::seq::index;
 
@@ -6,13 +6,13 @@ use super::normalised::Normalised;
 use super::objective::Objective;
 use super::starts::{Stream, generator};
 
-/// Runs up to which all of them are used for the search; more tell no more about the basin.
+/// Largest number of runs of which all are used for the search; more runs tell no more about the basin.
 const ENOUGH: usize = 2_000;
 
-/// Fewest of them that tell where the minimum lies.
+/// Smallest number of chosen runs with weight that still shows where the minimum lies.
 const FEWEST: usize = 500;
 
-/// The same objective over a random choice of the runs; nothing where there are few.
+/// An objective, and a random subset of its runs where there are many.
 #[derive(Debug)]
 pub(super) struct Sketch<'a> {
     objective: &'a Objective<'a>,
@@ -21,9 +21,9 @@ pub(super) struct Sketch<'a> {
 
 #[derive(Debug)]
 struct Chosen {
-    /// Places among all runs.
+    /// Indices of the chosen runs among all runs.
     places: Vec<u32>,
-    /// On their own, so that an evaluation computes no powers of the levels of the others.
+    /// Copies of the chosen runs, so that an evaluation computes nothing for the others.
     runs: Normalised,
 }
 
@@ -41,13 +41,13 @@ impl<'a> Sketch<'a> {
         Self { objective, chosen }
     }
 
-    /// The objective over the chosen runs; `None` where that is the objective itself.
+    /// The objective over the chosen runs; `None` where all runs are to be used.
     pub fn objective(&self) -> Option<Objective<'_>> {
         self.reweighted(&self.objective.all_shares())
     }
 
-    /// The objective over the chosen runs with these weights of all runs; `None` where that is the
-    /// objective itself, or where few of the chosen runs have a weight.
+    /// The objective over the chosen runs, with `weights` given for all runs; `None` where all runs are to be used
+    /// because there are few of them, or because few of the chosen ones have a weight.
     pub fn reweighted(&self, weights: &[f64]) -> Option<Objective<'_>> {
         let Chosen { places, runs } = self.chosen.as_ref()?;
         let weights: Vec<f64> = places.iter().map(|place| weights[*place as usize]).collect();

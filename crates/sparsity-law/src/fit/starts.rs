@@ -1,8 +1,8 @@
-//! Where descents start: random exponents, and the amplitudes that suit them.
+//! Start points of descents: random exponents, and amplitudes fitted to them.
 //!
-//! Given the three exponents the law is linear in its four amplitudes, so three random numbers and
-//! one small least-squares problem make a start that is near the data already (variable
-//! projection, Golub and Pereyra 1973).
+//! Given its three exponents, the law is linear in its four amplitudes. So three random numbers and a small
+//! least-squares problem give a start that is already close to the data (variable projection, Golub and Pereyra
+//! 1973).
 
 use nalgebra::{SMatrix, SVector};
 use rand::{RngExt, SeedableRng};
@@ -12,15 +12,15 @@ use super::config::Holdout;
 use super::normalised::Point;
 use super::objective::Objective;
 
-/// Ranges of `ln b_S`, `ln b_N` and `ln b_D` that are tried: about three times as far either way
-/// as the exponents of measured laws lie.
+/// Ranges from which `ln b_S`, `ln b_N` and `ln b_D` are drawn: they extend about three times as far either way as
+/// the exponents of measured laws.
 const LN_EXPONENTS: [(f64, f64); 3] = [(-1.6, 1.1), (-3.0, 0.0), (-3.0, 0.7)];
-/// Smallest amplitude of a start, relative to the loss: a term that is absent cannot come back.
+/// Smallest amplitude of a start, relative to the loss: a descent could not bring back a term that is absent.
 const LEAST_AMPLITUDE: f64 = 1e-3;
 /// Sweeps of coordinate descent over the amplitudes; a start need not be exact.
 const SWEEPS: usize = 50;
 
-/// Independent streams of random numbers of one seed.
+/// Independent streams of random numbers derived from one seed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     /// Start `index` of the fit.
@@ -33,20 +33,20 @@ pub(super) enum Stream {
     PretrainedResample(u32),
     /// The resamples of pattern `index`.
     Pattern(u32),
-    /// Which runs stand for all of them.
+    /// The choice of the runs of a sketch.
     Thinning,
-    /// The pilot of delta, of the law and of the pretrained runs.
+    /// The pilot fit for delta: of the law, or of the pretrained runs if true.
     Delta(bool),
-    /// The law of the runs below a limit of the quantity of this place.
+    /// The fit of the runs below a limit of the quantity with this index.
     Rolling(u32, f64),
-    /// Starts of rival forms and draws of what they predict.
+    /// Starts of rival forms, and resamples of the runs that they predict.
     Rivals(u32),
-    /// The law without the runs from this level up.
+    /// The fit without the runs from this level up.
     Holdout(Holdout, f64),
 }
 
-/// The generator of one stream: it depends on seed and index alone, so that neither the number of
-/// threads nor of starts or resamples changes it.
+/// The generator of one stream. It depends on the seed and the stream alone, so that results do not change with
+/// the number of threads, starts or resamples.
 pub(super) fn generator(seed: u64, stream: Stream) -> ChaCha8Rng {
     let (kind, index) = match stream {
         Stream::Start(index) => (0, index),
@@ -60,7 +60,7 @@ pub(super) fn generator(seed: u64, stream: Stream) -> ChaCha8Rng {
             (21 + u64::from(quantity), (level.to_bits() >> 32) as u32)
         }
         Stream::Rivals(index) => (40, index),
-        // The level's leading bits tell levels apart as well as all of them do.
+        // The upper half of the bits is enough to tell levels apart.
         Stream::Holdout(holdout, level) => (6 + holdout as u64, (level.to_bits() >> 32) as u32),
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -68,7 +68,7 @@ pub(super) fn generator(seed: u64, stream: Stream) -> ChaCha8Rng {
     rng
 }
 
-/// A start: exponents drawn log-uniform, amplitudes fitted to the runs.
+/// A start: exponents drawn uniformly in the logarithm, amplitudes fitted to the runs.
 pub(super) fn start_point(objective: &Objective<'_>, rng: &mut ChaCha8Rng) -> Point {
     let [ln_bs, ln_bn, ln_bd] =
         LN_EXPONENTS.map(|(low, high)| low + (high - low) * rng.random::<f64>());
@@ -78,7 +78,7 @@ pub(super) fn start_point(objective: &Objective<'_>, rng: &mut ChaCha8Rng) -> Po
     [a.ln(), ln_bs, c_s.ln(), ln_bn, e.ln(), ln_bd, c.ln()]
 }
 
-/// Least squares over amplitudes that stay positive, by coordinate descent on the normal equations.
+/// Least squares over amplitudes that are kept positive, by coordinate descent on the normal equations.
 fn nonnegative(gram: &SMatrix<f64, 4, 4>, moment: &SVector<f64, 4>) -> SVector<f64, 4> {
     let mut amplitudes = SVector::<f64, 4>::repeat(0.25);
     for _ in 0..SWEEPS {

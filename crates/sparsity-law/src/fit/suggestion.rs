@@ -1,4 +1,4 @@
-//! Which runs of a grid to make next, with the answer that they are to narrow and what to doubt.
+//! Suggests which runs of a grid to make next to narrow an answer, and how reliable the suggestion is.
 
 use super::choice::{ChosenRun, DesignError, PlannedRun};
 use super::config::FitConfig;
@@ -12,75 +12,77 @@ use crate::law::{
     TrainingCost, finite,
 };
 
-/// The resampled laws may scatter this many times more, or less, than the linearised law before it is said.
+/// Largest ratio, either way, between the scatter of the resampled laws and that of the linearised law that is not
+/// reported.
 const ROUGH: f64 = 2.0;
 
 /// A fitted law, the runs behind it, and what may be spent on new ones.
 #[derive(Debug)]
 pub struct SuggestionTask<'a> {
-    /// The law with its resamples. It must know what size, sparsity and data do.
+    /// The law with its resamples. It must determine the effects of size, sparsity and data.
     pub law: PlanLaw<'a>,
-    /// The runs that it was fitted on.
+    /// The runs that the law was fitted on.
     pub runs: &'a Observations,
-    /// Of each of them the name of its level, where a law of levels tells runs of one sparsity apart; else empty.
+    /// Name of each run's level, for a law of levels that distinguishes runs of the same sparsity by name;
+    /// otherwise empty.
     pub names: &'a [Option<String>],
-    /// How it was fitted.
+    /// Configuration of the fit.
     pub fit: &'a FitConfig,
-    /// Standard deviation of the residuals of these runs, in the unit of the fit's residual.
+    /// Standard deviation of the residuals of the runs, in the unit of the residual.
     pub noise: f64,
-    /// The answer whose interval is to narrow.
+    /// The answer whose interval is to be narrowed.
     pub target: &'a Target,
-    /// What new runs cost.
+    /// Cost model of the new runs.
     pub cost: &'a TrainingCost,
-    /// What all new runs together may cost.
+    /// Budget for all new runs together.
     pub budget: Compute,
-    /// The most runs to suggest; at least 1.
+    /// Largest number of runs to suggest; at least 1.
     pub most: usize,
 }
 
 /// Runs to make next.
 #[derive(Debug, Clone)]
 pub struct SuggestedRuns<'a> {
-    /// The answer as it stands.
+    /// The answer by the law as it is.
     pub value: f64,
-    /// Its interval, where the law has resamples.
+    /// Interval of the answer, where the law has resamples.
     pub interval: Option<Interval>,
     /// The model that the answer is about; `None` for a coefficient.
     pub question: Option<Question<'a>>,
-    /// Of the best sparsity by a law of levels the two levels whose difference in loss is what is narrowed: the best
-    /// one itself does not move until it is another one. `None` of every other answer.
+    /// For the best sparsity by a law of levels: the two best levels, whose difference in loss is narrowed,
+    /// because the best level itself changes only when another one overtakes it. `None` for every other answer.
     pub contest: Option<Contest>,
-    /// The runs to make together, the one that narrows most first; at least one.
+    /// The runs to make together, the one that narrows the answer most first; at least one.
     pub runs: Vec<SuggestedRun>,
-    /// Single runs, rising in cost, such that none of the grid is both cheaper and better.
+    /// Single runs, in ascending order of cost, such that no run of the grid is both cheaper and better.
     pub alternatives: Vec<SuggestedRun>,
-    /// How many times as far the resampled laws scatter about the answer as the linearised law does, where
-    /// that is more than 2 or less than 1/2: then the expected widths are rough.
+    /// Ratio of the scatter of the answer over the resampled laws to that of the linearised law, where it is above
+    /// 2 or below 1/2. The expected widths are then only rough.
     pub scatter_ratio: Option<f64>,
 }
 
 impl SuggestedRuns<'_> {
-    /// FLOPs of all suggested runs.
+    /// Total compute of all suggested runs, in FLOPs.
     #[must_use]
     pub fn compute(&self) -> f64 {
         self.runs.iter().map(|each| each.run.compute).sum()
     }
 
-    /// Width of the answer's interval after all suggested runs over the width now, at most 1.
+    /// Width of the answer's interval after all suggested runs, as a share of the width now; at most 1.
     #[must_use]
     pub fn width_ratio(&self) -> f64 {
         self.runs.last().map_or(1.0, |each| each.width_ratio)
     }
 }
 
-/// A run that might be made.
+/// A suggested run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SuggestedRun {
     /// The run. Its cost is finite.
     pub run: PlannedRun,
-    /// Loss that the law predicts; finite.
+    /// Loss of the run as the law predicts it; finite.
     pub loss: f64,
-    /// [`ChosenRun::width_ratio`].
+    /// See [`ChosenRun::width_ratio`].
     pub width_ratio: f64,
 }
 
@@ -90,17 +92,17 @@ pub enum SuggestionError {
     /// The grid is too large.
     #[error(transparent)]
     Grid(#[from] GridTooLarge),
-    /// No run is known to narrow the answer.
+    /// No run can be found that narrows the answer.
     #[error(transparent)]
     Design(#[from] DesignError),
-    /// The budget pays for no run of the grid.
+    /// The budget does not pay for any run of the grid.
     #[error(
         "pays for none of the {candidates} runs of the grid, of which the cheapest costs {least:.3e}"
     )]
     Unpaid {
-        /// How many runs the grid has.
+        /// Number of runs in the grid.
         candidates: usize,
-        /// What the cheapest of them costs.
+        /// Cost of the cheapest run in the grid, in FLOPs.
         least: f64,
     },
     /// A number of the answer is not finite.
@@ -109,10 +111,11 @@ pub enum SuggestionError {
 }
 
 impl<'a> SuggestionTask<'a> {
-    /// The runs of a grid that narrow the interval of the target most: see [`Knowledge::suggest`].
+    /// Suggests the runs of a grid that most narrow the interval of the target; see [`Knowledge::suggest`].
     ///
     /// # Errors
-    /// [`SuggestionError`].
+    /// [`SuggestionError`] where the grid is too large, no run of it narrows the answer or can be paid for, or a
+    /// number of the answer is not finite.
     pub fn suggest(&self, grid: RunGrid) -> Result<SuggestedRuns<'a>, SuggestionError> {
         let law = self.law.law();
         let candidates = grid.runs(law, self.runs, self.cost)?;
@@ -181,7 +184,7 @@ impl<'a> SuggestionTask<'a> {
         let (density, n, data) = (run.sparsity.density(), run.nonzero_params, run.data);
         let loss = match self.law.law() {
             AnyLaw::Curve(law) => law.loss(density, n, data),
-            // A grid has levels of the law alone.
+            // A run of the grid is always at a level of the law.
             AnyLaw::Own(law) => law.loss_at(run.level, density, n, data).unwrap_or(f64::NAN),
         };
         finite("the compute of a run", run.compute)?;
@@ -189,7 +192,7 @@ impl<'a> SuggestionTask<'a> {
         Ok(SuggestedRun { run, loss, width_ratio: chosen.width_ratio })
     }
 
-    /// Scatter of the resampled laws over the deviation of the linearised one, where they disagree.
+    /// Scatter of the resampled laws over that of the linearised one, where the two differ by more than [`ROUGH`].
     fn scatter_ratio(&self, deviation: f64, contest: Option<&Contest>) -> Option<f64> {
         let answers: Vec<f64> = match self.law {
             PlanLaw::Curve(law) => {

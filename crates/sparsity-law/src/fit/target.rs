@@ -1,4 +1,4 @@
-//! The answers of a law whose intervals more runs may narrow.
+//! The answers of a law that more runs can narrow.
 
 use super::own_design::Contest;
 use crate::law::{
@@ -10,37 +10,37 @@ use crate::law::{
 /// One answer of a law.
 #[derive(Debug, Clone)]
 pub enum Target {
-    /// A coefficient of the paper's form and its other curves.
+    /// A coefficient of the paper's form, or of another form that uses the same coefficients.
     Coefficient(CoefficientName),
-    /// A coefficient of a form that has its own, by its place among [`FormLaw::named`].
+    /// A coefficient of a form with its own coefficients, by its index in [`FormLaw::named`].
     OwnCoefficient(usize),
-    /// The sparsity that makes the most of a training budget.
+    /// The sparsity that gives the lowest loss for a training budget.
     OptimalSparsity {
-        /// `N`.
+        /// Number of non-zero parameters, `N`.
         nonzero_params: NonzeroParams,
-        /// `C`.
+        /// Training budget, `C`, in FLOPs.
         compute: Compute,
-        /// What training costs.
+        /// Cost model of the training.
         cost: TrainingCost,
     },
     /// The loss of a model.
     Loss {
-        /// `N`.
+        /// Number of non-zero parameters, `N`.
         nonzero_params: NonzeroParams,
-        /// `1 - S`.
+        /// Density, `1 - S`.
         density: Density,
-        /// Place of its level among those of a law of levels, where one is named.
+        /// Index of the level, for a law of levels; `None` to find it by the density.
         level: Option<usize>,
-        /// `D`.
+        /// Amount of training data, `D`.
         data: Data,
     },
 }
 
-/// Shares of a normal distribution below its mean plus and minus one standard deviation.
+/// Cumulative probabilities of a normal distribution at one standard deviation above and below its mean.
 const ONE_DEVIATION: [f64; 2] = [0.841, 0.159];
 
 impl Target {
-    /// The answer by a law whose capacity is a curve; not a number for a coefficient that it has not.
+    /// The answer of a law without coefficients of its own; NaN for [`Self::OwnCoefficient`].
     #[must_use]
     pub fn value(&self, law: &Coefficients) -> f64 {
         match self {
@@ -55,7 +55,7 @@ impl Target {
         }
     }
 
-    /// The answer by a law of a form with coefficients of its own; `None` where it has none.
+    /// The answer of a law of a form with its own coefficients; `None` where it has no such answer.
     #[must_use]
     pub fn own_value(&self, law: &FormLaw) -> Option<f64> {
         match self {
@@ -71,8 +71,8 @@ impl Target {
         }
     }
 
-    /// The number whose variance a choice of runs is about: the logarithm of a coefficient or a loss, a sparsity
-    /// itself. `None` where it is not finite.
+    /// The number whose variance the choice of runs minimises: the logarithm of a coefficient or a loss; a
+    /// sparsity as it is. `None` where it is not finite.
     #[must_use]
     pub fn linearised(&self, law: &Coefficients) -> Option<f64> {
         let value = self.value(law);
@@ -83,8 +83,9 @@ impl Target {
         value.is_finite().then_some(value)
     }
 
-    /// As [`Self::linearised`]. A coefficient of either sign is taken as it is; of a best level it is by how much its
-    /// loss is below that of the next one, in the logarithm.
+    /// Same as [`Self::linearised`], for a form with its own coefficients. A coefficient that may have either sign
+    /// is taken as it is. With a `contest` of two levels, the best sparsity is replaced by the logarithm of the
+    /// lead of the best level over the next one in loss.
     #[must_use]
     pub fn own_linearised(&self, law: &FormLaw, contest: Option<&Contest>) -> Option<f64> {
         if let (Self::OptimalSparsity { nonzero_params, .. }, Some(contest)) = (self, contest) {
@@ -102,7 +103,7 @@ impl Target {
     /// The answer, and its interval where the law has resamples.
     ///
     /// # Errors
-    /// [`AnswerError::NotFinite`].
+    /// [`AnswerError::NotFinite`] where the answer is not finite.
     pub fn answer(&self, law: &SampledLaw) -> Result<(f64, Option<Interval>), AnswerError> {
         let interval = match self {
             Self::OptimalSparsity { nonzero_params, compute, cost } => {
@@ -114,10 +115,11 @@ impl Target {
         Ok((finite("the target", self.value(law.coefficients()))?, interval))
     }
 
-    /// As [`Self::answer`], of a law of a form with coefficients of its own.
+    /// Same as [`Self::answer`], for a law of a form with its own coefficients.
     ///
     /// # Errors
-    /// [`AnswerError::NotFinite`], and what the best sparsity of a budget says.
+    /// [`AnswerError::NotFinite`] where the answer is missing or not finite, and the errors of
+    /// [`SampledForm::recommend`] for the best sparsity of a budget.
     pub fn own_answer(&self, law: &SampledForm) -> Result<(f64, Option<Interval>), AnswerError> {
         let interval = match self {
             Self::OptimalSparsity { nonzero_params, compute, cost } => {
@@ -131,7 +133,7 @@ impl Target {
         Ok((finite("the target", value)?, interval))
     }
 
-    /// The model that the answer is about; `None` for a coefficient.
+    /// The model that the answer is about; `None` for a coefficient, and where there is no best sparsity.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data.
@@ -159,8 +161,8 @@ impl Target {
         }
     }
 
-    /// How far the answers of resampled laws scatter: half the width of the middle 68 %, which is one standard
-    /// deviation of a normal distribution.
+    /// Scatter of the answers of the resampled laws: half the width of the middle 68 %, which is one standard
+    /// deviation for a normal distribution.
     #[must_use]
     pub(super) fn scatter(mut answers: Vec<f64>) -> f64 {
         let [above, below] = ONE_DEVIATION.map(|share| quantile(&mut answers, share));

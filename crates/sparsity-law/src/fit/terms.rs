@@ -1,8 +1,8 @@
-//! What a fit is to say of sparsity, and the runs in the terms in which it is fitted.
+//! What a fit is to say about sparsity, and the reduction of such fits to a dense law.
 //!
-//! With `g` known, `L = A (g(S) N)^(-b_N) + (a_D / D_eff)^b_D + c` is a law of dense models of `g(S) N` parameters
-//! and `D_eff` data. So the runs are put in these terms and fitted as dense ones: starts, resamples, hold-outs and
-//! tests of the one fit do for every such form, and the way of the others is not touched.
+//! With the gain `g` known, `L = A (g(S) N)^(-b_N) + (a_D / D_eff)^b_D + c` is a law of dense models with `g(S) N`
+//! parameters and `D_eff` data. So the runs are converted to these quantities and fitted as dense ones: the
+//! starts, resamples, hold-outs and tests of that one fit serve every such form.
 
 use sha2::{Digest, Sha256};
 
@@ -17,42 +17,42 @@ use crate::law::{
     Repetition, Sparsity,
 };
 
-/// What a fit is to say of sparsity.
+/// What a fit is to say about the effect of sparsity.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FormTask {
     /// The paper's form.
     Sparse,
-    /// Nothing: all runs are dense.
+    /// All runs are dense, and the law says nothing about sparsity.
     Dense,
-    /// All runs are dense, and what sparsity does is taken from other laws.
+    /// All runs are dense, and the effect of sparsity is taken from other laws.
     Borrowed(Lenders),
-    /// By the mean number of parameters over training.
+    /// Sparsity acts through the mean number of parameters over training.
     AverageParams {
         /// Mean sparsity over training as a share of the final one.
         mean_share: f64,
     },
-    /// By one capacity at each sparsity.
+    /// Each level of sparsity has a capacity of its own.
     Levels,
-    /// By all parameters and the share that is active, as of mixtures of experts.
+    /// Loss by the total number of parameters and the share that is active, as for mixtures of experts.
     Experts,
 }
 
-/// Whose gain is borrowed, and whose else it might have been.
+/// The borrowed gain, and other gains that it might have been.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lenders {
-    /// The lender's gain.
+    /// Gain of the lender, which the law uses.
     pub gain: BorrowedGain,
-    /// Gains that the resampled laws take in turn: what the lender's own resamples leave open, and what other
-    /// published lenders say. At least one.
+    /// Gains that the resampled laws use in turn: those of the lender's resamples, for the lender's own
+    /// uncertainty, and those of other published lenders. At least one.
     pub in_turn: Vec<BorrowedGain>,
 }
 
 impl Lenders {
-    /// The most gains of a lender's resamples that are kept.
+    /// Largest number of resamples of a lender whose gains are kept.
     pub const MOST_RESAMPLES: usize = 120;
 
-    /// Of every five resampled laws two take the gains of the `published` lenders, the others the lender's own or
-    /// those of its resamples: so an interval holds at least what the published ones say.
+    /// Of every five resampled laws, two use the gains of the `published` lenders and three the lender's own gain
+    /// or those of its resamples, so that an interval contains at least the published gains.
     #[must_use]
     pub fn new(
         gain: BorrowedGain,
@@ -74,7 +74,7 @@ impl Lenders {
 }
 
 impl FormTask {
-    /// The form of the law.
+    /// The form of the fitted law.
     #[must_use]
     pub const fn form(&self) -> LawForm {
         match self {
@@ -86,13 +86,13 @@ impl FormTask {
         }
     }
 
-    /// The curve of the law; `None` of the forms that have none.
+    /// The gain curve of the law; `None` for forms that have none.
     #[must_use]
     pub fn curve(&self) -> Option<GainCurve> {
         self.curve_of(None)
     }
 
-    /// The curve of the law, or of the resampled law of this place.
+    /// The gain curve of the law, or of the resampled law with this index.
     fn curve_of(&self, resample: Option<usize>) -> Option<GainCurve> {
         match self {
             Self::Sparse | Self::Dense | Self::Levels | Self::Experts => None,
@@ -108,7 +108,7 @@ impl FormTask {
         }
     }
 
-    /// Refuses runs that cannot carry the form.
+    /// Refuses runs that do not suit the form.
     pub(super) fn check(&self, runs: &Observations) -> Result<(), FitError> {
         let refuse = |reason: String| Err(FitError::FormNotCarried { form: self.form(), reason });
         let sparse = runs.as_slice().iter().filter(|run| run.sparsity.get() > 0.0).count();
@@ -131,13 +131,14 @@ impl FormTask {
     }
 }
 
-/// A law with a curve; the same law without.
+/// The law with a gain curve; the law as it is where there is no curve, or where it cannot take one.
 #[must_use]
 pub fn with_curve(law: Coefficients, curve: Option<GainCurve>) -> Coefficients {
     curve.and_then(|curve| law.with_gain(curve)).unwrap_or(law)
 }
 
-/// The resampled laws of a law with a curve: each with the curve that its place has.
+/// The resampled laws with their gain curves, each with the curve for its index; unchanged for a form without a
+/// curve.
 #[must_use]
 pub fn ensemble_with_curves(ensemble: Ensemble, task: &FormTask) -> Ensemble {
     if task.curve().is_none() {
@@ -148,18 +149,18 @@ pub fn ensemble_with_curves(ensemble: Ensemble, task: &FormTask) -> Ensemble {
         coefficients: with_curve(member.coefficients, task.curve_of(Some(place))),
         ..member
     });
-    // As many members as there were, so at least one.
+    // There are as many members as before, so at least one.
     Ensemble::new(members, level, tail).unwrap_or(ensemble)
 }
 
 impl RunSet {
-    /// The runs of the law with their data worth what it teaches where some of it is repeated.
+    /// The runs of the law, their repeated data replaced by its effective amount.
     #[must_use]
     pub fn with_worth_of_data(&self, decay: Option<f64>) -> Observations {
         self.in_worth(decay).0
     }
 
-    /// The same with the names of the runs in their new order.
+    /// Same as [`Self::with_worth_of_data`], together with the names of the runs in their new order.
     #[must_use]
     pub fn in_worth(&self, decay: Option<f64>) -> (Observations, Vec<Option<String>>) {
         let set = Terms::new(self, &FormTask::Sparse, decay).set;
@@ -167,7 +168,7 @@ impl RunSet {
     }
 }
 
-/// Runs in the terms in which they are fitted.
+/// Runs converted to the quantities that they are fitted in.
 pub(super) struct Terms<'a> {
     original: &'a RunSet,
     task: &'a FormTask,
@@ -175,7 +176,8 @@ pub(super) struct Terms<'a> {
 }
 
 impl<'a> Terms<'a> {
-    /// With what sparsity does by the form, and repeated data worth what `decay` says.
+    /// Converts the runs: the effect of sparsity follows from the form, and repeated data counts as its effective
+    /// amount for `decay`.
     pub fn new(original: &'a RunSet, task: &'a FormTask, decay: Option<f64>) -> Self {
         let curve = task.curve();
         let rows = original.law.as_slice().iter().enumerate().map(|(place, run)| {
@@ -193,7 +195,7 @@ impl<'a> Terms<'a> {
             let moved: Vec<Option<u32>> = moved.collect();
             law = law.clustered(&moved);
         }
-        // Data that teaches less than it is moves a run in the order.
+        // Effective data may change the order of the runs.
         let names = match original.names.is_empty() {
             true => Vec::new(),
             false => law.order().iter().map(|place| original.names[*place].clone()).collect(),
@@ -202,7 +204,7 @@ impl<'a> Terms<'a> {
         Self { original, task, set }
     }
 
-    /// The fit, with everything that is said of runs about the runs as they were.
+    /// Fits the converted runs; the report is about the original runs.
     pub fn fit(&self, config: &ValidFitConfig, control: &Control<'_>) -> Result<Report, FitError> {
         let mut report = fit(&self.set, config, control)?;
         report.coefficients = with_curve(report.coefficients, self.task.curve());
@@ -216,7 +218,8 @@ impl<'a> Terms<'a> {
         report.support = runs.support();
         report.data_digest = self.original.digest();
         if self.task.curve().is_some() {
-            // The terms have one sparsity, of which the last of these is; the law has a curve for it.
+            // Converted runs have one sparsity, which the last of these warnings is about; the law has a curve for
+            // it.
             let told = |code: WarningCode| code == WarningCode::NotSeparable;
             if let Some(last) = report.warnings.iter().rposition(|warning| told(warning.code)) {
                 report.warnings.remove(last);
@@ -226,7 +229,7 @@ impl<'a> Terms<'a> {
     }
 }
 
-/// A run in the terms of a dense law without repetition.
+/// Converts a run to the size and data that it has under a dense law without repetition.
 pub(super) fn in_terms(
     run: &Observation,
     curve: Option<&GainCurve>,
@@ -247,15 +250,15 @@ pub(super) fn in_terms(
 }
 
 impl RunSet {
-    /// [`Observations::digest`] of the runs of the law, and of how much of their data is different where some
-    /// repeat it.
+    /// [`Observations::digest`] of the runs of the law, extended by their amounts of distinct data where some run
+    /// repeats data.
     #[must_use]
     pub fn digest(&self) -> String {
         let plain = self.law.digest();
         if self.unique.iter().all(Option::is_none) {
             return plain;
         }
-        // Runs that are alike in all else may have come in any order.
+        // Sorted, because runs that are alike in everything else may be in any order.
         let mut rows: Vec<[u64; 5]> = (self.law.as_slice().iter().zip(&self.unique))
             .map(|(run, unique)| {
                 let unique = unique.map_or(0.0, Data::get);

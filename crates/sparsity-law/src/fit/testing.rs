@@ -1,4 +1,4 @@
-//! Runs with known truth, for the tests of this module.
+//! Runs of known laws, for the tests of the fit.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::Observation;
 use crate::law::{Coefficients, Data, Loss, NonzeroParams, Sparsity};
 
-/// A 4 x 4 x 4 grid of runs of `law`, with relative noise of standard deviation about `noise`.
+/// A 4 x 4 x 4 grid of runs of `law`, with relative noise whose standard deviation is about `noise`.
 pub(super) fn grid(law: &Coefficients, noise: f64, seed: u64) -> Vec<Observation> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut runs = Vec::new();

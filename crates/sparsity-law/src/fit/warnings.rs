@@ -1,4 +1,4 @@
-//! What a fit warns of.
+//! The warnings of a fit.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ named! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum WarningCode {
-        /// Fewer runs than one more than there are coefficients.
+        /// There are no more runs than coefficients.
         TooFewRuns = "too_few_runs",
-        /// The runs do not determine every coefficient: too few levels of a quantity, or too few runs.
+        /// The runs do not determine every coefficient: there are too few levels of a quantity, or too few runs.
         NotIdentified = "not_identified",
-        /// The residuals differ by groups of runs: sizes, sparsities, amounts of data.
+        /// The residuals differ between groups of runs: by size, sparsity or amount of data.
         LackOfFit = "lack_of_fit",
-        /// Some runs look like checkpoints of one training.
+        /// Some runs look like checkpoints of the same training.
         Checkpoints = "checkpoints",
-        /// Hardly more clusters of runs than coefficients.
+        /// There are hardly more clusters of runs than coefficients, or not even as many.
         FewClusters = "few_clusters",
-        /// The same measurement is there under several names.
+        /// Some runs repeat the size, sparsity, data and loss of another run.
         Duplicates = "duplicates",
-        /// Laws of the smaller runs mispredict the larger ones.
+        /// Laws fitted on the smaller runs mispredict the larger ones.
         ExtrapolatesBadly = "extrapolates_badly",
-        /// A quantity never varies: its term cannot be told from another.
+        /// A quantity has the same value in all runs, so its term cannot be told from another.
         NotSeparable = "not_separable",
         /// Fewer than four distinct sizes.
         FewNonzeroParamsLevels = "few_nonzero_params_levels",
@@ -31,30 +31,30 @@ named! {
         FewSparsityLevels = "few_sparsity_levels",
         /// The largest amount of data is less than ten times the smallest.
         NarrowData = "narrow_data",
-        /// Size and data of the runs lie on a line: what one does cannot be told from what the other does.
+        /// Size and data of the runs lie nearly on a line, so their effects cannot be told apart.
         Collinear = "collinear",
-        /// Two coefficients make up for each other.
+        /// Two coefficients compensate for each other.
         Correlated = "correlated",
-        /// An exponent whose interval spans more than a factor of three.
+        /// The interval of an exponent spans more than a factor of three.
         WeaklyDetermined = "weakly_determined",
-        /// A coefficient ended at the edge of where it is sought.
+        /// A coefficient ended at the edge of its search range, or its term vanished.
         AtBound = "at_bound",
         /// The fitted gain rises faster at `S = 0` than the density falls.
         Unphysical = "unphysical",
-        /// Few starts reached the best objective.
+        /// Few of the starts reached the best objective and give the same answers.
         StartsDisagree = "starts_disagree",
-        /// Runs that lie far off the law.
+        /// Some runs lie far off the law.
         Outliers = "outliers",
         /// Many resamples determined no law.
         ResamplesFailed = "resamples_failed",
     }
 }
 
-/// One thing that the runs cannot tell.
+/// A warning about something that the runs cannot tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// Which one.
+    /// Code of the warning, for programs.
     pub code: WarningCode,
-    /// A sentence for a person.
+    /// Explanation in a sentence, for people.
     pub detail: String,
 }

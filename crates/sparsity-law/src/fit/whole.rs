@@ -1,4 +1,4 @@
-//! The whole fit: the runs of a law and those beside it.
+//! The whole fit: the law itself, and the comparison of other groups of runs with it.
 
 use rayon::prelude::*;
 
@@ -14,17 +14,18 @@ use crate::law::Data;
 /// All runs of a family that a fit uses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunSet {
-    /// What the law is fitted on: unstructured runs from scratch.
+    /// Runs that the law is fitted on: unstructured runs trained from scratch.
     pub law: Observations,
-    /// Runs with structured patterns.
+    /// Runs with structured patterns, by pattern.
     pub patterns: Vec<PatternRuns>,
     /// Runs from pretrained checkpoints.
     pub pretrained: Option<PretrainedRuns>,
-    /// How much of its data is different, of each run of the law in canonical order, where that is known; empty
-    /// where no run repeats any. Only [`super::fit_form`] looks at it.
+    /// Amount of distinct data of each run of the law in canonical order, where known; empty where no run repeats
+    /// data. Only [`super::fit_form`] uses it.
     pub unique: Vec<Option<Data>>,
-    /// Names that tell runs of one sparsity apart for a law of levels, of each run of the law in canonical order: of the
-    /// pattern, or of the recipe. Empty where they are told apart by their sparsity alone.
+    /// Name of each run of the law in canonical order, for a law of levels: the pattern or the recipe that
+    /// distinguishes it from other runs of the same sparsity. Empty where runs are distinguished by their sparsity
+    /// alone.
     pub names: Vec<Option<String>>,
 }
 
@@ -34,10 +35,10 @@ impl From<Observations> for RunSet {
     }
 }
 
-/// Fits the law to `runs`: the coefficients that minimise the weighted mean Huber loss of the
-/// residuals, from many starts; then what the runs leave open about them.
+/// Fits the law to `runs`: finds, from many starts, the coefficients that minimise the weighted mean Huber loss of
+/// the residuals, and then determines what the runs leave uncertain about them.
 ///
-/// Runs on the current rayon pool and blocks until it is done or told to stop.
+/// Runs on the current rayon pool and blocks until the fit is done or told to stop.
 ///
 /// ```
 /// use sparsity_law::fit::{Control, FitConfig, Observation, Observations, fit};
@@ -62,7 +63,7 @@ impl From<Observations> for RunSet {
 /// ```
 ///
 /// # Errors
-/// [`FitError`]; that a start did not converge is part of the report and no error.
+/// [`FitError`]. A start that does not converge is not an error; it is recorded in the report.
 pub fn fit(
     runs: &RunSet,
     config: &ValidFitConfig,
@@ -73,7 +74,7 @@ pub fn fit(
     let law = &fitted.coefficients;
     let ensemble = fitted.ensemble.as_ref();
     let patterns = if law.determines().sparsity {
-        // Enough to number every pattern that a family could have.
+        // Numbered in u32, which is enough for every pattern that a family can have.
         let groups = (0_u32..).zip(&runs.patterns).collect::<Vec<_>>();
         groups
             .into_par_iter()
@@ -136,13 +137,13 @@ mod tests {
         FitConfig { bootstrap: 0, ..FitConfig::default() }
     }
 
-    /// The same at a delta that does not depend on how many runs there are.
+    /// The same with a fixed delta, which does not depend on the number of runs.
     fn at_given_delta() -> FitConfig {
         FitConfig { delta: 1e-3.into(), ..plain() }
     }
 
-    /// The flattest direction of noise-free T5 data (c against a_D, b_D) is determined by a
-    /// residual of 1e-8 to about this relative accuracy.
+    /// Relative accuracy to which a residual of 1e-8 determines the flattest direction of noise-free T5 data (`c`
+    /// against `a_D` and `b_D`).
     const RECOVERY: f64 = 1e-3;
 
     #[test]
@@ -190,7 +191,7 @@ mod tests {
     #[test]
     fn it_stops_when_told() {
         let runs = Observations::new(grid(T5_C4.coefficients(), 0.01, 1)).into();
-        // Told at once, and told while resampling.
+        // Stopped at once, and while resampling.
         for allowed in [0, 2_000] {
             let polled = AtomicU32::new(0);
             let should_stop = || polled.fetch_add(1, Ordering::Relaxed) >= allowed;
@@ -315,8 +316,8 @@ mod tests {
         assert!((a / b - 1.0).abs() < 1e-5);
     }
 
-    /// Fits of the same runs in other units end at the same place, to what stopping leaves open
-    /// along the flattest direction.
+    /// Relative difference allowed between fits of the same runs in different units: what the stopping rule leaves
+    /// open along the flattest direction.
     const SAME_PLACE: f64 = 1e-5;
 
     #[test]
@@ -386,7 +387,8 @@ mod tests {
         report.diagnostics.identification.as_ref().unwrap()
     }
 
-    /// Six runs of three levels each, on a plane through the design: the law has seven coefficients.
+    /// Six runs with three levels of each quantity, on a plane through the design: fewer than the law's seven
+    /// coefficients.
     fn six() -> Vec<Observation> {
         let rows = [
             (1e7, 0.0, 4e9, 3.4649),
@@ -425,7 +427,7 @@ mod tests {
                 cost: None,
             };
             assert!(found.require_loss(&question(&runs[0])).is_err());
-            // With the runs that it asks for it is settled.
+            // With the runs that it asks for, everything is determined.
             let settled = with_settling(runs, found);
             assert_eq!(settled.len(), 8);
             let report = fitted(settled, FitConfig { bootstrap: 100, ..Default::default() });
@@ -433,7 +435,7 @@ mod tests {
         }
     }
 
-    /// The runs with those that an identification asks for, by the published law of T5.
+    /// `runs` and those that an identification asks for, with losses near the published law of T5.
     fn with_settling(mut runs: Vec<Observation>, found: &Identification) -> Vec<Observation> {
         for run in &found.settling {
             let (n, s) = (
@@ -448,7 +450,7 @@ mod tests {
         runs
     }
 
-    /// A grid of which only some levels are there, with what is missing for that.
+    /// Fits parts of a grid that have two levels of one quantity where the law needs three.
     #[test]
     fn two_levels_determine_what_happens_at_them_and_no_more() {
         let all = grid(T5_C4.coefficients(), 0.002, 5);
@@ -490,7 +492,7 @@ mod tests {
             for run in &runs {
                 let at = question(run);
                 found.require_loss(&at).unwrap();
-                // What is answered does not depend on the seed.
+                // The answers do not depend on the seed.
                 let [a, b] = [0, 1]
                     .map(|i| by_seed[i].coefficients.loss(at.density, at.nonzero_params, at.data));
                 assert!((a / b - 1.0).abs() < 1e-5, "{what:?}: {a} {b}");
@@ -500,7 +502,7 @@ mod tests {
             let settled = with_settling(runs, found);
             let settled = fitted(settled, plain());
             assert_eq!(identification(&settled).missing, [], "{:?}", found.settling);
-            // Among two sparsities the better one is known.
+            // Of two measured sparsities it is known which is better.
             let measured = found.determines_measured_sparsities();
             assert_eq!(measured, what == Lacking::Sparsity);
             if measured {

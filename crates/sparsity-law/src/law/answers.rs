@@ -1,8 +1,7 @@
-//! What each of a thousand laws answers, and how that changes from question to question: for
-//! [windows](super::window) of the laws among which an interval's ends lie.
+//! The answers of a thousand laws and how they change from question to question, as [windows](super::window) need them.
 //!
-//! The derivatives are those of the law (LAW: `L = (a_S x^b_S + c_S) N^-b_N + (a_D / D)^b_D + c`) in the logarithms
-//! of its arguments, where it is a sum of exponentials of linear functions.
+//! The derivatives are those of the law `L = (a_S x^b_S + c_S) N^-b_N + (a_D / D)^b_D + c` in the logarithms of its
+//! arguments, where it is a sum of exponentials of linear functions.
 
 use pulp::{Simd, WithSimd};
 
@@ -15,11 +14,11 @@ use super::prepared::{
 use super::quantity::Density;
 use super::window::{Answer, Jets, Region};
 
-/// The largest value of `|p (1 - p) (1 - 2p)|`, the second derivative of a logistic curve.
+/// Largest value of `|p (1 - p) (1 - 2p)|`, the absolute second derivative of a logistic function.
 const LOGISTIC_BEND: f64 = 0.096_225_044_864_937_63;
 
-/// What the terms from third order on of an exponential come to, per unit of it, where its exponent changes by at
-/// most so much.
+/// Bound on the terms of third and higher order of an exponential whose exponent changes by at most `change`, relative
+/// to its value.
 #[inline(always)]
 fn third_order(change: f64) -> f64 {
     // e^s <= 1 / (1 - s)
@@ -27,11 +26,11 @@ fn third_order(change: f64) -> f64 {
     if change < 1.0 { bound } else { f64::INFINITY }
 }
 
-/// The mean loss over `-ln(1 - S)`, `ln N` and `ln D`, or the loss that a new run would show.
+/// The mean loss, or the loss of a new run, over `-ln(1 - S)`, `ln N` and `ln D`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Losses<'a> {
     pub laws: &'a PreparedEnsemble,
-    /// Whether of a new run, with the noise of each law.
+    /// Whether to answer with the loss of a new run, which includes the noise of each law.
     pub of_new_run: bool,
 }
 
@@ -144,7 +143,7 @@ impl WithSimd for LossJetsLoop<'_> {
 pub(super) struct LnGains<'a>(pub &'a PreparedEnsemble);
 
 impl LnGains<'_> {
-    /// The logarithm of the gain of a law, and the share of its capacity that zeros take away.
+    /// The logarithm of the gain by one law, and the share of its capacity that still falls with sparsity.
     fn at(&self, law: usize, y: f64) -> (f64, f64) {
         let laws = self.0.columns();
         let pruned = laws.a_s[law] * exp(-laws.b_s[law] * y);
@@ -177,8 +176,7 @@ impl Answer<1> for LnGains<'_> {
     }
 }
 
-/// The logarithm of a budget over that at which a size is compute-optimal without zeros, but for the budget's own,
-/// over `ln N`.
+/// `-ln D_chin` over `ln N`: the part of the logarithm of the Chinchilla ratio that depends on the law.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LnChinchilla<'a>(pub &'a PreparedEnsemble);
 
@@ -211,13 +209,13 @@ pub(super) struct Roots<'a> {
     laws: &'a PreparedEnsemble,
     m: f64,
     ln_flops_per_param: f64,
-    /// Where the roots are looked for.
+    /// Point in `y` at which the search for the roots starts.
     start: f64,
 }
 
 impl<'a> Roots<'a> {
-    /// Of the laws that have columns, on hardware whose cost is linear in the sparsity; `near` is the optimum of
-    /// the law of all runs. `None` for others.
+    /// The roots for laws with columns, where the cost is linear in the sparsity and has an optimum; `None` otherwise.
+    /// `near` is the optimal density by the law of all runs.
     pub fn new(laws: &'a PreparedEnsemble, cost: &TrainingCost, near: Density) -> Option<Self> {
         let m = cost.saved_share().ok().filter(|_| cost.has_optimum())?;
         let ln_flops_per_param = cost.flops_per_param().get().ln();
@@ -229,7 +227,8 @@ impl<'a> Roots<'a> {
         [(1.0 - self.m).ln(), ln_n, ln_c - self.ln_flops_per_param]
     }
 
-    /// The roots of the conditions of all laws with these `F(0)`, also below 0, and how far the last step went.
+    /// Solves the conditions of all laws, given `F(0)` of each. Returns the roots, which may be negative, and the size of
+    /// the last step of each.
     fn solve(&self, at_zero: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let (mut roots, mut last) =
             (vec![self.start; at_zero.len()], vec![f64::INFINITY; at_zero.len()]);
@@ -261,9 +260,9 @@ impl Answer<2> for Roots<'_> {
             let [slope, bend] = laws.line(law);
             let mx = self.m * exp(-values[law]);
             let pruned = mx / (1.0 - self.m + mx);
-            // F, its first derivative and half of what the second gives, in y.
+            // The first and the second derivative of F in y.
             let (rise, bent) = (slope - bend * pruned, bend * pruned * (1.0 - pruned));
-            // F changes with the question by these.
+            // The derivatives of F in ln N and ln C.
             let (n, c) = (laws.b_d[law] + laws.b_n[law], -laws.b_d[law]);
             by_n.push(-n / rise);
             by_c.push(-c / rise);
@@ -271,7 +270,7 @@ impl Answer<2> for Roots<'_> {
             nn.push(second * n * n);
             nc.push(second * n * c);
             cc.push(second * c * c);
-            // The third derivative by what is added to F, at most.
+            // Bound on the third derivative of the root in a constant that is added to F.
             let least = slope.min(slope - bend);
             let (bent, turned) = (0.25 * bend.abs(), LOGISTIC_BEND * bend.abs());
             let third = (turned + 3.0 * bent * bent / least) / least.powi(4);
@@ -288,7 +287,7 @@ impl Answer<2> for Roots<'_> {
         Jets { values, terms, rest }
     }
 
-    /// As [`PreparedEnsemble::sparsity_interval`] finds them: 0 where the best is dense.
+    /// The optima as [`PreparedEnsemble::sparsity_interval`] finds them: 0 where dense is best.
     fn values(&self, [ln_n, ln_c]: [f64; 2], laws: &[u16]) -> Vec<f64> {
         let gathered = self.laws.conditions().gathered(laws.iter().map(|law| usize::from(*law)));
         let laws = ConditionColumns::of(&gathered, laws.len());

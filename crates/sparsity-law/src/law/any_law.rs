@@ -1,13 +1,13 @@
-//! A law of any form, as plans ask it: what it says of size and data at one way to be sparse.
+//! A law of any form, as the planner uses it: the loss as a function of size and data for one way to be sparse.
 //!
-//! Every form says at one sparsity
+//! At one sparsity the loss of every form is
 //!
 //! ```text
 //! L = A N^(-b_N) + A' N^(-b') + F + (a_D / D)^b_D + c
 //! ```
 //!
-//! The paper's form, its other curves and `levels` have the first term of size alone; `experts` has two of them, and a
-//! part `F` that depends on the sparsity and not on the size.
+//! The form of the paper, laws with a gain curve, and `levels` have only the first of the two terms in `N`. `experts`
+//! has both, and a part `F` that depends on the sparsity but not on the size.
 
 use super::coefficients::{CoefficientValues, Coefficients};
 use super::form_law::FormLaw;
@@ -16,9 +16,9 @@ use super::quantity::Density;
 /// A law of any form.
 #[derive(Debug, Clone, Copy)]
 pub enum AnyLaw<'a> {
-    /// One whose capacity is a curve over the sparsity.
+    /// A law whose capacity is a curve over the sparsity.
     Curve(&'a Coefficients),
-    /// One with coefficients of its own.
+    /// A law of a form with coefficients of its own.
     Own(&'a FormLaw),
 }
 
@@ -34,18 +34,18 @@ impl<'a> From<&'a FormLaw> for AnyLaw<'a> {
     }
 }
 
-/// What a law says of size and data at one way to be sparse.
+/// A law at one way to be sparse: the loss as a function of size and data.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AtDesign {
-    /// `b_N`, `a_D`, `b_D` and `c`; the others are of no use here.
+    /// `b_N`, `a_D`, `b_D` and `c`; the other coefficients are not used here.
     pub law: CoefficientValues,
     /// `A`.
     pub size_term: f64,
-    /// What experts have beside it.
+    /// The further terms of a law of experts; `None` of other forms.
     pub beside: Option<Beside>,
 }
 
-/// The second term of size, and what of the loss depends on neither size nor data.
+/// The second term in the size, and the part of the loss that depends on neither size nor data.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Beside {
     /// `A'`.
@@ -57,8 +57,8 @@ pub(super) struct Beside {
 }
 
 impl AnyLaw<'_> {
-    /// What it says of models of a density, and of a level by its place where one is given; `None` of one of which it
-    /// knows nothing.
+    /// The law at a density, or at the level with the index `level` where one is given. `None` where the law does not
+    /// know this density or level, and for a law of experts whose `a_D` is 0.
     pub(super) fn at(self, density: Density, level: Option<usize>) -> Option<AtDesign> {
         let own = match self {
             Self::Curve(law) => {
@@ -77,7 +77,8 @@ impl AnyLaw<'_> {
                 Some(AtDesign { law: reduced, size_term: level?.a, beside: None })
             }
             FormLaw::Experts(experts) => {
-                // `a_D` of a very small exponent has no number.
+                // `a_D = b^(1/beta)` is 0 where the runs have one amount of data only, and where a very small exponent
+                // puts it out of range.
                 (reduced.a_d > 0.0).then(|| {
                     let ln_x = density.get().ln();
                     let beside = Beside {

@@ -8,7 +8,7 @@ use super::recommendation::{Recommendation, RecommendationIntervals};
 use super::sampled::SampledLaw;
 
 impl SampledLaw {
-    /// The interval of the best sparsity of the densities from `least` on; `None` where the law has no resamples.
+    /// Interval of the best sparsity among the densities from `least` up; `None` where the law has no resamples.
     #[must_use]
     pub fn bounded_optimum_interval(
         &self,
@@ -19,7 +19,7 @@ impl SampledLaw {
     ) -> Option<Interval> {
         let highest = least.sparsity().get();
         if cost.saved_by_zeros().is_none() || self.coefficients().gain_curve().is_some() {
-            // Where there may be several minima the bound may leave another one to each law.
+            // There may be several minima, and the bound may leave each law a different one.
             return self.interval(|member| {
                 let law = &member.coefficients;
                 optimal_density_under(law, cost, (nonzero_params, compute), Some(least), None)
@@ -33,11 +33,12 @@ impl SampledLaw {
         }
         let free = optimal_density(self.coefficients(), cost, nonzero_params, compute);
         let free = self.optimum_interval(cost, nonzero_params, compute, free)?;
-        // The best under the bound is the best without it, or the bound: that rises with the former.
+        // The best sparsity under the bound is the free optimum or the bound, whichever is lower. This rises with the
+        // free optimum, so the ends of its interval can be cut one by one.
         Some(Interval { level, low: free.low.min(highest), high: free.high.min(highest) })
     }
 
-    /// The intervals of a recommendation under a bound; `None` where the law has no resamples.
+    /// Intervals of a recommendation under a bound; `None` where the law has no resamples.
     #[must_use]
     pub fn bounded_intervals(
         &self,
@@ -126,8 +127,8 @@ mod tests {
                 optimal_density_under(law, &cost, (n, c), Some(least), None).sparsity().get()
             });
             let direct = direct.unwrap();
-            // An end between two resamples of which one is cut is cut after it was put between them, so it may be
-            // off by half of their distance.
+            // An interval end may lie between two resamples of which the bound cuts only one. It is cut after the
+            // interpolation, not before, so it may be off by half of the distance between them.
             let members = law.ensemble().unwrap().members();
             let mut optima: Vec<f64> = members
                 .map(|member| optimal_density(&member.coefficients, &cost, n, c).sparsity().get())
@@ -149,7 +150,7 @@ mod tests {
         let pruning = PruningSchedule::new(0.0, 0.0, 3.0).unwrap();
         let least = Density::new(0.03).unwrap();
         let (n, c) = (NonzeroParams::new(1e8).unwrap(), Compute::new(1e19).unwrap());
-        // The last one by its measured points, which lead to no cost at all.
+        // The last one skips all zeros by its measured points, which go down to a cost of zero.
         let free = [
             StepCost::from(FlopMode::Sparse),
             StepCost::of_points(&[(0.5, 0.6), (1.0, 0.0)]).unwrap(),

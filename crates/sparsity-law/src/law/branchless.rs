@@ -1,25 +1,25 @@
-//! Exponential and logarithm without branches, so that a loop over many laws is compiled to vector
-//! instructions; the standard library's are calls that no compiler vectorises.
+//! Exponential and logarithm without branches, so that the compiler can vectorise a loop over many laws. Those of the
+//! standard library are function calls, which no compiler vectorises.
 //!
-//! Both are good to a few units in the last place over their range, which is all of what a law asks.
-//! Crates that offer the same want `unsafe` or a build for one processor to be any faster. The loops are
-//! dispatched to the processor's widest vectors; as nothing is contracted, the bits are the same on all.
+//! Both are accurate to a few units in the last place over the range that laws need. Crates that offer the same need
+//! `unsafe`, or a build for one particular processor, to be any faster. The loops are dispatched to the widest vectors
+//! of the processor; as multiplications and additions are never fused, the bits are the same on all processors.
 
-/// Adding it rounds a number below 2^51 to the nearest integer, kept in the last bits.
+/// Adding this constant rounds a number below 2^51 to the nearest integer, and leaves that integer in the last bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
-/// `ln 2`, of which the first part has zeros for its last bits: a multiple of it is exact.
+/// `ln 2` as a sum. The last bits of the first part are zeros, so that its product with a small integer is exact.
 const LN_2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
 
-/// `e^x` for `-708 <= x <= 709`; outside, its value at the nearer end.
+/// `e^x` for `-708 <= x <= 709`; outside that range, the value at the nearer end.
 #[inline(always)]
 pub(crate) fn exp(x: f64) -> f64 {
-    // NaN cannot come: the arguments are sums of finite logarithms, or infinite.
+    // The argument is never NaN: it is a sum of finite logarithms, or infinite.
     let x = if x < -708.0 { -708.0 } else { x };
     let x = if x > 709.0 { 709.0 } else { x };
     let rounded = x * std::f64::consts::LOG2_E + ROUND;
     let power = rounded - ROUND;
     let r = (x - power * LN_2.0) - power * LN_2.1;
-    // Taylor's series; the first term that is left out is below 2e-17 for |r| <= ln 2 / 2.
+    // Taylor series; the first omitted term is below 2e-17 for |r| <= ln 2 / 2.
     let r2 = r * r;
     let r4 = r2 * r2;
     let r8 = r4 * r4;
@@ -37,15 +37,15 @@ pub(crate) fn exp(x: f64) -> f64 {
 pub(crate) fn ln(x: f64) -> f64 {
     /// Bits of `sqrt(1/2)`.
     const HALF_ROOT: u64 = 0x3fe6_a09e_667f_3bcd;
-    /// Makes the exponent a positive integer.
+    /// Keeps the exponent a positive integer.
     const OFFSET: u64 = 1024;
-    /// Bits of 2^52, whose last bits count ones.
+    /// Bits of 2^52, where the unit in the last place is 1.
     const ONES: u64 = 0x4330_0000_0000_0000;
     let bits = x.to_bits();
     let exponent = bits.wrapping_sub(HALF_ROOT).wrapping_add(OFFSET << 52) >> 52;
     let power = f64::from_bits(exponent | ONES) - (4_503_599_627_370_496.0 + OFFSET as f64);
     let mantissa = f64::from_bits(bits.wrapping_sub(exponent.wrapping_sub(OFFSET) << 52));
-    // 2 artanh s, of which the first term that is left out is below 1e-17 for |s| <= 0.172.
+    // 2 artanh s; the first omitted term of the series is below 1e-17 for |s| <= 0.172.
     let s = (mantissa - 1.0) / (mantissa + 1.0);
     let s2 = s * s;
     let mut series = 1.0 / 19.0;

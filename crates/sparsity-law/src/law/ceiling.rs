@@ -1,4 +1,4 @@
-//! How sparse a model of a given size may be.
+//! Bounds on how sparse a model of a given size may be.
 
 use super::quantity::{Density, NonzeroParams, Sparsity};
 use super::storage::Storage;
@@ -7,52 +7,53 @@ named! {
     /// A bound on how sparse a model of a given size may be.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Bound {
-        /// The most parameters, zeros included.
+        /// Largest number of parameters, zeros included.
         MaxTotalParams = "max_total_params",
-        /// The most memory of the weights, in bytes.
+        /// Most memory for the weights, in bytes.
         MemoryBytes = "memory_bytes",
-        /// The highest sparsity.
+        /// Highest sparsity.
         MaxSparsity = "max_sparsity",
     }
 }
 
-/// The bounds of a question for the best sparsity. The size being given, each of them is a highest sparsity.
+/// The bounds of a question for the best sparsity. As the size is given, each of them amounts to a highest sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Ceiling {
-    /// The most parameters, zeros included.
+    /// Largest number of parameters, zeros included.
     pub max_total_params: Option<f64>,
-    /// The most bytes of the weights, and how they are stored.
+    /// Most memory for the weights, in bytes, and the format in which they are stored.
     pub memory: Option<(f64, Storage)>,
-    /// The highest sparsity.
+    /// Highest sparsity.
     pub max_sparsity: Option<Sparsity>,
 }
 
-/// A bound that even the model without zeros does not keep.
+/// A bound that even the model without zeros violates.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("must be at least {needed}, which the model without zeros takes")]
 pub struct TooLow {
-    /// The bound.
+    /// The violated bound.
     pub bound: Bound,
-    /// What the model without zeros takes.
+    /// What the model without zeros needs, in the unit of the bound.
     pub needed: f64,
 }
 
-/// A bound may be passed by this share, for rounding.
+/// Factor by which a bound may be exceeded, to allow for rounding.
 const ROUNDED: f64 = 1.0 + 1e-12;
-/// Halvings of the logarithm of a density, to its last digits.
+/// Number of halvings that determine the logarithm of a density to its last digits.
 const HALVINGS: u32 = 80;
 
 impl Ceiling {
-    /// Whether nothing is bounded.
+    /// Whether no bound is set.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The least density of a model of a size whose zeros lie anywhere; `None` where nothing is bounded.
+    /// The least density of a model with this number of non-zero parameters and zeros anywhere; `None` where no bound
+    /// is set.
     ///
     /// # Errors
-    /// [`TooLow`] for the first bound that no model of the size keeps.
+    /// [`TooLow`] for the first bound that no model of this size can keep.
     ///
     /// ```
     /// use sparsity_law::law::{Ceiling, NonzeroParams, Storage, StorageFormat};
@@ -73,11 +74,13 @@ impl Ceiling {
         Ok(each.into_iter().map(|(_, density)| density).max_by(|a, b| a.get().total_cmp(&b.get())))
     }
 
-    /// The bounds that keep a best sparsity away which is `free` without any, `None` where there is none; empty where
-    /// they do not. Of several the tightest, as the others give way to nothing.
+    /// The bounds that exclude `free`, the best density without bounds (`None`: there is no best one, and the loss
+    /// falls without end). Empty where no bound excludes it.
+    ///
+    /// Of several bounds only the tightest counts, with all that equal it: relaxing another one changes nothing.
     ///
     /// # Errors
-    /// [`TooLow`] for the first bound that no model of the size keeps.
+    /// [`TooLow`] for the first bound that no model of this size can keep.
     pub fn binding(
         &self,
         nonzero_params: NonzeroParams,
@@ -90,8 +93,8 @@ impl Ceiling {
         Ok(each.into_iter().filter(at).map(|(bound, _)| bound).collect())
     }
 
-    /// Whether a model of a pattern keeps all bounds; `two_of_four` says that it keeps at most two of every four
-    /// parameters.
+    /// Whether a model whose zeros follow a pattern keeps all bounds. `two_of_four` says that the pattern keeps at most
+    /// two of every four parameters.
     #[must_use]
     pub fn allows_pattern(
         &self,
@@ -109,7 +112,7 @@ impl Ceiling {
             && within(density.sparsity().get(), self.max_sparsity.map(Sparsity::get))
     }
 
-    /// The least density by each bound.
+    /// The least density that each bound allows.
     fn each(&self, nonzero_params: NonzeroParams) -> Result<Vec<(Bound, Density)>, TooLow> {
         let size = nonzero_params.get();
         let mut each = Vec::new();
@@ -119,7 +122,7 @@ impl Ceiling {
             each.push((Bound::MaxTotalParams, least));
         }
         if let Some((bytes, storage)) = self.memory {
-            // Rises with every zero in every format.
+            // The memory rises with every added zero, in every format.
             let taken =
                 |density: Density| size / density.get() * storage.unstructured_bits(density) / 8.0;
             let dense = taken(Density::DENSE);
@@ -158,7 +161,7 @@ mod tests {
             memory: Some((3e8, storage)),
             max_sparsity: Sparsity::new(0.9).ok(),
         };
-        // 16 bits for each non-zero and one for every parameter: 2e8 bytes and 12.5e6 / x.
+        // 16 bits for each non-zero and one bit for every parameter: 2e8 bytes and 12.5e6 / x bytes.
         let least = ceiling.least_density(size()).unwrap().unwrap();
         assert!((least.get() - 0.25).abs() < 1e-12, "{least}");
         assert_eq!(ceiling.binding(size(), None).unwrap(), [Bound::MaxTotalParams]);
@@ -181,7 +184,7 @@ mod tests {
             let storage = Storage::new(format, 8);
             let memory = |bytes| Ceiling { memory: Some((bytes, storage)), ..Ceiling::default() };
             assert_eq!(memory(0.99e8).least_density(size()).unwrap_err().needed, 1e8);
-            // All of it and no more.
+            // Exactly the memory of the dense model is enough.
             let least = memory(1e8).least_density(size()).unwrap().unwrap();
             assert!(least.get() > 0.3, "{format:?} {least}");
         }
@@ -192,7 +195,7 @@ mod tests {
         let storage = Storage::new(StorageFormat::TwoOfFour, 16);
         let half = Density::new(0.5).unwrap();
         let ceiling = Ceiling { memory: Some((2.3e8, storage)), ..Ceiling::default() };
-        // Nine bits of each parameter, and sixteen where zeros lie anywhere.
+        // Nine bits for each parameter with the pattern, and sixteen where zeros lie anywhere.
         assert!(ceiling.allows_pattern(size(), half, true));
         assert!(!ceiling.allows_pattern(size(), half, false));
         let sparse = Ceiling { max_sparsity: Sparsity::new(0.4).ok(), ..Ceiling::default() };

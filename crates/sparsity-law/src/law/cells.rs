@@ -1,43 +1,45 @@
-//! What was worked out for cells of questions, kept for the questions that come after.
+//! A cache of values computed for whole cells of questions, for the questions that follow in the same cell.
 //!
-//! All laws of a process share stores of fixed size, so that memory does not grow with the number of laws. What is
-//! in a store changes how long an answer takes and never what it says.
+//! All laws of a process share caches of fixed size, so that memory does not grow with the number of laws. The contents
+//! of a cache change how long an answer takes and never the answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Whose cell of which questions.
+/// Identifies a cell: the law, the kind of question, and the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key {
-    /// Whose.
+    /// Number of the law.
     pub law: u64,
-    /// Which of the sizes of cells.
+    /// Index of the size of the cell.
     pub size: u64,
-    /// What else the answers depend on, as a number.
+    /// A number for everything else that the answers depend on.
     pub kind: u64,
-    /// Where, in sides of cells.
+    /// Position, in side lengths of a cell.
     pub at: [i32; 3],
 }
 
-/// Values by their keys. Each key has one place, which it shares with others.
+/// A cache of values by key. Each key has one slot, which it shares with other keys.
 #[derive(Debug)]
 pub(super) struct Cells<V> {
     places: Box<[Mutex<Option<Kept<V>>>]>,
-    /// How often a key is asked for in vain before its value is made.
+    /// Number of misses of a key before its value is computed.
     patience: u32,
 }
 
-/// What a place holds: the key that was asked for last, how often in vain, and its value once it was made.
+/// Contents of a slot: the key requested last, its number of misses, and its value once computed.
 type Kept<V> = (Key, u32, Option<Arc<V>>);
 
 impl<V> Cells<V> {
-    /// A store of so many values, at least one, each of which is made once it was asked for `patience` times in vain, at
-    /// least once: most of what is asked once is not asked again.
+    /// Creates a cache with `count` slots, at least one.
+    ///
+    /// A value is computed only after its key was requested `patience` times without success, at least once, because
+    /// most keys that are requested once are never requested again.
     pub fn new(count: usize, patience: u32) -> Self {
         Self { places: (0..count.max(1)).map(|_| Mutex::new(None)).collect(), patience }
     }
 
-    /// The value of a key that was asked for often enough before; `None` where it was not, or others have had its place
-    /// since.
+    /// Returns the value of a key, and computes it if necessary. `None` where the key was not requested often enough
+    /// before, or another key has taken its slot since.
     pub fn find(&self, key: Key, make: impl FnOnce() -> V) -> Option<Arc<V>> {
         let place = &self.places[key.hash() % self.places.len()];
         let mut kept = place.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +61,7 @@ impl<V> Cells<V> {
 
 impl Key {
     fn hash(&self) -> usize {
-        // Odd multipliers keep neighbours apart, as Fibonacci hashing does.
+        // Odd multipliers spread neighbouring cells over different slots, as in Fibonacci hashing.
         let mix = |mixed: u64, each: u64| {
             (mixed ^ each).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         };

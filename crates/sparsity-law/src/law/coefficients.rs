@@ -1,4 +1,4 @@
-//! The seven coefficients and the formulas that need nothing else.
+//! The seven coefficients of the law, and the formulas that need nothing else.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,21 +34,21 @@ named! {
 }
 
 impl CoefficientName {
-    /// Whether it is an exponent: without unit, and the same in every unit of `N`, `D` and `L`.
+    /// Whether the coefficient is an exponent: dimensionless, and independent of the units of `N`, `D` and `L`.
     #[must_use]
     pub const fn is_exponent(self) -> bool {
         matches!(self, Self::BS | Self::BN | Self::BD)
     }
 }
 
-/// Coefficients as plain numbers, not yet checked. `N` counts parameters, `D` the data unit.
+/// Coefficients as plain numbers, not yet checked. `N` is a number of parameters; `D` is in the data unit of the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CoefficientValues {
-    /// Capacity that sparsity costs.
+    /// Part of the capacity coefficient that falls with sparsity.
     pub a_s: f64,
     /// Exponent of the density.
     pub b_s: f64,
-    /// Capacity that is left as `S -> 1`.
+    /// Part of the capacity coefficient that remains as `S -> 1`.
     pub c_s: f64,
     /// Exponent of the non-zero parameters.
     pub b_n: f64,
@@ -61,32 +61,32 @@ pub struct CoefficientValues {
 }
 
 impl CoefficientValues {
-    /// In the order of [`CoefficientName::ALL`].
+    /// The values in the order of [`CoefficientName::ALL`].
     #[must_use]
     pub const fn to_array(self) -> [f64; 7] {
         [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c]
     }
 
-    /// From the order of [`CoefficientName::ALL`].
+    /// The coefficients from values in the order of [`CoefficientName::ALL`].
     #[must_use]
     pub const fn from_array([a_s, b_s, c_s, b_n, a_d, b_d, c]: [f64; 7]) -> Self {
         Self { a_s, b_s, c_s, b_n, a_d, b_d, c }
     }
 }
 
-/// Which quantities a law can be asked about.
+/// The quantities that a law can be asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Determined {
-    /// Whether it knows what other sizes do.
+    /// Whether the law describes the effect of the size.
     pub nonzero_params: bool,
-    /// Whether it knows what other sparsities do.
+    /// Whether the law describes the effect of sparsity.
     pub sparsity: bool,
-    /// Whether it knows what other amounts of data do.
+    /// Whether the law describes the effect of the amount of data.
     pub data: bool,
 }
 
 impl Determined {
-    /// Whether it knows all three.
+    /// Whether the law describes all three.
     #[must_use]
     pub const fn all(self) -> bool {
         self.nonzero_params && self.sparsity && self.data
@@ -95,7 +95,7 @@ impl Determined {
 
 /// The law `L(S, N, D) = (a_S (1-S)^b_S + c_S) N^(-b_N) + (a_D / D)^b_D + c`.
 ///
-/// All seven coefficients are positive and finite (arXiv 2309.08520, equation 2), but for a
+/// All seven coefficients are positive and finite (arXiv 2309.08520, equation 2), except in a
 /// [reduced](Coefficients::reduced) law.
 ///
 /// ```
@@ -111,8 +111,8 @@ impl Determined {
 /// # Ok::<(), sparsity_law::law::DomainError>(())
 /// ```
 ///
-/// Where its own coefficients say nothing of sparsity, a [`GainCurve`] may ([`Coefficients::with_gain`]). JSON
-/// holds the seven numbers and no curve.
+/// Where the coefficients themselves do not describe sparsity, a [`GainCurve`] can ([`Coefficients::with_gain`]). The
+/// JSON form holds the seven numbers and no curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "CoefficientValues", into = "CoefficientValues")]
 pub struct Coefficients {
@@ -135,13 +135,13 @@ impl TryFrom<CoefficientValues> for Coefficients {
 }
 
 impl Coefficients {
-    /// Range of each coefficient in words, as an error names it.
+    /// Range of each coefficient in words, for error messages.
     pub const RANGE: &'static str = "between 1e-300 and 1e300";
 
-    /// Checks that every coefficient is positive and finite.
+    /// Checks that every coefficient is positive, finite and in [`Self::RANGE`].
     ///
     /// # Errors
-    /// The first coefficient that is not, with its name.
+    /// The first coefficient that is not, by name.
     pub fn new(values: CoefficientValues) -> Result<Self, (CoefficientName, DomainError)> {
         for (name, value) in CoefficientName::ALL.into_iter().zip(values.to_array()) {
             if !(1e-300..=1e300).contains(&value) {
@@ -151,8 +151,8 @@ impl Coefficients {
         Ok(Self::known(values))
     }
 
-    /// A law fitted on runs that never vary `S`, `N` or `D`, which therefore do not tell some terms
-    /// apart: these are 0 and their sum stands in the term that is left.
+    /// A law fitted on runs in which `S`, `N` or `D` never varies. Such runs cannot separate some terms: the
+    /// coefficients of those terms are 0, and the remaining term holds their sum.
     ///
     /// | constant | what is zero | what the others hold |
     /// |---|---|---|
@@ -161,7 +161,7 @@ impl Coefficients {
     /// | `D` | `a_D` | `c` holds `(a_D / D)^b_D + c` |
     ///
     /// # Errors
-    /// The first coefficient that is neither in range nor such a zero.
+    /// The first coefficient that is neither in range nor one of these zeros.
     pub fn reduced(values: CoefficientValues) -> Result<Self, (CoefficientName, DomainError)> {
         let CoefficientValues { a_s, c_s, b_n, a_d, .. } = values;
         let constant_size = b_n == 0.0 && c_s == 0.0;
@@ -175,7 +175,7 @@ impl Coefficients {
         Self::new(filled).map(|_| Self::known(values))
     }
 
-    /// Which quantities the law can be asked about.
+    /// The quantities that the law can be asked about.
     #[must_use]
     pub fn determines(&self) -> Determined {
         let CoefficientValues { a_s, b_n, a_d, .. } = self.values;
@@ -183,7 +183,8 @@ impl Coefficients {
         Determined { nonzero_params: b_n != 0.0, sparsity, data: a_d != 0.0 }
     }
 
-    /// Whether the law has this coefficient, or its runs do not determine it.
+    /// Whether the law has a term with this coefficient. It has none where its runs do not determine one
+    /// ([`Self::reduced`]).
     #[must_use]
     pub fn has(&self, name: CoefficientName) -> bool {
         let Determined { nonzero_params, data, .. } = self.determines();
@@ -195,7 +196,7 @@ impl Coefficients {
         }
     }
 
-    /// Coefficients that are known to be in range: for constants of this crate.
+    /// Coefficients that are known to be in range, such as the constants of this crate. Nothing is checked.
     pub(super) const fn known(values: CoefficientValues) -> Self {
         Self { values, curve: None }
     }
@@ -205,9 +206,10 @@ impl Coefficients {
         Self { values, curve }
     }
 
-    /// The same law with a curve that says what sparsity does, which its own coefficients must not:
-    /// `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c` with `A = c_S`. `None` where they do, or where the law does not
-    /// know what size does.
+    /// Returns the same law with a curve that describes the effect of sparsity:
+    /// `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c` with `A = c_S`.
+    ///
+    /// `None` where the coefficients themselves describe sparsity, or where the law does not describe size.
     ///
     /// ```
     /// use sparsity_law::law::*;
@@ -233,14 +235,14 @@ impl Coefficients {
         (a_s == 0.0 && b_n != 0.0).then_some(Self { curve: Some(curve), ..self })
     }
 
-    /// The curve that says what sparsity does; `None` where the law's own coefficients do, or nothing.
+    /// The curve that describes the effect of sparsity; `None` where the coefficients do, or where nothing does.
     #[must_use]
     pub const fn gain_curve(&self) -> Option<&GainCurve> {
         self.curve.as_ref()
     }
 
-    /// The capacity coefficient at density `x`, `a_S x^b_S + c_S`, or `A g(S)^(-b_N)` of a law with a curve: the
-    /// factor of `N^(-b_N)`.
+    /// The capacity coefficient at density `x`, which is the factor of `N^(-b_N)`: `a_S x^b_S + c_S`, or
+    /// `A g(S)^(-b_N)` for a law with a curve.
     #[must_use]
     pub fn capacity(&self, density: Density) -> f64 {
         let CoefficientValues { a_s, b_s, c_s, b_n, .. } = self.values;
@@ -250,7 +252,7 @@ impl Coefficients {
         }
     }
 
-    /// `-d capacity / dy` in `y = -ln x`: how fast it falls as zeros are added; never negative.
+    /// `-d capacity / dy` in `y = -ln x`: how fast the capacity coefficient falls as zeros are added. Never negative.
     pub(super) fn capacity_fall(&self, density: Density) -> f64 {
         let CoefficientValues { a_s, b_s, b_n, .. } = self.values;
         match &self.curve {
@@ -259,24 +261,24 @@ impl Coefficients {
         }
     }
 
-    /// The plain numbers.
+    /// The coefficients as plain numbers.
     #[must_use]
     pub const fn values(&self) -> CoefficientValues {
         self.values
     }
 
-    /// Predicted loss at density `x`, `N` non-zeros and `D` data.
+    /// Predicted loss at density `x`, `N` non-zero parameters and `D` data.
     ///
-    /// Infinite only where `(a_D / D)^b_D` or `N^(-b_N)` overflows; callers that send the number
-    /// on check that it is finite.
+    /// Infinite only where `(a_D / D)^b_D` or `N^(-b_N)` overflows; callers that pass the number on check that it is
+    /// finite.
     #[must_use]
     pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
         let CoefficientValues { b_n, a_d, b_d, c, .. } = self.values;
         self.capacity(density) * nonzero_params.get().powf(-b_n) + (a_d / data.get()).powf(b_d) + c
     }
 
-    /// Data at which the loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`;
-    /// infinite where no amount of data reaches it.
+    /// Data at which a loss is reached: `D = a_D / (L - (a_S (1-S)^b_S + c_S) N^(-b_N) - c)^(1/b_D)`. Infinite where no
+    /// amount of data reaches it.
     ///
     /// ```
     /// use sparsity_law::law::{Data, Density, NonzeroParams, T5_C4};
@@ -295,10 +297,10 @@ impl Coefficients {
         if loss > limit { a_d * (loss - limit).powf(-1.0 / b_d) } else { f64::INFINITY }
     }
 
-    /// `gain(S) = ((a_S (1-S)^b_S + c_S) / (a_S + c_S))^(-1/b_N)`.
+    /// The gain of sparsity, `gain(S) = ((a_S (1-S)^b_S + c_S) / (a_S + c_S))^(-1/b_N)`.
     ///
-    /// A model with `N` non-zeros at sparsity `S` reaches the loss of a dense model with
-    /// `gain(S) N` parameters on the same data, at every `N` and `D`. It is 1 for a dense model.
+    /// A model with `N` non-zeros at sparsity `S` reaches the same loss as a dense model with `gain(S) N` parameters on
+    /// the same data, at every `N` and `D`. The gain of a dense model is 1.
     ///
     /// ```
     /// use sparsity_law::law::{Data, Density, NonzeroParams, Sparsity, T5_C4};
@@ -322,10 +324,10 @@ impl Coefficients {
         ((a_s * density.get().powf(b_s) + c_s) / (a_s + c_s)).powf(-1.0 / b_n)
     }
 
-    /// `s0 = a_S b_S / (b_N (a_S + c_S))`, the slope of the gain at `S = 0`.
+    /// Slope of the gain at `S = 0`: `s0 = a_S b_S / (b_N (a_S + c_S))`.
     ///
-    /// Above 1 a slightly sparse model would beat a dense one of the same *total* size, which
-    /// measured models do not.
+    /// With a slope above 1, a slightly sparse model would beat a dense one of the same *total* size, which measured
+    /// models do not.
     ///
     /// ```
     /// use sparsity_law::law::{T5_C4, VIT_JFT};
@@ -342,8 +344,8 @@ impl Coefficients {
         a_s * b_s / (b_n * (a_s + c_s))
     }
 
-    /// `ln D_chin`: logarithm of the data at which a dense model of `N` parameters is
-    /// compute-optimal, `D_chin = a_D (b_D N^b_N / (b_N (a_S + c_S)))^(1/b_D)`.
+    /// `ln D_chin`: logarithm of the data at which a dense model of `N` parameters is compute-optimal,
+    /// `D_chin = a_D (b_D N^b_N / (b_N (a_S + c_S)))^(1/b_D)`.
     #[must_use]
     pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> f64 {
         let CoefficientValues { a_s, c_s, b_n, a_d, b_d, .. } = self.values;
@@ -352,7 +354,7 @@ impl Coefficients {
 }
 
 impl BorrowedGain {
-    /// Of a law that knows by coefficients of its own what size and sparsity do; `None` of another.
+    /// The gain of a law whose own coefficients describe both size and sparsity; `None` for any other law.
     #[must_use]
     pub fn of(lender: &Coefficients) -> Option<Self> {
         let CoefficientValues { a_s, b_s, c_s, b_n, .. } = lender.values();
@@ -375,7 +377,7 @@ mod tests {
         law.gain(Sparsity::new(sparsity).unwrap().density())
     }
 
-    /// The table of LAW's section 5 gives three digits.
+    /// Tolerance for a table of gains with three digits.
     const THREE_DIGITS: f64 = 6e-4;
 
     #[test]

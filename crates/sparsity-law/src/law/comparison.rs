@@ -1,4 +1,4 @@
-//! Two laws side by side: where their coefficients and their recommendations differ beyond both intervals.
+//! Two laws side by side: whether their coefficients and their recommendations differ by more than both intervals.
 
 use std::collections::BTreeMap;
 
@@ -13,83 +13,83 @@ use super::sampled::SampledLaw;
 use super::schedule::PruningSchedule;
 use super::support::{Range, Support};
 
-/// Sizes, and amounts of data, at which two laws are compared.
+/// Number of sizes, and of amounts of data, at which two laws are compared.
 const STEPS: u32 = 5;
-/// Ratios of coefficients beyond these are cut.
+/// Range to which ratios of coefficients are clamped.
 const RATIOS: Range = Range { min: 1e-300, max: 1e300 };
 
-/// A law that is compared with another.
+/// One of two laws that are compared.
 #[derive(Debug, Clone)]
 pub struct ComparedLaw<'a> {
     /// The law with its resamples.
     pub law: &'a SampledLaw,
-    /// The intervals of its coefficients; empty where it has none.
+    /// Intervals of the coefficients; empty where the law has none.
     pub intervals: &'a BTreeMap<CoefficientName, Interval>,
     /// The runs behind it, as far as they are known.
     pub support: &'a Support,
-    /// `k`.
+    /// `k`: FLOPs per parameter and unit of data.
     pub flops_per_param: FlopsPerParam,
-    /// When pruning begins and ends.
+    /// Times at which pruning begins and ends.
     pub pruning: PruningSchedule,
-    /// What its runs determine, where that is known.
+    /// What the runs determine, where that is known.
     pub identification: Option<&'a Identification>,
 }
 
 impl ComparedLaw<'_> {
-    /// Whether it has a coefficient, and its runs determine that.
+    /// Whether the law has a coefficient that its runs determine.
     fn determines(&self, name: CoefficientName) -> bool {
         let known = self.identification.is_none_or(|known| known.determines(name));
         self.law.coefficients().has(name) && known
     }
 
-    /// Whether it can be asked for an optimal sparsity.
+    /// Whether the law can be asked for an optimal sparsity.
     fn determines_all(&self) -> bool {
         let known = self.identification.is_none_or(Identification::is_complete);
         self.law.coefficients().determines().all() && known
     }
 }
 
-/// One answer by both laws.
+/// The same answer by both laws.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Compared {
-    /// By the one law.
+    /// Answer of law `a`.
     pub a: f64,
-    /// Its interval, where the law has one.
+    /// Interval of `a`, where the law has one.
     pub a_interval: Option<Interval>,
-    /// By the other law.
+    /// Answer of law `b`.
     pub b: f64,
-    /// Its interval, where the law has one.
+    /// Interval of `b`, where the law has one.
     pub b_interval: Option<Interval>,
 }
 
 impl Compared {
-    /// Whether the intervals have no point in common; `None` where a law has none.
+    /// Whether the two intervals are disjoint; `None` where a law has no interval.
     #[must_use]
     pub fn apart(&self) -> Option<bool> {
         Some(self.a_interval?.is_apart_from(&self.b_interval?))
     }
 
-    /// `b / a`, between 1e-300 and 1e300.
+    /// The ratio `b / a`, clamped to between 1e-300 and 1e300.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         (self.b / self.a).clamp(RATIOS.min, RATIOS.max)
     }
 }
 
-/// The optimal sparsity at one size and one budget by both laws.
+/// The optimal sparsity at one size and one budget, by both laws.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ComparedOptimum {
-    /// What a step costs.
+    /// FLOP mode: the cost of a step.
     pub flop_mode: FlopMode,
-    /// `N`.
+    /// `N`: non-zero parameters.
     pub nonzero_params: NonzeroParams,
-    /// `C`.
+    /// `C`: training compute in FLOPs.
     pub compute: Compute,
-    /// The sparsities.
+    /// The optimal sparsities.
     pub sparsity: Compared,
 }
 
-/// Each coefficient that both laws have.
+/// Compares each coefficient that both laws have, and that the runs of both determine.
 #[must_use]
 pub fn compare_coefficients(
     a: &ComparedLaw<'_>,
@@ -108,10 +108,12 @@ pub fn compare_coefficients(
     CoefficientName::ALL.into_iter().filter(in_both).map(|name| (name, compared(name))).collect()
 }
 
-/// The optimal sparsities over the sizes and amounts of data of both laws' runs, in dense and in sparse mode;
-/// each budget is that of a dense model of the size on the data, by the FLOPs per parameter of `a`. Empty where
-/// no runs are known, or where a law does not know what all of size, sparsity and data do; without the modes in
-/// which a law has no best sparsity.
+/// Compares the optimal sparsities on a grid over the sizes and amounts of data of both laws' runs, in dense and in
+/// sparse mode.
+///
+/// Each budget is the compute of a dense model of that size on that data, with the FLOPs per parameter of `a`. The
+/// result is empty where no runs are known, or where a law does not describe all of size, sparsity and data. A mode in
+/// which a law has no best sparsity is left out.
 #[must_use]
 pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedOptimum> {
     let joined = |of: fn(&Support) -> Option<Range>| {
@@ -134,7 +136,7 @@ pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedO
         for size in steps(sizes) {
             for data in steps(amounts) {
                 let compute = Compute::new(a.flops_per_param.get() * size * data);
-                // Sizes and data of runs make budgets; one that were out of range is left out.
+                // Each budget is computed from a size and an amount of data; one that is out of range is left out.
                 let point = NonzeroParams::new(size).ok().zip(compute.ok());
                 found.extend(point.map(|(nonzero_params, compute)| {
                     let optimum = |law: &ComparedLaw<'_>, cost: &TrainingCost| {
@@ -151,7 +153,7 @@ pub fn compare_optima(a: &ComparedLaw<'_>, b: &ComparedLaw<'_>) -> Vec<ComparedO
     found
 }
 
-/// The optimal sparsity by a law, and its interval where it has resamples.
+/// The optimal sparsity by a law, with its interval where the law has resamples.
 fn optimum(
     law: &SampledLaw,
     cost: &TrainingCost,
@@ -164,8 +166,8 @@ fn optimum(
     (sparsity(law.coefficients()), interval)
 }
 
-/// The share of these optima that differ beyond both intervals, from 0 to 1; `None` of none at all, and where a
-/// law has no intervals.
+/// Share of the compared optima that differ by more than both intervals, from 0 to 1; `None` where there are no optima,
+/// or where a law has no intervals.
 #[must_use]
 pub fn share_apart(optima: &[ComparedOptimum]) -> Option<f64> {
     let decided = optima.iter().map(|optimum| optimum.sparsity.apart());
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
     use crate::law::{CoefficientValues, Ensemble, Member, T5_C4};
 
-    /// A law whose resamples scatter by 1 % in `a_S` about `factor` times that of T5.
+    /// A law whose resamples scatter by 1 % in `a_S`, around `factor` times the value of the T5 law.
     fn law(factor: f64) -> SampledLaw {
         let truth = T5_C4.coefficients().values();
         let of = |factor: f64| {

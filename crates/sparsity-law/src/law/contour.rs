@@ -1,7 +1,7 @@
 //! Lines of equal optimal sparsity.
 //!
-//! `S_opt` depends on `N` and `C` only through `M = C / C_chin(N)`, so the budgets at which one
-//! sparsity is optimal lie on a straight line in `(log N, log C)`, parallel to the Chinchilla line.
+//! `S_opt` depends on `N` and `C` only through `M = C / C_chin(N)`, so the budgets at which a given sparsity is optimal
+//! form a straight line in `(log N, log C)`, parallel to the Chinchilla line.
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
@@ -15,15 +15,18 @@ use super::quantity::{Density, NonzeroParams};
 /// M(S) = c_mul(S) [ (ln c_mul)' (1-S)^(1-b_S) / s0 ]^(1/b_D),   s0 = a_S b_S / (b_N (a_S + c_S))
 /// ```
 ///
-/// the root of the optimality condition of [`super::optimal_sparsity`], solved for the budget. At
-/// density 1 it is the budget up to which zeros do not lower the loss.
+/// the root of the optimality condition of [`super::optimal_sparsity`], solved for the budget. At density 1 it is the
+/// budget up to which zeros do not lower the loss.
 ///
-/// In dense and sparse mode `M` rises with `S` and every sparsity has its budget. On other hardware
-/// a root of the condition is only *locally* best: `S_opt` still never falls as the budget grows,
-/// but it may jump over a sparsity, which then is the answer at no budget. `None` there, by a search
-/// at that budget. A kink of the step cost, and `S = 0`, are the answer over a range of budgets, of
-/// which this is the upper end; where that is a jump it is found by bisection. `None` everywhere on a cost
-/// without optima ([`TrainingCost::has_optimum`]).
+/// In dense and sparse mode `M` rises with `S`, and every sparsity is optimal at some budget. On other hardware a root
+/// of the condition is only *locally* best: `S_opt` still never falls as the budget grows, but it may jump over a
+/// sparsity, which is then optimal at no budget. A search at the budget of the root detects this, and the result is
+/// `None`.
+///
+/// At a kink of the step cost, and at `S = 0`, one sparsity is optimal over a range of budgets; the result is the upper
+/// end of that range. Where the optimum jumps away from that sparsity, the upper end is found by bisection.
+///
+/// The result is always `None` for a cost without optima ([`TrainingCost::has_optimum`]).
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -65,11 +68,11 @@ pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Densit
     };
     let node = curve.at_density(density);
     let optimum = |ln_ratio: f64| {
-        // The same at every size: taken at one parameter.
+        // The ratio is the same at every size, so it is computed at one parameter.
         let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
         let condition = Condition::new(law, 0.0, ln_data);
         let best = curve.at_density(condition.best(curve, None));
-        // Rounding of the logarithms, which are up to a few tens.
+        // Allows for rounding of the logarithms, which are up to a few tens.
         let is_here = condition.loss(&node) <= condition.loss(&best) * (1.0 + 1e-12);
         (best.density, is_here)
     };
@@ -94,13 +97,13 @@ pub fn ln_contour_ratio(law: &Coefficients, cost: &TrainingCost, density: Densit
     is_here.then_some(low)
 }
 
-/// How far below its upper end the budgets of a kink are looked for, in `ln M`: a factor of 1e13.
+/// How far below the root the bisection of [`ln_contour_ratio`] begins, in `ln M`: a factor of 1e13.
 const RANGE: f64 = 30.0;
-/// How far the bisection of their upper end goes.
+/// Width in `ln M` at which that bisection stops.
 const RANGE_DIGITS: f64 = 1e-9;
 
-/// Compute at which a model of `N` non-zeros has the chinchilla ratio `e^ln_ratio`:
-/// `C = M k N D_chin(N)`.
+/// Compute at which a model of `N` non-zeros has the Chinchilla ratio `M = e^ln_ratio`: `C = M k N D_chin(N)`, in
+/// FLOPs.
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -141,7 +144,7 @@ mod tests {
         TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), mode)
     }
 
-    /// The table of LAW's section 4 gives three or four digits.
+    /// Tolerance for a table of ratios with three or four digits.
     const THREE_DIGITS: f64 = 3e-3;
 
     #[test]
@@ -156,7 +159,7 @@ mod tests {
             for (expected, sparsity) in ratios.into_iter().zip([0.0, 0.5, 0.75, 0.875]) {
                 let density = Sparsity::new(sparsity).unwrap().density();
                 let got = ln_contour_ratio(law, &cost(mode), density).unwrap().exp();
-                // One ratio is given to two digits.
+                // One of the ratios is given to two digits only.
                 let tolerance = if expected < 0.1 { 2e-2 } else { THREE_DIGITS };
                 assert!((got / expected - 1.0).abs() < tolerance, "{mode:?} {sparsity}: {got}");
             }
@@ -188,7 +191,7 @@ mod tests {
             let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
             let density = Sparsity::new(sparsity).unwrap().density();
             let n = NonzeroParams::new(1e8).unwrap();
-            // Another case in its place: too many of these fail the test.
+            // The case is replaced by another one; too many rejected cases fail the test.
             let Some(ln_ratio) = ln_contour_ratio(law, &cost, density) else {
                 return Err(TestCaseError::reject("no budget asks for this sparsity"));
             };
@@ -202,16 +205,16 @@ mod tests {
     #[test]
     fn a_sparsity_that_the_optimum_jumps_over_has_no_contour() {
         let law = VIT_JFT.coefficients();
-        // Nothing gained before 40 %, all of the ideal soon after.
+        // No gain below 40 %, and all of the ideal gain soon after.
         let step = StepCost::of_points(&[(0.4, 1.0), (0.5, 0.3), (1.0, 0.01)]).unwrap();
         let cost = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
         let at = |s: f64| ln_contour_ratio(law, &cost, Sparsity::new(s).unwrap().density());
         assert_eq!((at(0.4), at(0.45)), (None, None));
         assert!(at(0.0).unwrap() < at(0.95).unwrap());
-        // Cheap at one half alone.
+        // Cheap at one half only.
         let step = StepCost::of_points(&[(0.45, 1.0), (0.5, 0.4), (0.55, 1.0)]).unwrap();
         let kink = TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step);
-        // Zero and a kink are the answer over a range of budgets, and given at its upper end.
+        // Zero and a kink are optimal over a range of budgets, and the result is its upper end.
         let n = NonzeroParams::new(1e8).unwrap();
         for (cost, sparsity) in [(&cost, 0.0), (&kink, 0.0), (&kink, 0.5)] {
             let density = Sparsity::new(sparsity).unwrap().density();

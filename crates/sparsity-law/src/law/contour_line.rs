@@ -1,5 +1,5 @@
-//! Contours of the optimal sparsity with their bands: a line in `(N, C)` by a law and by each law of its
-//! resampled runs.
+//! Contours of the optimal sparsity with their bands: a line in `(N, C)` by a law, and one by each law of its
+//! resamples.
 
 use super::coefficients::Coefficients;
 use super::contour::{contour_compute, ln_contour_ratio};
@@ -33,14 +33,15 @@ use crate::pace::step;
 pub struct ContourLine<'a> {
     law: &'a Coefficients,
     cost: &'a TrainingCost,
-    /// `ln M` by the law.
+    /// `ln M` by the law fitted on all runs.
     ln_ratio: f64,
-    /// `ln M` by each resampled law; not a number where it knows no such budget.
+    /// `ln M` by each resampled law; NaN where the sparsity is optimal at no budget by that law.
     resampled: Option<(&'a Ensemble, Vec<f64>)>,
 }
 
 impl<'a> ContourLine<'a> {
-    /// Where a dense model of each size is compute-optimal; with the resampled laws if `intervals` are wanted.
+    /// The line on which a dense model of each size is compute-optimal. The resampled laws are included if `intervals`
+    /// is set.
     #[must_use]
     pub fn chinchilla(law: &'a SampledLaw, cost: &'a TrainingCost, intervals: bool) -> Self {
         let ensemble = law.ensemble().filter(|_| intervals);
@@ -48,7 +49,8 @@ impl<'a> ContourLine<'a> {
         Self { law: law.coefficients(), cost, ln_ratio: 0.0, resampled }
     }
 
-    /// Where a model of this density is the best of its size; `None` where no budget makes it so.
+    /// The line on which a model of this density is the best of its size; `None` where it is the best at no budget. The
+    /// resampled laws are included if `intervals` is set.
     #[must_use]
     pub fn of_density(
         law: &'a SampledLaw,
@@ -66,31 +68,31 @@ impl<'a> ContourLine<'a> {
             });
             (ensemble, ratios.collect::<Vec<_>>())
         });
-        // Where no resampled law has such a budget there is no interval.
+        // Where no resampled law has such a budget, there is no interval.
         let resampled = resampled.filter(|(_, ratios)| ratios.iter().any(|ratio| !ratio.is_nan()));
         Some(Self { law: law.coefficients(), cost, ln_ratio, resampled })
     }
 
-    /// `M`: the budgets over those at which a dense model of the same size is compute-optimal, the same at
-    /// every size.
+    /// The Chinchilla ratio `M`: the budgets of the line, relative to those at which a dense model of the same size is
+    /// compute-optimal. It is the same at every size.
     ///
     /// # Errors
-    /// [`AnswerError::NotFinite`].
+    /// [`AnswerError::NotFinite`] where it overflows.
     pub fn chinchilla_ratio(&self) -> Result<f64, AnswerError> {
         finite("chinchilla_ratio", self.ln_ratio.exp())
     }
 
-    /// The interval of `M`, over the resampled laws that have one.
+    /// Interval of `M`, over the resampled laws that have a budget; `None` without resampled laws.
     #[must_use]
     pub fn ratio_interval(&self) -> Option<Interval> {
         let (ensemble, ratios) = self.resampled.as_ref()?;
         Some(ensemble.interval_of(ratios.iter().map(|ratio| ratio.exp()).collect()))
     }
 
-    /// `[N, C]` at each size.
+    /// The points `[N, C]` of the line at the given sizes.
     ///
     /// # Errors
-    /// [`AnswerError::NotFinite`].
+    /// [`AnswerError::NotFinite`] where the compute overflows.
     pub fn points(&self, sizes: &[NonzeroParams]) -> Result<Vec<[f64; 2]>, AnswerError> {
         let point = |&size: &NonzeroParams| {
             let compute = contour_compute(self.law, self.cost, size, self.ln_ratio);
@@ -99,7 +101,7 @@ impl<'a> ContourLine<'a> {
         sizes.iter().map(point).collect()
     }
 
-    /// `[N, lowest C, highest C]` at each size; `None` where there are no resampled laws.
+    /// The band `[N, lowest C, highest C]` at the given sizes; `None` without resampled laws.
     #[must_use]
     pub fn band(&self, sizes: &[NonzeroParams]) -> Option<Vec<[f64; 3]>> {
         let (ensemble, ratios) = self.resampled.as_ref()?;

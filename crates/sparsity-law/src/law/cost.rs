@@ -1,4 +1,4 @@
-//! What training costs: the pruning schedule, the FLOP modes, and the cost of a whole run.
+//! Cost of training: the pruning schedule, the FLOP modes, and the cost of a whole run.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,20 +6,20 @@ use super::quantity::{Compute, Data, Density, DomainError, FlopsPerParam, Nonzer
 use super::schedule::PruningSchedule;
 use super::step::{Piece, Shape, StepCost, mean_cost};
 
-/// Training cost `C = k N D c_mul(S)` of one family on one kind of hardware, where
+/// Training cost `C = k N D c_mul(S)` of one family of models on one kind of hardware, where
 ///
 /// ```text
 /// c_mul(S) = A(S) / (1 - S),   A(S) = integral over training progress p of h(s(p))
 /// ```
 ///
-/// with `h` the [`StepCost`] and `s(p)` the [`PruningSchedule`]. For `h = 1 - k s`, dense and sparse
-/// mode among them, `A(S) = 1 - m S` with `m` the share of sparsity that saves FLOPs: `k` times
-/// [`PruningSchedule::mean_share`]. A clone shares what is computed once.
+/// with `h` the [`StepCost`] and `s(p)` the [`PruningSchedule`]. For `h = 1 - k s`, which includes dense and sparse
+/// mode, `A(S) = 1 - m S`. Here `m`, the share of sparsity that saves FLOPs, is `k` times
+/// [`PruningSchedule::mean_share`]. Clones share the values that are computed once.
 #[derive(Debug, Clone)]
 pub struct TrainingCost {
     flops_per_param: FlopsPerParam,
     form: Form,
-    /// `c_mul` of levels of a law, by their place; `None` of one that costs what its sparsity costs.
+    /// `c_mul` of the levels of a law, by index; `None` for a level that costs what its sparsity costs.
     of_levels: Arc<[Option<f64>]>,
 }
 
@@ -37,8 +37,7 @@ pub(super) struct Curve {
     nodes: OnceLock<Vec<Node>>,
 }
 
-/// The multiplier at one density, with its elasticity
-/// `w = d ln c_mul / dy = 1 + (1 - S) A' / A` in `y = -ln(1 - S)`.
+/// The multiplier at one density, with its elasticity `w = d ln c_mul / dy = 1 + (1 - S) A' / A` in `y = -ln(1 - S)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
     /// `1 - S`.
@@ -47,9 +46,9 @@ pub(super) struct Node {
     pub y: f64,
     /// `ln c_mul`.
     pub ln_multiplier: f64,
-    /// `ln w` towards smaller sparsities; minus infinity where the multiplier falls.
+    /// `ln w` on the side of smaller sparsities; minus infinity where the multiplier falls.
     pub ln_elasticity_below: f64,
-    /// `ln w` towards larger ones; another at a kink of `h`.
+    /// `ln w` on the side of larger sparsities; differs from `ln_elasticity_below` at a kink of `h`.
     pub ln_elasticity_above: f64,
 }
 
@@ -61,12 +60,12 @@ impl Node {
 }
 
 impl Curve {
-    /// Largest distance of two nodes in `y`.
+    /// Largest distance between two nodes in `y`.
     const SPACING: f64 = 0.05;
     /// Fewest steps between two kinks.
     const FEWEST_STEPS: f64 = 4.0;
-    /// How far in `y` the nodes go beyond the last kink: from there on the multiplier is that of
-    /// dense hardware but for a factor and what a density of 6e-6 still tells.
+    /// Distance in `y` that the nodes reach beyond the last kink. From there on the multiplier is that of dense
+    /// hardware times a constant, except for what a remaining density of 6e-6 contributes.
     const BEYOND: f64 = 12.0;
 
     pub(super) fn at(&self, y: f64) -> Node {
@@ -92,8 +91,8 @@ impl Curve {
         }
     }
 
-    /// Nodes in rising order of `y`, every kink of `h` below `S = 1` among them: between two
-    /// neighbours all is smooth. They do not depend on the law, so a thousand laws share them.
+    /// Nodes in rising order of `y`, which include every kink of `h` below `S = 1`, so that everything is smooth
+    /// between two neighbours. They do not depend on the law, so a thousand laws share them.
     pub(super) fn nodes(&self) -> &[Node] {
         self.nodes.get_or_init(|| {
             let mut nodes = vec![self.node(0.0, Density::DENSE, 0.0)];
@@ -110,7 +109,7 @@ impl Curve {
         })
     }
 
-    /// The sparsities below 1 at which the mean cost has a kink, in rising order.
+    /// Sparsities below 1 at which the mean cost has a kink, in rising order.
     fn kinks_of_mean(&self) -> Vec<f64> {
         let ends = || self.pieces.iter().map(|piece| piece.end);
         let shares = self.pruning.lasting_shares();
@@ -121,11 +120,11 @@ impl Curve {
         kinks
     }
 
-    /// Adds evenly spaced nodes between the last one and `end`.
+    /// Appends evenly spaced nodes between the last one and `end`, which is itself left out.
     fn fill(&self, nodes: &mut Vec<Node>, end: f64) {
         let start = nodes.last().map_or(0.0, |node| node.y);
         let steps = ((end - start) / Self::SPACING).ceil().max(Self::FEWEST_STEPS);
-        // A few hundred: no kink has a y above 37.
+        // A few hundred at most: no kink has a y above 37.
         for step in 1..steps as u32 {
             nodes.push(self.at(start + (end - start) * f64::from(step) / steps));
         }
@@ -133,7 +132,8 @@ impl Curve {
 }
 
 impl TrainingCost {
-    /// Cost of a family where a step costs `step`: a [`FlopMode`](super::FlopMode) or a measured [`StepCost`].
+    /// Training cost of a family of models whose steps cost `step`: a [`FlopMode`](super::FlopMode) or a measured
+    /// [`StepCost`].
     #[must_use]
     pub fn new(
         flops_per_param: FlopsPerParam,
@@ -149,29 +149,32 @@ impl TrainingCost {
         Self { flops_per_param, form, of_levels: Arc::default() }
     }
 
-    /// The same where levels of a law have kernels of their own: their multipliers by place, as
-    /// [`pattern_multiplier`](super::pattern_multiplier) has them; `None` of one that costs what its sparsity costs.
+    /// Returns the same cost for a law whose levels have compute kernels of their own: their multipliers by index,
+    /// computed by [`pattern_multiplier`](super::pattern_multiplier), and `None` for a level that costs what its
+    /// sparsity costs.
     #[must_use]
     pub fn with_levels(self, multipliers: &[Option<f64>]) -> Self {
         Self { of_levels: multipliers.into(), ..self }
     }
 
-    /// `c_mul` of a level of the law by its place where one is given, else of the density.
+    /// `c_mul` of the level with the index `level` where one is given, else of the density.
     #[must_use]
     pub fn multiplier_at(&self, level: Option<usize>, density: Density) -> f64 {
         let own = level.and_then(|place| self.of_levels.get(place).copied().flatten());
         own.unwrap_or_else(|| self.multiplier(density))
     }
 
-    /// The share `m` of `c_mul = (1 - m S) / (1 - S)`; `None` on hardware of which that is not the form.
+    /// The share `m` of `c_mul = (1 - m S) / (1 - S)`; `None` on hardware where the multiplier does not have this form.
     #[must_use]
     pub fn saved_by_zeros(&self) -> Option<f64> {
         self.saved_share().ok()
     }
 
-    /// Whether a budget has a best sparsity: not where a model without non-zeros costs nothing, as with zeros from the
-    /// first step on that no step pays for. There the loss falls with every further zero, and the best sparsity is the
-    /// largest that is allowed.
+    /// Whether every budget has a best sparsity.
+    ///
+    /// It has none where training a model without non-zeros costs nothing: zeros are there from the first step and no
+    /// step pays for them. The loss then falls with every further zero, and the best sparsity is the largest that is
+    /// allowed.
     ///
     /// ```
     /// use sparsity_law::law::{FlopMode, FlopsPerParam, PruningSchedule, TrainingCost};
@@ -189,12 +192,12 @@ impl TrainingCost {
     pub fn has_optimum(&self) -> bool {
         match &self.form {
             Form::Linear { saved_share } => *saved_share < 1.0,
-            // Rounding of a sum of costs near 1.
+            // Tolerance for the rounding of a sum of costs near 1.
             Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0).value > 1e-14,
         }
     }
 
-    /// `m` where the cost is linear in the sparsity, at most 1; the curve otherwise.
+    /// The saved share `m`, at most 1, where the cost is linear in the sparsity; the curve otherwise.
     pub(super) fn saved_share(&self) -> Result<f64, &Curve> {
         match &self.form {
             Form::Linear { saved_share } => Ok(*saved_share),
@@ -202,7 +205,7 @@ impl TrainingCost {
         }
     }
 
-    /// Where the cost of a step has kinks, as `y = -ln(1 - S)` in rising order.
+    /// Kinks of the cost of a step, as `y = -ln(1 - S)` in rising order.
     pub(super) fn kinks(&self) -> Vec<f64> {
         match self.saved_share() {
             Ok(_) => Vec::new(),
@@ -212,14 +215,14 @@ impl TrainingCost {
         }
     }
 
-    /// `k`.
+    /// `k`: FLOPs per parameter and unit of data.
     #[must_use]
     pub const fn flops_per_param(&self) -> FlopsPerParam {
         self.flops_per_param
     }
 
-    /// `c_mul`: cost relative to a dense model with as many *non-zero* parameters; at least 1
-    /// wherever a step at sparsity `s` costs at least `1 - s`.
+    /// The multiplier `c_mul`: cost relative to a dense model with as many *non-zero* parameters. At least 1 wherever a
+    /// step at sparsity `s` costs at least `1 - s`.
     ///
     /// ```
     /// use sparsity_law::law::{Density, FlopMode, FlopsPerParam, PruningSchedule, TrainingCost};
@@ -236,7 +239,7 @@ impl TrainingCost {
     pub fn multiplier(&self, density: Density) -> f64 {
         let x = density.get();
         let mean = match &self.form {
-            // Exactly, where 1 - x would lose the digits of a small density.
+            // 1 exactly, as 1 - x would lose the digits of a small density.
             Form::Linear { saved_share: 1.0 } => return 1.0,
             Form::Linear { saved_share } => 1.0 - saved_share * (1.0 - x),
             Form::Curve(curve) => mean_cost(&curve.pieces, &curve.pruning, 1.0 - x).value,
@@ -247,7 +250,7 @@ impl TrainingCost {
     /// Data that `compute` pays for: `D = C / (k N c_mul)`.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] where that is no [`Data`].
+    /// [`DomainError::OutOfRange`] where this is outside the range of [`Data`].
     pub fn data(
         &self,
         density: Density,
@@ -257,10 +260,10 @@ impl TrainingCost {
         self.data_at(None, density, nonzero_params, compute)
     }
 
-    /// The same at a level of the law by its place where one is given.
+    /// Data that `compute` pays for, at the level with the index `level` where one is given, else at the density.
     ///
     /// # Errors
-    /// As of [`Self::data`].
+    /// As for [`Self::data`].
     pub fn data_at(
         &self,
         level: Option<usize>,
@@ -273,13 +276,13 @@ impl TrainingCost {
         Data::new(compute.get() / per_unit)
     }
 
-    /// FLOPs of seeing `data` once: `k N D c_mul`.
+    /// FLOPs of training on `data`: `k N D c_mul`.
     #[must_use]
     pub fn compute(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
         self.compute_at(None, density, nonzero_params, data)
     }
 
-    /// The same at a level of the law by its place where one is given.
+    /// FLOPs of training on `data`, at the level with the index `level` where one is given, else at the density.
     #[must_use]
     pub fn compute_at(
         &self,
@@ -309,7 +312,7 @@ mod tests {
 
     #[test]
     fn multiplier_is_the_integral_over_the_schedule() {
-        // Midpoint rule over training progress; h(s) = 1 - s.
+        // Midpoint rule over the training progress, with h(s) = 1 - s.
         let (start, end, exponent) = (0.1, 0.6, 2.0);
         let schedule = PruningSchedule::new(start, end, exponent).unwrap();
         let flops = FlopsPerParam::new(6.0).unwrap();
@@ -323,7 +326,7 @@ mod tests {
             })
             .sum::<f64>()
             / f64::from(steps);
-        // Error of the midpoint rule: about step^2.
+        // The midpoint rule has an error of about step^2.
         let density = Density::new(1.0 - sparsity).unwrap();
         assert!((cost.multiplier(density) - mean / (1.0 - sparsity)).abs() < 1e-9);
     }
@@ -340,7 +343,7 @@ mod tests {
                 let density = Density::new(x).unwrap();
                 assert_eq!(cost(FlopMode::Sparse.into()).multiplier(density), 1.0);
                 assert_eq!(cost(FlopMode::Dense.into()).multiplier(density), 1.0 / x);
-                // h(S) / (1 - S): all of training is at the final sparsity.
+                // h(S) / (1 - S), as all of the training is at the final sparsity.
                 let expected = measured.at(1.0 - x) / x;
                 let got = cost(measured.clone()).multiplier(density);
                 assert!((got / expected - 1.0).abs() < 1e-14, "{x}");
@@ -371,7 +374,7 @@ mod tests {
             TrainingCost::new(FlopsPerParam::TRAINING, PruningSchedule::default(), step)
         };
         let (dense, sparse) = (cost(&[(1.0, 1.0)]), cost(&[(0.0, 1.0), (1.0, 0.0)]));
-        // The same line with a kink that is none, which the general formula has to see through.
+        // The same line, with points on it that look like kinks to the general formula.
         let kinked = cost(&[(0.25, 0.75), (0.5, 0.5), (1.0, 0.0)]);
         assert!(kinked.saved_share().is_err());
         for x in [1.0, 0.9, 0.75, 0.5, 0.3, 0.01, 1e-6] {

@@ -1,4 +1,4 @@
-//! The best size and amount of data of a model of one sparsity.
+//! The best size and amount of data for a model of one sparsity.
 //!
 //! At a fixed sparsity the lifetime cost and the loss are
 //!
@@ -7,19 +7,20 @@
 //! L = A N^(-b_N) + (a_D / D)^b_D + c,   A = a_S (1-S)^b_S + c_S
 //! ```
 //!
-//! with `u` the FLOPs of serving a token per non-zero parameter and `T` the tokens served. Every
-//! bound is then one on `N` or on `D`. What remains is a function of `n = ln N` alone:
+//! with `u` the FLOPs of serving a token per non-zero parameter and `T` the tokens served. Every bound is then a bound
+//! on `N` or on `D`. What remains is a function of `n = ln N` alone:
 //!
 //! | goal | `D` | function of `n` |
 //! |---|---|---|
-//! | least loss | `(C e^-n - q) / p` | the sum of two convex ones, so convex |
-//! | least cost | `a_D (R - A e^(-b_N n))^(-1/b_D)`, `R = L - c` | `D e^n` is log-convex, `q e^n` convex |
+//! | least loss | `(C e^-n - q) / p` | a sum of two convex functions, hence convex |
+//! | least cost | `a_D (R - A e^(-b_N n))^(-1/b_D)`, `R = L - c` | `D e^n` is log-convex, `q e^n` is convex |
 //!
-//! so the one root of the derivative answers, moved to the nearest end of what the bounds leave. Where data is
-//! repeated the loss has `D_eff` in the place of `D` ([`Repetition`]), which is concave in it, and all of this holds.
+//! The best size is the only root of the derivative, or the end of the allowed range that is nearest to it. Where data
+//! is repeated, `D_eff` takes the place of `D` in the loss ([`Repetition`]). It is concave in `D`, so all of this still
+//! holds.
 //!
-//! A law of experts has a second term of size and a part that depends on the sparsity alone ([`AnyLaw`]): sums of convex
-//! functions are convex, and `-ln (R - K(n))` of a convex `K` is, so that again one root answers.
+//! A law of experts has a second term in the size, and a part that depends on the sparsity alone ([`AnyLaw`]). A sum of
+//! convex functions is convex, and so is `-ln (R - K(n))` for a convex `K`, so there is again only one root.
 
 use super::any_law::{AnyLaw, AtDesign, Beside};
 use super::coefficients::CoefficientValues;
@@ -27,40 +28,40 @@ use super::limits::{Constraint, Limits};
 use super::quantity::{Data, Density, NonzeroParams};
 use super::repetition::Repetition;
 
-/// One way to be sparse, with what it costs.
+/// One way to be sparse, with its costs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Design {
-    /// Fraction of the parameters that are not zero.
+    /// Fraction of the parameters that are non-zero.
     pub density: Density,
-    /// Density at which the loss is looked up: another where runs have told what a pattern is worth.
+    /// Density at which the loss is computed. It differs from `density` where runs have shown what a pattern is worth.
     pub effective: Density,
     /// `c_mul`: training cost relative to a dense model with as many non-zero parameters.
     pub multiplier: f64,
-    /// `u`: FLOPs of serving a token, per non-zero parameter.
+    /// `u`: FLOPs of serving one token, per non-zero parameter.
     pub inference_flops: f64,
     /// Bits of memory per parameter, zeros included.
     pub bits: f64,
-    /// Its place among the levels of a law of the form `levels`; `None` where `effective` says which one it is.
+    /// Index among the levels of a law of the form `levels`; `None` where `effective` determines the level.
     pub level: Option<usize>,
 }
 
-/// What a plan is to make the best of.
+/// The objective of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// The least loss at no more than [`Constraint::Compute`].
+    /// The least loss at a cost of at most [`Constraint::Compute`].
     LeastLoss,
-    /// The least cost at no more than [`Constraint::TargetLoss`].
+    /// The least cost at a loss of at most [`Constraint::TargetLoss`].
     LeastCost,
 }
 
 /// A planned model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Model {
-    /// How it is sparse.
+    /// The way in which the model is sparse.
     pub design: Design,
-    /// `N`.
+    /// `N`: non-zero parameters.
     pub nonzero_params: f64,
-    /// `D`.
+    /// `D`: training data.
     pub data: f64,
     /// Predicted loss.
     pub loss: f64,
@@ -68,12 +69,12 @@ pub struct Model {
     pub training_compute: f64,
     /// FLOPs of serving all tokens.
     pub inference_compute: f64,
-    /// The number that the goal makes least: the loss above the irreducible one, or the logarithm of the cost.
+    /// The number that the goal minimises: the loss above the irreducible loss, or the logarithm of the cost.
     pub(super) badness: f64,
 }
 
 impl Model {
-    /// Lifetime cost: training and inference.
+    /// Lifetime cost in FLOPs: training and inference.
     #[must_use]
     pub fn compute(&self) -> f64 {
         self.training_compute + self.inference_compute
@@ -85,24 +86,24 @@ impl Model {
         self.nonzero_params / self.design.density.get()
     }
 
-    /// Its size and amount of data as quantities of a question; `None` where they are out of range, from
-    /// which the loosest [`Limits`] keep them.
+    /// Size and amount of data as checked quantities; `None` where one is out of range, which even the loosest
+    /// [`Limits`] prevent.
     #[must_use]
     pub fn size_and_data(&self) -> Option<(NonzeroParams, Data)> {
         NonzeroParams::new(self.nonzero_params).ok().zip(Data::new(self.data).ok())
     }
 
-    /// Bytes of the weights.
+    /// Memory of the weights in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> f64 {
         self.total_params() * self.design.bits / 8.0
     }
 }
 
-/// Two bounds that pass each other by no more than this share are taken to meet: rounding may do that.
+/// Largest relative overlap of a lower and an upper bound that still counts as rounding, so that the two bounds meet.
 const ROUNDING: f64 = 1e-12;
 
-/// The range from `low` to `high`, if there is one.
+/// The range from `low` to `high`; `None` where it is empty.
 fn range(low: f64, high: f64) -> Option<(f64, f64)> {
     if low <= high {
         Some((low, high))
@@ -114,7 +115,7 @@ fn range(low: f64, high: f64) -> Option<(f64, f64)> {
 }
 
 impl Design {
-    /// The sizes that the bounds leave at this sparsity, without those on cost and loss.
+    /// Range of sizes that the bounds allow at this sparsity, apart from the bounds on cost and loss.
     pub(super) fn sizes(&self, limits: &Limits) -> Option<(f64, f64)> {
         let x = self.density.get();
         let low = limits
@@ -127,7 +128,7 @@ impl Design {
         range(low, high)
     }
 
-    /// The best model of this sparsity; `None` where the bounds leave none.
+    /// The best model of this sparsity; `None` where the bounds allow none.
     pub(super) fn best(&self, task: &Task<'_>, limits: &Limits) -> Option<Model> {
         let sizing = Sizing::new(self, task)?;
         let (low, high) = self.sizes(limits)?;
@@ -151,7 +152,7 @@ impl Design {
             inference_compute,
             badness,
         })
-        // A number that overflows is the best of nothing.
+        // A model whose number overflows is no answer.
         .filter(|model| model.badness.is_finite())
     }
 }
@@ -166,18 +167,18 @@ pub(super) struct Task<'a> {
     pub repetition: Option<Repetition>,
 }
 
-/// The law at one sparsity.
+/// The law and the costs at one sparsity.
 struct Sizing {
     law: CoefficientValues,
     /// `A`.
     size_term: f64,
-    /// What experts have beside it.
+    /// The further terms of a law of experts.
     beside: Option<Beside>,
-    /// `p`.
+    /// `p`: training FLOPs per non-zero parameter and unit of data.
     per_data: f64,
-    /// `q`.
+    /// `q`: FLOPs of serving all tokens, per non-zero parameter.
     served: f64,
-    /// How much of the data is new; `None` where all of it is.
+    /// How data is repeated; `None` where all of it is new.
     repetition: Option<Repetition>,
 }
 
@@ -194,7 +195,7 @@ impl Sizing {
         })
     }
 
-    /// `A N^(-b_N)`, and what experts have beside it.
+    /// The part of the loss that depends on size and sparsity: `A N^(-b_N)`, with the further terms of experts.
     fn capacity(&self, nonzero_params: f64) -> f64 {
         let own = self.size_term * nonzero_params.powf(-self.law.b_n);
         match &self.beside {
@@ -205,7 +206,8 @@ impl Sizing {
         }
     }
 
-    /// Of two terms of size: what of the loss falls with `n = ln N`, how fast, and how much more slowly each step.
+    /// For experts, the sum of both terms in the size as a function of `n = ln N`: its value, minus its first
+    /// derivative, and its second derivative.
     fn falling(&self, beside: &Beside, n: f64) -> [f64; 3] {
         let terms = [(self.size_term, self.law.b_n), (beside.size_term, beside.exponent)];
         terms.into_iter().fold([0.0; 3], |[value, slope, bend], (amplitude, exponent)| {
@@ -214,7 +216,7 @@ impl Sizing {
         })
     }
 
-    /// The size at which the terms of size are so much; infinite where no size is large enough.
+    /// The size at which the terms of size sum to `left`; infinite where no size is large enough.
     fn size_of(&self, left: f64) -> f64 {
         let Some(beside) = &self.beside else {
             return if left > 0.0 {
@@ -228,7 +230,7 @@ impl Sizing {
             let [value, slope, _] = self.falling(beside, n);
             (left.ln() - value.ln(), slope / value)
         };
-        // Not a number where nothing is left.
+        // The logarithm is NaN where nothing is left.
         let reached = left > 0.0 && above(LN_SIZES.1).0 >= 0.0;
         if reached { root(LN_SIZES.0, LN_SIZES.1, f64::NAN, above).exp() } else { f64::INFINITY }
     }
@@ -239,7 +241,7 @@ impl Sizing {
         (self.law.a_d / worth).powf(self.law.b_d)
     }
 
-    /// `D` for a `D_eff`, and `d ln D / d ln D_eff` there.
+    /// The `D` for a given `D_eff`, and `d ln D / d ln D_eff` there.
     fn data_for(&self, worth: f64) -> (f64, f64) {
         match &self.repetition {
             None => (worth, 1.0),
@@ -251,18 +253,19 @@ impl Sizing {
         }
     }
 
-    /// `(N, D)` of the least loss at the cost.
+    /// The `(N, D)` with the least loss at the given cost.
     fn least_loss(&self, limits: &Limits, low: f64, high: f64) -> Option<(f64, f64)> {
         let CoefficientValues { b_n, a_d, b_d, .. } = self.law;
         let compute = limits.get(Constraint::Compute);
         let (least, most) = (limits.get(Constraint::DataMin), limits.get(Constraint::DataMax));
-        // Beyond it the cost does not pay for the data that must be.
+        // A larger model leaves too little of the budget for the least data.
         let (low, high) = range(low, high.min(compute / (self.per_data * least + self.served)))?;
-        // Below it the cost pays for more data than may be, and size costs nothing.
+        // A smaller model leaves budget for more than the most data, and size is then free.
         let low = low.max(high.min(compute / (self.per_data * most + self.served)));
         let ln_compute = compute.ln();
         if let Some(beside) = &self.beside {
-            // The logarithm of what a larger model loses for want of data, over what it wins by its size; it rises.
+            // The logarithm of a ratio, which rises with n: the loss that a larger model adds by having less data, over
+            // the loss that it removes by its size.
             let slope = |n: f64| {
                 let paid = (ln_compute - n).exp();
                 let trained = paid - self.served;
@@ -271,7 +274,7 @@ impl Sizing {
                 let worth = self.repetition.map_or(1.0, |repetition| repetition.elasticity(data));
                 let ratio = paid / trained;
                 let lost = b_d * self.data_term(data) * worth * ratio;
-                // No slope is given where data is repeated: the bracket is halved.
+                // There is no formula for the derivative where data is repeated: NaN makes the root search bisect.
                 let known = self.repetition.is_none();
                 let steepness = (b_d + 1.0) * ratio - 1.0 + bend / fall;
                 (lost.ln() - fall.ln(), if known { steepness } else { f64::NAN })
@@ -280,10 +283,10 @@ impl Sizing {
             let data = (compute / nonzero_params - self.served) / self.per_data;
             return Some((nonzero_params, data.clamp(least, most)));
         }
-        // Logarithm of the two parts of the derivative in n, over each other; it rises.
+        // The logarithm of the ratio of the two parts of the derivative in n; it rises.
         let level = (b_d / (b_n * self.size_term)).ln() + b_d * (a_d.ln() + self.per_data.ln());
         if let Some(repetition) = &self.repetition {
-            // The same with D_eff, which keeps the sum convex: its logarithm is concave in n.
+            // The same with D_eff. The sum stays convex, as ln D_eff is concave in n.
             let level = (b_d / (b_n * self.size_term)).ln() + b_d * a_d.ln();
             let slope = |n: f64| {
                 let paid = (ln_compute - n).exp();
@@ -303,23 +306,23 @@ impl Sizing {
             let value = level + b_n * n + paid.ln() - (b_d + 1.0) * trained.ln();
             (value, b_n - 1.0 + (b_d + 1.0) * paid / trained)
         };
-        // Exact where nothing is served.
+        // The exact answer where nothing is served.
         let start = (b_d * ln_compute - level) / (b_n + b_d);
         let nonzero_params = size(low, high, start, slope);
         let data = (compute / nonzero_params - self.served) / self.per_data;
         Some((nonzero_params, data.clamp(least, most)))
     }
 
-    /// `(N, D)` of the least cost at the loss.
+    /// The `(N, D)` with the least cost at the given loss.
     fn least_cost(&self, limits: &Limits, low: f64, high: f64) -> Option<(f64, f64)> {
         let CoefficientValues { b_n, a_d, b_d, c, .. } = self.law;
         let (least, most) = (limits.get(Constraint::DataMin), limits.get(Constraint::DataMax));
         let reducible = limits.get(Constraint::TargetLoss) - c;
-        // The size at which so much data reaches the loss.
+        // The size at which this much data reaches the loss.
         let size_for = |data: f64| self.size_of(reducible - self.data_term(data));
-        // Below it no data that may be reaches the loss.
+        // A smaller model does not reach the loss even with the most data.
         let (low, high) = range(low.max(size_for(most)), high)?;
-        // Beyond it the data that must be is more than enough, and size only costs.
+        // A larger model needs less than the least data, so that its size only adds cost.
         let high = high.min(size_for(least)).max(low);
         if let Some(beside) = &self.beside {
             let slope = |n: f64| {
@@ -341,7 +344,7 @@ impl Sizing {
             let nonzero_params = size(low, high, f64::NAN, slope);
             return Some(self.with_data(nonzero_params, reducible, (least, most)));
         }
-        // The derivative of the cost in n over that of its part that is trained; it rises.
+        // The derivative of the cost in n, divided by the cost of training; it rises.
         let slope = |n: f64| {
             let capacity = self.size_term * (-b_n * n).exp();
             let left = reducible - capacity;
@@ -350,8 +353,8 @@ impl Sizing {
             }
             let (data, dearer) = self.data_for(a_d * left.powf(-1.0 / b_d));
             if self.repetition.is_some() {
-                // Repeating makes the last of the data dearer, which only steepens what rises. No slope is given:
-                // the bracket is halved.
+                // Repeated data has diminishing returns, which makes the rising function only steeper. There is no
+                // formula for its derivative: NaN makes the root search bisect.
                 if !data.is_finite() {
                     return (f64::NEG_INFINITY, f64::NAN);
                 }
@@ -363,13 +366,14 @@ impl Sizing {
             let steepness = b_n * growth * reducible / left + served * growth;
             (1.0 - growth + served, steepness)
         };
-        // Exact where nothing is served.
+        // The exact answer where nothing is served.
         let start = (self.size_term * (b_n + b_d) / (reducible * b_d)).ln() / b_n;
         let nonzero_params = size(low, high, start, slope);
         Some(self.with_data(nonzero_params, reducible, (least, most)))
     }
 
-    /// The size with the data that make the loss above the irreducible one so much.
+    /// The size with the data that brings the loss to `reducible` above the irreducible loss, clamped to the least and
+    /// the most data.
     fn with_data(
         &self,
         nonzero_params: f64,
@@ -383,14 +387,14 @@ impl Sizing {
     }
 }
 
-/// Logarithms of the sizes among which one is sought that makes a loss: all that are answered for.
+/// Logarithms of the sizes among which the one that reaches a loss is sought: the whole range of supported sizes.
 const LN_SIZES: (f64, f64) = (0.0, 41.5);
 
-/// The size at which a function of its logarithm that rises is 0, or the end that is nearest to it.
+/// The size at which a rising function of its logarithm is 0, or the end of the range that is nearest to that.
 fn size(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {
     let (ln_low, ln_high) = (low.ln(), high.ln());
     let n = root(ln_low, ln_high, start, function);
-    // The ends themselves, and not what the logarithm makes of them.
+    // At the ends, return the ends themselves: a logarithm and back would round them.
     if n >= ln_high {
         high
     } else if n <= ln_low {
@@ -400,13 +404,13 @@ fn size(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -
     }
 }
 
-/// The root of a rising function between two ends, or the end that is nearest to it: Newton's method
-/// kept inside a bracket. The function gives its value and its slope.
+/// The root of a rising function between two ends, or the end that is nearest to it, by Newton's method kept inside a
+/// bracket. The function returns its value and its derivative; where the derivative is NaN, the step is a bisection.
 fn root(low: f64, high: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> f64 {
     if function(low).0 >= 0.0 {
         return low;
     }
-    // Not a number where the cost pays for no training at all.
+    // The value is NaN where the cost pays for no training at all.
     if function(high).0 <= 0.0 {
         return high;
     }

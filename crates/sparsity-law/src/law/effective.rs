@@ -1,25 +1,26 @@
-//! What a sparse model is worth: the dense model, or the data from scratch, that does as well.
+//! What a sparse model is worth: the dense model that is as good, or the data that training from scratch needs to be as
+//! good.
 
 use super::coefficients::Coefficients;
 use super::ensemble::{Ensemble, Interval};
 use super::quantity::{Data, Density, NonzeroParams};
 use super::recommendation::{AnswerError, finite};
 
-/// A positive number with the interval that the runs leave it.
+/// A positive number with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Factor {
-    /// The number.
+    /// The number itself.
     pub value: f64,
-    /// Its interval, where there is one.
+    /// Interval of the number, where there is one.
     pub interval: Option<Interval>,
 }
 
-/// Ends beyond this are cut, as those of an [`Ensemble`] are.
+/// Largest end of an interval; larger ends are clamped, as those of an [`Ensemble`] are.
 const LARGEST_END: f64 = 1e300;
 
 impl Factor {
-    /// `gain(S)` of a law, see [`Coefficients::gain`]: a sparse model of `N` non-zeros is worth a dense
-    /// one of `gain N`.
+    /// The gain `gain(S)` of a law, see [`Coefficients::gain`]: a sparse model of `N` non-zeros is worth a dense model
+    /// of `gain N` parameters.
     ///
     /// ```
     /// use sparsity_law::law::{Factor, Sparsity, VIT_JFT};
@@ -38,7 +39,7 @@ impl Factor {
         Self { value: law.gain(density), interval: ensemble.map(gain) }
     }
 
-    /// So many times `size`: what a sparse model of that size is worth.
+    /// Multiplies the factor by `size`: the dense size that a sparse model of `size` non-zeros is worth.
     #[must_use]
     pub fn times(self, size: f64) -> Self {
         let end = |end: f64| (end * size).min(LARGEST_END);
@@ -47,8 +48,8 @@ impl Factor {
         Self { value: self.value * size, interval: self.interval.map(interval) }
     }
 
-    /// `size` divided by it: the sparse model that is worth a dense one of that size. The ends change
-    /// places.
+    /// Divides `size` by the factor: the sparse size that is worth a dense model of `size` parameters. The ends of the
+    /// interval change places.
     #[must_use]
     pub fn divide(self, size: f64) -> Self {
         let end = |end: f64| (size / end).min(LARGEST_END);
@@ -58,7 +59,7 @@ impl Factor {
     }
 }
 
-/// The size that is given of a sparse and a dense model of equal loss.
+/// The given size of two models of equal loss, one sparse and one dense.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GivenSize {
     /// Non-zero parameters of the sparse model.
@@ -67,20 +68,20 @@ pub enum GivenSize {
     Dense(NonzeroParams),
 }
 
-/// The sizes of a sparse model and of the dense one that reaches the same loss on the same data, at every amount
-/// of it. What follows from the given size alone has no interval.
+/// Sizes of a sparse model and of the dense model that reaches the same loss on the same data, for every amount of
+/// data. A size that follows exactly from the given one has no interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EqualModels {
     /// Non-zero parameters of the sparse model.
     pub nonzero_params: Factor,
-    /// Its parameters, zeros included.
+    /// Parameters of the sparse model, zeros included.
     pub total_params: Factor,
     /// Parameters of the dense model.
     pub dense_params: Factor,
 }
 
 impl EqualModels {
-    /// By the size of one of them, the density of the sparse one and its gain.
+    /// The sizes of both models from the size of one of them, the density of the sparse model, and its gain.
     ///
     /// ```
     /// use sparsity_law::law::{EqualModels, Factor, GivenSize, NonzeroParams, Sparsity, VIT_JFT};
@@ -113,33 +114,33 @@ impl EqualModels {
 /// A model that starts from a pretrained dense checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PretrainedStart {
-    /// `N` at the end of training.
+    /// `N` at the end of training: non-zero parameters.
     pub nonzero_params: NonzeroParams,
     /// `1 - S` at the end of training.
     pub density: Density,
-    /// `D` of the sparse phase.
+    /// `D` of the sparse phase: its training data.
     pub data: Data,
-    /// Data that the checkpoint had seen, where it is known.
+    /// Data on which the checkpoint was trained, where it is known.
     pub before: Option<Data>,
 }
 
-/// What training from scratch needs for the loss of a pretrained start.
+/// What training from scratch needs to reach the loss of a pretrained start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScratchEqual {
     /// The loss of the pretrained start; finite.
     pub loss: f64,
-    /// Data from scratch that reaches it; `None` where no amount does.
+    /// Data with which training from scratch reaches that loss; `None` where no amount does.
     pub data: Option<f64>,
-    /// [`data_multiplier`] with only the sparse phase counted.
+    /// [`data_multiplier`] that counts only the data of the sparse phase.
     pub sparse_phase: Option<f64>,
-    /// [`data_multiplier`] with both phases counted; `None` also where it is not known what the checkpoint had
-    /// seen.
+    /// [`data_multiplier`] that counts the data of both phases; `None` also where the data of the checkpoint is not
+    /// known.
     pub both_phases: Option<f64>,
 }
 
 impl PretrainedStart {
-    /// By the laws of training from scratch and of the pretrained start, which must both know what size, sparsity
-    /// and data do.
+    /// Compares the law of training from scratch with that of the pretrained start. Both laws must describe size,
+    /// sparsity and data.
     ///
     /// # Errors
     /// [`AnswerError::NotFinite`] where the loss or the data overflows.
@@ -165,7 +166,7 @@ impl PretrainedStart {
     }
 }
 
-/// How many times the data of a pretrained start training from scratch needs for the same loss:
+/// How many times the data of a pretrained start training from scratch needs to reach the same loss:
 ///
 /// ```text
 /// D_scratch / (D + D_before),   L_scratch(S, N, D_scratch) = L_start(S, N, D)
@@ -175,7 +176,7 @@ impl PretrainedStart {
 /// |---|---|
 /// | `scratch`, `start` | the laws of training from scratch and of the pretrained start |
 /// | `data` | `D` of the sparse phase |
-/// | `before` | data of the dense phase where it is to count, else 0 |
+/// | `before` | data of the dense phase if it is to be counted, else 0 |
 ///
 /// Infinite where no amount of data reaches the loss.
 ///
@@ -206,7 +207,7 @@ mod tests {
     use crate::law::{CoefficientValues, Member, Sparsity, T5_C4, VIT_JFT};
     use proptest::prelude::*;
 
-    /// The published table gives three decimals.
+    /// Tolerance for a published table with three decimals.
     const THREE_DECIMALS: f64 = 6e-4;
 
     #[test]

@@ -1,4 +1,5 @@
-//! Mixtures of experts by all of their parameters and the share that is active (Abnar and others, arXiv 2501.12370).
+//! Mixtures of experts, described by the number of all their parameters and the share that is active (Abnar and others,
+//! arXiv 2501.12370).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,37 +8,37 @@ use super::numeric::{self, Sloped};
 use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::repetition::Repetition;
 
-/// `L = e + a N_t^(-alpha) + b D^(-beta) + c x^(-lambda) + d x^(-delta) N_t^(-gamma)` with `x = 1 - S` the share of
-/// the parameters that are active and `N_t = N / x` all of them.
+/// `L = e + a N_t^(-alpha) + b D^(-beta) + c x^(-lambda) + d x^(-delta) N_t^(-gamma)`, with `x = 1 - S` the share of
+/// the parameters that are active and `N_t = N / x` the number of all parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ExpertCoefficients {
     /// Irreducible loss.
     pub e: f64,
     /// Amplitude of the total size.
     pub a: f64,
-    /// Its exponent.
+    /// Exponent of the total size.
     pub alpha: f64,
-    /// Amplitude of the data; 0 where the runs have one amount of it, whose part of the loss is then in `e`.
+    /// Amplitude of the data; 0 where the runs have one amount of data only, whose effect is then part of `e`.
     pub b: f64,
-    /// Its exponent.
+    /// Exponent of the data.
     pub beta: f64,
     /// Amplitude of the density.
     pub c: f64,
-    /// Its exponent, of either sign.
+    /// Exponent of the density, of either sign.
     pub lambda: f64,
-    /// Amplitude of density and size together.
+    /// Amplitude of the term in both density and size.
     pub d: f64,
-    /// Exponent of the density in it, of either sign.
+    /// Exponent of the density in that term, of either sign.
     pub delta: f64,
-    /// Exponent of the total size in it.
+    /// Exponent of the total size in that term.
     pub gamma: f64,
 }
 
-/// How far in `ln N` a dense model of equal loss is looked for: sizes of 1 to the largest double.
+/// Range in `ln N` in which the dense model of equal loss is sought: from 1 parameter to about the largest double.
 const LN_SIZES: (f64, f64) = (0.0, 700.0);
 
 impl ExpertCoefficients {
-    /// Predicted loss.
+    /// Predicted loss at a density, a number of active parameters and an amount of data.
     #[must_use]
     pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> f64 {
         let (ln_x, ln_n) = (density.get().ln(), nonzero_params.get().ln() - density.get().ln());
@@ -48,7 +49,7 @@ impl ExpertCoefficients {
             + self.d * (-self.delta * ln_x - self.gamma * ln_n).exp()
     }
 
-    /// What size and density make of the loss.
+    /// Part of the loss that depends on size and density.
     fn capacity(&self, ln_x: f64, ln_n: f64) -> f64 {
         let ln_total = ln_n - ln_x;
         self.a * (-self.alpha * ln_total).exp()
@@ -56,8 +57,8 @@ impl ExpertCoefficients {
             + self.d * (-self.delta * ln_x - self.gamma * ln_total).exp()
     }
 
-    /// Size of the dense model of equal loss on the same data over the active parameters; `None` where no dense model
-    /// of any size is as good.
+    /// Size of the dense model with the same loss on the same data, relative to the active parameters; `None` where no
+    /// dense model of any size has this loss.
     #[must_use]
     pub fn gain(&self, density: Density, nonzero_params: NonzeroParams) -> Option<f64> {
         let ln_n = nonzero_params.get().ln();
@@ -65,7 +66,7 @@ impl ExpertCoefficients {
             return Some(1.0);
         }
         let target = self.capacity(density.get().ln(), ln_n);
-        // The capacity of dense models falls with their size.
+        // The capacity of a dense model falls with its size.
         let (mut low, mut high) = LN_SIZES;
         if self.capacity(0.0, high) > target || self.capacity(0.0, low) < target {
             return None;
@@ -80,8 +81,8 @@ impl ExpertCoefficients {
         Some((high - ln_n).exp())
     }
 
-    /// `ln` of the data at which a dense model of this size is compute-optimal: where one per cent more size and one
-    /// per cent more data are worth as much.
+    /// `ln` of the data at which a dense model of this size is compute-optimal: one per cent more size then improves
+    /// the loss as much as one per cent more data.
     #[must_use]
     pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> f64 {
         let ln_n = nonzero_params.get().ln();
@@ -93,9 +94,10 @@ impl ExpertCoefficients {
 
 /// One question to a law of experts, in `y = -ln(1 - S)`.
 ///
-/// Every term of the loss is a positive multiple of an exponential of `y`, and so is the term of the data where the
-/// cost is linear in the sparsity but for `(1 - m + m e^(-y))^beta`, whose logarithm is convex: the loss is convex in
-/// `y`, and has one minimum. In the mode of a hardware profile every cell between two nodes of its cost is searched.
+/// Every term of the loss in size and density is a positive multiple of an exponential of `y`. The term of the data is
+/// one too where the cost is linear in the sparsity, apart from the factor `(1 - m + m e^(-y))^beta`, whose logarithm
+/// is convex. The loss is then convex in `y` and has one minimum. On a hardware profile, every cell between two nodes
+/// of its cost is searched.
 struct ExpertQuestion<'a> {
     law: &'a ExpertCoefficients,
     ln_n: f64,
@@ -104,7 +106,7 @@ struct ExpertQuestion<'a> {
 }
 
 impl ExpertQuestion<'_> {
-    /// The three terms of size and density, each with what it rises by in `y`.
+    /// The three terms in size and density, each with its rate of growth in `y`.
     fn terms(&self, node: &Node) -> [(f64, f64); 3] {
         let ExpertCoefficients { a, alpha, c, lambda, d, delta, gamma, .. } = *self.law;
         let ln_total = self.ln_n + node.y;
@@ -141,8 +143,8 @@ impl Sloped for ExpertQuestion<'_> {
     }
 }
 
-/// `ln C` at which a density is the best of a size; `None` where no budget makes it so, and where nothing is known of
-/// data.
+/// `ln C` at which a density is the best for a size; `None` where no budget makes it the best, and where the law does
+/// not describe data.
 ///
 /// The slope of the loss in `y = -ln(1 - S)` is zero where
 ///
@@ -150,10 +152,12 @@ impl Sloped for ExpertQuestion<'_> {
 /// beta b D^(-beta) w = -(d/dy) (a N_t^(-alpha) + c x^(-lambda) + d x^(-delta) N_t^(-gamma)),   w = d ln c_mul / dy
 /// ```
 ///
-/// so that `D`, and with it the budget, has a closed form. It depends on the size in another way than the budgets at
-/// which dense models are compute-optimal do: these lines are not parallel, and not straight. In the mode of a hardware
-/// profile the optimum may jump over a density, which a search at that budget shows; a kink of the cost, and density 1,
-/// are the answer over a range of budgets, of which this is the upper end.
+/// so `D`, and with it the budget, has a closed form. It depends on the size in a different way than the
+/// compute-optimal budget of a dense model does: these contours are neither straight nor parallel to the Chinchilla
+/// line.
+///
+/// On a hardware profile the optimum may jump over a density, which a search at that budget detects. A kink of the
+/// cost, and density 1, are optimal over a range of budgets, and the result is the upper end of that range.
 pub(super) fn ln_expert_contour(
     law: &ExpertCoefficients,
     cost: &TrainingCost,
@@ -173,18 +177,18 @@ pub(super) fn ln_expert_contour(
     let question =
         |ln_data_dense: f64| ExpertQuestion { law, ln_n, ln_data_dense, repetition: None };
     let fall = -question(0.0).terms(&node).iter().map(|(term, slope)| term * slope).sum::<f64>();
-    // Not a number where more experts make the loss worse whatever the budget.
+    // The logarithm is NaN where more experts increase the loss at every budget.
     let needed = (law.beta * law.b).ln() + node.ln_elasticity_above - fall.ln();
     let high = node.ln_multiplier + needed / law.beta;
     if !high.is_finite() {
         return None;
     }
-    // There is one minimum where the cost is linear in the sparsity.
+    // Where the cost is linear in the sparsity, there is only one minimum.
     let Err(curve) = cost.saved_share() else { return Some(high + ln_flops) };
     let best = |ln_data: f64| {
         let question = question(ln_data);
         let best = numeric::best_on(&question, curve, None)?;
-        // Rounding of the logarithms, which are up to a few tens.
+        // Allows for rounding of the logarithms, which are up to a few tens.
         let is_here = question.loss(&node) <= question.loss(&node_of(best)) * (1.0 + 1e-12);
         Some((best, is_here))
     };
@@ -202,8 +206,8 @@ pub(super) fn ln_expert_contour(
     best(low)?.1.then_some(low + ln_flops)
 }
 
-/// The density of the least loss at a size and a budget, from `least` on where there is a least one; `None` where the
-/// loss falls without end.
+/// The density with the least loss at a size and a budget, of the densities from `least` up where that is given; `None`
+/// where the loss falls without end.
 pub(super) fn optimal_expert_density(
     law: &ExpertCoefficients,
     cost: &TrainingCost,

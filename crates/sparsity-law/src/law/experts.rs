@@ -1,8 +1,8 @@
-//! Mixtures of experts as sparse models: which ones can be deployed, and how sparse each is.
+//! Mixtures of experts as sparse models: which of them can be deployed, and how sparse each one is.
 
 use super::quantity::{Density, DomainError};
 
-/// `k` of `E` experts: a token passes `k` of them and what all tokens share.
+/// `k` of `E` experts: a token passes through `k` of them, and through the parameters that all tokens share.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExpertChoice {
     name: String,
@@ -12,40 +12,41 @@ pub struct ExpertChoice {
 }
 
 impl ExpertChoice {
-    /// How answers call it: `64 choose 2`.
+    /// Name in answers: `64 choose 2`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// `E`.
+    /// `E`: number of experts.
     #[must_use]
     pub const fn count(&self) -> u32 {
         self.count
     }
 
-    /// `k`.
+    /// `k`: number of active experts.
     #[must_use]
     pub const fn active(&self) -> u32 {
         self.active
     }
 
-    /// Active over all parameters.
+    /// Active parameters as a share of all parameters.
     #[must_use]
     pub const fn density(&self) -> Density {
         self.density
     }
 }
 
-/// The mixtures of experts that can be deployed: every `k` of every `E` above it.
+/// The mixtures of experts that can be deployed: every pair of a `k` and a larger `E`.
 ///
-/// With a share `f` of a dense model's parameters in what becomes experts,
+/// If a share `f` of the parameters of a dense model is turned into experts,
 ///
 /// ```text
 /// total / active = (1 - f + f E) / (1 - f + f k)
 /// ```
 ///
-/// so that `N` is what a token passes, `S = 1 - active / total`, and a model of one expert is the dense one.
+/// where `N` is the number of parameters that a token passes through and `S = 1 - active / total`. A model with one
+/// expert is the dense model.
 ///
 /// ```
 /// use sparsity_law::law::ExpertGrid;
@@ -71,17 +72,17 @@ pub struct ExpertGrid {
 }
 
 impl ExpertGrid {
-    /// Range of a number of experts in words.
+    /// Range of a number of experts in words, for error messages.
     pub const COUNT_RANGE: &'static str = "between 2 and 65536";
-    /// Range of a number of active experts in words.
+    /// Range of a number of active experts in words, for error messages.
     pub const ACTIVE_RANGE: &'static str = "between 1 and 65535";
-    /// Range of the share that all tokens pass in words.
+    /// Range of the share of parameters that all tokens pass through, in words, for error messages.
     pub const SHARED_RANGE: &'static str = "at least 0 and below 1";
 
-    /// Checks a grid. `shared_share` is `1 - f`.
+    /// Checks a grid of numbers of experts and of active experts. `shared_share` is `1 - f`.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] by the field, with the place of a number in a list: `counts/2`.
+    /// [`DomainError::OutOfRange`] with the name of the field, and for a number in a list also its index: `counts/2`.
     pub fn new(
         counts: &[u32],
         active: &[u32],
@@ -130,13 +131,13 @@ impl ExpertGrid {
         &self.active
     }
 
-    /// Share of a dense model's parameters that all tokens pass: `1 - f`.
+    /// Share of a dense model's parameters that all tokens pass through: `1 - f`.
     #[must_use]
     pub const fn shared_share(&self) -> f64 {
         self.shared_share
     }
 
-    /// Every `k` of every `E` above it.
+    /// All choices: every pair of a `k` and a larger `E`.
     #[must_use]
     pub fn choices(&self) -> &[ExpertChoice] {
         &self.choices
@@ -152,7 +153,7 @@ mod tests {
         let grid = ExpertGrid::new(&[2, 4], &[1, 2, 4], 0.25).unwrap();
         let names: Vec<_> = grid.choices().iter().map(ExpertChoice::name).collect();
         assert_eq!(names, ["2 choose 1", "4 choose 1", "4 choose 2"]);
-        // Without anything shared the density is k / E.
+        // Without shared parameters the density is k / E.
         let plain = ExpertGrid::new(&[8], &[2], 0.0).unwrap();
         assert_eq!(plain.choices()[0].density().get(), 0.25);
     }

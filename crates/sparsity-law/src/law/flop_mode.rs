@@ -1,12 +1,12 @@
-//! What a step costs where nothing was measured.
+//! Cost of a training step on ideal hardware, where nothing was measured.
 
 named! {
-    /// The FLOP modes that need no measurement: the two ends between which hardware lies.
+    /// The FLOP modes that need no measurement: the two extremes between which real hardware lies.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum FlopMode {
-        /// Zeros cost as much as other parameters: today's dense hardware.
+        /// Zeros cost as much as other parameters, as on today's dense hardware.
         Dense = "dense",
-        /// Zeros are free: the hardware gains all that sparsity offers.
+        /// Zeros are free: the hardware turns all of the sparsity into saved FLOPs.
         Sparse = "sparse",
     }
 }

@@ -1,7 +1,7 @@
-//! Laws of forms with coefficients of their own: what they say of one model.
+//! Laws of forms that have coefficients of their own, and their predictions for one model.
 //!
-//! What such a form says of data and of the irreducible loss is what the paper's says, so that this much of it has
-//! [`Coefficients`] too ([`FormLaw::coefficients`]); the rest has no place among the seven.
+//! The terms for data and irreducible loss are those of the paper's form, so they can also be expressed as
+//! [`Coefficients`] ([`FormLaw::coefficients`]); the other terms have no place among the seven coefficients.
 
 use std::collections::BTreeMap;
 
@@ -15,59 +15,60 @@ use super::level_law::{LevelCapacity, LevelLaw};
 use super::quantity::{Compute, Data, Density, NonzeroParams, Sparsity};
 use super::rival::RivalLaw;
 
-/// A law of a form that the seven coefficients do not hold.
+/// A law of a form that the seven coefficients cannot express.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FormLaw {
-    /// One capacity at each sparsity, and nothing between them.
+    /// One capacity for each sparsity, and nothing between the sparsities.
     Levels(LevelLaw),
     /// Mixtures of experts.
     Experts(ExpertCoefficients),
 }
 
-/// One coefficient of a law of such a form.
+/// One coefficient of such a law.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FormCoefficient {
-    /// Its name in formulas.
+    /// Name of the coefficient in formulas.
     pub name: &'static str,
-    /// The sparsity that it is of; `None` where it is of all.
+    /// Sparsity of the level that the coefficient belongs to; `None` where it belongs to all.
     pub sparsity: Option<f64>,
-    /// The name of the level that it is of; `None` where that has none, and where it is of all.
+    /// Name of the level that the coefficient belongs to; `None` where the level has no name, and where the coefficient
+    /// belongs to all levels.
     pub level: Option<String>,
-    /// Its value, in raw units.
+    /// Value of the coefficient, in raw units.
     pub value: f64,
 }
 
-/// A coefficient as somebody gives it: [`FormCoefficient`] before it is known to be one.
+/// An unchecked coefficient from outside, in the shape of a [`FormCoefficient`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct GivenCoefficient {
-    /// Its name in formulas.
+    /// Name of the coefficient in formulas.
     pub name: String,
-    /// The sparsity that it is of.
+    /// Sparsity of the level that the coefficient belongs to.
     pub sparsity: Option<f64>,
-    /// The name of the level that it is of.
+    /// Name of the level that the coefficient belongs to.
     pub level: Option<String>,
-    /// Its value, in raw units.
+    /// Value of the coefficient, in raw units.
     pub value: f64,
 }
 
-/// Why coefficients make no law.
+/// The reason why given coefficients do not form a law.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct NoSuchForm {
-    /// The place of the coefficient that is wrong; `None` where one is missing.
+    /// Index of the wrong coefficient; `None` where one is missing.
     pub place: Option<usize>,
-    /// The field of it that is wrong.
+    /// The wrong field of that coefficient.
     pub field: &'static str,
-    /// What is wrong.
+    /// Description of the error.
     pub detail: String,
 }
 
-/// Least and largest value of a positive coefficient, as of the seven.
+/// Range of a positive coefficient, the same as for the seven coefficients.
 const RANGE: std::ops::RangeInclusive<f64> = 1e-300..=1e300;
 
 impl FormLaw {
-    /// Its form.
+    /// The form of the law.
     #[must_use]
     pub const fn form(&self) -> LawForm {
         match self {
@@ -76,15 +77,16 @@ impl FormLaw {
         }
     }
 
-    /// What of it the seven coefficients hold: the terms of the data, and of levels the capacity of the densest. This
-    /// reduced law says nothing of sparsity, and of experts nothing of size.
+    /// The part of the law that the seven coefficients can express, as a reduced law: the terms of data and irreducible
+    /// loss and, for levels, the capacity of the densest level. It does not describe sparsity; for experts it does not
+    /// describe size either.
     #[must_use]
     pub fn coefficients(&self) -> Coefficients {
         let values = match self {
             Self::Levels(LevelLaw { levels, b_n, a_d, b_d, c }) => CoefficientValues {
                 a_s: 0.0,
                 b_s: 1.0,
-                // There is a level at least.
+                // There is always at least one level.
                 c_s: levels.first().map_or(1.0, |level| level.a),
                 b_n: *b_n,
                 a_d: *a_d,
@@ -108,7 +110,7 @@ impl FormLaw {
         Coefficients::known(values)
     }
 
-    /// The coefficients, in an order that depends on the form alone.
+    /// The coefficients, in an order that depends only on the form and its levels.
     #[must_use]
     pub fn named(&self) -> Vec<FormCoefficient> {
         let plain = |(name, value)| FormCoefficient { name, sparsity: None, level: None, value };
@@ -151,11 +153,12 @@ impl FormLaw {
         }
     }
 
-    /// The law of these coefficients, which [`Self::named`] gives back: those of the data both or neither of them.
+    /// The law with these coefficients; the inverse of [`Self::named`]. The two coefficients of data must both be
+    /// given, or neither.
     ///
     /// # Errors
-    /// [`NoSuchForm`] where one is missing, is there twice, is none of the form or out of range. Only `levels` and
-    /// `experts` have coefficients of their own.
+    /// [`NoSuchForm`] where a coefficient is missing, given twice, unknown to the form or out of range. Only `levels`
+    /// and `experts` have coefficients of their own; `form` must be one of them.
     pub fn of_coefficients(form: LawForm, given: &[GivenCoefficient]) -> Result<Self, NoSuchForm> {
         let (plain, of_data): (&[&str], [&str; 2]) = match form {
             LawForm::Levels => (&["b_n", "c"], ["a_d", "b_d"]),
@@ -219,7 +222,7 @@ impl FormLaw {
         }
         let of = |name: &str| known.get(name).copied();
         let data = of(of_data[0]).zip(of(of_data[1])).unwrap_or((0.0, 1.0));
-        // Nothing that is required is missing here.
+        // All required coefficients are present here.
         let sure = |name: &str| of(name).unwrap_or(1.0);
         if form != LawForm::Levels {
             return Ok(Self::Experts(ExpertCoefficients {
@@ -257,7 +260,8 @@ impl FormLaw {
         Ok(Self::Levels(law.with_gains()))
     }
 
-    /// Whether its runs say anything of this coefficient: those of data are held where there is one amount of it.
+    /// Whether the runs determine this coefficient. The coefficients of data are placeholders where the runs have one
+    /// amount of data only.
     #[must_use]
     pub fn has(&self, coefficient: &FormCoefficient) -> bool {
         let of_data = match self {
@@ -267,19 +271,19 @@ impl FormLaw {
         self.determines_data() || !of_data.contains(&coefficient.name)
     }
 
-    /// The values of [`Self::named`].
+    /// The values of the coefficients in the order of [`Self::named`].
     #[must_use]
     pub fn values(&self) -> Vec<f64> {
         self.named().iter().map(|coefficient| coefficient.value).collect()
     }
 
-    /// Whether the value of a place may be below 0: `lambda` and `delta` of experts.
+    /// Whether the value with this index may be negative: `lambda` and `delta` of experts.
     #[must_use]
     pub const fn is_signed(&self, place: usize) -> bool {
         matches!((self, place), (Self::Experts(_), 6 | 8))
     }
 
-    /// How many values there are.
+    /// Number of coefficients.
     #[must_use]
     pub fn count(&self) -> usize {
         match self {
@@ -288,8 +292,8 @@ impl FormLaw {
         }
     }
 
-    /// The law of the same form and levels with other values; `None` where these are too many or too few, or out of
-    /// range.
+    /// The law of the same form and levels with other values, in the order of [`Self::named`]; `None` where the number
+    /// of values is wrong or a value is out of range.
     #[must_use]
     pub fn with_values(&self, values: &[f64]) -> Option<Self> {
         if values.len() != self.count() {
@@ -316,8 +320,8 @@ impl FormLaw {
         law.out_of_range().is_none().then_some(law)
     }
 
-    /// The first coefficient that is out of range: all but `lambda` and `delta` are positive, but for that of data
-    /// where these do not vary.
+    /// Name of the first coefficient that is out of range. All coefficients must be positive, except `lambda` and
+    /// `delta`, and the amplitude of the data, which is 0 where the data of the runs does not vary.
     #[must_use]
     pub fn out_of_range(&self) -> Option<&'static str> {
         let wrong = |coefficient: &FormCoefficient| {
@@ -331,7 +335,7 @@ impl FormLaw {
         self.named().iter().find(|coefficient| wrong(coefficient)).map(|wrong| wrong.name)
     }
 
-    /// Whether it knows what other amounts of data do.
+    /// Whether the law describes the effect of the amount of data.
     #[must_use]
     pub fn determines_data(&self) -> bool {
         match self {
@@ -340,7 +344,7 @@ impl FormLaw {
         }
     }
 
-    /// Predicted loss; `None` at a sparsity of which it knows nothing.
+    /// Predicted loss; `None` at a sparsity that the law does not know.
     #[must_use]
     pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Option<f64> {
         match self {
@@ -349,8 +353,8 @@ impl FormLaw {
         }
     }
 
-    /// Predicted loss at a level by its place, and where none is given at a density; `None` at a sparsity of which it
-    /// knows nothing.
+    /// Predicted loss at the level with the index `level` where one is given, else at the density; `None` at a sparsity
+    /// that the law does not know.
     #[must_use]
     pub fn loss_at(
         &self,
@@ -367,8 +371,8 @@ impl FormLaw {
         }
     }
 
-    /// Size of the dense model of equal loss on the same data, relative to the non-zero parameters; `None` where no
-    /// dense model is as good, or nothing is known of dense ones. Of experts it depends on the size.
+    /// Size of the dense model with the same loss on the same data, relative to the non-zero parameters; `None` where
+    /// no dense model has this loss, or the law does not know dense models. For experts it depends on the size.
     #[must_use]
     pub fn gain(&self, density: Density, nonzero_params: NonzeroParams) -> Option<f64> {
         match self {
@@ -377,15 +381,15 @@ impl FormLaw {
         }
     }
 
-    /// `ln` of the data at which a dense model of this size is compute-optimal; `None` where nothing is known of dense
-    /// models, or of data.
+    /// `ln` of the data at which a dense model of this size is compute-optimal; `None` where the law does not know
+    /// dense models, or does not describe data.
     #[must_use]
     pub fn ln_chinchilla_data(&self, nonzero_params: NonzeroParams) -> Option<f64> {
         if !self.determines_data() {
             return None;
         }
         match self {
-            // The densest level is the one that the seven coefficients hold.
+            // The reduced law holds the capacity of the densest level, which is dense here.
             Self::Levels(law) => law
                 .level(Density::DENSE)
                 .map(|_| self.coefficients().ln_chinchilla_data(nonzero_params)),
@@ -393,7 +397,7 @@ impl FormLaw {
         }
     }
 
-    /// The compute relative to that at which a dense model of this size is compute-optimal; `None` as of
+    /// Compute relative to that at which a dense model of this size is compute-optimal; `None` as for
     /// [`Self::ln_chinchilla_data`].
     #[must_use]
     pub fn chinchilla_ratio(
@@ -407,7 +411,8 @@ impl FormLaw {
         Some((ln_data - self.ln_chinchilla_data(nonzero_params)?).exp())
     }
 
-    /// Size of the dense model of equal loss, as [`Self::gain`], of a level by its place where one is given.
+    /// Size of the dense model with the same loss, as in [`Self::gain`], for the level with the index `level` where one
+    /// is given.
     #[must_use]
     pub fn gain_at(
         &self,
@@ -421,7 +426,8 @@ impl FormLaw {
         }
     }
 
-    /// The place of the level of a density, where no name has to say which; `None` of a form without levels.
+    /// Index of the level of a density; `None` where the name of a level is needed to choose, and for a form without
+    /// levels.
     #[must_use]
     pub fn place(&self, density: Density) -> Option<usize> {
         match self {
@@ -430,7 +436,7 @@ impl FormLaw {
         }
     }
 
-    /// Its levels in words, for a list; empty of a form without levels.
+    /// The levels in words, as a comma-separated list; empty for a form without levels.
     #[must_use]
     pub fn levels_told(&self) -> String {
         match self {
@@ -441,7 +447,7 @@ impl FormLaw {
         }
     }
 
-    /// The level of a place; `None` of a form without levels.
+    /// The level with an index; `None` for a form without levels.
     #[must_use]
     pub fn level(&self, place: Option<usize>) -> Option<&LevelCapacity> {
         match self {
@@ -450,7 +456,7 @@ impl FormLaw {
         }
     }
 
-    /// The sparsities that it knows, rising, one for each level; `None` where it knows all.
+    /// The sparsities of the levels in rising order, one for each level; `None` for a law that knows all sparsities.
     #[must_use]
     pub fn levels(&self) -> Option<Vec<Sparsity>> {
         match self {

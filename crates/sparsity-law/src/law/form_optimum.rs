@@ -1,4 +1,4 @@
-//! The best sparsity of a budget by a law of a form with coefficients of its own.
+//! The best sparsity for a budget, by a law of a form with coefficients of its own.
 
 use super::cost::TrainingCost;
 use super::expert_law::{ln_expert_contour, optimal_expert_density};
@@ -8,31 +8,33 @@ use super::quantity::{Compute, Density, NonzeroParams};
 use super::recommendation::{AnswerError, finite};
 use super::repetition::{Repetition, effective_data};
 
-/// The best sparsity of a size and a budget by a law of such a form, and what follows from it.
+/// The best sparsity at a size and a budget by such a law, and what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FormRecommendation {
     /// The best model.
     pub best: Optimum,
-    /// The place of its level, of levels; `None` of other forms.
+    /// Index of the level of the best model, for a law of levels; `None` for other forms.
     pub level: Option<usize>,
-    /// Its parameters, zeros included.
+    /// Parameters of the best model, zeros included.
     pub total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute; `None` of levels of which none is dense.
+    /// The dense model with the same number of non-zero parameters and the same compute; `None` for a law of levels
+    /// without a dense one.
     pub dense: Option<Optimum>,
-    /// The place of its level, of levels; `None` of other forms, and where there is none.
+    /// Index of the level of the dense model, for a law of levels; `None` for other forms, and where no level is dense.
     pub dense_level: Option<usize>,
-    /// Size of the dense model of equal loss on the same data, relative to the non-zero parameters; `None` where no
-    /// dense model is as good, or nothing is known of dense ones.
+    /// Size of the dense model with the same loss on the same data, relative to the non-zero parameters; `None` where
+    /// no dense model has this loss, or the law does not know dense models.
     pub gain: Option<f64>,
-    /// The compute relative to that at which a dense model of this size is compute-optimal; `None` where nothing is
-    /// known of dense ones.
+    /// Compute relative to that at which a dense model of this size is compute-optimal; `None` where the law does not
+    /// know dense models, or does not describe data.
     pub chinchilla_ratio: Option<f64>,
 }
 
 impl FormLaw {
-    /// The density of the least loss from `least` on: of levels that of the best one, of experts that of the only
-    /// minimum. `None` where no level is so dense, or where the loss falls without end. [`Self::best_place`] says which
-    /// of the levels it is too.
+    /// The density with the least loss, of the densities from `least` up: for levels that of the best level, for
+    /// experts that of the only minimum. [`Self::best_place`] also tells which level it is.
+    ///
+    /// `None` where no level is as dense as `least`, or where the loss falls without end.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data at a level,
@@ -48,10 +50,10 @@ impl FormLaw {
         Ok(best.map(|(_, density)| density))
     }
 
-    /// As [`Self::best_density`], with the place of the level among those of the law.
+    /// Like [`Self::best_density`], together with the index of the level among those of the law.
     ///
     /// # Errors
-    /// As of [`Self::best_density`].
+    /// As for [`Self::best_density`].
     pub fn best_place(
         &self,
         cost: &TrainingCost,
@@ -80,8 +82,8 @@ impl FormLaw {
         }
     }
 
-    /// The compute at which a density is the best of a size: a point of a contour. `None` where no budget makes it so,
-    /// where nothing is known of data, and of levels, between which nothing is known.
+    /// Compute at which a density is the best for a size: a point of a contour. `None` where no budget makes it the
+    /// best, where the law does not describe data, and for levels, which say nothing about densities between them.
     ///
     /// ```
     /// use sparsity_law::law::*;
@@ -113,7 +115,8 @@ impl FormLaw {
         }
     }
 
-    /// The compute at which a dense model of a size is compute-optimal; `None` as of [`Self::ln_chinchilla_data`].
+    /// Compute at which a dense model of a size is compute-optimal; `None` as for [`Self::ln_chinchilla_data`], and
+    /// where it overflows.
     #[must_use]
     pub fn chinchilla_compute(
         &self,
@@ -125,11 +128,11 @@ impl FormLaw {
         Some(compute).filter(|compute| compute.is_finite())
     }
 
-    /// The model of this density, and level where one is given, that the budget pays for; `None` where the law knows
-    /// nothing of the sparsity.
+    /// The model of this density, and of the level with the index `level` where one is given, that the budget pays for;
+    /// `None` where the law does not know the sparsity.
     ///
     /// # Errors
-    /// As of [`Self::best_density`].
+    /// As for [`Self::best_density`].
     pub fn model(
         &self,
         cost: &TrainingCost,
@@ -146,7 +149,7 @@ impl FormLaw {
         }
     }
 
-    /// The place of the dense level beside which a level is held; `None` where there is none, and of other forms.
+    /// Index of the dense level that a level is compared with; `None` where there is none, and for other forms.
     fn dense_place(&self, level: Option<usize>) -> Option<usize> {
         match self {
             Self::Levels(law) => law.dense_place(law.levels.get(level?)?.name.as_deref()),
@@ -154,10 +157,10 @@ impl FormLaw {
         }
     }
 
-    /// The best model of a size and a budget with what follows from it; `None` as of [`Self::best_density`].
+    /// The best model at a size and a budget, with what follows from it; `None` as for [`Self::best_density`].
     ///
     /// # Errors
-    /// As of [`Self::best_density`].
+    /// As for [`Self::best_density`].
     pub fn recommend(
         &self,
         cost: &TrainingCost,
@@ -209,7 +212,7 @@ mod tests {
         FormLaw::Levels(law.with_gains())
     }
 
-    /// Coefficients in circulation (LAW, section 10).
+    /// Known coefficients for this form.
     const ABNAR: FormLaw = FormLaw::Experts(ExpertCoefficients {
         e: 0.94,
         a: 16612.5,
@@ -243,12 +246,12 @@ mod tests {
         }
         assert_eq!(law.loss(Density::new(0.4).unwrap(), n, d), None);
         let found = law.recommend(&cost, (n, c), None, None).unwrap().unwrap();
-        // The paper's form has its best at .593, and .5 is better than .75.
+        // The optimum of the paper's form is .593, and .5 is better than .75.
         assert_eq!(found.best.sparsity().get(), 0.5);
         let ratio = crate::law::chinchilla_ratio(paper, &cost, n, c);
         assert!((found.chinchilla_ratio.unwrap() / ratio - 1.0).abs() < 1e-12);
         assert_eq!(found.dense.unwrap().density, Density::DENSE);
-        // Under a bound only the levels that keep it are left, and there may be none.
+        // Under a bound only the levels that keep it remain, and there may be none.
         let under = |sparsity: f64| {
             let least = Some(Sparsity::new(sparsity).unwrap().density());
             law.recommend(&cost, (n, c), least, None).unwrap()
@@ -269,7 +272,8 @@ mod tests {
         law.levels[2].a *= 1.001;
         let law = FormLaw::Levels(law.with_gains());
         let ((n, c), dense) = (question(), cost(FlopMode::Dense));
-        // Of as much data the one without a pattern is better; not where the pattern halves what a step costs.
+        // With the same amount of data the level without a pattern is better, but not where the pattern halves the cost
+        // of a step.
         let best = |cost: &TrainingCost| law.recommend(cost, (n, c), None, None).unwrap().unwrap();
         let (half, two_of_four) = (Density::new(0.5).unwrap(), pattern_multiplier);
         let multiplier = two_of_four(&PruningSchedule::default(), 0.5, half);
@@ -281,11 +285,11 @@ mod tests {
         assert!((found.best.data.get() / (c.get() / per_unit) - 1.0).abs() < 1e-15);
         let loss = law.loss_at(Some(2), half, n, found.best.data).unwrap();
         assert_eq!(found.best.loss, loss);
-        // The dense model, and levels without a multiplier, cost what they did.
+        // The dense model, and levels without a multiplier, cost the same as before.
         assert_eq!(found.dense, law.model(&dense, (Some(0), Density::DENSE), n, c, None).unwrap());
         let plain = |cost| law.model(cost, (Some(1), half), n, c, None).unwrap();
         assert_eq!(plain(&kernels), plain(&dense));
-        // The only level of its sparsity needs no name to be meant.
+        // A name is not needed to choose the only level of a sparsity.
         let FormLaw::Levels(mut alone) = law.clone() else { panic!("of its form") };
         alone.levels.remove(1);
         let (alone, kernels) =
@@ -309,7 +313,7 @@ mod tests {
             assert_eq!(law.with_values(&odd), None);
             let json = serde_json::to_string(&law).unwrap();
             assert_eq!(serde_json::from_str::<FormLaw>(&json).unwrap(), law);
-            // A stored rival of the form is the same text.
+            // The JSON is the same as that of a stored rival law of this form.
             assert_eq!(serde_json::from_str::<RivalLaw>(&json).unwrap(), law.into());
         }
     }
@@ -342,7 +346,7 @@ mod tests {
                     let dense = ABNAR.loss(Density::DENSE, size.unwrap(), d).unwrap();
                     prop_assert!((dense / loss - 1.0).abs() < 1e-12, "{dense} {loss}");
                 }
-                // No dense model of any size is as good.
+                // No dense model of any size has this loss.
                 None => {
                     let largest = NonzeroParams::new(1e18).unwrap();
                     prop_assert!(ABNAR.loss(Density::DENSE, largest, d).unwrap() > loss);
@@ -352,7 +356,7 @@ mod tests {
 
         #[test]
         fn no_other_budget_of_a_dense_model_is_better_balanced(ln_n in 16.0..25.0f64) {
-            // On the line, a little more size and as much less data changes nothing to first order.
+            // On the line, a little more size and equally less data change nothing to first order.
             let n = NonzeroParams::new(ln_n.exp()).unwrap();
             let ln_d = ABNAR.ln_chinchilla_data(n).unwrap();
             let at = |step: f64| {

@@ -1,21 +1,22 @@
-//! What sparsity makes of a size, where the law's own coefficients do not say so.
+//! The effect of sparsity on the effective size of a model, where the law's own coefficients do not describe it.
 //!
-//! A law with such a curve is `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c`: a model with `N` non-zeros is worth a
-//! dense one of `g(S) N`, and the rest is a law of dense models. The seven coefficients cannot hold it: with a
-//! lender's gain `(A' x^b + C')^(1/b')` and the law's own `b_N` the capacity is that sum to the power `b_N / b'`.
+//! A law with such a curve is `L = A (g(S) N)^(-b_N) + (a_D / D)^b_D + c`: a model with `N` non-zeros is worth a dense
+//! model of `g(S) N` parameters, and the rest is a law of dense models. The seven coefficients cannot express it: with
+//! a lender's gain `(A' x^b + C')^(1/b')` and the law's own `b_N`, the capacity is that sum raised to the power
+//! `b_N / b'`.
 
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Density;
 
-/// `g(S)`: the size of the dense model that is as good, relative to the non-zero parameters.
+/// The gain `g(S)`: size of the dense model that is as good, relative to the non-zero parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GainCurve {
-    /// That of another family's law.
+    /// The gain of another family's law.
     Borrowed(BorrowedGain),
-    /// `(1 - m S) / (1 - S)`: the mean number of parameters over training, of which the final ones are a part
-    /// (Jin and others, arXiv 2501.12486).
+    /// `(1 - m S) / (1 - S)`: the mean number of parameters over training, relative to the number at its end (Jin and
+    /// others, arXiv 2501.12486).
     AverageParams {
         /// `m`: mean sparsity over training as a share of the final one, 0 to 1.
         mean_share: f64,
@@ -36,13 +37,13 @@ pub struct BorrowedGain {
 }
 
 impl GainCurve {
-    /// `ln g`; 0 of a dense model.
+    /// `ln g`; 0 for a dense model.
     #[must_use]
     pub fn ln_gain(&self, density: Density) -> f64 {
         let x = density.get();
         match *self {
             Self::Borrowed(BorrowedGain { a_s, b_s, c_s, b_n }) => {
-                // The share of the capacity that density x leaves, as 1 less what is gone.
+                // Fraction of the capacity that zeros take away; it keeps its digits where it is small.
                 let gone = -(b_s * x.ln()).exp_m1() * a_s / (a_s + c_s);
                 -(-gone).ln_1p() / b_n
             }
@@ -50,7 +51,7 @@ impl GainCurve {
         }
     }
 
-    /// `d ln g / dy` in `y = -ln(1 - S)`; at `S = 0` also the slope of `g` in `S`. Never negative.
+    /// `d ln g / dy` in `y = -ln(1 - S)`; at `S = 0` this is also the slope of `g` in `S`. Never negative.
     #[must_use]
     pub fn ln_gain_slope(&self, density: Density) -> f64 {
         let x = density.get();
@@ -63,14 +64,14 @@ impl GainCurve {
         }
     }
 
-    /// `g`.
+    /// The gain `g`; 1 for a dense model.
     #[must_use]
     pub fn gain(&self, density: Density) -> f64 {
         self.ln_gain(density).exp()
     }
 }
 
-/// `1 - m S` by the density.
+/// `1 - m S` as a function of the density.
 fn kept(mean_share: f64, x: f64) -> f64 {
     1.0 - mean_share * (1.0 - x)
 }
@@ -106,7 +107,7 @@ mod tests {
             let step = 1e-5;
             let (below, above) = (y.max(step) - step, y.max(step) + step);
             let difference = (curve.ln_gain(at(above)) - curve.ln_gain(at(below))) / (above - below);
-            // Truncation and rounding of a central difference.
+            // Truncation and rounding errors of a central difference.
             prop_assert!((difference - curve.ln_gain_slope(at(y.max(step)))).abs() < 1e-8);
         }
     }
@@ -118,7 +119,7 @@ mod tests {
         {
             assert_eq!(curve.gain(Density::DENSE), 1.0);
         }
-        // 75 % zeros with the paper's schedule: 2.125 parameters over training for each that stays.
+        // 75 % zeros with the paper's schedule: on average 2.125 parameters over training for each one that stays.
         let curve = GainCurve::AverageParams { mean_share: 0.625 };
         let gain = curve.gain(Sparsity::new(0.75).unwrap().density());
         assert!((gain - 2.125).abs() < 1e-12, "{gain}");

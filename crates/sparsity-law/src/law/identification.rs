@@ -1,8 +1,8 @@
 //! What the runs behind a law determine, and what they leave open.
 //!
-//! A term with three coefficients needs three levels: over fewer many laws fit the runs equally well, and which
-//! of them a search ends at is a matter of its seed. Moving along such a *direction* changes coefficients and
-//! some answers, and no prediction at the runs.
+//! A term with three coefficients needs three levels of its quantity. With fewer levels many laws fit the runs equally
+//! well, and the seed of the search decides which of them it ends at. Moving along such an open *direction* changes
+//! coefficients and some answers, but no prediction at the runs.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use super::support::Question;
 const COUNT: usize = CoefficientName::ALL.len();
 
 named! {
-    /// What a set of runs has too few of.
+    /// What a set of runs can have too few of.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Lacking {
@@ -24,21 +24,21 @@ named! {
         Sparsity = "sparsity",
         /// Different amounts of data.
         Data = "data",
-        /// Runs, beyond as many as there are coefficients.
+        /// Runs in excess of the number of coefficients.
         Runs = "runs",
-        /// Runs in which size, sparsity and data vary apart from each other.
+        /// Runs in which size, sparsity and data vary independently of each other.
         Combinations = "combinations",
     }
 }
 
-/// What a set of runs has too few of, and how many it would need.
+/// One thing that a set of runs has too few of, with the number that is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// Of what.
+    /// What is lacking.
     pub what: Lacking,
-    /// How many there are.
+    /// Number that the runs have.
     pub have: usize,
-    /// How many are needed.
+    /// Number that is needed.
     pub needed: usize,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// An answer depends on what the runs do not determine.
+/// An answer depends on something that the runs do not determine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the runs behind the law do not determine this answer: they have {}", sentence(.missing))]
 pub struct NotIdentified {
@@ -75,14 +75,14 @@ fn sentence(missing: &[Missing]) -> String {
     missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// A run that would help to settle what is open.
+/// A run that would help to determine what is open.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SettlingRun {
-    /// `N`.
+    /// `N`: non-zero parameters.
     pub nonzero_params: f64,
-    /// `S`.
+    /// `S`: sparsity.
     pub sparsity: f64,
-    /// `D`.
+    /// `D`: data.
     pub data: f64,
 }
 
@@ -93,45 +93,49 @@ pub struct Identification {
     pub runs: usize,
     /// Number of coefficients that were fitted.
     pub fitted: usize,
-    /// How many combinations of them the runs tell apart: the rank of the Jacobian of the predictions, with
-    /// columns of unit length, at [`Directions::coefficients`].
+    /// Number of combinations of coefficients that the runs determine: the rank of the Jacobian of the predictions,
+    /// with columns scaled to unit length, at [`Directions::coefficients`].
     pub rank: usize,
-    /// The coefficients that the runs do not determine one by one.
+    /// The coefficients that the runs do not determine individually.
     pub open: Vec<CoefficientName>,
     /// What the runs have too few of; empty exactly where every coefficient is determined.
     pub missing: Vec<Missing>,
-    /// The cheapest runs after which every coefficient is determined.
+    /// The cheapest additional runs with which every coefficient is determined.
     pub settling: Vec<SettlingRun>,
-    /// Sparsities of the runs, rising, where they are too few; each within two per cent in the density.
+    /// Sparsities of the runs in rising order, filled only where there are too few; each stands for all within two per
+    /// cent of its density.
     pub sparsities: Vec<f64>,
-    /// Sizes of the runs, rising, where they are too few; each within two per cent.
+    /// Sizes of the runs in rising order, filled only where there are too few; each stands for all within two per cent.
     pub sizes: Vec<f64>,
-    /// Amounts of data of the runs, rising, where they are too few; each within two per cent.
+    /// Amounts of data of the runs in rising order, filled only where there are too few; each stands for all within two
+    /// per cent.
     pub amounts: Vec<f64>,
-    /// The directions along which coefficients move and no prediction at the runs does.
+    /// The directions along which coefficients change without changing any prediction at the runs.
     pub directions: Directions,
 }
 
-/// Directions in the logarithms of the coefficients; the capacity coefficients count as their part of the loss
-/// at `nonzero_params`, `a_D` as its part at `data`.
+/// Directions in the space of the coefficients' logarithms. The coordinates for `a_S` and `c_S` are the logarithms of
+/// their contributions to the loss at the size `nonzero_params`, and the one for `a_D` that of its contribution at
+/// `data`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Directions {
-    /// The law at which they were found: the fitted one, with no term so small or so flat that it has no shape.
+    /// The law at which the directions were found: the fitted one, but with no term so small or so flat that it has no
+    /// shape.
     pub coefficients: Coefficients,
-    /// Geometric mean of the sizes.
+    /// Geometric mean of the sizes of the runs.
     pub nonzero_params: f64,
-    /// Geometric mean of the data.
+    /// Geometric mean of the data of the runs.
     pub data: f64,
-    /// Each by coefficient, in the order of [`CoefficientName::ALL`]; of a length at which a typical direction
-    /// that the runs do determine would move the logarithm of a run's loss by 1.
+    /// The directions, each with one component per coefficient in the order of [`CoefficientName::ALL`]. Their length
+    /// is that at which a typical direction that the runs determine would change the logarithm of a run's loss by 1.
     pub vectors: Vec<[f64; COUNT]>,
 }
 
-/// Share of the effect of a determined direction below which an open one has no effect: two levels of a quantity
-/// that differ by rounding or scatter are as good as one.
+/// Change of the logarithm of a loss along an open direction below which it counts as unchanged, where a determined
+/// direction changes it by about 1: two levels of a quantity that differ only by rounding or scatter count as one.
 const NO_EFFECT: f64 = 1e-3;
 
-/// A value within this share of one that was measured is that one; of a sparsity its density.
+/// Relative distance within which a value counts as equal to a measured one; for a sparsity, that of its density.
 const SAME_LEVEL: f64 = 0.02;
 
 impl Identification {
@@ -141,21 +145,21 @@ impl Identification {
         self.missing.is_empty()
     }
 
-    /// Whether there are no more runs than they determine coefficients: the law passes through all of them,
-    /// and nothing says how far off it is.
+    /// Whether there are no more runs than combinations of coefficients that they determine. The law then passes
+    /// through all runs, and nothing shows how far off it is.
     #[must_use]
     pub const fn interpolates(&self) -> bool {
         self.runs <= self.rank
     }
 
-    /// Whether a coefficient is determined.
+    /// Whether the runs determine a coefficient.
     #[must_use]
     pub fn determines(&self, name: CoefficientName) -> bool {
         !self.open.contains(&name)
     }
 
-    /// Whether all that is open is what sparsity does between and beyond the measured sparsities: which of
-    /// these is best is then known.
+    /// Whether only the effect of sparsity between and beyond the measured sparsities is open. It is then known which
+    /// of the measured sparsities is best.
     #[must_use]
     pub fn determines_measured_sparsities(&self) -> bool {
         use CoefficientName::{AS, BS, CS};
@@ -166,35 +170,36 @@ impl Identification {
             && self.open.iter().all(of_sparsity)
     }
 
-    /// Refuses an answer that depends on every coefficient, unless all are determined.
+    /// Refuses an answer that depends on every coefficient unless all are determined.
     ///
     /// # Errors
-    /// [`NotIdentified`].
+    /// [`NotIdentified`] where a coefficient is open.
     pub fn require_all(&self) -> Result<(), NotIdentified> {
         if self.is_complete() { Ok(()) } else { Err(self.refusal()) }
     }
 
-    /// Refuses an answer that depends on these coefficients, unless all of them are determined.
+    /// Refuses an answer that depends on the given coefficients unless all of them are determined.
     ///
     /// # Errors
-    /// [`NotIdentified`].
+    /// [`NotIdentified`] where one of them is open.
     pub fn require(&self, names: &[CoefficientName]) -> Result<(), NotIdentified> {
         let known = names.iter().all(|name| self.determines(*name));
         if known { Ok(()) } else { Err(self.refusal()) }
     }
 
-    /// Refuses the loss of a model that the runs do not determine. With two levels of sparsity, say, they
-    /// determine it at both of these.
+    /// Refuses the loss of a model unless the runs determine it. With two levels of sparsity, for example, they
+    /// determine it at these two levels.
     ///
     /// # Errors
-    /// [`NotIdentified`].
+    /// [`NotIdentified`] where the runs do not determine the loss.
     pub fn require_loss(&self, question: &Question<'_>) -> Result<(), NotIdentified> {
         if self.is_complete() {
             return Ok(());
         }
         let Question { nonzero_params, density, data, .. } = *question;
-        // At the levels that were measured, no matter how little the law bends between them. (Several sparsities
-        // even tell the exponent of two sizes, and only by way of how sparsity and size go together.)
+        // Only measured levels are accepted, however little the law bends between them. (With several sparsities the
+        // fit even gives an exponent for only two sizes, but only through the way in which sparsity and size act
+        // together.)
         let measured = |levels: &[f64], value: f64| {
             let same = |level: &f64| (value / level - 1.0).abs() <= SAME_LEVEL;
             levels.is_empty() || levels.iter().any(same)
@@ -203,7 +208,8 @@ impl Identification {
         let at_levels = measured(&self.sizes, nonzero_params.get())
             && measured(&densities, density.get())
             && measured(&self.amounts, data.get());
-        // Where levels are lacking these say it all; the directions tell of combinations.
+        // Where levels are lacking, the check against the measured levels is sufficient; the directions matter where
+        // only combinations are lacking.
         let levels_lack =
             [&self.sizes, &self.sparsities, &self.amounts].iter().any(|levels| !levels.is_empty());
         let moves = || !levels_lack && self.directions.move_loss(nonzero_params, density, data);
@@ -213,7 +219,7 @@ impl Identification {
         Ok(())
     }
 
-    /// The error that says what is missing.
+    /// The error that lists what is lacking.
     #[must_use]
     pub fn refusal(&self) -> NotIdentified {
         NotIdentified { missing: self.missing.clone() }
@@ -221,7 +227,7 @@ impl Identification {
 }
 
 impl Directions {
-    /// Whether the loss of a model changes along any of the directions.
+    /// Whether the loss of a model changes along one of the directions.
     #[must_use]
     pub fn move_loss(&self, nonzero_params: NonzeroParams, density: Density, data: Data) -> bool {
         let slope = self.slope_of_ln_loss(nonzero_params, density, data);
@@ -231,7 +237,7 @@ impl Directions {
         })
     }
 
-    /// `d ln L` by the logarithms of the coefficients, in the coordinates of the directions.
+    /// Derivative of `ln L` in the coordinates of the directions.
     #[must_use]
     pub fn slope_of_ln_loss(
         &self,
@@ -244,7 +250,7 @@ impl Directions {
         let size = (-v.b_n * ln_n).exp();
         let sparse = v.a_s * (v.b_s * ln_x).exp() * size;
         let rest = v.c_s * size;
-        // A law without a term of its own for data has a_D = 0.
+        // A law without a data term of its own has a_D = 0.
         let seen = if v.a_d > 0.0 { (v.b_d * (v.a_d.ln() - ln_d)).exp() } else { 0.0 };
         let by_size = -v.b_n * (ln_n - self.nonzero_params.ln());
         let by_data = -v.b_d * (ln_d - self.data.ln());

@@ -1,4 +1,4 @@
-//! What a plan must keep to.
+//! Bounds that a plan must keep.
 
 use super::quantity::{Data, Density, NonzeroParams};
 
@@ -6,34 +6,34 @@ named! {
     /// One bound of a plan.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Constraint {
-        /// The most lifetime cost, in FLOPs.
+        /// Highest lifetime cost, in FLOPs.
         Compute = "compute",
         /// The highest loss.
         TargetLoss = "target_loss",
-        /// The most memory of the weights, in bytes.
+        /// Most memory for the weights, in bytes.
         MemoryBytes = "memory_bytes",
-        /// The fewest non-zero parameters.
+        /// Smallest number of non-zero parameters.
         NonzeroParamsMin = "nonzero_params.min",
-        /// The most non-zero parameters.
+        /// Largest number of non-zero parameters.
         NonzeroParamsMax = "nonzero_params.max",
-        /// The fewest parameters, zeros included.
+        /// Smallest number of parameters, zeros included.
         TotalParamsMin = "total_params.min",
-        /// The most parameters, zeros included.
+        /// Largest number of parameters, zeros included.
         TotalParamsMax = "total_params.max",
-        /// The least sparsity.
+        /// Lowest sparsity.
         SparsityMin = "sparsity.min",
         /// The highest sparsity.
         SparsityMax = "sparsity.max",
-        /// The least data.
+        /// Least amount of data.
         DataMin = "data.min",
-        /// The most data.
+        /// Largest amount of data.
         DataMax = "data.max",
     }
 }
 
 impl Constraint {
-    /// Whether the number is the most that may be; a bound on the sparsity counts as one on the
-    /// density, and so the other way round.
+    /// Whether the bound is an upper one. A bound on the sparsity is stored as one on the density, so the lowest
+    /// sparsity is an upper bound and the highest sparsity a lower one.
     #[must_use]
     pub const fn is_upper(self) -> bool {
         match self {
@@ -50,9 +50,9 @@ impl Constraint {
         }
     }
 
-    /// The number that forbids nothing, or nothing that a quantity may be.
+    /// The value that forbids nothing, or nothing that the quantity can be.
     const fn loosest(self) -> f64 {
-        /// Beyond every cost, loss and size.
+        /// Larger than every cost, loss and size.
         const ANY: f64 = 1e300;
         match self {
             Self::Compute | Self::TargetLoss | Self::MemoryBytes | Self::TotalParamsMax => ANY,
@@ -65,7 +65,7 @@ impl Constraint {
     }
 }
 
-/// All bounds of a plan; those that nobody has set forbid nothing.
+/// All bounds of a plan; a bound that is not set forbids nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits([f64; Constraint::ALL.len()]);
 
@@ -75,42 +75,42 @@ impl Default for Limits {
     }
 }
 
-/// A density within this share of a bound on the sparsity keeps it.
+/// Relative tolerance for rounding with which a density keeps a bound on the sparsity.
 const ROUNDING: f64 = 1e-12;
 
 impl Limits {
-    /// No plan is sparser: far beyond any run.
+    /// Highest sparsity of any plan, which is far beyond any run.
     pub const HIGHEST_SPARSITY: f64 = 0.9999;
 
-    /// How far [`Limits::relaxed`] moves a bound.
+    /// Factor by which [`Limits::relaxed`] moves a bound.
     const RELAXATION: f64 = 1.01;
 
-    /// The number of a bound; of one on the sparsity the density.
+    /// The value of a bound; for a bound on the sparsity, the density.
     #[must_use]
     pub const fn get(&self, constraint: Constraint) -> f64 {
         self.0[constraint as usize]
     }
 
-    /// Sets a bound; one on the sparsity by the density.
+    /// Sets a bound; for a bound on the sparsity, `value` is the density.
     #[must_use]
     pub const fn with(mut self, constraint: Constraint, value: f64) -> Self {
         self.0[constraint as usize] = value;
         self
     }
 
-    /// Without a bound.
+    /// Removes a bound.
     #[must_use]
     pub const fn without(self, constraint: Constraint) -> Self {
         self.with(constraint, constraint.loosest())
     }
 
-    /// Whether the bound forbids anything.
+    /// Whether a bound is set.
     #[must_use]
     pub fn has(&self, constraint: Constraint) -> bool {
         self.get(constraint) != constraint.loosest()
     }
 
-    /// With a bound moved by 1 %, where it can be.
+    /// Returns the limits with one bound relaxed by 1 %, but not beyond its loosest value.
     pub(super) fn relaxed(self, constraint: Constraint) -> Self {
         let (value, loosest) = (self.get(constraint), constraint.loosest());
         let moved = if constraint.is_upper() {
@@ -121,8 +121,8 @@ impl Limits {
         self.with(constraint, moved)
     }
 
-    /// The tightest number of a bound, this one's being too tight, with which `possible` holds.
-    /// `None` where none does.
+    /// The tightest value of a bound with which `possible` holds, where the current value is too tight; `None` where no
+    /// value is loose enough.
     pub(super) fn needed(
         self,
         constraint: Constraint,
@@ -131,7 +131,7 @@ impl Limits {
         if !possible(&self.without(constraint)) {
             return None;
         }
-        // Halvings of a ratio of up to 1e300: to the last digits.
+        // Enough halvings to find a ratio of up to 1e300 to its last digits.
         let (mut tight, mut loose) = (self.get(constraint).ln(), constraint.loosest().ln());
         for _ in 0..56 {
             let middle = 0.5 * (tight + loose);
@@ -145,9 +145,9 @@ impl Limits {
         Some(loose.exp())
     }
 
-    /// The densities that the bounds on the sparsity leave.
+    /// Whether the bounds on the sparsity allow a density.
     pub(super) fn allows(&self, density: Density) -> bool {
-        // A bound that names a level or a pattern keeps it, to rounding.
+        // A bound that equals a level or a pattern, up to rounding, allows it.
         let ends = (self.get(Constraint::SparsityMax), self.get(Constraint::SparsityMin));
         (ends.0 * (1.0 - ROUNDING)..=ends.1 * (1.0 + ROUNDING)).contains(&density.get())
     }

@@ -1,4 +1,4 @@
-//! The loss by sparsity at one size and one budget: what zeros cost and what they save.
+//! The loss as a function of sparsity at one size and one budget: the cost and the savings of zeros.
 
 use super::cost::TrainingCost;
 use super::ensemble::Interval;
@@ -8,12 +8,12 @@ use super::recommendation::AnswerError;
 use super::recommendation::finite;
 use super::sampled::SampledLaw;
 
-/// A curve reaches this far in `-ln(1 - S)` past the best sparsity: to a seventh of its density.
+/// How far a curve extends past the best sparsity in `-ln(1 - S)`: to a seventh of its density.
 const PAST: f64 = 2.0;
-/// A curve reaches at least this far in `-ln(1 - S)`: to a sparsity of 95 %.
+/// Least extent of a curve in `-ln(1 - S)`: to a sparsity of 95 %.
 const LEAST_END: f64 = 3.0;
 
-/// The losses of one size at one budget. The law must know what size, sparsity and data do.
+/// The losses at one size and one budget. The law must describe size, sparsity and data.
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -35,11 +35,11 @@ const LEAST_END: f64 = 3.0;
 pub struct LossCurve<'a> {
     /// The law with its resamples.
     pub law: &'a SampledLaw,
-    /// What training costs.
+    /// The cost of training.
     pub cost: &'a TrainingCost,
-    /// `N`.
+    /// `N`: non-zero parameters.
     pub nonzero_params: NonzeroParams,
-    /// `C`.
+    /// `C`: training compute in FLOPs.
     pub compute: Compute,
     /// The least density, where the sparsity is bounded.
     pub least: Option<Density>,
@@ -52,16 +52,16 @@ pub struct LossCurve<'a> {
 pub struct LossPoint {
     /// `1 - S`.
     pub density: Density,
-    /// Data that the budget pays for.
+    /// Data that the budget pays for at this sparsity.
     pub data: Data,
     /// Predicted loss; finite.
     pub loss: f64,
-    /// Interval of the mean loss; `None` where none was asked for, or the law has no resamples.
+    /// Interval of the mean loss; `None` where none was requested, or the law has no resamples.
     pub interval: Option<Interval>,
 }
 
 impl LossCurve<'_> {
-    /// The sparsity of the least loss.
+    /// The model with the least loss.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data.
@@ -74,8 +74,8 @@ impl LossCurve<'_> {
         }?)
     }
 
-    /// The interval of the best sparsity, which is `best` by the law of all runs; `None` where none was asked
-    /// for, or the law has no resamples.
+    /// Interval of the best sparsity, where `best` is the best density by the law of all runs; `None` where no interval
+    /// was requested, or the law has no resamples.
     #[must_use]
     pub fn best_interval(&self, best: Density) -> Option<Interval> {
         let Self { law, cost, nonzero_params, compute, .. } = *self;
@@ -104,17 +104,19 @@ impl LossCurve<'_> {
         Ok(LossPoint { density, data, loss, interval })
     }
 
-    /// `count` points, at least 2, even in the logarithm of the density: from dense to well past the best
-    /// sparsity, a seventh of its density or 95 %, whichever is sparser; no further than to the bound.
+    /// The `count` points of the curve, at least 2, evenly spaced in the logarithm of the density.
+    ///
+    /// They extend from dense to well past the best sparsity: to a seventh of its density or to 95 %, whichever is
+    /// sparser, but not beyond the bound.
     ///
     /// # Errors
-    /// As of [`Self::at`].
+    /// As for [`Self::at`].
     pub fn points(&self, best: Density, count: u32) -> Result<Vec<LossPoint>, AnswerError> {
         curve_densities(best, self.least, count).map(|density| self.at(density)).collect()
     }
 }
 
-/// The densities of the points of a curve whose best one this is, as [`LossCurve::points`] has them.
+/// Densities of the points of a curve with this best density, as in [`LossCurve::points`].
 pub fn curve_densities(
     best: Density,
     least: Option<Density>,

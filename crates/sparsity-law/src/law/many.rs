@@ -1,7 +1,7 @@
 //! The optima of many questions at once, where the cost is linear in the sparsity.
 //!
-//! The same formulas as one by one ([`super::optimal_sparsity`]), by columns, so that every loop is vector
-//! instructions; the answers agree to within rounding.
+//! The formulas are those for a single question ([`super::optimal_sparsity`]), evaluated by columns so that every loop
+//! is vectorised. The answers agree to within rounding.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -10,19 +10,19 @@ use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
 use super::quantity::{Compute, NonzeroParams};
 
-/// The optimum of one question and what is said beside it. Numbers as they come out: whoever uses them
-/// checks that data is data and a loss finite.
+/// The optimum of one question, and what is reported beside it. The numbers are unchecked: the caller checks that the
+/// data is in range and the losses are finite.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LinearOptimum {
     /// `1 - S_opt`.
     pub density: f64,
-    /// Data that the budget pays for at it.
+    /// Data that the budget pays for at the optimum.
     pub data: f64,
     /// Predicted loss.
     pub loss: f64,
     /// Data that the budget pays for without zeros.
     pub dense_data: f64,
-    /// Loss of the dense model with that.
+    /// Loss of the dense model with that data.
     pub dense_loss: f64,
     /// [`Coefficients::gain`] at the optimum.
     pub gain: f64,
@@ -30,16 +30,18 @@ pub struct LinearOptimum {
     pub chinchilla_ratio: f64,
 }
 
-/// Questions that are answered together: their columns stay in the fastest memory.
+/// Number of questions that are answered together, so that their columns stay in the fastest cache.
 const BLOCK: usize = 64;
-/// Newton steps at most; from their start three or four are enough, more only where rounding keeps the last
-/// ones from getting smaller.
+/// Largest number of Newton steps. From the start that is used three or four are enough; more occur only where rounding
+/// keeps the last steps from shrinking.
 const STEPS: usize = 12;
-/// A step below this, relative to `1 + y`, is rounding.
+/// Newton step, relative to `1 + y`, below which it is only rounding.
 const PRECISION: f64 = 1e-13;
 
-/// The optima of questions, in order; `None` on hardware of which the cost is not linear, of a law with a gain
-/// curve, and where there are none (see [`TrainingCost::has_optimum`]).
+/// The optima of the questions, in their order.
+///
+/// `None` on hardware whose cost is not linear in the sparsity, for a law with a gain curve, and where there are no
+/// optima (see [`TrainingCost::has_optimum`]).
 #[must_use]
 pub fn linear_optima(
     law: &Coefficients,
@@ -59,7 +61,7 @@ pub fn linear_optima(
     Some(optima)
 }
 
-/// What of the formulas depends on the law and the cost alone.
+/// The parts of the formulas that depend only on the law and the cost.
 struct Block {
     m: f64,
     flops_per_param: f64,
@@ -114,7 +116,7 @@ impl WithSimd for Solve<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         let Self { law, questions, optima } = self;
-        // A short block computes ones at its end, which nobody reads.
+        // A short block is filled up with ones, whose results are never read.
         let (mut n, mut c): (Column, Column) = ([1.0; BLOCK], [1.0; BLOCK]);
         for (at, (nonzero_params, compute)) in questions.iter().enumerate() {
             (n[at], c[at]) = (nonzero_params.get(), compute.get());
@@ -158,12 +160,12 @@ impl WithSimd for Solve<'_> {
 }
 
 impl Block {
-    /// The roots of `F` (see [`super::optimal_density`]), 0 where it is not negative at 0.
+    /// The roots of `F` (see [`super::optimal_density`]), and 0 where `F` is not negative at 0.
     ///
-    /// `F` rises and bends one way only: from a start on the side to which it bends, Newton's method
-    /// approaches the root from there and never passes it. Such are the roots of the tangent at 0 and of
-    /// the line that `F` nears for large `y`; the nearer one begins. A column that has converged stays
-    /// as it is, so that no answer depends on its neighbours.
+    /// `F` rises and is either convex or concave. From a start above the root if it is convex, or below the root if it
+    /// is concave, Newton's method approaches the root from that side and never passes it. The roots of the tangent at
+    /// 0 and of the asymptote of `F` for large `y` are such starts; the one nearer to the root is used. A column that
+    /// has converged is not changed any more, so no answer depends on its neighbours.
     #[inline(always)]
     fn roots(&self, at_zero: &Column) -> Column {
         let (slope, bend) = (self.b_s + self.b_d, self.b_d - 1.0);
@@ -248,7 +250,7 @@ mod tests {
                     prop_assert!((many / one - 1.0).abs() < 1e-11, "{found:?} {best:?}");
                 }
                 prop_assert_eq!(found.density == 1.0, best.density == Density::DENSE);
-                // Whatever else is asked with it.
+                // The answer is independent of the other questions in the list.
                 prop_assert_eq!(linear_optima(&law, &cost, &[(n, c)]).unwrap()[0], *found);
             }
         }

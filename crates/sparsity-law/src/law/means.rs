@@ -1,4 +1,4 @@
-//! The ways in which a model can be sparse and what each costs on some hardware, which is the same for every law.
+//! The ways in which a model can be sparse and their costs on some hardware, which are the same for every law.
 
 use super::cost::TrainingCost;
 use super::design::Design;
@@ -7,34 +7,34 @@ use super::quantity::Density;
 use super::step::StepCost;
 use super::storage::Storage;
 
-/// Where zeros may be.
+/// Where the zeros of a model may be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Zeros {
-    /// Anywhere: every sparsity that the bounds leave.
+    /// Anywhere: every sparsity that the bounds allow.
     Anywhere,
-    /// In one of these ways only. A model without zeros is allowed where its design is among them.
+    /// Only in one of these designs. A model without zeros is allowed if its design is among them.
     Designs(Vec<Design>),
 }
 
-/// Hardware, storage and where zeros may be. Plans by a thousand resampled laws share them, so what does not
-/// depend on the law is computed once, here.
+/// Hardware, storage, and where zeros may be. The plans of a thousand resampled laws share one `Means`, so everything
+/// that does not depend on the law is computed once, here.
 #[derive(Debug, Clone)]
 pub struct Means {
     cost: TrainingCost,
     step: StepCost,
     storage: Storage,
     zeros: Zeros,
-    /// `y = -ln(1 - S)` in rising order, every kink of the cost and of the storage among them.
+    /// Nodes at `y = -ln(1 - S)` in rising order, which include every kink of the cost and of the storage.
     nodes: Vec<(f64, Design)>,
 }
 
-/// Distance of two nodes in `y`, at most.
+/// Largest distance between two nodes in `y`.
 const SPACING: f64 = 0.05;
-/// Cells between two kinks, and between two ends, at least.
+/// Fewest cells between two kinks, and between the two ends of a range.
 const FEWEST_CELLS: u32 = 4;
 
 impl Means {
-    /// Means with a training cost, the cost of the step from which that cost was made, and a storage.
+    /// The means of a training cost, the cost per step that it was made from, and a storage format.
     #[must_use]
     pub fn new(cost: TrainingCost, step: StepCost, storage: Storage, zeros: Zeros) -> Self {
         let mut means = Self { cost, step, storage, zeros, nodes: Vec::new() };
@@ -60,12 +60,12 @@ impl Means {
         &self.zeros
     }
 
-    /// `k`.
+    /// `k`: FLOPs per parameter and unit of data.
     pub(super) const fn flops_per_param(&self) -> f64 {
         self.cost.flops_per_param().get()
     }
 
-    /// Zeros anywhere, at a density.
+    /// The design with zeros anywhere, at a density.
     #[must_use]
     pub fn unstructured(&self, density: Density) -> Design {
         Design {
@@ -82,7 +82,7 @@ impl Means {
         self.unstructured(Density::clamped((-y).exp()))
     }
 
-    /// Nodes from one end to the other, in rising order, both among them.
+    /// The nodes from `low` to `high` in rising order, with both ends included.
     pub(super) fn nodes(
         &self,
         low: f64,
@@ -101,9 +101,9 @@ impl Means {
     }
 }
 
-/// Evenly spaced places after one end, up to and with the other.
+/// Evenly spaced points from `start`, which is left out, to `end`, which is included.
 fn even(start: f64, end: f64) -> impl Iterator<Item = f64> {
-    // A few hundred: no sparsity has a y above 10.
+    // A few hundred at most: no sparsity has a y above 10.
     let cells = (((end - start) / SPACING).ceil() as u32).max(FEWEST_CELLS);
     (1..=cells).map(move |cell| {
         if cell == cells { end } else { start + (end - start) * f64::from(cell) / f64::from(cells) }

@@ -1,4 +1,4 @@
-//! The best of the sparsities that were measured, where the runs do not tell what lies between and beyond them.
+//! The best of the measured sparsities, where the runs do not determine what lies between and beyond them.
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
@@ -13,40 +13,40 @@ use super::sampled::SampledLaw;
 pub struct MeasuredSparsity {
     /// The model: its density, the data that the budget pays for, and its loss.
     pub model: Optimum,
-    /// The place of its level, of a law of the form `levels`; `None` of other forms.
+    /// Index of the level, for a law of the form `levels`; `None` for other forms.
     pub level: Option<usize>,
     /// Interval of the loss; `None` where the law has no resamples.
     pub loss: Option<Interval>,
-    /// Share of the resampled laws by which it is the best of the measured ones, 0 to 1; `None` where the law
-    /// has none.
+    /// Share of the resampled laws by which this sparsity is the best of the measured ones, 0 to 1; `None` where the
+    /// law has no resamples.
     pub share: Option<f64>,
 }
 
 /// The measured sparsities at a size and a budget, and which of them is best.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeasuredChoice {
-    /// Each, in rising order of sparsity; at least one.
+    /// All measured sparsities in rising order; at least one.
     pub levels: Vec<MeasuredSparsity>,
-    /// Place of the one of the least loss.
+    /// Index of the one with the least loss.
     pub best: usize,
 }
 
 impl MeasuredChoice {
-    /// The one of the least loss.
+    /// The measured sparsity with the least loss.
     #[must_use]
     pub fn best(&self) -> &MeasuredSparsity {
         &self.levels[self.best]
     }
 
-    /// The interval of the best sparsity, from one level to another: the fewest levels next to each other that leave
-    /// out the share `tail` of the resampled laws at each end. `None` where there are none.
+    /// Interval of the best sparsity, from one level to another: the shortest run of adjacent levels that leaves out no
+    /// more than the share `tail` of the resampled laws at each end. `None` where there are no resampled laws.
     #[must_use]
     pub fn interval(&self, level: f64, tail: f64) -> Option<Interval> {
         let passes = |levels: &mut dyn Iterator<Item = &MeasuredSparsity>| {
             let mut below = 0.0;
             for each in levels {
                 below += each.share?;
-                // Shares of whole laws, added up: rounding must not leave out a level.
+                // The shares are multiples of one fraction; rounding of their sum must not leave out a level.
                 if below > tail + 1e-12 {
                     return Some(each.model.sparsity().get());
                 }
@@ -58,7 +58,7 @@ impl MeasuredChoice {
         Some(Interval { level, low: low.min(high), high: high.max(low) })
     }
 
-    /// What follows from the best one, as from the best of all sparsities.
+    /// The recommendation that follows from the best measured sparsity, as it would from the best of all sparsities.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data without zeros,
@@ -85,7 +85,7 @@ impl MeasuredChoice {
 }
 
 impl SampledLaw {
-    /// Which of these sparsities has the least loss at a size and a budget; `None` without any.
+    /// Finds which of the given sparsities has the least loss at a size and a budget; `None` where none is given.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data at one of them,

@@ -1,35 +1,34 @@
 //! The scaling law of sparsely-connected models and what follows from it.
 //!
-//! Pure mathematics: nothing here knows of HTTP, SQL, the clock, the environment or async, so
-//! every answer of the service can be had, and tested, by calling a function. Source of the
-//! formulas: Frantar, Riquelme, Houlsby, Alistarh, Evci, *Scaling Laws for Sparsely-Connected
-//! Foundation Models*, arXiv 2309.08520.
+//! Pure mathematics: nothing here depends on HTTP, SQL, the clock, the environment or async, so every answer of the
+//! service can be computed, and tested, by calling a function. Source of the formulas: Frantar, Riquelme, Houlsby,
+//! Alistarh, Evci, *Scaling Laws for Sparsely-Connected Foundation Models*, arXiv 2309.08520.
 //!
-//! Arguments are checked once, when a quantity is made ([`Sparsity::new`] and its kin); from there
-//! on every function is total. Near `S = 1` a sparsity has lost the digits of `1 - S`, so the
-//! formulas work on the density `x = 1 - S`.
+//! Arguments are checked once, when a quantity is constructed ([`Sparsity::new`] and the other constructors); after
+//! that every function is total. Close to `S = 1` a sparsity has lost digits of `1 - S`, so the formulas use the
+//! density `x = 1 - S`.
 //!
 //! | module | what it does |
 //! |---|---|
 //! | `quantity`, `coefficients`, `published` | checked numbers; the law itself; the laws of the paper |
 //! | `flop_mode`, `step`, `schedule`, `cost` | what a step costs, when zeros come, what training costs |
-//! | `ceiling`, `bounded` | how sparse a model of a size may be, and the best sparsity under that |
+//! | `ceiling`, `bounded` | how sparse a model of a given size may be; the best sparsity under such a bound |
 //! | `optimum`, `many`, `branchless` | the optimal sparsity of one question, and of many at once |
-//! | `form`, `rival` | what a law says of sparsity; laws of other forms of the same runs |
+//! | `form`, `rival` | the forms of a law; laws of other forms fitted on the same runs |
 //! | `level_law`, `expert_law`, `form_law`, `form_optimum`, `sampled_form` | laws of forms with coefficients of their own, alone and with their resamples |
-//! | `gain_curve`, `repetition`, `numeric` | what sparsity does where the coefficients do not say; data seen more than once; the optimum of both |
-//! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss by sparsity |
+//! | `gain_curve`, `repetition`, `numeric` | the effect of sparsity where the coefficients do not give it; data seen more than once; the optimum in both cases |
+//! | `contour`, `contour_line`, `loss_curve` | lines of equal optimal sparsity, with bands; the loss as a function of sparsity |
 //! | `experts` | mixtures of experts that can be deployed |
-//! | `effective`, `pattern` | what a sparse model is worth; what a pattern such as 2:4 makes of a budget |
+//! | `effective`, `pattern` | the dense equivalent of a sparse model; the result of a budget with a pattern such as 2:4 |
 //! | `ensemble`, `prepared`, `sampled` | resampled laws and intervals |
-//! | `order`, `answers`, `window`, `cells`, `nearby` | the few laws among which the ends of an interval lie |
-//! | `recommendation` | the optimal sparsity with everything that is said beside it |
+//! | `order`, `answers`, `window`, `cells`, `nearby` | intervals from the few laws that can hold their ends |
+//! | `recommendation` | the optimal sparsity with everything that is reported beside it |
 //! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
-//! | `support` | where the runs behind a law end |
+//! | `support` | the ranges that the runs behind a law cover |
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
-//! | `widening` | intervals outside the runs, by what rolling hold-outs show |
+//! | `widening` | wider intervals outside the runs, according to rolling hold-outs |
 //! | `comparison` | two laws side by side |
-//! | `recipe` | what the compute of one recipe is worth in compute of another |
+//! | `recipe` | how much compute of one training recipe equals compute of another |
 
 mod answers;
 mod any_law;

@@ -1,4 +1,4 @@
-//! Intervals by the few laws among which their ends lie near a question, see [`super::window`].
+//! Intervals near a question from the few laws that can hold their ends there, see [`super::window`].
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
@@ -12,32 +12,33 @@ use super::quantity::{Compute, Data, Density, NonzeroParams};
 use super::recommendation::Recommendation;
 use super::window::{Region, Window};
 
-/// Sides of cells, in logarithms. Where the laws pass each other too often within one cell, a smaller one is used.
+/// Side lengths of cells, in logarithms. Where too many laws change their order within one cell, a smaller one is used.
 const SIDES: [f64; 3] = [0.5, 0.25, 0.125];
-/// How much farther than its corners a quantity may reach within a cell.
+/// Share by which the box around the values at the corners of a cell is enlarged: a quantity may go beyond them inside
+/// the cell.
 const BEYOND_CORNERS: f64 = 0.1;
-/// Cells that are kept of each kind, of all laws together. With five windows of at most 1 kB in each cell of optima and two in
-/// each of losses they take at most some 65 MB.
+/// Number of cells of each kind that are cached for all laws together. They take about 65 MB at most: a window takes at
+/// most 1 kB, and a cell of optima has five of them, a cell of losses two.
 const KEPT: usize = 1 << 13;
 
-/// Questions in a cell before its windows are made. Of losses there are three axes, so that a long list has few questions in
-/// each cell, and a window costs as much as several of them.
+/// Number of requests in a cell before its windows are computed, for optima and for losses. The questions for losses
+/// have three axes, so a long list has few of them in each cell, and a window costs as much as several questions.
 const PATIENCE: (u32, u32) = (1, 8);
 
 static OPTIMA: LazyLock<Cells<OptimumCell>> = LazyLock::new(|| Cells::new(KEPT, PATIENCE.0));
 static LOSSES: LazyLock<Cells<LossCell>> = LazyLock::new(|| Cells::new(KEPT, PATIENCE.1));
 
-/// Windows of a thousand laws that are used as one.
+/// Access to the cached cells of one law and its resamples.
 #[derive(Debug)]
 pub(super) struct Nearby {
-    /// Tells its cells from those of others.
+    /// Number that distinguishes these cells from those of other laws.
     law: u64,
 }
 
-/// A window, worked out when it is first needed; none where it is not worth it.
+/// A window that is computed when it is first needed; `None` if it is not worthwhile.
 type Kept<const AXES: usize> = OnceLock<Option<Window<AXES>>>;
 
-/// Windows of what is recommended, over `ln N` and `ln C`.
+/// Windows of the numbers of a recommendation, over `ln N` and `ln C`.
 #[derive(Debug)]
 pub(super) struct OptimumCell {
     region: Region<2>,
@@ -56,7 +57,7 @@ pub(super) struct LossCell {
     new_run: Kept<3>,
 }
 
-/// A law and its resamples, asked on hardware whose cost is linear in the sparsity.
+/// A law and its resamples, with a cost that is linear in the sparsity.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub law: &'a Coefficients,
@@ -65,19 +66,19 @@ pub(super) struct Asked<'a> {
 }
 
 impl Nearby {
-    /// Of laws whose cells nobody has.
+    /// Assigns a new number, for laws without cells in the cache.
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self { law: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// What tells this law from all others of the process.
+    /// The number of these laws, unique within the process.
     pub const fn law(&self) -> u64 {
         self.law
     }
 
-    /// Both ends at a question, from the largest cell in which few laws are to be asked; `None` where there is none, or
-    /// the cell was not asked for before.
+    /// Both ends of an interval at a question, from the largest cell in which few laws need to be asked; `None` where
+    /// there is no such cell, or the cell was not requested often enough before.
     fn ends<V, const AXES: usize>(
         &self,
         cells: &Cells<V>,
@@ -89,7 +90,7 @@ impl Nearby {
         for (size, side) in (0..).zip(SIDES) {
             let mut at = [0; 3];
             for (at, ln) in at.iter_mut().zip(question) {
-                // Logarithms of quantities, far inside the range of the integers.
+                // Logarithms of quantities are far inside the range of the integers.
                 *at = (ln / side).floor() as i32;
             }
             let region = || {
@@ -105,8 +106,8 @@ impl Nearby {
         None
     }
 
-    /// Both ends of what is asked of the cells of a question for an optimum; `saved` is the share of the cost that zeros
-    /// save.
+    /// Both ends of an interval that `ask` finds in the cell of a question for an optimum. `saved` is the share of the
+    /// cost that zeros save.
     pub fn optimum(
         &self,
         saved: f64,
@@ -117,7 +118,7 @@ impl Nearby {
         self.ends(&OPTIMA, saved.to_bits(), question, OptimumCell::new, ask)
     }
 
-    /// Both ends of the mean loss, or of the loss that a new run would show.
+    /// Both ends of the interval of the mean loss, or of the loss of a new run.
     pub fn loss(
         &self,
         laws: &PreparedEnsemble,
@@ -128,11 +129,11 @@ impl Nearby {
     }
 }
 
-/// Nearly all laws would have to be asked.
+/// A window is not worthwhile, as nearly all laws would have to be asked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TooMany;
 
-/// A question for a loss, by logarithms.
+/// The coordinates of a question for a loss: `-ln(1 - S)`, `ln N` and `ln D`.
 pub(super) fn loss_question(
     density: Density,
     nonzero_params: NonzeroParams,
@@ -153,7 +154,7 @@ impl OptimumCell {
         }
     }
 
-    /// What the law of all runs recommends at the corners and in the middle.
+    /// The recommendations of the law of all runs at the corners and the centre of the cell.
     fn recommended(
         &self,
         asked: Asked<'_>,
@@ -170,7 +171,7 @@ impl OptimumCell {
         all.then(|| found.into_iter().flatten())
     }
 
-    /// Both ends of the optimal sparsity, of which `near` is that of the law of all runs.
+    /// Both ends of the interval of the optimal sparsity; `near` is the optimal density by the law of all runs.
     pub fn sparsity(
         &self,
         asked: Asked<'_>,
@@ -187,7 +188,7 @@ impl OptimumCell {
             .ends(&roots, question, |y| Density::clamped((-y).exp()).sparsity().get()))
     }
 
-    /// Both ends of the loss at the optimum.
+    /// Both ends of the interval of the loss at the optimum.
     pub fn loss(&self, asked: Asked<'_>, question: [f64; 3]) -> Result<Option<[f64; 2]>, TooMany> {
         let losses = Losses { laws: asked.laws, of_new_run: false };
         let window = self.loss.get_or_init(|| {
@@ -200,7 +201,7 @@ impl OptimumCell {
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
 
-    /// Both ends of the loss of the dense alternative.
+    /// Both ends of the interval of the loss of the dense alternative.
     pub fn dense_loss(
         &self,
         asked: Asked<'_>,
@@ -217,7 +218,7 @@ impl OptimumCell {
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss))
     }
 
-    /// Both ends of the gain at the optimum.
+    /// Both ends of the interval of the gain at the optimum.
     pub fn gain(&self, asked: Asked<'_>, density: Density) -> Result<Option<[f64; 2]>, TooMany> {
         let gains = LnGains(asked.laws);
         let window = self.gain.get_or_init(|| {
@@ -228,7 +229,7 @@ impl OptimumCell {
         Ok(window.as_ref().ok_or(TooMany)?.ends(&gains, [-density.get().ln()], f64::exp))
     }
 
-    /// Both ends of the chinchilla ratio.
+    /// Both ends of the interval of the Chinchilla ratio.
     pub fn chinchilla_ratio(
         &self,
         asked: Asked<'_>,
@@ -250,7 +251,7 @@ impl LossCell {
         Self { region, mean: OnceLock::new(), new_run: OnceLock::new() }
     }
 
-    /// Both ends of the mean loss, or of the loss that a new run would show.
+    /// Both ends of the interval of the mean loss, or of the loss of a new run.
     pub fn ends(
         &self,
         laws: &PreparedEnsemble,
@@ -260,7 +261,7 @@ impl LossCell {
         let losses = Losses { laws, of_new_run };
         let kept = if of_new_run { &self.new_run } else { &self.mean };
         let window = kept.get_or_init(|| Window::new(&losses, self.region, laws.tail()));
-        // No run has a loss below 0, however large the noise.
+        // No run has a loss below 0, however large its noise.
         let least = if of_new_run { 0.0 } else { f64::NEG_INFINITY };
         Ok(window.as_ref().ok_or(TooMany)?.ends(&losses, question, |loss| loss.max(least)))
     }
@@ -275,7 +276,7 @@ mod tests {
     };
     use proptest::prelude::*;
 
-    /// Laws about the published one whose coefficients are as uncertain as those of a fit, `scatter` times.
+    /// The published law with resamples whose coefficients are as uncertain as those of a fit, times `scatter`.
     fn sampled(scatter: f64) -> SampledLaw {
         let v = T5_C4.coefficients().values();
         let member = |i: u32| {
@@ -307,8 +308,8 @@ mod tests {
     }
 
     proptest! {
-        /// Who asks first and who asks later are told the same: to the bit, but for roots that Newton's method has reached
-        /// from another start.
+        /// The first question in a cell and later ones get the same answer: to the bit, except for roots that Newton's
+        /// method has reached from another start.
         #[test]
         fn the_few_say_what_all_say(
             ln_n in 12.0..28.0f64, ln_c in 35.0..60.0f64, moves in prop::array::uniform2(-0.1..0.1f64),
@@ -379,7 +380,7 @@ mod tests {
                 looked_at.set(looked_at.get() + windows.iter().flatten().sum::<usize>());
                 Ok(all.iter().all(Option::is_some).then_some([0.0; 2]))
             };
-            // Once in each size of cells that there is.
+            // One request for each cell size.
             for _ in SIDES {
                 let _ = nearby.optimum(saved, (n, c), few);
             }

@@ -1,28 +1,30 @@
-//! The optimal sparsity where the condition has no short form: of laws with a gain curve, and of repeated data.
+//! The optimal sparsity where the optimality condition has no short form: for laws with a gain curve, and for repeated
+//! data.
 //!
-//! As in [`super::optimum`], in `y = -ln(1 - S)`: the loss that depends on the sparsity is
+//! As in [`super::optimum`], in `y = -ln(1 - S)`. The part of the loss that depends on the sparsity is
 //!
 //! ```text
 //! f(y) = A(y) N^(-b_N) + (a_D / D_eff)^b_D,   D = D_C / c_mul(y)
 //! ```
 //!
-//! and the sign of its slope that of
+//! and its slope has the sign of
 //!
 //! ```text
 //! F(y) = ln(b_D (a_D / D_eff)^b_D e w) - ln(-A'(y) N^(-b_N)),   e = d ln D_eff / d ln D,   w = d ln c_mul / dy
 //! ```
 //!
-//! `F` need not rise: counting mean parameters a law has two minima, one of them dense. So every cell of a grid in
-//! which it turns from negative to positive is solved, and the best of the minima answers.
+//! `F` need not rise: a law that counts mean parameters has two minima, one of them dense. So every cell of a grid in
+//! which `F` changes from negative to positive is solved, and the best of the minima is the answer.
 
 use super::coefficients::Coefficients;
 use super::cost::{Curve, Node, TrainingCost};
 use super::quantity::{Compute, Density, NonzeroParams};
 use super::repetition::Repetition;
 
-/// Spacing of the grid in `y` where the cost is linear in the sparsity; two minima within one cell are taken for one.
+/// Spacing of the grid in `y` where the cost is linear in the sparsity. Two minima within one cell are taken for one.
 const SPACING: f64 = 0.05;
-/// Cells of that grid: up to a density of 6e-6, beyond which every law here is a power of the density.
+/// Number of cells of that grid, which extends to a density of 6e-6. Beyond it every law here is a power of the
+/// density.
 const CELLS: u32 = 240;
 
 /// One question to one law.
@@ -32,7 +34,7 @@ pub(super) struct Question<'a> {
     repetition: Option<&'a Repetition>,
     /// `-b_N ln N`.
     ln_size: f64,
-    /// `ln D_C`, of a dense model.
+    /// `ln D_C`: data that the budget pays for with a dense model.
     ln_data_dense: f64,
     ln_a_d: f64,
     b_d: f64,
@@ -51,7 +53,7 @@ impl<'a> Question<'a> {
         Self::at(law, cost, ln_n, ln_data_dense, repetition)
     }
 
-    /// By `ln N` and `ln D_C`.
+    /// The question at a given `ln N` and `ln D_C`.
     pub fn at(
         law: &'a Coefficients,
         cost: &'a TrainingCost,
@@ -64,7 +66,7 @@ impl<'a> Question<'a> {
         Self { law, cost, repetition, ln_size: -v.b_n * ln_n, ln_data_dense, ln_a_d, b_d }
     }
 
-    /// `ln(a_D / D_eff)^b_D` and `e`.
+    /// `ln (a_D / D_eff)^b_D` and the elasticity `e`.
     fn data_term(&self, node: &Node) -> (f64, f64) {
         let ln_data = self.ln_data_dense - node.ln_multiplier;
         match self.repetition {
@@ -77,12 +79,12 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// The density of the least loss; the denser of two equals.
+    /// The density with the least loss; of two equal minima, the denser one.
     pub fn best(&self) -> Density {
         self.best_down_to(None)
     }
 
-    /// The same of the densities from `least` on, where there is a least one.
+    /// Like [`Self::best`], restricted to the densities from `least` up where that is given.
     pub fn best_down_to(&self, least: Option<Density>) -> Density {
         best(self, self.cost, least).unwrap_or(Density::DENSE)
     }
@@ -101,15 +103,16 @@ impl Sloped for Question<'_> {
     }
 }
 
-/// A loss that depends on the sparsity alone.
+/// A loss as a function of the sparsity alone.
 pub(super) trait Sloped {
-    /// A number of the sign of its slope, from the logarithm of the elasticity of the cost on one side.
+    /// A number with the sign of the loss's slope in `y`, given the logarithm of the cost's elasticity on one side.
     fn slope(&self, node: &Node, ln_elasticity: f64) -> f64;
-    /// The loss, up to a constant.
+    /// The loss, up to a constant and a positive factor.
     fn loss(&self, node: &Node) -> f64;
 }
 
-/// The density of the least loss from `least` on, the denser of two equals; `None` where it falls without end.
+/// The density with the least loss, of those from `least` up; of two equal minima, the denser one. `None` where the
+/// loss falls without end.
 pub(super) fn best(
     of: &impl Sloped,
     cost: &TrainingCost,
@@ -124,7 +127,7 @@ pub(super) fn best(
     }
 }
 
-/// The same where the cost is no line.
+/// Like [`best`], where the cost is not linear in the sparsity.
 pub(super) fn best_on(of: &impl Sloped, curve: &Curve, least: Option<Density>) -> Option<Density> {
     best_of(of, |y| curve.at(y), curve.nodes().iter().copied(), least)
 }
@@ -145,18 +148,18 @@ fn best_of(
         }
     };
     let mut last = nodes.next()?;
-    // Where zeros change nothing at all the slope is not a number, and dense is as good as any.
+    // Where zeros change nothing at all, the slope is NaN, and dense is as good as any other density.
     if above(&last) >= 0.0 || above(&last).is_nan() {
         consider(&last);
     }
-    // The best up to the bound: a turn before it, or the bound itself.
+    // The best density up to the bound: a minimum before it, or the bound itself.
     let bound = least.map(|least| (at(-least.get().ln()), least));
     let end_at = |last: &Node, consider: &mut dyn FnMut(&Node)| {
         let Some((bound, least)) = &bound else { return };
         if above(last) < 0.0 && below(bound) >= 0.0 {
             consider(&turn(of, &at, *last, *bound));
         } else if below(bound) < 0.0 {
-            // To the last bit.
+            // The bound exactly, to the last bit.
             consider(&Node { density: *least, ..*bound });
         }
     };
@@ -178,7 +181,7 @@ fn best_of(
         end_at(&last, &mut consider);
         return best.map(|(_, density)| density);
     }
-    // Beyond the nodes the slope rises: to the turn, or to the smallest density that there is.
+    // Beyond the nodes the slope rises: search up to the minimum, or to the smallest representable density.
     if above(&last) < 0.0 {
         let mut end = at(2.0 * last.y);
         while below(&end) < 0.0 && end.density > Density::clamped(0.0) {
@@ -192,8 +195,8 @@ fn best_of(
     best.map(|(_, density)| density)
 }
 
-/// Where the slope turns from negative to positive between two nodes: by secants, with a bisection wherever they do
-/// not halve the bracket in two steps.
+/// The node at which the slope turns from negative to positive between two nodes, by secants through both ends of the
+/// bracket. Every third step is a bisection, for the case that secants shrink the bracket too slowly.
 fn turn(of: &impl Sloped, at: impl Fn(f64) -> Node, mut low: Node, mut high: Node) -> Node {
     let mut at_low = of.slope(&low, low.ln_elasticity_above);
     let mut at_high = of.slope(&high, high.ln_elasticity_below);
@@ -219,7 +222,7 @@ fn turn(of: &impl Sloped, at: impl Fn(f64) -> Node, mut low: Node, mut high: Nod
     high
 }
 
-/// A node of `c_mul = (1 - m S) / (1 - S)`.
+/// The node at `y` of the multiplier `c_mul = (1 - m S) / (1 - S)`.
 pub(super) fn linear(m: f64, y: f64) -> Node {
     let x = (-y).exp();
     let kept = 1.0 - m * (1.0 - x);
@@ -233,15 +236,16 @@ pub(super) fn linear(m: f64, y: f64) -> Node {
     }
 }
 
-/// `ln M` at which the sparsity `1 - x` is optimal by a law with a gain curve, as
-/// [`super::ln_contour_ratio`] of the others:
+/// `ln M` at which the sparsity `1 - x` is optimal by a law with a gain curve; [`super::ln_contour_ratio`] computes it
+/// for other laws:
 ///
 /// ```text
 /// M = c_mul (b_N A(0) w / -A'(y))^(1/b_D)
 /// ```
 ///
-/// which is where the slope is zero; `None` where the optimum jumps over it. At density 1 it is the budget up to
-/// which zeros do not lower the loss: the end of the range, by bisection, where the optimum jumps away from 0.
+/// This is where the slope is zero; `None` where the optimum jumps over the sparsity. At density 1 it is the budget up
+/// to which zeros do not lower the loss. Where the optimum jumps away from 0, the end of that range is found by
+/// bisection.
 pub(super) fn curved_contour_ratio(
     law: &Coefficients,
     cost: &TrainingCost,
@@ -253,11 +257,11 @@ pub(super) fn curved_contour_ratio(
         Err(curve) => curve.at_density(density),
     };
     let best = |ln_ratio: f64| {
-        // The same at every size: taken at one parameter.
+        // The ratio is the same at every size, so it is computed at one parameter.
         let ln_data = ln_ratio + law.ln_chinchilla_data(NonzeroParams::ONE);
         let question = Question::at(law, cost, 0.0, ln_data, None);
         let best = question.best();
-        // Rounding of the logarithms, which are up to a few tens.
+        // Allows for rounding of the logarithms, which are up to a few tens.
         let there = match cost.saved_share() {
             Ok(m) => linear(m, -best.get().ln()),
             Err(curve) => curve.at_density(best),
@@ -285,7 +289,7 @@ pub(super) fn curved_contour_ratio(
     best(low).1.then_some(low)
 }
 
-/// How far below its upper end the budgets of a kink are looked for, in `ln M`: a factor of 1e13.
+/// How far below the root a bisection for the upper end of a range of budgets begins, in `ln M`: a factor of 1e13.
 pub(super) const RANGE: f64 = 30.0;
-/// How far the bisection of their upper end goes.
+/// Width in `ln M` at which that bisection stops.
 pub(super) const RANGE_DIGITS: f64 = 1e-9;

@@ -1,4 +1,4 @@
-//! The sparsity that makes the most of a training budget.
+//! The optimal sparsity for a training budget.
 
 use super::coefficients::Coefficients;
 use super::cost::{Curve, Node, TrainingCost};
@@ -6,10 +6,10 @@ use super::numeric::{self, Sloped};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
 use super::repetition::{Repetition, effective_data};
 
-/// The best model with `N` non-zeros that a training budget buys.
+/// The best model with `N` non-zeros for a training budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Optimum {
-    /// `1 - S_opt`; keeps the digits that the sparsity loses near 1.
+    /// `1 - S_opt`, which keeps digits that the sparsity loses near 1.
     pub density: Density,
     /// Data that the budget pays for at this sparsity.
     pub data: Data,
@@ -77,8 +77,8 @@ pub fn optimal_sparsity(
     Ok(Optimum { density, data, loss })
 }
 
-/// [`optimal_sparsity`] of a model that sees the same data again and again: what it costs is what it is trained on,
-/// what it learns is [`Repetition::effective`]. `data` of the answer is what it is trained on.
+/// Like [`optimal_sparsity`], for a model that sees the same data repeatedly. The cost counts the data it is trained
+/// on, and the loss follows from [`Repetition::effective`]. `data` in the result is the data it is trained on.
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -94,7 +94,7 @@ pub fn optimal_sparsity(
 /// ```
 ///
 /// # Errors
-/// As [`optimal_sparsity`].
+/// As for [`optimal_sparsity`].
 pub fn optimal_sparsity_repeating(
     law: &Coefficients,
     cost: &TrainingCost,
@@ -105,11 +105,11 @@ pub fn optimal_sparsity_repeating(
     optimal_sparsity_under(law, cost, (nonzero_params, compute), None, repetition)
 }
 
-/// As [`optimal_sparsity`], of the densities from `least` on, where there is a least one, and where data may be
-/// repeated.
+/// Like [`optimal_sparsity`], restricted to the densities from `least` up where that is given, and with repeated data
+/// where `repetition` is given.
 ///
 /// # Errors
-/// As [`optimal_sparsity`].
+/// As for [`optimal_sparsity`].
 pub fn optimal_sparsity_under(
     law: &Coefficients,
     cost: &TrainingCost,
@@ -161,16 +161,16 @@ pub(super) fn optimal_density_under(
 /// `F` rises strictly for every `0 <= m < 1`, so `F(0) >= 0` means that zeros do not lower the loss, and
 /// otherwise the root is unique. Dense mode has `m = 0` and the closed form `y = -F0/(b_S + b_D)`.
 ///
-/// On other hardware, with `w = d ln c_mul / dy`,
+/// On other hardware, let `w = d ln c_mul / dy`. Then
 ///
 /// ```text
 /// F(y) = ln b_D + b_D ln(a_D / D_C) + b_N ln N - ln(a_S b_S) + b_D ln c_mul + ln w + b_S y
 /// ```
 ///
-/// need not rise, and jumps where the step cost has a kink. The sign of `F` is that of the loss's
-/// slope, so the local minima are `S = 0`, the kinks and the cells of a grid in `y` at which it turns
-/// from negative to positive; the best of them answers, the sparser of two equals never. The grid
-/// (0.05 apart, at least 4 cells between kinks) would miss a minimum and a maximum in one cell.
+/// need not rise, and jumps where the step cost has a kink. The sign of `F` is that of the slope of the loss, so the
+/// local minima are `S = 0`, kinks, and points inside the cells of a grid in `y` in which `F` changes from negative to
+/// positive. The best of them is the answer; of two equal ones, the denser. The grid (0.05 apart, at least 4 cells
+/// between kinks) would miss a minimum and a maximum within one cell.
 #[must_use]
 pub fn optimal_density(
     law: &Coefficients,
@@ -184,7 +184,7 @@ pub fn optimal_density(
     let ln_n = nonzero_params.get().ln();
     let ln_data_dense = compute.get().ln() - cost.flops_per_param().get().ln() - ln_n;
     let m = match cost.saved_share() {
-        // F is negative everywhere: see [`TrainingCost::has_optimum`].
+        // F is negative everywhere, see [`TrainingCost::has_optimum`].
         Ok(1.0) => return Density::clamped(0.0),
         Ok(m) => m,
         Err(curve) => return Condition::new(law, ln_n, ln_data_dense).best(curve, None),
@@ -201,7 +201,7 @@ pub fn optimal_density(
     Density::clamped((-y).exp())
 }
 
-/// As [`optimal_sparsity`], over the sparsities up to that of a least density.
+/// Like [`optimal_sparsity`], restricted to the densities from `least` up.
 ///
 /// # Errors
 /// [`DomainError::OutOfRange`] where the budget pays for no representable amount of data.
@@ -215,10 +215,11 @@ pub fn optimal_sparsity_down_to(
     optimal_sparsity_under(law, cost, (nonzero_params, compute), Some(least), None)
 }
 
-/// As [`optimal_density`], of the densities from `least` on.
+/// Like [`optimal_density`], restricted to the densities from `least` up.
 ///
-/// Where the cost is linear in the sparsity the loss falls up to the optimum and rises beyond it, so the bound is
-/// best where it comes before. Other costs may have several minima, and the bound may leave another one of them.
+/// Where the cost is linear in the sparsity, the loss falls up to the optimum and rises beyond it, so the bound is the
+/// best density if it comes before the optimum. With other costs there may be several minima, and the best one within
+/// the bound may be a different one.
 ///
 /// ```
 /// use sparsity_law::law::*;
@@ -251,7 +252,7 @@ pub fn optimal_density_down_to(
     Condition::new(law, ln_n, ln_data_dense).best(curve, Some(least))
 }
 
-/// The optimality condition of one law, size and budget, for any step cost.
+/// The optimality condition for one law, size and budget, with any step cost.
 pub(super) struct Condition {
     /// `b_D ln(a_D / D_C) + b_N ln N - ln a_S`.
     scale: f64,
@@ -266,28 +267,28 @@ impl Condition {
         Self { scale, b_s: v.b_s, b_d: v.b_d }
     }
 
-    /// The density of the least loss, of those from `least` on where there is a least one.
+    /// The density with the least loss, of those from `least` up where that is given.
     pub(super) fn best(&self, curve: &Curve, least: Option<Density>) -> Density {
-        // F is positive in the end, so there is a minimum.
+        // F is positive for large y, so there is a minimum.
         numeric::best_on(self, curve, least).unwrap_or(Density::DENSE)
     }
 }
 
 impl Sloped for Condition {
-    /// `F`, from the multiplier and its elasticity on one side.
+    /// `F`, computed from the multiplier and its elasticity on one side.
     fn slope(&self, node: &Node, ln_elasticity: f64) -> f64 {
         let scale = self.scale + self.b_d.ln() - self.b_s.ln();
         scale + self.b_d * node.ln_multiplier + ln_elasticity + self.b_s * node.y
     }
 
-    /// What of the loss depends on the sparsity, in units of `a_S N^(-b_N)`.
+    /// The part of the loss that depends on the sparsity, in units of `a_S N^(-b_N)`.
     fn loss(&self, node: &Node) -> f64 {
         (-self.b_s * node.y).exp() + (self.scale + self.b_d * node.ln_multiplier).exp()
     }
 }
 
-/// Root of `at_zero + slope y + bend ln(1 - m (1 - e^-y))` for `at_zero < 0`, by Newton's method
-/// kept inside a bracket.
+/// The root of `at_zero + slope y + bend ln(1 - m (1 - e^-y))` for `at_zero < 0`, by Newton's method kept inside a
+/// bracket.
 pub(super) fn root(at_zero: f64, slope: f64, bend: f64, m: f64) -> f64 {
     // The last term lies between 0 and bend ln(1 - m).
     let mut low = 0.0;
@@ -316,7 +317,7 @@ pub(super) fn root(at_zero: f64, slope: f64, bend: f64, m: f64) -> f64 {
     y
 }
 
-/// `M = C / C_chin(N)`: training cost relative to the cost at which a dense model of `N`
+/// The Chinchilla ratio `M = C / C_chin(N)`: training cost relative to the cost at which a dense model of `N`
 /// parameters is compute-optimal, `C_chin = k N D_chin(N)`.
 #[must_use]
 pub fn chinchilla_ratio(
@@ -345,7 +346,7 @@ mod tests {
         optimal_sparsity(law, &cost(mode), n, c).unwrap()
     }
 
-    /// The known answers are given to nine digits.
+    /// Tolerance for known answers with nine digits.
     const NINE_DIGITS: f64 = 1e-9;
 
     #[test]
@@ -368,7 +369,7 @@ mod tests {
 
     #[test]
     fn budgets_at_which_a_sparsity_is_optimal() {
-        // M of LAW's section 4, to the digits given there.
+        // Known values of M, to the digits given here.
         let rows = [
             (VIT_JFT.coefficients(), FlopMode::Sparse, [0.422, 1.676, 6.56, 25.4]),
             (VIT_JFT.coefficients(), FlopMode::Dense, [1.27, 4.817, 18.3, 69.2]),
@@ -380,7 +381,7 @@ mod tests {
                 let n = NonzeroParams::new(1e8).unwrap();
                 let chinchilla = 6.0 * 1e8 * law.ln_chinchilla_data(n).exp();
                 let got = best(law, mode, 1e8, ratio * chinchilla).sparsity().get();
-                // Half a unit of the third digit of M, seen through dS/dlnM < 0.3.
+                // Half a unit in the third digit of M, with dS/dlnM < 0.3.
                 assert!((got - sparsity).abs() < 7e-3, "{mode:?} {ratio}: {got}");
             }
         }
@@ -445,7 +446,7 @@ mod tests {
             let law = if t5 { T5_C4.coefficients() } else { VIT_JFT.coefficients() };
             let n = NonzeroParams::new(ln_n.exp()).unwrap();
             let c = Compute::new(ln_c.exp()).unwrap();
-            // Kinks that are none send it through the search.
+            // Points on a straight line send it through the search, although they are no real kinks.
             let line = [(0.25, 0.75), (0.5, 0.5), (0.75, 0.25), (1.0, 0.0)];
             let same = stepwise(StepCost::of_points(&line).unwrap());
             let expected = optimal_density(law, &cost(FlopMode::Sparse), n, c).sparsity().get();
@@ -485,7 +486,7 @@ mod tests {
     #[test]
     fn the_optimum_may_sit_on_a_kink_and_jump() {
         let law = VIT_JFT.coefficients();
-        // Cheap at exactly one half, dear on both sides.
+        // Cheap at exactly one half, expensive on both sides.
         let step = StepCost::of_points(&[(0.45, 1.0), (0.5, 0.4), (0.55, 1.0)]).unwrap();
         let cost = stepwise(step);
         let n = NonzeroParams::new(1e8).unwrap();

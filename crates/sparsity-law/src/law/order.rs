@@ -1,36 +1,38 @@
-//! Order statistics of many values, found without putting all of them in order.
+//! Order statistics of many values, found without sorting all of them.
 
-/// Where a quantile lies between two order statistics (type 7 of Hyndman and Fan).
+/// Position of a quantile between two order statistics (type 7 of Hyndman and Fan).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
-    /// The lower one, from 0.
+    /// Zero-based rank of the lower order statistic.
     pub below: usize,
     weight: f64,
 }
 
 impl Place {
-    /// The place of a share of `count > 0` values.
+    /// The position of the quantile `share` of `count > 0` values.
     pub fn new(share: f64, count: usize) -> Self {
         let place = share.clamp(0.0, 1.0) * (count - 1) as f64;
         // Between 0 and the last index.
         Self { below: place.floor() as usize, weight: place.fract() }
     }
 
-    /// The quantile between the two.
+    /// The quantile, interpolated between the two order statistics.
     pub fn between(self, [low, high]: [f64; 2]) -> f64 {
         let Self { weight, .. } = self;
         if weight == 0.0 || low == high { low } else { low * (1.0 - weight) + high * weight }
     }
 }
 
-/// Groups whose ends tell about where a quantile lies.
+/// Number of groups whose least and largest values bound the location of a quantile.
 const GROUPS: usize = 64;
-/// Values on each side of a quantile among which it is looked for exactly.
+/// Number of ranks on each side of a quantile that are kept in order.
 const WINDOW: usize = 12;
 
-/// The least and the largest value of each of [`GROUPS`] groups of equal size. At least as many values as there
-/// are groups lie below the largest of those groups' least values, which bounds an order statistic; and as seldom
-/// two of the few values at an end fall into one group, not many more do.
+/// The least and the largest value of each of [`GROUPS`] groups of equal size.
+///
+/// Take any number of groups: at least as many values lie at or below the largest of these groups' least values, which
+/// bounds an order statistic. As two of the few values at an end seldom fall into one group, not many more values lie
+/// below that bound.
 #[derive(Debug)]
 pub(super) struct Sample {
     least: [f64; GROUPS],
@@ -40,14 +42,14 @@ pub(super) struct Sample {
 
 /// The values on one side of a bound.
 struct Beyond {
-    /// Each by its index.
+    /// Each value with its index.
     entries: Vec<(usize, f64)>,
-    /// The place of the first in the order of all values, once these are in order.
+    /// Rank of the first entry among all values, once the entries are sorted.
     first_place: usize,
 }
 
 impl Sample {
-    /// Of the values.
+    /// Collects the least and largest values of the groups.
     pub fn of(values: &[f64]) -> Self {
         let (mut least, mut largest) = ([f64::INFINITY; GROUPS], [f64::NEG_INFINITY; GROUPS]);
         let mut add = |values: &[f64]| {
@@ -64,8 +66,8 @@ impl Sample {
         Self { least, largest, count: values.len() }
     }
 
-    /// The values from the nearer end to at least `more` places past `below`; `None` where the groups do not
-    /// tell, or that would be a large part of them.
+    /// The values from the nearer end to at least `more` ranks past `below`; `None` where the groups do not bound them,
+    /// or they would be a large part of all values.
     fn beyond(&self, values: &[f64], below: usize, more: usize) -> Option<Beyond> {
         let low = below < self.count / 2;
         let wanted = if low { below + more } else { self.count - below + more };
@@ -84,15 +86,14 @@ impl Sample {
         (entries.len() >= wanted).then_some(Beyond { entries, first_place })
     }
 
-    /// The order statistics of the values at `below` and the place after it, or twice the last.
+    /// The order statistics at the ranks `below` and `below + 1`; at the last rank, the last value twice.
     pub fn order_statistics(&self, values: &mut [f64], below: usize) -> [f64; 2] {
         let Some(beyond) = self.beyond(values, below, 2) else { return select(values, below) };
         let mut few: Vec<f64> = beyond.entries.into_iter().map(|(_, value)| value).collect();
         select(&mut few, below - beyond.first_place)
     }
 
-    /// The values at most [`WINDOW`] places from `below`; `None` where the sample does not tell where
-    /// they are.
+    /// The values at most [`WINDOW`] ranks from `below`; `None` where the groups do not bound them.
     pub fn nearest(&self, values: &[f64], below: usize) -> Option<Near> {
         let Beyond { mut entries, first_place } = self.beyond(values, below, WINDOW)?;
         entries.sort_unstable_by(|(_, a), (_, b)| a.total_cmp(b));
@@ -103,8 +104,10 @@ impl Sample {
     }
 }
 
-/// The values that are wanted, with their indices. Each is written and then kept or not: there is no
-/// branch that the processor could guess wrong, as it would for each of the few that are wanted.
+/// The values that satisfy `wanted`, with their indices.
+///
+/// Each index is written first and then kept or overwritten, without a branch: the processor would mispredict it at
+/// nearly every one of the few wanted values.
 fn indices(values: &[f64], wanted: impl Fn(f64) -> bool) -> Vec<(usize, f64)> {
     let mut kept = vec![0_u32; values.len()];
     let mut count = 0;
@@ -115,18 +118,18 @@ fn indices(values: &[f64], wanted: impl Fn(f64) -> bool) -> Vec<(usize, f64)> {
     kept[..count].iter().map(|&index| (index as usize, values[index as usize])).collect()
 }
 
-/// The order statistic at `below` and the one after it, or twice the last.
+/// The order statistics at the ranks `below` and `below + 1`; at the last rank, the last value twice.
 pub(super) fn select(values: &mut [f64], below: usize) -> [f64; 2] {
     let (_, &mut low, above) = values.select_nth_unstable_by(below, f64::total_cmp);
     [low, above.iter().copied().min_by(f64::total_cmp).unwrap_or(low)]
 }
 
-/// Values about one place in their order.
+/// Sorted values around one rank.
 #[derive(Debug)]
 pub(super) struct Near {
-    /// With their index, in rising order.
+    /// The values with their indices, in rising order.
     pub entries: Vec<(usize, f64)>,
-    /// The place of the first.
+    /// Rank of the first entry.
     pub first_place: usize,
 }
 

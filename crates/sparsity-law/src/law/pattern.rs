@@ -1,4 +1,4 @@
-//! What a deployable pattern such as 2:4 makes of a budget.
+//! The result of a training budget with a deployable pattern such as 2:4.
 
 use super::coefficients::Coefficients;
 use super::ensemble::Interval;
@@ -9,24 +9,23 @@ use super::quantity::{
 };
 use super::schedule::PruningSchedule;
 
-/// What a structured pattern is worth to a law.
+/// What a structured pattern is worth according to a law.
 #[derive(Debug, Clone, Copy)]
 pub struct PatternWorth {
-    /// Density that it prescribes.
+    /// Density that the pattern prescribes.
     pub nominal: Density,
-    /// Unstructured sparsity that is as good, where the law's runs of this pattern have told, with its
-    /// interval.
+    /// Unstructured sparsity that is as good, with its interval, where runs with this pattern determine it.
     pub effective: Option<(Sparsity, Option<Interval>)>,
 }
 
 impl PatternWorth {
-    /// The density at which the loss is looked up.
+    /// The density at which the loss is computed.
     #[must_use]
     pub fn density(&self) -> Density {
         self.effective.map_or(self.nominal, |(sparsity, _)| sparsity.density())
     }
 
-    /// The densities that it could be worth, where runs and resamples have told.
+    /// The ends of the interval of the density that the pattern is worth; `None` where there is no such interval.
     #[must_use]
     pub fn densities(&self) -> Option<[Density; 2]> {
         let (_, interval) = self.effective?;
@@ -38,25 +37,25 @@ impl PatternWorth {
 /// A pattern that hardware can run.
 #[derive(Debug, Clone, Copy)]
 pub struct DeployablePattern<'a> {
-    /// Its name.
+    /// Name of the pattern.
     pub name: &'a str,
-    /// Cost of a step with it, relative to a dense step.
+    /// Cost of a step with the pattern, relative to a dense step.
     pub step_cost: f64,
-    /// What it is worth to the law.
+    /// What the pattern is worth according to the law.
     pub worth: PatternWorth,
 }
 
-/// A model that hardware can run, or the dense one.
+/// A model that the hardware can run with a pattern, or the dense model.
 #[derive(Debug, Clone, Copy)]
 pub struct PatternCandidate<'a> {
-    /// The pattern; `None` for dense.
+    /// The pattern; `None` for the dense model.
     pub pattern: Option<DeployablePattern<'a>>,
-    /// What the budget buys of it.
+    /// The model that the budget pays for.
     pub model: Optimum,
 }
 
-/// The pattern of the least loss at a size and a budget, dense itself among them. A pattern of which the
-/// budget pays for no representable amount of data is no candidate; `None` where none is.
+/// The candidate with the least loss at a size and a budget, among the patterns and the dense model. A pattern is left
+/// out if the budget pays for no representable amount of data with it; `None` where no candidate is left.
 #[must_use]
 pub fn best_pattern<'a>(
     law: &Coefficients,
@@ -91,8 +90,8 @@ pub fn best_pattern<'a>(
 }
 
 impl PatternCandidate<'_> {
-    /// The intervals of its loss, and of how much that is above the loss of `best`; `None` where both may be
-    /// beyond all numbers.
+    /// Intervals of the candidate's loss, and of the difference between that and the loss of `best`; `None` where both
+    /// losses may overflow.
     #[must_use]
     pub fn intervals(
         &self,
@@ -106,12 +105,13 @@ impl PatternCandidate<'_> {
         let losses = prepared.losses(density, nonzero_params, model.data);
         let of_best = prepared.losses(best.density, nonzero_params, best.data);
         let excess: Vec<_> = losses.iter().zip(&of_best).map(|(loss, best)| loss - best).collect();
-        // Far outside the data both may be beyond all numbers.
+        // Far outside the data both losses may overflow.
         if excess.iter().any(|excess| excess.is_nan()) {
             return None;
         }
-        // Found from runs of the pattern's own, whose noise is not the laws'. In part both move together, as
-        // each resampled law finds another worth: taken as independent the intervals are rather too wide.
+        // The worth of the pattern was found from runs of its own, whose noise is not that of the laws. The two sources
+        // are in part correlated, as each resampled law finds a different worth; treating them as independent makes the
+        // intervals rather too wide.
         let of_worth = pattern.and_then(|pattern| pattern.worth.densities()).map(|ends| {
             ends.map(|density| law.loss(density, nonzero_params, model.data) - model.loss)
         });
@@ -126,12 +126,12 @@ impl PatternCandidate<'_> {
     }
 }
 
-/// `c_mul` of a pattern: training cost relative to that of a dense model with as many *non-zero*
-/// parameters, per unit of data.
+/// `c_mul` of a pattern: training cost per unit of data, relative to that of a dense model with as many *non-zero*
+/// parameters.
 ///
-/// A kernel for `n:m` can run only once every group of `m` has its zeros, which is when pruning
-/// ends unless the family says otherwise ([`PruningSchedule::pattern_start`]); before that a step is the dense
-/// step. With `h` the cost of a step at the pattern and `t` that progress,
+/// A kernel for `n:m` can run only once every group of `m` has its zeros. This is when pruning ends, unless the family
+/// sets another time ([`PruningSchedule::pattern_start`]); before that every step is a dense step. With `h` the cost of
+/// a step with the pattern and `t` the training progress at that time,
 ///
 /// ```text
 /// c_mul = (t + (1 - t) h) / (1 - S)
@@ -157,10 +157,10 @@ pub fn pattern_multiplier(pruning: &PruningSchedule, step_cost: f64, nominal: De
     (start + (1.0 - start) * step_cost) / nominal.get()
 }
 
-/// The model of a pattern that a training budget buys, by [`pattern_multiplier`].
+/// The model with a pattern that a training budget pays for, with the cost of [`pattern_multiplier`].
 ///
-/// `effective` is the density at which the loss is looked up: that of an unstructured model that is
-/// as good, where runs have told, else the nominal one.
+/// `effective` is the density at which the loss is computed: that of an unstructured model that is as good, where runs
+/// determine it, else the nominal density.
 ///
 /// # Errors
 /// [`DomainError::OutOfRange`] where the budget pays for no representable amount of data.
@@ -196,10 +196,10 @@ mod tests {
             TrainingCost::new(k, pruning.clone(), FlopMode::Dense).data(half, n, c).unwrap();
         let same = train_pattern(law, k, &pruning, 1.0, half, half, n, c).unwrap();
         assert_eq!((same.data, same.loss), (dense, law.loss(half, n, dense)));
-        // Twice as fast after three quarters of training: 1 / 0.875 of the data.
+        // Twice as fast after three quarters of training: 1 / 0.875 times the data.
         let faster = train_pattern(law, k, &pruning, 0.5, half, half, n, c).unwrap();
         assert!((faster.data.get() / dense.get() - 1.0 / 0.875).abs() < 1e-14);
-        // A pattern worth less than its zeros costs the same and loses more.
+        // A pattern that is worth less than its zeros costs the same and has a higher loss.
         let worse = train_pattern(law, k, &pruning, 0.5, half, Density::DENSE, n, c).unwrap();
         assert_eq!(worse.data, faster.data);
         assert!(worse.loss > faster.loss && worse.density == half);

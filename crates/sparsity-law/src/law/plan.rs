@@ -1,10 +1,10 @@
 //! The best model for a budget, under bounds.
 //!
-//! At one sparsity the best size and amount of data are known ([`super::design`]), so only the
-//! sparsity is sought: over a grid in `y = -ln(1 - S)` ([`super::means`]) with every kink of the cost and
-//! of the storage among its nodes, then by Brent's method around each node that is as good as its neighbours. The
-//! sparsities that the bounds on sizes leave are one interval, whose ends are nodes too. Two minima
-//! within one cell of the grid (0.05) are taken for one.
+//! At one sparsity the best size and amount of data are known ([`super::design`]), so only the sparsity is searched.
+//! The search evaluates a grid in `y = -ln(1 - S)` ([`super::means`]) whose nodes include every kink of the cost and of
+//! the storage, and then applies Brent's method around each node that is as good as its neighbours. The sparsities that
+//! the bounds on sizes allow form one interval, whose ends are also nodes. Two minima within one cell of the grid
+//! (0.05) are taken for one.
 
 use std::ops::Range;
 
@@ -20,49 +20,48 @@ use super::repetition::Repetition;
 use super::support::Range as Costs;
 use crate::pace::step;
 
-/// Plans by a law.
+/// Finds the best model by a law, under bounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Planner<'a> {
     /// The law.
     pub law: AnyLaw<'a>,
-    /// The ways to be sparse, and what each costs.
+    /// The ways to be sparse, and the costs of each.
     pub means: &'a Means,
-    /// Tokens that the model will serve in its life.
+    /// Number of tokens that the model will serve in its lifetime.
     pub inference_tokens: f64,
-    /// How much of the data is different; `None` where all of it is.
+    /// How data is repeated; `None` where all of it is new.
     pub repetition: Option<Repetition>,
 }
 
-/// A bound that is in the way of every plan.
+/// A bound that prevents every plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Obstacle {
     /// The bound.
     pub constraint: Constraint,
-    /// The tightest number with which there are plans, the other bounds kept; of a sparsity the
-    /// density. `None` where this bound alone is not what is in the way.
+    /// The tightest value of the bound with which there are plans, if the other bounds stay the same; for a bound on
+    /// the sparsity, the density. `None` where relaxing this bound alone is not enough.
     pub needed: Option<f64>,
 }
 
-/// Precision of `y` at the best sparsity. Of the loss it is the square where that is smooth; where two
-/// bounds meet it is not, and a cost may be a thousand times as steep as its loss.
+/// Precision of `y` at the best sparsity. Where the loss is smooth, it is precise to the square of this. It is not
+/// smooth where two bounds meet, and a cost may be a thousand times as steep as the loss.
 const PRECISION: f64 = 1e-12;
-/// A plan that is better by a smaller share than this is not better: that is the rounding of a sum of two terms.
+/// Relative improvement below which a plan does not count as better: it is the rounding of a sum of two terms.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
-/// Two nodes whose goals differ by a smaller share than this are level. Where two bounds meet, rounding lets a
-/// plan pass them by 1e-12, so close to such an edge the goal seems to rise a little before it falls to a minimum.
+/// Relative difference of the goal below which two nodes count as equal. Where two bounds meet, rounding lets a plan
+/// exceed them by 1e-12; close to such an edge the goal therefore seems to rise a little before it falls to a minimum.
 const LEVEL: f64 = 1e-10;
-/// A plan may exceed the cost that is allowed by this share, for rounding.
+/// Share by which a plan may exceed the allowed cost, because of rounding.
 const ROUNDED: f64 = 1e-12;
-/// A bound holds with equality where a model is this close to it, as a share.
+/// Relative distance from a bound within which it holds with equality.
 const EQUAL: f64 = 1e-6;
-/// The same where it is looked for the place at which it begins to.
+/// Tolerance like [`EQUAL`], for locating the point at which a bound begins to hold with equality.
 const HELD: f64 = 1e-10;
-/// A relaxed bound must better the goal by this to be called binding; the precision of a plan is
-/// finer.
+/// Improvement of the goal that a relaxed bound must bring to count as binding; a plan is more precise than this.
 const BETTER: f64 = 1e-9;
 
 impl Planner<'_> {
-    /// The best plan; `None` where the bounds leave none.
+    /// The best plan; `None` where the bounds allow none.
     #[must_use]
     pub fn best(&self, goal: Goal, limits: &Limits) -> Option<Model> {
         let task = self.task(goal);
@@ -87,7 +86,7 @@ impl Planner<'_> {
         let [sparsest, densest] =
             [Constraint::SparsityMax, Constraint::SparsityMin].map(|bound| limits.get(bound));
         let design = |y: f64| {
-            // The ends themselves, and not what the logarithm makes of them.
+            // At the ends, use the ends themselves: a logarithm and back would round them.
             let density = if y >= -sparsest.ln() {
                 sparsest
             } else if y <= -densest.ln() {
@@ -103,8 +102,8 @@ impl Planner<'_> {
         let held = |model: &Model| held(model, limits);
         let plans = evaluate(&nodes, at);
         let mut models = minima(&plans, design, at, held);
-        // What the bounds on cost or loss leave may also lie between two nodes that have no plan: look
-        // there where these bounds are easiest to keep.
+        // The sparsities that the bounds on cost or loss allow may also lie between two nodes without a plan. In such a
+        // gap, look where these bounds are easiest to keep.
         let (other, easiest) = match task.goal {
             Goal::LeastLoss => (Goal::LeastCost, limits.without(Constraint::TargetLoss)),
             Goal::LeastCost => (Goal::LeastLoss, limits.without(Constraint::Compute)),
@@ -124,9 +123,9 @@ impl Planner<'_> {
         least(models)
     }
 
-    /// The ends in `y` of the sparsities that the bounds on sizes leave. At the lower end the fewest
-    /// total parameters are too many non-zero ones or take too much memory, at the upper end the
-    /// fewest non-zero ones come with too many zeros.
+    /// The interval of `y` that the bounds on sizes allow. Below it, a model with the fewest total parameters has too
+    /// many non-zero parameters or needs too much memory; above it, a model with the fewest non-zero parameters has too
+    /// many zeros.
     fn interval(&self, limits: &Limits, design: impl Fn(f64) -> Design) -> Option<(f64, f64)> {
         let low = -limits.get(Constraint::SparsityMin).ln();
         let high = -limits.get(Constraint::SparsityMax).ln();
@@ -139,13 +138,12 @@ impl Planner<'_> {
         }
         let first = if sparse_enough(low) { low } else { edge(high, low, sparse_enough) };
         let last = if dense_enough(high) { high } else { edge(low, high, dense_enough) };
-        // Each is the inside end of an edge, so they may pass each other by its rounding.
+        // Both are the inner ends of an edge, so rounding may put one past the other.
         (first <= last + PRECISION).then(|| (first.min(last), last))
     }
 
-    /// The bounds that hold with equality at the best plan, and would make way for a better one if
-    /// they were moved by 1 %. The cost of the least loss and the loss of the least cost are the
-    /// question and not among them.
+    /// The bounds that hold with equality at the best plan and allow a better one if they are relaxed by 1 %. The bound
+    /// that states the question is left out: the cost for the least loss, and the loss for the least cost.
     #[must_use]
     pub fn binding(&self, goal: Goal, limits: &Limits, best: &Model) -> Vec<Constraint> {
         let question = match goal {
@@ -168,8 +166,8 @@ impl Planner<'_> {
         Constraint::ALL.into_iter().filter(binds).collect()
     }
 
-    /// What is in the way where the bounds leave no plan: each bound that alone could make way, with
-    /// how far it would have to, or else a smallest set that cannot be kept together.
+    /// The bounds that prevent every plan: each bound that would be enough to relax on its own, with the value it
+    /// needs, or else a smallest set of bounds that cannot all be kept.
     #[must_use]
     pub fn obstacles(&self, goal: Goal, limits: &Limits) -> Vec<Obstacle> {
         let possible = |limits: &Limits| self.best(goal, limits).is_some();
@@ -183,8 +181,8 @@ impl Planner<'_> {
         if !alone.is_empty() {
             return alone;
         }
-        // Let go of every bound without which there is still no plan; those that are left are all
-        // needed for there to be none.
+        // Drop every bound without which there is still no plan; each of those that remain is necessary for there to be
+        // none.
         let mut kept = *limits;
         for constraint in set() {
             let fewer = kept.without(constraint);
@@ -198,9 +196,11 @@ impl Planner<'_> {
             .collect()
     }
 
-    /// The trade-off between cost and loss around a plan: the least loss at costs in a geometric
-    /// series between two costs about that of the plan, as far as the bounds leave plans at all. The plan is one of them; a plan that costs more and is no better is left out, so costs
-    /// rise and losses fall.
+    /// The trade-off between cost and loss around a plan: the least losses at costs in a geometric series on both sides
+    /// of the cost of that plan, as far as the bounds allow plans.
+    ///
+    /// The plan `best` is included if `points` is above 0. A plan that costs more and is not better is left out, so
+    /// costs rise and losses fall along the result, which has at most `points` plans.
     #[must_use]
     pub fn frontier(&self, limits: &Limits, best: &Model, points: u32, costs: Costs) -> Vec<Model> {
         let limits = limits.without(Constraint::TargetLoss);
@@ -235,12 +235,12 @@ impl Planner<'_> {
     }
 }
 
-/// Only the least cost may be more than is allowed.
+/// Whether a model keeps the bound on the cost. Only a plan for the least cost can exceed it.
 fn keeps_compute(model: &Model, limits: &Limits) -> bool {
     model.compute() <= limits.get(Constraint::Compute) * (1.0 + ROUNDED)
 }
 
-/// The number of a model that a bound limits; for a bound on the sparsity the density.
+/// The number of a model that a bound limits; for a bound on the sparsity, the density.
 fn value(model: &Model, constraint: Constraint) -> f64 {
     match constraint {
         Constraint::Compute => model.compute(),
@@ -253,7 +253,7 @@ fn value(model: &Model, constraint: Constraint) -> f64 {
     }
 }
 
-/// The bounds on sizes and data that a model holds with equality, a bit each.
+/// The bounds on sizes and data that hold with equality for a model, one bit for each.
 fn held(model: &Model, limits: &Limits) -> u32 {
     let of_sizes = Constraint::ALL.into_iter().filter(|constraint| {
         !matches!(
@@ -270,8 +270,8 @@ fn held(model: &Model, limits: &Limits) -> u32 {
     })
 }
 
-/// The last point from `inside` on towards `outside` at which a condition holds that holds at the
-/// one and not at the other.
+/// The last point on the way from `inside` to `outside` at which a condition holds. It must hold at `inside` and not at
+/// `outside`.
 fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> bool) -> f64 {
     for _ in 0..100 {
         let middle = 0.5 * (inside + outside);
@@ -283,7 +283,7 @@ fn edge(mut inside: f64, mut outside: f64, holds: impl Fn(f64) -> bool) -> f64 {
     inside
 }
 
-/// A sparsity and its best model, where it has one.
+/// A sparsity as `y`, with its best model where there is one.
 type Node = (f64, Option<Model>);
 
 fn evaluate(nodes: &[(f64, Design)], best: impl Fn(&Design) -> Option<Model>) -> Vec<Node> {
@@ -296,7 +296,7 @@ fn evaluate(nodes: &[(f64, Design)], best: impl Fn(&Design) -> Option<Model>) ->
         .collect()
 }
 
-/// The stretches of nodes without a model, each with its neighbours.
+/// The ranges of nodes without a model, each with the neighbours on both sides.
 fn gaps(nodes: &[Node]) -> Vec<Range<usize>> {
     let mut gaps: Vec<Range<usize>> = Vec::new();
     for (i, _) in nodes.iter().enumerate().filter(|(_, (_, model))| model.is_none()) {
@@ -309,7 +309,7 @@ fn gaps(nodes: &[Node]) -> Vec<Range<usize>> {
     gaps
 }
 
-/// The best of models; the first of equals, which of nodes in rising order is the densest.
+/// The best of several models; of equal ones the first, which is the densest where nodes are in rising order.
 fn least(models: Vec<Model>) -> Option<Model> {
     models.into_iter().reduce(|least, model| {
         let better = model.badness < least.badness - ROUNDING * least.badness.abs();
@@ -317,8 +317,7 @@ fn least(models: Vec<Model>) -> Option<Model> {
     })
 }
 
-/// The best models about each node in rising order that is as good as its neighbours, in the order of
-/// their sparsity.
+/// The best models around each node that is as good as its neighbours, in rising order of sparsity.
 fn minima(
     nodes: &[Node],
     design: impl Fn(f64) -> Design,
@@ -330,7 +329,7 @@ fn minima(
         best(&design(y))
     };
     let mut found = nodes.to_vec();
-    // Between a node with plans and one without, the last sparsity that has some is a node too.
+    // Between a node with plans and one without, add the last sparsity that has plans as a node.
     let edges: Vec<Node> = found
         .windows(2)
         .filter_map(|pair| {
@@ -345,8 +344,8 @@ fn minima(
         .collect();
     found.extend(edges);
     found.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-    // Where another bound begins to hold with equality the loss has a kink, which may be the best of
-    // all and lie between two nodes that do not show it: it is a node too.
+    // The loss has a kink where another bound begins to hold with equality. The kink may be the best point of all and
+    // lie between two nodes that do not show it, so it becomes a node too.
     let kinks: Vec<Node> = found
         .windows(2)
         .filter_map(|pair| {
@@ -379,7 +378,7 @@ fn minima(
     minima
 }
 
-/// The best model between two sparsities that have some, by Brent's method.
+/// The best model between two sparsities that have models, by Brent's method.
 fn refine(low: f64, high: f64, at: &impl Fn(f64) -> Option<Model>) -> Option<Model> {
     if high - low <= PRECISION {
         return None;
@@ -403,7 +402,7 @@ impl<F: Fn(f64) -> Option<Model>> CostFunction for Between<'_, F> {
     type Output = f64;
 
     fn cost(&self, y: &f64) -> Result<f64, Error> {
-        // Finite, as Brent's parabolas need: above every loss that is one.
+        // Brent's parabolas need a finite number, above the goal of every model.
         Ok((self.0)(*y).map_or(1e100, |model| model.badness))
     }
 }
@@ -437,7 +436,7 @@ mod tests {
         Storage::new(formats[i as usize % formats.len()], 16)
     }
 
-    /// What the planner of a test borrows.
+    /// Owns what the planner of a test borrows.
     struct World {
         law: Coefficients,
         cost: TrainingCost,
@@ -470,7 +469,7 @@ mod tests {
             }
         }
 
-        /// Loss and cost of any model.
+        /// Loss and cost of a model with density `x`, size `n` and data `d`.
         fn at(&self, x: f64, n: f64, d: f64) -> (f64, f64) {
             let density = Density::new(x).unwrap();
             let (size, data) = (NonzeroParams::new(n).unwrap(), Data::new(d).unwrap());
@@ -483,9 +482,9 @@ mod tests {
         bounds.iter().fold(Limits::default(), |limits, (name, value)| limits.with(*name, *value))
     }
 
-    /// Relative precision of a plan's loss and cost.
+    /// Relative precision of the loss and the cost of a plan.
     const PLAN: f64 = 1e-9;
-    /// Rounding of a bound that holds with equality.
+    /// Tolerance for the rounding of a bound that holds with equality.
     const BOUND: f64 = 1.0 + 1e-9;
 
     fn keeps(model: &Model, limits: &Limits) -> bool {
@@ -495,7 +494,7 @@ mod tests {
         })
     }
 
-    /// Bounds that may or may not be there, about the models that a cost of 1e19 to 1e23 buys.
+    /// Bounds that may or may not be set, around the models that a cost of 1e19 to 1e23 pays for.
     fn any_limits() -> impl Strategy<Value = Limits> {
         let bound = |centre: std::ops::Range<f64>| prop::option::of(centre);
         (
@@ -616,7 +615,7 @@ mod tests {
             Ok(())
         });
         tested.unwrap();
-        // Both outcomes were tested, each often.
+        // Both outcomes were tested often.
         let (some, none) = (found_some.get(), found_none.get());
         assert!(some >= 40 && none >= 40, "{some} plans, {none} without one");
     }
@@ -630,17 +629,17 @@ mod tests {
             let mut world = World::new(law(t5), mode, format(storage));
             world.tokens = tokens.map_or(0.0, f64::exp);
             let planner = world.planner();
-            // Another case in its place: too many of these fail the test.
+            // The case is replaced by another one; too many rejected cases fail the test.
             let found = planner.best(Goal::LeastLoss, &bounds);
             let Some(best) = found else { return Err(TestCaseError::reject("no plan")) };
-            // What is left above the irreducible loss, so that no digit of it is lost.
+            // The part above the irreducible loss, so that none of its digits is lost.
             let target = world.law.values().c + best.badness * (1.0 + 1e-12);
             let asked = bounds.without(Constraint::Compute).with(Constraint::TargetLoss, target);
             let cheap = planner.best(Goal::LeastCost, &asked).unwrap();
             prop_assert!(keeps(&cheap, &asked), "{cheap:?}");
             prop_assert!(cheap.compute() <= best.compute() * (1.0 + PLAN), "{best:?} {cheap:?}");
-            // And no cheaper, but for what the rounding of the target buys: the loss is at least
-            // 1e-3 as steep as the logarithm of the cost, unless the bounds make it flat.
+            // No plan is cheaper, except for what the rounding of the target saves: the loss is at least 1e-3 as steep
+            // as the logarithm of the cost, unless the bounds make it flat.
             let again = planner.best(
                 Goal::LeastLoss, &bounds.with(Constraint::Compute, cheap.compute() * (1.0 + 1e-12)),
             );
@@ -655,7 +654,7 @@ mod tests {
             let mut world = World::new(law(t5), mode, format(storage));
             world.tokens = tokens.map_or(0.0, f64::exp);
             let planner = world.planner();
-            // Another case in its place: too many of these fail the test.
+            // The case is replaced by another one; too many rejected cases fail the test.
             let found = planner.best(Goal::LeastLoss, &bounds);
             let Some(best) = found else { return Err(TestCaseError::reject("no plan")) };
             for constraint in Constraint::ALL {
@@ -704,7 +703,7 @@ mod tests {
             prop_assert_eq!(plan.nonzero_params, n.get());
             prop_assert!((plan.loss / expected.loss - 1.0).abs() < 1e-13);
             let (got, expected) = (plan.design.density.sparsity(), expected.sparsity());
-            // A minimum is as flat as the square root of the rounding.
+            // A minimum is flat, so its position is known only to the square root of the rounding.
             prop_assert!((got.get() - expected.get()).abs() < 1e-6, "{got} {expected}");
             prop_assert_eq!(got.get() == 0.0, expected.get() == 0.0);
         }
@@ -714,12 +713,12 @@ mod tests {
             let world = World::new(law(t5), mode, format(0));
             let bounds = limits(&[(Constraint::Compute, ln_c.exp())]);
             let plan = world.planner().best(Goal::LeastLoss, &bounds).unwrap();
-            // In the size: b_N of the one term is b_D of the other.
+            // In the size: b_N times the one term equals b_D times the other.
             let v = world.law.values();
             let data_term = (v.a_d / plan.data).powf(v.b_d);
             let capacity = plan.badness - data_term;
             prop_assert!((v.b_n * capacity / (v.b_d * data_term) - 1.0).abs() < 1e-9);
-            // In the sparsity: the optimal one of its size.
+            // In the sparsity: it is the optimal one for this size.
             let n = NonzeroParams::new(plan.nonzero_params).unwrap();
             let c = Compute::new(ln_c.exp()).unwrap();
             let best = optimal_sparsity(&world.law, &world.cost, n, c).unwrap();
@@ -740,7 +739,7 @@ mod tests {
         assert_eq!(planner.binding(Goal::LeastLoss, &half, &plan), [Constraint::MemoryBytes]);
         let ample = free.with(Constraint::MemoryBytes, best.memory_bytes() * 2.0);
         assert_eq!(planner.binding(Goal::LeastLoss, &ample, &best), []);
-        // Cost is the question of the one goal and a bound of the other.
+        // The cost is the question for one goal, and a bound for the other.
         let target = Limits::default().with(Constraint::TargetLoss, plan.loss);
         let cheap = planner.best(Goal::LeastCost, &target).unwrap();
         assert_eq!(planner.binding(Goal::LeastCost, &target, &cheap), []);
@@ -801,7 +800,7 @@ mod tests {
         assert!((plan.design.density.get() * 7.0 / 3.0 - 1.0).abs() < 1e-9);
         let apart = bounds.with(Constraint::SparsityMax, 0.5);
         assert_eq!(world.planner().best(Goal::LeastLoss, &apart), None);
-        // Each of three bounds could make way.
+        // Relaxing any of three bounds would be enough.
         let names: Vec<_> = world.planner().obstacles(Goal::LeastLoss, &apart);
         let names: Vec<_> = names.iter().map(|obstacle| obstacle.constraint.as_str()).collect();
         assert_eq!(names, ["nonzero_params.max", "total_params.min", "sparsity.max"]);
@@ -830,7 +829,7 @@ mod tests {
         let alone = Planner { means: &one, ..planner }.best(Goal::LeastLoss, &bounds).unwrap();
         assert_eq!(best.design.density, Density::DENSE);
         assert_eq!(best, alone);
-        // Where memory is short two of four hold more.
+        // Where memory is short, a 2:4 model holds more parameters.
         let small = bounds.with(Constraint::MemoryBytes, alone.memory_bytes() / 8.0);
         let best = planner.best(Goal::LeastLoss, &small).unwrap();
         assert_eq!(best.design, two_of_four);

@@ -1,9 +1,8 @@
-//! A whole plan: the best model under bounds, with the models that it is compared with, its intervals and
-//! what to know before trusting it.
+//! A whole plan: the best model under bounds, with models to compare it with, its intervals, and notes on how far to
+//! trust it.
 //!
-//! [`Planner`] finds one best model for one law. A plan asks it several times: for the best model, for the
-//! best dense one, for the best one with a pattern of the hardware, along a frontier of costs, and once for
-//! each resampled law.
+//! [`Planner`] finds one best model for one law. A plan calls it several times: for the best model, for the best dense
+//! one, for the best one with a pattern of the hardware, along a frontier of costs, and once for each resampled law.
 
 use super::any_law::AnyLaw;
 use super::cost::TrainingCost;
@@ -27,37 +26,38 @@ use super::storage::Storage;
 use super::support::{Range, Support, Variable};
 use crate::pace::step;
 
-/// The highest sparsity of a plan where neither the question nor the runs behind the law set one.
+/// Highest sparsity of a plan where neither the question nor the runs behind the law set one.
 const HIGHEST_SPARSITY: f64 = 0.95;
-/// The frontier goes from the cost of the best model over this to the cost times this.
+/// Factor between the cost of the best model and that of each end of the frontier.
 const SPAN: f64 = 100.0;
-/// The range of costs that any question may be asked about, in FLOPs.
+/// Range of costs that questions may have, in FLOPs.
 const COSTS: Range = Range { min: 1.0, max: 1e40 };
-/// The plan is made again by at most this many resampled laws.
+/// Largest number of resampled laws for which the plan is repeated.
 const MOST_RESAMPLES: usize = 1000;
-/// A best model that costs less than the budget by more than this share leaves some of it unspent.
+/// Share of the budget that must remain unspent for the plan to say so.
 const UNSPENT: f64 = 1e-6;
 
 /// A pattern that the zeros of a planned model may have.
 #[derive(Debug, Clone, Copy)]
 pub struct PlannedPattern<'a> {
-    /// Its name, such as `2:4`.
+    /// Name of the pattern, such as `2:4`.
     pub name: &'a str,
-    /// What it is worth to the law.
+    /// What the pattern is worth according to the law.
     pub worth: PatternWorth,
-    /// Cost of a step with it, relative to a dense step, once pruning has ended; `None` where a pattern costs
-    /// what any zeros of its sparsity cost.
+    /// Cost of a step with the pattern, relative to a dense step, once its kernels can run; `None` where it costs what
+    /// any zeros of its sparsity cost.
     pub step_cost: Option<f64>,
-    /// Whether it keeps at most two of every four parameters, so that it has a 2:4 form in memory.
+    /// Whether the pattern keeps at most two of every four parameters, so that it can be stored in the 2:4 format.
     pub two_of_four: bool,
 }
 
-/// The law of plans, of any form, with its resamples. It must know what size and data do.
+/// The law that plans are based on, of any form, with its resamples. It must describe size and data.
 #[derive(Debug, Clone, Copy)]
 pub enum PlanLaw<'a> {
-    /// One whose capacity is a curve over the sparsity.
+    /// A law whose capacity is a curve over the sparsity.
     Curve(&'a SampledLaw),
-    /// One with coefficients of its own. One of levels plans at these alone.
+    /// A law of a form with coefficients of its own. With a law of levels, plans have only the sparsities of its
+    /// levels.
     Own(&'a SampledForm),
 }
 
@@ -103,7 +103,7 @@ impl<'a> PlanLaw<'a> {
         }
     }
 
-    /// The interval of the loss of a model of a design.
+    /// Interval of the loss of a model with this design; `None` where there are no resamples.
     fn loss_interval(
         self,
         design: &Design,
@@ -121,12 +121,12 @@ impl<'a> PlanLaw<'a> {
         }
     }
 
-    /// Whether it knows models of this design.
+    /// Whether the law knows models with this design.
     fn knows(self, design: &Design) -> bool {
         self.law().at(design.effective, design.level).is_some()
     }
 
-    /// Its levels; `None` of a law that knows every density.
+    /// The levels of the law; `None` for a law that knows every density.
     fn levels(self) -> Option<&'a LevelLaw> {
         match self {
             Self::Own(sampled) => match sampled.law() {
@@ -138,53 +138,53 @@ impl<'a> PlanLaw<'a> {
     }
 }
 
-/// The law, hardware and storage that plans are made with.
+/// The law, hardware and storage that plans are based on.
 #[derive(Debug)]
 pub struct PlanSetting<'a> {
     /// The law with its resamples.
     pub law: PlanLaw<'a>,
     /// The runs behind it, as far as they are known.
     pub support: &'a Support,
-    /// What training costs.
+    /// The cost of training.
     pub cost: TrainingCost,
-    /// What a step costs, from which `cost` was made.
+    /// The cost of a step, from which `cost` was made.
     pub step: StepCost,
-    /// When pruning begins and ends.
+    /// The times at which pruning begins and ends.
     pub pruning: PruningSchedule,
-    /// How weights are stored.
+    /// The format in which weights are stored.
     pub storage: Storage,
-    /// Tokens that the model will serve in its life; at least 0.
+    /// Number of tokens that the model will serve in its lifetime; at least 0.
     pub inference_tokens: f64,
-    /// How much of the data is different; `None` where all of it is.
+    /// How data is repeated; `None` where all of it is new.
     pub repetition: Option<Repetition>,
 }
 
-/// What to plan.
+/// A request for a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanQuestion<'a> {
-    /// What is made least.
+    /// The objective: least loss or least cost.
     pub goal: Goal,
-    /// The bounds. Where neither they nor `patterns` limit the sparsity, no plan is sparser than the sparsest
-    /// run (0.95 where the runs are not known).
+    /// The bounds. Where neither they nor `patterns` limit the sparsity, no plan is sparser than the sparsest run (0.95
+    /// where the runs are not known).
     pub limits: Limits,
-    /// The only patterns that zeros may have; a model without zeros is allowed beside them. `None` where zeros
-    /// may lie anywhere.
+    /// The only patterns that zeros may have; a model without zeros is also allowed. `None` where zeros may lie
+    /// anywhere.
     pub patterns: Option<&'a [PlannedPattern<'a>]>,
-    /// The patterns that the hardware can run: where zeros may lie anywhere, the best model with one of them
-    /// is found too. `None` where there are none.
+    /// The patterns that the hardware can run. Where zeros may lie anywhere, the best model with one of these patterns
+    /// is found as well. `None` where there are none.
     pub hardware_patterns: Option<&'a [PlannedPattern<'a>]>,
-    /// Points of the frontier, at most.
+    /// Largest number of points of the frontier.
     pub frontier_points: u32,
-    /// Whether to compute intervals, which plans once more for each resampled law.
+    /// Whether to compute intervals, which requires one more plan for each resampled law.
     pub intervals: bool,
 }
 
-/// A model of a plan and the pattern of its zeros.
+/// A model of a plan, with the pattern of its zeros.
 #[derive(Debug, Clone, Copy)]
 pub struct PlannedModel<'a> {
     /// The model. Its loss, cost, total size and memory are finite.
     pub model: Model,
-    /// The pattern; `None` where zeros lie anywhere, or there are none.
+    /// The pattern; `None` where zeros lie anywhere, or where there are none.
     pub pattern: Option<PlannedPattern<'a>>,
 }
 
@@ -193,77 +193,77 @@ pub struct PlannedModel<'a> {
 pub struct Plan<'a> {
     /// The best model.
     pub best: PlannedModel<'a>,
-    /// The best dense model at the same cost, under the same bounds except those on the sparsity; or why there
-    /// is none.
+    /// The best dense model at the same cost, under the same bounds except those on the sparsity; or the reason why
+    /// there is none.
     pub dense: Result<PlannedModel<'a>, NoDense>,
-    /// The cheapest dense model that reaches the loss of the best one; `None` where none does.
+    /// The cheapest dense model that reaches the loss of the best model; `None` where none reaches it.
     pub dense_at_equal_loss: Option<PlannedModel<'a>>,
-    /// The best model at the same cost that is dense or has a pattern of the hardware; `None` where that was
-    /// not asked for, or there is none.
+    /// The best model at the same cost that is dense or has a pattern of the hardware; `None` where it was not
+    /// requested, or there is none.
     pub pattern: Option<PlannedModel<'a>>,
     /// [`Planner::binding`] of the best model.
     pub binding: Vec<Constraint>,
     /// [`Planner::frontier`] from 1/100 to 100 times the cost of the best model.
     pub frontier: Vec<Model>,
-    /// Intervals; `None` where none were asked for, or the law has no resamples.
+    /// Intervals of the plan; `None` where they were not requested, or the law has no resamples.
     pub intervals: Option<PlanIntervals>,
-    /// The highest sparsity that was considered, from 0 to 0.9999.
+    /// Highest sparsity that was considered, from 0 to 0.9999.
     pub max_sparsity: f64,
-    /// What to know before trusting it.
+    /// Notes on how far to trust the plan.
     pub notes: Vec<PlanNote>,
 }
 
-/// How a plan might have come out, had other runs of the same kind been made.
+/// Intervals of a plan: how it might have come out with other runs of the same kind.
 #[derive(Debug, Clone, Copy)]
 pub struct PlanIntervals {
-    /// Of the loss of the best model as planned.
+    /// Interval of the loss of the best model as planned.
     pub loss: Interval,
-    /// Of the loss of the dense model as planned; `None` where there is none.
+    /// Interval of the loss of the dense model as planned; `None` where there is none.
     pub dense_loss: Option<Interval>,
-    /// Of the sparsity: the least loss at the cost of the best model, planned again by up to 1,000 resampled
-    /// laws.
+    /// Interval of the sparsity, from up to 1,000 resampled laws that each plan for the least loss at the cost of the
+    /// best model.
     pub sparsity: Interval,
-    /// Of the non-zero parameters, planned again in the same way.
+    /// Interval of the non-zero parameters, from the same plans.
     pub nonzero_params: Interval,
-    /// Of the data, planned again in the same way.
+    /// Interval of the data, from the same plans.
     pub data: Interval,
 }
 
-/// What to know before trusting a plan.
+/// A note on how far to trust a plan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PlanNote {
-    /// A sparser model would be better by this law, but no run behind it is as sparse.
+    /// A sparser model would be better according to the law, but no run behind the law is that sparse.
     SparsityLimited,
-    /// The bounds leave no use for more than this share of the cost that was allowed.
+    /// Because of the bounds, only this share of the allowed cost is spent.
     ComputeNotSpent {
-        /// The share that is spent, above 0 and below 1.
+        /// The spent share of the cost, above 0 and below 1.
         share: f64,
     },
-    /// A dense model, which the bounds on the sparsity forbid, would be better.
+    /// A dense model would be better, but the bounds on the sparsity forbid it.
     DenseIsBetter,
-    /// The best size or amount of data is the largest or smallest for which there are answers at all.
+    /// The best size or amount of data is the largest or the smallest that is supported at all.
     RangeEnd(Variable),
 }
 
 /// No model keeps every bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Infeasible {
-    /// The bounds, including those that the plan has set itself.
+    /// The bounds, including those that the plan itself has set.
     pub limits: Limits,
-    /// What is in the way: see [`Planner::obstacles`].
+    /// The bounds that prevent a plan: see [`Planner::obstacles`].
     pub obstacles: Vec<Obstacle>,
 }
 
-/// Why there is no dense model beside a plan.
+/// The reason why there is no dense model beside a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub enum NoDense {
-    /// None keeps every bound.
+    /// No dense model keeps every bound.
     Infeasible(Infeasible),
-    /// The law has levels, and none of them is dense.
+    /// The law does not know dense models: it has levels, and none of them is dense.
     Unknown,
 }
 
-/// Why there is no plan.
+/// The reason why there is no plan.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlanError {
     /// No model keeps every bound.
@@ -275,7 +275,7 @@ pub enum PlanError {
 }
 
 impl PlanSetting<'_> {
-    /// Plans a model.
+    /// Computes a plan.
     ///
     /// ```
     /// use sparsity_law::law::*;
@@ -320,7 +320,7 @@ impl PlanSetting<'_> {
         let designs = patterns.map(|patterns| self.designs(patterns)).or(levels);
         let means = self.means(designs.as_deref().map_or(Zeros::Anywhere, only));
         let designs = designs.unwrap_or_default();
-        // What no run has tried is not recommended unless it is asked for. Levels have all been tried.
+        // A sparsity that no run has tried is not recommended unless it is requested. All levels have been tried.
         let capped =
             !question.limits.has(Constraint::SparsityMax) && patterns.is_none() && !of_levels;
         let limits = if capped { self.capped(question.limits) } else { question.limits };
@@ -333,7 +333,7 @@ impl PlanSetting<'_> {
             })
         })?;
 
-        // The others are compared at the same cost: that which is allowed, or that which is needed.
+        // The models to compare with have the same cost: the allowed one, or the one that the best model needs.
         let budget = match goal {
             Goal::LeastLoss => limits.get(Constraint::Compute),
             Goal::LeastCost => best.compute(),
@@ -421,8 +421,8 @@ impl PlanSetting<'_> {
         Planner { law, means, inference_tokens, repetition }
     }
 
-    /// The bounds, and as the highest sparsity that of the sparsest run. A law that borrows its gain has no sparse
-    /// runs of its own.
+    /// The bounds, with the sparsity of the sparsest run as the highest sparsity. A law with a borrowed gain has no
+    /// sparse runs of its own.
     fn capped(&self, limits: Limits) -> Limits {
         let curve = match self.law {
             PlanLaw::Curve(sampled) => sampled.coefficients().gain_curve(),
@@ -436,8 +436,8 @@ impl PlanSetting<'_> {
         limits.with(Constraint::SparsityMax, density.min(least))
     }
 
-    /// A model with each of the levels of the law; `None` of a law that knows every sparsity. A level that is named
-    /// after a pattern of the hardware costs what that does.
+    /// One design for each level of the law; `None` for a law that knows every sparsity. A level that is named after a
+    /// pattern of the hardware has the costs of that pattern.
     fn level_designs<'q>(&self, hardware: &[PlannedPattern<'q>]) -> Option<Vec<NamedDesign<'q>>> {
         let none = self.means(Zeros::Designs(Vec::new()));
         let law = self.law.levels()?;
@@ -453,7 +453,7 @@ impl PlanSetting<'_> {
         Some(law.places_down_to(None).map(named).collect())
     }
 
-    /// The dense model, and a model with each of the patterns, as far as the law knows them.
+    /// The designs of the dense model and of a model with each of the patterns, as far as the law knows them.
     fn designs<'q>(&self, patterns: &[PlannedPattern<'q>]) -> Vec<NamedDesign<'q>> {
         let none = self.means(Zeros::Designs(Vec::new()));
         let dense = NamedDesign { pattern: None, design: none.unstructured(Density::DENSE) };
@@ -465,8 +465,8 @@ impl PlanSetting<'_> {
         all.filter(|named| self.law.knows(&named.design)).collect()
     }
 
-    /// What a model with a pattern costs and is worth. The kernels of a pattern run from where pruning ends, or where
-    /// the schedule says.
+    /// The design of a model with a pattern. The kernels of a pattern run from the end of pruning, or from the time
+    /// that the schedule sets.
     fn design(&self, pattern: &PlannedPattern<'_>) -> Design {
         let nominal = pattern.worth.nominal;
         let (multiplier, inference_flops) = match pattern.step_cost {
@@ -482,12 +482,12 @@ impl PlanSetting<'_> {
             multiplier,
             inference_flops,
             bits: self.storage.pattern_bits(nominal, pattern.two_of_four),
-            // Runs with the pattern itself say what it is worth, where a law of levels has some.
+            // A law of levels may have runs with the pattern itself, which determine what it is worth.
             level: self.law.levels().and_then(|law| law.place_of(nominal, pattern.name)),
         }
     }
 
-    /// The least loss of a model that is dense or has one of the patterns.
+    /// The model with the least loss that is dense or has one of the patterns.
     fn best_with_pattern<'q>(
         &self,
         patterns: &[PlannedPattern<'q>],
@@ -500,7 +500,7 @@ impl PlanSetting<'_> {
         model.map(|model| planned(model, &designs)).transpose()
     }
 
-    /// How the plan moves over the resampled laws.
+    /// Intervals of the plan over the resampled laws.
     fn intervals(
         &self,
         means: &Means,
@@ -536,18 +536,18 @@ impl PlanSetting<'_> {
     }
 }
 
-/// A design and the pattern that it is of; `None` for the dense one.
+/// A design with its pattern; `None` for the dense one.
 struct NamedDesign<'q> {
     pattern: Option<PlannedPattern<'q>>,
     design: Design,
 }
 
-/// Zeros as these designs have them, and in no other way.
+/// Only these designs, for [`Means`].
 fn only(designs: &[NamedDesign<'_>]) -> Zeros {
     Zeros::Designs(designs.iter().map(|named| named.design).collect())
 }
 
-/// A model with the pattern of its design, if its numbers are finite.
+/// Adds the pattern of its design to a model, after a check that the numbers of the model are finite.
 fn planned<'q>(model: Model, designs: &[NamedDesign<'q>]) -> Result<PlannedModel<'q>, AnswerError> {
     finite("the loss", model.loss)?;
     finite("the compute", model.compute())?;
@@ -557,7 +557,7 @@ fn planned<'q>(model: Model, designs: &[NamedDesign<'q>]) -> Result<PlannedModel
     Ok(PlannedModel { model, pattern: named.and_then(|named| named.pattern) })
 }
 
-/// The quantity of the best model that lies at the end of its range where the question sets no bound there.
+/// The quantity of the best model that is at the end of its supported range although the question sets no bound there.
 fn end_of_range(best: &Model, limits: &Limits) -> Option<Variable> {
     let (size, data) = (best.nonzero_params, best.data);
     let ends = [
@@ -572,7 +572,7 @@ fn end_of_range(best: &Model, limits: &Limits) -> Option<Variable> {
     found.map(|(_, _, quantity)| quantity)
 }
 
-/// The highest sparsity that zeros and bounds leave.
+/// The highest sparsity that the zeros and the bounds allow.
 fn highest_sparsity(zeros: &Zeros, limits: &Limits) -> f64 {
     let bound = Density::clamped(limits.get(Constraint::SparsityMax)).sparsity().get();
     match zeros {
@@ -638,7 +638,7 @@ mod tests {
     fn no_plan_is_sparser_than_the_runs_unless_it_is_asked_for() {
         let law = law(0);
         let setting = setting(&law);
-        // Few parameters and much compute: many zeros would pay.
+        // Few parameters and much compute, so that many zeros would pay.
         let limits = Limits::default()
             .with(Constraint::Compute, 1e22)
             .with(Constraint::NonzeroParamsMax, 1e7);

@@ -1,34 +1,34 @@
 //! The two laws of the paper, at the precision that its notebook prints.
 //!
-//! The notebook states them in a normalised form, `(a (1-S)^b + c) n^-d + e x^-f + g` with
-//! `n = N / 1e6` and `x = D / D0`. Raw coefficients rounded for reading would already bias `S_opt`
-//! in its sixth digit, so the raw ones are computed from these on first use.
+//! The notebook states them in a normalised form, `(a (1-S)^b + c) n^-d + e x^-f + g` with `n = N / 1e6` and
+//! `x = D / D0`. Raw coefficients rounded for reading would already bias `S_opt` in its sixth digit, so the raw
+//! coefficients are computed from the normalised ones on first use.
 
 use std::sync::LazyLock;
 
 use super::coefficients::{CoefficientValues, Coefficients};
 use super::support::{Range, SparsityLevel, Support};
 
-/// A law as published: no runs of ours behind it, only a citation.
+/// A published law. Only a citation stands behind it, and no runs of this installation.
 #[derive(Debug)]
 pub struct PublishedLaw {
-    /// Name of the family that has it on a new installation.
+    /// Name of the family that has this law on a new installation.
     pub family: &'static str,
     /// Unit of the data.
     pub data_unit: &'static str,
-    /// Where the coefficients stand.
+    /// Source of the coefficients.
     pub reference: &'static str,
-    /// Mean Huber objective over the paper's runs at these coefficients.
+    /// Mean Huber objective of these coefficients over the paper's runs.
     pub objective: f64,
-    /// The least that coefficients of this form reach over the same runs, with the same residual and delta, where
-    /// it is less.
+    /// The least objective that coefficients of this form can reach over the same runs, with the same residual and
+    /// delta, where it is lower than `objective`.
     pub least_objective: Option<f64>,
     coefficients: Coefficients,
     support: Support,
 }
 
 impl PublishedLaw {
-    /// The coefficients in raw units: parameters, and the law's data unit.
+    /// The coefficients in raw units: numbers of parameters, and the law's data unit.
     #[must_use]
     pub const fn coefficients(&self) -> &Coefficients {
         &self.coefficients
@@ -90,8 +90,8 @@ pub static VIT_JFT: LazyLock<PublishedLaw> = LazyLock::new(|| {
     }
 });
 
-/// Raw coefficients of `(a (1-S)^b + c) (N/1e6)^-d + e (D/D0)^-f + g`:
-/// `a_S = a 1e6^d`, `c_S = c 1e6^d`, `a_D = e^(1/f) D0`.
+/// Raw coefficients of the normalised law `(a (1-S)^b + c) (N/1e6)^-d + e (D/D0)^-f + g`: `a_S = a 1e6^d`,
+/// `c_S = c 1e6^d`, `a_D = e^(1/f) D0`.
 fn raw([a, b, c, d, e, f, g]: [f64; 7], data_scale: f64) -> Coefficients {
     let capacity = 1e6_f64.powf(d);
     Coefficients::known(CoefficientValues {
@@ -105,7 +105,7 @@ fn raw([a, b, c, d, e, f, g]: [f64; 7], data_scale: f64) -> Coefficients {
     })
 }
 
-/// A full grid of sizes and data at one sparsity.
+/// The ranges of a full grid of sizes and data at one sparsity.
 fn level(sparsity: f64, runs: u32, sizes: Range, d_min: f64, d_max: f64) -> SparsityLevel {
     SparsityLevel {
         sparsity,
@@ -120,7 +120,7 @@ fn level(sparsity: f64, runs: u32, sizes: Range, d_min: f64, d_max: f64) -> Spar
 mod tests {
     use super::*;
 
-    /// The readable table gives six digits.
+    /// Agreement with a readable table of six digits.
     fn close(got: f64, table: f64) -> bool {
         (got / table - 1.0).abs() < 5e-6
     }

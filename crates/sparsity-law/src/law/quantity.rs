@@ -1,35 +1,35 @@
-//! Quantities of the law as checked newtypes: the one place that knows their ranges.
+//! Quantities of the law as checked newtypes, which alone define their ranges.
 
 use std::fmt;
 
-/// A value outside the range in which a quantity, or a set of them, has a meaning.
+/// A value, or a set of values, outside the range in which it has a meaning.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DomainError {
-    /// One number is out of its range (or not a number).
+    /// A number is out of its range, or not a number.
     #[error("must be {range}, not {value}")]
     OutOfRange {
-        /// The range in words.
+        /// Range in words.
         range: &'static str,
-        /// What was given.
+        /// Given value.
         value: f64,
     },
-    /// A sequence must rise.
+    /// A number of a sequence is not above the one before it, as it must be.
     #[error("must be above the {before} of the point before it, not {value}")]
     NotRising {
-        /// The number before.
+        /// Number before it.
         before: f64,
-        /// What was given.
+        /// Given value.
         value: f64,
     },
-    /// A sequence may stay and rise, and not fall.
+    /// A number of a sequence is below the one before it; it may be equal or larger.
     #[error("must not be below the {before} of the point before it, not {value}")]
     FallsBack {
-        /// The number before.
+        /// Number before it.
         before: f64,
-        /// What was given.
+        /// Given value.
         value: f64,
     },
-    /// Pruning must not end before it starts.
+    /// Pruning ends before it starts.
     #[error("pruning must not end before it starts, not at {start} and {end}")]
     PruningOrder {
         /// Training progress at which pruning starts.
@@ -39,7 +39,7 @@ pub enum DomainError {
     },
 }
 
-/// Declares a checked newtype over `f64`; a NaN fails every comparison and so every check.
+/// Declares a checked newtype over `f64`. NaN fails every comparison, and therefore every check.
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident, $range:literal, |$value:ident| $valid:expr) => {
         $(#[$doc])*
@@ -49,13 +49,13 @@ macro_rules! quantity {
         pub struct $name(f64);
 
         impl $name {
-            /// The range in words, as an error names it.
+            /// Range in words, for error messages.
             pub const RANGE: &'static str = $range;
 
-            /// Checks the range.
+            /// Checks that the value is in range.
             ///
             /// # Errors
-            /// [`DomainError::OutOfRange`] outside it, NaN and infinities included.
+            /// [`DomainError::OutOfRange`] where it is not, which includes NaN and infinities.
             pub fn new($value: f64) -> Result<Self, DomainError> {
                 if $valid {
                     // A negative zero becomes a plain one, so that equal numbers have equal bits.
@@ -89,7 +89,7 @@ quantity!(
     Sparsity, "at least 0 and below 1", |v| (0.0..1.0).contains(&v)
 );
 quantity!(
-    /// `x = 1 - S`: fraction of parameters that are not zero.
+    /// `x = 1 - S`: fraction of parameters that are non-zero.
     Density, "above 0 and at most 1", |v| v > 0.0 && v <= 1.0
 );
 quantity!(
@@ -109,7 +109,7 @@ quantity!(
     FlopsPerParam, "between 1e-3 and 1e12", |v| (1e-3..=1e12).contains(&v)
 );
 quantity!(
-    /// `M`: training cost over the cost at which `N` would be dense compute-optimal.
+    /// `M`: training cost relative to the cost at which a dense model of `N` parameters is compute-optimal.
     ChinchillaRatio, "above 0 and finite", |v| v > 0.0 && v.is_finite()
 );
 
@@ -119,14 +119,14 @@ impl FlopsPerParam {
 }
 
 impl Data {
-    /// The end of the range that an answer may not fall below.
+    /// Lower end of the range, for bounds of answers.
     pub(super) const SMALLEST: f64 = 1e-6;
-    /// The end of the range that an answer may not pass.
+    /// Upper end of the range, for bounds of answers.
     pub(super) const LARGEST: f64 = 1e30;
 }
 
 impl NonzeroParams {
-    /// The end of the range that an answer may not pass.
+    /// Upper end of the range, for bounds of answers.
     pub(super) const LARGEST: f64 = 1e18;
 
     /// A single parameter, whose logarithm is 0.
@@ -148,14 +148,13 @@ impl Density {
     /// No zeros at all.
     pub const DENSE: Self = Self(1.0);
 
-    /// The density nearest to `value`: for results of formulas that may underflow to 0 or round
-    /// past 1.
+    /// The density nearest to `value`, for results of formulas that may underflow to 0 or be rounded up past 1.
     #[must_use]
     pub const fn clamped(value: f64) -> Self {
         Self(value.clamp(f64::MIN_POSITIVE, 1.0))
     }
 
-    /// `1 - x`, kept below 1 where the density is smaller than the spacing of numbers near 1.
+    /// `1 - x`, kept below 1 where the density is smaller than the spacing of doubles near 1.
     #[must_use]
     pub const fn sparsity(self) -> Sparsity {
         const LARGEST: f64 = 1.0 - f64::EPSILON / 2.0;

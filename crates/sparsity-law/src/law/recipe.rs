@@ -1,8 +1,9 @@
-//! Recipe against recipe: which compute of the one is worth a compute of the other.
+//! Comparison of two training recipes: the compute of one that is worth a given compute of the other.
 //!
-//! At one sparsity the best size is known, and the least loss of a budget is a power law of it. So two recipes are
-//! compared in closed form, each at its own best size, at every compute and by every resampled law. A law of experts
-//! has two terms of size and no closed form: its best size is sought as a plan seeks it.
+//! At one sparsity the best size is known, and the least loss of a budget is a power law of the budget plus a constant.
+//! Two recipes can therefore be compared in closed form, each at its own best size, at every compute and by every
+//! resampled law. A law of experts has two terms in the size and no closed form: its best size is searched in the same
+//! way as for a plan.
 
 use super::any_law::{AnyLaw, AtDesign};
 use super::coefficients::{CoefficientValues, Coefficients};
@@ -16,19 +17,19 @@ use super::recommendation::AnswerError;
 use super::support::Range;
 use crate::pace::step;
 
-/// Where the zeros of a recipe are, and what they cost.
+/// The sparsity of a recipe, and its cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RecipeSparsity {
-    /// Density at which the loss is looked up.
+    /// Density at which the loss is computed.
     pub effective: Density,
-    /// FLOPs relative to a dense model of as many non-zeros: `c_mul`.
+    /// `c_mul`: FLOPs relative to a dense model with as many non-zeros.
     pub multiplier: f64,
-    /// Its place among the levels of a law of the form `levels`; `None` where `effective` says which one it is.
+    /// Index among the levels of a law of the form `levels`; `None` where `effective` determines the level.
     pub level: Option<usize>,
 }
 
 impl RecipeSparsity {
-    /// The same as plans have it, with nothing stored and nothing served.
+    /// The same as a design of a plan, for a model that is neither stored nor served.
     fn design(&self) -> Design {
         let Self { effective, multiplier, level } = *self;
         Design {
@@ -42,10 +43,10 @@ impl RecipeSparsity {
     }
 }
 
-/// The least loss of a budget at one sparsity, by the size that is best for it.
+/// The least loss of a budget at one sparsity, with the best size for that budget.
 ///
-/// With `A` the capacity coefficient at the sparsity and `mu = k c_mul` the FLOPs per non-zero and data unit, the
-/// size at which the loss of `C` is least has `b_N A N^(-b_N) = b_D (a_D mu N / C)^b_D`, so that
+/// With `A` the capacity coefficient at the sparsity and `mu = k c_mul` the FLOPs per non-zero parameter and data unit,
+/// the size with the least loss at a compute of `C` satisfies `b_N A N^(-b_N) = b_D (a_D mu N / C)^b_D`, so that
 ///
 /// ```text
 /// L(C) = A (1 + b_N / b_D) N(C)^(-b_N) + c,   N(C)^(b_N + b_D) = (b_N A / b_D) (C / (a_D mu))^b_D
@@ -63,7 +64,7 @@ pub struct BudgetCurve {
 }
 
 impl BudgetCurve {
-    /// The curve of a law. It must know what size and data do.
+    /// The curve of a law, which must describe size and data.
     ///
     /// ```
     /// use sparsity_law::law::*;
@@ -91,7 +92,7 @@ impl BudgetCurve {
         Self::of_capacity(v, capacity, (flops_per_param, recipe.multiplier))
     }
 
-    /// The curve of a capacity.
+    /// The curve for a given capacity coefficient.
     fn of_capacity(
         v: CoefficientValues,
         capacity: f64,
@@ -111,7 +112,7 @@ impl BudgetCurve {
         }
     }
 
-    /// The least loss of a budget.
+    /// The least loss of a budget, in FLOPs.
     #[must_use]
     pub fn loss(&self, compute: f64) -> f64 {
         self.floor + self.ln_reducible(compute.ln()).exp()
@@ -121,7 +122,7 @@ impl BudgetCurve {
         self.ln_scale - self.b_n * (self.at_one + self.by_compute * ln_compute)
     }
 
-    /// The compute that reaches a loss; `None` where none does.
+    /// The compute in FLOPs that reaches a loss; `None` where no compute does.
     #[must_use]
     pub fn compute(&self, loss: f64) -> Option<f64> {
         let reducible = loss - self.floor;
@@ -132,10 +133,10 @@ impl BudgetCurve {
         Some(((ln_size - self.at_one) / self.by_compute).exp())
     }
 
-    /// The best size and the data of a budget.
+    /// The best size and the data for a budget, in FLOPs.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] where they are none.
+    /// [`DomainError::OutOfRange`] where one of them is out of range.
     pub fn model(&self, compute: f64) -> Result<(NonzeroParams, Data), DomainError> {
         let ln_size = self.at_one + self.by_compute * compute.ln();
         let size = NonzeroParams::new(ln_size.exp())?;
@@ -143,7 +144,7 @@ impl BudgetCurve {
     }
 }
 
-/// The least loss of a budget by a law of experts.
+/// The least loss of a budget by a law of experts, found by a search over sizes.
 #[derive(Debug, Clone)]
 pub struct SearchedCurve {
     law: FormLaw,
@@ -167,14 +168,14 @@ impl SearchedCurve {
 /// The least loss of a budget at one way to be sparse, by a law of any form.
 #[derive(Debug, Clone)]
 pub enum RecipeCurve {
-    /// A power of the budget.
+    /// A closed form: a power of the budget, plus a constant.
     Power(BudgetCurve),
-    /// Of experts.
+    /// A search, for laws of experts.
     Searched(SearchedCurve),
 }
 
 impl RecipeCurve {
-    /// The curve of a law; `None` where it knows nothing of the sparsity. It must know what size and data do.
+    /// The curve of a law, which must describe size and data; `None` where it does not know the sparsity.
     #[must_use]
     pub fn new(
         law: AnyLaw<'_>,
@@ -195,7 +196,7 @@ impl RecipeCurve {
         })
     }
 
-    /// The least loss of a budget; not a number where no model of any size is in range.
+    /// The least loss of a budget in FLOPs; NaN where no size in the supported range can be trained with it.
     #[must_use]
     pub fn loss(&self, compute: f64) -> f64 {
         match self {
@@ -207,7 +208,7 @@ impl RecipeCurve {
         }
     }
 
-    /// The compute that reaches a loss; `None` where none does.
+    /// The compute in FLOPs that reaches a loss; `None` where no compute does.
     #[must_use]
     pub fn compute(&self, loss: f64) -> Option<f64> {
         match self {
@@ -219,10 +220,10 @@ impl RecipeCurve {
         }
     }
 
-    /// The best size and the data of a budget.
+    /// The best size and the data for a budget, in FLOPs.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] where they are none.
+    /// [`DomainError::OutOfRange`] where one of them is out of range.
     pub fn model(&self, compute: f64) -> Result<(NonzeroParams, Data), DomainError> {
         match self {
             Self::Power(curve) => curve.model(compute),
@@ -236,8 +237,8 @@ impl RecipeCurve {
     }
 }
 
-/// The place of the level at which the least loss of every budget is least; `None` of other forms. It is the same for
-/// every budget, as all levels have their exponents in common.
+/// Index and density of the level whose least loss is the lowest of all levels; `None` for other forms. It is the same
+/// level for every budget, as all levels have the same exponents.
 #[must_use]
 pub fn best_recipe_level(law: &FormLaw, cost: &TrainingCost) -> Option<(usize, Density)> {
     let FormLaw::Levels(levels) = law else { return None };
@@ -248,17 +249,18 @@ pub fn best_recipe_level(law: &FormLaw, cost: &TrainingCost) -> Option<(usize, D
     places.min_by(|one, other| badness(one).total_cmp(&badness(other)))
 }
 
-/// Places in `-ln(1 - S)` at which the best sparsity of a recipe is looked for.
+/// Number of cells of the grid in `-ln(1 - S)` on which the best sparsity of a recipe is sought.
 const PLACES: u32 = 2000;
 
-/// The density at which the least loss of every budget is least, of those from `least` on: where
-/// `ln A(S) + b_N ln c_mul(S)` is, at each recipe's best size. To within a two-thousandth of the range of `-ln(1 - S)`.
+/// The density, of those from `least` up, whose least loss is the lowest, with each density at its own best size. It
+/// minimises `ln A(S) + b_N ln c_mul(S)`, which does not depend on the budget. It is found to within a two-thousandth
+/// of the range of `-ln(1 - S)`.
 #[must_use]
 pub fn best_recipe_density(law: &Coefficients, cost: &TrainingCost, least: Density) -> Density {
     let v = law.values();
     let end = -least.get().ln();
     let at = |place: u32| {
-        // The end itself, and not what the logarithm makes of it.
+        // At the end, return the end itself: a logarithm and back would round it.
         if place == PLACES {
             least
         } else {
@@ -273,18 +275,18 @@ pub fn best_recipe_density(law: &Coefficients, cost: &TrainingCost, least: Densi
     places.min_by(|one, other| badness(*one).total_cmp(&badness(*other))).unwrap_or(Density::DENSE)
 }
 
-/// A recipe: the curve of a law, and those of its resampled laws at the same sparsity.
+/// A recipe: the curve of a law, and the curves of its resampled laws at the same sparsity.
 #[derive(Debug, Clone)]
 pub struct Recipe<'a> {
-    /// By the law of all runs.
+    /// Curve of the law of all runs.
     pub curve: RecipeCurve,
-    /// By the laws of the resamples; empty without any.
+    /// Curves of the resampled laws; empty where there are none.
     resampled: Vec<RecipeCurve>,
     ensemble: Option<&'a Ensemble>,
 }
 
 impl<'a> Recipe<'a> {
-    /// A recipe of a law; `None` where it knows nothing of the sparsity.
+    /// The recipe of a law at one sparsity; `None` where the law, or a resampled one, does not know the sparsity.
     #[must_use]
     pub fn new(
         law: AnyLaw<'_>,
@@ -307,45 +309,45 @@ impl<'a> Recipe<'a> {
     }
 }
 
-/// Two recipes at one compute.
+/// Comparison of two recipes at one compute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exchange {
-    /// The compute, of the other recipe.
+    /// Compute of recipe `b`, in FLOPs.
     pub compute: f64,
-    /// The least loss of the one recipe at that compute.
+    /// Least loss of recipe `a` at that compute.
     pub a_loss: f64,
-    /// The least loss of the other.
+    /// Least loss of recipe `b` at that compute.
     pub b_loss: f64,
-    /// What the other recipe's compute is worth in compute of the one, as a multiple; `None` where no compute of the
-    /// one reaches the loss of the other.
+    /// Compute with which recipe `a` reaches the loss of recipe `b`, as a multiple of `compute`; `None` where no
+    /// compute reaches it.
     pub multiple: Option<f64>,
-    /// Interval of the multiple; `None` where a law has no resamples. Its ends lie between 1e-300 and 1e300.
+    /// Interval of the multiple; `None` where a law has no resamples. Its ends are between 1e-300 and 1e300.
     pub interval: Option<Interval>,
 }
 
 /// A compute at which two recipes are equally good.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crossing {
-    /// The compute.
+    /// The compute, in FLOPs.
     pub compute: f64,
-    /// Whether the other recipe is the better one above it.
+    /// Whether recipe `b` is the better one above this compute.
     pub b_above: bool,
 }
 
-/// Cells in which crossings are looked for.
+/// Number of cells in which crossings are sought.
 const CELLS: u32 = 400;
 
-/// Two recipes, of two laws.
+/// Two recipes, each with its own law.
 #[derive(Debug, Clone)]
 pub struct RecipePair<'a> {
-    /// The one.
+    /// Recipe `a`.
     pub a: Recipe<'a>,
-    /// The other.
+    /// Recipe `b`.
     pub b: Recipe<'a>,
 }
 
 impl RecipePair<'_> {
-    /// What a compute of `b` is worth in compute of `a`: the compute of `a` that reaches the same loss, over it.
+    /// Compares both recipes at a compute of `b`: the compute of `a` that reaches the same loss, relative to it.
     ///
     /// # Errors
     /// [`AnswerError::NotFinite`] where a loss overflows.
@@ -358,7 +360,7 @@ impl RecipePair<'_> {
         let b_loss = finite("the loss of b", self.b.curve.loss(compute))?;
         let multiple =
             |a: &RecipeCurve, b: &RecipeCurve| Some(a.compute(b.loss(compute))? / compute);
-        // Each resample of the one with one of the other: the runs of both are different ones.
+        // Each resample of one law is paired with one of the other, as the laws have different runs.
         let pairs = self.a.resampled.iter().zip(&self.b.resampled);
         let multiples = pairs.map(|(a, b)| {
             step();
@@ -376,7 +378,7 @@ impl RecipePair<'_> {
         })
     }
 
-    /// Where the recipes are equally good within a range of computes, in rising order.
+    /// The computes within a range at which both recipes are equally good, in rising order.
     #[must_use]
     pub fn crossings(&self, range: Range) -> Vec<Crossing> {
         let ahead = |ln_compute: f64| {
@@ -389,7 +391,7 @@ impl RecipePair<'_> {
         for cell in 0..CELLS {
             let (mut left, mut right) = (place(cell), place(cell + 1));
             let (at_left, at_right) = (ahead(left), ahead(right));
-            // Equal at the end of a cell belongs to the next one, and equal everywhere is no crossing.
+            // Equality at the end of a cell belongs to the next cell, and equality everywhere is no crossing.
             if (at_left > 0.0) == (at_right > 0.0) || at_left == at_right {
                 continue;
             }
@@ -524,7 +526,7 @@ mod tests {
         let pair = RecipePair { a: of(dense()), b: of(cheap) };
         let exchange = pair.at(Compute::new(1e20).unwrap()).unwrap();
         let interval = exchange.interval.unwrap();
-        // Both scatter alike, so that nothing is left of it.
+        // Both recipes scatter in the same way, so that the scatter cancels out.
         assert!((interval.low - 2.0).abs() < 1e-9 && (interval.high - 2.0).abs() < 1e-9);
         let other = RecipePair { a: of(dense()), b: recipe(law, cheap) };
         assert_eq!(other.at(Compute::new(1e20).unwrap()).unwrap().interval, None);

@@ -1,4 +1,4 @@
-//! The best sparsity of a training budget with everything that is said beside it, and its intervals.
+//! The best sparsity of a training budget, everything that is reported beside it, and the intervals.
 
 use super::coefficients::Coefficients;
 use super::cost::TrainingCost;
@@ -8,33 +8,33 @@ use super::optimum::{Optimum, chinchilla_ratio, optimal_sparsity_under};
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams};
 use super::repetition::{Repetition, effective_data};
 
-/// Why a law has no number for a question that is in range.
+/// The reason why a law has no answer to a question that is in range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum AnswerError {
     /// The data that the budget pays for is out of range.
     #[error("the data that this compute pays for {0}")]
     Data(#[from] DomainError),
-    /// A number of the answer, by name, is not finite.
+    /// The named number of the answer is not finite.
     #[error("{0} overflows at this question: it lies far outside any data")]
     NotFinite(&'static str),
 }
 
-/// The number, if it is finite.
+/// Returns the number if it is finite.
 ///
 /// # Errors
-/// [`AnswerError::NotFinite`] with `name`.
+/// [`AnswerError::NotFinite`] with `name` where it is not.
 pub fn finite(name: &'static str, value: f64) -> Result<f64, AnswerError> {
     if value.is_finite() { Ok(value) } else { Err(AnswerError::NotFinite(name)) }
 }
 
-/// The best sparsity of a size and a budget, and what follows from it.
+/// The best sparsity at a size and a budget, and what follows from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Recommendation {
     /// The best model.
     pub best: Optimum,
-    /// Its parameters, zeros included.
+    /// Parameters of the best model, zeros included.
     pub total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute.
+    /// The dense model with the same number of non-zero parameters and the same compute.
     pub dense: Optimum,
     /// [`Coefficients::gain`] at the best sparsity.
     pub gain: f64,
@@ -43,7 +43,7 @@ pub struct Recommendation {
 }
 
 impl Recommendation {
-    /// Answers one question. The law must know what size, sparsity and data do.
+    /// Answers one question. The law must describe size, sparsity and data.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
@@ -57,10 +57,11 @@ impl Recommendation {
         Self::under(law, cost, (nonzero_params, compute), None, None)
     }
 
-    /// The same where only so much of the data is different: costs count all of it, losses what it is worth.
+    /// Like [`Self::new`], with repeated data where `repetition` is given: costs count all data, and losses count what
+    /// it is worth ([`Repetition::effective`]).
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As for [`Self::new`].
     pub fn repeating(
         law: &Coefficients,
         cost: &TrainingCost,
@@ -71,11 +72,11 @@ impl Recommendation {
         Self::under(law, cost, (nonzero_params, compute), None, repetition)
     }
 
-    /// As [`Self::new`], of the densities from `least` on. Without one the cost must have an optimum
+    /// Like [`Self::new`], restricted to the densities from `least` up. Without `least` the cost must have an optimum
     /// ([`TrainingCost::has_optimum`]).
     ///
     /// # Errors
-    /// As of [`Self::new`].
+    /// As for [`Self::new`].
     pub fn down_to(
         least: Option<Density>,
         law: &Coefficients,
@@ -86,10 +87,10 @@ impl Recommendation {
         Self::under(law, cost, (nonzero_params, compute), least, None)
     }
 
-    /// As [`Self::down_to`], where only so much of the data is different.
+    /// Like [`Self::down_to`], with repeated data where `repetition` is given.
     ///
     /// # Errors
-    /// As of [`Self::new`].
+    /// As for [`Self::new`].
     pub fn under(
         law: &Coefficients,
         cost: &TrainingCost,
@@ -115,12 +116,13 @@ impl Recommendation {
         found.finite()
     }
 
-    /// The answers to many questions, in order. `cost` gives the training cost of each by its place; where all
-    /// `share_cost` and it is linear in the sparsity they are solved together, which is many times as fast and
-    /// agrees with [`Self::new`] to rounding.
+    /// The answers to many questions, in their order. `cost` returns the training cost of a question by its index.
+    ///
+    /// If `share_cost` says that all questions have the same cost and this cost is linear in the sparsity, they are
+    /// solved together. This is many times as fast and agrees with [`Self::new`] to rounding.
     ///
     /// # Errors
-    /// As of [`Self::new`], with the place of the first question that has no answer.
+    /// As for [`Self::new`], with the index of the first question that has no answer.
     pub fn all<'a>(
         law: &Coefficients,
         questions: &[(NonzeroParams, Compute)],
@@ -145,7 +147,7 @@ impl Recommendation {
     /// The answer to one of many questions that [`linear_optima`] has solved together.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As for [`Self::new`].
     pub fn of_many(
         found: &LinearOptimum,
         nonzero_params: NonzeroParams,
@@ -183,14 +185,14 @@ impl Recommendation {
 /// The intervals of a [`Recommendation`].
 #[derive(Debug, Clone, Copy)]
 pub struct RecommendationIntervals {
-    /// Of the best sparsity.
+    /// Interval of the best sparsity.
     pub sparsity: Interval,
-    /// Of the loss at the recommended sparsity.
+    /// Interval of the loss at the recommended sparsity.
     pub loss: Interval,
-    /// Of the loss of the dense alternative.
+    /// Interval of the loss of the dense alternative.
     pub dense_loss: Interval,
-    /// Of the gain at the recommended sparsity.
+    /// Interval of the gain at the recommended sparsity.
     pub gain: Interval,
-    /// Of the chinchilla ratio of the question.
+    /// Interval of the Chinchilla ratio of the question.
     pub chinchilla_ratio: Interval,
 }

@@ -1,28 +1,29 @@
-//! Answers that were asked for lately, as they were given: the same question is often asked again, by other replicas of
-//! who asks or by who looks once more.
+//! A small cache of recent answers, because the same question is often asked again, by a repeated request or by another
+//! replica of the caller.
 //!
-//! All laws of a process share one store of fixed size. What is in it changes how long an answer takes and never
-//! what it says: a question is all that its answer depends on, to the bit.
+//! All laws of a process share one cache of fixed size. Its contents change how long an answer takes and never the
+//! answer: the key holds every number that the answer depends on, to the bit.
 
 use std::sync::Mutex;
 
-/// Answers by their questions. Each question has one place, which it shares with others.
+/// A cache of answers by question. Each question has one slot, which it shares with other questions.
 #[derive(Debug)]
 pub(super) struct Remembered<const N: usize, A> {
     places: Box<[Mutex<Option<Kept<N, A>>>]>,
 }
 
-/// What a place holds: the question that was asked for last, and its answer.
+/// Contents of a slot: the question asked last, and its answer.
 type Kept<const N: usize, A> = ([u64; N], A);
 
 impl<const N: usize, A: Copy> Remembered<N, A> {
-    /// A store of so many answers, at least one.
+    /// Creates a cache with `count` slots, at least one.
     pub fn new(count: usize) -> Self {
         Self { places: (0..count.max(1)).map(|_| Mutex::new(None)).collect() }
     }
 
-    /// The answer to a question, computed where it is not the last one that was asked for at its place. Nobody waits for
-    /// who is at the same place at this moment: the answer is computed, and not remembered.
+    /// Returns the answer to a question, and computes it unless the question is the last one asked at its slot.
+    ///
+    /// Never waits for a thread that uses the same slot at this moment: the answer is then computed and not cached.
     pub fn answer(&self, question: [u64; N], compute: impl FnOnce() -> A) -> A {
         let place = &self.places[hash(&question) % self.places.len()];
         if let Ok(kept) = place.try_lock()
@@ -40,7 +41,7 @@ impl<const N: usize, A: Copy> Remembered<N, A> {
 }
 
 fn hash(question: &[u64]) -> usize {
-    // Odd multipliers keep neighbours apart, as Fibonacci hashing does.
+    // Odd multipliers spread similar questions over different slots, as in Fibonacci hashing.
     let mix =
         |mixed: u64, each: &u64| (mixed ^ each).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     (question.iter().fold(0, mix) >> 16) as usize
@@ -59,7 +60,7 @@ mod tests {
         assert_eq!(store.answer([1, 3], || 12), 12);
         assert_eq!(store.answer([0, 3], || 13), 13);
         assert_eq!(store.answer([1, 2], || 14), 14);
-        // While an answer is computed its place is free for others.
+        // The slot stays free for other questions while an answer is being computed.
         assert_eq!(store.answer([5, 5], || store.answer([6, 6], || 15) + 1), 16);
         assert_eq!(store.answer([5, 5], || 17), 16);
     }

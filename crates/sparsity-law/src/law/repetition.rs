@@ -1,17 +1,19 @@
 //! Data that is seen more than once.
 //!
-//! A run that trains on `D` tokens of which only `U` are different is charged for `D` and learns from less. By
-//! Muennighoff and others (*Scaling Data-Constrained Language Models*, arXiv 2305.16264) it learns as much as from
+//! A run that trains on `D` tokens, of which only `U` are distinct, costs as much as `D` tokens and learns less.
+//! According to Muennighoff and others (*Scaling Data-Constrained Language Models*, arXiv 2305.16264) it learns as much
+//! as from
 //!
 //! ```text
-//! D_eff = U + U R (1 - exp(-(D/U - 1) / R))      for D > U, and D up to there
+//! D_eff = U + U R (1 - exp(-(D/U - 1) / R))      for D > U, else D
 //! ```
 //!
-//! so that each further epoch is worth `e^(-1/R)` of the one before it, and no number of them more than `U R`.
+//! so that each further epoch is worth `e^(-1/R)` of the one before it, and any number of repetitions is worth less
+//! than `U R`.
 
 use super::quantity::{Data, DomainError};
 
-/// How much of the data is new, and how fast repeating it wears out.
+/// The amount of distinct data, and how fast repeating it loses value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Repetition {
     unique: f64,
@@ -21,10 +23,10 @@ pub struct Repetition {
 impl Repetition {
     /// `R` of the published law, in epochs.
     pub const PUBLISHED_DECAY: f64 = 15.39;
-    /// Range of `R` in words.
+    /// Range of `R` in words, for error messages.
     pub const DECAY_RANGE: &'static str = "between 0.01 and 10000";
 
-    /// Of so much different data; `decay` is `R`.
+    /// Repetition of `unique` data, in data units; `decay` is `R`, in epochs.
     ///
     /// ```
     /// use sparsity_law::law::{Data, Repetition};
@@ -46,7 +48,7 @@ impl Repetition {
         }
     }
 
-    /// `U`: how much of the data is different.
+    /// `U`: amount of distinct data.
     #[must_use]
     pub const fn unique(&self) -> f64 {
         self.unique
@@ -58,7 +60,8 @@ impl Repetition {
         self.decay
     }
 
-    /// `D_eff`: different data that teaches as much as `data` with its repetitions; never more than `data`.
+    /// `D_eff`: the amount of distinct data that teaches as much as `data` with its repetitions. Never more than
+    /// `data`.
     #[must_use]
     pub fn effective(&self, data: f64) -> f64 {
         if data <= self.unique {
@@ -68,14 +71,14 @@ impl Repetition {
         self.unique * (1.0 - self.decay * (-repeats / self.decay).exp_m1())
     }
 
-    /// [`Self::effective`] of checked data.
+    /// [`Self::effective`] for a checked quantity.
     #[must_use]
     pub fn effective_data(&self, data: Data) -> Data {
-        // Between the least of the two and `data`: in range where both are.
+        // Between the lesser of `U` and `data`, and `data`: in range, as both are.
         Data::new(self.effective(data.get())).unwrap_or(data)
     }
 
-    /// `d ln D_eff / d ln D`: 1 up to `U`, falling to 0 beyond it.
+    /// The elasticity `d ln D_eff / d ln D`: 1 up to `U`, and falling to 0 beyond.
     #[must_use]
     pub fn elasticity(&self, data: f64) -> f64 {
         if data <= self.unique {
@@ -85,7 +88,7 @@ impl Repetition {
         (-repeats / self.decay).exp() * data / self.effective(data)
     }
 
-    /// `D` that teaches as much as `effective` of different data; infinite where no number of repetitions does.
+    /// The `D` that teaches as much as `effective` distinct data; infinite where no number of repetitions does.
     #[must_use]
     pub fn data_for(&self, effective: f64) -> f64 {
         if effective <= self.unique {
@@ -99,7 +102,7 @@ impl Repetition {
     }
 }
 
-/// What so much data teaches: itself where nothing is repeated.
+/// The amount of distinct data that teaches as much as `data`; `data` itself without repetition.
 #[must_use]
 pub fn effective_data(repetition: Option<&Repetition>, data: Data) -> Data {
     repetition.map_or(data, |repetition| repetition.effective_data(data))
@@ -119,7 +122,7 @@ mod tests {
         let repetition = thirty_billion();
         let table = [(120e9, 1.117713e11), (600e9, 3.573636e11), (3e12, 4.909576e11)];
         for (data, expected) in table {
-            // Seven digits are given.
+            // The known answers have seven digits.
             assert!((repetition.effective(data) / expected - 1.0).abs() < 1e-6, "{data}");
         }
         assert_eq!(repetition.effective(20e9), 20e9);
@@ -142,10 +145,10 @@ mod tests {
             let step = 1e-6;
             let ln = |data: f64| repetition.effective(data).ln();
             let difference = (ln(data * (1.0 + step)) - ln(data * (1.0 - step))) / (2.0 * step);
-            // The slope bends where repeating begins.
+            // The slope has a kink where repetition begins.
             prop_assert!((epochs - 1.0).abs() < 1e-5
                 || (difference - repetition.elasticity(data)).abs() < 1e-7);
-            // Where repetitions are worn out the digits of how many there were are gone.
+            // Where repeated data is worthless, the number of repetitions cannot be recovered.
             if epochs < 5.0 * decay {
                 prop_assert!((repetition.data_for(worth) / data - 1.0).abs() < 1e-9);
             }

@@ -1,4 +1,4 @@
-//! Laws of other forms that were fitted on the same runs, to see whether they say the same.
+//! Laws of other forms fitted on the same runs, to see whether they agree.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,21 +17,21 @@ use super::quantity::{Compute, Data, Density, NonzeroParams};
 pub enum RivalLaw {
     /// The paper's form.
     Sparse(CoefficientValues),
-    /// Counting mean parameters: `c_s` is the capacity of dense models, `a_s` is 0.
+    /// The form that counts mean parameters: `c_s` is the capacity of dense models, `a_s` is 0.
     AverageParams {
         /// The coefficients.
         coefficients: CoefficientValues,
         /// Mean sparsity over training as a share of the final one.
         mean_share: f64,
     },
-    /// One capacity at each sparsity.
+    /// One capacity for each sparsity.
     Levels(LevelLaw),
     /// Mixtures of experts.
     Experts(ExpertCoefficients),
 }
 
 impl RivalLaw {
-    /// Its form.
+    /// The form of the law.
     #[must_use]
     pub const fn form(&self) -> LawForm {
         match self {
@@ -42,7 +42,7 @@ impl RivalLaw {
         }
     }
 
-    /// As coefficients, perhaps with a curve; `None` of forms that are no such law.
+    /// The law as coefficients, with a gain curve if it needs one; `None` for forms that coefficients cannot express.
     #[must_use]
     pub fn coefficients(&self) -> Option<Coefficients> {
         match self {
@@ -56,7 +56,7 @@ impl RivalLaw {
         }
     }
 
-    /// Predicted loss; `None` at a sparsity of which it knows nothing.
+    /// Predicted loss; `None` at a sparsity that the law does not know.
     #[must_use]
     pub fn loss(&self, density: Density, nonzero_params: NonzeroParams, data: Data) -> Option<f64> {
         match self {
@@ -66,8 +66,8 @@ impl RivalLaw {
         }
     }
 
-    /// The best sparsity of a size and a budget, as the range in which the law leaves it: its own best, or the
-    /// neighbours of the best of the levels. `None` where the law has none.
+    /// The range in which the law leaves the best sparsity at a size and a budget: twice the optimum, or for levels the
+    /// neighbours of the best level. `None` where the law has no optimum.
     #[must_use]
     pub fn optimal_sparsities(
         &self,
@@ -93,7 +93,7 @@ mod tests {
     use crate::law::{FlopMode, FlopsPerParam, LevelCapacity, PruningSchedule, Sparsity, T5_C4};
     use proptest::prelude::*;
 
-    /// Coefficients in circulation.
+    /// Known coefficients for this form.
     const ABNAR: ExpertCoefficients = ExpertCoefficients {
         e: 0.94,
         a: 16612.5,
@@ -156,7 +156,7 @@ mod tests {
         let own = T5_C4.coefficients().loss(half, n, d);
         assert!((law.loss(half, n, d).unwrap() - own).abs() < 1e-12);
         assert_eq!(law.loss(Density::new(0.4).unwrap(), n, d), None);
-        // The paper's form has its best at .593.
+        // The optimum of the paper's form is .593.
         let c = Compute::new(1e19).unwrap();
         assert_eq!(law.optimal_sparsities(&cost(FlopMode::Sparse), n, c), Some([0.0, 0.75]));
         assert!(law.coefficients().is_none());

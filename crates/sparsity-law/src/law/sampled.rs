@@ -1,7 +1,7 @@
-//! A law together with the laws of its resampled runs, prepared to answer with intervals.
+//! A law with the laws of its resampled runs, prepared for answers with intervals.
 //!
-//! Near a question that was asked before only the few laws are asked among which the ends of an interval lie there; the
-//! answer is the same. In the mode of a hardware profile, whose conditions may have several roots, all laws are asked.
+//! Near an earlier question, only the few laws are evaluated that can hold the ends of the interval there; the answer
+//! is the same. On a hardware profile, whose conditions may have several roots, all laws are evaluated.
 
 use std::sync::LazyLock;
 
@@ -17,10 +17,10 @@ use super::remembered::Remembered;
 use super::repetition::{Repetition, effective_data};
 use super::widening::Widening;
 
-/// The loss of a run whose mean loss and residual are the arguments.
+/// Computes the loss of a run from its mean loss and its residual.
 type Measured = fn(f64, f64) -> f64;
 
-/// Answers of each kind that are remembered, of all laws together: half a megabyte.
+/// Number of cached answers of each kind, for all laws together: half a megabyte.
 const REMEMBERED: usize = 1 << 10;
 
 static OPTIMA: LazyLock<Remembered<7, Option<RecommendationIntervals>>> =
@@ -28,24 +28,24 @@ static OPTIMA: LazyLock<Remembered<7, Option<RecommendationIntervals>>> =
 static LOSSES: LazyLock<Remembered<4, Option<(Interval, Interval)>>> =
     LazyLock::new(|| Remembered::new(REMEMBERED));
 
-/// A law with the laws of its resampled runs, if it has any.
+/// A law with the laws of its resampled runs, if there are any.
 #[derive(Debug)]
 pub struct SampledLaw {
     coefficients: Coefficients,
-    /// Whether the interval of a new run holds that of the mean.
+    /// Whether the interval of a new run is extended to contain that of the mean.
     holds_mean: bool,
-    /// How intervals outside the runs are widened, where that is known.
+    /// How intervals outside the runs are widened, where this is known.
     widening: Option<(Widening, Measured)>,
     prepared: Option<PreparedEnsemble>,
     nearby: Nearby,
 }
 
 impl SampledLaw {
-    /// What a resample takes, in bytes: its coefficients, and what is prepared of them.
+    /// Memory of a resample in bytes: its coefficients, and the values that are prepared from them.
     const BYTES_OF_MEMBER: usize = Ensemble::BYTES_OF_MEMBER + PreparedEnsemble::BYTES_OF_LAW;
 
-    /// A law and its resamples. `measured` is the loss of a run whose mean loss and noise are its arguments,
-    /// by the residual that the fit compared with ([`Residual::measured`](crate::fit::Residual::measured)).
+    /// A law and its resamples. `measured` computes the loss of a run from its mean loss and its noise, according to
+    /// the residual that was fitted ([`Residual::measured`](crate::fit::Residual::measured)).
     #[must_use]
     pub fn new(
         coefficients: Coefficients,
@@ -56,7 +56,7 @@ impl SampledLaw {
         Self { coefficients, holds_mean: false, widening: None, prepared, nearby: Nearby::new() }
     }
 
-    /// The same with intervals outside the runs widened by what rolling hold-outs show; `measured` as of
+    /// Returns the same law with intervals outside the runs widened as rolling hold-outs show. `measured` is as in
     /// [`Self::new`].
     #[must_use]
     pub fn widened(mut self, widening: Widening, measured: fn(f64, f64) -> f64) -> Self {
@@ -64,15 +64,15 @@ impl SampledLaw {
         self
     }
 
-    /// The same with intervals of a new run that hold those of the mean. Of few resamples, or of a residual that is
-    /// hardly ever on one side, an end of the one may lie a little inside the other.
+    /// Returns the same law with intervals of a new run that contain those of the mean. Otherwise one end may lie
+    /// slightly inside the interval of the mean, with few resamples, or with residuals that are nearly all on one side.
     #[must_use]
     pub const fn holding_means(mut self) -> Self {
         self.holds_mean = true;
         self
     }
 
-    /// Widens intervals of the loss at a question where this law says `loss`.
+    /// Widens the intervals of the loss at a question for which this law predicts `loss`.
     fn widen(
         &self,
         intervals: (Interval, Interval),
@@ -92,7 +92,7 @@ impl SampledLaw {
         widening.losses(intervals, loss, distance, measured)
     }
 
-    /// The interval of the mean loss, widened where the question lies outside the runs.
+    /// Interval of the mean loss, widened where the question lies outside the runs.
     #[must_use]
     pub fn widen_mean(
         &self,
@@ -103,7 +103,7 @@ impl SampledLaw {
         self.widen((interval, interval), question, loss).0
     }
 
-    /// About how many bytes it takes, beside what all laws of a process share.
+    /// Approximate memory of the law in bytes, without the caches that all laws of a process share.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let members = self.ensemble().map_or(0, Ensemble::count);
@@ -116,25 +116,25 @@ impl SampledLaw {
         &self.coefficients
     }
 
-    /// The laws of the resamples.
+    /// The resampled laws.
     #[must_use]
     pub fn ensemble(&self) -> Option<&Ensemble> {
         self.prepared.as_ref().map(PreparedEnsemble::ensemble)
     }
 
-    /// The same, prepared for quick answers.
+    /// The resampled laws, prepared for fast answers.
     #[must_use]
     pub const fn prepared(&self) -> Option<&PreparedEnsemble> {
         self.prepared.as_ref()
     }
 
-    /// The interval of an answer; `None` where the law has no resamples.
+    /// Interval of an answer; `None` where the law has no resamples.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<Interval> {
         self.ensemble().map(|ensemble| ensemble.interval(answer))
     }
 
-    /// Both ends of what is asked of the cells of a question, where the intervals over them are continuous and few laws
-    /// are enough.
+    /// Both ends of an interval that `ask` finds in the cell of the question; `None` where the answers are not
+    /// continuous over the cell, or few laws are not enough.
     fn ends(
         &self,
         prepared: &PreparedEnsemble,
@@ -149,8 +149,8 @@ impl SampledLaw {
         self.nearby.optimum(saved, question, |cell| ask(cell, asked))
     }
 
-    /// The interval of the optimal sparsity, of which `best` is that of the law of all runs; `None`
-    /// where the law has no resamples.
+    /// Interval of the optimal sparsity, where `best` is the optimal density by the law of all runs; `None` where the
+    /// law has no resamples.
     #[must_use]
     pub fn optimum_interval(
         &self,
@@ -163,14 +163,14 @@ impl SampledLaw {
         if let Some(interval) = prepared.sparsity_interval(cost, nonzero_params, compute, best) {
             return Some(interval);
         }
-        // A profile may have several local optima; each law is searched on its own.
+        // On a hardware profile there may be several local optima, so each law is searched separately.
         self.interval(|member| {
             let best = optimal_density(&member.coefficients, cost, nonzero_params, compute);
             best.sparsity().get()
         })
     }
 
-    /// The intervals of the optimal sparsity and of the loss there; `None` where the law has no resamples.
+    /// Intervals of the optimal sparsity and of the loss there; `None` where the law has no resamples.
     #[must_use]
     pub fn best_intervals(
         &self,
@@ -187,7 +187,7 @@ impl SampledLaw {
         Some([sparsity, self.widen_mean(loss, at, best.loss)])
     }
 
-    /// As [`Self::optimum_interval`], by few laws where they are enough.
+    /// Like [`Self::optimum_interval`], from few laws where they are enough.
     fn sparsity_interval(
         &self,
         prepared: &PreparedEnsemble,
@@ -202,7 +202,7 @@ impl SampledLaw {
         }
     }
 
-    /// The interval of the loss at an optimum, not widened.
+    /// Interval of the loss at an optimum, not widened.
     fn optimum_loss(
         &self,
         prepared: &PreparedEnsemble,
@@ -218,7 +218,7 @@ impl SampledLaw {
         }
     }
 
-    /// The intervals of what this law recommends; `None` where it has no resamples.
+    /// Intervals of this law's recommendation; `None` where it has no resamples.
     #[must_use]
     pub fn recommendation_intervals(
         &self,
@@ -240,8 +240,8 @@ impl SampledLaw {
         })
     }
 
-    /// The same where only so much of the data is different, and of the densities from `least` on where there is a
-    /// least one, computed directly.
+    /// Like [`Self::recommendation_intervals`], with repeated data and, where `least` is given, only the densities from
+    /// `least` up; computed directly from all laws.
     #[must_use]
     pub fn repeating_intervals(
         &self,
@@ -273,7 +273,7 @@ impl SampledLaw {
         })
     }
 
-    /// The same by the resampled laws alone.
+    /// Like [`Self::recommendation_intervals`], without widening.
     fn resampled_intervals(
         &self,
         cost: &TrainingCost,
@@ -282,8 +282,8 @@ impl SampledLaw {
         found: &Recommendation,
     ) -> Option<RecommendationIntervals> {
         let compute_them = || self.compute_intervals(cost, nonzero_params, compute, found);
-        // What zeros save, with the amounts of data that the budget pays for, is all that the intervals depend on of a
-        // cost that is linear.
+        // With a linear cost, the intervals depend only on the share that zeros save, the question, and the amounts of
+        // data that the budget pays for.
         let Some(saved) = cost.saved_by_zeros() else { return compute_them() };
         let Recommendation { best, dense, .. } = found;
         let numbers = [
@@ -332,8 +332,8 @@ impl SampledLaw {
         })
     }
 
-    /// The interval of the mean loss over the resampled laws, and that of the loss of one new run;
-    /// `None` where the law has no resamples.
+    /// Intervals of the mean loss over the resampled laws, and of the loss of one new run; `None` where the law has no
+    /// resamples.
     #[must_use]
     pub fn loss_intervals(
         &self,
@@ -350,7 +350,7 @@ impl SampledLaw {
         Some(self.widen(intervals, (density, nonzero_params, data), loss))
     }
 
-    /// The same by the resampled laws alone.
+    /// Like [`Self::loss_intervals`], without widening.
     fn resampled_loss_intervals(
         &self,
         density: Density,

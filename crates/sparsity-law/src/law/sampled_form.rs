@@ -1,6 +1,7 @@
-//! A law of a form with coefficients of its own together with the laws of its resampled runs.
+//! A law of a form with coefficients of its own, with the laws of its resampled runs.
 //!
-//! Every member is asked at every question: these forms have no short way to the few among which an interval's ends lie.
+//! Every resampled law is evaluated for every question: for these forms there is no short way to find the few laws that
+//! can hold the ends of an interval.
 
 use super::cost::TrainingCost;
 use super::ensemble::{Ensemble, Interval};
@@ -14,10 +15,10 @@ use super::repetition::{Repetition, effective_data};
 use super::widening::Widening;
 use crate::pace::step;
 
-/// The loss of a run whose mean loss and residual are the arguments.
+/// Computes the loss of a run from its mean loss and its residual.
 type Measured = fn(f64, f64) -> f64;
 
-/// A law of such a form, with the laws of its resampled runs if it has any.
+/// A law of such a form, with the laws of its resampled runs if there are any.
 #[derive(Debug)]
 pub struct SampledForm {
     law: FormLaw,
@@ -26,35 +27,35 @@ pub struct SampledForm {
     measured: Measured,
 }
 
-/// What such a law recommends, with its intervals.
+/// The recommendation of such a law, with its intervals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FormAnswer {
     /// The recommendation.
     pub found: FormRecommendation,
-    /// Each level at the size and budget, of levels; `None` of other forms.
+    /// All levels at the size and budget, for a law of levels; `None` for other forms.
     pub choice: Option<MeasuredChoice>,
-    /// The intervals; `None` where the law has no resamples.
+    /// Intervals of the recommendation; `None` where they were not requested, or the law has no resamples.
     pub intervals: Option<FormIntervals>,
 }
 
 /// The intervals of a [`FormRecommendation`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FormIntervals {
-    /// Of the best sparsity: of levels from one level to another.
+    /// Interval of the best sparsity; for levels, from one level to another.
     pub sparsity: Interval,
-    /// Of the loss at the recommended sparsity.
+    /// Interval of the loss at the recommended sparsity.
     pub loss: Interval,
-    /// Of the loss of the dense alternative.
+    /// Interval of the loss of the dense alternative.
     pub dense_loss: Option<Interval>,
-    /// Of the gain at the recommended sparsity.
+    /// Interval of the gain at the recommended sparsity.
     pub gain: Option<Interval>,
-    /// Of the chinchilla ratio of the question.
+    /// Interval of the Chinchilla ratio of the question.
     pub chinchilla_ratio: Option<Interval>,
 }
 
 impl SampledForm {
-    /// A law and its resamples. `measured` is the loss of a run whose mean loss and noise are its arguments, by the
-    /// residual that the fit compared with; `widening` what rolling hold-outs show of errors outside the runs.
+    /// A law and its resamples. `measured` computes the loss of a run from its mean loss and its noise, according to
+    /// the residual that was fitted. `widening` describes what rolling hold-outs show of errors outside the runs.
     #[must_use]
     pub fn new(
         law: FormLaw,
@@ -72,22 +73,22 @@ impl SampledForm {
         &self.law
     }
 
-    /// The laws of the resamples, of the same form.
+    /// The resampled laws, of the same form.
     #[must_use]
     pub const fn ensemble(&self) -> Option<&Ensemble> {
         self.ensemble.as_ref()
     }
 
-    /// About how many bytes it takes.
+    /// Approximate memory of the law in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let laws = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.forms().len());
-        // A level has four numbers, and a law of experts ten.
+        // A level takes four numbers; a law of experts has ten numbers in all.
         (laws + 1) * (size_of::<FormLaw>() + 4 * 8 * self.law.count())
     }
 
-    /// The interval of an answer that every law has; `None` without resamples, and where a law has none: without that
-    /// one the interval would be too narrow.
+    /// Interval of an answer that every law has; `None` without resamples, and where a law has no answer, as the
+    /// interval would be too narrow without that law.
     #[must_use]
     pub fn interval(&self, answer: impl Fn(&FormLaw) -> Option<f64>) -> Option<Interval> {
         let ensemble = self.ensemble.as_ref()?;
@@ -99,7 +100,7 @@ impl SampledForm {
         Some(ensemble.interval_of(answers))
     }
 
-    /// The interval of each coefficient, in the order of [`FormLaw::named`]; `None` without resamples.
+    /// Interval of each coefficient, in the order of [`FormLaw::named`]; `None` without resamples.
     #[must_use]
     pub fn coefficient_intervals(&self) -> Option<Vec<Interval>> {
         let ensemble = self.ensemble.as_ref()?;
@@ -108,8 +109,8 @@ impl SampledForm {
         Some((0..self.law.count()).map(|place| ensemble.interval_of(column(place))).collect())
     }
 
-    /// The interval of the mean loss over the resampled laws, and that of the loss of one new run, which holds it;
-    /// `None` where the law has no resamples, or knows nothing of the sparsity.
+    /// Intervals of the mean loss over the resampled laws and of the loss of one new run, which contains the former;
+    /// `None` where the law has no resamples, or does not know the sparsity.
     #[must_use]
     pub fn loss_intervals(
         &self,
@@ -120,7 +121,7 @@ impl SampledForm {
         self.loss_intervals_at(None, density, nonzero_params, data)
     }
 
-    /// As [`Self::loss_intervals`], at a level by its place where one is given.
+    /// Like [`Self::loss_intervals`], for the level with the index `level` where one is given.
     #[must_use]
     pub fn loss_intervals_at(
         &self,
@@ -145,8 +146,8 @@ impl SampledForm {
         Some(widening.losses((mean, run), loss, distance, self.measured))
     }
 
-    /// The best model of a size and a budget, with its intervals where these are wanted. `None` where no level is so
-    /// dense as `least`, or where the loss falls without end.
+    /// The best model at a size and a budget, with intervals if `intervals` is set. `None` where no level is as dense
+    /// as `least`, or where the loss falls without end.
     ///
     /// # Errors
     /// [`AnswerError::Data`] where the budget pays for no representable amount of data,
@@ -171,7 +172,7 @@ impl SampledForm {
         };
         let best = |law: &FormLaw| match law.best_density(cost, question, least, repetition) {
             Ok(Some(best)) => Some(best.sparsity().get()),
-            // Its loss falls without end.
+            // The loss falls without end.
             Ok(None) => Some(1.0),
             Err(_) => None,
         };
@@ -197,7 +198,7 @@ impl SampledForm {
         Ok(Some(FormAnswer { found, choice, intervals }))
     }
 
-    /// Each level from `least` on at a size and a budget; `None` of forms without levels.
+    /// All levels from `least` up at a size and a budget; `None` for forms without levels.
     fn choice(
         &self,
         cost: &TrainingCost,
@@ -267,7 +268,7 @@ mod tests {
             delta: 0.1603,
             gamma: 0.1595,
         };
-        // Every term falls with the number of experts, and data are worth nothing.
+        // Every term falls as the number of experts grows, and data has no effect.
         let endless = ExpertCoefficients { b: 0.0, lambda: -0.1666, delta: 0.1, ..found };
         let members = |laws: &[ExpertCoefficients]| {
             laws.iter().map(|law| (FormLaw::Experts(*law), 0.0)).collect()

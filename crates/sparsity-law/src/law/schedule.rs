@@ -1,52 +1,53 @@
-//! How zeros come in during training.
+//! The pruning schedule: when zeros are introduced during training.
 
 use std::sync::Arc;
 
 use super::quantity::DomainError;
 
-/// When zeros come in during training, by the training progress from 0 to 1.
+/// When zeros are introduced during training, as a function of the training progress from 0 to 1.
 ///
-/// | made by | sparsity at progress `p` of a run that ends at sparsity `S` |
+/// | constructor | sparsity at progress `p` of a run that ends at sparsity `S` |
 /// |---|---|
 /// | [`PruningSchedule::new`] | 0 before `start`, `S (1 - (1 - (p - start)/(end - start))^exponent)` until `end`, `S` after (arXiv 2309.08520, section 2) |
 /// | [`PruningSchedule::of_points`] | `S` times a measured share, linear between the points |
 ///
-/// With `start = end = 0` the sparsity is `S` throughout: experts, static masks, dynamic sparse training.
+/// With `start = end = 0` the sparsity is `S` throughout, as with experts, static masks and dynamic sparse training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PruningSchedule {
     course: Course,
-    /// Where the kernels of a pattern may start, if that is not where the sparsity has settled.
+    /// Training progress at which the kernels of a pattern may start, where it was set; otherwise the point at which
+    /// the sparsity has settled.
     pattern_start: Option<f64>,
 }
 
-/// The forms that are told apart.
+/// The kinds of schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Course {
     /// The paper's ramp.
     Ramp { start: f64, end: f64, exponent: f64 },
-    /// Shares of the final sparsity, by progress.
+    /// Measured shares of the final sparsity, as `(progress, share)`.
     Points(Arc<[(f64, f64)]>),
 }
 
-/// A coordinate of a measured point of a schedule that cannot be.
+/// An invalid coordinate of a measured point of a schedule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SchedulePointError {
-    /// Which point.
+    /// Index of the point.
     pub point: usize,
-    /// 0 for the progress, 1 for the share.
+    /// Index of the coordinate: 0 for the progress, 1 for the share.
     pub coordinate: usize,
-    /// What is wrong with it.
+    /// What is wrong with the coordinate.
     pub error: DomainError,
 }
 
-/// A stretch of training over which the share of the final sparsity is linear.
+/// A part of the training over which the share of the final sparsity is linear.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Stretch {
-    /// Share of the training.
+    /// Length, as a share of the training.
     pub width: f64,
-    /// Share of the final sparsity at its beginning.
+    /// Share of the final sparsity at the beginning.
     pub from: f64,
-    /// The same at its end.
+    /// Share of the final sparsity at the end.
     pub to: f64,
 }
 
@@ -59,18 +60,18 @@ impl Default for PruningSchedule {
 }
 
 impl PruningSchedule {
-    /// The exponent of the ramp where none is given: that of the paper.
+    /// Default exponent of the ramp: that of the paper.
     pub const EXPONENT: f64 = 3.0;
-    /// Range of the exponent in words.
+    /// Range of the exponent in words, for error messages.
     pub const EXPONENT_RANGE: &'static str = "between 0.01 and 100";
-    /// Range of start, end, progress and shares in words.
+    /// Range of start, end, progress and shares in words, for error messages.
     pub const PROGRESS_RANGE: &'static str = "between 0 and 1";
 
-    /// Checks a ramp. Where `start` and `end` are the same, all zeros come at once.
+    /// A ramp from `start` to `end`. Where both are equal, all zeros are introduced at once.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] for a number outside its range, named by its field, and
-    /// [`DomainError::PruningOrder`] on `start` where `start > end`.
+    /// [`DomainError::OutOfRange`] with the name of a field whose number is out of range, and
+    /// [`DomainError::PruningOrder`] with the field `start` where `start > end`.
     pub fn new(start: f64, end: f64, exponent: f64) -> Result<Self, (&'static str, DomainError)> {
         for (field, value) in [("start", start), ("end", end)] {
             if !(0.0..=1.0).contains(&value) {
@@ -88,21 +89,21 @@ impl PruningSchedule {
         Ok(Self { course: Course::Ramp { start, end, exponent }, pattern_start: None })
     }
 
-    /// The final sparsity from the first step on.
+    /// The schedule with the final sparsity from the first step.
     #[must_use]
     pub const fn constant() -> Self {
         let course = Course::Ramp { start: 0.0, end: 0.0, exponent: Self::EXPONENT };
         Self { course, pattern_start: None }
     }
 
-    /// Measured points `(progress, share)`, with the share of the final sparsity that a model has reached: linear
-    /// between them, 0 before the first and constant after the last. Two points of one progress are a jump, so
-    /// that a staircase has two for each step.
+    /// A schedule from measured points `(progress, share)`, where the share is that of the final sparsity which a model
+    /// has reached. It is linear between the points, 0 before the first point and constant after the last. Two points
+    /// with the same progress are a jump, so a staircase has two points for each step.
     ///
-    /// A share that ends below 1 is that of runs that fall short of the sparsity that they state.
+    /// A last share below 1 describes runs that do not reach their stated sparsity.
     ///
     /// # Errors
-    /// [`SchedulePointError`] for the first coordinate that is out of range, or progress that falls back.
+    /// [`SchedulePointError`] for the first coordinate that is out of range, or for a progress below the one before it.
     ///
     /// ```
     /// use sparsity_law::law::PruningSchedule;
@@ -136,11 +137,11 @@ impl PruningSchedule {
         Ok(Self { course: Course::Points(points.into()), pattern_start: None })
     }
 
-    /// The same schedule with kernels of a pattern that may start at `progress`, because the whole pattern is there
-    /// from then on.
+    /// Returns the same schedule with kernels of a pattern that may start at `progress`, because the complete pattern
+    /// is in place from then on.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`].
+    /// [`DomainError::OutOfRange`] where `progress` is not between 0 and 1.
     pub fn with_pattern_start(self, progress: f64) -> Result<Self, DomainError> {
         if (0.0..=1.0).contains(&progress) {
             Ok(Self { pattern_start: Some(progress), ..self })
@@ -149,7 +150,7 @@ impl PruningSchedule {
         }
     }
 
-    /// Start, end and exponent of a ramp; `None` of measured points.
+    /// Start, end and exponent of a ramp; `None` for measured points.
     #[must_use]
     pub fn ramp(&self) -> Option<[f64; 3]> {
         match &self.course {
@@ -158,7 +159,7 @@ impl PruningSchedule {
         }
     }
 
-    /// The measured points `(progress, share)`; `None` of a ramp.
+    /// The measured points `(progress, share)`; `None` for a ramp.
     #[must_use]
     pub fn points(&self) -> Option<&[(f64, f64)]> {
         match &self.course {
@@ -167,14 +168,16 @@ impl PruningSchedule {
         }
     }
 
-    /// Where the kernels of a pattern may start, as it was set; `None` where it follows from the schedule.
+    /// Training progress at which the kernels of a pattern may start, as it was set; `None` where it follows from the
+    /// schedule.
     #[must_use]
     pub const fn given_pattern_start(&self) -> Option<f64> {
         self.pattern_start
     }
 
-    /// Training progress from which the kernels of a pattern may run. Unless it was set, where the sparsity has
-    /// settled: the end of the ramp, or the first measured point from which the share stays what it is at last.
+    /// Training progress from which the kernels of a pattern may run. Unless it was set, it is the point at which the
+    /// sparsity has settled: the end of the ramp, or the first measured point after which the share stays at its last
+    /// value.
     #[must_use]
     pub fn pattern_start(&self) -> f64 {
         let settled = || match &self.course {
@@ -192,11 +195,11 @@ impl PruningSchedule {
         &self.course
     }
 
-    /// The shares of the final sparsity at which a notable part of the training is spent, the last of them
-    /// included: at `S = s / share` the mean cost of a step has a kink where the cost of a step has one at `s`.
-    /// Between the kinks of shorter stays the cost is taken for smooth.
+    /// The shares of the final sparsity at which the model stays for a notable part of the training, including the last
+    /// share. Where the cost of a step has a kink at `s`, the mean cost of a step has one at `S = s / share`. The cost
+    /// is treated as smooth at the kinks from shorter stays.
     pub(super) fn lasting_shares(&self) -> Vec<f64> {
-        /// At most nine stays besides the last are as long.
+        /// Apart from the last one, at most nine stays can be this long.
         const NOTABLE: f64 = 0.1;
         match &self.course {
             Course::Ramp { .. } => vec![1.0],
@@ -213,8 +216,9 @@ impl PruningSchedule {
         }
     }
 
-    /// Mean sparsity over training as a share of the final one. Of a ramp
-    /// `m = (1 - end) + (end - start) e / (e + 1)`; 1 where all zeros are there from the first step.
+    /// Mean sparsity over training as a share of the final sparsity. For a ramp it is
+    /// `m = (1 - end) + (end - start) e / (e + 1)` with the exponent `e`; it is 1 where all zeros are there from the
+    /// first step.
     ///
     /// ```
     /// use sparsity_law::law::PruningSchedule;
@@ -230,7 +234,7 @@ impl PruningSchedule {
             Course::Ramp { start, end, exponent } => {
                 (1.0 - end) + (end - start) * exponent / (exponent + 1.0)
             }
-            // Exactly, whatever the sum of the widths rounds to.
+            // 1 exactly, whatever the sum of the widths is rounded to.
             Course::Points(points) if is_constant(points) => 1.0,
             Course::Points(points) => {
                 stretches(points).map(|part| part.width * 0.5 * (part.from + part.to)).sum()
@@ -239,13 +243,13 @@ impl PruningSchedule {
     }
 }
 
-/// Whether the whole sparsity is there from the first step on.
+/// Whether the model has its full sparsity from the first step.
 fn is_constant(points: &[(f64, f64)]) -> bool {
     points.first().is_some_and(|(progress, _)| *progress == 0.0)
         && points.iter().all(|(_, share)| *share == 1.0)
 }
 
-/// The stretches of training between measured points, from the first step to the last.
+/// The parts of the training between measured points, from the first step to the last.
 pub(super) fn stretches(points: &[(f64, f64)]) -> impl Iterator<Item = Stretch> {
     let first = points.first().map_or(1.0, |(progress, _)| *progress);
     let (end, last) = points.last().copied().unwrap_or((1.0, 0.0));
@@ -268,7 +272,7 @@ mod tests {
         PruningSchedule::of_points(points).unwrap()
     }
 
-    /// A ramp as a tool keeps it that prunes at `updates` times only, the first one at the start.
+    /// The points of a ramp that is applied by `updates` equal updates after a first one at its start.
     fn staircase(updates: u32) -> PruningSchedule {
         let mut steps = vec![];
         let mut before = 0.0;
@@ -285,7 +289,8 @@ mod tests {
     fn a_staircase_costs_half_a_step_of_its_time() {
         for updates in [5, 10, 50, 1000] {
             let lost = 0.625 - staircase(updates).mean_share();
-            // Half a step of the ramp, 0.5 of training long and 1 high; more where few steps meet its bend.
+            // Half a step of the ramp, which is 0.5 of the training long and 1 high; more is lost where few steps meet
+            // its curvature.
             let expected = 0.25 / f64::from(updates);
             assert!((lost / expected - 1.0).abs() < 0.15, "{updates}: {lost}");
         }
@@ -302,7 +307,7 @@ mod tests {
             };
             let shape: Vec<_> = (0..=1000).map(at).collect();
             let mean = points(&shape).mean_share();
-            // Three digits, of a tool whose steps are finite.
+            // Three digits, from a tool with a finite number of steps.
             assert!((mean - expected).abs() < 2e-3, "{sparsity}: {mean}");
         }
     }

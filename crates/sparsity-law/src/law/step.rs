@@ -1,4 +1,4 @@
-//! What one training step costs by the sparsity that the model has at that moment.
+//! Cost of one training step as a function of the sparsity that the model has at that moment.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use super::flop_mode::FlopMode;
 use super::quantity::{Density, DomainError};
 use super::schedule::{Course, PruningSchedule, Stretch, stretches};
 
-/// `h(s)`: cost of a step at momentary sparsity `s` relative to a dense step of the same shape.
+/// `h(s)`: cost of a step at momentary sparsity `s`, relative to a dense step of the same shape.
 ///
-/// | made by | `h(s)` |
+/// | constructor | `h(s)` |
 /// |---|---|
 /// | [`FlopMode::Dense`] | `1` |
 /// | [`FlopMode::Sparse`] | `1 - s` |
 /// | [`StepCost::of_share`] | `(1 - f) + f min(1, (1 - s) / eta)` |
 /// | [`StepCost::of_points`] | measured points, linear between them, constant beyond the last |
 ///
-/// All are linear piece by piece, so every integral over a training run has a closed form. All have
-/// `h(0) = 1`: a step without zeros is the dense step.
+/// All are piecewise linear, so every integral over a training run has a closed form. All have `h(0) = 1`: a step
+/// without zeros is the dense step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepCost(pub(super) Shape);
 
-/// The forms that are told apart.
+/// The shapes that are treated differently.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
     /// `1 - saved s` with `0 <= saved <= 1`, for which everything that follows is known exactly.
     Linear { saved: f64 },
-    /// Pieces that cover 0 to 1 in rising order, of positive width.
+    /// Pieces of positive width that cover 0 to 1, in rising order.
     Pieces(Arc<[Piece]>),
 }
 
-/// `h(s) = cost + slope (s - start)` from `start` to `end`.
+/// One linear piece: `h(s) = cost + slope (s - start)` from `start` to `end`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Piece {
     pub start: f64,
@@ -38,14 +38,14 @@ pub(super) struct Piece {
     pub slope: f64,
 }
 
-/// A coordinate of a measured point that cannot be.
+/// An invalid coordinate of a measured point.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PointError {
-    /// Which point.
+    /// Index of the point.
     pub point: usize,
-    /// 0 for the sparsity, 1 for the cost.
+    /// Index of the coordinate: 0 for the sparsity, 1 for the cost.
     pub coordinate: usize,
-    /// What is wrong with it.
+    /// What is wrong with the coordinate.
     pub error: DomainError,
 }
 
@@ -60,18 +60,17 @@ impl From<FlopMode> for StepCost {
 }
 
 impl StepCost {
-    /// Range of the prunable share in words.
+    /// Range of the prunable share in words, for error messages.
     pub const SHARE_RANGE: &'static str = "between 0 and 1";
-    /// Range of the efficiency in words.
+    /// Range of the efficiency in words, for error messages.
     pub const EFFICIENCY_RANGE: &'static str = "above 0 and at most 1";
-    /// Range of a point's sparsity in words.
+    /// Range of a point's sparsity in words, for error messages.
     pub const SPARSITY_RANGE: &'static str = "between 0 and 1";
-    /// Range of a cost in words.
+    /// Range of a cost in words, for error messages.
     pub const COST_RANGE: &'static str = "above 0 and at most 10";
 
-    /// `(1 - f) + f min(1, (1 - s) / eta)`: a share `f` of the FLOPs can be pruned, and the
-    /// hardware achieves a fraction `eta` of the ideal speed-up on it, with no gain before
-    /// `s = 1 - eta`.
+    /// The cost `(1 - f) + f min(1, (1 - s) / eta)`: a share `f` of the FLOPs can be pruned, and on that share the
+    /// hardware achieves a fraction `eta` of the ideal speed-up, with no gain below `s = 1 - eta`.
     ///
     /// ```
     /// use sparsity_law::law::StepCost;
@@ -83,7 +82,7 @@ impl StepCost {
     /// ```
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`], named by its field.
+    /// [`DomainError::OutOfRange`] with the name of the field.
     pub fn of_share(
         prunable_share: f64,
         efficiency: f64,
@@ -99,13 +98,14 @@ impl StepCost {
         Ok(Self::through(&[(gains_from, 1.0), (1.0, 1.0 - prunable_share)]))
     }
 
-    /// Measured points `(s, h)`, linear between them and constant beyond the last: nothing says
-    /// that the hardware gains more there. `(0, 1)` comes first where it is not given.
+    /// The cost through measured points `(s, h)`, linear between them and constant beyond the last: nothing shows that
+    /// the hardware gains more there. The point `(0, 1)` is added at the start if it is not given.
     ///
-    /// `h` is above 0 and at most 10, and at `s = 1` may be 0: there nothing is left to compute.
+    /// `h` must be above 0 and at most 10. At `s = 1` it may also be 0, as nothing is left to compute there.
     ///
     /// # Errors
-    /// [`PointError`] for the first point that is out of range or not beyond the one before it.
+    /// [`PointError`] for the first coordinate that is out of range, or for a sparsity that is not above the one before
+    /// it.
     pub fn of_points(points: &[(f64, f64)]) -> Result<Self, PointError> {
         let mut before = None;
         for (point, &(sparsity, cost)) in points.iter().enumerate() {
@@ -132,19 +132,19 @@ impl StepCost {
         Ok(Self::through(points))
     }
 
-    /// Whether a step may cost this much.
+    /// Whether a step can have this relative cost.
     #[must_use]
     pub fn is_cost(cost: f64) -> bool {
         cost > 0.0 && cost <= 10.0
     }
 
-    /// The line through (0, 1) and checked points that do not fall back.
+    /// The piecewise linear cost through (0, 1) and the given points, which must be checked and must not fall back.
     fn through(points: &[(f64, f64)]) -> Self {
         let mut pieces = Vec::with_capacity(points.len() + 1);
         let (mut start, mut cost) = (0.0, 1.0);
         for &(end, next) in points {
             let slope = (next - cost) / (end - start);
-            // A kink too close to its neighbour for a finite slope is none.
+            // A kink so close to the one before it that the slope is not finite is left out.
             if end > start && slope.is_finite() {
                 pieces.push(Piece { start, end, cost, slope });
                 (start, cost) = (end, next);
@@ -164,8 +164,8 @@ impl StepCost {
         }
     }
 
-    /// FLOPs of a forward pass per non-zero parameter and served token: `2 h(S) / (1 - S)`, which is
-    /// 2 where zeros are skipped, and `2 / (1 - S)` where they are not.
+    /// FLOPs of a forward pass per non-zero parameter and served token, `2 h(S) / (1 - S)`: 2 where zeros are skipped,
+    /// and `2 / (1 - S)` where they are not.
     #[must_use]
     pub fn inference_flops(&self, density: Density) -> f64 {
         let x = density.get();
@@ -177,7 +177,7 @@ impl StepCost {
         2.0 * cost / x
     }
 
-    /// `h(s)` for `0 <= s <= 1`.
+    /// The cost `h(s)` for `0 <= s <= 1`.
     #[must_use]
     pub fn at(&self, sparsity: f64) -> f64 {
         match &self.0 {
@@ -190,18 +190,18 @@ impl StepCost {
     }
 }
 
-/// Mean cost of a step over a training run, with its derivative in the final sparsity.
+/// Mean cost of a step over a training run, with its derivatives in the final sparsity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct MeanCost {
     /// `A(S)`, the integral of `h(s(p))` over the training progress `p`.
     pub value: f64,
-    /// `A'` towards smaller sparsities.
+    /// `A'` on the side of smaller sparsities.
     pub slope_below: f64,
-    /// `A'` towards larger ones; another where `S` is a kink of `h`.
+    /// `A'` on the side of larger sparsities; differs from `slope_below` where `S` is a kink of `h`.
     pub slope_above: f64,
 }
 
-/// The mean cost at final sparsity `S`, in closed form.
+/// The mean cost at the final sparsity `S`, in closed form.
 pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: f64) -> MeanCost {
     match schedule.course() {
         Course::Ramp { start, end, exponent } => {
@@ -211,14 +211,16 @@ pub(super) fn mean_cost(pieces: &[Piece], schedule: &PruningSchedule, sparsity: 
     }
 }
 
-/// A share of a final sparsity this close to a kink of `h`, relative, is at it: rounding of a quotient and a product.
+/// Relative distance from a kink of `h` within which a momentary sparsity counts as being at it: the rounding of a
+/// quotient and a product.
 const AT_KINK: f64 = 4.0 * f64::EPSILON;
 
-/// The mean cost where the share `g` of the final sparsity is linear over stretches of the training.
+/// The mean cost where the share `g` of the final sparsity is piecewise linear in the training progress.
 ///
-/// Over a stretch of width `w` from `g_0` to `g_1` a piece of `h` is passed from `u_a` to `u_b`, and as `h` is linear
-/// there it contributes `w (u_b - u_a) / (g_1 - g_0)` times `h` at the middle, with the slope
-/// `k w (u_b^2 - u_a^2) / (2 (g_1 - g_0))` in `S`. Where the share stays `g` the stretch contributes `w h(S g)`.
+/// Consider a part of the training with width `w`, over which the share goes from `g_0` to `g_1`, and a piece of `h`
+/// through which it passes from `u_a` to `u_b`. As `h` is linear there, the piece contributes
+/// `w (u_b - u_a) / (g_1 - g_0)` times `h` at the middle. With `k` its slope, the derivative of that in `S` is
+/// `k w (u_b^2 - u_a^2) / (2 (g_1 - g_0))`. A part over which the share stays at `g` contributes `w h(S g)`.
 fn mean_cost_of_points(pieces: &[Piece], points: &[(f64, f64)], sparsity: f64) -> MeanCost {
     let mut mean = MeanCost { value: 0.0, slope_below: 0.0, slope_above: 0.0 };
     for stretch in stretches(points) {
@@ -250,12 +252,12 @@ fn staying(pieces: &[Piece], share: f64, sparsity: f64) -> MeanCost {
     MeanCost { value, slope_below: share * below, slope_above: share * above }
 }
 
-/// The mean of `h(S g)` over a share that changes evenly, with its derivative in `S`.
+/// The mean of `h(S g)` over a share `g` that changes linearly, with its derivative in `S`.
 fn passing(pieces: &[Piece], stretch: Stretch, sparsity: f64) -> MeanCost {
     let (low, high) = (stretch.from.min(stretch.to), stretch.from.max(stretch.to));
     let (mut value, mut slope) = (0.0, 0.0);
     for piece in pieces {
-        // Where the share passes the ends of the piece; all of it lies in the first one where nothing is sparse.
+        // The shares at which the ends of the piece are passed. Without sparsity all of it is in the first piece.
         let share_at = |end: f64| if sparsity > 0.0 { end / sparsity } else { f64::INFINITY };
         let from = if piece.start == 0.0 { low } else { share_at(piece.start).max(low) };
         let to = if piece.end == 1.0 { high } else { share_at(piece.end).min(high) };
@@ -271,17 +273,17 @@ fn passing(pieces: &[Piece], stretch: Stretch, sparsity: f64) -> MeanCost {
     MeanCost { value: value / all, slope_below: slope, slope_above: slope }
 }
 
-/// The mean cost of the paper's ramp.
+/// The mean cost for the paper's ramp.
 ///
-/// On the ramp `s = S (1 - u^e)` with `u` falling evenly from 1 to 0. A piece of `h` from `a` to `b`
-/// is passed from `u_a` to `u_b` with `u_s^e = (S - s) / S`, and contributes
+/// On the ramp `s = S (1 - u^e)`, with `u` falling linearly from 1 to 0. A piece of `h` with slope `k` from `a` to `b`
+/// is passed while `u` goes from `u_a` to `u_b`, with `u_s^e = (S - s) / S`, and contributes
 ///
 /// ```text
 /// integral of h_a + k (S (1 - u^e) - a) = (h_a - k a) w + k S v,
 /// w = u_a - u_b,   v = w - (u_a^(e+1) - u_b^(e+1)) / (e + 1)
 /// ```
 ///
-/// As `h` is continuous, the derivative in `S` of the sum is the sum of `k v`.
+/// As `h` is continuous, the derivative of the sum in `S` is the sum of the terms `k v`.
 fn mean_cost_of_ramp(
     pieces: &[Piece],
     [ramp_start, ramp_end, exponent]: [f64; 3],
@@ -377,11 +379,11 @@ mod tests {
         assert_eq!(bad(&[(0.5, f64::NAN)]), (0, 1));
         assert_eq!(StepCost::of_share(1.1, 0.5).unwrap_err().0, "prunable_share");
         assert_eq!(StepCost::of_share(1.0, 0.0).unwrap_err().0, "efficiency");
-        // Smaller than the spacing of numbers below 1: never breaks even.
+        // Smaller than the spacing of doubles below 1, so there is never any gain.
         assert_eq!(StepCost::of_share(1.0, 1e-300).unwrap(), FlopMode::Dense.into());
     }
 
-    /// Simpson's rule over the ramp, piece by piece, in the variable in which both are smooth.
+    /// Simpson's rule over the ramp, piece by piece, in the variable in which both the cost and the ramp are smooth.
     fn numeric(cost: &StepCost, schedule: &PruningSchedule, sparsity: f64) -> f64 {
         let [start, end, e] = schedule.ramp().unwrap();
         let at = |u: f64| cost.at(sparsity * (1.0 - u.powf(e)));
@@ -409,7 +411,7 @@ mod tests {
         start + (end - start) * ramp + (1.0 - end) * cost.at(sparsity)
     }
 
-    /// Points of a schedule in any order, as a checked one.
+    /// A checked schedule from progress values in any order.
     fn course(progress: &[f64], shares: &[f64]) -> PruningSchedule {
         let mut progress = progress.to_vec();
         progress.sort_by(f64::total_cmp);
@@ -430,7 +432,7 @@ mod tests {
             let schedule = PruningSchedule::new(start, start + length, exponent).unwrap();
             let Shape::Pieces(pieces) = &cost.0 else { panic!("two pieces or more") };
             let closed = mean_cost(pieces, &schedule, sparsity);
-            // Simpson's error near u = 0, where u^e has few derivatives for small e.
+            // Simpson's rule has its error near u = 0, where u^e has few derivatives for small e.
             prop_assert!((closed.value - numeric(&cost, &schedule, sparsity)).abs() < 1e-6);
         }
 
@@ -461,7 +463,7 @@ mod tests {
             let step = |i: u32| cost.at(sparsity * share_at((f64::from(i) + 0.5) / f64::from(steps)));
             let numeric = (0..steps).map(step).sum::<f64>() / f64::from(steps);
             let closed = mean_cost(pieces, &schedule, sparsity);
-            // The midpoint rule at up to six jumps, each of a cost up to 2.
+            // The midpoint rule at up to six jumps, each with a cost of up to 2.
             prop_assert!((closed.value - numeric).abs() < 1e-3, "{} {numeric}", closed.value);
         }
 
@@ -474,7 +476,7 @@ mod tests {
             let kinks: Vec<_> =
                 kinks.into_iter().map(|(s, h)| (f64::from(s) / 100.0, h)).collect();
             let schedule = course(&progress, &shares);
-            // Away from the kinks, those of each share at which the schedule may stay.
+            // Away from the kinks, for each share at which the schedule may stay.
             let near = |(s, _): &(f64, f64)| {
                 shares.iter().any(|share| (s - sparsity * share).abs() < 1e-4)
             };
@@ -506,8 +508,7 @@ mod tests {
             let difference = (at(sparsity + step).value - at(sparsity - step).value) / (2.0 * step);
             let here = at(sparsity);
             prop_assert_eq!(here.slope_below, here.slope_above);
-            // A kink a little below S is passed at the very end of the ramp, where the second
-            // derivative grows.
+            // A kink slightly below S is passed at the very end of the ramp, where the second derivative grows.
             prop_assert!((here.slope_above - difference).abs() < 1e-3 * (1.0 + difference.abs()));
         }
     }

@@ -1,57 +1,57 @@
-//! What the weights of a model take in memory.
+//! Memory for the weights of a model.
 
 use super::quantity::Density;
 
 named! {
-    /// How the weights of a sparse model are stored.
+    /// The format in which the weights of a sparse model are stored.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum StorageFormat {
-        /// Zeros and all.
+        /// All weights, zeros included.
         Dense = "dense",
-        /// A bit for each weight, and the non-zeros.
+        /// One bit for each weight, and the values of the non-zeros.
         Bitmask = "bitmask",
-        /// Compressed rows: the non-zeros with their columns.
+        /// Compressed sparse rows: the non-zeros with their column indices.
         Csr = "csr",
-        /// Two of four, with two bits for each kept weight.
+        /// Two of every four weights, with two index bits for each of them.
         TwoOfFour = "2:4",
     }
 }
 
-/// A format with the bits of one value.
+/// A storage format together with the number of bits of one value.
 ///
-/// Bits per weight, zeros included, of `b`-bit values at density `x`:
+/// Bits per weight, zeros included, for `b`-bit values at density `x`:
 ///
 /// | format | bits |
 /// |---|---|
 /// | dense | `b` |
 /// | bitmask | `b x + 1` |
-/// | csr | `(b + 16) x + 1/32`: 16-bit columns, and a 32-bit pointer for each row of 1,024 weights |
+/// | csr | `(b + 16) x + 1/32`: 16-bit column indices, and a 32-bit pointer for each row of 1,024 weights |
 /// | 2:4 | `b/2 + 1`, for models that keep at most two of every four weights |
 ///
-/// Nobody stores a model in a format that takes more than the plain weights, so none of them counts
-/// as more than `b`.
+/// Nobody stores a model in a format that needs more memory than the plain weights, so no format counts for more than
+/// `b`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Storage {
     format: StorageFormat,
     value_bits: f64,
 }
 
-/// Bits of a column index in compressed rows.
+/// Bits of a column index in compressed sparse rows.
 const COLUMN_BITS: f64 = 16.0;
-/// Bits of row pointers for each weight: 32 for a row of 1,024.
+/// Bits of row pointers per weight: 32 for a row of 1,024.
 const ROW_BITS: f64 = 32.0 / 1024.0;
 
 impl Storage {
-    /// Widths of a value that are known.
+    /// Supported widths of a value in bits.
     pub const VALUE_BITS: [u32; 4] = [4, 8, 16, 32];
 
-    /// A format with values of one of [`Storage::VALUE_BITS`].
+    /// The format `format` with values of `value_bits` bits, one of [`Storage::VALUE_BITS`].
     #[must_use]
     pub fn new(format: StorageFormat, value_bits: u32) -> Self {
         Self { format, value_bits: f64::from(value_bits) }
     }
 
-    /// Bits per weight of a model whose zeros lie anywhere. Such a model has no 2:4 form.
+    /// Bits per weight, zeros included, of a model whose zeros lie anywhere. Such a model has no 2:4 form.
     #[must_use]
     pub fn unstructured_bits(&self, density: Density) -> f64 {
         let (b, x) = (self.value_bits, density.get());
@@ -63,8 +63,8 @@ impl Storage {
         bits.min(b)
     }
 
-    /// Bits per weight of a model with a pattern; `two_of_four` says that it keeps at most two of
-    /// every four weights.
+    /// Bits per weight, zeros included, of a model whose zeros follow a pattern. `two_of_four` says that the pattern
+    /// keeps at most two of every four weights.
     ///
     /// ```
     /// use sparsity_law::law::{Density, Storage, StorageFormat};
@@ -84,7 +84,7 @@ impl Storage {
         }
     }
 
-    /// The density below which the format takes less than the plain weights, where it has one.
+    /// Density below which the format needs less memory than the plain weights; `None` where it never does.
     pub(super) fn pays_below(&self) -> Option<f64> {
         match self.format {
             StorageFormat::Dense | StorageFormat::TwoOfFour => None,
@@ -107,11 +107,11 @@ mod tests {
         assert_eq!(bits(StorageFormat::Dense, half), 16.0);
         assert_eq!(bits(StorageFormat::Bitmask, half), 9.0);
         assert_eq!(bits(StorageFormat::Csr, Density::new(0.25).unwrap()), 8.03125);
-        // No more than plain weights.
+        // Never more than the plain weights.
         assert_eq!(bits(StorageFormat::Bitmask, Density::DENSE), 16.0);
         assert_eq!(bits(StorageFormat::Csr, half), 16.0);
         assert_eq!(bits(StorageFormat::TwoOfFour, half), 16.0);
-        // 9/16 of fp16.
+        // 9/16 of the memory of fp16.
         let two_of_four = Storage::new(StorageFormat::TwoOfFour, 16);
         assert_eq!(two_of_four.pattern_bits(half, true), 9.0);
         assert_eq!(two_of_four.pattern_bits(half, false), 16.0);

@@ -1,11 +1,11 @@
-//! Where the data stops: the ranges of the runs behind a law, and what a question asks beyond them.
+//! The ranges that the runs behind a law cover, and how far a question lies outside them.
 
 use serde::{Deserialize, Serialize};
 
 use super::cost::TrainingCost;
 use super::quantity::{Compute, Data, Density, DomainError, NonzeroParams, Sparsity};
 
-/// Closed interval of a positive quantity.
+/// Closed range of a positive quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Range {
     /// Smallest value.
@@ -19,55 +19,55 @@ impl Range {
         Self { min: value, max: value }
     }
 
-    /// The value at a share of the way from the smallest to the largest one, in the logarithm: 0 is the one
-    /// end and 1 the other, to rounding.
+    /// The value at a share of the way from `min` to `max` in the logarithm: 0 gives `min` and 1 gives `max`, to
+    /// rounding.
     #[must_use]
     pub fn at_share(self, share: f64) -> f64 {
         (self.min.ln() * (1.0 - share) + self.max.ln() * share).exp()
     }
 
-    /// The smallest range that holds both.
+    /// The smallest range that contains both.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         Self { min: self.min.min(other.min), max: self.max.max(other.max) }
     }
 }
 
-/// What the runs at one level of sparsity cover.
+/// The ranges of the runs at one level of sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SparsityLevel {
-    /// Sparsity, rounded to three decimals: pruned runs scatter about their target.
+    /// Sparsity rounded to three decimals, as the sparsities of pruned runs scatter around their target.
     pub sparsity: f64,
-    /// Runs at this level.
+    /// Number of runs at this level.
     pub runs: u32,
-    /// Range of `N`.
+    /// Range of `N`: non-zero parameters.
     pub nonzero_params: Range,
-    /// Range of `D`.
+    /// Range of `D`: data.
     pub data: Range,
-    /// Range of `N D`, from which the range of the training cost follows in every FLOP mode.
+    /// Range of `N D`, from which the range of the training cost follows for every FLOP mode.
     pub params_times_data: Range,
 }
 
 /// The ranges of the runs that a law was fitted on, by level of sparsity in rising order.
 ///
-/// At most a thousand levels however many runs there are, so it is stored with the law.
+/// There are at most about a thousand levels, however many runs there are, so the support is stored with the law.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Support {
     levels: Vec<SparsityLevel>,
 }
 
-/// Sparsities that differ by less than this are the same level.
+/// Number of levels per unit of sparsity: a sparsity belongs to the nearest thousandth.
 const LEVELS_PER_UNIT: f64 = 1000.0;
 
 impl Support {
-    /// Support from levels in any order.
+    /// The support with the given levels, in any order.
     #[must_use]
     pub fn new(mut levels: Vec<SparsityLevel>) -> Self {
         levels.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
         Self { levels }
     }
 
-    /// Support of runs given as `(N, S, D)`.
+    /// The support of runs given as `(N, S, D)`.
     pub fn of_runs(runs: impl IntoIterator<Item = (NonzeroParams, Sparsity, Data)>) -> Self {
         let mut levels = std::collections::BTreeMap::<u16, SparsityLevel>::new();
         for (nonzero_params, sparsity, data) in runs {
@@ -93,25 +93,25 @@ impl Support {
         Self { levels: levels.into_values().collect() }
     }
 
-    /// Levels of sparsity in rising order.
+    /// The levels in rising order of sparsity.
     #[must_use]
     pub fn levels(&self) -> &[SparsityLevel] {
         &self.levels
     }
 
-    /// Number of runs.
+    /// Number of runs at all levels.
     #[must_use]
     pub fn runs(&self) -> u32 {
         self.levels.iter().map(|level| level.runs).sum()
     }
 
-    /// Range of `N`.
+    /// Range of `N` over all levels; `None` where no runs are known.
     #[must_use]
     pub fn nonzero_params(&self) -> Option<Range> {
         self.range(|level| level.nonzero_params)
     }
 
-    /// Range of `D`.
+    /// Range of `D` over all levels; `None` where no runs are known.
     #[must_use]
     pub fn data(&self) -> Option<Range> {
         self.range(|level| level.data)
@@ -121,14 +121,14 @@ impl Support {
         self.levels.iter().map(of).reduce(Range::join)
     }
 
-    /// The quantities of `question` that lie outside the runs; empty where there are no runs known.
+    /// The quantities of `question` that lie outside the runs; empty where no runs are known.
     #[must_use]
     pub fn extrapolation(&self, question: &Question<'_>) -> Vec<Extrapolation> {
         let outside = self.ranges(question.cost).outside(question);
         outside.into_iter().flatten().collect()
     }
 
-    /// The ranges with which many questions of one cost are compared.
+    /// The ranges to compare many questions of the same cost with.
     #[must_use]
     pub fn ranges(&self, cost: Option<&TrainingCost>) -> Ranges {
         let of_compute = |cost: &TrainingCost| {
@@ -150,10 +150,9 @@ impl Support {
         }
     }
 
-    /// The place in [`Self::levels`] of the level below `sparsity`, where it lies between two of them
-    /// with no run near it.
+    /// Index in [`Self::levels`] of the next lower level, where `sparsity` lies between two levels.
     ///
-    /// `None` at a level (within its rounding) and outside all of them.
+    /// `None` at a level (within its rounding) and outside all levels.
     #[must_use]
     pub fn gap_around(&self, sparsity: Sparsity) -> Option<usize> {
         let half_level = 0.5 / LEVELS_PER_UNIT;
@@ -164,18 +163,18 @@ impl Support {
     }
 }
 
-/// What the runs behind a law cover.
+/// The ranges of the runs behind a law, for all levels together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ranges {
     nonzero_params: Option<Range>,
     data: Option<Range>,
-    /// Where there is a cost.
+    /// Range of the compute; `None` also where no cost is given.
     compute: Option<Range>,
     sparsity: Option<Range>,
 }
 
 impl Ranges {
-    /// The quantities of `question`, which has the cost of these ranges, that lie outside.
+    /// The quantities of `question` that lie outside. The question must have the cost that these ranges were made with.
     #[must_use]
     pub fn outside(&self, question: &Question<'_>) -> [Option<Extrapolation>; 4] {
         let &Question { nonzero_params, density, data, cost } = question;
@@ -192,33 +191,33 @@ impl Ranges {
     }
 }
 
-/// A point at which a law is asked.
+/// A model that a law is asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// `N`.
+    /// `N`: non-zero parameters.
     pub nonzero_params: NonzeroParams,
-    /// `1 - S`.
+    /// `1 - S`: density.
     pub density: Density,
-    /// `D`.
+    /// `D`: training data.
     pub data: Data,
-    /// The FLOP mode, where the question is about a training cost.
+    /// The training cost, where the question gives a compute.
     pub cost: Option<&'a TrainingCost>,
 }
 
 /// How long a model is trained.
 #[derive(Debug, Clone, Copy)]
 pub enum Training<'a> {
-    /// On this much data.
+    /// On this amount of data.
     Data(Data),
-    /// For this cost, on hardware where training costs so much.
+    /// For this compute, with this training cost.
     Compute(Compute, &'a TrainingCost),
 }
 
 impl<'a> Question<'a> {
-    /// The question about a model that is trained on some data, or for some cost.
+    /// The question about a model that is trained on an amount of data or for a compute.
     ///
     /// # Errors
-    /// [`DomainError::OutOfRange`] where the cost pays for no representable amount of data.
+    /// [`DomainError::OutOfRange`] where the compute pays for no representable amount of data.
     pub fn new(
         nonzero_params: NonzeroParams,
         density: Density,
@@ -227,10 +226,10 @@ impl<'a> Question<'a> {
         Self::at_level(None, nonzero_params, density, training)
     }
 
-    /// The same about a level of the law by its place where one is given.
+    /// Like [`Self::new`], for the level with the index `level` where one is given.
     ///
     /// # Errors
-    /// As of [`Self::new`].
+    /// As for [`Self::new`].
     pub fn at_level(
         level: Option<usize>,
         nonzero_params: NonzeroParams,
@@ -248,23 +247,23 @@ impl<'a> Question<'a> {
 }
 
 named! {
-    /// Quantities that can lie outside the runs.
+    /// A quantity that can lie outside the runs.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Variable {
-        /// `N`
+        /// `N`: non-zero parameters.
         NonzeroParams = "nonzero_params",
-        /// `S`
+        /// `S`: sparsity.
         Sparsity = "sparsity",
-        /// `D`
+        /// `D`: data.
         Data = "data",
-        /// `C`
+        /// `C`: training compute.
         Compute = "compute",
     }
 }
 
 named! {
-    /// On which side of the runs a question lies.
+    /// The side of the runs on which a question lies.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     pub enum Side {
@@ -278,19 +277,19 @@ named! {
 /// One quantity of a question that lies outside the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Extrapolation {
-    /// Which quantity.
+    /// The quantity.
     pub variable: Variable,
-    /// How many times beyond the limit, at least 1; for a sparsity the ratio of the densities.
+    /// Factor by which the limit is exceeded, at least 1; for a sparsity, the ratio of the densities.
     pub factor: f64,
-    /// The end of the range that is passed.
+    /// The end of the range that is exceeded.
     pub limit: f64,
-    /// Which end that is.
+    /// Which end of the range that is.
     pub side: Side,
 }
 
 impl Extrapolation {
     fn find(variable: Variable, value: f64, range: Range) -> Option<Self> {
-        // A question put at a run's own values must not be called outside for a rounding error.
+        // Rounding must not put a question with a run's own values outside.
         const ROUNDING: f64 = 1.0 + 1e-9;
         if value > range.max * ROUNDING {
             Some(Self { variable, factor: value / range.max, limit: range.max, side: Side::Above })
@@ -301,7 +300,7 @@ impl Extrapolation {
         }
     }
 
-    /// How far a sparsity is from another is a matter of what is left, not of what is gone.
+    /// Compares sparsities by their densities: their distance is a matter of the parameters that remain.
     fn find_sparsity(density: Density, range: Range) -> Option<Self> {
         let sparsity = density.sparsity().get();
         let half_level = 0.5 / LEVELS_PER_UNIT;
@@ -358,7 +357,7 @@ mod tests {
         let flops = FlopsPerParam::new(6.0).unwrap();
         let dense = TrainingCost::new(flops, PruningSchedule::default(), FlopMode::Dense);
         let sparse = TrainingCost::new(flops, PruningSchedule::default(), FlopMode::Sparse);
-        // The largest run of all, at the highest sparsity: at the end of the range in each mode.
+        // The largest run of all, at the highest sparsity, is at the end of the range in each mode.
         let largest = question(84_934_656.0, 0.875, 65_536e6);
         for cost in [&dense, &sparse] {
             let asked = Question { cost: Some(cost), ..largest };

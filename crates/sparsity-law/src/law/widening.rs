@@ -1,7 +1,8 @@
-//! Intervals outside the runs, widened by what rolling hold-outs show.
+//! Intervals outside the runs, widened according to rolling hold-outs.
 //!
-//! Resampled laws say how far the coefficients may be off if the law holds. Outside the runs it may not, and only
-//! laws fitted on the smaller runs and asked for the larger ones show by how much that matters.
+//! Resampled laws show how far off the coefficients may be if the form of the law holds. Outside the runs it may not
+//! hold, and only laws that are fitted on the smaller runs and asked to predict the larger ones show how much that
+//! matters.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,26 +10,26 @@ use super::ensemble::Interval;
 use super::quantity::{Data, Density, NonzeroParams};
 use super::support::{Range, Support};
 
-/// What the rolling hold-outs of a fit show of its errors outside the runs.
+/// What the rolling hold-outs of a fit show about its errors outside the runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RollingError {
-    /// Laws that were fitted on the runs below a limit of size, data or their product.
+    /// Number of laws that were fitted on the runs below a limit of size, data or their product.
     pub rounds: usize,
-    /// Predictions that they made of runs beyond it.
+    /// Number of their predictions for runs beyond the limit.
     pub predictions: usize,
-    /// How many of these lay inside the interval that the law itself would give a new run, by its coefficients'
-    /// linearised uncertainty and the scatter of its runs.
+    /// Number of predictions that lie inside the law's own interval of a new run, which it computes from the linearised
+    /// uncertainty of its coefficients and the scatter of its runs.
     pub inside: usize,
-    /// Standard deviation of the error, beyond the scatter of the runs, at a [`distance`](Reach::distance) of 1, in
-    /// the unit of the fit's residual. It grows with the root of the distance.
+    /// Standard deviation of the error, in excess of the scatter of the runs, at a [`distance`](Reach::distance) of 1,
+    /// in the unit of the fit's residual. It grows with the square root of the distance.
     pub deviation: f64,
     /// Standard deviation of the scatter of all runs, in the same unit.
     pub noise: f64,
-    /// Half the width of an interval of the fit's coverage, in standard deviations.
+    /// Half the width of an interval with the fit's coverage, in standard deviations.
     pub quantile: f64,
 }
 
-/// How far a question lies outside the runs.
+/// The ranges of the runs, to measure how far outside them a question lies.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Reach {
     nonzero_params: Option<Range>,
@@ -38,7 +39,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Of runs given by their ranges.
+    /// The reach of the runs with this support.
     #[must_use]
     pub fn of(support: &Support) -> Self {
         let levels = support.levels();
@@ -53,8 +54,10 @@ impl Reach {
         }
     }
 
-    /// The largest of the logarithms of the factors by which size, data and density lie outside, and half of that of
-    /// size times data, which grows as both do; 0 inside.
+    /// Distance of a question from the runs; 0 inside.
+    ///
+    /// It is the largest of four numbers: the logarithms of the factors by which size, data and density lie outside
+    /// their ranges, and half of that logarithm for size times data, as both factors grow in it.
     ///
     /// ```
     /// use sparsity_law::law::*;
@@ -81,7 +84,7 @@ impl Reach {
             })
         };
         let (n, d) = (nonzero_params.get(), data.get());
-        // A run's own values lie inside whatever rounding does to them; levels of sparsity are rounded.
+        // Rounding must not put a run's own values outside, and the levels of sparsity are rounded.
         let size = beyond(self.nonzero_params, n, ROUNDING);
         let amount = beyond(self.data, d, ROUNDING);
         let both = beyond(self.params_times_data, n * d, ROUNDING) / 2.0;
@@ -96,15 +99,15 @@ const LEVEL: f64 = 1.02;
 /// Widens the intervals of a law outside its runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Widening {
-    /// What was shown.
+    /// The errors that rolling hold-outs have shown.
     pub error: RollingError,
-    /// Where the runs end.
+    /// The ranges of the runs.
     pub reach: Reach,
 }
 
 impl Widening {
-    /// The intervals of a mean loss and of that of a new run, which hold at least what the rolling errors show at
-    /// this distance. `measured` is the loss of a run whose mean loss and residual are its arguments.
+    /// Widens the intervals of the mean loss and of the loss of a new run so that they contain the rolling errors at
+    /// this distance. `measured` computes the loss of a run from its mean loss and its residual.
     #[must_use]
     pub fn losses(
         &self,
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(at(0.0), base);
         let (mean, new_run) = at(1.0);
         assert!((mean.high - 2.0 * 0.02_f64.exp()).abs() < 1e-12, "{mean:?}");
-        // What is wider already stays.
+        // An end that is already farther out is not changed.
         assert_eq!(new_run.high, 2.2);
         assert!((new_run.low - 2.0 * (-0.02_f64.hypot(0.01)).exp()).abs() < 1e-12);
         let (farther, _) = at(4.0);

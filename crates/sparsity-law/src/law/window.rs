@@ -1,32 +1,34 @@
-//! The ends of intervals over a thousand laws, of which a few dozen are asked.
+//! The ends of intervals over a thousand laws, from a few dozen of them.
 //!
-//! Over a small region of questions hardly any law passes another, and an end of an interval lies between the
-//! same few all over it. Which these can be is worked out once, from the value of each law in the middle of the region
-//! and how it changes from there; a question then asks these alone. What comes out is the order statistic of all
-//! laws, not an approximation: where the few could be others the answer is none, and all are asked.
+//! Within a small region of questions, hardly any law passes another, and an end of an interval lies between the same
+//! few laws everywhere in it. These candidates are determined once, from the value of each law at the centre of the
+//! region and its derivatives there; each question then evaluates only the candidates. The result is the exact order
+//! statistic of all laws, not an approximation: where other laws might hold it, the result is `None`, and all laws have
+//! to be evaluated.
 
 use super::order::{Place, select};
 
-/// Below so many laws asking all of them costs no more.
+/// Number of laws below which evaluating all of them costs no more.
 const FEWEST: usize = 200;
-/// Places from an order statistic that are looked at however little changes.
+/// Number of ranks on each side of an order statistic that are always included, however little the laws change.
 const NEIGHBOURS: usize = 4;
-/// The largest share of the laws that is worth looking at apart from the others, for each end.
+/// A window is worthwhile only if it evaluates at most one in this many of the laws, for each end.
 const LARGEST_SHARE: usize = 3;
-/// The most laws that are kept for each end: what a window takes does not grow with the number of laws.
+/// Largest number of laws that are stored for each end, so that the memory of a window does not grow with the number of
+/// laws.
 const MOST: usize = 256;
 
-/// A box of questions, each by `AXES` logarithms.
+/// A box of questions in a space of `AXES` logarithms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Region<const AXES: usize> {
-    /// Its middle.
+    /// Centre of the box.
     pub centre: [f64; AXES],
-    /// Half of each side.
+    /// Half of the length of each side.
     pub half: [f64; AXES],
 }
 
 impl<const AXES: usize> Region<AXES> {
-    /// The smallest box about these questions.
+    /// The smallest box around the given questions.
     pub fn about(questions: impl IntoIterator<Item = [f64; AXES]>) -> Self {
         let (mut low, mut high) = ([f64::INFINITY; AXES], [f64::NEG_INFINITY; AXES]);
         for question in questions {
@@ -41,7 +43,7 @@ impl<const AXES: usize> Region<AXES> {
         }
     }
 
-    /// The same with each side longer by this share, and by a little that is more than rounding.
+    /// Returns the box with each side lengthened by this share, and by slightly more than rounding.
     pub fn grown(self, share: f64) -> Self {
         Self { half: self.half.map(|half| half * (1.0 + share) + ROUNDING), ..self }
     }
@@ -51,60 +53,60 @@ impl<const AXES: usize> Region<AXES> {
     }
 }
 
-/// Logarithms of questions are exact to about this.
+/// Precision of the logarithms of a question.
 const ROUNDING: f64 = 1e-12;
 
-/// What each law says in the middle of a region, and how that changes over it.
+/// The Taylor series of the answer of each law around the centre of a region.
 #[derive(Debug)]
 pub(super) struct Jets {
-    /// In the middle.
+    /// Value of each law at the centre.
     pub values: Vec<f64>,
-    /// Terms of the Taylor series of second order: each with the most by which a unit of it can change the value
-    /// within the region.
+    /// Terms of first and second order. Each holds the largest size of its monomial within the region, and the
+    /// coefficient of each law.
     pub terms: Vec<(f64, Vec<f64>)>,
-    /// What the terms of higher order can come to, at most.
+    /// Bound on the terms of higher order, for each law.
     pub rest: Vec<f64>,
 }
 
-/// A number that each law gives for a question.
+/// A number that each law gives in answer to a question.
 pub(super) trait Answer<const AXES: usize> {
-    /// Values below it are given as it.
+    /// Least value that [`Self::values`] returns; anything lower is replaced by it.
     const FLOOR: f64 = f64::NEG_INFINITY;
 
-    /// By each law, over a region.
+    /// The Taylor series of all laws over a region.
     fn jets(&self, region: &Region<AXES>) -> Jets;
 
-    /// By these laws, exactly, in their order.
+    /// The exact answers of the given laws, in their order.
     fn values(&self, question: [f64; AXES], laws: &[u16]) -> Vec<f64>;
 }
 
-/// The laws among which both ends of an interval lie, over a region.
+/// The laws that can hold the ends of an interval anywhere in a region.
 #[derive(Debug)]
 pub(super) struct Window<const AXES: usize> {
     region: Region<AXES>,
     ends: [End; 2],
-    /// Those of the low end, then those of the high end.
+    /// Indices of the laws for the low end, followed by those for the high end.
     laws: Box<[u16]>,
 }
 
-/// The laws of one end.
+/// The laws that can hold one end of an interval.
 #[derive(Debug)]
 struct End {
     place: Place,
-    /// How many laws are lower all over the region.
+    /// Number of laws that are below the order statistic throughout the region, and are not evaluated.
     lower: usize,
-    /// How many laws are looked at.
+    /// Number of laws that are evaluated for this end.
     count: usize,
-    /// Which of them the order statistic is in the middle of the region.
+    /// Index, among these laws, of the one that is the order statistic at the centre of the region.
     middle: usize,
-    /// How far from that law's value the order statistic may lie while all the laws that are not looked at are on
-    /// their sides.
+    /// Largest distance of the order statistic from the value of that law for which the laws that are not evaluated
+    /// certainly stay below or above it.
     slack: f64,
 }
 
 impl<const AXES: usize> Window<AXES> {
-    /// The laws of both ends of intervals that leave out the share `tail` at each; `None` where they are too many to
-    /// be worth it.
+    /// The laws for both ends of intervals that leave out the share `tail` at each end; `None` where they are too many
+    /// to be worthwhile, or the number of all laws is unsuitable.
     pub fn new(answer: &impl Answer<AXES>, region: Region<AXES>, tail: f64) -> Option<Self> {
         let jets = answer.jets(&region);
         let count = jets.values.len();
@@ -119,14 +121,14 @@ impl<const AXES: usize> Window<AXES> {
         Some(Self { region, ends: [low?, high?], laws: laws.into() })
     }
 
-    /// How many laws are looked at for both ends.
+    /// Number of laws that are evaluated for both ends together.
     #[cfg(test)]
     pub fn laws(&self) -> usize {
         self.laws.len()
     }
 
-    /// Both ends at a question, of what the rising function `map` makes of the values; `None` where the question lies
-    /// outside the region, or the laws that are looked at may be the wrong ones.
+    /// Both ends of the interval at a question, of the values mapped by the rising function `map`; `None` where the
+    /// question is outside the region, or other laws may hold the ends.
     pub fn ends<A: Answer<AXES>>(
         &self,
         answer: &A,
@@ -148,7 +150,8 @@ impl End {
         let middle = values[self.middle];
         let first = self.place.below.checked_sub(self.lower).filter(|at| *at < values.len())?;
         let found = select(values, first);
-        // Also false where a value is none. From a law below the floor nothing tells how far away the others are.
+        // False for NaN as well. If the middle law is at the floor, its distance from the others is unknown, and only a
+        // result at the floor is certain.
         let is_known = found.iter().all(|value| {
             (value - middle).abs() <= self.slack && (middle > floor || *value <= floor)
         });
@@ -156,7 +159,7 @@ impl End {
     }
 }
 
-/// How far the values are from the order statistic at a place that lie [`NEIGHBOURS`] places from it.
+/// Largest distance from the order statistic with the rank `place` to the values [`NEIGHBOURS`] ranks away from it.
 fn farthest(values: &[f64], place: usize) -> f64 {
     let mut values = values.to_vec();
     let (below, middle, above) = values.select_nth_unstable_by(place, f64::total_cmp);
@@ -172,12 +175,13 @@ fn farthest(values: &[f64], place: usize) -> f64 {
 }
 
 impl Jets {
-    /// The laws that may be the order statistic at a place anywhere in the region; adds them to `laws`.
+    /// Finds the laws that can be the order statistic at a place anywhere in the region, and appends them to `laws`.
+    /// `None` where they are too many.
     fn end(&self, place: Place, laws: &mut Vec<u16>) -> Option<End> {
         let count = self.values.len();
         let [value, _] = select(&mut self.values.clone(), place.below);
         let middle = self.values.iter().position(|each| *each == value)?;
-        // How far each law may move against the one in the middle.
+        // Largest change of each law within the region, relative to the law in the middle.
         let mut moves: Vec<f64> = self.rest.iter().map(|rest| rest + self.rest[middle]).collect();
         for (most, term) in &self.terms {
             let own = term[middle];
@@ -186,8 +190,9 @@ impl Jets {
             }
         }
         let ahead = || self.values.iter().map(|each| each - value).zip(&moves);
-        // The order statistic moves to laws that may pass, and most of them less than the farthest; it is one of a pair, and
-        // where they stand apart a few more are needed on each side.
+        // The order statistic moves only to laws that can pass the middle one, and mostly by less than the farthest of
+        // them. It is interpolated from two values: where these are far apart, a few more neighbours are needed on each
+        // side.
         let (passing, way) = ahead()
             .filter(|(ahead, moves)| ahead.abs() <= **moves)
             .fold((0.0, 0.0), |(count, way), (_, moves)| (count + 1.0, way + moves));
@@ -196,7 +201,7 @@ impl Jets {
         let (mut lower, mut at) = (0, None);
         for (index, (ahead, moves)) in (0_u16..).zip(ahead()) {
             let reach = moves + slack;
-            // All that is no number is looked at.
+            // A law whose value or reach is NaN is always included.
             if ahead < -reach {
                 lower += 1;
             } else if ahead <= reach || ahead.is_nan() || reach.is_nan() {

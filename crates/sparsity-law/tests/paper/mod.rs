@@ -1,4 +1,4 @@
-//! The paper's own runs, from the authors' files in the directory that [`DIRECTORY`] names.
+//! The paper's own runs, read from the authors' files in the directory that [`DIRECTORY`] names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sparsity_law::fit::{FitConfig, Observation, Observations, Residual};
 use sparsity_law::law::{Data, Loss, NonzeroParams, Sparsity};
 
-/// The environment variable that names the directory.
+/// Name of the environment variable with the directory.
 pub const DIRECTORY: &str = "SPARSITY_PLANNER_PAPER_DATA";
 
 pub fn file(name: &str) -> String {
@@ -25,7 +25,7 @@ pub fn observation(total_params: f64, sparsity: f64, data: f64, loss: f64) -> Ob
     }
 }
 
-/// 24 blocks of 12 d^2 parameters, d = 768 at scale 1; data in steps.
+/// The T5 runs: 24 blocks of 12 d^2 parameters, with d = 768 at scale 1; data in steps.
 pub fn t5_runs() -> Observations {
     #[derive(serde::Deserialize)]
     struct Row {
@@ -44,7 +44,8 @@ pub fn t5_runs() -> Observations {
     )
 }
 
-/// 12 blocks of 12 d^2 parameters, d = 768 at scale 1; data in images. Columns by row name.
+/// The ViT runs: 12 blocks of 12 d^2 parameters, with d = 768 at scale 1; data in images. The file holds columns of
+/// values by row name.
 pub fn vit_runs() -> Observations {
     let columns: BTreeMap<String, BTreeMap<String, f64>> =
         serde_json::from_str(&file("vit-data.json")).unwrap();

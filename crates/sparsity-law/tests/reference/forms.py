@@ -104,7 +104,7 @@ def expert_optima(rng):
             else:
                 low = a
         y = (low + high) / 2
-        # The ends themselves, which the sections only come near to.
+        # The ends themselves, which the sections only approach.
         y = min([y, 0.0, end], key=loss)
         rows.append({"coefficients": c, "nonzero_params": n, "compute": compute, "flop_mode": mode, "unique_data": unique,
                      "max_sparsity": most, "sparsity": float(-np.expm1(-y)), "loss": float(loss(y))})

@@ -1,4 +1,4 @@
-//! Other forms of the law, borrowed gains and repeated data against SciPy: `forms.py` makes `forms.json`.
+//! Other forms of the law, borrowed gains and repeated data, compared with SciPy: `forms.py` writes `forms.json`.
 
 use serde::Deserialize;
 use sparsity_law::fit::{
@@ -71,7 +71,7 @@ fn reference() -> Reference {
     serde_json::from_str(include_str!("forms.json")).unwrap()
 }
 
-/// Golden sections find a minimum to the root of the rounding of the loss.
+/// A golden-section search finds a minimum only to the square root of the loss's rounding.
 const GOLDEN_SECTIONS: f64 = 3e-7;
 
 #[test]
@@ -126,10 +126,10 @@ fn the_best_share_of_experts_is_where_golden_sections_find_it() {
     }
 }
 
-/// How far above SciPy's least an objective may lie: Gauss-Newton steps stop short of kinks, and ten coefficients of a
-/// mixture of experts fitted to runs that are none have flat valleys.
+/// How far above SciPy's least an objective may be: Gauss-Newton steps stop short of kinks.
 const WORSE: f64 = 1e-4;
-/// The same for the ten coefficients.
+/// The same limit for the ten coefficients of a mixture of experts, which have flat valleys where the runs are not of
+/// experts.
 const FLAT: f64 = 2e-2;
 
 #[test]
@@ -155,7 +155,7 @@ fn no_form_fits_worse_than_by_scipy() {
             let ratio = ours.objective / theirs - 1.0;
             assert!(ratio < worse, "{form:?} {} {}: {ratio:e}", row.noise, row.delta);
         }
-        // The fits of laws that answer.
+        // The fits of laws that can answer questions.
         let given = FitConfig {
             delta: row.delta.into(),
             holdout: Vec::new(),
@@ -170,7 +170,7 @@ fn no_form_fits_worse_than_by_scipy() {
             let report = fit_form(&set, &task, &given, &Control::NONE).unwrap().report;
             let ratio = report.objective / theirs - 1.0;
             assert!(ratio < worse, "{task:?} {} {}: {ratio:e}", row.noise, row.delta);
-            // Were it much better, one of the two would compute another objective.
+            // If it were much better, one of the two would compute a different objective.
             assert!(ratio > -FLAT, "{task:?} {} {}: {ratio:e}", row.noise, row.delta);
         }
     }

@@ -1,5 +1,5 @@
-//! The law's optimum and the fit against SciPy, which reaches them by other ways: `reference.py`
-//! makes `reference.json`.
+//! The optimum of the law and the fit, compared with SciPy, which uses different methods: `reference.py` writes
+//! `reference.json`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -19,7 +19,7 @@ struct Reference {
     synthetic: Vec<SyntheticRow>,
 }
 
-/// Runs of known truth, and the best that SciPy made of them.
+/// Runs of a known law, and the best fits of them that SciPy found.
 #[derive(Deserialize)]
 struct SyntheticRow {
     noise: f64,
@@ -69,7 +69,7 @@ struct FitRow {
 }
 
 impl FitRow {
-    /// The same fit by the service.
+    /// The same fit by this crate.
     fn fit(&self, runs: &Observations) -> Report {
         let residual = if self.residual == "log" { Residual::Log } else { Residual::Linear };
         let config = FitConfig {
@@ -104,10 +104,10 @@ fn reference() -> Reference {
     serde_json::from_str(include_str!("reference.json")).unwrap()
 }
 
-/// A minimum sought by values alone is found to the root of their rounding, seen through a flat
-/// curve.
+/// A minimum that is found from function values alone is accurate to the square root of their rounding, which a flat
+/// curve amplifies.
 const SPARSITY_TOLERANCE: f64 = 1e-5;
-/// The reference integrates the pruning schedule by a midpoint rule of 20,000 steps.
+/// The reference integrates the pruning schedule by the midpoint rule with 20,000 steps.
 const LOSS_TOLERANCE: f64 = 1e-8;
 
 #[test]
@@ -156,7 +156,7 @@ fn demo_runs() -> Observations {
     Observations::new(runs.collect())
 }
 
-/// Both ends stop where a step changes the objective in its last digits.
+/// Both fits stop where a step changes only the last digits of the objective.
 const OBJECTIVE_TOLERANCE: f64 = 1e-9;
 
 #[test]
@@ -167,13 +167,13 @@ fn the_fit_is_as_good_as_the_best_of_sixty_scipy_descents() {
         let report = row.fit(&demo_runs());
         let excess = report.objective / row.objective - 1.0;
         assert!(excess < OBJECTIVE_TOLERANCE, "{}: {excess:e}", row.residual);
-        // Were it much better, one of the two would compute another objective.
+        // If it were much better, one of the two would compute a different objective.
         assert!(excess > -1e-3, "{}: {excess:e}", row.residual);
     }
 }
 
-/// Mean Huber loss, in units of `delta^2`, below which a fit is exact: the losses are rounded to
-/// 1e-11, which is 1e-5 of the delta that goes with it.
+/// Mean Huber loss, in units of `delta^2`, below which a fit is exact: the losses are rounded to 1e-11, which is 1e-5
+/// of the delta that is used with them.
 const EXACT: f64 = 1e-9;
 
 #[test]
@@ -191,7 +191,7 @@ fn synthetic_runs_are_fitted_as_well_as_by_the_best_scipy_descent() {
                 let excess = report.objective / reference.row.objective - 1.0;
                 worse.push(format!("{}: {excess:e}", row.name(reference)));
             }
-            // The same coefficients mean the same objective on both sides.
+            // The same coefficients give the same objective on both sides.
             let values = CoefficientValues::from_array(reference.coefficients);
             let law = Coefficients::new(values).unwrap();
             let FitRow { objective, delta, .. } = reference.row;
@@ -208,10 +208,10 @@ fn synthetic_runs_are_fitted_as_well_as_by_the_best_scipy_descent() {
     assert!(worse.is_empty(), "{worse:#?}");
 }
 
-/// The reference's coefficients are rounded to nine digits, which the exponents see amplified.
+/// Tolerance for reference coefficients that are rounded to nine digits, which the exponents amplify.
 const ROUNDED: f64 = 1e-4;
 
-/// Losses rounded to 1e-11 leave the flattest direction of the truth about this open.
+/// Uncertainty of the coefficients in the flattest direction, as the losses are rounded to 1e-11.
 const RECOVERY: f64 = 1e-4;
 
 #[test]
@@ -254,9 +254,9 @@ fn outliers_do_not_bend_a_law_that_most_runs_obey() {
     }
 }
 
-/// A chance start should get through the edges of a delta far below the residuals; one in thirty
-/// did while the stages were left too early.
+/// Least share of random starts that must reach the minimum past the kinks of a delta far below the residuals. Only one
+/// in thirty did when the stages of the descent ended too early.
 const MOST: f64 = 0.5;
 
-/// An outlier pulls with the force of one delta of 1e-6, seen through the flattest direction.
+/// An outlier pulls with the force of one delta of 1e-6, which the flattest direction amplifies.
 const BENT: f64 = 1e-3;

@@ -83,7 +83,7 @@ LAWS = {
     "t5": {"a_s": 16.7871, "b_s": 0.721613, "c_s": 45.0184, "b_n": 0.245132, "a_d": 6.8999e8, "b_d": 0.202708, "c": 0.650742},
     "vit": {"a_s": 294.390, "b_s": 0.821013, "c_s": 468.157, "b_n": 0.392227, "a_d": 2.37413e8, "b_d": 0.889790, "c": 4.516693},
 }
-# Amplitudes and exponents of the service's box: outside it nothing is comparable.
+# Bounds of amplitudes and exponents in the service's search; laws outside them are not comparable.
 BOX = np.array([(-30, 30), np.log((1e-3, 20))] * 3 + [(-30, 30)])
 
 
@@ -96,7 +96,7 @@ def design(name, rng):
     if name == "factorial":
         sizes, zeros, data = np.geomspace(1e6, 64e6, 4), [0.0, 0.5, 0.75, 0.875], np.geomspace(5e8, 5e10, 4)
         return list(itertools.product(sizes, zeros, data))
-    if name == "sparse":  # Each size meets each sparsity and each amount of data about once.
+    if name == "sparse":  # Each size occurs about once with each sparsity and with each amount of data.
         sizes, zeros, data = np.geomspace(1e6, 64e6, 4), [0.0, 0.5, 0.75, 0.875], np.geomspace(5e8, 5e10, 3)
         return [(sizes[i % 4], zeros[(i + i // 4) % 4], data[(i + i // 4 + i // 6) % 3]) for i in range(12)]
     return [(10 ** rng.uniform(6, 8), rng.uniform(0, 0.95), 10 ** rng.uniform(8.5, 11)) for _ in range(40)]
@@ -160,7 +160,7 @@ def synthetic():
         off[wrong] = np.log(rng.choice([0.7, 1.3], len(wrong)))
         losses = [loss(LAWS[law], s, n, d) * np.exp(noise * rng.standard_normal() + o) for (n, s, d), o in zip(runs, off)]
         runs = [[*run, digits(l, 11 if noise == 0 else 6)] for run, l in zip(runs, losses)]
-        # Without noise a delta of its rounding's size keeps the outliers from bending the law.
+        # Without noise, a delta as small as the rounding of the losses keeps outliers from bending the law.
         deltas = (1e-6, 1e-6) if noise == 0 else (1e-3, 1e-2)
         fits = []
         for residual, delta in zip(["log", "linear"], deltas):
