@@ -1,4 +1,4 @@
-//! Who may do what: scopes, API keys as their holders have them, and the families that a key is for.
+//! Access control: scopes, API keys as their holders see them, and the families that a key gives access to.
 
 use sparsity_law::named;
 use std::fmt;
@@ -15,27 +15,27 @@ named! {
     pub enum Scope {
         /// Look things up and ask questions.
         Read = "read",
-        /// Store runs, laws, forecasts and profiles, and ask for refits.
+        /// Store runs, laws, forecasts and profiles, and request refits.
         Write = "write",
         /// Delete families, manage keys, read the audit log.
         Admin = "admin",
     }
 }
 
-/// The families that a key may touch.
+/// The families that a key gives access to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Families {
-    /// Every one.
+    /// Every family.
     All,
-    /// These, whether they exist yet or not; at least one.
+    /// The families with these names, whether they exist yet or not; at least one.
     Only(Vec<FamilyName>),
 }
 
 impl Families {
-    /// The most families that a key can name.
+    /// Maximum number of families that a key can name.
     pub const MOST: usize = 1_000;
 
-    /// Whether a family of this name may be touched.
+    /// Whether the key gives access to the family with this name.
     #[must_use]
     pub fn allow(&self, family: &str) -> bool {
         match self {
@@ -44,7 +44,7 @@ impl Families {
         }
     }
 
-    /// The names, where not all are allowed.
+    /// Names of the families; `None` if all are allowed.
     #[must_use]
     pub fn names(&self) -> Option<Vec<String>> {
         match self {
@@ -57,8 +57,8 @@ impl Families {
 const SECRET_BYTES: usize = 32;
 const ID_DIGITS: usize = 32;
 
-/// An API key as its holder has it: `sp_`, the 32 hexadecimal digits of its id, `_`, and the 64 of
-/// its secret. The id is public and finds the key; the secret proves it.
+/// An API key as its holder sees it: `sp_`, the 32 hexadecimal digits of its id, `_`, and the 64 hexadecimal digits of
+/// its secret. The id is public and identifies the key; the secret authenticates its holder.
 #[derive(Clone)]
 pub struct KeyText {
     id: Uuid,
@@ -66,17 +66,17 @@ pub struct KeyText {
 }
 
 impl KeyText {
-    /// A new key with a random secret.
+    /// Creates a key with a random secret.
     ///
     /// # Errors
-    /// Where the system gives no random bytes.
+    /// If the system provides no random bytes.
     pub fn random(id: Uuid) -> Result<Self, getrandom::Error> {
         let mut secret = [0; SECRET_BYTES];
         getrandom::fill(&mut secret)?;
         Ok(Self { id, secret })
     }
 
-    /// Reads a key; `None` for what has not its form. Allocates nothing.
+    /// Parses a key; `None` if the text does not have the form of a key. Does not allocate.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix("sp_")?.split_once('_')?;
@@ -89,19 +89,19 @@ impl KeyText {
         Some(Self { id, secret: bytes })
     }
 
-    /// Its public part.
+    /// Id of the key, its public part.
     #[must_use]
     pub const fn id(&self) -> Uuid {
         self.id
     }
 
-    /// What is stored in place of the secret.
+    /// The hash that is stored in place of the secret.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
         KeyHash(Sha256::digest(self.secret).into())
     }
 
-    /// The whole key, to be shown once to whom it is for.
+    /// The whole key as text, to be shown once to its holder.
     #[must_use]
     pub fn reveal(&self) -> String {
         format!("sp_{}_{}", self.id.simple(), hex::encode(self.secret))
@@ -116,26 +116,25 @@ impl fmt::Debug for KeyText {
 
 /// SHA-256 of a key's secret.
 ///
-/// A hash that is slow on purpose protects secrets that can be guessed. Nobody guesses 256 random
-/// bits, and this one is computed for every request. There is no `==`: hashes are compared in a time
-/// that tells nothing.
+/// A deliberately slow hash protects secrets that can be guessed. Nobody can guess 256 random bits, and this hash is
+/// computed for every request, so it is a fast one. There is no `==`: hashes are compared in constant time.
 #[derive(Clone)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// A stored hash; `None` where it has another length.
+    /// Restores a stored hash; `None` if it does not have 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
 
-    /// The bytes, to be stored.
+    /// The bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether both are the same, in constant time.
+    /// Whether both hashes are equal, compared in constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -1,57 +1,57 @@
-//! Who wrote what, and when.
+//! The audit log: who wrote what, and when.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A write that was done, or refused for want of scope.
+/// A write that was done, or that was refused because the caller's scope or families do not allow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEvent {
-    /// UUIDv7.
+    /// UUIDv7 of the event.
     pub id: Uuid,
-    /// When the request was let in or refused.
+    /// When the request was accepted or refused.
     pub at: DateTime<Utc>,
-    /// Id of the key, `anonymous`, or `service`.
+    /// Id of the caller's key, `anonymous`, or `service`.
     pub actor: String,
-    /// Name of the key.
+    /// Name of the caller's key.
     pub actor_name: Option<String>,
-    /// Address of the caller, where known.
+    /// Address of the caller, if known.
     pub address: Option<String>,
-    /// The HTTP method.
+    /// HTTP method.
     pub method: String,
-    /// Template of the path.
+    /// Path template of the route.
     pub path: String,
-    /// Path of what was created, else the path of the request.
+    /// Path of the resource that was created, otherwise the path of the request.
     pub target: String,
     /// Name of the family in the target.
     pub family: Option<String>,
-    /// Status of the answer; 499 where there was none.
+    /// HTTP status of the answer; 403 for a refusal. 499 until the outcome is known, and in events from earlier
+    /// versions that did not know it.
     pub status: i16,
-    /// How often it happened: refusals that are alike are one event, with the time and id of the first.
+    /// Number of occurrences: similar refusals are merged into one event, with the time and id of the first.
     pub times: i32,
-    /// The request id.
+    /// Id of the request.
     pub request_id: Option<String>,
 }
 
-/// An event as it is in the log.
+/// An event in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAuditEvent {
-    /// When it was stored, by the clock of the database. No two events have the same, and what is stored later has a
-    /// later one.
+    /// When the event was stored, by the clock of the database. The time is unique, and later events have later times.
     pub stored_at: DateTime<Utc>,
-    /// What happened.
+    /// The event itself.
     pub event: AuditEvent,
 }
 
-/// Which events a list has.
+/// Filter for a list of events; `None` does not restrict anything.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// Of this actor.
+    /// Actor of the event.
     pub actor: Option<String>,
-    /// Of this family.
+    /// Family of the event.
     pub family: Option<String>,
-    /// Stored from this time on.
+    /// Earliest time of storing, included.
     pub from: Option<DateTime<Utc>>,
-    /// Stored before this time.
+    /// Latest time of storing, excluded.
     pub to: Option<DateTime<Utc>>,
 }

@@ -1,4 +1,4 @@
-//! How often forecasts came true: from sums by month to shares and errors. Pure.
+//! How often forecasts came true: shares and errors, computed from sums by month, without input or output.
 
 use chrono::NaiveDate;
 use sparsity_law::law::Interval;
@@ -7,34 +7,34 @@ use statrs::distribution::{Beta, ContinuousCDF};
 /// Sums over the forecasts whose runs arrived in one calendar month (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Month {
-    /// Its first day.
+    /// First day of the month.
     pub start: NaiveDate,
-    /// Forecasts with a run.
+    /// Forecasts that have a run.
     pub scored: i64,
-    /// Those whose run is another than planned.
+    /// Forecasts whose run differs from the plan.
     pub not_as_planned: i64,
-    /// Those whose run is as planned and left out of fits.
+    /// Forecasts whose run is as planned but excluded from fits.
     pub excluded: i64,
-    /// The others: they count.
+    /// All other forecasts: those that count.
     pub counted: i64,
-    /// Those of the counted that have a prediction interval.
+    /// Counted forecasts that have a prediction interval.
     pub with_interval: i64,
-    /// Those of the counted whose prediction interval holds the run.
+    /// Counted forecasts whose prediction interval contains the measured loss.
     pub inside: i64,
-    /// Sum of the nominal coverage of these intervals.
+    /// Sum of the nominal coverages of these intervals.
     pub levels: f64,
-    /// Sum of the errors of the counted.
+    /// Sum of the errors of the counted forecasts.
     pub errors: f64,
-    /// Sum of their squares.
+    /// Sum of the squared errors of the counted forecasts.
     pub squared_errors: f64,
-    /// Sum of the relative errors of the counted.
+    /// Sum of the relative errors of the counted forecasts.
     pub relative_errors: f64,
-    /// Sum of their squares.
+    /// Sum of the squared relative errors of the counted forecasts.
     pub squared_relative_errors: f64,
 }
 
 impl Month {
-    /// This month with all that came before it.
+    /// Adds all earlier months to this one.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
         Self {
@@ -53,25 +53,25 @@ impl Month {
         }
     }
 
-    /// Share of the runs that their prediction interval holds; `None` without any.
+    /// Share of prediction intervals that contain the measured loss; `None` if there are no intervals.
     #[must_use]
     pub fn share_inside(&self) -> Option<f64> {
         mean(self.inside as f64, self.with_interval)
     }
 
-    /// Mean nominal coverage of the prediction intervals.
+    /// Mean nominal coverage of the prediction intervals; `None` if there are none.
     #[must_use]
     pub fn nominal(&self) -> Option<f64> {
         mean(self.levels, self.with_interval)
     }
 
-    /// Mean and root mean square of `measured - predicted`.
+    /// Mean and root mean square of `measured - predicted`; `None` if no forecast counts.
     #[must_use]
     pub fn error(&self) -> Option<(f64, f64)> {
         mean(self.errors, self.counted).zip(rms(self.squared_errors, self.counted))
     }
 
-    /// The same of `(measured - predicted) / predicted`.
+    /// Mean and root mean square of `(measured - predicted) / predicted`; `None` if no forecast counts.
     #[must_use]
     pub fn relative_error(&self) -> Option<(f64, f64)> {
         mean(self.relative_errors, self.counted)
@@ -87,7 +87,7 @@ fn rms(squares: f64, count: i64) -> Option<f64> {
     mean(squares, count).map(f64::sqrt)
 }
 
-/// Running totals: each month with all before it.
+/// Running totals: each month together with all before it.
 #[must_use]
 pub fn cumulative(months: &[Month]) -> Vec<Month> {
     let add = |total: &mut Month, month: &Month| {
@@ -97,8 +97,8 @@ pub fn cumulative(months: &[Month]) -> Vec<Month> {
     months.iter().scan(Month::default(), add).collect()
 }
 
-/// The exact (Clopper-Pearson) interval of a share, of which `inside` of `count` were seen: the shares
-/// that a binomial test would not reject; `None` of nothing.
+/// The exact (Clopper-Pearson) interval of a share, given `inside` of `count` observations: the shares that a binomial
+/// test would not reject. `None` if there are no observations.
 ///
 /// ```text
 /// low:  I(low;  k, n - k + 1) = (1 - level) / 2        0 where k = 0
@@ -116,7 +116,7 @@ pub fn exact_interval(inside: i64, count: i64, level: f64) -> Option<Interval> {
     Some(Interval { level, low, high })
 }
 
-/// Quantile of the beta distribution by bisection, to the last bit in any of its shapes.
+/// Quantile of the beta distribution, by bisection down to the last bit, which works for any of its shapes.
 fn beta_quantile(a: f64, b: f64, share: f64) -> Option<f64> {
     let beta = Beta::new(a, b).ok()?;
     let (mut low, mut high) = (0.0, 1.0);
@@ -129,30 +129,30 @@ fn beta_quantile(a: f64, b: f64, share: f64) -> Option<f64> {
     }
 }
 
-/// How the forecasts of one law came out: those whose run is as planned, counts in fits, and had a prediction
-/// interval.
+/// The record of one law's forecasts. It covers those that had a prediction interval and whose run is as planned and
+/// included in fits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ForecastRecord {
-    /// How many there are.
+    /// Number of these forecasts.
     pub scored: i64,
-    /// How many runs lie inside their interval.
+    /// Number of runs inside their prediction interval.
     pub inside: i64,
     /// Mean nominal coverage of the intervals, from 0 to 1.
     pub nominal: f64,
 }
 
-/// Coverage of the interval of a share: it errs once in forty on the side that matters.
+/// Coverage of the interval of a share; it is wrong once in forty on the side that matters.
 const LEVEL: f64 = 0.95;
 
 impl ForecastRecord {
-    /// The largest share of forecasts that may come true in the long run, as far as these tell: the upper end of the
-    /// exact 95 % interval. 1 without any.
+    /// The largest share of forecasts that could come true in the long run, given this record: the upper end of the
+    /// exact 95 % interval. 1 if there are no forecasts.
     #[must_use]
     pub fn most_inside(&self) -> f64 {
         exact_interval(self.inside, self.scored, LEVEL).map_or(1.0, |interval| interval.high)
     }
 
-    /// Whether fewer came true than their intervals promised, by more than chance.
+    /// Whether fewer forecasts came true than their intervals promised, by more than chance explains.
     #[must_use]
     pub fn misses(&self) -> bool {
         self.most_inside() < self.nominal
@@ -164,12 +164,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The tables give six digits.
+    /// The reference values have six digits.
     const SIX_DIGITS: f64 = 1e-6;
 
     #[test]
     fn known_intervals_of_a_share() {
-        // Where no or all are inside: 1 - 0.025^(1/n).
+        // With none or all inside, an end of the interval is 1 - 0.025^(1/n) or 0.025^(1/n).
         let none = exact_interval(0, 10, 0.95).unwrap();
         assert_eq!(none.low, 0.0);
         assert!((none.high - (1.0 - 0.025_f64.powf(0.1))).abs() < SIX_DIGITS);

@@ -1,15 +1,15 @@
-//! Collects everything that is wrong with an input, so that one answer names it all.
+//! Collects all errors of an input, so that one answer can report them together.
 
-/// One field that is wrong.
+/// An error in one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// JSON pointer to the field, or `/` and the name of a query parameter.
     pub pointer: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub detail: String,
 }
 
-/// Checks of the fields of one value.
+/// The errors found so far in the fields of one value.
 #[derive(Debug, Default)]
 pub struct Checks {
     errors: Vec<FieldError>,
@@ -17,12 +17,12 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// Checks of fields below `prefix`, a JSON pointer.
+    /// Checks of fields whose pointers start with `prefix`, itself a JSON pointer.
     pub fn below(prefix: impl Into<String>) -> Self {
         Self { errors: Vec::new(), prefix: prefix.into() }
     }
 
-    /// The value, or its error noted under `field`.
+    /// Returns the value, or records its error under `field`.
     pub fn take<T, E: std::fmt::Display>(
         &mut self,
         field: &str,
@@ -31,13 +31,12 @@ impl Checks {
         result.map_err(|error| self.refuse(field, error.to_string())).ok()
     }
 
-    /// The value of other checks, or their errors noted as they are.
+    /// Returns the value of other checks, or adds their errors unchanged.
     pub fn absorb<T>(&mut self, result: Result<T, Vec<FieldError>>) -> Option<T> {
         result.map_err(|errors| self.errors.extend(errors)).ok()
     }
 
-    /// The value that must be given; where it is not, that is noted, unless the field is known to be
-    /// wrong already.
+    /// Returns a value that must be given. If it is missing, records an error, unless the field has one already.
     pub fn require<T>(&mut self, field: &str, value: Option<T>) -> Option<T> {
         if value.is_none() && !self.has(field) {
             self.refuse(field, "must be given");
@@ -45,7 +44,7 @@ impl Checks {
         value
     }
 
-    /// Whether something is noted of `field`.
+    /// Whether an error is recorded for `field`.
     #[must_use]
     pub fn has(&self, field: &str) -> bool {
         let name = |error: &FieldError| {
@@ -55,22 +54,22 @@ impl Checks {
         self.errors.iter().any(name)
     }
 
-    /// How many things are noted.
+    /// Number of errors recorded.
     #[must_use]
     pub fn count(&self) -> usize {
         self.errors.len()
     }
 
-    /// Notes that `field` is wrong.
+    /// Records an error for `field`.
     pub fn refuse(&mut self, field: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{field}", self.prefix);
         self.errors.push(FieldError { pointer, detail: detail.into() });
     }
 
-    /// The value, if it is there and nothing was wrong.
+    /// Returns the value, if there is one and no error was recorded.
     ///
     /// # Errors
-    /// Everything that was noted.
+    /// Everything that was recorded.
     pub fn finish<T>(self, value: Option<T>) -> Result<T, Vec<FieldError>> {
         match value {
             Some(value) if self.errors.is_empty() => Ok(value),

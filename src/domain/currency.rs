@@ -1,18 +1,18 @@
-//! In what a training cost may be said.
+//! Units of a training cost.
 
 use sparsity_law::named;
 
 named! {
-    /// In what a training cost may be said.
+    /// The unit of a training cost.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Currency {
         /// FLOPs.
         Compute = "compute",
         /// Hours of one device of the hardware profile.
         DeviceHours = "device_hours",
-        /// Days of all its devices together.
+        /// Days of all devices of the hardware profile together.
         Days = "days",
-        /// What these hours cost.
+        /// Price of the device hours.
         Cost = "cost",
     }
 }

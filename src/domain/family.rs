@@ -1,4 +1,4 @@
-//! A model family: the runs that one law describes, and what they share.
+//! Model families: the runs that one law describes, and the settings that they share.
 
 use chrono::{DateTime, Utc};
 use sparsity_law::fit::{Delta, Residual};
@@ -10,48 +10,48 @@ use crate::domain::text::FamilyName;
 /// A model family: the runs that one law describes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Family {
-    /// UUIDv7.
+    /// UUIDv7 of the family.
     pub id: Uuid,
-    /// Its name in URLs.
+    /// Name in URLs.
     pub name: FamilyName,
-    /// What its owner set.
+    /// The settings that the owner chose.
     pub settings: FamilySettings,
-    /// The law that answers; `None` for the newest fit.
+    /// Id of the law that answers questions; `None` for the newest fit.
     pub pinned_law_id: Option<Uuid>,
-    /// When it was created.
+    /// When the family was created.
     pub created_at: DateTime<Utc>,
-    /// When its settings last changed.
+    /// When the settings last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What the owner of a family sets.
+/// The settings of a family that its owner chooses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FamilySettings {
-    /// For people.
+    /// A description for people to read.
     pub description: String,
-    /// What `D` counts.
+    /// The unit of `D`.
     pub data_unit: String,
-    /// Tokens in one data unit, where known.
+    /// Tokens in one data unit, if known.
     pub tokens_per_data_unit: Option<f64>,
-    /// `k`.
+    /// `k`: training FLOPs per parameter and unit of data.
     pub flops_per_param: FlopsPerParam,
-    /// How its models are pruned during training.
+    /// How the models are pruned during training.
     pub pruning: PruningSchedule,
-    /// What the zeros of its models are.
+    /// What the zeros of the models are.
     pub zeros: Zeros,
-    /// Residual that refits minimise.
+    /// The residual that refits minimise.
     pub residual: Residual,
-    /// Huber parameter of refits.
+    /// The Huber parameter of refits.
     pub delta: Delta,
 }
 
 /// What the zeros of a family's models are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Zeros {
-    /// Weights that are zero.
+    /// Single weights that are zero.
     Weights,
-    /// Experts that a token does not pass: `N` is what it passes, `S` the share that it does not. With the mixtures
-    /// that can be deployed, where its owner says which.
+    /// Experts that a token does not pass through: `N` counts the parameters that it passes through, and `S` is the
+    /// share of the others. The grid holds the mixtures that can be deployed, if the owner gave them.
     Experts(Option<ExpertGrid>),
 }
 
@@ -65,13 +65,13 @@ impl Zeros {
         }
     }
 
-    /// Whether they are experts.
+    /// Whether the zeros are experts.
     #[must_use]
     pub const fn are_experts(&self) -> bool {
         matches!(self, Self::Experts(_))
     }
 
-    /// The mixtures that can be deployed, where they are said.
+    /// The mixtures that can be deployed, if the owner gave them.
     #[must_use]
     pub const fn grid(&self) -> Option<&ExpertGrid> {
         match self {

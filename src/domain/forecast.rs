@@ -1,4 +1,4 @@
-//! Forecasts: predictions registered before training, and how they came out.
+//! Forecasts: predictions registered before training, and how they turned out.
 
 use chrono::{DateTime, Utc};
 use sparsity_law::law::{Compute, Data, Extrapolation, Interval, Loss, NonzeroParams, Sparsity};
@@ -8,110 +8,110 @@ use crate::domain::currency::Currency;
 use crate::domain::law::LawSource;
 use crate::domain::trust::Trust;
 
-/// What is asked of a law before a run is made.
+/// The question that a law is asked before a run is made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForecastQuestion {
-    /// The name under which the run will be submitted.
+    /// Name under which the run will be submitted.
     pub external_id: String,
-    /// `N` that is planned.
+    /// Planned `N`.
     pub nonzero_params: NonzeroParams,
-    /// `S` that is planned.
+    /// Planned `S`.
     pub sparsity: Sparsity,
-    /// The pattern or recipe that is planned, where the law tells runs of one sparsity apart by it.
+    /// Planned pattern or recipe, if the law distinguishes runs of the same sparsity by it.
     pub level: Option<String>,
-    /// How long it will be trained.
+    /// How long the run will be trained.
     pub budget: ForecastBudget,
-    /// The version that is asked; `None` for the law that is active.
+    /// Version of the law to ask; `None` for the active one.
     pub law_version: Option<i32>,
 }
 
 /// How long a planned run will be trained.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ForecastBudget {
-    /// On so much data.
+    /// Training on this much data.
     Data(Data),
-    /// At so much training cost, as it was asked.
+    /// Training at this cost, as it was asked.
     Spent {
-        /// In what it is said.
+        /// Unit of the cost.
         currency: Currency,
-        /// How much of it.
+        /// Amount in that unit.
         amount: f64,
-        /// The FLOP mode by name.
+        /// Name of the FLOP mode.
         mode: String,
     },
 }
 
-/// What a law answered.
+/// The answer of a law, as registered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forecast {
-    /// UUIDv7.
+    /// UUIDv7 of the forecast.
     pub id: Uuid,
-    /// The question.
+    /// The question that was asked.
     pub question: ForecastQuestion,
-    /// `D` that is planned: as asked, or what the compute paid for.
+    /// Planned `D`: as asked, or as much as the cost pays for.
     pub data: Data,
-    /// `C`: as asked, or what the hours or the money paid for; `None` where the question gave the data.
+    /// Planned `C`: as asked, or as much as the hours or the money pay for; `None` if the question gave the data.
     pub compute: Option<Compute>,
-    /// For people.
+    /// A note for people to read.
     pub note: Option<String>,
-    /// `L` that was predicted: one that a run may have.
+    /// Predicted `L`, checked to be a valid loss of a run.
     pub loss: Loss,
-    /// Interval of the mean loss, where the law has one.
+    /// Interval of the mean loss, if the law has intervals.
     pub interval: Option<Interval>,
-    /// Interval of the loss of one new run, where the law has one.
+    /// Prediction interval: that of the loss of a single new run, if the law has intervals.
     pub prediction_interval: Option<Interval>,
-    /// What lay outside the runs of the law.
+    /// The quantities that lay outside the range of the law's runs.
     pub extrapolation: Vec<Extrapolation>,
-    /// How far it could be trusted; `None` where the version that registered it did not say.
+    /// How far the forecast could be trusted; `None` if the version of the service that registered it did not tell.
     pub trust: Option<Trust>,
-    /// When it was registered.
+    /// When the forecast was registered.
     pub created_at: DateTime<Utc>,
 }
 
-/// A forecast as it stands now.
+/// A forecast together with its outcome so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredForecast {
-    /// What was registered.
+    /// The forecast as registered.
     pub forecast: Forecast,
     /// The law that predicted.
     pub law: ForecastLaw,
-    /// How it came true; `None` while there is no run of its name.
+    /// The outcome; `None` while no run has the forecast's name.
     pub score: Option<Score>,
 }
 
-/// The law that predicted, as answers name it.
+/// The law behind a forecast, as answers describe it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForecastLaw {
-    /// Its id.
+    /// Id of the law.
     pub id: Uuid,
-    /// Its version.
+    /// Version of the law.
     pub version: i32,
-    /// Where it comes from.
+    /// Where the law comes from.
     pub source: LawSource,
-    /// When it was fitted, or published.
+    /// When the law was fitted or published.
     pub fitted_at: DateTime<Utc>,
-    /// Digest of its runs.
+    /// Digest of the law's runs.
     pub data_digest: Option<String>,
 }
 
-/// A forecast against its run.
+/// A forecast compared with its run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
-    /// The run.
+    /// Id of the run.
     pub run_id: Uuid,
-    /// Its loss.
+    /// Measured loss of the run.
     pub measured: f64,
     /// `measured - predicted`.
     pub error: f64,
-    /// The same over `predicted`.
+    /// `(measured - predicted) / predicted`.
     pub relative_error: f64,
-    /// Whether the interval of the mean holds it, where there is one.
+    /// Whether the interval of the mean contains the measured loss; `None` without an interval.
     pub inside_interval: Option<bool>,
-    /// Whether the interval of a new run holds it, where there is one.
+    /// Whether the prediction interval contains the measured loss; `None` without an interval.
     pub inside_prediction_interval: Option<bool>,
-    /// Whether the run is the one that was planned.
+    /// Whether the run was made as planned.
     pub as_planned: bool,
-    /// Whether fits leave the run out.
+    /// Whether fits exclude the run.
     pub excluded: bool,
     /// When the run arrived.
     pub arrived_at: DateTime<Utc>,

@@ -1,5 +1,5 @@
-//! From a family's runs to what a fit takes: the runs of the law, of each structured pattern, and
-//! of pretrained starts, each with its weight.
+//! Groups the runs of a family for a fit: the runs that the law is fitted on, those of each structured pattern, and
+//! those from pretrained starts, each run with its weight.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,32 +14,34 @@ use crate::domain::refit::{LevelsBy, RefitOptions, TagWeight};
 use crate::domain::run::{Start, SubmittedRun};
 use crate::domain::text::Pattern;
 
-/// Runs in groups.
+/// The runs of a family, grouped for a fit.
 #[derive(Debug, Clone)]
 pub struct GroupedRuns {
-    /// The groups.
+    /// The runs, in groups.
     pub set: RunSet,
     /// Ids of the runs that the law is fitted on, in canonical order.
     pub ids: Vec<Uuid>,
-    /// How many of these lack the tag by which they are resampled.
+    /// Number of those runs that lack the tag by which runs are resampled.
     pub untagged: usize,
-    /// Levels that a law of levels is fitted without, as they have too few runs.
+    /// Levels of sparsity that are left out of a law of levels because they have too few runs.
     pub small_levels: Vec<SmallLevel>,
 }
 
-/// Of a run its cluster, its id, how much of its data is different, and its place among the names that tell runs of one
-/// sparsity apart.
+/// A run's cluster, and beside it: the run's id, its amount of distinct data, and the index of the name that
+/// distinguishes it from other runs of the same sparsity.
 type Named = (Option<u32>, (Uuid, Option<Data>, Option<u32>));
-/// A run and its weight, with its cluster.
+/// A run's cluster, and the run with its weight.
 type Clustered = (Option<u32>, (Observation, f64));
-/// Of a pretrained run its cluster, and how much data it was pretrained on.
+/// A pretrained run's cluster, and the amount of data that it was pretrained on.
 type Trained = (Option<u32>, Option<Data>);
 
 impl GroupedRuns {
-    /// Groups runs that may be fitted; those without weight, and pretrained ones with a structured
-    /// pattern, belong to no group. With the key of a tag for `cluster`, those of one value are resampled together. For a
-    /// law of levels those with a pattern are of the law where it is the pattern that tells them apart, and those of a
-    /// level with too few runs are left out.
+    /// Groups the runs that may be fitted. Runs of weight 0, and pretrained ones with a structured pattern, belong to
+    /// no group.
+    ///
+    /// If `cluster` names a tag, runs with the same value of that tag are resampled together. For a law of levels that
+    /// distinguishes runs by pattern, runs with a pattern belong to the law; the runs of levels with too few runs are
+    /// left out.
     #[must_use]
     pub fn new(
         runs: impl IntoIterator<Item = (Uuid, SubmittedRun)>,
@@ -61,7 +63,7 @@ impl GroupedRuns {
                 Some(LevelsBy::Tag(tag)) => run.tags.get(tag).map(String::as_str),
             };
             let name = name.map(|name| names.place(name));
-            // Where the pattern names the level its runs are among those of the law.
+            // If patterns name the levels, runs with a pattern belong to the law.
             let of_law = run.start == Start::Scratch && *levels == Some(LevelsBy::Pattern);
             match (run.start, run.pattern.filter(|_| !of_law)) {
                 (Start::Scratch, None) => {
@@ -79,7 +81,7 @@ impl GroupedRuns {
             }
         }
         if levels.is_some() {
-            // Of runs that are alike in all that is measured the order must not be that of their arrival.
+            // Runs with equal measurements must not be ordered by when they arrived.
             let ranks = names.ranks();
             law.sort_by_key(|((_, (_, _, name)), _)| name.map(|name| ranks[name as usize]));
         }
@@ -112,7 +114,7 @@ impl GroupedRuns {
         if *form == Some(LawForm::Levels) { grouped.of_large_levels() } else { grouped }
     }
 
-    /// Without the runs of levels that have too few for a capacity of their own.
+    /// Leaves out the runs of levels that have too few runs for a capacity of their own.
     fn of_large_levels(self) -> Self {
         let (kept, small_levels) = self.set.of_large_levels();
         if small_levels.is_empty() {
@@ -122,7 +124,7 @@ impl GroupedRuns {
         Self { set: self.set.with_runs(&kept), ids, small_levels, ..self }
     }
 
-    /// What is said of levels that were left out; `None` where none were.
+    /// The warning about levels that were left out; `None` if there are none.
     #[must_use]
     pub fn small_levels_warning(small: &[SmallLevel]) -> Option<StoredWarning> {
         let told = |level: &SmallLevel| {
@@ -144,7 +146,7 @@ impl GroupedRuns {
         })
     }
 
-    /// What is said of runs that lack the tag by which they are resampled; `None` where all have it.
+    /// The warning about runs that lack the tag by which runs are resampled; `None` if there are none.
     #[must_use]
     pub fn untagged_warning(untagged: usize, cluster: Option<&str>) -> Option<StoredWarning> {
         let cluster = cluster.filter(|_| untagged > 0)?;
@@ -156,10 +158,10 @@ impl GroupedRuns {
     }
 }
 
-/// Levels that a warning names; of the others it says how many they are.
+/// Maximum number of levels that a warning names; the others are only counted.
 const MOST_NAMED: usize = 10;
 
-/// Names that tell runs of one sparsity apart.
+/// Names that distinguish runs of the same sparsity.
 #[derive(Default)]
 struct Names {
     all: Vec<String>,
@@ -167,12 +169,12 @@ struct Names {
 }
 
 impl Names {
-    /// The place of a name, a new one where it was not seen.
+    /// The index of a name, which is added if it is new.
     fn place(&mut self, name: &str) -> u32 {
         if let Some(place) = self.places.get(name) {
             return *place;
         }
-        // Fewer than there are runs in memory.
+        // There are no more names than runs in memory.
         let place = u32::try_from(self.all.len()).expect("runs are limited to far fewer");
         self.all.push(name.to_owned());
         self.places.insert(name.to_owned(), place);
@@ -183,7 +185,7 @@ impl Names {
         self.all[place as usize].clone()
     }
 
-    /// The rank of each name in their order.
+    /// The rank of each name in sorted order, by index.
     fn ranks(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.all.len()).collect();
         order.sort_by(|a, b| self.all[*a].cmp(&self.all[*b]));
@@ -198,7 +200,7 @@ impl Names {
 /// The clusters of runs, by the values of a tag.
 struct Clusters<'a> {
     tag: Option<&'a str>,
-    /// Of each value its number.
+    /// Number of the cluster of each value.
     known: HashMap<String, u32>,
 }
 
@@ -207,26 +209,26 @@ impl<'a> Clusters<'a> {
         Self { tag, known: HashMap::new() }
     }
 
-    /// The number of a run's cluster; `None` where it is one by itself.
+    /// The number of a run's cluster; `None` if the run is a cluster by itself.
     fn of(&mut self, tags: &BTreeMap<String, String>) -> Option<u32> {
         let value = tags.get(self.tag?)?;
         if let Some(number) = self.known.get(value) {
             return Some(*number);
         }
-        // Fewer than there are runs in memory.
+        // There are no more clusters than runs in memory.
         let number = u32::try_from(self.known.len()).expect("runs are limited to far fewer");
         self.known.insert(value.clone(), number);
         Some(number)
     }
 
-    /// Runs in canonical order, and what came with each in the same order.
+    /// Sorts runs into canonical order, and what belongs to each run along with them.
     fn ordered<T: Copy>(
         &self,
         mut rows: Vec<(T, (Observation, f64))>,
         cluster: impl Fn(&T) -> Option<u32>,
     ) -> (Vec<T>, Observations) {
         if self.tag.is_some() {
-            // Of runs that are alike in all that is measured the order must not be that of their arrival.
+            // Runs with equal measurements must not be ordered by when they arrived.
             let mut names: Vec<(&str, u32)> =
                 self.known.iter().map(|(name, number)| (name.as_str(), *number)).collect();
             names.sort_unstable();
@@ -248,7 +250,7 @@ impl<'a> Clusters<'a> {
     }
 }
 
-/// The product of the weights whose tags the run has.
+/// The product of the weights whose tag and value the run has.
 fn weight(tags: &BTreeMap<String, String>, weights: &[TagWeight]) -> f64 {
     weights
         .iter()
@@ -387,7 +389,7 @@ mod tests {
         let again = grouped(&by_pattern, &other);
         assert_eq!((again.set, again.small_levels), (by.set, by.small_levels));
 
-        // Runs with a pattern are of no level of a tag.
+        // Runs with a pattern belong to no level of a tag.
         let by_tag = grouped(&levels(Some(LevelsBy::Tag("quality".to_owned()))), &runs);
         let names: Vec<Option<&str>> = by_tag.set.names.iter().map(Option::as_deref).collect();
         assert_eq!((names, by_tag.set.patterns.len()), (vec![Some("one"); 3], 2));

@@ -4,36 +4,36 @@ use sparsity_law::fit::{FittedRun, Observation, Observations, RunSet};
 use sparsity_law::law::{Data, FormLaw};
 use uuid::Uuid;
 
-/// One run as a law saw it.
+/// A run as it was when a law was fitted on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LawRun {
-    /// Id of the run; it may have been changed or deleted since.
+    /// Id of the run, which may have been changed or deleted since.
     pub run_id: Uuid,
-    /// What was measured, as the fit saw it.
+    /// Size, sparsity, data and loss as the fit saw them.
     pub observation: Observation,
-    /// How much of its data is different, where some was seen more than once and that was known.
+    /// Amount of distinct data, if some was seen more than once and this was known.
     pub unique_data: Option<Data>,
-    /// Which runs it was resampled with: those of the same number; `None` where each was drawn by itself.
+    /// Runs with the same number were resampled together; `None` if the run was resampled by itself.
     pub cluster: Option<u32>,
-    /// The place of its level among those of a law of levels with names; `None` of every other law.
+    /// Index of the run's level in a law of levels with names; `None` for every other law.
     pub level: Option<u32>,
-    /// What it counted, relative to the others.
+    /// Weight of the run, relative to the others.
     pub weight: f64,
-    /// What the law says of it.
+    /// Prediction and residual of the law for this run.
     pub fitted: FittedRun,
 }
 
-/// A law's run with the name that its submitter gave it.
+/// A law's run with its submitter's name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NamedLawRun {
-    /// The run.
+    /// The run as the law saw it.
     pub run: LawRun,
-    /// The submitter's name; `None` where the run was deleted since.
+    /// The submitter's name; `None` if the run has been deleted since.
     pub external_id: Option<String>,
 }
 
-/// The runs of a law, in canonical order, as they were fitted: with their clusters, with what of their data is different,
-/// and with the names of their levels by `own`, where the law is one of levels with names.
+/// The runs of a law as they were fitted, with their clusters and amounts of distinct data. If `own` is a law of levels
+/// with names, the runs also get the names of their levels. `runs` must be in canonical order.
 #[must_use]
 pub fn fitted_set(runs: impl IntoIterator<Item = LawRun>, own: Option<&FormLaw>) -> RunSet {
     let runs: Vec<LawRun> = runs.into_iter().collect();
@@ -45,7 +45,7 @@ pub fn fitted_set(runs: impl IntoIterator<Item = LawRun>, own: Option<&FormLaw>)
     } else {
         Vec::new()
     };
-    // They come in canonical order, so their order stays.
+    // The rows arrive in canonical order, so sorting them again does not reorder them.
     let rows = runs.into_iter().map(|run| (run.observation, run.weight));
     let mut law = Observations::weighted(rows.collect());
     if clusters.iter().any(Option::is_some) {
@@ -54,13 +54,13 @@ pub fn fitted_set(runs: impl IntoIterator<Item = LawRun>, own: Option<&FormLaw>)
     RunSet { unique, names, ..law.into() }
 }
 
-/// What became of the runs of one law until a later one of the family was fitted.
+/// How the runs of a law differ from those of an earlier law of the same family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunChanges {
-    /// Runs of the later law alone.
+    /// Runs of the later law only.
     pub added: i64,
-    /// Runs of both that were measured otherwise in the later one.
+    /// Runs of both laws whose measurements differ.
     pub changed: i64,
-    /// Runs of the earlier law alone.
+    /// Runs of the earlier law only.
     pub removed: i64,
 }

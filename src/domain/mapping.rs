@@ -1,4 +1,4 @@
-//! Kept mappings: what the columns of a family's tables mean, said once under a name.
+//! Stored mappings: the meaning of the columns of a family's tables, stored once under a name.
 
 use std::collections::BTreeMap;
 
@@ -8,59 +8,59 @@ use uuid::Uuid;
 
 use crate::domain::text::MappingName;
 
-/// What is said of tables, each part by its name among the options of an upload; what is left out is not said.
+/// Options of an upload that are stored in a mapping, under the same names. An option that is left out is not set.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MappingSettings {
-    /// Where fields come from: an expression by the name of the field.
+    /// Source of each field, by the field's name: a column, or an expression over columns.
     pub map: BTreeMap<String, String>,
-    /// Factors of numbers, by the name of the field.
+    /// Factor by which a number is multiplied, by the field's name.
     pub scale: BTreeMap<String, f64>,
     /// Columns that become tags.
     pub tag_columns: Vec<String>,
-    /// Whose export it is.
+    /// Name of the tracker that exported the table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// What sparsities are given in.
+    /// Unit of the sparsities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sparsity_unit: Option<String>,
-    /// What names a run.
+    /// Where the name of a run comes from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// A condition for rows that are runs.
+    /// Condition that a row must meet to be read as a run.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// Which of several rows of a run is kept.
+    /// Which one of several rows of the same run is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
-    /// What stands between cells.
+    /// Separator between cells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
-    /// The decimal mark.
+    /// Decimal mark.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decimal: Option<String>,
     /// Texts that mean "no value".
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null: Option<Vec<String>>,
-    /// The sheet of a workbook.
+    /// Sheet of a workbook.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sheet: Option<String>,
-    /// What becomes of fields that rows do not bring.
+    /// What happens to optional fields for which a row has no column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub absent: Option<String>,
 }
 
-/// A mapping that is kept.
+/// A stored mapping.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mapping {
-    /// UUIDv7.
+    /// UUIDv7 of the mapping.
     pub id: Uuid,
-    /// Its name in URLs and uploads, unique in the family.
+    /// Name in URLs and uploads, unique within the family.
     pub name: MappingName,
-    /// What it says.
+    /// The options that the mapping holds.
     pub settings: MappingSettings,
-    /// When it was first kept.
+    /// When the mapping was first stored.
     pub created_at: DateTime<Utc>,
-    /// When it was last kept.
+    /// When the mapping was last stored.
     pub updated_at: DateTime<Utc>,
 }

@@ -1,6 +1,6 @@
-//! What the service is about: runs, laws, refits, families, forecasts, profiles, mappings and keys, as checked values.
+//! The domain of the service, as checked values: runs, laws, refits, families, forecasts, profiles, mappings and keys.
 //!
-//! Nothing here knows of SQL, HTTP or how a value is sent.
+//! Nothing here knows about SQL, HTTP or how values are transmitted.
 
 pub mod access;
 pub mod api_key;

@@ -1,32 +1,32 @@
-//! Pages of a list.
+//! Pagination of lists.
 
 use uuid::Uuid;
 
-/// A page of a list.
+/// One page of a list.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
-    /// Newest first.
+    /// The items, newest first.
     pub items: Vec<T>,
-    /// Where the next page starts: after this id. `None` at the end.
+    /// Id after which the next page starts; `None` on the last page.
     pub next: Option<Uuid>,
 }
 
-/// A request for a page: ids below `after`, at most `limit` of them.
+/// Request for a page: at most `limit` items with ids below `after`.
 #[derive(Debug, Clone, Copy)]
 pub struct PageRequest {
-    /// How many items.
+    /// Maximum number of items on the page.
     pub limit: u16,
-    /// The last id of the page before.
+    /// Id of the last item on the previous page; `None` for the first page.
     pub after: Option<Uuid>,
 }
 
 impl PageRequest {
-    /// One more than asked for, to see whether there is a next page.
+    /// Number of items to fetch: one more than asked for, to see whether there is a next page.
     pub(crate) fn fetch(self) -> i64 {
         i64::from(self.limit) + 1
     }
 
-    /// Cuts a fetched list to the page.
+    /// Cuts the fetched items to one page.
     pub(crate) fn page<T>(self, mut items: Vec<T>, id: impl Fn(&T) -> Uuid) -> Page<T> {
         let more = items.len() > usize::from(self.limit);
         items.truncate(usize::from(self.limit));

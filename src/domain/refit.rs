@@ -1,4 +1,4 @@
-//! A refit: what is asked of it, and how far it is.
+//! Refits: their options, states and results.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,62 +10,62 @@ use uuid::Uuid;
 use crate::domain::text::check_label;
 
 named! {
-    /// Where a refit is in its life.
+    /// State of a refit.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum RefitState {
         /// Waiting for a worker.
         Queued = "queued",
-        /// A worker is at it.
+        /// Claimed by a worker.
         Running = "running",
-        /// There is a law.
+        /// Ended with a law.
         Succeeded = "succeeded",
-        /// There is an error.
+        /// Ended with an error.
         Failed = "failed",
-        /// Somebody asked to stop it.
+        /// Ended because somebody cancelled it.
         Cancelled = "cancelled",
     }
 }
 
 impl RefitState {
-    /// Whether it stays like this.
+    /// Whether the state no longer changes.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What runs with one tag count.
+/// The weight of runs that have a certain tag.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TagWeight {
     /// Key of the tag.
     pub tag: String,
-    /// Its value.
+    /// Value of the tag.
     pub value: String,
-    /// What a run with it counts, relative to one without: between 0 and 1000.
+    /// Weight of a run with this tag, relative to one without it: from 0 to 1000.
     pub weight: f64,
 }
 
-/// The law whose gain another family's takes.
+/// The law from which another family's law borrows its gain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lender {
-    /// Name of the family.
+    /// Name of the lending family.
     pub family: String,
-    /// Version of its law.
+    /// Version of the lending family's law.
     pub version: i32,
 }
 
-/// What tells runs of one sparsity apart for a law of levels.
+/// What distinguishes runs of the same sparsity in a law of levels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum LevelsBy {
-    /// The structured pattern of their zeros; runs without one are a level of their own.
+    /// The structured pattern of the zeros; runs without a pattern form a level of their own.
     Pattern,
-    /// The value of a tag, such as the recipe; runs without the tag are a level of their own.
+    /// The value of a tag, such as the recipe; runs without the tag form a level of their own.
     Tag(String),
 }
 
 impl LevelsBy {
-    /// What it is called: `pattern`, or `tag:` and the key of the tag.
+    /// The name in options: `pattern`, or `tag:` followed by the key of the tag.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -96,43 +96,44 @@ impl TryFrom<String> for LevelsBy {
     }
 }
 
-/// What a fit runs with: stored with the refit and with its law.
+/// Options of a fit, stored with the refit and with its law.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RefitOptions {
-    /// Options of the fit.
+    /// Options of the optimiser and the bootstrap.
     #[serde(flatten)]
     pub fit: FitConfig,
-    /// Weights by tag; a run's weight is the product of those that it matches.
+    /// Weights by tag; the weight of a run is the product of the weights of its tags.
     #[serde(default)]
     pub weights: Vec<TagWeight>,
-    /// `external_id`s of runs that are left out to see what they do, sorted; the law is then a what-if.
+    /// `external_id`s of runs that are left out to see their influence, sorted. The law is then a what-if.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
-    /// Key of the tag whose values say which runs are resampled together; `None` where each is drawn by itself.
+    /// Key of the tag whose values tell which runs are resampled together; `None` if runs are resampled one by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// What the law is to say of sparsity; `None` for the paper's form.
+    /// How the law depends on sparsity; `None` for the paper's form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<LawForm>,
-    /// What tells runs of one sparsity apart for a law of levels; `None` where nothing does.
+    /// What distinguishes runs of the same sparsity in a law of levels; `None` if nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub levels: Option<LevelsBy>,
-    /// Whether every form that the runs can carry is fitted beside it.
+    /// Whether every form that the runs can support is fitted as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all_forms: bool,
-    /// Whose gain is borrowed.
+    /// The law whose gain is borrowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lender: Option<Lender>,
 }
 
 impl RefitOptions {
-    /// What a fit of so many runs takes: how often a run is looked at anew, by each start and by each resample.
+    /// The work of a fit to this many runs: the number of run evaluations if each start and each resample looks at
+    /// every run once.
     #[must_use]
     pub fn work(&self, runs: u64) -> u64 {
         runs.saturating_mul(u64::from(self.fit.starts) + u64::from(self.fit.bootstrap))
     }
 
-    /// Whether runs are left out to see what they do: the law never answers for its family.
+    /// Whether runs are left out to see their influence. Such a law never answers questions about its family.
     #[must_use]
     pub fn is_what_if(&self) -> bool {
         !self.without.is_empty()
@@ -140,19 +141,19 @@ impl RefitOptions {
 }
 
 named! {
-    /// What kept a refit from a law.
+    /// Why a refit did not produce a law.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(from = "String", into = "&'static str")]
     pub enum RefitFailureKind {
-        /// There was no run to fit.
+        /// There were no runs to fit.
         NoRuns = "no-runs",
-        /// The runs determine no law of the form that was asked for.
+        /// The runs do not determine a law of the requested form.
         NotIdentifiable = "not-identifiable",
-        /// The law that came out is no finite numbers.
+        /// Some of the law's numbers are not finite.
         NotRepresentable = "not-representable",
-        /// A refit that was to reproduce a law came out different.
+        /// The refit was to reproduce a law and came out different.
         NotReproduced = "not-reproduced",
-        /// Every worker that took it died.
+        /// Every worker that claimed the refit died.
         WorkerLost = "worker-lost",
         /// A defect of the service, whose cause is in the worker's log.
         Internal = "internal",
@@ -160,7 +161,7 @@ named! {
 }
 
 impl From<String> for RefitFailureKind {
-    /// A name that only a newer version knows is [`RefitFailureKind::Internal`]: its detail still says what
+    /// A name that only a newer version knows becomes [`RefitFailureKind::Internal`]; the detail still tells what
     /// happened.
     fn from(name: String) -> Self {
         Self::of_name(&name).unwrap_or(Self::Internal)
@@ -176,56 +177,56 @@ impl From<RefitFailureKind> for &'static str {
 /// Why a refit failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefitFailure {
-    /// Kind of problem.
+    /// Kind of failure.
     pub kind: RefitFailureKind,
-    /// A sentence for a person.
+    /// A sentence for people to read.
     pub detail: String,
 }
 
-/// A refit as it stands.
+/// The current state of a refit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refit {
-    /// UUIDv7.
+    /// UUIDv7 of the refit.
     pub id: Uuid,
-    /// Name of the family.
+    /// Name of the family whose runs are fitted.
     pub family: String,
-    /// Where it is in its life.
+    /// State of the refit.
     pub state: RefitState,
-    /// What a running refit is at.
+    /// The step that a running refit is at.
     pub phase: String,
-    /// Share of the work that is done.
+    /// Share of the work that is done, from 0 to 1.
     pub progress: f64,
-    /// What it runs with.
+    /// Options of the fit.
     pub options: RefitOptions,
-    /// Version of the law that it checks, in place of making one.
+    /// Version of the law that the refit reproduces, instead of making a new one.
     pub reproduces: Option<i32>,
-    /// Version and id of the law that came of it.
+    /// Version and id of the law that the refit produced.
     pub law: Option<(i32, Uuid)>,
-    /// Why it failed.
+    /// Why the refit failed.
     pub error: Option<RefitFailure>,
-    /// When it was asked for.
+    /// When the refit was requested.
     pub created_at: DateTime<Utc>,
-    /// When a worker first claimed it.
+    /// When a worker first claimed the refit.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the refit ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// A refit that a worker has claimed.
+/// A refit claimed by a worker.
 #[derive(Debug, Clone)]
 pub struct ClaimedRefit {
-    /// The refit.
+    /// Id of the refit.
     pub id: Uuid,
-    /// The family whose runs are fitted.
+    /// Id of the family whose runs are fitted.
     pub family_id: Uuid,
-    /// What to run it with.
+    /// Options of the fit.
     pub options: RefitOptions,
-    /// The law to check, in place of making one.
+    /// Id of the law to reproduce, instead of making a new one.
     pub reproduces_law_id: Option<Uuid>,
-    /// The trace of the request that asked for it, as a `traceparent`.
+    /// Trace context of the request for the refit, as a `traceparent`.
     pub trace_context: Option<String>,
-    /// Proof of the claim.
+    /// Token that proves the claim.
     pub lease_token: Uuid,
-    /// How often it has been claimed, this time included.
+    /// Number of times the refit was claimed, this time included.
     pub attempts: i32,
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::domain::text::Pattern;
 
 named! {
-    /// What a run started from.
+    /// What a training run started from.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Start {
         /// Random weights.
@@ -21,68 +21,68 @@ named! {
     }
 }
 
-/// A finished training run as its team submits it.
+/// A finished training run as submitted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubmittedRun {
-    /// The submitter's name of the run.
+    /// The submitter's name for the run.
     pub external_id: String,
-    /// What was measured.
+    /// Size, sparsity, data and loss of the run.
     pub observation: Observation,
     /// What the run started from.
     pub start: Start,
-    /// Data that the dense checkpoint of a pretrained start had seen, where known.
+    /// Data that the checkpoint had been trained on, if the run started from a pretrained one and this is known.
     pub pretraining_data: Option<Data>,
-    /// How much of its data is different, where some was seen more than once and that is known.
+    /// Amount of distinct data, if some was seen more than once and this is known.
     pub unique_data: Option<Data>,
-    /// `None` for unstructured sparsity.
+    /// Structured pattern of the zeros; `None` for unstructured sparsity.
     pub pattern: Option<Pattern>,
-    /// The submitter's labels.
+    /// The submitter's labels, as tag and value.
     pub tags: BTreeMap<String, String>,
-    /// Why fits leave the run out; `None` where they do not, or where a submission does not say.
+    /// Why fits exclude the run. `None` if they do not, or if the submission does not say.
     pub exclusion_reason: Option<String>,
 }
 
-/// Which of its optional fields a submitted run brings: those that it does not bring stay as they are stored.
+/// The set of optional fields that a submission brings. Fields that it does not bring keep their stored values.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Brought(i16);
 
 impl Brought {
-    /// None of them.
+    /// No field.
     pub const NONE: Self = Self(0);
     /// What the run started from.
     pub const START: Self = Self(1);
-    /// Data behind a pretrained start.
+    /// Data that the pretrained starting point had been trained on.
     pub const PRETRAINING_DATA: Self = Self(2);
     /// The structured pattern.
     pub const PATTERN: Self = Self(4);
     /// The labels, all together.
     pub const TAGS: Self = Self(8);
-    /// Whether fits leave the run out, and why.
+    /// Whether and why fits exclude the run.
     pub const EXCLUSION: Self = Self(16);
-    /// How much of the data is different.
+    /// Amount of distinct data.
     pub const UNIQUE_DATA: Self = Self(32);
-    /// All of them.
+    /// Every field.
     pub const ALL: Self = Self(63);
 
-    /// These and those.
+    /// The union of both sets.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// These, and those where they are brought.
+    /// The union of both sets if `brought`, otherwise this set alone.
     #[must_use]
     pub const fn with_if(self, other: Self, brought: bool) -> Self {
         if brought { self.with(other) } else { self }
     }
 
-    /// Whether all of these are among them.
+    /// Whether this set contains all of `others`.
     #[must_use]
     pub const fn has(self, others: Self) -> bool {
         self.0 & others.0 == others.0
     }
 
-    /// As a sum of powers of two, one a field.
+    /// The set as a bit mask, with one bit per field.
     #[must_use]
     pub const fn bits(self) -> i16 {
         self.0
@@ -92,54 +92,54 @@ impl Brought {
 /// A stored run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// UUIDv7.
+    /// UUIDv7 of the run.
     pub id: Uuid,
-    /// What was submitted, and since then changed.
+    /// The run as submitted, including later changes.
     pub submitted: SubmittedRun,
-    /// When it arrived.
+    /// When the run arrived.
     pub created_at: DateTime<Utc>,
-    /// When one of its values last changed.
+    /// When any of the run's values last changed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What became of submitted runs.
+/// How many submitted runs were new, changed or unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Merged {
-    /// New runs.
+    /// Runs that were not stored before.
     pub created: u64,
-    /// Runs whose values differed.
+    /// Runs that were already stored, with other values.
     pub updated: u64,
-    /// Runs that were there with the same values.
+    /// Runs that were already stored, with the same values.
     pub unchanged: u64,
 }
 
 impl Merged {
-    /// Of so many runs these were created and updated.
+    /// Counts `total` runs, of which this many were created and updated.
     pub(crate) fn of(total: u64, created: i64, updated: i64) -> Self {
         let (created, updated) = (created.cast_unsigned(), updated.cast_unsigned());
         Self { created, updated, unchanged: total - created - updated }
     }
 }
 
-/// Which runs a list shows; a `None` leaves its quantity free.
+/// Filter for a list of runs; `None` and an empty map do not restrict anything.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
-    /// Range of `N`, ends included.
+    /// Range of `N`, both ends included.
     pub nonzero_params: (Option<f64>, Option<f64>),
-    /// Range of `S`, ends included.
+    /// Range of `S`, both ends included.
     pub sparsity: (Option<f64>, Option<f64>),
-    /// Range of `D`, ends included.
+    /// Range of `D`, both ends included.
     pub data: (Option<f64>, Option<f64>),
-    /// Range of `L`, ends included.
+    /// Range of `L`, both ends included.
     pub loss: (Option<f64>, Option<f64>),
-    /// This pattern.
+    /// Structured pattern.
     pub pattern: Option<Pattern>,
-    /// This start.
+    /// What the run started from.
     pub start: Option<Start>,
-    /// Excluded runs only, or the others only.
+    /// `true` for excluded runs only, `false` for the others only.
     pub excluded: Option<bool>,
-    /// All of these tags.
+    /// Tags that a run must have, with these values.
     pub tags: BTreeMap<String, String>,
-    /// The run of this name.
+    /// The submitter's name for the run.
     pub external_id: Option<String>,
 }

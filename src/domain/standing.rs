@@ -1,70 +1,70 @@
-//! How a family stands: what those who follow it are told of.
+//! The state of a family, as reported to those who follow it.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::domain::text::FamilyName;
 
-/// How a family stands, but for its refits.
+/// The state of a family, apart from its refits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Its name.
+    /// Name of the family.
     pub family: FamilyName,
-    /// When its settings last changed.
+    /// When the settings of the family last changed.
     pub updated_at: DateTime<Utc>,
-    /// Version and id of the law that answers; `None` where there is none.
+    /// Version and id of the law that answers questions; `None` if there is none.
     pub active_law: Option<(i32, Uuid)>,
     /// Whether that law is pinned.
     pub pinned: bool,
-    /// The newest version of a law, a what-if or not; `None` where there is none.
+    /// Newest version of any law, what-ifs included; `None` if there is none.
     pub newest_law: Option<i32>,
-    /// Its runs.
+    /// Numbers of the family's runs.
     pub runs: RunCounts,
 }
 
 /// How many runs a family has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunCounts {
-    /// All of them.
+    /// All runs.
     pub all: i64,
-    /// Those that a refit would use: all that are not excluded.
+    /// Runs that a refit would use: all that are not excluded.
     pub used: i64,
-    /// What became of them since the law that answers was fitted; `None` where it was not fitted here.
+    /// Changes since the answering law was fitted; `None` if it was not fitted by this service.
     pub since_law: Option<SinceLaw>,
 }
 
-/// What became of a family's runs since a law read them.
+/// How a family's runs have changed since a law read them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SinceLaw {
-    /// Runs that a refit would use, and that came, or were taken in again, since.
+    /// Runs that a refit would use and that were added or included again since.
     pub added: i64,
-    /// Runs of the law that are measured otherwise now.
+    /// Runs of the law whose measurements have changed since.
     pub changed: i64,
     /// Runs of the law that were deleted or excluded since.
     pub removed: i64,
 }
 
-/// What a look at a family finds that costs little: when this differs, more is to be asked.
+/// The state of a family as far as a cheap query tells; if it has changed, the rest is queried as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glance {
-    /// Its name.
+    /// Name of the family.
     pub family: FamilyName,
-    /// When its settings last changed.
+    /// When the settings of the family last changed.
     pub updated_at: DateTime<Utc>,
-    /// Version and id of the law that answers; `None` where there is none.
+    /// Version and id of the law that answers questions; `None` if there is none.
     pub active_law: Option<(i32, Uuid)>,
     /// Whether that law is pinned.
     pub pinned: bool,
-    /// The newest version of a law.
+    /// Newest version of any law; `None` if there is none.
     pub newest_law: Option<i32>,
-    /// When the refit began that made the law which answers; `None` where that law was not fitted here.
+    /// When the refit that made the answering law began; `None` if the law was not fitted by this service.
     pub refit_began: Option<DateTime<Utc>>,
-    /// The run that came last.
+    /// Id of the run that arrived last; `None` if there is none.
     pub newest_run: Option<Uuid>,
 }
 
 impl Glance {
-    /// The family with its runs as they were counted.
+    /// Completes the state with the numbers of runs.
     #[must_use]
     pub fn standing(self, runs: RunCounts) -> Standing {
         let Self { family, updated_at, active_law, pinned, newest_law, .. } = self;
@@ -72,15 +72,15 @@ impl Glance {
     }
 }
 
-/// How far a refit is, as a look at its family finds it.
+/// The progress of a refit, as reported with its family.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RefitGlance {
     /// Id of the refit.
     pub id: Uuid,
-    /// Where it is in its life.
+    /// State of the refit, by name.
     pub state: String,
-    /// What it is at.
+    /// The step that the refit is at.
     pub phase: String,
-    /// Share of the work that is done, 0 to 1.
+    /// Share of the work that is done, from 0 to 1.
     pub progress: f64,
 }

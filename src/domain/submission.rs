@@ -1,4 +1,4 @@
-//! From the fields of a submitted run, whatever they came in, to a checked run.
+//! Checks the fields of a submitted run, in whatever format they came.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,43 @@ use crate::domain::checks::{Checks, FieldError};
 use crate::domain::run::{Start, SubmittedRun};
 use crate::domain::text::{Pattern, check_label, check_reason};
 
-/// The most tags of a run.
+/// Maximum number of tags of a run.
 pub const MAX_TAGS: usize = 50;
 
-/// Fields of a run as they were given.
+/// The fields of a run as submitted, unchecked.
 #[derive(Debug, Clone)]
 pub struct RunFields {
-    /// The submitter's name of the run.
+    /// The submitter's name for the run.
     pub external_id: Option<String>,
-    /// `N`, or else `total_params`.
+    /// `N`; may be left out if `total_params` is given.
     pub nonzero_params: Option<f64>,
-    /// `N / (1 - S)`, or else `nonzero_params`.
+    /// `N / (1 - S)`; may be left out if `nonzero_params` is given.
     pub total_params: Option<f64>,
-    /// `S`, or else both sizes.
+    /// `S`, from 0 to 1; may be left out if both sizes are given.
     pub sparsity: Option<f64>,
-    /// `D`.
+    /// `D`, in the family's unit.
     pub data: Option<f64>,
     /// `L`.
     pub loss: Option<f64>,
     /// What the run started from.
     pub start: Start,
-    /// Data that a pretrained start had seen.
+    /// Data that the pretrained starting point had been trained on.
     pub pretraining_data: Option<f64>,
-    /// How much of the data is different.
+    /// Amount of distinct data.
     pub unique_data: Option<f64>,
-    /// Structured pattern.
+    /// Structured pattern, such as `2:4`.
     pub pattern: Option<String>,
-    /// Labels.
+    /// The submitter's labels.
     pub tags: BTreeMap<String, String>,
-    /// Why fits leave the run out.
+    /// Why fits exclude the run.
     pub exclusion_reason: Option<String>,
 }
 
-/// How far two sizes that say the same may differ, relative: they may have been rounded for people.
+/// Largest relative difference between the two sizes at which they still agree: they may have been rounded for reading.
 const SAME_SIZE: f64 = 1e-3;
 
-/// `N` out of one of the two sizes that are asked for, or out of both where they agree.
+/// Computes `N` from whichever of the two sizes is given, or from both if they agree. Errors go into `checks`, and the
+/// result is `None`.
 pub fn check_size(
     nonzero_params: Option<f64>,
     total_params: Option<f64>,
@@ -57,7 +58,7 @@ pub fn check_size(
             let nonzero = NonzeroParams::new(total * sparsity.density().get());
             checks.take("total_params", nonzero.map_err(|e| format!("times the density {e}")))
         }),
-        // Both, as a list of runs has them: one says what the other says.
+        // Both are given, as in a list of runs from the service; they must agree.
         (Some(nonzero), Some(total)) => {
             let density = sparsity?.density().get();
             if (total * density / nonzero - 1.0).abs() > SAME_SIZE {
@@ -79,15 +80,15 @@ pub fn check_size(
     }
 }
 
-/// How far a run's sparsity may lie from that of its pattern before the two are held not to agree.
+/// Largest difference at which a run's sparsity agrees with that of its pattern.
 const AGREEMENT: f64 = 0.02;
 
-/// A pattern; a time of day is what spreadsheets make of one.
+/// Parses a pattern. The error explains a time of day, which spreadsheets turn patterns into.
 fn read_pattern(text: &str) -> Result<Pattern, String> {
     Pattern::new(text).map_err(|error| {
         let parts: Vec<&str> = text.trim().split([':', ' ']).collect();
         let numbers = parts.iter().take(3).all(|part| part.parse::<f64>().is_ok());
-        // No pattern begins with a zero, and a time of day does.
+        // A pattern never starts with a zero, but a time of day may.
         let time = numbers && (parts.len() >= 3 || parts.len() == 2 && text.trim().starts_with('0'));
         if time {
             format!("{error}; {text:?} looks like what a spreadsheet makes of a pattern: format the column as text")
@@ -97,8 +98,9 @@ fn read_pattern(text: &str) -> Result<Pattern, String> {
     })
 }
 
-/// Refuses a pattern that counts zeros where others count what is kept: tools of both kinds write `1:4`. A sparsity
-/// below that of the pattern is none of these, as a part of the weights may have no pattern.
+/// Refuses a pattern that seems to count zeros rather than the weights that are kept: some tools write `1:4` for one,
+/// some for the other. A sparsity below that of the pattern is accepted, because the pattern may cover only a part of
+/// the weights.
 fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
     if contradicts(pattern, sparsity) {
         checks.refuse(
@@ -112,8 +114,8 @@ fn check_agreement(pattern: &Pattern, sparsity: Sparsity, checks: &mut Checks) {
     }
 }
 
-/// Whether a pattern keeps as many as are said to be zero, and not the other way round. The statement that merges runs
-/// asks the same of a pattern that stays (`pattern_contradicts` of the schema).
+/// Whether the sparsity agrees with that of the pattern's counterpart, and not with that of the pattern itself. The SQL
+/// statement that merges runs applies the same test to a stored pattern (`pattern_contradicts` in the schema).
 #[must_use]
 pub fn contradicts(pattern: &Pattern, sparsity: Sparsity) -> bool {
     let (own, given) = (pattern.sparsity(), sparsity.get());
@@ -130,7 +132,7 @@ fn kept_by(pattern: &Pattern, sparsity: Sparsity) -> String {
     )
 }
 
-/// What is wrong with a run that brings a new sparsity and no pattern, where the stored pattern contradicts it.
+/// The error of a run that has a new sparsity and no pattern, if the stored pattern contradicts the sparsity.
 #[must_use]
 pub fn contradiction(pattern: &Pattern, sparsity: Sparsity) -> FieldError {
     let detail = format!(
@@ -144,7 +146,7 @@ pub fn contradiction(pattern: &Pattern, sparsity: Sparsity) -> FieldError {
 }
 
 impl RunFields {
-    /// The checked run.
+    /// Checks the fields and builds the run.
     ///
     /// # Errors
     /// Every field that is wrong.

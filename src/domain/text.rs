@@ -1,44 +1,44 @@
-//! Texts that users send, checked once: lengths, and no character that the database refuses.
+//! Texts that users send, validated on construction: limited in length, without characters that the database refuses.
 
 use std::fmt;
 
-/// A text that cannot be taken.
+/// Why a text is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// Too long.
+    /// The text is too long.
     #[error("must have at most {max} characters, not {length}")]
     TooLong {
-        /// The most characters.
+        /// Maximum number of characters.
         max: usize,
-        /// How many there are.
+        /// Number of characters in the text.
         length: usize,
     },
-    /// A character that no name or label needs; PostgreSQL refuses NUL outright.
+    /// The text has a control character, which no name or label needs; PostgreSQL refuses NUL outright.
     #[error("must not contain control characters")]
     ControlCharacter,
-    /// Not a family's name.
+    /// The text is not a valid name for a URL.
     #[error("must be 1 to 64 lower-case letters, digits and hyphens, with no hyphen at either end")]
     NotASlug,
-    /// A name that means something else already.
+    /// The name is reserved for a built-in FLOP mode.
     #[error("must not be dense or sparse, which are flop modes without a profile")]
     Reserved,
-    /// Not a pattern.
+    /// The text is not a structured pattern.
     #[error("must be a pattern n:m with 1 <= n < m <= 1024, such as 2:4")]
     NotAPattern,
 }
 
-/// The most characters of an id, label, unit or pattern.
+/// Maximum number of characters in an id, label, unit or pattern.
 pub const LABEL_LIMIT: usize = 200;
-/// The most characters of a description or reason.
+/// Maximum number of characters in a description or reason.
 pub const PROSE_LIMIT: usize = 2000;
 
-/// The most bytes of a text in an error: what a person reads, whatever was sent.
+/// Maximum number of bytes of a text in an error: as much as a person reads, however much was sent.
 pub const ERROR_LIMIT: usize = 400;
 
-/// Cuts a text to at most so many bytes, at the end of a character; three dots say that there was more.
+/// Cuts a text to at most `most` bytes, between characters; three dots at the end show that it was cut.
 pub fn cut(text: &mut String, most: usize) {
     const MORE: &str = "...";
     if text.len() > most {
@@ -51,7 +51,7 @@ pub fn cut(text: &mut String, most: usize) {
 /// Checks a label: not empty, at most [`LABEL_LIMIT`] characters, no control characters.
 ///
 /// # Errors
-/// [`TextError`].
+/// [`TextError::Empty`], [`TextError::TooLong`], [`TextError::ControlCharacter`].
 pub fn check_label(text: &str) -> Result<(), TextError> {
     if text.is_empty() {
         return Err(TextError::Empty);
@@ -59,10 +59,10 @@ pub fn check_label(text: &str) -> Result<(), TextError> {
     check(text, LABEL_LIMIT, false)
 }
 
-/// Checks prose: at most [`PROSE_LIMIT`] characters, no control characters but line ends and tabs.
+/// Checks prose: at most [`PROSE_LIMIT`] characters, and no control characters except line ends and tabs.
 ///
 /// # Errors
-/// [`TextError`].
+/// [`TextError::TooLong`], [`TextError::ControlCharacter`].
 pub fn check_prose(text: &str) -> Result<(), TextError> {
     check(text, PROSE_LIMIT, true)
 }
@@ -70,7 +70,7 @@ pub fn check_prose(text: &str) -> Result<(), TextError> {
 /// Checks a reason: prose that is not empty.
 ///
 /// # Errors
-/// [`TextError`].
+/// [`TextError::Empty`], [`TextError::TooLong`], [`TextError::ControlCharacter`].
 pub fn check_reason(text: &str) -> Result<(), TextError> {
     if text.is_empty() {
         return Err(TextError::Empty);
@@ -87,12 +87,12 @@ fn check(text: &str, max: usize, lines: bool) -> Result<(), TextError> {
     if text.contains(refused) { Err(TextError::ControlCharacter) } else { Ok(()) }
 }
 
-/// Name of a family: a slug, as it stands in URLs.
+/// Name of a family: a slug, usable in URLs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FamilyName(String);
 
 impl FamilyName {
-    /// Checks that it is a slug.
+    /// Checks that a name is a slug.
     ///
     /// # Errors
     /// [`TextError::NotASlug`].
@@ -113,12 +113,12 @@ impl fmt::Display for FamilyName {
     }
 }
 
-/// Name of a kept mapping: a slug.
+/// Name of a stored mapping: a slug.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MappingName(String);
 
 impl MappingName {
-    /// Checks that it is a slug.
+    /// Checks that a name is a slug.
     ///
     /// # Errors
     /// [`TextError::NotASlug`].
@@ -139,12 +139,12 @@ impl fmt::Display for MappingName {
     }
 }
 
-/// Name of a hardware profile: a slug that is no built-in FLOP mode.
+/// Name of a hardware profile: a slug other than the names of the built-in FLOP modes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProfileName(String);
 
 impl ProfileName {
-    /// Checks that it is a slug, and neither `dense` nor `sparse`.
+    /// Checks that a name is a slug, and neither `dense` nor `sparse`.
     ///
     /// # Errors
     /// [`TextError::NotASlug`], [`TextError::Reserved`].
@@ -168,7 +168,7 @@ impl fmt::Display for ProfileName {
     }
 }
 
-/// Checks what stands in a URL and needs no escape there.
+/// Checks that a name needs no escaping in a URL.
 fn check_slug(name: &str) -> Result<(), TextError> {
     let characters = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let valid = (1..=64).contains(&name.len())
@@ -178,12 +178,12 @@ fn check_slug(name: &str) -> Result<(), TextError> {
     if valid { Ok(()) } else { Err(TextError::NotASlug) }
 }
 
-/// A structured pattern `n:m`: of every `m` parameters in a row `n` are kept.
+/// A structured pattern `n:m`: of every `m` consecutive parameters, `n` are kept.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Checks the form.
+    /// Parses a pattern; `1 <= n < m <= 1024`, without leading zeros.
     ///
     /// # Errors
     /// [`TextError::NotAPattern`].
@@ -199,13 +199,13 @@ impl Pattern {
         }
     }
 
-    /// As it was given.
+    /// The pattern as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The fraction of zeros that it prescribes: `1 - n/m`.
+    /// The fraction of zeros that the pattern prescribes: `1 - n/m`.
     #[must_use]
     pub fn sparsity(&self) -> f64 {
         let number = |digits: &str| digits.parse::<f64>().expect("new has parsed the numbers");
@@ -213,7 +213,7 @@ impl Pattern {
         1.0 - number(kept) / number(all)
     }
 
-    /// The pattern that keeps as many as this one sets to zero: `3:4` of `1:4`.
+    /// The pattern that keeps as many parameters as this one sets to zero: `3:4` for `1:4`.
     #[must_use]
     pub fn counterpart(&self) -> String {
         let number = |digits: &str| digits.parse::<u32>().expect("new has parsed the numbers");
@@ -221,13 +221,14 @@ impl Pattern {
         format!("{}:{all}", number(all) - number(kept))
     }
 
-    /// Whether no four parameters in a row, counted from the first, have more than two that are
-    /// kept, so that the model has a 2:4 form too.
+    /// Whether every group of four consecutive parameters, counted from the first, keeps at most two, so that the model
+    /// also satisfies 2:4.
     #[must_use]
     pub fn is_two_of_four(&self) -> bool {
         let number = |digits: &str| digits.parse::<u32>().expect("new has parsed the numbers");
         let (kept, all) = self.0.split_once(':').expect("new has split at the colon");
-        // Four in a row lie in at most two groups, or in one where groups are multiples of four.
+        // Four consecutive parameters lie in at most two groups of the pattern, or in one if its groups are multiples
+        // of four.
         number(kept) == 1 || (number(kept) == 2 && number(all).is_multiple_of(4))
     }
 }
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn patterns_with_two_of_every_four_are_known() {
-        // By hand: whether some placement keeps three of four in a row.
+        // Worked out by hand: whether some arrangement keeps three of four consecutive parameters.
         for (pattern, fits) in [
             ("2:4", true),
             ("1:4", true),

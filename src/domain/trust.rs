@@ -1,6 +1,6 @@
-//! How far an answer can be trusted: one word, and why.
+//! How far an answer can be trusted: one level, and the reasons for it.
 //!
-//! A person, a page and a pipeline act on the same word, so it is decided in one place, from thresholds that are
+//! People, web pages and pipelines all act on the same level, so it is decided in one place, from thresholds that are
 //! settings (`docs/trust.md`).
 
 use sparsity_law::named;
@@ -11,54 +11,54 @@ named! {
     /// How far an answer can be trusted.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum TrustLevel {
-        /// Nothing that is looked at speaks against it.
+        /// No check raises a doubt.
         Good = "good",
-        /// It may be farther off than its interval says, or is hardly determined: read why.
+        /// The answer may be farther off than its interval says, or is poorly determined; the reasons tell.
         Weak = "weak",
-        /// Not to be acted on.
+        /// The answer should not be acted on.
         None = "none",
     }
 }
 
 named! {
-    /// Why an answer is not simply good.
+    /// A reason why an answer is not simply good.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
     pub enum TrustCode {
-        /// The runs behind the law do not determine every coefficient.
+        /// The runs of the law do not determine every coefficient.
         NotIdentified = "not_identified",
-        /// The runs scatter about the law by groups, and not each by itself.
+        /// The deviations of the runs from the law are alike within groups of runs, rather than independent.
         LackOfFit = "lack_of_fit",
         /// Laws fitted on the smaller runs mispredict the larger ones.
         ExtrapolatesBadly = "extrapolates_badly",
-        /// Runs look like checkpoints of the same training.
+        /// Some runs look like checkpoints of the same training.
         Checkpoints = "checkpoints",
-        /// The same measurement is there under several names.
+        /// The same measurement is stored under several names.
         Duplicates = "duplicates",
-        /// Hardly more clusters of runs were resampled than there are coefficients.
+        /// There are hardly more clusters of runs to resample than coefficients.
         FewClusters = "few_clusters",
-        /// A pattern is taken to be worth its nominal sparsity.
+        /// A pattern is assumed to be worth its nominal sparsity.
         UnmeasuredPattern = "unmeasured_pattern",
-        /// Nothing is known of how the law fits its runs.
+        /// It is not known how well the law fits its runs.
         NotChecked = "not_checked",
-        /// The coefficients are not those that fit their own runs best.
+        /// The coefficients are not those that fit the runs best.
         NotOptimum = "not_optimum",
-        /// The interval is wide.
+        /// The interval of the answer is wide.
         WideInterval = "wide_interval",
-        /// There is no interval.
+        /// The answer has no interval.
         NoIntervals = "no_intervals",
-        /// The question lies far outside the runs.
+        /// The question lies far outside the range of the runs.
         Extrapolation = "extrapolation",
-        /// Size and data of the runs go together.
+        /// The sizes and data of the runs are correlated.
         Collinear = "collinear",
-        /// Starts of the fit disagree.
+        /// Different starting points of the fit led to different laws.
         StartsDisagree = "starts_disagree",
-        /// Many resamples determined no law.
+        /// Many resamples did not determine a law.
         ResamplesFailed = "resamples_failed",
-        /// Fewer forecasts by the law came true than their intervals promised.
+        /// Fewer forecasts of the law came true than their intervals promised.
         ForecastsMissed = "forecasts_missed",
-        /// What sparsity does is taken from another family's law.
+        /// The effect of sparsity is taken from another family's law.
         BorrowedGain = "borrowed_gain",
-        /// Another form that predicts no worse has another answer.
+        /// Another form of the law predicts equally well but gives another answer.
         FormsDisagree = "forms_disagree",
     }
 }
@@ -66,17 +66,17 @@ named! {
 /// How far an answer can be trusted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// The word.
+    /// The level of trust.
     pub level: TrustLevel,
-    /// Why; empty for a good answer. Each code once.
+    /// The reasons, each once; empty for a good answer.
     pub because: Vec<TrustCode>,
 }
 
 impl Trust {
-    /// Nothing speaks against it yet.
+    /// An answer about which there is no doubt so far.
     pub const GOOD: Self = Self { level: TrustLevel::Good, because: Vec::new() };
 
-    /// Lowers the level, and says why.
+    /// Lowers the level to `level`, unless it is lower already, and records the reason.
     pub fn doubt(&mut self, level: TrustLevel, code: TrustCode) {
         self.level = self.level.max(level);
         if !self.because.contains(&code) {
@@ -84,7 +84,7 @@ impl Trust {
         }
     }
 
-    /// Takes back a reason by which an answer was weak.
+    /// Removes a reason for which an answer was weak. The level becomes good again if no reason is left.
     pub fn withdraw(&mut self, code: TrustCode) {
         self.because.retain(|because| *because != code);
         if self.because.is_empty() {
@@ -93,20 +93,20 @@ impl Trust {
     }
 }
 
-/// Two thresholds of the same thing.
+/// The two thresholds of one quantity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Threshold {
-    /// Above this an answer is weak.
+    /// Above this value an answer is weak.
     pub weak: f64,
-    /// Above this it is worth nothing.
+    /// Above this value an answer is worth nothing.
     pub none: f64,
 }
 
 impl Threshold {
-    /// What a value says.
+    /// The level for a value.
     #[must_use]
     pub fn level(self, value: f64) -> TrustLevel {
-        // Not a number is above everything.
+        // NaN counts as larger than everything.
         if value <= self.weak {
             TrustLevel::Good
         } else if value <= self.none {
@@ -117,16 +117,17 @@ impl Threshold {
     }
 }
 
-/// From what on an answer is weak, or worth nothing.
+/// The thresholds above which an answer is weak or worth nothing.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrustPolicy {
     /// Width of the interval of a sparsity, from 0 to 1.
     pub sparsity_width: Threshold,
-    /// Width of the interval of a loss or another positive number, over the number.
+    /// Width of the interval of a loss or another positive number, divided by the number.
     pub relative_width: Threshold,
-    /// How many times a quantity lies outside the runs.
+    /// Factor by which a quantity lies outside the range of the runs.
     pub extrapolation: Threshold,
-    /// Answers are worth nothing where at most this share of the law's forecasts may come true, from 0 to 1.
+    /// A share of forecasts, from 0 to 1. If no more than this share of a law's forecasts can come true in the long
+    /// run, as [`ForecastRecord::most_inside`] estimates it, the law's answers are worth nothing.
     pub forecasts_inside: f64,
 }
 
@@ -141,17 +142,17 @@ impl Default for TrustPolicy {
     }
 }
 
-/// What an answer is about, and how wide its interval is.
+/// The width of an answer's interval, by the kind of answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Width {
-    /// Of a sparsity.
+    /// Width of the interval of a sparsity.
     Sparsity(f64),
-    /// Of a positive number, over the number.
+    /// Width of the interval of a positive number, divided by the number.
     Relative(f64),
 }
 
 impl TrustPolicy {
-    /// How far answers of a law can be trusted whose forecasts came out so; `None` where nothing speaks against it.
+    /// The level that the record of a law's forecasts calls for; `None` if the record raises no doubt.
     #[must_use]
     pub fn of_forecasts(&self, record: &ForecastRecord) -> Option<TrustLevel> {
         let level = if record.most_inside() <= self.forecasts_inside {
@@ -162,9 +163,9 @@ impl TrustPolicy {
         record.misses().then_some(level)
     }
 
-    /// What is added to what is known of the law: the width of the answer's interval, `None` where there is
-    /// none or it was not asked for, and the largest factor by which the question lies outside the runs, 1
-    /// inside.
+    /// The trust in an answer, given the trust in its law. `width` is the width of the answer's interval, `None` if
+    /// there is none or it was not asked for. `factor` is the largest factor by which the question lies outside the
+    /// range of the runs, 1 if it lies inside.
     #[must_use]
     pub fn of_answer(&self, of_law: &Trust, width: Option<Width>, factor: f64) -> Trust {
         let mut trust = of_law.clone();

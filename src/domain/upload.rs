@@ -1,4 +1,4 @@
-//! An upload that is answered before it is stored: what was sent, and what became of it.
+//! Uploads that are accepted first and stored later: the request, and its outcome.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -8,76 +8,76 @@ use uuid::Uuid;
 use crate::domain::audit::AuditEvent;
 
 named! {
-    /// Where an upload is in its life.
+    /// State of an upload.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum UploadState {
-        /// Waiting for a process that stores it.
+        /// Waiting for a process to store it.
         Queued = "queued",
-        /// A process is at it.
+        /// Being stored by a process.
         Running = "running",
-        /// It is stored.
+        /// Stored.
         Succeeded = "succeeded",
-        /// Nothing of it is stored.
+        /// Refused or failed; nothing was stored.
         Failed = "failed",
     }
 }
 
-/// What was sent, but for the bytes.
+/// The request of an upload, except for its body.
 #[derive(Debug, Clone)]
 pub struct UploadRequest {
-    /// Query of the request.
+    /// Query string of the request.
     pub query: String,
     /// Media type of the body.
     pub content_type: String,
-    /// How it is compressed.
+    /// Compression of the body.
     pub content_encoding: Option<String>,
-    /// Whose places it takes.
+    /// The caller whose quota of waiting uploads this one counts against.
     pub requested_by: String,
-    /// What the audit log says of it when it is stored.
+    /// The audit event to log once the upload is stored.
     pub note: Option<AuditEvent>,
 }
 
-/// An upload as it stands.
+/// The current state of an upload.
 #[derive(Debug, Clone)]
 pub struct Upload {
-    /// UUIDv7.
+    /// UUIDv7 of the upload.
     pub id: Uuid,
-    /// Where it is in its life.
+    /// State of the upload.
     pub state: UploadState,
-    /// Size of the body as it was sent.
+    /// Size of the body as received, in bytes.
     pub bytes: i64,
-    /// What the answer would have been, where it is stored.
+    /// The answer that the request would have got if it had been stored at once; only for a stored upload.
     pub result: Option<Value>,
-    /// The problem that the answer would have been, where it is not.
+    /// The problem that the request would have got if it had been tried at once; only for a failed upload.
     pub error: Option<Value>,
-    /// When its body had arrived.
+    /// When the body had arrived.
     pub created_at: DateTime<Utc>,
-    /// When a process last began to store it.
+    /// When a process last began to store the upload.
     pub started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the upload ended.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// An upload that this process stores.
+/// An upload that this process is storing.
 #[derive(Debug, Clone)]
 pub struct ClaimedUpload {
-    /// Which one.
+    /// Id of the upload.
     pub id: Uuid,
-    /// The family that the runs go to.
+    /// Id of the family that the runs go to.
     pub family_id: Uuid,
-    /// What was sent.
+    /// The request, except for its body.
     pub request: UploadRequest,
-    /// Proves that the claim is this one.
+    /// Token that proves the claim.
     pub lease_token: Uuid,
-    /// How often it was claimed, this time included.
+    /// Number of times the upload was claimed, this time included.
     pub attempts: i32,
 }
 
 /// How an upload ended.
 #[derive(Debug, Clone)]
 pub enum UploadOutcome {
-    /// Its runs are stored, with this answer.
+    /// The runs were stored, with this answer.
     Succeeded(Value),
-    /// Nothing is stored, for this problem.
+    /// Nothing was stored, because of this problem.
     Failed(Value),
 }

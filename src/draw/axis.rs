@@ -1,13 +1,13 @@
-//! Axes: where a value lies, and which values are marked.
+//! Axes: the positions of values, and the ticks.
 
 use crate::draw::numbers;
 
-/// How values become places.
+/// How values are mapped to positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scale {
     Linear,
     Log,
-    /// `-ln(1 - S)`: even in the logarithm of the density.
+    /// `-ln(1 - S)`: linear in the logarithm of the density.
     Density,
 }
 
@@ -37,20 +37,20 @@ impl Scale {
     }
 }
 
-/// How the marked values are written.
+/// How the values at ticks are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// Parameters: `10M`.
+    /// Numbers of parameters, such as `10M`.
     Count,
-    /// Compute: powers of ten.
+    /// Compute, as powers of ten.
     Power,
-    /// As they are.
+    /// Plain decimal numbers.
     Decimal,
-    /// Sparsities, in percent; the unit stands in the axis' name.
+    /// Sparsities in percent, without the sign, which is in the name of the axis.
     Percent,
 }
 
-/// An axis from one end to the other.
+/// An axis with a scale and two ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Axis {
     pub(crate) name: String,
@@ -60,30 +60,31 @@ pub(crate) struct Axis {
     high: f64,
 }
 
-/// A marked value.
+/// A tick of an axis.
 #[derive(Debug, Clone)]
 pub(crate) struct Tick {
     pub(crate) value: f64,
-    /// `None` for the small marks between.
+    /// Label of the tick; `None` for the small ticks in between.
     pub(crate) label: Option<String>,
 }
 
-/// Places beyond the axis by more than this are cut: what is drawn there is clipped anyway.
+/// Farthest position, in lengths of the axis. Positions are limited to it, since anything drawn there is clipped
+/// anyway.
 const FARTHEST: f64 = 100.0;
 
 impl Axis {
-    /// A logarithmic axis over positive values.
+    /// A logarithmic axis that covers these values; those that are not positive are ignored.
     pub(crate) fn log(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
         let values = values.filter(|value| value.is_finite() && *value > 0.0);
         Self::over(name, Scale::Log, unit, values.map(f64::log10))
     }
 
-    /// A linear axis over values.
+    /// A linear axis that covers these values.
     pub(crate) fn linear(name: &str, unit: Unit, values: impl Iterator<Item = f64>) -> Self {
         Self::over(name, Scale::Linear, unit, values.filter(|value| value.is_finite()))
     }
 
-    /// Sparsities from 0 to `high`, even in the logarithm of the density.
+    /// An axis of sparsities from 0 to `high`, linear in the logarithm of the density.
     pub(crate) fn density(name: &str, high: f64) -> Self {
         let high = Scale::Density.place(high.clamp(0.0, 1.0 - 1e-12)).max(0.1);
         Self { name: name.to_owned(), scale: Scale::Density, unit: Unit::Percent, low: 0.0, high }
@@ -102,7 +103,7 @@ impl Axis {
         Self { name: name.to_owned(), scale, unit, low, high }
     }
 
-    /// The same with room beyond both ends, in shares of its length.
+    /// Extends the axis at both ends, by shares of its length.
     pub(crate) fn with_room(mut self, below: f64, above: f64) -> Self {
         let length = self.high - self.low;
         self.low -= below * length;
@@ -110,33 +111,35 @@ impl Axis {
         self
     }
 
-    /// The same from one value to another, as far as it has places for them.
+    /// Limits the axis to these values. An end that has no position on the scale is ignored, and so are both if they
+    /// are too close together or in the wrong order.
     pub(crate) fn between(mut self, ends: Option<[f64; 2]>) -> Self {
         let Some(ends) = ends else { return self };
         let [low, high] = ends.map(|end| self.scale.place(end));
         let low = if low.is_finite() { low } else { self.low };
         let high = if high.is_finite() { high } else { self.high };
-        // Closer ends are no two numbers.
+        // Closer ends cannot be told apart as numbers.
         if high - low > 1e-9 * high.abs().max(low.abs()).max(1e-9) {
             (self.low, self.high) = (low, high);
         }
         self
     }
 
-    /// Its scale and its ends, for those who look for the value at a place: a value lies at itself where
-    /// it is `linear`, at its decimal logarithm where it is `log`, at `-ln(1 - value)` where it is `density`.
+    /// The scale and the positions of both ends, from which the value at a position can be computed. The position of a
+    /// value is the value itself if the scale is `linear`, its decimal logarithm if `log`, and `-ln(1 - value)` if
+    /// `density`.
     pub(crate) fn description(&self) -> String {
         format!("{} {} {}", self.scale.name(), self.low, self.high)
     }
 
-    /// Where a value lies: 0 at the low end, 1 at the high one.
+    /// The position of a value: 0 at the low end of the axis, 1 at the high end.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let place = (self.scale.place(value) - self.low) / (self.high - self.low);
-        // The logarithm of 0, and of what is below.
+        // The logarithm of a negative number is NaN.
         if place.is_nan() { -FARTHEST } else { place.clamp(-FARTHEST, FARTHEST) }
     }
 
-    /// Marked values, of which at most about `most` have a label.
+    /// The ticks of the axis, of which about `most` at most have a label.
     pub(crate) fn ticks(&self, most: usize) -> Vec<Tick> {
         let most = most.max(2);
         match self.scale {
@@ -155,17 +158,17 @@ impl Axis {
         }
     }
 
-    /// Multiples of 1, 2 or 5 times a power of ten.
+    /// Ticks at multiples of 1, 2 or 5 times a power of ten.
     fn even(&self, low: f64, high: f64, most: usize) -> Vec<Tick> {
         let least = (high - low) / most as f64;
         let magnitude = 10f64.powf(least.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * magnitude);
-        // The last is at least 10 / 10 of what is needed.
+        // The last step is always large enough, because `magnitude` is more than a tenth of `least`.
         let step = steps.into_iter().find(|step| *step >= least).unwrap_or(steps[3]);
-        // Rounding must not lose a mark at an end.
+        // Keeps ticks at the ends in spite of rounding errors.
         let margin = 1e-9 * (high - low);
         let (first, last) = (((low - margin) / step).ceil(), ((high + margin) / step).floor());
-        // At most 200 times `least`, so a small number.
+        // Fits easily: no step is smaller than `least`, so there are at most about `most` ticks.
         let count = (last - first).max(0.0) as u32;
         let value = |i: u32| (first + f64::from(i)) * step;
         (0..=count)
@@ -177,7 +180,7 @@ impl Axis {
     fn decades(&self, most: usize) -> Vec<Tick> {
         let (first, last) = (self.low.ceil(), self.high.floor());
         if last - first < 1.0 {
-            // No two decades: 1, 2 and 5 of each, and if that is little, even steps.
+            // Less than two decades: ticks at 1, 2 and 5 of each decade, or even steps if those are too few.
             let from = self.low.floor() as i32;
             let values = (from..=last as i32 + 1)
                 .flat_map(|exponent| [1.0, 2.0, 5.0].map(|factor| factor * 10f64.powi(exponent)));
@@ -198,7 +201,7 @@ impl Axis {
         let mut ticks = Vec::new();
         for exponent in first - 1..=last {
             let decade = 10f64.powi(exponent);
-            // Round exponents where not every decade has a label.
+            // If not every decade has a label, those with round exponents do.
             let labelled = exponent.rem_euclid(every as i32) == 0;
             ticks.push(Tick { value: decade, label: labelled.then(|| self.label(decade, decade)) });
             if count <= 8 {
@@ -211,7 +214,7 @@ impl Axis {
     }
 
     fn densities(&self, most: usize) -> Vec<Tick> {
-        // The usual levels, and from there on what is left falls by about a half.
+        // The usual levels first; from there on the density falls by about half from tick to tick.
         let nines = (2..=12).flat_map(|nines| {
             let left = 10f64.powi(-nines);
             [1.0 - 5.0 * left, 1.0 - 2.0 * left, 1.0 - left]
@@ -232,7 +235,7 @@ impl Axis {
             }
         }
         if ticks.len() < 3 {
-            // Between two usual levels: even steps of the sparsity.
+            // If the axis lies between two of these levels, it has even steps of the sparsity.
             let [low, high] = [self.low, self.high].map(|end| self.scale.value(end));
             return self.even(low.max(0.0), high, most);
         }
@@ -285,7 +288,7 @@ mod tests {
         assert_eq!((sizes.place(2e7), sizes.place(6e7)), (0.0, 1.0));
         let sparsities = Axis::density("S", 0.99).between(Some([0.8, 0.86]));
         assert_eq!(labels(&sparsities, 6), ["80", "81", "82", "83", "84", "85", "86"]);
-        // What has no place changes nothing.
+        // An end without a position on the scale changes nothing.
         let all = Axis::log("N", Unit::Count, [1e6, 1e10].into_iter());
         for ends in [[-1.0, f64::NAN], [1e7, 1e7], [3e7, 2e7]] {
             assert_eq!(all.clone().between(Some(ends)).description(), all.description());

@@ -1,8 +1,8 @@
-//! Size and colours of a picture.
+//! Size, colours and visible part of a picture.
 
 use std::ops::RangeInclusive;
 
-/// What a picture is drawn on.
+/// The canvas of a picture: its size, colours and visible part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Canvas {
     width: u32,
@@ -12,42 +12,42 @@ pub struct Canvas {
     window: Window,
 }
 
-/// The part of a picture that is shown, by the values at the ends of its axes; an axis without ends shows all.
-/// An end that an axis has no place for, such as 0 on a logarithmic one, is not heeded.
+/// The visible part of a picture, as values at the ends of its axes. An axis without ends shows everything. An end that
+/// has no position on the axis, such as 0 on a logarithmic one, is ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Window {
-    /// The horizontal axis, from left to right.
+    /// Ends of the horizontal axis, left and right.
     pub x: Option<[f64; 2]>,
-    /// The vertical axis, from below to above.
+    /// Ends of the vertical axis, bottom and top.
     pub y: Option<[f64; 2]>,
 }
 
-/// Light or dark.
+/// A light or dark colour theme.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Theme {
-    /// For paper.
+    /// For paper and light screens.
     #[default]
     Light,
-    /// For a dark screen.
+    /// For dark screens.
     Dark,
 }
 
 impl Canvas {
-    /// Widths that there are, in pixels: smaller ones cannot be read.
+    /// Allowed widths, in pixels; smaller pictures would not be readable.
     pub const WIDTHS: RangeInclusive<u32> = 480..=2400;
-    /// Heights that there are, in pixels.
+    /// Allowed heights, in pixels.
     pub const HEIGHTS: RangeInclusive<u32> = 360..=1800;
-    /// Width where nothing is said.
+    /// Default width, in pixels.
     pub const WIDTH: u32 = 800;
-    /// Height where nothing is said.
+    /// Default height, in pixels.
     pub const HEIGHT: u32 = 540;
 
-    /// Widths of a bare picture, in pixels.
+    /// Allowed widths of a bare picture, in pixels.
     pub const BARE_WIDTHS: RangeInclusive<u32> = 280..=2400;
-    /// Heights of a bare picture, in pixels.
+    /// Allowed heights of a bare picture, in pixels.
     pub const BARE_HEIGHTS: RangeInclusive<u32> = 200..=1800;
 
-    /// A canvas of so many pixels, cut to what there is.
+    /// Creates a canvas of this many pixels, limited to the allowed sizes.
     #[must_use]
     pub fn new(width: u32, height: u32, theme: Theme) -> Self {
         Self {
@@ -59,8 +59,8 @@ impl Canvas {
         }
     }
 
-    /// A canvas for the axes and the legend alone, where what stands around them is said beside the
-    /// picture. A unit of the layout is a pixel, whatever the size: letters are as high as those of a page.
+    /// Creates a bare canvas: only the legend and the plot, for a page that shows title and notes itself. A unit of the
+    /// layout is one pixel at any size, so that letters are as large as those of the page.
     #[must_use]
     pub fn bare(width: u32, height: u32, theme: Theme) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl Canvas {
         }
     }
 
-    /// The same, of which only a part is shown.
+    /// The same canvas, showing only a part of the picture.
     #[must_use]
     pub const fn showing(self, window: Window) -> Self {
         Self { window, ..self }
@@ -82,7 +82,7 @@ impl Canvas {
         self.bare
     }
 
-    /// The part that is shown.
+    /// The visible part of the picture.
     pub(crate) const fn window(&self) -> Window {
         self.window
     }
@@ -93,8 +93,8 @@ impl Canvas {
         (self.width, self.height)
     }
 
-    /// Width and height in units of the layout. Letters grow with the picture and shrink with it no
-    /// further than to three quarters.
+    /// Width and height in units of the layout. Letters grow with the picture, and shrink with it to no less than three
+    /// quarters of their size.
     pub(crate) fn units(&self) -> (f64, f64) {
         let (width, height) = (f64::from(self.width), f64::from(self.height));
         if self.bare {
@@ -113,21 +113,21 @@ impl Canvas {
     }
 }
 
-/// The colours of a theme. They differ in lightness too, so that a grey print can be read.
+/// The colours of a theme. They also differ in lightness, so that a print in grey is readable.
 #[derive(Debug)]
 pub(crate) struct Palette {
     pub(crate) background: &'static str,
     pub(crate) ink: &'static str,
-    /// Texts that stand back.
+    /// Secondary texts.
     pub(crate) muted: &'static str,
     pub(crate) grid: &'static str,
-    /// Regions that are named.
+    /// Named regions.
     pub(crate) tint: &'static str,
-    /// The curve of a picture with one; from Okabe and Ito's palette.
+    /// The curve of a picture that has only one; from the palette of Okabe and Ito.
     pub(crate) curve: &'static str,
-    /// What is pointed at.
+    /// Highlighted things.
     pub(crate) accent: &'static str,
-    /// Part of [`VIRIDIS`] that stands out from the background, from dense to the sparsest.
+    /// Part of [`VIRIDIS`] that contrasts with the background, as shares from the dense to the sparsest level.
     levels: (f64, f64),
 }
 
@@ -153,7 +153,8 @@ const DARK: Palette = Palette {
     levels: (0.35, 1.0),
 };
 
-/// Viridis at even steps: even in lightness, and told apart by people who see two colours.
+/// The Viridis colour map at even steps: its lightness changes evenly, and colour-blind people can tell its colours
+/// apart.
 const VIRIDIS: [[f64; 3]; 9] = [
     [68.0, 1.0, 84.0],
     [71.0, 44.0, 122.0],
@@ -166,21 +167,21 @@ const VIRIDIS: [[f64; 3]; 9] = [
     [253.0, 231.0, 37.0],
 ];
 
-/// Halvings of the weights after which colours change no more.
+/// Number of halvings of the weights after which the colour no longer changes.
 const HALVINGS: f64 = 6.0;
 
 impl Palette {
-    /// Colour of a sparsity. It is the same in every picture, whichever other levels there are.
+    /// The colour of a sparsity, which is the same in every picture.
     ///
-    /// Half of the way goes with the sparsity and half with the logarithm of the density, so that neither
-    /// 10 % and 20 % nor 97 % and 99 % look alike.
+    /// Half of the change follows the sparsity and half the logarithm of the density, so that neither 10 % and 20 % nor
+    /// 97 % and 99 % look alike.
     pub(crate) fn level(&self, sparsity: f64) -> String {
         let (first, last) = self.levels;
         let sparsity = sparsity.clamp(0.0, 1.0);
         let halvings = -(1.0 - sparsity).max(f64::MIN_POSITIVE).log2();
         let share = f64::midpoint(sparsity, (halvings / HALVINGS).min(1.0));
         let place = (first + (last - first) * share) * (VIRIDIS.len() - 1) as f64;
-        // At most one below the last: the share is at most 1.
+        // The share is at most 1, so there is always a next colour.
         let below = (place.floor() as usize).min(VIRIDIS.len() - 2);
         let weight = place - below as f64;
         let mix = |channel: usize| {

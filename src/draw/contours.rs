@@ -1,68 +1,69 @@
-//! Contours of the optimal sparsity in (N, C).
+//! Contours of the optimal sparsity over model size and compute, (N, C).
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
-/// What to draw.
+/// The data of a contour picture.
 #[derive(Debug, Clone)]
 pub struct ContourPicture {
-    /// Where it comes from.
+    /// Family, law and notes.
     pub caption: Caption,
-    /// What a training step costs.
+    /// Name of the FLOP mode.
     pub flop_mode: String,
-    /// Where a dense model is compute-optimal.
+    /// The line on which a dense model is compute-optimal.
     pub chinchilla: Line,
-    /// A line for each sparsity.
+    /// One line per sparsity.
     pub lines: Vec<LevelLine>,
-    /// Nominal coverage of the bands, where there are some.
+    /// Nominal coverage of the bands, if there are any.
     pub coverage: Option<f64>,
-    /// The runs of the law: lines are faint beyond the convex hull of them. None where they are not known.
+    /// The runs of the law; lines are faint beyond their convex hull. Empty if they are not known.
     pub runs: Vec<MeasuredRun>,
-    /// `[nonzero_params, compute]` of a question that is marked.
+    /// `[nonzero_params, compute]` of a question to mark.
     pub mark: Option<[f64; 2]>,
-    /// Whether the axes are linear, from 0 on; logarithmic otherwise.
+    /// Whether the axes are linear and start at 0; otherwise they are logarithmic.
     pub linear: bool,
 }
 
 /// A run of the law.
 #[derive(Debug, Clone, Copy)]
 pub struct MeasuredRun {
-    /// Non-zero parameters.
+    /// Number of non-zero parameters.
     pub nonzero_params: f64,
-    /// What it cost in the picture's FLOP mode.
+    /// Training compute in the picture's FLOP mode.
     pub compute: f64,
-    /// Its sparsity.
+    /// Sparsity of the run.
     pub sparsity: f64,
 }
 
-/// A line with its band.
+/// A line, possibly with a band.
 #[derive(Debug, Clone, Default)]
 pub struct Line {
-    /// `[nonzero_params, compute]`.
+    /// Points of the line: `[nonzero_params, compute]`.
     pub points: Vec<[f64; 2]>,
-    /// `[nonzero_params, lowest, highest compute]`.
+    /// Points of the band: `[nonzero_params, lowest compute, highest compute]`.
     pub band: Option<Vec<[f64; 3]>>,
 }
 
-/// The line of one sparsity.
+/// The line on which one sparsity is optimal.
 #[derive(Debug, Clone)]
 pub struct LevelLine {
-    /// The sparsity.
+    /// The sparsity, from 0 to 1.
     pub sparsity: f64,
-    /// Without points where no budget asks for it.
+    /// The line; without points if the sparsity is optimal at no budget.
     pub line: Line,
 }
 
-/// Bands of more levels than this would cover each other: each has a bar at one size instead.
+/// Maximum number of levels with bands. Bands of more levels would cover each other, so each level has a bar at one
+/// size instead.
 const MOST_BANDS: usize = 5;
-/// Bars of more levels than this would stand too close.
+/// Maximum number of levels with bars; more would be too close together.
 const MOST_BARS: usize = 24;
-/// More runs than this are drawn smaller.
+/// Number of runs above which they are drawn smaller.
 const MANY_RUNS: usize = 500;
 
 impl ContourPicture {
-    /// The picture as SVG.
+    /// Draws the picture as SVG.
     #[must_use]
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
@@ -88,7 +89,7 @@ impl ContourPicture {
             let y = Axis::log(budgets, Unit::Power, points().map(|p| p[1]));
             (x, y.with_room(0.04, 0.03))
         };
-        // A sparsity of the middle for the samples of the legend.
+        // A sparsity in the middle gives the colour of the samples in the legend.
         let middle = levels.get(levels.len().saturating_sub(1) / 2);
         let sample = palette.level(middle.map_or(0.5, |level| level.sparsity));
         let mut legend = vec![entry(Sign::Line, &sample, "this sparsity is optimal".to_owned())];
@@ -96,7 +97,7 @@ impl ContourPicture {
             let text = format!("{} interval", numbers::percent(coverage));
             legend.push(entry(if bars { Sign::Bar } else { Sign::Band }, &sample, text));
         }
-        // What is named where it stands needs no room of a small picture.
+        // A small picture saves the room of legend entries for things that are labelled in the picture.
         let whole = !canvas.is_bare();
         if whole {
             let chinchilla = "dense compute-optimal (Chinchilla)";
@@ -148,7 +149,7 @@ impl ContourPicture {
         if banded && bars {
             for (rank, (level, colour)) in levels.iter().zip(&colours).enumerate() {
                 let band = level.line.band.as_deref().unwrap_or_default();
-                // Each at another size, so that no two stand on each other.
+                // Each bar is at another size, so that no two cover each other.
                 let share = (rank as f64 + 0.5) / levels.len() as f64;
                 let place = (share * band.len().saturating_sub(1) as f64).round() as usize;
                 if let Some(&[size, low, high]) = band.get(place) {
@@ -175,7 +176,8 @@ impl ContourPicture {
         let size = if self.runs.len() > MANY_RUNS { 1.5 } else { 2.4 };
         let mut runs: Vec<_> = self.runs.iter().collect();
         runs.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
-        // One colour at a time: runs of a pruned level scatter about it, which no eye can tell.
+        // Runs of nearly the same sparsity get one colour: pruned runs scatter about their target level, and the
+        // differences could not be seen.
         let close = |a: &&MeasuredRun, b: &&MeasuredRun| b.sparsity - a.sparsity < 1e-3;
         for level in runs.chunk_by(close) {
             let places: Vec<_> =
@@ -199,7 +201,7 @@ mod tests {
     fn line(height: f64) -> Line {
         Line {
             points: vec![[1e6, height], [1e8, height * 1e4]],
-            // Beyond any axis on both sides.
+            // Exceeds any axis on both sides.
             band: Some(vec![[1e6, 0.0, 1e300], [1e8, 1.0, 1e300]]),
         }
     }
@@ -227,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Elements of a class, in order.
+    /// Paths of the elements of a class, in order.
     fn paths(svg: &str, class: &str) -> Vec<String> {
         let document = Document::parse(svg).unwrap();
         let of_class = document.descendants().filter(|node| node.attribute("class") == Some(class));
@@ -249,10 +251,11 @@ mod tests {
         let levels = paths(&svg, "level");
         assert_eq!((levels.len(), paths(&svg, "band").len()), (2, 2));
         assert_eq!((paths(&svg, "chinchilla").len(), paths(&svg, "region").len()), (1, 1));
-        // From the lowest level up; the axes leave 72 units at the left, 80 + 16 at the right.
+        // The lowest level comes first. The axes leave 72 units free on the left, and 80 + 16 on the right.
         let [[(x0, y0), (x1, y1)], [_, (_, above)]] = [ends(&levels[0]), ends(&levels[1])];
         assert_eq!((x0, x1), (72.0, 704.0));
-        // Four decades up, two from one level to the next, out of six and a margin of 7 %.
+        // Each line rises four decades, and the second is two decades above the first; the axis has six decades and a
+        // margin of 7 %.
         let decade = (y1 - above) / 2.0;
         assert!(((y0 - y1) / decade - 4.0).abs() < 0.01);
         assert!((decade * 6.0 * 1.07 - 385.0).abs() < 5.0, "{decade}");
@@ -287,7 +290,7 @@ mod tests {
         let dots: usize = paths(&svg, "dots").iter().map(|d| d.matches('M').count()).sum();
         assert_eq!((dots, svg.matches("<clipPath").count()), (3, 2));
         assert!(svg.contains("beyond the runs") && svg.contains("the question"));
-        // Runs that are not known fade nothing.
+        // Without known runs nothing is faint.
         assert!(!picture().svg(Canvas::new(800, 540, Theme::Light)).contains("beyond the runs"));
     }
 
@@ -305,13 +308,14 @@ mod tests {
         let window = Window { x: Some([1e6, 1e7]), y: Some([1e14, 1e16]) };
         let svg = picture().svg(Canvas::bare(600, 340, Theme::Light).showing(window));
         assert!(svg.contains(r#"data-x="log 6 7""#) && svg.contains(r#"data-y="log 14 16""#));
-        // The line of 50 % begins where the axes end, so its name stands within; that of 0 % leaves at the right.
+        // The line of 50 % begins at the upper end of the axes, so its label is inside; that of 0 % leaves at the
+        // right.
         let document = Document::parse(&svg).unwrap();
         let named = |words: &str| {
             let texts = document.descendants().filter(|node| node.has_tag_name("text"));
             texts.filter(|node| node.text().is_some_and(|text| text.trim() == words)).count()
         };
-        // Within the axes there is a halo behind it.
+        // A label inside the axes is written twice, because of its halo.
         assert_eq!((named("50 %"), named("0 %")), (2, 1));
         assert!(!svg.contains("class=\"title\"") && !svg.contains("Law 3"));
     }

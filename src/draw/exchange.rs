@@ -1,40 +1,40 @@
-//! What the compute of one recipe is worth in compute of another.
+//! The worth of one recipe's compute in compute of another recipe.
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
-/// What to draw.
+/// The data of an exchange picture.
 #[derive(Debug, Clone)]
 pub struct ExchangePicture {
-    /// Where it comes from.
+    /// Family, law and notes.
     pub caption: Caption,
-    /// The one recipe, in whose compute the other is measured.
+    /// Name of the recipe in whose compute the other one is measured.
     pub one: String,
-    /// The other recipe.
+    /// Name of the other recipe.
     pub other: String,
-    /// What a training step costs.
+    /// Name of the FLOP mode.
     pub flop_mode: String,
-    /// `[compute, multiple]`, in rising order of the compute; without those at which there is none.
+    /// Points of the curve: `[compute, multiple]`, in ascending order of compute, without those that have no multiple.
     pub points: Vec<[f64; 2]>,
-    /// `[compute, lowest, highest multiple]`.
+    /// Points of the band: `[compute, lowest multiple, highest multiple]`.
     pub band: Option<Vec<[f64; 3]>>,
-    /// Nominal coverage of the intervals, where there are some.
+    /// Nominal coverage of the intervals, if there are any.
     pub coverage: Option<f64>,
-    /// Computes at which both are equally good.
+    /// Amounts of compute at which both recipes are equally good.
     pub crossings: Vec<f64>,
-    /// The computes from the least to the most that were asked for.
+    /// The smallest and the largest compute that was asked for.
     pub range: [f64; 2],
 }
 
 impl ExchangePicture {
-    /// The picture as SVG.
+    /// Draws the picture as SVG.
     #[must_use]
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
         let x = Axis::log("training compute (FLOPs)", Unit::Power, self.range.into_iter());
         let lines = || self.points.iter().map(|point| point[1]).chain([1.0]);
-        // As much of the band as leaves the line its shape.
+        // The axis shows only as much of the band as leaves the shape of the line visible.
         let (low, high) =
             lines().fold((1.0_f64, 1.0_f64), |(low, high), at| (low.min(at), high.max(at)));
         let ends = self.band.iter().flatten().flat_map(|&[_, low, high]| [low, high]);

@@ -1,72 +1,72 @@
-//! Predicted against measured loss of the runs of a law.
+//! Predicted against measured loss for the runs of a law.
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, numbers};
 
-/// What to draw.
+/// The data of a picture of the fit.
 #[derive(Debug, Clone)]
 pub struct FitPicture {
-    /// Where it comes from.
+    /// Family, law and notes.
     pub caption: Caption,
-    /// The runs.
+    /// The runs to draw.
     pub runs: Vec<FittedPoint>,
-    /// Whether only outliers were asked for.
+    /// Whether `runs` are only the outliers.
     pub outliers_only: bool,
     /// The scatter of the runs about the law, in words.
     pub noise: Option<String>,
-    /// Why there are no runs, where there are none.
+    /// The message to show if there are no runs.
     pub without_runs: &'static str,
     /// What the axes show.
     pub axes: FitAxes,
 }
 
-/// What the axes show.
+/// What the axes of a picture of the fit show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FitAxes {
-    /// Predicted against measured loss; logarithmic where losses differ widely.
+    /// Predicted against measured loss; logarithmic if losses differ widely.
     #[default]
     Usual,
-    /// The same, linear.
+    /// Predicted against measured loss, linear.
     Linear,
-    /// The same, logarithmic.
+    /// Predicted against measured loss, logarithmic.
     Log,
     /// Residual against measured loss.
     Residuals,
 }
 
-/// One run.
+/// One run of the law.
 #[derive(Debug, Clone, Copy)]
 pub struct FittedPoint {
     /// Measured loss.
     pub measured: f64,
     /// Predicted loss.
     pub predicted: f64,
-    /// Residual of the objective: above 0 where the loss is predicted too high.
+    /// Residual of the fit's objective; positive if the predicted loss is too high.
     pub residual: f64,
-    /// Its sparsity.
+    /// Sparsity of the run.
     pub sparsity: f64,
-    /// Whether it lies far off the law.
+    /// Whether the run lies far from the law.
     pub outlier: bool,
 }
 
-/// More runs than this are small dots of one shape, and yet more are smaller.
+/// Number of runs above which they are small dots of one shape. Above [`VERY_MANY`] the dots are even smaller.
 const MANY: usize = 500;
 const VERY_MANY: usize = 2000;
-/// Losses that differ by more than this are drawn on logarithmic axes.
+/// Ratio of the largest to the smallest loss above which the axes are logarithmic.
 const WIDE: f64 = 5.0;
-/// Levels of sparsity that are told apart by shapes and named one by one.
+/// Maximum number of levels of sparsity that have their own shapes and legend entries.
 const MOST_NAMED: usize = 8;
-/// Sparsities that differ by less than this are one level: pruned runs scatter about their target.
+/// Sparsities are rounded to one part in this many, since pruned runs scatter about their target level.
 const LEVELS_PER_UNIT: f64 = 1000.0;
 
 fn key(sparsity: f64) -> i64 {
-    // At most 1000.
+    // A sparsity is at most 1, so the result is at most 1000.
     (sparsity * LEVELS_PER_UNIT).round() as i64
 }
 
 impl FitPicture {
-    /// The picture as SVG.
+    /// Draws the picture as SVG.
     #[must_use]
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
@@ -99,7 +99,7 @@ impl FitPicture {
         let ranks: Vec<usize> = if named {
             (0..levels.len()).collect()
         } else {
-            // Some of many tell how colours run.
+            // Five of many levels show how the colours change.
             (0..5).map(|step| step * (levels.len() - 1) / 4).collect()
         };
         let mut legend: Vec<Entry> = ranks
@@ -161,7 +161,7 @@ impl FitPicture {
         let place = |run: &FittedPoint| {
             [run.measured, if residuals { run.residual } else { run.predicted }]
         };
-        // Every level is that of some run.
+        // Every run's level is in the list, which was made of the runs.
         let rank = |run: &FittedPoint| levels.binary_search(&key(run.sparsity)).unwrap_or_default();
         if many {
             let size = if self.runs.len() > VERY_MANY { 1.5 } else { 2.2 };
@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(svg.matches("h.01").count(), 5000);
             assert!(svg.len() < 150_000, "{}", svg.len());
             assert_eq!(svg.matches("class=\"outlier\"").count(), 1);
-            // They are seen on pixels, too.
+            // The dots are visible in the PNG as well.
             let blank = picture(0, axes).svg(Canvas::new(800, 540, Theme::Light));
             assert!(png(&svg).unwrap().len() > 2 * png(&blank).unwrap().len());
         }

@@ -1,50 +1,50 @@
-//! The gain by sparsity.
+//! The gain of sparsity, by sparsity.
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, SparsityAxis, numbers};
 
-/// What to draw.
+/// The data of a picture of the gain.
 #[derive(Debug, Clone)]
 pub struct GainPicture {
-    /// Where it comes from.
+    /// Family, law and notes.
     pub caption: Caption,
     /// The gain at some sparsities, in any order.
     pub points: Vec<GainPoint>,
-    /// The gain as the sparsity goes to 1.
+    /// Limit of the gain as the sparsity goes to 1.
     pub limit: f64,
-    /// Its interval.
+    /// Interval of the limit.
     pub limit_interval: Option<(f64, f64)>,
-    /// Nominal coverage of the intervals, where there are some.
+    /// Nominal coverage of the intervals, if there are any.
     pub coverage: Option<f64>,
-    /// A sparsity that is marked.
+    /// A point to mark.
     pub mark: Option<GainPoint>,
-    /// How sparsities lie.
+    /// Scale of the sparsity axis.
     pub axis: SparsityAxis,
 }
 
 /// The gain at one sparsity.
 #[derive(Debug, Clone, Copy)]
 pub struct GainPoint {
-    /// The sparsity.
+    /// The sparsity, from 0 to 1.
     pub sparsity: f64,
-    /// The gain.
+    /// The gain at this sparsity.
     pub gain: f64,
-    /// Its interval.
+    /// Interval of the gain.
     pub interval: Option<(f64, f64)>,
 }
 
-/// More points than this are a curve without marks.
+/// Maximum number of points that are drawn as marks; more are only a curve.
 const MOST_MARKS: usize = 24;
 
 impl GainPicture {
-    /// The picture as SVG.
+    /// Draws the picture as SVG.
     #[must_use]
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
         let mut points = self.points.clone();
         points.sort_by(|a, b| a.sparsity.total_cmp(&b.sparsity));
-        // As much of the limit's interval as leaves the curve its shape.
+        // The axis shows only as much of the limit's interval as leaves the shape of the curve visible.
         let end = self.limit_interval.map_or(self.limit, |(_, high)| high);
         let end = end.clamp(self.limit, 1.0 + 2.0 * (self.limit - 1.0).max(0.0));
         let gains = points.iter().map(|point| point.gain).chain([1.0, self.limit, end]);
@@ -66,7 +66,7 @@ impl GainPicture {
             let text = format!("{} interval", numbers::percent(coverage));
             legend.push(Entry { sign: Sign::Band, colour: palette.curve.to_owned(), text });
         }
-        // The line has its name beside it.
+        // The line is labelled in the picture, so a small picture saves its legend entry.
         if !canvas.is_bare() {
             legend.push(Entry {
                 sign: Sign::Dashed,

@@ -1,8 +1,8 @@
-//! Convex hulls of places: where runs are, and beyond which lines are nothing but extrapolated.
+//! Convex hulls of points: the region of the runs, beyond which lines are extrapolated.
 
-/// The corners of the convex hull of places, around it; fewer than three where they lie on one line.
+/// Returns the corners of the convex hull of points, in order around it; fewer than three if all points lie on a line.
 ///
-/// Andrew's monotone chain.
+/// Uses Andrew's monotone chain.
 pub(crate) fn convex(places: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut sorted: Vec<_> = places.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -19,7 +19,7 @@ pub(crate) fn convex(places: &[(f64, f64)]) -> Vec<(f64, f64)> {
             }
             corners.push(place);
         }
-        // The last begins the other chain.
+        // The last corner is the first one of the other chain.
         corners.pop();
         corners
     };

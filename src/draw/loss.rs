@@ -1,62 +1,62 @@
-//! Predicted loss by sparsity at one size and budget.
+//! Predicted loss by sparsity, at one size and budget.
 
 use crate::draw::axis::{Axis, Unit};
 use crate::draw::sheet::{Entry, Heading, Hold, Shape, Sheet, Sign, Stroke};
 use crate::draw::{Canvas, Caption, SparsityAxis, numbers};
 
-/// What to draw.
+/// The data of a picture of the loss.
 #[derive(Debug, Clone)]
 pub struct LossPicture {
-    /// Where it comes from.
+    /// Family, law and notes.
     pub caption: Caption,
-    /// What a training step costs.
+    /// Name of the FLOP mode.
     pub flop_mode: String,
-    /// Non-zero parameters.
+    /// Number of non-zero parameters.
     pub nonzero_params: f64,
-    /// Training compute.
+    /// Training compute, in FLOPs.
     pub compute: f64,
-    /// `[sparsity, loss]`, in rising order of the sparsity.
+    /// Points of the curve: `[sparsity, loss]`, in ascending order of sparsity.
     pub points: Vec<[f64; 2]>,
-    /// `[sparsity, lowest, highest loss]`.
+    /// Points of the band: `[sparsity, lowest loss, highest loss]`.
     pub band: Option<Vec<[f64; 3]>>,
-    /// Nominal coverage of the intervals, where there are some.
+    /// Nominal coverage of the intervals, if there are any.
     pub coverage: Option<f64>,
     /// The best sparsity.
     pub best: BestSparsity,
     /// Predicted loss of the dense model.
     pub dense_loss: f64,
-    /// The best pattern of the hardware profile, where there is one, and it is not dense.
+    /// The best pattern of the hardware profile, if it has patterns and the best one is not dense.
     pub pattern: Option<NamedLoss>,
-    /// A sparsity that is marked, with its loss.
+    /// `[sparsity, loss]` of a point to mark.
     pub mark: Option<[f64; 2]>,
-    /// How sparsities lie.
+    /// Scale of the sparsity axis.
     pub axis: SparsityAxis,
 }
 
-/// The loss of something with a name.
+/// The predicted loss of something with a name, such as a pattern.
 #[derive(Debug, Clone)]
 pub struct NamedLoss {
-    /// Such as `2:4`.
+    /// The name, such as `2:4`.
     pub name: String,
-    /// Its sparsity.
+    /// Sparsity that belongs to the name.
     pub sparsity: f64,
-    /// Its loss.
+    /// Predicted loss.
     pub loss: f64,
 }
 
-/// The sparsity of the least loss.
+/// The sparsity with the lowest loss.
 #[derive(Debug, Clone, Copy)]
 pub struct BestSparsity {
-    /// The sparsity.
+    /// The best sparsity.
     pub sparsity: f64,
-    /// Its interval.
+    /// Interval of the best sparsity, as its lower and upper end.
     pub interval: Option<(f64, f64)>,
-    /// Predicted loss at it.
+    /// Predicted loss at the best sparsity.
     pub loss: f64,
 }
 
 impl LossPicture {
-    /// The picture as SVG.
+    /// Draws the picture as SVG.
     #[must_use]
     pub fn svg(&self, canvas: Canvas) -> String {
         let palette = canvas.palette();
@@ -78,7 +78,7 @@ impl LossPicture {
             let text = format!("{} interval of the mean", numbers::percent(coverage));
             legend.push(entry(Sign::Band, palette.curve, text));
         }
-        // What is named where it stands needs no room of a small picture.
+        // A small picture saves the room of legend entries for things that are labelled in the picture.
         if !canvas.is_bare() {
             legend.push(entry(
                 Sign::Mark(Shape::Diamond),
@@ -137,7 +137,8 @@ impl LossPicture {
         let band = self.band.iter().flatten().map(|&[_, low, _]| low);
         sheet.note(&words, sparsity, band.fold(loss, f64::min), (0.0, 20.0), Hold::Middle);
         let words = format!("dense {}", numbers::rounded(self.dense_loss, 4));
-        // Beside a curve that rises from the left its end has room.
+        // If the best sparsity is far to the left, the curve rises from there, and the label has more room at the right
+        // end.
         let (at, hold) = if crowded { (last, Hold::End) } else { (sparsity, Hold::Middle) };
         sheet.note(&words, at, self.dense_loss, (0.0, -10.0), hold);
         sheet.finish()

@@ -1,17 +1,18 @@
-//! Pictures of answers, fit to paste into a report: numbers in, SVG out, and PNG from the SVG.
+//! Pictures of answers, suitable for pasting into a report: numbers in, SVG out, and PNG from the SVG.
 //!
-//! Pure as [`sparsity_law::law`] is, and above nothing of this crate. The SVG is laid out here and written by
-//! the crate `svg`. `plotters` was looked at first: its SVG backend draws in whole pixels, which puts
-//! kinks into straight lines, and does not clip, while the bands of these pictures leave their axes by
-//! orders of magnitude. PNGs are drawn from the SVG by `resvg` with a font that is compiled in, so
-//! that they are the same on a machine without fonts.
+//! Like [`sparsity_law::law`], this module has no side effects, and it uses no other module of this crate. The SVG is
+//! laid out here and written by the crate `svg`. `plotters` was considered first, but its SVG backend draws in whole
+//! pixels, which puts kinks into straight lines, and it does not clip, while the bands of these pictures leave their
+//! axes by orders of magnitude. PNGs are rendered from the SVG by `resvg` with a built-in font, so that they are the
+//! same on a machine without fonts.
 //!
-//! Axes come from the lines and never from their bands. Every picture is laid out in units of which
-//! 800 x 540 fill the default canvas; a larger one is the same picture in more detail. On a bare canvas,
-//! for a page that says itself what stands around a picture, a unit is a pixel.
+//! The range of an axis follows from the lines; bands and intervals widen it by a limited amount at most, so that the
+//! lines keep their shape. Every picture is laid out in units, of which 800 x 540 fill the default canvas; a larger
+//! canvas shows the same picture in more detail. On a bare canvas, which is for a page that shows title and notes
+//! itself, a unit is a pixel.
 //!
-//! The root element says where the axes lie (`data-plot`: left, top, width, height in units) and what they show
-//! (`data-x`, `data-y`: scale, and places of both ends), so that a page finds the value at a place.
+//! The root element says where the axes are (`data-plot`: left, top, width, height in units) and what they show
+//! (`data-x`, `data-y`: the scale, and the positions of both ends), so that a page can find the value at a position.
 
 mod axis;
 mod canvas;
@@ -33,25 +34,25 @@ pub use gain::{GainPicture, GainPoint};
 pub use loss::{BestSparsity, LossPicture, NamedLoss};
 pub use png::{PngError, png};
 
-/// Axes of sparsities.
+/// The scale of a sparsity axis.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SparsityAxis {
-    /// Even in the logarithm of the density.
+    /// Linear in the logarithm of the density.
     #[default]
     Density,
-    /// Even in the sparsity.
+    /// Linear in the sparsity.
     Linear,
 }
 
 impl SparsityAxis {
-    /// Name of the axis that is even in the logarithm of the density.
+    /// Name of an axis with the scale [`SparsityAxis::Density`].
     const NAME: &str = "sparsity (%), logarithmic in the density";
 }
 
-/// What a picture says of where it comes from.
+/// What a picture says about its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caption {
-    /// The family that the law is of.
+    /// Name of the law's family.
     pub family: String,
     /// Version of the law.
     pub law_version: i32,

@@ -1,6 +1,6 @@
-//! Numbers as people write them.
+//! Formats numbers as people write them.
 
-/// Three significant digits without trailing zeros.
+/// Formats a number with three significant digits, without trailing zeros.
 fn short(value: f64) -> String {
     let digits = if value >= 100.0 {
         0
@@ -19,10 +19,10 @@ fn trimmed(text: String) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A count of parameters: `250k`, `10M`, `1.5B`, beyond a thousand trillions a power.
+/// Formats a number of parameters: `250k`, `10M`, `1.5B`; from a thousand trillions on, a power of ten.
 pub(crate) fn count(value: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"), (1.0, "")];
-    // 999,999 rounds to 1000k.
+    // The factor 0.9995 makes 999,999 appear as `1M`, which would otherwise round to `1000k`.
     match units.into_iter().find(|(unit, _)| value >= unit * 0.9995) {
         Some((unit, suffix)) if value < 0.9995e15 => {
             format!("{}{suffix}", short(value / unit))
@@ -31,7 +31,7 @@ pub(crate) fn count(value: f64) -> String {
     }
 }
 
-/// An amount of compute: a power of ten, with a mantissa where it is none.
+/// Formats an amount of compute as a power of ten, with a mantissa unless that is 1.
 pub(crate) fn power(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -46,24 +46,24 @@ pub(crate) fn power(value: f64) -> String {
     if mantissa == "1" { format!("10{raised}") } else { format!("{mantissa}×10{raised}") }
 }
 
-/// A loss or a gain at ticks of this step.
+/// Formats a loss or a gain for ticks at this step.
 pub(crate) fn decimal(value: f64, step: f64) -> String {
     // Steps are 1, 2 or 5 times a power of ten.
     let digits = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
     format!("{value:.digits$}").replace('-', "−")
 }
 
-/// A loss or a gain in a text, to this many digits behind the point.
+/// Formats a loss or a gain for a text, with this many digits after the point.
 pub(crate) fn rounded(value: f64, digits: usize) -> String {
     if value.abs() >= 1e6 { format!("{value:.1e}") } else { format!("{value:.digits$}") }
 }
 
-/// A sparsity in percent, with as many digits as it was given.
+/// Formats a sparsity in percent with as many digits as it was given, at most six after the point.
 pub(crate) fn percent(sparsity: f64) -> String {
     format!("{} %", trimmed(format!("{:.6}", sparsity * 100.0)))
 }
 
-/// A computed sparsity in percent: what is left has two digits.
+/// Formats a computed sparsity in percent, with as many digits as give its density two significant ones.
 pub(crate) fn percent_about(sparsity: f64) -> String {
     let left = ((1.0 - sparsity) * 100.0).max(1e-10);
     let digits = (1.0 - left.log10().floor()).clamp(0.0, 10.0) as usize;

@@ -1,4 +1,4 @@
-//! PNG from SVG, with the font that is compiled in.
+//! Renders SVG as PNG, with a built-in font.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,7 +6,7 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 use thiserror::Error;
 
-/// Noto Sans in two weights; nothing of the machine is looked at.
+/// Noto Sans in two weights; fonts of the machine are not used.
 static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
     let mut fonts = fontdb::Database::new();
     fonts.load_font_data(notosans::REGULAR_TTF.to_vec());
@@ -15,24 +15,24 @@ static FONTS: LazyLock<Arc<fontdb::Database>> = LazyLock::new(|| {
     Arc::new(fonts)
 });
 
-/// Why there is no PNG.
+/// Why a picture cannot be rendered as PNG.
 #[derive(Debug, Error)]
 pub enum PngError {
-    /// What was given is no SVG.
+    /// The input is not valid SVG.
     #[error("reading the SVG: {0}")]
     Svg(#[from] resvg::usvg::Error),
-    /// A picture without pixels.
+    /// The picture has no pixels.
     #[error("the picture has no pixels")]
     Empty,
-    /// The pixels cannot be written.
+    /// The pixels cannot be encoded.
     #[error("writing the PNG: {0}")]
     Encoding(String),
 }
 
-/// Draws an SVG of [`crate::draw`], in its own size.
+/// Renders an SVG made by [`crate::draw`] in its own size, and returns the bytes of the PNG.
 ///
 /// # Errors
-/// [`PngError`], for what is no such SVG.
+/// [`PngError`] if the SVG is invalid or empty, or cannot be encoded.
 pub fn png(svg: &str) -> Result<Vec<u8>, PngError> {
     let options = Options { fontdb: FONTS.clone(), ..Options::default() };
     let tree = Tree::from_str(svg, &options)?;

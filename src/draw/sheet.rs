@@ -1,4 +1,4 @@
-//! The sheet that every picture is drawn on: title, legend, axes, clipped inside, notes.
+//! The sheet that every picture is drawn on: title, legend, axes, a clipped plot area, and notes.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::draw::axis::Axis;
 use crate::draw::canvas::{Canvas, Palette, Window};
 use crate::draw::{Caption, hull};
 
-/// What stands above and below a picture.
+/// The title and legend above a picture, and the notes below it.
 #[derive(Debug)]
 pub(crate) struct Heading<'a> {
     pub(crate) title: String,
@@ -19,7 +19,7 @@ pub(crate) struct Heading<'a> {
     pub(crate) caption: &'a Caption,
 }
 
-/// A sign of the legend and its meaning.
+/// A legend entry: a sign and its meaning.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) sign: Sign,
@@ -27,15 +27,15 @@ pub(crate) struct Entry {
     pub(crate) text: String,
 }
 
-/// What an entry of the legend shows.
+/// The sign of a legend entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
     Line,
     Dashed,
-    /// A line that is drawn faintly.
+    /// A line drawn faintly.
     Faint,
     Band,
-    /// A bar across a line.
+    /// An upright bar, as drawn across a line for an interval.
     Bar,
     Tint,
     Mark(Shape),
@@ -44,7 +44,7 @@ pub(crate) enum Sign {
     Ring,
 }
 
-/// Shapes of marks, which are told apart without colours.
+/// Shapes of marks, which can be told apart without colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Circle,
@@ -54,7 +54,7 @@ pub(crate) enum Shape {
 }
 
 impl Shape {
-    /// The shape of level `rank`.
+    /// The shape of the level with this rank; shapes repeat after four.
     pub(crate) const fn of(rank: usize) -> Self {
         match rank % 4 {
             0 => Self::Circle,
@@ -71,11 +71,11 @@ pub(crate) struct Stroke<'a> {
     pub(crate) colour: &'a str,
     pub(crate) width: f64,
     pub(crate) dashed: bool,
-    /// Class of its element, by which scripts and tests find it.
+    /// Class of the SVG element, for scripts and tests.
     pub(crate) class: &'static str,
 }
 
-/// Where a text is held.
+/// The point of a text that its coordinates refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hold {
     Start,
@@ -96,29 +96,29 @@ impl Hold {
 const TITLE: f64 = 16.0;
 const BODY: f64 = 12.0;
 const SMALL: f64 = 10.5;
-/// Height of a line of the legend and of the notes.
+/// Height of a line of the legend and the subtitle; `NOTE_ROW` is that of the notes.
 const ROW: f64 = 18.0;
 const NOTE_ROW: f64 = 14.0;
-/// Room for the labels of the vertical axis.
+/// Width left of the plot area, for the labels of the vertical axis.
 const LEFT: f64 = 72.0;
 const MARGIN: f64 = 16.0;
-/// Average width of a letter in shares of its size: what is wide among sans-serif fonts, since
-/// another program may draw the SVG with another one.
+/// Average width of a letter relative to the font size. This is large for a sans-serif font, because the program that
+/// shows the SVG may use another one.
 const LETTER: f64 = 0.55;
-/// Height of a side label.
+/// Height of a label at the side of the plot area.
 const LABEL: f64 = 15.0;
-/// How much of a line is seen beyond the runs.
+/// Opacity of lines beyond the runs.
 const FAINT: f64 = 0.4;
-/// Dots that lie on each other are darker: as many layers of them are told apart.
+/// Number of layers that dots are spread over; up to this many overlapping dots darken each other.
 const LAYERS: usize = 8;
-/// Share of its ground that a dot of many covers.
+/// Opacity of a dot that is one of many.
 const DOT_OPACITY: f64 = 0.55;
 
 fn width_of(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * LETTER * size
 }
 
-/// A rectangle of the layout, `y` downwards.
+/// A rectangle of the layout; `y` points down.
 #[derive(Debug, Clone, Copy)]
 struct Area {
     left: f64,
@@ -127,7 +127,7 @@ struct Area {
     height: f64,
 }
 
-/// A picture in the making.
+/// A picture under construction.
 pub(crate) struct Sheet {
     canvas: Canvas,
     units: (f64, f64),
@@ -136,24 +136,24 @@ pub(crate) struct Sheet {
     x: Axis,
     y: Axis,
     title: String,
-    /// Heading, axes and notes.
+    /// Heading, axes and labels: everything around the plot area.
     around: Group,
     inside: Group,
     above: Group,
     clips: Vec<ClipPath>,
-    /// Names of ends of lines: place, words, colour.
+    /// Labels for the ends of lines: position as shares of the axes, text, colour.
     ends: Vec<((f64, f64), String, String)>,
 }
 
 impl Sheet {
-    /// A sheet with everything around the picture; `right` units stay free beside it.
+    /// Creates a sheet with its title, legend, axes and notes. `right` units stay free to the right of the plot area.
     pub(crate) fn new(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
         let mut sheet = Self::bare(canvas, heading, x, y, right);
         sheet.axes();
         sheet
     }
 
-    /// A sheet without numbers beside its frame, for a picture of nothing.
+    /// Creates a sheet without ticks and axis names, for a picture without data.
     pub(crate) fn bare(canvas: Canvas, heading: Heading<'_>, x: Axis, y: Axis, right: f64) -> Self {
         let units = canvas.units();
         let palette = canvas.palette();
@@ -197,7 +197,7 @@ impl Sheet {
         Self { canvas, units, palette, plot, x, y, title, around, inside, above, clips, ends }
     }
 
-    /// Whether a value lies within the axes; where nothing was said of what to show, all do.
+    /// Whether a value lies within the axes. Always true if no window was set.
     fn shows(&self, x: f64, y: f64) -> bool {
         let within = |place: f64| (-1e-9..=1.0 + 1e-9).contains(&place);
         self.canvas.window() == Window::default()
@@ -210,7 +210,7 @@ impl Sheet {
         let mut grid = Group::new().set("stroke", self.palette.grid).set("fill", "none");
         let mut marks = Group::new().set("stroke", self.palette.muted).set("fill", "none");
         let mut labels = Group::new();
-        // A label of the horizontal axis takes some 60 units, of the vertical one some 34.
+        // A label of the horizontal axis takes about 60 units, one of the vertical axis about 34.
         for tick in self.x.ticks((width / 60.0) as usize) {
             let x = left + self.x.place(tick.value) * width;
             let long = if tick.label.is_some() { 5.0 } else { 2.5 };
@@ -238,7 +238,7 @@ impl Sheet {
         self.around = std::mem::take(&mut self.around).add(grid).add(marks).add(labels);
     }
 
-    /// Where a value lies, in units.
+    /// Position of a value, in units of the layout.
     fn at(&self, x: f64, y: f64) -> (f64, f64) {
         let Area { left, top, width, height } = self.plot;
         (left + self.x.place(x) * width, top + (1.0 - self.y.place(y)) * height)
@@ -252,7 +252,7 @@ impl Sheet {
         self.above = std::mem::take(&mut self.above).add(element);
     }
 
-    /// A line through points.
+    /// Draws a line through points.
     pub(crate) fn line(&mut self, points: &[[f64; 2]], stroke: Stroke<'_>) {
         let places: Vec<_> = points.iter().map(|&[x, y]| self.at(x, y)).collect();
         if places.is_empty() {
@@ -267,7 +267,8 @@ impl Sheet {
         self.add(if stroke.dashed { line.set("stroke-dasharray", "7 4") } else { line });
     }
 
-    /// Lines that are faint but within the convex hull of some values: where there are runs.
+    /// Draws lines that are faint except within the convex hull of the given values, which are the runs. Without
+    /// values, nothing is faint.
     pub(crate) fn lines_by_support(
         &mut self,
         lines: &[(&[[f64; 2]], Stroke<'_>)],
@@ -294,8 +295,8 @@ impl Sheet {
         self.inside = all.add(faint).add(clear);
     }
 
-    /// A clip by a shape; what refers to it. Named by what it holds: pictures of one page may have the same name
-    /// only where they mean the same.
+    /// Adds a clip path and returns a reference to it. Its name is a hash of its contents, so that clip paths of
+    /// several pictures on one page can only share a name if they are the same.
     fn clip(&mut self, shape: impl svg::Node) -> String {
         let digest = Sha256::digest(shape.to_string());
         let name = format!("clip-{}", hex::encode(&digest[..6]));
@@ -304,14 +305,14 @@ impl Sheet {
         reference
     }
 
-    /// Many small dots of one colour, darker where they lie on each other.
+    /// Draws many small dots of one colour, which look darker where they overlap.
     pub(crate) fn dots(&mut self, points: &[[f64; 2]], size: f64, colour: &str) {
         for layer in 0..LAYERS.min(points.len()) {
             let mut steps = String::new();
             for &[x, y] in points.iter().skip(layer).step_by(LAYERS) {
                 if self.shows(x, y) {
                     let (x, y) = self.at(x, y);
-                    // Writing to a string does not fail.
+                    // Writing to a string cannot fail.
                     let _ = write!(steps, "M{x:.1} {y:.1}h.01");
                 }
             }
@@ -330,7 +331,7 @@ impl Sheet {
         }
     }
 
-    /// A band between two curves, with thin edges.
+    /// Draws a band between two curves, with thin edges.
     pub(crate) fn band(&mut self, band: &[[f64; 3]], colour: &str, opacity: f64) {
         let low: Vec<_> = band.iter().map(|&[x, low, _]| self.at(x, low)).collect();
         let high: Vec<_> = band.iter().map(|&[x, _, high]| self.at(x, high)).collect();
@@ -350,7 +351,7 @@ impl Sheet {
         }
     }
 
-    /// The region below a line, tinted and named at its lower right.
+    /// Tints the region below a line, and writes its name at the lower right.
     pub(crate) fn region_below(&mut self, line: &[[f64; 2]], name: &str) {
         let Some((first, last)) = line.first().zip(line.last()) else { return };
         let bottom = self.plot.top + self.plot.height;
@@ -363,7 +364,7 @@ impl Sheet {
         self.inside_text(name, (right - 10.0, bottom - 10.0), Hold::End);
     }
 
-    /// A text within the axes, with the background showing about its letters.
+    /// Adds a text within the plot area, with a halo in the background colour.
     fn inside_text(&mut self, words: &str, at: (f64, f64), hold: Hold) {
         let halo = text(words, at, BODY, self.palette.background, hold)
             .set("stroke", self.palette.background)
@@ -375,13 +376,13 @@ impl Sheet {
         self.add_above(text(words, at, BODY, self.palette.ink, hold));
     }
 
-    /// A text at a value, moved by so many units.
+    /// Writes a text at a value, shifted by this many units.
     pub(crate) fn note(&mut self, words: &str, x: f64, y: f64, moved: (f64, f64), hold: Hold) {
         if !self.shows(x, y) {
             return;
         }
         let place = self.at(x, y);
-        // No letter leaves the axes.
+        // Keeps the whole text within the plot area.
         let width = width_of(words, BODY);
         let (before, after) = match hold {
             Hold::Start => (0.0, width),
@@ -395,7 +396,7 @@ impl Sheet {
         self.inside_text(words, (along, down), hold);
     }
 
-    /// A text in the middle of the axes.
+    /// Writes a message in the middle of the plot area.
     pub(crate) fn message(&mut self, words: &str) {
         let Area { left, top, width, height } = self.plot;
         let mut down = top + height / 2.0;
@@ -405,7 +406,7 @@ impl Sheet {
         }
     }
 
-    /// A mark at a value.
+    /// Draws a mark at a value.
     pub(crate) fn mark(&mut self, shape: Shape, x: f64, y: f64, size: f64, colour: &str) {
         if !self.shows(x, y) {
             return;
@@ -415,7 +416,7 @@ impl Sheet {
         self.add_above(marks);
     }
 
-    /// A ring about a value.
+    /// Draws a ring around a value.
     pub(crate) fn ring(&mut self, x: f64, y: f64) {
         if !self.shows(x, y) {
             return;
@@ -425,7 +426,7 @@ impl Sheet {
         self.add_above(ring);
     }
 
-    /// An upright or level bar from one value to another, with short ends.
+    /// Draws a vertical or horizontal bar between two values, with short end strokes.
     pub(crate) fn bar(&mut self, from: (f64, f64), to: (f64, f64), colour: &str) {
         let (a, b) = (self.at(from.0, from.1), self.at(to.0, to.1));
         let across = if (a.0 - b.0).abs() < (a.1 - b.1).abs() { (4.0, 0.0) } else { (0.0, 4.0) };
@@ -447,7 +448,8 @@ impl Sheet {
         self.add(bar);
     }
 
-    /// Names a line where it ends or leaves the axes: right of them, or within where it leaves above or below.
+    /// Labels a line where it ends or leaves the plot area: to the right of the area, or inside it if the line leaves
+    /// at the top or bottom.
     pub(crate) fn end_label(&mut self, points: &[[f64; 2]], words: String, colour: String) {
         let places: Vec<_> =
             points.iter().map(|&[x, y]| (self.x.place(x), self.y.place(y))).collect();
@@ -456,8 +458,9 @@ impl Sheet {
         }
     }
 
-    /// Names of ends beside the axes are moved apart where they crowd, and where there are too many for
-    /// that, only those that find room stand there; the first always does.
+    /// Places the labels of line ends beside the plot area, moving them apart where they are crowded. If there are too
+    /// many for that, only those that find room are placed, in the order in which they were added, so that the first
+    /// one always is.
     fn side_labels(&mut self) {
         let Area { left, top, width, height } = self.plot;
         let right = left + width;
@@ -488,7 +491,7 @@ impl Sheet {
         }
     }
 
-    /// The SVG.
+    /// Completes the picture and returns it as SVG.
     pub(crate) fn finish(mut self) -> String {
         self.side_labels();
         let Area { left, top, width, height } = self.plot;
@@ -525,13 +528,13 @@ impl Sheet {
     }
 }
 
-/// Where a line of places was last within the axes, which reach from 0 to 1; `None` where it never was.
+/// The last point of a polyline that lies within the axes, which reach from 0 to 1; `None` if no point does.
 fn visible_end(places: &[(f64, f64)]) -> Option<(f64, f64)> {
     let within = |(x, y): (f64, f64)| (0.0..=1.0).contains(&x) && (0.0..=1.0).contains(&y);
     let pairs = places.windows(2).rev();
     let ends = pairs.filter_map(|pair| {
         let (from, to) = (pair[0], pair[1]);
-        // Liang and Barsky: the shares of the way at which it enters and leaves.
+        // Liang-Barsky clipping: the shares of the segment at which it enters and leaves.
         let (mut enters, mut leaves) = (0.0_f64, 1.0_f64);
         for (at, step) in [(from.0, to.0 - from.0), (from.1, to.1 - from.1)] {
             if step == 0.0 {
@@ -549,7 +552,7 @@ fn visible_end(places: &[(f64, f64)]) -> Option<(f64, f64)> {
     ends.into_iter().next().or_else(|| places.last().copied().filter(|&place| within(place)))
 }
 
-/// A number of the layout: hundredths of a unit are more than can be seen.
+/// Formats a number of the layout; more precision than hundredths of a unit would not be visible.
 fn decimals(value: f64) -> String {
     format!("{value:.2}")
 }
@@ -558,7 +561,7 @@ fn path(places: &[(f64, f64)], closed: bool) -> Path {
     let mut steps = String::new();
     for (i, (x, y)) in places.iter().enumerate() {
         let letter = if i == 0 { 'M' } else { 'L' };
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(steps, "{letter}{x:.2} {y:.2}");
     }
     if closed {
@@ -618,7 +621,7 @@ fn ring_at(at: (f64, f64), colour: &str) -> Circle {
         .set("stroke-width", 1.8)
 }
 
-/// Entries side by side, in as many rows as they need.
+/// Draws legend entries side by side, in as many rows as they need. Returns the drawing and the number of rows.
 fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group, f64) {
     const SIGN: f64 = 24.0;
     let mut group = Group::new();
@@ -672,7 +675,7 @@ fn legend(entries: &[Entry], top: f64, units: f64, palette: &Palette) -> (Group,
     (group, if entries.is_empty() { 0.0 } else { rows })
 }
 
-/// Lines of a text that fit into so many units.
+/// Breaks a text into lines that fit into this many units.
 fn wrapped(words: &str, room: f64, size: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words.split(' ').filter(|word| !word.is_empty()) {
@@ -687,9 +690,10 @@ fn wrapped(words: &str, room: f64, size: f64) -> Vec<String> {
     lines
 }
 
-/// Places in rising order, moved to lie `gap` apart within the ends: each crowd about its middle.
+/// Moves positions, given in ascending order, so that they are at least `gap` apart within the ends. Each crowd stays
+/// centred on the mean of its wanted positions.
 fn apart(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
-    // Crowds from low to high: how many they hold, and where the middle of what they want is.
+    // Crowds in ascending order: how many positions each holds, and the mean of its wanted positions.
     let mut crowds: Vec<(usize, f64)> = Vec::new();
     let first = |(count, middle): (usize, f64)| {
         let length = (count - 1) as f64 * gap;

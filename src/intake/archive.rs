@@ -1,4 +1,4 @@
-//! Zip archives: the files in them are read one after the other as one table.
+//! Zip archives, whose files are read one after the other as one table.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,22 +13,22 @@ use crate::intake::zipped::{Zipped, copy, open, spool};
 
 const FORMAT: &str = "zip archive";
 
-/// How an archive is read that is one of several inputs, or not.
+/// How an archive is read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Archived<'a> {
-    /// Its own name, where it has one.
+    /// Name of the archive, if it is one of several inputs.
     pub name: Option<&'a str>,
-    /// Format of its files; by their endings where none is said.
+    /// Format of the files; if `None`, the endings of their names tell.
     pub format: Option<Format>,
 }
 
-/// Reads an input of a format and coding from a file; the last is what is left of the bytes that may come out of
-/// decompression.
+/// Reads a file of this format and compression. The last argument is the number of bytes that decompression may still
+/// produce.
 pub(super) type ReadFile =
     fn(&mut Rows<'_>, Format, Coding, File, &mut u64) -> Result<(), IngestError>;
 
-/// Reads the files of an archive, each by `read_file`; `left` is what is left of the bytes that may come out of
-/// decompression.
+/// Reads the files of an archive, each by `read_file`. `left` is the number of bytes that decompression may still
+/// produce.
 pub(super) fn read(
     source: &mut impl Read,
     rows: &mut Rows<'_>,
@@ -38,7 +38,7 @@ pub(super) fn read(
 ) -> Result<(), IngestError> {
     let file = spool(source, rows.limits())?;
     let sent = file.metadata().map_err(IngestError::Spool)?.len();
-    // Entries may share bytes, so that what they come to together is held against the archive as a whole.
+    // Entries of an archive may overlap, so their total size is limited in proportion to the archive as a whole.
     let mut allowed = ANY.max(sent.saturating_mul(rows.limits().expansion));
     let mut archive = open(&file, FORMAT)?;
     let mut passed_over = Vec::new();
@@ -82,8 +82,9 @@ pub(super) fn read(
     Ok(())
 }
 
-/// One of the files, decompressed into a temporary one, as Parquet and workbooks are read from their end. What comes
-/// out is taken from `left` and from what may come out of the archive.
+/// Decompresses a file of the archive into a temporary file, because Parquet files and workbooks are read starting from
+/// their end. Subtracts its size from `left` and from `allowed`, the number of bytes that the archive may still expand
+/// to.
 fn extract(
     archive: &mut Zipped,
     name: &str,
@@ -112,7 +113,7 @@ fn extract(
     Ok(file)
 }
 
-/// Names of the files, sorted, without folders and without what systems put there for themselves.
+/// Names of the files, sorted, without folders, hidden files and the files that macOS adds.
 fn names(archive: &Zipped) -> Result<Vec<String>, IngestError> {
     let mut names = Vec::new();
     for name in archive.file_names() {
@@ -130,7 +131,7 @@ fn names(archive: &Zipped) -> Result<Vec<String>, IngestError> {
     Ok(names)
 }
 
-/// Which files were passed over, the first of them by name.
+/// The warning about files that were not read, naming the first of them.
 fn described(files: &[String]) -> String {
     const NAMED: usize = 5;
     const NAME: usize = 100;

@@ -1,4 +1,4 @@
-//! Rows out of Arrow's arrays, which Parquet and Arrow's own formats are read into.
+//! Rows from Arrow arrays, the form in which both Parquet and Arrow's own formats are decoded.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -23,13 +23,13 @@ use crate::intake::row::Row;
 use crate::intake::rows::Rows;
 use crate::intake::value::Value;
 
-/// The columns of a table, as its readers name them.
+/// Facts about a table that its Arrow arrays do not hold.
 pub(crate) struct Table {
-    /// Fixed-size columns that hold UUIDs, by their names joined by dots.
+    /// Names of the fixed-size binary columns that hold UUIDs; nested names are joined by dots.
     pub uuids: HashSet<String>,
 }
 
-/// Checks the columns of a table, and says which of them are read, by their place.
+/// Checks the columns of a table, and returns the indices of those that are read.
 pub(crate) fn check_schema(schema: &Schema, rows: &Rows<'_>) -> Result<Vec<usize>, IngestError> {
     let columns = rows.columns();
     let (mut names, mut open) = (Vec::new(), Vec::new());
@@ -54,8 +54,8 @@ pub(crate) fn check_schema(schema: &Schema, rows: &Rows<'_>) -> Result<Vec<usize
     checks.finish(Some(used)).map_err(IngestError::Columns)
 }
 
-/// The columns that a column is for a run: itself, or where it is taken apart the fields inside it, with their names
-/// joined by dots. `open` takes those whose keys are known in each row only.
+/// Collects the names of the columns that a table column stands for: its own, or, if it is flattened, those of the
+/// fields inside it, joined by dots. Columns whose keys are only known row by row go into `open`.
 fn leaves(
     rows: &Rows<'_>,
     name: String,
@@ -75,13 +75,13 @@ fn leaves(
     }
 }
 
-/// A kind of values inside this one that is not read.
+/// The first data type inside this one, or itself, that cannot be read.
 fn unreadable(kind: &DataType) -> Option<&DataType> {
     match kind {
         DataType::Dictionary(_, values) => unreadable(values),
         DataType::Struct(fields) => fields.iter().find_map(|field| unreadable(field.data_type())),
         DataType::Map(entries, _) => unreadable(entries.data_type()),
-        // Read as a list, which no field takes.
+        // Read as a list, which no field accepts.
         DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => None,
         DataType::Duration(_)
         | DataType::Interval(_)
@@ -93,7 +93,7 @@ fn unreadable(kind: &DataType) -> Option<&DataType> {
     }
 }
 
-/// Takes the rows of a batch.
+/// Reads the rows of a batch.
 pub(crate) fn push(
     table: &Table,
     batch: &RecordBatch,
@@ -122,7 +122,7 @@ pub(crate) fn push(
     Ok(())
 }
 
-/// Reads a cell, and counts what it holds.
+/// Reads one cell, and adds up the size of its contents.
 struct Cell<'t> {
     table: &'t Table,
     size: &'t mut usize,
@@ -144,7 +144,7 @@ impl Cell<'_> {
                 Value::Integer(array.as_primitive::<$kind>().value(place).into())
             };
         }
-        // With all its digits, as a text that is read as a number where one is wanted.
+        // Decimals become texts, which keep all their digits and are read as numbers where a number is needed.
         macro_rules! decimal {
             ($kind:ty) => {
                 Value::Text(Cow::Owned(array.as_primitive::<$kind>().value_as_string(place)))
@@ -247,11 +247,11 @@ impl Cell<'_> {
                 }
                 Value::Object(entries)
             }
-            // Nothing takes one, whatever is in it.
+            // No field accepts a list, so its contents do not matter.
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => {
                 Value::List(Vec::new())
             }
-            // Refused where a run would take it.
+            // Columns of other types that a run would use have been refused by `check_schema`.
             _ => Value::Null,
         })
     }
@@ -286,7 +286,7 @@ fn key_of(keys: &dyn Array, place: usize) -> Option<usize> {
     }
 }
 
-/// What is wrong with a date that the calendar does not have.
+/// The error for a date outside the range of the calendar.
 const NO_DATE: &str = "has a date or time beyond what can be written";
 
 fn date_of(date: Option<NaiveDateTime>) -> Result<Value<'static>, &'static str> {
@@ -297,7 +297,7 @@ fn time_of(time: Option<NaiveTime>) -> Result<Value<'static>, &'static str> {
     time.map(|time| Value::Time(time.format("%H:%M:%S%.f").to_string())).ok_or(NO_DATE)
 }
 
-/// A timestamp as RFC 3339 has it: those of a zone in UTC, which they are counted in.
+/// Formats a timestamp as in RFC 3339. Timestamps with a time zone are counted in UTC, and written in it.
 fn moment<T: ArrowTimestampType>(
     array: &dyn Array,
     place: usize,
@@ -308,7 +308,7 @@ fn moment<T: ArrowTimestampType>(
     Ok(Value::Time(format!("{}{zone}", moment.format("%Y-%m-%dT%H:%M:%S%.f"))))
 }
 
-/// Whether a column of Arrow's own formats says that it holds UUIDs.
+/// Whether the metadata of an Arrow column says that it holds UUIDs.
 pub(crate) fn is_uuid(field: &Field) -> bool {
     field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
 }

@@ -1,4 +1,4 @@
-//! What columns mean: which field of a run each is, for files whose authors chose their own names.
+//! The meaning of columns: which field of a run each column holds, for files whose authors chose their own names.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -14,14 +14,14 @@ use crate::intake::numbers::Decimal;
 use crate::intake::value::Value;
 
 named! {
-    /// Whose export it is.
+    /// The tracker that exported a table.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Source {
-        /// Weights & Biases: columns with and without `config.` and `summary.`, nested objects, or the
+        /// Weights & Biases: columns with or without the prefixes `config.` and `summary.`, nested objects, or the
         /// answer of its GraphQL API.
         Wandb = "wandb",
-        /// MLflow: the frame of `search_runs` with `params.`, `metrics.` and `tags.`, or the answer of the
-        /// REST endpoint of that name.
+        /// MLflow: the data frame of `search_runs` with the prefixes `params.`, `metrics.` and `tags.`, or the answer
+        /// of the REST endpoint of the same name.
         Mlflow = "mlflow",
     }
 }
@@ -34,7 +34,7 @@ impl Source {
         }
     }
 
-    /// Columns that name a run, the best first.
+    /// Columns of the tracker's export that name a run, best first.
     const fn names(self) -> &'static [&'static str] {
         match self {
             Self::Wandb => &["id", "ID", "name", "Name"],
@@ -43,127 +43,128 @@ impl Source {
     }
 }
 
-/// What a sparsity is given in.
+/// The unit of a sparsity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SparsityUnit {
-    /// 0 to 1.
+    /// A fraction, from 0 to 1.
     #[default]
     Fraction,
-    /// 0 to 100.
+    /// A percentage, from 0 to 100.
     Percent,
 }
 
-/// What makes the name of a run.
+/// Where the name of a run comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdOption {
-    /// These columns, joined by colons.
+    /// The values of these columns, joined by colons.
     Columns(Vec<String>),
-    /// The run's own values.
+    /// A hash of the run's own values.
     Content,
-    /// The field `external_id` where a row has it, else the run's own values: for what is not stored.
+    /// The field `external_id` if the row has one, otherwise a hash of the run's own values: for runs that are not
+    /// stored.
     FieldOrContent,
 }
 
-/// Which of several rows of one run is kept.
+/// Which one of several rows of the same run is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// That with the largest value.
+    /// The row with the largest value in the deciding column.
     Last,
-    /// That with the smallest value.
+    /// The row with the smallest value in the deciding column.
     First,
 }
 
-/// What becomes of the optional fields that a row does not bring, of a run that is stored.
+/// What happens to the optional fields of a stored run for which a new row has no column.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AbsentFields {
-    /// They stay as they are.
+    /// The stored values stay.
     #[default]
     Keep,
-    /// They are empty then.
+    /// The stored values are cleared.
     Clear,
 }
 
-/// What columns mean, as somebody says it.
+/// What the caller says about the columns of an input.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnOptions {
-    /// Whose export it is.
+    /// The tracker that exported the table.
     pub source: Option<Source>,
-    /// Where a field comes from, by the field's name: a column, or an expression over columns.
+    /// Source of each field, by the field's name: a column, or an expression over columns.
     pub map: Vec<(String, String)>,
-    /// Factor of a number, by the field's name.
+    /// Factor by which a number is multiplied, by the field's name.
     pub scale: Vec<(String, f64)>,
-    /// Columns that become tags of the same name.
+    /// Columns that become tags of the same names.
     pub tag_columns: Vec<String>,
-    /// What sparsities are given in.
+    /// Unit of the sparsities.
     pub sparsity_unit: SparsityUnit,
-    /// What makes the name of a run, where it is not the field `external_id`.
+    /// Where run names come from, if not from the field `external_id`.
     pub id: Option<IdOption>,
-    /// A condition for rows that are runs; the others are left out.
+    /// Condition that a row must meet to be read as a run; other rows are left out.
     pub condition: Option<String>,
-    /// Which of several rows of one run is kept, and the column that decides.
+    /// Which one of several rows of the same run is kept, and the column that decides.
     pub keep: Option<(Choice, String)>,
-    /// What stands between cells; found from the header unless said.
+    /// Separator between cells; detected from the header if `None`.
     pub separator: Option<Separator>,
-    /// The decimal mark; a comma in a table separated by semicolons or tabs unless said.
+    /// Decimal mark. If `None`, a comma is a decimal mark in tables whose separator is not a comma.
     pub decimal: Option<Decimal>,
-    /// Texts that mean "no value", in place of the usual ones.
+    /// Texts that mean "no value", replacing the default list.
     pub nulls: Option<Vec<String>>,
-    /// The sheet of a workbook; the only one with cells unless said.
+    /// Sheet of a workbook; if `None`, the only visible sheet with cells.
     pub sheet: Option<String>,
-    /// What becomes of fields that rows do not bring.
+    /// What happens to optional fields for which a row has no column.
     pub absent: AbsentFields,
 }
 
-/// What a column is for.
+/// What the cells of a column are used for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
-    /// A field, from the best of its columns: the lower rank.
+    /// The value of a field. If several columns could give it, the one with the lowest rank wins.
     Field(Field, u8),
     Tag,
-    /// An expression, a name or a condition reads it, by this place.
+    /// A variable that an expression, a run's name or a condition reads, as an index into [`Columns::variables`].
     Variable(usize),
 }
 
-/// What is known of a column.
+/// How a column of an input is treated.
 pub(crate) enum Meaning<'a> {
-    /// Its name as it is kept here, and what it is for.
+    /// Used: the column's name as [`Columns`] stores it, and what the column is used for.
     Targets(&'a str, &'a [Target]),
-    /// A tag, whose name follows `tags.`.
+    /// A tag, named by the part of the column's name after `tags.`.
     Tag,
     Ignored,
-    /// It has the name of a field that is taken from elsewhere, or not at all.
+    /// Not used, although it has the name of a field: the field comes from another column, or from none.
     NotTaken(Field),
     Unknown,
 }
 
-/// A field that is computed.
+/// A field computed by an expression.
 #[derive(Debug, Clone)]
 pub(crate) struct Computed {
     pub field: Field,
-    /// As it was given.
+    /// The expression as the caller wrote it.
     pub text: String,
     pub expression: Expression,
-    /// Where each column of the expression is among the variables.
+    /// Index of each of the expression's columns in [`Columns::variables`].
     pub places: Vec<usize>,
-    /// Where a column of exactly this text would be.
+    /// Index of the column whose name is exactly `text`, if `text` could be a column's name.
     pub exact: Option<usize>,
 }
 
-/// A condition with the places of its columns.
+/// A condition, with the index of each of its columns in [`Columns::variables`].
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {
     pub expression: Expression,
     pub places: Vec<usize>,
 }
 
-/// Which row is kept, and where the column that decides is among the variables.
+/// Which row of a run is kept, and the index of the deciding column in [`Columns::variables`].
 #[derive(Debug, Clone)]
 pub(crate) struct Keep {
     pub choice: Choice,
     pub place: usize,
 }
 
-/// What makes the name of a run, checked.
+/// Where the name of a run comes from, after checking.
 #[derive(Debug, Clone)]
 pub(crate) enum IdRule {
     Field,
@@ -172,25 +173,27 @@ pub(crate) enum IdRule {
     FieldOrContent,
 }
 
-/// Checked meaning of all columns.
+/// The checked meaning of all columns.
 #[derive(Debug, Clone)]
 pub struct Columns {
     pub(crate) targets: HashMap<String, Vec<Target>>,
     pub(crate) factors: [f64; Field::ALL.len()],
     pub(crate) source: Option<Source>,
-    /// Whether somebody said what columns mean: then others are ignored, and texts may be numbers.
+    /// Whether the caller said what any columns mean. If so, unknown columns are ignored, and texts are read as numbers
+    /// where a field needs a number.
     pub(crate) declared: bool,
-    /// Fields that somebody mapped.
+    /// Fields that the caller mapped to a column or an expression.
     mapped: HashSet<Field>,
-    /// Columns that expressions, names and conditions read.
+    /// Columns that expressions, run names and conditions read.
     pub(crate) variables: Vec<String>,
     pub(crate) computed: Vec<Computed>,
     pub(crate) condition: Option<Condition>,
     pub(crate) id: IdRule,
     pub(crate) keep: Option<Keep>,
-    /// Columns in which trackers say whether a run finished, by their place among the variables.
+    /// Columns in which trackers record whether a run finished, with their indices in `variables`.
     pub(crate) states: Vec<(&'static str, usize)>,
-    /// Groups of columns of which an input must have one whole: the option that names them, and the groups.
+    /// Columns that options name: the option, and groups of columns. The input must have every column of at least one
+    /// of the groups.
     required: Vec<(&'static str, Vec<Vec<String>>)>,
     pub(crate) separator: Option<Separator>,
     pub(crate) decimal: Option<Decimal>,
@@ -198,16 +201,16 @@ pub struct Columns {
     #[cfg(feature = "xlsx")]
     pub(crate) sheet: Option<String>,
     pub(crate) absent: AbsentFields,
-    /// Numbers that somebody gave a factor.
+    /// Fields that the caller gave a scale factor.
     scaled: HashSet<Field>,
-    /// Training FLOPs of a parameter and a unit of data.
+    /// Training FLOPs per parameter and per unit of data.
     pub(crate) flops_per_param: f64,
 }
 
-/// Columns in which trackers say whether a run finished.
+/// Columns in which trackers record whether a run finished.
 const STATES: [&str; 5] = ["State", "state", "status", "lifecycle_stage", "info.status"];
 
-/// Texts that mean "no value" unless somebody says otherwise: of R, pandas, MLflow, spreadsheets and databases.
+/// Texts that mean "no value" by default, as written by R, pandas, MLflow, spreadsheets and databases.
 const NULLS: [&str; 14] = [
     "", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "none", "null", "NULL", "Null", "nil", "-",
     "--",
@@ -220,10 +223,10 @@ impl Default for Columns {
 }
 
 impl ColumnOptions {
-    /// Checks names and factors.
+    /// Checks the options: names of fields, expressions, factors, and options that exclude each other.
     ///
     /// # Errors
-    /// What is wrong, under the name of the option.
+    /// Everything that is wrong, each under the name of the option.
     pub fn check(self) -> Result<Columns, Vec<FieldError>> {
         let mut checks = Checks::default();
         let mut mapped: HashMap<Field, String> = HashMap::new();
@@ -255,19 +258,20 @@ impl ColumnOptions {
                     }
                     None => {
                         let places = variables.places(expression.columns());
-                        // A bare text such as `val-loss` may be the name of a column, too.
+                        // A text without quotes, such as `val-loss`, may also be the name of a column.
                         let may_be_name = !text.contains(['\'', '"', '`', '('])
                             && !expression.columns().is_empty();
                         let exact = may_be_name.then(|| variables.place(&exact));
                         let mut groups = vec![expression.columns().to_vec()];
                         groups.extend(exact.map(|_| vec![text.clone()]));
                         required.push(("map", groups));
-                        // No column has this name: the field comes from nowhere else.
+                        // An empty name matches no column, so the field has no other source.
                         mapped.insert(field, String::new());
                         computed.push(Computed { field, text, expression, places, exact });
                     }
                 },
-                // The name of a column that means nothing as an expression.
+                // Not an expression. A text with one of these characters was meant as one; any other text is the name
+                // of a column.
                 Err(error) if text.contains(['*', '(', '\'', '"', '`', '=', '<', '>']) => {
                     checks.refuse("map", format!("{name}: the expression {text} {error}"));
                 }
@@ -383,7 +387,7 @@ impl ColumnOptions {
     }
 }
 
-/// The columns that expressions, names and conditions read, each once.
+/// The distinct columns that expressions, run names and conditions read.
 #[derive(Default)]
 struct Variables {
     names: Vec<String>,
@@ -402,7 +406,7 @@ impl Variables {
     }
 }
 
-/// What columns of training's progress count, where it is not tokens.
+/// Last words of the names of columns that count training progress in a unit other than tokens.
 const OTHER_UNITS: [&str; 12] = [
     "step",
     "steps",
@@ -418,17 +422,17 @@ const OTHER_UNITS: [&str; 12] = [
     "epochs",
 ];
 
-/// Names by which tools call a validation loss, the best first.
+/// Names that tools use for a validation loss, best first.
 const LOSSES: [&str; 6] =
     ["val_loss", "eval_loss", "validation_loss", "eval/loss", "val/loss", "loss"];
 
-/// Names by which tools call the FLOPs of a training run, the best first.
+/// Names that tools use for the FLOPs of a training run, best first.
 const FLOPS: [&str; 5] = ["flops", "total_flos", "total_flops", "train_flops", "training_flops"];
 
-/// What non-zero parameters are called, the first before the other.
+/// Names of the number of non-zero parameters, best first.
 const SIZES: [&str; 2] = ["nonzero_params", ACTIVE_PARAMS];
 
-/// What a field is called where nobody has said it.
+/// Default names of a field's column. `foreign` adds the names that other tools use.
 fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
     match field {
         Field::Loss if foreign => &LOSSES,
@@ -438,7 +442,7 @@ fn usual_names(field: Field, foreign: bool) -> &'static [&'static str] {
     }
 }
 
-/// Columns that a field is looked for in, the best first.
+/// The columns in which a field is looked for, best first.
 fn columns_of(
     field: Field,
     mapped: &HashMap<Field, String>,
@@ -446,12 +450,12 @@ fn columns_of(
     declared: bool,
 ) -> Vec<String> {
     match mapped.get(&field) {
-        // Computed, from other columns.
+        // The field is computed by an expression.
         Some(column) if column.is_empty() => return Vec::new(),
         Some(column) => return vec![column.clone()],
         None => {}
     }
-    // Whoever says where one of the two sizes is does not want the other.
+    // A caller who maps one of the two sizes does not want the other one read as well.
     let other = match field {
         Field::NonzeroParams => Some(Field::TotalParams),
         Field::TotalParams => Some(Field::NonzeroParams),
@@ -460,13 +464,14 @@ fn columns_of(
     if other.is_some_and(|other| mapped.contains_key(&other)) {
         return Vec::new();
     }
-    // In somebody else's table a validation loss comes before what may be the loss in training.
+    // In tables that other tools wrote, a column of validation losses is preferred to `loss`, which may be the training
+    // loss.
     let names = usual_names(field, declared);
     let Some(source) = source else {
         return names.iter().map(|&name| name.to_owned()).collect();
     };
     if field == Field::Tags {
-        // What these services call tags are lists, or other columns.
+        // What these trackers call tags is a list, or is spread over other columns.
         return Vec::new();
     }
     let mut columns = Vec::new();
@@ -481,7 +486,7 @@ fn columns_of(
 }
 
 impl Columns {
-    /// Where the runs are in the JSON object of an export; nowhere further inside without a source.
+    /// Keys that lead to the list of runs in an exported JSON object; empty without a source.
     pub(crate) fn path_to_rows(&self) -> &'static [&'static str] {
         match self.source {
             None => &[],
@@ -490,7 +495,7 @@ impl Columns {
         }
     }
 
-    /// What is added to the rank of a column whose value is not of its field's kind.
+    /// Added to the rank of a column whose value is not of the kind that the field needs.
     pub(crate) const OTHER_KIND: u8 = 100;
 
     pub(crate) fn meaning(&self, column: &str) -> Meaning<'_> {
@@ -498,16 +503,18 @@ impl Columns {
             return Meaning::Targets(name, targets);
         }
         if column.starts_with("tags.") {
-            // MLflow's tags are notes of its own and of whoever logged: those that are wanted are named.
+            // MLflow's tags are its own notes and those of whoever logged the run, so a tag must be asked for by name.
             let wanted = self.source != Some(Source::Mlflow);
             return if wanted { Meaning::Tag } else { Meaning::Ignored };
         }
-        // A table written by this service has columns that it does not take back.
+        // The column has the name of a field that is read from elsewhere or not at all; if it has values, that is worth
+        // a warning.
         if self.declared
             && let Some(field) = Field::named(column)
         {
             return Meaning::NotTaken(field);
         }
+        // The service itself writes these columns when it lists runs, and does not read them back.
         if self.declared || READ_ONLY.contains(&column) {
             Meaning::Ignored
         } else {
@@ -515,7 +522,7 @@ impl Columns {
         }
     }
 
-    /// Whether a field's columns are a guess by the source of the input.
+    /// Whether the columns of a field were guessed rather than mapped by the caller.
     pub(crate) fn is_guess(&self, field: Field) -> bool {
         let guessed =
             self.source.is_some() || (self.declared && matches!(field, Field::Loss | Field::Flops));
@@ -526,32 +533,32 @@ impl Columns {
     pub(crate) fn is_null(&self, text: &str) -> bool {
         match &self.nulls {
             Some(nulls) => nulls.iter().any(|null| null == text),
-            // Most cells are longer than all of these.
+            // Most cells are longer than any of these texts.
             None => text.len() <= 4 && NULLS.contains(&text),
         }
     }
 
-    /// Whether a text says of a field without numbers that it has no value, as frames and trackers write it.
+    /// Whether a text means "no value" in a field that is not a number, as data frames and trackers write it.
     pub(crate) fn is_nan(&self, field: Field, text: &str) -> bool {
         self.nulls.is_none() && !Field::NUMBERS.contains(&field) && matches!(text, "NaN" | "nan")
     }
 
-    /// Whether rows whose tracker says that their run did not finish are left out: where it is known whose
-    /// export it is, and nobody says which rows are wanted.
+    /// Whether rows of runs that did not finish, according to their tracker, are left out. This is the default if the
+    /// source is known and the caller gave no condition.
     pub(crate) fn unfinished_are_left_out(&self) -> bool {
         self.source.is_some() && self.condition.is_none()
     }
 
-    /// The same columns of a family that counts so many FLOPs for a parameter and a unit of data.
+    /// Returns the same columns for a family that counts this many FLOPs per parameter and unit of data.
     #[must_use]
     pub fn with_flops_per_param(self, flops_per_param: FlopsPerParam) -> Self {
         Self { flops_per_param: flops_per_param.get(), ..self }
     }
 
-    /// Refuses data that is counted in something else than the family's unit, by the name of its column.
+    /// Refuses data whose column is counted in a unit other than the family's, judging by the column's name.
     ///
     /// # Errors
-    /// What is to be said.
+    /// An error that asks for the scale factor of the data.
     pub fn check_unit(&self, unit: &str) -> Result<(), Vec<FieldError>> {
         if self.scaled.contains(&Field::Data) {
             return Ok(());
@@ -573,24 +580,24 @@ impl Columns {
         Err(vec![FieldError { pointer: "/map".to_owned(), detail }])
     }
 
-    /// Whether a run takes anything from a column.
+    /// Whether any field, variable or tag is read from this column.
     pub(crate) fn uses(&self, column: &str) -> bool {
         matches!(self.meaning(column), Meaning::Targets(..) | Meaning::Tag)
     }
 
-    /// Whether a field is looked for in this column as it stands, so that an object in it is none of columns.
+    /// Whether an option or a field names exactly this column, so that an object in it is not split into columns.
     pub(crate) fn is_target(&self, column: &str) -> bool {
         self.targets.contains_key(column)
     }
 
-    /// Checks a header: every column is known once, and runs can be made of them. `open` names columns that each
-    /// row may have keys of its own in.
+    /// Checks a header: every column is known and occurs once, and every required field has a source. `open` names the
+    /// columns whose keys may differ from row to row.
     pub(crate) fn check_header(
         &self,
         header: &[String],
         open: &[String],
     ) -> Result<(), Vec<FieldError>> {
-        /// More would tell nobody more.
+        /// More errors than this would not help anybody.
         const NAMED: usize = 100;
         let mut checks = Checks::default();
         let mut seen = HashSet::new();
@@ -624,7 +631,7 @@ impl Columns {
                     .map(|(column, _)| column.as_str())
                     .collect();
                 let names = if names.len() == 1 { names[0] } else { fields[0].as_str() };
-                // Spreadsheets and people write names with capitals and spaces.
+                // Spreadsheets and people write names with capital letters and spaces.
                 let alike = header.iter().find(|column| letters(column) == letters(names));
                 let alike = alike.map(|column| {
                     format!(
@@ -644,7 +651,7 @@ impl Columns {
             missing(&[Field::ExternalId], instead);
         }
         missing(&[Field::NonzeroParams, Field::TotalParams], ", nor total_params in its place");
-        // Both sizes say what the sparsity is.
+        // The two sizes together give the sparsity.
         let has = |field: Field| {
             let is = |targets: &[Target]| {
                 targets.iter().any(|t| matches!(t, Target::Field(f, _) if *f == field))
@@ -661,7 +668,7 @@ impl Columns {
         checks.finish(Some(()))
     }
 
-    /// Refuses options that name columns which an input does not have.
+    /// Refuses options that name columns which the input does not have.
     pub(crate) fn check_required(
         &self,
         present: &HashSet<&str>,
@@ -674,7 +681,7 @@ impl Columns {
             let absent =
                 |group: &Vec<String>| group.iter().find(|column| !is_there(column)).cloned();
             let absent: Option<Vec<String>> = groups.iter().map(absent).collect();
-            // Of the ways to say it one is there.
+            // `None`: at least one group is complete.
             let Some(absent) = absent else { continue };
             let Some(column) = absent.first() else { continue };
             let nearest = nearest(column, present);
@@ -682,7 +689,7 @@ impl Columns {
         }
     }
 
-    /// Notes which of the columns that options name an object has, however deep inside.
+    /// Adds to `found` each column that options name and that this object has, at any depth.
     pub(crate) fn note_named(
         &self,
         entries: &[(Cow<'_, str>, Value<'_>)],
@@ -705,38 +712,38 @@ impl Columns {
         }
     }
 
-    /// Whether objects are taken apart by the rules of an export, so that columns are no keys of theirs.
+    /// Whether objects are flattened by the rules of a tracker's export, so that their keys are not column names.
     pub(crate) fn flattens_exports(&self) -> bool {
         self.source.is_some()
     }
 
-    /// Whether any option names columns.
+    /// Whether any option names a column.
     pub(crate) fn names_any(&self) -> bool {
         self.required.iter().any(|(_, groups)| groups.iter().any(|group| !group.is_empty()))
     }
 }
 
-/// Whether a column is a key in one of these columns.
+/// Whether a column is a key inside one of the columns in `open`.
 fn inside(column: &str, open: &[String]) -> bool {
     let below =
         |outer: &String| column.strip_prefix(outer.as_str()).is_some_and(|k| k.starts_with('.'));
     open.iter().any(below)
 }
 
-/// Columns of a list of runs that say what the service has made of them.
+/// Columns that the service adds when it lists runs, and ignores when it reads them.
 const READ_ONLY: [&str; 4] = ["id", "excluded", "created_at", "updated_at"];
 
-/// What is wrong with a column that nobody has named.
+/// The error for a column that has no name.
 const NO_NAME: &str = "is a column without a name, as pandas writes the index of a frame and spreadsheets an empty column: \
                        write the table without it (index=False), or say where a field comes from (map=FIELD:COLUMN), \
                        which leaves out columns that mean nothing";
 
-/// Letters and digits of a name, in small letters.
+/// The letters and digits of a name, in lower case.
 fn letters(name: &str) -> String {
     name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Names of columns, those first that are spelt most alike; so many as fit into a message.
+/// Names of existing columns, most similar first, as many as fit into a message.
 fn nearest(column: &str, present: &HashSet<&str>) -> String {
     const SHOWN: usize = 12;
     let lower = column.to_lowercase();
@@ -745,7 +752,7 @@ fn nearest(column: &str, present: &HashSet<&str>) -> String {
         let other = name.to_lowercase();
         let inside = other.contains(&lower) || lower.contains(&other);
         let distance = strsim::normalized_damerau_levenshtein(&lower, &other);
-        // Larger is nearer; thousandths are enough to sort by.
+        // A larger value is nearer; thousandths are precise enough for sorting.
         (std::cmp::Reverse((distance * 1e3) as u32 + if inside { 500 } else { 0 }), *name)
     });
     let more = names.len().saturating_sub(SHOWN);
@@ -757,7 +764,7 @@ pub(crate) fn unknown() -> String {
     format!("is no field of a run: fields are {}", Field::list(&Field::ALL))
 }
 
-/// A name in a JSON pointer (RFC 6901).
+/// Escapes a name for use in a JSON pointer (RFC 6901).
 pub(crate) fn escaped(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) {
         Cow::Owned(name.replace('~', "~0").replace('/', "~1"))

@@ -1,4 +1,4 @@
-//! Comma-separated values with a header.
+//! Reads comma-separated values with a header, and tables with other separators.
 
 use std::borrow::Cow;
 use std::io::{BufReader, Read};
@@ -14,7 +14,7 @@ use crate::intake::row::{Finished, Row};
 use crate::intake::rows::Rows;
 use crate::intake::value::Value;
 
-/// Reads records; the header is checked before the first of them.
+/// Reads the records, after checking the header.
 pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let (budget, row_end) = RowBudget::new(source, rows.limits().row_bytes);
     let mut source = BufReader::with_capacity(BUFFER, budget);
@@ -22,7 +22,7 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
         Some(separator) => separator,
         None => find_separator(&mut source)?,
     };
-    // In a table whose cells a comma does not end, a comma in a number is the decimal mark.
+    // If cells are not separated by commas, a comma in a number is taken for the decimal mark.
     let comma = separator != Separator::COMMA;
     rows.decimal = rows.columns().decimal.or_else(|| comma.then_some(Decimal::Comma));
     rows.intake.recognised.separator = Some(separator);
@@ -42,7 +42,7 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
                 .map_err(|_| IngestError::Malformed("the header is not UTF-8".to_owned()))
         })
         .collect::<Result<_, _>>()?;
-    // The header's own line.
+    // The first line belongs to the header.
     starts.next();
     rows.columns().check_header(&header, &[]).map_err(IngestError::Columns)?;
     row_end.reached();
@@ -57,7 +57,7 @@ pub(crate) fn read(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestE
             let mut row = Row::new(columns, true, rows.decimal);
             for (name, cell) in header.iter().zip(&record) {
                 match std::str::from_utf8(cell) {
-                    // An empty cell is no value.
+                    // An empty cell has no value.
                     Ok("") => row.put(name, Value::Null),
                     Ok(text) => row.put(name, Value::Text(Cow::Borrowed(text))),
                     Err(_) => row.refuse(name, "is not UTF-8"),

@@ -1,4 +1,4 @@
-//! From bytes as they were sent to bytes of a format, never more of them than allowed.
+//! Decompression of inputs, limited in how many bytes may come out.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -12,30 +12,31 @@ use crate::intake::stop::Stop;
 /// How an input is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
-    /// Not at all.
+    /// Not compressed.
     Identity,
-    /// gzip; several members are one input.
+    /// gzip; several members in a row are one input.
     Gzip,
     /// Zstandard.
     Zstd,
-    /// xz; several streams are one input.
+    /// xz; several streams in a row are one input.
     #[cfg(feature = "archives")]
     Xz,
-    /// bzip2; several streams are one input.
+    /// bzip2; several streams in a row are one input.
     #[cfg(feature = "archives")]
     Bzip2,
 }
 
-/// Logarithm of the largest window of Zstandard that is decoded: the 8 MB that RFC 9659 allows over
-/// HTTP. The window is memory that the sender decides about.
+/// Base-2 logarithm of the largest Zstandard window that is accepted: the 8 MB that RFC 9659 allows over HTTP. The
+/// window takes memory, and the sender chooses its size.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Memory that a dictionary of xz may take, which is the sender's choice too: `xz -9` needs 65 MiB.
+/// Maximum memory for the dictionary of an xz stream, whose size the sender chooses too: `xz -9` needs 65 MiB.
 #[cfg(feature = "archives")]
 const XZ_MEMORY_KIB: u32 = 80 * 1024;
 
 impl Coding {
-    /// All that this build undoes. xz and bzip2 are registered as no content coding; they are what files come in.
+    /// The compressions that this build supports. xz and bzip2 are not registered as HTTP content codings, but files
+    /// are compressed with them.
     pub const ALL: &[Self] = &[
         Self::Identity,
         Self::Gzip,
@@ -46,7 +47,7 @@ impl Coding {
         Self::Bzip2,
     ];
 
-    /// Its name in a `Content-Encoding`.
+    /// Name of the compression in a `Content-Encoding` header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -71,18 +72,18 @@ impl Coding {
             }
             #[cfg(feature = "archives")]
             Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB)),
-            // Blocks of at most 900 kB, by its format.
+            // bzip2 needs no memory limit: its format limits blocks to 900 kB.
             #[cfg(feature = "archives")]
             Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(source)),
         })
     }
 }
 
-/// How many bytes were read of an input as it was sent.
+/// Number of bytes read so far from an input as it was sent; clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sent(Rc<Cell<u64>>);
 
-/// A reader that counts.
+/// A reader that counts the bytes it reads.
 pub(crate) struct Counted<R> {
     source: R,
     sent: Sent,
@@ -103,11 +104,12 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What may come out of any input, however small: tables of few runs may be much the same throughout.
+/// Number of bytes that any input may decompress to, however small it is: the few rows of a small table may be much
+/// alike.
 pub(crate) const ANY: u64 = 1 << 20;
 
-/// A reader that gives out at most so many bytes, and not too many for each that was sent. It ends when nobody waits
-/// for it any more.
+/// A reader that limits the number of decompressed bytes, both in total and per byte that was sent. It fails once the
+/// stop flag is set.
 pub(crate) struct Expanded<'a> {
     decoded: Box<dyn Read + 'a>,
     left: u64,
@@ -127,7 +129,7 @@ impl<'a> Expanded<'a> {
         Self { decoded, left: most, given: 0, sent, expansion, stop }
     }
 
-    /// How many more it would give out.
+    /// Number of bytes that may still come out.
     pub(crate) const fn left(&self) -> u64 {
         self.left
     }
@@ -138,7 +140,7 @@ impl Read for Expanded<'_> {
         if self.stop.is_set() {
             return Err(IngestError::Unwanted.into());
         }
-        // No more at a time than the flag is looked at for.
+        // Short reads, so that the stop flag is checked often.
         let most = buffer.len().min(BUFFER);
         let read = self.decoded.read(&mut buffer[..most])?;
         self.left = (self.left)
@@ -152,18 +154,17 @@ impl Read for Expanded<'_> {
     }
 }
 
-/// Bytes that parsers read ahead; more than one row may be in there.
+/// Size of the buffers that parsers read ahead into, in bytes; it may hold several rows.
 pub(crate) const BUFFER: usize = 64 * 1024;
 
-/// A reader for a parser that keeps a row in memory until it ends: it stops the parser in a row
-/// that does not.
+/// A reader for parsers that hold a row in memory until it ends. It fails if a row gets longer than allowed.
 pub(crate) struct RowBudget<R> {
     source: R,
     since_row: Rc<Cell<usize>>,
     most: usize,
 }
 
-/// Tells the budget that a row has ended.
+/// Tells a [`RowBudget`] that a row has ended.
 #[derive(Clone)]
 pub(crate) struct RowEnd(Rc<Cell<usize>>);
 
@@ -184,7 +185,7 @@ impl<R: Read> RowBudget<R> {
 impl<R: Read> Read for RowBudget<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.since_row.get() > self.most {
-            // The row is known to whoever counts them.
+            // The caller, who counts rows, fills in the number of the row.
             return Err(IngestError::TooLarge(Limit::RowBytes(0)).into());
         }
         let read = self.source.read(buffer)?;

@@ -1,4 +1,4 @@
-//! What a table with separators is separated by, and whether its quotes close.
+//! The separator of a table, and the check that its quotes are closed.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -7,21 +7,21 @@ use std::rc::Rc;
 
 use crate::intake::error::IngestError;
 
-/// A mark between cells.
+/// The character between cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Separator(u8);
 
 impl Separator {
-    /// `,`.
+    /// A comma.
     pub const COMMA: Self = Self(b',');
-    /// `;`, the usual one where a comma is the decimal mark.
+    /// A semicolon, the usual separator where a comma is the decimal mark.
     pub const SEMICOLON: Self = Self(b';');
     /// A tab.
     pub const TAB: Self = Self(b'\t');
-    /// Those that are looked for.
+    /// Separators that are detected.
     const USUAL: [Self; 4] = [Self::COMMA, Self::SEMICOLON, Self::TAB, Self(b'|')];
 
-    /// The separator of a name: the character itself, or `tab`.
+    /// Parses the name of a separator: the character itself, or `tab` or `\t`.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         match name {
@@ -30,7 +30,7 @@ impl Separator {
         }
     }
 
-    /// Its name.
+    /// Name of the separator.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self.0 {
@@ -41,15 +41,15 @@ impl Separator {
         }
     }
 
-    /// The byte.
+    /// The separator as a byte.
     #[must_use]
     pub const fn byte(self) -> u8 {
         self.0
     }
 }
 
-/// The separator that a header line has most of outside quotes; a comma where it has none. The line stays in
-/// the reader.
+/// Returns the separator that occurs most often outside quotes in the header line, or a comma if there is none. The
+/// line stays in the reader.
 pub(crate) fn find_separator(reader: &mut impl BufRead) -> io::Result<Separator> {
     let buffer = reader.fill_buf()?;
     let (mut counts, mut quoted) = ([0_usize; 4], false);
@@ -65,33 +65,33 @@ pub(crate) fn find_separator(reader: &mut impl BufRead) -> io::Result<Separator>
             }
         }
     }
-    // The first of those with as many.
+    // On a tie, the first of the usual separators wins.
     let most = counts.iter().copied().max().unwrap_or(0);
     let at = counts.iter().position(|count| *count == most && most > 0);
     Ok(Separator::USUAL[at.unwrap_or(0)])
 }
 
-/// Passes on a table and checks its quotes as it goes by: the parser behind it takes a quote that is still open at
-/// the end for one that closes there, and glues text behind a closing quote to the cell.
+/// A reader that checks the quotes of a table while passing it on. The parser behind it would take an open quote at the
+/// end of the input as closed there, and would append text behind a closing quote to the cell.
 pub(crate) struct QuoteCheck<R> {
     source: R,
     separator: u8,
     state: State,
     line: u64,
-    /// Where the quote that is open was opened.
+    /// Line on which the open quote begins.
     opened: u64,
-    /// Whether the next byte that is no end of a line begins a record.
+    /// Whether the next byte that is not a line end begins a record.
     fresh: bool,
     starts: RecordStarts,
 }
 
-/// The lines on which records begin, in their order: those that have gone by and were not asked for. The parser's
-/// own count leaves out blank lines.
+/// Lines on which records begin, in order, for the records that were read but not yet asked for. The parser's own line
+/// count skips blank lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RecordStarts(Rc<RefCell<VecDeque<u64>>>);
 
 impl RecordStarts {
-    /// The line of the next record, from 1.
+    /// Returns the line of the next record, from 1.
     pub(crate) fn next(&self) -> Option<u64> {
         self.0.borrow_mut().pop_front()
     }
@@ -101,11 +101,11 @@ impl RecordStarts {
 enum State {
     /// At the beginning of a cell.
     Start,
-    /// In a cell without quotes around it.
+    /// In a cell without quotes.
     Bare,
     /// Inside quotes.
     Quoted,
-    /// Behind a quote inside quotes: it is doubled, or the end of the cell.
+    /// Behind a quote inside quotes, which is either half of a doubled quote or the end of the cell.
     Closing,
 }
 
@@ -129,7 +129,7 @@ impl<R: Read> QuoteCheck<R> {
         while at < bytes.len() {
             let rest = &bytes[at..];
             match self.state {
-                // Most of a table: on to the next byte that could change something.
+                // Most bytes of a table are in this state, so it skips to the next byte that can change something.
                 State::Bare => {
                     let end =
                         rest.iter().position(|&b| b == self.separator || b == b'\n' || b == b'\r');

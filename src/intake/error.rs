@@ -1,4 +1,4 @@
-//! What an input may cost, and what can be wrong with it or its rows.
+//! Limits of an input, and the errors of an input or its rows.
 
 use std::io;
 
@@ -7,36 +7,36 @@ use crate::domain::numbered_run::{ContradictedRow, RepeatedRow};
 use crate::domain::submission::contradiction;
 use crate::domain::text::cut;
 
-/// The longest name of an input that is repeated with each of its errors, in bytes.
+/// Maximum length of an input's name where it is appended to each of the input's errors, in bytes.
 const PLACE_LIMIT: usize = 100;
 
-/// What an upload may cost.
+/// Limits of one upload.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestLimits {
-    /// The most bytes after decompression.
+    /// Maximum number of bytes after decompression.
     pub expanded_bytes: u64,
-    /// The most bytes after decompression for each byte that was sent.
+    /// Maximum number of bytes after decompression per byte received.
     pub expansion: u64,
-    /// The most rows.
+    /// Maximum number of rows.
     pub rows: u64,
-    /// The most rows that are wrong, and the most lines that are blank.
+    /// Maximum number of wrong rows, and of blank lines.
     pub idle_rows: u64,
-    /// The longest row, in bytes of its format.
+    /// Maximum length of a row, in bytes of its format.
     pub row_bytes: usize,
-    /// The most errors that are named; the others are counted.
+    /// Maximum number of errors that are reported one by one; the rest are only counted.
     pub named_errors: usize,
-    /// The largest part that must be in memory as a whole, in bytes: a batch of Arrow's, and its dictionaries
-    /// together; a workbook without its compression; a page of each column of Parquet's, with their dictionaries; the
-    /// directory of a zip file.
+    /// Maximum size of what must be held in memory at once, in bytes. For Arrow: a record batch, and also all
+    /// dictionaries together. For workbooks: the decompressed workbook. For Parquet: one page and one dictionary page
+    /// of each column. For zip files: the directory.
     pub block_bytes: u64,
-    /// The most files of a zip archive, and of the one that a workbook is.
+    /// Maximum number of files in a zip archive, including the archive that a workbook is.
     pub archive_files: u64,
 }
 
-/// A limit that an upload reached.
+/// The limit that an upload exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
-    /// Bytes as they were sent.
+    /// Bytes received.
     Bytes,
     /// [`IngestLimits::expanded_bytes`].
     ExpandedBytes,
@@ -46,7 +46,7 @@ pub enum Limit {
     Rows,
     /// [`IngestLimits::idle_rows`].
     IdleRows,
-    /// [`IngestLimits::row_bytes`], by this row.
+    /// [`IngestLimits::row_bytes`], exceeded by this row.
     RowBytes(u64),
     /// [`IngestLimits::block_bytes`].
     BlockBytes,
@@ -76,30 +76,30 @@ impl std::fmt::Display for Limit {
 /// Why an input cannot be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// It is not of the format that it claims to be.
+    /// The input is not in the format that it claims to be in.
     #[error("{0}")]
     Malformed(String),
-    /// It has no columns that runs can be read from.
+    /// The columns do not describe runs, or do not fit the options.
     #[error("{}", name_all(.0))]
     Columns(Vec<FieldError>),
-    /// It is larger than allowed.
+    /// The input exceeds a limit.
     #[error("{0}")]
     TooLarge(Limit),
-    /// Its sender went away.
+    /// The sender closed the connection before the end of the input.
     #[error("the input ended before it was complete")]
     CutShort,
-    /// Whoever takes the rows has stopped taking them.
+    /// The consumer of the rows has stopped taking them.
     #[error("the rows are not wanted any more")]
     Unwanted,
-    /// No place to keep it while it is read.
+    /// The temporary file that holds the input cannot be created, written or read.
     #[error("a temporary file: {0}")]
     Spool(io::Error),
-    /// One of several inputs.
+    /// One of several inputs cannot be read.
     #[error("{name}: {error}")]
     In {
-        /// Its name.
+        /// Name of the input.
         name: String,
-        /// Why it cannot be read.
+        /// Why this input cannot be read.
         error: Box<IngestError>,
     },
 }
@@ -110,14 +110,14 @@ fn name_all(errors: &[FieldError]) -> String {
 }
 
 impl From<IngestError> for io::Error {
-    /// For the readers between a source and its format, which know only such errors.
+    /// For the readers between a source and the parser of its format, which can only return I/O errors.
     fn from(error: IngestError) -> Self {
         Self::other(error)
     }
 }
 
 impl From<io::Error> for IngestError {
-    /// The reverse; what comes from elsewhere is a decoder that cannot go on.
+    /// Recovers an [`IngestError`] from a reader; any other error comes from a decoder that cannot go on.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(known) => known,
@@ -126,17 +126,18 @@ impl From<io::Error> for IngestError {
     }
 }
 
-/// Something that is wrong with a row.
+/// An error in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowError {
-    /// The row, from 0: of an array, of the lines that are not blank, of the records below the header.
+    /// Row number, from 0: the index in an array, among the lines that are not blank, or among the records below the
+    /// header.
     pub row: u64,
-    /// The field as a JSON pointer below the row, and what is wrong with it.
+    /// The field, as a JSON pointer relative to the row, and what is wrong with it.
     pub error: FieldError,
 }
 
 impl RowError {
-    /// The field; empty for the row as a whole.
+    /// The name of the field; empty if the error is about the row as a whole.
     #[must_use]
     pub fn field(&self) -> &str {
         self.error.pointer.trim_start_matches('/')
@@ -150,19 +151,19 @@ impl std::fmt::Display for RowError {
     }
 }
 
-/// Everything that is wrong with an input: the first errors by name, and how many there are.
+/// The errors of an input's rows: the first ones in full, and the total number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowErrors {
-    /// The first of them.
+    /// The first errors.
     pub named: Vec<RowError>,
-    /// How many there are.
+    /// Number of all errors.
     pub total: u64,
-    /// Of several inputs: the row with which each begins, and its name.
+    /// If there are several inputs: the first row of each, and its name.
     pub parts: Vec<(u64, String)>,
 }
 
 impl RowErrors {
-    /// Notes an error, by name while there are fewer than `most`.
+    /// Counts an error, and keeps it in full while there are fewer than `most`.
     pub fn push(&mut self, most: usize, error: RowError) {
         if self.named.len() < most {
             self.named.push(error);
@@ -170,7 +171,7 @@ impl RowErrors {
         self.total += 1;
     }
 
-    /// The first errors, each of an input that is one of several with its place there.
+    /// The first errors. If there are several inputs, each error also says which input the row is in, and where.
     #[must_use]
     pub fn placed(&self) -> Vec<RowError> {
         let placed = self.named.iter().cloned().map(|mut error| {
@@ -184,14 +185,15 @@ impl RowErrors {
         placed.collect()
     }
 
-    /// Where a row stands, among several inputs: the name of the one that it is in, and its place there.
+    /// Finds a row among several inputs: the name of its input, and the row's number there.
     #[must_use]
     pub fn place(&self, row: u64) -> Option<(&str, u64)> {
         let (first, name) = self.parts.iter().rev().find(|(first, _)| *first <= row)?;
         Some((name, row - first))
     }
 
-    /// Adds rows that name a run which an earlier row names: so many, the first of them by name.
+    /// Adds errors for rows that name the same run as an earlier row. `total` is the number of such rows, of which
+    /// `repeated` holds the first; at most `most` errors are kept in full.
     pub fn add_repeated(&mut self, most: usize, repeated: &[RepeatedRow], total: u64) {
         let of = |first: u64| match self.place(first) {
             Some((name, first)) => format!("row {first} of {name}"),
@@ -207,7 +209,8 @@ impl RowErrors {
         self.add_found(most, repeated.collect(), total);
     }
 
-    /// Adds rows whose run would keep a pattern which their sparsity contradicts: so many, the first of them by name.
+    /// Adds errors for rows whose sparsity contradicts the stored pattern that their run would keep. `total` is the
+    /// number of such rows, of which `contradicted` holds the first; at most `most` errors are kept in full.
     pub fn add_contradicted(&mut self, most: usize, contradicted: &[ContradictedRow], total: u64) {
         let found = contradicted.iter().map(|found| RowError {
             row: found.row,

@@ -1,5 +1,5 @@
-//! Runs as text and files: the formats of [`crate::intake`] in reverse, a batch at a time. What comes out
-//! goes in again as it is.
+//! Writes runs in the formats that [`crate::intake`] reads, a batch at a time. The output can be read back without
+//! changes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::domain::run::SubmittedRun;
 use crate::intake::field::Field;
 use crate::intake::format::Format;
 
-/// Columns of every format; JSON has them as keys. Of the two sizes only the one that is stored.
+/// Columns of every format, which are the keys in JSON. Of the two sizes, only the stored one is written.
 const COLUMNS: [Field; 11] = [
     Field::ExternalId,
     Field::NonzeroParams,
@@ -35,24 +35,24 @@ fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ExportE
     ExportError(error.into())
 }
 
-/// Writes runs in a format; takes batches, and gives out bytes as they become ready.
+/// Writes runs in a format: takes them in batches and returns bytes as they become ready.
 pub struct Encoder {
     out: Vec<u8>,
     format: Writer,
 }
 
-/// What is written of a text that a spreadsheet would take for a formula and compute.
+/// How a text is written that a spreadsheet would take for a formula and evaluate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Formulas {
-    /// The text as it is: what comes out goes in again.
+    /// Unchanged, so that the file can be read back.
     #[default]
     Kept,
-    /// The text behind an apostrophe, which spreadsheets take for a sign of a text.
+    /// With an apostrophe before it, which tells spreadsheets that it is a text.
     Escaped,
 }
 
 impl Formulas {
-    /// The cell of a text.
+    /// The contents of a cell for a text.
     fn cell(self, text: &str) -> Cow<'_, str> {
         let computed = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
         match self {
@@ -70,11 +70,11 @@ enum Writer {
 }
 
 impl Encoder {
-    /// An encoder for a format, of which only CSV has cells that may be formulas; `None` for one that is no stream of
-    /// runs.
+    /// Creates an encoder, or returns `None` for a format in which runs are not streamed. `formulas` only matters for
+    /// CSV.
     ///
     /// # Errors
-    /// Where its head cannot be written.
+    /// If the header of the format cannot be written.
     pub fn new(format: Format, formulas: Formulas) -> Result<Option<Self>, ExportError> {
         let mut out = Vec::new();
         let format = match format {
@@ -97,10 +97,10 @@ impl Encoder {
         Ok(Some(Self { out, format }))
     }
 
-    /// Writes a batch; the bytes that are ready, which may be none yet.
+    /// Writes a batch and returns the bytes that are ready, possibly none.
     ///
     /// # Errors
-    /// [`ExportError`].
+    /// If the batch cannot be encoded.
     pub fn write(&mut self, runs: &[SubmittedRun]) -> Result<Vec<u8>, ExportError> {
         match &mut self.format {
             Writer::Lines => {
@@ -116,10 +116,10 @@ impl Encoder {
         Ok(std::mem::take(&mut self.out))
     }
 
-    /// The end: what is left to send.
+    /// Ends the output and returns its remaining bytes.
     ///
     /// # Errors
-    /// [`ExportError`].
+    /// If the end of the format cannot be written.
     #[cfg_attr(not(feature = "parquet"), expect(unused_mut, reason = "only Parquet has an end"))]
     pub fn finish(mut self) -> Result<Vec<u8>, ExportError> {
         match self.format {
@@ -131,7 +131,7 @@ impl Encoder {
     }
 }
 
-/// A run as a line of JSON.
+/// A run as a JSON object, in the order of the columns.
 #[derive(Serialize)]
 struct Line<'a> {
     external_id: &'a str,
@@ -167,7 +167,7 @@ impl<'a> From<&'a SubmittedRun> for Line<'a> {
 }
 
 impl Line<'_> {
-    /// Tags as they stand in one cell.
+    /// The tags as JSON for a single cell; `None` if there are none.
     fn tags_cell(&self) -> Result<Option<String>, ExportError> {
         if self.tags.is_empty() {
             return Ok(None);
@@ -184,7 +184,7 @@ fn write_csv(
     let mut csv = csv::Writer::from_writer(out);
     for run in runs {
         let line = Line::from(run);
-        // Every bit of a number, as its shortest text.
+        // The shortest text that keeps every bit of the number.
         let number = |value: f64| format!("{value:?}");
         csv.write_record([
             &*formulas.cell(line.external_id),
@@ -216,11 +216,11 @@ mod parquet {
 
     use super::{COLUMNS, ExportError, Field, Line, SubmittedRun, failed};
 
-    /// Rows of a row group. It is what the writer keeps in memory, and is compressed at once on a thread
-    /// that serves: milliseconds.
+    /// Rows in a row group. The writer holds a group in memory and compresses it all at once on a thread that serves
+    /// requests, which takes milliseconds.
     const GROUP: usize = 10_000;
 
-    /// Bytes that the writer has written and nobody has taken yet.
+    /// Bytes that were written but not yet taken.
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
 

@@ -1,8 +1,8 @@
-//! What a mapping says of a field: arithmetic over the columns of a row.
+//! Expressions over the columns of a row, as mappings and conditions use them.
 //!
-//! A small language of its own, because none of the kept ones reads tables as people write them: common
-//! expression languages keep whole numbers and fractions apart (`steps*512` is an error on a column with a
-//! fraction) and cannot quote the name of a column such as `eval/loss`.
+//! The language is our own because the maintained expression languages do not suit tables as people write them: common
+//! ones distinguish whole numbers from fractions (`steps*512` is an error on a column with a fraction) and cannot quote
+//! the name of a column such as `eval/loss`.
 //!
 //! ```text
 //! condition  = both { "or" both }            both = negated { "and" negated }
@@ -14,28 +14,28 @@
 //!            | function "(" condition { "," condition } ")" | "(" condition ")"
 //! ```
 //!
-//! Reading takes time in proportion to the text, which is at most [`MOST_BYTES`] long and at most [`MOST_DEPTH`]
-//! deep; evaluating takes time in proportion to its parts. There are no loops and no names but columns.
+//! Parsing takes time proportional to the text, which is at most [`MOST_BYTES`] long and at most [`MOST_DEPTH`] levels
+//! deep; evaluation takes time proportional to the number of parts. There are no loops, and the only names are columns.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-/// The longest expression, in bytes.
+/// Maximum length of an expression, in bytes.
 pub const MOST_BYTES: usize = 1_000;
-/// The most parts inside each other.
+/// Maximum depth of nested parts.
 const MOST_DEPTH: usize = 40;
 
-/// Something that a row gives a value for.
+/// A parsed expression, which has a value for each row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression {
     root: Part,
     columns: Vec<String>,
 }
 
-/// What an expression comes to.
+/// The value of an expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome<'v> {
-    /// No value: a column without one, and all that is computed from it.
+    /// No value: an empty column, or anything computed from one.
     Null,
     /// True or false.
     Bool(bool),
@@ -45,7 +45,8 @@ pub enum Outcome<'v> {
     Text(Cow<'v, str>),
 }
 
-/// Why a text is no expression, or a row gives none a value: a sentence's end for a person.
+/// Why a text is not an expression, or why an expression has no value for a row: the end of a sentence for people to
+/// read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ExpressionError(String);
@@ -60,7 +61,7 @@ enum Part {
     Bool(bool),
     Number(f64),
     Text(String),
-    /// By its place in the expression's list of columns.
+    /// A column, as an index into the expression's list of columns.
     Column(usize),
     Negative(Box<Part>),
     Not(Box<Part>),
@@ -102,7 +103,7 @@ enum Function {
     Contains,
 }
 
-/// Each function with its name and how many arguments it takes.
+/// Each function with its name, and the least and most arguments it takes.
 const FUNCTIONS: [(Function, &str, [usize; 2]); 13] = [
     (Function::Ln, "ln", [1, 1]),
     (Function::Log2, "log2", [1, 1]),
@@ -123,24 +124,24 @@ const FUNCTIONS: [(Function, &str, [usize; 2]); 13] = [
 enum Token {
     Number(f64),
     Text(String),
-    /// A bare word: a column, a function or one of the words of the language.
+    /// A bare word: a column, a function or a keyword.
     Word(String),
-    /// A column in backticks.
+    /// The name of a column in backticks.
     Column(String),
     Sign(&'static str),
 }
 
-/// Longer signs before their beginnings.
+/// Signs, with longer ones before their prefixes.
 const SIGNS: [&str; 20] = [
     "==", "!=", "<=", ">=", "&&", "||", "**", "<", ">", "=", "!", "+", "-", "*", "/", "^", "(",
     ")", ",", "%",
 ];
 
 impl Expression {
-    /// Reads an expression.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// Where the text is none, naming what is wrong and where.
+    /// If the text is not an expression; the error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > MOST_BYTES {
             return error(format!("has {} bytes, more than {MOST_BYTES}", text.len()));
@@ -153,13 +154,13 @@ impl Expression {
         }
     }
 
-    /// The columns that it reads.
+    /// The columns that the expression reads, each once.
     #[must_use]
     pub fn columns(&self) -> &[String] {
         &self.columns
     }
 
-    /// The column, where it is nothing but one.
+    /// The name of the column, if the expression is nothing but one column.
     #[must_use]
     pub fn as_column(&self) -> Option<&str> {
         match self.root {
@@ -168,10 +169,12 @@ impl Expression {
         }
     }
 
-    /// Its value in a row, of which `cell` gives the columns by their place in [`Self::columns`].
+    /// Evaluates the expression for a row. `cell` returns the value of a column by its index in [`Self::columns`];
+    /// `number` reads a number from a text.
     ///
     /// # Errors
-    /// Where it does sums with what is no number, or asks what is neither true nor false.
+    /// If the expression calculates with something that is not a number, or tests something that is neither true nor
+    /// false.
     pub fn evaluate<'v>(
         &'v self,
         cell: &dyn Fn(usize) -> Outcome<'v>,
@@ -228,7 +231,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, ExpressionError> {
     Ok(found)
 }
 
-/// Where a number ends: digits, a point, an exponent with its sign.
+/// Returns the length of the number at the start of a text: digits, a decimal point, an exponent with its sign.
 fn number_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let digits = |mut at: usize| {
@@ -273,7 +276,7 @@ impl Parser {
         self.tokens.get(self.at)
     }
 
-    /// Takes the next token if it is one of these signs or words: its place among them.
+    /// Takes the next token if it is one of these signs or words, and returns its index among them.
     fn take(&mut self, wanted: &[&str]) -> Option<usize> {
         let found = match self.peek()? {
             Token::Sign(sign) => wanted.iter().position(|wanted| wanted == sign),
@@ -461,7 +464,7 @@ impl<'v> Evaluation<'_, 'v> {
         };
         match operator {
             Operator::Equal => compare(Ordering::is_eq),
-            // What has no value differs from whatever has one.
+            // A missing value differs from every value.
             Operator::Unequal => {
                 Ok(Outcome::Bool(self.order(left, right)?.is_none_or(Ordering::is_ne)))
             }
@@ -482,8 +485,8 @@ impl<'v> Evaluation<'_, 'v> {
         }
     }
 
-    /// Numbers as numbers, also where both are written as texts; other texts by their letters. `None` where
-    /// one has no value and the other does; two without are equal.
+    /// Compares two values: as numbers if both are numbers or texts that can be read as numbers, otherwise as texts.
+    /// Returns `None` if they cannot be compared, such as a missing value with any other; two missing values are equal.
     fn order(&self, left: &'v Part, right: &'v Part) -> Result<Option<Ordering>, ExpressionError> {
         let (a, b) = (self.part(left)?, self.part(right)?);
         Ok(match (&a, &b) {
@@ -708,7 +711,7 @@ mod tests {
         assert!(Expression::parse(&"(".repeat(900)).is_err());
         assert!(Expression::parse(&format!("{}1{}", "(".repeat(60), ")".repeat(60))).is_err());
         assert!(Expression::parse(&"1+".repeat(600)).is_err());
-        // As long as may be, and as deep as may be.
+        // The longest and the deepest expressions that are allowed.
         assert_eq!(number(&format!("{}1", "1+".repeat(499))), 500.0);
         assert_eq!(number(&format!("{}1{}", "(".repeat(39), ")".repeat(39))), 1.0);
         assert_eq!(number(&format!("{}1", "-".repeat(900))), 1.0);

@@ -1,41 +1,41 @@
 //! The fields of a submitted run.
 
-/// How `nonzero_params` are called where the zeros are experts that a token does not pass.
+/// Another name for `nonzero_params`, for models whose zeros are experts that a token does not pass through.
 pub(crate) const ACTIVE_PARAMS: &str = "active_params";
 
 /// A field of a submitted run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Field {
-    /// The submitter's name of the run.
+    /// The submitter's name for the run.
     ExternalId,
-    /// Non-zero parameters.
+    /// Number of non-zero parameters.
     NonzeroParams,
-    /// Parameters, zeros included.
+    /// Number of parameters, zeros included.
     TotalParams,
-    /// Fraction of zeros.
+    /// Fraction of parameters that are zero.
     Sparsity,
-    /// Data seen in training.
+    /// Training data seen, in the family's unit.
     Data,
     /// Validation loss.
     Loss,
     /// `scratch` or `pretrained`.
     Start,
-    /// Data that a pretrained start had seen.
+    /// Data that the pretrained starting point had been trained on.
     PretrainingData,
-    /// How much of the data is different.
+    /// Amount of distinct data, if some was repeated.
     UniqueData,
-    /// Structured pattern.
+    /// Structured sparsity pattern.
     Pattern,
-    /// Labels: an object of texts, in a cell as JSON.
+    /// Labels: an object of texts, written as JSON in a table cell.
     Tags,
-    /// Why fits leave the run out.
+    /// Why fits exclude the run.
     ExclusionReason,
-    /// Training FLOPs: held against size and data, and not stored.
+    /// Training FLOPs, which are compared with size and data and not stored.
     Flops,
 }
 
 impl Field {
-    /// All fields, in the order in which exports have them.
+    /// All fields, in the order of the columns of exports.
     pub const ALL: [Self; 13] = [
         Self::ExternalId,
         Self::NonzeroParams,
@@ -52,7 +52,7 @@ impl Field {
         Self::Flops,
     ];
 
-    /// Fields with a number, which may be scaled.
+    /// Fields that hold a number, and may therefore have a scale factor.
     pub const NUMBERS: [Self; 8] = [
         Self::NonzeroParams,
         Self::TotalParams,
@@ -64,7 +64,7 @@ impl Field {
         Self::Flops,
     ];
 
-    /// Its name.
+    /// Name of the field.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Field {
         }
     }
 
-    /// Its name, as the only one that it has.
+    /// Name of the field, as a list of one.
     pub(crate) const fn name(self) -> &'static [&'static str] {
         const NAMES: [[&str; 1]; Field::ALL.len()] = {
             let mut names = [[""]; Field::ALL.len()];
@@ -99,7 +99,7 @@ impl Field {
     }
 
     pub(crate) fn named(name: &str) -> Option<Self> {
-        // What a token passes is what is not zero, where the zeros are experts.
+        // If the zeros are experts, the active parameters of a token are the non-zero ones.
         if name == ACTIVE_PARAMS {
             return Some(Self::NonzeroParams);
         }

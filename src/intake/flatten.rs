@@ -1,4 +1,4 @@
-//! Objects to columns: keys joined by dots, and what lies around the columns of an export.
+//! Turns nested objects into columns, joining keys with dots, and removes the wrappers of tracker exports.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,8 @@ use crate::intake::row::Row;
 use crate::intake::value::{Value, without_bare_numbers};
 
 impl Columns {
-    /// Puts the entries of a JSON object into a row. Of an export, nested objects become columns with
-    /// their keys joined by dots, as these services themselves name them.
+    /// Puts the entries of a JSON object into a row. If the caller said what columns mean, nested objects become
+    /// columns whose names are the keys joined by dots, as trackers name them in their own tables.
     pub(crate) fn flatten<'v>(
         &self,
         entries: Vec<(Cow<'v, str>, Value<'v>)>,
@@ -26,7 +26,7 @@ impl Columns {
     }
 
     pub(crate) fn flatten_entry<'v>(&self, key: String, value: Value<'v>, row: &mut Row<'_, 'v>) {
-        // What lies around the columns.
+        // Keys of objects that only wrap the columns in an export.
         const WRAPPERS: [(Source, &str); 4] = [
             (Source::Wandb, "node"),
             (Source::Mlflow, "info"),
@@ -38,7 +38,7 @@ impl Columns {
         match value {
             Value::Object(entries) if is_wrapper => {
                 for (inner, value) in entries {
-                    // GraphQL's `id` names a row of its storage; the run's id is `name`.
+                    // In W&B's GraphQL answers `id` is a storage key, and the run's id is in `name`.
                     if key == "node" && inner == "id" {
                         continue;
                     }
@@ -46,9 +46,9 @@ impl Columns {
                     self.flatten_entry(key.into_owned(), value, row);
                 }
             }
-            // A column that is wanted as it is, such as tags.
+            // Objects in a column that is used as a whole, such as tags, are not flattened.
             Value::Object(entries) if !self.targets.contains_key(&key) => {
-                // GraphQL's name of the summary, and its wrapping of each config value.
+                // GraphQL calls the summary `summaryMetrics`, and wraps each config value in an object.
                 let prefix = match (self.source, key.as_str()) {
                     (Some(Source::Wandb), "summaryMetrics") => "summary",
                     (_, key) => key,
@@ -68,12 +68,12 @@ impl Columns {
                     row.put(&format!("{key}.{inner}"), value);
                 }
             }
-            // GraphQL sends these two as JSON in a text.
+            // GraphQL sends the config and the summary as JSON in a text.
             Value::Text(text)
                 if self.source == Some(Source::Wandb)
                     && matches!(key.as_str(), "config" | "summaryMetrics" | "summary") =>
             {
-                // Python writes NaN and Infinity bare, which is no JSON.
+                // Python writes NaN and Infinity without quotes, which is not valid JSON.
                 match serde_json::from_str::<Value<'_>>(&without_bare_numbers(&text)) {
                     Ok(Value::Object(entries)) => {
                         let entries = entries
@@ -89,8 +89,8 @@ impl Columns {
     }
 }
 
-/// `{"value": 7, "desc": null}` is 7; an object with other keys, too, is an object that happens to have a key
-/// `value`.
+/// Unwraps a W&B config value: `{"value": 7, "desc": null}` becomes 7. An object with further keys is kept, as it only
+/// happens to have a key called `value`.
 fn unwrapped<'v>(entries: Vec<(Cow<'v, str>, Value<'v>)>) -> Value<'v> {
     let is_wrapper = entries.iter().all(|(key, _)| key == "value" || key == "desc");
     match entries.iter().position(|(key, _)| key == "value") {
@@ -101,7 +101,7 @@ fn unwrapped<'v>(entries: Vec<(Cow<'v, str>, Value<'v>)>) -> Value<'v> {
     }
 }
 
-/// `{"key": "loss", "value": 2.5}`.
+/// Reads an entry of MLflow's lists, such as `{"key": "loss", "value": 2.5}`.
 fn key_and_value<'v>(item: Value<'v>) -> Option<(String, Value<'v>)> {
     let Value::Object(entries) = item else { return None };
     let (mut key, mut value) = (None, None);

@@ -1,35 +1,35 @@
-//! The formats that runs come in.
+//! The formats of tables of runs.
 
 use crate::intake::decode::Coding;
 
-/// Endings that [`Format::of_name`] knows, for messages.
+/// The endings of file names that [`Format::of_name`] knows, for messages.
 pub const ENDINGS: &str = ".csv, .tsv, .json, .ndjson, .jsonl, .parquet, .arrow, .feather and .xlsx, also with .gz, .zst, \
                            .xz or .bz2 behind, and .zip";
 
-/// A format that runs come in.
+/// The format of a table of runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object, or an array of them.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
-    /// Comma-separated values with a header.
+    /// Comma-separated values with a header, or a table with another separator.
     Csv,
     /// Apache Parquet.
     #[cfg(feature = "parquet")]
     Parquet,
-    /// Arrow's IPC format: a stream, or a file (Feather), which is one with a directory behind it.
+    /// Arrow's IPC format: a stream, or a file (Feather), which has a directory at its end.
     Arrow,
-    /// A sheet of an Excel workbook.
+    /// One sheet of an Excel workbook.
     #[cfg(feature = "xlsx")]
     Xlsx,
-    /// A zip archive of files of the other formats, which are one table.
+    /// A zip archive of files in the other formats, which form one table.
     #[cfg(feature = "archives")]
     Zip,
 }
 
 impl Format {
-    /// All that this build reads.
+    /// The formats that this build reads.
     pub const ALL: &[Self] = &[
         Self::Json,
         Self::Ndjson,
@@ -43,7 +43,7 @@ impl Format {
         Self::Zip,
     ];
 
-    /// All that this build writes.
+    /// The formats that this build writes.
     pub const WRITTEN: &[Self] = &[
         Self::Json,
         Self::Ndjson,
@@ -52,10 +52,10 @@ impl Format {
         Self::Parquet,
     ];
 
-    /// Media type of Arrow's format with a directory behind it.
+    /// Media type of an Arrow file, as opposed to a stream.
     const ARROW_FILE: &str = "application/vnd.apache.arrow.file";
 
-    /// The format of a media type, whatever the case of its letters.
+    /// The format with this media type, ignoring case.
     #[must_use]
     pub fn of_media_type(name: &str) -> Option<Self> {
         if name.eq_ignore_ascii_case(Self::ARROW_FILE) {
@@ -64,14 +64,14 @@ impl Format {
         Self::ALL.iter().copied().find(|format| name.eq_ignore_ascii_case(format.media_type()))
     }
 
-    /// All media types that are read.
+    /// The media types of all formats that are read.
     #[must_use]
     pub fn media_types() -> Vec<&'static str> {
         let own = Self::ALL.iter().map(|format| format.media_type());
         own.chain([Self::ARROW_FILE]).collect()
     }
 
-    /// Its media type.
+    /// Media type of the format.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -88,10 +88,10 @@ impl Format {
         }
     }
 
-    /// Format and coding by the ending of a file's name, where it says so.
+    /// Format and compression according to the ending of a file's name; the format is `None` if the ending is unknown.
     ///
     /// # Errors
-    /// What is to be done about a file of a kind that is known and not read.
+    /// Advice for a kind of file that is recognised but cannot be read.
     pub fn of_name(name: &str) -> Result<(Option<Self>, Coding), String> {
         let name = name.to_ascii_lowercase();
         let (coding, stem) = match name.rsplit_once('.') {

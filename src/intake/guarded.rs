@@ -1,4 +1,5 @@
-//! Libraries that read files trust some of what a file says of itself, and panic where that is not so.
+//! Turns panics of file-reading libraries into errors: they trust some of what a file says about itself, and panic if
+//! it is false.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -7,14 +8,14 @@ use std::panic::{self, AssertUnwindSafe};
 use crate::intake::error::IngestError;
 
 thread_local! {
-    /// Whether a library reads a file on this thread, whose panics are caught.
+    /// Whether a library is reading a file on this thread, so that its panics are caught.
     static IS_READING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a library makes of a file, which is damaged where the library panics.
+/// Runs a library's reader, treating a panic as a damaged file.
 ///
 /// # Errors
-/// [`IngestError::Malformed`], which calls the file by its `format`.
+/// [`IngestError::Malformed`], with `format` as the name of the kind of file.
 pub(crate) fn guarded<T, E: Display>(
     format: &str,
     read: impl FnOnce() -> Result<T, E>,
@@ -31,8 +32,9 @@ pub(crate) fn guarded<T, E: Display>(
     }
 }
 
-/// Lets panics that are caught, since a file is damaged, leave nothing on standard error: whoever sent the file is told,
-/// and could otherwise fill the log. All other panics are told as before. For the beginning of a program.
+/// Keeps the panics that are caught while a library reads a file from being printed to standard error. The sender of
+/// the damaged file gets an error anyway, and could otherwise fill the log. All other panics are printed as before.
+/// Call this at the start of the program.
 pub fn silence_caught_panics() {
     let tell = panic::take_hook();
     panic::set_hook(Box::new(move |info| {

@@ -1,6 +1,8 @@
-//! Arrow's IPC format. A stream is read message by message. A file (Feather of the second version) has its directory at
-//! its end and is kept in a temporary one while it is read: some writers put no stream into it, only what the directory
-//! names.
+//! Reads Arrow's IPC format.
+//!
+//! A stream is read message by message. A file (Feather version 2) has its directory at the end, so it is kept in a
+//! temporary file while it is read. The stream inside the file is not used, because some writers leave it out and write
+//! only the blocks that the directory names.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -18,16 +20,16 @@ use crate::intake::error::{IngestError, Limit};
 use crate::intake::guarded::guarded;
 use crate::intake::rows::Rows;
 
-/// How a file begins and ends; a stream does not.
+/// First and last bytes of a file; a stream has none of these.
 const MAGIC: &[u8; 6] = b"ARROW1";
-/// What stands before the length of a message, since the format's version 0.15.
+/// Precedes the length of each message since version 0.15 of the format.
 const CONTINUATION: [u8; 4] = [0xff; 4];
-/// More describes no table of runs.
+/// Maximum length of metadata, in bytes; no table of runs needs more.
 const MOST_METADATA: u64 = 16 * 1024 * 1024;
 
 const FORMAT: &str = "Arrow";
 
-/// Reads batches, each whole.
+/// Reads a stream or a file, one batch at a time.
 pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let mut start = [0; MAGIC.len()];
     let mut filled = 0;
@@ -41,7 +43,7 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     if start == *MAGIC { read_file(&mut source, rows) } else { read_stream(&mut source, rows) }
 }
 
-/// What is read of the columns of a schema.
+/// The columns of a schema that are read.
 struct Selected {
     table: Table,
     places: Vec<usize>,
@@ -56,7 +58,8 @@ impl Selected {
     }
 
     fn push(&self, batch: &RecordBatch, rows: &mut Rows<'_>) -> Result<(), IngestError> {
-        // Every row of a batch stands in memory, but a column without values takes none for each.
+        // All rows of a batch must be in memory, but columns without values take up no bytes for them, so the number of
+        // rows is limited as well.
         if batch.num_rows() as u64 > rows.limits().rows {
             return Err(IngestError::TooLarge(Limit::Rows));
         }
@@ -86,7 +89,7 @@ fn read_stream(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), Ingest
     Ok(())
 }
 
-/// The next message with its length before it; `None` at the end.
+/// Reads the next message, including the length before it; `None` at the end of the stream.
 fn next_message(source: &mut impl Read, bound: &mut Bound) -> Result<Option<Vec<u8>>, IngestError> {
     let mut word = [0; 4];
     match source.read_exact(&mut word) {
@@ -141,7 +144,7 @@ fn read_file(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestEr
     Ok(())
 }
 
-/// Copies to the file, and counts; errors of either are told apart.
+/// Copies the source to the file and returns the number of bytes. Errors of the file become [`IngestError::Spool`].
 fn spool(source: &mut impl Read, file: &mut File) -> Result<u64, IngestError> {
     let mut buffer = vec![0; crate::intake::decode::BUFFER];
     let mut length = 0;
@@ -155,9 +158,9 @@ fn spool(source: &mut impl Read, file: &mut File) -> Result<u64, IngestError> {
     }
 }
 
-/// The directory of a file of this length.
+/// Reads the directory of a file of this length.
 fn footer(file: &mut File, length: u64) -> Result<Vec<u8>, IngestError> {
-    // Its own length, and the word that the file begins with too.
+    // Length of the directory's length and the magic bytes at the end of the file.
     const END: u64 = 10;
     let cut = || {
         let detail = "the body is no Arrow file, or cut short: it does not end as one";
@@ -176,7 +179,7 @@ fn footer(file: &mut File, length: u64) -> Result<Vec<u8>, IngestError> {
     exactly(file, size)
 }
 
-/// The length of what describes a table or a message.
+/// Checks the length of a schema, a directory or a message's metadata.
 fn described(length: u64) -> Result<u64, IngestError> {
     if length <= MOST_METADATA {
         return Ok(length);
@@ -187,7 +190,7 @@ fn described(length: u64) -> Result<u64, IngestError> {
     Err(IngestError::Malformed(detail))
 }
 
-/// So many bytes; memory grows with what is there, not with what was announced.
+/// Reads exactly this many bytes. Memory grows with the bytes that arrive, not with the announced length.
 fn exactly(source: &mut impl Read, length: u64) -> Result<Vec<u8>, IngestError> {
     let mut bytes = Vec::new();
     source.take(length).read_to_end(&mut bytes)?;
@@ -198,10 +201,10 @@ fn exactly(source: &mut impl Read, length: u64) -> Result<Vec<u8>, IngestError> 
     Err(IngestError::Malformed(detail.to_owned()))
 }
 
-/// Sees to it that nothing is larger than allowed, also once it is decompressed.
+/// Limits the size of messages, both as sent and after decompression.
 struct Bound {
     most: u64,
-    /// What the dictionaries before take: all of them stay.
+    /// Total size of the dictionaries so far, all of which stay in memory.
     dictionaries: u64,
 }
 
@@ -210,7 +213,7 @@ impl Bound {
         Self { most, dictionaries: 0 }
     }
 
-    /// How long the body of a message is.
+    /// Returns the length of a message's body, after checking it.
     fn body(&self, metadata: &[u8]) -> Result<u64, IngestError> {
         let length = guarded(FORMAT, || {
             let message = root_as_message(metadata).map_err(|error| error.to_string())?;
@@ -219,7 +222,7 @@ impl Bound {
         self.allowed(length)
     }
 
-    /// Refuses a message whose buffers announce more.
+    /// Refuses a message whose buffers would exceed the limit after decompression.
     fn check(&mut self, metadata: &[u8], body: &[u8]) -> Result<(), IngestError> {
         let (size, of_dictionary) = guarded(FORMAT, || expanded(metadata, body))?;
         if of_dictionary {
@@ -228,7 +231,7 @@ impl Bound {
         self.allowed(size.max(self.dictionaries)).map(drop)
     }
 
-    /// A block of a file: a message with its length before it.
+    /// Reads a block of a file: a message with its length before it.
     fn block(&mut self, file: &mut File, block: &Block) -> Result<Vec<u8>, IngestError> {
         let damaged = || {
             let detail = "the body is no Arrow, or damaged: its directory leads nowhere";
@@ -253,8 +256,7 @@ impl Bound {
     }
 }
 
-/// How many bytes the body of a message is once it is decompressed, by what its buffers announce, and whether it is of a
-/// dictionary.
+/// Returns the announced size of a message's body after decompression, and whether it belongs to a dictionary.
 fn expanded(metadata: &[u8], body: &[u8]) -> Result<(u64, bool), String> {
     let message = root_as_message(metadata).map_err(|error| error.to_string())?;
     let of_dictionary = message.header_type() == MessageHeader::DictionaryBatch;
@@ -270,7 +272,7 @@ fn expanded(metadata: &[u8], body: &[u8]) -> Result<(u64, bool), String> {
         let (start, length) = (whole(buffer.offset())?, whole(buffer.length())?);
         let inside = start.checked_add(length).and_then(|end| body.get(start..end));
         let bytes = inside.ok_or("a buffer lies outside its message")?;
-        // The length before it; -1 where it is not compressed.
+        // The decompressed length comes first; -1 means that the buffer is not compressed.
         let announced = bytes.first_chunk::<8>().map(|first| i64::from_le_bytes(*first));
         let size = announced.and_then(|announced| u64::try_from(announced).ok());
         total = total.saturating_add(size.unwrap_or(length as u64));

@@ -1,4 +1,4 @@
-//! JSON: an object, an array of objects, or one object a line.
+//! Reads JSON: one object, an array of objects, or one object per line.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -13,12 +13,13 @@ use crate::intake::row::{Finished, Row};
 use crate::intake::rows::Rows;
 use crate::intake::value::{Value, WithoutBareNumbers, without_bare_numbers};
 
-/// Reads one object, or the objects of an array; of an export also an array further inside.
+/// Reads one object, or the objects of an array. In a tracker's export the array may be nested inside an object.
 pub(crate) fn read_json(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let (budget, row_end) = RowBudget::new(source, rows.limits().row_bytes);
     let mut reader = BufReader::with_capacity(BUFFER, WithoutBareNumbers::new(budget));
     let first = first_byte(&mut reader)?;
-    // A row is kept as text until it ends, so that one with a wrong number does not end the array.
+    // Each row is first taken as raw text, so that a value that cannot be read, such as a number out of range, is an
+    // error of its row and does not end the array.
     let mut json = serde_json::Deserializer::from_reader(reader);
     let path = rows.columns().path_to_rows();
     if first != Some(b'[') && (path.is_empty() || first != Some(b'{')) {
@@ -45,14 +46,14 @@ pub(crate) fn read_json(source: impl Read, rows: &mut Rows<'_>) -> Result<(), In
     }
 }
 
-/// Reads one object a line.
+/// Reads one object per line.
 pub(crate) fn read_ndjson(source: impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let most = rows.limits().row_bytes;
     let mut reader = BufReader::with_capacity(BUFFER, source);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        // The line and its end; where more than that comes the row is too long.
+        // The longest line and its end (`\r\n`); if all of that is read without a line end, the row is too long.
         let bound = (most as u64).saturating_add(2);
         reader.by_ref().take(bound).read_until(b'\n', &mut line)?;
         if line.is_empty() {
@@ -74,7 +75,7 @@ pub(crate) fn read_ndjson(source: impl Read, rows: &mut Rows<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The first byte that is no white space, which stays in the reader.
+/// Returns the first byte that is not white space, and leaves it in the reader.
 fn first_byte(reader: &mut impl BufRead) -> Result<Option<u8>, IngestError> {
     loop {
         let buffer = reader.fill_buf()?;
@@ -99,7 +100,7 @@ fn read_run(rows: &mut Rows<'_>, json: &[u8]) -> Finished {
     let read = |json| serde_json::from_slice::<Value<'_>>(json);
     match read(json) {
         Err(error) => {
-            // Python writes NaN and Infinity bare: an error of the fields that have them, if any asks for those.
+            // Python writes NaN and Infinity without quotes. They are only an error if a field that is read holds one.
             let text = std::str::from_utf8(json).map(without_bare_numbers);
             match text.as_deref().map(serde_json::from_str::<Value<'_>>) {
                 Ok(Ok(value)) => taken(rows, Ok(value)),
@@ -124,7 +125,7 @@ fn taken(rows: &mut Rows<'_>, read: serde_json::Result<Value<'_>>) -> Finished {
         Ok(_) => whole("must be a JSON object".to_owned()),
         Err(error) => {
             let message = error.to_string();
-            // The line within one row would mislead.
+            // The error gives the line within the row's own text, which would be misleading.
             let cause = message.rsplit_once(" at line ").map_or(&*message, |(cause, _)| cause);
             whole(format!("is no JSON: {cause}"))
         }
@@ -150,12 +151,13 @@ fn failed(
     IngestError::Malformed(error.to_string())
 }
 
-/// Finds the rows at the end of a path of keys, and pushes them; says whether they are there.
+/// Visitor that finds the array of rows at the end of a path of keys and pushes each row. Its value says whether the
+/// array was found.
 struct RowsAt<'a, 'r> {
     path: &'a [&'a str],
     rows: &'a mut Rows<'r>,
     row_end: &'a RowEnd,
-    /// Why the rows end early, which the parser's own errors cannot carry.
+    /// The error that ended the rows early; the parser's own error type cannot carry it.
     stopped: &'a mut Option<IngestError>,
     found: bool,
 }

@@ -1,8 +1,8 @@
-//! Runs out of files and request bodies: bytes in, checked runs out, row by row.
+//! Reads runs from files and request bodies: bytes in, checked runs out, row by row.
 //!
-//! Blocking, for a thread of its own, and without HTTP or SQL: the API and the command line read the
-//! same formats by the same rules. Memory is bounded by [`IngestLimits`], whatever comes: by the longest
-//! row and one batch of them, not by the size of the input.
+//! Reading blocks its thread, so it needs one of its own. This module knows neither HTTP nor SQL: the API and the
+//! command line read the same formats by the same rules. Memory is bounded by [`IngestLimits`] for any input: it
+//! depends on the longest row, a batch of rows and a block of the format, not on the size of the input.
 //!
 //! ```text
 //! bytes -> decode (gzip, zstd, ...) -> json | ndjson | csv | parquet | arrow | xlsx | zip of these -> columns -> submission -> batches
@@ -66,8 +66,8 @@ pub use rows::{Intake, Reading, Recognised};
 pub use sniff::{Looks, looks_like};
 pub use stop::Stop;
 
-/// The runs that no earlier row names; the rows of the others are noted, at most so many by name.
-/// [`crate::store::staging::delete_repeated_rows`] does the same with many.
+/// Keeps the first run of each name, and adds an error for each later row that repeats one, at most `named` of them in
+/// full. [`crate::store::staging::delete_repeated_rows`] does the same for runs in the staging table.
 pub fn keep_first(
     runs: Vec<NumberedRun>,
     named: usize,
@@ -92,11 +92,11 @@ pub fn keep_first(
 }
 
 impl Reading {
-    /// Reads runs to the end of the input and hands them on in batches; `hand_on` says whether it wants
-    /// more. Rows that are no runs are in the result.
+    /// Reads an input to its end and passes its runs to `hand_on` in batches; `hand_on` returns whether it wants more.
+    /// The errors of rows are part of the result.
     ///
     /// # Errors
-    /// Where the input as a whole is none.
+    /// If the input as a whole cannot be read, exceeds a limit, or is not wanted any more.
     pub fn run(
         &self,
         source: impl Read,
@@ -109,11 +109,11 @@ impl Reading {
         rows.finish()
     }
 
-    /// The same for several inputs, whose rows are those of one table: a run may stand in one of them only. Each has
-    /// a format, coding and name of its own, and is opened when its turn comes.
+    /// Reads several inputs as one table: a run may be in only one of them. Each part has its own format, coding and
+    /// name, and is opened when its turn comes.
     ///
     /// # Errors
-    /// Where one of them is none, with its name.
+    /// If one of the inputs cannot be read; the error names it. Otherwise as for [`Reading::run`].
     pub fn run_parts(
         &self,
         parts: impl IntoIterator<Item = Result<Part, IngestError>>,
@@ -127,9 +127,9 @@ impl Reading {
             let input = Input { format, coding, name: Some(&name), files };
             let read = read(&mut rows, input, source, &mut left);
             read.map_err(|error| match error {
-                // Not of this input.
+                // The consumer stopped; no input is at fault.
                 IngestError::Unwanted => IngestError::Unwanted,
-                // Of a file in it, which is called by both names.
+                // A file inside an archive, whose name already includes the archive's name.
                 error @ IngestError::In { .. } => error,
                 error => IngestError::In { name, error: Box::new(error) },
             })?;
@@ -138,18 +138,18 @@ impl Reading {
     }
 }
 
-/// What is known of an input before it is read.
+/// What is known about an input before it is read.
 #[derive(Debug, Clone, Copy)]
 struct Input<'a> {
     format: Format,
     coding: Coding,
-    /// What it is called among several.
+    /// Name of the input, if there are several.
     name: Option<&'a str>,
-    /// Format of the files of an archive, where their endings do not say it.
+    /// Format of the files in an archive, overriding the endings of their names.
     files: Option<Format>,
 }
 
-/// Reads an input to its end; `left` is what is left of the bytes that may come out of decompression.
+/// Reads an input to its end. `left` is the number of bytes that decompression may still produce.
 #[cfg_attr(
     not(feature = "archives"),
     expect(unused_variables, reason = "only archives have names and files")
@@ -181,7 +181,7 @@ fn read(
             Format::Xlsx => xlsx::read(&mut input, rows),
             #[cfg(feature = "archives")]
             Format::Zip => {
-                // What comes out of its files counts in place of the archive.
+                // The files count by what they decompress to, in place of the archive's own bytes.
                 let archived = archive::Archived { name, format: files };
                 return archive::read(&mut input, rows, archived, left, read_file);
             }
@@ -197,7 +197,7 @@ fn read(
     Ok(())
 }
 
-/// Reads a file of an archive.
+/// Reads one file of an archive.
 #[cfg(feature = "archives")]
 fn read_file(
     rows: &mut Rows<'_>,
@@ -211,15 +211,15 @@ fn read_file(
 
 /// One of several inputs.
 pub struct Part {
-    /// What it is called in errors.
+    /// Name of the input in errors.
     pub name: String,
-    /// Its format.
+    /// Format of the input.
     pub format: Format,
-    /// How it is compressed.
+    /// Compression of the input.
     pub coding: Coding,
-    /// Format of its files, where it is an archive whose files' endings do not say it.
+    /// Format of the files in an archive, overriding the endings of their names.
     pub files: Option<Format>,
-    /// Its bytes.
+    /// The input's bytes.
     pub source: Box<dyn Read>,
 }
 

@@ -1,4 +1,4 @@
-//! What is odd about an input, seen over all of its rows.
+//! Warnings about an input as a whole, collected while its rows are read.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,30 @@ use crate::domain::run::SubmittedRun;
 /// Something odd about an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakeWarning {
-    /// Stable code.
+    /// Stable code of the warning.
     pub code: &'static str,
-    /// A sentence for a person.
+    /// A sentence for people to read.
     pub detail: String,
 }
 
-/// Losses of one input further apart than this are hardly of one unit.
+/// Ratio of the largest to the smallest loss of an input above which the losses are probably in different units.
 const LOSS_SPREAD: f64 = 100.0;
-/// Fewer parameters than these are hardly those of a model; more likely they are in millions.
+/// Number of parameters below which a model is implausible; the number is more likely in millions.
 const SMALLEST_MODEL: f64 = 1e4;
-/// How far a run's sparsity may lie from that of its pattern.
+/// Largest plausible difference between the sparsity of a run and that of its pattern.
 const PATTERN_MARGIN: f64 = 0.02;
-/// What a run's FLOPs may be of those that follow from its size and data.
+/// Plausible ratios of a run's FLOPs to the FLOPs computed from its size and data: the lower bound is relative to the
+/// sparse count, the upper bound to the dense one.
 const FLOPS_RANGE: (f64, f64) = (0.9, 1.3);
 
-/// The FLOPs of runs beside those that follow from size and data.
+/// Comparison of the FLOPs that runs report with the FLOPs computed from their size and data.
 #[derive(Debug, Default)]
 pub(super) struct NoticedFlops {
-    /// Runs that bring FLOPs.
+    /// Number of runs that report FLOPs.
     with: u64,
-    /// Those whose FLOPs are others.
+    /// Number of runs whose FLOPs are implausible.
     off: u64,
-    /// The smallest and largest ratio of these.
+    /// Smallest and largest ratio of reported to computed FLOPs among the implausible ones.
     ratios: Option<(f64, f64)>,
 }
 
@@ -39,7 +40,7 @@ impl NoticedFlops {
         let sparse = flops_per_param * observation.nonzero_params.get() * observation.data.get();
         let dense = sparse / observation.sparsity.density().get();
         self.with += 1;
-        // Counters count zeros or do not: what lies between the two is right.
+        // Some counters include zeros and some do not, so anything between the sparse and the dense count is plausible.
         let ratio = if flops < FLOPS_RANGE.0 * sparse {
             flops / sparse
         } else if flops > FLOPS_RANGE.1 * dense {
@@ -65,7 +66,7 @@ impl NoticedFlops {
     }
 }
 
-/// What is noticed over all rows.
+/// Observations made over all rows.
 #[derive(Debug, Default)]
 pub(super) struct Noticed {
     pub(super) losses: Option<(f64, f64)>,
@@ -73,10 +74,10 @@ pub(super) struct Noticed {
     pub(super) off_pattern: u64,
     pub(super) unfinished: BTreeMap<String, u64>,
     pub(super) cut_tags: u64,
-    /// Fields that were not taken from the columns of their names.
+    /// Number of values, by field, in columns that have the name of the field but were not used for it.
     pub(super) not_taken: BTreeMap<&'static str, u64>,
     pub(super) flops: NoticedFlops,
-    /// Whether sparsities have a percent sign, and the row that said so first.
+    /// Whether sparsities have a percent sign, and the first row that told.
     pub(super) percent: Option<(bool, u64)>,
 }
 

@@ -1,18 +1,18 @@
-//! Numbers as people and tools write them, and what cannot be told apart.
+//! Numbers as people and tools write them, and how ambiguous ones are refused.
 
 use crate::intake::field::Field;
 
-/// What a mark in a number means.
+/// The decimal mark of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decimal {
-    /// `2.934`.
+    /// A point, as in `2.934`.
     Point,
-    /// `2,934` is below 3.
+    /// A comma: `2,934` is less than 3.
     Comma,
 }
 
 impl Decimal {
-    /// The mark.
+    /// The mark itself.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -22,23 +22,23 @@ impl Decimal {
     }
 }
 
-/// A number that was read.
+/// A number that was read from a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Written {
-    /// Its value; of a percentage already divided by 100.
+    /// Value of the number; a percentage is already divided by 100.
     pub value: f64,
-    /// Whether it has a percent sign.
+    /// Whether the text has a percent sign.
     pub percent: bool,
 }
 
-/// Which spellings a field takes.
+/// The kind of number in a field, which decides how it may be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Counts: sizes such as `125M`, groups of thousands.
+    /// A count, which may have a unit as in `125M`, or separators between thousands.
     Count,
-    /// Fractions: a percent sign.
+    /// A fraction, which may have a percent sign.
     Fraction,
-    /// Nothing but a number.
+    /// A number without any of these.
     Plain,
 }
 
@@ -55,10 +55,10 @@ const fn kind(field: Field) -> Kind {
     }
 }
 
-/// Reads the number of a field. `decimal` is `None` where nobody has said what a comma means.
+/// Reads the number of a field. `decimal` is `None` if the meaning of a comma is unknown.
 ///
 /// # Errors
-/// What it should be, without the value.
+/// A description of what the field needs, without the offending value.
 pub fn read(field: Field, text: &str, decimal: Option<Decimal>) -> Result<Written, String> {
     let text = text.trim();
     let kind = kind(field);
@@ -76,7 +76,7 @@ pub fn read(field: Field, text: &str, decimal: Option<Decimal>) -> Result<Writte
     Ok(Written { value: plain(digits, kind, decimal)? * factor, percent: false })
 }
 
-/// `125M` as 125 and a million.
+/// Splits off a unit: `125M` becomes 125 and one million.
 fn without_unit(text: &str) -> (&str, f64) {
     let factor = match text.chars().next_back() {
         Some('k' | 'K') => 1e3,
@@ -85,7 +85,7 @@ fn without_unit(text: &str) -> (&str, f64) {
         Some('t' | 'T') => 1e12,
         _ => return (text, 1.0),
     };
-    // The unit is one byte.
+    // Every unit is one byte long.
     let digits = text[..text.len() - 1].trim_end();
     if digits.ends_with(|c: char| c.is_ascii_digit() || c == '.') {
         (digits, factor)
@@ -94,17 +94,18 @@ fn without_unit(text: &str) -> (&str, f64) {
     }
 }
 
-/// A space, one that does not break, a narrow one that does not, a thin one, and two apostrophes.
+/// Thousands separators: a space, a no-break space, a narrow no-break space, a thin space, and two apostrophes.
 const THOUSANDS: [char; 6] = [' ', '\u{a0}', '\u{202f}', '\u{2009}', '\'', '\u{2019}'];
 
 fn plain(text: &str, kind: Kind, decimal: Option<Decimal>) -> Result<f64, String> {
     let wrong = || Err("must be a number".to_owned());
     if let Ok(number) = text.parse() {
-        // With a decimal comma a point can only stand between thousands, of which `1.234` has one.
+        // With a decimal comma, a point should be a thousands separator; in a number such as `1.234` it could be
+        // either.
         let grouped = decimal == Some(Decimal::Comma) && groups(text, '.') == Some(1);
         return if grouped { ambiguous(text) } else { Ok(number) };
     }
-    // Signs that can stand between thousands alone, as French, Swiss and technical texts have them.
+    // Marks that can only separate thousands, as in French, Swiss and technical texts.
     let mark = THOUSANDS.into_iter().find(|mark| text.contains(*mark));
     if let Some(mark) = mark.filter(|mark| kind == Kind::Count && groups(text, *mark).is_some()) {
         return text.replace(mark, "").parse().or_else(|_| wrong());
@@ -112,7 +113,7 @@ fn plain(text: &str, kind: Kind, decimal: Option<Decimal>) -> Result<f64, String
     let commas = text.matches(',').count();
     let points = text.matches('.').count();
     match (commas, points, decimal) {
-        // Two groups and more can be nothing but thousands.
+        // A repeated mark can only separate thousands.
         (2.., 0, _) if kind == Kind::Count && groups(text, ',').is_some() => {
             text.replace(',', "").parse().or_else(|_| wrong())
         }
@@ -136,7 +137,8 @@ fn ambiguous(text: &str) -> Result<f64, String> {
     ))
 }
 
-/// How many groups of three digits follow the first digits, where it is nothing but such groups.
+/// Returns the number of three-digit groups behind a separator, if the text is a whole number with at least one such
+/// group.
 fn groups(text: &str, separator: char) -> Option<usize> {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let text = text.strip_prefix(['-', '+']).unwrap_or(text);
@@ -207,7 +209,7 @@ mod tests {
         }
         assert_eq!(read(Field::Data, "1,234", Some(Decimal::Point)).unwrap().value, 1234.0);
         read(Field::Loss, "1,234", Some(Decimal::Point)).unwrap_err();
-        // With a decimal comma a point stands between thousands, or the table is of two minds.
+        // With a decimal comma, a point separates thousands, or else the table contradicts itself.
         read(Field::Loss, "1.234", Some(Decimal::Comma)).unwrap_err();
         assert_eq!(
             read(Field::Data, "1.234.567", Some(Decimal::Comma)).unwrap().value,

@@ -1,4 +1,4 @@
-//! The options of a reading as texts: the same words in a query and on the command line.
+//! Reading options as texts, spelt the same in a query string and on the command line.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::intake::dialect::Separator;
 use crate::intake::field::Field;
 use crate::intake::numbers::Decimal;
 
-/// What somebody says of an input, unread.
+/// The options of an input as the caller wrote them, not yet parsed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptionTexts {
-    /// What was kept under a name. What is said beside it comes before: of `map` and `scale` field by field, of the
-    /// others as a whole.
+    /// Options stored under a name. Options given beside it take precedence: field by field for `map` and `scale`, as a
+    /// whole for all others.
     pub kept: MappingSettings,
-    /// `FIELD:EXPRESSION`, each one or several joined by commas.
+    /// `FIELD:EXPRESSION`; each text holds one mapping, or several separated by commas.
     pub map: Vec<String>,
     /// `FIELD:FACTOR,FIELD:FACTOR`.
     pub scale: Vec<String>,
@@ -25,33 +25,33 @@ pub struct OptionTexts {
     pub tag_columns: Vec<String>,
     /// `fraction` or `percent`.
     pub sparsity_unit: Option<String>,
-    /// Whose export it is, by its name.
+    /// Name of the tracker that exported the table.
     pub source: Option<String>,
     /// `COLUMN,COLUMN` or `content`.
     pub id: Option<String>,
-    /// Whether runs without a name are named by their content, where `id` says nothing.
+    /// Whether runs without a name get one from their content if `id` is not given.
     pub names_optional: bool,
-    /// A condition.
+    /// Condition that a row must meet to be read as a run.
     pub condition: Option<String>,
     /// `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
     pub keep: Option<String>,
-    /// The separator, or `tab`.
+    /// Separator between cells, or `tab`.
     pub separator: Option<String>,
-    /// The decimal mark, or `comma` or `point`.
+    /// Decimal mark, or `comma` or `point`.
     pub decimal: Option<String>,
     /// `TEXT,TEXT`.
     pub null: Option<String>,
-    /// The name of a sheet.
+    /// Name of a sheet.
     pub sheet: Option<String>,
     /// `keep` or `clear`.
     pub absent: Option<String>,
 }
 
 impl OptionTexts {
-    /// What the columns of the input mean.
+    /// Parses and checks the options.
     ///
     /// # Errors
-    /// What is wrong, under the name of the option.
+    /// Everything that is wrong, each under the name of the option.
     pub fn check(&self) -> Result<Columns, Vec<FieldError>> {
         let mut checks = Checks::default();
         let mut map = Vec::new();
@@ -159,18 +159,18 @@ impl OptionTexts {
     }
 }
 
-/// What was kept of fields of which nothing is given.
+/// The stored values of those fields for which no value is given.
 fn beside<T: Clone>(given: &[(String, T)], kept: &BTreeMap<String, T>) -> Vec<(String, T)> {
     let silent = kept.iter().filter(|(field, _)| !given.iter().any(|(other, _)| other == *field));
     silent.map(|(field, value)| (field.clone(), value.clone())).collect()
 }
 
-/// Names of columns between commas, each of which may stand in backticks.
+/// Splits a list of column names separated by commas; each name may be in backticks.
 fn listed(text: &str) -> Vec<String> {
     outside(text, ',').map(|name| name.trim().trim_matches('`').to_owned()).collect()
 }
 
-/// The mappings of one text: a comma begins another where the name of a field and a colon follow it. So
+/// Splits a text into mappings. A comma starts a new mapping if the name of a field and a colon follow it, so
 /// `loss:val_loss,data:tokens` is two mappings, and `loss:min(a,b)` is one.
 fn items(text: &str) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
@@ -189,7 +189,7 @@ fn items(text: &str) -> Vec<String> {
     items
 }
 
-/// The parts of a text between marks that stand outside quotes and brackets.
+/// Splits a text at those marks that are outside quotes and parentheses.
 fn outside(text: &str, mark: char) -> impl Iterator<Item = &str> {
     let (mut quote, mut depth) = (None, 0_u32);
     text.split(move |c: char| {

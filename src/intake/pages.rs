@@ -1,8 +1,9 @@
-//! The pages of a Parquet file by their headers, before any of them is decompressed.
+//! Checks the page headers of a Parquet file before any page is decompressed.
 //!
-//! The library reads a page of each column at a time, and makes room for as much as the page's header says; gzip it
-//! undoes to its end, whatever the header says. So a file of a megabyte may ask for gigabytes. Here the headers are
-//! read first: Thrift's compact protocol, of which a few numbers are of interest and the rest is passed over.
+//! The Parquet library reads one page of each column at a time, and allocates as much memory as the page's header
+//! claims. It decompresses gzip to its end, whatever the header says. So a file of a megabyte could take up gigabytes.
+//! This module therefore reads the headers first. They are in Thrift's compact protocol; a few numbers are used, and
+//! the rest is skipped.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -14,27 +15,28 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use crate::intake::error::{IngestError, Limit};
 use crate::intake::stop::Stop;
 
-/// The longest header: it may hold the smallest and the largest text of its page.
+/// Maximum length of a header, in bytes: it may hold the smallest and the largest value of its page, which can be
+/// texts.
 const MOST_HEADER: u64 = 1 << 20;
-/// How deep structures of a header lie in each other, with room to spare.
+/// Maximum depth of nested structures in a header, with room to spare.
 const MOST_DEPTH: u8 = 8;
-/// What gzip makes of a byte at most.
+/// Maximum number of bytes that gzip can produce from one byte.
 const MOST_OF_GZIP: u64 = 1032;
 
-/// What a header says of its page, in bytes.
+/// What a page's header says about it; lengths are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Page {
-    /// 2 for a dictionary.
+    /// Type of the page; 2 for a dictionary.
     kind: i64,
     uncompressed: u64,
     compressed: u64,
-    /// Of the second version of data pages: what stands uncompressed before the values.
+    /// For data pages of version 2: length of the uncompressed levels before the values.
     levels: u64,
     header: u64,
 }
 
-/// Refuses a file whose pages take more memory than `most` when one of each used column is there with its dictionary.
-/// `used` says of the leaf columns by place whether they are read.
+/// Refuses a file if one page and one dictionary of each column that is read could together take more memory than
+/// `most` bytes. `used` tells whether a leaf column, given by its index, is read.
 pub(super) fn check(
     file: &mut File,
     metadata: &ParquetMetaData,
@@ -68,7 +70,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Undoes the pages that could hold more than `most`, without keeping anything, to see whether they do.
+/// Decompresses those pages that could exceed `most` bytes, discarding the output, to see whether they do.
 fn check_gzip(
     file: &mut File,
     column: &ColumnChunkMetaData,
@@ -91,7 +93,7 @@ fn check_gzip(
             if stop.is_set() {
                 return Err(IngestError::Unwanted);
             }
-            // What is damaged the library refuses, or what is not compressed at all it reads.
+            // A damaged page is refused later by the library, and a page that is not compressed is read as it is.
             let Ok(read @ 1..) = decoder.read(&mut buffer) else { break };
             total += read as u64;
             if total > most {
@@ -102,10 +104,10 @@ fn check_gzip(
     Ok(())
 }
 
-/// The pages of a column, one after the other.
+/// Iterator over the pages of a column.
 struct Pages<'f> {
     file: &'f mut File,
-    /// Where the next header begins.
+    /// Offset of the next header.
     next: u64,
     end: u64,
 }
@@ -150,7 +152,7 @@ fn damaged() -> IngestError {
     IngestError::Malformed(detail.to_owned())
 }
 
-/// Types of the compact protocol that are named here.
+/// The types of the compact protocol that this module needs.
 mod kind {
     pub(super) const TRUE: u8 = 1;
     pub(super) const FALSE: u8 = 2;
@@ -165,15 +167,15 @@ mod kind {
     pub(super) const STRUCT: u8 = 12;
 }
 
-/// A reader of the compact protocol, which reads at most so many bytes.
+/// A reader of Thrift's compact protocol that reads at most `left` more bytes.
 struct Thrift<R> {
     source: R,
     left: u64,
 }
 
 impl<R: Read> Thrift<R> {
-    /// A page's header: `2: uncompressed_page_size`, `3: compressed_page_size`, and of `8: data_page_header_v2` the
-    /// lengths of the levels, `5` and `6`.
+    /// Reads the header of a page: fields `1: type`, `2: uncompressed_page_size` and `3: compressed_page_size`, and of
+    /// `8: data_page_header_v2` the lengths of the levels, fields `5` and `6`.
     fn page(&mut self) -> io::Result<Page> {
         let (mut page, mut field) = (Page::default(), 0);
         while let Some(kind) = self.field(&mut field)? {
@@ -199,7 +201,8 @@ impl<R: Read> Thrift<R> {
         Ok(page)
     }
 
-    /// The type of the next field, whose number follows from the one before; none at the end of a structure.
+    /// Reads the type of the next field and updates `number`, which is stored relative to the previous field. Returns
+    /// `None` at the end of a structure.
     fn field(&mut self, number: &mut i64) -> io::Result<Option<u8>> {
         let byte = self.byte()?;
         if byte == 0 {
@@ -215,7 +218,7 @@ impl<R: Read> Thrift<R> {
     fn pass(&mut self, kind: u8, depth: u8) -> io::Result<()> {
         let depth = depth.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
         match kind {
-            // The type of the field is its value.
+            // A boolean field has its value in its type.
             kind::TRUE | kind::FALSE => Ok(()),
             kind::BYTE => self.bytes(1),
             4..=kind::I64 => self.varint().map(drop),
@@ -247,12 +250,12 @@ impl<R: Read> Thrift<R> {
         }
     }
 
-    /// Each takes a byte at least, so that no count is believed further than there are bytes.
+    /// Skips elements. Each takes at least one byte, so a false count cannot cause more work than there are bytes.
     fn elements(&mut self, count: u64, kinds: &[u8], depth: u8) -> io::Result<()> {
         for _ in 0..count {
             for kind in kinds {
                 match *kind {
-                    // Outside of a structure a value of its own.
+                    // Outside a structure, a boolean has a byte of its own.
                     kind::TRUE | kind::FALSE => self.bytes(1)?,
                     kind => self.pass(kind, depth)?,
                 }
@@ -286,7 +289,7 @@ impl<R: Read> Thrift<R> {
         Err(io::ErrorKind::InvalidData.into())
     }
 
-    /// A number with its sign in the last bit.
+    /// Reads a zigzag-encoded number, whose last bit is the sign.
     fn integer(&mut self) -> io::Result<i64> {
         let coded = self.varint()?;
         Ok((coded >> 1).cast_signed() ^ -(coded & 1).cast_signed())
@@ -307,7 +310,7 @@ mod tests {
 
     #[test]
     fn headers_are_read_whatever_else_they_hold() {
-        // Type 0, 300 bytes of 70; then a structure with a text, a list of booleans and a map.
+        // Type 0, 300 bytes compressed to 70; then a structure with a text, a list of booleans and a map.
         let header: &[u8] = &[
             0x15, 0x00, 0x15, 0xd8, 0x04, 0x15, 0x8c, 0x01, // 1, 2, 3
             0x2c, 0x18, 0x02, b'a', b'b', 0x19, 0x21, 0x01, 0x02, 0x1b, 0x01, 0x85, 0x01, b'k',
@@ -316,7 +319,7 @@ mod tests {
         ];
         let expected = Page { uncompressed: 300, compressed: 70, ..Page::default() };
         assert_eq!(page(header).unwrap(), expected);
-        // A page of the second version, with the lengths of its levels.
+        // A data page of version 2, with the lengths of its levels.
         let second: &[u8] = &[
             0x15, 0x06, 0x15, 0xd8, 0x04, 0x15, 0x8c, 0x01, 0x5c, 0x15, 0x02, 0x15, 0x00, 0x15,
             0x02, 0x15, 0x00, 0x15, 0x08, 0x15, 0x04, 0x00, 0x00,
@@ -325,7 +328,7 @@ mod tests {
         for end in 0..header.len() {
             page(&header[..end]).unwrap_err();
         }
-        // A text without end, structures without end, and a negative length.
+        // A text without an end, endlessly nested structures, and a negative length.
         page(&[0x18, 0xff, 0xff, 0xff, 0xff, 0x0f, b'a']).unwrap_err();
         page(&[0x1c; 100]).unwrap_err();
         page(&[0x25, 0x01, 0x00]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Apache Parquet, whose directory is at its end: the input is kept in a temporary file while it is read.
+//! Reads Apache Parquet. Its directory is at the end, so the input is kept in a temporary file while it is read.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -19,17 +19,17 @@ use crate::intake::guarded;
 use crate::intake::pages;
 use crate::intake::rows::Rows;
 
-/// Rows that are decoded at once.
+/// Number of rows that are decoded at once.
 const BATCH: usize = 1024;
 
-/// Reads the columns that runs take something from, a page of each at a time.
+/// Reads the columns that runs need, one page of each at a time.
 pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let mut file = tempfile::tempfile().map_err(IngestError::Spool)?;
     copy(source, &mut file)?;
 
     check_directory(&mut file)?;
 
-    // The types of the columns themselves, not what an Arrow schema beside them asks for.
+    // Uses the types of the Parquet columns, not those that an embedded Arrow schema asks for.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.clone()))?;
     let sizes = metadata.metadata();
@@ -49,7 +49,7 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
     pages::check(&mut file, sizes, is_used, rows.limits().block_bytes, &rows.reading.stop)?;
     let table = Table { uuids: uuids(sizes) };
 
-    // Texts as views into their pages: a text that is repeated a thousand times is there once.
+    // Texts are decoded as views into their pages, so that a text repeated a thousand times is stored once.
     let schema = with_views(metadata.schema());
     let metadata = guarded(|| ArrowReaderMetadata::load(&file, options.with_schema(schema)))?;
     let projection = ProjectionMask::roots(metadata.parquet_schema(), used);
@@ -69,7 +69,7 @@ fn guarded<T, E: std::fmt::Display>(read: impl FnOnce() -> Result<T, E>) -> Resu
     guarded::guarded("Parquet", read)
 }
 
-/// Copies to the file; errors of either are told apart.
+/// Copies the source to the file. Errors of the file become [`IngestError::Spool`].
 fn copy(source: &mut impl Read, file: &mut impl io::Write) -> Result<(), IngestError> {
     let mut buffer = vec![0; crate::intake::decode::BUFFER];
     loop {
@@ -81,10 +81,10 @@ fn copy(source: &mut impl Read, file: &mut impl io::Write) -> Result<(), IngestE
     }
 }
 
-/// The directory is parsed whole, so it is refused where it is larger than any that describes runs.
+/// Refuses a directory larger than any that describes runs, because the library parses it as a whole.
 fn check_directory(file: &mut (impl Read + Seek)) -> Result<(), IngestError> {
     const MOST: u32 = 16 * 1024 * 1024;
-    // Its length, and four letters.
+    // The end of the file: the length of the directory, and four magic bytes.
     let mut end = [0; 8];
     let damaged = |_| IngestError::Malformed("the body is no Parquet: it is too short".to_owned());
     file.seek(SeekFrom::End(-8)).map_err(damaged)?;
@@ -98,11 +98,11 @@ fn check_directory(file: &mut (impl Read + Seek)) -> Result<(), IngestError> {
     Ok(())
 }
 
-/// Refuses columns of spans of time that are read: Parquet has no type for them, so they are whole numbers of some unit
-/// that the Arrow schema beside them says alone.
+/// Refuses durations in columns that are read. Parquet has no type for durations: they are whole numbers in a unit that
+/// only the embedded Arrow schema tells.
 fn check_durations(metadata: &ArrowReaderMetadata, used: &[usize]) -> Result<(), IngestError> {
     let plain = Arc::clone(metadata.metadata());
-    // A schema that does not go with the columns says nothing of them.
+    // An Arrow schema that does not match the columns says nothing about them.
     let said = guarded(|| ArrowReaderMetadata::try_new(plain, ArrowReaderOptions::new()));
     let Ok(said) = said else { return Ok(()) };
     let mut checks = Checks::default();
@@ -117,7 +117,7 @@ fn check_durations(metadata: &ArrowReaderMetadata, used: &[usize]) -> Result<(),
     checks.finish(Some(())).map_err(IngestError::Columns)
 }
 
-/// Whether there are spans of time in values of a kind.
+/// Whether values of this type contain durations.
 fn has_duration(kind: &DataType) -> bool {
     match kind {
         DataType::Duration(_) => true,
@@ -128,7 +128,7 @@ fn has_duration(kind: &DataType) -> bool {
     }
 }
 
-/// The schema with texts as views.
+/// Returns the schema with texts decoded as views.
 fn with_views(schema: &Schema) -> Arc<Schema> {
     let fields = schema.fields().iter().map(|field| {
         let kind = match field.data_type() {
@@ -140,7 +140,7 @@ fn with_views(schema: &Schema) -> Arc<Schema> {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Refuses columns that are read and compressed by what this build does not undo.
+/// Refuses columns that are read but compressed by a codec that this build does not support.
 fn check_codecs(metadata: &ParquetMetaData, used: &[usize]) -> Result<(), IngestError> {
     let schema = metadata.file_metadata().schema_descr();
     let mut codecs: BTreeSet<(String, String)> = BTreeSet::new();
@@ -171,7 +171,7 @@ fn check_codecs(metadata: &ParquetMetaData, used: &[usize]) -> Result<(), Ingest
     checks.finish(Some(())).map_err(IngestError::Columns)
 }
 
-/// Columns that hold UUIDs, by their names joined by dots.
+/// Names of the columns that hold UUIDs; nested names are joined by dots.
 fn uuids(metadata: &ParquetMetaData) -> HashSet<String> {
     let columns = metadata.file_metadata().schema_descr().columns();
     let columns = columns.iter().filter(|c| c.logical_type_ref() == Some(&LogicalType::Uuid));

@@ -1,4 +1,4 @@
-//! The cells of a row, on their way to a run.
+//! The cells of one row, and how they become a run.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,33 +17,33 @@ use crate::intake::field::Field;
 use crate::intake::numbers::{self, Decimal};
 use crate::intake::value::Value;
 
-/// What became of a row.
+/// The result of reading a row.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// The run, or what is wrong with it.
+    /// The run, or the errors of the row.
     pub run: Result<SubmittedRun, Vec<FieldError>>,
-    /// Which of the run's optional fields the row brings.
+    /// The optional fields of the run for which the row has a value or a column.
     pub brought: Brought,
-    /// Its training FLOPs, where it brings them.
+    /// Training FLOPs of the run, if the row has them.
     pub flops: Option<f64>,
-    /// Why the row is left out, whatever is in it.
+    /// Why the row is left out, regardless of any errors in it.
     pub left_out: Option<String>,
-    /// Where one row of several of a run is kept: the run, and what decides.
+    /// If only one of several rows of a run is kept: the run's name, and the value that decides.
     pub key: Option<(String, f64)>,
-    /// Whether its sparsity has a percent sign, where it has one.
+    /// Whether the sparsity has a percent sign; `None` if it is not a text.
     pub percent: Option<bool>,
-    /// What its run's tracker says of it, where that is not that it finished.
+    /// The tracker's column and state if they say that the run did not finish.
     pub unfinished: Option<String>,
-    /// Tags that were cut to the length of a label.
+    /// Number of tags that were cut to the longest label.
     pub cut_tags: u32,
-    /// Fields that have a column, with a value in it, and are not taken from it.
+    /// Fields whose own column has a value but is not used.
     pub not_taken: Vec<Field>,
-    /// Each field that has a value, and what it came from: a column or an expression.
+    /// Each field that has a value, and its source: a column or an expression.
     pub used: Vec<(Field, String)>,
 }
 
 impl Finished {
-    /// A row of which nothing is known but what is wrong.
+    /// A row of which only the errors are known.
     pub(crate) fn wrong(errors: Vec<FieldError>) -> Self {
         Self {
             run: Err(errors),
@@ -60,23 +60,23 @@ impl Finished {
     }
 }
 
-/// A cell that a field may come from.
+/// The cell that a field is read from.
 struct Slot<'c, 'v> {
     rank: u8,
     column: &'c str,
     value: Value<'v>,
 }
 
-/// The cells of a row.
+/// The cells of a row, sorted by what they are for.
 pub(crate) struct Row<'c, 'v> {
     columns: &'c Columns,
     numbers_in_texts: bool,
-    /// The decimal mark of texts, where it is known.
+    /// Decimal mark of numbers in texts, if known.
     decimal: Option<Decimal>,
     slots: [Option<Slot<'c, 'v>>; Field::ALL.len()],
     variables: Vec<Option<Value<'v>>>,
     tags: BTreeMap<String, String>,
-    /// Whether the row has a column for tags, whatever is in it.
+    /// Whether the row has a column for a tag, even an empty one.
     brings_tags: bool,
     cut_tags: u32,
     not_taken: Vec<Field>,
@@ -85,7 +85,7 @@ pub(crate) struct Row<'c, 'v> {
 }
 
 impl<'c, 'v> Row<'c, 'v> {
-    /// A row without cells; `texts` where all its cells are texts.
+    /// A row without cells yet. `texts` says that numbers may come as texts, as in CSV.
     pub(crate) fn new(columns: &'c Columns, texts: bool, decimal: Option<Decimal>) -> Self {
         Self {
             columns,
@@ -102,7 +102,7 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    /// Puts the cell of a column where it belongs.
+    /// Assigns the cell of a column to the fields, tags and variables that are read from it.
     pub(crate) fn put(&mut self, column: &str, value: Value<'v>) {
         let value = match value {
             Value::Text(text) if self.columns.is_null(&text) => Value::Null,
@@ -135,15 +135,15 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    /// Notes that the cell of a column is wrong.
+    /// Records an error in the cell of a column.
     pub(crate) fn refuse(&mut self, column: &str, detail: &str) {
-        // What is not read need not be right.
+        // A cell that is not used need not be valid.
         if !matches!(self.columns.meaning(column), Meaning::Ignored | Meaning::NotTaken(_)) {
             self.checks.refuse(&escaped(column), detail);
         }
     }
 
-    /// Notes that something around the columns is wrong.
+    /// Records an error in a value that contains columns rather than being one.
     pub(crate) fn refuse_whole(&mut self, key: &str, detail: &str) {
         self.checks.refuse(&escaped(key), detail);
     }
@@ -156,14 +156,15 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 
     fn put_field(&mut self, field: Field, rank: u8, column: &'c str, value: Value<'v>) {
-        // Of columns that were guessed one whose values are not of the field's kind is none of it: a parameter
-        // called `loss` may say which loss is meant.
+        // Among guessed columns, one whose value is of the wrong kind loses to the others: a parameter called `loss`
+        // may be the name of the loss function.
         let rank = if self.columns.is_guess(field) && self.is_other_kind(field, &value) {
             rank.saturating_add(Columns::OTHER_KIND)
         } else {
             rank
         };
-        // How frames say that a text has no value; of a number it is an error, as a run that diverged has one.
+        // Data frames write NaN for a text without a value. In a number it stays and is refused later, because it is
+        // what a run that diverged reports.
         let value = match value {
             Value::Number(number)
                 if self.numbers_in_texts && number.is_nan() && !Field::NUMBERS.contains(&field) =>
@@ -173,8 +174,8 @@ impl<'c, 'v> Row<'c, 'v> {
             Value::Text(text) if self.columns.is_nan(field, &text) => Value::Null,
             other => other,
         };
-        // A number that is missing in the better column is missing: in the other one is another quantity, such as
-        // the loss of training where a run that diverged has no loss of validation.
+        // If a number is missing in the preferred guessed column, it counts as missing: the other column may hold
+        // another quantity, such as the training loss of a run that diverged and so has no validation loss.
         let gives_way = !(self.columns.is_guess(field) && Field::NUMBERS.contains(&field));
         let slot = &mut self.slots[field as usize];
         match slot {
@@ -189,7 +190,7 @@ impl<'c, 'v> Row<'c, 'v> {
 
     fn is_other_kind(&self, field: Field, value: &Value<'_>) -> bool {
         if field == Field::ExternalId {
-            // Nodes of W&B's GraphQL API call the row of their storage `id`, and the run `name`.
+            // Nodes of W&B's GraphQL API call their storage key `id`, and the run's id `name`.
             let is_stored = |text: &str| text.starts_with(WANDB_STORAGE_ID);
             return self.columns.source == Some(Source::Wandb)
                 && matches!(value, Value::Text(text) if is_stored(text));
@@ -198,7 +199,7 @@ impl<'c, 'v> Row<'c, 'v> {
             return false;
         }
         match value {
-            // What is not finite is a number that no run may have, and refused as such.
+            // A number that is not finite is of the right kind, so that it is refused with the proper error.
             Value::Number(_) | Value::Null | Value::Integer(_) => false,
             Value::Text(text) => {
                 let is_float = |text: &str| text.trim().parse::<f64>().is_ok();
@@ -215,7 +216,7 @@ impl<'c, 'v> Row<'c, 'v> {
             Value::Text(text) if text.is_empty() && self.numbers_in_texts => return,
             Value::Text(text) => text.into_owned(),
             Value::Time(text) => text,
-            // A frame's way to say that there is no value.
+            // Data frames write NaN where there is no value.
             Value::Number(number) if self.numbers_in_texts && number.is_nan() => return,
             Value::Number(number) if self.numbers_in_texts => number.to_string(),
             Value::Integer(number) if self.numbers_in_texts => number.to_string(),
@@ -226,7 +227,8 @@ impl<'c, 'v> Row<'c, 'v> {
                 return;
             }
         };
-        // Whoever names columns of somebody else's table does not write what is in them.
+        // A caller who names columns of a foreign table has no control over the texts in them, so these are cut rather
+        // than refused.
         if self.columns.declared && text.chars().count() > LABEL_LIMIT {
             text = text.chars().take(LABEL_LIMIT).collect();
             self.cut_tags += 1;
@@ -241,7 +243,7 @@ impl<'c, 'v> Row<'c, 'v> {
         (value != Value::Null).then_some((column, value))
     }
 
-    /// Notes that a field is wrong, and which column it came from where that has another name.
+    /// Records an error in a field, naming its column if that has another name.
     fn refuse_field(&mut self, field: Field, column: &str, detail: &str) {
         let from = if column == field.as_str() || column.is_empty() {
             String::new()
@@ -251,7 +253,8 @@ impl<'c, 'v> Row<'c, 'v> {
         self.checks.refuse(field.as_str(), format!("{detail}{from}"));
     }
 
-    /// A number that every run has. Where the column that was guessed is empty it is named, as another may be meant.
+    /// Reads a number that every run must have. If a guessed column is empty, the error names it, because the caller
+    /// may have meant another one.
     fn required_number(&mut self, field: Field) -> Option<f64> {
         let slot = self.slots[field as usize].as_ref();
         let empty = slot.filter(|slot| slot.value == Value::Null && slot.column != field.as_str());
@@ -309,7 +312,7 @@ impl<'c, 'v> Row<'c, 'v> {
         let (column, value) = self.take(field)?;
         match value {
             Value::Text(text) => Some(text.into_owned()),
-            // Names that look like numbers.
+            // Numbers are accepted as texts, because names may look like numbers.
             Value::Number(number) if self.numbers_in_texts && number.abs() < EXACT => {
                 Some(number.to_string())
             }
@@ -339,7 +342,8 @@ impl<'c, 'v> Row<'c, 'v> {
         let Some((_, value)) = self.take(Field::Tags) else { return };
         let tags = match value {
             Value::Object(entries) => entries,
-            // As it stands in a cell, from which frames write it into JSON.
+            // In a cell, tags are an object written as JSON. Data frames keep such a text when they are exported to
+            // JSON.
             Value::Text(text) => match serde_json::from_str::<Value<'_>>(&text) {
                 Ok(Value::Object(entries)) => entries
                     .into_iter()
@@ -361,7 +365,7 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    /// The value of a variable for an expression.
+    /// The value of a variable in an expression.
     fn outcome<'r>(value: Option<&'r Value<'v>>) -> Outcome<'r> {
         match value {
             None | Some(Value::Null | Value::List(_) | Value::Object(_)) => Outcome::Null,
@@ -373,12 +377,12 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    /// Fills the fields that are computed from columns.
+    /// Fills the fields that expressions compute.
     fn compute(&mut self) {
         let columns = self.columns;
         for computed in &columns.computed {
             let field = computed.field;
-            // A column of exactly this name comes before what the name would say as an expression.
+            // A column with exactly this name takes precedence over reading the name as an expression.
             let exact = computed.exact.and_then(|at| self.variables[at].take());
             let value = if let Some(value) = exact {
                 value
@@ -401,12 +405,12 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 
     fn read_number(&self, text: &str) -> Option<f64> {
-        // Sizes as people write them, as in a column of counts.
+        // Accepts sizes as people write them, such as `125M`, as in a column of counts.
         let written = numbers::read(Field::Data, text, self.decimal);
         written.ok().map(|written| written.value)
     }
 
-    /// Why the row is left out.
+    /// Returns the reason why the row is left out, if it is.
     fn left_out(&mut self) -> Option<String> {
         let columns = self.columns;
         let Some(condition) = &columns.condition else {
@@ -431,7 +435,7 @@ impl<'c, 'v> Row<'c, 'v> {
         }
     }
 
-    /// What the run's tracker says of it, where that is not that it finished.
+    /// Returns the tracker's column and state if they say that the run did not finish.
     fn unfinished(&self) -> Option<String> {
         self.columns.states.iter().find_map(|(column, at)| {
             let state = match self.variables[*at].as_ref()? {
@@ -443,7 +447,7 @@ impl<'c, 'v> Row<'c, 'v> {
         })
     }
 
-    /// The run's name, where the rule makes one of columns.
+    /// The run's name, made of the values of columns.
     fn id_of_columns(&mut self, places: &[usize]) -> Option<String> {
         let mut parts = Vec::with_capacity(places.len());
         for &at in places {
@@ -486,15 +490,15 @@ impl<'c, 'v> Row<'c, 'v> {
         given.collect()
     }
 
-    /// Which of the run's optional fields the row brings: those that it has a column for, whatever is in it. An empty
-    /// cell for a reason says nothing, as whoever looked at the run has excluded it.
+    /// The optional fields that the row brings: those for which it has a column, even an empty one. An empty exclusion
+    /// reason does not count, so that it does not undo an exclusion that somebody decided on.
     fn brought(&self, start: Option<Start>) -> Brought {
         if self.columns.absent == AbsentFields::Clear {
             return Brought::ALL;
         }
         let has = |field: Field| self.slots[field as usize].is_some();
         let reason = self.slots[Field::ExclusionReason as usize].as_ref();
-        // From scratch there is nothing behind a run.
+        // A run trained from scratch has no pretraining data.
         let from_scratch = start == Some(Start::Scratch);
         Brought::NONE
             .with_if(Brought::START, start.is_some())
@@ -505,7 +509,7 @@ impl<'c, 'v> Row<'c, 'v> {
             .with_if(Brought::EXCLUSION, reason.is_some_and(|slot| slot.value != Value::Null))
     }
 
-    /// The training FLOPs; of a column that was guessed only where it has a number.
+    /// The training FLOPs. A guessed column is used only if its value is a number.
     fn flops(&mut self) -> Option<f64> {
         let slot = self.slots[Field::Flops as usize].as_ref()?;
         if self.columns.is_guess(Field::Flops) && self.is_other_kind(Field::Flops, &slot.value) {
@@ -515,14 +519,14 @@ impl<'c, 'v> Row<'c, 'v> {
         if flops.is_finite() && flops > 0.0 {
             return Some(flops);
         }
-        // Counters that were not asked to count say 0.
+        // Trackers write 0 if they were not asked to count FLOPs.
         if flops != 0.0 {
             self.checks.refuse("flops", format!("must be a positive number, not {flops}"));
         }
         None
     }
 
-    /// The run, checked; with what its fields came from where that is wanted.
+    /// Builds and checks the run. The sources of its fields are included only if `used_wanted` is set.
     pub(crate) fn finish(mut self, used_wanted: bool) -> Finished {
         let columns = self.columns;
         let left_out = self.left_out();
@@ -547,7 +551,8 @@ impl<'c, 'v> Row<'c, 'v> {
             IdRule::Columns(places) => self.id_of_columns(places),
             IdRule::Content => None,
         };
-        // Named by its values once those are known to be right.
+        // A name derived from the values is only computed once the values are known to be valid; until then a
+        // placeholder stands for it.
         let unnamed = external_id.is_none()
             && matches!(columns.id, IdRule::Content | IdRule::FieldOrContent)
             && !self.checks.has("external_id");
@@ -602,22 +607,22 @@ impl<'c, 'v> Row<'c, 'v> {
     }
 }
 
-/// How the ids of W&B's storage begin: `Run:v1:`, in base 64.
+/// Prefix of W&B's storage keys: `Run:v1:` in base 64.
 const WANDB_STORAGE_ID: &str = "UnVuOnYx";
 
-/// What to do where a date stands for a text.
+/// Advice for a date or time that stands where a text is needed.
 const NO_TIME: &str = "spreadsheets and readers of tables take 2:4 for a time and 3-7-11 for a date, so the column must \
                        be written as text before it is filled";
 
-/// The tag that a column is: NAME of a column `tags.NAME`.
+/// The tag that a column holds: NAME for a column called `tags.NAME`.
 fn tag_of(column: &str) -> &str {
     column.strip_prefix("tags.").unwrap_or(column)
 }
 
-/// Below this every whole number is a double of its own.
+/// 2^53: every whole number below it in size is represented exactly by an `f64`.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// What trackers call runs that did not come to their end, in small letters: W&B, MLflow, Optuna, Ray.
+/// States, in lower case, that W&B, MLflow, Optuna and Ray give to runs that did not finish.
 const UNFINISHED: [&str; 17] = [
     "running",
     "failed",
@@ -638,8 +643,8 @@ const UNFINISHED: [&str; 17] = [
     "terminated_early",
 ];
 
-/// A name out of the run's own values, so that it is the same whatever stands around it. Of its sizes, data and loss
-/// every bit counts.
+/// A name hashed from the run's own values, so that it does not depend on anything else in the input. Sizes, data and
+/// loss enter the hash with every bit.
 fn content_id(run: &SubmittedRun) -> String {
     let observation = &run.observation;
     let mut digest = Sha256::new();
@@ -655,7 +660,7 @@ fn content_id(run: &SubmittedRun) -> String {
     digest.update(run.start.as_str());
     digest.update([0]);
     digest.update(run.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
-    // Names from before runs had it stay.
+    // Added only if present, so that names derived before this field existed stay the same.
     if let Some(unique) = run.unique_data {
         digest.update(unique.get().to_bits().to_be_bytes());
     }

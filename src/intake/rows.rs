@@ -1,4 +1,4 @@
-//! Where the readers of all formats put their rows: runs are handed on in batches, the rest is noted.
+//! The destination of the rows that all format readers produce: runs are passed on in batches, the rest is recorded.
 
 use std::borrow::Cow;
 use std::collections::hash_map::Entry;
@@ -20,81 +20,81 @@ use crate::intake::row::Finished;
 use crate::intake::stop::Stop;
 use crate::intake::value::Value;
 
-/// The most runs of a batch.
+/// Maximum number of runs in a batch.
 const BATCH_ROWS: usize = 1_000;
-/// Bytes of input after which a batch ends before that.
+/// Bytes of input after which a batch ends even if it has fewer runs.
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// How an input is read.
 #[derive(Debug, Clone)]
 pub struct Reading {
-    /// Format of an input that comes alone; of several each has its own.
+    /// Format of a single input; each of several inputs has its own.
     pub format: Format,
-    /// How one that comes alone is compressed.
+    /// Compression of a single input.
     pub coding: Coding,
-    /// What its columns mean.
+    /// What the columns of the input mean.
     pub columns: Columns,
-    /// What it may cost.
+    /// Limits of the input.
     pub limits: IngestLimits,
-    /// Whether to hand on the other runs where one is wrong; without it the rest is only checked.
+    /// Whether to pass on the valid runs even if some rows are wrong. If not, the rows after an error are only checked.
     pub skip_errors: bool,
-    /// Ends the reading early.
+    /// Signal that ends the reading early.
     pub stop: Stop,
 }
 
-/// What an input held besides the runs that were handed on.
+/// What was found in an input, besides the runs that were passed on.
 #[derive(Debug, Clone, Default)]
 pub struct Intake {
-    /// Rows that were read.
+    /// Number of rows read.
     pub rows: u64,
-    /// Whether it was one JSON object rather than rows.
+    /// Whether the input was a single JSON object rather than a list of rows.
     pub single: bool,
-    /// What was wrong.
+    /// Errors of the rows.
     pub errors: RowErrors,
-    /// Rows that were left out on purpose, by reason.
+    /// Number of rows that were left out on purpose, by reason.
     pub left_out: BTreeMap<String, u64>,
-    /// What the input was taken for.
+    /// How the input was interpreted.
     pub recognised: Recognised,
-    /// What is odd about it, and no reason to refuse it.
+    /// Oddities of the input that are no reason to refuse it.
     pub warnings: Vec<IntakeWarning>,
 }
 
-/// What an input was taken for.
+/// How an input was interpreted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recognised {
-    /// What stands between cells, in a table with separators.
+    /// Separator between cells, if the input is a CSV table.
     pub separator: Option<Separator>,
-    /// The decimal mark, where it is known.
+    /// Decimal mark, if known.
     pub decimal: Option<Decimal>,
-    /// What each field of the first good row came from: a column or an expression.
+    /// Source of each field in the first valid row: a column or an expression.
     pub fields: Vec<(Field, String)>,
 }
 
-/// Where the readers of all formats put their rows.
+/// The destination of the rows that all format readers produce.
 pub(super) struct Rows<'a> {
     pub(super) reading: &'a Reading,
     pub(super) hand_on: &'a mut dyn FnMut(Vec<NumberedRun>) -> bool,
     pub(super) batch: Vec<NumberedRun>,
     pub(super) batch_bytes: usize,
-    /// Whether a batch was handed on.
+    /// Whether any batch was passed on.
     pub(super) handed_on: bool,
-    /// Whether runs are still of use to anybody.
+    /// Whether runs are still passed on. Once a row is wrong they may only be checked.
     pub(super) wanted: bool,
-    /// The decimal mark of this input, where it is known.
+    /// Decimal mark of the current input, if known.
     pub(super) decimal: Option<Decimal>,
-    /// By the run's name the row that is kept so far, what decided, and what is wrong with it.
+    /// Rows that are kept so far, by the name of their run.
     pub(super) kept: HashMap<String, KeptRow>,
-    /// Keys of the first object, and those that options name.
+    /// Keys of the first object, and those keys of later ones that options name.
     pub(super) keys: HashSet<String>,
-    /// Whether an object was read.
+    /// Whether an object was read in the current input.
     pub(super) keyed: bool,
     pub(super) noticed: Noticed,
     pub(super) intake: Intake,
-    /// Rows that were wrong.
+    /// Number of wrong rows.
     wrong: u64,
 }
 
-/// The row that is kept of several.
+/// The row that is kept of several rows of the same run.
 pub(super) struct KeptRow {
     value: f64,
     row: u64,
@@ -102,7 +102,7 @@ pub(super) struct KeptRow {
     taken: Taken,
 }
 
-/// What is kept of a row until it is handed on.
+/// The parts of a row that are needed until it is passed on.
 pub(super) struct Taken {
     run: Result<SubmittedRun, Vec<FieldError>>,
     brought: Brought,
@@ -139,18 +139,18 @@ impl<'a> Rows<'a> {
         &self.reading.limits
     }
 
-    /// The number of the row that comes next.
+    /// Number of the next row.
     pub(super) fn next(&self) -> u64 {
         self.intake.rows
     }
 
-    /// Whether it is still to be said what fields came from.
+    /// Whether the sources of the fields are still to be recorded.
     pub(super) fn wants_used(&self) -> bool {
         self.intake.recognised.fields.is_empty()
     }
 
-    /// Remembers keys of objects, of which only all together say what an input has: those of the first, and
-    /// whatever options name.
+    /// Records the keys of an object: those of the first one, and those of later ones that options name. JSON has no
+    /// header, so only all objects together show which columns the input has.
     pub(super) fn note_keys(&mut self, entries: &[(Cow<'_, str>, Value<'_>)]) {
         const MOST: usize = 200;
         if !self.keyed {
@@ -163,7 +163,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Takes the next row, of so many bytes of input, from this line.
+    /// Takes the next row, which took up this many bytes and started on this line of the input.
     pub(super) fn push(
         &mut self,
         bytes: usize,
@@ -231,14 +231,15 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn leave_out(&mut self, reason: String) {
-        /// More reasons than these are counted together.
+        /// Further reasons are counted together.
         const REASONS: usize = 50;
         let reasons = &mut self.intake.left_out;
         let known = reasons.len() < REASONS || reasons.contains_key(&reason);
         *reasons.entry(if known { reason } else { "other".to_owned() }).or_default() += 1;
     }
 
-    /// Keeps one row of a run: of equals the later one.
+    /// Keeps one row per run; if two are equally good, the later one for [`Choice::Last`], the earlier one for
+    /// [`Choice::First`].
     pub(super) fn keep(&mut self, choice: Choice, id: String, new: KeptRow) {
         let lost = match self.kept.entry(id) {
             Entry::Vacant(free) => {
@@ -261,7 +262,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Takes a row that is a run or wrong.
+    /// Takes a row that holds a run or errors.
     pub(super) fn take(
         &mut self,
         bytes: usize,
@@ -287,9 +288,9 @@ impl<'a> Rows<'a> {
                     return Err(IngestError::TooLarge(Limit::IdleRows));
                 }
                 for mut error in errors {
-                    // A column may be named by as much as a row is long.
+                    // The name of a column can be as long as the row.
                     cut(&mut error.pointer, ERROR_LIMIT);
-                    // Room for the line.
+                    // Leaves room for the line number.
                     cut(&mut error.detail, ERROR_LIMIT - 32);
                     if let Some(line) = line {
                         error.detail = format!("{} (line {line})", error.detail);
@@ -311,7 +312,7 @@ impl<'a> Rows<'a> {
             self.handed_on = true;
             return if (self.hand_on)(batch) { Ok(()) } else { Err(IngestError::Unwanted) };
         }
-        // Nothing will be stored. The rest is read only to say what else is wrong.
+        // Nothing will be stored; the remaining rows are read only to report further errors.
         self.wanted = false;
         Ok(())
     }
@@ -322,7 +323,8 @@ impl<'a> Rows<'a> {
         for KeptRow { row, line, taken, .. } in kept {
             self.take(0, row, line, taken)?;
         }
-        // Where all came in one batch its repeated rows can be told beside the others that are wrong.
+        // If all runs fit into one batch, it is passed on even with errors, so that repeated rows are reported along
+        // with the other errors.
         let few = !self.handed_on && self.wanted;
         if few && !self.batch.is_empty() {
             if !(self.hand_on)(std::mem::take(&mut self.batch)) {

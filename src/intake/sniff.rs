@@ -1,4 +1,4 @@
-//! What an input is by its first bytes, so that one which was sent as something else says so.
+//! Recognises what an input is by its first bytes, so that the error for a wrong format can name the right one.
 
 use std::io::{Cursor, Read};
 
@@ -6,25 +6,25 @@ use crate::intake::decode::Coding;
 use crate::intake::error::IngestError;
 use crate::intake::format::Format;
 
-/// What begins as an input does.
+/// What the first bytes of an input look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Looks {
-    /// A format that is read.
+    /// A format that can be read.
     Format(Format),
-    /// A compression that is undone.
+    /// A compression that can be decoded.
     Coded(Coding),
-    /// A zip archive, which workbooks are too.
+    /// A zip archive, which may be a workbook.
     Zip,
     /// A JSON array or object; an object may be the first of many lines.
     Json {
         /// Whether it is an array.
         array: bool,
     },
-    /// Something that no runs are read from.
+    /// Something that runs cannot be read from.
     Other,
 }
 
-/// How files begin, what they are called, and what that is here.
+/// First bytes of known kinds of files, their descriptions for messages, and what they are.
 const BEGINNINGS: &[(&[u8], &str, Looks)] = &[
     #[cfg(feature = "parquet")]
     (b"PAR1", "a Parquet file", Looks::Format(Format::Parquet)),
@@ -49,10 +49,10 @@ const BEGINNINGS: &[(&[u8], &str, Looks)] = &[
     (b"%PDF", "a PDF", Looks::Other),
 ];
 
-/// The longest of the beginnings, and room for white space before JSON.
+/// Number of bytes examined: enough for the longest signature, with room for white space before JSON.
 const LOOKED_AT: usize = 64;
 
-/// What an input is by its first bytes, where those say it, and what that is called.
+/// Recognises an input by its first bytes, if possible; the text describes what it looks like in a message.
 #[must_use]
 pub fn looks_like(start: &[u8]) -> Option<(Looks, &'static str)> {
     let known = BEGINNINGS.iter().find(|(beginning, ..)| start.starts_with(beginning));
@@ -67,7 +67,7 @@ pub fn looks_like(start: &[u8]) -> Option<(Looks, &'static str)> {
     }
 }
 
-/// The input from its first byte on, unless these say that it is of another format than it was sent as.
+/// Returns the complete input, or an error if its first bytes show that it is of another format than it was sent as.
 pub(crate) fn checked<R: Read>(mut source: R, format: Format) -> Result<impl Read, IngestError> {
     let mut start = Vec::with_capacity(LOOKED_AT);
     source.by_ref().take(LOOKED_AT as u64).read_to_end(&mut start)?;
@@ -77,9 +77,10 @@ pub(crate) fn checked<R: Read>(mut source: R, format: Format) -> Result<impl Rea
     Ok(Cursor::new(start).chain(source))
 }
 
-/// What is wrong with an input of a format that begins so.
+/// Describes the contradiction if an input with these first bytes cannot be of the given format.
 fn contradiction(start: &[u8], format: Format) -> Option<String> {
-    // Orc and bzip2 begin as a text may, so it takes a byte that no text has.
+    // ORC and bzip2 files begin with letters that a text may begin with too, so a text format is only refused if there
+    // is a byte that no text contains.
     let is_text = matches!(format, Format::Json | Format::Ndjson | Format::Csv);
     let is_binary = start.iter().any(|byte| *byte == 0 || *byte > 0xf4 || (*byte < 9));
     let found = looks_like(start);
@@ -89,7 +90,7 @@ fn contradiction(start: &[u8], format: Format) -> Option<String> {
         (Format::Xlsx, Some(Looks::Zip)) => return None,
         #[cfg(feature = "archives")]
         (Format::Zip, Some(Looks::Zip)) => return None,
-        // A stream of older writers begins with the length of its schema.
+        // A stream from an older writer begins with the length of its schema, and has no signature.
         (Format::Arrow, None) => return None,
         (_, Some(Looks::Json { .. }) | None) if is_text => return None,
         (_, Some(_)) if is_text && !is_binary => return None,

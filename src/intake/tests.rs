@@ -1,4 +1,4 @@
-//! Every format and mapping, on inputs in memory.
+//! Tests of every format and mapping, on inputs in memory.
 
 use std::io::Write;
 
@@ -143,13 +143,13 @@ fn what_is_missing_is_looked_for_under_names_that_people_write() {
         let error = found.iter().find(|error| error.starts_with(&missing)).unwrap();
         assert!(error.ends_with(&taken(field, column)), "{error}");
     }
-    // What is said is taken.
+    // The mapping that the error suggests works.
     let options =
         mapped(&[("external_id", "`External ID`"), ("nonzero_params", "`Nonzero-Params`")]);
     let csv = "External ID,Nonzero-Params,sparsity,data,loss\na,1e6,0.5,1e9,3\n";
     let (runs, errors) = read(&reading(Format::Csv, options), csv.as_bytes()).unwrap();
     assert_eq!((only(&runs).external_id.as_str(), errors), ("a", Vec::new()));
-    // An index that pandas writes, and a comma at the end of each line.
+    // An index column as written by pandas, and a trailing comma on each line.
     for csv in [
         ",external_id,nonzero_params,sparsity,data,loss\n0,a,1e6,0.5,1e9,3\n",
         "external_id,nonzero_params,sparsity,data,loss,\na,1e6,0.5,1e9,3,\n",
@@ -203,7 +203,7 @@ fn options_name_what_there_is() {
     assert!(wrong(scaled("loss", f64::NAN)).contains("no positive number"));
 }
 
-/// A table downloaded from the app, and the frame that its documentation makes of `Api().runs()`.
+/// A table downloaded from the web app, and the data frame that the documentation builds from `Api().runs()`.
 #[test]
 fn exports_of_weights_and_biases_are_read() {
     let options = || {
@@ -241,7 +241,7 @@ fn exports_of_weights_and_biases_are_read() {
     }
 }
 
-/// `mlflow.search_runs()` as CSV, and the answer of `runs/search`, where parameters are texts.
+/// `mlflow.search_runs()` as CSV, and the answer of `runs/search`, in which parameters are texts.
 #[test]
 fn exports_of_mlflow_are_read() {
     let options = || {
@@ -326,7 +326,7 @@ fn rows_are_limited_in_length_and_number_in_every_format() {
             other => panic!("{other:?}"),
         };
     let header = "external_id,nonzero_params,sparsity,data,loss\n";
-    // Beyond what a reader reads ahead, and with no end.
+    // Shorter and longer than the buffer that parsers read ahead into, and without an end.
     for length in [5_000, 500_000] {
         let long = "x".repeat(length);
         let quoted = format!("{header}a,1e6,0,1,1\n\"{long}\"");
@@ -338,7 +338,7 @@ fn rows_are_limited_in_length_and_number_in_every_format() {
     }
     let line = "a,1e6,0,1,1\n".repeat(1001);
     assert_eq!(too_large(Format::Csv, format!("{header}{line}").as_bytes()), Limit::Rows);
-    // Lines that say nothing, and rows that are no runs, are not read for ever.
+    // Reading stops after too many blank lines or wrong rows.
     let few = Reading {
         limits: IngestLimits { idle_rows: 3, ..LIMITS },
         ..reading(Format::Ndjson, ColumnOptions::default())
@@ -356,7 +356,7 @@ fn rows_are_limited_in_length_and_number_in_every_format() {
 fn pages_of_parquet_that_expand_beyond_the_limit_are_refused() {
     let (runs, _) =
         plain(Format::Csv, "external_id,nonzero_params,sparsity,data,loss\na,1e6,0,1,1\n");
-    // The same name ten thousand times, in a dictionary; and texts that compress well.
+    // Long texts that compress well.
     let runs: Vec<SubmittedRun> = (0..900)
         .map(|place| SubmittedRun {
             external_id: format!("{place}"),
@@ -383,13 +383,13 @@ fn reading_ends_when_nobody_waits_for_it() {
     let reading = reading(Format::Ndjson, ColumnOptions::default());
     let stop = reading.stop.when_dropped();
     let mut left = Some(stop);
-    // Its caller leaves while the second piece is read.
+    // The caller leaves while the second piece is read.
     let input = std::io::Read::chain(&b"{}\n"[..], Calling(|| drop(left.take())));
     let read = reading.run(input, &mut |_| true);
     assert!(matches!(read, Err(IngestError::Unwanted)), "{read:?}");
 }
 
-/// A source of rows without end, which calls somebody each time.
+/// An endless source of rows, which runs a callback on each read.
 struct Calling<F>(F);
 
 impl<F: FnMut()> std::io::Read for Calling<F> {
@@ -422,7 +422,7 @@ fn compressed_inputs_are_limited_by_what_they_hold() {
     ] {
         assert_eq!(only(&read(&coded(coding), &small).unwrap().0).external_id, "a");
         assert!(bomb.len() < 200_000);
-        // Members one after the other are one input.
+        // Several members in a row are one input.
         let joined = [small.as_slice(), bomb.as_slice()].concat();
         let most = Reading { limits: IngestLimits { rows: u64::MAX, ..LIMITS }, ..coded(coding) };
         let expanded = read(&most, &joined);
@@ -448,7 +448,7 @@ fn compressed_inputs_are_limited_by_what_they_hold() {
             "{expanded:?}"
         );
     }
-    // More for each byte than any table has, though less than may come out in all.
+    // Expands more per byte than any table does, though to less than the total limit.
     let limits = IngestLimits { expanded_bytes: 1 << 40, expansion: 100, ..LIMITS };
     for (coding, bomb) in
         [(Coding::Gzip, gzip(&blank)), (Coding::Zstd, zstd::encode_all(&blank[..], 1).unwrap())]
@@ -457,7 +457,7 @@ fn compressed_inputs_are_limited_by_what_they_hold() {
         let expanded = read(&lines, &bomb);
         assert!(matches!(expanded, Err(IngestError::TooLarge(Limit::Expansion))), "{expanded:?}");
     }
-    // A window of 128 MB is memory that the sender decides about.
+    // A window of 128 MB, whose memory the sender would decide about.
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(27).unwrap();
     encoder.write_all(csv).unwrap();
@@ -518,14 +518,14 @@ mod parquet {
         let mut wrong = columns();
         wrong[4] = ("loss", Arc::new(DurationSecondArray::from(vec![1, 2])));
         match of_parquet(&file(wrong)) {
-            // Parquet has no durations: they are whole numbers, and Arrow's schema beside them says of what.
+            // Parquet has no durations, so these are whole numbers; only the embedded Arrow schema tells their unit.
             Err(IngestError::Columns(errors)) => {
                 assert_eq!(errors[0].pointer, "/loss");
                 assert!(errors[0].detail.contains("spans of time"), "{errors:?}");
             }
             other => panic!("{other:?}"),
         }
-        // Nothing is said of a column that no run takes anything from.
+        // A column that no field is read from may have any type.
         let beside = ("took", Arc::new(DurationSecondArray::from(vec![1, 2])) as ArrayRef);
         let all = columns().into_iter().chain([beside]).collect();
         let options = mapped(&[("sparsity", "sparsity")]);
@@ -541,7 +541,8 @@ mod parquet {
     fn a_codec_that_is_not_built_in_is_named() {
         let batch = RecordBatch::try_from_iter(columns()).unwrap();
         let mut bytes = file(columns());
-        // The codec of each column stands in the directory; Brotli's number is 4, and no writer for it is built in.
+        // The file is written with LZ4 and then changed to claim Brotli, because the build has no encoder for Brotli.
+        // The directory holds the codec of each column.
         let plain = ::parquet::file::properties::WriterProperties::builder()
             .set_compression(::parquet::basic::Compression::LZ4_RAW)
             .build();
@@ -551,7 +552,8 @@ mod parquet {
         bytes.extend(writer.into_inner().unwrap());
         let (runs, _) = of_parquet(&bytes).unwrap();
         assert_eq!(only(&runs).external_id, "a");
-        // Thrift's compact form of `codec: LZ4_RAW` in a column's description, behind its path: 7 as 0x0e.
+        // Thrift's compact encoding of `codec: LZ4_RAW` (7, encoded as 0x0e) in a column's description; Brotli is 4,
+        // encoded as 0x08.
         let mut brotli = bytes.clone();
         let mut changed = 0;
         for at in 0..brotli.len() - 2 {
@@ -580,7 +582,7 @@ mod parquet {
             for flip in [0x01, 0x80, 0xff] {
                 let mut damaged = whole.clone();
                 damaged[at] ^= flip;
-                // Some bits carry values or are spare; none may bring the reader down.
+                // Some bits hold values or are unused, so the result may be anything but a panic.
                 let _ = of_parquet(&damaged);
             }
         }
@@ -599,7 +601,7 @@ mod parquet {
     }
 }
 
-/// The faults by which wrong runs were stored, or rows lost, without a word.
+/// Inputs that would make the service store wrong runs or lose rows without an error.
 mod silent_faults {
     use super::*;
 
@@ -655,7 +657,7 @@ mod silent_faults {
         let (two, _) = csv(content(), &format!("{header}2e6,0,1e9,4\n1e6,0,1e9,3\n"));
         assert_eq!(only(&one).external_id, two[1].external_id);
         assert_ne!(two[0].external_id, two[1].external_id);
-        // Without any name there is no run, and the message says what would be one.
+        // Without names there are no runs, and the error says where names can come from.
         match read(&options(OptionTexts::default()), format!("{header}1e6,0,1e9,3\n").as_bytes()) {
             Err(IngestError::Columns(errors)) => {
                 assert!(errors[0].detail.contains("id=content"), "{errors:?}");
@@ -696,7 +698,7 @@ mod silent_faults {
                 other => panic!("{option}: {other:?}"),
             }
         }
-        // JSON has no header: what no object has is refused at the end.
+        // JSON has no header, so a column that no object has is refused at the end.
         let mut reading = options(map(&["start:starting_point"]));
         reading.format = Format::Ndjson;
         let row = r#"{"external_id": "a", "nonzero_params": 1e6, "sparsity": 0.5, "data": 1e9, "loss": 3}"#;
@@ -748,7 +750,7 @@ mod silent_faults {
         assert_eq!(errors, [""; 0]);
         assert_eq!(runs[0].external_id, "9007199254740993");
         assert_eq!(runs[1].tags["job"], "9007199254740992");
-        // What JSON readers take for a double has lost its digits: refused, not changed.
+        // JSON readers turn such a number into a double, which loses digits; it is refused rather than changed.
         let (_, errors) = read(&reading(), row("99999999999999999999999").as_bytes()).unwrap();
         assert!(errors[0].contains("digits"), "{errors:?}");
     }
@@ -764,18 +766,18 @@ mod silent_faults {
             found.left_out,
             BTreeMap::from([("State is failed".into(), 1), ("State is running".into(), 2)])
         );
-        // Whoever says which rows are runs is obeyed.
+        // A condition from the caller takes precedence.
         let all = OptionTexts { condition: Some("State != 'failed'".into()), ..source() };
         let (runs, found) = intake(all, input);
         assert_eq!((runs.len(), found.left_out["where"]), (3, 1));
-        // Where it is not known whose table it is, it is said.
+        // Without a known source the rows are kept, with a warning.
         let unknown = OptionTexts { id: Some("ID".into()), ..OptionTexts::default() };
         let (runs, found) = intake(unknown, input);
         assert_eq!(runs.len(), 4);
         assert_eq!(found.warnings[0].code, "unfinished_runs");
     }
 
-    /// The loss of training stands in the other column.
+    /// In these rows the training loss is in the other column.
     #[test]
     fn a_run_that_diverged_is_not_stored_with_its_training_loss() {
         let source =
@@ -788,11 +790,11 @@ mod silent_faults {
             let (runs, errors) = csv(source("mlflow"), &input);
             assert_eq!(only(&runs).observation.loss.get(), 3.1, "{lost}");
             assert!(errors[0].starts_with("row 1: loss"), "{lost}: {errors:?}");
-            // Of what is empty only the column can be named.
+            // Only the error for an empty cell names the column.
             assert_eq!(errors[0].contains("metrics.val_loss"), lost.is_empty(), "{errors:?}");
             assert_eq!(errors.len(), 1, "{errors:?}");
         }
-        // A column that is not there gives way.
+        // If the better column is not there at all, the other one is used.
         let input = "run_id,status,metrics.loss,params.nonzero_params,params.sparsity,params.data\n\
                      a,FINISHED,2.9,1e6,0,1e9\n";
         let (runs, errors) = csv(source("mlflow"), input);
@@ -827,7 +829,7 @@ mod silent_faults {
             intake(OptionTexts { source: Some("mlflow".into()), ..OptionTexts::default() }, input);
         assert_eq!(only(&runs).observation.loss.get(), 2.5);
         assert!(found.recognised.fields.contains(&(Field::Loss, "metrics.loss".into())));
-        // A validation loss comes before what may be the loss in training, and the answer says so.
+        // A validation loss is preferred to what may be the training loss, and the answer says which column was used.
         let input = "run_id,metrics.loss,metrics.val_loss,params.nonzero_params,params.sparsity,params.data\n\
                      a,2,2.5,1e6,0,1e9\n";
         let (runs, found) =
@@ -876,7 +878,7 @@ mod silent_faults {
     }
 }
 
-/// Whatever tables need can be said.
+/// Options for all kinds of tables.
 mod said {
     use super::*;
     use crate::domain::run::Start;
@@ -948,7 +950,7 @@ mod said {
             let found: Vec<f64> = runs.iter().map(|run| run.observation.loss.get()).collect();
             assert_eq!(found, losses, "{keep}");
         }
-        // Without it several rows of one run are an error.
+        // Without `keep`, several rows of one run are an error.
         let (_, errors) =
             read_csv(OptionTexts { id: Some("run".into()), ..OptionTexts::default() }, table);
         assert!(errors.iter().any(|error| error.contains("is that of row")), "{errors:?}");

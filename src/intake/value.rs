@@ -1,4 +1,4 @@
-//! A JSON value as it was written: with repeated keys, and borrowed where it can be.
+//! Values of cells, with a JSON reader that keeps repeated keys and borrows where it can.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A cell of a row, whatever format it came in.
+/// A cell of a row, in any format.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value<'a> {
     /// No value.
@@ -15,20 +15,20 @@ pub enum Value<'a> {
     Bool(bool),
     /// A number.
     Number(f64),
-    /// A whole number, with all its digits: as an id or a tag it is more than a double can hold.
+    /// A whole number with all its digits, since ids and tags can be too long for an `f64`.
     Integer(i128),
     /// A text.
     Text(Cow<'a, str>),
-    /// A date or a time, of a format that tells these from texts.
+    /// A date or a time, from a format that distinguishes them from texts.
     Time(String),
     /// A list.
     List(Vec<Value<'a>>),
-    /// An object: its keys in order, repeated ones too, so that these can be refused.
+    /// An object, with its keys in order. Repeated keys are kept so that they can be refused.
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
 impl Value<'_> {
-    /// The same without borrowing.
+    /// The same value without borrowed parts.
     pub fn into_owned(self) -> Value<'static> {
         match self {
             Self::Null => Value::Null,
@@ -47,7 +47,7 @@ impl Value<'_> {
         }
     }
 
-    /// What it is, for messages: a scalar as it is, cut short.
+    /// Describes the value for a message; a long text is cut.
     pub fn describe(&self) -> String {
         const SHOWN: usize = 40;
         match self {
@@ -106,7 +106,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        // An escape is never borrowed, so all of these come here.
+        // A string with an escape is never borrowed, so every marked number arrives here.
         let bare = text.strip_prefix('\u{1}').filter(|word| BARE.contains(word));
         Ok(match bare.and_then(|word| word.parse().ok()) {
             Some(number) => Value::Number(number),
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A key, borrowed where it has no escapes.
+/// A key of an object, borrowed if it has no escapes.
 struct Key<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
@@ -153,8 +153,9 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// JSON in which `NaN`, `Infinity` and `-Infinity`, which Python writes bare, are texts behind a control character.
-/// [`Value`] reads these as the numbers that they are, and whoever asks for a number refuses them by field and row.
+/// Turns `NaN`, `Infinity` and `-Infinity`, which Python writes without quotes, into strings that start with a control
+/// character, so that the text is valid JSON. [`Value`] reads these strings back as numbers, and whatever needs a
+/// finite number refuses them by field and row.
 pub(crate) fn without_bare_numbers(json: &str) -> Cow<'_, str> {
     if !json.contains(['N', 'I']) {
         return Cow::Borrowed(json);
@@ -182,15 +183,15 @@ pub(crate) fn without_bare_numbers(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Numbers that JSON does not have, the longer first.
+/// Numbers that JSON lacks, those with a sign first.
 const BARE: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
-/// The same for JSON that streams by.
+/// Does the same as [`without_bare_numbers`] for a stream of JSON.
 pub(crate) struct WithoutBareNumbers<R> {
     source: R,
-    /// Read, and not yet looked at.
+    /// Bytes read but not yet examined.
     waiting: Vec<u8>,
-    /// Looked at, and not yet handed on.
+    /// Bytes examined but not yet handed on.
     ready: Vec<u8>,
     handed_on: usize,
     quoted: bool,
@@ -217,7 +218,7 @@ impl<R: Read> WithoutBareNumbers<R> {
                     at += word.len();
                     continue;
                 }
-                // It may be the beginning of one, of which the rest is still to come.
+                // This may be the start of one of the words, with the rest still to come.
                 if !self.ended && BARE.iter().any(|word| word.as_bytes().starts_with(rest)) {
                     break;
                 }

@@ -1,5 +1,7 @@
-//! Workbooks of spreadsheets (.xlsx). A workbook is a zip archive whose directory is at its end, so it is kept in a
-//! temporary file; the texts of its cells are kept in memory, and its rows are read one at a time.
+//! Reads Excel workbooks (.xlsx).
+//!
+//! A workbook is a zip archive with its directory at the end, so it is kept in a temporary file. Its shared texts are
+//! held in memory, and its rows are read one at a time.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -17,12 +19,12 @@ use crate::intake::zipped::{open, spool};
 
 const FORMAT: &str = "workbook (.xlsx)";
 
-/// The most columns that a workbook can have, by its format.
+/// Maximum number of columns in a sheet, according to the file format.
 const MOST_COLUMNS: usize = 16_384;
 
 type Workbook = Xlsx<BufReader<File>>;
 
-/// Reads the rows of a sheet: below the first row with cells, which has the names of columns.
+/// Reads the rows of a sheet. The first row that has cells holds the names of the columns.
 pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), IngestError> {
     let mut file = spool(source, rows.limits())?;
     check_size(&mut file, rows.limits().block_bytes)?;
@@ -64,14 +66,14 @@ pub(crate) fn read(source: &mut impl Read, rows: &mut Rows<'_>) -> Result<(), In
         }
     }
     if header.is_none() {
-        // As of a table of separated values without a line.
+        // Reports the same missing columns as a CSV table without a header.
         rows.columns().check_header(&[], &[]).map_err(IngestError::Columns)?;
     }
     Ok(())
 }
 
-/// Refuses a workbook that is larger, decompressed, than may be in memory: what its directory says of sizes need not
-/// be so.
+/// Refuses a workbook that would take too much memory when decompressed. Decompresses everything to find out, since the
+/// sizes in the directory may be false.
 fn check_size(file: &mut File, most: u64) -> Result<(), IngestError> {
     let mut left = most;
     let mut archive = open(file, FORMAT)?;
@@ -86,7 +88,7 @@ fn check_size(file: &mut File, most: u64) -> Result<(), IngestError> {
     Ok(())
 }
 
-/// The sheet of this name, or the only one that has cells.
+/// The sheet with this name, or the only visible sheet that has cells.
 fn sheet(workbook: &mut Workbook, wanted: Option<&str>) -> Result<String, IngestError> {
     let sheets =
         workbook.sheets_metadata().iter().filter(|sheet| sheet.typ == SheetType::WorkSheet);
@@ -130,7 +132,7 @@ fn sheet(workbook: &mut Workbook, wanted: Option<&str>) -> Result<String, Ingest
 /// A cell that is not empty.
 enum Cell {
     Value(Value<'static>),
-    /// A formula whose value is not in the workbook.
+    /// A formula whose value is not stored in the workbook.
     NotComputed,
 }
 
@@ -153,12 +155,13 @@ fn cell(value: DataRef<'_>, is_formula: bool) -> Option<Cell> {
         DataRef::Bool(value) => Value::Bool(value),
         DataRef::DateTime(time) => Value::Time(written(&time)),
         DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => Value::Time(text),
-        // Such as #N/A, which is no value, and #DIV/0!, which is no number.
+        // Error values are kept as texts: `#N/A` means "no value", and others, such as `#DIV/0!`, are refused as
+        // numbers.
         DataRef::Error(error) => Value::Text(Cow::Owned(error.to_string())),
     }))
 }
 
-/// A date, a time of day or both, as the cell shows them in one way or another.
+/// Formats a date, a time of day or both, according to what the value contains.
 fn written(time: &ExcelDateTime) -> String {
     let days = time.as_f64();
     if time.is_duration() || days.abs() < 1.0 {
@@ -179,7 +182,7 @@ struct CellRow {
     bytes: usize,
 }
 
-/// The names of columns, by their place.
+/// The names of columns, by column index.
 struct Header {
     names: Vec<Option<String>>,
 }
@@ -238,11 +241,11 @@ fn take(header: &Header, done: CellRow, line: u64, rows: &mut Rows<'_>) -> Resul
         }
         None => row.finish(rows.wants_used()),
     };
-    // Spreadsheets count rows from 1.
+    // Spreadsheets number rows from 1.
     rows.push(done.bytes, Some(line + 1), finished)
 }
 
-/// What spreadsheets call a column.
+/// A column's letters in a spreadsheet, such as `AB`.
 fn letters(column: usize) -> String {
     let mut name = Vec::new();
     let mut left = column + 1;

@@ -1,5 +1,5 @@
-//! What archives and workbooks share: both are zip files, whose directory stands at their end. They are kept in a
-//! temporary file, and their directory is bounded before it is read, since all of it is in memory then.
+//! Shared by archives and workbooks, which are both zip files with a directory at the end. They are kept in a temporary
+//! file, and their directory is limited in size before it is read, because it is held in memory as a whole.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -10,17 +10,18 @@ use crate::intake::decode::BUFFER;
 use crate::intake::error::{IngestError, IngestLimits, Limit};
 use crate::intake::guarded::guarded;
 
-/// How each entry of a directory begins.
+/// First bytes of each directory entry.
 const ENTRY: &[u8; 4] = b"PK\x01\x02";
 
-/// A zip file whose directory was read.
+/// A zip file whose directory has been read.
 pub(super) type Zipped = ZipArchive<BufReader<File>>;
 
-/// Copies an input into a temporary file, and refuses it where its directory would take too much memory; that is
-/// seen by how often, and where first, an entry's beginning stands in it, whatever the file says of itself.
+/// Copies an input into a temporary file, and refuses it if its directory would take too much memory. Nothing that the
+/// file says about itself is trusted: the number of entries is how often an entry's first bytes occur anywhere in the
+/// file, and the size of the directory is taken to be everything from the first occurrence to the end.
 ///
 /// # Errors
-/// Where the source cannot be read, there is no place to keep it, or a limit is reached.
+/// If the source cannot be read, the temporary file cannot be written, or a limit is exceeded.
 pub(super) fn spool(source: &mut impl Read, limits: &IngestLimits) -> Result<File, IngestError> {
     let mut file = tempfile::tempfile().map_err(IngestError::Spool)?;
     let mut entries = Entries::default();
@@ -36,10 +37,10 @@ pub(super) fn spool(source: &mut impl Read, limits: &IngestLimits) -> Result<Fil
     Ok(file)
 }
 
-/// Copies to a temporary file; errors of the source and of the file are told apart.
+/// Copies a source to a temporary file.
 ///
 /// # Errors
-/// Those of the source, and [`IngestError::Spool`].
+/// Errors of the source as they are, and [`IngestError::Spool`] for errors of the file.
 pub(super) fn copy(source: &mut impl Read, file: &mut File) -> Result<(), IngestError> {
     pass(source, file, |_| Ok(()))
 }
@@ -61,7 +62,7 @@ fn pass(
     }
 }
 
-/// Reads the directory. `format` is what the file is called in errors.
+/// Reads the directory of a zip file. `format` names the kind of file in errors.
 ///
 /// # Errors
 /// [`IngestError::Malformed`], [`IngestError::Spool`].
@@ -70,14 +71,14 @@ pub(super) fn open(file: &File, format: &'static str) -> Result<Zipped, IngestEr
     guarded(format, || ZipArchive::new(BufReader::new(reading)))
 }
 
-/// Entries of a directory that are seen in a file as it passes.
+/// Counts the directory entries in a file while it is copied.
 #[derive(Debug, Default)]
 struct Entries {
-    /// The last bytes that passed, fewer than an entry begins with.
+    /// The last bytes copied, one fewer than an entry's first bytes, as the next piece may complete them.
     before: Vec<u8>,
-    /// How many there are.
+    /// Number of entries found.
     count: u64,
-    /// Bytes from the first on.
+    /// Number of bytes from the first entry on.
     bytes: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a row says of a run that is stored, and what it leaves as it is.
+//! Which fields of a stored run a new row replaces, and which it leaves as they are.
 
 use super::*;
 use crate::domain::run::Brought;
@@ -49,14 +49,14 @@ fn a_row_says_what_it_has_a_column_for() {
         (",pattern", ",", r#", "pattern": null"#, Brought::PATTERN),
         (",pattern", ",2:4", r#", "pattern": "2:4""#, Brought::PATTERN),
         (",start", ",pretrained", r#", "start": "pretrained""#, Brought::START),
-        // There is nothing behind a run from scratch.
+        // A run from scratch has no pretraining data, so that field is replaced too.
         (",start", ",scratch", r#", "start": "scratch""#, scratch),
         (",start", ",", r#", "start": null"#, scratch),
         (",pretraining_data", ",", r#", "pretraining_data": null"#, Brought::PRETRAINING_DATA),
         (",unique_data", ",", r#", "unique_data": null"#, Brought::UNIQUE_DATA),
         (",unique_data", ",5e8", r#", "unique_data": 5e8"#, Brought::UNIQUE_DATA),
         (",exclusion_reason", ",bad", r#", "exclusion_reason": "bad""#, Brought::EXCLUSION),
-        // Whoever excluded the run knew why.
+        // An empty reason does not undo an exclusion that somebody decided on.
         (",exclusion_reason", ",", r#", "exclusion_reason": null"#, Brought::NONE),
     ] {
         assert_eq!(of_csv(header, cells), expected, "{header} {cells}");

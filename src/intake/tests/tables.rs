@@ -1,4 +1,4 @@
-//! Arrow, workbooks, several inputs, columns of every kind, and FLOPs.
+//! Tests of Arrow, workbooks, several inputs, all types of columns, and FLOPs.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn texts(values: [&str; 2]) -> ArrayRef {
     Arc::new(StringArray::from(values.to_vec()))
 }
 
-/// Two runs, with columns of the kinds that other tools write.
+/// Two runs, in columns of the types that other tools write.
 fn batch() -> RecordBatch {
     let mut uuids = FixedSizeBinaryBuilder::new(16);
     uuids.append_value([0x41; 16]).unwrap();
@@ -65,7 +65,7 @@ fn batch() -> RecordBatch {
     .unwrap()
 }
 
-/// A float of 16 bits, whose type is not among the dependencies.
+/// A 16-bit float, made through Arrow since the crate of its type is not a direct dependency.
 fn half(value: f32) -> <Float16Type as arrow_array::ArrowPrimitiveType>::Native {
     <Float16Type as arrow_array::ArrowPrimitiveType>::Native::from_f32(value)
 }
@@ -160,7 +160,7 @@ fn uuids_are_names_where_a_column_says_that_it_holds_them() {
         ],
         ..OptionTexts::default()
     };
-    // Bytes that are no text.
+    // Bytes that are not valid UTF-8.
     let (_, errors) = read_table(Format::Arrow, name(), &streamed(&batch)).unwrap();
     assert_eq!(
         errors,
@@ -214,7 +214,7 @@ fn a_damaged_arrow_input_is_malformed_and_none_is_larger_than_it_may_be() {
     for length in 0..whole.len() - 8 {
         let cut = read_table(Format::Arrow, said(), &whole[..length]);
         let known = matches!(&cut, Err(IngestError::Malformed(_)))
-            // Behind the schema, and before the first batch, a stream may end.
+            // A stream may end between the schema and the first batch.
             || matches!(&cut, Ok((runs, _)) if runs.is_empty());
         assert!(known, "{length}: {cut:?}");
     }
@@ -222,7 +222,7 @@ fn a_damaged_arrow_input_is_malformed_and_none_is_larger_than_it_may_be() {
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x81;
-            // Some bits carry values or are spare; none may bring the reader down.
+            // Some bits hold values or are unused, so the result may be anything but a panic.
             let _ = read_table(Format::Arrow, said(), &damaged);
         }
     }
@@ -298,7 +298,7 @@ fn flops_are_held_against_size_and_data_and_nothing_is_made_of_them() {
     };
     let plain = OptionTexts::default;
     assert_eq!(warned(&table("flops", ["6e15", "1.2e16"]), plain()), []);
-    // Zeros are counted or are not.
+    // Whether zeros are counted or not, the FLOPs are plausible.
     assert_eq!(warned(&table("flops", ["6.5e15", "2.4e16"]), plain()), []);
     let found = warned(&table("flops", ["3e15", "6e15"]), plain());
     assert_eq!(found[0].0, "flops_off");
@@ -306,7 +306,7 @@ fn flops_are_held_against_size_and_data_and_nothing_is_made_of_them() {
         found[0].1.starts_with("FLOPs of 2 of 2 runs are not 6 N D: 0.500 to 0.500"),
         "{found:?}"
     );
-    // Counters that nobody asked to count say 0.
+    // Trackers write 0 if they were not asked to count FLOPs.
     assert_eq!(warned(&table("flops", ["", "0"]), plain()), []);
     let wandb = || OptionTexts { source: Some("wandb".into()), ..OptionTexts::default() };
     let found = warned(&table("config.total_flos", ["3e15", "n/k"]), wandb());
@@ -343,7 +343,7 @@ fn texts_of_frames_without_a_value_are_none_and_losses_without_one_are_errors() 
     let (runs, errors) = read_table(Format::Csv, OptionTexts::default(), csv.as_bytes()).unwrap();
     assert_eq!((&only(&runs).exclusion_reason, &only(&runs).pattern), (&None, &None));
     assert_eq!(errors, ["row 1: loss must be between 1e-12 and 1e12, not NaN (line 3)"]);
-    // Whoever says which texts mean no value has said all of them.
+    // Texts given by the caller replace the default ones completely.
     let texts = OptionTexts { null: Some("none".into()), ..OptionTexts::default() };
     let csv = format!("{HEADER},exclusion_reason\na,1e6,0,1e9,3,nan\n");
     let (runs, _) = read_table(Format::Csv, texts, csv.as_bytes()).unwrap();
@@ -399,7 +399,7 @@ fn data_counted_in_something_else_than_the_familys_unit_is_asked_about() {
     checked("data:steps", &[], "steps").unwrap();
     checked("data:step", &[], "Steps").unwrap();
     checked("data:tokens", &[], "tokens").unwrap();
-    // Whoever computes it has said how.
+    // An expression already states the unit.
     checked("data:steps*524288", &[], "tokens").unwrap();
 }
 
@@ -407,7 +407,7 @@ fn data_counted_in_something_else_than_the_familys_unit_is_asked_about() {
 mod archives {
     use super::*;
 
-    /// The same table as `xz` compresses it.
+    /// The table of the test below as compressed by `xz`.
     const XZ: &[u8] = &[
         253, 55, 122, 88, 90, 0, 0, 4, 230, 214, 180, 70, 2, 0, 33, 1, 22, 0, 0, 0, 116, 47, 229,
         163, 1, 0, 61, 101, 120, 116, 101, 114, 110, 97, 108, 95, 105, 100, 44, 110, 111, 110, 122,
@@ -425,7 +425,6 @@ mod archives {
         let bzip2 = bzip2.finish().unwrap();
         for (coding, bytes) in [(Coding::Xz, XZ.to_vec()), (Coding::Bzip2, bzip2)] {
             let reading = Reading { coding, ..reading(Format::Csv, ColumnOptions::default()) };
-            // Streams one after the other are one input.
             let (runs, errors) = read(&reading, &bytes).unwrap();
             assert_eq!((only(&runs).external_id.as_str(), errors), ("a", Vec::new()));
             for cut in [6, bytes.len() / 2, bytes.len() - 4] {
@@ -441,7 +440,7 @@ mod archives {
         assert!(matches!(bomb, Err(IngestError::TooLarge(Limit::ExpandedBytes))), "{bomb:?}");
     }
 
-    /// An archive of these files.
+    /// A zip archive of these files.
     fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut zip = ::zip::ZipWriter::new(Cursor::new(Vec::new()));
         for (name, bytes) in files {
@@ -526,7 +525,7 @@ mod archives {
             IngestError::TooLarge(found) => *found == limit,
             _ => false,
         };
-        // Two of the files are less.
+        // Enough for two of the files, but not for three.
         reading.limits.expanded_bytes = 1_300_000;
         let error = read(&reading, &bytes).unwrap_err();
         assert!(too_large(&error, Limit::ExpandedBytes), "{error:?}");
@@ -547,7 +546,7 @@ mod workbooks {
 
     use super::*;
 
-    /// A workbook whose sheets have these rows, cells as the format writes them.
+    /// A workbook whose sheets have these rows, given as XML.
     fn workbook(sheets: &[(&str, &str)]) -> Vec<u8> {
         let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
         let mut add = |name: &str, text: &str| {
@@ -578,7 +577,7 @@ mod workbooks {
                 "<Relationships xmlns=\"{package}/relationships\"><Relationship Id=\"st\" Type=\"{relations}/styles\" Target=\"styles.xml\"/>{targets}</Relationships>"
             ),
         );
-        // The second style is a time of day (20), the third a date (14).
+        // The second style is a time of day (format 20), the third a date (format 14).
         add(
             "xl/styles.xml",
             &format!(
@@ -641,7 +640,7 @@ mod workbooks {
         let rows = [
             header(2, NAMES),
             run(3, &text("F3", "2:4")),
-            // What a spreadsheet makes of 2:4, and of 3-7-11.
+            // What a spreadsheet makes of `2:4` and `3-7-11`.
             run(5, "<c r=\"F5\" s=\"1\"><v>0.086111111111111</v></c>"),
             run(6, "<c r=\"F6\" s=\"2\"><v>37800</v></c>"),
             run(7, "<c r=\"F7\"><f>A1</f></c>"),
