@@ -1,4 +1,4 @@
-//! The OpenAPI document: generated from the handlers, completed with what all of them share.
+//! The OpenAPI document: generated from the handlers, and completed with what all operations have in common.
 
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::Operation;
@@ -9,7 +9,7 @@ use crate::api::layers::needs::scope_of;
 use crate::api::routes::operations;
 use crate::domain::access::Scope;
 
-/// The whole document.
+/// The complete OpenAPI document of the service.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, mut document) = operations().split_for_parts();
@@ -33,7 +33,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             add_problems(path, operation);
             match scope_of(method, path) {
                 Some(scope) => add_scope(operation, scope),
-                // Open to everybody, which a document says by an empty list.
+                // An operation that is open to everybody has an empty list here.
                 None => operation.security = Some(Vec::new()),
             }
             describe(operation, scope_of(method, path));
@@ -43,8 +43,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Adds the problems that an operation can answer with by its shape: every one with a path can name
-/// what does not exist, every one with a body can get one that cannot be read.
+/// Adds the problems that an operation can have because of its shape: one with a path parameter may name something that
+/// does not exist, and one with a body may get a body that cannot be read.
 fn add_problems(path: &str, operation: &mut Operation) {
     let mut problems = vec![
         ("408", "The request took too long"),
@@ -76,8 +76,8 @@ fn add_problems(path: &str, operation: &mut Operation) {
     }
 }
 
-/// Gives an operation a description, which its first line alone is not: the line again and the scope, before what
-/// else its comment says.
+/// Writes the description of an operation: its summary, the scope that it needs, and the rest of its comment. Without
+/// this, an operation whose comment is a single paragraph would have a summary only.
 fn describe(operation: &mut Operation, scope: Option<Scope>) {
     let summary = operation.summary.iter().map(String::as_str);
     let needs = match scope {
@@ -92,7 +92,7 @@ fn describe(operation: &mut Operation, scope: Option<Scope>) {
 /// Name of the security scheme.
 const SCHEME: &str = "bearer";
 
-/// Adds the scope that an operation needs, and what it answers to those who have it not.
+/// Adds the scope that an operation needs, and the answers to callers without it.
 fn add_scope(operation: &mut Operation, scope: Scope) {
     operation.security = Some(vec![SecurityRequirement::new(SCHEME, [scope.as_str()])]);
     let forbidden = format!(
@@ -120,8 +120,8 @@ fn problem(description: &str) -> Response {
         .build()
 }
 
-/// Answers of a new installation to the examples of the parameters, by operation. A test asks the
-/// service and compares.
+/// Answers of a new installation to the example values of the parameters, by operation id. A test compares them with
+/// the answers of the service.
 pub const EXAMPLES: [(&str, &str); 3] = [
     ("get_prediction", include_str!("../../openapi/examples/get_prediction.json")),
     ("get_optimal_sparsity", include_str!("../../openapi/examples/get_optimal_sparsity.json")),
@@ -136,7 +136,7 @@ fn add_example(operation: &mut Operation) {
     };
     let example = serde_json::from_str(example).expect("a test reads the committed examples");
     for (kind, content) in &mut response.content {
-        // Pictures of an answer are no JSON.
+        // Other media types of the answer are pictures, to which the example does not apply.
         if let RefOr::T(content) = content
             && kind == "application/json"
         {

@@ -1,5 +1,5 @@
-//! What the fuzz targets in `fuzz/` call: bodies and queries as the handlers read them. It exists in builds
-//! of `cargo fuzz`, and in tests, which read what fuzzing has found worth keeping.
+//! Entry points of the fuzz targets in `fuzz/`: they read bodies and queries as the handlers do. The module is part of
+//! builds by `cargo fuzz`, and of tests, which read the inputs that fuzzing found worth keeping.
 
 use axum::extract::FromRequestParts;
 use axum::http::{Request, Uri};
@@ -12,14 +12,14 @@ use crate::api::resources::profiles::CreateHardwareProfile;
 use crate::api::wire::extract::{Query, parse_json};
 use crate::api::wire::problem::{ApiError, Problem};
 
-/// Reads a query as those of both questions.
+/// Reads a query as the parameters of a prediction and of an optimal sparsity.
 pub fn question(query: &str) {
     let Ok(uri) = Uri::try_from(format!("/v1/families/t5-c4/prediction?{query}")) else { return };
     answer(read_query::<PredictionParams>(&uri).and_then(|params| params.check().map(drop)));
     answer(read_query::<OptimalSparsityParams>(&uri).and_then(|params| params.check().map(drop)));
 }
 
-/// Reads a body as that of a new hardware profile, and what it costs at some sparsities.
+/// Reads a body as a new hardware profile, and computes its cost at some sparsities.
 pub fn hardware_profile(body: &[u8]) {
     let profile = parse_json::<CreateHardwareProfile>(body, "").and_then(|profile| profile.check());
     if let Ok((name, settings)) = &profile {
@@ -39,7 +39,7 @@ fn read_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     read.expect("nothing is waited for").map(|Query(read)| read)
 }
 
-/// A refusal is written out, as its sender would get it.
+/// Writes out the problem of a refused input, as its sender would get it.
 fn answer(read: Result<(), ApiError>) {
     if let Err(error) = read {
         let problem = Problem::from(error);
@@ -51,7 +51,7 @@ fn answer(read: Result<(), ApiError>) {
 mod tests {
     use super::*;
 
-    /// Every input that is kept for a target.
+    /// All stored inputs of a fuzz target.
     fn kept(target: &str) -> Vec<Vec<u8>> {
         let directory = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
         let files = std::fs::read_dir(directory).unwrap();

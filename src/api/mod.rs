@@ -1,8 +1,9 @@
-//! The HTTP contract: one file a resource or a question, views apart from domain types, errors as problems.
+//! The HTTP API. Each resource and each question has its own file, views are separate from domain types, and errors are
+//! problem documents.
 //!
-//! Data goes one way: a request becomes a checked value (`check`), a function of [`sparsity_law::law`] or
-//! [`crate::store`] answers, and a view is sent. Routes and OpenAPI document come from the same
-//! list, so that neither can lack what the other has.
+//! Data flows in one direction: a request becomes a checked value (`check`), a function of [`sparsity_law::law`] or
+//! [`crate::store`] computes the answer, and a view of it is sent. The routes and the OpenAPI document are made from
+//! the same list, so neither can have an operation that the other lacks.
 
 pub mod document;
 #[cfg(any(test, fuzzing))]
@@ -33,11 +34,11 @@ use crate::api::routes::operations;
 use crate::api::state::AppState;
 use crate::dashboard;
 
-/// The whole service as one router.
+/// The router of the whole service.
 pub fn router(state: AppState) -> Router {
     let (router, document) = operations().split_for_parts();
     let router = router.layer(RefuseParameters(Unparameterised::of(&document)));
-    // Half of the time, so that the primary has the other.
+    // The replica gets half of the time, so that the other half is left for the primary.
     let patience = state.limits.request_timeout / 2;
     let replica = state.replica.clone();
     let by_replica = replica.map(|replica| from_fn_with_state((replica, patience), by_replica));
@@ -58,7 +59,7 @@ pub fn router(state: AppState) -> Router {
     if let Some(path) = &state.base_path {
         document.servers = Some(vec![Server::new(path)]);
     }
-    // Its page asks for the document by a relative address.
+    // The page loads the document by a relative address, so it also works below the path of a proxy.
     let documentation = SwaggerUi::new("/docs")
         .url("/openapi.json", document)
         .config(Config::from("../openapi.json"));
@@ -71,7 +72,7 @@ pub fn router(state: AppState) -> Router {
     if state.base_path.is_none() && !state.throttle.knows_proxies() {
         return router;
     }
-    // Around the routes, as it decides which of them is meant.
+    // This layer wraps the routes because it decides which route a request belongs to.
     let behind_path = ServiceBuilder::new().layer(from_fn_with_state(state, behind_path));
     Router::new().fallback_service(behind_path.service(router))
 }

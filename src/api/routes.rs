@@ -1,4 +1,4 @@
-//! All operations, and what the OpenAPI document says before them.
+//! The list of all operations, and the general part of the OpenAPI document.
 
 use tower::util::MapResponseLayer;
 use utoipa::OpenApi;
@@ -25,7 +25,7 @@ use crate::api::{questions, resources};
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This service")),
-    // What events carry stands in no answer that has a schema.
+    // The data of events is not part of any response with a schema, so its type is added here.
     components(schemas(crate::api::wire::problem::Problem, resources::events::FamilyStandingView)),
     tags(
         (name = TAG_FAMILIES, description = "Model families: the runs that one law describes"),
@@ -41,7 +41,7 @@ use crate::api::{questions, resources};
 )]
 struct Base;
 
-/// All operations.
+/// All operations of the service.
 pub(crate) fn operations() -> OpenApiRouter<AppState> {
     let questions_asked_most =
         questions::predictions::router().merge(questions::optimal_sparsity::router());
@@ -72,6 +72,7 @@ pub(crate) fn operations() -> OpenApiRouter<AppState> {
         .merge(resources::health::router())
         .layer(compressed())
         .layer(MapResponseLayer::new(with_weak_tag));
-    // Their answers are short, and asked for so often that a layer would be felt.
+    // These two questions are not compressed: their answers are short, and so frequent that the layer would cost
+    // noticeable time.
     OpenApiRouter::with_openapi(Base::openapi()).merge(questions_asked_most).merge(others)
 }

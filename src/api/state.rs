@@ -1,4 +1,4 @@
-//! What every handler may use.
+//! The state that all handlers share.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -32,12 +32,12 @@ use crate::live::schema_look::SchemaLook;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 
-/// What every handler may use, shared: each request clones it several times.
+/// The state that all handlers share; cloned several times per request, so it is a pointer.
 #[derive(Debug, Clone)]
 pub struct AppState(Arc<AppParts>);
 
 impl AppState {
-    /// Shares the parts.
+    /// Creates the state from its parts.
     #[must_use]
     pub fn new(parts: AppParts) -> Self {
         Self(Arc::new(parts))
@@ -52,7 +52,7 @@ impl Deref for AppState {
     }
 }
 
-/// Pairs of laws that are remembered, of about ten kilobytes each.
+/// The most comparisons of two laws that are cached, of about ten kilobytes each.
 pub(crate) const COMPARISONS: u64 = 256;
 
 /// The parts of the state.
@@ -60,84 +60,84 @@ pub(crate) const COMPARISONS: u64 = 256;
 pub struct AppParts {
     /// The database.
     pub pool: PgPool,
-    /// Whether it can be used.
+    /// Whether the database can be used.
     pub schema_look: SchemaLook,
-    /// A streaming replica of it that reads may be answered by.
+    /// Streaming replica of the database that may answer reads.
     pub replica: Option<Replica>,
-    /// Time and ids.
+    /// Source of the time and of ids.
     pub clock: Arc<Clock>,
-    /// Laws that were asked lately.
+    /// Cache of laws that answered recently.
     pub laws: LawCache<AskedLaw>,
-    /// Hardware profiles that were asked lately.
+    /// Cache of hardware profiles that were used recently.
     pub profiles: ProfileCache,
-    /// Optimal sparsities by two laws, given by their ids, which were compared lately.
+    /// Cache of the optimal sparsities by two recently compared laws, by the ids of the laws.
     pub comparisons: Cache<(Uuid, Uuid), Arc<Vec<ComparedOptimum>>>,
-    /// For answers that take long to compute.
+    /// Threads for answers that take long to compute.
     pub threads: AnswerThreads,
-    /// Room for the answers to questions about many points.
+    /// Room for the answers to questions about many points at once.
     pub answer_points: AnswerPoints,
-    /// Families that are followed.
+    /// Families that streams of events follow.
     pub family_watch: FamilyWatch,
-    /// Refits that are followed.
+    /// Refits that streams of events follow.
     pub refit_watch: RefitWatch,
-    /// Streams of events.
+    /// Places for open streams of events.
     pub streams: Places<Owner>,
-    /// What is counted.
+    /// Counters of the process.
     pub metrics: Metrics,
-    /// Where requests are followed.
+    /// Exporter of request traces.
     pub traces: Traces,
-    /// Who may use the service.
+    /// Who may access the service.
     pub access: Access,
-    /// How much each may use it.
+    /// Rate limits of callers.
     pub throttle: Throttle,
-    /// Who wrote what.
+    /// Log of who wrote what.
     pub audit: AuditLog,
-    /// Whether only this machine reaches the service.
+    /// Whether only this machine can reach the service, because it listens on a loopback address.
     pub loopback: bool,
-    /// Origins whose pages may ask.
+    /// Origins whose pages may send requests (CORS).
     pub cors_origins: Vec<HeaderValue>,
-    /// Names, beside `localhost`, by which a service without keys may be asked.
+    /// Host names, in addition to `localhost`, that a service without keys accepts.
     pub allowed_hosts: Vec<String>,
-    /// A path of a proxy below which the service is reached.
+    /// Path of a proxy below which the service is reached.
     pub base_path: Option<String>,
-    /// What a request may cost.
+    /// Limits of what a request may cost.
     pub limits: Limits,
-    /// Bodies that are held until they are read.
+    /// Room for request bodies that are held in memory until they are read.
     pub bodies: Bodies,
-    /// Uploads and exports under way.
+    /// Uploads and exports in progress.
     pub transfers: Transfers,
-    /// Told where an upload was accepted that is to be stored.
+    /// Notified when an upload was accepted that is still to be stored.
     pub uploads_accepted: Notify,
-    /// Cancelled when the service is to stop.
+    /// Cancelled when the service should stop.
     pub shutdown: CancellationToken,
 }
 
-/// How many streams of events may be open.
+/// Limits on the number of open streams of events.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
-    /// All of them.
+    /// The most open streams in total.
     pub at_once: usize,
-    /// Those of one owner.
+    /// The most open streams of one owner.
     pub each: usize,
 }
 
-/// Limits of what a request may cost.
+/// Limits on what a request may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bodies that are held whole.
+    /// Limits of bodies that are held in memory as a whole.
     pub bodies: BodyLimits,
-    /// Questions about many points.
+    /// Limits of questions about many points.
     pub bulk: BulkLimits,
-    /// The longest time that an answer may take to begin.
+    /// The longest time until an answer begins.
     pub request_timeout: Duration,
-    /// The most that a refit may take, in runs times starts and resamples.
+    /// The most work of a refit: the number of runs times the number of starts and resamples.
     pub refit_work: u64,
-    /// Streams of events.
+    /// Limits of streams of events.
     pub streams: StreamLimits,
     /// The most runs on which two laws are compared.
     pub compared_runs: u32,
-    /// The most laws of a family that one question asks.
+    /// The most laws of a family that one question may ask.
     pub history_laws: u16,
-    /// The most mappings that are kept for a family.
+    /// The most mappings that a family may have.
     pub max_mappings: u32,
 }

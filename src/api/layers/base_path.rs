@@ -1,8 +1,8 @@
-//! A path of a proxy below which the service is reached, such as `/planner`.
+//! Support for a proxy that exposes the service under a path prefix, such as `/planner`.
 //!
-//! Some proxies take the path away before they pass a request on, some do not, and some say it in
-//! `X-Forwarded-Prefix`. Whatever they do, requests arrive at the same routes, and `Location` leads back
-//! through the proxy. The pages need nothing of this: their addresses are relative.
+//! Some proxies strip the prefix before they forward a request, some do not, and some send it in `X-Forwarded-Prefix`.
+//! In each case requests reach the same routes, and `Location` headers lead back through the proxy. The pages need no
+//! rewriting, as their links are relative.
 
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
@@ -12,15 +12,16 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::state::AppState;
 
-/// What a proxy says of the path that it took away.
+/// Header in which a proxy sends the prefix that it stripped.
 const FORWARDED: &str = "x-forwarded-prefix";
-/// The longest path of a proxy.
+/// Longest prefix, in bytes.
 const LONGEST: usize = 200;
 
-/// A path that begins with a slash, ends with none, and holds nothing that an address would read otherwise.
+/// Parses a prefix: it begins with a slash, ends without one (a trailing slash is removed), and consists of characters
+/// that need no escaping in a URL.
 ///
 /// # Errors
-/// A sentence that says what it must be.
+/// A sentence that says what the prefix must be.
 pub fn base_path(text: &str) -> Result<String, String> {
     let path = text.strip_suffix('/').unwrap_or(text);
     let plain = |part: &str| {
@@ -35,7 +36,7 @@ pub fn base_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// The path of a request: as a trusted proxy says it, or as it is configured.
+/// The prefix for a request: from the header of a trusted proxy, or else as configured.
 fn prefix(state: &AppState, request: &Request) -> Option<String> {
     let said = |headers: &HeaderMap| base_path(headers.get(FORWARDED)?.to_str().ok()?).ok();
     let trusted = state.throttle.comes_by_proxy(request.extensions());
@@ -43,7 +44,7 @@ fn prefix(state: &AppState, request: &Request) -> Option<String> {
     forwarded.or_else(|| state.base_path.clone())
 }
 
-/// A path without its beginning; `None` where it begins otherwise.
+/// The URI with the prefix removed from its path; `None` if the path does not begin with it.
 fn below(uri: &Uri, prefix: &str) -> Option<Uri> {
     let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
     if !rest.starts_with('/') {
@@ -54,7 +55,7 @@ fn below(uri: &Uri, prefix: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-/// Takes the path from requests and puts it before `Location`.
+/// Middleware that removes the prefix from requests and adds it to `Location`.
 pub async fn behind_path(
     State(state): State<AppState>,
     mut request: Request,
@@ -62,7 +63,7 @@ pub async fn behind_path(
 ) -> Response {
     let Some(prefix) = prefix(&state, &request) else { return next.run(request).await };
     if request.uri().path() == prefix {
-        // Without the slash the addresses of the page would lead beside it.
+        // Without the trailing slash, the page's relative links would lead outside the prefix.
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
         let there = [(header::LOCATION, format!("{prefix}/{query}"))];
         return (StatusCode::PERMANENT_REDIRECT, there).into_response();

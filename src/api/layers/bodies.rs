@@ -1,5 +1,5 @@
-//! Bodies that are held whole until they are read: how large each may be, and all of them together, and how fast large ones
-//! are read.
+//! Limits request bodies that are held in memory whole: the size of each, the size of all together, and how fast large
+//! ones are read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,38 +9,38 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::api::layers::owner::Owner;
 
-/// What bodies that are held whole may take.
+/// Limits on bodies that are held in memory whole.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
-    /// The largest body of most requests, in bytes.
+    /// Largest body of most requests, in bytes.
     pub small: usize,
-    /// The largest body of questions about many points, in bytes.
+    /// Largest body of questions about many points, in bytes.
     pub bulk: usize,
-    /// All of them together, in bytes.
+    /// Most bytes of all bodies together.
     pub together: u64,
-    /// Bytes of an owner's large bodies that are read in a second; 0 where they are read as fast as they come.
+    /// Bytes per second that are read of an owner's large bodies; 0 for no limit.
     pub per_second: u64,
 }
 
-/// The bodies that are held; clones are the same.
+/// The bodies held at present; clones share their state.
 #[derive(Debug, Clone)]
 pub struct Bodies {
-    /// How large they may be.
+    /// The limits.
     pub limits: BodyLimits,
-    /// The most bytes that one owner may hold.
+    /// Most bytes that one owner may hold.
     each: u64,
     held: Arc<Mutex<HashMap<Owner, Share>>>,
 }
 
-/// What an owner holds.
+/// What an owner holds at present.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     bytes: u64,
-    /// When all that was read of large bodies is paid for by time.
+    /// Time from which more of the owner's large bodies may be read, given what was read so far.
     paid: Instant,
 }
 
-/// Bytes of a body that is held, free again when this is dropped.
+/// Bytes of a body that are counted as held, until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     bodies: Bodies,
@@ -48,41 +48,41 @@ pub struct Held {
     bytes: u64,
 }
 
-/// There is no room for more.
+/// There is no memory left for a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
 impl Bodies {
-    /// None held. One owner may hold half of the room, and a body of the largest size in any case.
+    /// No bodies are held. One owner may hold half of the total, and a body of the largest size in any case.
     #[must_use]
     pub fn new(limits: BodyLimits) -> Self {
         let largest = limits.small.max(limits.bulk) as u64;
         Self { limits, each: (limits.together / 2).max(largest), held: Arc::default() }
     }
 
-    /// A body of which nothing has arrived.
+    /// A body of which nothing has arrived yet.
     #[must_use]
     pub fn begin(&self, owner: Owner) -> Held {
         Held { bodies: self.clone(), owner, bytes: 0 }
     }
 
-    /// Bytes that are held.
+    /// Number of bytes held at present.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.lock().values().map(|share| share.bytes).sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Owner, Share>> {
-        // Nothing that panics is done under it.
+        // No code that may panic runs under this lock.
         self.held.lock()
     }
 }
 
 impl Held {
-    /// Makes room for a body of so many bytes.
+    /// Extends the reservation to a body of `bytes` bytes.
     ///
     /// # Errors
-    /// [`Full`] where others hold too much, or this owner does.
+    /// [`Full`] if all owners together, or this one alone, hold too much.
     pub fn cover(&mut self, bytes: u64) -> Result<(), Full> {
         let more = bytes.saturating_sub(self.bytes);
         if more == 0 {
@@ -91,7 +91,7 @@ impl Held {
         let mut held = self.bodies.lock();
         let all: u64 = held.values().map(|share| share.bytes).sum();
         let own = held.get(&self.owner).map_or(0, |share| share.bytes);
-        // A body of the largest size is taken where nothing else is held, however little room is set.
+        // A body of the largest size is accepted while nothing else is held, however small the configured total is.
         if all > 0 && all + more > self.bodies.limits.together || own + more > self.bodies.each {
             return Err(Full);
         }
@@ -101,11 +101,11 @@ impl Held {
         Ok(())
     }
 
-    /// Notes that so many bytes of a large body were read. The owner's next ones may be read at the time that is returned;
-    /// `None` where that is now.
+    /// Records that `bytes` bytes of a large body were read. Returns the time from which the owner's next bytes may be
+    /// read; `None` for at once.
     ///
-    /// A client near by sends gigabytes a second, and whoever is answered at once with a refusal sends the next body: reading
-    /// would take all of a machine.
+    /// A nearby client can send gigabytes per second, and one that is refused at once sends its next body right away:
+    /// reading bodies would take up the whole machine.
     #[must_use]
     pub fn pace(&self, bytes: usize, now: Instant) -> Option<Instant> {
         let rate = self.bodies.limits.per_second;
@@ -144,7 +144,7 @@ mod tests {
         let begin = |key| bodies.begin(Owner::Key(Uuid::from_u128(key)));
         let (mut one, mut more) = (begin(1), begin(1));
         one.cover(300).unwrap();
-        // What is covered already is not counted twice.
+        // Bytes that are reserved already are not counted twice.
         one.cover(200).unwrap();
         more.cover(200).unwrap();
         assert_eq!(more.cover(201), Err(Full));
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(one.pace(50, now), after(0.5));
         assert_eq!(more.pace(25, now), after(0.75));
         assert_eq!(other.pace(50, now), after(0.5));
-        // Time in which nothing is read is not saved up.
+        // Unused time is not saved up.
         let later = now + Duration::from_secs(2);
         assert_eq!(one.pace(50, later), after(2.5));
         let bodies = Bodies::new(BodyLimits { per_second: 0, ..limits });

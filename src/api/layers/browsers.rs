@@ -1,4 +1,4 @@
-//! What browsers are told: what a page may do, and which pages of others may ask.
+//! Protection against misuse through browsers: what this service's pages may do, and which other pages may call it.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,26 +10,27 @@ use tower_http::cors::CorsLayer;
 
 use crate::api::layers::replica_reads::READ_AFTER;
 
-/// What a page of this service may load: its own files, styles within it (pictures and the browser of
-/// the document have some), images that it made itself. No frame may hold it.
+/// Content security policy of this service's pages. They may load their own files, inline styles (used by pictures and
+/// by the API browser), and images that they created themselves. No other page may embed them in a frame.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data: blob:; connect-src 'self'; font-src 'self' data:; object-src 'none'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 );
 
-/// Adds the headers that keep browsers from guessing, telling and embedding, and caches from keeping what
-/// says nothing of its age: left to themselves they may show the state of a refit for minutes.
+/// Adds security headers, and forbids caches to store answers that do not state their lifetime: by default they may
+/// show an outdated state of a refit for minutes.
 #[must_use]
 pub fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    // A picture that is opened by itself is a document too.
+    // An SVG picture that is opened on its own is a document too.
     let is_page = content_type.is_some_and(|content_type| {
         content_type.starts_with(b"text/html") || content_type.starts_with(b"image/svg+xml")
     });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // No page of another origin holds an answer as a picture or script; those that may ask do so by CORS.
+    // Pages of other origins cannot embed an answer as an image or script; those that are allowed to call the API do so
+    // by CORS.
     headers.insert(
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),
@@ -49,12 +50,12 @@ pub fn harden(mut response: Response) -> Response {
     response
 }
 
-/// Whether a request names the service by an address, by `localhost` (also with a name before it), or by
-/// one of these names.
+/// Whether a request addresses the service by an IP address, by `localhost` or a name below it, or by one of the
+/// allowed names.
 ///
-/// The owner of any other name can have it lead to this machine after a page of that name was loaded; to
-/// the browser the service is then of the same origin as the page, which may read and write it. What
-/// comes without the header comes from no browser.
+/// The owner of any other name can let it resolve to this machine once a page of that name is loaded (DNS rebinding).
+/// To the browser, the service then has the same origin as that page, which may read and write it. Requests without the
+/// header do not come from browsers.
 #[must_use]
 pub fn is_own_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
@@ -62,7 +63,7 @@ pub fn is_own_host(headers: &HeaderMap, allowed: &[String]) -> bool {
     if hosts.next().is_some() {
         return false;
     }
-    // What most programs send is read in one go.
+    // Fast path for what most programs send.
     if host.to_str().is_ok_and(|host| host.parse::<SocketAddr>().is_ok()) {
         return true;
     }
@@ -76,11 +77,11 @@ pub fn is_own_host(headers: &HeaderMap, allowed: &[String]) -> bool {
         || allowed.contains(&name)
 }
 
-/// Whether a page of another site, and none of these origins, asks to write.
+/// Whether a page of another site, which is not one of the trusted origins, sends a request that may write.
 ///
-/// Browsers ask first, and are refused, before most such requests; but not before a `POST` that could be
-/// a form's, such as one without a body. They say where it comes from: new ones in `Sec-Fetch-Site`, old
-/// ones in `Origin`. What says neither comes from no browser.
+/// Browsers send a preflight before most such requests, which is refused; but not before a `POST` that a form could
+/// have sent, such as one without a body. They state where a request comes from, newer ones in `Sec-Fetch-Site` and
+/// older ones in `Origin`. A request with neither does not come from a browser.
 #[must_use]
 pub fn is_cross_site(method: &Method, headers: &HeaderMap, trusted: &[HeaderValue]) -> bool {
     if method.is_safe() {
@@ -103,11 +104,11 @@ pub fn is_cross_site(method: &Method, headers: &HeaderMap, trusted: &[HeaderValu
     }
 }
 
-/// How long a browser remembers that it may ask.
+/// How long a browser may cache the answer to a preflight.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// Lets pages of these origins ask; `None` where there are none. Cookies mean nothing here, so none are
-/// let through: a page has to have a key.
+/// CORS for pages of these origins; `None` if there are none. Credentials are not allowed, as cookies have no meaning
+/// here: a page needs a key.
 pub fn cross_origin(origins: &[HeaderValue]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;

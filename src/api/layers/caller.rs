@@ -1,4 +1,4 @@
-//! Who sent a request, for handlers: the guard has found out.
+//! Extractor of the caller, whom the guard has identified.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

@@ -1,4 +1,4 @@
-//! Answers compressed for callers that take it, where that is worth it.
+//! Compression of answers, for callers that accept it and where it is worthwhile.
 
 use axum::body::{Body, HttpBody};
 use axum::http::{HeaderValue, Response, header};
@@ -6,13 +6,13 @@ use tower_http::CompressionLevel;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::Predicate;
 
-/// Smaller answers fit into one packet anyway.
+/// Smallest answer that is compressed, in bytes; smaller ones fit into one packet anyway.
 const LEAST: u64 = 1024;
-/// Larger ones would hold up the thread that sends them; for these there are Arrow and Parquet, which are compressed
-/// within.
+/// Largest answer that is compressed, in bytes. Compressing larger ones would block the thread that sends them; Arrow
+/// and Parquet, which have compression of their own, are there for these.
 const MOST: u64 = 1024 * 1024;
 
-/// Which answers are compressed.
+/// Predicate for answers that are worth compressing.
 #[derive(Debug, Clone, Copy)]
 pub struct Worthwhile;
 
@@ -23,19 +23,19 @@ impl Predicate for Worthwhile {
         let is_text = ["application/json", "application/problem+json", "image/svg+xml", "text/"]
             .iter()
             .any(|text| kind.starts_with(text));
-        // What is streamed has no size before its end.
+        // Streamed answers have no known size.
         let size = response.body().size_hint().exact().unwrap_or_default();
         is_text && (LEAST..=MOST).contains(&size)
     }
 }
 
-/// Compresses by `Accept-Encoding`: gzip or zstd.
+/// The layer that compresses according to `Accept-Encoding`, with gzip or zstd.
 #[must_use]
 pub fn compressed() -> CompressionLayer<Worthwhile> {
     CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(Worthwhile)
 }
 
-/// Weakens the tag of an answer that was compressed: a strong one names the bytes.
+/// Makes the ETag of a compressed answer a weak one, as a strong one would identify the exact bytes.
 #[must_use]
 pub fn with_weak_tag(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();

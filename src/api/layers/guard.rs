@@ -1,6 +1,7 @@
-//! The guard before every operation: is there room, is it too often, who is it, and may they?
+//! The guard in front of every operation: is there capacity, does the caller keep its rate limit, who is it, and may it
+//! do this?
 //!
-//! One layer of its own, so that a request with a known key passes without a boxed future.
+//! A layer written by hand, so that a request with a known key needs no boxed future.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -29,14 +30,14 @@ use crate::live::family_watch::FamilyWatch;
 use crate::live::keyring::{Caller, Denied, Verdict};
 use crate::telemetry::request;
 
-/// Puts the guard before a service.
+/// The layer that puts the guard in front of a service.
 #[derive(Debug, Clone)]
 pub struct GuardLayer {
     state: AppState,
 }
 
 impl GuardLayer {
-    /// A guard with the keys and counts of the state.
+    /// A guard with the keys and rate limits of the state.
     #[must_use]
     pub const fn new(state: AppState) -> Self {
         Self { state }
@@ -93,22 +94,23 @@ where
                 return Guarded::Passed { future, place: Some(place), note: None };
             }
         };
-        // Nothing that comes over a network carries it yet.
+        // No request from the network has this extension yet, so only the service itself can have set it.
         let verdict = match request.extensions().get::<Caller>() {
             Some(caller) => Verdict::Known(caller.clone()),
             None => self.state.access.verdict(request.headers()),
         };
         if matches!(verdict, Verdict::Unknown) {
-            // Before anything is waited for: whoever sends invented keys has no place while they are looked up. One
-            // that turns out to be known has used up one of the attempts of its address, and no more are needed.
+            // Counted before anything is awaited, and without holding a place, so that made-up keys take up no capacity
+            // while they are looked up. A key that turns out to be valid has used up one of its address's attempts; it
+            // needs no more.
             if let Err(wait) = throttle.count_failure(address) {
                 return Guarded::refused(too_soon(wait, TOO_MANY_REFUSED));
             }
-            // The service that is ready is the one to call.
+            // Tower's contract: call the clone that was polled ready, and keep the fresh one.
             let fresh = self.inner.clone();
             let mut inner = std::mem::replace(&mut self.inner, fresh);
             let state = self.state.clone();
-            // Others have it while somebody is asked about the key.
+            // Lets others use the place while the key is looked up.
             drop(place);
             let future = Box::pin(async move {
                 let verdict = state.access.verdict_of_unknown(request.headers()).await;
@@ -137,10 +139,10 @@ where
     }
 }
 
-/// Why a request looks like that of a page which the user of this machine did not mean to let in.
+/// A problem if a request looks like one of a web page that the user of this machine did not mean to allow.
 ///
-/// Whoever reaches a service without keys may write, and every page in a browser on this machine reaches
-/// it. Where keys are asked for a page has none, so nothing is to be refused.
+/// Anyone who can reach a service without keys may write to it, and every page in a browser on this machine can reach
+/// it. If keys are required, a page has none, so there is nothing to refuse.
 fn misused_browser(state: &AppState, request: &Request<Body>) -> Option<Problem> {
     let headers = request.headers();
     let cross_site = is_cross_site(request.method(), headers, &state.cors_origins);
@@ -159,7 +161,8 @@ fn misused_browser(state: &AppState, request: &Request<Body>) -> Option<Problem>
     })
 }
 
-/// Lets a request in, as one of its caller, or says why not. What it writes is noted by whoever writes it ([`Noting`]).
+/// Admits a request on behalf of its caller, or returns the refusal. A write is recorded by the code that performs it
+/// ([`Noting`]).
 #[expect(clippy::result_large_err, reason = "a response is what it is, and moves once")]
 fn admit(
     state: &AppState,
@@ -168,7 +171,7 @@ fn admit(
     address: Option<IpAddr>,
     request: &mut Request<Body>,
 ) -> Result<Option<Box<Note>>, Response> {
-    // What is counted already is not counted again.
+    // A failure that was counted already is not counted again.
     let refused = |reason: &str| unauthenticated(state, (address, counted), reason);
     let caller = match verdict {
         Verdict::Known(caller) => caller,
@@ -206,22 +209,23 @@ fn admit(
     Ok(note)
 }
 
-/// What a handler refuses that knows the family is to be noted when it is answered.
+/// Follow-up of a write once it is answered: a refusal by its handler goes to the audit log, and after a success the
+/// family's followers are notified.
 #[derive(Debug)]
 pub struct Note {
     log: AuditLog,
-    /// Those who follow the family are told of the write soon.
+    /// Notified of the write, so that followers of the family learn of it soon.
     families: FamilyWatch,
-    /// What is asked for, until it is answered.
+    /// The event of the request, until it is answered.
     event: Option<AuditEvent>,
 }
 
-/// Status in the note of what is not done yet.
+/// Status in the event of a request that has not been answered.
 const NOT_DONE: i16 = 499;
-/// Status of what was refused.
+/// Status of a refused request.
 const FORBIDDEN: i16 = 403;
 
-/// What the audit log says of a write before it is known how it ends.
+/// The audit event of a write before its outcome is known.
 fn event(
     state: &AppState,
     caller: &Caller,
@@ -246,7 +250,7 @@ fn event(
 }
 
 impl Note {
-    /// Notes that a handler refused it.
+    /// Handles the answer: records a refusal, or notifies followers of a success.
     fn leave(mut self, answer: &Response) {
         let Some(mut event) = self.event.take() else { return };
         if answer.status() == StatusCode::FORBIDDEN {
@@ -258,7 +262,7 @@ impl Note {
         }
     }
 
-    /// Has a look taken at the family that was written to, where somebody follows it.
+    /// Has the written family polled, if somebody follows it.
     fn tell(&self, event: &AuditEvent) {
         if let Some(family) = family_of(&event.target) {
             self.families.touch(&family);
@@ -268,17 +272,17 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        // Its caller has left: it may have been done.
+        // The caller has gone away, but the write may have been done.
         if let Some(event) = self.event.take() {
             self.tell(&event);
         }
     }
 }
 
-/// What an address is told that has sent too many keys that are wrong.
+/// Message to an address that has sent too many wrong keys.
 const TOO_MANY_REFUSED: &str = "this address has sent too many keys that were refused";
 
-/// What is known of a request's key, and whether it is counted as refused already.
+/// The verdict on a request's key, and whether it has been counted as a failure already.
 struct Looked {
     verdict: Verdict,
     counted: bool,
@@ -296,7 +300,7 @@ fn unauthenticated(
     }
 }
 
-/// Refuses a key or token that is wrong, and says so as RFC 6750 has it.
+/// Marks a refusal because of a wrong key or token in the way that RFC 6750 prescribes.
 fn wrong(mut response: Response) -> Response {
     if response.status() == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
@@ -305,7 +309,7 @@ fn wrong(mut response: Response) -> Response {
     response
 }
 
-/// Refuses what a key for some families must not touch, as far as the path says it.
+/// Refuses access that a key for some families does not grant, as far as the path shows it.
 fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(), Denied> {
     if matches!(caller.families(), Families::All) {
         return Ok(());
@@ -314,7 +318,8 @@ fn may_touch(caller: &Caller, scope: Scope, request: &Request<Body>) -> Result<(
     if let Some(family) = family_of(path) {
         return caller.require_family(&family);
     }
-    // The handlers of these know the family; profiles are shared, and read by everybody; and everybody may ask who they are.
+    // For these paths the handler checks the family; profiles are shared and readable by everybody; and everybody may
+    // ask who they are.
     if path == "/v1/families"
         || path == "/v1/compare"
         || path == "/v1/caller"
@@ -342,18 +347,18 @@ pin_project! {
     /// The answer to a guarded request.
     #[project = Projected]
     pub enum Guarded<F> {
-        /// It was let in.
+        /// The request was admitted.
         Passed {
             #[pin]
             future: F,
             place: Option<Place>,
             note: Option<Box<Note>>,
         },
-        /// It was not.
+        /// The request was refused.
         Refused {
             response: Option<Response>,
         },
-        /// Its key had to be asked for.
+        /// The key had to be looked up first.
         Asked {
             future: BoxFuture<'static, Result<Response, Infallible>>,
         },

@@ -1,4 +1,4 @@
-//! What every request passes before and after its handler.
+//! Layers that every request passes before and after its handler.
 
 pub mod answer_points;
 pub mod base_path;

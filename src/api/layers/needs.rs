@@ -1,5 +1,5 @@
-//! What each operation asks of its caller: the one table that the guard enforces and the OpenAPI
-//! document shows. A test keeps it complete.
+//! The permission that each operation requires: the one table that the guard enforces and the OpenAPI document shows. A
+//! test keeps it complete.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -8,19 +8,19 @@ use axum::http::Method;
 
 use crate::domain::access::Scope;
 
-/// What a request asks of its caller.
+/// What a request requires of its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// Nothing, and no limit holds it up: whether the service is well.
+    /// Nothing, and rate limits do not apply: health checks.
     Health,
-    /// Nothing: pages, their files, and what does not exist.
+    /// Nothing: pages, their files, and paths that do not exist.
     Open,
     /// This scope.
     Scope(Scope),
 }
 
-/// The scope of every operation: reading is what changes nothing, also where a question is long
-/// enough to be posted; what cannot be undone is for administrators.
+/// The scope of every operation. `Read` covers everything that changes nothing, including questions that are sent by
+/// POST because they are long; what cannot be undone requires `Admin`.
 const SCOPES: [(&str, &str, Scope); 59] = {
     use Scope::{Admin, Read, Write};
     [
@@ -86,7 +86,7 @@ const SCOPES: [(&str, &str, Scope); 59] = {
     ]
 };
 
-/// Operations of one path: there are few.
+/// The operations of one path: a vector, as there are only a few.
 type Methods = Vec<(&'static str, Scope)>;
 
 static BY_PATH: LazyLock<HashMap<&'static str, Methods>> = LazyLock::new(|| {
@@ -97,28 +97,28 @@ static BY_PATH: LazyLock<HashMap<&'static str, Methods>> = LazyLock::new(|| {
     paths
 });
 
-/// The scope of an operation, if it is one.
+/// The scope of an operation; `None` if there is no such operation.
 #[must_use]
 pub fn scope_of(method: &str, path: &str) -> Option<Scope> {
     let found = BY_PATH.get(path)?.iter().find(|(known, _)| *known == method);
     found.map(|(_, scope)| *scope)
 }
 
-/// What a request asks of its caller, by its method and the template of its path, which is `None`
-/// where the path does not exist.
+/// What a request requires of its caller, given its method and the template of its path; the template is `None` if the
+/// path does not exist.
 #[must_use]
 pub fn need(method: &Method, path: Option<&str>) -> Need {
     let Some(path) = path else { return Need::Open };
-    // What answers GET answers HEAD.
+    // HEAD is answered like GET.
     let method = if *method == Method::HEAD { &Method::GET } else { method };
     match (path, BY_PATH.get(path)) {
         ("/healthz" | "/readyz", _) => Need::Health,
         (_, Some(methods)) => {
-            // A method that the path has not is answered with 405.
+            // A method that the path does not have is answered with 405.
             let found = methods.iter().find(|(known, _)| *known == method.as_str());
             found.map_or(Need::Open, |(_, scope)| Need::Scope(*scope))
         }
-        // An operation that somebody forgot above is for administrators rather than for everybody.
+        // An operation missing from the table is for administrators only, rather than open to everybody.
         (_, None) if path.starts_with("/v1/") => Need::Scope(Scope::Admin),
         (_, None) => Need::Open,
     }

@@ -1,5 +1,5 @@
-//! Notes of writes for the audit log, stored in the transactions of the writes: a write that is done is noted, whatever
-//! becomes of the process or of its caller, and one that is not done is not.
+//! Notes of writes for the audit log, stored in the transaction of the write itself. A committed write always has its
+//! note, whatever becomes of the process or the caller, and a write that is not committed has none.
 
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};
@@ -18,23 +18,23 @@ use crate::live::audit::AuditLog;
 use crate::store::StoreError;
 use crate::store::audit::insert_audit_note;
 
-/// The note of a request that the guard has let in to write; clones are the same.
+/// The note of a write request that the guard has admitted; clones are the same note.
 #[derive(Debug, Clone)]
 pub struct Noting(Arc<(AuditLog, AuditEvent)>);
 
 impl Noting {
-    /// A note that is to be stored with what the request writes. The event's status is not known yet.
+    /// A note to be stored together with what the request writes. The event's status is not known yet.
     #[must_use]
     pub(crate) fn new(log: AuditLog, event: AuditEvent) -> Self {
         Self(Arc::new((log, event)))
     }
 
-    /// What the log is to say of a write that is answered like this; with the path of what was created, where something
-    /// was.
+    /// The audit event of a write that is answered with this status. `created` is the path of what was created, if
+    /// anything was.
     #[must_use]
     pub(crate) fn event(&self, status: StatusCode, created: Option<&str>) -> AuditEvent {
         let mut event = self.0.1.clone();
-        // A refit is not below its family.
+        // The path of a refit does not contain its family, so the family may come from the request's path.
         event.family = created.and_then(family_named).or_else(|| family_named(&event.target));
         if let Some(created) = created {
             created.clone_into(&mut event.target);
@@ -43,7 +43,7 @@ impl Noting {
         event
     }
 
-    /// Begins a transaction that is noted when it is committed.
+    /// Begins a transaction that stores the note when it is committed.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -51,7 +51,7 @@ impl Noting {
         Ok(Write { transaction: pool.begin().await?, noting: self.clone() })
     }
 
-    /// Says that a transaction with a note was committed, so that it soon is in the log.
+    /// Notes that a transaction with a note was committed, so that the note soon moves into the log.
     pub(crate) fn committed(&self) {
         self.0.0.wake();
     }
@@ -66,7 +66,7 @@ impl<S: Sync> FromRequestParts<S> for Noting {
     }
 }
 
-/// A transaction of a write. Dropped, it is rolled back and leaves no note.
+/// The transaction of a write. If it is dropped, it is rolled back and leaves no note.
 #[derive(Debug)]
 pub(crate) struct Write {
     transaction: PgTransaction<'static>,
@@ -74,7 +74,7 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// Commits, with the note of a write that is answered like this ([`Noting::event`]).
+    /// Commits, together with the note of a write that is answered with this status ([`Noting::event`]).
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -104,13 +104,13 @@ impl DerefMut for Write {
     }
 }
 
-/// The family in a path, as a handler reads it.
+/// The family's name in a path, decoded as a handler decodes it.
 pub(crate) fn family_of(path: &str) -> Option<Cow<'_, str>> {
     let family = path.strip_prefix("/v1/families/")?.split('/').next()?;
     Some(percent_decode_str(family).decode_utf8_lossy())
 }
 
-/// The family in a path; what is no name of a family names none.
+/// The family's name in a path; `None` if it is not a valid name.
 pub(crate) fn family_named(path: &str) -> Option<String> {
     let family = family_of(path).filter(|name| FamilyName::new(name).is_ok());
     family.map(Cow::into_owned)

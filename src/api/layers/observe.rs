@@ -1,9 +1,8 @@
-//! What surrounds every request: its id, its line in the log, its metrics, the time it may
-//! take, panics caught, and problems for errors that come from below the handlers.
+//! The outermost layer of every request: its id, its line in the log, its metrics, its time limit, caught panics, and
+//! problem documents for errors that arise below the handlers.
 //!
-//! One layer of our own in place of one of tower-http for each of these: every one of them boxes the
-//! answer's body or clones the service below it, and passing them all took longer than most answers
-//! take to compute.
+//! A single layer of our own instead of one of tower-http for each purpose: each of those boxes the body of the answer
+//! or clones the inner service, and passing all of them took longer than computing most answers.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -25,19 +24,19 @@ use crate::telemetry::metrics::{Answered, Metrics, RouteLabel};
 use crate::telemetry::request::{self, RequestId, RequestName};
 use crate::telemetry::traces::{Span, Traces};
 
-/// Header of a request's id, in both directions.
+/// Header with a request's id, both in requests and in answers.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// How long an answer may take to begin.
+/// How long it may take until an answer begins.
 #[derive(Debug, Clone, Copy)]
 pub struct TimeLimits {
-    /// Of most requests.
+    /// For most requests.
     pub answer: Duration,
-    /// Of uploads of runs: their answer begins when all of it has arrived and is stored.
+    /// For uploads of runs, whose answer begins once everything has arrived and is stored.
     pub upload: Duration,
 }
 
-/// The layer.
+/// The layer that observes requests.
 #[derive(Debug, Clone)]
 pub struct Observe(Arc<Observing>);
 
@@ -46,14 +45,14 @@ struct Observing {
     metrics: Metrics,
     traces: Traces,
     limits: TimeLimits,
-    /// Ids of requests whose senders gave them none are random where this process starts, and go on one
-    /// by one: asking the system for random bytes would cost more than the rest of this layer.
+    /// Ids of requests that were sent without one: random at the start of the process, and then counted up. Asking the
+    /// system for random bytes each time would cost more than the rest of this layer.
     process: u64,
     first: u64,
 }
 
 impl Observe {
-    /// Observes with these metrics and traces; an answer that has not begun in time is given up.
+    /// A layer with these metrics and traces. An answer that has not begun in time is given up.
     #[must_use]
     pub fn new(metrics: Metrics, traces: Traces, limits: TimeLimits) -> Self {
         let (process, first) = Uuid::new_v4().as_u64_pair();
@@ -62,7 +61,7 @@ impl Observe {
 }
 
 impl Observing {
-    /// The caller's id if it is one to repeat in a log, or a new one for the request of this number.
+    /// The caller's id if it is fit to be repeated in a log, or else a new one for the request of this number.
     fn id(&self, request: &Request, number: u64) -> RequestId {
         let given = request.headers().get(&REQUEST_ID).and_then(RequestId::given);
         given.unwrap_or_else(|| {
@@ -71,11 +70,11 @@ impl Observing {
     }
 }
 
-/// An operation as it is observed; what matches none has one too.
+/// An operation under observation; there is one for requests without a matching route too.
 #[derive(Debug)]
 struct Operation {
     observing: Arc<Observing>,
-    /// What counts most answers, those to `GET` with 200, and the route that they are counted under.
+    /// The counter for most answers, those to `GET` with status 200, and the route under which it counts.
     usual: OnceLock<(RouteLabel, Answered)>,
 }
 
@@ -93,20 +92,20 @@ impl Operation {
     }
 }
 
-/// A request under way. Where its caller goes away before the answer, this is dropped and says so.
+/// A request in progress. If its caller goes away before the answer, this is dropped and records that.
 struct Underway {
     operation: Arc<Operation>,
     id: RequestId,
     method: Method,
     uri: Uri,
     route: RouteLabel,
-    /// Its span in traces.
+    /// The request's span in traces.
     span: Span,
     started: Instant,
     ended: bool,
 }
 
-/// Status that stands for a caller who did not wait, in logs and metrics; nobody is sent it.
+/// Status that logs and metrics use for a caller that did not wait; it is never sent.
 const ABANDONED: u16 = 499;
 
 impl Underway {
@@ -140,10 +139,10 @@ impl Underway {
         self.operation.count(&self.method, std::mem::take(&mut self.route), status, latency);
         self.span.answered(status);
         tracing::info!(
-            // As a value: the macro's own message is formatted.
+            // Given as a value, because the macro's own message would go through formatting.
             message = "answered",
             method = self.method.as_str(),
-            // The path without the query: what is asked is the caller's business.
+            // The path without the query: what a caller asks is private.
             path = self.uri.path(),
             status,
             latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
@@ -168,7 +167,7 @@ impl<S> Layer<S> for Observe {
     }
 }
 
-/// The service below the layer.
+/// The service that the layer wraps.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
@@ -199,7 +198,7 @@ where
             let answered = match answer {
                 Ok(answer) => {
                     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
-                    // Most answers are ready at once, and need no timer.
+                    // Most answers are ready at once and need no timer.
                     match poll!(&mut answer) {
                         Poll::Ready(answered) => Ok(answered),
                         Poll::Pending => tokio::time::timeout(underway.time_limit(), answer).await,
@@ -209,7 +208,7 @@ where
             };
             let mut response = match answered {
                 Ok(Ok(Ok(response))) => problem_for_bare_error(&underway.uri, response),
-                // The panic hook has logged what it was.
+                // The panic hook has already logged the cause.
                 Ok(Err(_)) => {
                     let detail =
                         "the cause is in the service's log, under this request's x-request-id";
@@ -228,8 +227,8 @@ where
     }
 }
 
-/// Errors that come from below the handlers (unknown paths and methods, paths that are no UTF-8) become
-/// problems too.
+/// Turns errors that arise below the handlers (unknown paths and methods, paths that are not UTF-8) into problem
+/// documents.
 fn problem_for_bare_error(uri: &Uri, response: Response) -> Response {
     let status = response.status();
     if !(status.is_client_error() || status.is_server_error()) {
@@ -329,7 +328,7 @@ mod tests {
         for thing in ["/things/1", "/things/2", "/nothing"] {
             ask(&metrics, thing, None).await;
         }
-        // By one router, which has found what counts GET by then.
+        // All through one router, which has cached the counter of GET by then.
         let router = router(&metrics);
         for method in [Method::GET, Method::HEAD, Method::HEAD, Method::GET] {
             let request = Request::builder().method(method).uri("/things/3").body(Body::empty());

@@ -1,4 +1,4 @@
-//! Whose work a request is: what places and memory are shared out by.
+//! On whose behalf a request is processed: the unit by which places and memory are shared out.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,18 +9,18 @@ use uuid::Uuid;
 use crate::api::layers::throttle::{Throttle, network};
 use crate::live::keyring::Caller;
 
-/// Whoever a piece of work is done for.
+/// The party on whose behalf work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The holder of a key, or of tokens.
     Key(Uuid),
-    /// Who sent the request, where nobody is asked for a key.
+    /// The sender's address, where no key is required.
     Address(IpAddr),
-    /// Nobody else, such as the service itself.
+    /// No particular party, for example the service itself.
     Unknown,
 }
 
-/// As it is stored.
+/// The form in which owners are stored.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -32,7 +32,7 @@ impl fmt::Display for Owner {
 }
 
 impl Owner {
-    /// Reads what [`fmt::Display`] writes; what is none is nobody's.
+    /// Parses the output of [`fmt::Display`]; anything else is [`Self::Unknown`].
     #[must_use]
     pub(crate) fn read(text: &str) -> Self {
         let known = text.split_once(' ').and_then(|(kind, name)| match kind {
@@ -43,7 +43,7 @@ impl Owner {
         known.unwrap_or(Self::Unknown)
     }
 
-    /// The owner of a request that the guard has let in.
+    /// The owner of a request that the guard has admitted.
     #[must_use]
     pub(crate) fn of(throttle: &Throttle, extensions: &Extensions, headers: &HeaderMap) -> Self {
         if let Some(key) = extensions.get::<Caller>().and_then(Caller::quota) {

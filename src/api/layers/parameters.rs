@@ -1,8 +1,8 @@
-//! Query parameters where an operation takes none.
+//! Refuses query parameters where an operation takes none.
 //!
-//! An operation with parameters refuses unknown ones as it reads them. One without reads nothing, and a
-//! parameter that it ignores in silence (`intervals=false` beside a body, say) is a request that is not what
-//! its sender believes.
+//! An operation with parameters refuses unknown ones when it parses them. An operation without any parses nothing, and
+//! silently ignoring a parameter (such as `intervals=false` beside a body) would answer another request than its sender
+//! believes.
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
@@ -19,20 +19,20 @@ use utoipa::openapi::{OpenApi, RefOr};
 
 use crate::api::wire::problem::ApiError;
 
-/// The methods that take no query parameters, by the template of their path. What is no operation is not
-/// among them: it has an answer of its own.
+/// The methods without query parameters, by path template. Requests that match no operation are not included, as they
+/// get an answer of their own.
 #[derive(Debug, Clone)]
 pub struct Unparameterised(Arc<HashMap<String, Vec<Method>>>);
 
 impl Unparameterised {
-    /// Those of a document.
+    /// The methods without query parameters in an OpenAPI document.
     #[must_use]
     pub fn of(document: &OpenApi) -> Self {
         let takes_some = |operation: &Operation| {
             let mut parameters = operation.parameters.iter().flatten();
             parameters.any(|parameter| match parameter {
                 RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Query,
-                // None is shared here; if one is one day, its operation reads its own.
+                // There are no shared parameters; should there be some one day, their operations check their own.
                 RefOr::Ref(_) => true,
             })
         };
@@ -40,7 +40,7 @@ impl Unparameterised {
         for (path, item) in &document.paths.paths {
             for (method, operation) in [
                 (Method::GET, &item.get),
-                // What answers GET answers HEAD too.
+                // HEAD is answered like GET.
                 (Method::HEAD, &item.get),
                 (Method::POST, &item.post),
                 (Method::PUT, &item.put),
@@ -62,7 +62,7 @@ impl Unparameterised {
     }
 }
 
-/// Refuses requests with query parameters to operations without any.
+/// The layer that refuses query parameters of operations that take none.
 #[derive(Debug, Clone)]
 pub struct RefuseParameters(pub Unparameterised);
 
@@ -74,8 +74,8 @@ impl<S> Layer<S> for RefuseParameters {
     }
 }
 
-/// What stands before a route. No middleware by a function: that allocates for each request, also for the many
-/// questions whose parameters are right.
+/// The service that wraps a route. It is not middleware made from a function, which would allocate for each request,
+/// including the many questions with valid parameters.
 #[derive(Debug, Clone)]
 pub struct Refusing<S> {
     unparameterised: Unparameterised,

@@ -1,8 +1,8 @@
-//! Places of which there are few and many want one: handed out in turns by owner.
+//! A limited number of places, shared out fairly between owners.
 //!
-//! A semaphore serves whoever came first, so that one caller with a thousand requests holds up all others. Here
-//! a place that becomes free goes to the owner who holds the fewest, among these to who got one longest ago, and of
-//! what that owner wants to what has waited longest.
+//! A semaphore serves in order of arrival, so one caller with a thousand requests would hold up all others. Here a free
+//! place goes to the owner that holds the fewest; among those, to the one that last received a place longest ago; and
+//! of that owner's requests, to the one that has waited longest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-/// Places; clones are the same.
+/// The places; clones share them.
 #[derive(Debug)]
 pub struct Places<K: Eq + Hash + Copy>(Arc<Shared<K>>);
 
@@ -24,9 +24,9 @@ impl<K: Eq + Hash + Copy> Clone for Places<K> {
 
 #[derive(Debug)]
 struct Shared<K: Eq + Hash + Copy> {
-    /// The most that one owner may hold.
+    /// Most places that one owner may hold.
     each: usize,
-    /// How many wait, to be looked at often.
+    /// Number of waiting requests, readable without the lock.
     waiting: AtomicUsize,
     queue: Mutex<Queue<K>>,
 }
@@ -35,10 +35,10 @@ struct Shared<K: Eq + Hash + Copy> {
 struct Queue<K: Eq + Hash + Copy> {
     free: usize,
     held: HashMap<K, usize>,
-    /// When each owner got a place last, counted in places.
+    /// When each owner last received a place, in numbers of places given.
     served: HashMap<K, u64>,
     places_given: u64,
-    /// By when they came.
+    /// Waiting requests by turn, the number that each received on arrival.
     waiting: BTreeMap<u64, Waiting<K>>,
     next: u64,
 }
@@ -49,31 +49,31 @@ struct Waiting<K: Eq + Hash + Copy> {
     place: oneshot::Sender<Place<K>>,
 }
 
-/// A place, free again when it is dropped.
+/// A place, released when it is dropped.
 #[derive(Debug)]
 pub struct Place<K: Eq + Hash + Copy> {
     shared: Arc<Shared<K>>,
     owner: K,
-    /// When its holder came.
+    /// The turn of its holder, a number received on arrival.
     turn: u64,
 }
 
-/// Owners of whom it is known when they got a place last; past that those who hold one.
+/// Number of owners beyond which `served` keeps only those that hold a place.
 const MOST_SERVED: usize = 4_096;
 
-/// Takes whoever waits out of the queue when nobody waits any more.
+/// Removes a waiting request from the queue when it is abandoned.
 struct Leaving<'a, K: Eq + Hash + Copy>(&'a Shared<K>, u64);
 
 impl<K: Eq + Hash + Copy> Drop for Leaving<'_, K> {
     fn drop(&mut self) {
         let left = self.0.lock().leave(self.1, &self.0.waiting);
-        // Beyond the lock: a place that was on its way to it is handed on.
+        // Dropped outside the lock: a place that was being sent to this request is passed on to the next.
         drop(left);
     }
 }
 
 impl<K: Eq + Hash + Copy> Places<K> {
-    /// So many places, of which one owner may hold at most `each`; at least one.
+    /// Creates `places` places, of which one owner may hold at most `each`; both are at least 1.
     #[must_use]
     pub fn new(places: usize, each: usize) -> Self {
         let queue = Queue {
@@ -91,7 +91,7 @@ impl<K: Eq + Hash + Copy> Places<K> {
         }))
     }
 
-    /// A place, if there is one for this owner now.
+    /// Takes a place if this owner can have one now.
     #[must_use]
     pub fn try_enter(&self, owner: K) -> Option<Place<K>> {
         let mut queue = self.0.lock();
@@ -99,13 +99,13 @@ impl<K: Eq + Hash + Copy> Places<K> {
         queue.take(owner, self.0.each).then(|| self.place(owner, turn))
     }
 
-    /// A place, as soon as it is this owner's turn. Who stops waiting leaves the queue.
+    /// Waits for a place until it is this owner's turn. Dropping the future leaves the queue.
     pub async fn enter(&self, owner: K) -> Place<K> {
         let turn = self.0.lock().turn();
         self.enter_at(owner, turn).await
     }
 
-    /// The same for who came before, and gave a place up for a while.
+    /// Like [`Self::enter`], for a request that arrived earlier, with this turn, and gave its place up for a while.
     pub(crate) async fn enter_at(&self, owner: K, turn: u64) -> Place<K> {
         let (place, given) = oneshot::channel();
         {
@@ -119,7 +119,7 @@ impl<K: Eq + Hash + Copy> Places<K> {
         let _leaving = Leaving(&*self.0, turn);
         match given.await {
             Ok(place) => place,
-            // The queue lives as long as this, and sends before it lets go.
+            // The queue lives as long as this value, and always sends a place before it drops the sender.
             Err(_) => unreachable!("a waiter is told or leaves"),
         }
     }
@@ -128,13 +128,13 @@ impl<K: Eq + Hash + Copy> Places<K> {
         Place { shared: self.0.clone(), owner, turn }
     }
 
-    /// How many are held by this owner.
+    /// Number of places that this owner holds.
     #[must_use]
     pub fn held(&self, owner: K) -> usize {
         self.0.lock().held.get(&owner).copied().unwrap_or_default()
     }
 
-    /// How many wait.
+    /// Number of waiting requests.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.waiting.load(Ordering::Relaxed)
@@ -143,7 +143,7 @@ impl<K: Eq + Hash + Copy> Places<K> {
 
 impl<K: Eq + Hash + Copy> Shared<K> {
     fn lock(&self) -> MutexGuard<'_, Queue<K>> {
-        // Nothing that panics is done under it.
+        // No code that may panic runs under this lock.
         self.queue.lock()
     }
 }
@@ -186,7 +186,7 @@ impl<K: Eq + Hash + Copy> Queue<K> {
         left
     }
 
-    /// Whose turn it is.
+    /// The turn of the waiting request that is next.
     fn first(&self, each: usize) -> Option<u64> {
         let before = |(turn, waiting): (&u64, &Waiting<K>)| {
             let held = self.held.get(&waiting.owner).copied().unwrap_or_default();
@@ -199,14 +199,14 @@ impl<K: Eq + Hash + Copy> Queue<K> {
 }
 
 impl<K: Eq + Hash + Copy> Place<K> {
-    /// Whether another owner waits for a place.
+    /// Whether another owner is waiting for a place.
     #[must_use]
     pub(crate) fn is_wanted(&self) -> bool {
         self.shared.waiting.load(Ordering::Relaxed) > 0
             && self.shared.lock().waiting.values().any(|waiting| waiting.owner != self.owner)
     }
 
-    /// Whose it is, and when that came.
+    /// The owner of the place, and the turn of its holder.
     #[must_use]
     pub(crate) const fn holder(&self) -> (K, u64) {
         (self.owner, self.turn)
@@ -227,7 +227,7 @@ impl<K: Eq + Hash + Copy> Drop for Place<K> {
                 (place, Place { shared: self.shared.clone(), owner, turn })
             })
         };
-        // Beyond the lock: where nobody waits any more the place comes back and is handed on.
+        // Sent outside the lock: if the receiver is gone, the place comes back, is dropped, and goes to the next.
         if let Some((told, place)) = told {
             let _ = told.send(place);
         }
@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits in the queue; the future is polled once, so that its place there is known.
+    /// A waiting request; its future was polled once, so that it is in the queue.
     async fn queued<'a>(
         places: &'a Places<u8>,
         owner: u8,
@@ -276,7 +276,7 @@ mod tests {
         for (round, other) in (0..).zip(&mut others) {
             let (owner, turn) = place.holder();
             drop(place);
-            // It came first, and others of its owner wait too.
+            // It arrived first, and others of its owner wait too.
             let mut again = Box::pin(places.enter_at(owner, turn));
             assert!((&mut again).now_or_never().is_none(), "{round}");
             place = other.now_or_never().expect("it is the other's turn");
@@ -290,7 +290,7 @@ mod tests {
         let held = (places.enter(1).await, places.enter(1).await);
         let waiting = queued(&places, 1).await;
         let other = places.try_enter(2).expect("a place is left for others");
-        // Told at the moment in which it stops waiting.
+        // A place is sent to the request at the moment at which it stops waiting.
         drop(held.0);
         drop(waiting);
         let again = places.try_enter(1).expect("its place came back");

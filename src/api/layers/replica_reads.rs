@@ -1,22 +1,21 @@
 //! Reads from a streaming replica of the database.
 //!
-//! A replica is behind its primary by moments that nobody bounds. One comparison makes it safe to read
-//! from: a request *needs* a position of the primary's log, and a connection to the replica serves it where
-//! the replica has replayed that far, which the connection is asked itself, before anything is read with
-//! it. Otherwise the primary answers. Needed is the furthest of
+//! A replica lags behind its primary by an unbounded time. One comparison makes it safe to read from: a request *needs*
+//! a position of the primary's log, and a connection to the replica may serve it if the replica has replayed that far.
+//! This is checked on the connection itself, before anything is read with it. Otherwise the primary answers. The
+//! position needed is the furthest of
 //!
-//! - where the primary's log ended after the last write that this process answered, whoever sent it;
-//! - what the caller sends in `x-read-after`, which answers to writes carry: for a write that another
-//!   process answered;
-//! - where the log ended at some time within the last `--read-max-lag-ms`.
+//! - the end of the primary's log after the last write that this process answered, whoever sent it;
+//! - the position that the caller sends in `x-read-after`, which it took from the answer to a write: for writes that
+//!   another process answered;
+//! - the end of the log at some time within the last `--read-max-lag-ms`.
 //!
-//! The first is kept for the process and not for each key or address: a job may write with one key and read
-//! with another, from a machine with many addresses. What it costs is that others read from the primary too
-//! for the moments in which the replica catches up.
+//! The first is kept per process and not per key or address: a job may write with one key and read with another, from a
+//! machine with many addresses. The price is that other callers also read from the primary while the replica catches
+//! up.
 //!
-//! Which operations may be answered by the replica says `FROM_REPLICA`. Laws and profiles that questions
-//! are put to are not among them: they are remembered until the primary announces another, and a
-//! replica may not have it yet.
+//! `FROM_REPLICA` lists the operations that the replica may answer. Questions to laws and profiles are not among them:
+//! laws and profiles are cached until the primary announces a change, which the replica may not have replayed yet.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -39,10 +38,10 @@ use crate::domain::access::Scope;
 use crate::live::replica::{Attempt, Replica};
 use crate::store::StoreError;
 
-/// Header with a position: of a write in its answer, and of the write to be seen in a request.
+/// Header with a log position: in an answer, that of the write; in a request, that of a write which must be visible.
 pub const READ_AFTER: HeaderName = HeaderName::from_static("x-read-after");
 
-/// What the replica may answer, by GET: what shows stored rows as they are, and decides nothing.
+/// Paths that the replica may answer, for GET: those that show stored rows as they are and decide nothing.
 const FROM_REPLICA: [&str; 12] = [
     "/v1/families",
     "/v1/families/{family}",
@@ -58,7 +57,7 @@ const FROM_REPLICA: [&str; 12] = [
     "/v1/hardware-profiles/{profile}",
 ];
 
-/// Reads for a handler, from the replica where it will do.
+/// Database access of a handler that only reads, from the replica where possible.
 #[derive(Debug)]
 pub struct Reads {
     primary: PgPool,
@@ -75,10 +74,10 @@ impl FromRequestParts<AppState> for Reads {
 }
 
 impl Reads {
-    /// The connection for all that this request reads.
+    /// A connection for all reads of this request.
     ///
     /// # Errors
-    /// Where there is none, to the primary either.
+    /// If no connection can be had, not even to the primary.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         if let Some(attempt) = &self.attempt
             && let Some(connection) = attempt.connection().await
@@ -89,7 +88,7 @@ impl Reads {
     }
 }
 
-/// The layer of a service that has a replica, behind the guard.
+/// Middleware, behind the guard, of a service that has a replica.
 pub async fn by_replica(
     State((replica, patience)): State<(Replica, Duration)>,
     request: Request,
@@ -98,12 +97,12 @@ pub async fn by_replica(
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let writes = matches!(need(request.method(), path), Need::Scope(scope) if scope > Scope::Read)
         && !request.method().is_safe();
-    // Who is told that a refit has ended is told of what was written with it.
+    // Whoever learns that a refit has ended must also see what it wrote.
     let tells = request.method() == Method::GET && path == Some("/v1/refits/{id}");
     if writes || tells {
         let writing = replica.writing();
         let mut response = next.run(request).await;
-        // Also after an error: it does not always mean that nothing was stored.
+        // Also after an error, which does not always mean that nothing was stored.
         if let Some(written) = writing.ended().await {
             response.headers_mut().insert(READ_AFTER, HeaderValue::from(written));
         }
@@ -116,7 +115,7 @@ pub async fn by_replica(
         Ok(after) => after,
         Err(error) => return error.into_response(),
     };
-    // There is no body that could be read only once.
+    // GET requests have no body, so the request can be repeated.
     let (parts, _) = request.into_parts();
     let mut first = Request::from_parts(parts.clone(), Body::empty());
     let attempt = Arc::new(Attempt::new(replica.clone(), after));
@@ -125,8 +124,8 @@ pub async fn by_replica(
     match answered {
         Ok(response) if response.status() != StatusCode::SERVICE_UNAVAILABLE => return response,
         Ok(response) if !attempt.was_used() => return response,
-        // It failed the replica, or the replica takes too long: a query that is cancelled for the sake of
-        // replay, a server that stops or stands still.
+        // The read failed on the replica or takes too long: replay may have cancelled its query, or the server is
+        // stopping or hangs.
         _ => {}
     }
     tracing::warn!("the replica failed a read, which is answered by the primary");

@@ -1,4 +1,4 @@
-//! Answers that take long to compute, kept off the threads that serve.
+//! Threads for answers that take long to compute, apart from the threads that serve.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,28 +14,28 @@ use crate::api::wire::problem::ApiError;
 use crate::background::stand_back;
 use crate::telemetry::request::carried;
 
-/// How long a computation goes on while others wait for its thread.
+/// How long a computation keeps its thread while others wait for one.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// Threads for answers that take more than about a millisecond, up to seconds.
+/// Threads for answers that take from about a millisecond up to seconds.
 ///
-/// More at once than there are wait, and each owner's turn comes as often as the others'. While others wait a
-/// computation gives its thread up after `SLICE`, and goes on when its turn comes again; it ends when nobody
-/// waits for it any more. Both at the steps that it takes ([`sparsity_law::pace`]).
+/// Further answers wait, and owners take turns. While others wait, a computation gives up its thread after `SLICE`, and
+/// continues when its turn comes again. It ends early when nobody waits for it any more. Both happen at its steps
+/// ([`sparsity_law::pace`]).
 #[derive(Debug, Clone)]
 pub struct AnswerThreads {
     places: Places<Owner>,
 }
 
 impl AnswerThreads {
-    /// So many threads; at least one.
+    /// Creates the given number of threads, at least one.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         Self { places: Places::new(threads, usize::MAX) }
     }
 
-    /// Computes an answer on one of them. Where the caller gives up before its turn nothing is computed, and where
-    /// it gives up later the computation ends at its next step.
+    /// Computes an answer on one of the threads. If the caller gives up before its turn, nothing is computed; if it
+    /// gives up later, the computation ends at its next step.
     ///
     /// # Errors
     /// Those of `answer`.
@@ -47,7 +47,8 @@ impl AnswerThreads {
         self.run_on(owner, std::future::ready(Ok(())), |()| answer()).await
     }
 
-    /// The same for an answer that needs something first, which takes memory: it is loaded when there is a thread.
+    /// Like [`Self::run`], for an answer that first loads something that takes memory: it is loaded only once a thread
+    /// is free.
     ///
     /// # Errors
     /// Those of `load` and `answer`.
@@ -67,14 +68,14 @@ impl AnswerThreads {
             stand_back();
             let turn = Rc::new(RefCell::new(turn));
             let pace = Pace { turn, stop: stopping, places, runtime };
-            // The place is held until the work ends, whether anybody still waits for it or not.
+            // The place is held until the work ends, whether or not anybody still waits for it.
             watched(pace.watch(), || answer(loaded))
         }));
         let _stop = stop.drop_guard();
         match computed.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(stopped @ Stopped)) => Err(ApiError::Internal(stopped.into())),
-            // As it would have been on the caller's thread.
+            // A panic of the computation continues on the caller's thread.
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(error) => Err(ApiError::Internal(error.into())),
@@ -82,16 +83,16 @@ impl AnswerThreads {
         }
     }
 
-    /// How many answers wait for a thread.
+    /// Number of answers waiting for a thread.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.places.waiting()
     }
 }
 
-/// A computation's time on its thread.
+/// The time that a computation has spent on its thread.
 struct Turn {
-    /// None while others have their turn.
+    /// `None` while others have their turn.
     place: Option<Place<Owner>>,
     since: Instant,
 }
@@ -183,7 +184,7 @@ mod tests {
         assert_eq!(threads.run(key(0), || Ok(1)).await.unwrap(), 1);
     }
 
-    /// Computes until it is stopped, and says when it has begun and that it has ended.
+    /// Computes until it is stopped; the flags tell that it has begun and that it has ended.
     fn endless(
         threads: &AnswerThreads,
         owner: Owner,
@@ -235,7 +236,7 @@ mod tests {
         for answer in 0..5 {
             assert_eq!(threads.run(key(1), move || Ok(answer)).await.unwrap(), answer);
         }
-        // Those that wait for their turn end with their callers too.
+        // Those still waiting for their turn end together with their callers.
         for (asking, ..) in &all {
             asking.abort();
         }

@@ -1,6 +1,6 @@
-//! How often and how many at once: quotas by key and by address, and requests in flight.
+//! Rate limits by key and by address, and a limit on requests in flight.
 //!
-//! Counted in this process: of several replicas each allows as much.
+//! Counted per process: each replica of the service allows as much.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -15,21 +15,22 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Time between two looks for counts that are not needed any more.
+/// Time between two cleanups of counts that are no longer needed.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A steady rate, and how much may come at once.
+/// A steady rate with a burst.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate(Quota);
 
 impl Rate {
-    /// So many a second, of which `burst` may come at once; `None` where there is no limit.
+    /// `rate` per second, of which `burst` may come at once (0: as many as `rate`); `None`, meaning no limit, if `rate`
+    /// is 0.
     #[must_use]
     pub fn per_second(rate: u32, burst: u32) -> Option<Self> {
         Self::new(rate, burst, Quota::per_second)
     }
 
-    /// So many a minute, all of which may come at once; `None` where there is no limit.
+    /// `rate` per minute, all of which may come at once; `None`, meaning no limit, if it is 0.
     #[must_use]
     pub fn per_minute(rate: u32) -> Option<Self> {
         Self::new(rate, rate, Quota::per_minute)
@@ -42,23 +43,23 @@ impl Rate {
     }
 }
 
-/// What is limited; `None` is without limit.
+/// The limits; `None` means no limit.
 #[derive(Debug, Clone)]
 pub struct ThrottleConfig {
     /// Requests of one key.
     pub per_key: Option<Rate>,
     /// Requests from one address.
     pub per_address: Option<Rate>,
-    /// Requests from one address whose key is refused.
+    /// Requests from one address with a key that is refused.
     pub failures: Option<Rate>,
-    /// Requests in flight.
+    /// Requests in flight at once.
     pub concurrent: usize,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<IpNet>,
 }
 
 impl ThrottleConfig {
-    /// No limit, and no proxy that is believed.
+    /// No limits, and no trusted proxies.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self {
@@ -71,7 +72,7 @@ impl ThrottleConfig {
     }
 }
 
-/// The counts of the service; clones are the same.
+/// The service's counts; clones share them.
 #[derive(Debug, Clone)]
 pub struct Throttle(Arc<Shared>);
 
@@ -81,7 +82,7 @@ struct Shared {
     addresses: Option<DefaultKeyedRateLimiter<IpAddr>>,
     failures: Option<DefaultKeyedRateLimiter<IpAddr>>,
     concurrent: usize,
-    /// Each request in flight holds a clone, so the strong count less this one is how many there are.
+    /// Each request in flight holds a clone, so the strong count minus one is their number.
     in_flight: Arc<()>,
     trusted_proxies: Vec<IpNet>,
     clock: DefaultClock,
@@ -91,12 +92,12 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Place(Arc<()>);
 
-/// Too soon: try again after so long.
+/// The rate limit is exceeded: retry after this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooSoon(pub Duration);
 
 impl Throttle {
-    /// Nothing counted yet.
+    /// No requests have been counted yet.
     #[must_use]
     pub fn new(config: ThrottleConfig) -> Self {
         fn limiter<K: std::hash::Hash + Eq + Clone>(
@@ -115,10 +116,10 @@ impl Throttle {
         }))
     }
 
-    /// A place among the requests in flight, if there is one; free again when it is dropped.
+    /// Takes a place among the requests in flight, if there is one; it is released when dropped.
     ///
-    /// Never more than there may be; of several that ask for the last at the same moment it may be that
-    /// none gets it.
+    /// The limit is never exceeded. When several requests compete for the last place at the same moment, it may happen
+    /// that none of them gets it.
     #[must_use]
     pub(crate) fn enter(&self) -> Option<Place> {
         let place = Place(self.0.in_flight.clone());
@@ -160,8 +161,8 @@ impl Throttle {
             .map_err(|not_until| TooSoon(not_until.wait_time_from(self.0.clock.now())))
     }
 
-    /// Forgets the addresses and keys that have their whole quota again, so that the counts take no
-    /// more memory than the callers of the last moments.
+    /// Drops the counts of addresses and keys that have their full quota again, so that memory is taken by recent
+    /// callers only.
     pub(crate) fn forget_idle(&self) {
         fn forget<K: std::hash::Hash + Eq + Clone>(limiter: Option<&DefaultKeyedRateLimiter<K>>) {
             if let Some(limiter) = limiter {
@@ -174,7 +175,7 @@ impl Throttle {
         forget(self.0.failures.as_ref());
     }
 
-    /// Forgets them every now and then, until shutdown.
+    /// Drops such counts at an interval, until shutdown.
     pub async fn keep(&self, shutdown: &CancellationToken) {
         loop {
             tokio::select! {
@@ -190,7 +191,7 @@ impl Throttle {
         !self.0.trusted_proxies.is_empty()
     }
 
-    /// Whether a request was passed on by a trusted proxy.
+    /// Whether a request was forwarded by a trusted proxy.
     #[must_use]
     pub(crate) fn comes_by_proxy(&self, extensions: &Extensions) -> bool {
         let Some(ConnectInfo(peer)) = extensions.get::<ConnectInfo<SocketAddr>>() else {
@@ -200,7 +201,7 @@ impl Throttle {
         self.0.trusted_proxies.iter().any(|network| network.contains(&peer))
     }
 
-    /// The address of who sent a request; `None` for one that came over no network.
+    /// The address of a request's sender; `None` if it did not come over a network.
     #[must_use]
     pub(crate) fn address(&self, extensions: &Extensions, headers: &HeaderMap) -> Option<IpAddr> {
         let ConnectInfo(peer) = extensions.get::<ConnectInfo<SocketAddr>>()?;
@@ -208,8 +209,8 @@ impl Throttle {
     }
 }
 
-/// Who sent a request that arrived from `peer`: the nearest address of the chain in `X-Forwarded-For`
-/// that is no trusted proxy. What stands further left was written by whoever that is.
+/// The sender's address of a request that arrived from `peer`: the nearest address in the chain of `X-Forwarded-For`
+/// that is not a trusted proxy. Entries further left were written by that sender and are not trusted.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut nearest = peer;
@@ -231,7 +232,7 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAdd
     nearest
 }
 
-/// What is counted as one: an IPv4 address, or the /64 of an IPv6 address, all of which one host has.
+/// The unit of counting: an IPv4 address, or the /64 network of an IPv6 address, as one host has all of it.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -286,7 +287,7 @@ mod tests {
         assert_eq!(throttle.count_failure(there), Ok(()));
         throttle.forget_idle();
         throttle.count_failure(here).unwrap_err();
-        // What is not limited, or comes over no network, is not counted.
+        // Requests without a limit, or not from a network, are not counted.
         for _ in 0..10 {
             assert_eq!(throttle.count_address(here), Ok(()));
             assert_eq!(throttle.count_failure(None), Ok(()));

@@ -1,4 +1,4 @@
-//! Uploads and exports that take long: how many at once, how large, and for how long.
+//! Limits on uploads and exports that take long: how many at once, how large, and for how long.
 
 use std::time::Duration;
 
@@ -9,55 +9,56 @@ use crate::api::layers::places::{Place, Places};
 use crate::api::wire::problem::ApiError;
 use crate::intake::IngestLimits;
 
-/// What one upload or export may cost.
+/// Limits on one upload or export.
 #[derive(Debug, Clone, Copy)]
 pub struct TransferLimits {
-    /// The most bytes of an upload as it is sent.
+    /// Largest upload as it is sent, in bytes.
     pub upload_bytes: u64,
-    /// What is in them.
+    /// Limits on the content of an upload.
     pub ingest: IngestLimits,
-    /// How many uploads may be under way.
+    /// Most uploads in progress at once.
     pub at_once: usize,
-    /// How many exports may be under way.
+    /// Most exports in progress at once.
     pub exports: usize,
-    /// How many uploads, and how many exports, of one owner may be under way.
+    /// Most uploads, and most exports, of one owner in progress at once.
     pub each: usize,
-    /// Uploads that are answered before they are stored.
+    /// Limits on uploads that are answered before they are stored.
     pub waiting: WaitingLimits,
-    /// How long one may take.
+    /// How long one transfer may take.
     pub timeout: Duration,
-    /// How long the other side may send nothing, or take nothing.
+    /// How long the client may neither send nor read anything.
     pub silence: Duration,
-    /// How long those under way may go on when the service stops.
+    /// How long transfers in progress may continue when the service stops.
     pub drain: Duration,
 }
 
-/// What uploads that are answered before they are stored may take.
+/// Limits on uploads that are answered before they are stored.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitingLimits {
-    /// How many of them a process stores at once.
+    /// Number of such uploads that a process stores at once.
     pub at_once: usize,
-    /// How many of one owner may wait; 0 where none may, and each is answered when it is stored.
+    /// Most such uploads of one owner that may wait; 0 turns them off, so that each upload is answered once it is
+    /// stored.
     pub each: u32,
-    /// The most bytes of all that wait, as they were sent.
+    /// Most bytes of all waiting uploads together, as they were sent.
     pub bytes: u64,
-    /// Days that is kept what became of them.
+    /// Days for which results are kept.
     pub kept_days: u32,
-    /// How long a process that stores one and says nothing is believed to live.
+    /// How long a process that stores an upload may be silent before it is taken for dead.
     pub lease: Duration,
 }
 
-/// Uploads and exports under way. Each holds a connection to the database and up to a few megabytes.
+/// The uploads and exports in progress. Each holds a database connection and up to a few megabytes of memory.
 #[derive(Debug, Clone)]
 pub struct Transfers {
-    /// What one may cost.
+    /// The limits on each of them.
     pub limits: TransferLimits,
     uploads: Places<Owner>,
     exports: Places<Owner>,
 }
 
 impl Transfers {
-    /// None under way.
+    /// No transfers are in progress.
     #[must_use]
     pub fn new(limits: TransferLimits) -> Self {
         Self {
@@ -67,7 +68,8 @@ impl Transfers {
         }
     }
 
-    /// A place for one more upload, waited for half as long as a silence may last: so that the answer says why.
+    /// Waits for a place for an upload, for up to half of the allowed silence, so that there is time left to answer why
+    /// there is none.
     ///
     /// # Errors
     /// [`ApiError::TransfersBusy`].
@@ -75,12 +77,13 @@ impl Transfers {
         self.place(&self.uploads, owner, "--transfers").await
     }
 
-    /// A place for one more upload, waited for as long as it takes: for what nobody waits for.
+    /// Waits for a place for an upload without a time limit: for uploads that no client waits for.
     pub(crate) async fn upload_at_some_time(&self, owner: Owner) -> Place<Owner> {
         self.uploads.enter(owner).await
     }
 
-    /// A place for one more export, as of [`Self::upload`]: who takes one slowly holds up no upload.
+    /// Like [`Self::upload`] for an export. Exports have places of their own, so that slow readers do not hold up
+    /// uploads.
     ///
     /// # Errors
     /// [`ApiError::TransfersBusy`].
@@ -98,7 +101,7 @@ impl Transfers {
         place.map_err(|_| ApiError::TransfersBusy { setting })
     }
 
-    /// Does the work, unless the service stops and the time that is left then is over.
+    /// Does the work, unless the service stops and the time for transfers to finish is over.
     ///
     /// # Errors
     /// Those of the work; [`ApiError::Stopping`].

@@ -10,10 +10,11 @@ use crate::api::wire::problem::ApiError;
 use crate::domain::text::FamilyName;
 use crate::live::laws::Found;
 
-/// As [`any_law`], for a question that laws with coefficients of their own do not answer.
+/// Like [`any_law`], for a question that only laws of the seven coefficients can answer.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], [`ApiError::NoLaw`]; [`ApiError::Undetermined`] of such a law.
+/// [`ApiError::NotFound`] or [`ApiError::NoLaw`]; [`ApiError::Undetermined`] for laws of the forms `levels` and
+/// `experts`.
 pub async fn asked_law(
     state: &AppState,
     name: &FamilyName,
@@ -24,11 +25,11 @@ pub async fn asked_law(
     Ok((law, freshness))
 }
 
-/// The law that a question is put to: a version, or the one that answers now. While the database is away it may be one
-/// of a moment before, which [`Freshness::AsOf`] says.
+/// Finds the law that a question is put to: the given version, or the active one. While the database is not reachable,
+/// this may be the law of a moment ago, and [`Freshness::AsOf`] says so.
 ///
 /// # Errors
-/// [`ApiError::NotFound`], [`ApiError::NoLaw`].
+/// [`ApiError::NotFound`] if there is no such family or version; [`ApiError::NoLaw`] if the family has no law yet.
 pub async fn any_law(
     state: &AppState,
     name: &FamilyName,
@@ -38,7 +39,7 @@ pub async fn any_law(
     if let Some(Found { law, as_of }) = state.laws.find(&state.pool, name, version).await? {
         return Ok((law, as_of.map_or(freshness, Freshness::AsOf)));
     }
-    // Only where there is no answer does it matter why.
+    // The reason is only looked up once there is no law to answer.
     existing(&state.pool, name).await?;
     match version {
         Some(version) => Err(ApiError::NotFound { what: "law", name: version.to_string() }),

@@ -1,4 +1,4 @@
-//! Bounds on how sparse a model may be, beside its size.
+//! Bounds of a question on the sparsity of a model of given size.
 
 use sparsity_law::law::{
     Bound, Ceiling, Compute, Density, NonzeroParams, Repetition, Sparsity, Storage, StorageFormat,
@@ -11,27 +11,27 @@ use crate::api::resources::profiles::StorageView;
 use crate::api::wire::problem::ApiError;
 use crate::domain::checks::Checks;
 
-/// The bounds as they were given.
+/// The bounds as the request gives them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GivenBounds {
     /// The most parameters, zeros included.
     pub max_total_params: Option<f64>,
-    /// The most bytes of the weights.
+    /// The most bytes that the weights may take.
     pub memory_bytes: Option<f64>,
     /// The highest sparsity.
     pub max_sparsity: Option<f64>,
 }
 
-/// How weights are stored, as it was given.
+/// How weights are stored, as the request gives it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GivenStorage {
-    /// The format; `None` for that of the mode.
+    /// The storage format; `None` for that of the mode.
     pub storage: Option<StorageView>,
-    /// Bits of a value; `None` for [`BITS`].
+    /// Bits per value; `None` for [`BITS`].
     pub bits_per_param: Option<u32>,
 }
 
-/// Checked bounds. How the weights are stored may depend on the mode, which is looked up after the checks.
+/// Checked bounds. The storage format may still depend on the mode, which is looked up after the checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     max_total_params: Option<f64>,
@@ -41,10 +41,10 @@ pub struct Bounds {
     bits: u32,
 }
 
-/// Bits of a value unless said otherwise.
+/// Bits per value by default.
 pub const BITS: u32 = 16;
 
-/// Checks a number of parameters, zeros included, or of bytes.
+/// Checks a number of parameters (zeros included) or of bytes: between 1 and `most`.
 pub(crate) fn check_amount(field: &str, value: f64, most: f64, checks: &mut Checks) -> Option<f64> {
     if (1.0..=most).contains(&value) {
         return Some(value);
@@ -53,13 +53,13 @@ pub(crate) fn check_amount(field: &str, value: f64, most: f64, checks: &mut Chec
     None
 }
 
-/// The most parameters that a bound may be about.
+/// The highest bound on the number of parameters.
 pub(crate) const MOST_PARAMS: f64 = 1e22;
-/// The most bytes that a bound may be about.
+/// The highest bound on the number of bytes.
 pub(crate) const MOST_BYTES: f64 = 1e30;
 
 impl GivenStorage {
-    /// The bits of a value.
+    /// The checked number of bits per value.
     pub(crate) fn bits(self, checks: &mut Checks) -> u32 {
         let bits = self.bits_per_param.unwrap_or(BITS);
         if !Storage::VALUE_BITS.contains(&bits) {
@@ -68,7 +68,7 @@ impl GivenStorage {
         bits
     }
 
-    /// Refuses what says how weights are stored where nobody asks for their memory.
+    /// Refuses options of the storage in a request without a bound on memory.
     pub(crate) fn require_memory(self, has_memory: bool, checks: &mut Checks) {
         for (field, given) in
             [("storage", self.storage.is_some()), ("bits_per_param", self.bits_per_param.is_some())]
@@ -81,7 +81,7 @@ impl GivenStorage {
 }
 
 impl GivenBounds {
-    /// These, and where one is not given that of `others`.
+    /// These bounds, with those that are not given taken from `others`.
     #[must_use]
     pub fn or(self, others: Self) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl GivenBounds {
         }
     }
 
-    /// Checks each on its own.
+    /// Checks each bound on its own.
     pub(crate) fn check(self, storage: GivenStorage, checks: &mut Checks) -> Option<Bounds> {
         let mut amount = |field: &str, value: Option<f64>, most| match value {
             Some(value) => check_amount(field, value, most, checks).map(Some),
@@ -115,14 +115,14 @@ impl GivenBounds {
 }
 
 impl Bounds {
-    /// Whether nothing is bounded.
+    /// Whether there are no bounds at all.
     pub(crate) const fn is_none(&self) -> bool {
         self.max_total_params.is_none()
             && self.memory_bytes.is_none()
             && self.max_sparsity.is_none()
     }
 
-    /// The bounds in a mode.
+    /// The bounds with the storage format of a mode where the request gives none.
     pub(crate) fn ceiling(&self, mode: &Mode) -> Ceiling {
         let storage = || Storage::new(self.storage.unwrap_or_else(|| mode.storage()), self.bits);
         Ceiling {
@@ -133,17 +133,17 @@ impl Bounds {
     }
 }
 
-/// The problem of a bound that no model of the size keeps.
+/// The error for a bound that no model of the size can satisfy.
 impl From<TooLow> for ApiError {
     fn from(error: TooLow) -> Self {
         Self::field(format!("/{}", error.bound.as_str()), error.to_string())
     }
 }
 
-/// Refuses a question for the best sparsity where there is none, and no bound in its place.
+/// Refuses a question for the best sparsity if zeros always lower the loss and no bound limits them.
 ///
 /// # Errors
-/// [`ApiError::Invalid`].
+/// [`ApiError::Invalid`] about `max_sparsity`.
 pub(crate) fn require_optimum(
     cost: &TrainingCost,
     least: Option<Density>,
@@ -160,7 +160,7 @@ pub(crate) fn require_optimum(
     Err(ApiError::field("/max_sparsity", detail))
 }
 
-/// The best density without any bound; `None` where there is none.
+/// The best density without bounds; `None` where there is no best density.
 pub(crate) fn free_density(
     asked: &AskedLaw,
     cost: &TrainingCost,
@@ -172,10 +172,10 @@ pub(crate) fn free_density(
     cost.has_optimum().then(best)?.map(|best| best.density)
 }
 
-/// The names of the bounds that keep a best density away which is `free` without them.
+/// The names of the bounds that rule out the best density `free`, which holds without bounds.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] where no model of the size keeps a bound.
+/// [`ApiError::Invalid`] where no model of the size can satisfy a bound.
 pub(crate) fn binding(
     ceiling: &Ceiling,
     nonzero_params: NonzeroParams,

@@ -1,4 +1,4 @@
-//! How much training a question is about: data, or compute and what a step costs.
+//! How much training a question is about: an amount of data, or a cost.
 
 use serde::Serialize;
 use sparsity_law::law::{Compute, Data, NonzeroParams};
@@ -9,12 +9,12 @@ use crate::api::wire::problem::ApiError;
 use crate::domain::checks::Checks;
 use crate::domain::currency::Currency;
 
-/// A training cost as it was given, in at most one currency, by the order of [`Currency::ALL`].
+/// A training cost as the request gives it, at most in one currency. The values are in the order of [`Currency::ALL`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GivenBudget(pub [Option<f64>; 4]);
 
 impl GivenBudget {
-    /// In one currency.
+    /// A training cost in one currency.
     #[must_use]
     pub fn one(currency: Currency, value: f64) -> Self {
         let mut given = [None; 4];
@@ -22,13 +22,13 @@ impl GivenBudget {
         Self(given)
     }
 
-    /// Whether it is given at all.
+    /// Whether a cost is given in any currency.
     #[must_use]
     pub fn is_some(&self) -> bool {
         self.0.iter().any(Option::is_some)
     }
 
-    /// Checks a budget that must be given in one currency, and no more.
+    /// Checks a budget that must be given in exactly one currency.
     pub(crate) fn check(self, checks: &mut Checks) -> Option<Spending> {
         let mut given = Currency::ALL
             .into_iter()
@@ -47,14 +47,14 @@ impl GivenBudget {
     }
 }
 
-/// A checked training cost. What it is in FLOPs depends on the mode, which is looked up after the checks.
+/// A checked training cost. Its FLOPs may depend on the mode, which is looked up after the checks.
 #[derive(Debug, Clone, Copy)]
 pub struct Spending {
     currency: Currency,
     value: f64,
 }
 
-/// The most hours, days and money that are answered for.
+/// The highest number of hours or days or amount of money in a question.
 const MOST: f64 = 1e15;
 
 impl Spending {
@@ -72,15 +72,16 @@ impl Spending {
         Some(Self { currency, value })
     }
 
-    /// The currency, and the value in it.
+    /// The currency and the value in it, as given.
     pub(crate) const fn given(self) -> (Currency, f64) {
         (self.currency, self.value)
     }
 
-    /// The FLOPs that it pays for.
+    /// The FLOPs that this cost pays for in a mode.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] where the mode does not say what an hour is worth, or where that is out of range.
+    /// [`ApiError::Invalid`] where the mode has no price or speed to convert the cost, or where the FLOPs are out of
+    /// range.
     pub(crate) fn compute(self, mode: &Mode) -> Result<Compute, ApiError> {
         let field = format!("/{}", self.currency.as_str());
         let lacks = |what: &str| match mode {
@@ -126,22 +127,22 @@ impl Spending {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = Budget)]
 pub struct BudgetView {
-    /// FLOPs.
+    /// Training cost in FLOPs.
     #[schema(example = 1e19)]
     compute: f64,
-    /// Hours of one device; null where the mode is no hardware profile that says what a device does in a second.
+    /// Hours of one device; null where the mode is not a hardware profile with the speed of a device.
     #[schema(example = 6.94)]
     device_hours: Option<f64>,
-    /// Days of all devices of the hardware profile together; null where `device_hours` is.
+    /// Days of all devices of the hardware profile together; null where `device_hours` is null.
     #[schema(example = 0.0045)]
     days: Option<f64>,
-    /// Price of these hours; null where the hardware profile has no price.
+    /// Price of the hours; null where the hardware profile has no price.
     #[schema(example = 13.9)]
     cost: Option<f64>,
 }
 
 impl BudgetView {
-    /// What so many FLOPs are in a mode.
+    /// Converts FLOPs to all currencies that a mode knows.
     pub(crate) fn new(compute: f64, mode: &Mode) -> Self {
         let spent = mode.rates().and_then(|rates| rates.spent(compute));
         Self {
@@ -152,18 +153,18 @@ impl BudgetView {
         }
     }
 
-    /// The FLOPs.
+    /// Training cost in FLOPs.
     pub(crate) const fn compute(&self) -> f64 {
         self.compute
     }
 
-    /// The hours, the days and the price.
+    /// The device hours, the days and the price.
     pub(crate) const fn paid(&self) -> [Option<f64>; 3] {
         [self.device_hours, self.days, self.cost]
     }
 }
 
-/// How much training a question is about, before its mode is known.
+/// How much training a question is about, as known before the mode is looked up.
 #[derive(Debug, Clone, Copy)]
 pub enum AskedBudget {
     /// An amount of data.
@@ -181,7 +182,7 @@ impl AskedBudget {
         checks: &mut Checks,
     ) -> Option<Self> {
         let compute = given.0[Currency::Compute as usize];
-        // In FLOPs as ever; other currencies stand in the place of compute.
+        // A cost in FLOPs or data goes through the simpler check; the other currencies stand in place of `compute`.
         let other = Currency::ALL.into_iter().skip(1).find(|c| given.0[*c as usize].is_some());
         let Some(other) = other else {
             let budget = Budget::check(data, compute, flop_mode, checks)?;
@@ -207,10 +208,10 @@ impl AskedBudget {
         given.check(checks).map(Self::Spending)
     }
 
-    /// The budget in a mode.
+    /// Converts the budget to data or FLOPs, given the mode.
     ///
     /// # Errors
-    /// As of [`Spending::compute`].
+    /// The same as [`Spending::compute`].
     pub(crate) fn in_mode(self, mode: &Mode) -> Result<Budget, ApiError> {
         match self {
             Self::Data(data) => Ok(Budget::Data(data)),
@@ -219,12 +220,12 @@ impl AskedBudget {
     }
 }
 
-/// How much training a question is about.
+/// How much training a question is about, with the mode known.
 #[derive(Debug, Clone, Copy)]
 pub enum Budget {
     /// An amount of data.
     Data(Data),
-    /// A training cost. How much data it pays for depends on the flop mode, which is looked up after the
+    /// A training cost in FLOPs. How much data it pays for depends on the FLOP mode, which is looked up after the
     /// checks.
     Compute(Compute),
 }
@@ -263,8 +264,8 @@ impl Budget {
         }
     }
 
-    /// Checks a budget of compute and what a step costs. `flop_mode` is `None` where a point of a list names
-    /// none, nor the request for all of its points.
+    /// Checks a budget in FLOPs and the mode. `flop_mode` is `None` where neither a point of a list nor the request as
+    /// a whole names a mode.
     pub(crate) fn check_compute(
         compute: f64,
         flop_mode: Option<&str>,
@@ -278,7 +279,7 @@ impl Budget {
         compute
     }
 
-    /// Checks a size and a training cost, as questions for the best sparsity have them.
+    /// Checks a size and a training cost, for questions for the best sparsity.
     pub(crate) fn check_spending(
         nonzero_params: f64,
         given: GivenBudget,
@@ -294,7 +295,7 @@ impl Budget {
         nonzero_params.zip(spending)
     }
 
-    /// Checks a size and a budget of compute, as targets of suggestions have them.
+    /// Checks a size and a budget in FLOPs, for targets of suggestions.
     pub(crate) fn check_sized(
         nonzero_params: f64,
         compute: f64,

@@ -1,4 +1,4 @@
-//! Recipe against recipe: what the compute of one family is worth in compute of another.
+//! Comparison of two recipes: what the compute of one family is worth in compute of another.
 
 use std::sync::Arc;
 
@@ -46,57 +46,57 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RecipeComparisonParams {
-    /// The family in whose compute the other is measured.
+    /// The family whose compute is the unit of the comparison.
     #[param(example = "t5-c4")]
     a: String,
-    /// The family that is measured.
+    /// The family whose compute is measured in that unit.
     #[param(example = "t5-c4")]
     b: String,
-    /// Version of the law of `a`; the active one unless said otherwise.
+    /// Version of the law of `a`; the active one by default.
     a_law_version: Option<i32>,
-    /// Version of the law of `b`; the active one unless said otherwise.
+    /// Version of the law of `b`; the active one by default.
     b_law_version: Option<i32>,
-    /// What a training step costs of both: `dense`, `sparse`, or the name of a hardware profile. Each family has its
-    /// own pruning schedule.
+    /// What a training step costs in both families: `dense`, `sparse`, or the name of a hardware profile. Each family
+    /// keeps its own pruning schedule.
     #[param(example = "sparse")]
     flop_mode: String,
-    /// Sparsity of the models of `a`. Unless said otherwise that of all its runs, or else the best one, no sparser
-    /// than its sparsest run (0.95 where its runs are not known).
+    /// Sparsity of the models of `a`. By default the sparsity that all its runs have, or else the best sparsity up to
+    /// that of its sparsest run (0.95 where its runs are not known).
     #[param(example = 0, minimum = 0, exclusive_maximum = 1)]
     a_sparsity: Option<f64>,
-    /// Sparsity of the models of `b`; as `a_sparsity`.
+    /// Sparsity of the models of `b`, with the same defaults as `a_sparsity`.
     #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     b_sparsity: Option<f64>,
-    /// Structured pattern of the models of `a`, in place of `a_sparsity`: worth what its runs say.
+    /// Structured pattern of the models of `a`, in place of `a_sparsity`; worth what runs of the pattern show, if there
+    /// are any.
     a_pattern: Option<String>,
     /// Structured pattern of the models of `b`, in place of `b_sparsity`.
     b_pattern: Option<String>,
-    /// Least training compute; unless said otherwise that of the cheapest run of both families (1e18 where none are
-    /// known).
+    /// Lowest training compute; by default that of the cheapest run of both families (1e18 where no runs are known).
     #[param(example = 1e18, minimum = 1, maximum = 1e40)]
     min_compute: Option<f64>,
-    /// Most training compute; unless said otherwise that of the costliest run (1e22 where none are known).
+    /// Highest training compute; by default that of the most expensive run (1e22 where no runs are known).
     #[param(example = 1e22, minimum = 1, maximum = 1e40)]
     max_compute: Option<f64>,
-    /// Computes to compare at, even in the logarithm; unless said otherwise 9, and 49 in a picture.
+    /// Number of computes to compare at, spaced evenly by logarithm; by default 9, or 49 in a picture.
     #[param(minimum = 2, maximum = 200)]
     points: Option<u32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400. Of no effect on JSON, as `height` and `theme`.
+    /// Width of a picture in pixels, between 480 and 2400. Like `height` and `theme`, it has no effect on JSON.
     #[param(default = 800, minimum = 480, maximum = 2400)]
     width: Option<u32>,
     /// Height of a picture in pixels, between 360 and 1800.
     #[param(default = 540, minimum = 360, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture; `light` unless said otherwise.
+    /// Colours of a picture; `light` by default.
     #[param(inline)]
     theme: Option<ThemeView>,
 }
 
-/// Where the zeros of one side are to be.
+/// Where the zeros of one side are, as given in the request.
 #[derive(Debug, Clone)]
 enum GivenZeros {
     Best,
@@ -104,7 +104,7 @@ enum GivenZeros {
     Pattern(Pattern),
 }
 
-/// The names of a side's parameters.
+/// The parameter names of one side.
 #[derive(Debug, Clone, Copy)]
 struct Side {
     sparsity: &'static str,
@@ -138,7 +138,7 @@ impl Side {
     }
 }
 
-/// What was asked.
+/// The checked question.
 struct Asked {
     zeros: [GivenZeros; 2],
     ends: [Option<Compute>; 2],
@@ -175,51 +175,52 @@ impl RecipeComparisonParams {
     }
 }
 
-/// What the compute of one recipe is worth in compute of another. Each recipe is at its best size at every compute.
+/// What the compute of one recipe is worth in compute of another. At every compute, each recipe has its best model
+/// size.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RecipeComparison)]
 pub struct RecipeComparisonView {
-    /// The recipe in whose compute the other is measured.
+    /// The recipe whose compute is the unit.
     a: RecipeView,
-    /// The recipe that is measured.
+    /// The recipe whose compute is measured.
     b: RecipeView,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     #[schema(example = "sparse")]
     flop_mode: String,
-    /// In the middle of the computes, by their logarithm: the comparison in one number.
+    /// The comparison in one number: at the middle of the computes, by logarithm.
     middle: ExchangeView,
-    /// At each compute, in rising order.
+    /// The comparison at each compute, in rising order.
     points: Vec<ExchangeView>,
-    /// The computes within the range at which both are equally good, in rising order.
+    /// The computes within the range at which both recipes are equally good, in rising order.
     crossings: Vec<CrossingView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the comparison.
     warnings: Vec<Arc<WarningView>>,
-    /// How far `middle` can be trusted: as far as the weaker of the two laws is there.
+    /// How far `middle` can be trusted: as far as the less trusted of the two laws.
     trust: TrustView,
 }
 
-/// One of the recipes.
+/// One of the two recipes.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Recipe)]
 pub struct RecipeView {
-    /// Its family.
+    /// Name of the family.
     #[schema(example = "t5-c4")]
     family: String,
-    /// The law that it was computed from.
+    /// The law that the recipe's losses were computed from.
     law: Arc<LawRef>,
-    /// Sparsity of its models.
+    /// Sparsity of the models.
     #[schema(example = 0.75)]
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// Their pattern; null where their zeros lie anywhere, or there are none.
+    /// Pattern of the zeros; null where zeros may lie anywhere, or there are none.
     #[schema(example = json!(null))]
     pattern: Option<String>,
-    /// Whether the sparsity was asked for; else it is that of all runs, or the best one.
+    /// Whether the request gave the sparsity. Otherwise it is the sparsity of all runs, or the best one.
     given: bool,
-    /// FLOPs of training relative to a dense model of as many non-zero parameters and as much data.
+    /// FLOPs of training relative to a dense model with as many non-zero parameters and as much data.
     #[schema(example = 2.125)]
     cost_multiplier: f64,
 }
@@ -228,27 +229,27 @@ pub struct RecipeView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Exchange)]
 pub struct ExchangeView {
-    /// Training compute of both losses, in every currency that is known.
+    /// Training compute for both losses, in every currency that is known.
     budget: BudgetView,
-    /// Least loss of `a` at it.
+    /// Lowest loss of `a` at this compute.
     #[schema(example = 2.31)]
     a_loss: f64,
-    /// Least loss of `b` at it.
+    /// Lowest loss of `b` at this compute.
     #[schema(example = 2.27)]
     b_loss: f64,
-    /// The compute with which `a` reaches the loss of `b`, over this compute: below 1 `b` is the worse recipe, above 1
-    /// the better one. Null where no compute of `a` reaches it.
+    /// The compute with which `a` reaches the loss of `b`, relative to this compute: `b` is the worse recipe where it
+    /// is below 1, and the better one where it is above 1. Null where no compute of `a` reaches the loss of `b`.
     #[schema(example = 1.31)]
     multiple: Option<f64>,
-    /// Interval of the multiple; null where a law has none. An end of 1e300 says that some of the resampled laws of
-    /// `a` never reach the loss.
+    /// Interval of `multiple`; null where a law has no resamples. An end of 1e300 means that some of the resampled laws
+    /// of `a` never reach the loss of `b`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: Option<Option<IntervalView>>,
-    /// By what factor the farthest quantity of the best model of `a` lies outside its runs; null inside them, and where
-    /// they are not known.
+    /// By what factor the farthest quantity of the best model of `a` lies outside its runs; null where all lie inside,
+    /// and where the runs are not known.
     a_beyond: Option<f64>,
-    /// The same of `b`.
+    /// By what factor the farthest quantity of the best model of `b` lies outside its runs; null as for `a_beyond`.
     b_beyond: Option<f64>,
 }
 
@@ -259,35 +260,35 @@ pub struct CrossingView {
     /// The compute.
     #[schema(example = 3e19)]
     compute: f64,
-    /// Which recipe is better above it.
+    /// Which recipe is better above this compute.
     better_above: BetterView,
 }
 
-/// One of two recipes.
+/// One of the two recipes.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RecipeSide)]
 pub enum BetterView {
-    /// The one in whose compute the other is measured.
+    /// The recipe whose compute is the unit.
     A,
-    /// The one that is measured.
+    /// The recipe whose compute is measured.
     B,
 }
 
-/// A side of the comparison, with what it costs and is worth.
+/// A side of the comparison: its law, sparsity, cost and worth.
 struct Compared<'a> {
     asked: &'a AskedLaw,
     cost: TrainingCost,
-    /// Nominal.
+    /// Density at the nominal sparsity.
     density: Density,
     recipe: RecipeSparsity,
     pattern: Option<String>,
     given: bool,
 }
 
-/// Sparsest model where neither the question nor the runs say which.
+/// The highest sparsity to consider where neither the question nor the runs give one.
 const SPARSEST: f64 = 0.95;
-/// Computes where no runs are known.
+/// Range of computes where no runs are known.
 const ANY_COMPUTE: Range = Range { min: 1e18, max: 1e22 };
 
 impl<'a> Compared<'a> {
@@ -331,7 +332,7 @@ impl<'a> Compared<'a> {
                     Some(step_cost) => pattern_multiplier(&content.pruning, step_cost, nominal),
                 };
                 let effective = planned.worth.density();
-                // Runs with the pattern itself say what it is worth, where a law of levels has some.
+                // Runs with the pattern itself say what it is worth, if a law of levels has such a level.
                 let level = asked.named_level(pattern.as_str(), nominal).ok();
                 let recipe = RecipeSparsity { effective, multiplier, level };
                 let pattern = Some(pattern.as_str().to_owned());
@@ -352,7 +353,8 @@ impl<'a> Compared<'a> {
                 }
                 let [only] = levels else {
                     if let Err(error) = asked.require_all("the best sparsity of a recipe") {
-                        // With more than one sparsity and no law of them, one has to be named.
+                        // With several sparsities in the runs and no law that compares them, the request has to name
+                        // one.
                         return match levels {
                             [] => Err(error),
                             _ => {
@@ -380,14 +382,14 @@ impl<'a> Compared<'a> {
         let (law, ensemble) = self.asked.any_law();
         let flops = self.asked.law.content.flops_per_param;
         let recipe = Recipe::new(law, ensemble.filter(|_| intervals), flops, self.recipe);
-        // Its sparsity was looked at before: what is left is a law whose numbers are out of range.
+        // The sparsity was checked before, so only coefficients that are out of range can be the reason.
         recipe.ok_or_else(|| {
             let detail = "the coefficients of the law are out of the range of numbers here";
             ApiError::NotRepresentable(detail.to_owned())
         })
     }
 
-    /// The computes of its runs, by the FLOP mode.
+    /// The range of training computes of the law's runs, in the FLOP mode.
     fn computes(&self) -> Option<Range> {
         let per_unit = self.cost.flops_per_param().get();
         let levels = self.asked.law.content.support.levels().iter();
@@ -399,8 +401,8 @@ impl<'a> Compared<'a> {
         levels.map(of).reduce(Range::join)
     }
 
-    /// Refuses a compute at which the law does not know the loss; else by what factor the farthest quantity of the
-    /// best model lies outside the runs.
+    /// By what factor the farthest quantity of the best model at a compute lies outside the runs; `None` where all lie
+    /// inside. Refuses a compute at which the law does not know the loss.
     fn beyond(&self, recipe: &Recipe<'_>, compute: f64) -> Result<Option<f64>, ApiError> {
         let outside = self.outside(recipe, compute)?;
         Ok(outside.iter().map(|each| each.factor).reduce(f64::max))
@@ -497,13 +499,13 @@ fn compare(
         }
         let own = side.asked.warnings(question.intervals);
         warnings.extend(own.iter().map(|warning| Arc::new(warning.about(family))));
-        // Of one law all is said once.
+        // If both sides have the same law, its warnings are listed only once.
         if laws[0].law.id == laws[1].law.id {
             break;
         }
     }
     let width = relative_width(middle.interval.flatten(), middle.multiple.unwrap_or(1.0));
-    // It is said of the one number in the middle; the points say themselves how far outside they are.
+    // Trust is about the number in the middle; each point shows itself how far outside the runs it is.
     let at = range.at_share(0.5);
     let [of_a, of_b] = [(&a, &pair.a), (&b, &pair.b)].map(|(side, recipe)| {
         let outside = side.outside(recipe, at)?;
@@ -569,8 +571,8 @@ impl RecipeComparisonView {
     }
 }
 
-/// Compares two recipes by the loss that each reaches with its best model at every compute: the compute with which the
-/// one reaches the loss of the other.
+/// Compares two recipes at every compute, each with its best model: the compute with which one reaches the loss of the
+/// other.
 #[utoipa::path(
     get, path = "/v1/compare", tag = TAG_QUESTIONS, params(RecipeComparisonParams),
     responses(
@@ -596,7 +598,7 @@ async fn get_recipe_comparison(
     owner: Owner,
 ) -> Result<Response, ApiError> {
     let (question, canvas) = params.check(representation)?;
-    // The path names no family, so that nobody before has asked whether the caller may.
+    // The path does not contain a family, so no layer has checked yet whether the caller may access these two.
     for family in [&params.a, &params.b] {
         caller.require_family(family)?;
     }
@@ -605,7 +607,7 @@ async fn get_recipe_comparison(
     let (b, of_b) = any_law(&state, &family_name(&params.b)?, params.b_law_version).await?;
     let tag = format!("{}.{}", mode.tag(&a), b.tag);
     let freshness = match (of_a, of_b) {
-        // The older of the two is what both can be said to answer as of.
+        // The answer is only as recent as the older of the two laws.
         (Freshness::AsOf(a), Freshness::AsOf(b)) => Freshness::AsOf(a.min(b)),
         (as_of @ Freshness::AsOf(_), _) | (_, as_of @ Freshness::AsOf(_)) => as_of,
         (Freshness::Pinned, Freshness::Pinned) => Freshness::Pinned,

@@ -1,4 +1,4 @@
-//! Contours: the budgets at which each of some sparsities is the best, by size.
+//! Contours: for each of some sparsities, the budgets at which it is the best one, by model size.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_contours))
 }
 
-/// Which contours to draw.
+/// Which contours to compute.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -47,53 +47,52 @@ struct ContoursParams {
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
-    /// Sparsities, at most 100: `0,0.5,0.75,0.875` unless said otherwise.
+    /// Sparsities, at most 100: `0,0.5,0.75,0.875` by default.
     #[serde(default = "ContoursParams::default_levels")]
     #[param(default = "0,0.5,0.75,0.875")]
     levels: String,
-    /// Left end of the lines: the smallest size of the runs unless said otherwise.
+    /// Left end of the lines: by default the smallest size of the runs.
     #[param(minimum = 1, maximum = 1e18)]
     min_nonzero_params: Option<f64>,
-    /// Right end of the lines: 100 times the largest size of the runs unless said otherwise.
+    /// Right end of the lines: by default 100 times the largest size of the runs.
     #[param(minimum = 1, maximum = 1e18)]
     max_nonzero_params: Option<f64>,
-    /// Points of each line, spaced evenly in the logarithm; 9 unless said otherwise, and in a picture
-    /// 49. The lines are straight there, so two tell all; the bands are not.
+    /// Points per line, spaced evenly by logarithm; by default 9, or 49 in a picture. The lines are straight in these
+    /// coordinates, so two points suffice for them, but not for the bands.
     #[param(default = 9, minimum = 2, maximum = 200)]
     points: Option<u32>,
-    /// A size and a budget, such as `7e7,1e20`, that the lines reach unless their ends are given, and that a
-    /// picture marks.
+    /// A size and a budget, such as `7e7,1e20`, to mark in a picture. The lines extend to this size unless their ends
+    /// are given.
     #[param(example = "7e7,1e20")]
     mark: Option<String>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
-    /// what follows.
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Like the parameters below,
+    /// it has no effect on JSON.
     #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
     /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
     #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture; `light` unless said otherwise.
+    /// Colours of a picture; `light` by default.
     #[param(inline)]
     theme: Option<ThemeView>,
-    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
-    /// any size; it may then be as small as 280 by 200 pixels.
+    /// Whether to draw only the axes and the legend of a picture, without title and notes, with text as large as on a
+    /// page, whatever the size of the picture, which may then be as small as 280 by 200 pixels.
     #[serde(default)]
     #[param(default = false)]
     bare: bool,
-    /// The part of the horizontal axis that a picture shows: its ends, such as `1e6,1e9`; all unless said
-    /// otherwise.
+    /// The part of the horizontal axis that a picture shows, as its two ends, such as `1e6,1e9`; all of it by default.
     #[param(example = "1e6,1e9")]
     x_range: Option<String>,
-    /// The part of the vertical axis that a picture shows.
+    /// The part of the vertical axis that a picture shows, as its two ends; all of it by default.
     #[param(example = "1e18,1e22")]
     y_range: Option<String>,
-    /// Axes of a picture: `log` unless said otherwise.
+    /// Axes of a picture: `log` by default.
     #[param(inline)]
     axes: Option<ContourAxesView>,
 }
@@ -105,25 +104,25 @@ struct ContoursParams {
 enum ContourAxesView {
     /// Both logarithmic.
     Log,
-    /// Both linear, from 0 on.
+    /// Both linear, starting at 0.
     Linear,
 }
 
-/// Sizes where the runs are not known: a law without support is asked about models of any size.
+/// Range of sizes where the runs are not known: such a law may be asked about models of any size.
 const ANY_SIZE: Range = Range { min: 1e6, max: 1e10 };
 
-/// How far beyond the largest run the lines go.
+/// By what factor the lines extend beyond the largest run.
 const BEYOND: f64 = 100.0;
-/// How far the lines go beyond a question that is marked.
+/// By what factor the lines extend beyond the size of a marked question.
 const AROUND: f64 = 2.0;
-/// About how many runs a picture has at most: more cannot be told apart, and are not read.
+/// Approximate maximum of runs in a picture: more could not be told apart, and are not read.
 const MOST_DRAWN: u32 = 2_000;
 
-/// What is drawn beside the lines.
+/// What a picture shows besides the lines.
 #[derive(Debug, Default)]
 struct Drawn {
     runs: Vec<(NonzeroParams, Sparsity, Data)>,
-    /// What is said where these are not all runs of the law.
+    /// The note to show if some runs of the law are not drawn.
     note: Option<String>,
     mark: Option<[f64; 2]>,
     linear: bool,
@@ -145,14 +144,14 @@ impl ContoursParams {
         }
     }
 
-    /// A size and a budget that are marked.
+    /// The size and the budget to mark, if given.
     fn mark(&self, checks: &mut Checks) -> Option<[f64; 2]> {
         let [size, budget] = check_pair("mark", self.mark.as_deref()?, checks)?;
         let size = checks.take("mark", NonzeroParams::new(size))?;
         Some([size.get(), checks.take("mark", Compute::new(budget))?.get()])
     }
 
-    /// Levels, the sizes at which the lines are computed, and the canvas of a picture.
+    /// The sparsities, the sizes at which the lines are computed, and the canvas of a picture.
     fn check(
         &self,
         support: Option<Range>,
@@ -185,7 +184,7 @@ impl ContoursParams {
         let last = f64::from(points - 1);
         let sizes = (0..points).map(|point| {
             let share = f64::from(point) / last;
-            // Between two sizes that are in range.
+            // A size between two valid sizes is valid.
             NonzeroParams::new(Range { min, max }.at_share(share).clamp(min, max))
                 .expect("a size between two sizes")
         });
@@ -193,22 +192,22 @@ impl ContoursParams {
     }
 }
 
-/// Lines of equal optimal sparsity in (N, C).
+/// Lines of equal optimal sparsity, by number of non-zero parameters N and compute C.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Contours)]
 pub struct ContoursView {
-    /// The law that they were computed from.
+    /// The law that the lines were computed from.
     law: Arc<LawRef>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     #[schema(example = "sparse")]
     flop_mode: String,
-    /// Where a dense model of each size is compute-optimal.
+    /// The line on which a dense model of each size is compute-optimal.
     chinchilla: ChinchillaLineView,
-    /// A line for each sparsity, in the order that was asked.
+    /// A line for each sparsity, in the order of the request.
     lines: Vec<ContourView>,
-    /// What to know before trusting them.
+    /// What to know before trusting the lines.
     warnings: Vec<Arc<WarningView>>,
-    /// How far the law behind them can be trusted.
+    /// How far the law behind the lines can be trusted.
     trust: TrustView,
 }
 
@@ -223,7 +222,7 @@ fn band_schema() -> Array {
     tuples_of::<3>().schema_type(array_or_null).description(Some(description)).build()
 }
 
-/// Where a dense model is compute-optimal.
+/// The budgets at which a dense model is compute-optimal.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ChinchillaLine)]
 pub struct ChinchillaLineView {
@@ -242,13 +241,13 @@ pub struct ContourView {
     /// The sparsity; at 0 the budgets up to which zeros do not lower the loss.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// Budget over the compute at which a dense model of the same size is compute-optimal: the same
-    /// at every size. Null, and no points, where a hardware profile makes the best sparsity jump over
-    /// this one, so that no budget asks for it; where a range of budgets does, its upper end. Null of laws of
-    /// experts, where it is another one at every size.
+    /// Budget relative to the compute at which a dense model of the same size is compute-optimal: the same at every
+    /// size. Where a range of budgets has this optimal sparsity, the upper end of the range. Null, and without points,
+    /// where a hardware profile makes the best sparsity jump over this one, so that no budget has it. Null for laws of
+    /// experts, where the ratio differs from size to size.
     #[schema(example = 2.458)]
     chinchilla_ratio: Option<f64>,
-    /// Interval of the ratio, over the resampled laws that have one; null where there are none.
+    /// Interval of the ratio, over the resampled laws that have such a ratio; null where there are none.
     interval: Option<IntervalView>,
     /// `[nonzero_params, compute]`.
     #[schema(schema_with = line_schema)]
@@ -318,8 +317,8 @@ fn contours(
     })
 }
 
-/// The contours of a law of experts, point by point: what sparsity is worth depends on the size, so that they are not
-/// straight. A size at which no budget makes the sparsity the best one has no point.
+/// The contours of a law of experts, computed point by point: they are not straight, because the worth of sparsity
+/// depends on the size. A size at which no budget makes the sparsity optimal has no point.
 fn own_contours(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -333,7 +332,8 @@ fn own_contours(
         let points: Vec<[f64; 2]> = sizes.iter().filter_map(at).collect();
         let around = |[size, _]: &[f64; 2]| {
             let size = NonzeroParams::new(*size).ok()?;
-            // A resampled law by which no budget makes it the best one is not left out.
+            // Resampled laws for which no budget makes the sparsity optimal count as the largest budget, rather than
+            // being left out.
             let compute = |law: &FormLaw| Some(of(law, size).map_or(LARGEST, |c| c.min(LARGEST)));
             let interval = own.interval(compute)?;
             Some([size.get(), interval.low, interval.high])
@@ -368,11 +368,12 @@ fn own_contours(
     }
 }
 
-/// The largest budget that is answered for.
+/// The largest budget of an answer, in FLOPs.
 const LARGEST: f64 = 1e40;
 
-/// Lines of equal optimal sparsity: straight in (log N, log C) and parallel to the Chinchilla line, but for those of laws
-/// of experts.
+/// Shows lines of equal optimal sparsity.
+///
+/// The lines are straight in (log N, log C) and parallel to the Chinchilla line, except for laws of experts.
 #[utoipa::path(
     get, path = "/v1/families/{family}/contours", tag = TAG_QUESTIONS,
     params(FamilyPath, ContoursParams),
@@ -396,7 +397,7 @@ async fn get_contours(
     known: KnownTags,
     owner: Owner,
 ) -> Result<Response, ApiError> {
-    // What is wrong whatever the law is said before one is looked for.
+    // Errors that do not depend on the law are reported before it is looked up.
     params.check(None, representation)?;
     let mode = Mode::find(&state, &params.flop_mode).await?;
     let name = path.name()?;
@@ -419,7 +420,8 @@ async fn get_contours(
                 drawn.note = (step > 1)
                     .then(|| format!("Drawn is one of {step} runs, by size, sparsity and data"));
             }
-            // The lines need none. Another picture by its tag, and one that is asked for anew each time.
+            // The lines do not need the runs. Without runs the picture has another tag, and has to be revalidated each
+            // time.
             Err(error) if error.is_unavailable() => {
                 tracing::warn!(%error, "a picture is drawn without its runs");
                 drawn.note = Some("Its runs are not drawn: they cannot be read for now".to_owned());
@@ -454,7 +456,7 @@ impl ContoursView {
         };
         let banded = self.lines.iter().find_map(|line| line.interval);
         let banded = banded.map(|interval| interval.level).or_else(|| {
-            // Lines of experts have no ratio that would have an interval.
+            // Lines of experts have no ratio, and therefore no interval to take the level from.
             let ensemble = asked.own.as_ref()?.ensemble()?;
             self.chinchilla.band.is_some().then(|| ensemble.level())
         });

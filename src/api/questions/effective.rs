@@ -1,4 +1,4 @@
-//! What a sparse model is worth: effective parameters, and the data that a pretrained start saves.
+//! What a sparse model is worth: its effective parameters, and the data that a pretrained start saves.
 
 use std::sync::Arc;
 
@@ -32,16 +32,15 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_effective_params)).routes(routes!(get_data_multiplier))
 }
 
-/// Which model to weigh: one size and one sparsity.
+/// The model to compare: one size and one sparsity.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct EffectiveParamsParams {
-    /// Non-zero parameters of a sparse model, whose dense equal is asked for; either this or
-    /// `dense_params`.
+    /// Non-zero parameters of a sparse model, to find the dense model of equal loss; either this or `dense_params`.
     #[param(example = 1e8, minimum = 1, maximum = 1e18)]
     nonzero_params: Option<f64>,
-    /// Parameters of a dense model, whose sparse equal is asked for; either this or `nonzero_params`.
+    /// Parameters of a dense model, to find the sparse model of equal loss; either this or `nonzero_params`.
     #[param(minimum = 1, maximum = 1e18)]
     dense_params: Option<f64>,
     /// Unstructured sparsity of the sparse model; either this or `pattern`.
@@ -50,7 +49,7 @@ struct EffectiveParamsParams {
     /// Structured pattern of the sparse model, such as `2:4`; either this or `sparsity`.
     #[param(pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
@@ -58,7 +57,7 @@ struct EffectiveParamsParams {
     intervals: bool,
 }
 
-/// What the zeros look like.
+/// Where the zeros of the sparse model are.
 #[derive(Debug, Clone)]
 enum Zeros {
     Unstructured(Sparsity),
@@ -104,26 +103,26 @@ impl EffectiveParamsParams {
     }
 }
 
-/// A sparse model and the dense one that reaches the same loss on the same data, at every amount of
-/// it. The size that was asked is exact and has no interval.
+/// A sparse model and the dense model that reaches the same loss on the same data, whatever its amount. The size that
+/// the request gave is exact and has no interval.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EffectiveParams)]
 pub struct EffectiveParamsView {
-    /// The law that it was computed from.
+    /// The law that the sizes were computed from.
     law: Arc<LawRef>,
-    /// Sparsity of the sparse model; that which its pattern prescribes.
+    /// Sparsity of the sparse model; with a pattern, the sparsity that the pattern prescribes.
     #[schema(example = 0.75)]
     sparsity: f64,
-    /// Its pattern; null for unstructured sparsity.
+    /// Pattern of the sparse model; null for unstructured sparsity.
     #[schema(example = json!(null))]
     pattern: Option<String>,
-    /// The unstructured sparsity that the runs of this pattern were found to be worth, by which the
-    /// answer was computed; null without a pattern, and where the law has no such runs and the nominal
-    /// sparsity stands in, of which `nominal_sparsity` warns.
+    /// The unstructured sparsity that runs of this pattern were measured to be worth, which was used to compute the
+    /// answer. Null without a pattern, and where the law has no such runs: the nominal sparsity is used instead then,
+    /// and the warning `nominal_sparsity` says so.
     effective_sparsity: Option<EstimateView>,
     /// Non-zero parameters of the sparse model.
     nonzero_params: EstimateView,
-    /// Its parameters, zeros included.
+    /// Parameters of the sparse model, zeros included.
     total_params: EstimateView,
     /// Parameters of the dense model.
     dense_params: EstimateView,
@@ -131,18 +130,17 @@ pub struct EffectiveParamsView {
     gain: EstimateView,
     /// `dense_params / total_params`: below 1 where zeros are worth less than parameters.
     total_params_gain: EstimateView,
-    /// Gain of unstructured sparsity equal to the nominal one of the pattern; null without a pattern.
+    /// Gain of unstructured sparsity at the nominal sparsity of the pattern; null without a pattern.
     unstructured_gain: Option<EstimateView>,
-    /// The quantities that lie outside the runs behind the law; `dense_params` is that of the dense
-    /// model.
+    /// The quantities that lie outside the runs behind the law; `dense_params` is the size of the dense model.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the answer.
     warnings: Vec<Arc<WarningView>>,
-    /// How far it can be trusted.
+    /// How far the answer can be trusted.
     trust: TrustView,
 }
 
-/// A number of an answer, if it is one.
+/// Converts a factor to an estimate, and refuses a value that is not finite.
 fn estimate(name: &'static str, factor: Factor) -> Result<EstimateView, ApiError> {
     let value = finite(name, factor.value)?;
     Ok(Estimate { value, interval: factor.interval }.into())
@@ -171,7 +169,7 @@ fn weigh(
     let nominal = sparsity.density();
     let report = content.patterns.iter().find(|report| Some(&*report.name) == pattern);
     let effective = report.map(|report| shown(report.effective_sparsity.into()));
-    // What the resamples of the pattern's own runs make of it.
+    // Resamples of the pattern's own runs give a better interval than the unstructured gain.
     let gain = match report.and_then(|report| report.gain) {
         Some(gain) => shown(gain.into()),
         None => unstructured(nominal),
@@ -179,7 +177,7 @@ fn weigh(
     let EqualModels { nonzero_params: nonzero, total_params: total, dense_params: dense } =
         EqualModels::new(size, nominal, gain);
 
-    // The answer does not depend on the data, so an amount is chosen that lies within the runs.
+    // The answer does not depend on the data, so any amount will do that lies within the runs.
     let data = content.support.data().map_or(1e9, |range| range.min);
     let data = Data::new(data).expect("the runs' data, or a number in range");
     let in_range = |name: &str, value| {
@@ -230,10 +228,10 @@ fn weigh(
     })
 }
 
-/// Gains with intervals in one answer, at most.
+/// The most gains with intervals in one answer.
 const GAINS: usize = 2;
 
-/// Finds the dense model that a sparse one is worth, or the sparse model that is worth a dense one.
+/// Finds the dense model that a sparse one is worth, or the sparse model that a dense one is worth.
 #[utoipa::path(
     get, path = "/v1/families/{family}/effective-params", tag = TAG_QUESTIONS,
     params(FamilyPath, EffectiveParamsParams),
@@ -264,7 +262,7 @@ async fn get_effective_params(
     cached_apart((&state, owner), &known, &tag, freshness, body).await
 }
 
-/// Which pretrained start to compare with training from scratch.
+/// The pretrained start to compare with training from scratch.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -278,10 +276,10 @@ struct DataMultiplierParams {
     /// Data of the sparse phase, in the family's data unit, between 1e-6 and 1e30.
     #[param(example = 1e10, minimum = 1e-6, maximum = 1e30)]
     data: f64,
-    /// Data that the dense checkpoint had seen; with it both phases are counted too.
+    /// Data that the dense checkpoint had seen. If given, the answer also counts both phases together.
     #[param(minimum = 1e-6, maximum = 1e30)]
     pretraining_data: Option<f64>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
 }
 
@@ -299,28 +297,28 @@ impl DataMultiplierParams {
     }
 }
 
-/// How much data training from scratch needs for the loss of a pretrained start.
+/// How much data training from scratch needs to reach the loss of a pretrained start.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DataMultiplierAnswer)]
 pub struct DataMultiplierView {
-    /// The law that it was computed from.
+    /// The law that the answer was computed from.
     law: Arc<LawRef>,
     /// Predicted loss of the pretrained start.
     loss: f64,
-    /// Data from scratch that reaches this loss; null where no amount does.
+    /// Data with which training from scratch reaches this loss; null where no amount does.
     scratch_data: Option<f64>,
-    /// `scratch_data` over the data of the sparse phase; null where no amount reaches the loss.
+    /// `scratch_data` relative to the data of the sparse phase; null where no amount reaches the loss.
     sparse_phase: Option<f64>,
-    /// `scratch_data` over the data of dense pretraining and sparse phase together; null without
+    /// `scratch_data` relative to the data of dense pretraining and sparse phase together; null without
     /// `pretraining_data`, and where no amount reaches the loss.
     both_phases: Option<f64>,
-    /// What the law reports by sparsity, over the points of its own pretrained runs.
+    /// The multipliers that the law reports by sparsity, averaged over its own pretrained runs.
     levels: Vec<MultiplierView>,
-    /// The quantities of the run from scratch that lie outside the runs from scratch.
+    /// The quantities of the run from scratch that lie outside the law's runs from scratch.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the answer.
     warnings: Vec<Arc<WarningView>>,
-    /// How far it can be trusted.
+    /// How far the answer can be trusted.
     trust: TrustView,
 }
 
@@ -384,7 +382,7 @@ fn compare(asked: &AskedLaw, start: PretrainedStart) -> Result<DataMultiplierVie
     })
 }
 
-/// Finds how much data training from scratch needs for the loss of a pretrained start.
+/// Finds how much data training from scratch needs to reach the loss of a pretrained start.
 #[utoipa::path(
     get, path = "/v1/families/{family}/data-multiplier", tag = TAG_QUESTIONS,
     params(FamilyPath, DataMultiplierParams),

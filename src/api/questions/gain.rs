@@ -1,4 +1,4 @@
-//! What sparsity buys: the size of the dense model of equal loss, by sparsity.
+//! The gain of sparsity: the size of the dense model of equal loss, by sparsity.
 
 use std::sync::Arc;
 
@@ -32,52 +32,51 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_gain))
 }
 
-/// At which sparsities to compute the gain.
+/// The sparsities at which to compute the gain.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GainParams {
-    /// Sparsities, at most 100. Unless said otherwise `0,0.25,0.5,0.75,0.875,0.9375`, in a picture
-    /// 100 from 0 to 99.99 %, and by a law of the form `levels` its levels, which are all that it knows.
+    /// Sparsities, at most 100. By default `0,0.25,0.5,0.75,0.875,0.9375`, in a picture 100 from 0 to 99.99 %, and for
+    /// a law of the form `levels` all its levels, as it knows no other sparsities.
     #[param(default = "0,0.25,0.5,0.75,0.875,0.9375")]
     sparsities: Option<String>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
-    /// what follows.
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Like the parameters below,
+    /// it has no effect on JSON.
     #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
     /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
     #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture; `light` unless said otherwise.
+    /// Colours of a picture; `light` by default.
     #[param(inline)]
     theme: Option<ThemeView>,
-    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
-    /// any size; it may then be as small as 280 by 200 pixels.
+    /// Whether to draw only the axes and the legend of a picture, without title and notes, with text as large as on a
+    /// page, whatever the size of the picture, which may then be as small as 280 by 200 pixels.
     #[serde(default)]
     #[param(default = false)]
     bare: bool,
-    /// The part of the horizontal axis that a picture shows: its ends, such as `0,0.9`; all unless said
-    /// otherwise.
+    /// The part of the horizontal axis that a picture shows, as its two ends, such as `0,0.9`; all of it by default.
     #[param(example = "0,0.9")]
     x_range: Option<String>,
-    /// The part of the vertical axis that a picture shows.
+    /// The part of the vertical axis that a picture shows, as its two ends; all of it by default.
     #[param(example = "1,3")]
     y_range: Option<String>,
-    /// How the sparsities of a picture lie: evenly, `linear`, unless said otherwise.
+    /// Spacing of the sparsities in a picture: `linear`, that is even, by default.
     #[param(inline)]
     axes: Option<SparsityAxisView>,
-    /// A sparsity that a picture marks, with the gain there.
+    /// A sparsity to mark in a picture, with its gain.
     #[param(minimum = 0, exclusive_maximum = 1)]
     mark: Option<f64>,
 }
 
-/// Sparsities of a curve, closer to each other towards 1, where the gain is steep.
+/// The sparsity of the point `at` of a curve: the points are closer to each other towards 1, where the gain is steep.
 fn towards_one(at: usize) -> f64 {
     let left = 1.0 - at as f64 / MAX_LEVELS as f64;
     1.0 - left * left
@@ -123,7 +122,7 @@ impl GainsView {
         GainPicture {
             caption: caption(family, &asked.law, self.warnings.iter().map(Arc::as_ref)),
             points: self.points.iter().map(point).collect(),
-            // A law without one has no picture; this would be a line where nothing is gained.
+            // A law without a limit has no picture; 1 would draw a line at no gain.
             limit: self.limit.unwrap_or(1.0),
             limit_interval: self.limit_interval.map(ends),
             coverage: self.limit_interval.map(|interval| interval.level),
@@ -133,24 +132,24 @@ impl GainsView {
     }
 }
 
-/// What sparsity buys at an equal number of non-zero parameters.
+/// The gain of sparsity at an equal number of non-zero parameters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Gains)]
 pub struct GainsView {
-    /// The law that it was computed from.
+    /// The law that the gains were computed from.
     law: Arc<LawRef>,
-    /// A point for each sparsity, in the order that was asked.
+    /// The gain at each sparsity, in the order of the request.
     points: Vec<GainView>,
-    /// The gain as the sparsity goes to 1: no model gains more. Null by a law of the form `levels`.
+    /// The gain as the sparsity approaches 1, which no model exceeds. Null for a law of the form `levels`.
     #[schema(example = 3.64)]
     limit: Option<f64>,
-    /// Interval of the limit; null where the law has none.
+    /// Interval of `limit`; null where the law has none.
     limit_interval: Option<IntervalView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the gains.
     warnings: Vec<Arc<WarningView>>,
-    /// How far the law behind it can be trusted.
+    /// How far the law behind the gains can be trusted.
     trust: TrustView,
-    /// The gain at the sparsity that is marked in the picture.
+    /// The gain at the sparsity to mark in the picture.
     #[serde(skip)]
     mark: Option<GainView>,
 }
@@ -162,16 +161,16 @@ pub struct GainView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// Size of the dense model of equal loss on the same data, over the non-zero parameters.
+    /// Size of the dense model of equal loss on the same data, relative to the non-zero parameters.
     #[schema(example = 1.586)]
     gain: f64,
     /// Interval of the gain; null where the law has none.
     interval: Option<IntervalView>,
-    /// The same over all parameters, zeros included: `(1 - sparsity) gain`.
+    /// The same size relative to all parameters, zeros included: `(1 - sparsity) gain`.
     #[schema(example = 0.793)]
     total_params_gain: f64,
 }
@@ -213,7 +212,7 @@ fn gains(
     })
 }
 
-/// The gains of levels: of all of them where no sparsities are given.
+/// The gains at levels of a law: at the given sparsities, or at all levels.
 fn level_gains(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -266,7 +265,7 @@ fn level_gains(
     })
 }
 
-/// What sparsity buys: the size of the dense model that a sparse one is worth.
+/// Shows the gain of sparsity: the size of the dense model that a sparse one is worth.
 #[utoipa::path(
     get, path = "/v1/families/{family}/gain", tag = TAG_QUESTIONS,
     params(FamilyPath, GainParams),
@@ -294,7 +293,7 @@ async fn get_gain(
     let name = path.name()?;
     let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
     let levels = asked.own.as_ref().is_some_and(|own| own.law().levels().is_some());
-    // Between levels there is nothing to draw.
+    // Nothing can be drawn between levels.
     if !levels || representation != Representation::Json {
         asked.require_curve()?;
     }

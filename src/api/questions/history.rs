@@ -1,7 +1,7 @@
-//! One question, asked of each law that a family had: how its answer came to be what it is.
+//! One question answered by each law that a family has had: how the answer has changed over time.
 //!
-//! A page or a report would otherwise ask once for each version. The laws are asked one after the other, so that the
-//! memory of one is enough, and those that are not in memory anyway are not put there.
+//! This saves a page or a report one request for each version. The laws are asked one after the other, so that only one
+//! has to be in memory at a time, and laws that are not in the cache are not added to it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -46,10 +46,10 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_optimal_sparsity_history))
 }
 
-/// Laws of a page where nothing is said, if the service lets so many be asked.
+/// Default number of laws per page, unless the service allows fewer.
 const USUAL_LAWS: u16 = 20;
 
-/// What training budget to make the most of, and by which laws.
+/// The training budget to find the best sparsity for, and the laws to ask.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -57,7 +57,7 @@ struct HistoryParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    /// Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
@@ -66,13 +66,14 @@ struct HistoryParams {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
-    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile, as it is now.
+    /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile, with the values that it has
+    /// now.
     #[param(example = "sparse")]
     flop_mode: String,
-    /// How much different data there is, in the family's data unit, between 1e-6 and 1e30.
+    /// How much unique data there is, in the family's data unit, between 1e-6 and 1e30.
     #[param(minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
     /// The most parameters, zeros included; between 1 and 1e22.
@@ -84,26 +85,26 @@ struct HistoryParams {
     /// The highest sparsity, at least 0 and below 1.
     #[param(minimum = 0, exclusive_maximum = 1)]
     max_sparsity: Option<f64>,
-    /// How the weights are stored of which `memory_bytes` speaks, as of `optimal-sparsity`.
+    /// How the weights that `memory_bytes` limits are stored, as in `optimal-sparsity`.
     #[param(inline)]
     storage: Option<StorageView>,
-    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    /// Bits per value of the weights that `memory_bytes` limits: 4, 8, 16 or 32; 16 by default.
     #[param(minimum = 4, maximum = 32)]
     bits_per_param: Option<u32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// The most laws of the page: 20 unless said otherwise, and at most `--max-history-laws` of the service.
+    /// The most laws per page: 20 by default, and at most `--max-history-laws` of the service.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u16>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(pattern = "^[0-9]{1,9}$")]
     cursor: Option<String>,
 }
 
 impl HistoryParams {
-    /// The question without the laws.
+    /// The question, without the choice of laws.
     fn question(&self) -> OptimalSparsityParams {
         OptimalSparsityParams {
             nonzero_params: self.nonzero_params,
@@ -123,7 +124,7 @@ impl HistoryParams {
         }
     }
 
-    /// How many laws, and below which version.
+    /// The number of laws on the page, and the version below which it starts, if it is not the first page.
     fn page(&self, most: u16) -> Result<(u16, Option<i32>), ApiError> {
         let limit = self.limit.unwrap_or(USUAL_LAWS.min(most));
         if !(1..=most).contains(&limit) {
@@ -138,32 +139,33 @@ impl HistoryParams {
     }
 }
 
-/// One question by each law of a family.
+/// The answers of a family's laws to one question.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OptimalSparsityHistory)]
 pub struct HistoryView {
-    /// A law each, the newest first; without what-ifs, which never answered. Empty where the family has no law.
+    /// One item for each law, newest first. What-if laws are left out, as they never answered. Empty where the family
+    /// has no law.
     items: Vec<HistoryItemView>,
     /// Where the next page starts; null at the end.
     #[schema(example = "12")]
     next_cursor: Option<String>,
 }
 
-/// What one law answers, and how it differs from the law before.
+/// What one law answers, and how the law differs from the one before it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OptimalSparsityByLaw)]
 pub struct HistoryItemView {
     /// The law.
     law: LawRef,
-    /// How many runs it was fitted on; null where a published law does not say.
+    /// Number of runs that the law was fitted on; null where a published law does not say.
     #[schema(example = 48)]
     runs: Option<u32>,
-    /// What `optimal-sparsity` answers with its `law_version`; null where the law does not know.
+    /// The answer of `optimal-sparsity` with this `law_version`; null where the law does not know it.
     #[schema(value_type = Option<OptimalSparsityView<'_>>)]
     answer: Option<Box<RawValue>>,
     /// Why there is no answer; null where there is one.
     problem: Option<Problem>,
-    /// What changed since the law before; null of the first law.
+    /// What changed since the law before; null for the first law.
     changes: Option<LawChangesView>,
 }
 
@@ -174,25 +176,25 @@ pub struct LawChangesView {
     /// Version of the law before.
     #[schema(example = 1)]
     since: i32,
-    /// What became of the runs. Null where one of the laws was published, or does not know its runs, and where all laws of
-    /// the page together have more of them to look at than `--max-compared-runs` of the service.
+    /// What changed in the runs. Null where one of the laws was published or does not know its runs, and for the older
+    /// laws of a page once the runs to compare exceed `--max-compared-runs` of the service in total.
     runs: Option<RunChangesView>,
-    /// The options of the fit, and the settings of the family that laws keep, which were others. Of options only where
+    /// The options of the fit, and the family settings stored with laws, that differ. Options are only compared where
     /// both laws were fitted here.
     options: Vec<OptionChangeView>,
 }
 
-/// What became of the runs from one law to the next.
+/// What changed in the runs from one law to the next.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = RunChanges)]
 pub struct RunChangesView {
-    /// Runs that the law before did not have.
+    /// Number of runs that the law before did not have.
     #[schema(example = 12)]
     added: i64,
-    /// Runs of both that were measured otherwise.
+    /// Number of runs of both laws whose measurements differ.
     #[schema(example = 0)]
     changed: i64,
-    /// Runs that the law before had and this has not: deleted, or excluded.
+    /// Number of runs of the law before that this law does not have, because they were deleted or excluded.
     #[schema(example = 1)]
     removed: i64,
 }
@@ -203,30 +205,30 @@ impl From<RunChanges> for RunChangesView {
     }
 }
 
-/// An option or a setting that is another.
+/// An option or a setting that differs.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = OptionChange)]
 pub struct OptionChangeView {
-    /// Its name, as a law has it among its `options`, or beside them.
+    /// Name of the option or setting, as it appears in the `options` of a law or in the law itself.
     #[schema(example = "bootstrap")]
     option: String,
-    /// What it was.
+    /// The old value.
     #[schema(value_type = Value, example = 1000)]
     before: Value,
-    /// What it is.
+    /// The new value.
     #[schema(value_type = Value, example = 2000)]
     after: Value,
 }
 
-/// Options and settings of a law by their names.
+/// Options and settings of a law, by name.
 type Settings = BTreeMap<String, Value>;
 
-/// What views are in JSON; they hold texts and finite numbers.
+/// Converts a view to JSON, which cannot fail for views of texts and finite numbers.
 fn json(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
-/// The settings of the family that a law keeps.
+/// The settings of the family that are stored with a law.
 fn kept_settings(content: &LawContent) -> Settings {
     let settings = [
         ("data_unit", json(&content.data_unit)),
@@ -238,16 +240,16 @@ fn kept_settings(content: &LawContent) -> Settings {
     settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The options of its fit; `None` of a published law.
+/// The options of a law's fit; `None` for a published law.
 fn fit_options(content: &LawContent) -> Option<Settings> {
     let view = json(FitOptionsView::new(content.options.clone()?, None));
     let Value::Object(mut options) = view else { return None };
-    // It is what the fit found, where the objective does not say it.
+    // Where the objective does not fix delta, this is a result of the fit rather than an option.
     options.remove("delta");
     Some(options.into_iter().collect())
 }
 
-/// What differs, in the order of the names.
+/// The settings that differ, sorted by name.
 fn differences(before: &Settings, after: &Settings) -> impl Iterator<Item = OptionChangeView> {
     after.iter().filter_map(|(option, now)| {
         let was = before.get(option).cloned().unwrap_or_default();
@@ -265,8 +267,8 @@ fn changed_options(before: &LawContent, after: &LawContent) -> Vec<OptionChangeV
     of_options.chain(differences(&settings.0, &settings.1)).collect()
 }
 
-/// Pairs of laws, one after the other, of which the runs have to be read to see what became of them: the newest first,
-/// as long as they have no more than `most` runs in all.
+/// Pairs of consecutive laws whose runs have to be read to see what changed, newest first, as long as all of them
+/// together have at most `most` runs.
 fn pairs_to_read(laws: &[Law], most: u64) -> Vec<(Uuid, Uuid)> {
     let mut read = 0;
     let mut pairs = Vec::new();
@@ -285,12 +287,12 @@ fn pairs_to_read(laws: &[Law], most: u64) -> Vec<(Uuid, Uuid)> {
     pairs
 }
 
-/// Whether both were fitted on the same measurements, as their digests say.
+/// Whether both laws were fitted on the same measurements, according to their digests.
 fn same_runs(newer: &LawContent, older: &LawContent) -> bool {
     newer.data_digest.is_some() && newer.data_digest == older.data_digest
 }
 
-/// Refuses intervals that ask too many resampled laws.
+/// Refuses intervals that would need too many resampled laws.
 fn check_work(
     limits: BulkLimits,
     laws: &[Law],
@@ -316,7 +318,7 @@ fn check_work(
     Err(ApiError::field("/limit", detail))
 }
 
-/// The question, as each law is asked it.
+/// The question that each law is asked.
 struct Question {
     asked_for: (NonzeroParams, Compute, Option<Data>),
     mode: Mode,
@@ -325,10 +327,10 @@ struct Question {
 }
 
 impl Question {
-    /// What a law answers, or why it does not.
+    /// The answer of a law, or the problem why it has none.
     ///
     /// # Errors
-    /// Where the service is at fault, and not the law.
+    /// Errors that are the fault of the service rather than of the law or the question.
     fn ask(&self, asked: &AskedLaw) -> Result<Result<Box<RawValue>, Problem>, ApiError> {
         let Self { asked_for, mode, ceiling, intervals } = self;
         match optimise(asked, *asked_for, mode, ceiling, *intervals) {
@@ -342,10 +344,10 @@ impl Question {
     }
 }
 
-/// Answers one question by each law that a family had, newest first, with what changed from law to law.
+/// Answers one question with each law that a family has had, newest first, and shows what changed from law to law.
 ///
-/// Each answer is what `optimal-sparsity` says with `law_version`. All laws count against `--max-asked-laws` together,
-/// and those that are searched one by one against `--max-searched-laws`.
+/// Each answer is the same as that of `optimal-sparsity` with `law_version`. The resampled laws of all laws count
+/// together against `--max-asked-laws`, or against `--max-searched-laws` where each of them has to be searched.
 #[utoipa::path(
     get, path = "/v1/families/{family}/optimal-sparsity/history", tag = TAG_QUESTIONS,
     params(FamilyPath, HistoryParams),
@@ -371,7 +373,7 @@ async fn get_optimal_sparsity_history(
     let mut found = {
         let mut db = reads.connection().await?;
         let family = existing(&mut *db, &name).await?;
-        // One more: what changed since the law before the last.
+        // One law more than the page, to see what changed since the law before the page's last.
         laws::list_law_history(&mut *db, family.id, below, i64::from(limit) + 1).await?
     };
     let validator = {
@@ -423,7 +425,7 @@ async fn get_optimal_sparsity_history(
     Ok(validator.attach(Json(HistoryView { items, next_cursor })))
 }
 
-/// What changed to each law from the one after it in the list; nothing of the last.
+/// What changed in each law compared with the older law that follows it in the list; `None` for the last.
 fn all_changes(
     laws: &[Law],
     runs: &HashMap<(Uuid, Uuid), RunChanges>,

@@ -22,37 +22,38 @@ use crate::domain::text::Pattern;
 use crate::domain::trust::{Trust, TrustCode, TrustPolicy, Width};
 use crate::live::laws::KeptLaw;
 
-/// A law with the laws of its resampled runs, and what every answer says of it.
+/// A law ready to answer questions: with its resamples and everything that its answers repeat.
 #[derive(Debug)]
 pub struct AskedLaw {
-    /// The law.
+    /// The law as stored.
     pub law: Law,
-    /// Its coefficients with those of its resampled runs, from which intervals come.
+    /// The seven coefficients, with those of the resamples, from which intervals come.
     pub sampled: SampledLaw,
-    /// The law with those of its resampled runs, where it is of a form with coefficients of its own: `sampled` then
-    /// holds what of it the seven coefficients do, and no resamples.
+    /// The law in its own form, with its resamples, for forms with coefficients beyond the seven (`levels`,
+    /// `experts`). `sampled` then holds only what the seven coefficients can say of the law, and no resamples.
     pub own: Option<SampledForm>,
-    /// What answers carry in their ETag: its id, and the thresholds of trust.
+    /// Identifies the state of the law in the ETag of answers: id, trust thresholds and forecast record.
     pub tag: String,
-    /// How an answer names it.
+    /// The reference to the law that answers carry.
     pub reference: Arc<LawRef>,
-    /// What its runs cannot tell.
+    /// Warnings that apply to every answer: what the runs cannot tell, and forecasts that missed.
     warnings: Vec<Arc<WarningView>>,
-    /// How far any answer that it gives can be trusted.
+    /// How far any answer of this law can be trusted, whatever is asked.
     trust: Trust,
-    /// From what on they cannot.
+    /// The thresholds beyond which answers are trusted less.
     policy: TrustPolicy,
-    /// What is said of a sparsity between two levels of its runs, by the lower one.
+    /// Warnings about sparsities between two neighbouring levels of the runs, by index of the lower level.
     gaps: Vec<Arc<WarningView>>,
-    /// What is said where no runs are known.
+    /// Warning of a law whose runs are not known.
     unknown_support: Arc<WarningView>,
-    /// What is said where intervals are wanted and there are no resamples.
+    /// Warning for answers that should carry intervals, of a law without resamples.
     no_intervals: Arc<WarningView>,
-    /// What is said of a pattern that no run of the law has.
+    /// Warning about a recommended pattern that no run of the law has.
     unmeasured_pattern: Arc<WarningView>,
-    /// What is said of repeated data where no run of the law shows how fast that wears out.
+    /// Warning about repeated data, of a law whose runs do not show how fast repetition wears out.
     repetition_assumed: Arc<WarningView>,
-    /// What training costs in the modes of the hardware profiles that were asked last.
+    /// Training costs in the modes of a few hardware profiles, oldest entry first, by profile id and time of its last
+    /// change.
     costs: Mutex<Vec<((Uuid, i64), TrainingCost)>>,
 }
 
@@ -80,7 +81,7 @@ impl KeptLaw for AskedLaw {
             warnings.push(Arc::new(WarningView::of_law(code.as_str(), detail)));
             trust.doubt(level, code);
         }
-        // A law with an ensemble was fitted; without a residual there is no noise either.
+        // Only fitted laws have resamples. Without a known residual there is no noise to add either.
         let residual = law.content.options.as_ref().map(|options| options.fit.residual);
         let measured = |loss, noise| match residual {
             Some(residual) => residual.measured(loss, noise),
@@ -108,14 +109,14 @@ impl KeptLaw for AskedLaw {
             }
         };
         let mut sampled = SampledLaw::new(law.content.coefficients, ensemble, measured);
-        // Laws of versions that did not look answer as they always have.
+        // Laws stored by versions that did not analyse identification must keep giving the answers they always gave.
         if law.content.identification().is_some() {
             sampled = sampled.holding_means();
         }
         if let Some(widening) = law.content.widening() {
             sampled = sampled.widened(widening, by_residual);
         }
-        // Answers change with their law's forecasts.
+        // Warnings and trust depend on the law's forecasts, so the tag has to change with them.
         let of_forecasts = match forecasts.scored {
             0 => String::new(),
             scored => format!(".{}-{scored}", forecasts.inside),
@@ -161,30 +162,30 @@ impl KeptLaw for AskedLaw {
     }
 }
 
-/// What a choice of patterns says where none is better than the dense model.
+/// What the choice between patterns is called where no pattern beats the dense model.
 const DENSE: &str = "dense";
 
-/// Ratios of patterns closer than this are the same.
+/// Patterns whose ratios differ by less than this have the same ratio.
 const SAME_RATIO: f64 = 1e-9;
 
-/// Hardware profiles whose costs a law remembers.
+/// The most hardware profiles whose costs a law remembers.
 const MOST_COSTS: usize = 4;
-/// What a law takes besides its resamples: diagnostics, support, and the costs of hardware profiles, of which each
-/// has a few hundred nodes of 40 bytes.
+/// Estimated memory of a law besides its resamples: diagnostics, support, and the costs of hardware profiles, each of
+/// which has a few hundred nodes of 40 bytes.
 const BYTES_OF_LAW: usize = (16 + 16 * MOST_COSTS) * 1024;
 
-/// Numbers of resampled laws that are computed in about half a millisecond, one like the other.
+/// How many evaluations of a resampled law take about half a millisecond, whichever quantity is evaluated.
 const QUICK: usize = 30_000;
 
 impl AskedLaw {
-    /// Whether so many numbers, each by all resampled laws, are computed in less than about a millisecond. What
-    /// takes longer is not computed on a thread that serves.
+    /// Whether `numbers` values, each evaluated by all resamples, take less than about a millisecond. Anything slower
+    /// must not be computed on a thread that serves requests.
     #[must_use]
     pub fn is_quick(&self, numbers: usize) -> bool {
         self.resamples().saturating_mul(numbers) <= QUICK
     }
 
-    /// How many resampled laws there are.
+    /// Number of resamples.
     #[must_use]
     pub fn resamples(&self) -> usize {
         let own = self.own.as_ref().and_then(SampledForm::ensemble);
@@ -192,10 +193,10 @@ impl AskedLaw {
         ensemble.map_or(0, |ensemble| ensemble.count())
     }
 
-    /// Predicted loss; the question has passed [`Self::require_at`].
+    /// Predicted loss, for a question that has passed [`Self::require_at`].
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`] at a sparsity of which the law knows nothing.
+    /// [`ApiError::Undetermined`] at a sparsity that a law of levels does not have.
     pub fn loss(
         &self,
         level: Option<usize>,
@@ -212,16 +213,16 @@ impl AskedLaw {
         }
     }
 
-    /// The name of a level by its place; `None` of one without a name, and of laws without levels.
+    /// The name of the level at this place; `None` for a level without a name and for laws without levels.
     #[must_use]
     pub fn level_name(&self, place: Option<usize>) -> Option<String> {
         self.own.as_ref()?.law().level(place)?.name.clone()
     }
 
-    /// The place of the level that a question names.
+    /// Finds the place of the level that a question names.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] about `level` where the law has no level of this name at the density.
+    /// [`ApiError::Invalid`] about `level` where the law has no level of this name at this density.
     pub fn named_level(&self, name: &str, density: Density) -> Result<usize, ApiError> {
         let place = match self.own.as_ref().map(SampledForm::law) {
             Some(FormLaw::Levels(levels)) => levels.place_of(density, name),
@@ -238,7 +239,7 @@ impl AskedLaw {
         })
     }
 
-    /// Intervals of the mean loss and of that of one new run; `None` where the law has none.
+    /// Intervals of the mean loss and of the loss of one new run; `None` where the law has no intervals.
     #[must_use]
     pub fn loss_intervals(
         &self,
@@ -253,7 +254,7 @@ impl AskedLaw {
         }
     }
 
-    /// The law as plans ask it.
+    /// The law in the type that plans take.
     #[must_use]
     pub fn plan_law(&self) -> PlanLaw<'_> {
         match &self.own {
@@ -262,7 +263,7 @@ impl AskedLaw {
         }
     }
 
-    /// The law of all runs with those of its resamples, whatever its form.
+    /// The law fitted on all runs and its resamples, whatever its form.
     #[must_use]
     pub fn any_law(&self) -> (AnyLaw<'_>, Option<&Ensemble>) {
         match &self.own {
@@ -271,10 +272,10 @@ impl AskedLaw {
         }
     }
 
-    /// Refuses a sparsity that is none of the levels of a law that has them.
+    /// Refuses a sparsity that a law of levels does not have. Laws of other forms accept every sparsity.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`].
+    /// [`ApiError::Undetermined`] if the sparsity is not one of the law's levels.
     pub fn require_level(&self, density: Density) -> Result<(), ApiError> {
         match &self.own {
             Some(own) if !self.knows(density) => Err(self.no_level(own.law(), density)),
@@ -282,7 +283,7 @@ impl AskedLaw {
         }
     }
 
-    /// Whether it knows models of this density.
+    /// Whether the law can say anything about models of this density.
     #[must_use]
     pub fn knows(&self, density: Density) -> bool {
         match self.own.as_ref().map(SampledForm::law) {
@@ -291,17 +292,19 @@ impl AskedLaw {
         }
     }
 
-    /// Refuses a question about a budget that the law cannot answer: its runs have to determine what all of size,
-    /// sparsity and data do, or it is of a form with coefficients of its own, which runs that leave anything open but
-    /// the data do not carry.
+    /// Refuses a question about a budget that the law cannot answer.
+    ///
+    /// A law of the seven coefficients has to determine the effects of size, sparsity and data together. A law of
+    /// another form only has to have seen different sizes and amounts of data: it is not stored in the first place if
+    /// its runs leave anything but the effect of data open.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
     pub fn require_plans(&self, what: &str) -> Result<(), ApiError> {
         if self.own.is_some() { self.require_budgets(what) } else { self.require_all(what) }
     }
 
-    /// The problem of a sparsity that is none of the levels of a law.
+    /// The error for a sparsity that a law of levels does not have, or has several levels of.
     pub fn no_level(&self, own: &FormLaw, density: Density) -> ApiError {
         let sparsity = density.sparsity().get();
         let FormLaw::Levels(levels) = own else {
@@ -322,10 +325,10 @@ impl AskedLaw {
         ))
     }
 
-    /// Refuses a question that a law of a form with coefficients of its own does not answer.
+    /// Refuses a question that only the seven coefficients can answer, for laws of other forms.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`].
+    /// [`ApiError::Undetermined`] if the law has another form.
     pub fn require_curve(&self) -> Result<(), ApiError> {
         let Some(own) = &self.own else { return Ok(()) };
         let version = self.law.version;
@@ -345,7 +348,7 @@ impl AskedLaw {
         )))
     }
 
-    /// Which quantities the law can be asked about.
+    /// The quantities whose effect the law knows.
     fn determines(&self) -> Determined {
         match &self.own {
             None => self.law.content.coefficients.determines(),
@@ -357,8 +360,8 @@ impl AskedLaw {
         }
     }
 
-    /// Training cost in the mode of a hardware profile, named by its id and the time of its last change. What of it
-    /// is the same for all questions is computed once.
+    /// Training cost in the mode of a hardware profile, identified by profile id and the time of its last change. The
+    /// part that is the same for all questions is computed once and remembered.
     pub(crate) fn cost_of(
         &self,
         profile: (Uuid, i64),
@@ -376,19 +379,20 @@ impl AskedLaw {
         cost
     }
 
-    /// Training cost as of the law's making.
+    /// The cost of training at this cost of a step, with the law's FLOPs per parameter and pruning schedule.
     pub fn cost(&self, step: impl Into<StepCost>) -> TrainingCost {
         let content = &self.law.content;
         TrainingCost::new(content.flops_per_param, content.pruning.clone(), step)
     }
 
-    /// How much of the data of a question is different, and what repeating it is worth; `None` where all of it is.
+    /// Repetition of data for a question with this much unique data; `None` where all of the data is unique.
     pub fn repetition(&self, unique: Option<Data>) -> Option<Repetition> {
         let (decay, _) = self.law.content.repetition_decay();
         unique.and_then(|unique| Repetition::new(unique, decay).ok())
     }
 
-    /// What is said of so much data where some of it is repeated; `None` where none is, or runs have shown it.
+    /// The warning for a question that repeats data at a rate of wear that no run has shown; `None` where no data is
+    /// repeated, or runs have shown the rate.
     pub fn assumed_repetition(
         &self,
         repetition: Option<&Repetition>,
@@ -399,7 +403,7 @@ impl AskedLaw {
         (repeats && !fitted).then_some(&self.repetition_assumed)
     }
 
-    /// Other forms of the same runs that predict no worse, and whose best sparsity lies outside the interval.
+    /// Warns of other forms that predict held-out runs no worse, but have their best sparsity outside the interval.
     pub fn disagreeing_forms(
         &self,
         cost: &TrainingCost,
@@ -407,7 +411,7 @@ impl AskedLaw {
         interval: Option<IntervalView>,
     ) -> Option<Arc<WarningView>> {
         let IntervalView { low: lowest, high: highest, .. } = interval?;
-        // The best of levels lies anywhere between its neighbours.
+        // The true best may lie anywhere between the neighbours of the best level, so the interval is widened to these.
         let levels = self.own.as_ref().and_then(|own| own.law().levels()).unwrap_or_default();
         let levels = || levels.iter().map(|level| level.get());
         let lowest = levels().rev().find(|level| *level < lowest).unwrap_or(lowest);
@@ -436,8 +440,8 @@ impl AskedLaw {
         })
     }
 
-    /// The problem of a question that no law with a borrowed gain answers, with the sparse runs that would help; `None`
-    /// of every other law.
+    /// The error for questions that no law with a borrowed gain answers, with the sparse runs that would give it its
+    /// own gain; `None` for all other laws.
     pub fn without_own_gain(&self, what: &str) -> Option<ApiError> {
         let version = self.law.version;
         self.law.content.shape.gain.as_ref().map(|lent| ApiError::NotIdentified {
@@ -459,13 +463,14 @@ impl AskedLaw {
         })
     }
 
-    /// What a pattern is worth; `None` where its numbers are out of range.
+    /// The effective sparsity of a pattern; `None` where its numbers are out of range.
     pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
         let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
         let reports = &self.law.content.patterns;
         let measured = reports.iter().find(|report| report.name == pattern.as_str());
-        // A pattern without runs must not beat a measured one of its ratio by being taken at its word; the worst of
-        // those is borrowed. Laws of versions that took it at its word answer as they did.
+        // An unmeasured pattern taken at its nominal sparsity could beat a measured one of the same ratio just because
+        // nobody measured it, so it gets the worst value measured at that ratio. Laws stored by versions that took it
+        // at its nominal sparsity keep giving the answers they gave.
         let of_ratio = || {
             let same = |report: &&PatternReport| {
                 (report.nominal_sparsity - pattern.sparsity()).abs() < SAME_RATIO
@@ -488,7 +493,8 @@ impl AskedLaw {
         Some(PatternWorth { nominal, effective })
     }
 
-    /// Patterns with those that the law has runs of first: of equal ones the first is recommended.
+    /// Sorts the patterns that the law has runs of first, because the first of several equally good ones is
+    /// recommended.
     pub fn measured_first<'p>(&self, patterns: &'p [Pattern]) -> Vec<&'p Pattern> {
         let mut ordered: Vec<&Pattern> = patterns.iter().collect();
         if self.law.content.identification().is_some() {
@@ -497,9 +503,9 @@ impl AskedLaw {
         ordered
     }
 
-    /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
+    /// The warning for a recommended pattern that no run of the law has; `None` if there are such runs, or no pattern.
     pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
-        // How sparse a mixture of experts is says all that the law knows of it.
+        // A law of mixtures of experts knows them by their sparsity alone, so there is nothing to be measured by name.
         let name =
             pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
         let measured = self.law.content.patterns.iter().any(|report| report.name == name)
@@ -507,7 +513,7 @@ impl AskedLaw {
         (!measured).then_some(&self.unmeasured_pattern)
     }
 
-    /// Whether a law of levels has one of this name.
+    /// Whether this is a law of levels with a level of this name.
     fn has_level(&self, name: &str) -> bool {
         match self.own.as_ref().map(SampledForm::law) {
             Some(FormLaw::Levels(levels)) => {
@@ -517,37 +523,37 @@ impl AskedLaw {
         }
     }
 
-    /// The interval of an answer, where the law has resamples.
+    /// Interval of an answer over the resamples; `None` where the law has none.
     pub fn interval(&self, answer: impl Fn(&Member) -> f64) -> Option<IntervalView> {
         self.sampled.interval(answer).map(Into::into)
     }
 
-    /// What a token passes, where the zeros are experts.
+    /// Parameters that a token passes, for families whose zeros are experts; `None` for others.
     #[must_use]
     pub fn active_params(&self, nonzero_params: f64) -> Option<f64> {
         self.law.content.zeros.are_experts().then_some(nonzero_params)
     }
 
-    /// How the fit compared prediction and measurement; `None` for a published law.
+    /// How the fit compared predictions and measurements; `None` for a published law.
     pub fn residual(&self) -> Option<Residual> {
         self.law.content.options.as_ref().map(|options| options.fit.residual)
     }
 
-    /// Refuses a question about something that never varied over the runs, or too little.
+    /// Refuses a question about a quantity that varied too little over the runs, or not at all.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
     pub fn require_all(&self, what: &str) -> Result<(), ApiError> {
         self.require_varied(what)?;
         let known = self.law.content.identification();
         known.map_or(Ok(()), |known| known.require_all()).map_err(|error| self.open(what, error))
     }
 
-    /// Refuses a question that depends on what size and data do, where they did not vary. What the runs leave open of
-    /// these is refused where the question is put ([`Self::require_at`]).
+    /// Refuses a question that depends on the effects of size and data, where either never varied over the runs. Where
+    /// they varied but the runs still leave something open, [`Self::require_at`] refuses the question.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`].
+    /// [`ApiError::Undetermined`] if all runs have the same data or the same size.
     pub fn require_budgets(&self, what: &str) -> Result<(), ApiError> {
         let known = self.determines();
         for (known, quantity) in [(known.data, "data"), (known.nonzero_params, "nonzero_params")] {
@@ -558,11 +564,11 @@ impl AskedLaw {
         Ok(())
     }
 
-    /// Refuses a question that depends on what size and sparsity do and not on data, where they did not vary, or
-    /// too little.
+    /// Refuses a question that depends on the effects of size and sparsity but not of data, where these varied too
+    /// little over the runs, or not at all.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
     pub fn require_gain(&self, what: &str) -> Result<(), ApiError> {
         use CoefficientName::{AS, BN, BS, CS};
         let determined = self.determines();
@@ -574,7 +580,7 @@ impl AskedLaw {
         known.map_err(|error| self.open(what, error))
     }
 
-    /// The problem of an answer that the runs do not determine, with what settles it.
+    /// The error for an answer that the runs do not determine, with the runs that would settle it.
     fn open(&self, what: &str, error: NotIdentified) -> ApiError {
         let known = self.law.content.identification();
         let settling = known.map_or(&[][..], |known| &known.settling);
@@ -590,12 +596,13 @@ impl AskedLaw {
         }
     }
 
-    /// The best of the measured sparsities at a size and a budget, of those with at least the least density if there
-    /// is one, where the runs determine no more than that;
-    /// `None` where they determine everything, and where no run is dense, so that there is nothing to compare with.
+    /// The best of the measured sparsities at a size and a budget, for a law whose runs determine no more than that.
+    /// With `least`, only sparsities of at least this density are considered.
+    ///
+    /// `None` where the runs determine everything, and where no run is dense, so that there is nothing to compare with.
     ///
     /// # Errors
-    /// [`ApiError::NotRepresentable`].
+    /// [`ApiError::NotRepresentable`] where an amount of data or a loss is out of the range of numbers.
     pub fn best_measured(
         &self,
         cost: &TrainingCost,
@@ -603,39 +610,39 @@ impl AskedLaw {
         least: Option<Density>,
     ) -> Result<Option<MeasuredChoice>, ApiError> {
         let Some(mut sparsities) = self.law.content.measured_sparsities() else { return Ok(None) };
-        // Dense is always among them, as it keeps every bound that any model of the size keeps.
+        // A dense model satisfies every lower bound on density, so the dense level always stays in the list.
         sparsities.retain(|sparsity| least.is_none_or(|least| sparsity.density() >= least));
         Ok(self.sampled.best_measured(cost, nonzero_params, compute, &sparsities)?)
     }
 
-    /// Whether the best of the measured sparsities is all that can be said of sparsity.
+    /// Whether the law can only choose between the measured sparsities, and say nothing between them.
     #[must_use]
     pub fn knows_measured_sparsities_alone(&self) -> bool {
         self.law.content.measured_sparsities().is_some()
     }
 
-    /// How far an answer can be trusted: `width` of its interval, `None` without one.
+    /// How far an answer can be trusted, as sent; `width` is that of its interval, `None` without one.
     pub fn trust(&self, width: Option<Width>, extrapolation: &[Extrapolation]) -> TrustView {
         self.answer_trust(width, extrapolation).into()
     }
 
-    /// The same as it is kept.
+    /// How far an answer can be trusted, as stored with a forecast; see [`Self::trust`].
     pub fn answer_trust(&self, width: Option<Width>, extrapolation: &[Extrapolation]) -> Trust {
         let factor = extrapolation.iter().map(|each| each.factor).fold(1.0, f64::max);
         let mut trust = self.policy.of_answer(&self.trust, width, factor);
-        // That the law extrapolates badly is nothing against an answer inside the runs.
+        // That the law extrapolates badly does not matter for an answer inside the range of the runs.
         if extrapolation.is_empty() {
             trust.withdraw(TrustCode::ExtrapolatesBadly);
         }
         trust
     }
 
-    /// How far the law can be trusted: not at all where it has no answer to the question that it is for.
+    /// How far the law itself can be trusted: not at all where its runs do not determine the best sparsity of a budget.
     pub fn own_trust(&self) -> TrustView {
         self.law.content.own_trust(self.trust.clone()).into()
     }
 
-    /// How far every answer that the law gives can be trusted, to which nothing is added by what is asked.
+    /// The trust that applies to every answer of this law, before anything that depends on the question.
     pub fn answers_trust(&self) -> TrustView {
         self.trust.clone().into()
     }
@@ -661,19 +668,18 @@ impl AskedLaw {
         ))
     }
 
-    /// Refuses a prediction away from the one value that all runs have of a quantity, and one that the runs do not
-    /// determine.
+    /// Refuses a prediction that the runs do not determine, or away from the only value that they have of a quantity.
     ///
     /// # Errors
-    /// [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+    /// [`ApiError::Undetermined`] or [`ApiError::NotIdentified`].
     pub fn require_at(&self, question: &Question<'_>) -> Result<(), ApiError> {
         self.require_at_level(question, None)
     }
 
-    /// As [`Self::require_at`], at a level by its place where one is given.
+    /// Like [`Self::require_at`], at the level of the given place if there is one.
     ///
     /// # Errors
-    /// As of [`Self::require_at`].
+    /// The same as [`Self::require_at`].
     pub fn require_at_level(
         &self,
         question: &Question<'_>,
@@ -695,7 +701,7 @@ impl AskedLaw {
             ),
         ];
         for (known, quantity, value, range) in asked {
-            // As close as levels of the fit: sparsities by difference, the others by ratio.
+            // The tolerance by which fits group values into levels: absolute for sparsities, relative for the others.
             let inside = range.is_none_or(|Range { min, max }| {
                 let margin = 2e-3 * if quantity == "sparsity" { 1.0 } else { max };
                 (min - margin..=max + margin).contains(&value)
@@ -705,7 +711,8 @@ impl AskedLaw {
             }
         }
         if let Some(own) = &self.own {
-            // Runs that leave something open carry no law of such a form.
+            // Laws of these forms are only stored if their runs determine everything, so only the level is left to
+            // check.
             let known = own.law().levels().is_none_or(|_| {
                 let Question { nonzero_params, density, data, .. } = *question;
                 own.law().loss_at(level, density, nonzero_params, data).is_some()
@@ -717,7 +724,7 @@ impl AskedLaw {
         identified.map_err(|error| self.open("the loss", error))
     }
 
-    /// What to know before trusting an answer at this point.
+    /// What to know before trusting an answer at this point: extrapolated quantities, and warnings.
     pub fn caveats(
         &self,
         question: &Question<'_>,
@@ -727,8 +734,8 @@ impl AskedLaw {
         (extrapolation, warnings.into_iter().cloned().collect())
     }
 
-    /// As [`Self::caveats`], with borrowed warnings, for an answer that is sent while the law is held. Cloning an
-    /// `Arc` changes its counter, and threads that change the same counter slow each other down.
+    /// Like [`Self::caveats`] with borrowed warnings, for answers that are sent while the law is held. Cloning an `Arc`
+    /// changes its counter, and threads that change the same counter slow each other down.
     pub(crate) fn borrowed_caveats(
         &self,
         question: &Question<'_>,
@@ -737,7 +744,7 @@ impl AskedLaw {
         let support = &self.law.content.support;
         let extrapolation = support.extrapolation(question);
         let unknown = support.levels().is_empty().then_some(&self.unknown_support);
-        // A law of levels answers at these alone.
+        // A law of levels answers only at its levels, so it never interpolates.
         let of_levels = self.own.as_ref().is_some_and(|own| own.law().levels().is_some());
         let gap = support.gap_around(question.density.sparsity()).filter(|_| !of_levels);
         let gap = gap.and_then(|gap| self.gaps.get(gap));
@@ -745,7 +752,7 @@ impl AskedLaw {
         (extrapolation, about_point.chain(self.all_warnings(intervals)).collect())
     }
 
-    /// What to know before trusting any answer.
+    /// Warnings that apply to every answer.
     pub fn warnings(&self, intervals: bool) -> Vec<Arc<WarningView>> {
         self.all_warnings(intervals).cloned().collect()
     }
@@ -756,7 +763,7 @@ impl AskedLaw {
     }
 }
 
-/// Some digits that change with the thresholds: answers depend on them.
+/// Some hex digits that change with the trust thresholds, because answers depend on these.
 pub(crate) fn policy_tag(policy: &TrustPolicy) -> String {
     let TrustPolicy { sparsity_width, relative_width, extrapolation, forecasts_inside } = policy;
     let mut hash = Sha256::new();
@@ -768,12 +775,12 @@ pub(crate) fn policy_tag(policy: &TrustPolicy) -> String {
     hex::encode(&hash.finalize()[..4])
 }
 
-/// The width of the interval of a sparsity.
+/// Width of the interval of a sparsity, as a difference.
 pub(crate) fn sparsity_width(interval: Option<IntervalView>) -> Option<Width> {
     interval.map(|interval| Width::Sparsity(interval.high - interval.low))
 }
 
-/// The width of the interval of a positive number, over the number.
+/// Width of the interval of a positive number, relative to the number.
 pub(crate) fn relative_width(interval: Option<IntervalView>, value: f64) -> Option<Width> {
     interval.map(|interval| Width::Relative((interval.high - interval.low) / value.abs()))
 }

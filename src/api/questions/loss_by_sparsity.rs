@@ -40,7 +40,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_loss_by_sparsity))
 }
 
-/// At which size and budget.
+/// The size and the budget at which to predict losses.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -48,7 +48,7 @@ struct LossBySparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e8, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    /// Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e20, minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
@@ -57,53 +57,52 @@ struct LossBySparsityParams {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     flop_mode: String,
-    /// The highest sparsity, at least 0 and below 1: the curve ends there, and the best sparsity lies below it.
+    /// The highest sparsity, at least 0 and below 1: the curve ends there, and the best sparsity is at most this.
     #[param(minimum = 0, exclusive_maximum = 1)]
     max_sparsity: Option<f64>,
-    /// Points of the curve, even in the logarithm of the density, from dense to well past the best
-    /// sparsity: a seventh of its density, and 95 % at least; not past `max_sparsity`.
+    /// Points of the curve, spaced evenly by the logarithm of the density, from dense to well past the best sparsity:
+    /// to a seventh of its density and to at least 95 % sparsity, but not past `max_sparsity`.
     #[serde(default = "LossBySparsityParams::default_points")]
     #[param(default = 41, minimum = 2, maximum = 400)]
     points: u32,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[param(default = true)]
     intervals: bool,
-    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
-    /// what follows.
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Like the parameters below,
+    /// it has no effect on JSON.
     #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
     /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
     #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture; `light` unless said otherwise.
+    /// Colours of a picture; `light` by default.
     #[param(inline)]
     theme: Option<ThemeView>,
-    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
-    /// any size; it may then be as small as 280 by 200 pixels.
+    /// Whether to draw only the axes and the legend of a picture, without title and notes, with text as large as on a
+    /// page, whatever the size of the picture, which may then be as small as 280 by 200 pixels.
     #[serde(default)]
     #[param(default = false)]
     bare: bool,
-    /// The part of the horizontal axis that a picture shows: its ends, such as `0.5,0.9`; all unless said
-    /// otherwise.
+    /// The part of the horizontal axis that a picture shows, as its two ends, such as `0.5,0.9`; all of it by default.
     #[param(example = "0.5,0.9")]
     x_range: Option<String>,
-    /// The part of the vertical axis that a picture shows.
+    /// The part of the vertical axis that a picture shows, as its two ends; all of it by default.
     #[param(example = "2.1,2.6")]
     y_range: Option<String>,
-    /// How the sparsities of a picture lie: evenly in the logarithm of the density, `density`, unless said otherwise.
+    /// Spacing of the sparsities in a picture: `density`, that is even by the logarithm of the density, by default.
     #[param(inline)]
     axes: Option<SparsityAxisView>,
-    /// A sparsity that a picture marks, with the loss there.
+    /// A sparsity to mark in a picture, with its loss.
     #[param(minimum = 0, exclusive_maximum = 1)]
     mark: Option<f64>,
 }
@@ -149,7 +148,7 @@ impl LossBySparsityParams {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LossBySparsity)]
 pub struct LossBySparsityView {
-    /// The law that it was computed from.
+    /// The law that the losses were computed from.
     law: Arc<LawRef>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     #[schema(example = "sparse")]
@@ -160,28 +159,29 @@ pub struct LossBySparsityView {
     compute: f64,
     /// The training cost in every currency that is known.
     budget: BudgetView,
-    /// The sparsity of the least loss.
+    /// The sparsity with the lowest loss.
     optimum: LossOptimumView,
-    /// The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    /// which no level is dense.
+    /// The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    /// without a dense level.
     dense: Option<LossPointView>,
-    /// The curve, dense first; by a law of the form `levels` its levels, of which `points` says nothing.
+    /// The curve, dense first. For a law of the form `levels` these are its levels, whatever number of `points` was
+    /// asked.
     points: Vec<LossPointView>,
-    /// The quantities that lie outside the runs behind the law, at the optimum.
+    /// The quantities at the optimum that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the losses.
     warnings: Vec<Arc<WarningView>>,
     /// How far the optimum can be trusted.
     trust: TrustView,
     /// The best pattern of a hardware profile, for the picture.
     #[serde(skip)]
     pattern: Option<NamedLoss>,
-    /// The sparsity that is marked in the picture, and its loss.
+    /// The sparsity to mark in the picture, and its loss.
     #[serde(skip)]
     mark: Option<[f64; 2]>,
 }
 
-/// The sparsity of the least loss.
+/// The sparsity with the lowest loss.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LossOptimum)]
 pub struct LossOptimumView {
@@ -191,13 +191,13 @@ pub struct LossOptimumView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Predicted loss at it.
+    /// Predicted loss at the best sparsity.
     loss: f64,
-    /// Interval of the loss at it; null where the law has none.
+    /// Interval of that loss; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     loss_interval: MaybeInterval,
-    /// Data that the compute pays for at it.
+    /// Data that the compute pays for at the best sparsity.
     data: f64,
 }
 
@@ -208,7 +208,7 @@ pub struct LossPointView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
@@ -235,10 +235,10 @@ impl LossPointView {
     }
 }
 
-/// What the picture shows beside the curve.
+/// What a picture shows besides the curve.
 #[derive(Debug, Clone, Copy)]
 struct Drawn {
-    /// Whether there is a picture.
+    /// Whether to find the best pattern, which only pictures show.
     pattern: bool,
     mark: Option<f64>,
 }
@@ -317,7 +317,7 @@ fn losses(
     })
 }
 
-/// The answer of a law of a form with coefficients of its own: a curve by experts, and the levels alone by levels.
+/// The answer of a law of the form `experts`, which is a curve, or `levels`, which has points at its levels only.
 fn own_losses(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -418,7 +418,7 @@ impl LossBySparsityView {
                 interval: interval.map(|interval| (interval.low, interval.high)),
                 loss: self.optimum.loss,
             },
-            // A law that knows no dense model has no picture; this would be a line through the best.
+            // A law without a dense model has no picture; this value would draw a line through the best sparsity.
             dense_loss: self.dense.as_ref().map_or(self.optimum.loss, |dense| dense.loss),
             pattern: self.pattern.clone(),
             mark: self.mark,
@@ -427,7 +427,7 @@ impl LossBySparsityView {
     }
 }
 
-/// Shows what every sparsity would cost at one size and budget.
+/// Shows the predicted loss at every sparsity, for one size and budget.
 #[utoipa::path(
     get, path = "/v1/families/{family}/loss-by-sparsity", tag = TAG_QUESTIONS,
     params(FamilyPath, LossBySparsityParams),
@@ -457,7 +457,7 @@ async fn get_loss_by_sparsity(
     let (asked, freshness) = any_law(&state, &name, params.law_version).await?;
     let levels = asked.own.as_ref().is_some_and(|own| own.law().levels().is_some());
     if levels && representation != Representation::Json {
-        // Between levels there is nothing to draw.
+        // Nothing can be drawn between levels.
         asked.require_curve()?;
     }
     let (tag, freshness) = (mode.tag(&asked).into_owned(), mode.freshness(freshness));

@@ -1,4 +1,4 @@
-//! Questions that a law answers: one file a question, each with its own routes.
+//! Questions that a law answers, each in its own file with its own routes.
 
 pub mod asked;
 pub mod bounds;

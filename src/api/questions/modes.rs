@@ -17,12 +17,12 @@ use crate::domain::profile::{HardwareProfile, Rates};
 use crate::domain::text::{Pattern, ProfileName};
 use crate::live::profiles::find_profile;
 
-/// What a training step costs, by name.
+/// What a training step costs, looked up by name.
 #[derive(Debug)]
 pub enum Mode {
-    /// `dense` or `sparse`, which need no measurement.
+    /// `dense` or `sparse`, which are built in.
     Known(FlopMode),
-    /// A hardware profile, as it is stored at the time of the question.
+    /// A hardware profile, as stored at the time of the question.
     Profile(Arc<HardwareProfile>),
 }
 
@@ -33,8 +33,8 @@ fn known(name: &str) -> Option<FlopMode> {
 const WHICH: &str = "must be dense, sparse, or the name of a hardware profile, of which \
                      /v1/hardware-profiles has the list";
 
-/// What training costs at the levels of a law that are patterns of the hardware, by place; `None` of the others, which
-/// cost what any zeros cost.
+/// What training costs at each level of a law that is a pattern of the hardware, in the order of the levels. `None` for
+/// all other levels, which cost the same as zeros anywhere.
 fn level_multipliers(asked: &AskedLaw, profile: &HardwareProfile) -> Vec<Option<f64>> {
     let Some(FormLaw::Levels(law)) = asked.own.as_ref().map(SampledForm::law) else {
         return Vec::new();
@@ -50,7 +50,7 @@ fn level_multipliers(asked: &AskedLaw, profile: &HardwareProfile) -> Vec<Option<
     law.levels.iter().map(multiplier).collect()
 }
 
-/// Notes an error where `name` can be no flop mode, whatever hardware profiles are stored.
+/// Notes an error if `name` cannot be a FLOP mode, whatever hardware profiles are stored.
 pub fn check_mode(name: &str, checks: &mut Checks) {
     if known(name).is_none() && ProfileName::new(name).is_err() {
         checks.refuse("flop_mode", WHICH);
@@ -58,10 +58,10 @@ pub fn check_mode(name: &str, checks: &mut Checks) {
 }
 
 impl Mode {
-    /// The mode of a name.
+    /// Finds the mode of a name.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] where there is no such mode.
+    /// [`ApiError::Invalid`] about `flop_mode` if there is no such mode.
     pub async fn find(state: &AppState, name: &str) -> Result<Self, ApiError> {
         if let Some(mode) = known(name) {
             return Ok(Self::Known(mode));
@@ -72,10 +72,10 @@ impl Mode {
         Ok(Self::Profile(found.ok_or_else(unknown)?))
     }
 
-    /// The mode of a name that stands below a pointer of the body.
+    /// Finds the mode of a name that the request gives below `pointer`.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] where nothing has it.
+    /// [`ApiError::Invalid`] about `flop_mode` below `pointer` if there is no such mode.
     pub async fn find_below(state: &AppState, pointer: &str, name: &str) -> Result<Self, ApiError> {
         Self::find(state, name).await.map_err(|error| match error {
             ApiError::Invalid(errors) => {
@@ -89,7 +89,7 @@ impl Mode {
         })
     }
 
-    /// Its name.
+    /// Name of the mode.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -98,7 +98,7 @@ impl Mode {
         }
     }
 
-    /// What a step costs.
+    /// What a training step costs.
     #[must_use]
     pub fn step(&self) -> StepCost {
         match self {
@@ -107,7 +107,7 @@ impl Mode {
         }
     }
 
-    /// What training costs by a law in this mode.
+    /// What training costs in this mode by a law.
     #[must_use]
     pub fn cost(&self, law: &AskedLaw) -> TrainingCost {
         match self {
@@ -121,7 +121,7 @@ impl Mode {
         }
     }
 
-    /// The ETag of an answer of a law in this mode: it changes with everything that the answer depends on.
+    /// The ETag of a law's answer in this mode: it changes with everything that the answer depends on.
     #[must_use]
     pub fn tag<'a>(&self, law: &'a AskedLaw) -> Cow<'a, str> {
         match self.own_tag() {
@@ -130,20 +130,22 @@ impl Mode {
         }
     }
 
-    /// What of an ETag is this mode's: it changes with the hardware profile. Nothing of the others, which never change.
+    /// The part of an ETag that depends on this mode and changes with the hardware profile; `None` for the built-in
+    /// modes, which never change.
     #[must_use]
     pub fn own_tag(&self) -> Option<String> {
         match self {
             Self::Known(_) => None,
             Self::Profile(profile) => {
-                // Every change moves the time on.
+                // Every change of the profile moves this time forward.
                 let updated = profile.updated_at.timestamp_micros();
                 Some(format!("{}.{updated}", profile.id.simple()))
             }
         }
     }
 
-    /// How fresh an answer of a law is in this mode: no law's version pins a profile.
+    /// How fresh a law's answer is in this mode: an answer is not pinned by the version of the law if a profile can
+    /// change it.
     #[must_use]
     pub const fn freshness(&self, law: Freshness) -> Freshness {
         match self {
@@ -155,7 +157,7 @@ impl Mode {
         }
     }
 
-    /// What a step costs with experts, relative to a dense step of the same shape.
+    /// What a step costs with a mixture of experts, relative to a dense step of the same shape.
     #[must_use]
     pub fn expert_cost(&self, choice: &ExpertChoice) -> f64 {
         match self {
@@ -164,7 +166,7 @@ impl Mode {
         }
     }
 
-    /// The mixtures of experts of a law as plans take patterns; `None` where it lists none.
+    /// The mixtures of experts of a law as plans take patterns; `None` where the family lists none.
     #[must_use]
     pub fn planned_experts<'a>(&self, asked: &'a AskedLaw) -> Option<Vec<PlannedPattern<'a>>> {
         let choices = asked.law.content.zeros.grid()?.choices();
@@ -177,10 +179,10 @@ impl Mode {
         Some(choices.iter().map(planned).collect())
     }
 
-    /// Patterns as plans take them, without those whose sparsity or worth is out of range.
+    /// Converts patterns to the type that plans take, leaving out those whose sparsity or worth is out of range.
     ///
-    /// In a hardware profile a pattern's kernels run from where pruning ends; in `dense` and `sparse`
-    /// mode it costs what any zeros cost.
+    /// With a hardware profile, a pattern has its own step cost from the pattern start of the pruning schedule on,
+    /// which is the end of pruning by default; in `dense` and `sparse` mode it costs the same as zeros anywhere.
     #[must_use]
     pub fn planned_patterns<'a>(
         &self,
@@ -202,7 +204,7 @@ impl Mode {
         asked.measured_first(patterns).into_iter().filter_map(planned).collect()
     }
 
-    /// The patterns that the hardware can run; `None` where it is no profile.
+    /// The patterns that the hardware can run; `None` for modes without a hardware profile.
     #[must_use]
     pub fn patterns(&self) -> Option<&[Pattern]> {
         match self {
@@ -211,7 +213,7 @@ impl Mode {
         }
     }
 
-    /// What the machine does in an hour; `None` where the mode is no hardware profile.
+    /// What the hardware computes and costs per hour; `None` for modes without a hardware profile.
     #[must_use]
     pub fn rates(&self) -> Option<&Rates> {
         match self {
@@ -220,7 +222,7 @@ impl Mode {
         }
     }
 
-    /// How weights are stored.
+    /// How weights are stored by default.
     #[must_use]
     pub fn storage(&self) -> StorageFormat {
         match self {

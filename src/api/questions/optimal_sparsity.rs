@@ -1,4 +1,4 @@
-//! The sparsity that makes the most of a training budget.
+//! The best sparsity for a training budget.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -41,64 +41,65 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_optimal_sparsity))
 }
 
-/// The sparsity that makes the most of a training budget.
+/// The best sparsity for a training budget.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OptimalSparsity)]
 pub struct OptimalSparsityView<'a> {
-    /// The law that it was computed from.
+    /// The law that the answer was computed from.
     #[schema(value_type = LawRef)]
     law: &'a LawRef,
-    /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
-    /// better one of the measured sparsities.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss. The best of the measured sparsities where
+    /// `best_measured_level` is true.
     sparsity: f64,
-    /// Whether the law tells no more than which of the measured sparsities is best, `measured_levels`: where its runs
-    /// have too few of them to tell what lies between and beyond, and by the form `levels`, of which the interval goes
-    /// from one level to another.
+    /// Whether the law only tells which of the measured sparsities, `measured_levels`, is best. This is so where its
+    /// runs have too few sparsities to tell what lies between and beyond them, and for the form `levels`, whose
+    /// interval goes from one level to another.
     best_measured_level: bool,
     /// The measured sparsities; left out where `best_measured_level` is false.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     measured_levels: Option<Vec<MeasuredLevelView>>,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// The bounds of the question that keep a better sparsity away: `max_total_params`, `memory_bytes` or
-    /// `max_sparsity`, the tightest of them. Empty where none does.
+    /// The tightest of the bounds `max_total_params`, `memory_bytes` and `max_sparsity`, where it rules out a better
+    /// sparsity. Empty where none does.
     #[schema(example = json!(["max_total_params"]))]
     binding: Vec<&'static str>,
-    /// Interval of the best sparsity; null where the law has none, and where its runs have too few sparsities. With a
-    /// bound, of the best sparsity under it.
+    /// Interval of the best sparsity, under the bounds if any are given; null where the law has no intervals, and where
+    /// its runs have too few sparsities.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Predicted loss at it.
+    /// Predicted loss at the best sparsity.
     loss: f64,
     /// The training cost in every currency that is known.
     budget: BudgetView,
-    /// Data that the compute pays for at it.
+    /// Data that the compute pays for at the best sparsity.
     data: f64,
-    /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
-    /// where `unique_data` is not given.
+    /// Amount of unique data that would teach as much: less than `data` where some data is seen more than once. Left
+    /// out without `unique_data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     effective_data: Option<f64>,
-    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     active_params: Option<f64>,
-    /// Parameters at it, zeros included.
+    /// Parameters at the best sparsity, zeros included.
     total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    /// which no level is dense.
+    /// The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    /// without a dense level.
     dense: Option<DenseView>,
-    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
-    /// of dense models, and by a law of the form `experts` where no dense model of any size is as good.
+    /// Size of the dense model with equal loss on the same data, relative to `nonzero_params`; null where nothing is
+    /// known about dense models, and for a law of the form `experts` where no dense model of any size is as good.
     gain: Option<f64>,
-    /// The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
-    /// of dense models.
+    /// The compute relative to the compute for which a dense model of this size is optimal; null where nothing is known
+    /// about dense models.
     chinchilla_ratio: Option<f64>,
-    /// Intervals of what follows from the best sparsity; null where the law has none.
+    /// Intervals of the values that follow from the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<OptimumIntervals>)]
     intervals: Option<Option<OptimumIntervals>>,
@@ -107,21 +108,21 @@ pub struct OptimalSparsityView<'a> {
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the answer.
     #[schema(value_type = Vec<WarningView>)]
     warnings: Vec<Cow<'a, Arc<WarningView>>>,
-    /// How far it can be trusted.
+    /// How far the answer can be trusted.
     trust: TrustView,
 }
 
-/// A sparsity that runs behind the law have, at the size and budget of the question.
+/// A sparsity of the runs behind the law, at the size and budget of the question.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = MeasuredLevel)]
 pub struct MeasuredLevelView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
@@ -131,7 +132,8 @@ pub struct MeasuredLevelView {
     interval: Option<IntervalView>,
     /// Data that the compute pays for.
     data: f64,
-    /// Share of the resampled laws by which it is the best of the measured ones; null where the law has none.
+    /// Share of the resampled laws for which this is the best of the measured sparsities; null where the law has no
+    /// resamples.
     #[schema(example = 0.97)]
     share: Option<f64>,
 }
@@ -153,16 +155,16 @@ fn measured_levels(choice: &MeasuredChoice, asked: &AskedLaw) -> Vec<MeasuredLev
     choice.levels.iter().map(|level| MeasuredLevelView::new(level, asked)).collect()
 }
 
-/// Intervals of what follows from the recommended sparsity.
+/// Intervals of the values that follow from the recommended sparsity.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OptimumIntervals {
-    /// Of the loss at the recommended sparsity.
+    /// Interval of the loss at the recommended sparsity.
     pub(crate) loss: IntervalView,
-    /// Of the loss of the dense alternative; null where there is none.
+    /// Interval of the loss of the dense alternative; null where there is none.
     pub(crate) dense_loss: Option<IntervalView>,
-    /// Of the gain at the recommended sparsity; null where there is none.
+    /// Interval of the gain at the recommended sparsity; null where there is none.
     pub(crate) gain: Option<IntervalView>,
-    /// Of the chinchilla ratio of the question; null where there is none.
+    /// Interval of `chinchilla_ratio`; null where there is none.
     pub(crate) chinchilla_ratio: Option<IntervalView>,
 }
 
@@ -188,7 +190,7 @@ impl From<FormIntervals> for OptimumIntervals {
     }
 }
 
-/// The dense alternative.
+/// The dense model with as many non-zero parameters and the same compute.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DenseAlternative)]
 pub struct DenseView {
@@ -204,7 +206,7 @@ impl From<Optimum> for DenseView {
     }
 }
 
-/// What training budget to make the most of.
+/// The training budget to find the best sparsity for.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -212,7 +214,7 @@ pub(crate) struct OptimalSparsityParams {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[param(example = 1e7, minimum = 1, maximum = 1e18)]
     pub(crate) nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    /// Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
     #[param(example = 1e17, minimum = 1, maximum = 1e40)]
     pub(crate) compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
@@ -221,15 +223,15 @@ pub(crate) struct OptimalSparsityParams {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     pub(crate) days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     pub(crate) cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     #[param(example = "sparse")]
     pub(crate) flop_mode: String,
-    /// How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
-    /// is seen again, and teaches less. As much as the compute pays for unless said otherwise.
+    /// How much unique data there is, in the family's data unit, between 1e-6 and 1e30: training data beyond this
+    /// amount is seen again, and teaches less. By default all data that the compute pays for is unique.
     #[param(minimum = 1e-6, maximum = 1e30)]
     pub(crate) unique_data: Option<f64>,
     /// The most parameters, zeros included; between 1 and 1e22.
@@ -241,15 +243,15 @@ pub(crate) struct OptimalSparsityParams {
     /// The highest sparsity, at least 0 and below 1.
     #[param(minimum = 0, exclusive_maximum = 1)]
     pub(crate) max_sparsity: Option<f64>,
-    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
-    /// said otherwise; as of plans.
+    /// How the weights that `memory_bytes` limits are stored; by default as in the hardware profile, or else `dense`.
+    /// The formats are described at plans.
     #[param(inline)]
     pub(crate) storage: Option<StorageView>,
-    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise, which in `dense`
-    /// storage is two bytes for every parameter.
+    /// Bits per value of the weights that `memory_bytes` limits: 4, 8, 16 or 32; 16 by default, which in `dense`
+    /// storage is two bytes per parameter.
     #[param(minimum = 4, maximum = 32)]
     pub(crate) bits_per_param: Option<u32>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     pub(crate) law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
@@ -258,6 +260,10 @@ pub(crate) struct OptimalSparsityParams {
 }
 
 impl OptimalSparsityParams {
+    /// Checks all parameters.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] listing every invalid parameter.
     pub(crate) fn check(
         &self,
     ) -> Result<(NonzeroParams, Spending, Bounds, Option<Data>), ApiError> {
@@ -280,7 +286,7 @@ impl OptimalSparsityParams {
     }
 }
 
-/// How much different data there is, where that is said; `None` where it is wrong.
+/// Checks `unique_data`: `Some(None)` where it is not given, `None` where it is invalid.
 pub(crate) fn check_unique_data(given: Option<f64>, checks: &mut Checks) -> Option<Option<Data>> {
     match given {
         None => Some(None),
@@ -288,11 +294,12 @@ pub(crate) fn check_unique_data(given: Option<f64>, checks: &mut Checks) -> Opti
     }
 }
 
-/// The answer of a law to one question.
+/// Answers one question for the best sparsity.
 ///
 /// # Errors
-/// [`ApiError::Undetermined`] and [`ApiError::NotIdentified`] where the law does not know; [`ApiError::Invalid`] where a
-/// bound leaves nothing; [`ApiError::NotRepresentable`].
+/// [`ApiError::Undetermined`] and [`ApiError::NotIdentified`] where the law does not know the answer;
+/// [`ApiError::Invalid`] where the bounds allow no sparsity; [`ApiError::NotRepresentable`] where a number is out of
+/// range.
 pub(crate) fn optimise<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute, unique): (NonzeroParams, Compute, Option<Data>),
@@ -309,7 +316,7 @@ pub(crate) fn optimise<'a>(
         return best_of_own(asked, own, question, (&cost, mode), (ceiling, least), intervals);
     }
     if repetition.is_some() {
-        // Which of the measured sparsities is best says nothing of repeated data.
+        // A choice between the measured sparsities cannot take repeated data into account.
         asked.require_all("the optimal sparsity of repeated data")?;
     } else if let Some(choice) = asked.best_measured(&cost, asked_for, least)? {
         let free = match least {
@@ -347,7 +354,7 @@ pub(crate) fn optimise<'a>(
         (None, None)
     };
     let mut trust = asked.trust(sparsity_width(interval.flatten()), &extrapolation);
-    // What a pattern makes of data that is seen again is not worked out.
+    // What a pattern is worth on repeated data is not known.
     let pattern = match repetition {
         None => mode.pattern(asked, asked_for, &found.best, ceiling, intervals)?,
         Some(_) => None,
@@ -359,7 +366,7 @@ pub(crate) fn optimise<'a>(
     if let Some(warning) = asked.assumed_repetition(repetition, data) {
         warnings.insert(0, Cow::Borrowed(warning));
     }
-    // Other forms were not asked under the bounds.
+    // The bounds were not applied to the other forms, so their best sparsities only compare without bounds.
     if repetition.is_none()
         && least.is_none()
         && let Some(warning) = asked.disagreeing_forms(&cost, asked_for, interval.flatten())
@@ -392,7 +399,7 @@ pub(crate) fn optimise<'a>(
     })
 }
 
-/// The answer of a law whose runs have two sparsities: which of them is better.
+/// The answer of a law that can only choose between the sparsities of its runs.
 fn best_measured<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, compute): (NonzeroParams, Compute),
@@ -443,11 +450,11 @@ fn best_measured<'a>(
     })
 }
 
-/// The answer of a law of a form with coefficients of its own, or why it has none.
+/// The answer of a law of the form `levels` or `experts`.
 ///
 /// # Errors
-/// [`ApiError::Undetermined`] where it knows nothing of data; [`ApiError::Invalid`] where a bound is wanted, or leaves
-/// none of its levels.
+/// [`ApiError::Undetermined`] where the law does not know the effect of data or size; [`ApiError::Invalid`] where the
+/// question needs a bound, or where the bounds leave none of the law's levels.
 pub(crate) fn own_answer(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -478,13 +485,13 @@ pub(crate) fn own_answer(
     })
 }
 
-/// A size and a budget, and how much of the data is different where some is repeated.
+/// A size and a budget, and how data is repeated if some of it is.
 pub(crate) type OwnQuestion<'a> = ((NonzeroParams, Compute), Option<&'a Repetition>);
 
-/// The answer under bounds, and which of these bind.
+/// The answer under bounds, and the bounds that are binding.
 ///
 /// # Errors
-/// As of [`own_answer`].
+/// The same as [`own_answer`].
 pub(crate) fn own_bounded_answer(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -524,7 +531,7 @@ fn best_of_own<'a>(
     let (extrapolation, warnings) = asked.borrowed_caveats(&question, intervals);
     let mut warnings: Vec<_> = warnings.into_iter().map(Cow::Borrowed).collect();
     let interval = known.map(|known| IntervalView::from(known.sparsity));
-    // An interval of levels is as wide as these lie apart.
+    // An interval between levels only reflects how far these lie apart, so trust depends on the interval of the loss.
     let width = match &choice {
         Some(_) => relative_width(known.map(|known| known.loss.into()), loss),
         None => sparsity_width(interval),
@@ -559,7 +566,7 @@ fn best_of_own<'a>(
         gain: found.gain,
         chinchilla_ratio: found.chinchilla_ratio,
         intervals: intervals.then(|| known.map(OptimumIntervals::from)),
-        // What a pattern is worth is known of the form sparse alone, and the mixtures of experts have levels of their own.
+        // Only laws of the form `sparse` know what a pattern is worth, and mixtures of experts are levels of their own.
         pattern: None,
         extrapolation: extrapolation.into_iter().map(Into::into).collect(),
         warnings,
@@ -567,10 +574,11 @@ fn best_of_own<'a>(
     })
 }
 
-/// Intervals by all resampled laws that one answer may take: five at four corners and in the middle.
+/// How many values by all resampled laws one answer may take: five at each corner of a cell of the table and in its
+/// middle.
 const RECOMMENDATIONS: usize = 25;
 
-/// Finds the sparsity that makes the most of a training budget.
+/// Finds the best sparsity for a training budget.
 #[utoipa::path(
     get, path = "/v1/families/{family}/optimal-sparsity", tag = TAG_QUESTIONS,
     params(FamilyPath, OptimalSparsityParams),
@@ -594,8 +602,9 @@ async fn get_optimal_sparsity(
     let (asked, freshness) = any_law(&state, &path.name()?, params.law_version).await?;
     let question = (nonzero_params, spending.compute(&mode)?, unique);
     let ceiling = bounds.ceiling(&mode);
-    // In the mode of a profile, of repeated data and by a law without a gain of its own each resampled law is searched
-    // on its own; otherwise a cell of the table asks all of them at its corners and in its middle.
+    // In the mode of a hardware profile, for repeated data and by a law without a gain of its own, the optimum has to
+    // be searched for each resampled law. Otherwise a table is used, and all laws are only evaluated at the corners and
+    // in the middle of one of its cells.
     let curved = asked.law.content.coefficients.gain_curve().is_some();
     let searched = unique.is_some() || curved || asked.own.is_some();
     let quick = match mode {

@@ -1,4 +1,4 @@
-//! The best sparsity of one of many budgets by a law of a form with coefficients of its own.
+//! The best sparsity for one of many budgets, by a law of the form `levels` or `experts`.
 
 use sparsity_law::law::{
     Compute, Extrapolation, FormAnswer, FormRecommendation, NonzeroParams, Question, Ranges,
@@ -13,28 +13,28 @@ use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::{IntervalView, TrustView};
 use crate::domain::trust::TrustCode;
 
-/// One answer, as a row of many has it.
+/// One answer, with what a row of a bulk answer shows.
 pub(crate) struct OwnOptimum {
     pub(crate) found: FormRecommendation,
-    /// Whether it is one of levels.
+    /// Whether the law has the form `levels`.
     pub(crate) of_levels: bool,
-    /// Bounds that keep a better sparsity away.
+    /// The bounds that rule out a better sparsity.
     pub(crate) binding: Vec<&'static str>,
-    /// Of the best sparsity.
+    /// Interval of the best sparsity.
     pub(crate) interval: Option<IntervalView>,
-    /// Of the loss at it.
+    /// Interval of the loss at the best sparsity.
     pub(crate) loss_interval: Option<IntervalView>,
     pub(crate) outside: Vec<Extrapolation>,
-    /// Whether it lies between two sparsities that runs have, and the law says something there.
+    /// Whether the best sparsity lies between two sparsities of the runs, for a law that knows something between them.
     pub(crate) interpolated: bool,
     pub(crate) trust: TrustView,
 }
 
 impl OwnOptimum {
-    /// The best sparsity of a size and a budget under bounds.
+    /// Finds the best sparsity for a size and a budget under bounds.
     ///
     /// # Errors
-    /// As of [`own_bounded_answer`].
+    /// The same as [`own_bounded_answer`].
     pub(crate) fn find(
         asked: &AskedLaw,
         own: &SampledForm,

@@ -1,4 +1,4 @@
-//! The best pattern that hardware can run, beside the best sparsity without one.
+//! The best pattern that the hardware can run, shown beside the best unstructured sparsity.
 
 use serde::Serialize;
 use sparsity_law::law::{
@@ -18,50 +18,52 @@ use crate::draw::NamedLoss;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PatternChoice)]
 pub struct PatternView {
-    /// Its name, such as `2:4`, or `64 choose 2` of experts; `dense` where none is better than the dense model.
+    /// Name of the pattern, such as `2:4`, or `64 choose 2` for experts; `dense` where none is better than the dense
+    /// model.
     #[schema(example = "2:4")]
     name: String,
-    /// The mixture of experts, of a family whose zeros are experts; left out of others, and of the dense model.
+    /// The mixture of experts, in families whose zeros are experts. Left out otherwise, and for the dense model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     experts: Option<ExpertChoiceView>,
-    /// Its nominal sparsity.
+    /// Nominal sparsity of the pattern.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// The unstructured sparsity that the runs of this pattern were found to be worth, by which the
-    /// loss was computed; null where the law has no such runs, and it was computed by the nominal one.
+    /// The unstructured sparsity that this pattern was measured to be worth, which was used to compute the loss: by its
+    /// own runs or, if it has none, by those of a pattern of the same ratio. Null where the law has neither: the
+    /// nominal sparsity was used then.
     effective_sparsity: Option<f64>,
-    /// Predicted loss at it.
+    /// Predicted loss of the pattern.
     loss: f64,
-    /// Interval of the mean loss, which takes in that of `effective_sparsity`; null where the law has none.
-    /// Where `effective_sparsity` is null it says nothing of how far the pattern falls short of its
-    /// nominal sparsity.
+    /// Interval of the mean loss, including the uncertainty of `effective_sparsity`; null where the law has none. Where
+    /// `effective_sparsity` is null, the interval does not cover how far the pattern falls short of its nominal
+    /// sparsity.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Data that the compute pays for at it: steps cost as dense ones until pruning ends, or
-    /// until the `pattern_start` of the family's pruning, and as the pattern does from there on.
+    /// Data that the compute pays for with this pattern: steps cost as much as dense ones until pruning ends, or until
+    /// the `pattern_start` of the family's pruning, and as much as the pattern's from then on.
     data: f64,
-    /// How much the loss is above that of the best sparsity; below 0 where the pattern costs less than
-    /// an unstructured step of its sparsity.
+    /// Difference between this loss and that of the best sparsity; below 0 where a step with the pattern costs less
+    /// than an unstructured step of the same sparsity.
     excess_loss: f64,
-    /// Interval of `excess_loss`, in which what makes both losses higher or lower does not count; null where
-    /// the law has none.
+    /// Interval of `excess_loss`, in which errors that raise or lower both losses together cancel out; null where the
+    /// law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     excess_loss_interval: MaybeInterval,
 }
 
-/// The name where no pattern is better than the dense model.
+/// Name of the choice where no pattern is better than the dense model.
 const DENSE: &str = "dense";
 
 impl PatternView {
-    /// Its name; `dense` where no pattern is better.
+    /// Name of the pattern; `dense` where none is better than the dense model.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// As pictures mark it; `None` where no pattern is better than the dense model.
+    /// The pattern as pictures mark it; `None` where none is better than the dense model.
     pub fn named_loss(self) -> Option<NamedLoss> {
         let Self { name, sparsity, loss, .. } = self;
         (name != DENSE).then_some(NamedLoss { name, sparsity, loss })
@@ -69,7 +71,7 @@ impl PatternView {
 }
 
 impl Mode {
-    /// The ways to be sparse that can be deployed and keep the bounds: the patterns of a hardware profile, or the
+    /// The sparse models that can be deployed within the bounds: with the patterns of a hardware profile, or as the
     /// mixtures of experts of the law. `None` where none are listed.
     fn deployable<'a>(
         &'a self,
@@ -104,11 +106,11 @@ impl Mode {
         Some(patterns.collect())
     }
 
-    /// The best of what can be deployed, dense itself among it, at the size and
-    /// budget of `best`, of those that keep the bounds; `None` where the mode lists none.
+    /// The best deployable model within the bounds, which may be dense, at the size and budget of `best`; `None` where
+    /// the mode lists no patterns.
     ///
     /// # Errors
-    /// [`ApiError::NotRepresentable`].
+    /// [`ApiError::NotRepresentable`] where a loss is out of range.
     pub fn pattern(
         &self,
         asked: &AskedLaw,

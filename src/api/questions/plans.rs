@@ -52,8 +52,8 @@ pub struct BoundsBody {
 
 /// What to plan.
 ///
-/// With `compute` alone the loss is made least; with `target_loss` the cost is, and `compute` beside
-/// it is the most that it may be.
+/// With `compute` alone the plan has the lowest loss. With `target_loss` it has the lowest cost, and `compute`, if
+/// given, is an upper bound on that cost.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreatePlan {
@@ -61,7 +61,7 @@ pub struct CreatePlan {
     /// `example-block-sparse`.
     #[schema(example = "sparse")]
     flop_mode: String,
-    /// The most FLOPs of training and, with `inference_tokens`, of inference; between 1 and 1e40.
+    /// The most FLOPs of training plus, with `inference_tokens`, inference; between 1 and 1e40.
     #[schema(example = 1e21, minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
@@ -70,66 +70,65 @@ pub struct CreatePlan {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
-    /// The highest loss, between 1e-12 and 1e12.
+    /// The highest loss that the plan may have, between 1e-12 and 1e12.
     #[schema(minimum = 1e-12, maximum = 1e12)]
     target_loss: Option<f64>,
-    /// Tokens (for other models: samples) that the model will serve in its life, each with one
-    /// forward pass of 2 FLOPs per parameter, whatever the family's `data_unit` and
-    /// `flops_per_param`: `2 N` where zeros are skipped, `2 N / (1 - S)` in `dense` mode,
-    /// `2 N h(S) / (1 - S)` by a hardware profile. 0 unless said otherwise.
+    /// Tokens (for other models: samples) that the model will serve over its lifetime. Each takes one forward pass of 2
+    /// FLOPs per parameter, whatever the family's `data_unit` and `flops_per_param`: `2 N` where zeros are skipped,
+    /// `2 N / (1 - S)` in `dense` mode, `2 N h(S) / (1 - S)` with a hardware profile. 0 by default.
     #[schema(minimum = 0, maximum = 1e30)]
     inference_tokens: Option<f64>,
     /// The most bytes that the weights may take, between 1 and 1e30.
     #[schema(example = 2e9, minimum = 1, maximum = 1e30)]
     memory_bytes: Option<f64>,
-    /// How weights are stored: that of the hardware profile, or `dense`, unless said otherwise. Bits
-    /// per parameter, zeros included, of `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1;
-    /// `csr` (b + 16) x + 1/32, which are 16-bit columns and a 32-bit pointer for a row of 1,024;
-    /// `2:4` b/2 + 1. Never more than b: where a format takes more, or is none for the model, the
-    /// weights count as plain ones. Only patterns have a `2:4` form, so with `memory_bytes` and this
-    /// storage a plan is by the profile's patterns, or 2:4, where `patterns` is left out.
+    /// How weights are stored; by default as in the hardware profile, or else `dense`. Bits per parameter, zeros
+    /// included, with `b`-bit values at density `x`: `dense` b; `bitmask` b x + 1; `csr` (b + 16) x + 1/32, that is,
+    /// 16-bit columns and a 32-bit pointer for each row of 1,024; `2:4` b/2 + 1. Never more than b: where a format
+    /// would take more, or cannot store the model, the weights count as `dense`. Only patterns can be stored as `2:4`,
+    /// so with `memory_bytes` and this storage, a plan without `patterns` is restricted to the profile's patterns, or
+    /// to 2:4 if it has none.
     storage: Option<StorageView>,
-    /// Bits of a value: 4, 8, 16 or 32; 16 unless said otherwise.
+    /// Bits per value: 4, 8, 16 or 32; 16 by default.
     #[schema(example = 16, minimum = 4, maximum = 32)]
     bits_per_param: Option<u32>,
-    /// Bounds on the non-zero parameters, between 1 and 1e18.
+    /// Bounds on the number of non-zero parameters, between 1 and 1e18.
     #[serde(default)]
     nonzero_params: BoundsBody,
-    /// Bounds on the parameters, zeros included, between 1 and 1e22.
+    /// Bounds on the number of parameters, zeros included, between 1 and 1e22.
     #[serde(default)]
     total_params: BoundsBody,
-    /// Bounds on the sparsity, between 0 and 0.9999. Where `max` is left out no plan is sparser than
-    /// the sparsest run behind the law (0.95 where its runs are not known); patterns that are named
-    /// are not held to that.
+    /// Bounds on the sparsity, between 0 and 0.9999. Without `max`, no plan is sparser than the sparsest run behind the
+    /// law (0.95 where its runs are not known); this default does not apply to patterns that are named in `patterns`.
     #[serde(default)]
     sparsity: BoundsBody,
-    /// The most parameters, zeros included: `total_params.max` as questions have it. Not beside that.
+    /// The most parameters, zeros included: another name for `total_params.max`, as in questions. Give only one of the
+    /// two.
     #[schema(minimum = 1, maximum = 1e22)]
     max_total_params: Option<f64>,
-    /// The highest sparsity: `sparsity.max` as questions have it. Not beside that.
+    /// The highest sparsity: another name for `sparsity.max`, as in questions. Give only one of the two.
     #[schema(minimum = 0, maximum = 0.9999)]
     max_sparsity: Option<f64>,
     /// Bounds on the data, in the family's data unit, between 1e-6 and 1e30.
     #[serde(default)]
     data: BoundsBody,
-    /// How much different data there is, in the family's data unit, between 1e-6 and 1e30: what is trained on beyond it
-    /// is seen again, costs the same and teaches less. As much as is trained on unless said otherwise.
+    /// How much unique data there is, in the family's data unit, between 1e-6 and 1e30: training data beyond this
+    /// amount is seen again, costs the same and teaches less. By default all training data is unique.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
-    /// The only ways to be sparse, beside being dense: patterns `n:m`, which a hardware profile must
-    /// list. An empty list leaves dense models.
+    /// The only sparse models to consider, beside dense ones: patterns `n:m`, which the hardware profile, if one is
+    /// used, must list. An empty list leaves dense models only.
     #[schema(example = json!(["2:4"]), max_items = 50)]
     patterns: Option<Vec<String>>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[schema(default = true)]
     intervals: bool,
-    /// Points of the trade-off curve, at most.
+    /// The most points of the trade-off curve.
     #[serde(default = "CreatePlan::default_points")]
     #[schema(default = 21, minimum = 0, maximum = 200)]
     frontier_points: u32,
@@ -140,7 +139,7 @@ pub struct CreatePlan {
 struct PlanRequest {
     goal: Goal,
     limits: Limits,
-    /// The most that it may cost, of which the limits know when the mode is known.
+    /// Upper bound on the cost as given; added to `limits` once the mode is known, which converts it to FLOPs.
     spending: Option<Spending>,
     inference_tokens: f64,
     unique_data: Option<Data>,
@@ -151,9 +150,9 @@ struct PlanRequest {
     points: u32,
 }
 
-/// Checks a quantity that has no type of its own against its range.
+/// Checks a quantity that has no type of its own against its range, which `range` says in words.
 fn in_range(value: f64, low: f64, high: f64, range: &'static str) -> Result<f64, DomainError> {
-    // Not a number is in no range.
+    // NaN is in no range.
     if (low..=high).contains(&value) {
         Ok(value)
     } else {
@@ -173,7 +172,7 @@ fn data(value: f64) -> Result<f64, DomainError> {
     Data::new(value).map(Data::get)
 }
 
-/// Checks a bound on the sparsity and gives it as a density, as [`Limits`] keep it.
+/// Checks a bound on the sparsity and returns it as a density, the form in which [`Limits`] store it.
 fn sparsity(value: f64) -> Result<f64, DomainError> {
     in_range(value, 0.0, Limits::HIGHEST_SPARSITY, "between 0 and 0.9999")
         .and_then(Sparsity::new)
@@ -181,8 +180,8 @@ fn sparsity(value: f64) -> Result<f64, DomainError> {
 }
 
 impl BoundsBody {
-    /// Checks both bounds and sets those that are given in `limits`: the smallest value as the first of
-    /// `ends`, the largest as the second.
+    /// Checks both bounds and stores those that are given in `limits`: the minimum under the first constraint of
+    /// `ends`, the maximum under the second.
     fn check(
         self,
         field: &str,
@@ -303,60 +302,60 @@ impl CreatePlan {
     }
 }
 
-/// What a plan makes the best of.
+/// What a plan minimises.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = PlanGoal)]
 pub enum GoalView {
-    /// The least loss at the cost.
+    /// The lowest loss at the given cost.
     LeastLoss,
-    /// The least cost at the loss.
+    /// The lowest cost at the given loss.
     LeastCost,
 }
 
-/// The best model under bounds.
+/// The best model under the bounds.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Plan)]
 pub struct PlanView {
-    /// The law that it was computed from.
+    /// The law that the plan was computed from.
     law: Arc<LawRef>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     #[schema(example = "sparse")]
     flop_mode: String,
-    /// What was made least.
+    /// What was minimised.
     goal: GoalView,
     /// The best model.
     optimum: PlannedModelView,
-    /// The best dense model at the same cost under the same bounds but those on the sparsity; null
-    /// where there is none.
+    /// The best dense model at the same cost and under the same bounds, except those on the sparsity; null where there
+    /// is none.
     dense: Option<PlannedModelView>,
     /// Why there is no dense model.
     dense_reason: Option<String>,
-    /// The dense model of the least cost that reaches the loss of the best model; null where none
-    /// does.
+    /// The cheapest dense model that reaches the loss of the best model; null where no dense model does.
     dense_at_equal_loss: Option<PlannedModelView>,
-    /// The best model at the same cost that is dense or has a pattern of the hardware profile, or a mixture of experts
-    /// of the family; null where none are listed, and where the plan is by patterns anyway.
+    /// The best model at the same cost that is dense, has a pattern of the hardware profile or, in a family whose zeros
+    /// are experts, is one of its mixtures of experts. Null where no patterns or mixtures are listed, and where the
+    /// plan is restricted to patterns anyway.
     pattern: Option<PlannedModelView>,
-    /// The bounds that hold with equality at the best model and keep a better one away: each gives
-    /// way to one when it is moved by 1 %. What was asked for (the cost of the least loss, the loss
-    /// of the least cost) is not among them.
+    /// The bounds that hold with equality at the best model and rule out a better one: moving any of them by 1 % allows
+    /// a better model. The quantity that was fixed by the goal (the cost for the lowest loss, the loss for the lowest
+    /// cost) is not listed.
     #[schema(example = json!(["memory_bytes", "sparsity.max"]))]
     binding: Vec<&'static str>,
-    /// The least loss at other costs, from 1/100 to 100 times that of the best model (between 1
-    /// and 1e40), which is one of the points: costs rise, losses fall. The bounds on cost and loss are not kept there.
+    /// The lowest loss at other costs, from 1/100 to 100 times the cost of the best model (between 1 and 1e40). The
+    /// best model is one of the points; costs rise and losses fall. The bounds on cost and loss do not apply here.
     frontier: Vec<FrontierPointView>,
     /// Intervals; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<PlanIntervals>)]
     intervals: Option<Option<PlanIntervals>>,
-    /// What was assumed where nothing was said.
+    /// What was assumed where the request left something open.
     assumed: AssumedView,
     /// The quantities of the best model that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the plan.
     warnings: Vec<Arc<WarningView>>,
-    /// How far it can be trusted.
+    /// How far the plan can be trusted.
     trust: TrustView,
 }
 
@@ -366,13 +365,14 @@ pub struct PlanView {
 pub struct PlannedModelView {
     /// Non-zero parameters at the end of training.
     nonzero_params: f64,
-    /// The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     active_params: Option<f64>,
     /// Fraction of zeros at the end of training; exactly 0 where zeros do not lower the loss.
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
@@ -382,7 +382,7 @@ pub struct PlannedModelView {
     loss: f64,
     /// FLOPs of training and inference.
     compute: f64,
-    /// The same in every currency that is known.
+    /// The same cost in every currency that is known.
     budget: BudgetView,
     /// FLOPs of training.
     training_compute: f64,
@@ -390,14 +390,14 @@ pub struct PlannedModelView {
     inference_compute: f64,
     /// Parameters, zeros included.
     total_params: f64,
-    /// Bytes of the weights in the storage of the plan.
+    /// Bytes of the weights as stored by the plan.
     memory_bytes: f64,
-    /// The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros lie anywhere, or
-    /// there are none.
+    /// The pattern of the zeros, or the mixture of experts, such as `64 choose 2`; null where zeros may lie anywhere,
+    /// or there are none.
     #[schema(example = "2:4")]
     pattern: Option<String>,
-    /// The unstructured sparsity that the runs of the pattern were found to be worth, by which the
-    /// loss was computed; null where the law has no such runs.
+    /// The unstructured sparsity that the pattern was measured to be worth, which was used to compute the loss: by its
+    /// own runs or, if it has none, by those of a pattern of the same ratio. Null where the law has neither.
     effective_sparsity: Option<f64>,
 }
 
@@ -407,7 +407,7 @@ pub struct PlannedModelView {
 pub struct FrontierPointView {
     /// FLOPs of training and inference.
     compute: f64,
-    /// The least loss at this cost.
+    /// The lowest loss at this cost.
     loss: f64,
     /// Non-zero parameters.
     nonzero_params: f64,
@@ -417,29 +417,29 @@ pub struct FrontierPointView {
     data: f64,
 }
 
-/// What other runs of the same kind might have told, by the resampled laws.
+/// How much the plan could have differed with other runs of the same kind, according to the resampled laws.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlanIntervals {
-    /// Of the loss of the best model as planned.
+    /// Interval of the loss of the planned model.
     loss: IntervalView,
-    /// Of the loss of the dense model as planned; null where there is none.
+    /// Interval of the loss of the planned dense model; null where there is none.
     dense_loss: Option<IntervalView>,
-    /// Of the sparsity, planned again by each of up to 1,000 resampled laws: the least loss at the
-    /// cost of the plan, under the same bounds.
+    /// Interval of the best sparsity, planned again by each of up to 1,000 resampled laws: the lowest loss at the cost
+    /// of the plan, under the same bounds.
     sparsity: IntervalView,
-    /// Of the non-zero parameters, planned again in the same way.
+    /// Interval of the best number of non-zero parameters, planned again in the same way.
     nonzero_params: IntervalView,
-    /// Of the data, planned again in the same way.
+    /// Interval of the best amount of data, planned again in the same way.
     data: IntervalView,
 }
 
-/// What a plan assumed.
+/// What a plan assumed where the request left it open.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PlanAssumptions)]
 pub struct AssumedView {
     /// How weights are stored.
     storage: StorageView,
-    /// Bits of a value.
+    /// Bits per value.
     #[schema(example = 16)]
     bits_per_param: u32,
     /// The highest sparsity that was considered.
@@ -577,7 +577,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         }
         None => (Vec::new(), asked.warnings(request.intervals)),
     };
-    // What is about this plan comes before what is about the law.
+    // Warnings about this plan come before those about the law.
     for note in found.notes {
         warnings.insert(0, Arc::new(note.into()));
     }
@@ -594,7 +594,7 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
         }
     });
     let known = found.intervals.as_ref();
-    // An interval of levels is as wide as these lie apart.
+    // An interval between levels only reflects how far these lie apart, so trust depends on the interval of the loss.
     let width = if asked.own.as_ref().is_some_and(|own| own.law().levels().is_some()) {
         relative_width(known.map(|intervals| intervals.loss.into()), best.loss)
     } else {
@@ -636,12 +636,12 @@ fn plan(asked: &AskedLaw, mode: &Mode, request: &PlanRequest) -> Result<PlanView
     })
 }
 
-/// The sparsity of a density: bounds on the sparsity are kept as bounds on the density.
+/// Converts a bound on the density, as it is stored, back to the sparsity that the request gave.
 fn sparsity_of(density: f64) -> f64 {
     Density::clamped(density).sparsity().get()
 }
 
-/// Why a law of levels knows nothing of a pattern; `None` where it does, and of other laws.
+/// Why a law of levels knows nothing about a pattern; `None` where it does, and for laws of other forms.
 pub(crate) fn unknown_level(asked: &AskedLaw, pattern: &Pattern) -> Option<String> {
     let density = Sparsity::new(pattern.sparsity()).ok()?.density();
     if asked.knows(density) || asked.named_level(pattern.as_str(), density).is_ok() {
@@ -655,7 +655,7 @@ pub(crate) fn unknown_level(asked: &AskedLaw, pattern: &Pattern) -> Option<Strin
     ))
 }
 
-/// The patterns that a plan is held to; `None` where zeros may lie anywhere.
+/// The patterns that a plan is restricted to; `None` where zeros may lie anywhere.
 fn allowed_patterns(
     asked: &AskedLaw,
     request: &PlanRequest,
@@ -692,9 +692,10 @@ fn allowed_patterns(
     }))
 }
 
-/// Rounds to seven digits, upwards or downwards.
+/// Rounds to seven significant digits, upwards or downwards.
 fn outward(value: f64, up: bool) -> f64 {
-    /// A number that differs by no more than this share from one with seven digits is taken for it.
+    /// A number within this relative distance of one with seven digits counts as that number, so that rounding errors
+    /// do not move it by a whole digit.
     const ROUNDING: f64 = 1e-11;
     if value == 0.0 {
         return value;
@@ -714,7 +715,7 @@ fn written(value: f64) -> String {
     }
 }
 
-/// Says of one bound that is in the way how far it would have to be moved.
+/// Explains one bound that makes the plan impossible: how far it would have to be moved.
 fn obstacle_detail(obstacle: &Obstacle, why: &Infeasible, request: &PlanRequest) -> String {
     let Obstacle { constraint, needed } = *obstacle;
     let is_sparsity = matches!(constraint, Constraint::SparsityMin | Constraint::SparsityMax);
@@ -722,7 +723,7 @@ fn obstacle_detail(obstacle: &Obstacle, why: &Infeasible, request: &PlanRequest)
     let origin = match constraint {
         _ if request.limits.has(constraint) => "is given",
         Constraint::SparsityMax => "is the default, that of the sparsest run",
-        // The dense model is compared at the cost of the plan.
+        // The request gave no such bound: the dense model is compared at the cost of the plan.
         _ => "is that of the plan",
     };
     let given = format!("{} {origin}", written(shown(why.limits.get(constraint))));
@@ -731,7 +732,7 @@ fn obstacle_detail(obstacle: &Obstacle, why: &Infeasible, request: &PlanRequest)
         let others: Vec<_> = others.map(|other| other.constraint.as_str()).collect();
         return format!("{given} and cannot be kept together with {}", others.join(", "));
     };
-    // A highest sparsity is a lowest density, and so the other way round.
+    // The highest sparsity is stored as the lowest density and the lowest as the highest, so the direction is reversed.
     let up = constraint.is_upper() != is_sparsity;
     let needed = written(outward(shown(needed), up));
     match constraint {
@@ -743,7 +744,7 @@ fn obstacle_detail(obstacle: &Obstacle, why: &Infeasible, request: &PlanRequest)
     }
 }
 
-/// A line for each bound that is in the way.
+/// One line for each bound that makes the plan impossible.
 fn infeasible_lines(why: &Infeasible, request: &PlanRequest) -> Vec<String> {
     let line = |obstacle: &Obstacle| {
         let detail = obstacle_detail(obstacle, why, request);
@@ -752,7 +753,7 @@ fn infeasible_lines(why: &Infeasible, request: &PlanRequest) -> Vec<String> {
     why.obstacles.iter().map(line).collect()
 }
 
-/// The error of a request whose bounds leave no plan, with a field for each bound that is in the way.
+/// The error for a request whose bounds leave no plan, with a field for each bound in the way.
 fn refusal(why: &Infeasible, request: &PlanRequest) -> ApiError {
     let field = |obstacle: &Obstacle| FieldError {
         pointer: format!("/{}", obstacle.constraint.as_str().replace('.', "/")),
@@ -787,7 +788,7 @@ async fn create_plan(
         request.limits = request.limits.with(Constraint::Compute, compute.get());
     }
     let (asked, freshness) = any_law(&state, &path.name()?, law_version).await?;
-    // Up to a second of arithmetic.
+    // Planning takes up to a second of CPU time, too long for a thread that serves requests.
     let plan = state.threads.run(owner, move || plan(&asked, &mode, &request)).await?;
     let mut response = Json(plan).into_response();
     freshness.mark(&mut response);
@@ -804,7 +805,7 @@ mod tests {
         assert_eq!(written(outward(1_234_567_890.0, true)), "1.234568e9");
         assert_eq!(written(outward(1_234_567_890.0, false)), "1.234567e9");
         assert_eq!(written(outward(2.31, true)), "2.31");
-        // The highest sparsity of a plan that may have no zeros.
+        // The maximum sparsity of a plan that may have no zeros.
         assert_eq!(written(outward(0.0, false)), "0");
     }
 }

@@ -38,27 +38,28 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Prediction)]
 pub struct PredictionView<'a> {
-    /// The law that it was computed from.
+    /// The law that the loss was computed from.
     #[schema(value_type = LawRef)]
     law: &'a LawRef,
     /// Predicted validation loss.
     loss: f64,
-    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     active_params: Option<f64>,
-    /// All parameters, of a family whose zeros are experts. Left out of others.
+    /// All parameters, in families whose zeros are experts. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total_params: Option<f64>,
-    /// Data that it is for: as asked, or what the compute pays for.
+    /// Amount of data in training: as asked, or what the compute pays for.
     data: f64,
-    /// Different data that would teach as much: less than `data` where some of that is seen more than once. Left out
-    /// where `unique_data` is not given.
+    /// Amount of unique data that would teach as much: less than `data` where some data is seen more than once. Left
+    /// out without `unique_data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     effective_data: Option<f64>,
-    /// The training cost in every currency that is known; null where the question is about data.
+    /// The training cost in every currency that is known; null where the question gives the data.
     budget: Option<BudgetView>,
     /// Interval of the mean loss; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,14 +71,14 @@ pub struct PredictionView<'a> {
     prediction_interval: MaybeInterval,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the prediction.
     #[schema(value_type = Vec<WarningView>)]
     warnings: Vec<&'a Arc<WarningView>>,
-    /// How far it can be trusted.
+    /// How far the prediction can be trusted.
     trust: TrustView,
 }
 
-/// What loss to predict.
+/// The model and the training to predict the loss of.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -88,8 +89,8 @@ pub struct PredictionParams {
     /// Fraction of zeros at the end of training, at least 0 and below 1.
     #[param(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
-    /// The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
-    /// sparsity.
+    /// The pattern or recipe of the level, for a law that tells runs of the same sparsity apart by it and has several
+    /// levels of this sparsity.
     level: Option<String>,
     /// Data seen in training, in the family's data unit, between 1e-6 and 1e30. Either this, or
     /// `compute` and `flop_mode`.
@@ -104,17 +105,17 @@ pub struct PredictionParams {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[param(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile such as
     /// `example-block-sparse`.
     flop_mode: Option<String>,
-    /// How much of the data is different, in the family's data unit, between 1e-6 and 1e30: the rest is seen again, and
-    /// teaches less. All of it unless said otherwise.
+    /// How much of the data is unique, in the family's data unit, between 1e-6 and 1e30: the rest is seen again, and
+    /// teaches less. By default all of it.
     #[param(minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
@@ -123,6 +124,10 @@ pub struct PredictionParams {
 }
 
 impl PredictionParams {
+    /// Checks all parameters.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] listing every invalid parameter.
     pub(crate) fn check(
         &self,
     ) -> Result<(NonzeroParams, Density, AskedBudget, Option<Data>), ApiError> {
@@ -139,35 +144,36 @@ impl PredictionParams {
     }
 }
 
-/// A model, its training, and how much of its data is different.
+/// A model, its training budget, and the amount of unique data.
 pub(crate) type Asked = (NonzeroParams, Density, Budget, Option<Data>);
 
-/// What a law predicts.
+/// The prediction of a law, before it is shown.
 pub struct Predicted<'a> {
     pub(crate) loss: f64,
-    /// As asked, or what the compute pays for.
+    /// Amount of data in training: as asked, or what the compute pays for.
     pub(crate) data: Data,
-    /// What it teaches, where some of it may be repeated.
+    /// Amount of unique data that would teach as much; `None` if the question does not give the unique data.
     pub(crate) effective_data: Option<f64>,
-    /// Of the mean loss.
+    /// Interval of the mean loss.
     pub(crate) interval: Option<Interval>,
-    /// Of the loss of one new run.
+    /// Interval of the loss of one new run.
     pub(crate) prediction_interval: Option<Interval>,
     pub(crate) extrapolation: Vec<Extrapolation>,
     warnings: Vec<&'a Arc<WarningView>>,
 }
 
-/// The question about a model and its predicted loss, for one model and for lists of them.
+/// The question about one model, and its predicted loss. Used for single models and for lists of them.
 ///
 /// # Errors
-/// [`ApiError::NotRepresentable`], [`ApiError::Undetermined`], [`ApiError::NotIdentified`].
+/// [`ApiError::NotRepresentable`] where a number is out of range; [`ApiError::Undetermined`] and
+/// [`ApiError::NotIdentified`] where the law does not know the loss.
 pub(crate) fn predicted_loss<'q>(
     asked: &AskedLaw,
     (nonzero_params, density, level): (NonzeroParams, Density, Option<usize>),
     training: Training<'q>,
     repetition: Option<&Repetition>,
 ) -> Result<(Question<'q>, f64), ApiError> {
-    // The only level of a density needs no name.
+    // The only level of a density does not have to be named.
     let place = level.or_else(|| asked.own.as_ref()?.law().place(density));
     let question = Question::at_level(place, nonzero_params, density, training);
     let question = question.map_err(AnswerError::from)?;
@@ -177,7 +183,11 @@ pub(crate) fn predicted_loss<'q>(
     Ok((question, finite("the loss", loss)?))
 }
 
-/// The loss of one model with what is said beside it.
+/// Predicts the loss of one model, with intervals, extrapolation and warnings.
+///
+/// # Errors
+/// [`ApiError::Invalid`] about `level` if the law has no such level; [`ApiError::NotRepresentable`] where a number is
+/// out of range; [`ApiError::Undetermined`] and [`ApiError::NotIdentified`] where the law does not know the loss.
 pub fn predict<'a>(
     asked: &'a AskedLaw,
     (nonzero_params, density, budget, unique): Asked,
@@ -250,7 +260,7 @@ impl<'a> PredictionView<'a> {
     }
 }
 
-/// Losses by all resampled laws that one answer may take.
+/// How many losses by all resampled laws one answer may take.
 const LOSSES: usize = 9;
 
 /// Predicts the loss of a model.
@@ -282,7 +292,7 @@ async fn get_prediction(
         Budget::Compute(compute) => Some(BudgetView::new(compute.get(), mode)),
     };
     let (asked, freshness) = any_law(&state, &path.name()?, params.law_version).await?;
-    // A cell of the table of intervals asks all resampled laws at its corners and in its middle.
+    // The table of intervals evaluates all resampled laws at the corners and in the middle of one of its cells.
     let quick = !params.intervals || asked.is_quick(LOSSES);
     let freshness = mode.freshness(freshness);
     if quick {

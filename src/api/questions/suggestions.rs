@@ -1,4 +1,4 @@
-//! What to run next, so that the interval of an answer narrows most.
+//! Which runs to make next, so that the interval of an answer narrows most.
 
 use std::sync::Arc;
 
@@ -38,13 +38,13 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_suggestions))
 }
 
-/// The most runs that are suggested together.
+/// The most runs that one answer suggests.
 const MAX_RUNS: u32 = 20;
-/// The most values of one quantity of the grid.
+/// The most values of one quantity in the grid.
 const MAX_VALUES: usize = 1000;
-/// Of a range in a grid: how many values it may have, and how they are spaced.
+/// The most values that a range in the grid may have, and their spacing.
 const EVEN: (usize, Spacing) = (MAX_VALUES, Spacing::Logarithmic);
-/// What to narrow, and what may be run for it.
+/// The answer to narrow, and the runs that may be made for it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SuggestionRequest, example = json!({
@@ -57,39 +57,39 @@ pub struct SuggestionRequest {
     /// FLOPs for all suggested runs together, between 1 and 1e40.
     #[schema(example = 1e20, minimum = 1, maximum = 1e40)]
     compute: f64,
-    /// What a training step of these runs costs: `dense`, `sparse`, or the name of a hardware profile.
+    /// What a training step of the suggested runs costs: `dense`, `sparse`, or the name of a hardware profile.
     #[serde(default = "SuggestionRequest::default_mode")]
     #[schema(default = "dense")]
     flop_mode: String,
-    /// Values that may be run; those that are left out are the levels of the law's runs (12 from the
-    /// smallest to the largest where there are more) and one step beyond at each end, but no sparsity
-    /// below 0. At most 20,000 runs in all.
+    /// Values that the suggested runs may have. For a quantity that is left out these are the levels of the law's runs
+    /// (12 of them, from the smallest to the largest, where there are more) and one step beyond each end, but no
+    /// sparsity below 0. At most 20,000 runs in all.
     #[serde(default)]
     grid: GridBody,
     /// The most runs to suggest.
     #[serde(default = "SuggestionRequest::default_runs")]
     #[schema(default = 1, minimum = 1, maximum = 20)]
     runs: u32,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
 }
 
-/// The answer whose interval is to be narrowed: one of these.
+/// The answer whose interval is to be narrowed. Give exactly one of these.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case", try_from = "TargetFields")]
 #[schema(as = SuggestionTarget)]
 pub enum TargetBody {
     /// A coefficient of the law.
     Coefficient(CoefficientBody),
-    /// The sparsity that makes the most of a training budget.
+    /// The best sparsity for a training budget.
     OptimalSparsity(OptimumBody),
     /// The loss of a model.
     Prediction(PredictionBody),
-    /// A coefficient of a law of the form `levels` or `experts`, as its `own_coefficients` have them.
+    /// A coefficient of a law of the form `levels` or `experts`, as listed in its `own_coefficients`.
     OwnCoefficient(OwnCoefficientBody),
 }
 
-/// A target as it is sent: serde takes a second key of an enum for broken JSON.
+/// A target as it is sent: a struct, because serde reports a second key of an enum as broken JSON.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TargetFields {
@@ -151,23 +151,23 @@ impl From<CoefficientBody> for CoefficientName {
     }
 }
 
-/// A coefficient of a law of a form that has its own.
+/// A coefficient of a law of the form `levels` or `experts`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OwnCoefficientTarget)]
 pub struct OwnCoefficientBody {
-    /// Its name in formulas.
+    /// Name of the coefficient in the formula of the form.
     #[schema(example = "b_n")]
     name: String,
-    /// The sparsity that it is of, of the coefficient `a` of `levels`.
+    /// The sparsity that the coefficient `a` of `levels` applies to.
     #[schema(example = 0.5)]
     sparsity: Option<f64>,
-    /// The name of the level that it is of, where it has one.
+    /// The name of the level that the coefficient applies to, if the level has one.
     #[schema(example = "2:4")]
     level: Option<String>,
 }
 
-/// The question for an optimal sparsity.
+/// The question for the best sparsity of a budget.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OptimalSparsityTarget)]
@@ -183,7 +183,7 @@ pub struct OptimumBody {
     flop_mode: String,
 }
 
-/// The question for a loss.
+/// The question for the loss of a model.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = PredictionTarget)]
@@ -197,12 +197,12 @@ pub struct PredictionBody {
     /// Data seen in training, in the family's data unit.
     #[schema(example = 1e11, minimum = 1e-6, maximum = 1e30)]
     data: f64,
-    /// The level of the sparsity that is meant, of a law of the form `levels` that has several of it.
+    /// The level, for a law of the form `levels` that has several levels of this sparsity.
     #[schema(example = "2:4")]
     level: Option<String>,
 }
 
-/// Values that may be run.
+/// Values that the suggested runs may have.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SuggestionGrid)]
@@ -231,8 +231,7 @@ impl GridBody {
     }
 }
 
-/// The answer to narrow, checked except for its flop mode: whether there is such a hardware profile is not
-/// known yet.
+/// The answer to narrow, checked except for its FLOP mode: whether there is such a hardware profile is looked up later.
 #[derive(Debug)]
 enum CheckedTarget<'a> {
     Coefficient(CoefficientName),
@@ -242,10 +241,10 @@ enum CheckedTarget<'a> {
 }
 
 impl CheckedTarget<'_> {
-    /// The target as the law crate takes it; `mode` is the mode that an optimal sparsity is about.
+    /// Converts the target to the type of the law crate; `mode` is the FLOP mode of an optimal sparsity.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] about a coefficient or a level that the law has not, [`ApiError::Undetermined`] about a
+    /// [`ApiError::Invalid`] for a coefficient or a level that the law does not have, [`ApiError::Undetermined`] for a
     /// sparsity that it does not know.
     fn of_law(self, law: &AskedLaw, mode: &Mode) -> Result<Target, ApiError> {
         let own = law.own.as_ref().map(SampledForm::law);
@@ -288,7 +287,7 @@ impl CheckedTarget<'_> {
     }
 }
 
-/// The place of a coefficient among those of a law, or which ones there are.
+/// Finds the place of a coefficient among those of a law; the error lists the coefficients that there are.
 fn own_place(
     law: &FormLaw,
     name: &str,
@@ -320,7 +319,7 @@ fn own_place(
     })
 }
 
-/// The problem with its fields below a pointer.
+/// Moves the fields of an error below a JSON pointer.
 fn below(pointer: &str, error: ApiError) -> ApiError {
     match error {
         ApiError::Invalid(fields) => {
@@ -334,7 +333,7 @@ fn below(pointer: &str, error: ApiError) -> ApiError {
     }
 }
 
-/// Coefficients that a refusal names.
+/// The most coefficients or levels that an error message lists.
 const MOST_TOLD: usize = 20;
 
 impl TargetBody {
@@ -364,7 +363,7 @@ impl TargetBody {
         }
     }
 
-    /// Name of the mode that it is about.
+    /// Name of the FLOP mode of the target; `None` for targets that do not depend on one.
     fn flop_mode(&self) -> Option<&str> {
         match self {
             Self::OptimalSparsity(body) => Some(&body.flop_mode),
@@ -395,42 +394,42 @@ impl SuggestionRequest {
     }
 }
 
-/// What to run next.
+/// Which runs to make next.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Suggestions)]
 pub struct SuggestionsView {
-    /// The law that it was computed from.
+    /// The law that the suggestions were computed from.
     law: Arc<LawRef>,
-    /// The answer as it stands.
+    /// The answer to be narrowed, as the law gives it now.
     target: TargetView,
-    /// The runs to make together, the one that narrows most first. One may come more than once:
-    /// with another seed.
+    /// The runs to make together, the one that narrows most first. The same run may appear more than once: make it
+    /// again with another seed.
     suggestions: Vec<SuggestedRunView>,
-    /// FLOPs of all of them.
+    /// FLOPs of all suggested runs together.
     compute: f64,
-    /// Width of the answer's interval after all of them over the width now.
+    /// Expected width of the answer's interval after all suggested runs, relative to the width now.
     #[schema(example = 0.6)]
     expected_width_ratio: f64,
-    /// Single runs, rising in cost, such that none of the grid is both cheaper and better; at most 8,
+    /// Single runs as alternatives, by rising cost: no other run of the grid is both cheaper and better. At most 8,
     /// spread over the costs.
     alternatives: Vec<SuggestedRunView>,
-    /// What the expectation rests on.
+    /// The data that the expected widths are based on.
     information: InformationView,
     /// The quantities of the target that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// What to know before trusting it.
+    /// What to know before trusting the suggestions.
     warnings: Vec<Arc<WarningView>>,
-    /// How far the answer that is to be narrowed can be trusted.
+    /// How far the answer to be narrowed can be trusted.
     trust: TrustView,
 }
 
-/// An answer as it stands.
+/// An answer as the law gives it now.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = TargetAnswer)]
 pub struct TargetView {
-    /// What the law says.
+    /// Value by the law.
     value: f64,
-    /// Its interval; null where the law has none.
+    /// Interval of the value; null where the law has none.
     interval: Option<IntervalView>,
 }
 
@@ -442,47 +441,48 @@ pub struct SuggestedRunView {
     nonzero_params: f64,
     /// Fraction of zeros at the end of training.
     sparsity: f64,
-    /// The name of its level, where a law of the form `levels` tells runs of one sparsity apart.
+    /// The name of the level, where a law of the form `levels` tells runs of the same sparsity apart. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<String>,
-    /// Data to see in training.
+    /// Data to be seen in training.
     data: f64,
-    /// Its training cost in FLOPs.
+    /// Training cost in FLOPs.
     compute: f64,
     /// Loss that the law predicts.
     predicted_loss: f64,
-    /// Width of the answer's interval after it, and after the suggestions before it, over the width
-    /// now. Of an alternative, after it alone.
+    /// Expected width of the answer's interval after this run and the suggestions listed before it, relative to the
+    /// width now. For an alternative, after this run alone.
     #[schema(example = 0.8)]
     expected_width_ratio: f64,
-    /// Its quantities that lie outside the runs behind the law: there the law's form is a conjecture.
+    /// The quantities of the run that lie outside the runs behind the law, where the law's form is a conjecture.
     extrapolation: Vec<ExtrapolationView>,
 }
 
-/// What the expected widths rest on.
+/// The data that the expected widths are based on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DesignInformation)]
 pub struct InformationView {
-    /// Runs behind the law.
+    /// Number of runs behind the law.
     runs: usize,
-    /// Standard deviation of their residuals. A new run is taken to scatter as they do, and to count
-    /// as one run of weight 1.
+    /// Standard deviation of the residuals of these runs. A new run is assumed to scatter as much, and to count as one
+    /// run of weight 1.
     #[schema(example = 0.005)]
     noise: f64,
-    /// What the residuals are.
+    /// How the residuals are measured.
     residual: ResidualView,
 }
 
-/// The law and what is asked of it, once everything has been looked up.
+/// The law, and the question with everything looked up.
 struct Asked {
     law: Arc<AskedLaw>,
     runs: Observations,
-    /// The names of the levels of these runs, where they have names.
+    /// The level names of `runs`, where they have names.
     names: Vec<Option<String>>,
     fit: FitConfig,
     noise: f64,
     target: Target,
-    /// What the runs to make cost.
+    /// Cost of the runs to be made.
     cost: TrainingCost,
     budget: Compute,
     most: usize,
@@ -505,7 +505,7 @@ impl Asked {
         }
     }
 
-    /// What is narrowed where the answer is one of a law's levels.
+    /// The warning for an optimal sparsity that is a level of the law: it says what the suggested runs narrow instead.
     fn between_levels(&self, contest: &Contest) -> WarningView {
         let told = |place: usize| {
             let own = self.law.own.as_ref().map(SampledForm::law);
@@ -606,8 +606,8 @@ impl Asked {
 
 /// Suggests the runs that narrow the interval of an answer most, within a budget.
 ///
-/// By linearisation at the law: what is expected is rough where the runs leave much open, and the
-/// warnings say so. One run is the best of the grid; several are a good plan, not surely the best.
+/// The law is linearised, so the expected widths are rough where the runs leave much open, and a warning says so. A
+/// single suggested run is the best of the grid; several together are a good plan, but not necessarily the best one.
 #[utoipa::path(
     post, path = "/v1/families/{family}/suggestions", tag = TAG_QUESTIONS, params(FamilyPath),
     request_body = SuggestionRequest,
@@ -664,7 +664,7 @@ async fn create_suggestions(
         target,
         cost: mode.cost(&law),
         budget,
-        // At most MAX_RUNS.
+        // At most `MAX_RUNS`, so this cannot truncate.
         most: body.runs as usize,
         law,
     };
@@ -677,10 +677,10 @@ async fn create_suggestions(
     state.threads.run_on(owner, load, suggest).await.map(Json)
 }
 
-/// Refuses sparsities of a grid that are no levels of a law that has them.
+/// Refuses a grid with sparsities that a law of levels does not have.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] about the first of them.
+/// [`ApiError::Invalid`] for the first such sparsity.
 fn require_levels(law: &AskedLaw, sparsities: &[Sparsity]) -> Result<(), ApiError> {
     let Some(FormLaw::Levels(levels)) = law.own.as_ref().map(SampledForm::law) else {
         return Ok(());

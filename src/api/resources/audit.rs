@@ -1,8 +1,8 @@
-//! `/v1/audit-events`: who wrote what, for administrators; and how it comes to be known.
+//! `/v1/audit-events`: the audit log of writes, for administrators.
 //!
-//! Whoever writes stores a note in the transaction of the write (`layers/noting.rs`), and a task of any process puts the notes
-//! into the log, in order (`live/audit.rs`). The guard notes what it refuses for want of scope; refusals have a small queue
-//! of this process, and one that is killed takes those of its last moments with it.
+//! Every write stores a note in its own transaction (`layers/noting.rs`), and a task, in whichever process, moves the
+//! notes to the log in order (`live/audit.rs`). The guard also notes requests that it refuses for lack of scope. These
+//! refusals go through a small queue in memory, so a process that is killed loses those of its last moments.
 
 use axum::Json;
 use axum::extract::State;
@@ -27,48 +27,48 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_audit_events))
 }
 
-/// A write that was done, or refused for want of scope.
+/// A write that was done, or that was refused for lack of scope.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditEvent)]
 pub struct AuditEventView {
     /// Id of the event.
     id: Uuid,
-    /// When the request was let in or refused.
+    /// When the request was admitted or refused.
     at: DateTime<Utc>,
-    /// When the event was stored, by the clock of the database. The list is in this order, no two events have the same,
-    /// and one that is stored later has a later one.
+    /// When the event was stored, by the clock of the database. The list is sorted by this time: it is different for
+    /// every event, and later for events that are stored later.
     stored_at: DateTime<Utc>,
-    /// Who wrote: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was asked
-    /// for, or `service`.
+    /// Who made the request: the id of a key, `oidc:` and the subject of a token, `anonymous` where no key was
+    /// required, or `service`.
     #[schema(example = "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3")]
     actor: String,
     /// Name of the key; null without one.
     #[schema(example = "nightly training")]
     actor_name: Option<String>,
-    /// Address of the caller; null where it came over no network.
+    /// Address of the caller; null where the request did not come over a network.
     #[schema(example = "192.0.2.7")]
     address: Option<String>,
     /// The HTTP method.
     #[schema(example = "POST")]
     method: String,
-    /// Template of the path, as in this document.
+    /// Path template, as in this document.
     #[schema(example = "/v1/families/{family}/runs")]
     path: String,
-    /// Path of what was created, else the path of the request.
+    /// Path of what was created, or else the path of the request.
     #[schema(example = "/v1/families/t5-c4/runs")]
     target: String,
     /// Name of the family in `target`; null where there is none.
     #[schema(example = "t5-c4")]
     family: Option<String>,
-    /// Status of the answer: 403 where it was refused. 499 is of an earlier version, which did not know whether it was
-    /// done.
+    /// Status of the answer: 403 where the request was refused. Events of an earlier version may have 499, where it was
+    /// not known whether the write was done.
     #[schema(example = 200)]
     status: i16,
-    /// How often it happened: refusals of one key that are alike and near each other are one event, with the time
+    /// Number of requests: similar refusals of one key within a short time are combined into one event, with the time
     /// and the request id of the first.
     #[schema(example = 1, minimum = 1)]
     times: i32,
-    /// The request id, as in the service's log.
+    /// Request id, as in the service's log.
     request_id: Option<String>,
 }
 
@@ -109,34 +109,34 @@ impl From<StoredAuditEvent> for AuditEventView {
 /// A page of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditEventList {
-    /// The last stored first.
+    /// The events, newest first by `stored_at`.
     items: Vec<AuditEventView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
-    /// The time before which the log is whole: every event that is stored from now on has this or a later `stored_at`.
-    /// Who follows the log asks for what is new with this as `from`. Null while the log is empty.
+    /// The time up to which the log is complete: every event stored from now on has this or a later `stored_at`. To
+    /// follow the log, send this as `from` to get the new events. Null while the log is empty.
     until: Option<DateTime<Utc>>,
 }
 
-/// Which events.
+/// Which events to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct AuditParams {
-    /// The most items of the page.
+    /// The most items per page.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
-    /// Only those of this actor.
+    /// Only events of this actor.
     actor: Option<String>,
-    /// Only those of this family.
+    /// Only events of this family.
     family: Option<String>,
-    /// Only those that were stored from this time on.
+    /// Only events stored at or after this time.
     from: Option<DateTime<Utc>>,
-    /// Only those that were stored before this time. A range that ends no later than `until` of an answer never changes.
+    /// Only events stored before this time. A range that ends no later than the `until` of an answer never changes.
     to: Option<DateTime<Utc>>,
 }
 
@@ -154,9 +154,11 @@ impl AuditParams {
     }
 }
 
-/// Lists writes that were done, or refused for want of scope, the last stored first. An event is there within
-/// about a second of its answer: that of a write that took a minute comes a minute after its `at`, behind those that were
-/// stored meanwhile, so that a range that was read once never changes but for events that are deleted when they are old.
+/// Lists writes that were done, or refused for lack of scope, newest first by the time of storing.
+///
+/// An event is listed within about a second of its answer. The event of a write that took a minute is therefore stored
+/// a minute after its `at`, later than events stored meanwhile. A range that was read once never changes, except that
+/// old events are deleted.
 #[utoipa::path(
     get, path = "/v1/audit-events", tag = TAG_ACCESS, params(AuditParams),
     responses((status = OK, description = "A page of the audit log", body = AuditEventList)),
@@ -170,7 +172,7 @@ async fn list_audit_events(
         return Err(ApiError::field("/cursor", "must be the next_cursor of the page before"));
     }
     let mut filter = params.check()?;
-    // First: what is stored between the two questions belongs to the next answer.
+    // Looked up first, so that events stored between the two queries belong to the next answer.
     let until = audit::find_audit_until(&state.pool).await?;
     let Some(end) = until else {
         return Ok(Json(AuditEventList { items: Vec::new(), next_cursor: None, until }));

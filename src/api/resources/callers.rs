@@ -1,6 +1,6 @@
-//! `/v1/caller`: who the service takes the sender of a request for, and what that sender may do.
+//! `/v1/caller`: who the service takes the caller for, and what the caller may do.
 //!
-//! A page that knows this shows only what its user may do, and says whose key it has.
+//! A page that knows this can show only what its user may do, and whose key it has.
 
 use axum::Json;
 use axum::http::header;
@@ -22,12 +22,12 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_caller))
 }
 
-/// What the service knows a caller by.
+/// How the service identifies a caller.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = CallerKind)]
 pub enum CallerKindView {
-    /// Nothing: the service asks nobody for a key.
+    /// Not at all: the service requires no key.
     Anonymous,
     /// An API key.
     Key,
@@ -35,13 +35,13 @@ pub enum CallerKindView {
     Token,
 }
 
-/// Who sent the request.
+/// The sender of a request.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Caller)]
 pub struct CallerView {
-    /// What the caller is known by.
+    /// How the caller is identified.
     kind: CallerKindView,
-    /// As the audit log names the caller: the id of the key, `oidc:` and the subject of the token, or `anonymous`.
+    /// Name of the caller in the audit log: the id of the key, `oidc:` and the subject of the token, or `anonymous`.
     #[schema(example = "0197f0c2-a4b0-7c3c-9a52-f6d1e8b4a7c3")]
     actor: String,
     /// Name of the key; null where there is none.
@@ -49,20 +49,20 @@ pub struct CallerView {
     name: Option<String>,
     /// What the caller may do.
     scope: ScopeView,
-    /// The only families that the caller may touch; null for all.
+    /// The only families that the caller may access; null for all.
     #[schema(example = json!(null))]
     families: Option<Vec<String>>,
-    /// From when on the key or token is refused; null for never.
+    /// When the key or token expires; null for never.
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// Says who the caller is, and what it may do.
+/// Shows who the caller is and what it may do.
 #[utoipa::path(
     get, path = "/v1/caller", tag = TAG_ACCESS,
     responses((status = OK, description = "The caller", body = CallerView)),
 )]
 async fn get_caller(caller: Caller) -> Result<impl IntoResponse, ApiError> {
-    // The guard lets nobody in who may do nothing.
+    // The guard admits nobody without a scope.
     let scope = caller
         .scope()
         .ok_or_else(|| ApiError::Forbidden("the token has no scope of this service".to_owned()))?;
@@ -79,6 +79,6 @@ async fn get_caller(caller: Caller) -> Result<impl IntoResponse, ApiError> {
         families: caller.families().names(),
         expires_at: caller.ends_at(),
     };
-    // It is the same for no two keys, and another as soon as one is revoked.
+    // The answer differs from key to key, and changes as soon as a key is revoked.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(view)))
 }

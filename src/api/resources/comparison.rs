@@ -1,4 +1,4 @@
-//! Two laws side by side.
+//! Comparison of two laws of a family.
 
 use std::sync::Arc;
 
@@ -37,78 +37,78 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_law_comparison))
 }
 
-/// Which laws to compare.
+/// The laws to compare.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ComparisonParams {
-    /// Version of the one law.
+    /// Version of the first law.
     #[param(example = 1)]
     a: i32,
-    /// Version of the other law.
+    /// Version of the second law.
     #[param(example = 2)]
     b: i32,
 }
 
-/// Two laws side by side.
+/// Comparison of two laws.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LawComparison)]
 pub struct LawComparisonView {
-    /// The one law.
+    /// The first law.
     a: ComparedLawView,
-    /// The other law.
+    /// The second law.
     b: ComparedLawView,
     /// Each coefficient that both laws have.
     coefficients: Vec<ComparedCoefficientView>,
-    /// Both laws on the runs that a refit would use now; null where there are none, where a law does not know
-    /// what all of size, sparsity and data do, and where there are more runs than `--max-compared-runs` of the
+    /// Both laws on the runs that a refit would use now. Null where there are no such runs, where a law does not know
+    /// the effects of size, sparsity and data together, and where there are more runs than `--max-compared-runs` of the
     /// service.
     common_runs: Option<CommonRunsView>,
-    /// Their optimal sparsities over the sizes and amounts of data of their runs; empty where these
-    /// are not known, or a law cannot be asked.
+    /// The optimal sparsities by both laws, over the sizes and amounts of data of their runs. Empty where the runs are
+    /// not known, or a law does not know its optimal sparsities.
     optimal_sparsity: Vec<ComparedOptimumView>,
-    /// Share of these optima that differ beyond both intervals; null where a law has no intervals.
+    /// Share of these optimal sparsities that differ beyond both intervals; null where a law has no intervals.
     #[schema(example = 0.25)]
     apart: Option<f64>,
 }
 
-/// A law that is compared.
+/// One of the two laws.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ComparedLaw)]
 pub struct ComparedLawView {
-    /// Which law.
+    /// The law.
     law: LawRef,
-    /// Its coefficients.
+    /// Coefficients of the law.
     coefficients: LawCoefficientsView,
-    /// Mean Huber loss over its own runs, where known.
+    /// Mean Huber loss over the law's own runs, where known.
     objective: Option<f64>,
-    /// Number of its own runs, where known.
+    /// Number of the law's own runs, where known.
     runs: Option<u32>,
-    /// What its runs cannot tell.
+    /// What the law's runs cannot tell.
     warnings: Vec<WarningView>,
-    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
-    /// gives has a word of its own.
+    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    /// answer of the law has a rating of its own.
     trust: TrustView,
 }
 
-/// One coefficient of both laws.
+/// One coefficient, by both laws.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ComparedCoefficient)]
 pub struct ComparedCoefficientView {
-    /// Its name.
+    /// Name of the coefficient.
     #[schema(example = "b_s")]
     coefficient: &'static str,
-    /// Of the one law.
+    /// Value by the first law.
     a: f64,
-    /// Interval of the one law; null where it has none.
+    /// Interval by the first law; null where it has none.
     a_interval: Option<IntervalView>,
-    /// Of the other law.
+    /// Value by the second law.
     b: f64,
-    /// Interval of the other law; null where it has none.
+    /// Interval by the second law; null where it has none.
     b_interval: Option<IntervalView>,
     /// `b / a`.
     ratio: f64,
-    /// Whether the intervals have no point in common; null where a law has none.
+    /// Whether the intervals do not overlap; null where a law has none.
     apart: Option<bool>,
 }
 
@@ -116,20 +116,20 @@ pub struct ComparedCoefficientView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CommonRuns)]
 pub struct CommonRunsView {
-    /// Number of runs: those that a refit without options would use now.
+    /// Number of runs that a refit without options would use now.
     #[schema(example = 48)]
     runs: usize,
-    /// Their digest.
+    /// Digest of these runs.
     data_digest: String,
-    /// What is compared: the family's objective.
+    /// The objective that is compared: that of the family.
     objective: ObjectiveView,
-    /// Mean Huber loss of the one law.
+    /// Mean Huber loss of the first law.
     a: f64,
-    /// Mean Huber loss of the other law.
+    /// Mean Huber loss of the second law.
     b: f64,
 }
 
-/// Optimal sparsity by both laws.
+/// The optimal sparsity for one budget, by both laws.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ComparedOptimum)]
 pub struct ComparedOptimumView {
@@ -139,15 +139,15 @@ pub struct ComparedOptimumView {
     nonzero_params: f64,
     /// Training cost in FLOPs.
     compute: f64,
-    /// By the one law.
+    /// Optimal sparsity by the first law.
     a: f64,
-    /// Interval of the one law; null where it has none.
+    /// Interval by the first law; null where it has none.
     a_interval: Option<IntervalView>,
-    /// By the other law.
+    /// Optimal sparsity by the second law.
     b: f64,
-    /// Interval of the other law; null where it has none.
+    /// Interval by the second law; null where it has none.
     b_interval: Option<IntervalView>,
-    /// Whether they differ beyond both intervals; null where a law has none.
+    /// Whether the sparsities differ beyond both intervals; null where a law has none.
     apart: Option<bool>,
 }
 
@@ -165,7 +165,7 @@ impl From<&AskedLaw> for ComparedLawView {
     }
 }
 
-/// The law as the law crate compares it.
+/// Converts a law to the type that the law crate compares.
 fn compared(asked: &AskedLaw) -> ComparedLaw<'_> {
     let content = &asked.law.content;
     ComparedLaw {
@@ -208,10 +208,10 @@ impl From<&ComparedOptimum> for ComparedOptimumView {
     }
 }
 
-/// Delta of laws none of which was fitted here: the paper's of T5.
+/// Delta where neither the family nor a law has one: that of the paper for T5.
 const DELTA: f64 = 1e-3;
 
-/// Both laws on the runs that a refit would use now.
+/// Compares both laws on the runs that a refit would use now.
 fn compared_on(
     a: &AskedLaw,
     b: &AskedLaw,
@@ -220,7 +220,7 @@ fn compared_on(
 ) -> Option<CommonRunsView> {
     let settings = &family.settings;
     let laws = [a, b].map(|asked| &asked.law.content.coefficients);
-    // Where the family leaves delta to the fit, that of the one law or the other.
+    // Where the family leaves delta to the fit, the delta of one of the laws is used.
     let used = [&a.law.content, &b.law.content];
     let laws_delta = || used.iter().find_map(|content| content.delta());
     let delta = settings.delta.fixed().or_else(laws_delta).unwrap_or(DELTA);
@@ -234,8 +234,10 @@ fn compared_on(
     })
 }
 
-/// Compares two laws: their coefficients, how well each explains the runs of now, and where their
-/// recommendations differ beyond both intervals.
+/// Compares two laws of a family.
+///
+/// Shows their coefficients, how well each explains the family's present runs, and where their recommendations differ
+/// beyond both intervals.
 #[utoipa::path(
     get, path = "/v1/families/{family}/laws/compare", tag = TAG_LAWS,
     params(FamilyPath, ComparisonParams),
@@ -259,9 +261,9 @@ async fn get_law_comparison(
     let (b, _) = asked_law(&state, &name, Some(params.b)).await?;
     let (id, most) = (family.id, state.limits.compared_runs);
     let load = async {
-        // After the laws: no request waits for one connection while it holds another.
+        // Taken only after the laws were found: no request may wait for one connection while it holds another.
         let mut db = Unfinished::new(reads.connection().await?);
-        // One more, to see whether there are.
+        // One run more than the limit, to see whether there are too many.
         let runs = runs::list_fit_observations(&mut *db, id, i64::from(most) + 1).await?;
         db.finished();
         Ok(runs)
@@ -272,7 +274,7 @@ async fn get_law_comparison(
             if runs.len() > most as usize {
                 return Ok(None);
             }
-            // What repeated data is worth by the law whose runs show it, if one does.
+            // Repeated data counts as by the law whose runs show what it is worth, if there is one.
             let decays = [&of_a, &of_b].map(|asked| asked.law.content.repetition_decay());
             let (decay, _) = decays.into_iter().find(|(_, fitted)| *fitted).unwrap_or(decays[0]);
             let worth = |(run, unique): (Observation, Option<Data>)| {
@@ -284,7 +286,7 @@ async fn get_law_comparison(
         });
     let common_runs = common.await?;
     let digest = common_runs.as_ref().map_or("", |common| common.data_digest.as_str());
-    // What is trusted changes with the forecasts of a law and the thresholds: its tag, and not its id.
+    // Trust depends on the forecasts of a law and on the thresholds, so the tag of each law is used instead of its id.
     let tag = format!("{}.{}.{digest}", a.tag, b.tag);
     let validator = Validator::new(&known, &tag, Freshness::Revalidate);
     if let Some(response) = validator.not_modified() {
@@ -302,8 +304,8 @@ async fn get_law_comparison(
     })))
 }
 
-/// The optimal sparsities by both laws. They never change, so they are computed once for all who ask, on a thread of
-/// whoever asks first.
+/// The optimal sparsities by both laws. They never change, so they are computed once for all callers, on a thread of
+/// the first caller that asks.
 async fn optima(
     state: &AppState,
     owner: Owner,

@@ -1,4 +1,4 @@
-//! `/v1/families/{family}/events`: a family as it stands, for as long as somebody looks at it.
+//! `/v1/families/{family}/events`: a stream of what happens to a family.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -37,24 +37,24 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list_family_events))
 }
 
-/// How a family stands: the data of an event of type `family`.
+/// State of a family: the data of an event of type `family`.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = FamilyStanding)]
 pub struct FamilyStandingView {
     /// Name of the family.
     #[schema(example = "my-models")]
     family: String,
-    /// When its settings last changed.
+    /// When the family's settings last changed.
     updated_at: DateTime<Utc>,
     /// The law that answers; null where there is none.
     active_law: Option<StandingLaw>,
     /// Whether that law is pinned.
     pinned: bool,
-    /// The newest version of its laws, which need not answer: another may be pinned, and a what-if answers only where it is
-    /// asked for. Null where there is none.
+    /// The newest version of the family's laws; null where there is none. It is not always the law that answers:
+    /// another law may be pinned, and a what-if only answers where its version is asked for.
     #[schema(example = 2)]
     newest_law: Option<i32>,
-    /// Its runs.
+    /// How many runs the family has.
     runs: StandingRuns,
 }
 
@@ -63,7 +63,7 @@ pub struct FamilyStandingView {
 pub struct StandingLaw {
     /// Id of the law.
     id: Uuid,
-    /// Its version within the family.
+    /// Version of the law within the family.
     #[schema(example = 2)]
     version: i32,
 }
@@ -71,27 +71,27 @@ pub struct StandingLaw {
 /// How many runs a family has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StandingRuns {
-    /// All of them.
+    /// Number of all runs.
     #[schema(example = 52)]
     all: i64,
-    /// Those that a refit would use: all that are not excluded.
+    /// Number of runs that a refit would use: all that are not excluded.
     #[schema(example = 50)]
     used: i64,
-    /// What became of them since the law that answers was fitted; null where it was not fitted here, or there is none.
+    /// What changed in the runs since the active law was fitted; null where it was not fitted here, or there is none.
     since_law: Option<SinceLawView>,
 }
 
-/// What became of a family's runs since the law that answers was fitted: what a refit would see that it did not.
+/// What changed in a family's runs since the active law was fitted, that is, what a refit would take into account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = RunsSinceLaw)]
 pub struct SinceLawView {
-    /// Runs that came, or were taken in again, since.
+    /// Number of runs that were added, or included again, since then.
     #[schema(example = 2)]
     added: i64,
-    /// Runs of the law of which a measurement is another now.
+    /// Number of runs of the law whose measurements differ now.
     #[schema(example = 0)]
     changed: i64,
-    /// Runs of the law that were deleted or excluded since.
+    /// Number of runs of the law that were deleted or excluded since then.
     #[schema(example = 0)]
     removed: i64,
 }
@@ -121,7 +121,7 @@ struct DeletedFamily<'a> {
     family: &'a str,
 }
 
-/// What a stream says, for those who read the document.
+/// Example of a stream for the OpenAPI document.
 const EXAMPLE: &str = r#"event: family
 data: {"family":"my-models","updated_at":"2026-11-30T12:00:00Z","active_law":{"id":"01939f2e-0d35-7bd4-a3c2-cf1f3ba4ec5a","version":2},"pinned":false,"newest_law":2,"runs":{"all":52,"used":50,"since_law":{"added":2,"changed":0,"removed":0}}}
 
@@ -132,13 +132,14 @@ data: {"id":"01939f30-9d1a-7c52-8a53-0a1f5a4b7c0e","family":"my-models","state":
 
 /// Streams what happens to a family as server-sent events.
 ///
-/// Each event of type `family` is the family as it stands: the law that answers, and how many runs there are and have
-/// come since. The first comes at once, others where one of these changes. Each event of type `refit` is a refit as it
-/// stands: at first those that wait or run, then every one that is asked for, goes on or ends. One of type `deleted`
-/// comes last where the family is deleted. What happens within less than a second may be told as one.
+/// An event of type `family` holds the present state of the family: the active law, and how many runs there are and
+/// were added since. The first one is sent at once, later ones whenever this state changes. An event of type `refit`
+/// holds the present state of a refit: at first of each that is queued or running, later of each that is requested,
+/// makes progress or ends. An event of type `deleted` is the last one if the family is deleted. Changes within less
+/// than a second may be combined into one event.
 ///
-/// It ends when the family is deleted, when the caller's key is revoked or expires, and when the service stops. Whoever
-/// asks again is told how the family stands by then, so that nothing has to be kept meanwhile.
+/// The stream ends when the family is deleted, when the caller's key is revoked or expires, and when the service stops.
+/// A caller that connects again gets the state at that time, so nothing has to be stored for it meanwhile.
 #[utoipa::path(
     get, path = "/v1/families/{family}/events", tag = TAG_FAMILIES, params(FamilyPath),
     responses((status = OK, description = "An event for each change", body = String,
@@ -173,30 +174,30 @@ async fn list_family_events(
         let event = stream.next().await?;
         Some((Ok::<_, Infallible>(event), stream))
     });
-    // nginx would keep events back until they fill a buffer.
+    // Without this header, nginx would hold events back until they fill a buffer.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
-/// How often it is looked whether a caller may still see what it follows.
+/// How often a stream checks whether its caller may still access the family.
 const ADMITTED_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The events of a family for one caller.
+/// A stream of a family's events for one caller.
 struct FamilyStream {
     state: AppState,
     caller: Caller,
     name: FamilyName,
     seen: watch::Receiver<Seen>,
-    /// What it was told last.
+    /// The state that was sent last.
     told: Option<Arc<Followed>>,
-    /// What it is to be told next.
+    /// Events that are still to be sent.
     waiting: VecDeque<Event>,
     is_over: bool,
     _place: Place<Owner>,
 }
 
 impl FamilyStream {
-    /// Waits for the next event; `None` when the family is gone, the caller may not see it any more, or the service
+    /// Waits for the next event; `None` when the family is gone, the caller may no longer access it, or the service
     /// stops.
     async fn next(&mut self) -> Option<Event> {
         loop {
@@ -220,7 +221,7 @@ impl FamilyStream {
                 continue;
             }
             tokio::select! {
-                // Where the watch has ended there is nothing more to come.
+                // The watch ends with the family, after which there are no more changes.
                 changed = self.seen.changed() => changed.ok()?,
                 () = tokio::time::sleep(ADMITTED_INTERVAL) => {}
                 () = self.state.shutdown.cancelled() => return None,
@@ -231,13 +232,13 @@ impl FamilyStream {
         }
     }
 
-    /// Has the caller told of what differs from what it was told.
+    /// Queues events for what differs from the state that was sent last.
     fn tell(&mut self, now: Arc<Followed>) {
         let told = self.told.replace(now.clone());
         if told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &now)) {
             return;
         }
-        // A caller that is told of a law gets its answers from then on.
+        // A caller that learns of a law must get answers from that law from then on.
         if let Some((version, _)) = now.standing.active_law {
             self.state.laws.tell(&self.name, version);
         }
@@ -249,7 +250,8 @@ impl FamilyStream {
         for (id, refit) in &now.refits {
             let is_news = match before.get(id) {
                 Some(before) => before != refit,
-                // At first only what is under way; a refit that nobody was told of may have ended since.
+                // At first only refits that are not over are sent. Later, a refit that is new to the caller may have
+                // ended already.
                 None => told.is_some() || refit.finished_at.is_none(),
             };
             if is_news {
@@ -259,7 +261,7 @@ impl FamilyStream {
     }
 }
 
-/// An event of this type; `None` where its data is no JSON.
+/// An event of this type; `None` if the data cannot be written as JSON.
 fn event(kind: &str, data: &impl Serialize) -> Option<Event> {
     Event::default().event(kind).json_data(data).ok()
 }

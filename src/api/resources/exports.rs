@@ -1,4 +1,4 @@
-//! All of a family's runs as a stream, at constant memory.
+//! Export of a family's runs as a stream, with constant memory.
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -19,18 +19,18 @@ use crate::store::runs;
 use crate::store::unfinished::Unfinished;
 use crate::telemetry::request::carried_task;
 
-/// A piece of the stream. Only [`Part::End`] ends it in order: whatever else happens, the body breaks
-/// off, and nobody takes half of the runs for all of them.
+/// A part of the stream. Only [`Part::End`] ends it properly: in every other case the connection breaks off, so that no
+/// client takes half of the runs for all of them.
 enum Part {
     Bytes(Bytes),
     End,
     Failed(ApiError),
 }
 
-/// Streams the runs that a filter lets through, oldest first.
+/// Streams the runs that match a filter, oldest first.
 ///
 /// # Errors
-/// Where it cannot begin.
+/// Any problem before the first part of the stream is ready.
 pub async fn export(
     state: AppState,
     owner: Owner,
@@ -40,7 +40,7 @@ pub async fn export(
     (format, formulas): (Format, Formulas),
 ) -> Result<Response, ApiError> {
     let place = state.transfers.export(owner).await?;
-    // Few: what is ready waits in memory.
+    // A small capacity, because parts that are ready wait in memory.
     let (parts, mut stream) = mpsc::channel(2);
     let writing = async move {
         let written = write(&state, &reads, &name, &filter, (format, formulas), &parts);
@@ -52,13 +52,13 @@ pub async fn export(
             Ok(()) => Part::End,
             Err(error) => Part::Failed(error),
         };
-        // The end itself may wait for a client that stands still.
+        // Sending the end may wait for a client that does not read, so the place is given back before.
         drop(place);
-        // Where nobody listens any more there is nobody to tell.
+        // Fails only if the client is gone, in which case there is nobody to tell.
         let _ = parts.send(end).await;
     };
     tokio::spawn(carried_task(writing));
-    // Where it fails at once there is still a status to say so.
+    // A failure before the first part can still be reported with a status.
     let first = match stream.recv().await {
         Some(Part::Failed(error)) => return Err(error),
         other => other,
@@ -120,7 +120,7 @@ async fn write(
     send(state, parts, encoder.finish().map_err(internal)?).await
 }
 
-/// Sends a piece, unless the other side takes nothing for too long.
+/// Sends a part, unless the client reads nothing for too long.
 async fn send(
     state: &AppState,
     parts: &mpsc::Sender<Part>,

@@ -1,4 +1,4 @@
-//! `/v1/families`: the runs that one law describes.
+//! `/v1/families`: families of models, each with the runs that one law describes.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -42,10 +42,10 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Family)]
 pub struct FamilyView {
-    /// Its name in URLs.
+    /// Name of the family in URLs.
     #[schema(example = "t5-c4")]
     pub name: String,
-    /// For people.
+    /// Free-text description.
     pub description: String,
     /// What `data` counts.
     #[schema(example = "tokens")]
@@ -56,23 +56,23 @@ pub struct FamilyView {
     /// FLOPs per parameter and data unit in training.
     #[schema(example = 6.0)]
     pub flops_per_param: f64,
-    /// When its models are pruned during training.
+    /// When the family's models are pruned during training.
     pub pruning: PruningView,
-    /// What the zeros of its models are.
+    /// What the zeros of the family's models are.
     pub zeros: ZerosView,
-    /// The mixtures of experts that can be deployed; null where none are said.
+    /// The mixtures of experts that can be deployed; null where none are listed.
     pub experts: Option<ExpertsView>,
-    /// What refits minimise unless told otherwise.
+    /// What refits minimise by default.
     pub objective: ObjectiveView,
-    /// The law that answers: the pinned one, else the newest fit, else the newest published one.
+    /// The law that answers: the pinned law, or else the newest fitted one, or else the newest published one.
     pub active_law: Option<LawRef>,
-    /// What that law rests on, and how far it can be trusted; null where there is none.
+    /// Runs, warnings and trust of that law; null where there is none.
     pub law: Option<LawGlanceView>,
     /// Whether that law is pinned.
     pub pinned: bool,
     /// When the family was created.
     pub created_at: DateTime<Utc>,
-    /// When its settings last changed.
+    /// When the family's settings last changed.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -80,16 +80,16 @@ pub struct FamilyView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LawGlance)]
 pub struct LawGlanceView {
-    /// How many runs it was fitted on; null where a published law does not say.
+    /// Number of runs that the law was fitted on; null where a published law does not say.
     #[schema(example = 48)]
     pub runs: Option<u32>,
-    /// What it minimised, at its coefficients; null where a published law does not say.
+    /// Value of the objective that the law minimised, at its coefficients; null where a published law does not say.
     #[schema(example = 1.1e-5)]
     pub objective: Option<f64>,
-    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that it
-    /// gives has a word of its own.
+    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    /// answer of the law has a rating of its own.
     pub trust: TrustView,
-    /// What its runs cannot tell.
+    /// What the runs cannot tell.
     pub warnings: Vec<WarningView>,
 }
 
@@ -126,7 +126,7 @@ impl FamilyView {
         }
     }
 
-    /// The family with the law that answers for it.
+    /// Shows a family with the law that answers for it, which is loaded here.
     pub(crate) async fn load(db: impl PgExecutor<'_>, family: Family) -> Result<Self, ApiError> {
         let law = laws::find_law(db, &family.name, None).await?;
         Ok(Self::new(family, law.as_ref()))
@@ -136,7 +136,7 @@ impl FamilyView {
 /// A page of families.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct FamilyList {
-    /// Newest first.
+    /// The families, newest first.
     items: Vec<FamilyView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
@@ -146,33 +146,33 @@ pub struct FamilyList {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateFamily {
-    /// Lower-case letters, digits and hyphens, at most 64.
+    /// Name of the family: lower-case letters, digits and hyphens, at most 64.
     #[schema(example = "my-models", pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
     name: String,
-    /// For people; at most 2,000 characters.
+    /// Free-text description; at most 2,000 characters.
     #[serde(default)]
     #[schema(max_length = 2000)]
     description: String,
-    /// What `data` counts: `tokens` unless said otherwise.
+    /// What `data` counts: `tokens` by default.
     #[schema(example = "tokens", default = "tokens")]
     data_unit: Option<String>,
     /// Tokens in one data unit, where known; 1 for tokens.
     #[schema(minimum = 1e-6, maximum = 1e12)]
     tokens_per_data_unit: Option<f64>,
-    /// FLOPs per parameter and data unit in training: unless said otherwise 6, for one forward and backward pass,
-    /// times `tokens_per_data_unit` where that is known. Not below `tokens_per_data_unit`.
+    /// FLOPs per parameter and data unit in training: by default 6, for one forward and backward pass, times
+    /// `tokens_per_data_unit` where that is known. At least `tokens_per_data_unit`.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When zeros come in during training: from 25 % to 75 % of it with exponent 3, and with `zeros` `experts` from
-    /// the first step on.
+    /// When zeros are introduced during training: by default from 25 % to 75 % of it with exponent 3, or from the first
+    /// step on if `zeros` is `experts`.
     #[schema(value_type = Option<PruningView>)]
     pruning: Option<PruningBody>,
-    /// What the zeros of its models are: `weights` unless said otherwise. With `experts`, `nonzero_params` are what a
-    /// token passes, and `sparsity` is the share of the parameters that it does not.
+    /// What the zeros of the family's models are: `weights` by default. With `experts`, `nonzero_params` counts the
+    /// parameters that a token passes, and `sparsity` is the share of the parameters that it does not pass.
     zeros: Option<ZerosView>,
-    /// The mixtures of experts that can be deployed; belongs to `zeros` `experts`.
+    /// The mixtures of experts that can be deployed; only if `zeros` is `experts`.
     experts: Option<ExpertsView>,
-    /// What refits minimise: `log` with delta `auto`.
+    /// What refits minimise: by default `log` with delta `auto`.
     objective: Option<ObjectiveView>,
 }
 
@@ -184,7 +184,7 @@ impl CreateFamily {
         let data_unit = self.data_unit.unwrap_or_else(|| "tokens".to_owned());
         let tokens = if data_unit == "tokens" { Some(1.0) } else { None };
         let tokens_per_data_unit = self.tokens_per_data_unit.or(tokens);
-        // A unit of several tokens costs as many times as much.
+        // A data unit of several tokens costs that many times the FLOPs of one token.
         let flops_per_param = FlopsPerParam::new(6.0 * tokens_per_data_unit.unwrap_or(1.0));
         let flops_per_param = flops_per_param.unwrap_or(FlopsPerParam::TRAINING);
         let settings = FamilySettings {
@@ -212,28 +212,27 @@ impl CreateFamily {
     }
 }
 
-/// Changes to a family; what is left out stays.
+/// Changes to a family. Fields that are left out keep their values.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateFamily {
-    /// For people; at most 2,000 characters.
+    /// Free-text description; at most 2,000 characters.
     description: Option<String>,
-    /// What `data` counts; only while the family has neither runs nor laws.
+    /// What `data` counts; can only change while the family has neither runs nor laws.
     data_unit: Option<String>,
     /// Tokens in one data unit; null where unknown.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<f64>, minimum = 1e-6, maximum = 1e12)]
     tokens_per_data_unit: Option<Option<f64>>,
-    /// FLOPs per parameter and data unit in training; laws that exist keep theirs.
+    /// FLOPs per parameter and data unit in training; existing laws keep their value.
     #[schema(minimum = 1e-3, maximum = 1e12)]
     flops_per_param: Option<f64>,
-    /// When zeros come in during training, as a whole; laws that exist keep theirs.
+    /// When zeros are introduced during training, replaced as a whole; existing laws keep their schedule.
     #[schema(value_type = Option<PruningView>)]
     pruning: Option<PruningBody>,
-    /// What the zeros of its models are; laws that exist keep theirs.
+    /// What the zeros of the family's models are; existing laws keep their value.
     zeros: Option<ZerosView>,
-    /// The mixtures of experts that can be deployed, all of them; null where none are said. Laws that exist keep
-    /// theirs.
+    /// The mixtures of experts that can be deployed, replaced as a whole; null for none. Existing laws keep theirs.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<ExpertsView>)]
     experts: Option<Option<ExpertsView>>,
@@ -273,7 +272,7 @@ impl UpdateFamily {
     }
 }
 
-/// The settings that are quantities, as both requests give them.
+/// The settings that creating and changing a family have in common.
 struct SettingChanges {
     flops_per_param: Option<f64>,
     pruning: Option<PruningBody>,
@@ -283,7 +282,7 @@ struct SettingChanges {
 }
 
 impl SettingChanges {
-    /// `settings` with these changes, every field checked.
+    /// Applies these changes to `settings` and checks every field.
     fn apply(self, mut settings: FamilySettings, checks: &mut Checks) -> Option<FamilySettings> {
         checks.take("description", check_prose(&settings.description));
         checks.take("data_unit", check_label(&settings.data_unit));
@@ -295,7 +294,8 @@ impl SettingChanges {
         if let Some(flops_per_param) = self.flops_per_param {
             settings.flops_per_param =
                 checks.take("flops_per_param", FlopsPerParam::new(flops_per_param))?;
-            // Of a step of so many tokens each takes some FLOPs: less is the cost of one token by mistake.
+            // Each of the tokens takes some FLOPs, so a lower value must be the cost of a single token, given by
+            // mistake.
             let tokens = settings.tokens_per_data_unit.unwrap_or(0.0);
             if flops_per_param < tokens {
                 let detail = format!(
@@ -334,7 +334,7 @@ impl SettingChanges {
     }
 }
 
-/// Lists families, newest first; a key for some families sees only these.
+/// Lists families, newest first. A key that is restricted to some families only sees these.
 #[utoipa::path(
     get, path = "/v1/families", tag = TAG_FAMILIES, params(PageParams),
     responses((status = OK, description = "A page of families", body = FamilyList)),
@@ -412,7 +412,7 @@ async fn get_family(
     FamilyView::load(&mut *db, family).await.map(Json)
 }
 
-/// Changes a family's settings. Laws that exist keep the settings they were made with.
+/// Changes a family's settings. Existing laws keep the settings that they were made with.
 #[utoipa::path(
     patch, path = "/v1/families/{family}", tag = TAG_FAMILIES, params(FamilyPath),
     request_body = UpdateFamily,
@@ -466,10 +466,10 @@ async fn delete_family(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The family of a name.
+/// Finds the family of this name.
 ///
 /// # Errors
-/// [`ApiError::NotFound`].
+/// [`ApiError::NotFound`] if there is no such family.
 pub(crate) async fn existing(
     db: impl PgExecutor<'_>,
     name: &FamilyName,

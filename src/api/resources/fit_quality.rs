@@ -1,4 +1,4 @@
-//! The runs behind a law: predicted against measured loss.
+//! The runs behind a law: predicted and measured losses.
 
 use std::sync::Arc;
 
@@ -37,48 +37,46 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get_fit_quality))
 }
 
-/// Which runs of a law to show.
+/// The runs of a law to show.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct FitQualityParams {
-    /// The most runs of the page. Of no effect on a picture, as `cursor`: it shows all runs, or the
-    /// first 10,000 and says so.
+    /// The most runs per page. Like `cursor`, it has no effect on a picture, which shows all runs, or the first 10,000
+    /// with a note that says so.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(pattern = "^[0-9]{1,9}$")]
     cursor: Option<String>,
-    /// Only runs that lie far off the law.
+    /// Whether to show only runs that lie far off the law.
     #[serde(default)]
     outliers: bool,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
-    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Of no effect on JSON, as
-    /// what follows.
+    /// Width of a picture in pixels, between 480 and 2400, or from 280 where it is `bare`. Like the parameters below,
+    /// it has no effect on JSON.
     #[param(default = 800, minimum = 280, maximum = 2400)]
     width: Option<u32>,
     /// Height of a picture in pixels, between 360 and 1800, or from 200 where it is `bare`.
     #[param(default = 540, minimum = 200, maximum = 1800)]
     height: Option<u32>,
-    /// Colours of a picture; `light` unless said otherwise.
+    /// Colours of a picture; `light` by default.
     #[param(inline)]
     theme: Option<ThemeView>,
-    /// Whether a picture has its axes and its legend alone, without title and notes, in letters of a page at
-    /// any size; it may then be as small as 280 by 200 pixels.
+    /// Whether to draw only the axes and the legend of a picture, without title and notes, with text as large as on a
+    /// page, whatever the size of the picture, which may then be as small as 280 by 200 pixels.
     #[serde(default)]
     #[param(default = false)]
     bare: bool,
-    /// The part of the horizontal axis that a picture shows: its ends, such as `2,3`; all unless said
-    /// otherwise.
+    /// The part of the horizontal axis that a picture shows, as its two ends, such as `2,3`; all of it by default.
     #[param(example = "2,3")]
     x_range: Option<String>,
-    /// The part of the vertical axis that a picture shows.
+    /// The part of the vertical axis that a picture shows, as its two ends; all of it by default.
     #[param(example = "2,3")]
     y_range: Option<String>,
-    /// Axes of a picture: predicted against measured loss, logarithmic where losses differ widely, unless said
-    /// otherwise.
+    /// Axes of a picture: by default predicted against measured loss, logarithmic where losses differ widely.
     #[param(inline)]
     axes: Option<FitAxesView>,
 }
@@ -90,7 +88,7 @@ struct FitQualityParams {
 enum FitAxesView {
     /// Predicted against measured loss.
     Linear,
-    /// The same, both logarithmic.
+    /// Predicted against measured loss, both logarithmic.
     Log,
     /// Residual against measured loss.
     Residuals,
@@ -118,7 +116,7 @@ impl FitQualityParams {
         }
     }
 
-    /// How many runs from which place, and the canvas of a picture.
+    /// The number of runs on the page, the place of its first run, and the canvas of a picture.
     fn check(&self) -> Result<(i64, i64, Canvas), ApiError> {
         let limit = PageParams { limit: self.limit, cursor: None }.check()?.limit;
         let first = match &self.cursor {
@@ -134,14 +132,13 @@ impl FitQualityParams {
     }
 }
 
-/// The runs that a law was fitted on, in its canonical order: by nonzero_params, sparsity, data and
-/// loss.
+/// The runs that a law was fitted on, sorted by nonzero_params, sparsity, data and loss.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FitQuality)]
 pub struct FitQualityView {
     /// The law.
     law: LawRef,
-    /// What it minimised; null for a published law.
+    /// What the law minimised; null for a published law.
     objective: Option<ObjectiveView>,
     /// The delta that was used, in units of the residual; null for a published law.
     #[schema(example = 0.0067)]
@@ -149,41 +146,41 @@ pub struct FitQualityView {
     /// Robust standard deviation of the residuals; null for a published law.
     #[schema(example = 0.007)]
     noise: Option<f64>,
-    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer
-    /// that it gives has a word of its own.
+    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    /// answer of the law has a rating of its own.
     trust: TrustView,
-    /// The runs; none for a published law.
+    /// The runs; empty for a published law.
     items: Vec<FittedRunView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
 
-/// One run as the law saw it.
+/// One run, with the values that the law was fitted on.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FittedRun)]
 pub struct FittedRunView {
     /// Id of the run.
     run_id: Uuid,
-    /// The submitter's name; null where the run was deleted since.
+    /// The submitter's name of the run; null where the run has been deleted since.
     external_id: Option<String>,
-    /// Non-zero parameters when it was fitted.
+    /// Non-zero parameters at the time of the fit.
     nonzero_params: f64,
-    /// Sparsity when it was fitted.
+    /// Sparsity at the time of the fit.
     sparsity: f64,
-    /// Data when it was fitted.
+    /// Data at the time of the fit.
     data: f64,
-    /// Measured loss when it was fitted.
+    /// Measured loss at the time of the fit.
     loss: f64,
-    /// What it counted, relative to the others.
+    /// Weight of the run, relative to the other runs.
     weight: f64,
     /// Predicted loss.
     predicted: f64,
     /// Residual of the objective: positive where the loss is predicted too high.
     residual: f64,
-    /// Share of its own prediction that the run determines, 0 to 1.
+    /// Share of the prediction for this run that the run itself determines, from 0 to 1.
     leverage: f64,
-    /// Whether it lies more than four robust standard deviations off the law, or among thousands of
-    /// runs farther than chance puts any.
+    /// Whether the run lies more than four robust standard deviations off the law. With thousands of runs the limit is
+    /// higher: farther than chance would put any of them.
     outlier: bool,
 }
 
@@ -205,7 +202,7 @@ impl From<NamedLawRun> for FittedRunView {
     }
 }
 
-/// Shows the runs that a law was fitted on, with what it says of each.
+/// Shows the runs that a law was fitted on, with the law's prediction for each.
 #[utoipa::path(
     get, path = "/v1/families/{family}/fit-quality", tag = TAG_LAWS,
     params(FamilyPath, FitQualityParams),
@@ -244,7 +241,7 @@ async fn get_fit_quality(
         return sending.send_picture(&state, format, move || picture.svg(canvas)).await;
     }
     let (pool, id) = (&state.pool, asked.law.id);
-    // One more than asked for, to see whether there is a next page.
+    // One run more than the page, to see whether there is a next page.
     let mut runs = law_evidence::list_law_runs(pool, id, params.outliers, first, limit + 1).await?;
     let more = runs.len() as i64 > limit;
     runs.truncate(usize::from(params.limit));
@@ -265,7 +262,7 @@ async fn get_fit_quality(
     Ok(varying(Json(view).into_response()))
 }
 
-/// The most runs of a picture: more cannot be told apart.
+/// The most runs in a picture: more could not be told apart.
 const MOST_DRAWN: usize = 10_000;
 
 async fn picture(
@@ -275,7 +272,7 @@ async fn picture(
     outliers: bool,
 ) -> Result<FitPicture, ApiError> {
     let (pool, id) = (&state.pool, asked.law.id);
-    // One more, to see whether any are left out.
+    // One run more, to see whether any are left out.
     let most = MOST_DRAWN as i64 + 1;
     let mut runs = law_evidence::list_law_runs(pool, id, outliers, 0, most).await?;
     let mut caption = caption(family, &asked.law, asked.warnings(false).iter().map(Arc::as_ref));

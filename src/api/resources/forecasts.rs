@@ -57,75 +57,76 @@ pub struct ForecastView {
     /// The name under which the run is submitted.
     #[schema(example = "sweep-4/run-1")]
     external_id: String,
-    /// The law that predicted.
+    /// The law that made the forecast.
     law: LawRef,
-    /// Non-zero parameters that are planned.
+    /// Planned number of non-zero parameters.
     #[schema(example = 1e8)]
     nonzero_params: f64,
-    /// Parameters that are planned, zeros included.
+    /// Planned number of parameters, zeros included.
     #[schema(example = 4e8)]
     total_params: f64,
-    /// Fraction of zeros that is planned.
+    /// Planned fraction of zeros.
     #[schema(example = 0.75)]
     sparsity: f64,
-    /// The pattern or recipe of the level that is planned, where the law tells runs of one sparsity apart by it.
+    /// Pattern or recipe of the planned level, if the law tells runs of the same sparsity apart by it. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<String>,
-    /// Data that is planned, in the family's data unit: as asked, or what the compute paid for.
+    /// Planned amount of data, in the family's data unit: as asked, or what the compute pays for.
     #[schema(example = 3e10)]
     data: f64,
-    /// Training cost in FLOPs: as asked, or what the hours or the money paid for; null where the question gave the data.
+    /// Training cost in FLOPs: as asked, or what the hours or the money pay for; null where the question gave the data.
     compute: Option<f64>,
-    /// Training cost that was asked in hours of one device of the hardware profile; null where it was not.
+    /// Training cost as asked, in hours of one device of the hardware profile; null where it was given otherwise.
     device_hours: Option<f64>,
-    /// Training cost that was asked in days of all devices of the hardware profile; null where it was not.
+    /// Training cost as asked, in days of all devices of the hardware profile; null where it was given otherwise.
     days: Option<f64>,
-    /// Training cost that was asked in money; null where it was not.
+    /// Training cost as asked, in money; null where it was given otherwise.
     cost: Option<f64>,
-    /// Its FLOP mode by name; null where the question gave the data.
+    /// Name of the FLOP mode of the cost; null where the question gave the data.
     flop_mode: Option<String>,
-    /// What was noted for people.
+    /// Free-text note.
     note: Option<String>,
     /// Predicted validation loss.
     loss: f64,
-    /// Interval of the mean loss; null where the law had none.
+    /// Interval of the mean loss; null where the law had no intervals.
     interval: Option<IntervalView>,
-    /// Interval of the loss of one new run; null where the law had none.
+    /// Interval of the loss of one new run; null where the law had no intervals.
     prediction_interval: Option<IntervalView>,
     /// The quantities that lay outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// How far it could be trusted when it was registered; null of a forecast that an earlier version registered.
+    /// How far the forecast could be trusted when it was registered; null for forecasts registered by earlier versions.
     trust: Option<TrustView>,
-    /// How it came true; null while no run has its `external_id`. Computed from the run as it is
-    /// now: a corrected run corrects it, and without the run the forecast is open again.
+    /// How the forecast compares with its run; null while no run has its `external_id`. Computed from the run as it is
+    /// now: correcting the run changes the score, and deleting it opens the forecast again.
     score: Option<ScoreView>,
-    /// When it was registered.
+    /// When the forecast was registered.
     created_at: DateTime<Utc>,
 }
 
-/// A forecast against its run.
+/// A forecast compared with its run.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ForecastScore)]
 pub struct ScoreView {
     /// Id of the run.
     run_id: Uuid,
-    /// Its validation loss.
+    /// Validation loss of the run.
     measured: f64,
     /// `measured - loss`: positive where the run is worse than predicted.
     error: f64,
-    /// The same over the predicted loss.
+    /// `error` divided by the predicted loss.
     relative_error: f64,
-    /// Whether the interval of the mean holds the run, which scatters about the mean and need not lie
-    /// in it; null where there is none.
+    /// Whether the measured loss lies in the interval of the mean. A single run scatters about the mean and need not
+    /// lie in it. Null where there is no interval.
     inside_interval: Option<bool>,
-    /// Whether the interval of a new run holds it: what a calibrated forecast does as often as its
-    /// level says; null where there is none.
+    /// Whether the measured loss lies in the interval of a new run. Calibrated forecasts do so as often as the level of
+    /// the interval says. Null where there is no interval.
     inside_prediction_interval: Option<bool>,
-    /// Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its
-    /// sparsity within 0.005, from scratch, and unstructured or of the level that was planned. Others do not count in
-    /// the calibration.
+    /// Whether the run is the one that was planned: its non-zero parameters and data within 1 %, its sparsity within
+    /// 0.005, trained from scratch, and unstructured or of the planned level. Other runs do not count in the
+    /// calibration.
     as_planned: bool,
-    /// Whether fits leave the run out; such runs do not count in the calibration either.
+    /// Whether fits leave the run out; excluded runs do not count in the calibration either.
     excluded: bool,
     /// When the run arrived.
     arrived_at: DateTime<Utc>,
@@ -200,14 +201,14 @@ impl From<ScoredForecast> for ForecastView {
 /// A page of forecasts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ForecastList {
-    /// Newest first.
+    /// The forecasts, newest first.
     items: Vec<ForecastView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
 
-/// A run that is planned. Exactly one of `nonzero_params` and `total_params` is given, and either
-/// `data`, or `compute`, `device_hours`, `days` or `cost` with `flop_mode`.
+/// A planned run. Give exactly one of `nonzero_params` and `total_params`, and either `data`, or `flop_mode` with one
+/// of `compute`, `device_hours`, `days` and `cost`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateForecast {
@@ -222,8 +223,8 @@ pub struct CreateForecast {
     /// Fraction of zeros at the end of training: at least 0 and below 1.
     #[schema(example = 0.75, minimum = 0, exclusive_maximum = 1)]
     sparsity: f64,
-    /// The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
-    /// sparsity: the run is held against the forecast where it has this pattern, or this value of the law's tag.
+    /// The pattern or recipe of the level, for a law that tells runs of the same sparsity apart by it and has several
+    /// levels of this sparsity: the forecast applies to a run with this pattern, or with this value of the law's tag.
     level: Option<String>,
     /// Data to be seen in training, in the family's data unit, between 1e-6 and 1e30.
     #[schema(example = 3e10, minimum = 1e-6, maximum = 1e30)]
@@ -237,20 +238,20 @@ pub struct CreateForecast {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
     /// What a training step costs: `dense`, `sparse`, or the name of a hardware profile.
     flop_mode: Option<String>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
-    /// For people; at most 2,000 characters.
+    /// Free-text note; at most 2,000 characters.
     #[schema(max_length = 2000)]
     note: Option<String>,
 }
 
 impl CreateForecast {
-    /// The question, and its budget, whose FLOPs depend on the mode.
+    /// Checks the request. The FLOPs of the returned budget are still to be computed, as they depend on the mode.
     fn check(&self) -> Result<(ForecastQuestion, AskedBudget), ApiError> {
         let mut checks = Checks::default();
         checks.take("external_id", check_label(&self.external_id));
@@ -284,7 +285,7 @@ impl CreateForecast {
     }
 }
 
-/// What is stored already, if it answers the same question. The only level of a sparsity need not be named.
+/// Shows the stored forecast if it answers the same question. The question need not name the only level of a sparsity.
 fn same(stored: ScoredForecast, question: &ForecastQuestion) -> Result<ForecastView, ApiError> {
     let level = question.level.clone().or_else(|| stored.forecast.question.level.clone());
     if stored.forecast.question == (ForecastQuestion { level, ..question.clone() }) {
@@ -294,11 +295,11 @@ fn same(stored: ScoredForecast, question: &ForecastQuestion) -> Result<ForecastV
     }
 }
 
-/// The name of the level that a question is about, and the key of the tag that holds it, where a law tells levels
+/// The name of the level that a question is about, and the key of the tag that names levels, if the law tells levels
 /// apart by a tag.
 ///
 /// # Errors
-/// [`ApiError::Undetermined`] of a level of a law that was imported: what a run has to have is not known.
+/// [`ApiError::Undetermined`] for a level of an imported law: nothing says which runs belong to that level.
 fn planned_level(
     asked: &AskedLaw,
     question: &ForecastQuestion,
@@ -320,9 +321,11 @@ fn planned_level(
     }
 }
 
-/// Registers what the law says of a run before it is made. A forecast does not change and cannot be
-/// deleted: it goes with its family. Sent again it is the same forecast, also when its run has come;
-/// the note is not compared, and stays as it was first.
+/// Registers a prediction for a run before it is made.
+///
+/// A forecast never changes and cannot be deleted on its own; it is deleted with its family. Sending the same question
+/// again returns the same forecast, even when its run has arrived; the note is not compared and stays as it was first
+/// sent.
 #[utoipa::path(
     post, path = "/v1/families/{family}/forecasts", tag = TAG_FORECASTS, params(FamilyPath),
     request_body = CreateForecast,
@@ -349,7 +352,7 @@ async fn create_forecast(
         |status, view: ForecastView| (status, [(header::LOCATION, location(view.id))], Json(view));
     let family = existing(&state.pool, &name).await?;
     let external_id = &*question.external_id;
-    // A retry is answered whatever has become of the law or the hardware profile.
+    // A retry must be answered even if the law or the hardware profile has changed since.
     let stored = forecasts::find_forecast_of_run(&state.pool, family.id, external_id).await?;
     if let Some(stored) = stored {
         return Ok(answer(StatusCode::OK, same(stored, &question)?));
@@ -372,7 +375,7 @@ async fn create_forecast(
         ApiError::NotRepresentable(format!("the predicted loss, as that of any run, {error}"))
     })?;
 
-    // Held for two statements: see `lock_family_runs`.
+    // Two statements run under this lock; see `lock_family_runs` for the reason.
     let mut write = noting.begin(&state.pool).await?;
     if !forecasts::lock_family_runs(&mut *write, family.id, &question.external_id).await? {
         return Err(no_family(name.as_str()));
@@ -414,9 +417,9 @@ async fn create_forecast(
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForecastState {
-    /// No run has its `external_id`.
+    /// No run has the forecast's `external_id`.
     Open,
-    /// There is a run to compare with.
+    /// There is a run to compare the forecast with.
     Scored,
 }
 
@@ -425,14 +428,14 @@ pub enum ForecastState {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct ForecastParams {
-    /// The most items of the page.
+    /// The most items per page.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
-    /// Only `open` forecasts, whose run is not there, or only `scored` ones.
+    /// Show only `open` forecasts, whose run has not arrived, or only `scored` ones.
     #[param(inline)]
     state: Option<ForecastState>,
 }
@@ -502,64 +505,63 @@ pub struct CalibrationView {
     /// Forecasts whose run has not arrived.
     #[schema(example = 3)]
     open: i64,
-    /// All others together.
+    /// Statistics over all scored forecasts together.
     #[serde(flatten)]
     total: CalibrationTotals,
-    /// The course over time by the calendar month (UTC) in which the run arrived, oldest first: the
-    /// latest 120 months in which any did.
+    /// The same by calendar month (UTC) in which the run arrived, oldest first: the latest 120 months in which any run
+    /// did.
     months: Vec<CalibrationMonth>,
 }
 
-/// What a set of scored forecasts says of the laws that made them.
+/// Statistics of a set of scored forecasts.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CalibrationTotals {
     /// Forecasts whose run has arrived.
     #[schema(example = 40)]
     scored: i64,
-    /// Those of the scored that count below: the run is as planned, and not excluded from fits.
+    /// Scored forecasts that count below: the run is as planned and not excluded from fits.
     #[schema(example = 36)]
     counted: i64,
-    /// Scored forecasts that are left out, by the first reason that applies.
+    /// Scored forecasts that were left out, each by the first reason that applies.
     left_out: LeftOut,
-    /// How many of the counted had a run inside their prediction interval.
+    /// How many counted forecasts had their run inside the prediction interval.
     #[schema(example = 33)]
     inside: i64,
-    /// `inside` over the counted that have a prediction interval; null where there are none.
+    /// `inside` divided by the number of counted forecasts that have a prediction interval; null where there are none.
     #[schema(example = 0.917)]
     share_inside: Option<f64>,
-    /// Exact (Clopper-Pearson) 95 % interval of that share. Where it does not hold `nominal_share`, the
-    /// prediction intervals are too narrow (share too small) or too wide. It takes the runs as
-    /// independent of each other; null where there are none.
+    /// Exact (Clopper-Pearson) 95 % interval of `share_inside`, assuming that the runs are independent. If
+    /// `nominal_share` lies above it, the prediction intervals are too narrow; if it lies below, they are too wide.
+    /// Null where no counted forecast has a prediction interval.
     share_interval: Option<IntervalView>,
-    /// What the share should be: the mean level of these prediction intervals; null where there are
-    /// none.
+    /// What `share_inside` should be: the mean level of these prediction intervals; null where there are none.
     #[schema(example = 0.95)]
     nominal_share: Option<f64>,
-    /// Mean of `measured - predicted` over the counted: positive where runs are worse than predicted;
-    /// null where there are none.
+    /// Mean of `measured - predicted` over the counted forecasts: positive where runs are worse than predicted; null
+    /// where there are none.
     #[schema(example = 0.003)]
     mean_error: Option<f64>,
-    /// Root mean square of the same.
+    /// Root mean square of `measured - predicted`.
     #[schema(example = 0.012)]
     rms_error: Option<f64>,
     /// Mean of `(measured - predicted) / predicted`.
     #[schema(example = 0.001)]
     mean_relative_error: Option<f64>,
-    /// Root mean square of the same.
+    /// Root mean square of `(measured - predicted) / predicted`.
     #[schema(example = 0.005)]
     rms_relative_error: Option<f64>,
 }
 
-/// Why scored forecasts are left out.
+/// Scored forecasts that were left out, by reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LeftOut {
-    /// The run is another than planned.
+    /// The run is not as planned.
     #[schema(example = 2)]
     not_as_planned: i64,
     /// The run is excluded from fits.
     #[schema(example = 2)]
     excluded: i64,
-    /// The law had no prediction interval: counted in the errors, left out of the share.
+    /// The law had no prediction interval: counted in the errors, but left out of `share_inside`.
     #[schema(example = 0)]
     without_interval: i64,
 }
@@ -570,13 +572,13 @@ pub struct CalibrationMonth {
     /// First day of the month.
     #[schema(value_type = String, format = Date, example = "2026-03-01")]
     month: NaiveDate,
-    /// Of this month alone.
+    /// Statistics of this month alone.
     alone: CalibrationTotals,
-    /// Of this month and all before it, those before the first that is shown too.
+    /// Statistics of this month and all months before it, including those that are no longer shown.
     cumulative: CalibrationTotals,
 }
 
-/// Confidence of the interval of the share.
+/// Confidence level of the interval of `share_inside`.
 const SHARE_LEVEL: f64 = 0.95;
 
 /// The most months that are shown: ten years.
@@ -607,7 +609,7 @@ impl From<&Month> for CalibrationTotals {
     }
 }
 
-/// Tells how often forecasts came true, over all of them and by month.
+/// Shows how often forecasts came true, over all of them and by month.
 #[utoipa::path(
     get, path = "/v1/families/{family}/forecasts/calibration", tag = TAG_FORECASTS,
     params(FamilyPath),

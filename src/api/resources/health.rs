@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`, and the pages that describe the service.
+//! `/healthz`, `/readyz` and `/metrics`: the state of the service.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,22 +34,22 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get_metrics))
 }
 
-/// What these routes need: a process that answers no questions has it too.
+/// The state that these routes need. A process that only runs workers has it, too.
 #[derive(Debug, Clone)]
 pub struct HealthParts {
     /// The database.
     pub pool: PgPool,
-    /// Whether it can be used.
+    /// Whether the database can be used.
     pub schema_look: SchemaLook,
-    /// The time.
+    /// Source of the time.
     pub clock: Arc<Clock>,
-    /// Laws in memory, where questions are answered.
+    /// Cache of laws; `None` in a process that answers no questions.
     pub laws: Option<LawCache<AskedLaw>>,
-    /// A replica of the database that reads may be answered by.
+    /// Replica of the database that may answer reads.
     pub replica: Option<Replica>,
-    /// What is counted.
+    /// Counters of the process.
     pub metrics: Metrics,
-    /// Cancelled when the process is to stop.
+    /// Cancelled when the process should stop.
     pub shutdown: CancellationToken,
 }
 
@@ -67,7 +67,7 @@ impl FromRef<AppState> for HealthParts {
     }
 }
 
-/// The same routes alone.
+/// Router with only these routes.
 pub fn health_router(parts: HealthParts) -> axum::Router {
     axum::Router::new()
         .route("/healthz", get(get_healthz))
@@ -76,7 +76,7 @@ pub fn health_router(parts: HealthParts) -> axum::Router {
         .with_state(parts)
 }
 
-/// What is answered on connections beyond the limit: how the service is, and to everybody else that there is no place.
+/// Router for connections beyond the limit: it answers health checks, and tells everybody else that there is no room.
 pub fn beyond_router(parts: HealthParts) -> axum::Router {
     let no_place = async || {
         let detail = "as many connections as this service takes (--max-connections), or as it takes from one \
@@ -90,10 +90,10 @@ pub fn beyond_router(parts: HealthParts) -> axum::Router {
         .with_state(parts)
 }
 
-/// How the service is.
+/// Whether the process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
-    /// `ok`.
+    /// Always `ok`.
     #[schema(example = "ok")]
     status: &'static str,
     /// Version of the service.
@@ -101,30 +101,30 @@ pub struct Health {
     version: &'static str,
 }
 
-/// How ready the service is.
+/// How ready the service is to answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// `ready`; `degraded` where requests are answered and no refit can be claimed, or the replica of the database
-    /// that should answer reads does not.
+    /// `ready`, or `degraded`: requests are answered, but no refit can be claimed, or the replica of the database does
+    /// not answer reads as it should.
     #[schema(example = "ready")]
     status: &'static str,
     /// Version of the service.
     #[schema(example = "0.1.0")]
     version: &'static str,
-    /// Whether the service hears at once which law answers for a family, and which keys are valid.
-    /// While it does not, it looks laws up for every question: the answers are the same, and slower. A
-    /// revoked key is then refused when the keys are read again, every `--key-refresh-ms`.
+    /// Whether the service is notified at once when another law answers for a family or the valid keys change. While it
+    /// is not, it looks up laws for every question: the answers are the same, but slower. A revoked key is then only
+    /// refused once the keys are read again, every `--key-refresh-ms`.
     #[schema(example = true)]
     follows_announcements: bool,
-    /// Whether a worker can claim a refit. Where none can, as in a database that is read only, what is asked for waits.
+    /// Whether a worker can claim a refit. If not, for example in a read-only database, requested refits wait.
     #[schema(example = true)]
     claims_refits: bool,
-    /// Whether reads are answered by the replica of the database; null where none is configured. While it is
-    /// not used the primary answers them.
+    /// Whether reads are answered by the replica of the database; null where none is configured. While the replica is
+    /// not used, the primary answers them.
     read_replica: Option<ReplicaState>,
 }
 
-/// Whether the process is alive.
+/// Checks whether the process is alive.
 #[utoipa::path(
     get, path = "/healthz", tag = TAG_SERVICE,
     responses((status = OK, description = "It is", body = Health)),
@@ -133,7 +133,7 @@ async fn get_healthz() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
-/// Whether requests can be answered: the database is there and has a schema for this version.
+/// Checks whether requests can be answered: the database is reachable and has a schema for this version.
 #[utoipa::path(
     get, path = "/readyz", tag = TAG_SERVICE,
     responses(
@@ -170,10 +170,10 @@ async fn get_readyz(State(state): State<HealthParts>) -> Result<Json<Readiness>,
     }
 }
 
-/// How long metrics wait for the queue of refits.
+/// How long metrics wait for the queues of refits and uploads.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the service counts, for Prometheus: requests, latencies, refits, connections, laws in memory.
+/// Shows the metrics of the service for Prometheus: requests, latencies, refits, connections, laws in memory.
 #[utoipa::path(
     get, path = "/metrics", tag = TAG_SERVICE,
     responses((status = OK, description = "Text in Prometheus's format, or OpenMetrics for who accepts that",
@@ -183,8 +183,8 @@ async fn get_metrics(
     State(state): State<HealthParts>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    // Metrics are most wanted when the database is away: then those of the queue are left out, before
-    // whoever collects them gives up.
+    // Metrics matter most when the database is not reachable. The queues are left out then, before the collector gives
+    // up.
     let queues = async {
         let refits = refits::find_queue(&state.pool).await?;
         Ok::<_, StoreError>((refits, uploads::find_waiting_uploads(&state.pool, "").await?))
@@ -210,7 +210,7 @@ async fn get_metrics(
         uploads: queues.map(|(_, uploads)| (uploads.queued, uploads.running, uploads.bytes)),
     };
     let text = state.metrics.encode(&readings).map_err(|error| ApiError::Internal(error.into()))?;
-    // Whoever knows OpenMetrics says so; all others read the older format.
+    // Clients that know OpenMetrics say so in `Accept`; all others get the older format.
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let open = accepted
         .flat_map(|value| value.split(','))

@@ -33,11 +33,11 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[serde(rename_all = "snake_case")]
 #[schema(as = Scope)]
 pub enum ScopeView {
-    /// Look things up and ask questions.
+    /// Read data and ask questions.
     Read,
-    /// Store runs, laws, forecasts and profiles, and ask for refits.
+    /// Store runs, laws, forecasts and profiles, and request refits.
     Write,
-    /// Delete families, manage keys, read the audit log.
+    /// Delete families, manage keys and read the audit log.
     Admin,
 }
 
@@ -65,26 +65,26 @@ impl From<ScopeView> for Scope {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Key)]
 pub struct KeyView {
-    /// Its id, which is also the public part of the key.
+    /// Id of the key, which is also its public part.
     id: Uuid,
-    /// For people.
+    /// Name of the key, for people.
     #[schema(example = "nightly training")]
     name: String,
-    /// What it may do.
+    /// What the key may do.
     scope: ScopeView,
-    /// The only families that it may touch; null for all.
+    /// The only families that the key may access; null for all.
     #[schema(example = json!(["t5-c4"]))]
     families: Option<Vec<String>>,
-    /// Who created it: `cli`, the id of a key, or `oidc:` and the subject of a token.
+    /// Who created the key: `cli`, the id of a key, or `oidc:` and the subject of a token.
     #[schema(example = "cli")]
     created_by: String,
-    /// When it was created.
+    /// When the key was created.
     created_at: DateTime<Utc>,
-    /// From when on it is refused; null for never.
+    /// When the key expires; null for never.
     expires_at: Option<DateTime<Utc>>,
-    /// When it was revoked; null while it is not.
+    /// When the key was revoked; null if it was not.
     revoked_at: Option<DateTime<Utc>>,
-    /// When it was last used, as of about a minute ago; null for never.
+    /// When the key was last used, to within about a minute; null for never.
     last_used_at: Option<DateTime<Utc>>,
 }
 
@@ -108,7 +108,7 @@ impl From<ApiKey> for KeyView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = CreatedKey)]
 pub struct CreatedKeyView {
-    /// The whole key, for `Authorization: Bearer`. It is shown here and never again.
+    /// The whole key, for `Authorization: Bearer`. It is shown here only, and never again.
     #[schema(
         example = "sp_0197f0c2a4b07c3c9a52f6d1e8b4a7c3_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     )]
@@ -120,7 +120,7 @@ pub struct CreatedKeyView {
 /// A page of keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyList {
-    /// Newest first; those that are not valid any more are among them.
+    /// The keys, newest first, including those that are no longer valid.
     items: Vec<KeyView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
@@ -130,19 +130,19 @@ pub struct KeyList {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateKey {
-    /// For people: whose key it is; at most 200 characters.
+    /// Name of the key, for people, such as whose key it is; at most 200 characters.
     #[schema(example = "nightly training", min_length = 1, max_length = 200)]
     name: String,
-    /// What it may do.
+    /// What the key may do.
     scope: ScopeView,
-    /// The only families that it may touch, whether they exist yet or not; all unless given.
+    /// The only families that the key may access, whether they exist yet or not; all by default.
     #[schema(example = json!(["t5-c4"]), min_items = 1, max_items = 1000)]
     families: Option<Vec<String>>,
-    /// From when on it is refused; never unless given.
+    /// When the key expires; never by default.
     expires_at: Option<DateTime<Utc>>,
 }
 
-/// The last year that RFC 3339 can write.
+/// The last year that RFC 3339 can represent.
 const LAST_YEAR: i32 = 9999;
 
 impl CreateKey {
@@ -156,7 +156,7 @@ impl CreateKey {
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             checks.refuse("expires_at", "must be in the future");
         }
-        // Beyond it there is no way to write the time, in which the key would be shown.
+        // A later time could not be written, so the key could not be shown.
         if self.expires_at.is_some_and(|expires_at| expires_at.year() > LAST_YEAR) {
             checks.refuse("expires_at", format!("must be in the years up to {LAST_YEAR}"));
         }
@@ -228,7 +228,7 @@ async fn create_key(
     noting: Noting,
     JsonBody(body): JsonBody<CreateKey>,
 ) -> Result<impl IntoResponse, ApiError> {
-    // Whoever reaches an open service must not be able to lock its owner out.
+    // Anyone who reaches a service without keys could otherwise lock out its owner by creating the first key.
     if caller.quota().is_none() {
         let detail = "the first key is created by the command `keys create`";
         return Err(ApiError::Forbidden(detail.to_owned()));
@@ -240,7 +240,7 @@ async fn create_key(
     let mut write = noting.begin(&state.pool).await?;
     keys::insert_key(&mut *write, &key, &text.hash()).await?;
     write.commit(StatusCode::CREATED, Some(&location)).await?;
-    // It holds here at once; other replicas hear of it.
+    // The key is valid in this process at once; other processes are notified.
     state.access.read_again().await?;
     let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, "no-store".into())];
     let body = CreatedKeyView { key: text.reveal(), record: key.into() };
@@ -260,7 +260,7 @@ async fn get_key(
     keys::find_key(&state.pool, id).await?.map(KeyView::from).map(Json).ok_or_else(|| no_key(id))
 }
 
-/// Revokes a key: from now on it is refused. Its record stays.
+/// Revokes a key, which is refused from now on. Its record is kept.
 #[utoipa::path(
     delete, path = "/v1/keys/{id}", tag = TAG_ACCESS, params(KeyPath),
     responses((status = OK, description = "The key as it is now", body = KeyView)),

@@ -1,4 +1,4 @@
-//! `/v1/families/{family}/mappings`: what the columns of tables mean, kept under a name.
+//! `/v1/families/{family}/mappings`: named mappings that say what the columns of tables mean.
 
 use std::collections::BTreeMap;
 
@@ -37,38 +37,38 @@ pub fn router() -> OpenApiRouter<AppState> {
     ))
 }
 
-/// A mapping that is kept. What is null is not said.
+/// A stored mapping. Options that are null are not set.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Mapping)]
 pub struct MappingView {
-    /// Its name in URLs and uploads.
+    /// Name of the mapping in URLs and uploads.
     #[schema(example = "nightly")]
     name: String,
-    /// Where fields come from: a column or an expression by the name of the field.
+    /// Where fields come from: a column or an expression for each field.
     #[schema(example = json!({"loss": "eval/loss", "data": "steps*524288"}))]
     map: BTreeMap<String, String>,
-    /// Factors of numbers, by the name of the field.
+    /// Factors for numbers, by field.
     #[schema(example = json!({"data": 65536.0}))]
     scale: BTreeMap<String, f64>,
     /// Columns that become tags.
     #[schema(example = json!(["sweep"]))]
     tag_columns: Vec<String>,
-    /// Whose export it is.
+    /// The service that tables are exported from.
     #[schema(example = json!(null))]
     source: Option<String>,
-    /// What sparsities are given in.
+    /// The unit in which sparsities are given.
     #[schema(example = json!(null))]
     sparsity_unit: Option<String>,
-    /// What names a run.
+    /// What names a run: a list of columns, whose values are joined by colons, or `content`.
     #[schema(example = "run,seed")]
     id: Option<String>,
-    /// A condition for rows that are runs.
+    /// Condition for rows that are runs.
     #[schema(example = "State == \"finished\"")]
     r#where: Option<String>,
-    /// Which of several rows of a run is kept.
+    /// Which of several rows of one run to keep.
     #[schema(example = "last:step")]
     keep: Option<String>,
-    /// What stands between cells.
+    /// Separator of the cells.
     #[schema(example = json!(null))]
     separator: Option<String>,
     /// The decimal mark.
@@ -77,15 +77,15 @@ pub struct MappingView {
     /// Texts that mean "no value".
     #[schema(example = json!(null))]
     null: Option<Vec<String>>,
-    /// The sheet of a workbook.
+    /// The sheet of a workbook that holds the runs.
     #[schema(example = json!(null))]
     sheet: Option<String>,
-    /// What becomes of fields that rows do not bring.
+    /// What happens to optional fields that a row leaves out, when its run is stored already.
     #[schema(example = json!(null))]
     absent: Option<String>,
-    /// When it was first kept.
+    /// When the mapping was first stored.
     created_at: DateTime<Utc>,
-    /// When it was last kept.
+    /// When the mapping was last stored.
     updated_at: DateTime<Utc>,
 }
 
@@ -116,21 +116,22 @@ impl From<Mapping> for MappingView {
 /// A page of mappings.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MappingList {
-    /// Newest first.
+    /// The mappings, newest first.
     items: Vec<MappingView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
 
-/// A mapping to keep: the parameters of an upload by their names, with the same texts. What is left out is not said.
+/// A mapping to store: the parameters of an upload, with the same names and texts. Options that are left out are not
+/// set.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PutMapping {
-    /// Where fields come from: a column or an expression by the name of the field.
+    /// Where fields come from: a column or an expression for each field.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>, example = json!({"loss": "eval/loss", "data": "steps*524288"}))]
     map: UniqueKeys<String>,
-    /// Factors of numbers, by the name of the field.
+    /// Factors for numbers, by field.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, f64>, example = json!({}))]
     scale: UniqueKeys<f64>,
@@ -138,22 +139,22 @@ pub struct PutMapping {
     #[serde(default)]
     #[schema(example = json!(["sweep"]), max_items = 50)]
     tag_columns: Vec<String>,
-    /// Whose export it is.
+    /// The service that tables are exported from.
     #[schema(example = json!(null))]
     source: Option<String>,
-    /// What sparsities are given in: `fraction` or `percent`.
+    /// The unit in which sparsities are given: `fraction` or `percent`.
     #[schema(example = json!(null))]
     sparsity_unit: Option<String>,
-    /// What names a run: columns, joined by colons, or `content`.
+    /// What names a run: a list of columns, whose values are joined by colons, or `content`.
     #[schema(example = "run,seed")]
     id: Option<String>,
-    /// A condition for rows that are runs.
+    /// Condition for rows that are runs.
     #[schema(example = json!(null))]
     r#where: Option<String>,
-    /// Which of several rows of a run is kept.
+    /// Which of several rows of one run to keep.
     #[schema(example = json!(null))]
     keep: Option<String>,
-    /// What stands between cells.
+    /// Separator of the cells.
     #[schema(example = json!(null))]
     separator: Option<String>,
     /// The decimal mark.
@@ -162,19 +163,19 @@ pub struct PutMapping {
     /// Texts that mean "no value".
     #[schema(example = json!(null), max_items = 50)]
     null: Option<Vec<String>>,
-    /// The sheet of a workbook.
+    /// The sheet of a workbook that holds the runs.
     #[schema(example = json!(null))]
     sheet: Option<String>,
-    /// What becomes of fields that rows do not bring: `keep` or `clear`.
+    /// What happens to optional fields that a row leaves out, when its run is stored already: `keep` or `clear`.
     #[schema(example = json!(null))]
     absent: Option<String>,
 }
 
-/// The most bytes of what is kept of a mapping.
+/// The most bytes that the settings of a mapping may take as JSON.
 const MOST_BYTES: usize = 64 * 1024;
 
 impl PutMapping {
-    /// The settings; they must mean something, whatever table they are used for.
+    /// The settings, checked as far as possible without a table.
     fn check(self) -> Result<MappingSettings, ApiError> {
         let settings = MappingSettings {
             map: self.map.0,
@@ -207,7 +208,7 @@ impl PutMapping {
     }
 }
 
-/// Whether any text has a character that no name of a column needs; PostgreSQL refuses NUL outright.
+/// Whether any text has a control character other than a tab: no column name needs one, and PostgreSQL refuses NUL.
 fn has_control(json: &serde_json::Value) -> bool {
     let wrong = |text: &str| text.contains(|c: char| c.is_control() && c != '\t');
     match json {
@@ -233,7 +234,7 @@ struct MappingPath {
 }
 
 impl MappingPath {
-    /// The family, and the name of one that may be there.
+    /// The family, and a valid name of a mapping, which may or may not be stored.
     async fn find(&self, db: impl PgExecutor<'_>) -> Result<(Family, MappingName), ApiError> {
         let family = existing(db, &family_name(&self.family)?).await?;
         let name = MappingName::new(&self.mapping).map_err(|_| no_mapping(&self.mapping))?;
@@ -245,10 +246,10 @@ fn no_mapping(name: &str) -> ApiError {
     ApiError::NotFound { what: "mapping", name: name.to_owned() }
 }
 
-/// What a family keeps under a name that an upload gives.
+/// Finds the mapping of a family that an upload names.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] where there is no such mapping.
+/// [`ApiError::Invalid`] about `mapping` if there is no such mapping.
 pub(crate) async fn kept_mapping(
     db: impl PgExecutor<'_>,
     family: &Family,
@@ -298,8 +299,8 @@ async fn get_mapping(
     found.map(|mapping| Json(mapping.into())).ok_or_else(|| no_mapping(name.as_str()))
 }
 
-/// Keeps what the columns of tables mean under a name, in place of what was kept under it before. Uploads name it
-/// with `mapping`.
+/// Stores a mapping for uploads, replacing the one of the same name if there is one. Uploads use it with the parameter
+/// `mapping`.
 #[utoipa::path(
     put, path = "/v1/families/{family}/mappings/{mapping}", tag = TAG_RUNS, params(MappingPath),
     request_body = PutMapping,
@@ -334,7 +335,7 @@ async fn update_mapping(
     Ok((status, Json(kept.into())))
 }
 
-/// Deletes a mapping. Runs that came in by it stay.
+/// Deletes a mapping. Runs that were uploaded with it stay.
 #[utoipa::path(
     delete, path = "/v1/families/{family}/mappings/{mapping}", tag = TAG_RUNS, params(MappingPath),
     responses((status = NO_CONTENT, description = "It is gone")),

@@ -1,4 +1,4 @@
-//! What is stored and can be listed, created, changed and deleted: one file a resource.
+//! Resources that are stored and can be listed, created, changed and deleted, each in its own file.
 
 pub mod audit;
 pub mod callers;

@@ -1,4 +1,4 @@
-//! `/v1/hardware-profiles`: named FLOP modes beside `dense` and `sparse`.
+//! `/v1/hardware-profiles`: named FLOP modes in addition to `dense` and `sparse`.
 
 use std::collections::BTreeMap;
 
@@ -35,16 +35,16 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(get_hardware_profile, update_hardware_profile, delete_hardware_profile))
 }
 
-/// The most measured points of a profile.
+/// The most measured points per profile.
 const MAX_POINTS: usize = 100;
-/// The most patterns of a profile.
+/// The most patterns per profile.
 const MAX_PATTERNS: usize = 50;
 
 /// A named FLOP mode.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HardwareProfile)]
 pub struct ProfileView {
-    /// Its name in URLs and in a `flop_mode`.
+    /// Name of the profile in URLs and as a `flop_mode`.
     #[schema(example = "example-block-sparse")]
     name: String,
     /// What a training step costs at a sparsity, relative to a dense step of the same shape.
@@ -52,22 +52,22 @@ pub struct ProfileView {
     /// Structured patterns `n:m` that the hardware can run.
     #[schema(example = json!(["2:4"]))]
     patterns: Vec<String>,
-    /// Measured cost of a step by pattern.
+    /// Measured cost of a step, by pattern.
     #[schema(example = json!({"2:4": 0.941}))]
     pattern_costs: BTreeMap<String, f64>,
-    /// Measured cost of a step by number of experts, relative to a dense model of as many active parameters.
+    /// Measured cost of a step, by number of experts, relative to a dense model with as many active parameters.
     #[schema(example = json!({"8": 1.05, "64": 1.3}))]
     expert_costs: BTreeMap<String, f64>,
-    /// How weights are stored.
+    /// How weights are stored by default.
     storage: StorageView,
-    /// FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
-    /// achieves; null where unknown. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    /// FLOPs of dense work per second of one device: the peak if `utilisation` is given, otherwise what training
+    /// achieves; null where unknown. Used to convert budgets in hours, days and money. Between 1 and 1e30.
     #[schema(example = 1e15, minimum = 1, maximum = 1e30)]
     flops_per_second: Option<f64>,
-    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; null for 1.
+    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; null means 1.
     #[schema(example = 0.4, exclusive_minimum = 0, maximum = 1)]
     utilisation: Option<f64>,
-    /// Devices that train at once, null for 1: days are days of all of them.
+    /// Number of devices that train together, used to count days; null means 1.
     #[schema(example = 64, minimum = 1, maximum = 100_000_000)]
     devices: Option<u32>,
     /// Price of an hour of one device, in a currency of your choice; null where unknown. Above 0 and at most 1e12.
@@ -77,22 +77,22 @@ pub struct ProfileView {
     source: String,
     /// When the profile was created.
     created_at: DateTime<Utc>,
-    /// When it last changed.
+    /// When the profile last changed.
     updated_at: DateTime<Utc>,
 }
 
-/// What a training step costs at momentary sparsity `s`, relative to a dense step of the same shape.
+/// What a training step costs while the sparsity is `s`, relative to a dense step of the same shape.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = StepCost)]
 pub enum CostView {
     /// `(1 - f) + f min(1, (1 - s) / eta)`.
     Share(ShareCost),
-    /// Measured.
+    /// Measured costs.
     Points(PointsCost),
 }
 
-/// `(1 - f) + f min(1, (1 - s) / eta)`: nothing is gained below a sparsity of `1 - eta`.
+/// `(1 - f) + f min(1, (1 - s) / eta)`: zeros save nothing at sparsities below `1 - eta`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ShareCost {
     /// `f`: share of the FLOPs that zeros can save.
@@ -103,10 +103,10 @@ pub struct ShareCost {
     efficiency: f64,
 }
 
-/// Measured points, linear between them and constant beyond the last.
+/// Measured points; linear between them and constant beyond the last one.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PointsCost {
-    /// `[sparsity, cost]`, rising in the sparsity.
+    /// `[sparsity, cost]`, sorted by sparsity.
     #[schema(schema_with = points_schema)]
     points: Vec<[f64; 2]>,
 }
@@ -127,16 +127,16 @@ fn points_schema() -> Array {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[schema(as = StorageFormat)]
 pub enum StorageView {
-    /// Zeros and all.
+    /// All weights, zeros included.
     #[serde(rename = "dense")]
     Dense,
-    /// A bit for each weight, and the non-zeros.
+    /// One bit for each weight, and the non-zero weights.
     #[serde(rename = "bitmask")]
     Bitmask,
-    /// Compressed rows.
+    /// Compressed sparse rows.
     #[serde(rename = "csr")]
     Csr,
-    /// Two of four, with two bits for each kept weight.
+    /// Two of every four weights, with two bits of position for each of these.
     #[serde(rename = "2:4")]
     TwoOfFour,
 }
@@ -204,13 +204,13 @@ impl From<HardwareProfile> for ProfileView {
 /// A page of hardware profiles.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HardwareProfileList {
-    /// Newest first.
+    /// The profiles, newest first.
     items: Vec<ProfileView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
 
-/// Either way to give a cost; the schema is that of the view.
+/// A cost in either of its two forms. Its schema is that of [`CostView`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CostBody {
@@ -262,6 +262,7 @@ impl CostBody {
     }
 }
 
+/// Checks a list of patterns `n:m`, none of which may be given twice.
 pub(crate) fn check_patterns(patterns: &[String], checks: &mut Checks) -> Option<Vec<Pattern>> {
     if patterns.len() > MAX_PATTERNS {
         let detail = format!("must be at most {MAX_PATTERNS}, not {}", patterns.len());
@@ -293,7 +294,7 @@ fn check_pattern_costs(
     }
     let mut checked = BTreeMap::new();
     for (name, cost) in costs {
-        // An escaped JSON pointer: names of patterns have neither character, others may.
+        // Escaped for a JSON pointer: names of patterns contain neither character, but invalid names may.
         let field = format!("pattern_costs/{}", name.replace('~', "~0").replace('/', "~1"));
         let Some(pattern) = patterns.iter().find(|pattern| pattern.as_str() == name) else {
             checks.refuse(&field, "must be one of the patterns");
@@ -332,7 +333,7 @@ fn check_expert_costs(costs: BTreeMap<String, f64>, checks: &mut Checks) -> BTre
     checked
 }
 
-/// Checks what a machine does in an hour. All of it rests on its speed.
+/// Checks the speed and price of the hardware. The other values need `flops_per_second`.
 fn check_rates(rates: &Rates, checks: &mut Checks) {
     let mut check = |field: &str, value: Option<f64>, valid: fn(f64) -> bool, range: &str| {
         if let Some(value) = value.filter(|value| !valid(*value)) {
@@ -363,37 +364,37 @@ fn check_rates(rates: &Rates, checks: &mut Checks) {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateHardwareProfile {
-    /// Lower-case letters, digits and hyphens, at most 64; neither `dense` nor `sparse`.
+    /// Name of the profile: lower-case letters, digits and hyphens, at most 64; neither `dense` nor `sparse`.
     #[schema(example = "my-accelerator", pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
     name: String,
     /// What a training step costs at a sparsity, relative to a dense step of the same shape.
     #[schema(value_type = CostView)]
     cost: CostBody,
-    /// Structured patterns `n:m` that the hardware can run; none unless said otherwise.
+    /// Structured patterns `n:m` that the hardware can run; none by default.
     #[serde(default)]
     #[schema(example = json!(["2:4"]), max_items = 50)]
     patterns: Vec<String>,
-    /// Measured cost of a step by pattern, above 0 and at most 10, from where pruning ends; for a
-    /// pattern that is left out the cost at its sparsity.
+    /// Measured cost of a step, by pattern, above 0 and at most 10. It applies from the end of pruning on, or from the
+    /// `pattern_start` of the family's pruning. Patterns that are left out have the cost at their sparsity.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, f64>, example = json!({"2:4": 0.941}))]
     pattern_costs: UniqueKeys<f64>,
-    /// Measured cost of a step by number of experts, relative to a step of a dense model with as many *active*
+    /// Measured cost of a step, by number of experts, relative to a step of a dense model with as many *active*
     /// parameters: above 1 where routing costs something. Above 0 and at most 10, for up to 50 numbers of 2 to 65,536
-    /// experts; for others what the cost at their sparsity says.
+    /// experts; other numbers have the cost at their sparsity.
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, f64>, example = json!({"8": 1.05, "64": 1.3}))]
     expert_costs: UniqueKeys<f64>,
-    /// How weights are stored: `dense` unless said otherwise.
+    /// How weights are stored by default: `dense` if left out.
     storage: Option<StorageView>,
-    /// FLOPs of dense work that one device does in a second: with `utilisation` the peak, without it what training
-    /// achieves. Budgets in hours, days and money follow from it. Between 1 and 1e30.
+    /// FLOPs of dense work per second of one device: the peak if `utilisation` is given, otherwise what training
+    /// achieves. Used to convert budgets in hours, days and money. Between 1 and 1e30.
     #[schema(example = 1e15, minimum = 1, maximum = 1e30)]
     flops_per_second: Option<f64>,
-    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 unless said otherwise.
+    /// Share of `flops_per_second` that training achieves, above 0 and at most 1; 1 by default.
     #[schema(example = 0.4, exclusive_minimum = 0, maximum = 1)]
     utilisation: Option<f64>,
-    /// Devices that train at once, 1 unless said otherwise: days are days of all of them.
+    /// Number of devices that train together, used to count days; 1 by default.
     #[schema(example = 64, minimum = 1, maximum = 100_000_000)]
     devices: Option<u32>,
     /// Price of an hour of one device, in a currency of your choice; above 0 and at most 1e12.
@@ -406,6 +407,10 @@ pub struct CreateHardwareProfile {
 }
 
 impl CreateHardwareProfile {
+    /// Checks all fields.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] listing every invalid field.
     pub(crate) fn check(self) -> Result<(ProfileName, ProfileSettings), ApiError> {
         let mut checks = Checks::default();
         let name = checks.take("name", ProfileName::new(&self.name));
@@ -433,33 +438,33 @@ impl CreateHardwareProfile {
     }
 }
 
-/// Changes to a hardware profile; what is left out stays.
+/// Changes to a hardware profile. Fields that are left out keep their values.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateHardwareProfile {
-    /// What a training step costs, as a whole.
+    /// What a training step costs, replaced as a whole.
     #[schema(value_type = Option<CostView>)]
     cost: Option<CostBody>,
-    /// Structured patterns that the hardware can run, all of them.
+    /// Structured patterns that the hardware can run, replaced as a whole.
     #[schema(max_items = 50)]
     patterns: Option<Vec<String>>,
-    /// Measured cost of a step by pattern, all of them.
+    /// Measured cost of a step, by pattern, replaced as a whole.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pattern_costs: Option<UniqueKeys<f64>>,
-    /// Measured cost of a step by number of experts, all of them.
+    /// Measured cost of a step, by number of experts, replaced as a whole.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     expert_costs: Option<UniqueKeys<f64>>,
-    /// How weights are stored.
+    /// How weights are stored by default.
     storage: Option<StorageView>,
-    /// FLOPs of dense work that one device does in a second; null where unknown.
+    /// FLOPs of dense work per second of one device; null where unknown.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<f64>, minimum = 1, maximum = 1e30)]
     flops_per_second: Option<Option<f64>>,
-    /// Share of `flops_per_second` that training achieves; null for 1.
+    /// Share of `flops_per_second` that training achieves; null means 1.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<f64>, exclusive_minimum = 0, maximum = 1)]
     utilisation: Option<Option<f64>>,
-    /// Devices that train at once; null for 1.
+    /// Number of devices that train together; null means 1.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000_000)]
     devices: Option<Option<u32>>,
@@ -484,7 +489,7 @@ impl UpdateHardwareProfile {
             None => Some(current.patterns.clone()),
         };
         let costs = self.pattern_costs.map(|costs| costs.0).unwrap_or_else(|| {
-            // The costs of patterns that go, go with them.
+            // Patterns that are removed lose their costs, too.
             let kept = current.pattern_costs.iter();
             kept.filter(|(pattern, _)| patterns.iter().flatten().any(|p| p == *pattern))
                 .map(|(pattern, cost)| (pattern.as_str().to_owned(), *cost))
@@ -551,7 +556,7 @@ async fn list_hardware_profiles(
     Ok(Json(HardwareProfileList { items, next_cursor }))
 }
 
-/// Creates a hardware profile. Its name may then stand wherever a `flop_mode` is asked for.
+/// Creates a hardware profile. Its name can then be given as a `flop_mode`.
 #[utoipa::path(
     post, path = "/v1/hardware-profiles", tag = TAG_PROFILES, request_body = CreateHardwareProfile,
     responses(
@@ -592,7 +597,7 @@ async fn get_hardware_profile(
     Ok(Json(profile.ok_or_else(|| no_profile(name.as_str()))?.into()))
 }
 
-/// Changes a hardware profile. Answers by it change with it, and their ETags too.
+/// Changes a hardware profile. Answers that use it change with it, and so do their ETags.
 #[utoipa::path(
     patch, path = "/v1/hardware-profiles/{profile}", tag = TAG_PROFILES, params(ProfilePath),
     request_body = UpdateHardwareProfile,
@@ -610,7 +615,7 @@ async fn update_hardware_profile(
         .await?
         .ok_or_else(|| no_profile(name.as_str()))?;
     profile.settings = body.check(&profile.settings)?;
-    // The time tells one state of a profile from another, so it moves on whatever the clock says.
+    // This time identifies a state of the profile, so it has to increase even if the clock does not.
     let next = profile.updated_at + TimeDelta::microseconds(1);
     profile.updated_at = state.clock.now().max(next);
     profiles::update_profile(&mut *write, &profile).await?;
@@ -619,7 +624,7 @@ async fn update_hardware_profile(
     Ok(Json(profile.into()))
 }
 
-/// Deletes a hardware profile. No stored answer depends on it.
+/// Deletes a hardware profile. No stored answers depend on it.
 #[utoipa::path(
     delete, path = "/v1/hardware-profiles/{profile}", tag = TAG_PROFILES, params(ProfilePath),
     responses((status = NO_CONTENT, description = "It is gone")),

@@ -1,4 +1,4 @@
-//! `/v1/families/{family}/refits` and `/v1/refits/{id}`: fits that are asked for.
+//! `/v1/families/{family}/refits` and `/v1/refits/{id}`: fits of a family's runs on request.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -56,7 +56,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(list_refit_events))
 }
 
-/// A fit that was asked for.
+/// A requested fit.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = Refit)]
 pub struct RefitView {
@@ -65,35 +65,35 @@ pub struct RefitView {
     /// Name of the family.
     #[schema(example = "my-models")]
     family: String,
-    /// Where it is in its life.
+    /// State of the refit.
     state: RefitStateView,
-    /// Share of the work that is done, 0 to 1.
+    /// Share of the work that is done, from 0 to 1.
     #[schema(example = 0.5, minimum = 0, maximum = 1)]
     progress: f64,
-    /// What it is at.
+    /// The phase that the work is in.
     #[schema(example = "resampling")]
     phase: String,
-    /// What it runs with.
+    /// The options of the fit.
     options: FitOptionsView,
-    /// Version of the law that it fits again and compares; null where it makes a new one.
+    /// Version of the law that is fitted again and compared; null where the refit makes a new law.
     #[schema(example = json!(null))]
     reproduces: Option<i32>,
-    /// The law that came of it.
+    /// The resulting law; null until there is one.
     law: Option<RefitLaw>,
-    /// Why it failed.
+    /// Why the refit failed; null where it did not.
     error: Option<Problem>,
-    /// When it was asked for.
+    /// When the refit was requested.
     created_at: DateTime<Utc>,
-    /// When a worker first took it.
+    /// When a worker first took the refit.
     started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the refit ended.
     finished_at: Option<DateTime<Utc>>,
 }
 
 /// A page of refits.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefitList {
-    /// Newest first.
+    /// The refits, newest first.
     items: Vec<RefitView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
@@ -104,14 +104,14 @@ pub struct RefitList {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RefitsParams {
-    /// The most items of the page.
+    /// The most items per page.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: u16,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
-    /// Only refits in this state.
+    /// Show only refits in this state.
     #[param(inline)]
     state: Option<RefitStateView>,
 }
@@ -123,30 +123,30 @@ impl RefitsParams {
     }
 }
 
-/// The law that came of a refit.
+/// The law that resulted from a refit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RefitLaw {
     /// Id of the law.
     pub(crate) id: Uuid,
-    /// Its version within the family.
+    /// Version of the law within the family.
     #[schema(example = 1)]
     pub(crate) version: i32,
 }
 
-/// Where a refit is in its life.
+/// State of a refit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RefitState)]
 pub enum RefitStateView {
     /// Waiting for a worker.
     Queued,
-    /// A worker is at it.
+    /// A worker is fitting.
     Running,
-    /// There is a law.
+    /// Finished with a law.
     Succeeded,
-    /// There is an error.
+    /// Finished with an error.
     Failed,
-    /// Somebody asked to stop it.
+    /// Stopped on request.
     Cancelled,
 }
 
@@ -180,7 +180,7 @@ impl From<Refit> for RefitView {
             id: refit.id,
             family: refit.family,
             state: refit.state.into(),
-            // As many digits as anybody looks at.
+            // Four digits are enough for anybody who watches the progress.
             progress: (refit.progress * 1e4).round() / 1e4,
             phase: refit.phase,
             options: FitOptionsView::new(refit.options, None),
@@ -196,69 +196,68 @@ impl From<Refit> for RefitView {
     }
 }
 
-/// How to fit; what is left out has its default.
+/// How to fit. Options that are left out have their defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateRefit {
-    /// Number of random starts: 16 unless said otherwise.
+    /// Number of random starts: 16 by default.
     #[schema(default = 16, minimum = 1, maximum = 4096)]
     starts: Option<u32>,
-    /// Seed of starts and resamples; the same runs, options and seed give the same law.
+    /// Seed of the starts and resamples; the same runs, options and seed give the same law.
     #[schema(default = 0, maximum = 9_007_199_254_740_991_u64)]
     seed: Option<u64>,
-    /// What is minimised: the family's objective unless said otherwise.
+    /// What is minimised: the family's objective by default.
     objective: Option<ObjectiveView>,
-    /// Delta of the objective, where `objective` does not say it: `auto` or a number. Options that a refit or a law shows
-    /// are taken as they are: there it is the number that was used, and beside an objective whose delta is `auto` it
-    /// does not hold delta.
+    /// Delta of the objective, where `objective` does not give it: `auto` or a number. The options that a refit or a
+    /// law shows can be sent back unchanged: in them `delta` is the number that was used, and beside an objective whose
+    /// delta is `auto` it does not fix delta.
     #[schema(example = "auto")]
     delta: Option<DeltaView>,
-    /// Bootstrap resamples, from which all intervals follow: 1000 unless said otherwise. 0 for a law
-    /// without intervals, else between 100 and 10,000.
+    /// Number of bootstrap resamples, from which all intervals are computed: 1000 by default. 0 for a law without
+    /// intervals, otherwise between 100 and 10,000.
     #[schema(default = 1000, minimum = 0, maximum = 10_000)]
     bootstrap: Option<u32>,
-    /// Nominal coverage of the intervals: 0.95 unless said otherwise.
+    /// Nominal coverage of the intervals: 0.95 by default.
     #[schema(default = 0.95, minimum = 0.5, maximum = 0.999)]
     confidence: Option<f64>,
-    /// Coefficients to hold: `{"c": 0.65}` pins the irreducible loss.
+    /// Coefficients to hold fixed: `{"c": 0.65}` fixes the irreducible loss.
     fixed: Option<FixedView>,
-    /// A condition to keep; none unless said otherwise.
+    /// A condition that the fit has to satisfy; none by default.
     constraint: Option<ConstraintView>,
-    /// Which runs to leave out in turn: all four kinds unless said otherwise; none with `[]`.
+    /// Which runs to leave out in turn for validation: all four kinds by default, none with `[]`.
     holdout: Option<Vec<HoldoutView>>,
-    /// What runs count by tag: at most 50 entries; the weights of all entries that a run matches are
-    /// multiplied.
+    /// Weights of runs by tag: at most 50 entries; the weights of all entries that match a run are multiplied.
     #[serde(default)]
     weights: Vec<TagWeightView>,
-    /// What if these runs were not there: `external_id`s of runs that fits use, at most 1,000. The runs
-    /// stay as they are, and the law is a what-if: it answers only where its version is asked for, and
-    /// never becomes the family's active law.
+    /// Fits as if these runs did not exist: `external_id`s of runs that fits use, at most 1,000. The runs themselves do
+    /// not change. The resulting law is a what-if: it answers only where its version is asked for, and never becomes
+    /// the family's active law.
     #[serde(default)]
     #[schema(max_items = 1000, example = json!([]))]
     without: Vec<String>,
-    /// Key of a tag that says which runs share what they are off by, such as the training, the sweep or the team that
-    /// they are of: runs with the same value are resampled together. Each run is drawn by itself unless said otherwise.
+    /// Key of a tag that groups runs with common errors, such as the training, the sweep or the team that they belong
+    /// to: runs with the same value are resampled together. By default each run is drawn on its own.
     #[schema(example = "training", min_length = 1, max_length = 200)]
     cluster: Option<String>,
-    /// What the law is to say of sparsity: `sparse` unless said otherwise; `dense` for runs without zeros, and where
-    /// `gain` is given; `average_params` for counting the mean number of parameters over training; `levels` for one
-    /// capacity at each sparsity and nothing between them; `experts` for mixtures of experts.
+    /// Form of the law, that is, how the loss depends on sparsity: `sparse` by default; `dense` for runs without zeros,
+    /// and by default where `gain` is given; `average_params` counts the mean number of parameters over training;
+    /// `levels` has one capacity for each sparsity and says nothing between them; `experts` is for mixtures of experts.
     #[schema(example = "sparse")]
     form: Option<LawFormView>,
-    /// What tells runs of one sparsity apart for the form `levels`: `pattern` gives each structured pattern, whose runs are
-    /// then among those of the law, a capacity of its own; `tag:recipe` each value of the tag `recipe`. Levels with fewer
-    /// than three runs are left out, and a warning of the law names them.
+    /// How the form `levels` tells runs of the same sparsity apart: with `pattern` each structured pattern has a
+    /// capacity of its own, and runs with patterns are included in the fit; with `tag:recipe` each value of the tag
+    /// `recipe` has one. Levels with fewer than three runs are left out, and a warning of the law lists them.
     #[schema(example = json!(null), pattern = "^(pattern|tag:.+)$")]
     levels: Option<String>,
-    /// `all` fits every form that the runs can carry beside this one and ranks them by how they predict runs that were
-    /// held out: `rivals` of the law.
+    /// `all` also fits every other form that the runs can support, and ranks them by how well they predict held-out
+    /// runs: see `rivals` of the law.
     #[schema(example = json!(null))]
     forms: Option<FormsView>,
-    /// The gain of another family's law, for runs of which none has zeros.
+    /// The gain of another family's law, for a family that has no runs with zeros.
     #[schema(example = json!(null))]
     gain: Option<BorrowView>,
-    /// Version of a fitted law to fit again from its own runs and options, and to compare to the last
-    /// bit. All other options must be left out.
+    /// Version of a fitted law to fit again from its own runs and options, and to compare bit by bit. All other options
+    /// must be left out.
     #[schema(example = json!(null))]
     reproduces: Option<i32>,
 }
@@ -323,13 +322,13 @@ impl CreateRefit {
         without.sort_unstable();
         without.dedup();
         let fit = checks.finish(config)?.get().clone();
-        // Whose gain is borrowed is looked up after the checks.
+        // The lender of a borrowed gain is looked up after the checks.
         let (all_forms, lender) = (self.forms.is_some(), None);
         let cluster = self.cluster;
         Ok(RefitOptions { fit, weights, without, cluster, form, levels, all_forms, lender })
     }
 
-    /// Whether nothing but the law to reproduce is given.
+    /// Whether no option besides `reproduces` is given.
     fn is_bare(&self) -> bool {
         let Self {
             starts,
@@ -369,7 +368,7 @@ impl CreateRefit {
     }
 }
 
-/// What is minimised, by the objective and the delta beside it.
+/// The objective to minimise, from `objective` and `delta` of the request and the family's default.
 fn check_objective(
     objective: Option<ObjectiveView>,
     delta: Option<DeltaView>,
@@ -382,7 +381,7 @@ fn check_objective(
         (None, Some(delta)) => ObjectiveView { delta, ..usual() },
         (Some(objective), None) => objective,
         (Some(objective), Some(delta)) => {
-            // A number beside auto is what was found, as a law shows it.
+            // A number beside `auto` is the delta that was used, as refits and laws show it, and does not fix delta.
             let found = objective.delta.0 == Delta::Auto;
             if let Some(held) = objective.delta.0.fixed().filter(|_| delta != objective.delta) {
                 let detail = format!("must be that of objective, which is {held}, or left out");
@@ -401,7 +400,7 @@ fn check_objective(
     }
 }
 
-/// The form of a law to fit; `None` for the paper's.
+/// The form of the law to fit; `None` for the form of the paper.
 fn check_form(asked: Option<LawFormView>, borrows: bool, checks: &mut Checks) -> Option<LawForm> {
     match asked {
         Some(form) if borrows && form != LawFormView::Dense => {
@@ -414,7 +413,7 @@ fn check_form(asked: Option<LawFormView>, borrows: bool, checks: &mut Checks) ->
     }
 }
 
-/// The most runs that a what-if leaves out: every law and refit lists them.
+/// The most runs that a what-if leaves out: every law and refit lists them all.
 const MOST_WITHOUT: usize = 1000;
 
 fn check_without(without: Vec<String>, checks: &mut Checks) -> Vec<String> {
@@ -428,7 +427,7 @@ fn check_without(without: Vec<String>, checks: &mut Checks) -> Vec<String> {
     without
 }
 
-/// Refuses runs to leave out that no fit uses: who names one is mistaken about it.
+/// Refuses to leave out runs that no fit uses, because the request must be mistaken about them.
 async fn check_left_out(
     state: &AppState,
     family: &Family,
@@ -447,7 +446,7 @@ async fn check_left_out(
     Ok(checks.finish(Some(()))?)
 }
 
-/// Refuses a tag to resample by that no run has which fits use.
+/// Refuses to resample by a tag that no run has that fits use.
 async fn check_cluster(
     state: &AppState,
     family: &Family,
@@ -463,7 +462,7 @@ async fn check_cluster(
     Err(ApiError::field("/cluster", detail))
 }
 
-/// What a refit is to do: its options, and the law that it checks.
+/// The options of a refit, and the law that it reproduces, if any.
 async fn check_request(
     state: &AppState,
     caller: &Caller,
@@ -499,7 +498,8 @@ async fn check_request(
     Ok((options, Some(id)))
 }
 
-/// Refuses a refit that would hold a worker for too long; what it takes, where it does not.
+/// Refuses a refit that would occupy a worker for too long; otherwise returns its work, in runs times starts and
+/// resamples.
 async fn check_work(
     state: &AppState,
     family: &Family,
@@ -519,8 +519,10 @@ async fn check_work(
     Ok(i64::try_from(work).unwrap_or(i64::MAX))
 }
 
-/// Asks for a fit of the family's runs. One that waits already is returned in place of another; a what-if
-/// (`without`) is returned only to who asks the same, and otherwise has to begin first.
+/// Requests a fit of the family's runs.
+///
+/// If a refit is queued already, it is returned instead, whatever its options. A queued what-if (`without`) is only
+/// returned if its options are the same; other what-ifs are refused until it has started.
 #[utoipa::path(
     post, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath),
     request_body = Option<CreateRefit>,
@@ -562,7 +564,7 @@ async fn create_refit(
                 write.commit(StatusCode::ACCEPTED, Some(&location(id))).await?;
                 break (StatusCode::ACCEPTED, id);
             }
-            // If a worker takes that one before we look, there is room for ours.
+            // If a worker takes the queued refit before it is found here, the loop goes on to queue this one.
             Err(StoreError::RefitQueued) => {
                 drop(write);
                 let what_if = options.is_what_if();
@@ -595,7 +597,7 @@ struct RefitPath {
     id: String,
 }
 
-/// A refit of a family that the caller may touch; one of another family is none.
+/// Finds a refit of a family that the caller may access; a refit of any other family counts as not found.
 async fn find_stored(state: &AppState, caller: &Caller, id: Uuid) -> Result<Refit, ApiError> {
     let refit = refits::find_refit(&state.pool, id).await?;
     let refit = refit.filter(|refit| caller.families().allow(&refit.family));
@@ -604,12 +606,12 @@ async fn find_stored(state: &AppState, caller: &Caller, id: Uuid) -> Result<Refi
     Ok(refit)
 }
 
-/// The same as it is shown.
+/// Finds a refit as [`find_stored`] does, and shows it.
 async fn find(state: &AppState, caller: &Caller, id: Uuid) -> Result<RefitView, ApiError> {
     find_stored(state, caller, id).await.map(RefitView::from)
 }
 
-/// A caller is about to be told of a refit: of its law, where it has one, it gets answers from then on.
+/// To be called before a caller learns of a refit that has a law: from then on, its answers must come from that law.
 async fn tell(state: &AppState, refit: &Refit) {
     let Some((version, _)) = refit.law else { return };
     if let Ok(family) = FamilyName::new(&refit.family) {
@@ -620,7 +622,7 @@ async fn tell(state: &AppState, refit: &Refit) {
     }
 }
 
-/// Lists a family's refits, newest first: what waits, what runs, and how the others ended.
+/// Lists a family's refits, newest first, in all states or in one.
 #[utoipa::path(
     get, path = "/v1/families/{family}/refits", tag = TAG_REFITS, params(FamilyPath, RefitsParams),
     responses((status = OK, description = "A page of refits", body = RefitList)),
@@ -651,8 +653,10 @@ async fn get_refit(
     find(&state, &caller, path_id(&path.id, "refit")?).await.map(Json)
 }
 
-/// Cancels a refit: one that waits at once, a running one as soon as its worker notices. One that
-/// has ended stays as it is.
+/// Cancels a refit.
+///
+/// A queued refit is cancelled at once, a running one as soon as its worker notices. A refit that has ended does not
+/// change.
 #[utoipa::path(
     delete, path = "/v1/refits/{id}", tag = TAG_REFITS, params(RefitPath),
     responses((status = OK, description = "The refit as it stands", body = RefitView)),
@@ -671,8 +675,9 @@ async fn delete_refit(
     find(&state, &caller, id).await.map(Json)
 }
 
-/// Streams a refit's changes as server-sent events of type `refit`, each the refit as it stands;
-/// ends with the refit, and when the caller's key is revoked or expires.
+/// Streams a refit's changes as server-sent events of type `refit`, each of which holds the whole refit.
+///
+/// The stream ends with the refit, and when the caller's key is revoked or expires.
 #[utoipa::path(
     get, path = "/v1/refits/{id}/events", tag = TAG_REFITS, params(RefitPath),
     responses((status = OK, description = "An event for each change", body = String,
@@ -698,15 +703,15 @@ async fn list_refit_events(
         let event = Event::default().event("refit").json_data(RefitView::from(sent)).ok()?;
         Some((Ok::<_, Infallible>(event), (stream, None)))
     });
-    // nginx would keep events back until they fill a buffer.
+    // Without this header, nginx would hold events back until they fill a buffer.
     let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
     Ok((unbuffered, Sse::new(events).keep_alive(KeepAlive::default())))
 }
 
-/// How often it is looked whether a caller may still see what it follows.
+/// How often a stream checks whether its caller may still access the refit.
 const ADMITTED_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The events of a refit for one caller.
+/// A stream of a refit's events for one caller.
 struct EventStream {
     state: AppState,
     caller: Caller,
@@ -716,8 +721,8 @@ struct EventStream {
 }
 
 impl EventStream {
-    /// Waits until the refit differs from what was sent; `None` when it has ended, is gone, the caller may not
-    /// see it any more, or the service stops.
+    /// Waits until the refit differs from what was last sent; `None` when the refit has ended or is gone, the caller
+    /// may no longer access it, or the service stops.
     async fn next_change(&mut self) -> Option<Refit> {
         let sent = self.sent.take()?;
         if sent.finished_at.is_some() {
@@ -730,7 +735,7 @@ impl EventStream {
                 return Some(refit);
             }
             tokio::select! {
-                // Where the watch has ended there is nothing more to come.
+                // The watch ends with the refit, after which there are no more changes.
                 changed = self.seen.changed() => changed.ok()?,
                 () = tokio::time::sleep(ADMITTED_INTERVAL) => {}
                 () = self.state.shutdown.cancelled() => return None,

@@ -57,7 +57,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Run)]
 pub struct RunView {
-    /// Id of the run here.
+    /// Id of the run in this service.
     id: Uuid,
     /// The submitter's name of the run.
     #[schema(example = "sweep-3/run-17")]
@@ -65,7 +65,8 @@ pub struct RunView {
     /// Non-zero parameters at the end of training.
     #[schema(example = 42_467_328.0)]
     nonzero_params: f64,
-    /// The same, of a family whose zeros are experts: what a token passes. Left out of others.
+    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 42_467_328.0, nullable = false)]
     active_params: Option<f64>,
@@ -86,7 +87,7 @@ pub struct RunView {
     /// Data that the checkpoint of a pretrained start had seen; null where unknown.
     #[schema(example = json!(null))]
     pretraining_data: Option<f64>,
-    /// How much of the data is different, where some was seen more than once; null where unknown.
+    /// How much of the data is unique, where some was seen more than once; null where unknown.
     #[schema(example = json!(null))]
     unique_data: Option<f64>,
     /// Structured pattern; null for unstructured sparsity.
@@ -96,7 +97,7 @@ pub struct RunView {
     tags: BTreeMap<String, String>,
     /// Whether fits leave the run out.
     excluded: bool,
-    /// Why they do.
+    /// Why fits leave the run out; null where they do not.
     exclusion_reason: Option<String>,
     /// When the run arrived.
     created_at: DateTime<Utc>,
@@ -105,7 +106,7 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// A run of a family whose zeros are these.
+    /// Shows a run of a family with these zeros.
     fn new(run: Run, zeros: &Zeros) -> Self {
         let submitted = run.submitted;
         let observation = submitted.observation;
@@ -134,19 +135,19 @@ impl RunView {
 /// A page of runs.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunList {
-    /// Newest first.
+    /// The runs, newest first.
     items: Vec<RunView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
 }
 
-/// Where runs are sent.
+/// Path to which runs are submitted.
 pub(crate) const PATH: &str = "/v1/families/{family}/runs";
 
-/// Submits runs. A run that was sent before is the same run: a retry is safe.
+/// Submits runs. A run that was sent before is the same run, so a retry is safe.
 ///
-/// The body is streamed and may be compressed: `Content-Encoding` `gzip`, `zstd`, `xz` or `bzip2`. Formats, columns and
-/// limits are described in docs/uploads.md.
+/// The body is streamed and may be compressed, with the `Content-Encoding` `gzip`, `zstd`, `xz` or `bzip2`. Formats,
+/// columns and limits are described in docs/uploads.md.
 #[utoipa::path(
     post, path = "/v1/families/{family}/runs", tag = TAG_RUNS,
     params(FamilyPath, CreateRunsParams, ("Prefer" = Option<String>, Header, description = "`respond-async`: answer \
@@ -201,55 +202,56 @@ async fn create_runs(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct RunParams {
-    /// The most items of the page; only of a page.
+    /// The most items per page; only for pages.
     #[param(default = 100, minimum = 1, maximum = 1000)]
     limit: Option<u16>,
-    /// `next_cursor` of the page before; only of a page.
+    /// `next_cursor` of the previous page; only for pages.
     #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
-    /// Smallest non-zero parameters.
+    /// Lowest number of non-zero parameters.
     min_nonzero_params: Option<f64>,
-    /// Largest non-zero parameters.
+    /// Highest number of non-zero parameters.
     max_nonzero_params: Option<f64>,
-    /// Smallest sparsity.
+    /// Lowest sparsity.
     min_sparsity: Option<f64>,
-    /// Largest sparsity.
+    /// Highest sparsity.
     max_sparsity: Option<f64>,
-    /// Least data.
+    /// Lowest amount of data.
     min_data: Option<f64>,
-    /// Most data.
+    /// Highest amount of data.
     max_data: Option<f64>,
-    /// Smallest loss.
+    /// Lowest loss.
     min_loss: Option<f64>,
-    /// Largest loss.
+    /// Highest loss.
     max_loss: Option<f64>,
-    /// Only this structured pattern.
+    /// Only runs with this structured pattern.
     #[param(pattern = "^[1-9][0-9]{0,3}:[1-9][0-9]{0,3}$")]
     pattern: Option<String>,
-    /// Only this start.
+    /// Only runs with this start.
     #[param(inline)]
     start: Option<StartView>,
-    /// Only excluded runs, or only the others.
+    /// Only excluded runs, or only runs that are not excluded.
     excluded: Option<bool>,
     /// Only runs with all of these tags: `key:value,key:value`.
     #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     tags: Option<String>,
-    /// Only the run that its submitter calls so.
+    /// Only the run with this name, as its submitter gave it.
     #[param(min_length = 1, max_length = 200)]
     external_id: Option<String>,
-    /// Of CSV: what is written of a text that begins as a formula does, with `=`, `+`, `-`, `@`, a tab or a carriage
-    /// return. `keep`, which holds where nothing is said, writes it as it is, `escape` behind an apostrophe, so that a spreadsheet does not compute it.
+    /// For CSV: how to write texts that begin like a formula, with `=`, `+`, `-`, `@`, a tab or a carriage return.
+    /// `keep`, the default, writes them as they are; `escape` puts an apostrophe before them, so that a spreadsheet
+    /// does not compute them.
     #[param(inline)]
     formulas: Option<FormulasView>,
 }
 
-/// What is written of a text that begins as a formula does.
+/// How texts that begin like a formula are written.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FormulasView {
-    /// The text as it is.
+    /// As they are.
     Keep,
-    /// The text behind an apostrophe.
+    /// With an apostrophe before them.
     Escape,
 }
 
@@ -259,7 +261,7 @@ impl RunParams {
         PageParams { limit, cursor: self.cursor.clone() }.check()
     }
 
-    /// A stream has all runs.
+    /// Refuses parameters of a page for a stream, which has all runs.
     fn refuse_page(&self) -> Result<(), ApiError> {
         let mut checks = Checks::default();
         for (name, given) in [("limit", self.limit.is_some()), ("cursor", self.cursor.is_some())] {
@@ -270,7 +272,7 @@ impl RunParams {
         Ok(checks.finish(Some(()))?)
     }
 
-    /// How formulas are written; there are none to write but in CSV.
+    /// How formulas are written. Refuses the parameter for formats other than CSV.
     fn formulas(&self, format: Format) -> Result<Formulas, ApiError> {
         match self.formulas {
             Some(_) if format != Format::Csv => {
@@ -329,8 +331,9 @@ impl RunParams {
     }
 }
 
-/// Lists a family's runs: a page, newest first; or by `Accept` all that the filters let through, oldest
-/// first, as a stream that can be submitted again as it is.
+/// Lists a family's runs: a page, newest first, or, depending on `Accept`, a stream.
+///
+/// A stream has all runs that match the filters, oldest first, and can be submitted again as it is.
 #[utoipa::path(
     get, path = "/v1/families/{family}/runs", tag = TAG_RUNS, params(FamilyPath, RunParams),
     responses(
@@ -409,16 +412,16 @@ async fn get_run(reads: Reads, Path(path): Path<RunPath>) -> Result<Json<RunView
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateRun {
-    /// Whether fits leave it out.
+    /// Whether fits leave the run out.
     #[schema(example = true)]
     excluded: bool,
-    /// Why; required with `excluded`, at most 2,000 characters.
+    /// Why fits leave the run out; required if `excluded` is true, at most 2,000 characters.
     #[schema(example = "diverged after step 180,000")]
     exclusion_reason: Option<String>,
 }
 
 impl UpdateRun {
-    /// The reason, or `None` to take the run in again.
+    /// The reason for the exclusion; `None` to include the run again.
     fn check(&self) -> Result<Option<&str>, ApiError> {
         let mut checks = Checks::default();
         let reason = self.exclusion_reason.as_deref();
@@ -434,7 +437,7 @@ impl UpdateRun {
     }
 }
 
-/// Excludes a run from fits, or takes it in again.
+/// Excludes a run from fits, or includes it again.
 #[utoipa::path(
     patch, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
     request_body = UpdateRun,
@@ -456,7 +459,7 @@ async fn update_run(
     Ok(Json(RunView::new(run, &family.settings.zeros)))
 }
 
-/// Deletes a run. Laws that were fitted on it stay as they are.
+/// Deletes a run. Laws that were fitted on it do not change.
 #[utoipa::path(
     delete, path = "/v1/families/{family}/runs/{id}", tag = TAG_RUNS, params(RunPath),
     responses((status = NO_CONTENT, description = "It is gone")),
@@ -503,7 +506,7 @@ impl NamedRunPath {
     }
 }
 
-/// Excludes the run that its submitter calls so from fits, or takes it in again.
+/// Excludes the run with this `external_id` from fits, or includes it again.
 #[utoipa::path(
     patch, path = "/v1/families/{family}/runs/by-external-id/{external_id}", tag = TAG_RUNS,
     params(NamedRunPath), request_body = UpdateRun,
@@ -519,7 +522,7 @@ async fn update_run_by_external_id(
     update_run(State(state), noting, Path(path), JsonBody(body)).await
 }
 
-/// Deletes the run that its submitter calls so. Laws that were fitted on it stay as they are.
+/// Deletes the run with this `external_id`. Laws that were fitted on it do not change.
 #[utoipa::path(
     delete, path = "/v1/families/{family}/runs/by-external-id/{external_id}", tag = TAG_RUNS,
     params(NamedRunPath), responses((status = NO_CONTENT, description = "It is gone")),

@@ -1,4 +1,4 @@
-//! A submission of runs, apart from its bytes: what is sent, how it is to be taken, and what becomes of it.
+//! Submissions of runs, apart from reading their bytes: the row format, the options and the result.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,12 +19,12 @@ use crate::domain::numbered_run::NumberedRun;
 use crate::intake::{Columns, Decimal, Format, Intake, OptionTexts, RowError, Separator};
 use crate::pipeline::Stored;
 
-/// A run to submit. Exactly one of `nonzero_params` and `total_params` is given.
+/// A run to submit. Give exactly one of `nonzero_params` and `total_params`.
 #[derive(Debug, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes a row; crate::intake reads it")]
 pub struct SubmitRun {
-    /// The submitter's name of the run, at most 200 characters; sent again it is the same run.
+    /// The submitter's name of the run, at most 200 characters; a run sent again under this name is the same run.
     #[schema(example = "sweep-3/run-17", min_length = 1, max_length = 200)]
     external_id: String,
     /// Non-zero parameters at the end of training, between 1 and 1e18.
@@ -41,12 +41,12 @@ pub struct SubmitRun {
     /// Validation loss, between 1e-12 and 1e12.
     #[schema(example = 2.05, minimum = 1e-12, maximum = 1e12)]
     loss: f64,
-    /// What the run started from: `scratch` unless said otherwise.
+    /// What the run started from: `scratch` by default.
     start: Option<StartView>,
     /// Data that the dense checkpoint of a pretrained start had seen, in the family's data unit.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     pretraining_data: Option<f64>,
-    /// How much of the data is different, where some was seen more than once, in the family's data unit: `data` counts
+    /// How much of the data is unique, in the family's data unit, where some was seen more than once: `data` counts
     /// every pass over it.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
@@ -56,12 +56,12 @@ pub struct SubmitRun {
     /// Labels: at most 50, keys and values of at most 200 characters.
     #[serde(default)]
     tags: BTreeMap<String, String>,
-    /// Why fits leave the run out, at most 2,000 characters. A run that is sent without one stays as it
-    /// is: excluded or not.
+    /// Why fits should leave the run out, at most 2,000 characters. A run sent without a reason keeps its state,
+    /// excluded or not.
     #[schema(example = json!(null))]
     exclusion_reason: Option<String>,
-    /// FLOPs of the training, where known: held against size and data, with a warning where they are not of one
-    /// kind, and not stored.
+    /// FLOPs of the training, where known. They are compared with those that follow from size and data, with a warning
+    /// if they differ too much, and are not stored.
     #[schema(example = json!(null))]
     flops: Option<f64>,
 }
@@ -78,18 +78,18 @@ pub enum SubmitRunsBody {
     Many(Vec<SubmitRun>),
 }
 
-/// What to do with a row that is wrong.
+/// What to do when a row is invalid.
 #[derive(Debug, Clone, Copy, ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes what Taking reads")]
 pub enum OnError {
     /// Store nothing.
     Abort,
-    /// Store the other rows and name this one.
+    /// Store the other rows and list the invalid ones.
     Skip,
 }
 
-/// Whose export an upload is.
+/// The service that an upload was exported from.
 #[derive(Debug, Clone, Copy, ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes what crate::intake reads")]
@@ -100,7 +100,7 @@ pub enum SourceName {
     Mlflow,
 }
 
-/// What sparsities are given in.
+/// The unit in which sparsities are given.
 #[derive(Debug, Clone, Copy, ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes what crate::intake reads")]
@@ -111,73 +111,73 @@ pub enum SparsityUnitName {
     Percent,
 }
 
-/// What becomes of optional fields that a row does not bring.
+/// What happens to optional fields that a row leaves out, when its run is stored already.
 #[derive(Debug, Clone, Copy, ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "describes what crate::intake reads")]
 pub enum AbsentName {
-    /// They stay as they are stored.
+    /// The stored values are kept.
     Keep,
-    /// They are empty then.
+    /// The fields are emptied.
     Clear,
 }
 
-/// How to take a submission. It is read from the query by hand, since `map` may stand there several times.
+/// How to read and store a submission. Documents the query only: [`Taking::read`] parses it, as `map` may be repeated.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes what Taking reads")]
 pub(crate) struct CreateRunsParams {
-    /// `abort`, the default, stores nothing if a row is wrong; `skip` stores the others.
+    /// `abort`, the default, stores nothing if a row is invalid; `skip` stores the other rows.
     #[param(inline)]
     on_error: Option<OnError>,
-    /// Whether to store nothing and only answer what would be stored.
+    /// Whether to store nothing and only report what would be stored.
     #[param(default = false)]
     dry_run: Option<bool>,
-    /// Whose export the upload is: fields are looked for with the prefixes of these services too, `config.`
-    /// and `summary.`, or `params.` and `metrics.`; columns that mean nothing are ignored, and runs that did not
-    /// finish are left out unless `where` says otherwise.
+    /// The service that the upload was exported from. Fields are then also looked for under the prefixes of its
+    /// columns, `config.` and `summary.` (`wandb`) or `params.` and `metrics.` (`mlflow`); unknown columns are ignored,
+    /// and runs that did not finish are left out unless `where` says otherwise.
     #[param(inline)]
     source: Option<SourceName>,
-    /// Where a field comes from, `FIELD:EXPRESSION`; may be given several times. `loss:val_loss` takes it from a
-    /// column, `data:steps*512*1024` computes it, `sparsity:0` says it. Names of columns with other signs stand in
-    /// backticks. Several mappings to plain columns may be joined by commas. With it columns that mean nothing
-    /// are ignored.
+    /// Where a field comes from, `FIELD:EXPRESSION`; may be repeated. `loss:val_loss` takes it from a column,
+    /// `data:steps*512*1024` computes it, `sparsity:0` sets it to a constant. Column names with other characters are
+    /// written in backticks. Several mappings to plain columns may be joined by commas. Unknown columns are ignored if
+    /// this is given.
     map: Option<Vec<String>>,
-    /// Factors of numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
+    /// Factors for numbers: `field:factor,field:factor`; `data:65536` turns steps into tokens.
     #[param(pattern = "^[^:,]+:[^,]+(,[^:,]+:[^,]+)*$")]
     scale: Option<String>,
-    /// Columns that become tags of the same name: `column,column`. With it columns that mean nothing are
-    /// ignored.
+    /// Columns that become tags of the same name: `column,column`. Unknown columns are ignored if this is given.
     tag_columns: Option<String>,
-    /// What sparsities are given in.
+    /// The unit in which sparsities are given.
     #[param(inline)]
     sparsity_unit: Option<SparsityUnitName>,
-    /// What names a run, in place of `external_id`: columns, joined by colons, or `content` for a name made of
-    /// the run's own values.
+    /// What names a run, in place of `external_id`: a list of columns, `COLUMN,COLUMN`, whose values are joined by
+    /// colons, or `content` for a name derived from the run's own values.
     id: Option<String>,
-    /// Rows that are runs: `State == "finished" and steps > 1000`. The others are left out and counted.
+    /// Condition for rows that are runs: `State == "finished" and steps > 1000`. Other rows are left out and counted.
     r#where: Option<String>,
-    /// Which of several rows of one run is kept: `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
+    /// Which of several rows of one run to keep: `last:COLUMN`, `first:COLUMN`, `min:COLUMN` or `max:COLUMN`.
     keep: Option<String>,
-    /// What stands between cells of a CSV body: a sign, or `tab`; found from the header unless said.
+    /// Separator of the cells in a CSV body: a character, or `tab`; by default it is detected from the header.
     separator: Option<String>,
-    /// The decimal mark, `.` or `,`: a comma in bodies separated by semicolons or tabs unless said.
+    /// The decimal mark, `.` or `,`; by default a comma in CSV bodies whose cells are separated by something other than
+    /// commas.
     decimal: Option<String>,
-    /// Texts that mean "no value", between commas, in place of the usual ones (`NA`, `None`, `null`, `-`, ...).
+    /// Texts that mean "no value", separated by commas, in place of the usual ones (`NA`, `None`, `null`, `-`, ...).
     null: Option<String>,
-    /// The sheet of a workbook that has the runs; the only one with cells unless said.
+    /// The sheet of a workbook that holds the runs; by default the only one that has cells.
     sheet: Option<String>,
-    /// What becomes of the optional fields that a row does not bring, of a run that is stored: `keep`, the default,
-    /// leaves them as they are, and `clear` empties them, an exclusion included.
+    /// What happens to optional fields that a row leaves out, when its run is stored already: `keep`, the default,
+    /// leaves them as they are; `clear` empties them, including an exclusion.
     #[param(inline)]
     absent: Option<AbsentName>,
-    /// The name of a mapping that the family keeps. Parameters beside it come before what it says: those of `map` and
+    /// The name of a mapping that is stored with the family. Other parameters given beside it override it: `map` and
     /// `scale` field by field, others as a whole.
     #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$")]
     mapping: Option<String>,
 }
 
-/// How a submission is to be taken; what columns mean is checked once the mapping is known that is named.
+/// How to read and store a submission. What its columns mean is only checked once the named mapping has been loaded.
 pub(crate) struct Taking {
     pub(crate) skip_errors: bool,
     pub(crate) dry_run: bool,
@@ -194,10 +194,10 @@ impl FromRequestParts<AppState> for Taking {
 }
 
 impl Taking {
-    /// Reads a query.
+    /// Parses the query of a submission.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] with every parameter that is wrong.
+    /// [`ApiError::Invalid`] listing every invalid parameter.
     pub(crate) fn read(query: &str) -> Result<Self, ApiError> {
         const KNOWN: [&str; 16] = [
             "on_error",
@@ -267,7 +267,10 @@ impl Taking {
         Ok(checks.finish(Some(Self { skip_errors, dry_run, texts, mapping }))?)
     }
 
-    /// What columns mean in an upload to a family.
+    /// Resolves what the columns of an upload to `family` mean, after loading the named mapping if there is one.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] if there is no such mapping, or an option of the columns is invalid.
     pub(crate) async fn columns(
         &mut self,
         db: impl PgExecutor<'_>,
@@ -282,53 +285,52 @@ impl Taking {
     }
 }
 
-/// What became of a submission.
+/// Result of a submission.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SubmissionResult {
-    /// New runs.
+    /// Number of new runs.
     #[schema(example = 48)]
     created: u64,
-    /// Runs that were there with other values.
+    /// Number of runs that were stored before with other values.
     #[schema(example = 0)]
     updated: u64,
-    /// Runs that were there with the same values.
+    /// Number of runs that were stored before with the same values.
     #[schema(example = 0)]
     unchanged: u64,
-    /// What was wrong with rows that were not stored; only with `on_error=skip`. A limited number is
-    /// named.
+    /// Errors of the rows that were not stored; only with `on_error=skip`. At most a limited number is listed.
     rejected: Vec<Rejection>,
-    /// How many errors there were, named or not.
+    /// Number of errors, listed or not.
     #[schema(example = 0)]
     errors: u64,
-    /// How many rows were left out on purpose, by reason.
+    /// Number of rows that were left out on purpose, by reason.
     #[schema(example = json!({}))]
     left_out: BTreeMap<String, u64>,
-    /// What the body was taken for.
+    /// How the body was read.
     recognised: RecognisedView,
-    /// What is odd about the runs, and no reason to refuse them.
+    /// What is unusual about the runs without being a reason to refuse them.
     warnings: Vec<WarningView>,
-    /// With `dry_run`: the first runs that would be stored, and errors by kind.
+    /// With `dry_run`: the first runs that would be stored, and the errors grouped by kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     preview: Option<PreviewView>,
 }
 
-/// What a body was taken for.
+/// How a body was read.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Recognised)]
 pub struct RecognisedView {
-    /// Its media type.
+    /// Media type of the body.
     #[schema(example = "text/csv")]
     format: &'static str,
-    /// What stands between its cells; null where it has no separators.
+    /// Separator of the cells; null where the format has none.
     #[schema(example = ",")]
     separator: Option<&'static str>,
-    /// Its decimal mark; null where nothing says which it is, and a comma in a number is refused.
+    /// The decimal mark; null where nothing says which it is, in which case a comma in a number is refused.
     #[schema(example = ".")]
     decimal: Option<&'static str>,
-    /// What each field of the first good row came from: a column or an expression.
+    /// Where each field of the first valid row came from: a column or an expression.
     #[schema(example = json!({"loss": "val_loss"}))]
     columns: BTreeMap<&'static str, String>,
-    /// The kept mapping that it was read by; null where none was named.
+    /// The stored mapping that was used; null where none was named.
     #[schema(example = json!(null))]
     mapping: Option<String>,
 }
@@ -337,16 +339,16 @@ pub struct RecognisedView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SubmissionPreview)]
 pub struct PreviewView {
-    /// The first runs.
+    /// The first runs that would be stored.
     runs: Vec<PreviewRun>,
-    /// What is wrong with rows, each kind once.
+    /// The errors, each kind once.
     errors: Vec<ErrorKindView>,
 }
 
 /// A run that would be stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PreviewRun {
-    /// Its place in the submission, from 0.
+    /// Position of the run in the submission, from 0.
     #[schema(example = 0)]
     row: u64,
     /// The submitter's name of the run.
@@ -372,39 +374,39 @@ pub struct PreviewRun {
     /// Labels.
     #[schema(example = json!({}))]
     tags: BTreeMap<String, String>,
-    /// Why fits leave the run out.
+    /// Why fits leave the run out; null where they do not.
     #[schema(example = json!(null))]
     exclusion_reason: Option<String>,
 }
 
-/// One kind of error.
+/// Errors of the same kind.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ErrorKind)]
 pub struct ErrorKindView {
-    /// The field that is wrong.
+    /// The invalid field.
     #[schema(example = "loss")]
     field: String,
-    /// What is wrong with it, in the first row that has it.
+    /// What is wrong with the field, as in the first row of this kind.
     #[schema(example = "must be a number, not \"diverged\"")]
     detail: String,
-    /// How many of the errors named are of this kind.
+    /// How many of the listed errors are of this kind.
     #[schema(example = 3)]
     count: u64,
-    /// The first rows that have it.
+    /// The first rows with an error of this kind.
     rows: Vec<u64>,
 }
 
 /// A row that was not stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Rejection {
-    /// Its place in the submission, from 0: in the array, among the lines that are not blank, among the
+    /// Position of the row in the submission, from 0: in the array, among the lines that are not blank, or among the
     /// records below the header.
     #[schema(example = 17)]
     row: u64,
-    /// The field that is wrong.
+    /// The invalid field.
     #[schema(example = "loss")]
     field: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     #[schema(example = "must be between 1e-12 and 1e12, not -1")]
     detail: String,
 }
@@ -416,7 +418,7 @@ impl From<RowError> for Rejection {
 }
 
 impl SubmissionResult {
-    /// The answer to a submission in this format.
+    /// The answer to a submission that was sent in this format.
     pub(crate) fn new(
         format: Format,
         stored: Stored,
@@ -470,7 +472,7 @@ impl From<NumberedRun> for PreviewRun {
     }
 }
 
-/// Errors by kind: of one field, and alike up to the value that they name.
+/// Groups errors by kind: those of the same field whose texts are the same up to the value that they quote.
 fn kinds(errors: &[RowError]) -> Vec<ErrorKindView> {
     const ROWS: usize = 5;
     let mut kinds: Vec<(String, ErrorKindView)> = Vec::new();

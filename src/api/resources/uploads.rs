@@ -1,5 +1,5 @@
-//! A body on its way into the [`crate::pipeline`], piece by piece as it arrives from a caller or from the database. A
-//! body of a request that fits into the first piece waits for no place.
+//! Passes a body to the [`crate::pipeline`], piece by piece, as it arrives from a caller or from the database. A
+//! request with a body that fits into the first piece does not have to wait for a place.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -24,13 +24,13 @@ use crate::domain::text::cut;
 use crate::intake::{Coding, Format, IngestError, Limit, Reading, RowErrors, Stop};
 use crate::pipeline::{self, Also, Destination, PipelineError};
 
-/// Bytes of a body that are small change: they are read before anything else is asked for.
+/// Size up to which a body is small, in bytes: it is read completely before a place is needed.
 const SMALL: usize = 64 * 1024;
 
-/// Format and coding of a body by its headers.
+/// Format and coding of a body, according to its headers.
 ///
 /// # Errors
-/// [`ApiError::UnsupportedMediaType`].
+/// [`ApiError::UnsupportedMediaType`] for an unknown or missing content type, and for an unknown content encoding.
 pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
     let unsupported = |what, got: Option<&str>, expected: Vec<&str>| {
@@ -53,26 +53,26 @@ pub fn content(headers: &HeaderMap) -> Result<(Format, Coding), ApiError> {
     }
 }
 
-/// Runs that a dry run shows.
+/// Number of runs that a dry run shows.
 const SHOWN: usize = 20;
 
-/// Whose place an upload takes, and for how long it waits for one.
+/// Whose place an upload takes, and how long it may wait for one.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted {
-    /// That of a request, which is answered that there is none after a while; a small body needs none.
+    /// For a request, which is refused if there is no place after a while. A small body needs no place.
     Soon(Owner),
-    /// That of work that nobody waits for.
+    /// For work in the background, which waits as long as necessary.
     AtSomeTime(Owner),
 }
 
-/// What else is written with the runs of a submission, given what is answered.
+/// What else to write in the transaction of the runs, created once the format is known.
 pub(crate) type AlsoSubmitted = Box<dyn FnOnce(Format) -> Also + Send>;
 
-/// Stores the runs of a body: all of them, or with `on_error=skip` those that are right. A dry run does the same and
-/// takes it back, and no row ends it.
+/// Stores the runs of a body: all of them, or with `on_error=skip` those that are valid. A dry run does the same and
+/// rolls it back, and invalid rows do not end it.
 ///
 /// # Errors
-/// Where nothing was stored, and why.
+/// Any problem with the request or the database; nothing was stored then.
 pub(crate) async fn submit(
     state: &AppState,
     family: &Family,
@@ -86,7 +86,7 @@ pub(crate) async fn submit(
     let Taking { skip_errors, dry_run, mapping, .. } = taking;
     let (format, coding) = content(headers)?;
     let (first, complete) = arriving.first(SMALL).await?;
-    // What is compressed, by a coding or inside its format, may be any size.
+    // Compressed bodies may expand to any size, whether they are compressed by a coding or inside their format.
     let is_text = matches!(format, Format::Json | Format::Ndjson | Format::Csv);
     let is_small = complete && is_text && coding == Coding::Identity;
     let place = match wanted {
@@ -105,7 +105,7 @@ pub(crate) async fn submit(
         stop: Stop::default(),
     };
     let (chunks, source) = mpsc::channel(4);
-    // The thread that reads has the place too: it may work on for a moment when the caller has left.
+    // The reading thread holds the place as well: it may go on for a moment after the caller has left.
     let source =
         Chunks { chunks: source, current: Bytes::new(), ended: false, _place: place.clone() };
     let read =
@@ -120,7 +120,7 @@ pub(crate) async fn submit(
     Ok(SubmissionResult::new(format, stored, dry_run, mapping))
 }
 
-/// A body on its way.
+/// A body that is still arriving.
 pub struct Arriving {
     pieces: BoxStream<'static, Result<Bytes, ApiError>>,
     left: u64,
@@ -128,10 +128,10 @@ pub struct Arriving {
 }
 
 impl Arriving {
-    /// The body of a request.
+    /// Reads the body of a request.
     ///
     /// # Errors
-    /// [`ApiError::TooLarge`] where it says so of itself.
+    /// [`ApiError::TooLarge`] if its `Content-Length` is too large.
     pub(crate) fn of_request(request: Request, limits: &TransferLimits) -> Result<Self, ApiError> {
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -142,7 +142,7 @@ impl Arriving {
         Ok(Self::new(pieces.map_err(|_| IngestError::CutShort.into()).boxed(), limits))
     }
 
-    /// Pieces from elsewhere.
+    /// Reads pieces from another source.
     pub(crate) fn new(
         pieces: BoxStream<'static, Result<Bytes, ApiError>>,
         limits: &TransferLimits,
@@ -150,10 +150,10 @@ impl Arriving {
         Self { pieces, left: limits.upload_bytes, silence: limits.silence }
     }
 
-    /// The next piece; `None` at the end.
+    /// Waits for the next piece; `None` at the end.
     ///
     /// # Errors
-    /// Where the body is too large, ends early, or does not come.
+    /// An error if the body is too large, ends early, or stops arriving.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
         let next = tokio::time::timeout(self.silence, self.pieces.next()).await;
         let next = next.map_err(|_| {
@@ -165,7 +165,8 @@ impl Arriving {
         Ok(Some(bytes))
     }
 
-    /// The first pieces, of so many bytes or a little more; and whether they are all.
+    /// Reads the first pieces, until they have at least `enough` bytes together, and tells whether the body is
+    /// complete.
     async fn first(&mut self, enough: usize) -> Result<(Vec<Bytes>, bool), ApiError> {
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < enough {
@@ -180,7 +181,7 @@ impl Arriving {
         Ok((pieces, false))
     }
 
-    /// Sends all to the reader, and that it is all; or up to where the reader has enough.
+    /// Sends all pieces and the end of the body to the reader, unless the reader stops earlier.
     async fn send(
         mut self,
         first: Vec<Bytes>,
@@ -195,7 +196,7 @@ impl Arriving {
         let mut more = !complete;
         while more {
             match self.next().await? {
-                // Where the reader has enough, so have we.
+                // The reader is gone if it needs no more, so stop here, too.
                 Some(piece) => more = chunks.send(Some(piece)).await.is_ok(),
                 None => more = false,
             }
@@ -205,8 +206,8 @@ impl Arriving {
     }
 }
 
-/// The reader's end of a body. A body whose other end goes away without saying that it was all is cut
-/// short, not complete.
+/// The reader's end of the channel. If the other end is dropped without having sent the end of the body, the body
+/// counts as cut short rather than complete.
 struct Chunks {
     chunks: mpsc::Receiver<Option<Bytes>>,
     current: Bytes,
@@ -249,7 +250,7 @@ fn invalid_rows(errors: RowErrors, single: bool) -> ApiError {
     ApiError::InvalidRows { errors: named.collect(), total: errors.total }
 }
 
-/// What is wrong with a file of an archive.
+/// Adds the name of the file in an archive to an error.
 fn named(name: &str, error: IngestError) -> ApiError {
     let mut name = name.to_owned();
     cut(&mut name, 100);

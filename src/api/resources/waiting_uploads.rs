@@ -1,9 +1,10 @@
 //! `/v1/families/{family}/uploads`: uploads that are answered before they are stored.
 //!
-//! With `Prefer: respond-async` the body is put into the database as it was sent, and the answer is given when it is
-//! committed there: 202 promises that the upload ends, stored or with the problem that it would have been answered with,
-//! whatever becomes of this process. Any process stores it then, in the way of every other upload; the runs and the end
-//! of the upload are committed together, so that a process that dies leaves it to another and nothing is stored twice.
+//! With `Prefer: respond-async` the body is written to the database as it was sent, and the request is answered once
+//! that is committed. The answer 202 promises that the upload will end, even if this process dies: either its runs are
+//! stored, or it fails with the same problem that a synchronous upload would have been answered with. Any process may
+//! then store it, in the same way as every other upload. The runs and the end of the upload are committed together, so
+//! if a process dies, another one takes over, and nothing is stored twice.
 
 use std::time::Duration;
 
@@ -56,38 +57,37 @@ pub struct UploadView {
     /// Name of the family.
     #[schema(example = "my-models")]
     family: String,
-    /// Where it is in its life.
+    /// State of the upload.
     state: UploadStateView,
-    /// Bytes of its body, as it was sent.
+    /// Size of the body in bytes, as it was sent.
     #[schema(example = 1_048_576)]
     bytes: i64,
-    /// What became of its runs, as an upload that is answered when it is stored says it; null until they are stored, and
-    /// in lists.
+    /// The result, the same as in the answer to a synchronous upload; null until the runs are stored, and in lists.
     #[schema(value_type = Option<SubmissionResult>)]
     result: Option<Value>,
-    /// Why nothing was stored; null unless it failed, and in lists.
+    /// Why nothing was stored; null unless the upload failed, and in lists.
     #[schema(value_type = Option<Problem>)]
     error: Option<Value>,
-    /// When its body had arrived.
+    /// When the body had arrived completely.
     created_at: DateTime<Utc>,
-    /// When a process last began to store it.
+    /// When a process last began to store the upload.
     started_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When the upload ended.
     finished_at: Option<DateTime<Utc>>,
 }
 
-/// Where an upload is in its life.
+/// State of an upload.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = UploadState)]
 pub enum UploadStateView {
-    /// Waiting for a process that stores it.
+    /// Waiting for a process to store it.
     Queued,
-    /// A process is at it.
+    /// A process is storing it.
     Running,
-    /// Its runs are stored.
+    /// The runs are stored.
     Succeeded,
-    /// Nothing of it is stored.
+    /// Nothing was stored.
     Failed,
 }
 
@@ -115,7 +115,7 @@ impl UploadView {
 /// A page of uploads.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UploadList {
-    /// Newest first, without what became of them.
+    /// The uploads, newest first, without their results and errors.
     items: Vec<UploadView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
@@ -133,8 +133,9 @@ struct UploadPath {
     id: String,
 }
 
-/// Lists a family's uploads that were answered before they were stored, newest first. Those that ended more than
-/// `--upload-results-days` ago are forgotten.
+/// Lists a family's uploads that were answered before they were stored, newest first.
+///
+/// Uploads that ended more than `--upload-results-days` ago are deleted.
 #[utoipa::path(
     get, path = "/v1/families/{family}/uploads", tag = TAG_RUNS, params(FamilyPath, PageParams),
     responses((status = OK, description = "A page of uploads", body = UploadList)),
@@ -152,7 +153,7 @@ async fn list_uploads(
     Ok(Json(UploadList { items, next_cursor }))
 }
 
-/// Shows an upload that was answered before it was stored: where it is, and what became of it.
+/// Shows an upload that was answered before it was stored: its state, and its result or error.
 #[utoipa::path(
     get, path = "/v1/families/{family}/uploads/{id}", tag = TAG_RUNS, params(UploadPath),
     responses((status = OK, description = "The upload", body = UploadView)),
@@ -165,7 +166,7 @@ async fn get_upload(
     let id = path_id(&path.id, "upload")?;
     let upload = uploads::find_upload(&state.pool, family.id, id).await?;
     let upload = upload.ok_or(ApiError::NotFound { what: "upload", name: path.id })?;
-    // Whoever is told that its runs are stored can read them.
+    // A caller that is told that the runs are stored must be able to read them from the replica.
     if let Some(replica) = state.replica.as_ref().filter(|_| upload.finished_at.is_some()) {
         replica.note_written().await;
     }
@@ -176,17 +177,17 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const RESPOND_ASYNC: &str = "respond-async";
 
-/// Whether a caller would rather be answered before the work is done (RFC 7240).
+/// Whether a caller prefers an answer before the work is done (`Prefer: respond-async`, RFC 7240).
 pub(crate) fn prefers_async(headers: &HeaderMap) -> bool {
     let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     preferences.flat_map(|value| value.split(',')).any(|preference| {
-        // It may have parameters, and a value that says nothing.
+        // A preference may have parameters and a value, which have no meaning for this one.
         let name = preference.split([';', '=']).next().unwrap_or_default();
         name.trim().eq_ignore_ascii_case(RESPOND_ASYNC)
     })
 }
 
-/// An upload that was accepted.
+/// An upload that was accepted but is not stored yet.
 pub(crate) struct Accepted(UploadView);
 
 impl IntoResponse for Accepted {
@@ -203,14 +204,14 @@ fn location(family: &str, id: Uuid) -> String {
     format!("/v1/families/{family}/uploads/{id}")
 }
 
-/// Bytes of a body that are stored together.
+/// Bytes of a body that are stored in one row.
 const PIECE: usize = 1024 * 1024;
 
-/// Puts the body of a request into the database, whole or not at all. What can be known before its first row is checked
-/// first.
+/// Writes the body of a request to the database, completely or not at all. Errors that can be known before the first
+/// row is read are reported before that.
 ///
 /// # Errors
-/// Where nothing was stored, and why.
+/// Any problem with the request or the database; nothing was stored then.
 pub(crate) async fn accept(
     state: &AppState,
     family: &Family,
@@ -273,7 +274,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(ToOwned::to_owned)
 }
 
-/// Whether an upload of so many bytes may wait beside those that do.
+/// Checks whether an upload with this many bytes may wait along with those that are waiting already.
 fn check_room(state: &AppState, waiting: &WaitingUploads, bytes: u64) -> Result<(), ApiError> {
     let limits = &state.transfers.limits.waiting;
     if waiting.of_caller >= i64::from(limits.each) {
@@ -285,25 +286,25 @@ fn check_room(state: &AppState, waiting: &WaitingUploads, bytes: u64) -> Result<
     Ok(())
 }
 
-/// Time between two looks for uploads that other processes accepted or left.
+/// Time between two checks for uploads that other processes accepted or abandoned.
 const LOOKING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time between two looks for results that are old.
+/// Time between two checks for old results.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Old results that are deleted by one statement.
+/// How many old results one statement deletes.
 const DELETED_AT_ONCE: i64 = 1_000;
 
-/// How often an upload is begun before it is given up: a process that dies takes one time with it.
+/// How often storing an upload is attempted before it fails; a process that dies uses up one attempt.
 const MOST_ATTEMPTS: i32 = 3;
 
-/// Stores uploads that were accepted, by this process or others, until the service is to stop.
+/// Stores uploads that this or other processes accepted, until the service stops.
 pub async fn store_waiting(state: AppState) {
     let loops = (0..state.transfers.limits.waiting.at_once).map(|_| store_in_turn(&state));
     tokio::join!(futures_util::future::join_all(loops), forget(&state));
 }
 
-/// Forgets what became of uploads long ago.
+/// Deletes the results of uploads that ended long ago.
 async fn forget(state: &AppState) {
     let days = i32::try_from(state.transfers.limits.waiting.kept_days).unwrap_or(i32::MAX);
     let mut cleaning = tokio::time::interval(CLEANING_INTERVAL);
@@ -313,7 +314,7 @@ async fn forget(state: &AppState) {
             () = state.shutdown.cancelled() => return,
         }
         let deleted = async {
-            // By a clock that is wrong all of them are old.
+            // With a wrong clock, all results could seem old.
             let ahead = find_clock_difference(&state.pool, state.clock.now()).await?;
             if ahead.abs() > CLOCKS_DIFFER {
                 tracing::error!(
@@ -339,7 +340,7 @@ async fn store_in_turn(state: &AppState) {
         let now = state.clock.now();
         match uploads::claim_upload(&state.pool, state.clock.new_id(), lease, now).await {
             Ok(Some(claimed)) => {
-                // Another may wait, for another loop.
+                // More uploads may be waiting for the other loops.
                 state.uploads_accepted.notify_one();
                 let span = tracing::info_span!("api.uploads.store", upload = %claimed.id);
                 store_claimed(state, claimed).instrument(span).await;
@@ -356,12 +357,12 @@ async fn store_in_turn(state: &AppState) {
     }
 }
 
-/// How the work on an upload ended, as metrics name it.
+/// How the work on an upload ended, as named in metrics.
 type Ended = &'static str;
 
-/// How the work on an upload ended that is left to another time or process.
+/// The upload was left for a later attempt, by this process or another.
 const GIVEN_BACK: Ended = "given back";
-/// How it ended where another process has the upload, or its family is gone.
+/// Another process has taken over the upload, or its family was deleted.
 const LOST: Ended = "lost";
 
 async fn store_claimed(state: &AppState, claimed: ClaimedUpload) {
@@ -374,7 +375,7 @@ async fn store_claimed(state: &AppState, claimed: ClaimedUpload) {
         () = state.shutdown.cancelled() => GIVEN_BACK,
     };
     if how == GIVEN_BACK {
-        // What cannot be given back is taken when its lease is over.
+        // If releasing the upload fails, it is claimed again when its lease has expired.
         let given = timeout(LOOKING_INTERVAL, uploads::release_upload(&state.pool, &claimed));
         if !matches!(given.await, Ok(Ok(()))) {
             tracing::warn!("an upload cannot be given back: it waits for the end of its lease");
@@ -383,12 +384,12 @@ async fn store_claimed(state: &AppState, claimed: ClaimedUpload) {
     tracing::info!(how, "upload ended");
     state.metrics.upload_ended(how, started.elapsed());
     if how == GIVEN_BACK && !state.shutdown.is_cancelled() {
-        // The database is away, or its disk is full.
+        // The database is not reachable or its disk is full, so the next attempt should not follow at once.
         tokio::time::sleep(LOOKING_INTERVAL).await;
     }
 }
 
-/// Renews the lease until it is lost.
+/// Renews the lease until it is lost, and then returns.
 async fn lose(state: &AppState, claimed: &ClaimedUpload) {
     let lease = state.transfers.limits.waiting.lease;
     let mut renewing = tokio::time::interval(lease / 4);
@@ -397,14 +398,15 @@ async fn lose(state: &AppState, claimed: &ClaimedUpload) {
         renewing.tick().await;
         match uploads::renew_upload_lease(&state.pool, claimed, lease).await {
             Ok(true) => {}
-            // It has ended, here in this moment or elsewhere, or its family is gone.
+            // The upload has ended, in this process just now or in another, or its family was deleted. The wait lets
+            // this process finish if it was the one.
             Ok(false) => return tokio::time::sleep(lease / 4).await,
             Err(error) => tracing::warn!(%error, "renewing the lease of an upload"),
         }
     }
 }
 
-/// Stores a claimed upload and ends it.
+/// Stores a claimed upload and records how it ended.
 async fn end_claimed(state: &AppState, claimed: &ClaimedUpload) -> Ended {
     let stored = if claimed.attempts > MOST_ATTEMPTS {
         let detail = format!("{MOST_ATTEMPTS} processes began to store it and none came back");
@@ -413,12 +415,12 @@ async fn end_claimed(state: &AppState, claimed: &ClaimedUpload) -> Ended {
         let storing = timeout(state.transfers.limits.timeout, store(state, claimed));
         match storing.await {
             Ok(Ok(ended)) => Ok(ended),
-            // It is tried again: another process may find the database, or room on its disk.
+            // Try again later: another process may reach the database, or there may be room on its disk again.
             Ok(Err(ApiError::Unavailable(error) | ApiError::StorageFull(error))) => {
                 tracing::warn!(error = with_causes(&error), "storing an upload");
                 return GIVEN_BACK;
             }
-            // Its body, which comes from the database.
+            // Reading the body timed out, and the body comes from the database, so this may be tried again, too.
             Ok(Err(ApiError::TimedOut(detail))) => {
                 tracing::warn!(detail, "storing an upload");
                 return GIVEN_BACK;
@@ -463,10 +465,11 @@ async fn finish(
     Ok(transaction.commit().await?)
 }
 
-/// Stores the runs of a claimed upload, and its end with them; of a dry run, which ends without, the answer.
+/// Stores the runs of a claimed upload and marks it as finished in the same transaction. A dry run stores nothing: its
+/// result is returned, and the upload remains to be finished.
 async fn store(state: &AppState, claimed: &ClaimedUpload) -> Result<Option<Value>, ApiError> {
     let family = families::find_family_by_id(&state.pool, claimed.family_id).await?;
-    // With its family an upload goes, too.
+    // The upload was deleted together with its family.
     let family = family.ok_or(StoreError::LeaseLost)?;
     let taking = Taking::read(&claimed.request.query)?;
     let (dry_run, mapping) = (taking.dry_run, taking.mapping.clone());
@@ -511,7 +514,7 @@ fn headers_of(request: &UploadRequest) -> Result<HeaderMap, ApiError> {
     Ok(headers)
 }
 
-/// The body of an upload, piece by piece.
+/// The pieces of an upload's body, in order.
 fn pieces(
     state: &AppState,
     id: Uuid,

@@ -1,4 +1,4 @@
-//! ETags: what depends only on a law need not be computed or sent twice.
+//! ETags and cache headers: an answer that depends only on a law need not be computed or sent twice.
 
 use std::convert::Infallible;
 
@@ -14,8 +14,8 @@ use crate::api::layers::owner::Owner;
 use crate::api::state::AppState;
 use crate::api::wire::problem::ApiError;
 
-/// The ETags of answers that the caller has (`If-None-Match`). An extractor of its own: that of all headers
-/// clones them all.
+/// ETags of the answers that the caller already has (`If-None-Match`). A separate extractor, as axum's extractor of all
+/// headers would clone them all.
 #[derive(Debug, Clone, Default)]
 pub struct KnownTags(Vec<HeaderValue>);
 
@@ -38,30 +38,30 @@ impl KnownTags {
     }
 }
 
-/// How long an answer may be used without asking again.
+/// How long an answer may be reused without revalidation.
 #[derive(Debug, Clone, Copy)]
 pub enum Freshness {
-    /// Ask every time: another law may be active by now.
+    /// Revalidate every time: another law may answer by now.
     Revalidate,
-    /// It names the version of its law, which never changes its answers.
+    /// The request names the version of its law, whose answers never change.
     Pinned,
-    /// The database did not say which law answers now: this one did at that time.
+    /// The database cannot say which law answers now; this one did at that time.
     AsOf(DateTime<Utc>),
 }
 
-/// Header of an answer while the database is away: when its law was last known to be the one that answers.
+/// Header of an answer given while the database is unreachable: when its law was last known to be the one that answers.
 pub const AS_OF: HeaderName = HeaderName::from_static("x-as-of");
 
 impl Freshness {
     const fn cache_control(self) -> HeaderValue {
         match self {
             Self::Revalidate | Self::AsOf(_) => HeaderValue::from_static("private, no-cache"),
-            // An hour and not for ever: another version of the service may word an answer anew.
+            // An hour and not for ever, as a newer version of the service may word the answer differently.
             Self::Pinned => HeaderValue::from_static("private, max-age=3600"),
         }
     }
 
-    /// The same for an answer that lacks what another may have in a moment.
+    /// The same for an answer without a part that may be available in a moment.
     #[must_use]
     pub const fn revalidated(self) -> Self {
         match self {
@@ -70,11 +70,11 @@ impl Freshness {
         }
     }
 
-    /// Says in an answer as of when its law answers, where that is not now.
+    /// Adds to an answer the time as of which its law answers, if that is not now.
     pub fn mark(self, response: &mut Response) {
         if let Self::AsOf(time) = self {
             let time = time.to_rfc3339_opts(SecondsFormat::Secs, true);
-            // Digits and punctuation are a value.
+            // Digits and punctuation are always a valid header value.
             if let Ok(time) = HeaderValue::try_from(time) {
                 response.headers_mut().insert(AS_OF, time);
             }
@@ -91,22 +91,22 @@ pub struct Validator {
 }
 
 impl Validator {
-    /// `tag` names the state that the answer depends on; the version of the service is added to it.
+    /// `tag` identifies the state on which the answer depends; the version of the service is appended to it.
     #[must_use]
     pub fn new(known: &KnownTags, tag: &str, freshness: Freshness) -> Self {
         let tag = ["\"", tag, ".", env!("CARGO_PKG_VERSION"), "\""].concat();
         let known = known.contain(&tag);
-        // Ids and numbers are a value.
+        // Ids and numbers are always a valid header value.
         Self { tag: HeaderValue::try_from(tag).ok(), freshness, known }
     }
 
-    /// 304 where the caller has the answer.
+    /// A 304 response, if the caller already has the answer.
     #[must_use]
     pub fn not_modified(&self) -> Option<Response> {
         self.known.then(|| self.clone().attach(StatusCode::NOT_MODIFIED))
     }
 
-    /// The answer with its ETag.
+    /// Adds the ETag and cache headers to the answer.
     pub fn attach(self, answer: impl IntoResponse) -> Response {
         let mut response = answer.into_response();
         let headers = response.headers_mut();
@@ -115,7 +115,8 @@ impl Validator {
         }
         headers.insert(header::CACHE_CONTROL, self.freshness.cache_control());
         if matches!(self.freshness, Freshness::Pinned) {
-            // It is not asked for again: what one key was told a browser must not tell the next, or one without a key.
+            // Within its lifetime the answer is not revalidated, so a browser must not reuse what one key received for
+            // another key, or for a request without a key.
             headers.append(header::VARY, HeaderValue::from_static("authorization"));
         }
         self.freshness.mark(&mut response);
@@ -123,13 +124,13 @@ impl Validator {
     }
 }
 
-/// Bytes of most answers: what is written into a buffer of this size is not copied as it grows.
+/// Size that fits most answers, so that the buffer rarely has to grow.
 const USUAL_BYTES: usize = 4096;
 
-/// An answer as JSON.
+/// Renders an answer as JSON.
 ///
 /// # Errors
-/// [`ApiError::Internal`] where it has no representation.
+/// [`ApiError::Internal`] if it cannot be serialised.
 pub fn json(answer: &impl Serialize) -> Result<Response, ApiError> {
     let mut body = Vec::with_capacity(USUAL_BYTES);
     serde_json::to_writer(&mut body, answer).map_err(|error| ApiError::Internal(error.into()))?;
@@ -139,8 +140,8 @@ pub fn json(answer: &impl Serialize) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// The answer with its ETag, or 304 where the caller has it already, for one that takes long: `body`, its JSON, is
-/// computed on a thread for it.
+/// Sends an answer with its ETag, or 304 if the caller already has it. For answers that take long: `body` computes the
+/// response on a separate thread.
 ///
 /// # Errors
 /// Those of `body`.
@@ -158,7 +159,7 @@ pub async fn cached_apart(
     }
 }
 
-/// The answer with its ETag, or 304 where the caller has it already.
+/// Sends an answer as JSON with its ETag, or 304 if the caller already has it.
 ///
 /// # Errors
 /// Those of `answer`.

@@ -1,4 +1,4 @@
-//! Results by columns, as a stream of Arrow's.
+//! Results in columns, sent as an Arrow stream.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use sparsity_law::law::Variable;
 use crate::api::wire::problem::ApiError;
 use crate::api::wire::views::{IntervalView, LawRef, TrustView, WarningView};
 
-/// Media type of Arrow's stream format.
+/// Media type of the Arrow stream format.
 pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 
-/// The columns that say how far a point lies outside the runs.
+/// Columns that state how far a point lies outside the range of the runs.
 pub const BEYOND: [(&str, Variable); 4] = [
     ("nonzero_params_beyond", Variable::NonzeroParams),
     ("sparsity_beyond", Variable::Sparsity),
@@ -24,20 +24,21 @@ pub const BEYOND: [(&str, Variable); 4] = [
     ("compute_beyond", Variable::Compute),
 ];
 
-/// Results by columns.
+/// The columns of a result.
 #[derive(Default)]
 pub struct Columns {
     names: Vec<(&'static str, ArrayRef)>,
 }
 
 impl Columns {
-    /// A column of numbers.
+    /// Adds a column of numbers.
     pub fn numbers<R>(&mut self, name: &'static str, rows: &[R], of: impl Fn(&R) -> f64) {
         let values: Float64Array = rows.iter().map(of).collect::<Vec<_>>().into();
         self.names.push((name, Arc::new(values)));
     }
 
-    /// The ends of an interval, null where there is none; no columns where none was asked for.
+    /// Adds the two ends of an interval, null where a row has none. Adds nothing if `rows` is `None`, as intervals were
+    /// not requested.
     pub fn interval<R>(
         &mut self,
         [low, high]: [&'static str; 2],
@@ -51,8 +52,8 @@ impl Columns {
         self.names.push((high, Arc::new(highs)));
     }
 
-    /// How far each quantity of [`BEYOND`] lies outside the runs, null where it does not, and whether the sparsity
-    /// is between those of runs.
+    /// Adds how far each quantity of [`BEYOND`] lies outside the range of the runs, null where it does not, and whether
+    /// the sparsity lies between those of runs.
     pub fn caveats(
         &mut self,
         rows: usize,
@@ -72,7 +73,7 @@ impl Columns {
         self.names.push(("interpolated", Arc::new(flags)));
     }
 
-    /// Columns of numbers that may be missing.
+    /// Adds columns of numbers that may be missing.
     pub fn maybe<const N: usize>(
         &mut self,
         names: [&'static str; N],
@@ -90,13 +91,13 @@ impl Columns {
         }
     }
 
-    /// A column of names, separated by commas.
+    /// Adds a column of lists of names, separated by commas.
     pub fn lists(&mut self, name: &'static str, rows: &[Vec<&'static str>]) {
         let values: StringArray = rows.iter().map(|names| Some(names.join(","))).collect();
         self.names.push((name, Arc::new(values)));
     }
 
-    /// How far each answer can be trusted, and the codes of what speaks against it, separated by commas.
+    /// Adds how far each answer can be trusted, and the codes of the reasons against it, separated by commas.
     pub fn trust(&mut self, rows: usize, of: impl Fn(usize) -> TrustView) {
         let trust: Vec<TrustView> = (0..rows).map(of).collect();
         let levels: StringArray = trust.iter().map(|trust| Some(trust.level.as_str())).collect();
@@ -106,7 +107,7 @@ impl Columns {
         self.names.push(("trust_because", Arc::new(because)));
     }
 
-    /// A column of texts; null where there is none.
+    /// Adds a column of texts, null where there is none.
     pub fn texts<'t>(
         &mut self,
         name: &'static str,
@@ -117,7 +118,7 @@ impl Columns {
         self.names.push((name, Arc::new(texts)));
     }
 
-    /// The stream, with the law and the warnings as JSON in the schema's metadata.
+    /// Renders the stream; the law and the warnings are JSON in the schema's metadata.
     pub fn stream(self, law: &LawRef, warnings: &[Arc<WarningView>]) -> Result<Response, ApiError> {
         let encode = || -> anyhow::Result<Vec<u8>> {
             let batch = RecordBatch::try_from_iter(self.names)?;

@@ -1,4 +1,4 @@
-//! Extractors whose rejections are problems that name the field.
+//! Extractors whose rejections are problem documents that name the field.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use crate::domain::checks::FieldError;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::{ERROR_LIMIT, FamilyName, cut};
 
-/// A JSON body of one value.
+/// A JSON body that holds one value.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -40,8 +40,8 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for JsonBody<T>
     }
 }
 
-/// A JSON body of one value that may have many points, and the room that it took: it counts as held until that is dropped,
-/// as its points take memory until they are answered.
+/// A JSON body that may hold many points, and the memory reserved for it. The reservation lasts until it is dropped,
+/// because the points take memory until they are answered.
 #[derive(Debug)]
 pub struct BulkBody<T>(pub T, pub Held);
 
@@ -97,14 +97,15 @@ fn require_json(request: &Request) -> Result<(), ApiError> {
     Err(unsupported(content_type))
 }
 
-/// A body that has arrived whole, counted among those that are held.
+/// A body that has arrived completely, counted among the bodies held in memory.
 struct Buffered {
     pieces: Pieces,
     owner: Owner,
     held: Held,
 }
 
-/// What has arrived of a body. A vector that grows would move all of it each time, on a thread that serves others meanwhile.
+/// The parts of a body that have arrived, in blocks. A growing vector would copy everything each time it grows, on a
+/// thread that serves other requests.
 #[derive(Default)]
 struct Pieces {
     blocks: Vec<Vec<u8>>,
@@ -112,10 +113,11 @@ struct Pieces {
 }
 
 impl Pieces {
-    /// How large the blocks are, but for that of a small body. Filling one takes some ten microseconds.
+    /// Size of a block, except for a small body's. Filling one takes some ten microseconds.
     const BLOCK: usize = 256 * 1024;
 
-    /// Adds what has arrived, where at most so many bytes are expected in all: that is believed up to a block.
+    /// Appends a piece. `expected` is the most bytes expected in all; space is reserved accordingly, but for one block
+    /// at most.
     fn push(&mut self, mut piece: &[u8], expected: usize) {
         while !piece.is_empty() {
             let room = self.blocks.last().map_or(0, |block| block.capacity() - block.len());
@@ -133,7 +135,7 @@ impl Pieces {
         }
     }
 
-    /// The body, where it is a single block; else nothing.
+    /// The body if it consists of a single block, otherwise nothing.
     fn only(&self) -> &[u8] {
         match &self.blocks[..] {
             [block] => block,
@@ -141,7 +143,7 @@ impl Pieces {
         }
     }
 
-    /// Refuses a body of which a single name or value is so long that what parses it would not give way.
+    /// Refuses a body that contains a single name or value so long that parsing it would not yield to other work.
     fn check(&self) -> Result<(), ApiError> {
         let mut tokens = Tokens::default();
         self.blocks.iter().try_for_each(|block| {
@@ -150,7 +152,7 @@ impl Pieces {
         })
     }
 
-    /// The body as one; a block is gone once it is copied. Gives way to others from block to block.
+    /// The body as one vector. Each block is freed once it is copied, and other work may run between blocks.
     fn whole(mut self) -> Vec<u8> {
         if self.blocks.len() == 1 {
             return self.blocks.pop().unwrap_or_default();
@@ -164,7 +166,7 @@ impl Pieces {
     }
 }
 
-/// Bodies larger than this are parsed on a thread for it: JSON takes about a millisecond for so many bytes.
+/// Bodies larger than this are parsed on a separate thread: parsing this many bytes of JSON takes about a millisecond.
 const PARSED_AT_ONCE: usize = 64 * 1024;
 
 impl Buffered {
@@ -173,7 +175,7 @@ impl Buffered {
         Self::read(request, state, limit).await
     }
 
-    /// Reads a body of at most so many bytes, which a setting says.
+    /// Reads a body of at most `most` bytes, a limit that comes from `setting`.
     async fn read(
         request: Request,
         state: &AppState,
@@ -206,7 +208,7 @@ impl Buffered {
             if taken >= Pieces::BLOCK {
                 match held.pace(taken, Instant::now()) {
                     Some(paid) => tokio::time::sleep_until(paid.into()).await,
-                    // Others get their turn all the same.
+                    // Gives other tasks their turn even if the owner need not wait.
                     None => tokio::task::yield_now().await,
                 }
                 taken = 0;
@@ -215,7 +217,7 @@ impl Buffered {
         Ok(Self { pieces, owner, held })
     }
 
-    /// Parses it, where that takes long on a thread for it.
+    /// Parses the body, on a separate thread if that takes long.
     async fn parse<T: DeserializeOwned + Send + 'static>(
         self,
         state: &AppState,
@@ -223,7 +225,7 @@ impl Buffered {
         self.parse_held(state).await.map(|(parsed, _)| parsed)
     }
 
-    /// The same, with the room that it took.
+    /// Like [`Self::parse`], but also returns the memory reservation.
     async fn parse_held<T: DeserializeOwned + Send + 'static>(
         self,
         state: &AppState,
@@ -240,14 +242,14 @@ impl Buffered {
     }
 }
 
-/// Parses one JSON object; errors are pointers below `prefix`.
+/// Parses one JSON object. Errors carry JSON pointers below `prefix`.
 ///
 /// # Errors
-/// [`ApiError::Malformed`] where it is no JSON, [`ApiError::Invalid`] where it is of another shape.
+/// [`ApiError::Malformed`] if it is not JSON, [`ApiError::Invalid`] if it has another shape.
 pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Result<T, ApiError> {
-    // Left to itself serde would also take an array, field by field.
+    // Otherwise serde would also accept an array, field by field.
     if json.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| *byte != b'{') {
-        // What skips a value does not give way: of a long body only this is said.
+        // Skipping a value does not yield to other work, so a long body is not checked for its syntax here.
         if json.len() <= PARSED_AT_ONCE {
             serde_json::from_slice::<serde::de::IgnoredAny>(json)
                 .map_err(|error| ApiError::Malformed(error.to_string()))?;
@@ -259,7 +261,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Resu
         let cause = error.inner();
         if cause.is_data() {
             let message = cause.to_string();
-            // The place is in the pointer; a column within one row of many would mislead.
+            // The pointer already gives the place; a column within one of many rows would mislead.
             let detail = message.rsplit_once(" at line ").map_or(&*message, |(detail, _)| detail);
             let mut wrong = field_error(prefix, error.path(), detail);
             if let Some(plain) = in_plain_words(detail) {
@@ -274,10 +276,10 @@ pub(crate) fn parse_json<T: DeserializeOwned>(json: &[u8], prefix: &str) -> Resu
     Ok(value)
 }
 
-/// What a value must be, where serde says it in words of Rust.
+/// Rewords serde's message about a wrong type, which uses the names of Rust types.
 fn in_plain_words(detail: &str) -> Option<String> {
     let rest = detail.strip_prefix("invalid type: ")?;
-    // The value stands first, and may hold these words.
+    // Searched from the end: the value comes first, and may contain these words itself.
     let (got, wanted) = rest.rsplit_once(", expected ")?;
     let wanted = match wanted {
         "f64" => "a number",
@@ -303,8 +305,8 @@ fn in_plain_words(detail: &str) -> Option<String> {
     Some(format!("must be {wanted}, not {shown}{rest}"))
 }
 
-/// A pointer to the field that serde complains about. A missing or unknown field is not in the
-/// path, only in the message.
+/// The error of the field that serde complains about, with its JSON pointer. A missing or unknown field is named only
+/// in serde's message and not in its path.
 fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> FieldError {
     use serde_path_to_error::Segment;
 
@@ -326,22 +328,22 @@ fn field_error(prefix: &str, path: &serde_path_to_error::Path, detail: &str) -> 
     }
     let mut pointer = prefix.to_owned();
     for segment in segments {
-        // RFC 6901 escapes.
+        // Escapes of RFC 6901.
         pointer.push('/');
         pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
     }
     FieldError { pointer, detail: shortened(detail) }
 }
 
-/// A text for an error: it may be as long as a body, and need not be copied whole.
+/// Shortens a text for an error message. It may be as long as a body, and is not copied whole.
 fn shortened(text: &str) -> String {
-    // One more than is kept, so that it is seen that there was more.
+    // Slightly more than is kept, so that `cut` sees that something is missing.
     let mut short = text[..text.floor_char_boundary(ERROR_LIMIT + 4)].to_owned();
     cut(&mut short, ERROR_LIMIT);
     short
 }
 
-/// An object with keys of its sender's choice, each once: left to itself serde takes the last of two.
+/// An object whose keys the sender chooses, each at most once. Otherwise serde would keep the last of two equal keys.
 #[derive(Debug)]
 pub struct UniqueKeys<T>(pub BTreeMap<String, T>);
 
@@ -389,7 +391,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         let query = literal_exponents(parts.uri.query().unwrap_or_default());
         let deserializer =
             || serde_urlencoded::Deserializer::new(form_urlencoded::parse(query.as_bytes()));
-        // Keeping the path costs more than reading the query: it is asked for where there is an error.
+        // Tracking the path costs more than reading the query, so it is only done after an error.
         if let Ok(read) = T::deserialize(deserializer()) {
             return Ok(Self(read));
         }
@@ -407,11 +409,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// What a parameter must be, where the standard library could not read it: its messages name neither.
+/// Rewords an error of the standard library's parsers, which name neither the value nor what it must be.
 fn unreadable(detail: &str, value: &str) -> Option<String> {
     let wanted = match detail {
         "invalid float literal" | "cannot parse float from empty string" => "must be a number",
-        // Only a type without sign fails to read a negative whole number by its digits.
+        // A negative whole number fails this way only for an unsigned type.
         "invalid digit found in string" if value.parse::<i64>().is_ok() => {
             "must be a whole number of at least 0"
         }
@@ -428,13 +430,13 @@ fn unreadable(detail: &str, value: &str) -> Option<String> {
     Some(format!("{wanted}, got {shown:?}{rest}"))
 }
 
-/// Characters of a wrong value that its error repeats.
+/// Number of characters of a wrong value that its error message repeats.
 const MOST_SHOWN: usize = 60;
 
-/// Escapes the plus of numbers such as `1e+17`.
+/// Escapes the plus sign of numbers such as `1e+17`.
 ///
-/// In a query a bare plus is a space, but `1e+17` is how Python and JavaScript print that number, and
-/// URLs are put together by hand.
+/// In a query a plain plus means a space, but `1e+17` is how Python and JavaScript print that number, and people put
+/// URLs together by hand.
 fn literal_exponents(query: &str) -> Cow<'_, str> {
     let bytes = query.as_bytes();
     let is_exponent = |at: usize| {
@@ -469,7 +471,7 @@ pub struct FamilyPath {
 }
 
 impl FamilyPath {
-    /// The name; one that is no slug names no family.
+    /// The family's name. A text that is not a valid name cannot belong to any family.
     ///
     /// # Errors
     /// [`ApiError::NotFound`].
@@ -478,7 +480,7 @@ impl FamilyPath {
     }
 }
 
-/// The name of a family out of a path.
+/// Parses the name of a family in a path.
 ///
 /// # Errors
 /// [`ApiError::NotFound`].
@@ -486,48 +488,48 @@ pub fn family_name(name: &str) -> Result<FamilyName, ApiError> {
     FamilyName::new(name).map_err(|_| no_family(name))
 }
 
-/// There is no such family.
+/// The error for a family that does not exist.
 #[must_use]
 pub fn no_family(name: impl Into<String>) -> ApiError {
     ApiError::NotFound { what: "family", name: name.into() }
 }
 
-/// An id out of a path.
+/// Parses an id in a path.
 ///
 /// # Errors
-/// [`ApiError::NotFound`]: what is no id names nothing.
+/// [`ApiError::NotFound`]: a text that is not an id names nothing.
 pub fn path_id(id: &str, what: &'static str) -> Result<Uuid, ApiError> {
     Uuid::try_parse(id).map_err(|_| ApiError::NotFound { what, name: id.to_owned() })
 }
 
-/// Which page of a list.
+/// Which page of a list to return.
 #[derive(Debug, Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
-    /// The most items of the page.
+    /// Most items on the page.
     #[serde(default = "PageParams::default_limit")]
     #[param(default = 100, minimum = 1, maximum = 1000)]
     pub limit: u16,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[param(pattern = "^[0-9a-f]{32}$")]
     pub cursor: Option<String>,
 }
 
 impl PageParams {
-    /// The most items that a page can have.
+    /// Most items that a page can have.
     pub const MAX_LIMIT: u16 = 1000;
 
-    /// Items of a page where nothing is said.
+    /// Number of items on a page by default.
     #[must_use]
     pub const fn default_limit() -> u16 {
         100
     }
 
-    /// The checked request.
+    /// Checks the parameters.
     ///
     /// # Errors
-    /// [`ApiError::Invalid`] for a limit out of range or a cursor that no list gave out.
+    /// [`ApiError::Invalid`] for a limit out of range, or for a cursor that cannot come from a list.
     pub fn check(&self) -> Result<PageRequest, ApiError> {
         if !(1..=Self::MAX_LIMIT).contains(&self.limit) {
             let detail = format!("must be between 1 and {}, not {}", Self::MAX_LIMIT, self.limit);
@@ -543,12 +545,12 @@ impl PageParams {
     }
 }
 
-/// Where the next page starts.
+/// The cursor of the next page; `None` on the last page.
 pub fn next_cursor<T>(page: &Page<T>) -> Option<String> {
     page.next.map(|id| id.simple().to_string())
 }
 
-/// What a switch says that is on unless a caller turns it off.
+/// Default of switches that are on unless the caller turns them off.
 pub(crate) const fn yes() -> bool {
     true
 }
@@ -570,7 +572,7 @@ mod tests {
             assert_eq!(pieces.blocks.len(), 4);
             assert_eq!(pieces.whole(), body);
         }
-        // A small one takes what it is, and is not copied once more.
+        // A small body takes only its own size, and is not copied again.
         let mut small = Pieces::default();
         small.push(b"nu", 4);
         small.push(b"ll", 4);

@@ -1,4 +1,4 @@
-//! How the options of a fit are given and shown.
+//! The options of a fit, as requests give them and answers show them.
 
 use std::borrow::Cow;
 
@@ -90,8 +90,7 @@ impl ObjectiveView {
 #[serde(rename_all = "snake_case")]
 #[schema(as = Constraint)]
 pub enum ConstraintView {
-    /// `s0 = a_s b_s / (b_n (a_s + c_s)) <= 1`: no slightly sparse model beats a dense one of the
-    /// same total size.
+    /// `s0 = a_s b_s / (b_n (a_s + c_s)) <= 1`: no slightly sparse model beats a dense one of the same total size.
     Physical,
 }
 
@@ -111,7 +110,7 @@ impl From<Constraint> for ConstraintView {
     }
 }
 
-/// Runs that are left out in turn, fitted without, and then predicted.
+/// Runs that are held out: fitted without, and then predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Holdout)]
@@ -148,7 +147,7 @@ impl From<Holdout> for HoldoutView {
     }
 }
 
-/// What runs with one tag count, relative to runs without it.
+/// Weight of the runs with a certain tag, relative to runs without it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TagWeight)]
@@ -156,10 +155,10 @@ pub struct TagWeightView {
     /// Key of the tag.
     #[schema(example = "quality", min_length = 1, max_length = 200)]
     tag: String,
-    /// Its value.
+    /// Value of the tag.
     #[schema(example = "poor", min_length = 1, max_length = 200)]
     value: String,
-    /// The weight; 0 leaves the runs out.
+    /// Weight of these runs; 0 leaves them out.
     #[schema(example = 0.5, minimum = 0, maximum = 1000)]
     weight: f64,
 }
@@ -170,10 +169,10 @@ impl From<TagWeight> for TagWeightView {
     }
 }
 
-/// The most weights of one fit.
+/// Most tag weights of one fit.
 const MAX_WEIGHTS: usize = 50;
 
-/// Checks weights by tag; errors are noted below `weights`.
+/// Checks tag weights; errors are recorded below `weights`.
 pub fn check_weights(weights: Vec<TagWeightView>, checks: &mut Checks) -> Vec<TagWeight> {
     if weights.len() > MAX_WEIGHTS {
         checks.refuse("weights", format!("must be at most {MAX_WEIGHTS}, not {}", weights.len()));
@@ -190,7 +189,7 @@ pub fn check_weights(weights: Vec<TagWeightView>, checks: &mut Checks) -> Vec<Ta
     checked.map(|TagWeightView { tag, value, weight }| TagWeight { tag, value, weight }).collect()
 }
 
-/// Coefficients that a fit holds, in raw units.
+/// Coefficients that a fit holds fixed, in raw units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = FixedCoefficients)]
@@ -226,7 +225,7 @@ pub struct FixedView {
 }
 
 impl FixedView {
-    /// Those that are given, by name.
+    /// The coefficients that are given, with their names.
     pub fn named(self) -> impl Iterator<Item = (CoefficientName, f64)> {
         let values = [self.a_s, self.b_s, self.c_s, self.b_n, self.a_d, self.b_d, self.c];
         CoefficientName::ALL
@@ -256,13 +255,12 @@ pub struct FitOptionsView {
     /// Number of random starts.
     #[schema(example = 16)]
     starts: u32,
-    /// Seed of starts and resamples.
+    /// Seed of the random starts and resamples.
     #[schema(example = 0)]
     seed: u64,
-    /// What is minimised.
+    /// What the fit minimises.
     objective: ObjectiveView,
-    /// The delta that was used, in units of the residual; null for a law that was fitted with a number and did not
-    /// note it.
+    /// The delta that was used, in units of the residual; null for a law whose fit did not record it.
     #[schema(example = 0.0067)]
     delta: Option<f64>,
     /// Number of bootstrap resamples; 0 for none.
@@ -271,34 +269,34 @@ pub struct FitOptionsView {
     /// Nominal coverage of the intervals.
     #[schema(example = 0.95)]
     confidence: f64,
-    /// Coefficients that were held.
+    /// Coefficients that were held fixed.
     fixed: FixedView,
-    /// The condition that was kept.
+    /// The condition that was imposed on the coefficients.
     constraint: Option<ConstraintView>,
-    /// Which runs were left out in turn.
+    /// Which runs were held out in turn.
     holdout: Vec<HoldoutView>,
-    /// What runs counted by tag.
+    /// Weights of runs by tag.
     weights: Vec<TagWeightView>,
-    /// `external_id`s of the runs that were left out to see what they do.
+    /// `external_id`s of the runs that were left out to see their effect.
     #[schema(example = json!([]))]
     without: Vec<String>,
-    /// Key of the tag by which runs were resampled together; null where each was drawn by itself.
+    /// Key of the tag by which runs were resampled together; null if each run was resampled on its own.
     #[schema(example = json!(null))]
     cluster: Option<String>,
-    /// What the law is to say of sparsity.
+    /// The form of the law: how it models sparsity.
     form: LawFormView,
-    /// What tells runs of one sparsity apart for a law of levels: `pattern`, or `tag:` and the key of a tag; null where
-    /// nothing does.
+    /// What tells runs of the same sparsity apart in a law of levels: `pattern`, or `tag:` followed by the key of a
+    /// tag; null if nothing does.
     #[schema(example = json!(null))]
     levels: Option<String>,
-    /// Which forms are fitted beside it.
+    /// Which forms are fitted besides the law's own.
     forms: Option<FormsView>,
-    /// Whose gain it borrows.
+    /// The law whose gain is borrowed.
     gain: Option<BorrowView>,
 }
 
 impl FitOptionsView {
-    /// Of the options of a fit, and the delta that it used, once it has.
+    /// From the options of a fit, and the delta that it used, if it has run.
     #[must_use]
     pub fn new(options: RefitOptions, delta: Option<f64>) -> Self {
         let config = options.fit;
@@ -326,7 +324,7 @@ impl FitOptionsView {
     }
 }
 
-/// Checks a configuration; errors are noted under the fields that they are about.
+/// Checks a configuration; errors are recorded under the fields concerned.
 pub fn check_fit_config(config: FitConfig, checks: &mut Checks) -> Option<ValidFitConfig> {
     config
         .check()

@@ -1,10 +1,10 @@
-//! The FLOP modes that are no hardware profile, as answers name them.
+//! The FLOP modes other than hardware profiles, as answers name them.
 
 use serde::Serialize;
 use sparsity_law::law::FlopMode;
 use utoipa::ToSchema;
 
-/// The FLOP modes that are no hardware profile.
+/// A FLOP mode other than a hardware profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = FlopMode)]

@@ -1,4 +1,4 @@
-//! From bytes to checked values and back: bodies, queries, views, pictures, problems.
+//! Conversion from bytes to checked values and back: bodies, queries, views, pictures, problems.
 
 pub mod caching;
 pub mod columns;

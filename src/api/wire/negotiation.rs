@@ -1,4 +1,4 @@
-//! Which representation of an answer the caller wants: JSON, or a picture as SVG or PNG.
+//! Content negotiation: which representation of an answer the caller wants, JSON or a picture as SVG or PNG.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -9,26 +9,26 @@ use crate::api::wire::problem::ApiError;
 /// A representation of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Representation {
-    /// The numbers.
+    /// The numbers, as JSON.
     Json,
-    /// A picture of them.
+    /// A picture of the answer.
     Picture(Format),
 }
 
 /// Format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Lines and letters.
+    /// Vector graphics.
     Svg,
-    /// Pixels.
+    /// Pixel graphics.
     Png,
 }
 
 impl Representation {
-    /// All, the one that is taken where the caller does not care first.
+    /// All representations; the first is used if the caller has no preference.
     const ALL: [Self; 3] = [Self::Json, Self::Picture(Format::Svg), Self::Picture(Format::Png)];
 
-    /// Its media type.
+    /// The media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Representation {
         }
     }
 
-    /// What its ETag adds to that of the answer.
+    /// Suffix that this representation adds to the ETag of the answer.
     #[must_use]
     pub const fn tag(self) -> &'static str {
         match self {
@@ -47,20 +47,20 @@ impl Representation {
         }
     }
 
-    /// The one that `Accept` likes best.
+    /// The representation that `Accept` prefers.
     ///
     /// # Errors
-    /// [`ApiError::NotAcceptable`] where it takes none of them.
+    /// [`ApiError::NotAcceptable`] if it accepts none of them.
     pub fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
         negotiate(headers, &Self::ALL, Self::media_type)
     }
 }
 
-/// The representation that `Accept` likes best of those that are offered; among equals the one that it
-/// names more closely, then the one that is offered first. The first without the header.
+/// The offered representation that `Accept` prefers. Among equally preferred ones, the one that `Accept` names most
+/// specifically, and then the one offered first. Without the header, the first.
 ///
 /// # Errors
-/// [`ApiError::NotAcceptable`] where it takes none of them.
+/// [`ApiError::NotAcceptable`] if the header accepts none of them.
 pub fn negotiate<T: Copy>(
     headers: &HeaderMap,
     offered: &[T],
@@ -75,7 +75,7 @@ pub fn negotiate<T: Copy>(
         lists.iter().flat_map(|list| list.split(',')).filter_map(Range::read).collect();
     let mut best: Option<(f64, u8, T)> = None;
     for &representation in offered {
-        // What names the type most closely says how much it is liked.
+        // The most specific range that matches the type determines its quality.
         let closest = ranges
             .iter()
             .filter_map(|range| Some((range.closeness(media_type(representation))?, range.quality)))
@@ -94,7 +94,7 @@ pub fn negotiate<T: Copy>(
 }
 
 impl Format {
-    /// Its media type.
+    /// The media type.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// `None` for what cannot be understood; it counts as not sent.
+    /// Parses an entry; `None` if it is invalid, in which case it is ignored.
     fn read(entry: &'a str) -> Option<Self> {
         let mut parts = entry.split(';').map(str::trim);
         let (main, sub) = parts.next()?.split_once('/')?;
@@ -135,7 +135,7 @@ impl<'a> Range<'a> {
         Some(Self { main, sub, quality })
     }
 
-    /// How closely it names the type: 2 by name, 1 as one of its kind, 0 as anything.
+    /// How specifically the entry matches the type: 2 by name, 1 as `type/*`, 0 as `*/*`; `None` if it does not match.
     fn closeness(&self, media_type: &str) -> Option<u8> {
         let (main, sub) = media_type.split_once('/')?;
         match (self.main, self.sub) {
@@ -179,7 +179,7 @@ mod tests {
             (&["image/png, */*"], Some(PNG)),
             (&["image/*;q=0.8, image/svg+xml;q=0, */*;q=0.1"], Some(PNG)),
             (&["application/json;charset=utf-8"], Some(Json)),
-            // A browser that opens the address, and one that shows a picture.
+            // A browser opening the URL, and one loading it as an image.
             (&["text/html,application/xml;q=0.9,image/webp,*/*;q=0.8"], Some(Json)),
             (&["image/avif,image/webp,image/svg+xml,image/*;q=0.8,*/*;q=0.5"], Some(SVG)),
             (&["text/html"], None),

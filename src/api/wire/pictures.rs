@@ -1,4 +1,4 @@
-//! Answers as pictures: what may be asked of one, and how it is sent.
+//! Answers as pictures: their parameters, and how they are sent.
 
 use axum::Json;
 use axum::http::{HeaderValue, header};
@@ -31,21 +31,21 @@ pub struct PngPicture(#[allow(dead_code, reason = "a name in the document")] Vec
 #[serde(rename_all = "snake_case")]
 #[schema(as = Theme)]
 pub enum ThemeView {
-    /// On white, for paper.
+    /// White background, for paper.
     #[default]
     Light,
-    /// On a dark ground, for screens.
+    /// Dark background, for screens.
     Dark,
 }
 
-/// How the sparsities of a picture lie.
+/// Scale of the sparsity axis of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = SparsityAxis)]
 pub enum SparsityAxisView {
-    /// Even in the logarithm of the density.
+    /// Linear in the logarithm of the density.
     Density,
-    /// Even in the sparsity.
+    /// Linear in the sparsity.
     Linear,
 }
 
@@ -58,25 +58,25 @@ impl From<SparsityAxisView> for SparsityAxis {
     }
 }
 
-/// What a picture is asked to look like.
+/// The requested appearance of a picture.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
-    /// In pixels.
+    /// Width in pixels.
     pub width: Option<u32>,
-    /// In pixels.
+    /// Height in pixels.
     pub height: Option<u32>,
-    /// Its colours.
+    /// Colours.
     pub theme: Option<ThemeView>,
     /// Whether title and notes are left out.
     pub bare: bool,
-    /// Ends of the horizontal axis, `low,high`.
+    /// Ends of the horizontal axis, as `low,high`.
     pub x_range: Option<&'a str>,
-    /// Ends of the vertical axis, `low,high`.
+    /// Ends of the vertical axis, as `low,high`.
     pub y_range: Option<&'a str>,
 }
 
-/// The canvas that is asked for. A JSON answer has none; what is wrong is refused all the same, so that
-/// one address is valid in every representation or in none.
+/// The requested canvas. A JSON answer has no canvas, but wrong values are refused all the same, so that a URL is valid
+/// either in every representation or in none.
 pub fn check_canvas(
     width: Option<u32>,
     height: Option<u32>,
@@ -88,7 +88,7 @@ pub fn check_canvas(
 }
 
 impl Look<'_> {
-    /// The canvas that is asked for.
+    /// The requested canvas; errors are recorded in `checks`.
     pub fn check(&self, checks: &mut Checks) -> Canvas {
         let width = self.width.unwrap_or(Canvas::WIDTH);
         let height = self.height.unwrap_or(Canvas::HEIGHT);
@@ -126,7 +126,7 @@ fn check_range(field: &str, text: &str, checks: &mut Checks) -> Option<[f64; 2]>
     Some(ends)
 }
 
-/// Reads `1e6,1e9`.
+/// Parses two numbers such as `1e6,1e9`.
 pub fn check_pair(field: &str, text: &str, checks: &mut Checks) -> Option<[f64; 2]> {
     let read = |number: &str| number.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     let pair = text.split_once(',').and_then(|(a, b)| Some([read(a)?, read(b)?]));
@@ -136,7 +136,7 @@ pub fn check_pair(field: &str, text: &str, checks: &mut Checks) -> Option<[f64; 
     pair
 }
 
-/// What a picture says of the law behind it.
+/// The caption of a picture, about the law behind it.
 pub fn caption<'a>(
     family: &str,
     law: &Law,
@@ -169,21 +169,21 @@ pub fn caption<'a>(
 /// How an answer is to be sent.
 #[derive(Debug)]
 pub struct Sending<'a> {
-    /// Who asks.
+    /// On whose behalf the answer is computed.
     pub owner: Owner,
-    /// What the caller has.
+    /// ETags of the answers that the caller already has.
     pub known: &'a KnownTags,
-    /// What its `Accept` likes best.
+    /// The representation that the caller's `Accept` prefers.
     pub representation: Representation,
-    /// Names the state that the answer depends on.
+    /// Identifies the state on which the answer depends.
     pub tag: String,
-    /// How long it may be used.
+    /// How long the answer may be reused.
     pub freshness: Freshness,
 }
 
 impl Sending<'_> {
-    /// Computes the answer on a thread for it, draws it where a picture is wanted, and sends it with its
-    /// ETag; 304 where the caller has it.
+    /// Computes the answer on a separate thread, draws it if a picture is wanted, and sends it with its ETag; sends 304
+    /// if the caller already has it.
     ///
     /// # Errors
     /// Those of `answer`.
@@ -204,7 +204,7 @@ impl Sending<'_> {
         self.respond(state, body).await
     }
 
-    /// The same for what is a picture in any case.
+    /// Like [`Self::send`], for an answer that is always a picture.
     ///
     /// # Errors
     /// [`ApiError::Internal`].
@@ -217,7 +217,7 @@ impl Sending<'_> {
         self.respond(state, move || picture(format, &draw())).await
     }
 
-    /// 304 where the caller has the answer already: asked before anything is read for it.
+    /// A 304 response if the caller already has the answer; call this before anything is read for it.
     pub fn not_modified(&self) -> Option<Response> {
         self.validator().not_modified().map(varying)
     }
@@ -252,7 +252,7 @@ fn picture(format: Format, svg: &str) -> Result<Response, ApiError> {
     })
 }
 
-/// Says that another `Accept` may get another answer.
+/// Adds the `Vary` header for answers that depend on `Accept`.
 pub fn varying(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let others = headers.insert(header::VARY, HeaderValue::from_static("accept"));

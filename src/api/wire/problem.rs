@@ -1,4 +1,4 @@
-//! Errors as users see them: RFC 9457 problem documents.
+//! Errors in the form that users see: RFC 9457 problem documents.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -14,77 +14,77 @@ use crate::live::keyring::Denied;
 use crate::store::StoreError;
 use crate::telemetry::causes::with_causes;
 
-/// Seconds after which a request that met an unavailable database may be tried again.
+/// Seconds after which to retry a request that found the database unavailable.
 const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// Every kind of problem; `docs/problems.md` describes each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProblemKind {
-    /// The body cannot be read at all.
+    /// The body cannot be parsed at all.
     Malformed,
     /// Fields or parameters are missing, unknown or out of range.
     Invalid,
-    /// It is not known who asks.
+    /// The caller did not identify itself.
     Unauthenticated,
-    /// Whoever asks may not.
+    /// The caller is not allowed to do this.
     Forbidden,
-    /// A page of another site asks a service that knows nobody.
+    /// A page of another site called a service that requires no key.
     CrossSite,
-    /// A service that knows nobody is asked under a name that is not its own.
+    /// A service that requires no key was called under a host name that is not its own.
     Misdirected,
     /// What the path names does not exist.
     NotFound,
-    /// The path exists, the method does not.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// The answer has no representation that the caller takes.
+    /// The answer has no representation that the caller accepts.
     NotAcceptable,
     /// The request took too long to arrive.
     RequestTimeout,
-    /// A family of this name exists.
+    /// A family of this name exists already.
     FamilyExists,
-    /// A hardware profile of this name exists.
+    /// A hardware profile of this name exists already.
     ProfileExists,
-    /// A family's data unit cannot change under its runs and laws.
+    /// The data unit of a family with runs or laws cannot be changed.
     DataUnitInUse,
-    /// A forecast of this name asked something else.
+    /// A forecast of this name exists already, with another question.
     ForecastExists,
-    /// The run of a forecast has arrived before it.
+    /// The run that a forecast is for arrived before the forecast.
     RunExists,
     /// The family has no law yet.
     NoLaw,
     /// The body is larger than the limit.
     TooLarge,
-    /// The body is of a type that is not understood.
+    /// The body has a content type that is not supported.
     UnsupportedMediaType,
-    /// The answer is a number that no double can hold.
+    /// The answer is a number that does not fit into an `f64`.
     NotRepresentable,
     /// A refit found no runs.
     NoRuns,
-    /// A refit's runs determine no law.
+    /// The runs of a refit do not determine a law.
     NotIdentifiable,
-    /// The law does not know what the question is about.
+    /// The law says nothing about the subject of the question.
     Undetermined,
     /// The runs behind the law do not determine the answer.
     NotIdentified,
     /// No run is known that would narrow an answer.
     NoSuggestion,
-    /// No plan keeps every bound.
+    /// No plan satisfies every bound.
     Infeasible,
     /// A law came out different when it was fitted again.
     NotReproduced,
-    /// Another what-if of the family waits.
+    /// Another what-if refit of the family is queued already.
     WhatIfQueued,
-    /// There are as many valid keys as there can be.
+    /// There are already as many valid keys as allowed.
     TooManyKeys,
     /// A quota is used up.
     TooManyRequests,
-    /// The workers of a refit, or of an upload, died.
+    /// The workers of a refit or upload died.
     WorkerLost,
     /// A defect of the service.
     Internal,
-    /// The database is out of reach for now.
+    /// The database cannot be reached at present.
     Unavailable,
-    /// The disk of the database is full.
+    /// The database's disk is full.
     StorageFull,
 }
 
@@ -126,7 +126,7 @@ impl ProblemKind {
         Self::StorageFull,
     ];
 
-    /// Last segment of the problem's type.
+    /// Last segment of the problem type's URI.
     #[must_use]
     pub const fn slug(self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl ProblemKind {
         }
     }
 
-    /// The title, the same for every problem of the kind.
+    /// The title, which is the same for all problems of this kind.
     #[must_use]
     pub const fn title(self) -> &'static str {
         match self {
@@ -206,7 +206,7 @@ impl ProblemKind {
         }
     }
 
-    /// The status that goes with it.
+    /// The HTTP status of this kind of problem.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
@@ -261,28 +261,28 @@ impl From<RefitFailureKind> for ProblemKind {
 /// A problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Problem {
-    /// URI reference of the kind of problem; it leads to its description.
+    /// URI reference that identifies the kind of problem; it leads to a description.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid")]
     pub kind: String,
-    /// What kind of problem it is.
+    /// The kind of problem, in words.
     #[schema(example = "Some fields are not valid")]
     pub title: &'static str,
-    /// The HTTP status.
+    /// The HTTP status code.
     #[schema(example = 422)]
     pub status: u16,
-    /// What is the matter this time.
+    /// What is wrong in this case.
     #[schema(example = "sparsity must be at least 0 and below 1, not 1.5")]
     pub detail: String,
-    /// The fields that are wrong, where there are any.
+    /// The fields that are wrong; absent if none are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub errors: Vec<FieldErrorView>,
-    /// What the runs behind the law have too few of, where that is the problem.
+    /// What the runs behind the law have too few of; absent for other problems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub missing: Vec<MissingView>,
-    /// The cheapest runs that would settle it, where that is the problem.
+    /// The cheapest runs that would settle the question; absent for other problems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub suggestions: Vec<SettlingRunView>,
@@ -292,9 +292,9 @@ pub struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Missing)]
 pub struct MissingView {
-    /// `nonzero_params`, `sparsity` or `data` for different values of it; `runs` for runs of any kind;
-    /// `combinations` for runs in which size, sparsity and data vary apart from each other, where `have` and
-    /// `needed` count coefficients.
+    /// `nonzero_params`, `sparsity` or `data` for distinct values of that quantity; `runs` for runs of any kind;
+    /// `combinations` for runs in which size, sparsity and data vary independently, in which case `have` and `needed`
+    /// count coefficients.
     #[schema(example = "sparsity")]
     pub what: &'static str,
     /// How many there are.
@@ -312,7 +312,7 @@ impl From<&Missing> for MissingView {
     }
 }
 
-/// A run that would help to settle what the runs behind a law leave open.
+/// A run that would help to determine what the runs behind a law leave open.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 #[schema(as = SettlingRun)]
 pub struct SettlingRunView {
@@ -334,11 +334,11 @@ impl From<&SettlingRun> for SettlingRunView {
     }
 }
 
-/// One field that is wrong.
+/// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = FieldError)]
 pub struct FieldErrorView {
-    /// JSON pointer into the body, or `/` and the name of a query parameter.
+    /// JSON pointer into the body, or `/` followed by the name of a query parameter.
     #[schema(example = "/sparsity")]
     pub pointer: String,
     /// What is wrong with it.
@@ -356,8 +356,8 @@ impl From<FieldError> for FieldErrorView {
 }
 
 impl Problem {
-    /// A problem of a kind. What was sent may be in the detail, and be as long as a body: here and in
-    /// [`FieldErrorView`] it is cut.
+    /// A problem of this kind. The detail may quote the request and so be as long as its body; it is truncated here,
+    /// and those of fields in [`FieldErrorView`].
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let mut detail = detail.into();
         cut(&mut detail, ERROR_LIMIT);
@@ -374,7 +374,7 @@ impl Problem {
 }
 
 impl Problem {
-    /// A problem of so many fields, of which some are known by name.
+    /// A problem about `total` fields, of which `errors` lists some.
     fn of_fields(kind: ProblemKind, mut errors: Vec<FieldError>, total: u64) -> Self {
         errors.truncate(MOST_FIELDS);
         let named = errors.len();
@@ -414,117 +414,117 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Why a request was not answered; becomes a [`Problem`] at the boundary.
+/// Why a request was not answered; it is converted to a [`Problem`] at the boundary.
 #[derive(Debug)]
 pub enum ApiError {
-    /// The body is not what it claims to be.
+    /// The body is not in the format that it claims to be.
     Malformed(String),
     /// Fields or parameters are wrong.
     Invalid(Vec<FieldError>),
-    /// It is not known who asks, for this reason.
+    /// The caller did not identify itself, for this reason.
     Unauthenticated(String),
-    /// Whoever asks may not, for this reason.
+    /// The caller is not allowed to do this, for this reason.
     Forbidden(String),
     /// What the path names does not exist.
     NotFound {
-        /// What kind of thing.
+        /// The kind of resource.
         what: &'static str,
-        /// Which one.
+        /// Its name.
         name: String,
     },
     /// The name of a new family is taken.
     FamilyExists,
     /// The name of a new hardware profile is taken.
     ProfileExists,
-    /// The data unit of a family with runs or laws.
+    /// The data unit of a family with runs or laws was to be changed.
     DataUnitInUse,
-    /// Another question has been asked under this name.
+    /// A forecast of this name exists already, with another question.
     ForecastExists,
-    /// The run of this name has arrived.
+    /// The run of this name has already arrived.
     RunExists,
-    /// Another what-if of the family waits.
+    /// Another what-if refit of the family is queued already.
     WhatIfQueued,
-    /// There are as many valid keys as there can be.
+    /// There are already as many valid keys as allowed.
     TooManyKeys,
     /// The family has no law to answer with.
     NoLaw,
-    /// The law does not know what the question is about.
+    /// The law says nothing about the subject of the question.
     Undetermined(String),
     /// The runs behind the law do not determine the answer.
     NotIdentified {
-        /// What is the matter.
+        /// What the answer lacks, in words.
         detail: String,
         /// What the runs have too few of.
         missing: Vec<MissingView>,
-        /// The cheapest runs that settle it.
+        /// The cheapest runs that would settle the question.
         suggestions: Vec<SettlingRunView>,
     },
     /// No run is known that would narrow the answer.
     NoSuggestion(String),
-    /// No plan keeps every bound; these are in the way.
+    /// No plan satisfies every bound; these bounds are in the way.
     Infeasible(Vec<FieldError>),
-    /// Rows of an upload are wrong: the first of them, and how many errors there are.
+    /// Rows of an upload are wrong.
     InvalidRows {
-        /// The first.
+        /// The first errors.
         errors: Vec<FieldError>,
-        /// How many there are.
+        /// Total number of errors.
         total: u64,
     },
-    /// Something is larger than a limit.
+    /// Something is larger than its limit.
     TooLarge {
-        /// What is.
+        /// What is too large.
         what: String,
-        /// The setting that says how large it may be.
+        /// The setting that holds the limit.
         setting: &'static str,
     },
-    /// The type of the body is not understood.
+    /// The body has a type that is not supported.
     UnsupportedMediaType {
-        /// What of it.
+        /// Which property of the body.
         what: &'static str,
         /// What was sent.
         got: String,
-        /// What is understood.
+        /// What is supported.
         expected: String,
     },
-    /// The other side was too slow.
+    /// The client was too slow.
     TimedOut(String),
-    /// As many uploads and exports as may be are under way.
+    /// The maximum number of uploads or exports is in progress.
     TransfersBusy {
-        /// The setting that says how many.
+        /// The setting that holds the limit.
         setting: &'static str,
     },
-    /// As many uploads wait to be stored as may.
+    /// The maximum number, or size, of uploads is waiting to be stored.
     UploadsWaiting {
-        /// The setting that says how many, or how large.
+        /// The setting that holds the limit.
         setting: &'static str,
     },
-    /// As many streams of events as may be are open.
+    /// The maximum number of event streams is open.
     StreamsBusy,
-    /// The bodies that are held leave no room for another.
+    /// The request bodies held in memory leave no room for another.
     BodiesBusy,
-    /// The answers to many points that are computed or sent leave no room for another.
+    /// The points being computed or sent leave no room for this question's.
     PointsBusy,
-    /// The service stops, and could not wait for the end of this.
+    /// The service is stopping, and could not wait for this request to finish.
     Stopping,
-    /// The caller takes no representation that the answer has.
+    /// The caller accepts no representation that the answer has.
     NotAcceptable {
-        /// What it takes.
+        /// What the caller accepts.
         accept: String,
-        /// What there is.
+        /// What is available.
         offered: String,
     },
-    /// The answer overflows.
+    /// The answer overflows an `f64`.
     NotRepresentable(String),
-    /// The database is out of reach.
+    /// The database cannot be reached.
     Unavailable(anyhow::Error),
-    /// The disk of the database is full.
+    /// The database's disk is full.
     StorageFull(anyhow::Error),
-    /// A defect.
+    /// A defect of the service.
     Internal(anyhow::Error),
 }
 
 impl ApiError {
-    /// The kind of problem that it becomes.
+    /// The kind of problem that this error is converted to.
     #[must_use]
     pub const fn kind(&self) -> ProblemKind {
         match self {
@@ -562,13 +562,13 @@ impl ApiError {
         }
     }
 
-    /// One field that is wrong.
+    /// An error about a single field.
     pub fn field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
     }
 }
 
-/// The most fields that one problem names; the rest are counted.
+/// Most fields that one problem lists; the rest are counted.
 const MOST_FIELDS: usize = 100;
 
 impl From<ApiError> for Problem {
@@ -655,7 +655,7 @@ impl From<ApiError> for Problem {
             ApiError::NotAcceptable { accept, offered } => {
                 format!("Accept is {accept:?}; there are {offered}")
             }
-            // The cause is for the log: it may name hosts, statements or files.
+            // The cause is logged and not sent, as it may name hosts, statements or files.
             ApiError::Unavailable(cause) => {
                 tracing::warn!(error = with_causes(&cause), "the database is unavailable");
                 "the database cannot be reached; try again".to_owned()
@@ -702,7 +702,7 @@ impl From<StoreError> for ApiError {
             StoreError::FamilyGone => {
                 Self::NotFound { what: "family", name: "of this name any more".to_owned() }
             }
-            // Whoever changes the same runs in that moment is done in the next.
+            // Temporary: somebody is changing the same runs at this moment, and a retry will succeed.
             StoreError::PatternContradicted => Self::Unavailable(error.into()),
             _ if error.is_full() => Self::StorageFull(error.into()),
             _ if error.is_unavailable() => Self::Unavailable(error.into()),

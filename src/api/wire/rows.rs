@@ -1,5 +1,4 @@
-//! Answers of many rows, each computed when it is written: what is held is the text alone, and less of it the more of
-//! it is sent.
+//! Answers of many rows, each computed as it is written. Only the text is held in memory, and less of it as it is sent.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,10 +17,10 @@ use serde::{Serialize, Serializer};
 
 use crate::api::wire::problem::ApiError;
 
-/// Bytes of one piece of a text.
+/// Size of a piece of the text, in bytes.
 const PIECE: usize = 256 * 1024;
 
-/// Rows that are computed as they are written.
+/// Rows that are computed as they are serialised.
 pub struct Rows<'a, T> {
     count: usize,
     row: &'a dyn Fn(usize) -> Result<T, ApiError>,
@@ -49,10 +48,10 @@ impl<T: Serialize> Serialize for Rows<'_, T> {
     }
 }
 
-/// The JSON of an answer with so many rows; `answer` puts them into their place.
+/// Renders an answer of `count` rows as JSON; `answer` puts the rows into their place in it.
 ///
 /// # Errors
-/// That of the first row that has one.
+/// The first error of a row.
 pub fn json<'a, T, A: Serialize>(
     count: usize,
     row: &'a dyn Fn(usize) -> Result<T, ApiError>,
@@ -66,10 +65,10 @@ pub fn json<'a, T, A: Serialize>(
     }
 }
 
-/// The JSON of a large answer.
+/// Renders a large answer as JSON.
 ///
 /// # Errors
-/// Where it cannot be written as JSON.
+/// If it cannot be serialised.
 pub fn whole_json(answer: &impl Serialize) -> Result<Response, ApiError> {
     let mut text = Pieces::default();
     serde_json::to_writer(&mut text, answer).map_err(|error| ApiError::Internal(error.into()))?;
@@ -79,7 +78,7 @@ pub fn whole_json(answer: &impl Serialize) -> Result<Response, ApiError> {
     Ok(response)
 }
 
-/// A text in pieces, each of which is let go when it is sent.
+/// A text in pieces, each of which is freed once it is sent.
 #[derive(Debug, Default)]
 struct Pieces {
     whole: VecDeque<Bytes>,

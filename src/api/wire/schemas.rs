@@ -1,4 +1,4 @@
-//! What the document says where the derived schemas say too little.
+//! Schemas of the OpenAPI document where the derived ones say too little.
 
 use utoipa::openapi::schema::ArrayBuilder;
 use utoipa::{PartialSchema, ToSchema};

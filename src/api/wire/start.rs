@@ -1,4 +1,4 @@
-//! What a run started from, as it is sent.
+//! What a run started from, in its JSON form.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

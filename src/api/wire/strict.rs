@@ -1,13 +1,12 @@
-//! JSON read as it is written: an object is no array, and a word no number.
+//! Strict deserialisation of JSON: an array is not accepted as an object, nor a number as the word of an enum.
 //!
-//! Left to themselves derived types also take an array in an object's place and read it by the order in
-//! which the fields stand in the source, at every depth: `"pruning": [0.25, 0.75, 3]` means something until
-//! somebody sorts the fields. And `serde_json` calls a number where an enum's word belongs a mistake in
-//! the syntax, which has no place in the body. This deserializer stands between a type and its JSON and
-//! refuses both by what is wrong and where.
+//! By default, derived types also accept an array in place of an object and assign its items to fields in source order,
+//! at every depth: `"pruning": [0.25, 0.75, 3]` would mean something until somebody reorders the fields. And
+//! `serde_json` reports a number in place of an enum's word as a syntax error, which has no place in the body. This
+//! deserializer wraps the one of the JSON text and refuses both, saying what is wrong and where.
 //!
-//! It also tells a name that no field has, and a word that no enum has, by their first bytes. Errors of serde hold them whole, and
-//! are copied several times: a name may be as long as a body.
+//! It also shortens unknown field names and unknown words to their first bytes. Errors of serde contain them whole and
+//! are copied several times, and such a name may be as long as a body.
 
 use std::fmt;
 
@@ -20,10 +19,10 @@ use sparsity_law::pace::step;
 
 use crate::domain::text::ERROR_LIMIT;
 
-/// A deserializer that takes objects for structs and words for enums, and nothing else.
+/// A deserializer that accepts only objects for structs and only words for enums.
 pub struct Strict<D>(pub D);
 
-/// Passes on methods that are the same but for the visitor.
+/// Forwards methods that differ in nothing but the visitor.
 macro_rules! pass_on {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -32,7 +31,7 @@ macro_rules! pass_on {
     )*};
 }
 
-/// What of a text an error holds: a little more than is kept of it, so that it is seen that there was more.
+/// The start of a text to be put into an error: slightly more than is kept, so that it shows that something is missing.
 fn start(text: &str) -> &str {
     &text[..text.floor_char_boundary(ERROR_LIMIT + 100)]
 }
@@ -111,10 +110,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 }
 
-/// A visitor that sees strictly what lies below.
+/// Wraps a visitor so that nested values are read strictly too.
 struct Seen<V>(V);
 
-/// Passes on what has nothing below it.
+/// Forwards visits of values without nested values.
 macro_rules! see {
     ($($method:ident($value:ty))*) => {$(
         fn $method<E: Error>(self, value: $value) -> Result<V::Value, E> {
@@ -166,7 +165,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Seen<V> {
     }
 }
 
-/// A struct's visitor, which takes an object.
+/// The visitor of a struct, which accepts only an object.
 struct Object<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Object<V> {
@@ -181,7 +180,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<V> {
     }
 }
 
-/// An enum's visitor, which takes one of its words, or an object of one of them.
+/// The visitor of an enum, which accepts one of its words, or an object with one of them as its key.
 struct Word<V> {
     words: &'static [&'static str],
     visitor: V,
@@ -199,7 +198,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
     }
 
     fn visit_str<E: Error>(self, word: &str) -> Result<V::Value, E> {
-        // No word is so long: what begins like it is none either.
+        // Every word is shorter than this, so a shortened text cannot become a valid word.
         self.visitor.visit_enum(start(word).into_deserializer())
     }
 
@@ -208,7 +207,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
     }
 }
 
-/// The visitor of a field's name.
+/// The visitor of a field name.
 struct Name<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
@@ -229,10 +228,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<V> {
     }
 }
 
-/// What lies below a value: its items, entries or variant.
+/// Wraps access to nested values: items, entries or a variant.
 struct Below<A>(A);
 
-/// The seed of a value below.
+/// The seed of a nested value.
 struct Seed<S>(S);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<S> {
@@ -250,7 +249,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Below<A> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        // A list may be as long as a body: what reads it gives way to others.
+        // A list may be as long as a body, so reading it yields to other work.
         step();
         self.0.next_element_seed(Seed(seed))
     }
@@ -406,7 +405,7 @@ mod tests {
             let error = error(change, to);
             assert!(error.contains(says) && error.len() < 1_000, "{change}: {error}");
         }
-        // A short one is told whole, with what would be right.
+        // A short name is reported whole, with the valid ones.
         let error = error("/inner", json!({"c": 1}));
         assert!(error.contains("unknown field `c`, expected `a` or `b`"), "{error}");
     }

@@ -1,45 +1,44 @@
-//! How long a text, a number or a blank may be in the JSON of a request.
+//! Limits the length of any single text, number or run of whitespace in the JSON of a request.
 //!
-//! What parses JSON gives way to others between two values and cannot within one ([`sparsity_law::pace`]): a name as long as
-//! a body would hold a thread for as long as it takes to read it. Names and values that mean something are short, so that
-//! longer ones are found before anything is parsed.
+//! Parsing JSON yields to other work between two values but cannot do so within one ([`sparsity_law::pace`]): a name as
+//! long as a body would occupy a thread for as long as reading it takes. Meaningful names and values are short, so long
+//! ones are found and refused before anything is parsed.
 
 use crate::api::wire::problem::ApiError;
 
-/// The longest text, number or blank, in bytes.
+/// Longest allowed text, number or run of whitespace, in bytes.
 const LONGEST: usize = 256 * 1024;
 
-/// How many bytes of a text that is too long are shown.
+/// Number of bytes of a too long text that the error shows.
 const SHOWN: usize = 40;
 
-/// Looks through the JSON of a request, which may come in blocks. It need not be valid: what is wrong with it is said by
-/// what parses it.
+/// Scans the JSON of a request, which may come in blocks. It need not be valid: the parser reports its errors.
 #[derive(Debug, Default)]
 pub struct Tokens {
     inside: Inside,
-    /// Bytes seen before the block that is looked at.
+    /// Number of bytes in the blocks scanned so far.
     before: usize,
-    /// Where the text, number or blank begins in which the last byte lies.
+    /// Position at which the current text, number or whitespace begins.
     begins: usize,
-    /// Its first bytes.
+    /// First bytes of the current text, number or whitespace.
     start: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Inside {
-    /// A number, a word or a blank, or none of them.
+    /// In a number, a word or whitespace, or between tokens.
     #[default]
     Other,
     Text,
-    /// After a backslash.
+    /// After a backslash in a text.
     Escape,
 }
 
 impl Tokens {
-    /// Looks through what comes next.
+    /// Scans the next block.
     ///
     /// # Errors
-    /// [`ApiError::Malformed`] where a text, a number or a blank is longer than [`LONGEST`].
+    /// [`ApiError::Malformed`] if a text, number or run of whitespace is longer than [`LONGEST`].
     pub fn look(&mut self, block: &[u8]) -> Result<(), ApiError> {
         let mut at = 0;
         while at < block.len() {
@@ -66,7 +65,7 @@ impl Tokens {
                 (Inside::Other, b'"') => Inside::Text,
                 _ => Inside::Other,
             };
-            // Text goes on after what is escaped.
+            // An escape sequence does not end its text.
             if self.inside == Inside::Other || now == Inside::Other {
                 self.begins = self.before + at;
                 self.start.clear();
@@ -97,7 +96,7 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    /// What is said of a JSON in blocks of so many bytes.
+    /// The error for this JSON, scanned in blocks of `block` bytes.
     fn said(json: &str, block: usize) -> Option<String> {
         let mut tokens = Tokens::default();
         let mut looked = json.as_bytes().chunks(block).map(|block| tokens.look(block));

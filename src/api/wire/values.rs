@@ -1,4 +1,4 @@
-//! Values of a quantity in a body: one by one, or evenly between two ends.
+//! Values of a quantity in a body: given one by one, or evenly spaced between two ends.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,25 +17,25 @@ use crate::domain::checks::Checks;
 /// Values of a quantity.
 #[derive(Debug)]
 pub enum ValuesBody {
-    /// Only one.
+    /// A single value.
     One(f64),
-    /// One by one.
+    /// A list of values.
     List(Vec<f64>),
-    /// Evenly from one to another.
+    /// Evenly spaced values between two ends.
     Range(ValueRange),
 }
 
-// As they are sent, for the document alone.
+// The JSON form, used for the OpenAPI document only.
 /// Values of a quantity.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "its schema is all that is used")]
 enum GridValues {
-    /// Only one.
+    /// A single value.
     One(f64),
-    /// One by one.
+    /// A list of values.
     List(Vec<f64>),
-    /// Evenly from one to another.
+    /// Evenly spaced values between two ends.
     Range(ValueRange),
 }
 
@@ -55,8 +55,8 @@ impl ToSchema for ValuesBody {
     }
 }
 
-/// A list with at most as many entries as a request may have points. A longer one is refused when that is seen: what is
-/// read of one takes several times as much memory as the body.
+/// A list with at most as many entries as a request may have points. A longer list is refused as soon as that is seen,
+/// because the parsed entries take several times the memory of the body.
 #[derive(Debug)]
 struct Bounded<T>(Vec<T>);
 
@@ -66,7 +66,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
     }
 }
 
-/// A list that may be left out, with at most as many entries as a request may have points.
+/// Deserialises an optional list with at most as many entries as a request may have points.
 pub fn bounded<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     list: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -97,7 +97,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
 }
 
 impl<'de> Deserialize<'de> for ValuesBody {
-    // Untagged, serde would hold all of a body in a form of its own first, in thirty times the memory and more.
+    // Not derived as an untagged enum: serde would first hold the whole body in a form of its own, in thirty times its
+    // memory or more.
     fn deserialize<D: Deserializer<'de>>(values: D) -> Result<Self, D::Error> {
         values.deserialize_any(ValuesVisitor)
     }
@@ -133,33 +134,33 @@ impl<'de> Visitor<'de> for ValuesVisitor {
     }
 }
 
-/// Values from one to another: even in the logarithm, but for sparsities.
+/// Evenly spaced values from one end to another: linear for sparsities, logarithmic for everything else.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = GridRange)]
 pub struct ValueRange {
-    /// The smallest.
+    /// Smallest value.
     #[schema(example = 1e6)]
     from: f64,
-    /// The largest.
+    /// Largest value.
     #[schema(example = 1e9)]
     to: f64,
-    /// How many, both ends among them.
+    /// Number of values, including both ends.
     #[schema(example = 7, minimum = 2)]
     steps: usize,
 }
 
-/// Between which values of a range the steps are equal.
+/// The scale on which the steps of a range are equal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Spacing {
     /// The values themselves.
     Linear,
-    /// Their logarithms.
+    /// The logarithms of the values.
     Logarithmic,
 }
 
 impl ValuesBody {
-    /// How many values are asked for.
+    /// The number of values.
     pub fn count(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -168,7 +169,7 @@ impl ValuesBody {
         }
     }
 
-    /// At most `most` values, each as its type takes it.
+    /// Checks that there are at most `most` values, and converts each to its type.
     pub fn check<T>(
         &self,
         field: &str,
@@ -203,7 +204,7 @@ impl ValuesBody {
                 Spacing::Linear => from * (1.0 - share) + to * share,
                 Spacing::Logarithmic => Range { min: *from, max: *to }.at_share(share),
             };
-            // The ends are as they were given, and rounding leads past neither.
+            // Both ends are exactly as given, and rounding never leads past them.
             match step {
                 0 => *from,
                 _ if step + 1 == *steps => *to,
@@ -214,10 +215,10 @@ impl ValuesBody {
     }
 }
 
-/// Wrong values of a list that are named; more would hide what is the matter.
+/// Most wrong values of a list that errors name; more would obscure the problem.
 const MOST_NAMED: usize = 100;
 
-/// 1 to `most` values, each as its type takes it.
+/// Checks that there are 1 to `most` values, and converts each to its type.
 pub fn check_list<T>(
     values: &[f64],
     field: &str,
@@ -244,10 +245,10 @@ pub fn check_list<T>(
     (wrong == 0).then_some(taken)
 }
 
-/// The most sparsities of one request.
+/// Most sparsities of one request.
 pub const MAX_LEVELS: usize = 100;
 
-/// Reads `0,0.5,0.75`.
+/// Parses a list such as `0,0.5,0.75`.
 pub fn sparsities(field: &str, text: &str, checks: &mut Checks) -> Option<Vec<Sparsity>> {
     let parts: Vec<&str> = text.split(',').collect();
     if parts.len() > MAX_LEVELS {

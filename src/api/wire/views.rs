@@ -1,4 +1,4 @@
-//! Shapes that several resources share.
+//! JSON shapes that several resources share.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ use uuid::Uuid;
 use crate::domain::law::{Law, LawSource, StoredWarning};
 use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 
-/// JSON that is made once, for parts of answers that are the same each time.
+/// Renders JSON once, for parts of answers that are the same every time.
 fn rendered(value: &impl Serialize) -> Box<RawValue> {
-    // Strings and numbers always have a representation.
+    // Serialising strings and numbers cannot fail.
     to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
@@ -32,15 +32,15 @@ pub struct LawRefView {
     /// Version within the family.
     #[schema(example = 1)]
     pub version: i32,
-    /// Whether it was fitted here or published elsewhere.
+    /// Whether the law was fitted here or published elsewhere.
     pub source: LawSourceView,
-    /// When it was fitted, or published.
+    /// When the law was fitted or published.
     pub fitted_at: DateTime<Utc>,
-    /// Digest of the runs that it was fitted on; null for a published law.
+    /// Digest of the runs that the law was fitted on; null for a published law.
     pub data_digest: Option<String>,
 }
 
-/// A law as answers name it.
+/// A reference to a law as answers contain it, rendered once.
 #[derive(Debug, Clone)]
 pub struct LawRef(Box<RawValue>);
 
@@ -91,7 +91,7 @@ impl From<&Law> for LawRef {
 pub enum LawSourceView {
     /// Fitted on runs of the family.
     Fit,
-    /// Imported coefficients.
+    /// Coefficients imported from a publication.
     Published,
 }
 
@@ -104,18 +104,18 @@ impl From<LawSource> for LawSourceView {
     }
 }
 
-/// The form of a law: what it says of sparsity.
+/// The form of a law: how it models sparsity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = LawForm)]
 pub enum LawFormView {
-    /// `(a_s (1-S)^b_s + c_s) N^(-b_n)`: the paper's.
+    /// `(a_s (1-S)^b_s + c_s) N^(-b_n)`, as in the paper.
     Sparse,
-    /// Nothing, unless it borrows a gain.
+    /// No effect of sparsity, unless a gain is borrowed.
     Dense,
-    /// One capacity at each sparsity of the runs, and nothing between them.
+    /// One capacity for each sparsity of the runs; nothing is said about sparsities in between.
     Levels,
-    /// The mean number of parameters over training.
+    /// Based on the mean number of parameters over training.
     AverageParams,
     /// Mixtures of experts.
     Experts,
@@ -145,25 +145,25 @@ impl From<LawFormView> for LawForm {
     }
 }
 
-/// Whose gain is borrowed.
+/// The law whose gain is borrowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Borrow)]
 pub struct BorrowView {
-    /// Name of the family that lends: its own runs must say what sparsity does.
+    /// Name of the lending family; its own runs must determine the effect of sparsity.
     #[schema(example = "t5-c4")]
     pub borrow: String,
-    /// Version of its law; the one that answers now unless said otherwise.
+    /// Version of its law; by default the one that answers now.
     #[schema(example = 1)]
     pub version: Option<i32>,
 }
 
-/// Which forms are fitted beside the law's own.
+/// Which forms are fitted besides the law's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Forms)]
 pub enum FormsView {
-    /// Every form that the runs can carry.
+    /// Every form that the runs can determine.
     All,
 }
 
@@ -172,13 +172,13 @@ pub enum FormsView {
 #[serde(deny_unknown_fields)]
 #[schema(as = Coefficients)]
 pub struct CoefficientsView {
-    /// Capacity that sparsity costs.
+    /// Factor of the density: the part of the capacity that vanishes as `S -> 1`.
     #[schema(example = 16.787050107077444)]
     pub a_s: f64,
     /// Exponent of the density.
     #[schema(example = 0.72161276)]
     pub b_s: f64,
-    /// Capacity that is left as `S -> 1`.
+    /// Part of the capacity that is left as `S -> 1`.
     #[schema(example = 45.01844735112024)]
     pub c_s: f64,
     /// Exponent of the non-zero parameters.
@@ -202,39 +202,39 @@ impl From<CoefficientsView> for CoefficientValues {
     }
 }
 
-/// Coefficients of a law, in raw units. One that the runs do not tell apart from others is null: where a
-/// quantity never varies over them, `c_s` or `c` holds the sum; where it has too few different values,
+/// Coefficients of a law, in raw units. A coefficient that the runs do not tell apart from others is null: if a
+/// quantity never varies over the runs, `c_s` or `c` holds the sum; if it has too few distinct values,
 /// `diagnostics.identification` of the law says what is missing.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = LawCoefficients)]
 pub struct LawCoefficientsView {
-    /// Capacity that sparsity costs; null where all runs have one sparsity. Where all runs have one
-    /// size, its part of the loss at that size.
+    /// Factor of the density: the part of the capacity that vanishes as `S -> 1`; null if all runs have the same
+    /// sparsity. If all runs have the same size, its part of the loss at that size.
     #[schema(example = 16.787050107077444)]
     a_s: Option<f64>,
-    /// Exponent of the density; null where all runs have one sparsity.
+    /// Exponent of the density; null if all runs have the same sparsity.
     #[schema(example = 0.72161276)]
     b_s: Option<f64>,
-    /// Capacity that is left as `S -> 1`, or of all runs where they have one sparsity; null where all
-    /// runs have one size.
+    /// Part of the capacity that is left as `S -> 1`, or the capacity of all runs if they have the same sparsity; null
+    /// if all runs have the same size.
     #[schema(example = 45.01844735112024)]
     c_s: Option<f64>,
-    /// Exponent of the non-zero parameters; null where all runs have one size.
+    /// Exponent of the non-zero parameters; null if all runs have the same size.
     #[schema(example = 0.24513173)]
     b_n: Option<f64>,
-    /// Scale of the data, in the data unit; null where all runs have one amount of data.
+    /// Scale of the data, in the data unit; null if all runs have the same amount of data.
     #[schema(example = 689991261.9177524)]
     a_d: Option<f64>,
-    /// Exponent of the data; null where all runs have one amount of data.
+    /// Exponent of the data; null if all runs have the same amount of data.
     #[schema(example = 0.20270772)]
     b_d: Option<f64>,
-    /// Irreducible loss, with the terms that the runs do not tell from it.
+    /// Irreducible loss, including the terms that the runs do not tell apart from it.
     #[schema(example = 0.65074219)]
     c: Option<f64>,
 }
 
 impl LawCoefficientsView {
-    /// Those that the runs determine, as far as that is known.
+    /// The coefficients that the runs determine; all of them if that is not known.
     #[must_use]
     pub fn new(law: &Coefficients, identification: Option<&Identification>) -> Self {
         use CoefficientName::{AD, AS, BD, BN, BS, C, CS};
@@ -260,13 +260,13 @@ impl LawCoefficientsView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Warning)]
 struct WarningParts<'a> {
-    /// Stable code.
+    /// Stable code of the warning.
     #[schema(example = "interpolated")]
     code: &'a str,
-    /// A sentence.
+    /// The warning as a sentence.
     #[schema(example = "no run has a sparsity between 0.5 and 0.75")]
     detail: &'a str,
-    /// Whether it is about this answer, or a standing remark on the law that comes with all of its answers.
+    /// Whether it concerns this answer, or is a standing remark on the law that comes with all of its answers.
     of: WarningOf,
 }
 
@@ -274,9 +274,9 @@ struct WarningParts<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningOf {
-    /// This answer.
+    /// This answer only.
     Answer,
-    /// The law, whatever it is asked.
+    /// The law, and so all of its answers.
     Law,
 }
 
@@ -304,7 +304,7 @@ impl WarningView {
         Self { code: code.to_owned(), json }
     }
 
-    /// The same with what it is about before its sentence.
+    /// The same warning, with what it is about put before its sentence.
     #[must_use]
     pub fn about(&self, what: &str) -> Self {
         #[derive(Deserialize)]
@@ -314,7 +314,7 @@ impl WarningView {
         }
         match serde_json::from_str::<Said>(self.json.get()) {
             Ok(Said { detail, of }) => Self::with(&self.code, &format!("{what}: {detail}"), of),
-            // It was written by `with`.
+            // Cannot happen: the JSON was written by `with`.
             Err(_) => self.clone(),
         }
     }
@@ -353,11 +353,11 @@ impl ToSchema for WarningView {
 #[serde(rename_all = "snake_case")]
 #[schema(as = TrustLevel)]
 pub enum TrustLevelView {
-    /// Nothing that is looked at speaks against it.
+    /// No check speaks against the answer.
     Good,
-    /// It may be farther off than its interval says, or is hardly determined.
+    /// The answer may be farther off than its interval says, or is barely determined.
     Weak,
-    /// Not to be acted on.
+    /// The answer should not be acted on.
     None,
 }
 
@@ -387,16 +387,16 @@ impl From<TrustLevel> for TrustLevelView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Trust)]
 pub struct TrustView {
-    /// The word.
+    /// How far the answer can be trusted, in one word.
     #[schema(example = "weak")]
     pub level: TrustLevelView,
-    /// Codes of what speaks against it; empty where the level is `good`.
+    /// Codes of the reasons against trusting it; empty if the level is `good`.
     #[schema(example = json!(["not_checked"]))]
     pub because: Vec<&'static str>,
 }
 
 impl TrustView {
-    /// Of two answers that one rests on: as far as the weaker of them, for the reasons of both.
+    /// Combines the trust in two answers that a third one rests on: the lower level, with the reasons of both.
     #[must_use]
     pub fn with(mut self, other: Self) -> Self {
         let rank = |level: TrustLevelView| match level {
@@ -415,7 +415,7 @@ impl TrustView {
         self
     }
 
-    /// Makes a good answer weak, and says why.
+    /// Adds a reason for doubt, which makes a good answer weak.
     pub fn doubt(&mut self, code: TrustCode) {
         if self.level == TrustLevelView::Good {
             self.level = TrustLevelView::Weak;
@@ -435,24 +435,24 @@ impl From<Trust> for TrustView {
     }
 }
 
-/// A quantity that lies outside the runs behind the law.
+/// A quantity that lies outside the range of the runs behind the law.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Extrapolation)]
 pub struct ExtrapolationView {
     /// `nonzero_params`, `sparsity`, `data` or `compute`.
     #[schema(example = "nonzero_params")]
     pub variable: &'static str,
-    /// How many times beyond the limit, at least 1; for a sparsity the ratio of the densities.
+    /// By which factor the limit is exceeded, at least 1; for a sparsity, the ratio of the densities.
     #[schema(example = 11.77)]
     pub factor: f64,
-    /// The end of the runs' range that is passed.
+    /// The end of the runs' range that is exceeded.
     #[schema(example = 84_934_656.0)]
     pub limit: f64,
     /// Whether the question lies above or below the runs.
     pub side: SideView,
 }
 
-/// On which side of the runs a question lies.
+/// The side of the runs' range on which a question lies.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Side)]
@@ -477,11 +477,11 @@ impl From<Extrapolation> for ExtrapolationView {
     }
 }
 
-/// Interval with its nominal coverage.
+/// An interval with its nominal coverage.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = Interval)]
 pub struct IntervalView {
-    /// Nominal coverage.
+    /// Nominal coverage, between 0 and 1.
     #[schema(example = 0.95)]
     pub level: f64,
     /// Lower end.
@@ -496,17 +496,16 @@ impl From<Interval> for IntervalView {
     }
 }
 
-/// A field that is left out where the caller does not want intervals, and null where the law has
-/// none.
+/// A field that is absent if the caller wants no intervals, and null if the law has none.
 pub(crate) type MaybeInterval = Option<Option<IntervalView>>;
 
-/// A number that was estimated.
+/// An estimated number.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = Estimate)]
 pub struct EstimateView {
     /// The number.
     value: f64,
-    /// Its interval; null where the law has none.
+    /// Interval of the number; null if the law has none.
     interval: Option<IntervalView>,
 }
 
@@ -516,7 +515,7 @@ impl From<Estimate> for EstimateView {
     }
 }
 
-/// Smallest and largest value.
+/// A range of values.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = Range)]
 pub struct RangeView {
@@ -532,7 +531,7 @@ impl From<Range> for RangeView {
     }
 }
 
-/// What the runs at one level of sparsity cover.
+/// The range that the runs at one level of sparsity cover.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = SparsityLevel)]
 pub struct SparsityLevelView {
@@ -540,9 +539,9 @@ pub struct SparsityLevelView {
     pub sparsity: f64,
     /// Number of runs.
     pub runs: u32,
-    /// Range of their non-zero parameters.
+    /// Range of the runs' non-zero parameters.
     pub nonzero_params: RangeView,
-    /// Range of their data.
+    /// Range of the runs' data.
     pub data: RangeView,
 }
 
@@ -557,7 +556,7 @@ impl From<&SparsityLevel> for SparsityLevelView {
     }
 }
 
-/// Deserialises a field that may be null, so that null and absence can be told apart.
+/// Deserialises a field that may be null, keeping null and absence apart.
 pub fn nullable<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {

@@ -1,4 +1,4 @@
-//! How schedules of pruning and mixtures of experts are given and shown.
+//! Pruning schedules and mixtures of experts, as requests give them and answers show them.
 
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::{ExpertChoice, ExpertGrid, PruningSchedule};
@@ -8,57 +8,57 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::domain::checks::Checks;
 use crate::domain::family::Zeros;
 
-/// When zeros come in during training, by the training progress from 0 to 1.
+/// When zeros come in during training, as a function of the training progress from 0 to 1.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = PruningSchedule)]
 pub enum PruningView {
     /// A ramp from no zeros to all of them.
     Ramp(PruningRamp),
-    /// As it was measured.
+    /// A measured schedule.
     Points(PruningPoints),
 }
 
-/// Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and
-/// the final sparsity `S` after. With `start` and `end` 0 the sparsity is `S` from the first step on, as of experts,
-/// static masks and dynamic sparse training.
+/// Sparsity 0 before `start`, `S (1 - (1 - (p - start) / (end - start))^exponent)` at progress `p` until `end`, and the
+/// final sparsity `S` afterwards. With `start` and `end` both 0 the sparsity is `S` from the first step on, as with
+/// experts, static masks and dynamic sparse training.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PruningRamp {
     /// Progress at which pruning starts.
     #[schema(example = 0.25, minimum = 0, maximum = 1)]
     start: f64,
-    /// Progress at which the final sparsity is reached; not before `start`. Where it is `start`, all zeros come at
+    /// Progress at which the final sparsity is reached; not before `start`. If it equals `start`, all zeros come in at
     /// once.
     #[schema(example = 0.75, minimum = 0, maximum = 1)]
     end: f64,
-    /// Exponent of the ramp in between; 3 unless said otherwise.
+    /// Exponent of the ramp; 3 by default.
     #[schema(value_type = Option<f64>, example = 3.0, default = 3.0, minimum = 0.01, maximum = 100, required = false)]
     exponent: f64,
-    /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; `end`
-    /// unless said otherwise.
+    /// Progress from which the kernels of a structured pattern can be used, because the whole pattern is in place; by
+    /// default `end`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 0.25, minimum = 0, maximum = 1)]
     pattern_start: Option<f64>,
 }
 
-/// A measured schedule: shares of the final sparsity, linear between the points, 0 before the first and constant after
-/// the last.
+/// A measured schedule: shares of the final sparsity, linear between the points, 0 before the first point and constant
+/// after the last.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct PruningPoints {
-    /// `[progress, share]`.
+    /// The points, as `[progress, share]`.
     #[schema(schema_with = pruning_points_schema)]
     points: Vec<[f64; 2]>,
-    /// Progress from which the kernels of a structured pattern may run, because the whole pattern is there; unless
-    /// said otherwise that from which the share stays what it is at last.
+    /// Progress from which the kernels of a structured pattern can be used, because the whole pattern is in place; by
+    /// default the progress from which the share no longer changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 0.25, minimum = 0, maximum = 1)]
     pattern_start: Option<f64>,
 }
 
-/// The most measured points of a schedule.
+/// Most points of a measured schedule.
 const MAX_PRUNING_POINTS: usize = 200;
 
-/// The derived schema does not say that a point has two numbers.
+/// Needed because the derived schema does not say that a point consists of two numbers.
 fn pruning_points_schema() -> Array {
     let point = ArrayBuilder::new().items(f64::schema()).min_items(Some(2)).max_items(Some(2));
     ArrayBuilder::new()
@@ -89,7 +89,7 @@ impl From<&PruningSchedule> for PruningView {
     }
 }
 
-/// Either way to give a pruning schedule; the schema is that of the view.
+/// A pruning schedule in either form; its schema is that of the view.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PruningBody {
@@ -101,7 +101,7 @@ pub struct PruningBody {
 }
 
 impl PruningBody {
-    /// The checked schedule; errors are noted below `pruning`.
+    /// Checks the schedule; errors are recorded below `pruning`.
     pub fn check(self, checks: &mut Checks) -> Option<PruningSchedule> {
         let mut refuse = |field: &str, detail: String| {
             checks.refuse(&format!("pruning/{field}"), detail);
@@ -158,7 +158,7 @@ impl PruningBody {
 pub enum ZerosView {
     /// Weights that are zero.
     Weights,
-    /// Experts that a token does not pass.
+    /// Experts that a token does not pass through.
     Experts,
 }
 
@@ -168,9 +168,9 @@ impl From<&Zeros> for ZerosView {
     }
 }
 
-/// Mixtures of experts that can be deployed: every number of active experts of every number of experts above it. With
-/// a share `f` of a dense model's parameters in what becomes experts, total over active parameters are
-/// `(1 - f + f E) / (1 - f + f k)`.
+/// Mixtures of experts that can be deployed: every combination of a number of experts with a smaller number of active
+/// ones. If a share `f` of a dense model's parameters becomes experts, the ratio of total to active parameters is `(1 -
+/// f + f E) / (1 - f + f k)`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Experts)]
@@ -178,11 +178,11 @@ pub struct ExpertsView {
     /// Numbers of experts, `E`; each between 2 and 65,536.
     #[schema(example = json!([8, 16, 32, 64]), min_items = 1, max_items = 50)]
     counts: Vec<u32>,
-    /// Numbers of experts that a token passes, `k`.
+    /// Numbers of experts that a token passes through, `k`.
     #[schema(example = json!([1, 2]), min_items = 1, max_items = 50)]
     active: Vec<u32>,
-    /// Share of a dense model's parameters that every token passes, `1 - f`: attention and embeddings. At least 0
-    /// and below 1.
+    /// Share of a dense model's parameters that every token passes through, `1 - f`: attention and embeddings. At least
+    /// 0 and below 1.
     #[schema(example = 0.33, minimum = 0, exclusive_maximum = 1)]
     shared_share: f64,
 }
@@ -198,9 +198,9 @@ impl From<&ExpertGrid> for ExpertsView {
 }
 
 impl ExpertsView {
-    /// The checked grid; errors are noted below `experts`.
+    /// Checks the grid; errors are recorded below `experts`.
     pub fn check(&self, checks: &mut Checks) -> Option<ExpertGrid> {
-        /// The most numbers of a list.
+        /// Most numbers in a list.
         const MOST: usize = 50;
         for (field, values) in [("counts", &self.counts), ("active", &self.active)] {
             let mut sorted = values.clone();
@@ -229,14 +229,14 @@ impl ExpertsView {
     }
 }
 
-/// A mixture of experts of an answer.
+/// A mixture of experts in an answer.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[schema(as = ExpertChoice)]
 pub struct ExpertChoiceView {
     /// Number of experts.
     #[schema(example = 64)]
     count: u32,
-    /// Number of experts that a token passes.
+    /// Number of experts that a token passes through.
     #[schema(example = 2)]
     active: u32,
 }

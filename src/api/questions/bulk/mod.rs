@@ -1,4 +1,4 @@
-//! The questions for up to 100,000 points at once: a list, or a grid in short.
+//! Questions for up to 100,000 points at once, given as a list or as a grid.
 
 use utoipa_axum::router::OpenApiRouter;
 

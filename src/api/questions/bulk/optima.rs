@@ -1,4 +1,4 @@
-//! The best sparsities of many budgets.
+//! The best sparsities for many budgets.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -51,10 +51,10 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_optimal_sparsities))
 }
 
-/// A size, a budget, and the bounds on the sparsity.
+/// A size, a budget, and bounds on the sparsity.
 type Sized = (NonzeroParams, Compute, Bounds);
 
-/// Training budgets to make the most of: a list of points, or a grid of sizes and budgets.
+/// The training budgets to find the best sparsities for: a list of points, or a grid of sizes and budgets.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"flop_mode": "sparse", "intervals": false,
@@ -64,7 +64,7 @@ pub struct CreateOptimalSparsities {
     #[schema(min_items = 1, max_items = 100_000)]
     #[serde(default, deserialize_with = "bounded")]
     points: Option<Vec<OptimalSparsityPoint>>,
-    /// Sizes of a grid, in place of `points`. The budgets of the first size come first.
+    /// Sizes of a grid, in place of `points`. The results list all budgets of the first size first.
     nonzero_params: Option<ValuesBody>,
     /// Budgets of a grid, in FLOPs.
     compute: Option<ValuesBody>,
@@ -72,36 +72,36 @@ pub struct CreateOptimalSparsities {
     device_hours: Option<ValuesBody>,
     /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
     days: Option<ValuesBody>,
-    /// Budgets of a grid in place of `compute`: what the hours cost.
+    /// Budgets of a grid in place of `compute`: the price of the hours, in the currency of the hardware profile.
     cost: Option<ValuesBody>,
-    /// What a training step costs at points that do not say so: `dense`, `sparse`, or the name of a
+    /// What a training step costs, for points without their own `flop_mode`: `dense`, `sparse`, or the name of a
     /// hardware profile.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
-    /// How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
-    /// again, and teaches less.
+    /// How much unique data there is for each point, in the family's data unit: training data beyond this amount is
+    /// seen again, and teaches less.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
-    /// The most parameters, zeros included, of points that do not say so; between 1 and 1e22.
+    /// The most parameters, zeros included, for points without their own bound; between 1 and 1e22.
     #[schema(minimum = 1, maximum = 1e22)]
     max_total_params: Option<f64>,
-    /// The most bytes that the weights may take at points that do not say so, between 1 and 1e30.
+    /// The most bytes that the weights may take, for points without their own bound; between 1 and 1e30.
     #[schema(minimum = 1, maximum = 1e30)]
     memory_bytes: Option<f64>,
-    /// The highest sparsity of points that do not say so, at least 0 and below 1.
+    /// The highest sparsity, for points without their own bound; at least 0 and below 1.
     #[schema(minimum = 0, exclusive_maximum = 1)]
     max_sparsity: Option<f64>,
-    /// How the weights are stored of which `memory_bytes` speaks: that of the hardware profile, or `dense`, unless
-    /// said otherwise; as of plans.
+    /// How the weights that `memory_bytes` limits are stored; by default as in the hardware profile, or else `dense`.
+    /// The formats are described at plans.
     storage: Option<StorageView>,
-    /// Bits of a value of which `memory_bytes` speaks: 4, 8, 16 or 32; 16 unless said otherwise.
+    /// Bits per value of the weights that `memory_bytes` limits: 4, 8, 16 or 32; 16 by default.
     #[schema(minimum = 4, maximum = 32)]
     bits_per_param: Option<u32>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
-    /// Whether to answer with intervals. Points times resampled laws are limited: with 1,000 of these to 100,000
-    /// points; and in the mode of a hardware profile, with `unique_data`, and by a law that has no gain of its own, where
-    /// each law is searched on its own, to 1,000.
+    /// Whether to answer with intervals. The number of points times the number of resampled laws is limited: with 1,000
+    /// resamples, to 100,000 points. In the mode of a hardware profile, with `unique_data`, and for a law without a
+    /// gain of its own, the optimum is searched for each resampled law, and the limit is 1,000 points.
     #[serde(default = "crate::api::wire::extract::yes")]
     #[schema(default = true)]
     intervals: bool,
@@ -114,7 +114,7 @@ pub struct OptimalSparsityPoint {
     /// Non-zero parameters at the end of training, between 1 and 1e18.
     #[schema(example = 1e7, minimum = 1, maximum = 1e18)]
     nonzero_params: f64,
-    /// Training cost in FLOPs, between 1 and 1e40. Exactly one of this, `device_hours`, `days` and `cost`.
+    /// Training cost in FLOPs, between 1 and 1e40. Give exactly one of this, `device_hours`, `days` and `cost`.
     #[schema(example = 1e17, minimum = 1, maximum = 1e40)]
     compute: Option<f64>,
     /// In place of `compute`: hours of one device of the hardware profile.
@@ -123,10 +123,10 @@ pub struct OptimalSparsityPoint {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
-    /// What a training step costs here.
+    /// What a training step costs at this point; by default as given for all points.
     flop_mode: Option<String>,
     /// The most parameters, zeros included; between 1 and 1e22.
     #[schema(minimum = 1, maximum = 1e22)]
@@ -153,78 +153,79 @@ impl OptimalSparsityPoint {
     }
 }
 
-/// The best sparsities of many budgets, in the order of the points.
+/// The best sparsities for many budgets, in the order of the points.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OptimalSparsities<'a> {
-    /// The law that they were computed from.
+    /// The law that the results were computed from.
     law: Arc<LawRef>,
-    /// One for each point.
+    /// One result for each point.
     #[schema(value_type = Vec<OptimalSparsityResult>)]
     results: Rows<'a, OptimalSparsityResult>,
-    /// What to know before trusting any of them.
+    /// What to know before trusting any of the results.
     warnings: Vec<Arc<WarningView>>,
 }
 
-/// The best sparsity of one budget.
+/// The best sparsity for one budget.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OptimalSparsityResult {
-    /// As asked.
+    /// Non-zero parameters as asked.
     nonzero_params: f64,
-    /// As asked, or what the hours, days or money pay for.
+    /// Training cost in FLOPs: as asked, or what the hours, days or money pay for.
     compute: f64,
     /// The training cost in every currency that is known.
     budget: BudgetView,
-    /// The best sparsity; exactly 0 where zeros do not lower the loss. Where `best_measured_level` is true, the
-    /// better one of the measured sparsities.
+    /// The best sparsity; exactly 0 where zeros do not lower the loss. The best of the measured sparsities where
+    /// `best_measured_level` is true.
     sparsity: f64,
-    /// Whether the runs behind the law tell no more than which of the measured sparsities is best.
+    /// Whether the law only tells which of the measured sparsities is best.
     best_measured_level: bool,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// The bounds that keep a better sparsity away; empty where none does.
+    /// The bounds that rule out a better sparsity; empty where none does.
     #[schema(example = json!([]))]
     binding: Vec<&'static str>,
     /// Interval of the best sparsity; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     interval: MaybeInterval,
-    /// Predicted loss at it.
+    /// Predicted loss at the best sparsity.
     loss: f64,
-    /// Interval of the loss at it; null where the law has none.
+    /// Interval of that loss; null where the law has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<IntervalView>)]
     loss_interval: MaybeInterval,
-    /// Data that the compute pays for at it.
+    /// Data that the compute pays for at the best sparsity.
     data: f64,
-    /// Parameters that a token passes, of a family whose zeros are experts: `nonzero_params`. Left out of others.
+    /// Parameters that a token passes, equal to `nonzero_params`, in families whose zeros are experts. Left out
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     active_params: Option<f64>,
-    /// Parameters at it, zeros included.
+    /// Parameters at the best sparsity, zeros included.
     total_params: f64,
-    /// The dense model with as many non-zero parameters and the same compute; null by a law of the form `levels` of
-    /// which no level is dense.
+    /// The dense model with as many non-zero parameters and the same compute; null for a law of the form `levels`
+    /// without a dense level.
     dense: Option<DenseView>,
-    /// Size of the dense model of equal loss on the same data, relative to `nonzero_params`; null where nothing is known
-    /// of dense models, and by a law of the form `experts` where no dense model of any size is as good.
+    /// Size of the dense model with equal loss on the same data, relative to `nonzero_params`; null where nothing is
+    /// known about dense models, and for a law of the form `experts` where no dense model of any size is as good.
     gain: Option<f64>,
-    /// The compute relative to that at which a dense model of this size is compute-optimal; null where nothing is known
-    /// of dense models.
+    /// The compute relative to the compute for which a dense model of this size is optimal; null where nothing is known
+    /// about dense models.
     chinchilla_ratio: Option<f64>,
     /// The best pattern that the hardware can run, or the best mixture of experts of the family; null where none are
     /// listed.
     pattern: Option<PatternView>,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// Whether the best sparsity lies between two that runs have, with none near it.
+    /// Whether the best sparsity lies between two sparsities of the runs, with none near it.
     interpolated: bool,
-    /// How far it can be trusted.
+    /// How far the result can be trusted.
     trust: TrustView,
 }
 
-/// The questions of a request, and the answer of the law to each.
+/// The questions of a request, and the law's answer to each.
 struct Optima<'a> {
     asked: &'a AskedLaw,
     points: &'a Points<OptimalSparsityPoint>,
@@ -232,10 +233,10 @@ struct Optima<'a> {
     modes: &'a Modes,
     flop_mode: Option<&'a str>,
     repetition: Option<Repetition>,
-    /// Whether the law knows no more than which of the measured sparsities is best.
+    /// Whether the law only tells which of the measured sparsities is best.
     measured: bool,
     found: Vec<Recommendation>,
-    /// Of the best sparsity and of the loss at it, where they are wanted.
+    /// Intervals of the best sparsity and of the loss at it, for each question; `None` where they are not wanted.
     intervals: Option<Vec<[Option<IntervalView>; 2]>>,
 }
 
@@ -277,7 +278,7 @@ impl<'a> Optima<'a> {
         self.questions[at].2.ceiling(&self.mode(at).0)
     }
 
-    /// The least density that the bounds of a point leave.
+    /// The lowest density that the bounds of a point allow; `None` without bounds.
     fn least(&self, at: usize) -> Result<Option<Density>, ApiError> {
         let (nonzero_params, _) = self.question(at);
         Ok(self.ceiling(at).least_density(nonzero_params)?)
@@ -386,7 +387,7 @@ impl<'a> Optima<'a> {
         trust
     }
 
-    /// What is said where another form has another answer.
+    /// The warning for a point at which another form of the law has a different answer.
     fn disagreement(&self, at: usize) -> Option<Arc<WarningView>> {
         let (_, _, bounds) = &self.questions[at];
         if self.measured || self.repetition.is_some() || !bounds.is_none() {
@@ -510,7 +511,7 @@ impl<'a> Optima<'a> {
     }
 }
 
-/// The answers as JSON, of the shape of [`OptimalSparsities`].
+/// The JSON answer of laws of other forms, in the shape of [`OptimalSparsities`].
 #[derive(Serialize)]
 struct OwnOptima {
     law: Arc<LawRef>,
@@ -518,10 +519,10 @@ struct OwnOptima {
     warnings: Vec<Arc<WarningView>>,
 }
 
-/// Answers every point by a law of a form with coefficients of its own.
+/// Answers every point by a law of the form `levels` or `experts`.
 ///
 /// # Errors
-/// That of the first point without an answer.
+/// The error of the first point without an answer.
 fn own_optima(
     asked: &AskedLaw,
     own: &SampledForm,
@@ -592,7 +593,7 @@ fn own_row(
     }
 }
 
-/// The columns of [`Optima::arrow`]; what is not known is null.
+/// The same columns as [`Optima::arrow`]; unknown values are null.
 fn own_arrow(
     rows: &[OptimalSparsityResult],
     intervals: bool,
@@ -626,7 +627,7 @@ fn own_arrow(
     );
     let binding: Vec<_> = rows.iter().map(|row| row.binding.clone()).collect();
     columns.lists("binding", &binding);
-    // Of laws whose levels have names alone.
+    // The column only exists for laws whose levels have names.
     if rows.iter().any(|row| row.level.is_some()) {
         columns.texts("level", rows.len(), |at| rows[at].level.as_deref());
     }
@@ -634,7 +635,7 @@ fn own_arrow(
     columns.stream(law, warnings)
 }
 
-/// Finds the best sparsities of up to 100,000 training budgets, in order.
+/// Finds the best sparsities for up to 100,000 training budgets, in order.
 #[utoipa::path(
     post, path = "/v1/families/{family}/optimal-sparsities", tag = TAG_QUESTIONS,
     params(FamilyPath), request_body = CreateOptimalSparsities,
@@ -663,7 +664,7 @@ async fn create_optimal_sparsities(
         memory_bytes: body.memory_bytes,
         max_sparsity: body.max_sparsity,
     };
-    // What is wrong for all points is said once, and not as if it were wrong at each.
+    // Errors in the settings for all points are reported once, rather than for each point.
     let mut checks = Checks::default();
     let in_points = points.iter().flatten().any(|point| point.memory_bytes.is_some());
     storage.require_memory(all.memory_bytes.is_some() || in_points, &mut checks);

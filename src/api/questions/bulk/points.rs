@@ -1,4 +1,4 @@
-//! The points of a request: a list or a grid, the modes that they name, and how much may be asked of them.
+//! The points of a bulk request: a list or a grid, the modes that they name, and the limits on their number.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::api::wire::views::WarningView;
 use crate::domain::checks::{Checks, FieldError};
 use crate::domain::currency::Currency;
 
-/// The most points of a request.
+/// The most points per request.
 const MAX_POINTS: usize = BulkLimits::MOST_POINTS;
-/// The most modes of a request.
+/// The most different modes per request.
 const MAX_MODES: usize = 20;
-/// The most wrong fields that an answer names.
+/// The most invalid fields that an answer lists.
 const MAX_ERRORS: usize = 100;
 
 /// How the results are sent.
@@ -87,14 +87,14 @@ impl Axis {
     }
 }
 
-/// How many points a request has, of which there are so many as a list, or which are a grid; no more than one may have.
+/// Number of points of a request, given as a list of length `listed` or as the axes of a grid; at most [`MAX_POINTS`].
 pub(super) fn count_points<const N: usize>(listed: Option<usize>, axes: &[Axis; N]) -> usize {
     let of_axis = |axis: &Axis| axis.values.as_ref().map_or(1, ValuesBody::count);
     let of_grid = || axes.iter().map(of_axis).fold(1, usize::saturating_mul);
     listed.unwrap_or_else(of_grid).min(MAX_POINTS)
 }
 
-/// A list of points, or the axes of a grid.
+/// The points of a request, and whether they were given as a list or as a grid.
 pub(super) enum Points<P> {
     List(Vec<P>),
     Grid(Vec<P>),
@@ -107,7 +107,7 @@ impl<P> Points<P> {
         }
     }
 
-    /// JSON pointer to a point of a list; empty for a grid, whose points do not stand in the body.
+    /// JSON pointer to a point of a list; empty for a grid, because its points do not appear in the body.
     fn pointer(&self, index: usize) -> String {
         match self {
             Self::List(_) => format!("/points/{index}"),
@@ -115,16 +115,17 @@ impl<P> Points<P> {
         }
     }
 
-    /// An error with the point at which it arose.
+    /// Adds the point at which an error occurred to the error.
     pub(super) fn error_at(&self, index: usize, error: ApiError) -> ApiError {
         match error {
-            // Which of many points it is about is said; what settles it is the same for all, and stays.
+            // The detail says which point the error is about; the runs that would settle it are the same for all
+            // points.
             ApiError::NotIdentified { detail, missing, suggestions } => ApiError::NotIdentified {
                 detail: format!("point {index}: {detail}"),
                 missing,
                 suggestions,
             },
-            // A field of a point stands below it; what holds for all points stands where it was given.
+            // The pointer of an error in a point is below that of the point.
             ApiError::Invalid(errors) => {
                 let at = |error: FieldError| FieldError {
                     pointer: format!("{}{}", self.pointer(index), error.pointer),
@@ -140,7 +141,7 @@ impl<P> Points<P> {
         }
     }
 
-    /// Checks every point, and stops when there are [`MAX_ERRORS`] errors.
+    /// Checks every point, and stops after [`MAX_ERRORS`] errors, or after the first error in a grid.
     pub(super) fn check<Q>(
         &self,
         check: impl Fn(&P, &mut Checks) -> Option<Q>,
@@ -166,7 +167,8 @@ impl<P> Points<P> {
 }
 
 impl<P> Points<P> {
-    /// The list, or the grid of the axes with the last one fastest, of at most [`MAX_POINTS`] points.
+    /// Takes the list, or builds the grid of the axes with the last axis varying fastest; at most [`MAX_POINTS`]
+    /// points.
     pub(super) fn new<const N: usize>(
         list: Option<Vec<P>>,
         axes: [Axis; N],
@@ -191,7 +193,7 @@ impl<P> Points<P> {
     }
 }
 
-/// All combinations of the values of the axes, those of the last axis one after the other.
+/// All combinations of the values of the axes, with the last axis varying fastest.
 fn grid<const N: usize>(axes: [Axis; N]) -> Result<Vec<[f64; N]>, ApiError> {
     let mut checks = Checks::default();
     let values = axes.map(|axis| axis.check(&mut checks));
@@ -216,14 +218,14 @@ fn grid<const N: usize>(axes: [Axis; N]) -> Result<Vec<[f64; N]>, ApiError> {
     Ok((0..count).map(combination).collect())
 }
 
-/// The flop modes of a request, each looked up once, with what training costs and the ranges of the runs in it.
+/// The FLOP modes of a request, each looked up once, with its training cost and the ranges of the runs.
 pub(super) struct Modes {
     pub(super) costs: Vec<(Mode, TrainingCost, Ranges)>,
     by_name: HashMap<String, usize>,
 }
 
 impl Modes {
-    /// Looks up the modes that are named.
+    /// Looks up the named modes.
     pub(super) async fn find(
         state: &AppState,
         law: &AskedLaw,
@@ -240,7 +242,7 @@ impl Modes {
         Ok(modes)
     }
 
-    /// The mode of a name that [`Self::find`] has looked up; without a name the only mode there is.
+    /// The mode with a name that [`Self::find`] has looked up; without a name, the only mode of the request.
     pub(super) fn of(&self, name: Option<&str>) -> &(Mode, TrainingCost, Ranges) {
         &self.costs[name.map_or(0, |name| self.by_name[name])]
     }
@@ -250,15 +252,15 @@ impl Modes {
     }
 }
 
-/// A flop mode that a request names, and where it does so first.
+/// A FLOP mode that a request names, and where it is named first.
 pub(super) struct Named {
     name: String,
     pointer: String,
 }
 
 impl Named {
-    /// The different ones, in the order of [`Points::as_slice`]. Of each point `names` gives its own mode, if it has one,
-    /// and the mode of the whole request, if the point needs it.
+    /// The different modes of a request, in the order of [`Points::as_slice`]. For each point, `names` yields the
+    /// point's own mode, if it has one, and the mode of the whole request, if the point needs it.
     pub(super) fn all<'a>(
         names: impl Iterator<Item = (Option<&'a str>, Option<&'a str>)>,
     ) -> Result<Vec<Self>, ApiError> {
@@ -272,7 +274,7 @@ impl Named {
                 let detail = format!("must be at most {MAX_MODES} different ones in a request");
                 return Err(ApiError::field("/flop_mode", detail));
             }
-            // Only points of a list have a mode of their own.
+            // Only points of a list can have their own mode.
             let pointer = own.map(|_| format!("/points/{index}")).unwrap_or_default();
             all.push(Self { name: name.to_owned(), pointer });
         }
@@ -280,10 +282,10 @@ impl Named {
     }
 }
 
-/// Lists of at most so many points are checked where they arrive: that takes less than a millisecond.
+/// Lists of at most this many points are checked on the thread that received them, which takes less than a millisecond.
 const FEW_POINTS: usize = 500;
 
-/// Checks the points of a request, of which there are so many as a list; a grid may have many.
+/// Checks the points of a request, given as a list of length `listed` or as a grid, which may have many points.
 pub(super) async fn check_points<T: Send + 'static>(
     state: &AppState,
     owner: &Owner,
@@ -296,14 +298,14 @@ pub(super) async fn check_points<T: Send + 'static>(
     }
 }
 
-/// How much different data a request is about.
+/// Checks the amount of unique data of a request.
 pub(super) fn request_unique_data(given: Option<f64>) -> Result<Option<Data>, ApiError> {
     let mut checks = Checks::default();
     let unique = check_unique_data(given, &mut checks);
     Ok(checks.finish(unique)?)
 }
 
-/// Why each resampled law is searched on its own; `None` where all of them are asked together.
+/// Why the optimum of each resampled law has to be searched; `None` where a table covers all of them.
 pub(super) fn searched(
     modes: &Modes,
     law: &AskedLaw,
@@ -320,7 +322,10 @@ pub(super) fn searched(
     }
 }
 
-/// Refuses intervals that ask too many resampled laws: each point asks all of them.
+/// Refuses intervals that would evaluate too many resampled laws, all of which are evaluated at each point.
+///
+/// # Errors
+/// [`ApiError::Invalid`] about `intervals`.
 pub(super) fn check_work(
     state: &AppState,
     law: &AskedLaw,
@@ -347,7 +352,7 @@ pub(super) fn check_work(
     Ok(())
 }
 
-/// The axis of a training cost, in the one currency in which it is given, and that currency.
+/// The axis of the training cost, and the currency in which it is given: at most one.
 pub(super) fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Currency), ApiError> {
     let mut given = Currency::ALL.into_iter().zip(values).filter(|(_, values)| values.is_some());
     let Some((currency, values)) = given.next() else {
@@ -360,7 +365,7 @@ pub(super) fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Curren
     if currency == Currency::Compute {
         return Ok((Axis::compute(values), currency));
     }
-    // What it is in FLOPs is checked where the mode is known.
+    // The value in FLOPs is checked once the mode is known.
     let new = |value: f64| {
         let range = "above 0 and at most 1e15";
         let valid = value > 0.0 && value <= 1e15;
@@ -370,7 +375,7 @@ pub(super) fn cost_axis(values: [Option<ValuesBody>; 4]) -> Result<(Axis, Curren
     Ok((Axis { field, values, spacing: Spacing::Logarithmic, new }, currency))
 }
 
-/// What is said of the most data of many answers, where some of it is repeated.
+/// The warning about repeated data for many answers, of which `most` is the largest amount of data.
 pub(super) fn assumed_repetition(
     asked: &AskedLaw,
     repetition: Option<&Repetition>,

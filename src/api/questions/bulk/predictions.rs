@@ -1,4 +1,4 @@
-//! The losses of many models.
+//! The predicted losses of many models.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create_predictions))
 }
 
-/// Models whose loss to predict: a list of points, or a grid.
+/// The models to predict the losses of: a list of points, or a grid.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"intervals": false, "nonzero_params": [1e8], "sparsity": {"from": 0, "to": 0.9, "steps": 10},
@@ -50,7 +50,7 @@ pub struct CreatePredictions {
     #[schema(min_items = 1, max_items = 100_000)]
     #[serde(default, deserialize_with = "bounded")]
     points: Option<Vec<PredictionPoint>>,
-    /// Sizes of a grid, in place of `points`. The last axis is the fastest: `data` or `compute`.
+    /// Sizes of a grid, in place of `points`. In the results the last axis, `data` or `compute`, varies fastest.
     nonzero_params: Option<ValuesBody>,
     /// Sparsities of a grid, evenly spaced where `from` and `to` are given.
     sparsity: Option<ValuesBody>,
@@ -62,19 +62,19 @@ pub struct CreatePredictions {
     device_hours: Option<ValuesBody>,
     /// Budgets of a grid in place of `compute`: days of all devices of the hardware profile together.
     days: Option<ValuesBody>,
-    /// Budgets of a grid in place of `compute`: what the hours cost.
+    /// Budgets of a grid in place of `compute`: the price of the hours, in the currency of the hardware profile.
     cost: Option<ValuesBody>,
-    /// What a training step costs at points with a training cost that do not say so.
+    /// What a training step costs, for points with a training cost but without their own `flop_mode`.
     #[schema(example = "sparse")]
     flop_mode: Option<String>,
-    /// The pattern or recipe of the level of points that do not say so, as of points.
+    /// The pattern or recipe of the level, for points without their own `level`.
     #[schema(example = json!(null))]
     level: Option<String>,
-    /// How much different data there is for each of them, in the family's data unit: what is trained on beyond it is seen
-    /// again, and teaches less.
+    /// How much unique data there is for each point, in the family's data unit: training data beyond this amount is
+    /// seen again, and teaches less.
     #[schema(example = json!(null), minimum = 1e-6, maximum = 1e30)]
     unique_data: Option<f64>,
-    /// Version of the law to ask; the active one unless said otherwise.
+    /// Version of the law to ask; the active one by default.
     law_version: Option<i32>,
     /// Whether to answer with intervals.
     #[serde(default = "crate::api::wire::extract::yes")]
@@ -104,13 +104,13 @@ pub struct PredictionPoint {
     /// In place of `compute`: days of all devices of the hardware profile together.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     days: Option<f64>,
-    /// In place of `compute`: what the hours cost, in the currency of the hardware profile's `price_per_hour`.
+    /// In place of `compute`: the price of the hours, in the currency of the hardware profile's `price_per_hour`.
     #[schema(exclusive_minimum = 0, maximum = 1e15)]
     cost: Option<f64>,
-    /// What a training step costs here; belongs to `compute` and what stands in its place.
+    /// What a training step costs at this point. Only with `compute`, or with what is given in its place.
     flop_mode: Option<String>,
-    /// The pattern or recipe of the level, by a law that tells runs of one sparsity apart by it and has several of this
-    /// sparsity.
+    /// The pattern or recipe of the level, for a law that tells runs of the same sparsity apart by it and has several
+    /// levels of this sparsity.
     level: Option<String>,
 }
 
@@ -119,38 +119,38 @@ impl PredictionPoint {
         GivenBudget([self.compute, self.device_hours, self.days, self.cost])
     }
 
-    /// The mode of its compute, if that is what it is about.
+    /// Name of the point's FLOP mode; the default only applies if the point has a training cost.
     fn mode<'a>(&'a self, default: Option<&'a str>) -> Option<&'a str> {
         let default = default.filter(|_| self.budget().is_some());
         self.flop_mode.as_deref().or(default)
     }
 }
 
-/// The losses of many models, in the order of the points.
+/// The predicted losses of many models, in the order of the points.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Predictions {
-    /// The law that they were computed from.
+    /// The law that the losses were computed from.
     law: Arc<LawRef>,
-    /// One for each point.
+    /// One result for each point.
     results: Vec<PredictionResult>,
-    /// What to know before trusting any of them.
+    /// What to know before trusting any of the results.
     warnings: Vec<Arc<WarningView>>,
 }
 
-/// The loss of one model.
+/// The predicted loss of one model.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PredictionResult {
-    /// As asked.
+    /// Non-zero parameters as asked.
     nonzero_params: f64,
-    /// As asked.
+    /// Sparsity as asked.
     sparsity: f64,
-    /// As asked. Left out where that names none.
+    /// Name of the level as asked. Left out where the request names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// As asked, or what the compute pays for.
+    /// Amount of data in training: as asked, or what the compute pays for.
     data: f64,
-    /// The training cost in every currency that is known; null where the point is about data.
+    /// The training cost in every currency that is known; null where the point gives the data.
     budget: Option<BudgetView>,
     /// Predicted validation loss.
     loss: f64,
@@ -164,9 +164,9 @@ pub struct PredictionResult {
     prediction_interval: MaybeInterval,
     /// The quantities that lie outside the runs behind the law.
     extrapolation: Vec<ExtrapolationView>,
-    /// Whether the sparsity lies between two that runs have, with none near it.
+    /// Whether the sparsity lies between two sparsities of the runs, with none near it.
     interpolated: bool,
-    /// How far it can be trusted.
+    /// How far the result can be trusted.
     trust: TrustView,
 }
 
@@ -312,7 +312,7 @@ async fn create_predictions(
     let (points, questions, named) = check_points(&state, &owner, listed, check).await?;
     let (asked, freshness) = any_law(&state, &path.name()?, law_version).await?;
     let modes = Modes::find(&state, &asked, named).await?;
-    // A loss needs no search in any mode.
+    // Predicting a loss needs no search in any mode.
     check_work(&state, &asked, intervals, questions.len(), None)?;
     let answer = move || {
         let default = flop_mode.as_deref();

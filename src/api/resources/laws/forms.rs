@@ -1,4 +1,4 @@
-//! How borrowed gains, repeated data and other forms of the same runs are shown.
+//! How borrowed gains, repeated data and rival forms of a law are shown.
 
 use serde::Serialize;
 use sparsity_law::fit::{RepeatedData, Rival, Rivals};
@@ -9,23 +9,23 @@ use crate::api::wire::problem::SettlingRunView;
 use crate::api::wire::views::{CoefficientsView, IntervalView, LawFormView};
 use crate::domain::law::LentGain;
 
-/// A gain that was borrowed of another family's law.
+/// A gain that was borrowed from another family's law.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = BorrowedGain)]
 pub struct LentGainView {
     /// Name of the lending family.
     #[schema(example = "t5-c4")]
     borrow: String,
-    /// Version of its law.
+    /// Version of the lender's law.
     #[schema(example = 1)]
     version: i32,
-    /// The lender's coefficients that make its gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
+    /// The coefficients of the lender that make up the gain, `((a_s (1-S)^b_s + c_s) / (a_s + c_s))^(-1/b_n)`.
     lender: LenderCoefficients,
-    /// The sparse runs that would make the gain this family's own; empty of a law without runs.
+    /// The sparse runs that would give this family a gain of its own; empty for a law without runs.
     suggestions: Vec<SettlingRunView>,
 }
 
-/// What makes the gain of a law.
+/// The coefficients that make up the gain of a law.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LenderCoefficients {
     /// Capacity that sparsity costs.
@@ -54,20 +54,20 @@ impl From<LentGain> for LentGainView {
     }
 }
 
-/// How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the different data `U`.
+/// How fast repeating data wears out: `D_eff = U + U R (1 - exp(-(D/U - 1) / R))` for `D` above the unique data `U`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = RepeatedData)]
 pub struct RepeatedDataView {
     /// `R`, in epochs.
     #[schema(example = 15.39)]
     decay: f64,
-    /// Whether the runs of the law show it; otherwise it is that of a published law of language models
-    /// (arXiv 2305.16264).
+    /// Whether `decay` was fitted on the law's runs; otherwise it is that of a published law of language models (arXiv
+    /// 2305.16264).
     #[schema(example = false)]
     fitted: bool,
-    /// Its profile interval; null where it was not fitted.
+    /// Profile interval of `decay`; null where it was not fitted.
     interval: Option<IntervalView>,
-    /// Runs that repeat their data.
+    /// Number of runs that repeat data.
     #[schema(example = 12)]
     runs: usize,
 }
@@ -78,23 +78,24 @@ impl From<RepeatedData> for RepeatedDataView {
     }
 }
 
-/// Forms of the law that were fitted on the same runs and judged by how they predict runs that were held out.
+/// Forms of the law that were fitted on the same runs and ranked by how well they predict held-out runs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Rivals)]
 pub struct RivalsView {
-    /// Laws that were fitted on the runs below a limit of size, data or their product.
+    /// Number of rounds, in each of which all forms were fitted on the runs below a limit of size, data or their
+    /// product.
     #[schema(example = 16)]
     rounds: usize,
-    /// Predictions of the other runs, the same for all forms.
+    /// Number of predictions of held-out runs, the same for all forms.
     #[schema(example = 240)]
     predictions: usize,
-    /// The forms, the one that predicts best first.
+    /// The forms, the one with the best predictions first.
     forms: Vec<RivalView>,
-    /// Forms that these runs cannot carry.
+    /// The forms that these runs cannot support.
     refused: Vec<RefusedFormView>,
 }
 
-/// One form among others.
+/// One of the forms that were fitted.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Rival)]
 pub struct RivalView {
@@ -107,17 +108,17 @@ pub struct RivalView {
     #[schema(example = 4.880117e-6)]
     objective: f64,
     /// Root of the mean squared residual of the predictions, in the unit of the objective's residual; null where the
-    /// runs allow none.
+    /// runs allow no predictions.
     #[schema(example = 0.0091)]
     holdout_error: Option<f64>,
-    /// Its interval, by resampling the runs that were predicted.
+    /// Interval of `holdout_error`, from resampling the runs that were predicted.
     interval: Option<IntervalView>,
-    /// Interval of how much it is above the error of the law's own form.
+    /// Interval of the difference between this `holdout_error` and that of the law's own form.
     excess: Option<IntervalView>,
-    /// Whether it predicts no worse than the law's own form, as far as these predictions tell.
+    /// Whether this form predicts no worse than the law's own form, as far as these predictions tell.
     #[schema(example = true)]
     no_worse: bool,
-    /// Its law.
+    /// The law of this form.
     law: RivalLawView,
 }
 
@@ -127,23 +128,23 @@ pub struct RivalView {
 pub struct RefusedFormView {
     /// The form.
     form: LawFormView,
-    /// Why these runs cannot carry it.
+    /// Why these runs cannot support the form.
     #[schema(example = "the runs have 2 different values of sparsity, and it needs 3")]
     reason: String,
 }
 
-/// The law of a form, in raw units: one of these.
+/// The law of a form, in raw units: exactly one of these.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = RivalLaw)]
 pub enum RivalLawView {
     /// The paper's form.
     Sparse(CoefficientsView),
-    /// Counting the mean number of parameters over training.
+    /// Law that counts the mean number of parameters over training.
     AverageParams(AverageParamsCoefficients),
-    /// One capacity at each sparsity.
+    /// Law with one capacity for each sparsity.
     Levels(LevelsView),
-    /// Mixtures of experts.
+    /// Law of mixtures of experts.
     Experts(ExpertCoefficientsView),
 }
 
@@ -160,7 +161,7 @@ pub struct AverageParamsCoefficients {
     b_d: f64,
     /// Irreducible loss.
     c: f64,
-    /// `m`: mean sparsity over training as a share of the final one.
+    /// `m`: mean sparsity over training, as a share of the final sparsity.
     #[schema(example = 0.625)]
     mean_share: f64,
 }
@@ -188,43 +189,43 @@ pub struct LevelView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// Runs at it.
+    /// Number of runs at this level.
     #[schema(example = 12)]
     runs: usize,
-    /// `A_j`.
+    /// The capacity `A_j`.
     a: f64,
     /// Size of the dense model that is as good, relative to the non-zero parameters; null where no run is dense.
     gain: Option<f64>,
 }
 
-/// Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)` with `T` all
-/// parameters.
+/// Coefficients of `e + a T^(-alpha) + b D^(-beta) + c (1-S)^(-lambda) + d (1-S)^(-delta) T^(-gamma)`, where `T` is the
+/// number of all parameters.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ExpertCoefficients)]
 pub struct ExpertCoefficientsView {
     /// Irreducible loss.
     e: f64,
-    /// Amplitude of the total size.
+    /// Amplitude of the term in the total size.
     a: f64,
-    /// Its exponent.
+    /// Exponent of that term.
     alpha: f64,
-    /// Amplitude of the data.
+    /// Amplitude of the term in the data.
     b: f64,
-    /// Its exponent.
+    /// Exponent of that term.
     beta: f64,
-    /// Amplitude of the density.
+    /// Amplitude of the term in the density.
     c: f64,
-    /// Its exponent, of either sign.
+    /// Exponent of that term, of either sign.
     lambda: f64,
-    /// Amplitude of density and size together.
+    /// Amplitude of the term in density and total size together.
     d: f64,
-    /// Exponent of the density in it, of either sign.
+    /// Exponent of the density in that term, of either sign.
     delta: f64,
-    /// Exponent of the total size in it.
+    /// Exponent of the total size in that term.
     gamma: f64,
 }
 

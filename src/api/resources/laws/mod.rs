@@ -41,7 +41,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// A page of laws.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LawList {
-    /// Newest first.
+    /// The laws, newest first.
     items: Vec<LawView>,
     /// Where the next page starts; null at the end.
     next_cursor: Option<String>,
@@ -105,17 +105,17 @@ async fn get_law(
     cached(&known, &tag, Freshness::Revalidate, || Ok(LawView::new(law, active)))
 }
 
-/// Which law answers.
+/// The choice of the law that answers.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateActiveLaw {
-    /// The version to pin; null leaves it to the newest fit.
+    /// The version to pin; null for the newest fit.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(example = 1, required)]
     version: Option<i32>,
 }
 
-/// Pins the law that answers, or leaves it to the newest fit again.
+/// Pins the law that answers, or lets the newest fit answer again.
 #[utoipa::path(
     put, path = "/v1/families/{family}/active-law", tag = TAG_LAWS, params(FamilyPath),
     request_body = UpdateActiveLaw,

@@ -1,4 +1,4 @@
-//! Laws that are imported.
+//! Import of published laws.
 
 use std::collections::BTreeMap;
 
@@ -35,38 +35,38 @@ pub struct CreateLaw {
     /// The coefficients of the forms `sparse` and `dense`, in raw units: parameters, and the family's data unit.
     #[schema(nullable = false)]
     coefficients: Option<PublishedCoefficients>,
-    /// What the law says of sparsity: `sparse`; `dense` for nothing; `levels` for one capacity at each sparsity; `experts`
-    /// for mixtures of experts. `sparse` unless said otherwise.
+    /// Form of the law, that is, how its loss depends on sparsity: `sparse`, the default; `dense` if it does not;
+    /// `levels` for one capacity for each sparsity; `experts` for mixtures of experts.
     form: Option<PublishedForm>,
-    /// The coefficients of the forms `levels` and `experts`, in the place of `coefficients`, as a law shows them: without
-    /// those of the data where the law says nothing of it. At most 1,000.
+    /// The coefficients of the forms `levels` and `experts`, in place of `coefficients`, as a law shows them. Those of
+    /// the data term are left out where the law does not know the effect of data. At most 1,000.
     #[schema(max_items = 1000, example = json!(null))]
     own_coefficients: Option<Vec<PublishedOwnCoefficient>>,
-    /// Whose gain a `dense` law borrows, so that it answers questions about sparsity.
+    /// The family whose gain a `dense` law borrows, so that it can answer questions about sparsity.
     gain: Option<BorrowView>,
-    /// Where they stand: a paper, a report; at most 2,000 characters.
+    /// Source of the coefficients, such as a paper or a report; at most 2,000 characters.
     #[schema(example = "arXiv:2309.08520, table 3")]
     reference: String,
-    /// Mean Huber loss over its runs, where published.
+    /// Mean Huber loss over the law's runs, where published.
     objective: Option<f64>,
-    /// Number of its runs, where published.
+    /// Number of the law's runs, where published.
     runs: Option<u32>,
-    /// When it was published; now unless said otherwise.
+    /// When the law was published; by default now.
     fitted_at: Option<DateTime<Utc>>,
 }
 
-/// What a published law says of sparsity.
+/// How the loss of a published law depends on sparsity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PublishedForm {
     /// The paper's form, with seven coefficients.
     #[default]
     Sparse,
-    /// Nothing: `A N^(-b_n) + (a_d / D)^b_d + c`, with five.
+    /// No dependence on sparsity: `A N^(-b_n) + (a_d / D)^b_d + c`, with five coefficients.
     Dense,
-    /// One capacity at each sparsity, with coefficients of its own.
+    /// One capacity for each sparsity, given in `own_coefficients`.
     Levels,
-    /// Mixtures of experts, with coefficients of its own.
+    /// Mixtures of experts, given in `own_coefficients`.
     Experts,
 }
 
@@ -74,29 +74,30 @@ pub enum PublishedForm {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedOwnCoefficient {
-    /// Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    /// Name of the coefficient in the formula of the form. In the form `levels`, `a` is given once for each level.
     #[schema(example = "a")]
     name: String,
-    /// The sparsity that it is of; of `a` of levels alone.
+    /// The sparsity that the coefficient applies to; only for `a` in the form `levels`.
     #[schema(example = 0.5, minimum = 0, exclusive_maximum = 1)]
     sparsity: Option<f64>,
-    /// The pattern or recipe of the level that it is of, where there are several of one sparsity.
+    /// The pattern or recipe of the level that the coefficient applies to, where a sparsity has several levels.
     #[schema(example = json!(null), min_length = 1, max_length = 200)]
     level: Option<String>,
-    /// Its value, in raw units.
+    /// Value of the coefficient, in raw units.
     #[schema(example = 55.8)]
     value: f64,
-    /// Its interval, as a law shows it: taken and not kept, as it does not say how coefficients vary together.
+    /// Interval of the coefficient, as a law shows it. Accepted but not stored, as it does not say how coefficients
+    /// vary together.
     #[schema(value_type = Object, nullable)]
     #[serde(rename = "interval")]
     _interval: Option<serde::de::IgnoredAny>,
 }
 
-/// The most coefficients of a published law.
+/// The most coefficients in `own_coefficients`.
 const MOST_OWN: usize = 1000;
 
-/// Coefficients of a published law, in raw units: all of its form and no other. Of the form `sparse` they are `a_s`,
-/// `b_s`, `c_s`, `b_n`, `a_d`, `b_d` and `c`, of the form `dense` `a`, `b_n`, `a_d`, `b_d` and `c`.
+/// Coefficients of a published law, in raw units: exactly those of its form. The form `sparse` has `a_s`, `b_s`, `c_s`,
+/// `b_n`, `a_d`, `b_d` and `c`; the form `dense` has `a`, `b_n`, `a_d`, `b_d` and `c`.
 #[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PublishedCoefficients {
@@ -127,7 +128,7 @@ pub struct PublishedCoefficients {
 }
 
 impl CreateLaw {
-    /// The law of a form with coefficients of its own; `None` of other forms, and where it is wrong.
+    /// Checks the law of a form with `own_coefficients`; `None` for other forms, and where it is invalid.
     fn own(&self, checks: &mut Checks) -> Option<FormLaw> {
         let form = match self.form {
             Some(PublishedForm::Levels) => LawForm::Levels,
@@ -185,7 +186,7 @@ impl CreateLaw {
             .ok()
     }
 
-    /// The coefficients of the form that is given.
+    /// Checks the coefficients of the forms `sparse` and `dense`.
     fn coefficients(&self, checks: &mut Checks) -> Option<Coefficients> {
         let dense = self.form == Some(PublishedForm::Dense);
         let form = if dense { "dense" } else { "sparse" };
@@ -232,7 +233,8 @@ impl CreateLaw {
             b_d: b_d?,
             c: c?,
         };
-        // Of a dense law the zero in the place of a_s is one that a law may have, and the others may not be zero.
+        // A dense law has a zero for `a_s`, which is allowed for a reduced law; none of its other coefficients may be
+        // zero.
         let filled = if dense { CoefficientValues { a_s: 1.0, ..values } } else { values };
         let checked = Coefficients::new(filled).and_then(|_| Coefficients::reduced(values));
         checked
@@ -244,10 +246,10 @@ impl CreateLaw {
     }
 }
 
-/// The gain that a law borrows: that of the law of another family, which the caller may see.
+/// Finds the gain that a law is to borrow from the law of another family, which the caller must be allowed to see.
 ///
 /// # Errors
-/// [`ApiError::Invalid`] where there is no such law, or it says nothing of sparsity by itself.
+/// [`ApiError::Invalid`] if there is no such law, or it does not know the effect of sparsity from its own runs.
 pub(crate) async fn find_lender(
     state: &AppState,
     caller: &Caller,
@@ -322,7 +324,7 @@ pub(super) async fn create_law(
     if body.runs.is_some_and(|runs| i32::try_from(runs).is_err()) {
         checks.refuse("runs", "must be at most 2147483647");
     }
-    // What PostgreSQL and RFC 3339 both can hold, and a publication can have.
+    // Years that PostgreSQL and RFC 3339 can both represent, and that a publication can have.
     if body.fitted_at.is_some_and(|time| !(1900..=9999).contains(&time.year())) {
         checks.refuse("fitted_at", "must be in the years 1900 to 9999");
     }
@@ -376,7 +378,7 @@ pub(super) async fn create_law(
     let law = laws::insert_law(&mut *write, id, family.id, &content, now).await?;
     let location = format!("/v1/families/{name}/laws/{}", law.version);
     write.commit(StatusCode::CREATED, Some(&location)).await?;
-    // Whoever asks here next gets it, however long the announcement takes.
+    // The next question to this process must get this law, even if the announcement takes longer.
     state.laws.forget(name.as_str());
     let active = laws::find_law(&state.pool, &name, None).await?.map(|law| law.id);
     let body = Json(LawView::new(law, active));

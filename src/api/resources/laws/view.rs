@@ -1,4 +1,4 @@
-//! How a law is shown.
+//! How a law is shown in answers.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::api::wire::views::{
 use crate::api::wire::zeros::{ExpertsView, PruningView, ZerosView};
 use crate::domain::law::{Law, LawShape, Resamples};
 
-/// A law: coefficients, and what stands behind them.
+/// A law: its coefficients and the evidence behind them.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Law)]
 pub struct LawView {
@@ -30,96 +30,98 @@ pub struct LawView {
     /// Version within the family, counted from 1.
     #[schema(example = 1)]
     version: i32,
-    /// Whether it was fitted here or published elsewhere.
+    /// Whether the law was fitted here or published elsewhere.
     source: LawSourceView,
-    /// Where published coefficients stand.
+    /// Source of published coefficients, such as a paper.
     reference: Option<String>,
-    /// Whether it is the law that answers now.
+    /// Whether this law answers questions at present.
     active: bool,
-    /// Whether it was fitted without some runs, those of `options.without`, to see what they do. Such a law
-    /// answers only where its version is asked for, and cannot be made active.
+    /// Whether the law was fitted without some runs, those of `options.without`, to see what difference they make. Such
+    /// a law answers only where its version is asked for, and cannot be made active.
     #[schema(example = false)]
     what_if: bool,
-    /// What it says of sparsity.
+    /// Form of the law: how its loss depends on sparsity.
     form: LawFormView,
-    /// The gain that it has from another family's law; null where what it says of sparsity is its own.
+    /// The gain that is borrowed from another family's law; null where the law has a gain of its own.
     gain: Option<LentGainView>,
-    /// The coefficients, in raw units at full precision. Of a law that is `dense` or counts `average_params`, `c_s` is
-    /// the capacity coefficient of dense models; of `levels` that of the densest level. Of `experts` the terms of the data
-    /// alone are among them.
+    /// The coefficients, in raw units at full precision. In a law that is `dense` or counts `average_params`, `c_s` is
+    /// the capacity coefficient of dense models; in one of `levels` it is that of the densest level. Of `experts` only
+    /// the terms that depend on data alone are given here.
     coefficients: LawCoefficientsView,
-    /// Interval of each coefficient; null where the law has none.
+    /// Interval of each coefficient; null where the law has no intervals.
     intervals: Option<CoefficientIntervals>,
-    /// The coefficients of the forms `levels` and `experts`, which `coefficients` does not hold, with their intervals;
-    /// null of other forms. Without those of the data where the runs have one amount of it.
+    /// The coefficients of the forms `levels` and `experts` that have no place in `coefficients`, with their intervals;
+    /// null for other forms. The coefficients of the data term are left out where all runs have the same amount of
+    /// data.
     own_coefficients: Option<Vec<OwnCoefficientView>>,
-    /// Mean Huber loss over its runs, where known.
+    /// Mean Huber loss over the runs of the law, where known.
     #[schema(example = 4.880117e-6)]
     objective: Option<f64>,
-    /// Number of its runs, where known.
+    /// Number of runs that the law was fitted on, where known.
     #[schema(example = 48)]
     runs: Option<u32>,
-    /// What its runs cover, by level of sparsity; empty where unknown.
+    /// What the runs cover, by level of sparsity; empty where unknown.
     support: Vec<SparsityLevelView>,
-    /// What its runs cannot tell.
+    /// What the runs cannot tell.
     warnings: Vec<WarningView>,
-    /// How far it can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each answer that
-    /// it gives has a word of its own, to which the question adds the width of its interval, and how far it lies outside
-    /// the runs.
+    /// How far the law can be trusted: `none` where its runs do not determine the best sparsity of a budget. Each
+    /// answer of the law has a rating of its own, which also takes into account the width of its interval and how far
+    /// the question lies outside the runs.
     trust: TrustView,
-    /// What the fit says about itself; null for a published law.
+    /// What the fit reports about itself; null for a published law.
     diagnostics: Option<DiagnosticsView>,
     /// Effective sparsity of each structured pattern among the runs.
     patterns: Vec<PatternReportView>,
     /// Runs from pretrained checkpoints; null where there were none.
     pretrained: Option<PretrainedReportView>,
-    /// How fast repeating data wears out; null where no run says how much of its data is different.
+    /// How fast repeating data wears out; null where no run says how much of its data is unique.
     repeated_data: Option<RepeatedDataView>,
     /// Other forms of the law, fitted on the same runs; null where the refit did not ask for all forms.
     rivals: Option<RivalsView>,
-    /// What the fit ran with; null for a published law.
+    /// The options of the fit; null for a published law.
     options: Option<FitOptionsView>,
-    /// Digest of the runs that it was fitted on; null for a published law.
+    /// Digest of the runs that the law was fitted on; null for a published law.
     data_digest: Option<String>,
     /// What `data` counts.
     #[schema(example = "tokens")]
     data_unit: String,
-    /// FLOPs per parameter and data unit that its answers use.
+    /// FLOPs per parameter and data unit that the law's answers use.
     #[schema(example = 6.0)]
     flops_per_param: f64,
-    /// Pruning schedule that its answers use.
+    /// Pruning schedule that the law's answers use.
     pruning: PruningView,
-    /// What the zeros of its models are.
+    /// What the zeros of the family's models are.
     zeros: ZerosView,
-    /// The mixtures of experts that can be deployed; null where none are said.
+    /// The mixtures of experts that can be deployed; null where none are listed.
     experts: Option<ExpertsView>,
-    /// When it was fitted, or published.
+    /// When the law was fitted or published.
     fitted_at: DateTime<Utc>,
 }
 
-/// A coefficient of a form that the seven do not hold.
+/// A coefficient of a form of law that is not one of the seven in `coefficients`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OwnCoefficient)]
 pub struct OwnCoefficientView {
-    /// Its name in the formula of the form. Of `levels` `a` is there once for each of them.
+    /// Name of the coefficient in the formula of the form. In the form `levels`, `a` appears once for each level.
     #[schema(example = "a")]
     name: &'static str,
-    /// The sparsity that it is of; null where it is of all.
+    /// The sparsity that the coefficient applies to; null where it applies to all.
     #[schema(example = 0.5)]
     sparsity: Option<f64>,
-    /// The pattern or recipe of the level, of a law that tells runs of one sparsity apart by it. Left out of others.
+    /// The pattern or recipe of the level, if the law tells runs of the same sparsity apart by it. Left out otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     level: Option<String>,
-    /// Its value, in raw units.
+    /// Value of the coefficient, in raw units.
     #[schema(example = 55.8)]
     value: f64,
-    /// Its interval; null where the law has none.
+    /// Interval of the coefficient; null where the law has no intervals.
     interval: Option<IntervalView>,
 }
 
 impl OwnCoefficientView {
-    /// Of a law of such a form, with the intervals of its coefficients where there are any.
+    /// The coefficients that `law` has, with their intervals if there are any: `intervals` is either empty or in the
+    /// order of [`FormLaw::named`].
     fn all(law: &FormLaw, intervals: &[Interval]) -> Vec<Self> {
         let coefficients = law.named().into_iter().enumerate();
         coefficients
@@ -135,27 +137,27 @@ impl OwnCoefficientView {
     }
 }
 
-/// Interval of each coefficient; null for one that the law does not have, or that its runs do not determine.
+/// Interval of each coefficient; null for a coefficient that the law does not have or that its runs do not determine.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CoefficientIntervals {
-    /// Of `a_s`.
+    /// Interval of `a_s`.
     a_s: Option<IntervalView>,
-    /// Of `b_s`.
+    /// Interval of `b_s`.
     b_s: Option<IntervalView>,
-    /// Of `c_s`.
+    /// Interval of `c_s`.
     c_s: Option<IntervalView>,
-    /// Of `b_n`.
+    /// Interval of `b_n`.
     b_n: Option<IntervalView>,
-    /// Of `a_d`.
+    /// Interval of `a_d`.
     a_d: Option<IntervalView>,
-    /// Of `b_d`.
+    /// Interval of `b_d`.
     b_d: Option<IntervalView>,
-    /// Of `c`.
+    /// Interval of `c`.
     c: Option<IntervalView>,
 }
 
 impl CoefficientIntervals {
-    /// `None` where there is none at all.
+    /// The intervals of the determined coefficients; `None` if `intervals` is empty.
     fn new(
         intervals: &BTreeMap<CoefficientName, Interval>,
         identification: Option<&Identification>,
@@ -177,43 +179,43 @@ impl CoefficientIntervals {
     }
 }
 
-/// What a fit says about itself.
+/// What a fit reports about itself.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Diagnostics)]
 pub struct DiagnosticsView {
-    /// Share of the starts whose objective is within 0.1 % of the best and whose answers over the range of the runs
-    /// are those of the best: losses within 0.1 %, best sparsities within 0.01.
+    /// Share of the starts that agree with the best one: objective within 0.1 % of it and, over the range of the runs,
+    /// losses within 0.1 % and best sparsities within 0.01 of it.
     #[schema(example = 0.97)]
     agreement: f64,
-    /// Slope `s0` of the gain at sparsity 0; above 1 the law is unphysical there. Null where the law
-    /// does not know what sparsity or size do.
+    /// Slope `s0` of the gain at sparsity 0; the law is unphysical there if it is above 1. Null where the law does not
+    /// know the effect of sparsity or of size.
     #[schema(example = 0.8)]
     gain_slope: Option<f64>,
-    /// Robust standard deviation of the residuals, widened for the fitted coefficients, in the unit
-    /// of the objective's residual.
+    /// Robust standard deviation of the residuals, widened for the number of fitted coefficients, in the unit of the
+    /// objective's residual.
     #[schema(example = 0.007)]
     noise: f64,
     /// Correlations of the fitted coefficients.
     correlations: CorrelationsView,
-    /// Ratio of the largest to the smallest singular value of the Jacobian with columns of unit
-    /// length; null where the runs do not determine all coefficients.
+    /// Ratio of the largest to the smallest singular value of the Jacobian with columns scaled to unit length; null
+    /// where the runs do not determine all coefficients.
     #[schema(example = 185.0)]
     condition: Option<f64>,
     /// Profile interval of each fitted exponent.
     profiles: Vec<ProfileView>,
     /// How well left-out runs were predicted.
     holdouts: Vec<HoldoutReportView>,
-    /// Resamples that gave a law.
+    /// Number of resamples that gave a law.
     #[schema(example = 1000)]
     resamples: Option<u32>,
-    /// Resamples that determined none.
+    /// Number of resamples that did not determine a law.
     #[schema(example = 0)]
     failed_resamples: Option<u32>,
     /// Every start, in the order of its index.
     starts: Vec<StartReportView>,
-    /// Which coefficients the runs determine; null for a law that was fitted before this was looked at.
+    /// Which coefficients the runs determine; null for a law that was fitted before fits recorded this.
     identification: Option<IdentificationView>,
-    /// How many clusters of runs were resampled; null where each run was drawn by itself.
+    /// How many clusters of runs were resampled; null where runs were drawn one by one.
     #[schema(example = json!(null))]
     clusters: Option<usize>,
 }
@@ -228,16 +230,16 @@ pub struct IdentificationView {
     /// Number of coefficients that were fitted.
     #[schema(example = 7)]
     fitted: usize,
-    /// How many combinations of them the runs tell apart.
+    /// How many independent combinations of the coefficients the runs determine.
     #[schema(example = 7)]
     rank: usize,
-    /// The coefficients that they do not determine one by one; these are null.
+    /// The coefficients that the runs do not determine individually; their values are null.
     #[schema(example = json!([]))]
     open: Vec<&'static str>,
     /// What the runs have too few of; empty where every coefficient is determined.
     #[schema(example = json!([]))]
     missing: Vec<MissingView>,
-    /// The cheapest runs that settle it.
+    /// The cheapest runs that would determine the missing coefficients.
     #[schema(example = json!([]))]
     suggestions: Vec<SettlingRunView>,
 }
@@ -255,21 +257,21 @@ impl From<Identification> for IdentificationView {
     }
 }
 
-/// Correlations of the logarithms of the coefficients at the geometric mean of the runs, where
-/// `a_s`, `c_s` and `a_d` count as their part of the loss there: in raw units they say mostly how far
-/// one parameter and one token are from the runs.
+/// Correlations of the logarithms of the coefficients, taken at the geometric mean of the runs: there, `a_s`, `c_s` and
+/// `a_d` count as their part of the loss. In raw units the correlations would mostly show how far one parameter and one
+/// token are from the runs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Correlations)]
 pub struct CorrelationsView {
-    /// The coefficients of rows and columns.
+    /// The coefficients of the rows and columns, in order.
     #[schema(example = json!(["a_s", "b_s"]))]
     coefficients: Vec<&'static str>,
-    /// Row by row; empty where the runs do not determine all coefficients.
+    /// The correlations, row by row; empty where the runs do not determine all coefficients.
     #[schema(example = json!([[1.0, -0.6], [-0.6, 1.0]]))]
     matrix: Vec<Vec<f64>>,
 }
 
-/// How far one exponent can go while the others make up for it.
+/// How far one exponent can move while the other coefficients adapt to it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Profile)]
 pub struct ProfileView {
@@ -279,28 +281,28 @@ pub struct ProfileView {
     /// Nominal coverage.
     #[schema(example = 0.95)]
     level: f64,
-    /// Lower end; null where the runs set none.
+    /// Lower end; null where the runs do not limit it.
     low: Option<f64>,
-    /// Upper end; null where the runs set none.
+    /// Upper end; null where the runs do not limit it.
     high: Option<f64>,
 }
 
-/// How well runs were predicted by a law that was fitted without them.
+/// How well a law predicts runs that it was fitted without.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HoldoutReport)]
 pub struct HoldoutReportView {
     /// Which runs were left out.
     holdout: HoldoutView,
-    /// The smallest value of the quantity that was left out.
+    /// Smallest value, among the left-out runs, of the quantity by which runs were left out.
     limit: f64,
-    /// Runs that were predicted.
+    /// Number of runs that were predicted.
     runs: usize,
-    /// Runs that the law was fitted on.
+    /// Number of runs that the law was fitted on.
     fitted_runs: usize,
-    /// Mean residual: positive where the losses were predicted too high. Null where the other runs are too few,
-    /// or of too few levels, to determine a law.
+    /// Mean residual: positive where the losses were predicted too high. Null where the remaining runs, or their
+    /// levels, are too few to determine a law.
     bias: Option<f64>,
-    /// Root mean square of the residuals; null where `bias` is.
+    /// Root mean square of the residuals; null where `bias` is null.
     rms: Option<f64>,
 }
 
@@ -308,12 +310,12 @@ pub struct HoldoutReportView {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StartReport)]
 pub struct StartReportView {
-    /// Mean Huber loss that it reached.
+    /// Mean Huber loss that the start reached.
     objective: f64,
-    /// Why it ended: `converged`, `stalled`, `budget` or `stopped`.
+    /// Why the start ended: `converged`, `stalled`, `budget` or `stopped`.
     #[schema(example = "converged")]
     termination: &'static str,
-    /// Evaluations of the objective and its derivatives that it took.
+    /// Number of evaluations of the objective and its derivatives.
     evaluations: u32,
 }
 
@@ -377,23 +379,23 @@ impl DiagnosticsView {
     }
 }
 
-/// What a structured pattern is worth, measured by its runs.
+/// What a structured pattern is worth, measured on its runs.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PatternReport)]
 pub struct PatternReportView {
-    /// Its name.
+    /// Name of the pattern.
     #[schema(example = "2:4")]
     pattern: String,
-    /// Fraction of zeros that it prescribes.
+    /// Fraction of zeros that the pattern prescribes.
     #[schema(example = 0.5)]
     nominal_sparsity: f64,
-    /// Number of its runs.
+    /// Number of runs with the pattern.
     runs: usize,
-    /// Unstructured sparsity that explains its runs best, all coefficients of the law held.
+    /// Unstructured sparsity that explains the pattern's runs best, with all coefficients of the law held fixed.
     effective_sparsity: EstimateView,
-    /// Gain at the effective sparsity; null where the law does not know what size does.
+    /// Gain at the effective sparsity; null where the law does not know the effect of size.
     gain: Option<EstimateView>,
-    /// Gain of unstructured sparsity equal to the nominal one.
+    /// Gain of unstructured sparsity at the nominal sparsity of the pattern.
     unstructured_gain: Option<f64>,
 }
 
@@ -410,11 +412,11 @@ impl From<PatternReport> for PatternReportView {
     }
 }
 
-/// The law of runs from pretrained checkpoints, and how much data the checkpoint was worth.
+/// The law of the runs from pretrained checkpoints, and how much data these checkpoints were worth.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PretrainedReport)]
 pub struct PretrainedReportView {
-    /// Coefficients of these runs alone; their data is that of the sparse phase.
+    /// Coefficients fitted on these runs alone, counting the data of their sparse phase.
     coefficients: LawCoefficientsView,
     /// Interval of each coefficient; null where no resamples were made.
     intervals: Option<CoefficientIntervals>,
@@ -428,20 +430,20 @@ pub struct PretrainedReportView {
     multipliers: Vec<MultiplierView>,
 }
 
-/// Data that training from scratch needs for the loss of the pretrained start, relative to its data:
-/// the geometric mean over the pretrained runs of one sparsity.
+/// How many times as much data training from scratch needs to reach the loss of the runs from pretrained checkpoints:
+/// the geometric mean over such runs of one sparsity.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = DataMultiplier)]
 pub struct MultiplierView {
     /// The sparsity.
     #[schema(example = 0.5)]
     sparsity: f64,
-    /// Number of pretrained runs at it.
+    /// Number of pretrained runs at this sparsity.
     runs: usize,
-    /// Counting the data of the sparse phase alone; null where no amount of data reaches the loss.
+    /// Multiple of the data of the sparse phase alone; null where no amount of data reaches the loss.
     sparse_phase: Option<EstimateView>,
-    /// Counting dense pretraining and sparse phase together; null also where a run does not say how
-    /// much data its checkpoint had seen.
+    /// Multiple of the data of dense pretraining and sparse phase together; null also where a run does not say how much
+    /// data its checkpoint had seen.
     both_phases: Option<EstimateView>,
 }
 
@@ -475,6 +477,7 @@ impl From<PretrainedReport> for PretrainedReportView {
 }
 
 impl LawView {
+    /// Shows a law; `active_id` is the id of the law that answers for its family, if there is one.
     pub(super) fn new(law: Law, active_id: Option<Uuid>) -> Self {
         let content = law.content;
         let what_if = content.is_what_if();
