@@ -1,4 +1,4 @@
-//! Putting the parts together: database, router, worker, and an orderly end.
+//! Puts the parts together (database, router, worker) and shuts them down in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,27 +48,28 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::Traces;
 use crate::{api, server, store};
 
-/// How long it may take at the start to find out how connections are lent; what a request waits is too short for a
-/// machine that is busy.
+/// How long finding out the pooling mode of the connections may take at startup. The timeout of a request is too short
+/// for a busy machine.
 const POOLING_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long connections may take to come back at the end.
+/// How long connections may take to be returned to the pool at shutdown.
 const CLOSING: Duration = Duration::from_millis(500);
 
-/// Connections that listen, where they are not of the pool: one for the worker, one for what is in memory.
+/// Connections that listen for announcements when they have a pool of their own: one for the worker, one for the state
+/// in memory.
 const LISTENERS: u32 = 2;
 
-/// An open database: the configured one, or a private one that is left when this is closed.
+/// An open database: the configured one, or a private one that is stopped when this is closed.
 #[derive(Debug)]
 pub struct Database {
-    /// Connections to it.
+    /// The connection pool.
     pub pool: PgPool,
-    /// Those on which announcements are heard; `None` where none would be.
+    /// The pool whose connections listen for announcements; `None` where announcements would not arrive.
     pub listening: Option<PgPool>,
     private: Option<KeptPostgres>,
 }
 
-/// A private PostgreSQL, and who starts it again where it dies.
+/// A private PostgreSQL and the task that restarts it when it dies.
 #[derive(Debug)]
 struct KeptPostgres {
     server: Arc<PrivatePostgres>,
@@ -84,7 +85,8 @@ impl KeptPostgres {
 
     async fn stop(self) -> anyhow::Result<()> {
         self.keeper.abort();
-        // However it ended: what it held is gone.
+        // Whether the task panicked or was aborted does not matter: either way it has dropped its reference to the
+        // server.
         let _ = self.keeper.await;
         match Arc::into_inner(self.server) {
             Some(server) => Ok(server.stop().await?),
@@ -94,11 +96,10 @@ impl KeptPostgres {
 }
 
 impl Database {
-    /// Connects, starting a private PostgreSQL where no URL is given, and brings the schema up to
-    /// date.
+    /// Connects, and brings the schema up to date. Starts a private PostgreSQL where no URL is given.
     ///
     /// # Errors
-    /// Where there is no database to be had, or its schema is newer than this binary.
+    /// If no database can be reached or started, or its schema is newer than this binary.
     pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Self> {
         let (options, private) = match &config.database_url {
             Some(url) => (connect_options(url, "DATABASE_URL")?, None),
@@ -127,7 +128,8 @@ impl Database {
                 .context("trying how connections to the database are lent")?,
         };
         let mut connection = pool.acquire().await.context("connecting to the database")?;
-        // Before tables are made there, which would be in the way of the coordinator's.
+        // Checked before any table is created on the worker node, where it would get in the way of the coordinator's
+        // tables.
         anyhow::ensure!(
             store::find_announces_here(&mut connection).await.context("asking the database")?,
             "DATABASE_URL names a worker of Citus, on which nothing is heard of what others change: name its coordinator"
@@ -153,10 +155,10 @@ impl Database {
         Ok(Self { pool, listening, private })
     }
 
-    /// Puts the table of runs into parts.
+    /// Partitions the table of runs.
     ///
     /// # Errors
-    /// Where it is in parts already, or the database cannot do it.
+    /// If the table is partitioned already, or the database cannot do it.
     pub async fn partition(&self, parts: u16) -> anyhow::Result<()> {
         let mut connection = self.pool.acquire().await.context("connecting to the database")?;
         let done = store::partitions::partition_runs(&mut connection, parts);
@@ -174,17 +176,17 @@ impl Database {
     /// [`DistributionError`](store::distribution::DistributionError).
     pub async fn distribute(&self) -> anyhow::Result<()> {
         let mut connection = self.pool.acquire().await.context("connecting to the database")?;
-        // What is set on it is not for others.
+        // The session's settings are changed below, so the connection must not go back to the pool.
         connection.close_on_drop();
         store::distribution::distribute(&mut connection).await?;
         tracing::info!("the tables are distributed");
         Ok(())
     }
 
-    /// Closes the connections and leaves the private PostgreSQL.
+    /// Closes the connections and stops the private PostgreSQL, if there is one.
     ///
     /// # Errors
-    /// Where the private PostgreSQL does not stop.
+    /// If the private PostgreSQL does not stop.
     pub async fn close(self) -> anyhow::Result<()> {
         let closing = async {
             self.pool.close().await;
@@ -192,7 +194,7 @@ impl Database {
                 listening.close().await;
             }
         };
-        // A connection that is in use by what was broken off comes back when its query ends.
+        // A connection still in use by an aborted task comes back only when its query ends.
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
             tracing::warn!("connections to the database were still in use");
         }
@@ -203,7 +205,7 @@ impl Database {
     }
 }
 
-/// What a setting says. The URL is not repeated: it holds a password.
+/// Parses the URL of a setting. The error does not repeat the URL, because it holds a password.
 fn connect_options(url: &str, setting: &str) -> anyhow::Result<PgConnectOptions> {
     url.parse().map_err(|_| {
         anyhow::anyhow!(
@@ -212,11 +214,11 @@ fn connect_options(url: &str, setting: &str) -> anyhow::Result<PgConnectOptions>
     })
 }
 
-/// Why there is no connection, with what helps where that cannot be guessed.
+/// Explains why no connection could be made, with a remedy where it is not obvious.
 fn not_connected(error: sqlx::Error) -> anyhow::Error {
     let said = error.to_string();
     let error = anyhow::Error::new(error);
-    // As rustls says it. Citus makes such a certificate when it is started for the first time, and so do short recipes.
+    // This is rustls' wording. Citus creates such a certificate when it is first started, and so do many short recipes.
     if said.contains("UnsupportedCertVersion") {
         return error.context(
             "connecting to the database: its certificate is of version 1 of X.509, with which nothing can be encrypted here: \
@@ -227,45 +229,45 @@ fn not_connected(error: sqlx::Error) -> anyhow::Error {
     error.context("connecting to the database")
 }
 
-/// What a service is told about itself, apart from its database: the program reads it from its settings
-/// ([`AppConfig::read`]), a test says what it needs.
+/// The configuration of a service, apart from its database. The program reads it from its settings
+/// ([`AppConfig::read`]); tests fill it in directly.
 #[derive(Debug, Clone)]
 pub struct AppConfig {
-    /// What a request may cost.
+    /// Limits on what a request may cost.
     pub limits: Limits,
     /// Limits of uploads and exports.
     pub transfers: TransferLimits,
-    /// Who may use it how much.
+    /// How much each caller may use the service.
     pub throttle: ThrottleConfig,
-    /// How often the keys are read again, announced or not.
+    /// How often the API keys are read again, whether or not a change was announced.
     pub key_refresh: Duration,
-    /// How long keys are believed that could not be read again.
+    /// How long keys stay valid when they cannot be read again.
     pub keys_believed: Duration,
-    /// Days that events of the audit log are kept; `None` for ever.
+    /// Days for which events of the audit log are kept; `None` keeps them for ever.
     pub audit_retention_days: Option<u32>,
-    /// Memory for laws that were asked lately.
+    /// Memory for the cache of recently used laws, in bytes.
     pub law_cache_bytes: u64,
-    /// From what on answers are not to be trusted.
+    /// The thresholds beyond which answers are not to be trusted.
     pub trust: TrustPolicy,
-    /// Threads for answers that take long to compute.
+    /// Number of threads for answers that take long to compute.
     pub answer_threads: usize,
-    /// Origins whose pages may ask.
+    /// Origins whose pages may call the API from a browser (CORS).
     pub cors_origins: Vec<HeaderValue>,
-    /// Names, beside `localhost`, by which a service without keys may be asked.
+    /// Host names, besides `localhost`, by which a service without keys may be called.
     pub allowed_hosts: Vec<String>,
-    /// Whether only this machine reaches it.
+    /// Whether the service can be reached from this machine only.
     pub loopback: bool,
-    /// A path of a proxy below which it is reached.
+    /// Path prefix under which a proxy exposes the service.
     pub base_path: Option<String>,
-    /// A streaming replica of the database, and how old what it shows may be.
+    /// A streaming replica of the database, and the largest lag at which it may still be read.
     pub replica: Option<(PgConnectOptions, Duration)>,
 }
 
 impl AppConfig {
-    /// What the settings say of a service on this address.
+    /// Reads the configuration of a service at this address from its settings.
     ///
     /// # Errors
-    /// Where the address of the replica is no URL.
+    /// If the address of the replica is not a URL.
     pub fn read(http: &HttpConfig, address: SocketAddr) -> anyhow::Result<Self> {
         let replica = match &http.reads.read_database_url {
             Some(url) => {
@@ -293,21 +295,21 @@ impl AppConfig {
     }
 }
 
-/// The parts of a service, wired: the one place where they are put together, for the program and for
-/// tests. Nothing runs yet but what is asked of it.
+/// The parts of a service, wired together. This is the only place where that is done, for the program and for tests
+/// alike. No task runs yet; the state only answers the requests it is given.
 #[derive(Debug)]
 pub struct App {
-    /// What handlers may use.
+    /// The state that handlers share.
     pub state: AppState,
-    /// Stores what is left in the audit log.
+    /// Writes the events of the audit log to the database.
     pub auditor: AuditWriter,
 }
 
 impl App {
-    /// Wires a service on an open database.
+    /// Wires a service to an open database.
     ///
     /// # Errors
-    /// Where the keys cannot be read, or the database does not say which one it is.
+    /// If the keys cannot be read, or the database cannot be identified.
     pub async fn open(
         pool: PgPool,
         config: AppConfig,
@@ -365,7 +367,7 @@ impl App {
     }
 }
 
-/// Follows what the database announces until the service is to stop.
+/// Follows the database's announcements until the service shuts down.
 pub async fn follow(state: AppState, listening: Option<PgPool>) {
     let (laws, profiles, access) =
         (state.laws.clone(), state.profiles.clone(), state.access.clone());
@@ -375,22 +377,22 @@ pub async fn follow(state: AppState, listening: Option<PgPool>) {
     follow_announcements(pool, listening, memory, state.shutdown.clone()).await;
 }
 
-/// Watches the replica of the database, where there is one, until the service is to stop.
+/// Watches the replica of the database, if there is one, until the service shuts down.
 pub async fn watch_replica(state: AppState) {
     if let Some(replica) = &state.replica {
         replica.watch(&state.shutdown).await;
     }
 }
 
-/// Stores uploads that were answered before, until the service is to stop.
+/// Processes the uploads that were accepted earlier and still wait, until the service shuts down.
 pub async fn store_uploads(state: AppState) {
     store_waiting(state).await;
 }
 
-/// A worker beside a service, which stops with it.
+/// Starts a worker beside a service; it stops together with the service.
 ///
 /// # Errors
-/// Where the system gives no threads.
+/// If the system does not provide the threads.
 pub fn worker(
     state: &AppState,
     listening: Option<PgPool>,
@@ -407,19 +409,19 @@ pub fn worker(
     Ok(Worker::new(parts, config)?)
 }
 
-/// A service that is up: its address, its router for callers in the same process, and its end.
+/// A running service: its address, its router (for callers in the same process), and how to stop it.
 #[derive(Debug)]
 pub struct Service {
-    /// The address that it listens on.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// The same router that is served.
+    /// The router that is being served.
     pub router: Router,
     state: AppState,
     http: tokio::task::JoinHandle<()>,
     worker: tokio::task::JoinHandle<()>,
     follower: tokio::task::JoinHandle<()>,
     auditor: tokio::task::JoinHandle<()>,
-    /// Cancelled when the last request was answered.
+    /// Cancelled once the last request has been answered.
     answered: CancellationToken,
     drain: Duration,
 }
@@ -428,8 +430,8 @@ impl Service {
     /// Starts the API and a worker on an open database.
     ///
     /// # Errors
-    /// Where the address is taken, there are no threads, or others could reach a service that asks for
-    /// no key.
+    /// If the address is taken, the system does not provide the threads, or the service would ask for no key although
+    /// other machines can reach it.
     pub async fn start(
         database: &Database,
         http: &HttpConfig,
@@ -441,7 +443,7 @@ impl Service {
         let clock = Arc::new(Clock::system());
         let tokens = Tokens::open(&http.access.oidc, clock.clone()).await?;
         let config = AppConfig::read(http, address)?;
-        // Before the first thread that computes.
+        // Must be set before the first compute thread starts.
         set_niceness(http.compute_niceness);
         let app = App::open(database.pool.clone(), config, clock, tokens, traces.clone()).await?;
         let App { state, auditor } = app;
@@ -488,24 +490,23 @@ impl Service {
         })
     }
 
-    /// Runs until a signal asks to stop, then lets requests under way end and gives a running refit
-    /// back.
+    /// Runs until a signal asks to stop, then lets the requests in flight finish and gives a running refit back.
     ///
     /// # Errors
-    /// Where serving fails.
+    /// If serving fails.
     pub async fn run_until_stopped(mut self) -> anyhow::Result<()> {
         tokio::select! {
             () = stop_signal() => tracing::info!("stopping"),
-            // It ends by itself only with a panic.
+            // The server task ends by itself only by a panic.
             ended = &mut self.http => ended?,
         }
         self.stop().await
     }
 
-    /// Stops.
+    /// Shuts the service down.
     ///
     /// # Errors
-    /// Where serving failed.
+    /// If serving failed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.shutdown.cancel();
         let drained = Instant::now() + self.drain;
@@ -514,8 +515,8 @@ impl Service {
             tracing::warn!("requests were still under way when the time to drain was over");
             abort.abort();
         }
-        // A database that stands still must not hold the end up: what is given back then is what others find out
-        // by themselves.
+        // A database that hangs must not hold up the shutdown. A refit that cannot be given back now is taken over by
+        // another worker later.
         let end = drained.max(Instant::now()) + LAST_WORDS;
         ended("the worker", end, self.worker).await?;
         ended("who follows announcements", end, self.follower).await?;
@@ -527,10 +528,10 @@ impl Service {
     }
 }
 
-/// How long what stops with a service may take after the requests under way have ended.
+/// How long the other tasks may take to stop after the requests in flight have ended.
 const LAST_WORDS: Duration = Duration::from_millis(1_500);
 
-/// Waits for the end of a task, but not for longer than until a time; then it is broken off.
+/// Waits for a task to end until `end`, then aborts it.
 async fn ended(what: &str, end: Instant, task: tokio::task::JoinHandle<()>) -> anyhow::Result<()> {
     let abort = task.abort_handle();
     match timeout_at(end, task).await {
@@ -543,11 +544,11 @@ async fn ended(what: &str, end: Instant, task: tokio::task::JoinHandle<()>) -> a
     }
 }
 
-/// Runs a worker alone until a signal asks to stop; where there is an address for it, it says there how
-/// it is and what it counts.
+/// Runs a worker without a service until a signal asks to stop. With an address in `health`, health and metrics are
+/// served there.
 ///
 /// # Errors
-/// Where there are no threads, or the address is taken.
+/// If the system does not provide the threads, or the address is taken.
 pub async fn run_worker(
     database: &Database,
     refits: &RefitConfig,
@@ -572,7 +573,7 @@ pub async fn run_worker(
             pool: database.pool.clone(),
             schema_look: SchemaLook::new(database.pool.clone()),
             clock,
-            // It answers no questions.
+            // A worker answers no questions.
             laws: None,
             replica: None,
             metrics,
@@ -588,26 +589,25 @@ pub async fn run_worker(
     Ok(())
 }
 
-/// Connections that the system accepts before the service does.
+/// Length of the system's queue of connections that the service has not accepted yet.
 const BACKLOG: u32 = 1024;
 
-/// Connections of those who look after a process, and what their headers may be: a few, of programs on a network
-/// that is near.
+/// Limits of the health endpoint. Its callers are a few monitoring programs on a nearby network.
 const HEALTH_LIMITS: ConnectionLimits = ConnectionLimits {
     connections: 64,
     each: 32,
     shared: Vec::new(),
     header_timeout: Duration::from_secs(5),
-    // Longer than the time between two looks.
+    // Longer than the interval between two probes.
     idle_timeout: Duration::from_secs(90),
     streams: 8,
     header_bytes: 16 * 1024,
     write_timeout: Duration::from_secs(5),
 };
-/// What the system holds of an answer there that is not taken: all of the metrics.
+/// Send buffer of the health endpoint: large enough for all of the metrics.
 const HEALTH_BUFFER: u32 = 64 * 1024;
 
-/// Answers at an address of its own how a process is and what it counts, until it stops.
+/// Serves health and metrics at an address of their own until shutdown.
 async fn serve_health(address: SocketAddr, parts: HealthParts) -> anyhow::Result<()> {
     let listener = listen(address, "--health-bind", HEALTH_BUFFER)?;
     let address = listener.local_addr()?;
@@ -619,12 +619,12 @@ async fn serve_health(address: SocketAddr, parts: HealthParts) -> anyhow::Result
     Ok(())
 }
 
-/// Listens on an address. Accepted connections hold at most so many bytes of an answer that is not taken, where that
-/// is more than 0: left to itself the system lets them grow to megabytes.
+/// Listens on an address. `send_buffer` limits how many bytes of an unread answer the system holds for each connection,
+/// where it is more than 0: left to itself the system lets these buffers grow to megabytes.
 fn listen(address: SocketAddr, option: &str, send_buffer: u32) -> anyhow::Result<TcpListener> {
     let listening = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A service that starts again need not wait for the connections of the one before.
+        // Lets a restarted service bind while connections of its predecessor are still in TIME_WAIT.
         socket.set_reuseaddr(true)?;
         if send_buffer > 0 {
             socket.set_send_buffer_size(send_buffer)?;
@@ -641,7 +641,8 @@ fn listen(address: SocketAddr, option: &str, send_buffer: u32) -> anyhow::Result
 pub async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
 
-    // Without a handler the signal would end the process at once, which also stops it.
+    // If the handler for SIGTERM cannot be installed, the signal's default action ends the process, which also stops
+    // it.
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };

@@ -1,26 +1,28 @@
-//! Threads that compute, behind those that serve.
+//! Priority of the threads that compute, below that of the threads that serve.
 //!
-//! On a machine whose processors are all taken, answers that take seconds to compute, fits and the reading of uploads
-//! would have as large a share of them as each thread that answers others in microseconds. So they stand back: Linux gives
-//! a thread of niceness 5 a third of what others get, and all of it where nobody else wants it.
+//! When every processor is busy, slow computations (answers that take seconds, fits, reading uploads) would each get as
+//! large a share of a processor as a thread that answers other requests in microseconds. So they run at a lower
+//! priority: Linux gives a thread of niceness 5 a third of the share of a normal thread, and everything that nobody
+//! else wants.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-/// The niceness of threads that compute.
+/// The niceness of compute threads.
 static NICENESS: AtomicI32 = AtomicI32::new(0);
 
 thread_local! {
     static STANDS_BACK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says how far threads that compute stand back from now on: from 0, not at all, to 19.
+/// Sets the niceness of compute threads that call [`stand_back`] from now on: from 0, no lower priority, to 19.
 pub fn set_niceness(niceness: i32) {
     NICENESS.store(niceness, Ordering::Relaxed);
 }
 
-/// Puts this thread behind those that serve, for as long as it lives: a thread of the runtime for blocking work, or one of
-/// the program's own. Other systems than Linux know the niceness of processes only; there it does nothing.
+/// Lowers the priority of this thread for the rest of its life. Call it from a blocking thread of the runtime or from a
+/// thread of the program's own. Does nothing on systems other than Linux, which know a niceness of whole processes
+/// only.
 pub fn stand_back() {
     let niceness = NICENESS.load(Ordering::Relaxed);
     if niceness == 0 || STANDS_BACK.replace(true) {
@@ -29,7 +31,7 @@ pub fn stand_back() {
     #[cfg(target_os = "linux")]
     {
         let this = rustix::thread::gettid();
-        // Standing back is always allowed; where it fails the thread is as fast as it was.
+        // Lowering the priority is always allowed; should it fail all the same, the thread merely keeps its priority.
         if let Err(error) = rustix::process::setpriority_process(Some(this), niceness) {
             tracing::debug!(%error, "a thread that computes does not stand back");
         }

@@ -1,4 +1,4 @@
-//! The time, and ids that carry it: the only module that reads the system's clock.
+//! The time, and ids that contain it. Only this module reads the system's clock.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,11 +14,11 @@ enum Source {
     Mock(AtomicI64),
 }
 
-/// The service's clock; also makes ids, which are UUIDv7 and rise with the time.
+/// The service's clock. It also makes ids: UUIDv7, which grow with the time.
 #[derive(Debug)]
 pub struct Clock {
     source: Source,
-    /// Counts ids within a millisecond, so that those of one batch keep their order.
+    /// Counts the ids made within one millisecond, so that the ids of a batch keep their order.
     ids: Mutex<ContextV7>,
 }
 
@@ -29,21 +29,21 @@ impl Clock {
         Self { source: Source::System, ids: Mutex::new(ContextV7::new()) }
     }
 
-    /// A clock that stands at `time` until it is moved: for tests.
+    /// A clock for tests that stands at `time` until it is advanced.
     #[must_use]
     pub fn mock(time: DateTime<Utc>) -> Self {
         let source = Source::Mock(AtomicI64::new(time.timestamp_micros()));
         Self { source, ids: Mutex::new(ContextV7::new()) }
     }
 
-    /// Moves a mock clock; the system's clock stays as it is.
+    /// Advances a mock clock; does nothing to the system's clock.
     pub fn advance(&self, by: TimeDelta) {
         if let Source::Mock(micros) = &self.source {
             micros.fetch_add(by.num_microseconds().unwrap_or(i64::MAX), Ordering::Relaxed);
         }
     }
 
-    /// The time now, in whole microseconds: what the database keeps.
+    /// The time now, in whole microseconds, which is the precision of the database.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
     pub fn now(&self) -> DateTime<Utc> {
@@ -54,7 +54,7 @@ impl Clock {
         DateTime::from_timestamp_micros(micros).expect("the year is below 262,000")
     }
 
-    /// A new id, larger than the ones before it.
+    /// A new id, larger than all earlier ones.
     #[must_use]
     pub fn new_id(&self) -> Uuid {
         let now = self.now();

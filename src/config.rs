@@ -1,4 +1,4 @@
-//! Configuration: one small struct a concern, each field naming its variable and its default.
+//! Configuration: one small struct per concern, each field naming its environment variable and its default.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -24,76 +24,76 @@ use crate::server::ConnectionLimits;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseConfig {
-    /// PostgreSQL to use; without it a private one is started in the data directory.
+    /// PostgreSQL to use; without it, a private one is started in the data directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// The same database, past any pooler that lends connections by transaction: announcements are heard
-    /// there. Without it, behind such a pooler, every question looks its law up and workers look for refits at
-    /// their interval.
+    /// URL of the same database that bypasses any pooler which lends connections per transaction: announcements are
+    /// received there. Without it, behind such a pooler, every question looks its law up in the database, and workers
+    /// find refits only by polling.
     #[arg(long, env = "SPARSITY_PLANNER_LISTEN_DATABASE_URL", hide_env_values = true)]
     pub listen_database_url: Option<String>,
-    /// The private one.
+    /// Settings of the private PostgreSQL.
     #[command(flatten)]
     pub private: PrivateConfig,
-    /// Connections of this process to the database; two of them listen for announcements.
+    /// Database connections of this process; two of them listen for announcements.
     #[arg(long, env = "SPARSITY_PLANNER_DATABASE_CONNECTIONS", default_value_t = 10,
         value_parser = clap::value_parser!(u32).range(4..=1000))]
     pub database_connections: u32,
-    /// How long a request waits for a free connection.
+    /// How long a request waits for a free database connection.
     #[arg(long, env = "SPARSITY_PLANNER_DATABASE_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub database_timeout_ms: u64,
 }
 
-/// The private PostgreSQL.
+/// Settings of the private PostgreSQL.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub struct PrivateConfig {
-    /// Directory of the private PostgreSQL; the user's data directory unless said otherwise.
+    /// Directory of the private PostgreSQL; by default below the user's data directory.
     #[arg(long, env = "SPARSITY_PLANNER_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Directory with initdb, pg_ctl and postgres; found on the machine unless said otherwise.
+    /// Directory with initdb, pg_ctl and postgres; by default searched for on the machine.
     #[arg(long = "pg-bin", env = "SPARSITY_PLANNER_PG_BIN")]
     pub pg_bin: Option<PathBuf>,
 }
 
-/// The HTTP side.
+/// Settings of the HTTP service.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Requests and answers")]
 pub struct HttpConfig {
-    /// Address to listen on, such as `127.0.0.1:8080`, `localhost:8080` or `8080`; port 0 takes a free one
-    /// and prints it.
+    /// Address to listen on, such as `127.0.0.1:8080`, `localhost:8080` or `8080`; port 0 takes a free port and prints
+    /// it.
     #[arg(long, env = "SPARSITY_PLANNER_BIND", default_value = "127.0.0.1:8080",
         value_parser = address)]
     pub bind: SocketAddr,
-    /// Path of a proxy below which the service is reached, such as `/planner`, whether the proxy takes it away or
-    /// not. What a trusted proxy says in X-Forwarded-Prefix comes before it.
+    /// Path prefix under which a proxy exposes the service, such as `/planner`, whether or not the proxy strips it. An
+    /// X-Forwarded-Prefix header of a trusted proxy takes precedence.
     #[arg(long, env = "SPARSITY_PLANNER_BASE_PATH", value_parser = base_path)]
     pub base_path: Option<String>,
-    /// Another address at which /healthz, /readyz and /metrics are answered, and nothing else: without a key,
-    /// so that who collects metrics needs none. None unless said.
+    /// Second address that serves only /healthz, /readyz and /metrics, without an API key, so that monitoring needs
+    /// none. Off by default.
     #[arg(long, env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = address)]
     pub health_bind: Option<SocketAddr>,
-    /// The largest body of a question about many points; uploads of runs have limits of their own.
+    /// Largest request body of a question about many points; uploads of runs have limits of their own.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BODY_BYTES", default_value = "16M", value_parser = size)]
     pub max_body_bytes: u64,
-    /// The largest body of every other request.
+    /// Largest body of every other request.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_SMALL_BODY_BYTES", default_value = "1M", value_parser = size)]
     pub max_small_body_bytes: u64,
-    /// Memory for the bodies of all requests that are held whole, of which one key, or one address without
-    /// keys, may have half; others are answered with 503.
+    /// Memory for all request bodies that are held whole. One key, or one address without keys, may use half of it;
+    /// requests beyond that are answered with 503.
     #[arg(long, env = "SPARSITY_PLANNER_BODY_MEMORY_BYTES", default_value = "64M", value_parser = size)]
     pub body_memory_bytes: u64,
-    /// Bytes in a second that are read of such bodies of one key, or one address without keys, where they are larger than
-    /// 256 KiB; 0 for as fast as they come.
+    /// Bytes per second read of such bodies for one key, or for one address without keys, where the bodies are larger
+    /// than 256 KiB; 0 for no limit.
     #[arg(long, env = "SPARSITY_PLANNER_BODY_BYTES_PER_SECOND", default_value = "128M", value_parser = size)]
     pub body_bytes_per_second: u64,
-    /// How long an answer may take to begin.
+    /// How long it may take until an answer begins.
     #[arg(long, env = "SPARSITY_PLANNER_REQUEST_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub request_timeout_ms: u64,
-    /// Points of questions about more than 500 that are computed or sent at once, of which one key, or one address without
-    /// keys, may have half; others wait. Each takes about 1.5 kB.
+    /// Points that may be computed or sent at once, over all questions about more than 500 points. One key, or one
+    /// address without keys, may use half of them; further questions wait. A point takes about 1.5 kB.
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS", default_value_t = 250_000,
         value_parser = clap::value_parser!(u32).range(100_000..=100_000_000))]
     pub answer_points: u32,
@@ -101,198 +101,201 @@ pub struct HttpConfig {
     /// off. 0 for as slowly as it likes.
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_POINTS_PER_SECOND", default_value_t = 2_000)]
     pub answer_points_per_second: u32,
-    /// The most that a question about many points with intervals may ask, in points times resampled laws.
+    /// Most work that a question about many points with intervals may ask for: points times resampled laws.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ASKED_LAWS", default_value_t = 100_000_000)]
     pub max_asked_laws: u64,
-    /// The same in the mode of a hardware profile, where each law is searched on its own.
+    /// The same for questions in the FLOP mode of a hardware profile, where each law is searched on its own.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_SEARCHED_LAWS", default_value_t = 1_000_000)]
     pub max_searched_laws: u64,
-    /// The most runs on which two laws are compared; a run takes about 100 bytes meanwhile.
+    /// Most runs on which two laws are compared; meanwhile each run takes about 100 bytes.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_COMPARED_RUNS", default_value_t = 1_000_000)]
     pub max_compared_runs: u32,
-    /// The most laws of a family that the history of an answer asks at a time.
+    /// Most laws of a family that one request for the history of an answer evaluates.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_HISTORY_LAWS", default_value_t = 50,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_history_laws: u16,
-    /// Memory for laws that were asked lately, with their resamples; what they share beside it, to answer quickly near
-    /// what was asked before, takes at most some 65 MB.
+    /// Memory for recently used laws with their resamples. What all laws share to answer quickly near earlier questions
+    /// takes at most some 65 MB more.
     #[arg(long, env = "SPARSITY_PLANNER_LAW_CACHE_BYTES", default_value = "256M", value_parser = size)]
     pub law_cache_bytes: u64,
-    /// Threads for answers that take long to compute (contours, losses by sparsity, pictures); half of
-    /// the cores unless said otherwise.
+    /// Threads for answers that take long to compute (contours, losses by sparsity, pictures); by default half of the
+    /// cores.
     #[arg(long, env = "SPARSITY_PLANNER_ANSWER_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=256))]
     pub answer_threads: Option<u16>,
-    /// How far threads that compute (answers that take long, fits, the reading of uploads) stand back behind those that
-    /// serve where both want the processor: their niceness on Linux, 0 for as much as the others; elsewhere it does
-    /// nothing.
+    /// Niceness on Linux of the threads that compute (slow answers, fits, reading uploads), so that they give way to
+    /// the threads that serve when processors are busy; 0 gives both the same priority. No effect on other systems.
     #[arg(long, env = "SPARSITY_PLANNER_COMPUTE_NICENESS", default_value_t = 5,
         value_parser = clap::value_parser!(i32).range(0..=19))]
     pub compute_niceness: i32,
-    /// The largest upload of runs, as it is sent.
+    /// Largest upload of runs, as it is sent.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_BYTES", default_value = "1G", value_parser = size)]
     pub max_upload_bytes: u64,
-    /// The largest upload of runs when it is decompressed; as much of the temporary directory may be
-    /// taken by each upload of Parquet.
+    /// Largest upload of runs after decompression; each upload of Parquet may also take this much of the temporary
+    /// directory.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANDED_BYTES", default_value = "4G", value_parser = size)]
     pub max_expanded_bytes: u64,
-    /// The most bytes that a compressed upload may have for each byte that is sent, from one megabyte on.
+    /// Largest ratio of decompressed to sent bytes of an upload, applied from one megabyte on.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_EXPANSION", default_value_t = 250,
         value_parser = clap::value_parser!(u64).range(2..))]
     pub max_expansion: u64,
-    /// The most rows of an upload.
+    /// Most rows of an upload.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_UPLOAD_ROWS", default_value_t = 10_000_000)]
     pub max_upload_rows: u64,
-    /// The most rows of an upload that are wrong, and the most lines that are blank, before it is not read on.
+    /// Most invalid rows, and most blank lines, of an upload before it is given up.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_IDLE_ROWS", default_value_t = 1_000_000)]
     pub max_idle_rows: u64,
-    /// The longest row of an upload.
+    /// Longest row of an upload.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ROW_BYTES", default_value = "1M",
         value_parser = row_bytes)]
     pub max_row_bytes: u64,
-    /// The largest part of an upload that must be in memory as a whole, decompressed: a batch of Arrow, its
-    /// dictionaries, a page of each column of Parquet with their dictionaries, a workbook, or the directory of an archive.
+    /// Largest part of an upload that must be in memory as a whole, decompressed: an Arrow batch, its dictionaries, a
+    /// page of each Parquet column with their dictionaries, a workbook, or the directory of an archive.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_BLOCK_BYTES", default_value = "256M", value_parser = size)]
     pub max_block_bytes: u64,
-    /// The most files in an uploaded zip archive, and in the one that a workbook is.
+    /// Most files in an uploaded zip archive, or in a workbook, which is a zip archive as well.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_ARCHIVE_FILES", default_value_t = 10_000)]
     pub max_archive_files: u64,
-    /// The most mappings that are kept for a family.
+    /// Most mappings stored for a family.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_MAPPINGS", default_value_t = 100,
         value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub max_mappings: u32,
-    /// The most errors that the answer to an upload with on_error=skip names; more are counted.
+    /// Most errors listed in the answer to an upload with on_error=skip; further errors are only counted.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_NAMED_ERRORS", default_value_t = 10_000)]
     pub max_named_errors: usize,
-    /// How many uploads may be under way at once that have more than 64 KiB or may be compressed; each holds a
-    /// connection to the database. More wait for half of the request timeout.
+    /// Uploads in progress at once that are larger than 64 KiB or may be compressed; each holds a database connection.
+    /// Further ones wait for up to half of the request timeout.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS", default_value_t = 4,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transfers: u16,
-    /// How many exports may be under way at once; each holds a connection to the database. More wait for half of the
-    /// request timeout.
+    /// Exports in progress at once; each holds a database connection. Further ones wait for up to half of the request
+    /// timeout.
     #[arg(long, env = "SPARSITY_PLANNER_EXPORTS", default_value_t = 3,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub exports: u16,
-    /// How many of these uploads, and how many exports, of one key may be under way at once, or of one address
-    /// without keys.
+    /// How many such uploads, and how many exports, one key may have in progress at once, or one address without keys.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFERS_PER_KEY", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub transfers_per_key: u16,
-    /// How many uploads that were answered before they were stored (`Prefer: respond-async`) this process stores at
-    /// once; each takes one of --transfers meanwhile. 0 for none: another process has to.
+    /// Uploads accepted with `Prefer: respond-async` that this process stores at once; each counts against --transfers
+    /// while it does. 0 leaves them to other processes.
     #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOADS_AT_ONCE", default_value_t = 2,
         value_parser = clap::value_parser!(u16).range(0..=1000))]
     pub waiting_uploads_at_once: u16,
-    /// How many of these uploads of one key may wait, or of one address without keys; others are answered with 503. 0
-    /// for none at all: each upload is answered when it is stored.
+    /// Such uploads that one key, or one address without keys, may have waiting; further ones are answered with 503. 0
+    /// turns them off: each upload is answered only once it is stored.
     #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOADS_PER_KEY", default_value_t = 16,
         value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub waiting_uploads_per_key: u32,
-    /// The most bytes of all uploads that wait, as they were sent: so much more of the database's disk may be taken.
+    /// Bytes of all waiting uploads together, as they were sent: they may take this much more of the database's disk.
     #[arg(long, env = "SPARSITY_PLANNER_WAITING_UPLOAD_BYTES", default_value = "4G", value_parser = size)]
     pub waiting_upload_bytes: u64,
-    /// Days after which it is forgotten what became of such an upload.
+    /// Days for which the result of such an upload is kept.
     #[arg(long, env = "SPARSITY_PLANNER_UPLOAD_RESULTS_DAYS", default_value_t = 7,
         value_parser = clap::value_parser!(u32).range(1..=3_650))]
     pub upload_results_days: u32,
-    /// How long a process that stores such an upload and says nothing is believed to live; then another takes it.
+    /// How long a process that stores such an upload may be silent before it is taken for dead and another process
+    /// takes the upload over.
     #[arg(long, env = "SPARSITY_PLANNER_UPLOAD_LEASE_MS", default_value_t = 15_000,
         value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
     pub upload_lease_ms: u64,
-    /// The most that a refit may take, in runs times starts and resamples; more is refused.
+    /// Most work that a refit may take, as runs times starts and resamples; larger ones are refused.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_REFIT_WORK", default_value_t = 10_000_000_000)]
     pub max_refit_work: u64,
-    /// Streams of events at once; others are answered with 503.
+    /// Event streams at once; further ones are answered with 503.
     #[arg(long, env = "SPARSITY_PLANNER_EVENT_STREAMS", default_value_t = 512,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub event_streams: u32,
-    /// Those of one key, or of one address without keys.
+    /// Event streams of one key at once, or of one address without keys.
     #[arg(long, env = "SPARSITY_PLANNER_EVENT_STREAMS_PER_KEY", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub event_streams_per_key: u32,
-    /// How long an upload or export may take. One that stands still is given up after the request timeout.
+    /// How long an upload or export may take. One that makes no progress is given up after the request timeout.
     #[arg(long, env = "SPARSITY_PLANNER_TRANSFER_TIMEOUT_MS", default_value_t = 1_800_000,
         value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub transfer_timeout_ms: u64,
-    /// How long requests under way may take to end when the service stops, and then traces to be sent.
+    /// How long requests in flight may take to finish when the service stops, and after that how long sending the
+    /// remaining traces may take.
     #[arg(long, env = "SPARSITY_PLANNER_DRAIN_TIMEOUT_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub drain_timeout_ms: u64,
-    /// Connections at once. On a few more it is answered how the service is, and with 503 to everybody else.
+    /// Connections at once. Beyond them a few more are accepted, on which health checks are answered and everything
+    /// else gets 503.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_CONNECTIONS", default_value_t = 4_096,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
-    /// Connections of one address at once, but for those of trusted proxies; others are answered with 503.
+    /// Connections from one address at once, other than a trusted proxy's; requests on further ones are answered with
+    /// 503.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_024,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections_per_address: u32,
-    /// How long a client may take nothing of an answer before its connection is closed.
+    /// How long a client may read nothing of an answer before its connection is closed.
     #[arg(long, env = "SPARSITY_PLANNER_WRITE_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub write_timeout_ms: u64,
-    /// What the system holds of an answer that a client does not take, for each connection; 0 for as much as the
-    /// system likes.
+    /// Bytes of an unread answer that the system buffers for each connection; 0 leaves this to the system.
     #[arg(long, env = "SPARSITY_PLANNER_SEND_BUFFER_BYTES", default_value = "256K", value_parser = send_buffer)]
     pub send_buffer_bytes: u32,
-    /// How long the headers of a request may take to arrive, the first of a connection from its beginning on.
+    /// How long the headers of a request may take to arrive; for the first request, counted from the start of the
+    /// connection.
     #[arg(long, env = "SPARSITY_PLANNER_HEADER_TIMEOUT_MS", default_value_t = 30_000,
         value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     pub header_timeout_ms: u64,
-    /// How long a connection may be idle between two requests before it is closed: longer than a proxy keeps one, or it
-    /// may send a request into the closing.
+    /// How long a connection may be idle between two requests before it is closed. Keep it longer than a proxy keeps
+    /// idle connections, or the proxy may send a request on a connection that is being closed.
     #[arg(long, env = "SPARSITY_PLANNER_IDLE_TIMEOUT_MS", default_value_t = 150_000,
         value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub idle_timeout_ms: u64,
-    /// Requests that may be under way at once on a connection that speaks HTTP/2.
+    /// Requests in flight at once on one HTTP/2 connection.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_STREAMS_PER_CONNECTION", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub max_streams_per_connection: u32,
-    /// The largest headers of a request, with its first line.
+    /// Largest header section of a request, including the request line.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_HEADER_BYTES", default_value = "32K",
         value_parser = header_bytes)]
     pub max_header_bytes: u64,
-    /// Who may use it, and how much.
+    /// Who may use the service, and how much.
     #[command(flatten)]
     pub access: AccessConfig,
-    /// Who else may answer reads.
+    /// The replica that may answer reads.
     #[command(flatten)]
     pub reads: ReadConfig,
-    /// From what on answers are not to be trusted.
+    /// The thresholds beyond which answers are not to be trusted.
     #[command(flatten)]
     pub trust: TrustConfig,
 }
 
-/// From what on an answer is `weak`, and from what on it is worth nothing (`none`).
+/// Thresholds beyond which an answer is `weak`, and beyond which it is worth nothing (`none`).
 #[derive(Debug, Clone, Args)]
 pub struct TrustConfig {
-    /// Width of the interval of a sparsity above which the answer is weak.
+    /// Width of a sparsity's interval above which the answer is weak.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_SPARSITY_WIDTH", default_value_t = 0.2,
         value_parser = threshold)]
     pub trust_weak_sparsity_width: f64,
-    /// Width of the interval of a sparsity above which the answer is worth nothing.
+    /// Width of a sparsity's interval above which the answer is worth nothing.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_SPARSITY_WIDTH", default_value_t = 0.5,
         value_parser = threshold)]
     pub trust_none_sparsity_width: f64,
-    /// Width of the interval of a loss or another positive number, over that number, above which the answer
-    /// is weak.
+    /// Width of the interval of a loss or another positive number, divided by that number, above which the answer is
+    /// weak.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_RELATIVE_WIDTH", default_value_t = 0.05,
         value_parser = threshold)]
     pub trust_weak_relative_width: f64,
-    /// The same above which the answer is worth nothing.
+    /// Width of the interval of a loss or another positive number, divided by that number, above which the answer is
+    /// worth nothing.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_RELATIVE_WIDTH", default_value_t = 0.25,
         value_parser = threshold)]
     pub trust_none_relative_width: f64,
-    /// How many times a quantity may lie outside the runs before the answer is weak.
+    /// Factor by which a quantity may lie outside the runs' range before the answer is weak.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_WEAK_EXTRAPOLATION", default_value_t = 10.0,
         value_parser = threshold)]
     pub trust_weak_extrapolation: f64,
-    /// How many times a quantity may lie outside the runs before the answer is worth nothing.
+    /// Factor by which a quantity may lie outside the runs' range before the answer is worth nothing.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_EXTRAPOLATION", default_value_t = 1000.0,
         value_parser = threshold)]
     pub trust_none_extrapolation: f64,
-    /// Share of forecasts, from 0 to 1: answers are worth nothing where the runs that have arrived say that at
-    /// most this share of their law's forecasts comes true.
+    /// Share of forecasts, from 0 to 1: answers are worth nothing if the runs that have arrived show that at most this
+    /// share of their law's forecasts comes true.
     #[arg(long, env = "SPARSITY_PLANNER_TRUST_NONE_FORECASTS_INSIDE", default_value_t = 0.5,
         value_parser = share)]
     pub trust_none_forecasts_inside: f64,
@@ -309,10 +312,10 @@ fn threshold(text: &str) -> Result<f64, String> {
 }
 
 impl TrustConfig {
-    /// The thresholds.
+    /// The thresholds as one policy.
     ///
     /// # Errors
-    /// Where an answer would be worth nothing before it is weak.
+    /// If a threshold for worthless answers is below the one for weak answers.
     pub fn policy(&self) -> anyhow::Result<TrustPolicy> {
         let pair = |name: &str, weak: f64, none: f64| {
             anyhow::ensure!(
@@ -346,10 +349,10 @@ impl TrustConfig {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Database")]
 pub struct ReadConfig {
-    /// Streaming replica of the PostgreSQL that is used, to answer reads and exports.
+    /// Streaming replica of the database, used for reads and exports.
     #[arg(long, env = "SPARSITY_PLANNER_READ_DATABASE_URL", hide_env_values = true)]
     pub read_database_url: Option<String>,
-    /// How old what is read from the replica may be.
+    /// How far the replica may lag behind and still be read.
     #[arg(long, env = "SPARSITY_PLANNER_READ_MAX_LAG_MS", default_value_t = 10_000,
         value_parser = clap::value_parser!(u64).range(3_000..=3_600_000))]
     pub read_max_lag_ms: u64,
@@ -359,59 +362,58 @@ pub struct ReadConfig {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 pub struct AccessConfig {
-    /// Serve on an address that other machines reach although there is no API key: whoever reaches it
-    /// can read and write everything, until the first key is created.
+    /// Serve on an address that other machines can reach even though there is no API key: until the first key is
+    /// created, anyone who reaches it can read and write everything.
     #[arg(long, env = "SPARSITY_PLANNER_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
-    /// How often the API keys are read again although nobody announced a change.
+    /// How often the API keys are read again when no change was announced.
     #[arg(long, env = "SPARSITY_PLANNER_KEY_REFRESH_MS", default_value_t = 5_000,
         value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub key_refresh_ms: u64,
-    /// How long the API keys are believed while the database is away and they cannot be read again; at least three times
-    /// --key-refresh-ms. Then everybody is answered with 503.
+    /// How long the API keys stay valid when they cannot be read again because the database is unreachable; at least
+    /// three times --key-refresh-ms. After that every caller is answered with 503.
     #[arg(long, env = "SPARSITY_PLANNER_KEYS_BELIEVED_MS", default_value_t = 60_000,
         value_parser = clap::value_parser!(u64).range(0..=86_400_000))]
     pub keys_believed_ms: u64,
-    /// Requests a second of one key; 0 for no limit.
+    /// Requests per second of one key; 0 for no limit.
     #[arg(long, env = "SPARSITY_PLANNER_RATE_PER_KEY", default_value_t = 0)]
     pub rate_per_key: u32,
-    /// Requests of one key that may come at once; 0 for as many as in a second.
+    /// Requests of one key that may arrive in a burst; 0 for as many as in one second.
     #[arg(long, env = "SPARSITY_PLANNER_BURST_PER_KEY", default_value_t = 0)]
     pub burst_per_key: u32,
-    /// Requests a second from one address; 0 for no limit.
+    /// Requests per second from one address; 0 for no limit.
     #[arg(long, env = "SPARSITY_PLANNER_RATE_PER_ADDRESS", default_value_t = 0)]
     pub rate_per_address: u32,
-    /// Requests from one address that may come at once; 0 for as many as in a second.
+    /// Requests from one address that may arrive in a burst; 0 for as many as in one second.
     #[arg(long, env = "SPARSITY_PLANNER_BURST_PER_ADDRESS", default_value_t = 0)]
     pub burst_per_address: u32,
-    /// Requests a minute from one address whose key is refused, before they are answered with 429;
-    /// 0 for no limit.
+    /// Requests per minute from one address with a refused key before the address is answered with 429; 0 for no limit.
     #[arg(long, env = "SPARSITY_PLANNER_FAILURES_PER_ADDRESS", default_value_t = 60)]
     pub failures_per_address: u32,
-    /// Requests under way at once; others are answered with 503.
+    /// Requests in flight at once; further ones are answered with 503.
     #[arg(long, env = "SPARSITY_PLANNER_MAX_CONCURRENT_REQUESTS", default_value_t = 1_024,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_concurrent_requests: u32,
-    /// Networks of the proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8.
+    /// Networks of the proxies whose X-Forwarded-For header is trusted, such as 10.0.0.0/8.
     #[arg(long, env = "SPARSITY_PLANNER_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Origins whose pages may ask from a browser, such as `https://dashboard.example.org`.
+    /// Origins whose pages may call the API from a browser, such as `https://dashboard.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
-    /// Names, beside localhost, by which a service without keys that only its own machine reaches may be
-    /// asked, such as planner.example.org.
+    /// Host names, besides localhost, by which a service may be called that has no keys and is reachable from its own
+    /// machine only, such as planner.example.org.
     #[arg(long, env = "SPARSITY_PLANNER_ALLOWED_HOSTS", value_delimiter = ',', value_parser = host)]
     pub allowed_hosts: Vec<String>,
     /// Days after which events of the audit log are deleted; 0 for never.
     #[arg(long, env = "SPARSITY_PLANNER_AUDIT_RETENTION_DAYS", default_value_t = 365,
         value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
-    /// Whose tokens are taken beside keys.
+    /// The issuer whose tokens are accepted besides API keys.
     #[command(flatten)]
     pub oidc: OidcConfig,
 }
 
-/// An origin as browsers send it.
+/// Parses an origin as browsers send it.
 fn origin(text: &str) -> Result<HeaderValue, String> {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let is_host = |host: &str| {
@@ -424,7 +426,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
     value.ok_or_else(|| "must be like https://host or http://host:port, without a path".to_owned())
 }
 
-/// The name of a host, without a port.
+/// Parses a host name, without a port.
 fn host(text: &str) -> Result<String, String> {
     let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
     if !text.is_empty() && text.bytes().all(valid) {
@@ -434,7 +436,7 @@ fn host(text: &str) -> Result<String, String> {
     }
 }
 
-/// A network, or one address.
+/// Parses a network or a single address.
 fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse::<IpAddr>().map(IpNet::from);
     text.parse().or_else(|_| address()).map_err(|_| "must be a network or an address".to_owned())
@@ -447,19 +449,19 @@ impl AccessConfig {
         Duration::from_millis(self.key_refresh_ms)
     }
 
-    /// How long keys are believed that could not be read again.
+    /// How long keys stay valid when they cannot be read again.
     #[must_use]
     pub const fn keys_believed(&self) -> Duration {
         Duration::from_millis(self.keys_believed_ms)
     }
 
-    /// Days that events of the audit log are kept; `None` for ever.
+    /// Days for which events of the audit log are kept; `None` keeps them for ever.
     #[must_use]
     pub fn audit_retention_days(&self) -> Option<u32> {
         (self.audit_retention_days > 0).then_some(self.audit_retention_days)
     }
 
-    /// What is limited.
+    /// The limits on requests of each caller and of all together.
     #[must_use]
     pub fn throttle(&self) -> ThrottleConfig {
         ThrottleConfig {
@@ -473,7 +475,7 @@ impl AccessConfig {
 }
 
 impl HttpConfig {
-    /// How many answers that take long are computed at once.
+    /// Number of threads for answers that take long to compute.
     #[must_use]
     pub fn answer_threads(&self) -> usize {
         self.answer_threads.map_or_else(|| cores().div_ceil(2), usize::from)
@@ -494,7 +496,7 @@ impl HttpConfig {
         }
     }
 
-    /// How long requests under way may take to end, and traces to be sent, when the service stops.
+    /// How long requests in flight may take to finish, and traces to be sent, when the service stops.
     #[must_use]
     pub const fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_timeout_ms)
@@ -555,13 +557,14 @@ impl HttpConfig {
             },
             timeout: Duration::from_millis(self.transfer_timeout_ms),
             silence: Duration::from_millis(self.request_timeout_ms),
-            // What is broken off then still ends in order.
+            // Leaves time for transfers that are cut off to end in an orderly way.
             drain: self.drain() * 4 / 5,
         }
     }
 }
 
-/// An address to listen on: a host may be left out, for this machine alone, or be a name of it.
+/// Parses an address to listen on. Without a host it is on this machine only; the host may also be a name of this
+/// machine.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || {
         "must be an address and a port, such as 127.0.0.1:8080 or 0.0.0.0:8080, or a port"
@@ -578,7 +581,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
         name => {
             let found =
                 (name, port).to_socket_addrs().map_err(|error| format!("{name}: {error}"))?;
-            // Where a name has several, browsers and clients on the machine try this one, too.
+            // If the name has several addresses, IPv4 is preferred: browsers and clients on the machine try it as well.
             let found: Vec<_> = found.collect();
             let v4 = found.iter().find(|address| address.is_ipv4());
             v4.or(found.first()).copied().ok_or_else(wrong)
@@ -586,7 +589,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// Bytes, as a number or with K, M, G or T for powers of 1024.
+/// Parses a number of bytes, optionally with K, M, G or T for powers of 1024.
 fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let suffix = text[digits.len()..].trim().to_ascii_uppercase();
@@ -605,7 +608,7 @@ fn size(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "must be a number of bytes, such as 1048576, 512K, 100M or 2G".to_owned())
 }
 
-/// A size between two.
+/// Parses a size from `low` to `high`.
 fn size_within(text: &str, low: u64, high: u64) -> Result<u64, String> {
     let bytes = size(text)?;
     if (low..=high).contains(&bytes) {
@@ -615,12 +618,12 @@ fn size_within(text: &str, low: u64, high: u64) -> Result<u64, String> {
     }
 }
 
-/// Enough for a run with all its tags, and not so much that a few rows fill the memory.
+/// Parses the longest row: enough for a run with all its tags, but not so much that a few rows fill the memory.
 fn row_bytes(text: &str) -> Result<u64, String> {
     size_within(text, 1024, 64 << 20)
 }
 
-/// Nothing, or enough for a connection to be of use.
+/// Parses the send buffer: 0, or enough for a connection to be useful.
 fn send_buffer(text: &str) -> Result<u32, String> {
     let bytes = match size(text)? {
         0 => 0,
@@ -629,7 +632,8 @@ fn send_buffer(text: &str) -> Result<u32, String> {
     Ok(u32::try_from(bytes).expect("64 MiB fit"))
 }
 
-/// Enough for a request with a token, and not so much that many connections fill the memory.
+/// Parses the largest headers: enough for a request with a token, but not so much that many connections fill the
+/// memory.
 fn header_bytes(text: &str) -> Result<u64, String> {
     size_within(text, 1024, 1 << 20)
 }
@@ -638,31 +642,31 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The background work.
+/// Settings of the background work.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Refits")]
 pub struct RefitConfig {
-    /// Threads that fit; all cores but one unless said otherwise, so that answers stay served. One more runs small
+    /// Threads that fit; by default all cores but one, which is left for answers. One additional thread runs small
     /// refits beside a large one.
     #[arg(long, env = "SPARSITY_PLANNER_FIT_THREADS",
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub fit_threads: Option<u16>,
-    /// The most that a refit may take, in runs times starts and resamples, to be run beside a larger one.
+    /// Most work of a refit, as runs times starts and resamples, to be run beside a larger one.
     #[arg(long, env = "SPARSITY_PLANNER_SMALL_REFIT_WORK", default_value_t = 1_000_000,
         value_parser = clap::value_parser!(i64).range(0..))]
     pub small_refit_work: i64,
-    /// How long a worker that says nothing is believed to live; then another takes its refit.
+    /// How long a worker may be silent before it is taken for dead and another takes over its refit.
     #[arg(long, env = "SPARSITY_PLANNER_LEASE_MS", default_value_t = 15_000,
         value_parser = clap::value_parser!(u64).range(500..=3_600_000))]
     pub lease_ms: u64,
-    /// How often a worker looks for refits that nobody announced.
+    /// How often a worker looks for refits that were not announced.
     #[arg(long, env = "SPARSITY_PLANNER_POLL_INTERVAL_MS", default_value_t = 2_000,
         value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     pub poll_interval_ms: u64,
 }
 
 impl RefitConfig {
-    /// How the worker works.
+    /// The configuration of a worker.
     #[must_use]
     pub fn worker(&self) -> WorkerConfig {
         WorkerConfig {

@@ -5,9 +5,9 @@
 //! cli -> app -> api -> live, jobs -> store, intake -> domain -> sparsity-law
 //! ```
 //!
-//! Arrows lead downwards only, and no file uses one that uses it: `tests/contract/arrows.rs` reads the paths
-//! that the code names and fails on any other arrow. `docs/architecture.md` walks through the rooms with a
-//! question, an upload and a refit.
+//! Arrows point downwards only, and no two files depend on each other in a cycle: `tests/contract/arrows.rs` reads the
+//! paths named in the code and fails on any other arrow. `docs/architecture.md` follows a question, an upload and a
+//! refit through the modules.
 //!
 //! | module | what it is for |
 //! |---|---|

@@ -1,9 +1,9 @@
-//! The program: its commands are in [`sparsity_planner::cli`].
+//! The program's entry point; its commands are in [`sparsity_planner::cli`].
 
 use std::process::ExitCode;
 
-/// A question with intervals takes and returns vectors of a thousand numbers, beside dozens of small
-/// pieces.
+/// A question with intervals allocates and frees vectors of a thousand numbers, and dozens of small pieces besides, so
+/// the speed of the allocator shows in every answer.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

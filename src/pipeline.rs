@@ -1,11 +1,11 @@
-//! The one way in for runs, from an upload and from a file:
+//! The common path of runs from an upload or a file into the database:
 //!
 //! ```text
 //! bytes -> a blocking thread that decodes, parses and checks -> batches -> COPY -> one merge
 //! ```
 //!
-//! The channel between is short: whoever is slow holds up the other, and memory stays flat. Runs that come in
-//! one batch go as parameters of the merge, and no transaction is opened before they have arrived.
+//! The channel between reader and database is short: the slower side holds up the other, so memory use stays flat. Runs
+//! that fit into one batch are sent as parameters of the merge, and no transaction is opened before they have arrived.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -34,21 +34,21 @@ use crate::telemetry::request::carried;
 /// Why no runs were stored.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The input as a whole is none.
+    /// The input as a whole is invalid.
     #[error(transparent)]
     Input(#[from] IngestError),
-    /// Rows are wrong, and they were not to be skipped.
+    /// Some rows are wrong, and wrong rows were not to be skipped.
     #[error("{} rows are wrong", .errors.total)]
     Rows {
-        /// The rows.
+        /// Errors of the rows.
         errors: RowErrors,
         /// Whether the input was one JSON object rather than rows.
         single: bool,
     },
-    /// The database.
+    /// An error of the database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The process ends.
+    /// The process is ending.
     #[error("reading was broken off")]
     BrokenOff,
 }
@@ -59,58 +59,58 @@ impl From<sqlx::Error> for PipelineError {
     }
 }
 
-/// Which family the runs go to.
+/// The family that the runs go to.
 #[derive(Debug)]
 pub enum Destination {
-    /// One that there is.
+    /// An existing family.
     Stored(Uuid),
-    /// One that is stored with its first runs, or not at all.
+    /// A new family, which is stored together with its first runs or not at all.
     New(Box<Family>),
-    /// One that there is, and all that is done is taken back: to see what would be stored.
+    /// An existing family, but everything is rolled back: a dry run, to see what would be stored.
     Rehearsed(Uuid),
 }
 
-/// What became of an input.
+/// The result of storing an input.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// The runs that were stored.
     pub merged: Merged,
-    /// The rows that were not, and what was noticed.
+    /// The rows that were not stored, and remarks on the input.
     pub intake: Intake,
-    /// The first runs, as many as were asked for.
+    /// The first runs, as many as were requested.
     pub preview: Vec<NumberedRun>,
 }
 
-/// What else is written in the transaction that stores the runs, once it is known what becomes of them: all of it is
-/// there afterwards, or nothing.
+/// Further writes in the transaction that stores the runs, made once the result is known: either everything is
+/// committed, or nothing.
 pub type Also = Box<
     dyn for<'c> FnOnce(&'c mut PgConnection, &'c Stored) -> BoxFuture<'c, Result<(), StoreError>>
         + Send,
 >;
 
-/// Runs that have arrived and are not stored yet. Dropped, they leave nothing.
+/// Runs that have arrived but are not stored yet. Dropping them leaves nothing behind.
 #[derive(Debug)]
 pub struct Arrived {
     runs: Runs,
     intake: Intake,
     preview: Vec<NumberedRun>,
-    /// How many rows that are wrong are named.
+    /// How many wrong rows are listed.
     named_errors: usize,
     skip_errors: bool,
 }
 
 #[derive(Debug)]
 enum Runs {
-    /// One batch at most.
+    /// At most one batch.
     Few(Vec<NumberedRun>),
-    /// So many, in the staging table of a transaction that ends with its connection.
+    /// This many runs in the staging table of a transaction, which ends with its connection.
     Many(Unfinished, u64),
 }
 
-/// Reads an input to its end, and keeps so many of its first runs aside to be shown.
+/// Reads an input to its end, keeping its first `shown` runs for a preview.
 ///
 /// # Errors
-/// Where the input as a whole is none, or the database is away.
+/// If the input as a whole is invalid, or the database is unreachable.
 pub async fn read(
     pool: &PgPool,
     clock: &Clock,
@@ -121,10 +121,10 @@ pub async fn read(
     arrive(pool, clock, reading, shown, |reading, hand_on| reading.run(source, hand_on)).await
 }
 
-/// The same for several inputs, whose runs are stored together or not at all.
+/// Like [`read`], for several inputs whose runs are stored together or not at all.
 ///
 /// # Errors
-/// Where one of them is none, or the database is away.
+/// If one of them is invalid, or the database is unreachable.
 pub async fn read_parts(
     pool: &PgPool,
     clock: &Clock,
@@ -134,7 +134,7 @@ pub async fn read_parts(
     arrive(pool, clock, reading, 0, |reading, hand_on| reading.run_parts(parts, hand_on)).await
 }
 
-/// Whoever takes runs, and says whether it wants more.
+/// Takes a batch of runs; returns whether it wants more.
 type HandOn<'a> = &'a mut dyn FnMut(Vec<NumberedRun>) -> bool;
 
 async fn arrive(
@@ -145,7 +145,7 @@ async fn arrive(
     run: impl FnOnce(&Reading, HandOn<'_>) -> Result<Intake, IngestError> + Send + 'static,
 ) -> Result<Arrived, PipelineError> {
     let (named_errors, skip_errors) = (reading.limits.named_errors, reading.skip_errors);
-    // Where nobody waits for the runs any more their reader sees it at its next row or piece.
+    // When the caller no longer waits for the runs, the reader stops at its next row or chunk.
     let stop = Stop::default();
     reading.stop = stop.clone();
     let _stop = stop.when_dropped();
@@ -163,7 +163,7 @@ async fn arrive(
     let runs = staged?;
     let (intake, preview) = match read {
         Ok(read) => read?,
-        // As it would have been on this thread.
+        // A panic of the reader continues on this thread.
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => return Err(PipelineError::BrokenOff),
@@ -172,7 +172,7 @@ async fn arrive(
     Ok(Arrived { runs, intake, preview, named_errors, skip_errors })
 }
 
-/// Takes batches to their end.
+/// Receives all batches, and stages them if there is more than one.
 async fn stage(
     pool: &PgPool,
     clock: &Clock,
@@ -188,11 +188,11 @@ async fn stage(
 }
 
 impl Arrived {
-    /// Stores the runs: all of them, or those that are right where the others were to be skipped. What else is to be
-    /// written is written with them, unless all that is done is taken back.
+    /// Stores the runs: all of them, or only the valid ones if wrong rows are to be skipped. `also` is written in the
+    /// same transaction, unless this is a dry run.
     ///
     /// # Errors
-    /// Where nothing was stored, and why.
+    /// Why nothing was stored.
     pub async fn store(
         self,
         pool: &PgPool,
@@ -258,16 +258,16 @@ impl Arrived {
     }
 }
 
-/// What the runs were merged in.
+/// The transaction in which the runs were merged.
 enum Open {
-    /// A transaction.
+    /// An ordinary transaction.
     Transaction(PgTransaction<'static>),
-    /// That of the staging table.
+    /// The transaction of the staging table.
     Staging(Unfinished),
 }
 
 impl Open {
-    /// Writes what else is to be written, and then commits, or takes all back.
+    /// Makes the further writes, and then commits or rolls back.
     async fn end(
         self,
         stored: &Stored,
@@ -289,7 +289,7 @@ impl Open {
                 if let Some(also) = also {
                     also(&mut connection, stored).await?;
                 }
-                // Otherwise the connection goes, and all with it.
+                // Otherwise the connection is closed, which rolls everything back.
                 if lasts {
                     commit_staging(connection).await?;
                 }
@@ -299,12 +299,12 @@ impl Open {
     }
 }
 
-/// How often a merge is tried in which runs would keep patterns that their sparsity contradicts. Those that do are
-/// left out after the first; others can only come from somebody who changes the same runs in that moment.
+/// How often a merge is repeated because runs would keep patterns that their sparsity contradicts. Such runs are
+/// removed after each attempt; more of them can only appear if somebody changes the same runs at the same moment.
 const MOST_TRIES: u32 = 5;
 
 impl Destination {
-    /// The id of the family that there is, or will be.
+    /// The id of the family, whether it exists already or not.
     fn family(&self) -> Uuid {
         match self {
             Self::Stored(id) | Self::Rehearsed(id) => *id,
@@ -312,7 +312,7 @@ impl Destination {
         }
     }
 
-    /// Merges a few runs: all or none. What they were merged in is to be ended.
+    /// Merges a few runs: all or none. The caller must end the returned transaction.
     async fn merge(
         &self,
         pool: &PgPool,
@@ -325,7 +325,7 @@ impl Destination {
         Ok((merged, Open::Transaction(transaction)))
     }
 
-    /// The family's id, once the family is there.
+    /// The family's id; inserts the family if it is new.
     async fn prepare(&self, db: &mut PgConnection) -> Result<Uuid, StoreError> {
         match self {
             Self::Stored(id) | Self::Rehearsed(id) => Ok(*id),
@@ -336,7 +336,7 @@ impl Destination {
         }
     }
 
-    /// Whether what is done is to stay.
+    /// Whether the changes are to be committed.
     const fn lasts(&self) -> bool {
         match self {
             Self::Stored(_) | Self::New(_) => true,

@@ -1,7 +1,7 @@
-//! Questions to a service elsewhere, for pipelines: one sentence or the answer as it is, and whether it
-//! may be acted on.
+//! Asks a remote service a question, for use in pipelines: prints one sentence, or the answer as it was sent, and tells
+//! whether the answer may be acted on.
 //!
-//! Knows the API only as any client does, by its paths and JSON.
+//! Like any client, it knows only the paths and the JSON of the API.
 
 use clap::{Args, Subcommand};
 use reqwest::Url;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::cli::caveats::{Caveats, short};
 use crate::cli::remote::{RemoteError, Server};
 
-/// What to ask.
+/// The question to ask.
 #[derive(Debug, Subcommand)]
 pub enum Question {
     /// The sparsity that makes the most of a training budget.
@@ -21,13 +21,13 @@ pub enum Question {
         /// The training cost, in one currency.
         #[command(flatten)]
         budget: Budget,
-        /// What a training step costs: dense, sparse, or the name of a hardware profile.
+        /// How training cost is counted: dense, sparse, or the name of a hardware profile.
         #[arg(long)]
         flop_mode: String,
-        /// What the model may not exceed.
+        /// Limits that the model must not exceed.
         #[command(flatten)]
         bounds: Bounds,
-        /// Whom to ask, and what to accept.
+        /// Which service to ask, and which answers to accept.
         #[command(flatten)]
         asking: Asking,
     },
@@ -39,16 +39,16 @@ pub enum Question {
         /// Fraction of zeros at the end of training.
         #[arg(long)]
         sparsity: f64,
-        /// Training data, in the family's data unit. Either this, or a training cost and a mode.
+        /// Training data, in the family's data unit. Give either this, or a training cost and a FLOP mode.
         #[arg(long, conflicts_with_all = ["training_cost", "flop_mode"])]
         data: Option<f64>,
-        /// In place of the data: the training cost, in one currency.
+        /// Instead of the data: the training cost, in one currency.
         #[command(flatten)]
         budget: MaybeBudget,
-        /// What a training step costs: dense, sparse, or the name of a hardware profile.
+        /// How training cost is counted: dense, sparse, or the name of a hardware profile.
         #[arg(long, requires = "training_cost")]
         flop_mode: Option<String>,
-        /// Whom to ask, and what to accept.
+        /// Which service to ask, and which answers to accept.
         #[command(flatten)]
         asking: Asking,
     },
@@ -61,50 +61,50 @@ pub struct Budget {
     /// Training cost in FLOPs.
     #[arg(long)]
     compute: Option<f64>,
-    /// In place of FLOPs: hours of one device of the hardware profile.
+    /// Instead of FLOPs: hours of one device of the hardware profile.
     #[arg(long)]
     device_hours: Option<f64>,
-    /// In place of FLOPs: days of all its devices together.
+    /// Instead of FLOPs: days of all devices of the hardware profile together.
     #[arg(long)]
     days: Option<f64>,
-    /// In place of FLOPs: what the hours cost, in the currency of the profile's price.
+    /// Instead of FLOPs: money for the device hours, in the currency of the profile's price.
     #[arg(long)]
     cost: Option<f64>,
 }
 
-/// A training cost and its mode, where it is not the data that is given.
+/// A training cost, for questions that give it instead of the data.
 #[derive(Debug, Args)]
 #[group(id = "training_cost", multiple = false)]
 pub struct MaybeBudget {
     /// Training cost in FLOPs.
     #[arg(long, requires = "flop_mode", required_unless_present_any = ["data", "device_hours", "days", "cost"])]
     compute: Option<f64>,
-    /// In place of FLOPs: hours of one device of the hardware profile.
+    /// Instead of FLOPs: hours of one device of the hardware profile.
     #[arg(long, requires = "flop_mode")]
     device_hours: Option<f64>,
-    /// In place of FLOPs: days of all its devices together.
+    /// Instead of FLOPs: days of all devices of the hardware profile together.
     #[arg(long, requires = "flop_mode")]
     days: Option<f64>,
-    /// In place of FLOPs: what the hours cost, in the currency of the profile's price.
+    /// Instead of FLOPs: money for the device hours, in the currency of the profile's price.
     #[arg(long, requires = "flop_mode")]
     cost: Option<f64>,
 }
 
-/// What a model may not exceed.
+/// Limits that a model must not exceed.
 #[derive(Debug, Args)]
 pub struct Bounds {
-    /// The most parameters, zeros included.
+    /// Most parameters, including zeros.
     #[arg(long)]
     max_total_params: Option<f64>,
-    /// The most bytes of its weights, as the hardware profile stores them, at 16 bits.
+    /// Most bytes of the model's weights, stored at 16 bits as the hardware profile does.
     #[arg(long)]
     memory_bytes: Option<f64>,
-    /// The highest sparsity.
+    /// Highest sparsity.
     #[arg(long)]
     max_sparsity: Option<f64>,
 }
 
-/// Parameters of a query, as far as they are given.
+/// Query parameters; those that are not given are `None`.
 type Parameters = Vec<(&'static str, Option<String>)>;
 
 fn currencies([compute, device_hours, days, cost]: [Option<f64>; 4]) -> Parameters {
@@ -140,7 +140,7 @@ impl Bounds {
     }
 }
 
-/// A budget in words: as it was given, and in FLOPs where it was not.
+/// A budget in words: in the currency in which it was given, and also in FLOPs if that is another one.
 fn spent(given: [Option<f64>; 4], flops: Option<f64>) -> String {
     let [compute, device_hours, days, cost] = given;
     let own = match (compute, device_hours, days, cost) {
@@ -155,28 +155,28 @@ fn spent(given: [Option<f64>; 4], flops: Option<f64>) -> String {
     }
 }
 
-/// Whom to ask, and what to accept.
+/// Which service to ask, and which answers to accept.
 #[derive(Debug, Args)]
 pub struct Asking {
-    /// Whom to ask.
+    /// The service to ask.
     #[command(flatten)]
     server: Server,
-    /// The family whose law answers.
+    /// Family whose law answers.
     #[arg(long)]
     family: String,
-    /// Version of the law; the active one unless said otherwise.
+    /// Version of the law; by default the active one.
     #[arg(long)]
     law_version: Option<i32>,
-    /// Leave the intervals out.
+    /// Leave out the intervals.
     #[arg(long, conflicts_with = "max_interval")]
     no_intervals: bool,
     /// Print the answer as the service sent it.
     #[arg(long)]
     json: bool,
-    /// End with 2 if a quantity lies further outside the runs behind the law than by this factor.
+    /// Exit with 2 if a quantity lies outside the runs behind the law by more than this factor.
     #[arg(long, value_name = "FACTOR", value_parser = limit)]
     max_extrapolation: Option<f64>,
-    /// End with 2 if the interval is wider than this, in the unit of the answer, or if there is none.
+    /// Exit with 2 if the interval is wider than this, in the unit of the answer, or if there is none.
     #[arg(long, value_name = "WIDTH", value_parser = limit)]
     max_interval: Option<f64>,
 }
@@ -189,13 +189,13 @@ fn limit(text: &str) -> Result<f64, String> {
 /// An answer, and whether it is good enough.
 #[derive(Debug)]
 pub struct Answered {
-    /// What to print: sentences, or the answer as it was sent.
+    /// Text to print: sentences, or the answer as it was sent.
     pub text: String,
-    /// Why it is not to be acted on; empty if it is.
+    /// Why the answer should not be acted on; empty if it may be.
     pub doubts: Vec<String>,
 }
 
-/// Asks the service.
+/// Asks the service the question.
 ///
 /// # Errors
 ///
@@ -307,7 +307,7 @@ struct OptimalSparsity {
     loss: f64,
     dense: Option<Dense>,
     interval: Option<Interval>,
-    /// A service of an older version says nothing of it, nor of bounds.
+    /// Absent in answers of older versions of the service, like `binding`.
     budget: Option<Flops>,
     #[serde(default)]
     binding: Vec<String>,
@@ -516,7 +516,7 @@ mod tests {
         );
         let without = question.asking().doubts(&caveats(Vec::new(), None), None);
         assert_eq!(without, ["the law has no interval for this answer"]);
-        // Without any limit of the caller's own.
+        // Without any limit on the command line.
         let plain = parsed(&format!("{PREDICTION} --data 1")).unwrap();
         let worthless = caveats(Vec::new(), Some("none"));
         assert_eq!(

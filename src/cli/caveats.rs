@@ -1,38 +1,38 @@
-//! What an answer says of itself, as lines for a person: the word first, then why, then what is about this answer alone;
-//! what is said of the law whatever it is asked comes last, in one line with where to read it.
+//! The caveats of an answer, as lines for people: first the level of trust and the reasons for it, then what concerns
+//! this answer alone, and last what concerns the law in general, in one line that says where to read it.
 //!
-//! Knows the API only as any client does, by its JSON.
+//! Like any client, it knows only the JSON of the API.
 
 use serde::Deserialize;
 
-/// What every answer has beside its numbers.
+/// The caveats that every answer contains.
 #[derive(Debug, Deserialize)]
 pub struct Caveats {
-    /// Where the question lies outside the runs.
+    /// Quantities of the question that lie outside the range of the runs.
     pub extrapolation: Vec<Extrapolation>,
-    /// What to know before trusting it.
+    /// What to know before trusting the answer.
     pub warnings: Vec<Warning>,
-    /// A service of an older version says nothing of it.
+    /// Absent in answers of older versions of the service.
     pub trust: Option<Trust>,
 }
 
 /// How far an answer can be trusted.
 #[derive(Debug, Deserialize)]
 pub struct Trust {
-    /// The word.
+    /// The level of trust, in one word.
     pub level: String,
     /// Codes of the reasons.
     pub because: Vec<String>,
 }
 
-/// A quantity outside the runs.
+/// A quantity outside the range of the runs.
 #[derive(Debug, Deserialize)]
 pub struct Extrapolation {
-    /// Its name.
+    /// Name of the quantity.
     pub variable: String,
-    /// How many times it lies outside.
+    /// The factor by which it lies outside.
     pub factor: f64,
-    /// Above or below.
+    /// `above` or `below`.
     pub side: String,
 }
 
@@ -41,9 +41,9 @@ pub struct Extrapolation {
 pub struct Warning {
     /// Stable code.
     pub code: String,
-    /// A sentence.
+    /// The warning as a sentence.
     pub detail: String,
-    /// A service of an older version says nothing of it.
+    /// Absent in answers of older versions of the service.
     #[serde(default)]
     pub of: WarningOf,
 }
@@ -52,10 +52,10 @@ pub struct Warning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WarningOf {
-    /// This answer.
+    /// This answer only.
     #[default]
     Answer,
-    /// The law, whatever it is asked.
+    /// The law, and so all of its answers.
     Law,
 }
 
@@ -69,7 +69,7 @@ impl Trust {
 }
 
 impl Extrapolation {
-    /// Where it lies, in words.
+    /// The extrapolation in words.
     pub fn told(&self) -> String {
         format!(
             "{} is {} the runs behind the law, by a factor of {}",
@@ -81,7 +81,7 @@ impl Extrapolation {
 }
 
 impl Caveats {
-    /// A line for each caveat, what matters most first; `law` is where the law can be read.
+    /// One line per caveat, the most important first; `law` is the address at which the law can be read.
     pub fn lines(&self, law: &str) -> Vec<String> {
         let because = self.trust.as_ref().map_or(&[][..], |trust| &trust.because);
         let is_reason = |warning: &&Warning| because.contains(&warning.code);
@@ -117,9 +117,9 @@ impl Caveats {
     }
 }
 
-/// A number to four digits, for people.
+/// Formats a number with four significant digits, for people.
 pub fn short(value: f64) -> String {
-    // Rounded by its own digits, and written without those that say nothing.
+    // Rounded through its decimal form, and printed without trailing zeros.
     let rounded: f64 = format!("{value:.3e}").parse().unwrap_or(value);
     if rounded == 0.0 || (1e-3..1e5).contains(&rounded.abs()) {
         rounded.to_string()

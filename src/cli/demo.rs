@@ -1,4 +1,4 @@
-//! `demo`: a family of synthetic runs, its law, and a question to it.
+//! `demo`: creates a family of synthetic runs, fits its law, and asks it a question.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub async fn run_demo(
     traces: &TracesConfig,
 ) -> anyhow::Result<()> {
     let traces = Traces::start(traces)?;
-    // Always private: synthetic runs have no place in a database that others use.
+    // Always private, as synthetic runs do not belong into a database that others use.
     let database = Database::open(&DatabaseConfig {
         database_url: None,
         listen_database_url: None,
@@ -97,7 +97,7 @@ async fn show_demo(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Asks for a refit of the family and waits for its end.
+/// Requests a refit of the family and waits for it to end.
 async fn fit(service: &Service, family: &str) -> anyhow::Result<()> {
     let mut refit = expect(service, Method::POST, &format!("{family}/refits"), None).await?;
     let refit_path = format!("/v1/refits/{}", refit["id"].as_str().unwrap_or_default());
@@ -111,7 +111,7 @@ async fn fit(service: &Service, family: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An optimal sparsity as a sentence, and a table of the sparse model beside the dense one.
+/// Describes an optimal sparsity by a sentence, and by a table that compares the sparse model with the dense one.
 fn told(answer: &Value) -> String {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let percent = |value: &Value| format!("{:.1} %", 100.0 * number(value));
@@ -148,7 +148,7 @@ async fn call(
     path: &str,
     body: Option<Value>,
 ) -> anyhow::Result<(StatusCode, Value)> {
-    // The service's own questions need no key, also where the database has some.
+    // The service's own requests need no key, even if the database has keys.
     let request = Request::builder().method(method).uri(path).extension(Caller::Service);
     let request = match body {
         Some(body) => request
@@ -156,7 +156,7 @@ async fn call(
             .body(Body::from(serde_json::to_vec(&body)?))?,
         None => request.body(Body::empty())?,
     };
-    // The log is for what others ask.
+    // Not logged: the log is for requests of others.
     let answered = service.router.clone().oneshot(request).with_subscriber(NoSubscriber::default());
     let response = answered.await?;
     let status = response.status();

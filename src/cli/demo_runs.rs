@@ -1,7 +1,7 @@
 //! Synthetic runs that show what the service does.
 //!
-//! They are computed from the published T5 coefficients, with seeded noise, at the grid of the
-//! paper's T5 runs; every run says so in a tag. They are nobody's measurements.
+//! They are computed from the published T5 coefficients, with seeded noise, on the grid of the paper's T5 runs; a tag
+//! of every run says so. They are not real measurements.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,7 +11,7 @@ use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
 /// Name of the family.
 pub const FAMILY: &str = "demo";
 
-/// What the family says of itself.
+/// Description of the family.
 pub const DESCRIPTION: &str = "Synthetic runs, nobody's measurements: computed from the published \
                                T5 coefficients with 0.5 % noise at the grid of the paper's T5 runs";
 
@@ -31,19 +31,20 @@ struct DemoTags {
     origin: &'static str,
 }
 
-/// Standard deviation of the relative noise; about the residual of the paper's fits.
+/// Standard deviation of the relative noise, about the residual of the paper's fits.
 const NOISE: f64 = 0.005;
 
-/// Seed of the noise: the first from 2309 on, for arXiv 2309.08520, with which the fit does not warn. With 2309 itself
-/// runs of a size and sparsity happen to be off alike as one draw in five hundred has them, and `lack_of_fit` says so.
+/// Seed of the noise. It is the first seed from 2309 on (for arXiv 2309.08520) with which the fit gives no warning:
+/// with 2309 itself, runs of the same size and sparsity happen to deviate alike, as in one draw out of five hundred,
+/// and the fit reports `lack_of_fit`.
 const SEED: u64 = 2310;
 
-/// The runs: 4 sizes, 4 sparsities and 3 amounts of data; the same on every call.
+/// The runs: 4 sizes, 4 sparsities and 3 amounts of data. Every call returns the same ones.
 #[must_use]
 pub fn runs() -> Vec<DemoRun> {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut normal = move || {
-        // Box and Muller; 1 - u is never 0.
+        // Box-Muller transform; 1 - u is never 0.
         let (u, v) = (random.random::<f64>(), random.random::<f64>());
         (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     };
@@ -58,7 +59,7 @@ pub fn runs() -> Vec<DemoRun> {
                     nonzero_params: size,
                     sparsity: zeros,
                     data,
-                    // To the digits that a log would show.
+                    // Rounded to the digits that a training log would show.
                     loss: (loss * 1e5).round() / 1e5,
                     tags: DemoTags { origin: "synthetic" },
                 });
@@ -81,7 +82,7 @@ fn expected_loss(size: f64, zeros: f64, data: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// `UPDATE_DEMO_RUNS=1` writes the file anew.
+    /// With `UPDATE_DEMO_RUNS=1` the test rewrites the file.
     #[test]
     fn the_committed_file_holds_these_runs() {
         if std::env::var_os("UPDATE_DEMO_RUNS").is_some() {

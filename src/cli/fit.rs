@@ -1,4 +1,4 @@
-//! `fit`: a law of a file of runs, without a database.
+//! `fit`: fits a law to files of runs, without a database.
 
 use std::collections::BTreeSet;
 
@@ -23,42 +23,43 @@ use crate::intake::keep_first;
 pub struct FitArgs {
     #[command(flatten)]
     table: TableConfig,
-    /// Compare absolute losses rather than their logarithms.
+    /// Compare losses themselves instead of their logarithms.
     #[arg(long)]
     linear: bool,
-    /// Where the Huber loss turns from quadratic to linear, in units of the residual; auto for 1.345 robust
-    /// standard deviations of the residuals.
+    /// Where the Huber loss turns from quadratic to linear, in units of the residual; auto for 1.345 robust standard
+    /// deviations of the residuals.
     #[arg(long, default_value = "auto", value_parser = delta)]
     delta: Delta,
     /// Number of random starts.
     #[arg(long, default_value_t = FitConfig::DEFAULT_STARTS)]
     starts: u32,
-    /// Seed of starts and resamples.
+    /// Seed of the random starts and resamples.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Bootstrap resamples, from which the intervals follow; 0 for none.
+    /// Number of bootstrap resamples, from which the intervals are computed; 0 for none.
     #[arg(long, default_value_t = FitConfig::DEFAULT_BOOTSTRAP)]
     bootstrap: u32,
     /// Nominal coverage of the intervals.
     #[arg(long, default_value_t = FitConfig::DEFAULT_CONFIDENCE)]
     confidence: f64,
-    /// Hold a coefficient: --fix c=0.65 pins the irreducible loss.
+    /// Hold a coefficient fixed: --fix c=0.65 fixes the irreducible loss.
     #[arg(long = "fix", value_name = "COEFFICIENT=VALUE", value_parser = fixed)]
     fixed: Vec<(CoefficientName, f64)>,
-    /// Keep the gain's slope at sparsity 0 at most 1.
+    /// Require that the gain's slope at sparsity 0 is at most 1.
     #[arg(long)]
     physical: bool,
-    /// Key of a tag (--tag-column) whose values say which runs are resampled together: those of one training, sweep or
-    /// team.
+    /// Key of a tag (--tag-column) whose values say which runs are resampled together, such as those of one training,
+    /// sweep or team.
     #[arg(long, value_name = "TAG")]
     cluster: Option<String>,
-    /// What the law is to say of sparsity: sparse, dense, levels, average_params or experts.
+    /// Form of the law, that is, how it models sparsity: sparse, dense, levels, average_params or experts.
     #[arg(long, default_value = "sparse", value_parser = form)]
     form: LawForm,
-    /// What tells runs of one sparsity apart for the form levels: pattern, or tag: and the key of a tag (--tag-column).
+    /// What tells runs of the same sparsity apart, for the form levels: pattern, or tag: followed by the key of a tag
+    /// (--tag-column).
     #[arg(long, value_name = "WHAT", value_parser = levels)]
     levels: Option<LevelsBy>,
-    /// Threads that fit; all cores unless said otherwise.
+    /// Number of threads that fit; by default all cores.
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -88,7 +89,7 @@ fn fixed(text: &str) -> Result<(CoefficientName, f64), String> {
     Ok((name, value.parse().map_err(|_| format!("must be a number, not {value}"))?))
 }
 
-/// The coefficients of a form that the seven do not hold, each with its interval.
+/// A form's coefficients that are not among the usual seven, each with its interval.
 fn own_coefficients(law: &SampledForm) -> Vec<Value> {
     let intervals = law.coefficient_intervals();
     let coefficients = law.law().named().into_iter().enumerate();
@@ -141,7 +142,7 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
             errors.iter().map(|error| format!("{} {error}", error.field())).collect();
         anyhow::anyhow!("options of the fit: {}", errors.join("; "))
     })?;
-    // A file has no ids; nothing is stored.
+    // Runs of a file have no ids, and need none, as nothing is stored.
     let runs = runs.into_iter().map(|run| run.run).filter(|run| run.exclusion_reason.is_none());
     let runs: Vec<_> = runs.map(|run| (uuid::Uuid::nil(), run)).collect();
     let cluster = args.cluster.as_deref();
@@ -173,7 +174,7 @@ pub fn fit_file(args: &FitArgs) -> anyhow::Result<()> {
         LawForm::Dense => FormTask::Dense,
         LawForm::Levels => FormTask::Levels,
         LawForm::AverageParams => {
-            // A file says nothing of how its runs were pruned.
+            // A file does not say how its runs were pruned.
             FormTask::AverageParams { mean_share: PruningSchedule::default().mean_share() }
         }
         LawForm::Experts => FormTask::Experts,

@@ -1,4 +1,4 @@
-//! `import`: runs from a file into a family.
+//! `import`: stores runs from files in a family.
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -19,17 +19,17 @@ use crate::store::{families, mappings};
 
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
-    /// The family that the runs belong to.
+    /// Family that the runs belong to.
     #[arg(long)]
     family: String,
     /// Create the family if it does not exist, counting data in this unit.
     #[arg(long, value_name = "DATA_UNIT")]
     create: Option<String>,
-    /// Store the rows that are right even if others are wrong.
+    /// Store the valid rows even if others are wrong.
     #[arg(long)]
     skip_errors: bool,
-    /// A mapping that the family keeps. Options beside it come before what it says: those of --map and --scale field
-    /// by field, others as a whole.
+    /// Mapping stored for the family. Options given besides it take precedence: --map and --scale field by field,
+    /// others as a whole.
     #[arg(long, value_name = "NAME")]
     mapping: Option<String>,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub struct ImportArgs {
 pub async fn import(args: ImportArgs) -> anyhow::Result<()> {
     let name = FamilyName::new(&args.family).context("the name of a family")?;
     let inputs = args.table.inputs()?;
-    // What is wrong in itself is said before the database is asked.
+    // Options that are wrong in themselves are reported before the database is opened.
     if args.mapping.is_none() {
         args.table.reading(args.skip_errors, false, MappingSettings::default())?;
     }
@@ -118,7 +118,7 @@ fn new_family(clock: &Clock, name: FamilyName, data_unit: String) -> anyhow::Res
     })
 }
 
-/// What each field came from.
+/// What each field was read from.
 fn columns_of(recognised: &Recognised) -> serde_json::Map<String, serde_json::Value> {
     let fields = recognised.fields.iter();
     fields.map(|(field, from)| (field.as_str().to_owned(), json!(from))).collect()

@@ -1,4 +1,4 @@
-//! Where runs of the command line come from: files, directories, archives and standard input.
+//! The inputs of commands that read runs: files, directories, archives and standard input.
 
 use std::fs::{self, File};
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail};
 
 use crate::intake::{Coding, ENDINGS, Format, IngestError, Looks, Part, looks_like};
 
-/// Inputs, whose formats are known, and which are opened one after the other.
+/// Inputs of known formats, opened one after the other.
 #[derive(Debug, Clone)]
 pub struct Inputs {
     list: Vec<Input>,
@@ -19,7 +19,7 @@ struct Input {
     name: String,
     format: Format,
     coding: Coding,
-    /// Format of the files of an archive, where it was said.
+    /// Format of the files within an archive, if it was given.
     files: Option<Format>,
     place: Place,
 }
@@ -27,17 +27,18 @@ struct Input {
 #[derive(Debug, Clone)]
 enum Place {
     File(PathBuf),
-    /// Standard input, of which so much was looked at.
+    /// Standard input, of which these first bytes were read already.
     Stdin(Vec<u8>),
 }
 
-/// Bytes that say what a file is.
+/// Number of bytes inspected to recognise a file's format.
 const LOOKED_AT: u64 = 64;
 
-/// Finds what the paths lead to: `-` is standard input, a directory all files below it with known endings.
+/// Finds the inputs that paths refer to: `-` is standard input, and a directory stands for all files below it with
+/// known endings.
 ///
 /// # Errors
-/// Where one cannot be opened, or its format is not clear.
+/// If one cannot be opened, or its format is not clear.
 pub fn find_inputs(paths: &[PathBuf], format: Option<Format>) -> anyhow::Result<Inputs> {
     let mut inputs = Inputs { list: Vec::new() };
     if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
@@ -56,7 +57,7 @@ pub fn find_inputs(paths: &[PathBuf], format: Option<Format>) -> anyhow::Result<
 }
 
 impl Inputs {
-    /// Each, opened when its turn comes.
+    /// The inputs, each opened when it is reached.
     pub fn parts(self) -> impl Iterator<Item = Result<Part, IngestError>> + Send + 'static {
         self.list.into_iter().map(move |input| {
             let Input { name, format, coding, files, place } = input;
@@ -72,7 +73,7 @@ impl Inputs {
         })
     }
 
-    /// A file that was named itself.
+    /// Adds a file that was named explicitly.
     fn add_file(&mut self, path: &Path, format: Option<Format>) -> anyhow::Result<()> {
         let name = path.display().to_string();
         let mut file = File::open(path).with_context(|| format!("opening {name}"))?;
@@ -84,7 +85,7 @@ impl Inputs {
         };
         let (format, coding) = match format.or(known) {
             Some(format) => (format, coding),
-            // What it is without its compression is not known before it is undone.
+            // The format of the content is known only after decompression.
             None if coding != Coding::Identity => {
                 bail!("the format of {name} is not clear: say --format")
             }
@@ -97,7 +98,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// All files below a directory whose ending is known; the others are named.
+    /// Adds all files below a directory whose ending is known, and reports the others.
     fn add_directory(&mut self, path: &Path, format: Option<Format>) -> anyhow::Result<()> {
         let before = self.list.len();
         let mut folders = vec![path.to_owned()];
@@ -132,13 +133,13 @@ impl Inputs {
     }
 }
 
-/// Format and coding by the ending of a file's name, where it says so.
+/// Format and compression according to a file's name, if it shows them.
 fn by_name(path: &Path) -> anyhow::Result<(Option<Format>, Coding)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     Format::of_name(&name).map_err(|cause| anyhow!("{}: {cause}", path.display()))
 }
 
-/// Format and coding by the first bytes.
+/// Format and compression according to the first bytes.
 fn by_start(start: &[u8], format: Option<Format>, name: &str) -> anyhow::Result<(Format, Coding)> {
     let looks = looks_like(start).map(|(looks, _)| looks);
     let coding = if let Some(Looks::Coded(coding)) = looks { coding } else { Coding::Identity };
@@ -147,7 +148,7 @@ fn by_start(start: &[u8], format: Option<Format>, name: &str) -> anyhow::Result<
         Some(Looks::Json { array: true }) => Some(Format::Json),
         #[cfg(feature = "xlsx")]
         Some(Looks::Zip) => Some(Format::Xlsx),
-        // An object may be one run, or the first of many lines; a text without either is any.
+        // An object may be a single run or the first of many lines; any other text may be of any format.
         _ => None,
     };
     match format.or(found) {

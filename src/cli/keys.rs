@@ -18,18 +18,18 @@ use crate::store::keys;
 
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
-    /// Create a key and print it, this once. Once there is one, the service asks for a key.
+    /// Create a key and print it; it is shown only this once. Once a key exists, the service requires one.
     Create {
-        /// For people: whose key it is.
+        /// Name that tells people whose key it is.
         #[arg(long)]
         name: String,
-        /// What it may do: read, write (and read) or admin (and both).
+        /// Scope of the key: read, write (includes read) or admin (includes both).
         #[arg(long, value_parser = scope)]
         scope: Scope,
-        /// A family that it may touch; may be given several times. All unless given.
+        /// Family that the key may access; can be given several times. All families by default.
         #[arg(long = "family", value_name = "FAMILY")]
         families: Vec<String>,
-        /// Days after which it is refused; never unless given.
+        /// Days after which the key expires; never by default.
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         expires_in_days: Option<u16>,
         #[command(flatten)]
@@ -40,9 +40,9 @@ pub enum KeysCommand {
         #[command(flatten)]
         database: DatabaseConfig,
     },
-    /// Revoke a key: every replica refuses it at once.
+    /// Revoke a key; every replica refuses it at once.
     Revoke {
-        /// Its id; `keys list` prints it.
+        /// Id of the key, as printed by `keys list`.
         id: Uuid,
         #[command(flatten)]
         database: DatabaseConfig,
@@ -82,7 +82,7 @@ pub async fn manage_keys(command: KeysCommand) -> anyhow::Result<()> {
             keys::insert_key(&database.pool, &key, &text.hash()).await?;
             database.close().await?;
             eprintln!("created the key {}:", key.id);
-            // Alone on standard output, for scripts.
+            // The only output on standard output, for scripts.
             print_line(text.reveal())?;
         }
         KeysCommand::List { database } => {

@@ -1,4 +1,4 @@
-//! `measure`: what a checkpoint holds, counted.
+//! `measure`: counts the parameters and zeros of a checkpoint.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,18 +15,18 @@ mod send;
 
 #[derive(Debug, Args)]
 pub struct MeasureArgs {
-    /// A safetensors file, an index of several, or the folder of a checkpoint.
+    /// Safetensors file, index of several such files, or folder of a checkpoint.
     path: PathBuf,
-    /// Which parameters the run's size and sparsity are about.
+    /// Which parameters count for the size and sparsity of the run.
     #[arg(long, value_enum, default_value = "without-embeddings")]
     count: Count,
-    /// A line for each tensor, too.
+    /// Also print a line for each tensor.
     #[arg(long)]
     per_tensor: bool,
     /// Print everything as JSON.
     #[arg(long)]
     json: bool,
-    /// Where the run is sent.
+    /// Options for sending the run.
     #[cfg(feature = "ask")]
     #[command(flatten)]
     log: send::LogArgs,
@@ -35,11 +35,11 @@ pub struct MeasureArgs {
 /// Which parameters are counted.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Count {
-    /// All.
+    /// All parameters.
     All,
-    /// All but embeddings and the output layer, as the papers count.
+    /// All but embeddings and the output layer, which is how the papers count.
     WithoutEmbeddings,
-    /// Only matrices and experts, which is what is pruned.
+    /// Only matrices and experts, which are what pruning applies to.
     Prunable,
 }
 
@@ -53,9 +53,9 @@ impl Count {
     }
 }
 
-/// Measures, prints, and sends the run where that is asked for.
+/// Measures a checkpoint, prints the result, and sends the run if requested.
 pub async fn measure(args: MeasureArgs) -> anyhow::Result<()> {
-    // What is wrong with the options is said before minutes are spent.
+    // Wrong options are reported before minutes are spent on measuring.
     #[cfg(feature = "ask")]
     let log = args.log.check()?;
     let path = args.path.clone();
@@ -93,7 +93,7 @@ pub async fn measure(args: MeasureArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The measurement, with a line of progress where somebody watches.
+/// Measures a checkpoint, showing progress if standard error is a terminal.
 fn measured(path: &std::path::Path) -> Result<Measurement, sparsity_measure::MeasureError> {
     let watched = std::io::stderr().is_terminal();
     let mut shown = None;
@@ -101,7 +101,7 @@ fn measured(path: &std::path::Path) -> Result<Measurement, sparsity_measure::Mea
         let percent = if of == 0 { 100 } else { u128::from(done) * 100 / u128::from(of) };
         if watched && shown != Some(percent) {
             shown = Some(percent);
-            // Nothing depends on whether it is seen.
+            // Failing to show progress does not matter.
             let _ = write!(std::io::stderr(), "\rmeasuring {percent} %");
         }
     };

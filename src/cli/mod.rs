@@ -35,8 +35,7 @@ use crate::telemetry::{self, LogConfig};
 #[cfg(feature = "ask")]
 use crate::cli::ask::Question;
 
-/// Fits the sparsity scaling law to training runs, and answers with predicted loss and optimal
-/// sparsity.
+/// Fits the sparsity scaling law to training runs, and answers with predicted loss and optimal sparsity.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Cli {
@@ -67,28 +66,28 @@ enum Command {
         refits: RefitConfig,
         #[command(flatten)]
         traces: TracesConfig,
-        /// Address at which /healthz, /readyz and /metrics are answered; none unless said.
+        /// Address that serves /healthz, /readyz and /metrics; none by default.
         #[arg(long, help_heading = "Requests and answers", env = "SPARSITY_PLANNER_HEALTH_BIND", value_parser = crate::config::address)]
         health_bind: Option<std::net::SocketAddr>,
     },
-    /// Bring the database's schema up to date and end.
+    /// Bring the database's schema up to date and exit.
     Migrate {
         #[command(flatten)]
         database: DatabaseConfig,
-        /// Put the table of runs into so many parts, by a hash of their family. Once: it copies them all, while nobody else
-        /// reads or writes them.
+        /// Partition the table of runs into this many parts, by a hash of the family. Can be done once: it copies all
+        /// runs, and nobody else can read or write them meanwhile.
         #[arg(long, value_parser = clap::value_parser!(u16).range(2..=1024))]
         partitions: Option<u16>,
-        /// Distribute the tables over the nodes of a coordinator of Citus, in the layout of docs/scaling.md. Once; what was
-        /// interrupted goes on where it was.
+        /// Distribute the tables over the nodes of a Citus coordinator, in the layout of docs/scaling.md. Needed once;
+        /// an interrupted distribution can be continued by running it again.
         #[arg(long, conflicts_with = "partitions")]
         distribute: bool,
     },
     /// Print the OpenAPI document.
     Openapi,
-    /// Print what completes this program's commands in a shell.
+    /// Print a completion script for a shell.
     Completions {
-        /// The shell.
+        /// Shell to complete for.
         shell: clap_complete::Shell,
     },
     /// Write the manual pages.
@@ -100,7 +99,7 @@ enum Command {
     Import(import::ImportArgs),
     /// Fit a law to files of runs and print it; needs no database.
     Fit(fit::FitArgs),
-    /// Start with a family of synthetic runs, fit it, ask a question and go on serving.
+    /// Create a family of synthetic runs, fit it, ask a question, and then keep serving.
     Demo {
         #[command(flatten)]
         private: PrivateConfig,
@@ -114,14 +113,14 @@ enum Command {
         #[arg(long)]
         print_runs: bool,
     },
-    /// Ask a service elsewhere; ends with 0, with 2 if the answer is beyond the limits given, with 1 if
-    /// there is none.
+    /// Ask a remote service a question. Exits with 0, with 2 if the answer is not to be trusted or beyond the given
+    /// limits, or with 1 if there is no answer.
     #[cfg(feature = "ask")]
     Ask {
         #[command(subcommand)]
         question: Question,
     },
-    /// Count the parameters, zeros and n:m patterns of a checkpoint, and send its run where asked.
+    /// Count the parameters, zeros and n:m patterns of a checkpoint, and optionally send it as a run.
     #[cfg(feature = "measure")]
     Measure(Box<measure::MeasureArgs>),
     /// Create, list and revoke API keys.
@@ -133,32 +132,32 @@ enum Command {
     Postgres {
         #[command(flatten)]
         private: PrivateConfig,
-        /// The command and its arguments.
+        /// Command to run, with its arguments.
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<std::ffi::OsString>,
     },
 }
 
-/// How long threads that compute may take to see that nobody waits for them, when the program ends.
+/// How long compute threads may take at the end of the program to notice that nobody waits for them.
 const LAST_WORK: Duration = Duration::from_millis(200);
 
-/// How long a worker that stops may take to send its traces.
+/// How long a stopping worker may take to send its traces.
 const WORKER_DRAIN: Duration = Duration::from_secs(5);
 
-/// How `ask` ends where its answer is beyond the limits given.
+/// Exit code of `ask` if the answer is not to be trusted or beyond the given limits.
 #[cfg(feature = "ask")]
 const DOUBTFUL: u8 = 2;
 
-/// Reads the command line, does what it says, and says how that ended: 0 where all is well, 1 where not, 2
-/// where the answer of `ask` is beyond the limits given.
+/// Parses the command line and runs the command. Returns the exit code: 0 for success, 1 for an error, 2 if the answer
+/// of `ask` is not to be trusted or beyond the given limits.
 ///
-/// No `async` function: the future of a whole service is then compiled here, and not once more in the program.
+/// Not an `async` function, so that the future of the whole service is compiled here, and not once more in the program.
 pub fn main() -> ExitCode {
     silence_caught_panics();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(parsed());
-            // What is still being computed is for nobody, and would be waited for without end.
+            // Nobody waits for computations that are still running, and waiting for them could take for ever.
             runtime.shutdown_timeout(LAST_WORK);
             code
         }
@@ -173,9 +172,9 @@ async fn parsed() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing can be done where there is nobody to tell.
+            // If the message cannot be printed, there is nobody to tell.
             let _ = error.print();
-            // Not clap's 2, which `ask` has another meaning for.
+            // Not clap's 2, which has another meaning for `ask`.
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
@@ -270,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    /// The settings of these commands as a page: by heading, in the order of their help, each once.
+    /// The settings of these commands as a page: grouped by heading, in the order of the help, each setting once.
     fn settings() -> String {
         let mut page = String::from(
             "# Settings\n\n\
@@ -316,10 +315,10 @@ mod tests {
         page
     }
 
-    /// `UPDATE_SETTINGS=1` writes the page anew.
+    /// With `UPDATE_SETTINGS=1` the test rewrites the page.
     #[test]
     fn the_page_of_settings_is_what_the_help_says() {
-        // Other builds have fewer.
+        // Builds without these features have fewer settings.
         if cfg!(not(all(feature = "oidc", feature = "otlp"))) {
             return;
         }

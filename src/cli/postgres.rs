@@ -1,4 +1,4 @@
-//! `postgres`: a command beside the private PostgreSQL.
+//! `postgres`: runs a command with access to the private PostgreSQL.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use crate::app;
 use crate::config::PrivateConfig;
 use crate::postgres::PrivatePostgres;
 
-/// Runs a command beside the private PostgreSQL, and ends as it ends.
+/// Runs a command with access to the private PostgreSQL, and returns its exit code.
 pub async fn with_postgres(
     private: &PrivateConfig,
     command: &[std::ffi::OsString],

@@ -1,12 +1,12 @@
-//! What commands print.
+//! Output of commands.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-/// Prints a line to standard output. Whoever reads it may have read enough and gone (`| head`), which is no error.
+/// Prints a line to standard output. It is not an error if the reader has stopped reading (`| head`).
 ///
 /// # Errors
-/// Where it cannot be written for another reason, such as a full disk.
+/// If the line cannot be written for another reason, such as a full disk.
 pub fn print_line(line: impl Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
@@ -15,10 +15,10 @@ pub fn print_line(line: impl Display) -> io::Result<()> {
     }
 }
 
-/// Prints a value as JSON that people can read.
+/// Prints a value as indented JSON.
 ///
 /// # Errors
-/// As those of [`print_line`].
+/// Those of [`print_line`].
 pub fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print_line(serde_json::to_string_pretty(value)?)?)
 }

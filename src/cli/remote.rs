@@ -1,7 +1,6 @@
-//! A service elsewhere: where it is, how it is asked, and why there is no answer.
+//! Access to a remote service: its address, how requests are sent, and why there is no answer.
 //!
-//! The HTTP client is the one that fetches PostgreSQL's binaries, so that it brings nothing new into the
-//! program.
+//! The HTTP client is the one that also downloads PostgreSQL's binaries, so it adds no dependency to the program.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,19 +13,19 @@ use serde::Deserialize;
 
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a request is sent again that could not be answered for now.
+/// How often a request is repeated that could not be answered at that moment.
 const RETRIES: u32 = 3;
-/// The longest `Retry-After` that is waited for.
+/// Longest `Retry-After` that is respected by waiting.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Where a service is, and who asks.
+/// A service's address, and the key to use.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// Address of the service, such as `https://planner.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_URL")]
     pub url: Url,
-    /// API key, where the service asks for one; better given by the variable, as other users of the
-    /// machine see arguments.
+    /// API key, if the service requires one; better given by the environment variable, as other users of the machine
+    /// can see arguments.
     #[arg(long, env = "SPARSITY_PLANNER_KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
@@ -34,30 +33,30 @@ pub struct Server {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The address is none of HTTP.
+    /// The address does not use HTTP.
     #[error("the url must begin with http:// or https://, not {0}")]
     Url(Url),
-    /// The key cannot be a header.
+    /// The key cannot be sent in a header.
     #[error("the key is no API key")]
     Key(#[from] InvalidHeaderValue),
-    /// Nobody answered.
+    /// The service did not answer.
     #[error("no answer")]
     Unreachable(#[source] reqwest::Error),
-    /// The service refused; its own words.
+    /// The service refused the request, in its own words.
     #[error("{status}: {detail}")]
     Refused {
         /// Status of the answer.
         status: StatusCode,
-        /// The problem's detail and wrong fields.
+        /// The problem's detail and the fields that are wrong.
         detail: String,
     },
-    /// What answered is no sparsity planner, or one of another version.
+    /// The answer does not come from a sparsity planner, or from one of another version.
     #[error("the answer is none of a sparsity planner")]
     NotUnderstood(#[from] serde_json::Error),
 }
 
 impl Server {
-    /// The address of what these segments lead to.
+    /// The URL of the path with these segments.
     ///
     /// # Errors
     /// [`RemoteError::Url`].
@@ -73,7 +72,7 @@ impl Server {
         Ok(url)
     }
 
-    /// The body of a success; asks again what could not be answered for now.
+    /// The body of a successful answer; repeats a request that could not be answered at that moment.
     ///
     /// # Errors
     /// See [`RemoteError`].
@@ -81,7 +80,8 @@ impl Server {
         self.send(Method::GET, url, None).await
     }
 
-    /// Sends JSON, and again where it could not be taken for now: only for what may be sent twice.
+    /// Sends JSON, and repeats the request if it could not be processed at that moment: use it only for what may be
+    /// sent twice.
     ///
     /// # Errors
     /// See [`RemoteError`].
@@ -95,9 +95,9 @@ impl Server {
         url: Url,
         json: Option<String>,
     ) -> Result<String, RemoteError> {
-        // Fails only where a provider is installed already.
+        // Fails only if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // No redirects: they would carry the question, and to the same host the key, to where nobody asked.
+        // No redirects: they would send the question, and on the same host also the key, to a place that nobody named.
         let client = Client::builder()
             .timeout(TIMEOUT)
             .redirect(Policy::none())
@@ -132,7 +132,7 @@ fn authorization(key: &str) -> Result<HeaderValue, InvalidHeaderValue> {
     Ok(value)
 }
 
-/// How long to wait before a request is sent again; `None` where this outcome stands.
+/// How long to wait before a request is repeated; `None` if this outcome is final.
 fn wait_before_retry(outcome: Result<&Response, &reqwest::Error>, retry: u32) -> Option<Duration> {
     let asked = match outcome {
         Ok(response) => {
@@ -142,7 +142,7 @@ fn wait_before_retry(outcome: Result<&Response, &reqwest::Error>, retry: u32) ->
             let seconds = after.and_then(|value| value.to_str().ok()?.parse().ok());
             Duration::from_secs(seconds.unwrap_or(0))
         }
-        // A timeout has taken long enough.
+        // A timeout has taken long enough already.
         Err(error) if error.is_timeout() || error.is_builder() => return None,
         Err(_) => Duration::ZERO,
     };

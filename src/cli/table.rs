@@ -1,4 +1,4 @@
-//! Files of runs, as the command line names them: which file, and what its columns mean.
+//! Options that say which files contain runs, and what their columns mean.
 
 use std::path::PathBuf;
 
@@ -15,16 +15,16 @@ use crate::intake::{
 /// Format of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
-    /// An array of JSON objects, or what an export has in its place.
+    /// An array of JSON objects, or an export in JSON.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
     /// Comma-separated values with a header.
     Csv,
     /// Apache Parquet.
     #[cfg(feature = "parquet")]
     Parquet,
-    /// Arrow's IPC format, as a stream or a file (Feather).
+    /// Arrow's IPC format, as a stream or as a file (Feather).
     Arrow,
     /// A sheet of an Excel workbook.
     #[cfg(feature = "xlsx")]
@@ -46,72 +46,72 @@ impl From<TableFormat> for Format {
     }
 }
 
-/// Which files, and what their columns mean.
+/// Which files to read, and what their columns mean.
 #[derive(Debug, Clone, Args)]
 pub struct TableConfig {
-    /// Files of runs, directories of such files, or - for standard input; all of them are one table. Files that end
+    /// Files of runs, directories of such files, or - for standard input; together they form one table. Files that end
     /// in .gz, .zst, .xz or .bz2 are decompressed, and .zip archives are read file by file.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Format of the files; by their endings or first bytes unless said otherwise.
+    /// Format of the files; by default recognised by their endings or first bytes.
     #[arg(long, value_enum)]
     pub format: Option<TableFormat>,
-    /// Whose export the file is: wandb or mlflow. Fields are then looked for with the prefixes of these
-    /// services too, and runs that did not finish are left out.
+    /// Service that exported the file: wandb or mlflow. Fields are then also looked for under that service's prefixes,
+    /// and runs that did not finish are left out.
     #[arg(long)]
     pub source: Option<String>,
-    /// Where a field comes from: --map loss=val_loss takes it from a column, --map data='steps*512*1024'
-    /// computes it, --map sparsity=0 says it. Names of columns with other signs stand in backticks. Fields:
-    /// external_id, nonzero_params, total_params, sparsity, data, loss, start, pretraining_data, pattern,
-    /// tags, exclusion_reason.
+    /// Where a field comes from: --map loss=val_loss reads it from a column, --map data='steps*512*1024' computes it,
+    /// --map sparsity=0 sets it. Names of columns with special characters are put in backticks. Fields: external_id,
+    /// nonzero_params, total_params, sparsity, data, loss, start, pretraining_data, pattern, tags, exclusion_reason.
     #[arg(long = "map", value_name = "FIELD=EXPRESSION", value_parser = pair)]
     pub map: Vec<String>,
-    /// Column with total parameters, zeros included, for data that has no non-zero ones.
+    /// Column with total parameters including zeros, for files without non-zero parameters.
     #[arg(long, value_name = "COLUMN")]
     pub total_params_column: Option<String>,
     /// Factor for a number: --scale data=65536 turns steps into tokens.
     #[arg(long, value_name = "FIELD=FACTOR", value_parser = pair)]
     pub scale: Vec<String>,
-    /// What sparsities are given in: fraction, unless said otherwise, or percent.
+    /// Unit of sparsities: fraction (default) or percent.
     #[arg(long)]
     pub sparsity_unit: Option<String>,
-    /// Column that becomes a tag of the run.
+    /// Column whose values become a tag of the runs.
     #[arg(long = "tag-column", value_name = "COLUMN")]
     pub tag_columns: Vec<String>,
-    /// What names a run: columns, joined by colons, or `content` for a name made of the run's own values.
+    /// What identifies a run: columns, whose values are joined by colons, or `content` for a name computed from the
+    /// run's own values.
     #[arg(long, value_name = "COLUMN[,COLUMN]|content")]
     pub id: Option<String>,
-    /// Rows that are runs: --where 'State == "finished" and steps > 1000'. The others are left out.
+    /// Condition for rows to be read: --where 'State == "finished" and steps > 1000'. Other rows are left out.
     #[arg(long = "where", value_name = "CONDITION")]
     pub condition: Option<String>,
-    /// Which of several rows of one run is kept: last:COLUMN, first:COLUMN, min:COLUMN or max:COLUMN.
+    /// Which of several rows of the same run is kept: last:COLUMN, first:COLUMN, min:COLUMN or max:COLUMN.
     #[arg(long, value_name = "CHOICE:COLUMN")]
     pub keep: Option<String>,
-    /// What stands between cells of a CSV file: a sign, or tab. Found from the header unless said.
+    /// Character between the cells of a CSV file, or tab; by default recognised from the header.
     #[arg(long)]
     pub separator: Option<String>,
-    /// The decimal mark, . or ,. A comma in files separated by semicolons or tabs unless said.
+    /// Decimal mark, . or ,. By default a comma in files separated by semicolons or tabs.
     #[arg(long)]
     pub decimal: Option<String>,
-    /// Texts that mean "no value", between commas, in place of the usual ones.
+    /// Texts that mean "no value", separated by commas, instead of the usual ones.
     #[arg(long, value_name = "TEXT[,TEXT]")]
     pub null: Option<String>,
-    /// The sheet of a workbook that has the runs; the only one with cells unless said.
+    /// Sheet of a workbook that holds the runs; by default the only one with cells.
     #[arg(long)]
     pub sheet: Option<String>,
-    /// What becomes of the optional fields (start, pattern, tags, ...) that a row does not bring, of a run that is
-    /// stored: keep, unless said otherwise, leaves them as they are, and clear empties them.
+    /// What happens to the optional fields of a stored run (start, pattern, tags, ...) that a row does not contain:
+    /// keep (default) leaves them as they are, clear empties them.
     #[arg(long)]
     pub absent: Option<String>,
 }
 
-/// `FIELD=TEXT` as the options of a query have it.
+/// Converts `FIELD=TEXT` to the form of the query options.
 fn pair(text: &str) -> Result<String, String> {
     let (field, value) = text.split_once('=').ok_or("must be FIELD=VALUE")?;
     Ok(format!("{field}:{value}"))
 }
 
-/// Files are limited by the row alone: they are their owner's.
+/// Limits for local files. Only the size of rows and blocks is limited, as the files are the user's own.
 const LIMITS: IngestLimits = IngestLimits {
     expanded_bytes: u64::MAX,
     expansion: u64::MAX,
@@ -124,18 +124,19 @@ const LIMITS: IngestLimits = IngestLimits {
 };
 
 impl TableConfig {
-    /// The inputs that the files are.
+    /// The inputs that the files refer to.
     ///
     /// # Errors
-    /// Where one cannot be opened, or its format is not clear.
+    /// If one cannot be opened, or its format is not clear.
     pub fn inputs(&self) -> anyhow::Result<Inputs> {
         find_inputs(&self.files, self.format.map(Format::from))
     }
 
-    /// How they are read, beside what was kept under a name; and whether runs need no name.
+    /// How to read the inputs, given the stored mapping `kept` and these options. With `names_optional`, runs need no
+    /// name.
     ///
     /// # Errors
-    /// Where an option names what there is not.
+    /// If an option is invalid.
     pub fn reading(
         &self,
         skip_errors: bool,
@@ -171,10 +172,10 @@ impl TableConfig {
         Ok(Reading { format, coding, columns, limits: LIMITS, skip_errors, stop: Stop::default() })
     }
 
-    /// Refuses files with errors, naming the first of these.
+    /// Refuses files with errors, listing the first of them.
     ///
     /// # Errors
-    /// Where there are any.
+    /// If there are any errors.
     pub fn refuse_errors(&self, errors: &RowErrors) -> anyhow::Result<()> {
         const NAMED: usize = 20;
         if errors.total == 0 {
@@ -194,10 +195,10 @@ impl TableConfig {
     }
 }
 
-/// What is wrong with options, by the names that they have here.
+/// Converts errors of options to a message that uses the names of the command line.
 ///
 /// # Errors
-/// Where anything is.
+/// If `checked` is an error.
 pub fn refuse_options<T>(checked: Result<T, Vec<FieldError>>) -> anyhow::Result<T> {
     checked.map_err(|errors| {
         let errors =
@@ -206,7 +207,7 @@ pub fn refuse_options<T>(checked: Result<T, Vec<FieldError>>) -> anyhow::Result<
     })
 }
 
-/// An error, with the input that it is in where there are several.
+/// Describes an error, naming its input if there are several.
 #[must_use]
 pub fn described(errors: &RowErrors, error: &RowError) -> String {
     let place = if errors.parts.len() > 1 { errors.place(error.row) } else { None };

@@ -1,7 +1,7 @@
-//! The manual at `/book`: the pages of `docs`, so that a warning or problem leads to its explanation also where
-//! there is no network.
+//! The manual at `/book`: the pages of `docs`, so that warnings and problems can link to their explanation even without
+//! a network.
 //!
-//! Pages are made of Markdown when they are asked for, which takes less than a millisecond, and browsers keep them.
+//! Pages are rendered from Markdown on each request, which takes less than a millisecond, and browsers cache them.
 
 use std::sync::LazyLock;
 
@@ -14,22 +14,22 @@ use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, 
 
 use crate::dashboard::files::{Pages, REVALIDATE, VERSION, data, send};
 
-/// The pages, and what the types of problems lead to.
+/// Routes of the manual's pages, and of the URLs in problem types.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/book", get(|| leads_to("book/introduction".to_owned())))
         .route("/book/{*page}", get(get_page))
-        // A problem's `type` is a reference to here.
+        // The `type` of a problem is a reference to this path.
         .route("/problems/{kind}", get(get_problem))
 }
 
-/// Relative, so that it holds under any path.
+/// A permanent redirect. The address is relative, so that it works below any path prefix.
 async fn leads_to(address: String) -> Response {
     (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, address)]).into_response()
 }
 
 async fn get_problem(Path(kind): Path<String>) -> Response {
-    // What is no slug is no row of the page either.
+    // A kind that is not a valid slug has no row on the page.
     let slug = kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     let row = if slug { format!("#{kind}") } else { String::new() };
     leads_to(format!("../book/problems{row}")).await
@@ -43,7 +43,7 @@ async fn get_page(Path(page): Path<String>, headers: HeaderMap) -> Response {
         };
     }
     match Pages::get(&format!("{page}.md")) {
-        // The list of pages is beside each of them.
+        // The list of pages is shown beside every page, and is not a page itself.
         Some(file) if page != "SUMMARY" => {
             let text = String::from_utf8_lossy(&file.data);
             let body = whole_page(&page, &text);
@@ -58,7 +58,7 @@ static SUMMARY: LazyLock<String> = LazyLock::new(|| {
     String::from_utf8_lossy(&file.data).into_owned()
 });
 
-/// A page with the list of all.
+/// A page together with the list of all pages.
 fn whole_page(page: &str, text: &str) -> String {
     let root = "../".repeat(1 + page.matches('/').count());
     let title = text.lines().find_map(|line| line.strip_prefix("# ")).unwrap_or("Manual");
@@ -79,8 +79,8 @@ fn whole_page(page: &str, text: &str) -> String {
     )
 }
 
-/// Markdown as HTML. Headings have the anchors that links of the pages name, and so does what stands as code in
-/// the first cell of a row: codes of warnings and kinds of problems.
+/// Renders Markdown as HTML. Headings get the anchors that links between the pages use, and so does code in the first
+/// cell of a table row: codes of warnings and kinds of problems.
 fn rendered(text: &str, root: &str) -> String {
     let mut shown = Vec::new();
     let mut heading: Option<(HeadingLevel, Vec<Event<'_>>)> = None;
@@ -131,7 +131,8 @@ fn rendered(text: &str, root: &str) -> String {
     page
 }
 
-/// Where a link of the pages leads: to another page, or elsewhere. `None` for files that the program does not hold.
+/// The address that a link in a page leads to, in the manual or elsewhere. `None` for files that are not part of the
+/// program.
 fn address(link: &str, root: &str) -> Option<CowStr<'static>> {
     if link.contains("://") || link.starts_with('#') {
         return Some(link.to_owned().into());
@@ -148,7 +149,7 @@ fn is_anchor(code: &str) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
 }
 
-/// The anchor of a heading, as books have it: lower case, words by hyphens.
+/// The anchor of a heading, as book generators make it: lower case, with hyphens between words.
 fn anchor(words: &[Event<'_>]) -> String {
     let texts = words.iter().filter_map(|event| match event {
         Event::Text(text) | Event::Code(text) => Some(&**text),
@@ -172,7 +173,7 @@ mod tests {
         whole_page(name, std::str::from_utf8(&file.data).unwrap())
     }
 
-    /// What stands between the two, each time.
+    /// All texts between `begin` and `end`.
     fn between<'a>(text: &'a str, begin: &str, end: char) -> Vec<&'a str> {
         text.split(begin).skip(1).map(|rest| rest.split(end).next().unwrap()).collect()
     }

@@ -1,4 +1,4 @@
-//! The files of the page and of the manual as they are part of the program, and how they are sent.
+//! The dashboard's and manual's files, which are embedded in the program, and how they are sent.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -17,12 +17,12 @@ pub(super) struct Files;
 #[folder = "docs"]
 pub(super) struct Pages;
 
-/// A file may be kept for good, as its address changes with any file.
+/// Cache for good: the address changes whenever any file does.
 pub(super) const KEEP: &str = "public, max-age=31536000, immutable";
-/// Ask every time.
+/// Revalidate every time.
 pub(super) const REVALIDATE: &str = "no-cache";
 
-/// Names every version of the files.
+/// A digest that identifies the version of all files together.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut names: Vec<_> = Files::iter().collect();
     names.sort_unstable();
@@ -40,7 +40,7 @@ pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
     hex::encode(&digest.finalize()[..8])
 });
 
-/// What a file holds, without a copy where it is part of the program.
+/// The content of a file, without a copy if it is embedded.
 pub(super) fn data(file: EmbeddedFile) -> Bytes {
     match file.data {
         Cow::Borrowed(data) => Bytes::from_static(data),
@@ -48,7 +48,7 @@ pub(super) fn data(file: EmbeddedFile) -> Bytes {
     }
 }
 
-/// The body, or 304 where the caller has it already. One tag for all: they change together.
+/// Sends the body, or 304 if the caller already has it. All files share one ETag, as they change together.
 pub(super) fn send(
     headers: &HeaderMap,
     kind: &str,

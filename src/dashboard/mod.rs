@@ -1,9 +1,8 @@
-//! The dashboard, a page that reads only the public API, and the manual.
+//! The dashboard, a page that uses only the public API, and the manual.
 //!
-//! Its files are part of the program, so it works where there is no network. They are plain HTML,
-//! CSS and modules of JavaScript, as they stand in `static`: nothing is generated but the address
-//! they are served under, which holds a digest of them all, so that a browser keeps them for good
-//! and never mixes two versions. Its pictures are those of the service, as SVG.
+//! The files are embedded in the program, so the dashboard works without a network. They are plain HTML, CSS and
+//! JavaScript modules, served as they are in `static`. Only their address is generated: it contains a digest of all of
+//! them, so that browsers cache them for good and never mix two versions. The pictures are the service's own, as SVG.
 
 use std::sync::LazyLock;
 
@@ -19,7 +18,7 @@ use crate::dashboard::files::{Files, KEEP, REVALIDATE, VERSION, data, send};
 mod book;
 mod files;
 
-/// The page and its files.
+/// Routes of the dashboard and the manual.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", get(get_page))
@@ -27,12 +26,12 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .merge(book::router())
 }
 
-/// Views that are loaded at once: that of all families, and what a family is asked most. The others are loaded when they
-/// are opened, or once the first is drawn.
+/// Views that are loaded at once: the list of families, and what is used most of a family. The others are loaded when
+/// they are opened, or after the first view is drawn.
 const FIRST_VIEWS: [&str; 3] = ["views/answer.js", "views/families.js", "views/family.js"];
 
-/// The page, which names the files of this version. The modules that it begins with are named too: a browser that learns
-/// of them one by one asks for them one after the other.
+/// The page, with links to the files of this version. The modules needed at the start are preloaded: a browser that
+/// discovers them one by one would also request them one after the other.
 static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
     let page = Files::get("index.html").expect("the page is a file of the folder").data;
     let page = String::from_utf8(page.into_owned()).expect("the page is UTF-8");
@@ -51,8 +50,8 @@ async fn get_page(headers: HeaderMap) -> Response {
 }
 
 async fn get_file(Path((version, path)): Path<(String, String)>, headers: HeaderMap) -> Response {
-    // A page of another version may still be open, and another replica may be of another version:
-    // either is better served with these files than with none.
+    // A page of another version may still be open, or another replica may run another version: in both cases these
+    // files are better than none.
     let freshness = if version == *VERSION { KEEP } else { REVALIDATE };
     match Files::get(&path).filter(|_| path != "index.html") {
         Some(file) => {

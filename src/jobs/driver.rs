@@ -1,4 +1,4 @@
-//! The loop of a worker.
+//! The main loop of a worker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,55 +23,55 @@ use crate::store::refits::{self, CHANNEL, MAX_ATTEMPTS, Outcome, Renewal};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::traces::{Span, Traces};
 
-/// How a worker works.
+/// Configuration of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerConfig {
-    /// Threads that fit.
+    /// Number of threads that fit.
     pub fit_threads: usize,
-    /// The most that a refit may take to be run beside a larger one, in runs times starts and resamples.
+    /// Most work of a refit, as runs times starts and resamples, to be run beside a larger one.
     pub small_work: i64,
-    /// How long a worker that says nothing is believed to live.
+    /// How long a worker may be silent before it is taken for dead.
     pub lease: Duration,
-    /// How often the queue is looked at although nobody announced anything.
+    /// How often the queue is checked without an announcement.
     pub poll_interval: Duration,
 }
 
-/// What a worker works with.
+/// What a worker needs to run.
 #[derive(Debug)]
 pub struct WorkerParts {
     /// Connections to the database.
     pub pool: PgPool,
-    /// Those on which new refits are heard of; without them the queue is looked at now and then.
+    /// Pool whose connections listen for new refits; without it the queue is only polled.
     pub listening: Option<PgPool>,
-    /// What tells the time.
+    /// Source of the time.
     pub clock: Arc<Clock>,
-    /// What counts its refits.
+    /// Metrics that count its refits.
     pub metrics: Metrics,
     /// Where its refits are traced.
     pub traces: Traces,
-    /// Cancelled when it is to stop.
+    /// Cancelled to stop the worker.
     pub shutdown: CancellationToken,
 }
 
-/// A worker: claims refits one at a time and runs each on its own threads. While it runs one, small ones are run beside
-/// it, one at a time too: a fit of seconds need not wait for one of minutes.
+/// A worker. It claims refits one at a time and runs each on threads of its own. Small refits run beside a large one,
+/// also one at a time, so that a fit of seconds need not wait for one of minutes.
 #[derive(Debug)]
 pub struct Worker {
     parts: WorkerParts,
     config: WorkerConfig,
     threads: Arc<rayon::ThreadPool>,
-    /// For small refits.
+    /// Threads for small refits.
     beside: Arc<rayon::ThreadPool>,
-    /// Whether a refit is run that small ones may be run beside.
+    /// Whether a refit is running beside which small ones may run.
     busy: watch::Sender<bool>,
 }
 
-/// What a loop of a worker takes.
+/// Which refits a loop of the worker takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lane {
     /// Any refit.
     All,
-    /// Small ones, while another is run.
+    /// Small refits, while another one is running.
     Small,
 }
 
@@ -81,15 +81,15 @@ enum Interruption {
     Cancelled,
     LeaseLost,
     Shutdown,
-    /// Its runs lie in a part of the database that is away.
+    /// The node that holds its runs is unreachable.
     PartAway,
 }
 
 impl Worker {
-    /// A worker with its own threads.
+    /// Creates a worker with its own threads.
     ///
     /// # Errors
-    /// Where the system gives no threads.
+    /// If the system does not provide the threads.
     pub fn new(
         parts: WorkerParts,
         config: WorkerConfig,
@@ -106,12 +106,12 @@ impl Worker {
         Ok(Self { parts, config, threads, beside, busy: watch::Sender::new(false) })
     }
 
-    /// Begins to work as [`Self::run`] says, on a thread of its own behind those that serve: what it reads and stores of a
-    /// refit of many runs takes it milliseconds at a time.
+    /// Starts [`Self::run`] on a thread of its own with low priority: reading and storing a refit of many runs occupies
+    /// that thread for milliseconds at a time.
     #[must_use]
     pub fn start(self) -> JoinHandle<()> {
         tokio::spawn(async move {
-            // Who breaks this task off breaks off the work on the thread.
+            // Aborting this task also stops the work on the thread.
             let broken_off = CancellationToken::new();
             let _broken_off = broken_off.clone().drop_guard();
             let runtime = Handle::current();
@@ -127,7 +127,7 @@ impl Worker {
         })
     }
 
-    /// Works until shutdown. A database that goes away is waited for.
+    /// Works until shutdown. If the database becomes unreachable, waits until it is back.
     pub async fn run(self) {
         tokio::join!(self.work_through(Lane::All), self.work_through(Lane::Small));
     }
@@ -138,12 +138,12 @@ impl Worker {
             if lane == Lane::Small {
                 let mut busy = self.busy.subscribe();
                 tokio::select! {
-                    // The other loop ends with this one.
+                    // Waiting cannot fail, as the sender lives as long as this worker.
                     _ = busy.wait_for(|busy| *busy) => {}
                     () = self.parts.shutdown.cancelled() => return,
                 }
             }
-            // Listening begins before the queue is looked at, so that nothing falls in between.
+            // Listening begins before the queue is checked, so that no refit is missed in between.
             if listener.is_none() && lane == Lane::All {
                 listener = self.listen().await;
             }
@@ -179,7 +179,7 @@ impl Worker {
         Some(listener)
     }
 
-    /// Waits for an announcement, the next look at the queue, or shutdown.
+    /// Waits for an announcement, the next poll of the queue, or shutdown.
     async fn wait(&self, listener: &mut Option<PgListener>) {
         tokio::select! {
             () = announced(listener) => {}
@@ -194,7 +194,7 @@ impl Worker {
         refits::claim_refit(pool, token, self.config.lease, self.parts.clock.now(), most_work).await
     }
 
-    /// Runs a claimed refit to its end and stores what came of it.
+    /// Runs a claimed refit to its end and stores its outcome.
     async fn work(
         &self,
         claimed: ClaimedRefit,
@@ -245,7 +245,8 @@ impl Worker {
                 tracing::warn!("the refit is another worker's now, or gone");
                 "lost"
             }
-            // The refit is run again, later where a part of the database is away, else when the lease expires.
+            // The refit will be run again: after the pause if a node of the database is unreachable, otherwise when the
+            // lease expires.
             (Err(error), _) => {
                 if error.is_unavailable() {
                     let _ = self.postpone(&claimed).await;
@@ -259,7 +260,7 @@ impl Worker {
         self.parts.metrics.refit_ended(how, started.elapsed());
     }
 
-    /// Puts it off for as long as a lease: others are worked on meanwhile.
+    /// Postpones the refit by the length of a lease, so that others are worked on meanwhile.
     async fn postpone(&self, claimed: &ClaimedRefit) -> Result<bool, StoreError> {
         tracing::warn!("the runs of a refit cannot be read for now, and it waits");
         let (token, pause) = (self.parts.clock.new_id(), self.config.lease);
@@ -272,7 +273,7 @@ impl Worker {
             .await
     }
 
-    /// Runs the fit on the worker's threads, and keeps the lease meanwhile.
+    /// Runs the fit on the worker's threads and renews the lease meanwhile.
     async fn compute(
         &self,
         claimed: &ClaimedRefit,
@@ -292,7 +293,7 @@ impl Worker {
             watch.clone(),
         );
         tokio::pin!(work);
-        // Several renewals fit into a lease, and a person sees progress.
+        // Short enough for several renewals per lease, and for people to see progress.
         let interval = (self.config.lease / 8).min(Duration::from_millis(250));
         let mut interruption = None;
         loop {
@@ -300,7 +301,7 @@ impl Worker {
                 outcome = &mut work => return match (interruption, outcome) {
                     (Some(interruption), _) => Err(interruption),
                     (None, Ok(outcome)) => Ok(outcome),
-                    // The lease runs out, and the refit is tried again.
+                    // The lease will expire, and the refit is tried again.
                     (None, Err(error)) => {
                         tracing::warn!(%error, "loading the runs of a refit");
                         Err(Interruption::LeaseLost)
@@ -309,10 +310,10 @@ impl Worker {
                 () = self.parts.shutdown.cancelled(), if interruption.is_none() => {
                     interruption = Some(Interruption::Shutdown);
                 }
-                // An announcement may be that this refit is cancelled.
+                // The announcement may be that this refit was cancelled.
                 () = tick(interval, listener), if interruption.is_none() => {
                     interruption = self.renew(claimed, &watch).await;
-                    // What it waits for may not answer for hours.
+                    // The node that it waits for may not answer for hours.
                     if interruption == Some(Interruption::PartAway) {
                         return Err(Interruption::PartAway);
                     }
@@ -330,12 +331,12 @@ impl Worker {
         let renewal =
             refits::renew_lease(&self.parts.pool, claimed, lease, phase.as_str(), progress).await;
         match renewal {
-            // The database is there, so that it is a part of it that is not.
+            // The database answers, so only the node that holds the runs is unreachable.
             Ok(Renewal::Held) => watch.waits_for_a_part().then_some(Interruption::PartAway),
             Ok(Renewal::CancelRequested) => Some(Interruption::Cancelled),
             Ok(Renewal::Lost) => Some(Interruption::LeaseLost),
-            // While the database is away nobody else can claim the refit; when it is back it says whose
-            // the lease is.
+            // While the database is unreachable nobody else can claim the refit. When it is back, the next renewal
+            // shows who holds the lease.
             Err(error) => {
                 tracing::warn!(%error, "renewing the lease of a refit");
                 None
@@ -344,7 +345,7 @@ impl Worker {
     }
 }
 
-/// Waits until something is announced; for ever where nobody listens.
+/// Waits for an announcement; for ever if there is no listener.
 async fn announced(listener: &mut Option<PgListener>) {
     match listener {
         Some(listening) => {
@@ -357,7 +358,7 @@ async fn announced(listener: &mut Option<PgListener>) {
     }
 }
 
-/// Waits for the interval or an announcement.
+/// Waits for the interval to pass or for an announcement.
 async fn tick(interval: Duration, listener: &mut Option<PgListener>) {
     tokio::select! {
         () = announced(listener) => {}

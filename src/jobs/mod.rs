@@ -1,7 +1,7 @@
 //! Refits in the background.
 //!
-//! `driver` is the loop: it waits for refits, claims one, keeps its lease alive while the work
-//! goes on and stores the outcome. `refit` is the work: load the runs, fit, make a law.
+//! `driver` is the loop: it waits for refits, claims one, renews its lease during the work, and stores the outcome.
+//! `refit` is the work: it loads the runs, fits them, and makes a law.
 
 mod driver;
 mod refit;

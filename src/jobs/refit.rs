@@ -1,4 +1,4 @@
-//! The work of a refit: load the runs, fit them, make a law, or compare with the one that is there.
+//! The work of a refit: load the runs, fit them, and make a law or compare the result with an existing one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,10 +27,10 @@ use crate::store::refits::{NewLaw, Outcome};
 use crate::store::{StoreError, families, law_evidence, laws, runs};
 use crate::telemetry::causes::with_causes;
 
-/// Runs a claimed refit; what goes wrong with the fit is its outcome.
+/// Runs a claimed refit. A failure of the fit is part of its outcome.
 ///
 /// # Errors
-/// Where the runs cannot be loaded; another attempt may.
+/// If the runs cannot be loaded; another attempt may succeed.
 pub(crate) async fn run(
     pool: PgPool,
     clock: Arc<Clock>,
@@ -56,7 +56,7 @@ pub(crate) async fn run(
     watch.read(false);
     let (task, set) = match loaded {
         Loaded::Ready(ready) => *ready,
-        // Deleted since; finishing will find no lease.
+        // The family or law was deleted meanwhile; finishing the refit will find that the lease is lost.
         Loaded::Gone => return Ok(Outcome::Cancelled),
         Loaded::Refused(failure) => return Ok(Outcome::Failed(failure)),
     };
@@ -92,42 +92,42 @@ pub(crate) async fn run(
     })
 }
 
-/// What a refit is for.
+/// What a refit is to do.
 enum Task {
-    /// To make a law of the family's runs, given by their ids in canonical order.
+    /// Make a law of the family's runs, given by their ids in canonical order.
     Make {
         family: Box<Family>,
         ids: Vec<Uuid>,
-        /// How many of them lack the tag by which they are resampled.
+        /// Number of runs that lack the tag by which runs are resampled.
         untagged: usize,
-        /// Levels that it is fitted without.
+        /// Levels that are left out of the fit.
         small_levels: Vec<SmallLevel>,
         form: FormTask,
-        /// The gain that it borrows, but for the runs that settle it.
+        /// The borrowed gain, without the runs that would make the gain the family's own.
         lent: Option<LentGain>,
         all_forms: bool,
     },
-    /// To see whether a law comes out the same once more.
+    /// Check whether a law comes out the same when it is fitted again.
     Check { law: Box<Law>, ensemble: Option<Ensemble>, form: FormTask },
 }
 
-/// What a worker finds of a refit.
+/// The result of loading a refit.
 enum Loaded {
-    /// What to do, and the runs for it.
+    /// The task and its runs.
     Ready(Box<(Task, RunSet)>),
-    /// Nothing is left of it.
+    /// The family or law no longer exists.
     Gone,
-    /// What it asks for cannot be had any more.
+    /// Something that the refit needs is no longer available.
     Refused(RefitFailure),
 }
 
-/// What a fit gave.
+/// The result of a fit.
 struct Fitted {
     report: Report,
     shape: LawShape,
 }
 
-/// Fits, and where that is wanted ranks the other forms.
+/// Fits, and ranks the other forms if requested.
 fn work(
     task: &Task,
     set: &RunSet,
@@ -165,14 +165,14 @@ fn rank(
     control: &Control<'_>,
 ) -> Result<Rivals, FitError> {
     let decay = shape.repeated.map(|repeated| repeated.decay);
-    // A fit of this version always notes it.
+    // A fit of this version always records delta.
     let delta = report.diagnostics.delta.unwrap_or(report.diagnostics.noise);
     let mean_share = family.settings.pruning.mean_share();
     let runs = set.with_worth_of_data(decay);
     rank_forms(&runs, form.form(), delta, mean_share, config, control)
 }
 
-/// The lender of a refit, as its law stands: [`FormTask::Borrowed`] and what is said of it.
+/// Finds the gain that a refit borrows, by the stored law of the lender; `None` if it borrows none.
 async fn borrow(
     pool: &PgPool,
     claimed: &ClaimedRefit,
@@ -207,7 +207,7 @@ async fn borrow(
     })))
 }
 
-/// The gains of the published laws.
+/// Gains of the published laws.
 fn published() -> [BorrowedGain; 2] {
     let of = |law| BorrowedGain::of(law).expect("the published laws know what sparsity does");
     [of(T5_C4.coefficients()), of(VIT_JFT.coefficients())]
@@ -236,7 +236,7 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
     };
     let runs = runs::list_fit_runs(pool, family.id).await?;
     let options = claimed.options.clone();
-    // Sorting a million runs takes a second, in which this thread would serve nobody.
+    // Sorting a million runs takes a second, during which this thread could not serve other tasks.
     let grouping = tokio::task::spawn_blocking(move || {
         stand_back();
         let is_left_out =
@@ -249,7 +249,7 @@ async fn load(pool: &PgPool, claimed: &ClaimedRefit) -> Result<Loaded, StoreErro
         Ok(grouped) => grouped,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The process ends.
+            // The task was cancelled because the process is ending.
             Err(_) => return Ok(Loaded::Gone),
         },
     };
@@ -323,10 +323,10 @@ fn law(
     }
 }
 
-/// The most runs that a warning names.
+/// Most runs that a warning names.
 const MOST_NAMED: usize = 3;
 
-/// What every answer of a law says that leaves out runs to see what they do.
+/// The warning, shown with every answer, that a law was fitted without some runs to see their effect.
 fn what_if(without: &[String]) -> Option<StoredWarning> {
     if without.is_empty() {
         return None;
@@ -345,7 +345,7 @@ fn what_if(without: &[String]) -> Option<StoredWarning> {
     Some(StoredWarning { code: "what_if".to_owned(), detail })
 }
 
-/// Whether the law came out the same to the last bit, resamples included.
+/// Compares a law with a new fit of its runs: it must be identical to the last bit, including the resamples.
 fn compare(law: &Law, ensemble: Option<&Ensemble>, report: &Report) -> Outcome {
     let content = &law.content;
     let what = if content.data_digest.as_ref() != Some(&report.data_digest) {
@@ -379,7 +379,7 @@ fn failed(error: &FitError) -> Outcome {
     Outcome::Failed(RefitFailure { kind, detail: error.to_string() })
 }
 
-/// A defect: the cause is for the log.
+/// The outcome for a defect of the program; its cause goes to the log.
 fn internal(cause: &anyhow::Error) -> Outcome {
     tracing::error!(error = with_causes(cause), "a refit failed");
     let detail = "the cause is in the worker's log".to_owned();

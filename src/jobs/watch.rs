@@ -1,4 +1,4 @@
-//! What a refit is told while it runs, and how it waits for a database that is away.
+//! How a running refit communicates with its worker's loop, and how it waits for an unreachable database.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,72 +9,72 @@ use sparsity_law::fit::Phase;
 use crate::store::StoreError;
 use crate::telemetry::traces::Span;
 
-/// How often what a refit needs of the database is tried again while that is away.
+/// How often a database operation of a refit is retried while the database is unreachable.
 const ATTEMPTS: u32 = 240;
 
-/// Pause before each: shorter than that of workers who look for a refit whose lease is over.
+/// Pause before each retry: shorter than the polling interval of workers that look for expired leases.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a refit tries to read runs that cannot be read while the queue of refits can.
+/// How long a refit tries to read its runs while that fails although the queue of refits can be read.
 const PART_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The longest that runs may take to be read.
+/// Longest time that reading the runs may take.
 const LONGEST_READ: Duration = Duration::from_secs(600);
 
-/// What the threads that fit and the loop that watches them tell each other.
+/// State shared between the threads that fit and the loop that watches them.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// Set to stop the fit.
     pub stop: AtomicBool,
-    /// Place of the phase in [`Phase::ALL`].
+    /// Index of the phase in [`Phase::ALL`].
     phase: AtomicU8,
-    /// Share of the work that is done, as the bits of a double.
+    /// Share of the work that is done, as the bits of an `f64`.
     progress: AtomicU64,
-    /// The refit in traces.
+    /// The refit's span in traces.
     span: Span,
-    /// What it is at, in traces.
+    /// The span of the current stage.
     stage: Mutex<Option<Span>>,
-    /// Since when its runs are read, and whether that has failed.
+    /// When reading the runs began, and whether it has failed since; `None` while nothing is read.
     reading: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Watch {
-    /// Nothing told yet.
+    /// State of a refit that has not begun.
     pub fn new(span: Span) -> Self {
         Self { span, ..Self::default() }
     }
 
     pub fn advance(&self, phase: Phase, share: f64) {
-        // Threads report out of order; shares of 0..1 order as their bits do.
+        // Threads report out of order, so only increases count. The bits of shares from 0 to 1 sort like the shares.
         self.progress.fetch_max(share.to_bits(), Ordering::Relaxed);
         if self.phase.fetch_max(phase as u8, Ordering::Relaxed) < phase as u8 {
             self.enter(phase.as_str());
         }
     }
 
-    /// Begins a stage in traces, which ends the one before.
+    /// Starts a stage in traces, ending the previous one.
     pub fn enter(&self, stage: &'static str) {
         self.set_stage(Some(self.span.child(stage)));
     }
 
-    /// Ends the last stage in traces.
+    /// Ends the current stage in traces.
     pub fn leave(&self) {
         self.set_stage(None);
     }
 
-    /// Says that the refit begins to read its runs, or is done with it.
+    /// Notes that the refit begins to read its runs, or has finished reading them.
     pub fn read(&self, begins: bool) {
         *self.reading.lock() = begins.then(|| (Instant::now(), false));
     }
 
-    /// Says that its runs could not be read just now.
+    /// Notes that reading the runs has just failed.
     pub fn fail_to_read(&self) {
         if let Some((_, failed)) = &mut *self.reading.lock() {
             *failed = true;
         }
     }
 
-    /// Whether it has tried to read its runs for longer than is of use, in a database that answers otherwise.
+    /// Whether reading the runs has taken too long although the database otherwise answers.
     pub fn waits_for_a_part(&self) -> bool {
         let reading = *self.reading.lock();
         reading.is_some_and(|(since, failed)| {
@@ -92,8 +92,8 @@ impl Watch {
     }
 }
 
-/// Does what a refit needs of the database, and waits for one that is away: otherwise its work would have
-/// to be done again.
+/// Performs a database operation of a refit, and retries it while the database is unreachable: giving up would mean
+/// doing the refit's work again.
 pub async fn patiently<T, W: Future<Output = Result<T, StoreError>>>(
     what: &'static str,
     is_stopped: impl Fn() -> bool,

@@ -1,9 +1,9 @@
-//! What the database announces, on one connection: which law answers for a family, that a hardware
-//! profile changed, and that the API keys did.
+//! Follows the database's announcements on one connection: which law answers for a family, changed hardware profiles,
+//! and changed API keys.
 //!
-//! That LISTEN was accepted proves nothing: behind a pooler it may never be heard. So what is in memory is
-//! relied on only once a word that this process announced itself, over the connections that everything is
-//! announced on, has come back, and for as long as such words do.
+//! That LISTEN was accepted proves nothing: behind a pooler no notification may ever arrive. So the state in memory is
+//! relied on only while test messages arrive that this process itself sends, over the same connections that make all
+//! other announcements.
 
 use std::time::Duration;
 
@@ -22,30 +22,30 @@ use crate::store::{self, StoreError, announce, keys, laws, profiles};
 
 /// Time between two attempts to follow the announcements again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Silence after which it is tried whether anything would be heard: a network or a server that stands still
-/// does not say so, nor does a pooler that lends the connection to others, and a law would answer for ever.
+/// Silence after which a test message is sent. A network or server that hangs gives no sign of it, nor does a pooler
+/// that lends the connection to others, and an outdated law would answer for ever.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long an announcement may take to be heard, and a connection to answer. A machine that is busy takes
-/// seconds, and to give up what is remembered then makes it busier.
+/// How long a test message may take to arrive, and a connection to answer. A busy machine takes seconds, and dropping
+/// the caches would make it busier still.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// What is kept in memory, and must be forgotten or read again when it is announced.
+/// State in memory that must be dropped or read again when a change is announced.
 #[derive(Debug)]
 pub struct InMemory<L: KeptLaw> {
-    /// Laws, and which of them answer.
+    /// Laws, and which of them answer for which family.
     pub laws: LawCache<L>,
     /// Hardware profiles.
     pub profiles: ProfileCache,
     /// API keys.
     pub access: Access,
-    /// Families that are followed.
+    /// Families that clients follow.
     pub families: FamilyWatch,
-    /// The replica of the database that may answer reads, which must have caught up with what is announced.
+    /// The replica that may answer reads; it must have caught up with every announced change.
     pub replica: Option<Replica>,
 }
 
 impl<L: KeptLaw> InMemory<L> {
-    /// Begins or ends to rely on announcements.
+    /// Starts or stops relying on announcements.
     fn follow(&self, followed: bool) {
         self.laws.follow(followed);
         self.profiles.follow(followed);
@@ -54,9 +54,9 @@ impl<L: KeptLaw> InMemory<L> {
         }
     }
 
-    /// Forgets, or reads again, what an announcement names.
+    /// Drops, or reads again, what an announcement names.
     async fn heed(&self, channel: &str, name: &str) {
-        // Whoever is answered by what was announced can also read it.
+        // A caller whose answer reflects the change must also be able to read it from the replica.
         if let Some(replica) = self.replica.as_ref().filter(|_| channel != keys::CHANNEL) {
             replica.note_written().await;
         }
@@ -71,8 +71,8 @@ impl<L: KeptLaw> InMemory<L> {
     }
 }
 
-/// Follows the database's announcements until shutdown. While none would be heard, every question looks
-/// its law up, keys are read at their interval, and `readyz` says so.
+/// Follows the database's announcements until shutdown. While announcements do not arrive, every question looks its law
+/// up in the database, keys are read at their interval, and `readyz` says so.
 pub async fn follow_announcements<L: KeptLaw>(
     pool: PgPool,
     listening: Option<PgPool>,
@@ -98,7 +98,7 @@ pub async fn follow_announcements<L: KeptLaw>(
     tokio::join!(follow, memory.access.keep(&shutdown));
 }
 
-/// Why announcements are not followed.
+/// Why announcements cannot be followed.
 #[derive(Debug, thiserror::Error)]
 enum Deaf {
     #[error(transparent)]
@@ -121,9 +121,11 @@ async fn follow_once<L: KeptLaw>(
     memory: &InMemory<L>,
 ) -> Result<(), Deaf> {
     let mut listener = PgListener::connect_with(listening).await?;
-    // A lost connection is an end and no silent new one: what was missed must be forgotten.
+    // A lost connection is an error, and not silently replaced: announcements may have been missed, so the caches must
+    // be dropped.
     listener.ignore_pool_close_event(false);
-    // A word of our own, announced where everything else is: only who hears it hears the rest.
+    // Our own test channel, announced over the same connections as everything else: if its messages arrive, so do the
+    // others.
     let trial = format!("sparsity_planner_hearing_{}", Uuid::new_v4().simple());
     listener.listen_all([laws::CHANNEL, profiles::CHANNEL, keys::CHANNEL, &trial]).await?;
     announce(pool, &trial, "").await?;
@@ -134,7 +136,8 @@ async fn follow_once<L: KeptLaw>(
             if awaited {
                 return Err(Deaf::NotHeard);
             }
-            // A pool of which all connections are in use says nothing about what is heard.
+            // If the message cannot be sent because all connections of the pool are in use, that says nothing about the
+            // listener, which is then checked directly.
             awaited = matches!(timeout(ANSWER, announce(pool, &trial, "")).await, Ok(Ok(())));
             if !awaited {
                 let answer = timeout(ANSWER, store::find_answer(&mut listener)).await;

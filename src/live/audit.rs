@@ -1,5 +1,5 @@
-//! The audit log: who puts the notes of writes into it, which lie in the database since the writes, and where refusals are
-//! left until they are stored.
+//! Background work of the audit log. Notes of writes are stored together with the writes, and are moved into the log
+//! here. Refusals are collected in memory until they are stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,39 +17,39 @@ use crate::clock::Clock;
 use crate::domain::audit::AuditEvent;
 use crate::store::{StoreError, audit};
 
-/// Refusals that wait to be stored, at most: what is alike is one. Others are counted and lost.
+/// Most refusals waiting to be stored, counting similar ones as one. Further ones are counted and lost.
 const REFUSALS: usize = 256;
 
-/// How long refusals are collected.
+/// How long refusals are collected before they are stored.
 const COLLECTING: Duration = Duration::from_millis(250);
 
-/// The most by which the clocks of this machine and of the database may differ for old events to be deleted: by a
-/// clock that is wrong all of them are old.
+/// Largest difference between the clocks of this machine and of the database with which old events are deleted: by a
+/// wrong clock every event may look old.
 pub(crate) const CLOCKS_DIFFER: TimeDelta = TimeDelta::minutes(5);
 
-/// Notes that are put into the log by one statement.
+/// Notes moved into the log by one statement.
 const BATCH: i64 = 500;
 
-/// Time between two looks for notes of others: of processes that were killed before they put them into the log.
+/// Time between two looks for notes of other processes, which were killed before they moved them into the log.
 const LOOKING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Old events that are deleted by one statement.
+/// Old events deleted by one statement.
 const DELETED_AT_ONCE: i64 = 1_000;
 
-/// Time between two attempts to store notes.
+/// Time before a failed attempt to store notes is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Time between two looks for old events.
 const CLEANING_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Where refusals are left, and who is told of notes.
+/// Handle to the audit log: takes refusals, and is told of new notes.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     refusals: Arc<Refusals>,
     noted: Arc<Notify>,
 }
 
-/// Refusals that are to be stored, each kind of each key once.
+/// Refusals to be stored: similar ones of a caller are kept as one event with a count.
 #[derive(Debug, Default)]
 struct Refusals {
     events: Mutex<HashMap<Alike, AuditEvent>>,
@@ -57,7 +57,7 @@ struct Refusals {
     more: Notify,
 }
 
-/// What refusals that are one event have in common: who was refused, the method, the path's template and the family.
+/// What similar refusals have in common: actor, method, path template and family.
 type Alike = (String, String, String, Option<String>);
 
 impl Refusals {
@@ -86,8 +86,8 @@ impl Refusals {
 }
 
 impl AuditLog {
-    /// A log, and who stores what is left in it. Events are deleted when they are older than so many
-    /// days; with `None` never.
+    /// An audit log, and the writer that stores its events. Events older than `retention_days` are deleted; `None`
+    /// keeps them for ever.
     #[must_use]
     pub fn new(
         pool: PgPool,
@@ -98,18 +98,18 @@ impl AuditLog {
         (log.clone(), AuditWriter { pool, clock, log, retention_days })
     }
 
-    /// Says that a write was committed with its note.
+    /// Tells the writer that a write was committed together with its note.
     pub(crate) fn wake(&self) {
         self.noted.notify_one();
     }
 
-    /// Notes a refusal.
+    /// Records a refusal.
     pub(crate) fn note_refusal(&self, event: AuditEvent) {
         self.refusals.add(event);
     }
 }
 
-/// Stores what is left in an [`AuditLog`], and puts the notes of writes into the log.
+/// Stores the refusals of an [`AuditLog`], and moves the notes of writes into the log.
 #[derive(Debug)]
 pub struct AuditWriter {
     pool: PgPool,
@@ -119,7 +119,7 @@ pub struct AuditWriter {
 }
 
 impl AuditWriter {
-    /// Works until it is told to stop, and then stores what is still there.
+    /// Runs until it is stopped, and then stores what is left.
     pub async fn run(self, stop: CancellationToken) {
         let mut cleaning = tokio::time::interval(CLEANING_INTERVAL);
         let mut looking = tokio::time::interval(LOOKING_INTERVAL);
@@ -138,7 +138,7 @@ impl AuditWriter {
                 }
                 _ = cleaning.tick() => {
                     if self.clean().await {
-                        // New notes come first.
+                        // Continue at once, but only after new notes.
                         cleaning.reset_immediately();
                     }
                     true
@@ -158,13 +158,13 @@ impl AuditWriter {
         }
     }
 
-    /// Puts the notes of writes into the log; `false` where it may work later.
+    /// Moves the notes of writes into the log; returns `false` if it should be retried.
     async fn move_notes(&self) -> bool {
         loop {
             match audit::move_audit_notes(&self.pool, BATCH).await {
                 Ok(moved) if moved < BATCH.cast_unsigned() => return true,
                 Ok(_) => {}
-                // They lie in the database, and stay there.
+                // The notes stay in the database, so nothing is lost.
                 Err(error) => {
                     tracing::warn!(%error, "putting writes into the audit log");
                     return false;
@@ -173,7 +173,7 @@ impl AuditWriter {
         }
     }
 
-    /// Stores refusals, of which none are left afterwards; `false` where it may work later.
+    /// Stores the refusals and clears the batch; returns `false`, keeping it, if it should be retried.
     async fn store(&self, batch: &mut Vec<AuditEvent>) -> bool {
         if batch.is_empty() {
             return true;
@@ -184,7 +184,7 @@ impl AuditWriter {
                 tracing::warn!(%error, "storing the audit log");
                 return false;
             }
-            // It would not work later either, and others wait behind it.
+            // A retry would fail as well, and would block the events behind it.
             Err(error) => {
                 tracing::error!(%error, events = batch.len(), "events of the audit log are lost");
             }
@@ -193,7 +193,7 @@ impl AuditWriter {
         true
     }
 
-    /// Deletes some of the events that are too old; whether there may be more.
+    /// Deletes some of the events that are too old; returns whether there may be more.
     async fn clean(&self) -> bool {
         let Some(days) = self.retention_days else { return false };
         let days = i32::try_from(days).unwrap_or(i32::MAX);

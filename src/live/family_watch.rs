@@ -1,8 +1,8 @@
-//! Families that somebody follows: each is looked at by one task, however many streams tell of it.
+//! Families that clients follow. One task polls each family, however many streams report it.
 //!
-//! A look costs a few rows. Runs are counted anew only where something says that they may be others, and else now and
-//! then: that reads them all. What is announced, and what this process itself writes, leads to a look at once; what is
-//! not heard, as behind a pooler that lends connections by transaction, is seen by the next look.
+//! A poll reads a few rows. Counting runs reads all of them, so they are counted again only when something suggests
+//! that they changed, and otherwise now and then. Announcements, and writes of this process, trigger a poll at once; a
+//! change that is not announced, as behind a pooler that lends connections per transaction, is found by the next poll.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -20,43 +20,43 @@ use crate::domain::standing::{Glance, RefitGlance, RunCounts, Standing};
 use crate::live::replica::Replica;
 use crate::store::{StoreError, refits, standing};
 
-/// How often a family that is followed is looked at.
+/// How often a followed family is polled.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The least time between two looks at families: where many are followed, each is looked at less often.
+/// Minimum time between two polls of any families: when many are followed, each is polled less often.
 const SHARE: Duration = Duration::from_millis(10);
-/// The least time between two looks at one family, however much happens in it.
+/// Minimum time between two polls of one family, however much happens in it.
 const REST: Duration = Duration::from_millis(200);
-/// How often runs are counted where nothing says that they are others: a run whose values are sent again is known by
-/// counting alone.
+/// How often runs are counted when nothing suggests that they changed. Only a count notices that stored runs were sent
+/// again with other values.
 const RECOUNT: Duration = Duration::from_secs(10);
-/// So many times as long as counting took, runs are not counted again.
+/// Runs are not counted again for this many times as long as counting took.
 const COUNT_REST: u32 = 20;
-/// The newest refits that a look finds beside those that wait or run.
+/// Number of the newest refits that a poll reads besides those that are queued or running.
 const NEWEST: i64 = 20;
 
-/// A family with its refits, as the last look found them.
+/// A family with its refits, as of the last poll.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Followed {
-    /// How it stands.
+    /// State of the family.
     pub standing: Standing,
-    /// Its refits by their ids, which are in the order in which they were asked for: those that wait or run, and the
-    /// newest.
+    /// Refits that are queued or running, and the newest ones. Sorted by id, which is the order in which they were
+    /// requested.
     pub refits: BTreeMap<Uuid, Arc<Refit>>,
 }
 
-/// What is known of a family that is followed.
+/// What is known of a followed family.
 #[derive(Debug, Clone, Default)]
 pub enum Seen {
-    /// It was not looked at yet.
+    /// Not polled yet.
     #[default]
     NotYet,
-    /// It stands like this.
+    /// The family in its present state.
     There(Arc<Followed>),
-    /// It was deleted.
+    /// The family was deleted.
     Gone,
 }
 
-/// The families that are followed; clones are the same.
+/// The followed families; clones share their state.
 #[derive(Debug, Clone)]
 pub struct FamilyWatch(Arc<Watching>);
 
@@ -65,7 +65,7 @@ struct Watching {
     pool: PgPool,
     replica: Option<Replica>,
     followed: Mutex<HashMap<Uuid, Watched>>,
-    /// One look at a time, so that none waits for more than one connection.
+    /// Lets one poll run at a time, so that polls never wait for more than one connection.
     turn: Semaphore,
     looks: AtomicU64,
     counts: AtomicU64,
@@ -75,34 +75,34 @@ struct Watching {
 struct Watched {
     name: String,
     seen: watch::Sender<Seen>,
-    /// Told that something happened.
+    /// Notified when something happened to the family.
     happened: Arc<Notify>,
 }
 
-/// What the task that looks at a family remembers between two looks.
+/// State that a family's task keeps between two polls.
 #[derive(Debug, Default)]
 struct Memory {
     counted: Option<Counted>,
     refits: BTreeMap<Uuid, (RefitGlance, Arc<Refit>)>,
 }
 
-/// Runs as they were counted.
+/// The result of counting runs.
 #[derive(Debug)]
 struct Counted {
-    /// What was known of the family.
+    /// The family's glance at the time of counting.
     by: Glance,
     runs: RunCounts,
     /// When counting began.
     at: Instant,
     took: Duration,
-    /// Whether something has said since that they may be others.
+    /// Whether something has suggested since that runs changed.
     doubted: bool,
 }
 
 impl Counted {
-    /// Whether they are to be counted again, for how a family is known to stand now.
+    /// Whether the runs must be counted again, given the family's present glance.
     fn is_due(&self, now: &Glance) -> bool {
-        // Counted since one law they say nothing of another.
+        // Counts relative to one law say nothing relative to another.
         if self.by.active_law != now.active_law {
             return true;
         }
@@ -112,8 +112,7 @@ impl Counted {
 }
 
 impl FamilyWatch {
-    /// None followed. What is told of must be seen by reads that this replica of the database answers, where there is
-    /// one.
+    /// Follows no family yet. With a replica, a change is reported only once reads answered by the replica can see it.
     #[must_use]
     pub fn new(pool: PgPool, replica: Option<Replica>) -> Self {
         let (followed, turn) = (Mutex::default(), Semaphore::new(1));
@@ -121,8 +120,8 @@ impl FamilyWatch {
         Self(Arc::new(Watching { pool, replica, followed, turn, looks, counts }))
     }
 
-    /// Follows a family, given by its id and its name. It was looked at within the last interval, or is now, and is until
-    /// it is gone or nobody follows it any more.
+    /// Follows a family, given by its id and name. The family is polled until it is gone or nobody follows it any more;
+    /// the first state was polled within the last interval, or is being polled now.
     #[must_use]
     pub fn follow(&self, id: Uuid, name: &str) -> watch::Receiver<Seen> {
         let mut followed = self.lock();
@@ -136,8 +135,8 @@ impl FamilyWatch {
         receiver
     }
 
-    /// Follows a family that others follow already, and that was there at the last look: without asking the database,
-    /// however many come at once.
+    /// Follows a family that others follow already and that existed at the last poll. Does not query the database,
+    /// however many callers come at once.
     #[must_use]
     pub fn join(&self, name: &str) -> Option<watch::Receiver<Seen>> {
         let followed = self.lock();
@@ -146,20 +145,20 @@ impl FamilyWatch {
         is_there.then(|| watched.seen.subscribe())
     }
 
-    /// Something happened to a family: where it is followed, it is looked at soon.
+    /// Notes that something happened to a family; if it is followed, it is polled soon.
     pub fn touch(&self, name: &str) {
         for watched in self.lock().values().filter(|watched| watched.name == name) {
             watched.happened.notify_one();
         }
     }
 
-    /// How many families are looked at.
+    /// Number of families being polled.
     #[must_use]
     pub fn followed(&self) -> usize {
         self.lock().len()
     }
 
-    /// How often a family was looked at, and how often runs were counted.
+    /// How many polls there were, and how many counts of runs.
     #[must_use]
     pub fn looks(&self) -> (u64, u64) {
         (self.0.looks.load(Ordering::Relaxed), self.0.counts.load(Ordering::Relaxed))
@@ -175,7 +174,7 @@ impl FamilyWatch {
             }
             {
                 let mut followed = self.lock();
-                // Under the lock, so that nobody begins to follow what is given up.
+                // Removed under the lock, so that nobody can subscribe to a task that is about to end.
                 let is_gone = matches!(*watched.seen.borrow(), Seen::Gone);
                 if is_gone || watched.seen.receiver_count() == 0 {
                     followed.remove(&id);
@@ -186,7 +185,7 @@ impl FamilyWatch {
                 let Ok(_turn) = self.0.turn.acquire().await else { return };
                 self.look(id, &mut memory, touched).await
             };
-            // A database that is away may come back; streams end by their callers meanwhile.
+            // The database may come back. Meanwhile streams end by their own checks.
             let Ok(found) = found else {
                 sleep(INTERVAL).await;
                 continue;
@@ -198,7 +197,7 @@ impl FamilyWatch {
             if !differs {
                 continue;
             }
-            // Whoever is told of it can also read it.
+            // A client that is told of the change must also be able to read it from the replica.
             if let Some(replica) = &self.0.replica {
                 replica.note_written().await;
             }
@@ -208,7 +207,7 @@ impl FamilyWatch {
         }
     }
 
-    /// How long a family is left alone where nothing happens to it.
+    /// How long a family is not polled when nothing happens to it.
     fn interval(&self) -> Duration {
         let followed = u32::try_from(self.followed()).unwrap_or(u32::MAX);
         INTERVAL.max(SHARE.saturating_mul(followed)) - REST
@@ -222,7 +221,7 @@ impl FamilyWatch {
     ) -> Result<Option<Followed>, StoreError> {
         let pool = &self.0.pool;
         self.0.looks.fetch_add(1, Ordering::Relaxed);
-        // Refits first, so that none is told to have ended before the law that it made is known.
+        // Refits are read first, so that no refit is reported as finished before its law is known.
         let refits = self.refits(id, memory).await?;
         let Some(glance) = standing::find_glance(pool, id).await? else { return Ok(None) };
         let counted = memory.counted.as_mut().and_then(|counted| {
@@ -236,7 +235,8 @@ impl FamilyWatch {
                 let at = Instant::now();
                 self.0.counts.fetch_add(1, Ordering::Relaxed);
                 let runs = standing::count_runs(pool, id, since).await?;
-                // One that was deleted since the glance had no runs to count: what was counted is not how it stood.
+                // A family deleted since the glance has no runs left to count, so the count is not of the state that
+                // the glance saw.
                 if standing::find_glance(pool, id).await?.is_none() {
                     return Ok(None);
                 }
@@ -248,7 +248,7 @@ impl FamilyWatch {
         Ok(Some(Followed { standing: glance.standing(runs), refits }))
     }
 
-    /// The refits of a family: those of which a glance says something new are read.
+    /// The refits of a family; only those whose glance changed are read in full.
     async fn refits(
         &self,
         family: Uuid,
@@ -269,7 +269,8 @@ impl FamilyWatch {
                 seen.insert(id, (glance, refit));
             }
         }
-        // One that ran while many others were asked for, and has ended: its end is told once.
+        // A refit that was running at the last poll and has since dropped out of the list, because many newer ones were
+        // requested: its end is reported once.
         for (id, (_, refit)) in &memory.refits {
             if refit.finished_at.is_none()
                 && !seen.contains_key(id)

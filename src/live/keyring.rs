@@ -1,10 +1,9 @@
-//! Who is calling: the API keys in memory, tokens of an issuer, and what a caller may touch.
+//! Authentication: the API keys in memory, tokens of an issuer, and what a caller may access.
 //!
-//! A request with a known key does no database work. All valid keys are read at start, whenever the
-//! database announces a change (within milliseconds, on every replica), and at an interval whether
-//! it announces or not. So a revoked key is refused at once, and at most one interval later where
-//! the announcement was lost. A service that could not read the keys for longer than they are believed lets nobody
-//! in: it cannot know who was revoked.
+//! A request with a known key needs no database access. All valid keys are read at startup, whenever the database
+//! announces a change (within milliseconds, on every replica), and at an interval in any case. So a revoked key is
+//! refused at once, or at most one interval later if the announcement was lost. A service that has been unable to read
+//! the keys for too long lets nobody in, as it cannot know which keys were revoked.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,9 +28,9 @@ use crate::store::{StoreError, keys};
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub enum Caller {
-    /// Somebody, while no key was ever created.
+    /// Any caller, while no key has ever been created.
     Anonymous,
-    /// The service itself, through its own router: the demo.
+    /// The service itself, through its own router, as in the demo.
     Service,
     /// The holder of a key.
     Key(Arc<KnownKey>),
@@ -40,7 +39,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// What the caller may do; `None` for nothing.
+    /// The caller's scope; `None` if the caller may do nothing.
     #[must_use]
     pub(crate) fn scope(&self) -> Option<Scope> {
         match self {
@@ -50,7 +49,7 @@ impl Caller {
         }
     }
 
-    /// What the caller has sent.
+    /// The kind of credential that the caller sent.
     const fn credential(&self) -> &'static str {
         match self {
             Self::Token(_) => "token",
@@ -58,7 +57,7 @@ impl Caller {
         }
     }
 
-    /// What the caller may touch.
+    /// The families that the caller may access.
     #[must_use]
     pub(crate) fn families(&self) -> &Families {
         match self {
@@ -68,7 +67,7 @@ impl Caller {
         }
     }
 
-    /// What the caller's requests are counted under, where it is known who it is.
+    /// Id under which the caller's requests are counted; `None` if the caller is not identified.
     #[must_use]
     pub(crate) fn quota(&self) -> Option<Uuid> {
         match self {
@@ -78,7 +77,7 @@ impl Caller {
         }
     }
 
-    /// Name of the caller's key, where there is one.
+    /// Name of the caller's key, if it has one.
     #[must_use]
     pub(crate) fn key_name(&self) -> Option<&str> {
         match self {
@@ -87,7 +86,7 @@ impl Caller {
         }
     }
 
-    /// From when on the caller is refused, where that is known.
+    /// Time from which on the caller's credential is refused, if it has an expiry.
     #[must_use]
     pub(crate) fn ends_at(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -97,7 +96,7 @@ impl Caller {
         }
     }
 
-    /// How the audit log names the caller.
+    /// The caller's name in the audit log.
     #[must_use]
     pub(crate) fn actor(&self) -> String {
         match self {
@@ -108,7 +107,7 @@ impl Caller {
         }
     }
 
-    /// Refuses another scope than this caller has.
+    /// Checks that the caller has at least this scope.
     ///
     /// # Errors
     /// [`Denied`].
@@ -121,7 +120,7 @@ impl Caller {
         Err(Denied(format!("this needs the scope {needed}; the {credential} has {has}")))
     }
 
-    /// Refuses a family that the caller's key or token is not for, whether there is such a family or not.
+    /// Checks that the caller's key or token covers this family, whether or not the family exists.
     ///
     /// # Errors
     /// [`Denied`].
@@ -133,7 +132,7 @@ impl Caller {
         Err(Denied(format!("the {credential} is not for the family {family}")))
     }
 
-    /// Refuses what belongs to no family to a key that is for some families only.
+    /// Checks that the caller's credential covers all families, as something that belongs to no single family requires.
     ///
     /// # Errors
     /// [`Denied`].
@@ -148,7 +147,7 @@ impl Caller {
     }
 }
 
-/// Why a caller may not, for a person.
+/// Why a caller is not allowed to do something, as text for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied(pub String);
 
@@ -160,8 +159,8 @@ pub struct KnownKey {
     last_use: Arc<LastUse>,
 }
 
-/// When a key was last used here, and what of it the database knows; microseconds since the epoch, 0
-/// for never.
+/// When a key was last used in this process, and the last use that the database knows. In microseconds since the epoch;
+/// 0 for never.
 #[derive(Debug, Default)]
 struct LastUse {
     at: AtomicI64,
@@ -169,7 +168,7 @@ struct LastUse {
 }
 
 impl KnownKey {
-    /// The last use here, if it was not reported.
+    /// The last use in this process, if it has not been reported.
     fn unreported(&self) -> Option<i64> {
         let at = self.last_use.at.load(Ordering::Relaxed);
         (at > self.last_use.reported.load(Ordering::Relaxed)).then_some(at)
@@ -180,30 +179,30 @@ impl KnownKey {
     }
 }
 
-/// The keys as they were read.
+/// The keys as last read from the database.
 #[derive(Debug)]
 struct Ring {
-    /// Whether there is a key at all, valid or not: if so, one is asked for.
+    /// Whether requests need a key: once any key exists, valid or not.
     required: bool,
     keys: HashMap<Uuid, Arc<KnownKey>>,
-    /// Keys that are not valid any more, and of whose last use the database does not know yet.
+    /// Keys that are no longer valid but whose last use has not been reported to the database yet.
     gone: Vec<Arc<KnownKey>>,
-    /// When reading began.
+    /// When reading the keys began.
     read_at: Instant,
 }
 
-/// What the keys in memory say of a request.
+/// The decision about a request, from the keys in memory.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Let it in.
+    /// Let the caller in.
     Known(Caller),
-    /// Its key has the right form and is not known: it may be new.
+    /// The key is well-formed but not in memory; it may be new.
     Unknown,
-    /// Nobody can be let in for now.
+    /// The keys in memory are too old, so nobody can be let in for now.
     Stale,
-    /// Refuse it: its key or token is wrong, for this reason.
+    /// Refuse: the key or token is wrong, for this reason.
     Refused(&'static str),
-    /// Refuse it: it has none, for this reason.
+    /// Refuse: there is no key or token, for this reason.
     Missing(&'static str),
 }
 
@@ -218,7 +217,7 @@ impl From<Checked> for Verdict {
     }
 }
 
-/// The keys of the service; clones are the same.
+/// The service's access control; clones share their state.
 #[derive(Debug, Clone)]
 pub struct Access(Arc<Shared>);
 
@@ -227,31 +226,30 @@ struct Shared {
     pool: PgPool,
     clock: Arc<Clock>,
     interval: Duration,
-    /// How long the keys in memory are believed without having been read.
+    /// How long the keys in memory stay valid without having been read again.
     believed: Duration,
     tokens: Tokens,
     ring: RwLock<Arc<Ring>>,
-    /// Held while the keys are read, so that what was read last is what was asked for last.
+    /// Held while the keys are read, so that a slow read cannot overwrite the result of a later one.
     reading: tokio::sync::Mutex<()>,
     announced: Notify,
-    /// When the keys were last read for the sake of an unknown one.
+    /// When the keys were last read because of an unknown key.
     asked: Mutex<Option<Instant>>,
 }
 
-/// Intervals that the keys in memory are believed at least without having been read.
+/// Lower bound of `believed`, in refresh intervals.
 const BELIEVED: u32 = 3;
 
-/// Time between two readings for the sake of unknown keys, so that guessing keys costs the database
-/// next to nothing.
+/// Minimum time between two reads because of unknown keys, so that guessing keys costs the database next to nothing.
 const BETWEEN_UNKNOWN: Duration = Duration::from_secs(1);
 
-/// Time between two reports of last uses.
+/// Time between two reports of last uses to the database.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 const UNKNOWN: &str = "the key is not known, was revoked, or has expired";
 
 impl Access {
-    /// Reads the keys; takes these tokens beside them.
+    /// Reads the keys; `tokens` are accepted besides them.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -275,7 +273,7 @@ impl Access {
         })))
     }
 
-    /// Whether a key or token is asked for: once a key was created, always.
+    /// Whether requests need a key or token: always, once a key was created.
     #[must_use]
     pub fn is_required(&self) -> bool {
         self.0.tokens.are_taken() || self.ring().required
@@ -285,7 +283,7 @@ impl Access {
         self.0.ring.read().clone()
     }
 
-    /// Reads the keys again: what is committed when this begins holds when it ends.
+    /// Reads the keys again: on return, everything committed before the call is in effect.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -296,26 +294,28 @@ impl Access {
         Ok(())
     }
 
-    /// Has the keys read again soon.
+    /// Triggers a read of the keys soon.
     pub(crate) fn announce(&self) {
         self.0.announced.notify_one();
     }
 
-    /// What the keys in memory say of a request with these headers.
+    /// The decision about a request with these headers, from the keys in memory.
     #[must_use]
     pub(crate) fn verdict(&self, headers: &HeaderMap) -> Verdict {
         let takes_tokens = self.0.tokens.are_taken();
-        // These do not depend on what the database says.
+        // Tokens are checked without the database.
         if takes_tokens && let Some(token) = token(headers) {
             return self.0.tokens.check(token).into();
         }
-        // Not cloned: threads that count the same thing up and down hold each other up.
+        // Read under the lock instead of cloning the `Arc`: many threads changing one reference count slow each other
+        // down.
         let ring = self.0.ring.read();
         if ring.read_at.elapsed() > self.0.believed {
             return Verdict::Stale;
         }
         if !(ring.required || takes_tokens) {
-            // Whoever sends a key has one: the first, of a moment ago, which closes the service.
+            // A key was sent although none is known: it may be the first one, created a moment ago, which ends open
+            // access.
             let has_key = bearer(headers).is_ok_and(|text| KeyText::parse(text).is_some());
             return if has_key { Verdict::Unknown } else { Verdict::Known(Caller::Anonymous) };
         }
@@ -325,7 +325,7 @@ impl Access {
         };
         let Some(key) = key else { return Verdict::Refused("this is not a key: sp_..._...") };
         let Some(known) = ring.keys.get(&key.id()) else { return Verdict::Unknown };
-        // In this order: what is known of a key is for its holder.
+        // The hash is checked first: only the holder of a key may learn anything about it.
         let now = self.0.clock.now();
         if !known.hash.matches(&key.hash()) || known.is_expired(now) {
             return Verdict::Refused(UNKNOWN);
@@ -334,8 +334,8 @@ impl Access {
         Verdict::Known(Caller::Key(known.clone()))
     }
 
-    /// The same for a request with an unknown key: another replica may have created it a moment ago,
-    /// so the database is asked, at most once a second.
+    /// The decision about a request whose key is unknown. Another replica may have created the key a moment ago, so the
+    /// keys are read from the database, at most once a second.
     pub(crate) async fn verdict_of_unknown(&self, headers: &HeaderMap) -> Verdict {
         if self.0.tokens.are_taken() && token(headers).is_some() {
             self.0.tokens.read_keys_for_unknown().await;
@@ -366,8 +366,8 @@ impl Access {
         may
     }
 
-    /// Whether a caller who was let in would be let in now: for streams, which outlive the look at
-    /// their key.
+    /// Whether a caller that was let in earlier would still be let in now. For streams, which outlive the check of
+    /// their credential.
     #[must_use]
     pub(crate) fn still_admits(&self, caller: &Caller) -> bool {
         let ring = self.ring();
@@ -381,7 +381,7 @@ impl Access {
         }
     }
 
-    /// Keeps the keys up to date and reports their last uses, until shutdown.
+    /// Keeps the keys up to date and reports their last uses until shutdown.
     pub async fn keep(&self, shutdown: &CancellationToken) {
         tokio::join!(self.keep_keys(shutdown), self.0.tokens.keep(shutdown));
     }
@@ -404,7 +404,7 @@ impl Access {
         }
     }
 
-    /// Stores when the keys were last used.
+    /// Stores in the database when the keys were last used.
     pub async fn report(&self) {
         let ring = self.ring();
         let known = ring.keys.values().chain(&ring.gone);
@@ -423,7 +423,7 @@ impl Access {
                     known.last_use.reported.fetch_max(at, Ordering::Relaxed);
                 }
             }
-            // They are reported next time.
+            // These uses are reported next time.
             Err(error) => tracing::warn!(%error, "storing when keys were last used"),
         }
     }
@@ -451,12 +451,12 @@ async fn read(pool: &PgPool, clock: &Clock, before: Option<&Ring>) -> Result<Rin
     Ok(Ring { required, keys, gone, read_at })
 }
 
-/// The token of a request: what is sent like a key and does not begin like one.
+/// The token of a request: a bearer credential that does not begin like a key.
 fn token(headers: &HeaderMap) -> Option<&str> {
     bearer(headers).ok().filter(|text| !text.starts_with("sp_"))
 }
 
-/// The key or token of a request.
+/// The bearer credential of a request, a key or a token.
 fn bearer(headers: &HeaderMap) -> Result<&str, &'static str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or("send a key as Authorization: Bearer sp_...")?;

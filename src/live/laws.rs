@@ -1,4 +1,4 @@
-//! Laws in memory, so that a question does no database work.
+//! Cache of laws, so that a question needs no database access.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::domain::text::FamilyName;
 use crate::live::remembered::Remembered;
 use crate::store::{StoreError, law_evidence, laws};
 
-/// What is kept of a law: whatever is the same in every answer by it.
+/// What is cached of a law: whatever is the same for all answers by it.
 pub trait KeptLaw: Send + Sync + 'static {
-    /// What it is made with beside the law: the same for all laws of a process.
+    /// What is needed besides the law to build it; the same for all laws of a process.
     type Setting: Clone + Send + Sync;
 
-    /// Of a law, the laws of its resampled runs, where it has any, and how its forecasts came out.
+    /// Builds it from a law, its resampled laws if it has any, and the outcomes of its forecasts.
     fn new(
         law: Law,
         ensemble: Option<Ensemble>,
@@ -32,30 +32,30 @@ pub trait KeptLaw: Send + Sync + 'static {
         setting: &Self::Setting,
     ) -> Self;
 
-    /// About how many bytes it takes at most.
+    /// Upper estimate of its size in memory, in bytes.
     fn bytes(&self) -> usize;
 }
 
-/// Laws in memory.
+/// The laws in memory.
 ///
-/// By id they never change, but for what is said of their forecasts. Which of them answers for a family does: that is remembered only while
-/// the database's announcements are followed ([`crate::live::announcements`]), and forgotten when one names
-/// the family or the connection is lost. What is remembered is the id and the count of forecasts: only the cache itself holds laws, so that
-/// its limit is one.
+/// A law never changes under its id, except for the outcomes of its forecasts. Which law answers for a family does
+/// change: this is cached only while the database's announcements are followed ([`crate::live::announcements`]), and
+/// dropped when one names the family or the connection is lost. That second cache holds ids and counts of forecasts
+/// only, not laws, so the size limit of the first one bounds the memory of all laws.
 pub struct LawCache<L: KeptLaw> {
     setting: L::Setting,
     by_id: Cache<Key, Arc<L>>,
     answering: Remembered<FamilyName, Answering>,
-    /// Which laws answered last, and when that was known, for when the database is away.
+    /// Which law answered each request last, and when that was known: used while the database is unreachable.
     last: Arc<Mutex<Known>>,
-    /// Whether the database was away when it was last asked.
+    /// Whether the database was unreachable at the last attempt.
     away: Arc<AtomicBool>,
     clock: Arc<Clock>,
-    /// How often the database was asked which law answers.
+    /// Number of database lookups of which law answers.
     lookups: Arc<AtomicU64>,
 }
 
-/// A law with as much of its forecasts as answers by it depend on.
+/// A law together with what its answers depend on of its forecasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     id: Uuid,
@@ -69,27 +69,27 @@ impl From<&AnsweringLaw> for Key {
     }
 }
 
-/// A family, and the version that is asked for; none asks for the one that answers now.
+/// A family and the requested version; `None` requests the law that answers now.
 type Asked = (FamilyName, Option<i32>);
 
 /// Which law answered last, and when that was known.
 type Known = HashMap<Asked, (AnsweringLaw, DateTime<Utc>)>;
 
-/// A law that answers.
+/// The law that answers a question.
 #[derive(Debug)]
 pub struct Found<L> {
     /// The law.
     pub law: Arc<L>,
-    /// Where the database does not say which law answers now: when this one did.
+    /// Set if the database cannot say which law answers now: the time at which this one was known to.
     pub as_of: Option<DateTime<Utc>>,
 }
 
 /// Which laws answer for a family.
 #[derive(Debug, Default)]
 struct Answering {
-    /// By the version that is asked for; none asks for the one that answers now.
+    /// Keyed by the requested version; `None` is the law that answers now.
     laws: HashMap<Option<i32>, AnsweringLaw>,
-    /// The newest version that callers of this process have been told of.
+    /// Newest version that callers of this process have been told of.
     told: i32,
 }
 
@@ -113,13 +113,13 @@ impl<L: KeptLaw> std::fmt::Debug for LawCache<L> {
     }
 }
 
-/// Families that are remembered at most; past that all are forgotten.
+/// Largest number of cached families; when it is exceeded, all are dropped.
 const MOST_FAMILIES: usize = 10_000;
-/// Versions of one family that are remembered at most; past that all of them are forgotten.
+/// Largest number of cached versions of one family; when it is exceeded, all of them are dropped.
 const MOST_VERSIONS: usize = 100;
 
 impl<L: KeptLaw> LawCache<L> {
-    /// A cache of about so many bytes.
+    /// A cache that holds up to about `max_bytes` bytes of laws.
     #[must_use]
     pub fn new(max_bytes: u64, setting: L::Setting, clock: Arc<Clock>) -> Self {
         let bytes = |_: &Key, law: &Arc<L>| u32::try_from(law.bytes()).unwrap_or(u32::MAX);
@@ -135,7 +135,7 @@ impl<L: KeptLaw> LawCache<L> {
         }
     }
 
-    /// What laws are made with.
+    /// The setting with which laws are built.
     #[must_use]
     pub const fn setting(&self) -> &L::Setting {
         &self.setting
@@ -147,21 +147,21 @@ impl<L: KeptLaw> LawCache<L> {
         self.answering.is_followed()
     }
 
-    /// How often the database was asked which law answers for a family.
+    /// Number of database lookups of which law answers for a family.
     #[must_use]
     pub fn lookups(&self) -> u64 {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// How many laws are in memory, and about how many bytes they take.
+    /// Number of laws in memory, and their approximate size in bytes.
     pub async fn size(&self) -> (u64, u64) {
-        // What was put in or pushed out lately is not counted before.
+        // Recent inserts and evictions are counted only after this.
         self.by_id.run_pending_tasks().await;
         (self.by_id.entry_count(), self.by_id.weighted_size())
     }
 
-    /// A caller is about to be told of this version of a family's law, and must get its answers from then on,
-    /// also where the announcement comes later.
+    /// Notes that a caller is about to be told of this version of a family's law. From then on the family's answers
+    /// must come from it, even if the announcement arrives later.
     pub fn tell(&self, family: &FamilyName, version: i32) {
         let is_told = |families: &HashMap<FamilyName, Answering>| {
             families.get(family).is_some_and(|answering| answering.told >= version)
@@ -169,7 +169,7 @@ impl<L: KeptLaw> LawCache<L> {
         if self.answering.find(|families| is_told(families).then_some(())).is_some() {
             return;
         }
-        // Whoever was told of another must not get what answered before.
+        // A caller that was told of a newer law must not get answers from the previous one.
         self.last().remove(&(family.clone(), None));
         self.answering.change(|families| {
             if is_told(families) {
@@ -181,16 +181,16 @@ impl<L: KeptLaw> LawCache<L> {
         });
     }
 
-    /// Forgets which laws answer for a family.
+    /// Drops what is cached about which laws answer for a family.
     pub fn forget(&self, family: &str) {
         self.answering.forget(|name| name.as_str() == family);
         self.last().retain(|(name, _), _| name.as_str() != family);
     }
 
-    /// Begins or stops to remember which laws answer.
+    /// Starts or stops caching which laws answer.
     pub(crate) fn follow(&self, followed: bool) {
         if !followed {
-            // What was announced until now was heard.
+            // Every announcement up to now has been received, so what is cached is known to be right as of now.
             let now = self.clock.now();
             let known = self.answering.find(|families| {
                 let of = families.iter().flat_map(|(name, answering)| {
@@ -210,11 +210,12 @@ impl<L: KeptLaw> LawCache<L> {
         self.last.lock()
     }
 
-    /// The law that answers for a family: a version, or the one that answers now. `None` where there is none. Where the
-    /// database has to be asked and does not answer, the law that answered last, if it is in memory.
+    /// Finds the law that answers for a family: the given version, or the one that answers now. Returns `None` if there
+    /// is none. If the database must be queried and does not answer, the law that answered last is returned, provided
+    /// it is in memory.
     ///
     /// # Errors
-    /// Where the database has to be asked and does not answer, and no law is known.
+    /// If the database must be queried and does not answer, and no such law is known.
     pub async fn find(
         &self,
         pool: &PgPool,
@@ -234,7 +235,7 @@ impl<L: KeptLaw> LawCache<L> {
         let Some(law) = self.by_id.get(&Key::from(&answering)).await else {
             return self.look_up(pool, asked).await;
         };
-        // Once it is known to be away nobody waits for as long as a connection may take.
+        // Once the database is known to be unreachable, callers do not wait for as long as connecting may take.
         let patience = if self.away.load(Ordering::Relaxed) { PATIENCE } else { Duration::MAX };
         match tokio::time::timeout(patience, self.look_up(pool, asked)).await {
             Ok(Err(error)) if error.is_unavailable() => {}
@@ -248,7 +249,7 @@ impl<L: KeptLaw> LawCache<L> {
         Ok(Some(Found { law, as_of: Some(as_of) }))
     }
 
-    /// Asks the database.
+    /// Looks the law up in the database.
     async fn look_up(
         &self,
         pool: &PgPool,
@@ -257,7 +258,7 @@ impl<L: KeptLaw> LawCache<L> {
         let now = self.clock.now();
         let generation = self.answering.generation();
         self.lookups.fetch_add(1, Ordering::Relaxed);
-        // It may have gone with its family since.
+        // A law that answered before may have been deleted with its family.
         let Some(answering) = laws::find_answering_law(pool, &name, version).await? else {
             self.last().remove(&(name, version));
             return Ok(None);
@@ -289,11 +290,12 @@ impl<L: KeptLaw> LawCache<L> {
         });
     }
 
-    /// A law of a family as a question for its version finds it, for one that asks many laws once each: from memory where
-    /// it is there, and otherwise made for this question alone, so that laws which are asked again stay where they are.
+    /// Gives the cached form of a law as a question for its version would use it. For callers that use many laws once
+    /// each: taken from memory if it is there, and otherwise built without being cached, so that it does not evict laws
+    /// in regular use.
     ///
     /// # Errors
-    /// Where its resamples have to be read, and the database does not answer.
+    /// If its resamples must be read and the database does not answer.
     pub async fn once(&self, pool: &PgPool, law: Law) -> Result<Arc<L>, StoreError> {
         let answering = AnsweringLaw { id: law.id, forecasts: ForecastRecord::default() };
         if let Some(known) = self.by_id.get(&Key::from(&answering)).await {
@@ -320,7 +322,7 @@ impl<L: KeptLaw> LawCache<L> {
     }
 }
 
-/// How long a database that was away may take to say which law answers, where one is known that did.
+/// How long a database that was unreachable may take to say which law answers, if an earlier answer is known.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Makes room for one more family.

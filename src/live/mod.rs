@@ -1,4 +1,4 @@
-//! What a process holds in memory and keeps fresh.
+//! State that a process holds in memory and keeps up to date.
 
 pub mod announcements;
 pub mod audit;

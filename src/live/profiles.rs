@@ -1,4 +1,4 @@
-//! Hardware profiles that were asked lately.
+//! Cache of recently used hardware profiles.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::domain::text::ProfileName;
 use crate::live::remembered::Remembered;
 use crate::store::{StoreError, profiles};
 
-/// Hardware profiles in memory, so that a question that names one does no database work.
+/// Hardware profiles in memory, so that a question that names a profile needs no database access.
 pub type ProfileCache = Remembered<ProfileName, Arc<HardwareProfile>>;
 
-/// Profiles that are remembered at most; past that all are forgotten.
+/// Largest number of cached profiles; when it is exceeded, all are dropped.
 const MOST_PROFILES: usize = 1_000;
 
-/// The profile of a name, as the database has it now; `None` where there is none.
+/// Finds the hardware profile of this name in its present version; `None` if there is none.
 ///
 /// # Errors
-/// Where the database has to be asked and does not answer.
+/// If the database must be queried and does not answer.
 pub async fn find_profile(
     cache: &ProfileCache,
     pool: &PgPool,

@@ -1,4 +1,4 @@
-//! Refits that somebody follows: each is looked at by one task, however many streams tell of it.
+//! Refits that clients follow. One task polls each refit, however many streams report it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use uuid::Uuid;
 use crate::domain::refit::Refit;
 use crate::store::refits;
 
-/// How often a refit that is followed is looked at.
+/// How often a followed refit is polled.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A refit as it stands; `None` when it is gone.
+/// The present state of a refit; `None` once it is gone.
 pub type Seen = Option<Arc<Refit>>;
 
-/// The refits that are followed; clones are the same.
+/// The followed refits; clones share their state.
 #[derive(Debug, Clone)]
 pub struct RefitWatch {
     pool: PgPool,
@@ -26,14 +26,14 @@ pub struct RefitWatch {
 }
 
 impl RefitWatch {
-    /// None followed.
+    /// Follows no refit yet.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool, followed: Arc::default() }
     }
 
-    /// Follows a refit, which stands like this now or stood so a moment ago. It is looked at until it has ended or
-    /// nobody follows it any more.
+    /// Follows a refit, of which the caller has just read this state. The refit is polled until it has ended or nobody
+    /// follows it any more.
     #[must_use]
     pub fn follow(&self, refit: Refit) -> watch::Receiver<Seen> {
         let id = refit.id;
@@ -47,7 +47,7 @@ impl RefitWatch {
         receiver
     }
 
-    /// How many refits are looked at.
+    /// Number of refits being polled.
     #[must_use]
     pub fn followed(&self) -> usize {
         self.lock().len()
@@ -58,7 +58,7 @@ impl RefitWatch {
             tokio::time::sleep(INTERVAL).await;
             {
                 let mut followed = self.lock();
-                // Under the lock, so that nobody begins to follow what is given up.
+                // Removed under the lock, so that nobody can subscribe to a task that is about to end.
                 let is_over =
                     sender.borrow().as_ref().is_none_or(|refit| refit.finished_at.is_some());
                 if is_over || sender.receiver_count() == 0 {
@@ -66,7 +66,7 @@ impl RefitWatch {
                     return;
                 }
             }
-            // A database that is away may come back; streams end by their callers meanwhile.
+            // The database may come back. Meanwhile streams end by their own checks.
             let Ok(refit) = refits::find_refit(&self.pool, id).await else { continue };
             let seen = refit.map(Arc::new);
             sender.send_if_modified(|last| {

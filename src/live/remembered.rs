@@ -1,20 +1,19 @@
-//! What was looked up in the database, remembered for as long as its announcements are followed.
+//! Cached results of database lookups, valid for as long as the database's announcements are followed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Entries that hold until the database announces otherwise. While announcements are not followed
-/// nothing is remembered: an entry could be out of date without anybody saying so.
+/// A cache whose entries are valid until the database announces a change. Nothing is cached while announcements are not
+/// followed: an entry could go out of date unnoticed.
 #[derive(Debug)]
 pub struct Remembered<K, V>(Arc<RwLock<Entries<K, V>>>);
 
 #[derive(Debug)]
 struct Entries<K, V> {
     followed: bool,
-    /// Rises with everything that is forgotten, so that what was looked up before is not remembered
-    /// after.
+    /// Grows with every invalidation, so that a result looked up before one is not cached after it.
     generation: u64,
     entries: HashMap<K, V>,
 }
@@ -39,7 +38,7 @@ impl<K, V> Remembered<K, V> {
         self.lock().followed
     }
 
-    /// Begins or stops to remember; what was remembered is forgotten.
+    /// Starts or stops caching; clears the cache either way.
     pub fn follow(&self, followed: bool) {
         let mut entries = self.lock_for_writing();
         entries.followed = followed;
@@ -47,14 +46,14 @@ impl<K, V> Remembered<K, V> {
         entries.entries.clear();
     }
 
-    /// Forgets the entries of these keys.
+    /// Invalidates the entries whose keys match.
     pub fn forget(&self, which: impl Fn(&K) -> bool) {
         let mut entries = self.lock_for_writing();
         entries.generation += 1;
         entries.entries.retain(|key, _| !which(key));
     }
 
-    /// Changes what is remembered; `change` says whether anything was forgotten.
+    /// Changes the cached entries; `change` returns whether it invalidated anything.
     pub fn change(&self, change: impl FnOnce(&mut HashMap<K, V>) -> bool) {
         let mut entries = self.lock_for_writing();
         if entries.followed && change(&mut entries.entries) {
@@ -62,18 +61,18 @@ impl<K, V> Remembered<K, V> {
         }
     }
 
-    /// What is remembered.
+    /// Looks something up in the cached entries.
     pub fn find<T>(&self, find: impl FnOnce(&HashMap<K, V>) -> Option<T>) -> Option<T> {
         find(&self.lock().entries)
     }
 
-    /// To be asked for before looking something up that is to be remembered.
+    /// The current generation, to be read before a lookup whose result is to be cached with [`Self::remember`].
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.lock().generation
     }
 
-    /// Remembers what was looked up at a generation, unless something was forgotten since.
+    /// Caches a result that was looked up at `generation`, unless something was invalidated since.
     pub fn remember(&self, generation: u64, change: impl FnOnce(&mut HashMap<K, V>)) {
         let mut entries = self.lock_for_writing();
         if entries.followed && entries.generation == generation {

@@ -1,4 +1,4 @@
-//! A streaming replica of the database: how far it is, and connections that show what a request needs.
+//! A streaming replica of the database: how far it has caught up, and connections to it that show what a request needs.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::store::positions::{self, Identity, find_identity};
 use crate::store::{StoreError, of_ours};
 use crate::telemetry::metrics::Metrics;
 
-/// How often the primary is asked where its log ends, and the replica how far it is.
+/// How often the primary is asked for the end of its log, and the replica for the position that it has replayed.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long either may take to answer that.
+/// How long either of them may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// How long a read waits for a connection to the replica before it goes to the primary.
@@ -31,35 +31,35 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
-    /// They are.
+    /// Reads are answered by the replica.
     Used,
-    /// It is further behind than it may be, or the primary cannot be asked how far.
+    /// It lags further behind than allowed, or the lag cannot be determined because the primary does not answer.
     Behind,
-    /// It does not answer, or is no replica of the service's database.
+    /// It does not answer, or is not a replica of the service's database.
     Away,
 }
 
-/// How the replica is, and how old what it shows is at most.
+/// State of the replica, and an upper bound of its lag.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplicaHealth {
-    /// Whether it is used.
+    /// Whether the replica is used.
     pub state: ReplicaState,
-    /// `None` where it is not known: longer than it may be.
+    /// Upper bound of the lag; `None` if it is unknown, which means more than is allowed.
     pub lag: Option<Duration>,
 }
 
-/// What a request asks of the replica.
+/// A request's attempt to read from the replica.
 #[derive(Debug)]
 pub struct Attempt {
     replica: Replica,
-    /// Position that it sent.
+    /// Log position that the request sent.
     after: Option<i64>,
-    /// Whether it reads from the replica.
+    /// Whether the request has read from the replica.
     used: AtomicBool,
 }
 
 impl Attempt {
-    /// To read from this replica what was written before a position, if the caller sent one.
+    /// An attempt to read from this replica everything that was written before `after`, if the caller sent a position.
     #[must_use]
     pub fn new(replica: Replica, after: Option<i64>) -> Self {
         Self { replica, after, used: AtomicBool::new(false) }
@@ -71,7 +71,7 @@ impl Attempt {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// A connection to the replica, where it shows what the request needs; counted either way.
+    /// A connection to the replica, if the replica shows what the request needs. Counted in the metrics either way.
     pub async fn connection(&self) -> Option<PoolConnection<Postgres>> {
         let found = self.replica.connection(self.after).await;
         self.replica.0.metrics.read_from(found.as_ref().err().copied().unwrap_or("replica"));
@@ -81,7 +81,7 @@ impl Attempt {
     }
 }
 
-/// A streaming replica that reads may be answered by.
+/// A streaming replica that may answer reads.
 #[derive(Debug, Clone)]
 pub struct Replica(Arc<Inner>);
 
@@ -96,21 +96,21 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// Positions of the primary.
+/// What is known of the primary's log positions and of the replica.
 #[derive(Debug)]
 struct Known {
-    /// Where its log ended after the last write.
+    /// End of the log after the last write of this process.
     written: i64,
-    /// When a write ended whose position is not known yet: until then the primary answers.
+    /// When a write ended whose position is not known yet. Until it is known, only the primary may answer.
     unsettled: Option<Instant>,
-    /// Where its log ended at times within the last `max_lag`, oldest first.
+    /// Ends of the log at times within the last `max_lag`, oldest first.
     ends: VecDeque<(Instant, i64)>,
     state: ReplicaState,
     lag: Option<Duration>,
 }
 
 impl Known {
-    /// Notes where the log ended at a time.
+    /// Records the end of the log at a time.
     fn ended(&mut self, at: Instant, end: i64) {
         self.ends.push_back((at, end));
         if self.unsettled.is_some_and(|unsettled| unsettled <= at) {
@@ -125,7 +125,8 @@ impl Known {
         }
     }
 
-    /// What a request that sends a position needs now; `None` where only the primary will do.
+    /// The position that the replica must have replayed for a request that sent `after`; `None` if only the primary may
+    /// answer.
     fn needed(&mut self, now: Instant, max_lag: Duration, after: Option<i64>) -> Option<i64> {
         if self.unsettled.is_some() {
             return None;
@@ -135,7 +136,7 @@ impl Known {
         Some(self.written.max(*oldest).max(after.unwrap_or(0)))
     }
 
-    /// How old what a replica shows is at most that has replayed so far.
+    /// Upper bound of the age of what a replica shows that has replayed up to `replayed`; `None` if unknown.
     fn lag(&self, now: Instant, replayed: i64) -> Option<Duration> {
         let shown = self.ends.iter().rev().find(|(_, end)| *end <= replayed);
         shown.map(|(at, _)| now.duration_since(*at))
@@ -143,10 +144,10 @@ impl Known {
 }
 
 impl Replica {
-    /// A replica of the database of a pool, which need not be there yet.
+    /// Sets up a replica of the database behind `primary`. The replica need not be reachable yet.
     ///
     /// # Errors
-    /// Where the primary does not say which database it is.
+    /// If the primary cannot be identified.
     pub async fn open(
         primary: &PgPool,
         options: PgConnectOptions,
@@ -159,14 +160,14 @@ impl Replica {
         let replica = PgPoolOptions::new()
             .max_connections(limits.get_max_connections())
             .acquire_timeout(limits.get_acquire_timeout().min(PATIENCE))
-            // Behind one address there may be several replicas: each connection says whose it is.
+            // There may be several servers behind one address, so each connection is checked.
             .after_connect(move |connection, _| Box::pin(same(connection, identity)))
             .connect_lazy_with(options.clone());
         let known = Mutex::new(Known {
             written: 0,
             unsettled: None,
             ends: VecDeque::new(),
-            // Until it was asked; that it is away is logged then.
+            // Until the first check, which also logs it if the replica is unreachable.
             state: ReplicaState::Behind,
             lag: None,
         });
@@ -175,7 +176,7 @@ impl Replica {
         Ok(Self(Arc::new(inner)))
     }
 
-    /// How it is.
+    /// The replica's present state.
     #[must_use]
     pub fn health(&self) -> ReplicaHealth {
         let known = self.known();
@@ -198,8 +199,8 @@ impl Replica {
         self.0.replica.close().await;
     }
 
-    /// Notes that everything which is committed now is to be seen by all reads of this process; to be
-    /// awaited before anybody is told of it.
+    /// Records that all reads of this process must see everything committed so far. Await it before anybody is told of
+    /// the write.
     pub async fn note_written(&self) -> Option<i64> {
         let begun = Instant::now();
         let written = timeout(ANSWER, positions::find_written(&self.0.primary)).await;
@@ -219,7 +220,7 @@ impl Replica {
 
     async fn ask_primary(&self) {
         let at = Instant::now();
-        // Without an answer the oldest end grows old, and is forgotten.
+        // Without an answer the recorded ends grow old and are dropped, so the replica counts as behind.
         if let Ok(Ok(end)) = timeout(ANSWER, positions::find_written(&self.0.primary)).await {
             let mut known = self.known();
             known.ended(at, end);
@@ -243,7 +244,7 @@ impl Replica {
         });
         let cause = match asked.await {
             Ok(Ok(Some(replayed))) => return self.heard(replayed),
-            // The next connection may lead to another.
+            // The next connection may lead to another server.
             Ok(Ok(None)) => {
                 *connection = None;
                 "it is not a replica".to_owned()
@@ -275,18 +276,18 @@ impl Replica {
         }
     }
 
-    /// Begins a write.
+    /// Marks the beginning of a write.
     #[must_use]
     pub fn writing(&self) -> Writing<'_> {
         Writing { replica: self, noted: false }
     }
 
-    /// Counts a read that the replica failed.
+    /// Counts a read that failed on the replica.
     pub fn note_failed_read(&self) {
         self.0.metrics.read_from("failed");
     }
 
-    /// A connection to the replica that shows what the request needs; otherwise why there is none.
+    /// A connection to the replica that shows what the request needs, or a word that says why there is none.
     async fn connection(
         &self,
         after: Option<i64>,
@@ -320,7 +321,7 @@ impl Replica {
     }
 }
 
-/// Whether a connection leads to a replica of this database or to the database itself.
+/// Checks that a connection leads to a replica of the expected database, or to that database itself.
 async fn same(connection: &mut PgConnection, expected: Identity) -> Result<(), sqlx::Error> {
     match find_identity(connection).await {
         Ok(found) if found == expected => Ok(()),
@@ -332,14 +333,15 @@ async fn same(connection: &mut PgConnection, expected: Identity) -> Result<(), s
     }
 }
 
-/// A write under way. Where its caller does not wait for the answer it may have been stored all the same.
+/// A write in progress. If it is dropped before it ended, because its caller did not wait for the answer, the write may
+/// have been stored all the same.
 pub struct Writing<'a> {
     replica: &'a Replica,
     noted: bool,
 }
 
 impl Writing<'_> {
-    /// The write has ended: the position of the primary's log after it, where it can be asked.
+    /// Marks the write as ended. Returns the end of the primary's log after it; `None` if the primary does not answer.
     pub async fn ended(mut self) -> Option<i64> {
         let written = self.replica.note_written().await;
         self.noted = true;
@@ -386,7 +388,7 @@ mod tests {
         let (mut known, start) = (known(), Instant::now());
         known.ended(start, 100);
         known.unsettled = Some(start + SECOND);
-        // Asked for before the write ended.
+        // This end was read before the write ended.
         known.ended(start, 150);
         assert_eq!(known.needed(start + 2 * SECOND, MAX_LAG, None), None);
         known.ended(start + 2 * SECOND, 200);

@@ -1,4 +1,4 @@
-//! Whether the database can be used, and whether refits can be claimed, looked at once for all who ask at the same time.
+//! Checks whether the database is usable and whether refits can be claimed, with one check for all concurrent callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,23 +11,23 @@ use tokio::time::Instant;
 use crate::store::refits::find_claimable;
 use crate::store::{self, Schema, StoreError};
 
-/// How long a look is good for. Whoever asks more often, or many at once, gets the same answer: nobody needs a key
-/// to ask, and each look takes a connection.
+/// How long the result of a check is reused. More frequent or concurrent callers get the same result: asking needs no
+/// key, and each check takes a connection.
 const GOOD_FOR: Duration = Duration::from_millis(250);
 
-/// What was seen.
+/// Result of a check.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// How the schema stands.
+    /// State of the schema.
     pub schema: Schema,
-    /// Whether a worker could claim a refit, if one waited.
+    /// Whether a worker could claim a refit if one were queued.
     pub claims_refits: bool,
 }
 
-/// A look that was taken.
+/// The outcome of a check.
 type Looked = Result<Seen, Arc<StoreError>>;
 
-/// The last look; clones are the same.
+/// The last check; clones share it.
 #[derive(Debug, Clone)]
 pub struct SchemaLook {
     pool: PgPool,
@@ -36,16 +36,16 @@ pub struct SchemaLook {
 }
 
 impl SchemaLook {
-    /// Nothing looked at yet.
+    /// No check has been made yet.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { pool, last: Arc::default(), looks: Arc::default() }
     }
 
-    /// How the schema stands, by a look of the last moment. Who asks while it is being looked waits for that.
+    /// The state of the database, checked within the last moment. Concurrent callers wait for the same check.
     ///
     /// # Errors
-    /// Where the database did not answer.
+    /// If the database did not answer.
     pub async fn look(&self) -> Looked {
         let mut last = self.last.lock().await;
         if let Some((at, looked)) = &*last
@@ -55,7 +55,7 @@ impl SchemaLook {
         }
         self.looks.fetch_add(1, Ordering::Relaxed);
         let looked = self.see().await.map_err(Arc::new);
-        // From its end on: a look that took long is no older for that.
+        // Timed from its end, so that a slow check is not outdated at once.
         *last = Some((Instant::now(), looked.clone()));
         looked
     }
@@ -72,7 +72,7 @@ impl SchemaLook {
         Ok(Seen { schema, claims_refits })
     }
 
-    /// How often the database was asked.
+    /// How often the database was checked.
     #[must_use]
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)

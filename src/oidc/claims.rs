@@ -1,4 +1,4 @@
-//! What a token says, once its signature is known to be right.
+//! The claims of a token whose signature has been verified.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::domain::access::{Families, Scope};
 use crate::domain::text::{FamilyName, check_label};
 use crate::oidc::Holder;
 
-/// The claims of a token; issuer and audience were compared before.
+/// The claims of a token. The audience has been checked already.
 #[derive(Deserialize)]
 pub(crate) struct Claims {
     iss: String,
@@ -22,7 +22,7 @@ pub(crate) struct Claims {
     others: Map<String, Value>,
 }
 
-/// How claims become a holder.
+/// Settings for converting claims to a holder.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub issuer: String,
@@ -33,7 +33,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// The holder of a token with these claims, at this time.
+    /// The holder of a token with these claims at this time, or why the token is refused.
     pub(crate) fn read(&self, claims: &Claims, now: DateTime<Utc>) -> Result<Holder, &'static str> {
         if claims.iss != self.issuer {
             return Err("the token is of another issuer");
@@ -71,14 +71,14 @@ impl Reading {
         if names.contains(&"*") {
             return Families::All;
         }
-        // What is no name of a family is the name of none.
+        // A text that is not a valid family name matches no family.
         Families::Only(names.into_iter().filter_map(|name| FamilyName::new(name).ok()).collect())
     }
 }
 
 pub(crate) const MALFORMED: &str = "the token cannot be read";
 
-/// Seconds since the epoch, within the years that make sense.
+/// Parses seconds since the epoch, up to the end of the year 9999.
 fn time(seconds: f64) -> Option<DateTime<Utc>> {
     const FAR: f64 = 253_402_300_799.0; // the end of the year 9999
     #[expect(clippy::cast_possible_truncation, reason = "it is within the range of years")]
@@ -86,7 +86,7 @@ fn time(seconds: f64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(whole, 0)
 }
 
-/// A claim by its name, or by the way to it.
+/// Finds a claim by its name, or by a path of names separated by dots.
 fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut steps = name.split('.');
@@ -95,7 +95,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-/// The words of a claim: of a text, as OAuth writes scopes, or the texts of a list.
+/// The words of a claim: those of a text, which is how OAuth writes scopes, or the texts of a list.
 fn words(claim: Option<&Value>) -> Vec<&str> {
     match claim {
         Some(Value::String(text)) => text.split_ascii_whitespace().collect(),
@@ -104,10 +104,10 @@ fn words(claim: Option<&Value>) -> Vec<&str> {
     }
 }
 
-/// Where requests of a subject are counted.
+/// The id under which a subject's requests are counted.
 fn quota(issuer: &str, subject: &str) -> Uuid {
     let mut digest = Sha256::new();
-    // No issuer contains the separator.
+    // An issuer never contains the separator.
     digest.update(issuer);
     digest.update([0]);
     digest.update(subject);

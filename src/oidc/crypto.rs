@@ -1,4 +1,4 @@
-//! Signatures by ring, which TLS uses too: RS256, ES256 and EdDSA with Ed25519, and no others.
+//! Verification of signatures with ring, which TLS uses too: RS256, ES256 and EdDSA with Ed25519 only.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -9,22 +9,22 @@ use ring::signature::{
     UnparsedPublicKey, VerificationAlgorithm,
 };
 
-/// What tokens may be signed with.
+/// Algorithms with which tokens may be signed.
 pub(crate) const ALGORITHMS: [Algorithm; 3] =
     [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
 
-/// Has `jsonwebtoken` verify with ring. It signs nothing, and makes no keys.
+/// Makes `jsonwebtoken` verify with ring. Signing and creating keys are not supported.
 pub(crate) fn install() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
         verifier_factory: verifier,
         key_utils: KeyUtils::new_unimplemented(),
     };
-    // Fails only where it is installed already.
+    // Fails only if a provider is installed already.
     let _ = PROVIDER.install_default();
 }
 
-/// The algorithm that a family of keys signs with here.
+/// The algorithm accepted for a family of keys.
 pub(crate) const fn algorithm_of(family: AlgorithmFamily) -> Option<Algorithm> {
     match family {
         AlgorithmFamily::Rsa => Some(Algorithm::RS256),
@@ -34,14 +34,14 @@ pub(crate) const fn algorithm_of(family: AlgorithmFamily) -> Option<Algorithm> {
     }
 }
 
-/// A key to verify with.
+/// A key that verifies signatures.
 struct RingVerifier {
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
-    // A key is for one algorithm, whatever the token says.
+    // A key is for one algorithm only, whatever the token's header says.
     if algorithm_of(key.family()) != Some(*algorithm) {
         return Err(ErrorKind::InvalidAlgorithm.into());
     }

@@ -18,57 +18,56 @@ use crate::oidc::crypto::algorithm_of;
 
 /// How long the issuer may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer of an issuer that is read.
+/// Largest answer of an issuer that is read, in bytes.
 const MOST_BYTES: usize = 1 << 20;
-/// The most keys that are looked at; issuers have a few.
+/// Most keys that are processed; issuers publish a few.
 const MOST_KEYS: usize = 100;
 
-/// Why there are no keys.
+/// Why the keys could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeysError {
-    /// An address that cannot be used.
+    /// The address cannot be used.
     #[error("{0}")]
     Address(String),
-    /// No client to ask with.
+    /// The HTTP client could not be created.
     #[error("setting up the HTTP client")]
     Client(#[source] reqwest::Error),
-    /// No answer.
+    /// The issuer did not answer.
     #[error("the issuer could not be asked")]
     Http(#[source] reqwest::Error),
-    /// Not the answer that an issuer gives.
+    /// The answer is not what an issuer sends.
     #[error("{0}")]
     Answer(String),
 }
 
-/// Where keys are read.
+/// The place where an issuer publishes its keys.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     client: Client,
     issuer: String,
     discovery: Url,
-    /// An issuer on this machine, which needs no TLS.
+    /// Whether the issuer runs on this machine, and so needs no TLS.
     local: bool,
 }
 
-/// A key, and the one algorithm that it is for.
+/// A key, and the one algorithm that it may be used with.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub algorithm: Algorithm,
     pub key: DecodingKey,
 }
 
-/// Keys as they were read.
+/// The keys of an issuer, as last read.
 #[derive(Debug, Default)]
 pub(crate) struct KeySet {
     by_id: HashMap<String, Key>,
     without_id: Vec<Key>,
-    /// What they were made of: to see whether they changed.
+    /// The JSON that the keys were made from, to detect changes.
     source: Vec<Value>,
 }
 
 impl KeySet {
-    /// The key that a token names; one that names none may be signed by the only key there is for its
-    /// algorithm.
+    /// The key that a token names. A token that names none is matched if there is exactly one key for its algorithm.
     pub(crate) fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
         if let Some(id) = id {
             return self.by_id.get(id);
@@ -78,14 +77,14 @@ impl KeySet {
         found.next().filter(|_| found.next().is_none())
     }
 
-    /// Whether both were read from the same.
+    /// Whether both were made from the same JSON.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.source == other.source
     }
 
     fn new(source: Vec<Value>) -> Self {
         let mut keys = Self::default();
-        // What cannot be read, or is for something else, is none of ours.
+        // Keys that are invalid, or are for another purpose, are skipped.
         for jwk in source.iter().take(MOST_KEYS).filter_map(|key| Jwk::deserialize(key).ok()) {
             let Some(key) = usable(&jwk) else { continue };
             match jwk.common.key_id {
@@ -98,7 +97,7 @@ impl KeySet {
     }
 }
 
-/// A key that verifies tokens by one of our algorithms.
+/// Converts a key, if it verifies tokens with one of the supported algorithms.
 fn usable(jwk: &Jwk) -> Option<Key> {
     let is_ours = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => true,
@@ -135,10 +134,10 @@ struct Published {
 }
 
 impl Publisher {
-    /// The publisher of an issuer's keys.
+    /// The publisher of this issuer's keys.
     ///
     /// # Errors
-    /// Where the issuer is no URL that can be asked safely.
+    /// If the issuer is not a URL that can be used safely.
     pub(crate) fn new(issuer: &str) -> Result<Self, KeysError> {
         let url = Url::parse(issuer).ok().filter(|url| {
             url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
@@ -157,15 +156,15 @@ impl Publisher {
             format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
         let discovery = Url::parse(&discovery)
             .map_err(|_| KeysError::Address("--oidc-issuer is not a URL".to_owned()))?;
-        // Fails only where a provider is installed already.
+        // Fails only if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // No redirects: keys come from where the issuer says, and from nowhere else.
+        // No redirects: keys may come only from the address that the issuer names.
         let mut client = Client::builder()
             .timeout(TIMEOUT)
             .redirect(Policy::none())
             .user_agent(concat!("sparsity-planner/", env!("CARGO_PKG_VERSION")));
         if local {
-            // What this machine trusts elsewhere does not matter.
+            // The machine's certificates do not matter for plain HTTP.
             client = client.tls_certs_only([]);
         }
         let client = client.build().map_err(KeysError::Client)?;
@@ -175,7 +174,7 @@ impl Publisher {
     /// Reads the keys.
     ///
     /// # Errors
-    /// Where the issuer does not answer, or with something else.
+    /// If the issuer does not answer, or its answer is not what an issuer sends.
     pub(crate) async fn read(&self) -> Result<KeySet, KeysError> {
         let discovery: Discovery = self.fetch(self.discovery.clone()).await?;
         if discovery.issuer != self.issuer {
@@ -183,7 +182,7 @@ impl Publisher {
             return Err(KeysError::Answer(text));
         }
         let url = Url::parse(&discovery.jwks_uri).ok();
-        // An issuer elsewhere does not send us to this machine.
+        // A remote issuer must not send us to an address on this machine.
         let url = url.filter(|url| url.scheme() == "https" || (self.local && is_local(url)));
         let url = url.ok_or_else(|| {
             KeysError::Answer("the issuer's jwks_uri is no https:// address".to_owned())
@@ -211,7 +210,7 @@ impl Publisher {
     }
 }
 
-/// Whether an address is plain HTTP to this machine.
+/// Whether a URL is plain HTTP to this machine.
 fn is_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -275,7 +274,7 @@ mod tests {
         ] {
             assert!(!usable(ed(other.clone())), "{other}");
         }
-        // One that cannot be read spoils none of the others.
+        // One invalid key does not affect the others.
         let keys = KeySet::new(vec![json!(7), ed(json!({}))]);
         assert!(keys.find(Some("a"), Algorithm::EdDSA).is_some());
         assert!(keys.find(None, Algorithm::EdDSA).is_some());

@@ -1,4 +1,4 @@
-//! No tokens: what the service has of [`super::Tokens`] without the feature.
+//! Stand-in for [`super::Tokens`] in builds without the feature.
 
 use std::sync::Arc;
 
@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::oidc::{Checked, OidcConfig};
 
-/// Stands in for tokens in a build that takes none.
+/// Stand-in for tokens, which are never accepted.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens(());
 
 impl Tokens {
-    /// Refuses to start where tokens are to be taken.
+    /// Refuses to start if tokens are configured.
     ///
     /// # Errors
-    /// Where an issuer is configured.
+    /// If an issuer is configured.
     #[expect(clippy::unused_async, reason = "the same as where there are tokens")]
     pub async fn open(config: &OidcConfig, _: Arc<Clock>) -> anyhow::Result<Self> {
         anyhow::ensure!(

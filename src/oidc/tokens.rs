@@ -1,4 +1,4 @@
-//! Tokens: verified, and remembered for a moment.
+//! Verification of tokens, with a short-lived cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::oidc::claims::{Claims, MALFORMED, Reading};
 use crate::oidc::keys::{KeySet, KeysError, Publisher};
 use crate::oidc::{Checked, Holder, OidcConfig, crypto};
 
-/// Tokens that are remembered, at most.
+/// Largest number of cached tokens.
 const REMEMBERED: u64 = 10_000;
-/// How long one is remembered: so long a key that its issuer has withdrawn may still serve, where the
-/// keys were not read in between.
+/// How long a verified token is cached. A key that its issuer has withdrawn may be honoured for this long, if the keys
+/// were not read again in between.
 const REMEMBERED_FOR: Duration = Duration::from_secs(60);
-/// How long a token of an unknown key waits for a reading that another has begun: inventing keys must not
-/// fill the service with requests that wait for a slow issuer.
+/// How long a token with an unknown key waits for a read of the keys that another request has begun: made-up keys must
+/// not fill the service with requests that wait for a slow issuer.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause after the issuer did not answer.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The tokens that are taken; clones are the same. By default nobody's.
+/// The tokens that are accepted; clones share their state. By default none are.
 #[derive(Debug, Clone, Default)]
 pub struct Tokens(Option<Arc<Shared>>);
 
@@ -44,14 +44,14 @@ struct Shared {
     kept: Duration,
     between_unknown: Duration,
     keys: RwLock<Option<Known>>,
-    /// Held while keys are read: those who wait for them find them read.
+    /// Held while the keys are read, so that whoever waits for it finds them updated.
     asking: tokio::sync::Mutex<()>,
-    /// When the keys were last read for the sake of an unknown one.
+    /// When the keys were last read because of an unknown key.
     asked: Mutex<Option<Instant>>,
     remembered: Cache<[u8; 32], Arc<Holder>>,
 }
 
-/// Keys, and when reading them began.
+/// The issuer's keys, and when reading them began.
 #[derive(Debug, Clone)]
 struct Known {
     keys: Arc<KeySet>,
@@ -59,12 +59,11 @@ struct Known {
 }
 
 impl Tokens {
-    /// Takes the tokens of the configuration's issuer, if it names one, and reads its keys. An issuer that
-    /// does not answer is asked again later.
+    /// Accepts the tokens of the configured issuer, if there is one, and reads its keys. If the issuer does not answer,
+    /// it is tried again later.
     ///
     /// # Errors
-    /// Where the issuer has no address that can be asked safely, or nothing is said of the audience or
-    /// of what tokens allow.
+    /// If the issuer's address cannot be used safely, or the audience or the granted scopes are not configured.
     pub async fn open(config: &OidcConfig, clock: Arc<Clock>) -> anyhow::Result<Self> {
         let Some(issuer) = config.issuer() else { return Ok(Self::default()) };
         let audience = config.oidc_audience.clone().filter(|audience| !audience.is_empty());
@@ -111,13 +110,13 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Whether there is an issuer.
+    /// Whether tokens are accepted.
     #[must_use]
     pub(crate) const fn are_taken(&self) -> bool {
         self.0.is_some()
     }
 
-    /// What is known of a token.
+    /// Checks a token.
     #[must_use]
     pub(crate) fn check(&self, token: &str) -> Checked {
         let Some(shared) = &self.0 else { return Checked::NoKeys };
@@ -136,7 +135,7 @@ impl Tokens {
             Ok(Some(holder)) => {
                 let holder = Arc::new(holder);
                 shared.remembered.insert(digest, holder.clone());
-                // Keys that changed meanwhile have emptied what is remembered, before this was added.
+                // If the keys changed meanwhile, the cache was cleared before this token was added.
                 if !shared.known().is_some_and(|now| Arc::ptr_eq(&now.keys, &known.keys)) {
                     shared.remembered.invalidate(&digest);
                 }
@@ -147,8 +146,8 @@ impl Tokens {
         }
     }
 
-    /// Reads the keys for the sake of an unknown one, unless that was done a moment ago: inventing keys
-    /// costs the issuer next to nothing.
+    /// Reads the keys because of an unknown one, unless that was done a moment ago, so that made-up keys cost the
+    /// issuer next to nothing.
     pub(crate) async fn read_keys_for_unknown(&self) {
         let Some(shared) = &self.0 else { return };
         let now = Instant::now();
@@ -163,7 +162,7 @@ impl Tokens {
         if may {
             self.read_keys().await;
         } else {
-            // Whoever reads them just now may find it.
+            // A read in progress may find the key.
             let _ = tokio::time::timeout(PATIENCE, shared.asking.lock()).await;
         }
     }
@@ -181,7 +180,7 @@ impl Tokens {
         }
     }
 
-    /// Reads the keys; whether that went well.
+    /// Reads the keys; returns whether that succeeded.
     async fn read_keys(&self) -> bool {
         let Some(shared) = &self.0 else { return false };
         let _asking = shared.asking.lock().await;
@@ -215,7 +214,7 @@ impl Shared {
             Some(known) if known.keys.is_same(&keys) => known.read_at = read_at,
             _ => {
                 *known = Some(Known { keys: Arc::new(keys), read_at });
-                // A key that was withdrawn serves no longer.
+                // Tokens of a key that was withdrawn must not be accepted any longer.
                 self.remembered.invalidate_all();
             }
         }
@@ -228,7 +227,7 @@ impl Shared {
         Checked::Valid(holder)
     }
 
-    /// The holder of a token; `None` where its key is not known.
+    /// The holder of a token; `None` if its key is not known.
     fn verify(&self, keys: &KeySet, token: &str) -> Result<Option<Holder>, &'static str> {
         let header = decode_header(token).map_err(|_| MALFORMED)?;
         if header.crit.is_some() {
@@ -247,7 +246,7 @@ impl Shared {
         validation.set_issuer(&[&self.reading.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // By the clock of this service, below.
+        // Checked below, by this service's clock.
         validation.validate_exp = false;
         let token = decode::<Claims>(token, &key.key, &validation);
         let token = token.map_err(|error| match error.kind() {

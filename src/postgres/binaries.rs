@@ -1,8 +1,7 @@
-//! Finding the server programs `initdb`, `pg_ctl` and `postgres`, or fetching them.
+//! Finds the server programs `initdb`, `pg_ctl` and `postgres`, or downloads them.
 //!
-//! Distributions keep them off the `PATH`, so their usual homes are searched too. A place counts
-//! only if its `postgres` runs as the server's user and fits the cluster: data files belong to one
-//! major version.
+//! Distributions do not put them on the `PATH`, so their usual directories are searched too. A directory is used only
+//! if its `postgres` runs as the server's user and fits the cluster, because data files belong to one major version.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,11 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::postgres::error::PostgresError;
 use crate::postgres::owner::{Home, cache_directory};
 
-/// The programs needed; client packages hold none or only some of them.
+/// Programs that are needed; client packages contain none or only some of them.
 const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
-/// The oldest major version that the launcher's options and the service's SQL are known to suit.
+/// Oldest major version that is known to work with the launcher's options and the service's SQL.
 const OLDEST_MAJOR: u32 = 14;
-/// Where packages put each major version: parent, name up to the version, path below it.
+/// Directories in which packages install each major version: parent, prefix of the version in the name, and path below
+/// it.
 const VERSIONED_PLACES: [(&str, &str, &str); 7] = [
     ("/usr/lib/postgresql", "", "bin"),
     ("/usr", "pgsql-", "bin"),
@@ -25,7 +25,7 @@ const VERSIONED_PLACES: [(&str, &str, &str); 7] = [
     ("/home/linuxbrew/.linuxbrew/opt", "postgresql@", "bin"),
     ("/Applications/Postgres.app/Contents/Versions", "", "bin"),
 ];
-/// Package managers, and what installs the server with each.
+/// Package managers, and the command that installs the server with each.
 const INSTALLERS: [(&str, &str); 5] = [
     ("apt-get", "apt-get install postgresql"),
     ("dnf", "dnf install postgresql-server"),
@@ -45,12 +45,12 @@ impl Binaries {
         self.directory.join(name)
     }
 
-    /// The programs in `directory`, or why they cannot be used for `home`.
+    /// The programs in `directory`, or the reason why they cannot be used for `home`.
     fn inspect(directory: &Path, home: &Home) -> Result<Binaries, String> {
         if let Some(missing) = PROGRAMS.iter().find(|name| !directory.join(name).is_file()) {
             return Err(format!("{} has no {missing}", directory.display()));
         }
-        // The programs look for each other beside themselves, which a directory of links misleads.
+        // The programs look for each other in their own directory, so symbolic links must be resolved.
         let directory = directory
             .join("pg_ctl")
             .canonicalize()
@@ -86,9 +86,9 @@ impl Binaries {
     }
 }
 
-/// Finds programs on this machine: in `bin_dir` alone if given, else in the usual places.
+/// Finds programs on this machine: only in `bin_dir` if it is given, otherwise in the usual places.
 ///
-/// The inner error holds a line for each place that looked right and was not.
+/// The inner error holds a line for each place that contains the programs but cannot be used.
 pub(crate) fn find(
     bin_dir: Option<&Path>,
     home: &Home,
@@ -111,7 +111,7 @@ pub(crate) fn find(
     Ok(Err(refusals.into_iter().collect()))
 }
 
-/// Directories that hold a `postgres`, in order of preference; fetched copies come last.
+/// Directories that contain a `postgres`, in order of preference; downloaded copies come last.
 fn usual_places() -> Result<Vec<PathBuf>, PostgresError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> =
@@ -145,12 +145,12 @@ fn leading_number(text: &str) -> Option<u32> {
     text.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// The major version that made the cluster, if there is one.
+/// Major version of the existing cluster, if there is one.
 fn cluster_major(home: &Home) -> Option<u32> {
     leading_number(&fs::read_to_string(home.path("cluster/PG_VERSION")).ok()?)
 }
 
-/// The command that installs the server here, as the reader would type it.
+/// The command that installs the server on this machine, as a user would type it.
 fn install_command() -> &'static str {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -160,7 +160,7 @@ fn install_command() -> &'static str {
     INSTALLERS.iter().find(|(tool, _)| here(tool)).map_or(fallback, |(_, command)| command)
 }
 
-/// Fetches a copy into the cache; `refusals` are told if that fails too.
+/// Downloads a copy into the cache; `refusals` are reported if that fails too.
 pub(crate) async fn fetch(
     home: &Home,
     mut refusals: Vec<String>,
@@ -202,17 +202,17 @@ mod download {
     use crate::postgres::lock::Lock;
     use crate::postgres::owner::{remove_leftovers, set_mode};
 
-    /// The version fetched for a new cluster.
+    /// Major version downloaded for a new cluster.
     const MAJOR: u32 = 18;
-    /// How long a download may take: some 10 to 30 MB, on a slow line too.
+    /// How long a download may take: some 10 to 30 MB, possibly on a slow line.
     const DOWNLOAD_LIMIT: Duration = Duration::from_mins(2);
 
-    /// Downloads and unpacks into the cache; a failure is told in words.
+    /// Downloads and unpacks into the cache; errors are sentences for people.
     pub(crate) async fn fetch(home: &Home) -> Result<Binaries, String> {
         let cache = cache_directory().map_err(|error| error.to_string())?;
         if !cache.is_dir() {
             fs::create_dir_all(&cache).map_err(|error| format!("{}: {error}", cache.display()))?;
-            // As root, a strict umask would hide it from the server's user.
+            // With a strict umask, root's directory would be inaccessible to the server's user.
             set_mode(&cache, 0o755).map_err(|error| error.to_string())?;
         }
         let major = cluster_major(home).unwrap_or(MAJOR);
@@ -220,7 +220,7 @@ mod download {
         let lock_path = cache.join("fetch.lock");
         let lock_file = File::create(&lock_path)
             .map_err(|error| format!("{}: {error}", lock_path.display()))?;
-        // Another process may be fetching the very copy: wait for it rather than download twice.
+        // Another process may be downloading the same copy: wait for it instead of downloading twice.
         let lock = Lock::exclusive(lock_file, &lock_path, DOWNLOAD_LIMIT * 2)
             .await
             .map_err(|error| error.to_string())?;
@@ -234,7 +234,7 @@ mod download {
                 Err(_) => return Err(format!("no archive within {} s", DOWNLOAD_LIMIT.as_secs())),
             };
             let unpacked = target.clone();
-            // The lock goes along: unpacking goes on even if the caller stops waiting for it.
+            // The lock moves into the task, because unpacking continues even if the caller stops waiting for it.
             spawn_blocking(move || {
                 let _lock = lock;
                 unpack(&cache, &archive, &unpacked)
@@ -245,7 +245,7 @@ mod download {
         Binaries::inspect(&target.join("bin"), home)
     }
 
-    /// Unpacks beside `target` and renames, so that half a copy is never taken for a whole one.
+    /// Unpacks into a temporary directory and renames it, so that an incomplete copy is never used.
     fn unpack(cache: &Path, archive: &Vec<u8>, target: &PathBuf) -> Result<(), String> {
         const STAGE: &str = "fetching";
         remove_leftovers(cache, STAGE);
@@ -254,7 +254,8 @@ mod download {
         Handle::current()
             .block_on(extract(theseus::URL, archive, &copy))
             .map_err(|error| error.to_string())?;
-        // The archive's own temporary directory is closed to others; root's copy must not be.
+        // The archive's temporary directory is accessible to its owner only, but the server's user must be able to
+        // enter root's copy.
         set_mode(&copy, 0o755).map_err(|error| error.to_string())?;
         fs::rename(&copy, target).map_err(|error| format!("{}: {error}", target.display()))?;
         remove_leftovers(cache, STAGE);

@@ -1,8 +1,8 @@
-//! One cluster and its server, driven with `initdb` and `pg_ctl`.
+//! A cluster and its server, managed with `initdb` and `pg_ctl`.
 //!
-//! The tools are called with paths relative to the home directory, because `pg_ctl` passes its
-//! arguments through a shell. Their output goes to files: the server inherits it and would keep a
-//! pipe open for ever. None of this locks; the caller holds the start lock.
+//! The tools are called with paths relative to the home directory, because `pg_ctl` passes its arguments through a
+//! shell. Their output goes to files, because the server inherits it and would keep a pipe open for ever. Nothing here
+//! takes locks; the caller holds the start lock.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,13 +22,13 @@ use crate::postgres::binaries::Binaries;
 use crate::postgres::error::{PostgresError, at, off_thread};
 use crate::postgres::owner::{CLUSTER, Home, remove_leftovers};
 
-/// Superuser and database of the service.
+/// Name of the service's superuser and database.
 pub(crate) const NAME: &str = "sparsity_planner";
 /// The server's own log.
 const SERVER_LOG: &str = "server.log";
-/// Start of the names used while a cluster is made.
+/// Prefix of the names used while a cluster is created.
 const UNFINISHED: &str = "unfinished-";
-/// How long `initdb` may take; about a second, but it syncs to disks that may be slow.
+/// How long `initdb` may take. It needs about a second, but it syncs to disks that may be slow.
 const INITDB_LIMIT: Duration = Duration::from_mins(3);
 /// How long one call of `pg_ctl start` waits, in seconds; recovery may outlast it.
 const START_SECONDS: &str = "10";
@@ -36,31 +36,31 @@ const START_SECONDS: &str = "10";
 const STOP_SECONDS: &str = "30";
 /// How long a server that accepted a connection may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// What of a log is worth repeating in an error.
+/// How much of the end of a log is repeated in an error.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 4096;
 
-/// What a connection attempt told.
+/// The result of a connection attempt.
 pub(crate) enum Answer {
-    /// It is this cluster's server, and the database exists.
+    /// The server is that of this cluster, and the database exists.
     Ready,
-    /// It is starting, recovering or shutting down.
+    /// The server is starting, recovering or shutting down.
     NotYet,
-    /// Nobody is there, or it is not this cluster's server.
+    /// No server answers, or it is not that of this cluster.
     Failed(String),
 }
 
-/// A cluster that exists, and the means to run it.
+/// An existing cluster, and the programs to run it.
 pub(crate) struct Cluster {
     pub(crate) home: Home,
     binaries: Binaries,
     pub(crate) password: String,
-    /// Hangs up once `pg_ctl start` has ended, even if nobody waits for that any more.
+    /// Disconnects when `pg_ctl start` has ended, even if nobody waits for that any more.
     launching: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Cluster {
-    /// Opens the cluster of `home`, which is made first if it does not exist.
+    /// Opens the cluster of `home`, creating it if it does not exist.
     pub(crate) async fn open(home: Home, binaries: Binaries) -> Result<Cluster, PostgresError> {
         remove_leftovers(&home.directory, UNFINISHED);
         let password = if home.has_cluster() {
@@ -77,7 +77,7 @@ impl Cluster {
         Ok(Cluster { home, binaries, password, launching: Mutex::default() })
     }
 
-    /// How to connect to `database` on `port`.
+    /// Connection options for `database` on `port`.
     pub(crate) fn options(&self, port: u16, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
@@ -88,21 +88,21 @@ impl Cluster {
             .ssl_mode(PgSslMode::Disable)
     }
 
-    /// The port in `postmaster.pid`, which a running server has and a killed one leaves behind.
+    /// The port recorded in `postmaster.pid`, a file that a running server has and a killed one leaves behind.
     pub(crate) fn recorded_port(&self) -> Option<u16> {
         let text = fs::read_to_string(self.home.path(CLUSTER).join("postmaster.pid")).ok()?;
         text.lines().nth(3)?.trim().parse().ok()
     }
 
-    /// `postmaster.pid`, where it is there and empty: no server starts then.
+    /// Path of `postmaster.pid` if the file exists and is empty: no server can start then.
     pub(crate) fn empty_pid(&self) -> Option<PathBuf> {
         let path = self.home.path(CLUSTER).join("postmaster.pid");
         let is_empty = fs::metadata(&path).is_ok_and(|found| found.len() == 0);
         is_empty.then_some(path)
     }
 
-    /// Starts a server, or fails to: only a connection tells, as `pg_ctl` takes a dying server for a
-    /// running one. The port of a killed server is used again if free, for the sake of its clients.
+    /// Tries to start a server. Only a connection can tell whether that succeeded, as `pg_ctl` may take a dying server
+    /// for a running one. The port of a killed server is reused if it is free, for the sake of its clients.
     pub(crate) async fn launch(&self) -> Result<(), PostgresError> {
         let bind =
             |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|it| it.local_addr());
@@ -129,11 +129,11 @@ impl Cluster {
         Ok(())
     }
 
-    /// Whether this cluster's server answers on `port`; makes the database if it is missing.
+    /// Checks whether this cluster's server answers on `port`; creates the database if it is missing.
     pub(crate) async fn ask(&self, port: u16) -> Answer {
         match timeout(ANSWER_LIMIT, self.converse(port)).await {
             Ok(Ok(directory)) if Path::new(&directory) == self.home.path(CLUSTER) => Answer::Ready,
-            // A copied data directory names the port of the original, and knows its password.
+            // The copy of a data directory records the port of the original, and knows its password.
             Ok(Ok(directory)) => Answer::Failed(format!("port {port} serves {directory}")),
             Ok(Err(error)) if sql_state(&error).as_deref() == Some("57P03") => Answer::NotYet,
             Ok(Err(error)) => Answer::Failed(format!("port {port}: {error}")),
@@ -141,7 +141,7 @@ impl Cluster {
         }
     }
 
-    /// The data directory of the server on `port`, whose database exists afterwards.
+    /// The data directory of the server on `port`. If it is this cluster's, the database exists afterwards.
     async fn converse(&self, port: u16) -> Result<String, sqlx::Error> {
         let mut connection = PgConnection::connect_with(&self.options(port, "postgres")).await?;
         let directory: String =
@@ -158,13 +158,13 @@ impl Cluster {
         Ok(directory)
     }
 
-    /// Stops the server and waits for that; it is fine if there is none.
+    /// Stops the server, if one is running, and waits until it has stopped.
     pub(crate) fn halt(&self) -> Result<(), PostgresError> {
         if let Some(launching) = self.launching.lock().take() {
-            // Nothing is ever sent; this waits for the other end to go.
+            // Nothing is ever sent; this waits until the sender is dropped.
             let _ = launching.recv();
         }
-        // A leftover postmaster.pid may name a process that is somebody else's by now.
+        // A leftover postmaster.pid may name a process that meanwhile belongs to somebody else.
         let runs = || {
             self.recorded_port()
                 .is_some_and(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
@@ -181,7 +181,7 @@ impl Cluster {
         Err(PostgresError::NotStopped { log: tail(&self.home, "pg_ctl.log") })
     }
 
-    /// The last words of the server.
+    /// The last lines of the server's log.
     pub(crate) fn last_words(&self) -> String {
         tail(&self.home, SERVER_LOG)
     }
@@ -195,7 +195,7 @@ impl Cluster {
     }
 }
 
-/// Makes the cluster under another name and renames it, so that one half made is never used.
+/// Creates the cluster under a temporary name and renames it, so that an incomplete one is never used.
 async fn initialise(home: &Home, binaries: &Binaries, password: &str) -> Result<(), PostgresError> {
     let stage = format!("{UNFINISHED}{}", random_hex::<8>()?);
     let secret = format!("{stage}-password");
@@ -237,7 +237,7 @@ fn not_made(home: &Home, cause: String) -> PostgresError {
     PostgresError::NotInitialised { cause, log: tail(home, "initdb.log") }
 }
 
-/// Sends what `command` says to the file `name`, which tells of the last call only.
+/// Redirects the output of `command` to the file `name`, which holds that of the latest call only.
 fn log_to(command: &mut Command, home: &Home, name: &str) -> Result<(), PostgresError> {
     let log = home.open(name, true)?;
     let copy = log.try_clone().map_err(at("open", &home.path(name)))?;
@@ -245,7 +245,7 @@ fn log_to(command: &mut Command, home: &Home, name: &str) -> Result<(), Postgres
     Ok(())
 }
 
-/// The end of a log, indented for an error message; empty if unreadable.
+/// The last lines of a log, indented for an error message; empty if the log cannot be read.
 fn tail(home: &Home, name: &str) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(home.path(name))?;

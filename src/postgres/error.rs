@@ -1,11 +1,11 @@
-//! What can keep a private server from running.
+//! Errors that keep a private server from running.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::task::spawn_blocking;
 
-/// Why there is no private server.
+/// Why the private server cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
@@ -14,86 +14,86 @@ pub enum PostgresError {
     Io {
         /// What was attempted, as a verb.
         action: &'static str,
-        /// On what.
+        /// The file or program.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// There is no place for data by default.
+    /// There is no default place for data.
     #[error("the home directory of this user is unknown: name a data directory")]
     NoHomeDirectory,
-    /// The configured programs do not serve.
+    /// The configured programs cannot be used.
     #[error("the PostgreSQL programs configured in {} cannot be used: {reason}", directory.display())]
     BinaryDirectory {
-        /// As configured.
+        /// The configured directory.
         directory: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the directory.
         reason: String,
     },
-    /// No programs on this machine, and none to be had.
+    /// There are no usable programs on this machine, and downloading them failed.
     #[error(
         "no usable PostgreSQL server programs on this machine{found}, and fetching them failed: {cause}.\n\
          Install them with `{install}`, or set DATABASE_URL to a server that exists"
     )]
     NoBinaries {
-        /// Programs that were found and refused, or nothing.
+        /// Programs that were found but cannot be used; may be empty.
         found: String,
-        /// Why fetching failed.
+        /// Why the download failed.
         cause: String,
-        /// The command for this machine.
+        /// The command that installs PostgreSQL on this machine.
         install: &'static str,
     },
-    /// PostgreSQL does not run as root, and root knows nobody to run it.
+    /// PostgreSQL does not run as root, and there is no user that root could run it as.
     #[error(
         "PostgreSQL does not run as root, and there is no user postgres or nobody: run as another user"
     )]
     NoServerUser,
-    /// The cluster is somebody else's.
+    /// The cluster belongs to another user.
     #[error("{} belongs to uid {uid}, as whom this process cannot run PostgreSQL: \
              run as its owner, change its owner, or use another data directory", path.display())]
     ForeignCluster {
         /// The cluster.
         path: PathBuf,
-        /// Its owner.
+        /// Uid of its owner.
         uid: u32,
     },
-    /// The user that root lends the server to has no way to it.
+    /// The user that root runs the server as cannot enter the directory.
     #[error("{} cannot be entered by the unprivileged user that PostgreSQL runs as (uid {uid})", path.display())]
     Unreachable {
         /// Where the cluster is, or would be.
         path: PathBuf,
-        /// That user.
+        /// Uid of the user.
         uid: u32,
     },
-    /// Another process holds a lock for too long.
+    /// Another process has held a lock for too long.
     #[error("another process has been holding {} for too long", path.display())]
     Busy {
         /// The lock file.
         path: PathBuf,
     },
-    /// The system gave no random bytes for a password.
+    /// The system provided no random bytes for a password.
     #[error("cannot generate a password: {0}")]
     NoRandomness(getrandom::Error),
-    /// No port could be had on the loopback address.
+    /// There is no free port on the loopback address.
     #[error("no free port on 127.0.0.1: {0}")]
     NoPort(io::Error),
     /// `initdb` failed.
     #[error("initdb failed: {cause}{log}")]
     NotInitialised {
-        /// How it ended.
+        /// How `initdb` ended.
         cause: String,
-        /// Its last lines.
+        /// Last lines of its output.
         log: String,
     },
     /// The server does not accept connections.
     #[error("the private PostgreSQL did not start: {cause}{log}")]
     NotStarted {
-        /// What the last connection attempt met.
+        /// Result of the last connection attempt.
         cause: String,
-        /// The last lines of the server's log.
+        /// Last lines of the server's log.
         log: String,
     },
-    /// The file in which a running server says that it runs is empty.
+    /// The file `postmaster.pid` is empty.
     #[error(
         "{} is empty, as a full disk or a machine that was switched off leaves it, and PostgreSQL does not start \
          beside it: make room if the disk is full, see that no PostgreSQL runs on this directory (`pgrep postgres`), \
@@ -101,19 +101,19 @@ pub enum PostgresError {
         path.display()
     )]
     EmptyPid {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The server runs on for now.
+    /// The server has not stopped yet.
     #[error(
         "the private PostgreSQL has not stopped within the time that is given to its last checkpoint; it was told to, \
          and goes on by itself{log}"
     )]
     NotStopped {
-        /// The last lines of `pg_ctl`.
+        /// Last lines of the output of `pg_ctl`.
         log: String,
     },
-    /// The stop was interrupted with the runtime.
+    /// Stopping was interrupted because the runtime ended.
     #[error("stopping the private PostgreSQL was interrupted")]
     Interrupted,
 }
@@ -124,7 +124,7 @@ pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) ->
     move |source| PostgresError::Io { action, path, source }
 }
 
-/// Runs what blocks on a thread made for it.
+/// Runs blocking work on a separate thread.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PostgresError> + Send + 'static,
 ) -> Result<T, PostgresError> {

@@ -1,7 +1,7 @@
 //! File locks between the processes that share a private server.
 //!
-//! The kernel frees them when a process ends, however it ends. Waiting is a poll of `try_lock`:
-//! a blocked `lock` call could neither be bounded nor given up with the future that waits for it.
+//! The kernel releases them when a process ends, in whatever way. Waiting polls `try_lock`, because a blocking `lock`
+//! call could neither be limited in time nor be cancelled together with the future that waits for it.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub(crate) struct Lock(File);
 
 impl Lock {
-    /// Waits up to `limit` to be the only holder; `path` is for the error.
+    /// Waits up to `limit` until no other process holds the lock; `path` is only used in the error.
     pub(crate) async fn exclusive(
         file: File,
         path: &Path,
@@ -46,12 +46,12 @@ impl Lock {
         Ok(Lock(file))
     }
 
-    /// Takes the lock at once, shared with others that do so, unless somebody holds it alone.
+    /// Tries to take the lock shared with other holders; `None` if somebody holds it exclusively.
     pub(crate) fn shared(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
         Ok(taken(file.try_lock_shared(), path)?.then_some(Lock(file)))
     }
 
-    /// Takes the lock at once unless anybody holds it.
+    /// Tries to take the lock exclusively; `None` if anybody holds it.
     pub(crate) fn alone(file: File, path: &Path) -> Result<Option<Lock>, PostgresError> {
         Ok(taken(file.try_lock(), path)?.then_some(Lock(file)))
     }
@@ -59,7 +59,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing is not enough: a child being forked just now holds the open file for a moment.
+        // Closing the file is not enough: a child that is being forked at this moment still has it open for a while.
         let _ = self.0.unlock();
     }
 }

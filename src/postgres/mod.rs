@@ -1,4 +1,4 @@
-//! A private PostgreSQL for those who have none: made, started, shared and stopped by the service.
+//! A private PostgreSQL for users who have none: created, started, shared and stopped by the service.
 //!
 //! Everything lives in `<data_dir>/postgres`: `cluster`, its `password`, logs, and two lock files.
 //! `start.lock` is held alone while somebody starts or stops the server. `users.lock` is held
@@ -6,10 +6,10 @@
 //! stops the server. The kernel frees the locks of a killed process, so its server goes on running,
 //! is found by the next start, and stops with that one.
 //!
-//! Only a connection that authenticates proves a server; neither `pg_ctl` nor `postmaster.pid` is
-//! believed, as both are wrong for about a second after a server was killed. It listens on the
-//! loopback address with a generated password, syncs to disk as PostgreSQL does by default, and
-//! suits one machine: several machines need a server of their own choosing.
+//! Only a successful login proves that the server runs. Neither `pg_ctl` nor `postmaster.pid` is trusted, as both are
+//! wrong for about a second after a server was killed. The server listens on the loopback address with a generated
+//! password, and syncs to disk as PostgreSQL does by default. It is meant for one machine: several machines need a
+//! server of their own choosing.
 //!
 //! Rejected: `postgresql_embedded` (no fsync, no root, no start after a crash), and counting users
 //! in a file (wrong after the first kill).
@@ -35,44 +35,43 @@ use tokio::time::sleep;
 
 pub use error::PostgresError;
 
-/// How long a start waits for another process that starts or stops the server; recovery of a large
-/// cluster takes minutes.
+/// How long a start waits for another process that is starting or stopping the server; recovery of a large cluster
+/// takes minutes.
 const START_LOCK_LIMIT: Duration = Duration::from_secs(330);
-/// How long a stop waits for another process; longer than a stop takes, as a start needs no wait:
-/// its process uses the server from then on.
+/// How long a stop waits for another process. Longer than a stop takes; a start need not be waited for, as its process
+/// uses the server from then on.
 const STOP_LOCK_LIMIT: Duration = Duration::from_secs(35);
-/// How long starting is tried again over a taken port or the remains of a killed server.
+/// How long starting is retried when the port is taken or the remains of a killed server are in the way.
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
-/// How long a server that says it is recovering is waited for.
+/// How long a server that reports recovery is waited for.
 const RECOVERY_LIMIT: Duration = Duration::from_mins(5);
-/// Pause before starting is tried again.
+/// Pause before starting is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// Pause before a recovering server is asked again.
+/// Pause before a recovering server is contacted again.
 const RECOVERY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time between two looks whether the server is there.
+/// Time between two checks whether the server is running.
 const KEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How long it may take to accept a connection.
+/// How long the server may take to accept a connection.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
-/// Pause before a server that has died is started again, and the longest after attempts that failed.
+/// Pause before a server that died is restarted; it doubles with each failed attempt, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Use of a private server, which runs at least as long as this value lives.
+/// A handle to a private server, which runs at least as long as this value lives.
 ///
 /// Dropping it stops the server like [`PrivatePostgres::stop`] but blocks the thread for it.
 pub struct PrivatePostgres {
     cluster: Cluster,
     port: u16,
-    /// Shared; gone once the server was left.
+    /// Shared lock; `None` once the server was left.
     users: Option<Lock>,
-    /// Held while starting, and still there if that is given up.
+    /// Held while starting, and still held if the start is given up.
     start: Option<Lock>,
 }
 
 impl PrivatePostgres {
-    /// Starts, or finds running, the server of the cluster below `data_dir`, which is made first if
-    /// need be.
+    /// Starts the server of the cluster below `data_dir`, or finds it running. Creates the cluster first if necessary.
     ///
     /// | argument | |
     /// |---|---|
@@ -83,7 +82,7 @@ impl PrivatePostgres {
     ///
     /// # Errors
     ///
-    /// [`PostgresError`], in words for whoever runs the service.
+    /// [`PostgresError`], in words meant for whoever runs the service.
     pub async fn start(
         data_dir: Option<&Path>,
         bin_dir: Option<&Path>,
@@ -104,10 +103,10 @@ impl PrivatePostgres {
         let start =
             Lock::exclusive(home.open("start.lock", false)?, &start_path, START_LOCK_LIMIT).await?;
         let cluster = Cluster::open(home, binaries).await?;
-        // Nobody holds this lock alone without the start lock.
+        // Nobody holds this lock exclusively without also holding the start lock.
         let users = Lock::shared(cluster.home.open("users.lock", false)?, &users_path)?
             .ok_or(PostgresError::Busy { path: users_path })?;
-        // From here on giving up means to stop the server.
+        // If the start is given up from here on, dropping this value stops the server.
         let mut server =
             PrivatePostgres { cluster, port: 0, users: Some(users), start: Some(start) };
         server.port = server.serve().await?;
@@ -137,7 +136,7 @@ impl PrivatePostgres {
                     Answer::Failed(why) => cause = why,
                 }
             }
-            // A server that starts writes it a moment after it has made it.
+            // A starting server writes this file a moment after it has created it.
             if launched && let Some(path) = self.cluster.empty_pid() {
                 sleep(RETRY_PAUSE).await;
                 if self.cluster.empty_pid().is_some() {
@@ -156,8 +155,8 @@ impl PrivatePostgres {
         }
     }
 
-    /// Starts the server again whenever it has died, until this is given up: the kernel ends a process that takes too
-    /// much memory, and people end the wrong one. Each attempt waits longer than the one before while they fail.
+    /// Restarts the server whenever it has died, until this future is dropped: the kernel may kill a process that takes
+    /// too much memory, and people kill the wrong one. The pause before an attempt grows while attempts fail.
     pub async fn keep(&self) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -183,7 +182,7 @@ impl PrivatePostgres {
         }
     }
 
-    /// Whether somebody listens at the server's port.
+    /// Whether anything listens on the server's port.
     async fn is_there(&self) -> bool {
         let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
         matches!(tokio::time::timeout(PROBE_LIMIT, connected).await, Ok(Ok(_)))
@@ -192,7 +191,7 @@ impl PrivatePostgres {
     async fn start_again(&self) -> Result<u16, PostgresError> {
         let home = &self.cluster.home;
         let path = home.path("start.lock");
-        // Another process that uses it may be at it already.
+        // Another process that uses the server may be restarting it already.
         let _start =
             Lock::exclusive(home.open("start.lock", false)?, &path, START_LOCK_LIMIT).await?;
         self.serve().await
@@ -204,13 +203,13 @@ impl PrivatePostgres {
         self.cluster.options(self.port, NAME)
     }
 
-    /// The same as a URL, password included.
+    /// The same as a URL, including the password.
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}", self.cluster.password, self.port)
     }
 
-    /// The directory with the cluster, its password and its logs.
+    /// The directory that holds the cluster, its password and its logs.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.cluster.home.directory
@@ -220,13 +219,13 @@ impl PrivatePostgres {
     ///
     /// # Errors
     ///
-    /// [`PostgresError::NotStopped`] if it runs on although nobody uses it, and what keeps from
-    /// telling.
+    /// [`PostgresError::NotStopped`] if the server keeps running although nobody uses it, and errors that prevent
+    /// finding out.
     pub async fn stop(mut self) -> Result<(), PostgresError> {
         off_thread(move || self.leave()).await
     }
 
-    /// Leaves the server, and stops it if that was the last use; blocks.
+    /// Leaves the server, and stops it if nobody else uses it. Blocks the thread.
     fn leave(&mut self) -> Result<(), PostgresError> {
         let Some(users) = self.users.take() else {
             return Ok(());
@@ -259,7 +258,7 @@ impl Drop for PrivatePostgres {
     }
 }
 
-/// Without the password.
+/// Leaves out the password.
 impl fmt::Debug for PrivatePostgres {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter

@@ -1,9 +1,9 @@
-//! Who runs the server, and where its files may live.
+//! Which user runs the server, and where its files may be.
 //!
-//! PostgreSQL refuses to run as root, while containers like to. So root lends the server to an
-//! unprivileged user: that user owns the cluster and the server's log and nothing else. The
-//! directory around them stays root's (passable, not writable), because a shared user such as
-//! `nobody` must not be able to swap the files that root opens there.
+//! PostgreSQL refuses to run as root, but containers often do. So root runs the server as an unprivileged user, who
+//! owns the cluster and the server's log and nothing else. The directory around them belongs to root (others can enter
+//! it but not write to it), because a shared user such as `nobody` must not be able to swap the files that root opens
+//! there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -19,27 +19,27 @@ use nix::unistd::{User, getegid, geteuid};
 
 use crate::postgres::error::{PostgresError, at};
 
-/// Where root keeps its data: home directories of root cannot be entered by the server's user.
+/// Root's data directory: the server's user could not enter root's home directory.
 const ROOT_DATA: &str = "/var/lib/sparsity-planner";
-/// Where root keeps fetched binaries, for the same reason.
+/// Root's directory for downloaded binaries, for the same reason.
 const ROOT_CACHE: &str = "/var/cache/sparsity-planner";
-/// Users that root lends the server to, best first; `_postgres` is the one macOS ships.
+/// Users that root may run the server as, in order of preference; `_postgres` is the one that macOS provides.
 const SERVER_USERS: [&str; 3] = ["postgres", "_postgres", "nobody"];
 /// Name of the cluster inside a [`Home`].
 pub(crate) const CLUSTER: &str = "cluster";
 
-/// The user whose processes the server and its tools are.
+/// The user that the server and its tools run as.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Owner {
     uid: u32,
     gid: u32,
-    /// Whether this process is root and has to become that user first.
+    /// Whether this process is root and has to switch to that user first.
     lent: bool,
 }
 
 impl Owner {
-    /// The owner of `cluster` if it exists, so that it never changes hands; else whom this process
-    /// can run a server as.
+    /// The owner of `cluster` if it exists, so that its owner never changes; otherwise a user that this process can run
+    /// a server as.
     fn of(cluster: &Path) -> Result<Owner, PostgresError> {
         let lent = geteuid().is_root();
         match fs::metadata(cluster) {
@@ -65,9 +65,9 @@ impl Owner {
 
     /// A command that runs `program` in `directory` as this user.
     ///
-    /// Its input is empty and its process group its own, so that Ctrl-C in a terminal reaches this
-    /// program alone. Variables such as `PGOPTIONS` are meant for the caller's clients, not for
-    /// this server. std drops root's supplementary groups together with its user id.
+    /// It has no input, and a process group of its own, so that Ctrl-C in a terminal reaches only this program.
+    /// Variables such as `PGOPTIONS` are removed, as they are meant for the caller's clients and not for this server.
+    /// std drops root's supplementary groups when it changes the user id.
     pub(crate) fn command(&self, program: &Path, directory: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir(directory).stdin(Stdio::null()).process_group(0).env("LC_ALL", "C");
@@ -90,8 +90,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Whether this user can pass through `directory`: asked of the system, since access lists,
-    /// mounts and security modules make a guess from mode bits wrong.
+    /// Whether this user can enter `directory`. The system is asked, because access lists, mounts and security modules
+    /// make a guess from the mode bits unreliable.
     fn can_enter(&self, directory: &Path) -> Result<bool, PostgresError> {
         let shell = Path::new("/bin/sh");
         self.command(shell, Path::new("/"))
@@ -113,8 +113,8 @@ pub(crate) struct Home {
 impl Home {
     /// Creates or finds the home below `data_dir`, or below the platform's data directory.
     ///
-    /// As root, a place which the server's user cannot enter (say below `/root`) is replaced by one
-    /// under `/var/lib`, and goes on being replaced once a cluster lives there.
+    /// As root, a place that the server's user cannot enter (for example below `/root`) is replaced by one under
+    /// `/var/lib`, also later, once a cluster exists there.
     pub(crate) fn prepare(data_dir: Option<&Path>) -> Result<Home, PostgresError> {
         let data_dir = match data_dir {
             Some(chosen) => chosen.to_owned(),
@@ -133,7 +133,7 @@ impl Home {
         if !moved_before && home.owner.can_enter(&home.directory)? {
             return Ok(home);
         }
-        // Only an empty directory goes, which then is the one made above.
+        // Succeeds only for an empty directory, which can only be the one created above.
         let _ = fs::remove_dir(&home.directory);
         let (replacement, _) = Home::create(&elsewhere)?;
         tracing::warn!(
@@ -143,7 +143,7 @@ impl Home {
         replacement.entered()
     }
 
-    /// Itself, if its owner can enter it.
+    /// Returns the home if its owner can enter it.
     fn entered(self) -> Result<Home, PostgresError> {
         if self.owner.can_enter(&self.directory)? {
             return Ok(self);
@@ -151,13 +151,13 @@ impl Home {
         Err(PostgresError::Unreachable { path: self.directory, uid: self.owner.uid })
     }
 
-    /// The home below `data_dir`, and `data_dir` without links.
+    /// Creates the home below `data_dir`; also returns `data_dir` with symbolic links resolved.
     fn create(data_dir: &Path) -> Result<(Home, PathBuf), PostgresError> {
         let root = geteuid().is_root();
         if !data_dir.exists() {
             fs::create_dir_all(data_dir).map_err(at("create", data_dir))?;
             if root {
-                // A strict umask would hide it from the server's user.
+                // With a strict umask, the server's user could not enter it.
                 set_mode(data_dir, 0o755)?;
             }
         }
@@ -183,9 +183,9 @@ impl Home {
         self.path(CLUSTER).exists()
     }
 
-    /// Opens the private file `name`, and empties it if `fresh`.
+    /// Opens the private file `name`, emptying it if `fresh`.
     ///
-    /// It gets the directory's owner: after one run as root, a later run by that user can open it.
+    /// The file gets the owner of the directory, so that after one run as root, a later run by that user can open it.
     pub(crate) fn open(&self, name: &str, fresh: bool) -> Result<File, PostgresError> {
         let path = self.path(name);
         let file = OpenOptions::new()
@@ -205,7 +205,7 @@ impl Home {
     }
 }
 
-/// The directory that fetched binaries are kept in.
+/// The directory for downloaded binaries.
 pub(crate) fn cache_directory() -> Result<PathBuf, PostgresError> {
     if geteuid().is_root() {
         return Ok(ROOT_CACHE.into());
@@ -213,13 +213,13 @@ pub(crate) fn cache_directory() -> Result<PathBuf, PostgresError> {
     Ok(user_directories()?.cache_dir().join("sparsity-planner"))
 }
 
-/// Sets the permission bits of `path`, whatever the umask.
+/// Sets the permission bits of `path`, regardless of the umask.
 pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<(), PostgresError> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(at("set the mode of", path))
 }
 
-/// Removes what interrupted runs left in `directory`: everything whose name starts with `prefix`.
-/// Best effort, since such names are never used twice.
+/// Removes what interrupted runs left in `directory`: everything whose name starts with `prefix`. Failures are ignored,
+/// since such names are never used twice.
 pub(crate) fn remove_leftovers(directory: &Path, prefix: &str) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(prefix) {

@@ -1,4 +1,4 @@
-//! The body of an answer, which knows whether it is still being sent, and whether its client takes it.
+//! The body of an answer. It tracks whether it is still being sent, and whether its client reads it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use crate::server::pace::UnderWay;
 
-/// Whether the client of one answer takes it: since when something is ready for it that is not asked for.
+/// Tracks whether the client reads an answer: the time since which data has been ready without being requested, if any.
 #[derive(Debug, Clone, Default)]
 struct Taking(Arc<Mutex<Option<Instant>>>);
 
 tokio::task_local! {
-    /// That of the answer that the task sends, where it sends a single one.
+    /// The tracker of the answer that this task sends, if it sends only one.
     static TAKING: Taking;
 }
 
@@ -27,7 +27,7 @@ impl Taking {
         *self.0.lock() = since;
     }
 
-    /// Ready when nothing was asked for in so much time though something is ready.
+    /// Completes when data has been ready for `patience` without any being requested.
     async fn stalled(self, patience: Duration) {
         loop {
             let since = *self.0.lock();
@@ -41,26 +41,26 @@ impl Taking {
     }
 }
 
-/// The most of an answer of HTTP/2 that is handed over at once: what has been handed over belongs to the connection, also
-/// where the client does not take it.
+/// Most bytes of an HTTP/2 answer handed over at once: what has been handed over is held by the connection, even if the
+/// client does not read it.
 const PIECE: usize = 32 * 1024;
 
-/// An answer's body.
+/// The body of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Body,
-    /// What is left of a part that was handed over in pieces.
+    /// Remainder of a frame that is handed over in pieces.
     rest: Bytes,
     taking: Option<Taking>,
     _under_way: UnderWay,
 }
 
 impl Answer {
-    /// The body of the answer to a request that is under way until it is sent.
+    /// The body of the answer to a request that counts as in progress until the body is sent.
     pub(super) fn new(body: Body, under_way: UnderWay) -> Self {
         let taking = TAKING.try_with(Clone::clone).ok();
         if let Some(taking) = &taking {
-            // Its headers are.
+            // The headers are ready.
             taking.ready_since(Some(Instant::now()));
         }
         Self { body, rest: Bytes::new(), taking, _under_way: under_way }
@@ -81,7 +81,7 @@ impl HttpBody for Answer {
         };
         if this.rest.is_empty() {
             let mut frame = Pin::new(&mut this.body).poll_frame(context);
-            // One that is waited for is not held up by its client.
+            // While the body itself is pending, the client is not what holds it up.
             taking.ready_since(frame.is_ready().then(Instant::now));
             if let Poll::Ready(Some(Ok(frame))) = &mut frame
                 && let Some(data) = frame.data_mut()
@@ -111,8 +111,9 @@ impl HttpBody for Answer {
     }
 }
 
-/// Runs the streams of HTTP/2 connections, each a task, which is given up with its stream where the client takes nothing of
-/// the answer: a connection whose bytes are taken may be that of many callers, of whom one does not take its own.
+/// Spawns the streams of HTTP/2 connections as tasks. A task is dropped, together with its stream, when the client does
+/// not read the answer. The connection alone does not show this: it may carry the streams of many callers, of which
+/// only one has stopped reading.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Streams {
     pub(super) patience: Duration,

@@ -1,12 +1,13 @@
-//! How many files the process may have open: every connection is one.
+//! Limit on the open files of the process; every connection is one.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What is open beside connections of clients: those to the database and to traces, files of uploads, the program's own.
+/// Open files besides client connections: those to the database and for traces, files of uploads, and the program's
+/// own.
 const BESIDE: u64 = 256;
 
-/// Raises the soft limit of open files to what so many connections need, as far as the hard limit allows. Systems set
-/// the soft one to 1024 for programs that cannot count further.
+/// Raises the soft limit on open files to what this many connections need, as far as the hard limit allows. Systems set
+/// the soft limit to 1024 for the sake of programs that use `select`.
 pub(crate) fn raise_file_limit(connections: usize) {
     let needed = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(BESIDE);
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {

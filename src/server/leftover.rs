@@ -1,5 +1,5 @@
-//! What a handler leaves unread of a body: a little is read to its end, so that the connection serves on; of more the
-//! answer says that the connection ends with it.
+//! Handles the part of a body that a handler leaves unread. A small rest is read to its end, so that the connection can
+//! be reused; otherwise the answer announces that the connection will close.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use parking_lot::Mutex;
 
 use crate::server::stream::Unread;
 
-/// What is read of a body that nobody wants.
+/// Most bytes of an unwanted body that are read.
 const LITTLE: u64 = 64 * 1024;
-/// How long that may take.
+/// How long reading them may take.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Where the rest of a body is left.
+/// Where the rest of a body is put.
 #[derive(Debug, Clone, Default)]
 struct Slot(Arc<Mutex<Option<Incoming>>>);
 
-/// A body that leaves its rest in a slot when it is dropped before its end.
+/// A body that puts its rest into a slot if it is dropped before its end.
 struct Kept {
     body: Option<Incoming>,
     slot: Slot,
@@ -40,7 +40,7 @@ impl HttpBody for Kept {
         let Some(body) = &mut kept.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(context);
         if matches!(frame, Poll::Ready(None)) {
-            // One that comes in chunks does not know its end before.
+            // A chunked body does not know in advance that it has ended.
             kept.body = None;
         }
         frame
@@ -62,7 +62,7 @@ impl Drop for Kept {
     }
 }
 
-/// Answers a request, and does what is right with what is left of its body.
+/// Answers a request, and deals with the unread part of its body.
 pub(super) async fn answered<F, E>(
     request: Request<Incoming>,
     unread: Unread,
@@ -75,7 +75,7 @@ where
         return answer(request.map(|_| Body::empty())).await;
     }
     if request.version() == Version::HTTP_2 {
-        // There the rest of a body ends with its stream, and the connection serves on.
+        // In HTTP/2 the rest of a body ends with its stream, and the connection can be reused.
         return answer(request.map(Body::new)).await;
     }
     let slot = Slot::default();
@@ -91,9 +91,9 @@ where
     Ok(response)
 }
 
-/// Reads a body to its end, if it has little left.
+/// Reads a body to its end, if little is left of it; returns whether the end was reached.
 async fn is_little(mut body: Incoming) -> bool {
-    // Of one that does not say how much is left there may be any amount.
+    // A body that does not announce its length may have any amount left.
     if body.size_hint().upper().is_none_or(|most| most > LITTLE) {
         return false;
     }

@@ -1,10 +1,10 @@
-//! The connections: accepted up to a limit, with limits on their headers, on how long they are idle and on how slowly
-//! they may take an answer, and ended in order.
+//! Connection handling: connections are accepted up to a limit, with limits on the headers, on idle time and on how
+//! slowly an answer may be read, and are shut down in order.
 //!
-//! `axum::serve` sets neither a time limit for headers, so that a client that sends them slowly holds
-//! a connection for ever, nor a limit on connections. hyper has one time for headers and idleness, none for HTTP/2, and
-//! hyper-util, which tells HTTP/2 from HTTP/1 as it is done here, none for the bytes that tell it; a connection that is
-//! to end while they are looked at loses its request there.
+//! `axum::serve` sets no time limit for headers, so a client that sends them slowly holds a connection for ever, and no
+//! limit on connections. hyper has a single timeout for headers and idleness, and none for HTTP/2. hyper-util, which
+//! like this module distinguishes HTTP/2 from HTTP/1, has no timeout for the bytes that tell them apart, and if a
+//! connection is shut down while these bytes are awaited, its request is lost.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -40,61 +40,62 @@ mod leftover;
 mod pace;
 mod stream;
 
-/// Limits of connections.
+/// Limits on connections.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once.
+    /// Most connections at once.
     pub connections: usize,
-    /// Connections of one address at once.
+    /// Most connections from one address at once.
     pub each: usize,
-    /// Networks whose addresses stand for many callers: proxies, which are not limited each.
+    /// Networks whose addresses stand for many callers, such as proxies, and are exempt from the limit per address.
     pub shared: Vec<IpNet>,
-    /// How long the headers of a request may take to arrive, the first of a connection from its beginning on.
+    /// How long the headers of a request may take to arrive; for the first request, counted from the start of the
+    /// connection.
     pub header_timeout: Duration,
-    /// How long a connection may be idle after a request, before another.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// Requests that may be under way at once on a connection that speaks HTTP/2.
+    /// Most requests in flight at once on an HTTP/2 connection.
     pub streams: u32,
-    /// The largest headers, with the first line.
+    /// Largest headers of a request including the request line, in bytes.
     pub header_bytes: usize,
-    /// How long the other side may take nothing of an answer.
+    /// How long the client may read nothing of an answer.
     pub write_timeout: Duration,
 }
 
-/// What is answered on connections.
+/// The routers that answer requests.
 #[derive(Debug, Clone)]
 pub struct Served {
-    /// On all that have a place.
+    /// For connections within the limit.
     pub router: Router,
-    /// On a few more: how the service is, and that there is no place.
+    /// For a few connections beyond it: answers health checks, and tells everybody else that there is no capacity.
     pub beyond: Router,
 }
 
-/// Connections beyond the limit that are answered at once.
+/// Number of connections beyond the limit that are answered.
 const BEYOND: usize = 16;
-/// How long the headers of such a connection may take.
+/// How long the headers on such a connection may take.
 const BEYOND_HEADERS: Duration = Duration::from_secs(2);
 
-/// Time until the next attempt where a connection cannot be accepted: the process has no file
-/// descriptor left, and others must end first.
+/// Pause before the next attempt if a connection cannot be accepted, for example because the process has no file
+/// descriptor left until others are closed.
 const RETRY: Duration = Duration::from_millis(100);
-/// Time without such an error after which another is logged again.
+/// Time without such an error after which the next one is logged again.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// How long a connection of HTTP/2 that has nothing under way and was told that it ends may take to end.
+/// How long an idle HTTP/2 connection may take to close after it was told to.
 const CLOSING: Duration = Duration::from_secs(1);
-/// How often it is asked on a connection of HTTP/2 whether the client is still there, and how long it may say nothing.
+/// Interval of pings on an HTTP/2 connection, and how long the client may take to reply.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
-/// Of each body, and of all of a connection together, what a client may send of HTTP/2 before it is asked for.
+/// Flow-control windows of HTTP/2, in bytes: for each body, and for all bodies of a connection together.
 const WINDOWS: (u32, u32) = (256 * 1024, 1024 * 1024);
-/// What is kept of an answer of HTTP/2 that its client has not asked for.
+/// Most bytes of an HTTP/2 answer that are buffered before its client has window for them.
 const STREAM_BUFFER: usize = 64 * 1024;
 
-/// How many connections each address has.
+/// Number of connections of each address.
 #[derive(Debug, Clone, Default)]
 struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// A connection of an address.
+/// A counted connection of an address.
 #[derive(Debug)]
 struct OfAddress {
     all: Addresses,
@@ -102,9 +103,9 @@ struct OfAddress {
 }
 
 impl Addresses {
-    /// Counts one more, if there may be one.
+    /// Counts one more connection, if the limit allows it.
     fn enter(&self, address: IpAddr, each: usize) -> Option<OfAddress> {
-        // A host has all of a /64.
+        // A host usually has a whole /64 network.
         let address = match address.to_canonical() {
             IpAddr::V4(address) => IpAddr::V4(address),
             IpAddr::V6(address) => {
@@ -133,10 +134,10 @@ impl Drop for OfAddress {
     }
 }
 
-/// A connection's place, and that among those of its address.
+/// A connection's place in the total and, unless exempt, among those of its address.
 type Place = (OwnedSemaphorePermit, Option<OfAddress>);
 
-/// How connections are served, and by whom.
+/// How connections are served.
 #[derive(Debug, Clone)]
 struct Door {
     http1: http1::Builder,
@@ -145,7 +146,7 @@ struct Door {
     header_timeout: Duration,
     idle_timeout: Duration,
     write_timeout: Duration,
-    /// Whether a connection ends with its first request.
+    /// Whether a connection ends after its first request.
     once: bool,
     shutdown: CancellationToken,
 }
@@ -177,7 +178,7 @@ impl Door {
         }
     }
 
-    /// One whose connections are answered once, and soon.
+    /// A variant whose connections serve a single request, with a short header timeout.
     fn once(mut self, router: Router, headers: Duration) -> Self {
         self.http1.keep_alive(false);
         self.header_timeout = self.header_timeout.min(headers);
@@ -185,9 +186,9 @@ impl Door {
         Self { router, once: true, ..self }
     }
 
-    /// Serves a connection to its end.
+    /// Serves a connection until it ends.
     async fn serve(self, stream: TcpStream, peer: SocketAddr) {
-        // Events must not wait for one another.
+        // Events must be sent at once instead of being held back (Nagle's algorithm).
         let _ = stream.set_nodelay(true);
         let pace = Pace::new(self.header_timeout, self.idle_timeout);
         let mut patience = Patience::new(pace.clone());
@@ -202,7 +203,7 @@ impl Door {
             let under_way = under.enter();
             let mut request = in_one_form(request);
             request.extensions_mut().insert(ConnectInfo(peer));
-            // hyper wants a future that borrows nothing.
+            // hyper requires a future that borrows nothing.
             let (mut router, unread) = (router.clone(), unread.clone());
             async move {
                 let answer =
@@ -227,7 +228,8 @@ impl Door {
     }
 }
 
-/// A request as HTTP/1.1 has it, in which it says in its headers whom it asks, and in its first line for what.
+/// Converts an HTTP/2 request to the form of HTTP/1.1: the authority in the `Host` header, and only the path and query
+/// in the URI.
 fn in_one_form(mut request: Request<Incoming>) -> Request<Incoming> {
     if request.version() != Version::HTTP_2 {
         return request;
@@ -236,7 +238,7 @@ fn in_one_form(mut request: Request<Incoming>) -> Request<Incoming> {
     if let Some(authority) = authority
         && let Ok(host) = HeaderValue::from_str(&authority)
     {
-        // What is between the client and here has read the authority, and not this header.
+        // An intermediary will have checked the authority and not this header, so the authority wins.
         request.headers_mut().insert(header::HOST, host);
     }
     let path = request.uri().path_and_query().cloned();
@@ -244,7 +246,7 @@ fn in_one_form(mut request: Request<Incoming>) -> Request<Incoming> {
     request
 }
 
-/// What ends a connection.
+/// The conditions that end a connection.
 struct Ending {
     pace: Pace,
     patience: Patience,
@@ -253,7 +255,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// Serves a connection until it ends, waits too long, or the service stops and nothing is under way on it.
+    /// Serves a connection until it ends, waits too long, or the service stops and no request is in flight on it.
     async fn serve<C>(mut self, connection: C, at_once: bool, tell: impl Fn(Pin<&mut C>))
     where
         C: Future<Output = hyper::Result<()>>,
@@ -268,7 +270,7 @@ impl Ending {
             tokio::select! {
                 biased;
                 ended = &mut connection => {
-                    // Its end is the client's business, orderly or not.
+                    // How a client ends its connection is its own business.
                     if let Err(error) = ended {
                         tracing::debug!(%error, peer = %self.peer, "a connection broke");
                     }
@@ -289,7 +291,7 @@ impl Ending {
     }
 }
 
-/// Serves until shutdown, then until the requests under way have ended.
+/// Serves until shutdown, and then until the requests in flight have finished.
 pub async fn serve(
     listener: TcpListener,
     served: Served,
@@ -302,7 +304,7 @@ pub async fn serve(
     raise_file_limit(limits.connections.saturating_add(BEYOND));
     let door = Door::new(served.router, &limits, shutdown.clone());
     let short = door.clone().once(served.beyond, BEYOND_HEADERS);
-    // Closed when the last connection has ended.
+    // Closes when the last connection has ended.
     let (open, mut all_ended) = mpsc::channel::<()>(1);
     let serve_one = |door: &Door, stream: TcpStream, peer, place: Place| {
         let (serving, open) = (door.clone().serve(stream, peer), open.clone());
@@ -311,7 +313,8 @@ pub async fn serve(
             drop((place, open));
         });
     };
-    // Where there is no place, or the address has as many as it may, one of those beyond; none where these are taken.
+    // If there is no place, or the address has reached its limit, one of the few beyond is used; if these are taken,
+    // the connection is dropped.
     let begin = |stream: TcpStream, peer: SocketAddr| {
         let is_shared = limits.shared.iter().any(|net| net.contains(&peer.ip().to_canonical()));
         let own =
@@ -343,7 +346,7 @@ pub async fn serve(
             }
         }
     }
-    // The system has accepted others for us, and their requests may be on the way.
+    // The system has accepted further connections for us, whose requests may be on their way.
     while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
         begin(stream, peer);
     }

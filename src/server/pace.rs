@@ -1,4 +1,4 @@
-//! How long a connection may wait for what its client sends: for the headers of a request, and between two requests.
+//! How long a connection may wait for its client: for the headers of a request, and between two requests.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use tokio::time::{Instant, Sleep};
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy)]
 enum Waiting {
-    /// The first byte of another request, since then.
+    /// The first byte of the next request, since this time.
     Idle(Instant),
-    /// The rest of a request's headers, since then.
+    /// The rest of a request's headers, since this time.
     Headers(Instant),
-    /// Nothing of its client: so many requests are being answered.
+    /// Nothing from its client: this many requests are being answered.
     Answers(usize),
 }
 
-/// Why a connection has waited long enough.
+/// Why a connection has waited for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
     /// It was idle.
     Idle,
-    /// The headers of a request do not end.
+    /// The headers of a request did not end.
     Headers,
 }
 
@@ -33,17 +33,17 @@ struct State {
     waiting: Waiting,
     idle: Duration,
     headers: Duration,
-    /// Whether what arrives between two requests is the beginning of another, and what is taken the end of an answer. In
-    /// HTTP/2 both may be about the connection, such as a ping.
+    /// Whether bytes received between requests begin the next one, and bytes sent belong to an answer. In HTTP/2 both
+    /// may concern the connection itself, such as a ping.
     bytes_count: bool,
 }
 
-/// What one connection waits for, known to all that have to do with it.
+/// What a connection waits for, shared by everything that handles the connection.
 #[derive(Debug, Clone)]
 pub(super) struct Pace(Arc<Mutex<State>>);
 
 impl Pace {
-    /// That of a connection that was accepted now: the time of its first request begins.
+    /// For a connection that was accepted just now: the timeout of its first request begins.
     pub(super) fn new(headers: Duration, idle: Duration) -> Self {
         let waiting = Waiting::Headers(Instant::now());
         Self(Arc::new(Mutex::new(State { waiting, idle, headers, bytes_count: true })))
@@ -53,7 +53,7 @@ impl Pace {
         self.0.lock()
     }
 
-    /// Something has arrived.
+    /// Notes that bytes have arrived.
     pub(super) fn heard(&self) {
         let mut state = self.state();
         if let Waiting::Idle(_) = state.waiting
@@ -63,7 +63,7 @@ impl Pace {
         }
     }
 
-    /// Some of an answer was taken, maybe of one that is all written as far as it is known here.
+    /// Notes that the client has read bytes of an answer, possibly one that counts as completely written here.
     pub(super) fn taken(&self) {
         let mut state = self.state();
         if state.bytes_count
@@ -73,14 +73,15 @@ impl Pace {
         }
     }
 
-    /// The connection speaks HTTP/2, in which headers are not told from other frames: from now on it waits for requests.
+    /// Notes that the connection speaks HTTP/2, where headers cannot be told from other frames: from now on it only
+    /// waits for requests.
     pub(super) fn frames(&self) {
         let mut state = self.state();
         state.bytes_count = false;
         state.waiting = Waiting::Idle(Instant::now());
     }
 
-    /// The connection is to end, as soon as nothing is under way on it within so much time.
+    /// Lets the connection end as soon as no request is in flight, waiting for another one for at most `within`.
     pub(super) fn end_soon(&self, within: Duration) {
         let mut state = self.state();
         state.idle = state.idle.min(within);
@@ -89,7 +90,7 @@ impl Pace {
         }
     }
 
-    /// A request is there, until what is returned is dropped.
+    /// Notes that a request is being answered, until the returned value is dropped.
     pub(super) fn enter(&self) -> UnderWay {
         let mut state = self.state();
         state.waiting = match state.waiting {
@@ -99,7 +100,8 @@ impl Pace {
         UnderWay(self.clone())
     }
 
-    /// Until when it may wait, and why no longer; `None` where it does not wait for its client.
+    /// Until when the connection may wait, with the reason for its end; `None` while it does not wait for its client.
+    /// Also returns the idle timeout.
     fn deadline(&self) -> (Option<(Instant, Over)>, Duration) {
         let state = self.state();
         let deadline = match state.waiting {
@@ -125,11 +127,11 @@ impl Drop for UnderWay {
     }
 }
 
-/// Ready when a connection has waited long enough.
+/// Completes when a connection has waited for too long.
 ///
-/// A sleep of tokio's enters the timers that all connections share and leaves them again, and one for each request would take
-/// part in every request though it hardly ever ends. There is one here, which is moved only to an earlier time: when it ends
-/// it is looked at what holds then.
+/// Each sleep of tokio's enters and leaves the timers that all connections share. One per request would add this cost
+/// to every request, although it hardly ever expires. So there is a single sleep, which is only moved to earlier times;
+/// when it expires, the deadline at that time is checked.
 #[derive(Debug)]
 pub(super) struct Patience {
     pace: Pace,
@@ -143,7 +145,7 @@ impl Patience {
         Self { pace, sleep: Box::pin(tokio::time::sleep_until(until)) }
     }
 
-    /// Ready when it is over. To be polled after the connection was.
+    /// Ready when the wait is over. Poll it after the connection.
     pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<Over> {
         loop {
             let (deadline, idle) = self.pace.deadline();
@@ -158,13 +160,13 @@ impl Patience {
                     return Poll::Ready(why);
                 }
                 Some((deadline, _)) => self.sleep.as_mut().reset(deadline),
-                // Whoever ends the last of the answers wakes nobody, so it is looked at again.
+                // Whoever finishes the last answer does not wake this task, so the deadline is checked again later.
                 None => self.sleep.as_mut().reset(Instant::now() + idle),
             }
         }
     }
 
-    /// The same to be awaited.
+    /// The same as a future.
     pub(super) async fn over(&mut self) -> Over {
         std::future::poll_fn(|context| self.poll_over(context)).await
     }
@@ -179,7 +181,7 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(1000);
 
-    /// Waits, and says why it is over after no less than the short time, and long before the long one.
+    /// Waits, checks that this took at least the short time and much less than the long one, and returns the reason.
     async fn over(patience: &mut Patience) -> Over {
         let start = Instant::now();
         let why = patience.over().await;
@@ -198,7 +200,7 @@ mod tests {
             pace.heard();
             assert_eq!(over(&mut patience).await, Over::Headers);
         }
-        // Frames of HTTP/2 may be about the connection.
+        // In HTTP/2, frames may concern the connection itself.
         pace.frames();
         pace.heard();
         tokio::time::sleep(2 * SHORT).await;
@@ -219,7 +221,7 @@ mod tests {
             assert_eq!(over(&mut patience).await, Over::Idle);
         }
         tokio::time::sleep(2 * SHORT).await;
-        // Of what was written before, the client has taken something only now.
+        // The client reads part of an answer only now that was written earlier.
         pace.taken();
         assert_eq!(over(&mut patience).await, Over::Idle);
     }

@@ -1,4 +1,5 @@
-//! A connection's bytes: given up where the other side takes nothing, and closed so that an answer arrives.
+//! The byte stream of a connection: it fails if the client stops reading, and it is closed in such a way that the last
+//! answer arrives.
 
 use std::io;
 use std::ops::Range;
@@ -14,43 +15,43 @@ use tokio::time::{Instant, Sleep};
 
 use crate::server::pace::Pace;
 
-/// How long what is still sent of a refused body is read and thrown away, so that its sender sees the answer: bytes
-/// that nobody reads make the system reset a connection, and what it has not delivered yet is lost.
+/// How long the unread rest of a refused body is still read and discarded, so that its sender sees the answer. If
+/// received bytes are left unread, the system resets the connection, and data that was not delivered yet is lost.
 const LINGER: Duration = Duration::from_secs(2);
-/// The most that is thrown away.
+/// Most bytes that are discarded.
 const LINGER_BYTES: usize = 64 << 20;
 
-/// What a client sends first that speaks HTTP/2 without having asked for it.
+/// What an HTTP/2 client with prior knowledge sends first.
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Whether a connection is closed while its client still sends.
+/// Whether a connection is closed while its client is still sending.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unread(Arc<AtomicBool>);
 
 impl Unread {
-    /// It is.
+    /// Notes that it is.
     pub(super) fn note(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// A connection with these limits.
+/// A TCP connection with these limits.
 #[derive(Debug)]
 pub(super) struct Stream {
     inner: TcpStream,
     pace: Pace,
-    /// The first bytes, which were looked at, and are to be read.
+    /// The first bytes, which were inspected and are still to be read.
     first: [u8; PREFACE.len()],
-    /// Which of them.
+    /// The part of them that has not been read yet.
     unread_first: Range<usize>,
-    /// How long the other side may take nothing.
+    /// How long the client may read nothing.
     patience: Duration,
-    /// Made when something is first waited for.
+    /// Created when something is first waited for.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Whether the alarm runs.
+    /// Whether the alarm is running.
     stalled: bool,
     unread: Unread,
-    /// What was thrown away, once no more is written.
+    /// Number of bytes discarded, once nothing more is written.
     thrown: Option<usize>,
 }
 
@@ -62,7 +63,7 @@ impl Stream {
         Self { inner, pace, first, unread_first, patience, alarm, stalled, unread, thrown }
     }
 
-    /// Whether the client speaks HTTP/2: waits until its first bytes say so, or that it does not.
+    /// Whether the client speaks HTTP/2; waits until its first bytes decide it.
     pub(super) async fn speaks_http2(&mut self) -> io::Result<bool> {
         loop {
             let end = self.unread_first.end;
@@ -79,7 +80,7 @@ impl Stream {
         }
     }
 
-    /// Notes whether a write went on; an error where none did for too long.
+    /// Tracks whether a write made progress; fails if none did for too long.
     fn progressed<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -95,7 +96,7 @@ impl Stream {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 
-    /// Ready when so much time has passed since the first call of a row.
+    /// Ready when `time` has passed since the first call of a series.
     fn wait(&mut self, time: Duration, context: &mut Context<'_>) -> Poll<()> {
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
         if !self.stalled {
@@ -105,7 +106,7 @@ impl Stream {
         alarm.as_mut().poll(context)
     }
 
-    /// Reads on and throws away, until the other side ends or it takes too long.
+    /// Reads and discards, until the client ends or it takes too long.
     fn linger(&mut self, thrown: &mut usize, context: &mut Context<'_>) -> Poll<()> {
         let mut buffer = [0; 16 * 1024];
         while *thrown < LINGER_BYTES {

@@ -1,4 +1,4 @@
-//! The log of writes.
+//! The audit log: events that record writes.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgExecutor;
@@ -10,7 +10,7 @@ use crate::domain::audit::{AuditEvent, AuditFilter, StoredAuditEvent};
 use crate::domain::page::{Page, PageRequest};
 use crate::store::StoreError;
 
-/// Stores events; those that are stored already stay.
+/// Stores events; those that are stored already are left as they are.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -54,8 +54,8 @@ pub async fn insert_audit_events(
     Ok(())
 }
 
-/// Notes a write that is done in the same transaction; [`move_audit_notes`] puts it into the log. Not at once, as who puts
-/// events into the log waits until those before are committed.
+/// Records a write within its own transaction; [`move_audit_notes`] later moves the note into the log. It does not go
+/// there directly, because inserting into the log waits until all earlier inserts have committed.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -70,8 +70,8 @@ pub async fn insert_audit_note(
     Ok(())
 }
 
-/// Puts at most `most` notes of writes into the log, in the order of their ids; how many they were. Each is in one of the
-/// two at any time, and no other process puts it there too.
+/// Moves at most `most` notes of writes into the log, in the order of their ids, and returns their number. At any time
+/// a note is in exactly one of the two tables, and no two processes move the same one.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -103,8 +103,8 @@ pub async fn move_audit_notes(db: impl PgExecutor<'_>, most: i64) -> Result<u64,
     Ok(moved.rows_affected())
 }
 
-/// The time before which the log does not change any more, but for events that are deleted when they are old; `None`
-/// where it is empty. What is stored from now on is stored at this time or later.
+/// The time before which the log no longer changes, except that old events are deleted; `None` if the log is empty.
+/// Everything stored from now on is stored at this time or later.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -123,7 +123,7 @@ pub async fn find_audit_until(
     Ok(until)
 }
 
-/// A page of events, the last stored first; `after` is a position ([`is_position`]).
+/// A page of events, the most recently stored first; `after` is a position ([`is_position`]).
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -174,24 +174,24 @@ pub async fn list_audit_events(
     Ok(request.page(events, |stored: &StoredAuditEvent| position(stored.stored_at)))
 }
 
-/// The position of an event in the log: the microseconds of the time when it was stored, as no two have the same.
-/// It stays one when the event has been deleted.
+/// The position of an event in the log: the time when it was stored, in microseconds, which is different for any two
+/// events. It stays valid when the event has been deleted.
 fn position(stored_at: DateTime<Utc>) -> Uuid {
     Uuid::from_u128(u128::try_from(stored_at.timestamp_micros()).unwrap_or(0))
 }
 
-/// Whether a page can start here.
+/// Whether `after` is a position at which a page can start.
 #[must_use]
 pub fn is_position(after: Uuid) -> bool {
     time_at(after).is_some()
 }
 
-/// The time of a position.
+/// The time that a position stands for.
 fn time_at(position: Uuid) -> Option<DateTime<Utc>> {
     i64::try_from(position.as_u128()).ok().and_then(DateTime::from_timestamp_micros)
 }
 
-/// How far the clock of the database is ahead of a time that was read a moment ago.
+/// How far the database's clock is ahead of `now`, which the caller has just read.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -204,7 +204,8 @@ pub async fn find_clock_difference(
     Ok(theirs - now)
 }
 
-/// Deletes at most `most` events that were stored more than so many days ago by the clock of the database; how many they were.
+/// Deletes at most `most` events that were stored more than `days` days ago by the database's clock, and returns their
+/// number.
 ///
 /// # Errors
 /// [`StoreError::Database`].

@@ -1,23 +1,23 @@
-//! The tables over several nodes, by Citus: `docs/scaling.md` has the layout, and what was tried of it.
+//! Distributes the tables over several nodes with Citus. `docs/scaling.md` describes the layout and what was tested.
 //!
-//! One statement after the other, each in a transaction of its own: a coordinator sends each to all nodes. What is done
-//! already is left, so that whoever was interrupted begins again.
+//! Statements run one after the other, each in a transaction of its own, as a coordinator sends each one to all nodes.
+//! Steps that are done already are skipped, so an interrupted distribution can be started again.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::store::{StoreError, find_announces_here};
 
-/// Where the rows of a table lie.
+/// Where the rows of a table are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
-    /// On every node.
+    /// A full copy on every node.
     EveryNode,
-    /// By this column, beside the rows of another table where one is named.
+    /// Distributed by this column, and co-located with another table if one is named.
     By(&'static str, Option<&'static str>),
 }
 
-/// Tables that do not stay on the coordinator, in the order in which they can be moved: none refers to one behind it, but
-/// for families and laws, which refer to each other.
+/// Tables that do not stay on the coordinator, in the order in which they can be moved: no table refers to a later one,
+/// except families and laws, which refer to each other.
 const LAYOUT: [(&str, Place); 6] = [
     ("families", Place::EveryNode),
     ("laws", Place::EveryNode),
@@ -27,26 +27,26 @@ const LAYOUT: [(&str, Place); 6] = [
     ("law_resamples", Place::By("law_id", Some("law_runs"))),
 ];
 
-/// Tables whose primary key has to begin with what they are distributed by.
+/// Tables whose primary key must be changed to begin with the distribution column.
 const KEYED_ANEW: [&str; 2] = ["runs", "forecasts"];
 
-/// Why the tables are left as they are.
+/// Why the tables were left as they are.
 #[derive(Debug, thiserror::Error)]
 pub enum DistributionError {
-    /// There is no Citus.
+    /// Citus is not installed.
     #[error(
         "the database has no Citus: install it on every node, and say CREATE EXTENSION citus in this database on each"
     )]
     NoCitus,
-    /// The database is that of a worker.
+    /// The connection leads to a worker instead of the coordinator.
     #[error("this is a worker of Citus: name its coordinator in DATABASE_URL")]
     Worker,
-    /// There is nowhere to distribute to.
+    /// The coordinator knows no worker nodes.
     #[error(
         "the coordinator knows no workers: SELECT citus_add_node('HOST', PORT) for each of them first"
     )]
     NoNodes,
-    /// The table of runs is in parts.
+    /// The table of runs is partitioned.
     #[error(
         "the table of runs is in parts (--partitions), which has not been tried with Citus: restore a copy of the \
          database that is not"
@@ -60,12 +60,12 @@ pub enum DistributionError {
     Otherwise {
         /// The table.
         table: &'static str,
-        /// How it lies.
+        /// How it is stored now.
         is: String,
-        /// How it should lie.
+        /// How it should be stored.
         should: String,
     },
-    /// Somebody has made tables on a worker.
+    /// A worker has a table of its own in the way.
     #[error(
         "the worker {node} has a table {table} of its own, as of a service that was started there: make that database anew, \
          or DROP the tables of the service in it"
@@ -76,27 +76,28 @@ pub enum DistributionError {
         /// The table.
         table: &'static str,
     },
-    /// Nothing is left to do.
+    /// All tables are distributed already.
     #[error("the tables are distributed already, and are left as they are")]
     Done,
-    /// A table was in use for too long.
+    /// A table was locked for too long.
     #[error(
         "a table was in use for longer than {} s: say it again when uploads have ended; what was done stays",
         PATIENCE_S
     )]
     InUse,
-    /// The database.
+    /// Any other error of the database.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How long a statement waits for those who use a table; everybody else who wants it waits behind it.
+/// Seconds for which a statement waits for the locks on a table; meanwhile everybody else who needs the table queues
+/// behind it.
 const PATIENCE_S: u32 = 10;
 
 /// Applies the layout on a coordinator. Requests that write to a table wait while it is moved.
 ///
 /// # Errors
-/// [`DistributionError`]; what was done before stays, and is not done again.
+/// [`DistributionError`]; steps that were done before the error stay, and are skipped next time.
 #[tracing::instrument(name = "db.distribute", level = "debug", skip_all)]
 pub async fn distribute(db: &mut PgConnection) -> Result<(), DistributionError> {
     if !is_true(db, "to_regproc('create_distributed_table') IS NOT NULL").await? {
@@ -113,7 +114,7 @@ pub async fn distribute(db: &mut PgConnection) -> Result<(), DistributionError> 
         return Err(DistributionError::InParts);
     }
     let mut left = Vec::new();
-    // All of them before anything is done.
+    // All tables are checked before anything is changed.
     for (table, place) in LAYOUT {
         match find_place(db, table).await? {
             None => left.push((table, place)),
@@ -132,13 +133,13 @@ pub async fn distribute(db: &mut PgConnection) -> Result<(), DistributionError> 
         }
     }
     for setting in [
-        // Those that announce, which do so on the coordinator only.
+        // Needed for the triggers that announce changes, which do so on the coordinator only.
         "SET citus.enable_unsafe_triggers = on".to_owned(),
         format!("SET lock_timeout = '{PATIENCE_S}s'"),
     ] {
         execute(db, &setting).await?;
     }
-    // While no table is on several nodes yet, these are tables as any other.
+    // While no table is distributed yet, these two can be altered like any other table.
     for table in KEYED_ANEW {
         key_anew(db, table).await?;
     }
@@ -150,7 +151,7 @@ pub async fn distribute(db: &mut PgConnection) -> Result<(), DistributionError> 
 }
 
 impl Place {
-    /// As [`find_place`] says it.
+    /// The place in the words of [`find_place`].
     fn as_found(self) -> String {
         match self {
             Self::EveryNode => "on every node".to_owned(),
@@ -171,7 +172,7 @@ impl Place {
     }
 }
 
-/// Where a table lies; `None` for the coordinator alone.
+/// Where a table is stored, in words; `None` for the coordinator alone.
 async fn find_place(db: &mut PgConnection, table: &str) -> Result<Option<String>, StoreError> {
     let place = format!(
         "SELECT CASE citus_table_type WHEN 'reference' THEN 'on every node'
@@ -181,7 +182,7 @@ async fn find_place(db: &mut PgConnection, table: &str) -> Result<Option<String>
     Ok(sqlx::query_scalar(AssertSqlSafe(place)).fetch_optional(db).await?)
 }
 
-/// A worker that has a table of this name, which no node was given by the coordinator.
+/// A worker that has a table of this name that the coordinator did not put there.
 async fn find_in_the_way(db: &mut PgConnection, table: &str) -> Result<Option<String>, StoreError> {
     let node = format!(
         "SELECT format('%s:%s', nodename, nodeport)
@@ -191,7 +192,7 @@ async fn find_in_the_way(db: &mut PgConnection, table: &str) -> Result<Option<St
     Ok(sqlx::query_scalar(AssertSqlSafe(node)).fetch_optional(db).await?)
 }
 
-/// Gives a table a primary key that begins with the family. Its index is built while others write.
+/// Gives a table a primary key that begins with the family. Its index is built without blocking writes.
 async fn key_anew(db: &mut PgConnection, table: &str) -> Result<(), DistributionError> {
     let is_new = format!(
         "EXISTS (
@@ -203,11 +204,11 @@ async fn key_anew(db: &mut PgConnection, table: &str) -> Result<(), Distribution
         return Ok(());
     }
     for statement in [
-        // Of an attempt that was interrupted.
+        // Left over by an attempt that was interrupted.
         format!("DROP INDEX CONCURRENTLY IF EXISTS {table}_new_pkey"),
         format!("CREATE UNIQUE INDEX CONCURRENTLY {table}_new_pkey ON {table} (family_id, id)"),
-        // In one transaction, and two statements: Citus takes each constraint by itself where somebody has put families on
-        // every node before, so that it knows this table.
+        // One transaction with two statements: if somebody has already put families on every node, Citus knows this
+        // table, and then accepts only one constraint change per statement.
         format!(
             "BEGIN;
             ALTER TABLE {table} DROP CONSTRAINT {table}_pkey;
@@ -234,7 +235,7 @@ async fn execute(db: &mut PgConnection, sql: &str) -> Result<(), DistributionErr
     Err(StoreError::from(error).into())
 }
 
-/// What PostgreSQL says where a lock is not had in time.
+/// SQLSTATE for a lock that was not granted in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 async fn is_true(db: &mut PgConnection, condition: &str) -> Result<bool, StoreError> {

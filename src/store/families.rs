@@ -72,7 +72,8 @@ impl TryFrom<FamilyRow> for Family {
     }
 }
 
-/// What stands in the column where delta is found within the fit: what a version that knows no such families takes.
+/// Value of the column `delta` where the fit chooses delta itself: the one that a version which does not know such
+/// families would use.
 const UNUSED_DELTA: f64 = 1e-3;
 
 /// Stores a new family.
@@ -116,7 +117,7 @@ pub async fn insert_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
     Ok(())
 }
 
-/// The family of a name.
+/// Finds a family by its name.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -143,7 +144,7 @@ pub async fn find_family(
     .transpose()
 }
 
-/// The family of an id.
+/// Finds a family by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -170,7 +171,7 @@ pub async fn find_family_by_id(
     .transpose()
 }
 
-/// The family of a name, locked until the transaction ends: its settings, runs and laws are
+/// Finds a family by its name and locks it until the transaction ends, so that its settings, runs and laws can be
 /// compared and changed as one.
 ///
 /// # Errors
@@ -200,7 +201,7 @@ pub async fn find_family_for_update(
     .transpose()
 }
 
-/// A page of families; of these names only, where there are any given.
+/// A page of families; of those named in `only`, if given.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -271,7 +272,7 @@ pub async fn update_family(db: impl PgExecutor<'_>, family: &Family) -> Result<(
     Ok(())
 }
 
-/// Pins the law that answers, or with `None` leaves it to the newest fit.
+/// Pins the law that answers; `None` lets the newest fit answer.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -287,7 +288,7 @@ pub async fn update_pinned_law(
     Ok(())
 }
 
-/// Whether a family has runs or laws, which are bound to its data unit.
+/// Whether a family has runs or laws, whose numbers depend on its data unit.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -308,7 +309,7 @@ pub async fn find_family_in_use(
     Ok(in_use)
 }
 
-/// Deletes a family with its runs, laws and refits; `false` if there is none.
+/// Deletes a family with its runs, laws and refits; returns `false` if there is no such family.
 ///
 /// # Errors
 /// [`StoreError::Database`].

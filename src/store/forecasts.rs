@@ -1,6 +1,6 @@
-//! Forecasts: what a law said of a run before the run was made.
+//! Forecasts: what a law predicted for a run before the run was made.
 //!
-//! How they are scored is in the view `forecast_scores` of the migrations, and nowhere else.
+//! How forecasts are scored is defined only in the view `forecast_scores` of the migrations.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use crate::domain::trust::{Trust, TrustCode, TrustLevel};
 use crate::store::StoreError;
 use crate::store::runs::find_run_id;
 
-/// How far a forecast could be trusted, as it is stored.
+/// How far a forecast could be trusted, in its stored form.
 #[derive(Debug, Serialize, Deserialize)]
 struct TrustRow {
     level: String,
@@ -39,7 +39,8 @@ impl From<&Trust> for TrustRow {
 }
 
 impl TrustRow {
-    /// `None` where the level is none. Reasons of newer versions are left out.
+    /// Converts to the checked form; `None` if the level is unknown. Reasons that only newer versions know are left
+    /// out.
     fn checked(&self) -> Option<Trust> {
         let because = self.because.iter().filter_map(|code| TrustCode::of_name(code));
         Some(Trust { level: TrustLevel::of_name(&self.level)?, because: because.collect() })
@@ -90,7 +91,7 @@ impl ForecastRow {
         Some(Interval { level: self.level?, low: low?, high: high? })
     }
 
-    /// All that comes of the run is there as soon as the run is.
+    /// Every part of the score is present as soon as the run is.
     fn score(&self) -> Option<Score> {
         Some(Score {
             run_id: self.run_id?,
@@ -170,12 +171,12 @@ impl TryFrom<ForecastRow> for ScoredForecast {
     }
 }
 
-/// Keeps the runs of a family from arriving until the transaction ends, and waits for those that are
-/// arriving: what is seen after it is all that there is. `false` where the family is gone. `external_id` is the name that is
-/// looked at then.
+/// Keeps runs of a family from being stored until the transaction ends, and waits for those that are being stored, so
+/// that a later query sees all of them. Returns `false` if the family is gone. `external_id` is the name that the
+/// caller looks up next.
 ///
-/// A run that is stored locks its family's row for its foreign key; this lock excludes that one. A
-/// forecast that then finds no run of its name is committed before any, whatever clocks say.
+/// Storing a run locks its family's row for the foreign key, which this lock excludes. A forecast that then finds no
+/// run of its name is therefore committed before any such run, whatever the clocks say.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -203,9 +204,9 @@ pub async fn lock_family_runs(
     Ok(found.is_some())
 }
 
-/// Stores a forecast, unless its name is taken: `false` where a run has it already. Take
-/// [`lock_family_runs`] before it, and see that no forecast has the name. `level_tag` is the key of the tag by which
-/// the law tells levels apart; `None` where it is the pattern, or nothing.
+/// Stores a forecast, unless a run has its name already: returns `false` in that case. The caller must first take
+/// [`lock_family_runs`] and check that no other forecast has the name. `level_tag` is the key of the tag by which the
+/// law tells levels apart; `None` if it does so by the pattern, or not at all.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -266,7 +267,7 @@ pub async fn insert_forecast(
     Ok(true)
 }
 
-/// A forecast of a family by its id.
+/// Finds a forecast of a family by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -299,7 +300,7 @@ pub async fn find_forecast(
     .transpose()
 }
 
-/// A forecast of a family by the name of its run.
+/// Finds a forecast of a family by the name of its run.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -332,7 +333,7 @@ pub async fn find_forecast_of_run(
     .transpose()
 }
 
-/// A page of a family's forecasts: those with a run, those without, or all.
+/// A page of a family's forecasts: those whose run has arrived, those whose run has not, or all.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -371,11 +372,10 @@ pub async fn list_forecasts(
     Ok(request.page(forecasts, |scored: &ScoredForecast| scored.forecast.id))
 }
 
-/// How many forecasts of a family are open, and sums over the others by the month in which their
-/// run arrived, oldest first.
+/// How many forecasts of a family are open, and for the others sums by the month in which their run arrived, oldest
+/// first.
 ///
-/// One pass over the family's forecasts in the database; a service that has stood for a decade has
-/// 120 months.
+/// The database makes one pass over the family's forecasts; a service that has run for a decade has 120 months.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -417,7 +417,7 @@ pub async fn list_forecast_months(
     let mut open = 0;
     let mut months = Vec::with_capacity(rows.len());
     for row in rows {
-        // An open forecast has no month.
+        // Open forecasts form the group without a month.
         let Some(start) = row.month else {
             open = row.forecasts;
             continue;

@@ -10,7 +10,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
 
-/// Channel on which it is announced that the keys changed.
+/// Channel on which changes of the keys are announced.
 pub const CHANNEL: &str = "sparsity_planner_keys";
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ fn without_hash(row: KeyRow) -> Result<ApiKey, StoreError> {
 /// Stores a new key.
 ///
 /// # Errors
-/// [`StoreError::TooManyKeys`] beyond [`MOST_KEYS`].
+/// [`StoreError::TooManyKeys`] if there are [`MOST_KEYS`] valid keys already.
 #[tracing::instrument(name = "db.keys.insert", level = "debug", skip_all)]
 pub async fn insert_key(
     db: impl PgExecutor<'_>,
@@ -135,7 +135,7 @@ pub async fn find_any_key(db: impl PgExecutor<'_>) -> Result<bool, StoreError> {
     Ok(any.fetch_one(db).await?)
 }
 
-/// The key of an id.
+/// Finds a key by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -148,7 +148,7 @@ pub async fn find_key(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<ApiKey
         .transpose()
 }
 
-/// A page of keys, with those that are not valid any more.
+/// A page of keys, including those that are no longer valid.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -174,7 +174,8 @@ pub async fn list_keys(
     Ok(request.page(keys, |key: &ApiKey| key.id))
 }
 
-/// Revokes a key, and returns it as it is now; one that is revoked already stays as it is.
+/// Revokes a key and returns its new state; a key that is revoked already keeps its time of revocation. `None` if there
+/// is no such key.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -199,7 +200,7 @@ pub async fn update_key_revoked(
     .transpose()
 }
 
-/// Stores when keys were last used; a later use that another service has reported stays.
+/// Stores when keys were last used, keeping a later use that another service has reported.
 ///
 /// # Errors
 /// [`StoreError::Database`].

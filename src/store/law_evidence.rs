@@ -1,7 +1,7 @@
-//! What stands behind a law: the coefficients of resampled runs, and the runs themselves.
+//! The evidence behind a law: the laws fitted on resampled runs, and the runs themselves.
 //!
-//! Both are immutable as the law is, and large next to it, so they are stored by columns beside it
-//! and read only where they are needed.
+//! Like the law, both are immutable. They are large, so they are stored column by column in tables of their own, and
+//! read only where they are needed.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::domain::law::LawShape;
 use crate::domain::law_run::{LawRun, NamedLawRun, RunChanges};
 use crate::store::StoreError;
 
-/// Stores the laws of resampled runs.
+/// Stores the laws fitted on resampled runs.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -53,7 +53,7 @@ pub async fn insert_law_resamples(
     Ok(())
 }
 
-/// The laws of resampled runs of a law, where it has some.
+/// The resampled laws of a law; `None` if it has none.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -96,7 +96,7 @@ pub async fn find_law_resamples(
     Ensemble::from_columns(columns, row.noise, row.level, row.tail).map_err(|e| corrupt(&e))
 }
 
-/// Stores the runs that a law was fitted on.
+/// Stores the runs on which a law was fitted.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -132,11 +132,11 @@ pub async fn insert_law_runs(
         &column(|run| run.fitted.residual),
         &column(|run| run.fitted.leverage),
         &runs.iter().map(|run| run.fitted.outlier).collect::<Vec<_>>(),
-        // Nothing where no run repeats its data.
+        // NULL if no run repeats its data.
         unique.as_deref() as Option<&[Option<f64>]>,
-        // Nothing where each run was drawn by itself.
+        // NULL if each run was drawn on its own.
         clusters.as_deref() as Option<&[i32]>,
-        // Nothing where their sparsity says which level they are of.
+        // NULL if the level of a run is given by its sparsity.
         levels.as_deref() as Option<&[i32]>
     )
     .execute(db)
@@ -144,7 +144,7 @@ pub async fn insert_law_runs(
     Ok(())
 }
 
-/// Size, sparsity and data of each `step`th run of a law in their order, from the first on, and of the last.
+/// Size, sparsity and data of every `step`th run of a law in their order, starting with the first, and of the last.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -186,8 +186,8 @@ pub async fn list_law_models(
         .collect()
 }
 
-/// What became of the runs of laws from the second of each pair to the first. Reads all runs of both; a pair of which one
-/// law has no runs here is left out.
+/// Counts how the runs changed between the laws of each pair, given as (newer, older). Reads all runs of both; a pair
+/// is left out if one of its laws has no runs stored.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -199,7 +199,7 @@ pub async fn count_law_run_changes(
     let mut ids: Vec<Uuid> = pairs.iter().flat_map(|(newer, older)| [*newer, *older]).collect();
     ids.sort_unstable();
     ids.dedup();
-    // The runs of one law each, and no join: two laws may lie on different nodes.
+    // Reads the runs of each law without a join, as two laws may be stored on different nodes.
     let rows = sqlx::query!(
         r#"
         SELECT law_id, run_id, nonzero_params, sparsity, data, loss,
@@ -227,10 +227,10 @@ pub async fn count_law_run_changes(
     Ok(pairs.iter().filter_map(of_pair).collect())
 }
 
-/// Parameters, sparsity, data and loss of a run, and its different data.
+/// Parameters, sparsity, data, loss and unique data of a run.
 type Measured = ((((f64, f64), f64), f64), Option<f64>);
 
-/// What became of the runs from one law to the next.
+/// Counts the runs that were added, changed and removed from one law to the next.
 fn run_changes(now: &HashMap<Uuid, Measured>, was: &HashMap<Uuid, Measured>) -> RunChanges {
     let mut changes = RunChanges::default();
     for (run, measured) in now {
@@ -243,8 +243,8 @@ fn run_changes(now: &HashMap<Uuid, Measured>, was: &HashMap<Uuid, Measured>) -> 
     changes
 }
 
-/// Runs of a law in canonical order: `limit` of them from place `first` (from 0), outliers only or
-/// all.
+/// Runs of a law in canonical order, outliers only or all: `limit` of them, starting at place `first` (from 0). Each
+/// comes with its place.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -288,7 +288,7 @@ pub async fn list_law_runs(
     .fetch_all(pool)
     .await?;
     let Some(family_id) = rows.first().map(|row| row.family_id) else { return Ok(Vec::new()) };
-    // By a statement of its own: laws' runs lie by law, and runs by family.
+    // A separate statement, as the runs of laws are distributed by law, and runs by family.
     let named = sqlx::query!(
         "SELECT id, external_id FROM runs WHERE family_id = $1 AND id = ANY ($2)",
         family_id,

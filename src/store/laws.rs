@@ -1,4 +1,4 @@
-//! Laws: immutable once stored.
+//! Laws. A law is immutable once it is stored.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -23,8 +23,8 @@ use crate::store::StoreError;
 use crate::store::schedules::{ScheduleColumn, ScheduleColumns};
 use crate::store::zeros::{GridColumn, grid_column, zeros};
 
-/// Channel on which the database announces families whose answering law may be another one; the
-/// payload is the family's name.
+/// Channel on which the database announces families whose answering law may have changed; the payload is the family's
+/// name.
 pub const CHANNEL: &str = "sparsity_planner_laws";
 
 #[derive(Debug)]
@@ -130,8 +130,8 @@ impl TryFrom<LawRow> for Law {
     }
 }
 
-/// Stores a law under the next version of its family; the caller holds the family's row, so that
-/// versions have no gaps and no twins.
+/// Stores a law under the next version of its family. The caller holds the lock on the family's row, so that versions
+/// have neither gaps nor duplicates.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`], [`StoreError::LawVersionTaken`].
@@ -204,7 +204,7 @@ pub async fn insert_law(
     Ok(Law { id, family_id, version, content: content.clone(), created_at: now })
 }
 
-/// One version of a family's laws, or with `None` the one that answers, which the view `answering_laws` says.
+/// Finds one version of a family's laws, or with `None` the law that answers, as the view `answering_laws` defines it.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -243,7 +243,7 @@ pub async fn find_law(
     .transpose()
 }
 
-/// The laws that answer for several families, by family.
+/// The answering laws of several families, keyed by family id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -311,7 +311,8 @@ pub async fn list_laws(
     Ok(request.page(laws, |law: &Law| law.id))
 }
 
-/// A family's laws but for what-ifs, the newest first: `limit` of them, below a version where one is said.
+/// A family's laws other than what-ifs, newest first: at most `limit` of them, and only versions below `below` if it is
+/// given.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -347,8 +348,8 @@ pub async fn list_law_history(
     rows.into_iter().map(Law::try_from).collect()
 }
 
-/// The law that a question is put to, by its id alone: as [`find_law`] chooses it. How its forecasts came out is
-/// told of the law that answers now; answers by a version never change.
+/// Finds the law that answers a question, chosen as by [`find_law`], but reads no more than its id. The record of its
+/// forecasts is filled in only for `None`, the law that answers now: answers by an explicit version never change.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -377,13 +378,13 @@ pub async fn find_answering_law(
     let Some(law) = found else { return Ok(None) };
     let forecasts = match version {
         Some(_) => ForecastRecord::default(),
-        // By a statement of its own: laws are found where families are, and forecasts where runs are.
+        // A separate statement, as laws are stored where families are, and forecasts where runs are.
         None => find_forecast_record(pool, law.family_id, law.id).await?,
     };
     Ok(Some(AnsweringLaw { id: law.id, forecasts }))
 }
 
-/// How the forecasts of a law came out.
+/// The outcomes of a law's forecasts.
 async fn find_forecast_record(
     db: impl PgExecutor<'_>,
     family_id: Uuid,
@@ -405,7 +406,7 @@ async fn find_forecast_record(
     Ok(record.fetch_one(db).await?)
 }
 
-/// A law by its id.
+/// Finds a law by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].

@@ -1,4 +1,4 @@
-//! Kept mappings.
+//! Mappings that are kept for families.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -34,8 +34,9 @@ impl TryFrom<MappingRow> for Mapping {
     }
 }
 
-/// Keeps a mapping of a family in place of the one of its name; as it is then, and whether it is new. `None` where the
-/// family has `most` others already. In a transaction, whose end lets others do the same.
+/// Stores a mapping of a family, replacing the one of the same name. Returns the stored mapping and whether it is new,
+/// or `None` if the family already has `most` other mappings. Needs a transaction: it locks the family's row until the
+/// end, so that only one caller at a time does this.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`].
@@ -46,7 +47,7 @@ pub async fn upsert_mapping(
     mapping: &Mapping,
     most: u32,
 ) -> Result<Option<(Mapping, bool)>, StoreError> {
-    // One at a time, so that they can be counted.
+    // The lock lets one caller at a time count and insert.
     let family =
         sqlx::query_scalar!("SELECT id FROM families WHERE id = $1 FOR NO KEY UPDATE", family_id)
             .fetch_optional(&mut *transaction)
@@ -79,7 +80,7 @@ pub async fn upsert_mapping(
     Ok(Some((kept, is_new)))
 }
 
-/// A family's mapping of this name.
+/// Finds a family's mapping by its name.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -134,7 +135,7 @@ pub async fn list_mappings(
     Ok(request.page(mappings, |mapping: &Mapping| mapping.id))
 }
 
-/// Deletes a mapping; `false` if there is none.
+/// Deletes a mapping; returns `false` if there is none of this name.
 ///
 /// # Errors
 /// [`StoreError::Database`].

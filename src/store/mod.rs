@@ -1,15 +1,15 @@
 //! Every line of SQL.
 //!
-//! Functions take an executor, so the caller owns the transaction; rows are private and become
-//! checked values before they leave. There is one database, so there are no repository traits.
+//! Functions take an executor, so the caller owns the transaction. Row types are private; rows become checked values
+//! before they leave this module. There is only one kind of database, so there are no repository traits.
 //!
 //! | verb | meaning |
 //! |---|---|
 //! | `insert_`, `update_`, `delete_` | write |
 //! | `find_` | one or none |
 //! | `list_` | a page, newest first |
-//! | `claim_`, `renew_`, `finish_` | the life of a refit |
-//! | `lock_` | keep others from writing until the transaction ends |
+//! | `claim_`, `renew_`, `finish_` | the life cycle of a refit |
+//! | `lock_` | keeps others from writing until the transaction ends |
 
 pub mod audit;
 pub mod distribution;
@@ -44,7 +44,7 @@ use uuid::Uuid;
 
 use crate::domain::api_key::MOST_KEYS;
 
-/// Why the store cannot do what was asked.
+/// Why the store cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another family has the name.
@@ -53,25 +53,25 @@ pub enum StoreError {
     /// Another hardware profile has the name.
     #[error("a hardware profile of this name exists already")]
     ProfileNameTaken,
-    /// There are as many valid keys as the services keep in memory.
+    /// There are already as many valid keys as the services keep in memory.
     #[error("there are {} valid API keys, the most there can be", MOST_KEYS)]
     TooManyKeys,
     /// The family was deleted meanwhile.
     #[error("the family does not exist any more")]
     FamilyGone,
-    /// Another law of the family got the version at the same time.
+    /// Another law of the family was stored under this version at the same time.
     #[error("another law was stored at the same time")]
     LawVersionTaken,
     /// The family has a queued refit already.
     #[error("a refit of this family is queued already")]
     RefitQueued,
-    /// A run would keep a pattern that its new sparsity contradicts; nothing was stored.
+    /// The sparsity pattern that a run would keep contradicts the run's new sparsity; nothing was stored.
     #[error("a run would keep a pattern that its sparsity contradicts")]
     PatternContradicted,
-    /// What a process works on is another's now, or gone: nothing of its work may be stored.
+    /// The lease on a piece of work belongs to another process now, or is gone: no result may be stored.
     #[error("the lease is another process's now")]
     LeaseLost,
-    /// A row breaks a rule that the database should have kept.
+    /// A row violates a rule that the database should have enforced.
     #[error("the row {id} of {table} holds what the service would not have stored: {detail}")]
     Corrupt {
         /// The table.
@@ -81,13 +81,13 @@ pub enum StoreError {
         /// What is wrong with it.
         detail: String,
     },
-    /// Anything else that the database says.
+    /// Any other error of the database.
     #[error(transparent)]
     Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// Recognises violations by the name of the constraint.
+    /// Recognises constraint violations by the constraint's name.
     fn from(error: sqlx::Error) -> Self {
         let violated = error.as_database_error().and_then(violated);
         match violated.as_deref() {
@@ -109,16 +109,15 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// The constraint that an error names. Where the table is one of the shards of a distributed one (Citus), it has the
-/// number of the shard behind its name; and where the coordinator passes on what a node said, it may stand in the
-/// message alone.
+/// The name of the constraint that an error reports. On a shard of a distributed table (Citus), the shard's number is
+/// stripped from the end of the name. The coordinator may pass on a node's error with the name in the message only.
 fn violated(error: &(dyn DatabaseError + 'static)) -> Option<String> {
     let is_violation = error.code().is_some_and(|code| code.starts_with(INTEGRITY));
     let name = match error.constraint() {
         Some(name) => name,
-        // The words of our own function.
+        // Raised by our own function `kept_pattern`.
         None if error.message().starts_with(KEPT_PATTERN) => "runs_kept_pattern",
-        // unique constraint "laws_family_id_version_key_102040"; the other words may be of any language.
+        // For example: unique constraint "laws_family_id_version_key_102040". The other words may be in any language.
         None if is_violation => error.message().split('"').skip(1).step_by(2).last()?,
         None => return None,
     };
@@ -128,21 +127,21 @@ fn violated(error: &(dyn DatabaseError + 'static)) -> Option<String> {
     Some(shard.map_or(name, |(name, _)| name).to_owned())
 }
 
-/// What the function `kept_pattern` says; Citus passes it on without the name of the constraint.
+/// Message of the function `kept_pattern`; Citus passes it on without the name of the constraint.
 const KEPT_PATTERN: &str = "a run would keep a pattern that its sparsity contradicts";
 
-/// Class of the SQLSTATEs of violated constraints.
+/// SQLSTATE class of constraint violations.
 const INTEGRITY: &str = "23";
 
 impl StoreError {
-    /// Whether the disk of the database is full: nothing can be stored until somebody makes room.
+    /// Whether the database's disk is full: nothing can be stored until somebody makes room.
     #[must_use]
     pub fn is_full(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else { return false };
         error.code().is_some_and(|code| code == DISK_FULL)
     }
 
-    /// Whether the database is out of reach rather than in disagreement: the same request may
+    /// Whether the database is temporarily unavailable, as opposed to rejecting the request: the same request may
     /// succeed in a moment.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
@@ -153,8 +152,8 @@ impl StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
-            // The conversation with the server is out of step, as a pooler brings about: another connection
-            // has one of its own.
+            // The protocol is out of step on this connection, as a pooler may cause; another connection is not
+            // affected.
             | sqlx::Error::Protocol(_) => true,
             sqlx::Error::Database(error) => {
                 error.code().is_some_and(|code| may_pass(&code))
@@ -165,77 +164,80 @@ impl StoreError {
     }
 }
 
-/// What Citus says, by the SQLSTATE of an internal error, where a node that takes part in a transaction is away, and where
-/// the coordinator stops while it waits for one.
+/// Messages that Citus sends with the SQLSTATE of an internal error: when a node that takes part in a transaction is
+/// unreachable, and when the coordinator stops while waiting for a node.
 const NODE_LOST: [&str; 2] =
     ["failure on connection marked as essential", "postmaster was shut down"];
 
-/// What PostgreSQL says where its disk is full: `disk_full`.
+/// SQLSTATE `disk_full`.
 const DISK_FULL: &str = "53100";
 
-/// Whether what this SQLSTATE says may be over in a moment.
+/// Whether the condition behind this SQLSTATE may be over in a moment.
 fn may_pass(code: &str) -> bool {
     match code {
-        // A standby, or a primary that somebody set to read only: the disk is full, or a new primary is on.
+        // read_only_sql_transaction: a standby, or a primary that was set to read only because its disk is full or a
+        // new primary is taking over.
         "25006" => true,
-        // The transaction was idle, or took, for too long.
+        // idle_in_transaction_session_timeout, transaction_timeout.
         "25P03" | "25P04" => true,
-        // Two transactions wanted the same rows, and this one was told to go.
+        // serialization_failure, deadlock_detected, lock_not_available: two transactions wanted the same rows, and this
+        // one was rolled back.
         "40001" | "40P01" | "55P03" => true,
-        // The system beneath failed to read or write.
+        // system_error, io_error: the operating system failed to read or write.
         "58000" | "58030" => true,
-        // The database is being made or restored.
+        // invalid_catalog_name: the database is being created or restored.
         "3D000" => true,
-        // Classes: connection; password, which somebody changes; resources (a full disk, memory,
-        // connections); intervention of an operator.
+        // Classes: connection; password (somebody may be changing it); resources (full disk, memory, connections);
+        // operator intervention.
         _ => ["08", "28", "53", "57"].iter().any(|class| code.starts_with(class)),
     }
 }
 
-/// The schema, embedded: what `migrate` applies and `readyz` expects. Migrations of newer versions are
-/// no error: see [`Schema`].
+/// The embedded migrations: what `migrate` applies and `readyz` expects. Migrations of newer versions in the database
+/// are not an error; see [`Schema`].
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!();
     migrator.set_ignore_missing(true);
-    // It would lock for a session, which a pooler may lend to somebody else before it is unlocked.
+    // The migrator's lock would belong to the session, and a pooler may lend that session to somebody else before it is
+    // unlocked.
     migrator.set_locking(false);
     migrator
 });
 
-/// Held by whoever migrates a database.
+/// Key of the advisory lock held during a migration.
 const MIGRATION_LOCK: i64 = 0x7370_6172_7369_7479;
 
-/// First word of the name of a migration that takes away or changes what earlier versions use. Others only
-/// add, so that versions that do not know them go on working.
+/// First word in the name of a migration that removes or changes something that earlier versions use. All other
+/// migrations only add, so versions that do not know them keep working.
 const CONTRACT: &str = "contract";
 
-/// How the schema stands to this version.
+/// How the database's schema relates to this version of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schema {
-    /// It lacks migrations that this version knows.
+    /// The schema lacks migrations that this version knows.
     Older,
-    /// It has them all, and perhaps others that only add.
+    /// The schema has all migrations of this version, and perhaps newer ones that only add.
     Usable {
-        /// Those that this version does not know.
+        /// Versions of the migrations that this version does not know.
         newer: Vec<i64>,
     },
-    /// A newer version has taken away what this one may use.
+    /// A newer version has removed something that this version may use.
     Contracted {
-        /// The first migration that did.
+        /// The first migration that removed something.
         version: i64,
     },
 }
 
-/// Why the schema is not up to date.
+/// Why the schema cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// It is too new.
+    /// The schema is too new.
     #[error(
         "the database has migration {version} of a newer version of this program, which takes away what \
          this version uses: start the newer version"
     )]
     Contracted {
-        /// The migration.
+        /// The version of the migration.
         version: i64,
     },
     /// A migration failed.
@@ -243,10 +245,10 @@ pub enum SchemaError {
     Migrate(#[from] MigrateError),
 }
 
-/// Opens the pool.
+/// Opens a connection pool.
 ///
 /// # Errors
-/// Where the database cannot be reached within `acquire_timeout`.
+/// If the database cannot be reached within `acquire_timeout`.
 pub async fn connect(
     options: PgConnectOptions,
     max_connections: u32,
@@ -259,19 +261,21 @@ pub async fn connect(
         .await
 }
 
-/// Says who connects, and asks for no setting that poolers refuse by default: without `extra_float_digits`
-/// PostgreSQL writes every digit of a float since version 12.
+/// Adds the settings that all our connections share: the application's name, and no setting that poolers refuse by
+/// default. `extra_float_digits` is not needed, since PostgreSQL 12 and later write every digit of a float without it.
 #[must_use]
 pub fn of_ours(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("sparsity-planner").extra_float_digits(None)
 }
 
-/// Brings the schema up to date. Replicas that start together wait for one another: the migrator
-/// holds an advisory lock of a transaction. Where there is nothing to do nothing is written, so that a version also starts
-/// on a database that is read only for now, and beside the schema of a newer one.
+/// Brings the schema up to date.
+///
+/// Replicas that start together wait for one another, by an advisory lock that lasts for a transaction. Nothing is
+/// written if there is nothing to do, so a version also starts on a database that is read only for now, and on the
+/// schema of a newer version.
 ///
 /// # Errors
-/// Where a migration fails, or the database is too new for this version.
+/// If a migration fails, or the database is too new for this version.
 pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
     match find_schema(pool).await {
         Ok(Schema::Usable { newer }) => {
@@ -281,7 +285,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
             Ok(())
         }
         Ok(Schema::Contracted { version }) => Err(SchemaError::Contracted { version }),
-        // An error: most likely a database without any table. The migrator says what else it is.
+        // An error most likely means a database without any tables. If it is anything else, the migrator reports it.
         Ok(Schema::Older) | Err(_) => {
             let mut alone = pool.begin().await.map_err(MigrateError::Execute)?;
             sqlx::query!("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
@@ -294,10 +298,10 @@ pub async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
     }
 }
 
-/// How the database's schema stands to this version.
+/// How the database's schema relates to this version of the program.
 ///
 /// # Errors
-/// Where it does not answer, or has no schema at all.
+/// If the database does not answer, or has no schema at all.
 #[tracing::instrument(name = "db.schema.find", level = "debug", skip_all)]
 pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> {
     let applied = sqlx::query!(
@@ -323,7 +327,7 @@ pub async fn find_schema(db: impl PgExecutor<'_>) -> Result<Schema, StoreError> 
     Ok(Schema::Usable { newer: unknown.iter().map(|row| row.version).collect() })
 }
 
-/// The encoding that the database keeps its text in, such as `UTF8`.
+/// The encoding in which the database stores text, such as `UTF8`.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -334,7 +338,7 @@ pub async fn find_encoding(db: impl PgExecutor<'_>) -> Result<String, StoreError
     Ok(encoding.fetch_one(db).await?)
 }
 
-/// Announces a word on a channel, to whoever listens there.
+/// Sends `word` to everybody who listens on `channel`, when the transaction commits.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -348,14 +352,15 @@ pub async fn announce(
     Ok(())
 }
 
-/// Whether what the database announces is heard where the connection leads: not on a worker of Citus, whose coordinator
-/// announces. Needs no schema, so that it can be asked before anything is done there.
+/// Whether announcements of the database reach this connection: they do not on a worker of Citus, where only the
+/// coordinator announces. Needs no schema, so it can be called before anything is created.
 ///
 /// # Errors
 /// [`StoreError::Database`].
 #[tracing::instrument(name = "db.announcements.find_here", level = "debug", skip_all)]
 pub async fn find_announces_here(db: &mut PgConnection) -> Result<bool, StoreError> {
-    // As announces_here() says it. The table is Citus' and is not there where queries are checked.
+    // Mirrors the SQL function announces_here(). The table belongs to Citus and does not exist where queries are
+    // checked at compile time, so the query is a plain string.
     let is_citus = "SELECT to_regclass('pg_dist_local_group') IS NOT NULL";
     if !sqlx::query_scalar(is_citus).fetch_one(&mut *db).await? {
         return Ok(true);
@@ -364,10 +369,10 @@ pub async fn find_announces_here(db: &mut PgConnection) -> Result<bool, StoreErr
     Ok(sqlx::query_scalar(is_first).fetch_one(db).await?)
 }
 
-/// Asks for nothing but an answer: whether a connection still is one.
+/// Checks that a connection still works by a query that reads nothing.
 ///
 /// # Errors
-/// Where it is not.
+/// If it does not.
 pub async fn find_answer(listening: &mut PgListener) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -386,7 +391,7 @@ mod tests {
 
     use super::*;
 
-    /// What a database says: an SQLSTATE, a message, and where one is violated a constraint.
+    /// A database error: SQLSTATE, message, and the constraint if one is violated.
     #[derive(Debug)]
     struct Said(&'static str, &'static str, Option<&'static str>);
 

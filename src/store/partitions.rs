@@ -1,12 +1,15 @@
-//! The table of runs in parts, by family: for a server on which one table of all runs has become unwieldy.
+//! Partitions the table of runs by family, for a server on which one table of all runs has become unwieldy.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::store::StoreError;
 
-/// Puts the runs into so many parts by a hash of their family, in one transaction in which nobody else reads or writes
-/// them; `false` where they are in parts already. What refers to the table (its indexes, rules, triggers and views) is made
-/// anew as it is; what other roles were granted on it and on the views is not.
+/// Partitions the table of runs into `parts` partitions by a hash of the family. Returns `false` if it is partitioned
+/// already.
+///
+/// It all happens in one transaction, during which nobody else can read or write the runs. Indexes, constraints, rules,
+/// triggers and views on the table are recreated as they were; privileges that other roles had on the table and on the
+/// views are not.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -18,7 +21,7 @@ pub async fn partition_runs(db: &mut PgConnection, parts: u16) -> Result<bool, S
     if find_texts(&mut transaction, is_whole).await?.is_empty() {
         return Ok(false);
     }
-    // Those of the keys' constraints come with them.
+    // Indexes that belong to constraints are recreated together with them.
     let indexes = "SELECT pg_get_indexdef(indexrelid) FROM pg_index
         WHERE indrelid = 'runs'::regclass
             AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)";
@@ -66,13 +69,13 @@ pub async fn partition_runs(db: &mut PgConnection, parts: u16) -> Result<bool, S
         execute(&mut transaction, &create).await?;
     }
     execute(&mut transaction, "INSERT INTO runs SELECT * FROM runs_whole").await?;
-    // Its constraints and indexes have the names that are needed.
+    // The old table's constraints and indexes still hold the names that are needed below.
     execute(&mut transaction, "DROP TABLE runs_whole").await?;
     for made in after {
         execute(&mut transaction, &made).await?;
     }
     transaction.commit().await?;
-    // Soon, rather than when the system gets round to it: every question is planned by it.
+    // Without waiting for autovacuum, as the planner needs these statistics for every query on runs.
     execute(db, "ANALYZE runs").await?;
     Ok(true)
 }

@@ -1,9 +1,10 @@
-//! Whether a pooler stands before the database, and lends its connections by transaction.
+//! Detects a pooler in front of the database that lends its connections per transaction.
 //!
-//! Behind such a pooler (PgBouncer with `pool_mode = transaction`, for instance) what one statement sets
-//! up for a session is gone, or somebody else's, at the next: LISTEN is accepted and never heard, and the
-//! notification disturbs whoever uses that connection then. Nothing announces the mode, so it is tried:
-//! while one connection is inside a transaction, the other must still be where it was.
+//! Behind such a pooler (for example PgBouncer with `pool_mode = transaction`), what one statement sets up for its
+//! session is gone, or belongs to somebody else, by the next statement: LISTEN is accepted but its notifications never
+//! arrive, and they disturb whoever uses that connection at the time. No pooler reports its mode, so it is found by
+//! experiment: while a second connection is inside a transaction, the first must still be in the same session as
+//! before.
 
 use std::time::Duration;
 
@@ -11,42 +12,42 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, Executor, PgConnection, Row};
 use tokio::time::timeout;
 
-/// How a connection is related to a session of the database.
+/// How a client connection relates to a session of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// It is one, for as long as it is open.
+    /// The connection is one session for as long as it is open.
     Sessions,
-    /// It is lent one for each transaction.
+    /// The connection is lent a session for each transaction.
     Transactions,
 }
 
-/// Why it is not known.
+/// Why the pooling mode could not be found out.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolingError {
-    /// A pooler lends by transaction and loses prepared statements on the way.
+    /// A pooler lends connections per transaction and does not keep prepared statements.
     #[error(
         "a pooler before the database lends its connections by transaction and loses prepared statements: \
          use PgBouncer 1.21 or newer with max_prepared_statements above 0, or pool_mode = session, or the \
          database's own address"
     )]
     NoStatements,
-    /// The database does not answer, or no two connections are to be had.
+    /// The database does not answer, or two connections cannot be opened.
     #[error(transparent)]
     Database(sqlx::Error),
 }
 
-/// How often it is tried: with many clients a pooler may hand out another session by chance.
+/// How often the experiment is repeated: with many clients a pooler may return the same session by chance.
 const ROUNDS: usize = 3;
 
-/// SQLSTATE of a statement that was prepared in another session.
+/// SQLSTATE of a prepared statement that this session does not know.
 const UNKNOWN_STATEMENT: &str = "26000";
-/// SQLSTATE of a statement that somebody else has prepared by the same name.
+/// SQLSTATE of a prepared statement whose name is taken in this session.
 const TAKEN_STATEMENT: &str = "42P05";
 
-/// Tries what stands at this address, with two connections that are closed again.
+/// Finds out the pooling mode with two connections, which are closed afterwards.
 ///
 /// # Errors
-/// [`PoolingError`]; of the database, also where two connections are not to be had within `limit`.
+/// [`PoolingError`]; its `Database` also if two connections cannot be had within `limit`.
 #[tracing::instrument(name = "db.pooling.find", level = "debug", skip_all)]
 pub async fn find_pooling(
     options: &PgConnectOptions,
@@ -81,8 +82,8 @@ pub async fn find_pooling(
     })
 }
 
-/// The session that a connection is in, by its process of the server. As a prepared statement, as all of
-/// this program's are.
+/// The session of a connection, as the id of its server process. Uses a prepared statement, like every query of this
+/// program.
 async fn session(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     let statement = sqlx::query("SELECT pg_backend_pid()");
     connection.fetch_one(statement).await?.try_get(0)

@@ -1,20 +1,20 @@
-//! How far the database has written, and a streaming replica of it replayed: positions in its log (WAL), in
-//! bytes.
+//! How far the database has written its write-ahead log (WAL), and how far a streaming replica has replayed it.
+//! Positions are in bytes.
 
 use sqlx::PgExecutor;
 
 use crate::store::StoreError;
 
-/// What tells a database from every other, and from none of its streaming replicas.
+/// Identifies a database; the same for its streaming replicas, and for no other database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Of the cluster; its replicas have the same.
+    /// System identifier of the cluster, which its replicas share.
     pub system: i64,
-    /// The database within it.
+    /// The database within the cluster.
     pub database: i64,
 }
 
-/// Which database this is.
+/// Finds out which database this is.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -34,10 +34,10 @@ pub async fn find_identity(db: impl PgExecutor<'_>) -> Result<Identity, StoreErr
     Ok(identity)
 }
 
-/// Where the log of a primary ends: everything that was committed before is below.
+/// Where a primary's log ends: everything committed so far lies below this position.
 ///
 /// # Errors
-/// [`StoreError::Database`]; also where this is a replica.
+/// [`StoreError::Database`]; also if this is a replica.
 #[tracing::instrument(name = "db.positions.find_written", level = "debug", skip_all)]
 pub async fn find_written(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
     let written = sqlx::query_scalar!(
@@ -57,8 +57,8 @@ pub async fn find_written(db: impl PgExecutor<'_>) -> Result<i64, StoreError> {
     Ok(written)
 }
 
-/// How far a replica has replayed the log: everything below can be read. `None` where this is no replica, or
-/// no longer one.
+/// How far a replica has replayed the log: everything below this position can be read there. `None` if this is not a
+/// replica, or no longer one.
 ///
 /// # Errors
 /// [`StoreError::Database`].

@@ -13,7 +13,7 @@ use crate::domain::profile::{GivenCost, HardwareProfile, ProfileCost, ProfileSet
 use crate::domain::text::{Pattern, ProfileName};
 use crate::store::StoreError;
 
-/// Where the database announces the name of a profile that has changed.
+/// Channel on which the database announces profiles that changed; the payload is the profile's name.
 pub const CHANNEL: &str = "sparsity_planner_profiles";
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl TryFrom<ProfileRow> for HardwareProfile {
     }
 }
 
-/// The settings as columns.
+/// The settings in the form of columns.
 struct Columns {
     prunable_share: Option<f64>,
     efficiency: Option<f64>,
@@ -104,7 +104,7 @@ impl From<&ProfileSettings> for Columns {
             patterns: settings.patterns.iter().map(|p| p.as_str().to_owned()).collect(),
             pattern_costs: costs.map(|(p, cost)| (p.as_str().to_owned(), *cost)).collect(),
             expert_costs: serde_json::json!(settings.expert_costs),
-            // At most a hundred million.
+            // The number is validated to be at most a hundred million.
             devices: settings.rates.devices.and_then(|devices| i32::try_from(devices).ok()),
         }
     }
@@ -151,7 +151,7 @@ pub async fn insert_profile(
     Ok(())
 }
 
-/// The profile of a name.
+/// Finds a profile by its name.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -178,7 +178,7 @@ pub async fn find_profile(
     .transpose()
 }
 
-/// The profile of a name, locked until the transaction ends.
+/// Finds a profile by its name and locks it until the transaction ends.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -274,7 +274,7 @@ pub async fn update_profile(
     Ok(())
 }
 
-/// Deletes a profile; `false` if there is none.
+/// Deletes a profile; returns `false` if there is none of this name.
 ///
 /// # Errors
 /// [`StoreError::Database`].

@@ -1,12 +1,12 @@
-//! Refits: the queue of fits, and what became of them.
+//! Refits: the queue of fits, and their outcomes.
 //!
 //! A worker claims a refit in a short transaction and holds a lease on it while it computes with no
 //! connection. It renews the lease with its progress; a worker that dies lets it expire, and
 //! another claims the refit. Only the holder of the lease can finish it, in one transaction that
 //! stores the law and the state together.
 //!
-//! Leases are measured by the database's clock, the one that all workers share: those of their
-//! machines may differ by more than a lease.
+//! Leases are measured by the database's clock, which all workers share: the clocks of their machines may differ by
+//! more than a lease.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::store::{StoreError, laws};
 /// Channel on which a new refit is announced to waiting workers.
 pub const CHANNEL: &str = "sparsity_planner_refits";
 
-/// How often a refit is claimed before it is given up: a worker that dies takes one claim with it.
+/// How often a refit is claimed before it is given up. A worker that dies uses up one claim.
 pub const MAX_ATTEMPTS: i32 = 3;
 
 #[derive(Debug)]
@@ -74,29 +74,29 @@ impl TryFrom<RefitRow> for Refit {
     }
 }
 
-/// A refit that is asked for.
+/// A refit to be queued.
 #[derive(Debug)]
 pub struct NewRefit<'a> {
-    /// UUIDv7.
+    /// Id of the refit, a UUIDv7.
     pub id: Uuid,
     /// The family whose runs are fitted.
     pub family_id: Uuid,
-    /// How.
+    /// Options of the fit.
     pub options: &'a RefitOptions,
-    /// The law that is checked, in place of making one.
+    /// The law to reproduce, for a refit that checks a law instead of making one.
     pub reproduces_law_id: Option<Uuid>,
-    /// The trace that its worker goes on: a `traceparent`.
+    /// The `traceparent` of the trace that the worker continues.
     pub trace_context: Option<&'a str>,
-    /// Who asks, as the audit log names it: those who ask are served in turns.
+    /// Who requested the refit, as named in the audit log; requesters take turns.
     pub requested_by: &'a str,
-    /// Runs times starts and resamples.
+    /// Estimated work: runs times starts and resamples.
     pub work: i64,
 }
 
-/// Queues a refit and tells waiting workers when the transaction commits.
+/// Queues a refit; waiting workers are notified when the transaction commits.
 ///
 /// # Errors
-/// [`StoreError::RefitQueued`] where one is queued already, a what-if beside others counting by itself;
+/// [`StoreError::RefitQueued`] if the family has one queued already (a what-if refit counts apart from the others);
 /// [`StoreError::FamilyGone`].
 #[tracing::instrument(name = "db.refits.insert", level = "debug", skip_all)]
 pub async fn insert_refit(
@@ -130,7 +130,7 @@ pub async fn insert_refit(
     Ok(())
 }
 
-/// A refit by its id.
+/// Finds a refit by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -157,7 +157,7 @@ pub async fn find_refit(db: impl PgExecutor<'_>, id: Uuid) -> Result<Option<Refi
     .transpose()
 }
 
-/// A page of a family's refits: those in one of the states, or all where none is named.
+/// A page of a family's refits: those in the given state, or all.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -196,18 +196,18 @@ pub async fn list_refits(
     Ok(request.page(refits, |refit: &Refit| refit.id))
 }
 
-/// How many refits wait and run, of all replicas.
+/// How many refits are queued and running, over all replicas.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Queue {
-    /// Refits that wait.
+    /// Number of queued refits.
     pub queued: i64,
-    /// Refits that run.
+    /// Number of running refits.
     pub running: i64,
-    /// When the one that has waited longest was asked for.
+    /// When the refit that has waited longest was requested.
     pub oldest: Option<DateTime<Utc>>,
 }
 
-/// Looks at the queue.
+/// Counts the refits in the queue.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -230,7 +230,8 @@ pub async fn find_queue(db: impl PgExecutor<'_>) -> Result<Queue, StoreError> {
     Ok(queue)
 }
 
-/// The queued refit of a family, or the queued what-if, with its options.
+/// The id and options of a family's queued refit: of the queued what-if if `what_if` is set, otherwise of the ordinary
+/// one.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -254,8 +255,8 @@ pub async fn find_queued_refit(
     Ok(row.map(|row| (row.id, row.options.0)))
 }
 
-/// Asks a refit to stop: a queued one is cancelled at once, a running one by its worker. `false`
-/// if there is none; a finished one stays as it is.
+/// Requests that a refit stops: a queued one is cancelled at once, a running one by its worker. Returns `false` if
+/// there is no such refit; a finished one stays as it is.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -287,9 +288,11 @@ pub async fn cancel_refit(
     Ok(asked.is_some())
 }
 
-/// Claims a refit that waits or whose worker is dead, for as long as the lease; where `most_work` is given, only one
-/// that waits, of at most so much. It is the turn of whoever asked and had the last turn longest ago, and of these refits of the
-/// family that had it longest ago; of what is left the oldest is taken.
+/// Claims a refit for the length of a lease: a queued one, or a running one whose worker is dead.
+///
+/// With `most_work`, only a queued refit of at most that much work is claimed. Requesters take turns: the one whose
+/// last turn is longest ago is next; among that requester's refits, the family whose last turn is longest ago; and of
+/// those, the oldest refit.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -349,8 +352,8 @@ pub async fn claim_refit(
     }))
 }
 
-/// Asks as [`claim_refit`] does for a refit that there cannot be: an error says that none could be claimed, as where the
-/// database is read only, or a part of it is away that the queue lies in.
+/// Runs the query of [`claim_refit`] in a way that matches no refit. An error means that no refit could be claimed at
+/// present: for example because the database is read only, or the node that holds the queue is unreachable.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -361,18 +364,18 @@ pub async fn find_claimable(db: impl PgExecutor<'_>) -> Result<(), StoreError> {
     claim_refit(db, nobody, Duration::ZERO, DateTime::UNIX_EPOCH, NO_WORK).await.map(drop)
 }
 
-/// What the store says to a worker that renews its lease.
+/// The store's answer to a worker that renews its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
-    /// Go on.
+    /// The lease is renewed: go on.
     Held,
-    /// Somebody asked to stop.
+    /// Somebody requested that the refit stops.
     CancelRequested,
-    /// The lease is another's now, or the refit is gone.
+    /// Another worker holds the lease now, or the refit is gone.
     Lost,
 }
 
-/// Renews the lease and notes the progress.
+/// Renews the lease and stores phase and progress.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -407,7 +410,7 @@ pub async fn renew_lease(
     })
 }
 
-/// Gives a claimed refit back, so that the next worker takes it at once; the claim does not count.
+/// Gives a claimed refit back, so that the next worker takes it at once. The claim does not count as an attempt.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -436,8 +439,9 @@ pub async fn release_refit(
     Ok(())
 }
 
-/// Puts a claimed refit off for so long, as a part of the database that its runs lie in is away while the queue is not;
-/// the claim does not count. `waiting_token` becomes the token of its lease, which nobody holds.
+/// Postpones a claimed refit by `pause`, for when the queue can be reached but the node that holds its runs cannot. The
+/// claim does not count as an attempt. `waiting_token` becomes the lease's token, which no worker holds. Returns
+/// `false` if the lease was lost.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -465,32 +469,32 @@ pub async fn postpone_refit(
     Ok(postponed.rows_affected() > 0)
 }
 
-/// A law that a refit made, with what stands behind it.
+/// A law made by a refit, with its evidence.
 #[derive(Debug, Clone)]
 pub struct NewLaw {
-    /// The law.
+    /// The law itself.
     pub content: LawContent,
-    /// The laws of resampled runs.
+    /// The laws fitted on resampled runs.
     pub ensemble: Option<Ensemble>,
-    /// The runs.
+    /// The runs on which the law was fitted.
     pub runs: Vec<LawRun>,
 }
 
 /// How a claimed refit ended.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// With a law.
+    /// It made a law.
     Succeeded(Box<NewLaw>),
-    /// The law to check came out the same.
+    /// The law to check, with this id, came out the same.
     Reproduced(Uuid),
-    /// With an error.
+    /// It failed.
     Failed(RefitFailure),
-    /// On request.
+    /// It was cancelled on request.
     Cancelled,
 }
 
-/// Ends a claimed refit: law and state are stored together, and only by the holder of the lease.
-/// `false` if the lease is another's now; then nothing is stored.
+/// Ends a claimed refit. Law and state are stored together, and only by the holder of the lease: returns `false`, and
+/// stores nothing, if the lease belongs to another worker now.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -503,7 +507,7 @@ pub async fn finish_refit(
 ) -> Result<bool, StoreError> {
     let now = clock.now();
     let mut transaction = pool.begin().await?;
-    // The family first: that is the order in which others lock, and it serialises law versions.
+    // The family is locked first: others lock in the same order, and it serialises the versions of laws.
     sqlx::query!("SELECT id FROM families WHERE id = $1 FOR NO KEY UPDATE", claimed.family_id)
         .fetch_optional(&mut *transaction)
         .await?;

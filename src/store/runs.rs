@@ -88,17 +88,18 @@ fn observation(
 }
 
 impl RunFilter {
-    /// Tags as a condition on the tags of a run under its family, as the index keeps them; without any there is none, for
-    /// which no index need be asked.
+    /// The required tags, nested under the family's id as in the index; `None` if the filter has no tags, so that no
+    /// index is needed.
     fn tags(&self, family_id: Uuid) -> Option<serde_json::Value> {
         (!self.tags.is_empty()).then(|| serde_json::json!({ family_id.to_string(): self.tags }))
     }
 }
 
-/// A transaction for [`list_runs`] or [`export_runs`] with this filter.
+/// Begins a transaction for [`list_runs`] or [`export_runs`] with this filter.
 ///
-/// How rare a tag is decides whether its index or the family's helps, and a name has an index that finds one run, so
-/// the statement is planned for what is asked: after some executions PostgreSQL would settle for a plan that suits any.
+/// With tags or a name in the filter, the statement is planned for its actual values: how rare a tag is decides whether
+/// its index or the family's helps, and a name has an index that finds one run. After some executions PostgreSQL would
+/// otherwise settle on one plan for all values.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -176,10 +177,10 @@ pub async fn list_runs(
     Ok(request.page(runs, |run: &Run| run.id))
 }
 
-/// All of a family's runs that a filter lets through, in the order of arrival and in batches.
+/// All of a family's runs that match a filter, in order of arrival and in batches.
 ///
-/// One statement, so one snapshot of the database; its rows are read as they are asked for, so memory
-/// stays flat.
+/// It is one statement, and so one snapshot of the database. Rows are read as the stream is polled, so memory use stays
+/// flat.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -234,7 +235,7 @@ pub fn export_runs<'e>(
     batches.boxed()
 }
 
-/// What the laws of a family are made of: all runs that are not excluded.
+/// The runs on which laws of a family are fitted: all that are not excluded.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -257,8 +258,8 @@ pub async fn list_fit_runs(
     in_turns(rows.map(|row| Run::try_from(row?))).await
 }
 
-/// Collects rows, and lets the thread serve others between them: rows that have arrived already come one after the other
-/// without ever waiting.
+/// Collects rows and yields to other tasks in between: rows that have already arrived would otherwise be ready one
+/// after the other without ever yielding.
 async fn in_turns<T>(
     rows: impl Stream<Item = Result<T, StoreError>>,
 ) -> Result<Vec<T>, StoreError> {
@@ -269,8 +270,8 @@ async fn in_turns<T>(
     rows.and_then(turn).try_collect().await
 }
 
-/// The measurements of the runs that a refit without options makes the law of, at most so many, with how much of
-/// their data is different, where that is known.
+/// The measurements of the runs that a refit without options would use, at most `most` of them. Each comes with its
+/// unique data, if known.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -292,7 +293,7 @@ pub async fn list_fit_observations(
         most
     )
     .fetch(db);
-    // Row by row: those of the database take several times as much as what is kept.
+    // Converted row by row, because the database's rows take several times the memory of the result.
     let kept = rows.map(|row| {
         let row = row?;
         let unique = row.unique_data.map(Data::new).transpose();
@@ -306,7 +307,7 @@ pub async fn list_fit_observations(
     in_turns(kept).await
 }
 
-/// How many runs a refit would use.
+/// Number of runs that a refit would use.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -319,7 +320,7 @@ pub async fn count_fit_runs(db: impl PgExecutor<'_>, family_id: Uuid) -> Result<
     Ok(count.fetch_one(db).await?)
 }
 
-/// Whether a refit would use a run that has this tag, whatever its value.
+/// Whether any run that a refit would use has this tag, whatever its value.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -341,7 +342,7 @@ pub async fn find_fit_tag(
     Ok(found.is_some())
 }
 
-/// Those of some `external_id`s that name runs which a refit would use.
+/// Those of the given `external_id`s whose runs a refit would use.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -364,7 +365,7 @@ pub async fn list_fit_run_names(
     Ok(names)
 }
 
-/// One run of a family.
+/// Finds a run of a family by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -391,7 +392,7 @@ pub async fn find_run(
     .transpose()
 }
 
-/// The id of the run that its submitter calls so.
+/// Finds the id of the run with this `external_id`.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -411,7 +412,8 @@ pub async fn find_run_id(
     Ok(id)
 }
 
-/// Excludes a run from fits for a reason, or with `None` takes it in again; the run as it is then.
+/// Excludes a run from fits for the given reason, or includes it again with `None`. Returns the run in its new state;
+/// `None` if there is no such run.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -445,7 +447,7 @@ pub async fn update_run_exclusion(
     updated.map(Run::try_from).transpose()
 }
 
-/// Deletes a run; `false` if there is none.
+/// Deletes a run; returns `false` if there is no such run.
 ///
 /// # Errors
 /// [`StoreError::Database`].

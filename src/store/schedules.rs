@@ -1,4 +1,4 @@
-//! Pruning schedules as columns of families and laws.
+//! Pruning schedules in the form of columns of families and laws.
 
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::PruningSchedule;
@@ -9,26 +9,27 @@ pub(super) struct ScheduleColumns {
     pub start: f64,
     pub end: f64,
     pub exponent: f64,
-    /// What the three above cannot say; they say then what a version takes that knows no such schedules.
+    /// The schedule itself, if the three columns above cannot express it. They then hold an approximation for versions
+    /// that do not know this column.
     pub schedule: Option<ScheduleColumn>,
     pub pattern_start: Option<f64>,
 }
 
-/// A schedule that is no ramp of some length, as JSON.
+/// A schedule other than a ramp of positive length, stored as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(super) enum ScheduleColumn {
-    /// Measured.
+    /// A measured schedule.
     Points { points: Vec<(f64, f64)> },
-    /// All zeros at once.
+    /// All zeros come in at once.
     Step { start: f64, end: f64, exponent: f64 },
 }
 
-/// The shortest ramp that a version takes that knows no others.
+/// Shortest ramp that older versions accept; they know no schedules other than ramps.
 const SHORTEST: f64 = 1e-9;
 
-/// A ramp of the same mean share: what older versions take for a schedule that they cannot read. Where steps cost in
-/// proportion to their zeros it costs the same.
+/// A ramp with the same mean share: what older versions use for a schedule that they cannot read. Where a step's cost
+/// is proportional to its zeros, the ramp costs the same.
 fn ramp_like(schedule: &PruningSchedule) -> [f64; 3] {
     let mean = schedule.mean_share();
     let (start, end) =
@@ -56,7 +57,7 @@ impl From<&PruningSchedule> for ScheduleColumns {
 }
 
 impl ScheduleColumns {
-    /// The schedule; what is wrong with the columns if they are none.
+    /// The schedule, or what is wrong with the columns.
     pub fn schedule(self) -> Result<PruningSchedule, String> {
         let ramp = |start: f64, end: f64, exponent: f64| {
             PruningSchedule::new(start, end, exponent)

@@ -1,11 +1,12 @@
-//! What follows for the scores of forecasts when runs change.
+//! Consequences for the scores of forecasts when runs change.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::store::{StoreError, announce};
 
-/// Announces that forecasts of a family, if it has any, may have other scores: what answers say of them is kept in memory.
+/// Announces that the scores of a family's forecasts may have changed, as services keep them in memory. Does nothing if
+/// the family has no forecasts.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -21,7 +22,7 @@ pub async fn announce_scores(
         "#,
         family_id
     );
-    // By a statement of its own: one that reads forecasts may run on a node on which nobody listens.
+    // A separate statement: one that reads forecasts may run on a node to which nobody listens.
     match name.fetch_optional(&mut *transaction).await? {
         Some(name) => announce(transaction, "sparsity_planner_laws", &name).await,
         None => Ok(()),

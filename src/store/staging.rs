@@ -1,9 +1,9 @@
-//! Runs on their way in: a few as parameters of one statement, many by COPY into a table of the transaction
-//! and then by the same statement.
+//! Storing submitted runs: a few as parameters of one statement, many by COPY into a temporary table and from there by
+//! the same statement.
 //!
-//! The table lives as long as the transaction, so an upload that ends early leaves nothing. Statements on it
-//! cannot be checked at compile time, as no migration creates it; that which merges has the text of the one
-//! that is checked.
+//! The temporary table lives as long as the transaction, so an upload that ends early leaves nothing behind. No
+//! migration creates the table, so statements on it cannot be checked at compile time; the one that merges shares its
+//! text with the statement that is checked.
 
 use futures_util::{Stream, StreamExt};
 use sparsity_law::fit::Observation;
@@ -26,12 +26,12 @@ use crate::store::unfinished::Unfinished;
 #[tracing::instrument(name = "db.runs.begin_staging", level = "debug", skip_all)]
 pub async fn begin_staging(pool: &PgPool) -> Result<Unfinished, StoreError> {
     let mut staging = Unfinished::new(pool.acquire().await?);
-    // Not by a guard that rolls back on the connection when it is dropped: the connection goes instead.
+    // Not sqlx's transaction guard, which would roll back when it is dropped: here the connection is closed instead.
     sqlx::query("BEGIN").execute(&mut *staging).await?;
     Ok(staging)
 }
 
-/// Stores what was done since [`begin_staging`], and gives the connection back.
+/// Commits what was done since [`begin_staging`], and gives the connection back.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -43,8 +43,7 @@ pub async fn commit_staging(mut staging: Unfinished) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes batches of runs into the staging table of a transaction, and returns how many there were.
-/// Once a transaction.
+/// Writes batches of runs into the temporary table, and returns the number of runs. Call it once per transaction.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -66,7 +65,7 @@ pub async fn stage_runs(
     .execute(&mut *transaction)
     .await?;
     let mut copy = transaction.copy_in_raw("COPY staged_runs FROM STDIN (FORMAT binary)").await?;
-    // Signature, flags, and the length of an extension of the header.
+    // Signature, flags, and the length of the header extension.
     let mut buffer = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
     let mut total = 0;
     let mut batches = std::pin::pin!(batches);
@@ -84,7 +83,7 @@ pub async fn stage_runs(
     Ok(total)
 }
 
-/// A tuple in the binary format of COPY: the number of fields, then each with its length before it.
+/// Encodes a tuple in the binary format of COPY: the number of fields, then each field preceded by its length.
 fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
     const FIELDS: i16 = 14;
     let NumberedRun { row, run, brought } = submitted;
@@ -116,7 +115,7 @@ fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
     let unique_data = run.unique_data.map(|data| Data::get(data).to_be_bytes());
     field(unique_data.as_ref().map(<[u8; 8]>::as_slice));
     field(run.pattern.as_ref().map(|pattern| pattern.as_str().as_bytes()));
-    // The version of jsonb's format, then its text.
+    // The version byte of jsonb's binary format, then the JSON text.
     let mut tags = vec![1];
     serde_json::to_writer(&mut tags, &run.tags).expect("texts are JSON");
     field(Some(&tags));
@@ -124,8 +123,8 @@ fn encode(buffer: &mut Vec<u8>, id: Uuid, submitted: &NumberedRun) {
     field(Some(&brought.bits().to_be_bytes()));
 }
 
-/// Takes rows out of the staging table whose run an earlier row names; the first of them by row, and how
-/// many there were.
+/// Removes staged rows whose run is named by an earlier row. Returns the first `named` of them in order of rows, and
+/// their total number.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -161,7 +160,7 @@ pub async fn delete_repeated_rows(
     Ok((repeated.collect(), total))
 }
 
-/// Of a few runs those that would keep a pattern which their sparsity contradicts.
+/// Finds those of a few submitted runs that would keep a stored pattern which their new sparsity contradicts.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -196,8 +195,8 @@ pub async fn list_contradicted_rows(
     rows.map(|row| contradicted(family_id, row.row_number, row.sparsity, &row.pattern)).collect()
 }
 
-/// Takes rows out of the staging table whose run would keep a pattern which its sparsity contradicts; the first of
-/// them by row, and how many there were.
+/// Removes staged rows whose run would keep a stored pattern which the new sparsity contradicts. Returns the first
+/// `named` of them in order of rows, and their total number.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -247,10 +246,11 @@ fn contradicted(
     })
 }
 
-/// Merges the staged runs into a family's; `total` says how many are staged. They stay staged where that is refused.
+/// Merges the staged runs into a family's runs; `total` is the number of staged runs. If the merge is refused, they
+/// stay staged.
 ///
 /// # Errors
-/// Those of the merge; after [`StoreError::PatternContradicted`] the transaction goes on.
+/// Those of the merge. After [`StoreError::PatternContradicted`] the transaction can go on.
 #[tracing::instrument(name = "db.runs.try_merge_staged", level = "debug", skip_all)]
 pub async fn try_merge_staged_runs(
     transaction: &mut PgConnection,
@@ -266,16 +266,16 @@ pub async fn try_merge_staged_runs(
     merged
 }
 
-/// Gives a macro the statement that merges runs, in two pieces: `WITH submitted AS NOT MATERIALIZED (`, a
-/// `SELECT` of the runs and the rest. `$1` is the family, `$2` the time.
+/// Passes a macro the statement that merges runs: `WITH submitted AS NOT MATERIALIZED (`, the given `SELECT` of the
+/// runs, and the rest. `$1` is the family, `$2` the time.
 ///
-/// Runs that are new are stored, those whose values differ are updated. A run is identified by its
-/// `external_id` within the family, and none may be submitted twice. Of a run that is stored the optional fields
-/// stay that the submission does not bring ([`crate::domain::run::Brought`]). A pattern that would stay beside a new
-/// sparsity which contradicts it ends the statement, and nothing of it is stored.
+/// New runs are inserted, and runs whose values differ are updated. A run is identified by its `external_id` within the
+/// family, and none may be submitted twice. A stored run keeps the optional fields that the submission does not contain
+/// ([`crate::domain::run::Brought`]). If a kept pattern contradicts the new sparsity, the whole statement fails and
+/// stores nothing.
 ///
-/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the order of
-/// their ids' bytes.
+/// Batches over the same runs wait for each other and do not deadlock, because rows are locked in the byte order of
+/// their ids.
 macro_rules! merge_statement {
     ($query:ident, $submitted:literal $(, $parameter:expr)*) => {
         $query!(
@@ -347,7 +347,7 @@ macro_rules! unchecked {
     };
 }
 
-/// Says that a family has other runs now: one may answer a forecast.
+/// Announces that a family's runs changed, as one of them may resolve a forecast.
 async fn announce_changed(
     transaction: &mut PgConnection,
     family_id: Uuid,
@@ -356,7 +356,7 @@ async fn announce_changed(
     if changed > 0 { announce_scores(transaction, family_id).await } else { Ok(()) }
 }
 
-/// Merges a few runs into a family's, none of them named twice, in a transaction: all or none.
+/// Merges a few runs, none of them named twice, into a family's runs within a transaction: all or none.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`], [`StoreError::PatternContradicted`].
@@ -385,7 +385,7 @@ pub async fn merge_runs(
             )"#,
         family_id,
         clock.now(),
-        // Ids in the order of arrival.
+        // Ids ascend in order of arrival.
         &runs.iter().map(|_| clock.new_id()).collect::<Vec<_>>(),
         &runs.iter().map(|run| run.external_id.clone()).collect::<Vec<_>>(),
         &column(|run| run.nonzero_params.get()),
@@ -412,7 +412,7 @@ pub async fn merge_runs(
     Ok(Merged::of(runs.len() as u64, changes.created, changes.updated))
 }
 
-/// Merges the staged runs into a family's; `total` says how many are staged.
+/// Merges the staged runs into a family's runs; `total` is the number of staged runs.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`], [`StoreError::PatternContradicted`].

@@ -1,4 +1,4 @@
-//! How families stand, for those who follow them.
+//! The current state of families, for those who follow them.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -8,7 +8,8 @@ use crate::domain::standing::{Glance, RefitGlance, RunCounts, SinceLaw};
 use crate::domain::text::FamilyName;
 use crate::store::StoreError;
 
-/// What of a family costs little to find: a few rows by their indexes, however many runs it has. `None` where it is gone.
+/// The part of a family's state that is cheap to find: a few rows by their indexes, however many runs it has. `None` if
+/// the family is gone.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -56,7 +57,7 @@ pub async fn find_glance(
     .transpose()
 }
 
-/// How far a family's refits are: all that wait or run, and the newest, so many of them.
+/// How far a family's refits are: all that are queued or running, and the `newest` most recent ones.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -91,8 +92,8 @@ pub async fn list_refit_glances(
     Ok(refits)
 }
 
-/// Counts a family's runs, and what became of them since the refit of a law began, given by the law's id: the law keeps
-/// its runs as they were, and each is held against what it is now. Reads all runs of the family.
+/// Counts a family's runs, and how they changed since the refit of a law began. `since` holds the law's id and that
+/// time: a law keeps its runs as they were, and each is compared with its present values. Reads all runs of the family.
 ///
 /// # Errors
 /// [`StoreError::Database`].

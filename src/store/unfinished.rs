@@ -1,26 +1,27 @@
-//! Connections with something under way that must not come back to the pool before its end.
+//! Connections with an operation in progress, which must not return to the pool before it ends.
 
 use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, Postgres};
 
-/// A connection on which rows are copied in, or many are read out. Unless it is [`Self::finished`] it is closed when it is
-/// dropped, whatever it is at.
+/// A connection on which rows are copied in, or many rows are read out. It is closed when it is dropped, unless
+/// [`Self::finished`] was called.
 ///
-/// A `COPY` that is dropped before its end would leave its answer for whoever uses the connection next, and each answer
-/// after that would be taken for another's. Rows that nobody took would be read to their end first, on a thread that serves.
+/// A `COPY` that is abandoned would leave its response on the connection, and whoever uses it next would take every
+/// response for that of another statement. Rows that nobody has read would first be read to their end, on a thread that
+/// serves requests.
 #[derive(Debug)]
 pub struct Unfinished(Option<PoolConnection<Postgres>>);
 
 impl Unfinished {
-    /// With nothing under way yet.
+    /// Wraps a connection on which no operation has begun yet.
     #[must_use]
     pub const fn new(connection: PoolConnection<Postgres>) -> Self {
         Self(Some(connection))
     }
 
-    /// Every statement on it has been answered to its end: it goes back to its pool.
+    /// Returns the connection to its pool. Call it once every statement has been answered to its end.
     pub fn finished(mut self) {
         drop(self.0.take());
     }
@@ -43,7 +44,7 @@ impl DerefMut for Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            // Not back to the pool.
+            // Detached, so that it is closed and does not go back to the pool.
             drop(connection.detach());
         }
     }

@@ -1,8 +1,8 @@
 //! Uploads that are answered before they are stored.
 //!
-//! The body lies in the database from before its request is answered until it is stored, so that whoever was told
-//! that it was accepted loses nothing with the process that told it. A process claims an upload and holds a lease on
-//! it, as with refits; the upload ends in the transaction that stores its runs, so that no crash can lie between.
+//! The body is in the database from before its request is answered until its runs are stored, so an accepted upload
+//! survives the process that accepted it. A process claims an upload and holds a lease on it, as with refits. The
+//! upload is finished in the same transaction that stores its runs, so no crash can fall between the two.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::upload::{ClaimedUpload, Upload, UploadOutcome, UploadRequest, UploadState};
 use crate::store::StoreError;
 
-/// Held while it is looked whether another upload may wait.
+/// Key of the advisory lock held while checking whether one more upload may wait.
 const WAITING_LOCK: i64 = 0x7370_6172_7570_6c64;
 
-/// Stores a piece of a body. The upload itself comes last, in the same transaction.
+/// Stores a piece of a body. The upload itself is inserted last, in the same transaction.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -42,20 +42,20 @@ pub async fn insert_upload_piece(
     Ok(())
 }
 
-/// What waits to be stored.
+/// Counts of the uploads that are not stored yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WaitingUploads {
-    /// Uploads that no process is at.
+    /// Uploads waiting for a process.
     pub queued: i64,
-    /// Uploads that a process is at.
+    /// Uploads being stored by a process.
     pub running: i64,
-    /// Their bodies together.
+    /// Total size of their bodies, in bytes.
     pub bytes: i64,
-    /// How many of all of these one caller asked for.
+    /// How many of them one caller requested.
     pub of_caller: i64,
 }
 
-/// Looks at what waits; counts apart what this caller asked for.
+/// Counts the uploads that are not stored yet, and how many of them `requested_by` requested.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -79,7 +79,8 @@ pub async fn find_waiting_uploads(
     Ok(waiting.fetch_one(db).await?)
 }
 
-/// The same for who is about to store another: nobody else does until the transaction ends.
+/// Like [`find_waiting_uploads`], for a caller that is about to insert another upload: holds a lock until the
+/// transaction ends, so that nobody else inserts one meanwhile.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -94,7 +95,7 @@ pub async fn lock_waiting_uploads(
     find_waiting_uploads(transaction, requested_by).await
 }
 
-/// Stores an upload whose pieces are there.
+/// Stores an upload whose pieces are already stored.
 ///
 /// # Errors
 /// [`StoreError::FamilyGone`].
@@ -165,7 +166,7 @@ impl TryFrom<UploadRow> for Upload {
     }
 }
 
-/// An upload of a family by its id.
+/// Finds an upload of a family by its id.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -191,7 +192,7 @@ pub async fn find_upload(
     .transpose()
 }
 
-/// A page of a family's uploads, the newest first, without what came of them.
+/// A page of a family's uploads, newest first, without their results and errors.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -221,8 +222,8 @@ pub async fn list_uploads(
     Ok(request.page(uploads, |upload: &Upload| upload.id))
 }
 
-/// Claims an upload that waits or whose process is dead, for as long as the lease. One of a caller at a time; it is the
-/// turn of whoever had the last turn longest ago.
+/// Claims an upload for the length of a lease: a queued one, or one whose process is dead. One upload per caller is
+/// stored at a time, and the caller whose last turn is longest ago is next.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -283,7 +284,7 @@ pub async fn claim_upload(
     }))
 }
 
-/// Renews the lease; `false` where it is another's now, or the upload is gone.
+/// Renews the lease; returns `false` if another process holds it now, or the upload is gone.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -307,7 +308,7 @@ pub async fn renew_upload_lease(
     Ok(renewed.rows_affected() > 0)
 }
 
-/// Gives a claimed upload back, so that another process takes it at once; the claim does not count.
+/// Gives a claimed upload back, so that another process takes it at once. The claim does not count as an attempt.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -330,7 +331,7 @@ pub async fn release_upload(
     Ok(())
 }
 
-/// A piece of a body; `None` behind the last.
+/// Finds a piece of a body; `None` after the last.
 ///
 /// # Errors
 /// [`StoreError::Database`].
@@ -348,10 +349,10 @@ pub async fn find_upload_piece(
     Ok(piece.fetch_optional(db).await?)
 }
 
-/// Ends a claimed upload and lets go of its body, in the transaction that stores its runs.
+/// Ends a claimed upload and deletes its body, in the transaction that stores its runs.
 ///
 /// # Errors
-/// [`StoreError::LeaseLost`] where it is another process's now, or gone: nothing may be stored then.
+/// [`StoreError::LeaseLost`] if another process holds the lease now, or the upload is gone: then nothing may be stored.
 #[tracing::instrument(name = "db.uploads.finish", level = "debug", skip_all)]
 pub async fn finish_upload(
     transaction: &mut PgConnection,
@@ -388,7 +389,8 @@ pub async fn finish_upload(
     Ok(())
 }
 
-/// Deletes at most `most` uploads that ended more than so many days ago by the clock of the database; how many they were.
+/// Deletes at most `most` uploads that ended more than `days` days ago by the database's clock, and returns their
+/// number.
 ///
 /// # Errors
 /// [`StoreError::Database`].

@@ -1,11 +1,11 @@
-//! What zeros are, as columns of families and laws.
+//! What zeros are (weights or experts) in the form of columns of families and laws.
 
 use serde::{Deserialize, Serialize};
 use sparsity_law::law::ExpertGrid;
 
 use crate::domain::family::Zeros;
 
-/// A grid of experts as JSON.
+/// A grid of experts, stored as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GridColumn {
     counts: Vec<u32>,
@@ -22,7 +22,7 @@ pub(super) fn grid_column(zeros: &Zeros) -> Option<GridColumn> {
     })
 }
 
-/// What the columns say; what is wrong with them if they say nothing.
+/// The value that the columns stand for, or what is wrong with them.
 pub(super) fn zeros(name: &str, grid: Option<GridColumn>) -> Result<Zeros, String> {
     let grid = grid.map(|GridColumn { counts, active, shared_share }| {
         ExpertGrid::new(&counts, &active, shared_share)

@@ -1,7 +1,7 @@
-//! Errors with what caused them.
+//! Formatting of errors together with their causes.
 
-/// An error and its causes on one line, each said once: sqlx's errors repeat their causes in their own
-/// text.
+/// An error and its causes on one line. A cause that is already contained in the text is left out, because sqlx's
+/// errors repeat their causes.
 pub fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {

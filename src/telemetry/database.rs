@@ -1,8 +1,8 @@
-//! How long the calls of the database take, by what each asks for.
+//! Metrics of how long database calls take, by kind of call.
 //!
-//! Each function of the `store` opens a span `db.<table>.<verb>`. A layer of the subscriber measures these
-//! spans, so the store neither knows the metrics nor is handed them. The log leaves the spans out: a line a
-//! query would say less than the histogram does.
+//! Each function of the `store` opens a span `db.<table>.<verb>`. A layer of the subscriber measures these spans, so
+//! the store does not depend on the metrics. The log leaves these spans out: one line per query would say less than the
+//! histogram does.
 
 use std::fmt::Error;
 use std::sync::LazyLock;
@@ -18,13 +18,13 @@ use tracing_subscriber::filter::{FilterFn, LevelFilter, filter_fn};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Upper bounds in seconds: a row by its key takes some hundred microseconds, a merge of a million rows many
-/// seconds.
+/// Bounds of the histogram's buckets in seconds: finding a row by its key takes some hundred microseconds, merging a
+/// million rows many seconds.
 const BOUNDS: [f64; 10] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0, 5.0, 30.0];
-/// What the names of the spans begin with.
+/// Prefix of the names of these spans.
 const PREFIX: &str = "db.";
 
-/// A kind of call: the span's name without its prefix, such as `runs.list`.
+/// A kind of call: the span's name without the prefix, for example `runs.list`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Name(&'static str);
 
@@ -42,24 +42,24 @@ pub(super) struct Query {
 /// Durations in seconds by kind of call.
 pub(super) type Durations = Family<Query, Histogram, fn() -> Histogram>;
 
-/// Of this process: the subscriber that measures is one for the process, too.
+/// One for the whole process, like the subscriber that does the measuring.
 static DURATIONS: LazyLock<Durations> =
     LazyLock::new(|| Family::new_with_constructor(|| Histogram::new(BOUNDS)));
 
-/// What has been measured in this process.
+/// The durations measured in this process.
 pub(super) fn durations() -> Durations {
     DURATIONS.clone()
 }
 
-/// Measures the spans of the store from their opening to their end.
+/// The subscriber layer that measures the store's spans from opening to closing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DatabaseTimes;
 
-/// When a span was opened.
+/// The time at which a span was opened.
 struct Opened(Instant);
 
 impl DatabaseTimes {
-    /// The layer, which looks at nothing but the store's spans.
+    /// The layer, which processes no spans but the store's.
     pub(super) fn layer<S>() -> impl Layer<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,

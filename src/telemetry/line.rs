@@ -1,8 +1,8 @@
-//! How an event looks in the log.
+//! The format of log lines.
 //!
-//! A format of our own in place of those of tracing-subscriber, whose line a request cost more than
-//! most answers take to compute: it goes through `core::fmt` for every number and every style, and finds
-//! the request's id in a span that has to be opened for it.
+//! A format of our own instead of those of tracing-subscriber, which cost more per request than computing most answers:
+//! they go through `core::fmt` for every number and every style, and find the request's id in a span that must be
+//! opened for it.
 
 use std::fmt::{self, Write};
 
@@ -16,16 +16,16 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::telemetry::request;
 
-/// How logs look.
+/// The format of logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line, for machines.
     Json,
 }
 
-/// One line an event:
+/// One line per event:
 ///
 /// ```text
 /// 2026-11-25T21:03:52.057917Z  INFO job.refit{refit=...}: message field="text" other=1.5 request_id=...
@@ -33,9 +33,9 @@ pub enum LogFormat {
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct LineFormat {
-    /// For people or for machines.
+    /// Text or JSON.
     pub format: LogFormat,
-    /// Whether levels are coloured, in text.
+    /// Whether levels are coloured in the text format.
     pub ansi: bool,
 }
 
@@ -102,7 +102,7 @@ where
                     before = ",";
                     line.write_str("{\"name\":")?;
                     write_json_text(&mut line, span.name())?;
-                    // An object, as `JsonFields` of tracing-subscriber writes it.
+                    // tracing-subscriber's `JsonFields` has written an object.
                     let extensions = span.extensions();
                     let fields = extensions.get::<FormattedFields<N>>();
                     match fields.and_then(|fields| fields.fields.strip_prefix('{')) {
@@ -137,7 +137,7 @@ const fn coloured(level: Level) -> &'static str {
     }
 }
 
-/// Fields as ` name=value`; the message stands without its name.
+/// Writes fields as ` name=value`; the message is written without its name.
 struct TextFields<'a, 'w> {
     line: &'a mut Writer<'w>,
     written: fmt::Result,
@@ -188,7 +188,7 @@ impl Visit for TextFields<'_, '_> {
     }
 }
 
-/// Control characters are escaped: what a caller sends must not look like a line of the log, or steer a
+/// Escapes control characters, so that what a caller sends can neither look like a log line of its own nor control a
 /// terminal.
 struct OneLine<'a, 'w>(&'a mut Writer<'w>);
 
@@ -204,7 +204,7 @@ impl Write for OneLine<'_, '_> {
     }
 }
 
-/// Fields as members of an object.
+/// Writes fields as members of a JSON object.
 struct JsonFields<'a, 'w> {
     line: &'a mut Writer<'w>,
     written: fmt::Result,
@@ -301,7 +301,7 @@ mod tests {
         }
     }
 
-    /// What is logged by `events`, without its times.
+    /// The lines logged by `events`, without their timestamps.
     fn logged(format: LogFormat, events: impl FnOnce()) -> Vec<String> {
         let written = Written::default();
         let builder = tracing_subscriber::fmt()

@@ -1,7 +1,7 @@
-//! What the service counts and measures about itself, for Prometheus.
+//! The service's metrics, for Prometheus.
 //!
-//! Counters and histograms are moved where something happens; what can be read at any time (the pool,
-//! the queue of refits, the laws in memory) is read when somebody asks.
+//! Counters and histograms are updated when something happens. What can be read at any time (the pool, the queue of
+//! refits, the laws in memory) is read only when the metrics are requested.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::telemetry::database;
 
-/// Upper bounds of the latencies of answers, in seconds: a question takes tens of microseconds, a
-/// contour of a hardware profile or an upload seconds.
+/// Bucket bounds for the latency of answers, in seconds: a question takes tens of microseconds; a contour plot for a
+/// hardware profile, or an upload, takes seconds.
 const LATENCIES: [f64; 14] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0, 60.0,
 ];
-/// Upper bounds of the durations of refits, in seconds.
+/// Bucket bounds for the duration of refits, in seconds.
 const DURATIONS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0, 600.0];
 
-/// A method of HTTP, of which there are few: others than those of the contract count as one.
+/// An HTTP method. All methods that the API does not use count as one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct MethodLabel(Method);
 
@@ -50,25 +50,25 @@ impl From<&Method> for MethodLabel {
             Method::DELETE,
             Method::OPTIONS,
         ];
-        // A label for whatever callers make up would fill the memory.
+        // Otherwise callers could fill the memory with labels of methods that they make up.
         let known = KNOWN.contains(method);
         Self(if known { method.clone() } else { Method::TRACE })
     }
 }
 
-/// The template of a path, so that families are not told apart, or `none`; shared, as each answer
-/// counts under it twice.
+/// The template of a path, which does not distinguish families, or `none`. Shared, because each answer is counted under
+/// it twice.
 #[derive(Debug, Clone, Default)]
 pub struct RouteLabel(Option<MatchedPath>);
 
 impl RouteLabel {
-    /// The label of what a request matched.
+    /// The label for the route that a request matched.
     #[must_use]
     pub const fn new(matched: Option<MatchedPath>) -> Self {
         Self(matched)
     }
 
-    /// As text.
+    /// The label's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_ref().map_or("none", MatchedPath::as_str)
@@ -95,14 +95,14 @@ impl EncodeLabelValue for RouteLabel {
     }
 }
 
-/// An operation.
+/// Labels of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     method: MethodLabel,
     route: RouteLabel,
 }
 
-/// An operation and how it was answered.
+/// Labels of an operation and the status of its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
     method: MethodLabel,
@@ -110,19 +110,19 @@ struct Answer {
     status: u16,
 }
 
-/// Who answered a read that a replica of the database may answer, and why.
+/// Label of a read that a replica may answer: who answered it, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Source {
     outcome: &'static str,
 }
 
-/// How a refit ended.
+/// Label of how a refit ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ending {
     outcome: &'static str,
 }
 
-/// What is counted, shared by everything that counts.
+/// All counters, shared by everything that counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     begun: Arc<AtomicU64>,
@@ -148,26 +148,26 @@ impl Default for Metrics {
     }
 }
 
-/// What is read when somebody asks; `None` where it could not be read.
+/// Values that are read when the metrics are requested; `None` where reading failed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Readings {
-    /// Connections of the pool, and those of them that nobody uses.
+    /// Number of open connections in the pool, and of idle ones among them.
     pub pool: (u32, usize),
     /// Most connections of the pool.
     pub pool_limit: u32,
-    /// Laws in memory and the bytes they are taken to be, and whether announcements are followed; `None`
-    /// for a process that answers no questions.
+    /// Number of laws in memory and their approximate size in bytes, and whether announcements are followed; `None` for
+    /// a process that answers no questions.
     pub laws: Option<((u64, u64), bool)>,
-    /// Whether reads are answered by a replica of the database, and how old what it shows is where that is
-    /// known; `None` where none is configured.
+    /// Whether reads are answered by a replica, and its lag if known; `None` if no replica is configured.
     pub replica: Option<(bool, Option<Duration>)>,
-    /// Refits that wait, refits that run, and the age of the one that has waited longest.
+    /// Number of queued refits, number of running refits, and the time for which the oldest queued one has waited.
     pub refits: Option<(i64, i64, Duration)>,
-    /// Uploads that wait to be stored, those that are stored, and the bytes of both.
+    /// Number of uploads waiting to be stored, number being stored, and the total bytes of both.
     pub uploads: Option<(i64, i64, i64)>,
 }
 
-/// What counts the answers of one operation and status: found once, it counts without a look at its labels.
+/// The counters for the answers of one operation with one status. Looked up once, they count without looking at labels
+/// again.
 #[derive(Debug, Clone)]
 pub struct Answered {
     answers: Counter,
@@ -175,7 +175,7 @@ pub struct Answered {
 }
 
 impl Answered {
-    /// Notes an answer.
+    /// Counts an answer.
     pub fn note(&self, latency: Duration) {
         self.answers.inc();
         self.latencies.observe(latency.as_secs_f64());
@@ -183,17 +183,17 @@ impl Answered {
 }
 
 impl Metrics {
-    /// Notes that a request has begun; how many had before it.
+    /// Counts the beginning of a request; returns how many had begun before it.
     pub fn begun(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Notes that a request has ended.
+    /// Counts the end of a request.
     pub fn ended(&self) {
         self.ended.fetch_add(1, Ordering::Release);
     }
 
-    /// What counts the answers of an operation with a status.
+    /// The counters for the answers of an operation with this status.
     #[must_use]
     pub fn answered(&self, method: &Method, route: RouteLabel, status: u16) -> Answered {
         let method = MethodLabel::from(method);
@@ -203,28 +203,28 @@ impl Metrics {
         Answered { answers, latencies: self.latencies.get_or_create(&route).clone() }
     }
 
-    /// Notes how a refit ended here: `succeeded`, `failed`, `cancelled`, `given back`, `postponed`, `lost`
+    /// Records how a refit ended in this process: `succeeded`, `failed`, `cancelled`, `given back`, `postponed`, `lost`
     /// to another worker, or `not stored`.
     pub fn refit_ended(&self, outcome: &'static str, duration: Duration) {
         self.refits.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
     }
 
-    /// Notes how this process was done with an upload that had been answered before: `succeeded`, `failed`, `given back`,
-    /// or `lost` to another process.
+    /// Records how processing a waiting upload ended in this process: `succeeded`, `failed`, `given back`, or `lost` to
+    /// another process.
     pub fn upload_ended(&self, outcome: &'static str, duration: Duration) {
         self.uploads.get_or_create(&Ending { outcome }).observe(duration.as_secs_f64());
     }
 
-    /// Notes who answered a read that a replica of the database may answer: the `replica`, or the primary
-    /// because the replica was `behind` what was needed, or `away`, or `failed` the read.
+    /// Records who answered a read that a replica may answer: the `replica`, or the primary because the replica was
+    /// `behind` the position needed, was `away`, or `failed` the read.
     pub fn read_from(&self, outcome: &'static str) {
         self.reads.get_or_create(&Source { outcome }).inc();
     }
 
-    /// Everything as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     ///
     /// # Errors
-    /// Never but for a defect of the encoder.
+    /// Only by a defect of the encoder.
     pub fn encode(&self, readings: &Readings) -> Result<String, std::fmt::Error> {
         let mut registry = Registry::with_prefix("sparsity_planner");
         registry.register(
@@ -265,7 +265,7 @@ impl Metrics {
                 self.reads.clone(),
             );
         }
-        // In this order, so that none has ended that had not begun.
+        // In this order, so that never more requests have ended than begun.
         let ended = self.ended.load(Ordering::Acquire);
         let in_flight = self.begun.load(Ordering::Relaxed).saturating_sub(ended);
         let mut gauge = |name: &str, help: &str, value: i64| {
@@ -322,8 +322,8 @@ impl Metrics {
     }
 }
 
-/// OpenMetrics text in the older text format of Prometheus (0.0.4), for readers that know no other: there a counter
-/// is called as its samples are, and there are no units and no end.
+/// Converts OpenMetrics text to the older text format of Prometheus (0.0.4), for readers that know only that. There a
+/// counter has the same name as its samples, and there are neither units nor an end marker.
 #[must_use]
 pub fn in_text_format(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());

@@ -1,4 +1,4 @@
-//! Logs: one line an event, to standard error.
+//! Logging: one line per event, to standard error.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub mod traces;
 
 pub use line::LogFormat;
 
-/// What is logged, and how.
+/// Settings of the log.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs and traces")]
 pub struct LogConfig {
@@ -37,7 +37,7 @@ pub struct LogConfig {
         global = true
     )]
     pub log: String,
-    /// How logs look.
+    /// Format of the log.
     #[arg(
         long,
         env = "SPARSITY_PLANNER_LOG_FORMAT",
@@ -48,11 +48,11 @@ pub struct LogConfig {
     pub log_format: LogFormat,
 }
 
-/// Installs the subscriber. A thread of its own writes the lines, so that no request waits for a disk
-/// or a pipe; what is left is written when the guard is dropped.
+/// Installs the subscriber. A separate thread writes the lines, so that no request waits for a disk or pipe. When the
+/// guard is dropped, all remaining lines are written.
 ///
 /// # Errors
-/// Where the filter cannot be read, or the system gives no thread.
+/// If the filter is invalid, or the system does not provide a thread.
 pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
     let filter = EnvFilter::try_new(&config.log)?;
     let ansi = std::io::stderr().is_terminal();
@@ -60,7 +60,7 @@ pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
     let guard = LogGuard::start(lines.clone(), io::stderr())?;
     let format = tracing_subscriber::fmt::layer()
         .with_writer(lines)
-        // Of the fields of spans; levels are coloured by the format.
+        // This concerns the fields of spans only; the line format colours the levels.
         .with_ansi(false)
         .event_format(LineFormat { format: config.log_format, ansi });
     let subscriber = tracing_subscriber::registry().with(DatabaseTimes::layer());
@@ -75,20 +75,20 @@ pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
     Ok(guard)
 }
 
-/// How long a line may wait for others to be written with it. Waking a thread for each line costs a
+/// How long a line may wait for others to be written together with it. Waking a thread for each line would cost a
 /// request more than its answer.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Bytes that may wait; past that whoever logs waits too: lines are never dropped.
+/// Most bytes that may wait; beyond this, logging blocks. Lines are never dropped.
 const MOST_WAITING: usize = 16 * 1024 * 1024;
 
-/// Lines that wait to be written.
+/// Lines waiting to be written.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<(Mutex<Waiting>, Condvar)>);
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
-    /// A line that is not to wait is among them.
+    /// Whether one of the lines must be written without delay.
     urgent: bool,
     closed: bool,
 }
@@ -103,7 +103,7 @@ impl Lines {
         while waiting.bytes.len() > MOST_WAITING && !waiting.closed {
             self.0.1.wait(&mut waiting);
         }
-        // The first of several lines wakes the thread, which then waits for the others.
+        // Only the first of several lines wakes the thread, which then waits for the others.
         let first = waiting.bytes.is_empty();
         waiting.bytes.extend_from_slice(line);
         if first || (urgent && !waiting.urgent) {
@@ -112,7 +112,7 @@ impl Lines {
         }
     }
 
-    /// Writes what waits, again and again, until there will be no more.
+    /// Writes lines as they arrive, until the log is closed.
     fn write_all(&self, mut to: impl Write) {
         let mut writing = Vec::new();
         loop {
@@ -127,7 +127,7 @@ impl Lines {
             let closed = waiting.closed;
             drop(waiting);
             self.0.1.notify_all();
-            // There is nowhere to say that a log cannot be written.
+            // If the log cannot be written, there is no place to report it.
             let _ = to.write_all(&writing).and_then(|()| to.flush());
             writing.clear();
             if closed {
@@ -137,7 +137,7 @@ impl Lines {
     }
 }
 
-/// Takes one event's line, which tracing-subscriber writes in one piece.
+/// Receives the line of one event, which tracing-subscriber writes in one piece.
 struct Line<'a> {
     lines: &'a Lines,
     urgent: bool,
@@ -162,13 +162,13 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line<'a> {
-        // What is wrong is seen even if the process dies of it.
+        // Warnings and errors must be visible even if the process dies right after.
         let urgent = *metadata.level() <= Level::WARN;
         Line { lines: self, urgent }
     }
 }
 
-/// Keeps the log's thread; dropped, it writes what is left.
+/// Keeps the log's thread running; when it is dropped, all remaining lines are written.
 #[derive(Debug)]
 pub struct LogGuard {
     lines: Lines,
@@ -198,7 +198,7 @@ impl Drop for LogGuard {
 mod tests {
     use super::*;
 
-    /// Somewhere to write that can be looked at.
+    /// A writer whose content can be inspected.
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
 

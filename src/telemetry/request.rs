@@ -1,4 +1,4 @@
-//! Which request is being worked on, for the log and the audit log.
+//! The request being processed at present, for the log and the audit log.
 
 use axum::http::HeaderValue;
 use tokio::task::futures::TaskLocalFuture;
@@ -13,7 +13,7 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub struct RequestId(Id);
 
-/// Most callers give none, and ids of our own are cloned without an allocation.
+/// Most callers send no id, and our own ids can be cloned without an allocation.
 #[derive(Debug, Clone)]
 enum Id {
     Own([u8; Hyphenated::LENGTH]),
@@ -21,10 +21,10 @@ enum Id {
 }
 
 impl RequestId {
-    /// The longest id that is taken over from a caller.
+    /// Longest id that is accepted from a caller, in bytes.
     pub const LONGEST: usize = 128;
 
-    /// An id of our own.
+    /// An id created by the service.
     #[must_use]
     pub fn new(id: Uuid) -> Self {
         let mut text = [0; Hyphenated::LENGTH];
@@ -32,7 +32,7 @@ impl RequestId {
         Self(Id::Own(text))
     }
 
-    /// That of a caller, if it is one to repeat in a log.
+    /// The caller's id, if it is fit to be repeated in a log.
     #[must_use]
     pub fn given(id: &HeaderValue) -> Option<Self> {
         let printable = (1..=Self::LONGEST).contains(&id.len())
@@ -40,22 +40,22 @@ impl RequestId {
         printable.then(|| Self(Id::Given(id.clone())))
     }
 
-    /// As text.
+    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let text = match &self.0 {
             Id::Own(text) => str::from_utf8(text).ok(),
             Id::Given(text) => text.to_str().ok(),
         };
-        // Both are printable ASCII.
+        // Both variants are always printable ASCII.
         text.unwrap_or_default()
     }
 
-    /// As the value of a header.
+    /// The id as a header value.
     #[must_use]
     pub fn into_value(self) -> HeaderValue {
         match self.0 {
-            // Hexadecimal digits are a value.
+            // Hexadecimal digits are always a valid header value.
             Id::Own(text) => {
                 HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("none"))
             }
@@ -64,7 +64,7 @@ impl RequestId {
     }
 }
 
-/// How the log names a request.
+/// How a request appears in the log.
 #[derive(Debug, Clone)]
 pub struct RequestName {
     id: RequestId,
@@ -72,47 +72,47 @@ pub struct RequestName {
 }
 
 impl RequestName {
-    /// By its id, and by that of its trace where it is traced.
+    /// From the request's id, and the id of its trace if it is traced.
     #[must_use]
     pub const fn new(id: RequestId, trace_id: Option<String>) -> Self {
         Self { id, trace_id }
     }
 
-    /// The id.
+    /// Id of the request.
     #[must_use]
     pub fn id(&self) -> &str {
         self.id.as_str()
     }
 
-    /// The trace's id.
+    /// Id of the trace.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
         self.trace_id.as_deref()
     }
 }
 
-/// Work on a request: what is logged meanwhile carries its name.
+/// Wraps work on a request, so that everything it logs carries the request's name.
 pub fn within<F: Future>(request: RequestName, work: F) -> TaskLocalFuture<RequestName, F> {
     REQUEST.scope(request, work)
 }
 
-/// A call that begins work on a request.
+/// Calls a function as part of a request, so that everything it logs carries the request's name.
 pub fn within_call<T>(request: &RequestName, call: impl FnOnce() -> T) -> T {
     REQUEST.sync_scope(request.clone(), call)
 }
 
-/// Calls with the request that is being worked on, if there is one.
+/// Calls a function with the request being processed; does nothing if there is none.
 pub fn with_current<E>(call: impl FnOnce(&RequestName) -> Result<(), E>) -> Result<(), E> {
     REQUEST.try_with(call).unwrap_or(Ok(()))
 }
 
-/// Id of the request that is being worked on.
+/// Id of the request being processed.
 #[must_use]
 pub fn current_id() -> Option<String> {
     REQUEST.try_with(|request| request.id().to_owned()).ok()
 }
 
-/// Work for another thread as part of the same request, and of the same span.
+/// Wraps work for another thread so that it belongs to the same request and span.
 pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = tracing::Span::current();
     let request = REQUEST.try_with(Clone::clone);
@@ -122,7 +122,7 @@ pub fn carried<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     }
 }
 
-/// Work for another task as part of the same request, and of the same span.
+/// Wraps work for another task so that it belongs to the same request and span.
 pub fn carried_task<F: Future>(work: F) -> impl Future<Output = F::Output> {
     use tracing::Instrument;
 

@@ -1,4 +1,4 @@
-//! Sending the run to a service.
+//! Sends a measured checkpoint to a service as a run.
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -8,39 +8,39 @@ use sparsity_measure::{Measurement, RunFields};
 
 use crate::cli::remote::Server;
 
-/// Where the run is sent, and what only its owner knows.
+/// Where to send the run, and the facts about it that cannot be measured.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// Send the run to this family of a service.
+    /// Family of a service to send the run to.
     #[arg(long, value_name = "FAMILY", requires_all = ["id", "data", "loss"])]
     log: Option<String>,
-    /// Your name of the run; sent again it is the same run.
+    /// Your name for the run; sending the same name again updates the same run.
     #[arg(long, requires = "log")]
     id: Option<String>,
     /// Training data that the run has seen, in the family's data unit.
     #[arg(long, requires = "log")]
     data: Option<f64>,
-    /// Its validation loss.
+    /// Validation loss of the run.
     #[arg(long, requires = "log")]
     loss: Option<f64>,
-    /// Pattern of the run, refused where it does not hold; `none` for unstructured sparsity. The one
-    /// that holds in every prunable tensor unless said otherwise.
+    /// Sparsity pattern of the run, refused if it does not hold; `none` for unstructured sparsity. By default the
+    /// pattern that holds in every prunable tensor.
     #[arg(long, requires = "log")]
     pattern: Option<String>,
     /// What the run started from: scratch or pretrained.
     #[arg(long, requires = "log", value_parser = ["scratch", "pretrained"])]
     start: Option<String>,
-    /// Data that the checkpoint of a pretrained start had seen.
+    /// Data that the checkpoint had already seen, for a pretrained start.
     #[arg(long, requires = "log")]
     pretraining_data: Option<f64>,
-    /// Label of the run: --tag optimizer=adamw.
+    /// Tag of the run, such as --tag optimizer=adamw.
     #[arg(long = "tag", value_name = "KEY=VALUE", requires = "log", value_parser = tag)]
     tags: Vec<(String, String)>,
     /// Address of the service, such as `https://planner.example.org`.
     #[arg(long, env = "SPARSITY_PLANNER_URL")]
     url: Option<Url>,
-    /// API key, where the service asks for one; better given by the variable, as other users of the
-    /// machine see arguments.
+    /// API key, if the service requires one; better given by the environment variable, as other users of the machine
+    /// can see arguments.
     #[arg(long, env = "SPARSITY_PLANNER_KEY", hide_env_values = true)]
     key: Option<String>,
 }
@@ -50,18 +50,18 @@ fn tag(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Options that belong together and are all there.
+/// The options for sending, checked and complete.
 #[derive(Debug)]
 pub struct Log {
     server: Server,
     to: Url,
     pattern: Option<String>,
-    /// What is known before anything is measured.
+    /// The fields of the run that are known before measuring.
     said: Map<String, Value>,
 }
 
 impl LogArgs {
-    /// What to send and where; `None` where nothing is to be sent.
+    /// Checks what to send and where; `None` if nothing is to be sent.
     pub fn check(&self) -> anyhow::Result<Option<Log>> {
         let Self { log: Some(family), id: Some(id), data: Some(data), loss: Some(loss), .. } = self
         else {
@@ -93,7 +93,7 @@ impl LogArgs {
 }
 
 impl Log {
-    /// The run: what was said and what was measured, and nothing else.
+    /// The run to send: only what was given and what was measured.
     pub fn run(
         &self,
         measured: &Measurement,
@@ -118,8 +118,8 @@ impl Log {
         Ok(run)
     }
 
-    /// Sends the run; the service's answer. A run of the same id is the same run, so it may be sent
-    /// twice.
+    /// Sends the run and returns the service's answer. The request may be repeated, as a run with the same id is the
+    /// same run.
     pub async fn send(&self, measured: &Measurement, fields: RunFields) -> anyhow::Result<Value> {
         let run = self.run(measured, fields)?;
         let answer = self.server.post(self.to.clone(), Value::Object(run).to_string()).await?;
@@ -146,7 +146,7 @@ mod tests {
         Line::try_parse_from(words).map(|line| line.log)
     }
 
-    /// A matrix of 2:4 beside a bias.
+    /// A matrix with the pattern 2:4.
     fn measured() -> Measurement {
         let header = br#"{"a.weight":{"dtype":"I8","shape":[4,4],"data_offsets":[0,16]}}"#;
         let mut file = (header.len() as u64).to_le_bytes().to_vec();

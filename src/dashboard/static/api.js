@@ -1,5 +1,5 @@
 /**
- * The public API: requests, problems as errors, pages, events; a key where the service asks for one.
+ * The public API: requests, problem documents as errors, pages, events; asks the user for a key if the service requires one.
  *
  * @module api
  */
@@ -7,10 +7,10 @@
 import { dialog, dialogButtons, el, field } from "./dom.js";
 import { fromOtherTabs, key, use, whenTold } from "./key.js";
 
-/** An answer that is a problem (RFC 9457), or no answer at all. */
+/** An answer that is a problem document (RFC 9457), or the lack of an answer. */
 export class Problem extends Error {
   /**
-   * @param {number} status 0 where the service could not be reached.
+   * @param {number} status 0 if the service could not be reached.
    * @param {{type?: string, title?: string, detail?: string, errors?: {pointer: string, detail: string}[]}} body
    */
   constructor(status, body) {
@@ -19,22 +19,22 @@ export class Problem extends Error {
     this.title = body.title ?? "The service gave no answer";
     this.detail = body.detail ?? this.message;
     this.errors = body.errors ?? [];
-    /** Such as `no-law`; the last part of the problem's type. */
+    /** The last part of the problem's type, such as `no-law`. */
     this.kind = (body.type ?? "").split("/").pop() ?? "";
   }
 }
 
-/** @returns {boolean} Whether the service was given a key. */
+/** @returns {boolean} Whether requests are sent with a key. */
 export function hasKey() {
   return key() !== null;
 }
 
-/** @type {Promise<boolean> | null} One dialog for however many requests lack a key. */
+/** @type {Promise<boolean> | null} A single dialog, however many requests lack a key. */
 let asking = null;
 
 /**
- * @param {string | null} refused The key that the service did not accept.
- * @returns {Promise<boolean>} Whether there is another now.
+ * @param {string | null} refused The key that the service refused.
+ * @returns {Promise<boolean>} Whether there is another key now.
  */
 function askForKey(refused) {
   asking ??= newKey(refused).finally(() => { asking = null; });
@@ -53,7 +53,7 @@ async function newKey(refused) {
     el("p", { class: "foot" }, "Unless it is kept, it is in the browser's session storage, in the tabs of this page alone, until they are closed. Kept, it is in the browser's local storage, until you log out: only where nobody else uses the browser. It stands in no address, and is sent to this service alone."),
     dialogButtons("Use this key"),
   );
-  // Given in another tab, it is not needed here.
+  // If the key is entered in another tab, this dialog is no longer needed.
   const stop = whenTold(() => /** @type {HTMLDialogElement | null} */ (keep.closest("dialog"))?.close("told"));
   const { outcome, data } = await asked;
   stop();
@@ -64,15 +64,15 @@ async function newKey(refused) {
   return true;
 }
 
-/** Header with the position of a write, which a read that is to see it sends back. */
+/** Header with the log position of a write; a read that must see the write sends it back. */
 const READ_AFTER = "x-read-after";
-/** Of the last write of this page. */
+/** Position of the last write of this page. */
 let written = 0;
 
 /**
  * @param {string} path
  * @param {RequestInit} init
- * @returns {Promise<Response>} A successful one.
+ * @returns {Promise<Response>} A successful response.
  */
 async function send(path, init) {
   for (;;) {
@@ -81,7 +81,7 @@ async function send(path, init) {
     /** @type {Response} */
     let response;
     try {
-      // Below the page: the service may stand below a path of a proxy.
+      // Relative to the page, as a proxy may expose the service under a path prefix.
       response = await fetch(new URL(`.${path}`, document.baseURI), { ...init, headers });
     } catch (error) {
       if (/** @type {Error} */ (error).name === "AbortError") throw error;
@@ -98,7 +98,7 @@ async function send(path, init) {
 
 /** @typedef {Record<string, string | number | boolean | null | undefined>} Query */
 
-/** @param {string} path @param {Query} [query] @returns {string} Without what is null or undefined. */
+/** @param {string} path @param {Query} [query] @returns {string} Without parameters that are null, undefined or empty. */
 function withQuery(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
@@ -116,7 +116,7 @@ export async function get(path, query, signal) {
 }
 
 /**
- * A picture of an answer.
+ * Fetches a picture of an answer.
  *
  * @overload
  * @param {string} path
@@ -125,7 +125,7 @@ export async function get(path, query, signal) {
  * @returns {Promise<SVGElement>}
  */
 /**
- * The same as a file.
+ * Fetches a picture of an answer as a file.
  *
  * @overload
  * @param {string} path
@@ -146,7 +146,7 @@ export async function getPicture(path, query, signal, kind) {
   const response = await send(withQuery(path, query), { signal, headers: { Accept: type } });
   if (kind) return response.blob();
   const { documentElement } = new DOMParser().parseFromString(await response.text(), "image/svg+xml");
-  // Moved and not copied: a picture has thousands of elements.
+  // Moved instead of copied: a picture has thousands of elements.
   return document.adoptNode(documentElement);
 }
 
@@ -155,7 +155,7 @@ export async function getPicture(path, query, signal, kind) {
  * @param {string} path
  * @param {unknown} [body] Sent as JSON.
  * @param {AbortSignal} [signal]
- * @returns {Promise<any>} Null where the answer has no body.
+ * @returns {Promise<any>} Null if the answer has no body.
  */
 export async function change(method, path, body, signal) {
   const json = body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -165,10 +165,10 @@ export async function change(method, path, body, signal) {
 }
 
 /**
- * Sends a file as it is. It is not read here: the browser takes it from where it lies.
+ * Sends a file as it is. The page does not read it: the browser takes it directly from the disk.
  *
  * @param {string} path
- * @param {[string, string][]} query Names may stand there several times.
+ * @param {[string, string][]} query Names may occur several times.
  * @param {Blob} file
  * @param {Record<string, string>} headers
  * @param {AbortSignal} signal
@@ -178,7 +178,7 @@ export async function sendFile(path, query, file, headers, signal) {
   try {
     return await (await send(`${path}?${new URLSearchParams(query)}`, { method: "POST", signal, headers, body: file })).json();
   } catch (error) {
-    // A browser says the same of a file that it cannot read as of a service that it cannot reach.
+    // Browsers report a file that they cannot read in the same way as a service that they cannot reach.
     if (error instanceof Problem && error.status === 0 && (await unreadable(file))) {
       throw new Problem(0, { title: "The file cannot be read", detail: "It changed after it was chosen, or is gone: choose it again." });
     }
@@ -192,7 +192,7 @@ function unreadable(file) {
 }
 
 /**
- * The items of a list, page by page.
+ * Fetches the items of a list, page by page.
  *
  * @param {string} path
  * @param {Query} query
@@ -213,7 +213,7 @@ export async function list(path, query, { most, signal }) {
 }
 
 /**
- * Server-sent events, by fetch: an EventSource cannot send a key.
+ * Server-sent events, read with fetch because an EventSource cannot send a key.
  *
  * @param {string} path
  * @param {AbortSignal} signal
@@ -234,13 +234,13 @@ export async function* events(path, signal) {
       /** @param {string} field @returns {string[]} */
       const values = (field) => lines.filter((line) => line.startsWith(field)).map((line) => line.slice(field.length).trimStart());
       const data = values("data:");
-      // What only keeps the connection alive has none.
+      // Comments that only keep the connection alive have no data.
       if (data.length > 0) yield { kind: values("event:")[0] ?? "", data: JSON.parse(data.join("\n")) };
     }
   }
 }
 
-/** @param {string} family @param {string} [rest] @returns {string} Path of a family. */
+/** @param {string} family @param {string} [rest] @returns {string} The API path of a family. */
 export function familyPath(family, rest = "") {
   return `/v1/families/${encodeURIComponent(family)}${rest}`;
 }

@@ -1,5 +1,5 @@
 /**
- * The page: what the address says is shown, and links within the page change it without loading.
+ * The page: shows what the address names; links within the page change the address without loading the page again.
  *
  * @module app
  */
@@ -14,7 +14,7 @@ import { showFamily } from "./views/family.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 
-/** Ends what the view before has under way. */
+/** Aborted when its view is left, to end what that view still has in progress. */
 let current = new AbortController();
 
 /** @param {boolean} moved Whether the user came here by a link within the page. */
@@ -55,7 +55,7 @@ document.addEventListener("click", (event) => {
   const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (!link || !plain || link.origin !== location.origin || link.pathname !== location.pathname) return;
   event.preventDefault();
-  // To a place of the page as it is: an address with it would be another view, shown anew.
+  // A link to a place on the present page: following it as a link would show the view anew.
   if (link.hash) {
     document.getElementById(link.hash.slice(1))?.focus();
     return;

@@ -1,5 +1,5 @@
 /**
- * Who uses the page, as the service sees it: what they may do, and their key in the head of the page.
+ * The user of the page as the service sees them: what they may do, and their key, shown in the page header.
  *
  * @module caller
  */
@@ -11,7 +11,7 @@ import { forget, isKept, key } from "./key.js";
 /** @typedef {"read" | "write" | "admin"} Scope */
 /** @typedef {{kind: string, actor: string, name: string | null, scope: Scope, families: string[] | null, expires_at: string | null}} Caller */
 
-/** Each allows what those before it do. @type {Scope[]} */
+/** Each scope includes those before it. @type {Scope[]} */
 const SCOPES = ["read", "write", "admin"];
 /** What a scope allows, in words. @type {Record<Scope, string>} */
 const MAY = {
@@ -20,13 +20,13 @@ const MAY = {
   admin: "also delete families and manage keys",
 };
 
-/** Whoever needs no key may do everything. @type {Caller} */
+/** Where no key is needed, everybody may do everything. @type {Caller} */
 const ANYBODY = { kind: "anonymous", actor: "anonymous", name: null, scope: "admin", families: null, expires_at: null };
 
 /** @type {{key: string | null, caller: Promise<Caller>} | null} */
 let known = null;
 
-/** @returns {Promise<Caller>} Asked once for each key; of nobody where none was wanted. */
+/** @returns {Promise<Caller>} Requested once per key, and not at all without a key. */
 export function caller() {
   const now = key();
   if (known?.key !== now) {
@@ -37,11 +37,11 @@ export function caller() {
 }
 
 /**
- * Why the user may not do something: what is shown in place of a button that could only fail.
+ * Why the user may not do something: shown instead of a button that could only fail.
  *
- * @param {Scope} scope That it needs.
- * @param {{family?: string, everywhere?: boolean}} [about] The family that it changes; or whether it concerns all of them.
- * @returns {Promise<string>} Empty where they may, and where that is not known: the service then says it.
+ * @param {Scope} scope The scope that the action needs.
+ * @param {{family?: string, everywhere?: boolean}} [about] The family that it changes, or whether it concerns all families.
+ * @returns {Promise<string>} Empty if they may, or if that is not known: the service will then refuse by itself.
  */
 export async function whyNot(scope, { family, everywhere = false } = {}) {
   const who = await caller().catch(() => ANYBODY);
@@ -62,16 +62,16 @@ export function reason(who, scope, { family, everywhere = false }) {
   return "";
 }
 
-/** @param {string} why @param {HTMLElement} control @returns {HTMLElement} The control, or why it is not there. */
+/** @param {string} why @param {HTMLElement} control @returns {HTMLElement} The control, or the reason why it is missing. */
 export function unless(why, control) {
   return why ? el("span", { class: "denied" }, why) : control;
 }
 
-/** @param {HTMLElement} node Shows there who the user is, as soon as that is known. */
+/** @param {HTMLElement} node Shows the user in this element once they are known. */
 export async function showCaller(node) {
   const who = await caller().catch(() => null);
   if (!who || who.kind === "anonymous") {
-    // A key that the service did not take is forgotten all the same.
+    // A key that the service refused can be removed too.
     fill(node, key() !== null && el("button", { type: "button", class: "quiet", on: { click: forget } }, "Log out"));
     return;
   }

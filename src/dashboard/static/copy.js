@@ -1,5 +1,5 @@
 /**
- * A question as others ask it: with curl, or from Python.
+ * Shows how to ask the same question elsewhere: with curl, or from Python.
  *
  * @module copy
  */
@@ -10,24 +10,24 @@ import { announce, el } from "./dom.js";
 /**
  * @typedef {object} Asked
  * @property {"GET" | "POST"} method
- * @property {string} path Below the service.
- * @property {Record<string, any>} [query] Without what is null or undefined.
+ * @property {string} path Path below the service's address.
+ * @property {Record<string, any>} [query] Query parameters; null and undefined are left out.
  * @property {Record<string, any>} [body]
- * @property {Record<string, any>} [named] What stands in the path, as the client's method takes it.
+ * @property {Record<string, any>} [named] Parts of the path that are arguments of the client's method.
  * @property {string} family
- * @property {string} call The client's method, and what it takes: `optimal_sparsity`.
+ * @property {string} call The client's method, such as `optimal_sparsity`.
  */
 
 /** @param {Record<string, any> | undefined} values @returns {[string, any][]} */
 const given = (values) => Object.entries(values ?? {}).filter(([, value]) => value !== null && value !== undefined && value !== "");
 
-/** @param {string} text @returns {string} As one word of a shell. */
+/** @param {string} text @returns {string} Quoted as one word of a shell. */
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 /**
  * @param {Asked} asked
- * @param {string} base Address of the service, without a slash at its end.
- * @param {boolean} withKey Whether it wants a key; it stands in the environment, and not here.
+ * @param {string} base Address of the service, without a trailing slash.
+ * @param {boolean} withKey Whether it requires a key, which is taken from the environment and not written here.
  * @returns {string}
  */
 export function asCurl({ method, path, query, body }, base, withKey) {
@@ -41,7 +41,7 @@ export function asCurl({ method, path, query, body }, base, withKey) {
   ].filter(Boolean).join(" \\\n  ");
 }
 
-/** @param {any} value @returns {string} As Python writes it. */
+/** @param {any} value @returns {string} As a Python literal. */
 function python(value) {
   if (value === true) return "True";
   if (value === false) return "False";
@@ -68,7 +68,7 @@ export function asPython({ query, body, named, family, call }, base, withKey) {
  * Buttons that copy a question.
  *
  * @param {Asked} asked
- * @param {string} [what] What is copied, where it is not the only question that is answered there.
+ * @param {string} [what] Name of the question, if more than one is answered there.
  * @returns {HTMLElement}
  */
 export function copyButtons(asked, what = "") {
@@ -76,7 +76,7 @@ export function copyButtons(asked, what = "") {
   return el("p", { class: "buttons copy" }, el("span", {}, `Copy ${what}${what && " "}as`), copyButton("curl", () => asCurl(asked, base, hasKey())), copyButton("Python", () => asPython(asked, base, hasKey())));
 }
 
-/** How long a button says that it copied. */
+/** How long a button shows that it has copied. */
 const SAID_MS = 2000;
 
 /** @param {string} name @param {() => string} text @returns {HTMLElement} */
@@ -88,7 +88,7 @@ export function copyButton(name, text) {
       button.textContent = "copied";
       announce(`Copied as ${name}.`);
     } catch {
-      // A page without TLS on another host has no clipboard: what is to be copied is shown instead.
+      // On another host without TLS there is no clipboard, so the text is shown instead.
       button.closest(".copy")?.after(el("pre", { class: "copied", tabindex: "0" }, text()));
       button.disabled = true;
     }
@@ -97,13 +97,13 @@ export function copyButton(name, text) {
   return button;
 }
 
-/** @param {any} value @returns {string} As a cell of a table with commas. */
+/** @param {any} value @returns {string} As a cell of a CSV table. */
 function cell(value) {
   const text = value === null || value === undefined ? "" : String(value);
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** @param {string[]} columns @param {any[][]} rows @returns {string} A table with commas. */
+/** @param {string[]} columns @param {any[][]} rows @returns {string} A CSV table. */
 export function asCsv(columns, rows) {
   return [columns, ...rows].map((row) => row.map(cell).join(",")).join("\n");
 }

@@ -1,15 +1,15 @@
 /**
- * Elements out of data. Text becomes text nodes and never markup: names of runs come from people.
+ * Creates elements from data. Text always becomes text nodes and never markup, as names of runs come from users.
  *
  * @module dom
  */
 
 import { parseNumber } from "./numbers.js";
 
-/** @typedef {Node | string | number | null | undefined | false | readonly any[]} Child Lists hold children, and lists. */
+/** @typedef {Node | string | number | null | undefined | false | readonly any[]} Child Lists may contain lists. */
 
 /**
- * A new element.
+ * Creates an element.
  *
  * @param {string} tag Name of the element.
  * @param {Record<string, any>} [props] Attributes; `on` holds listeners by event, and `value`,
@@ -48,7 +48,7 @@ function append(node, children) {
 }
 
 /**
- * Puts children in place of what an element holds.
+ * Replaces the content of an element.
  *
  * @param {Element} node
  * @param {...Child} children
@@ -59,7 +59,7 @@ export function fill(node, ...children) {
 }
 
 /**
- * Says something to screen readers.
+ * Announces something to screen readers.
  *
  * @param {string} text
  */
@@ -68,26 +68,26 @@ export function announce(text) {
   if (announcer) announcer.textContent = text;
 }
 
-/** @param {string} text @returns {HTMLElement} What stands where something is on its way. */
+/** @param {string} text @returns {HTMLElement} A placeholder while something is loading. */
 export function loading(text = "Loading…") {
   return el("p", { class: "state", "aria-busy": "true" }, text);
 }
 
-/** @param {...Child} children @returns {HTMLElement} What stands where there is nothing. */
+/** @param {...Child} children @returns {HTMLElement} A placeholder where there is nothing to show. */
 export function empty(...children) {
   return el("p", { class: "state" }, children);
 }
 
 /**
- * What stands where something failed.
+ * What is shown where something failed.
  *
  * @param {unknown} error
- * @param {() => void} [retry] Shown as a button where given.
+ * @param {() => void} [retry] Adds a button that calls this.
  * @returns {HTMLElement}
  */
 export function failure(error, retry) {
   const problem = /** @type {any} */ (error);
-  // One error is often the whole of the detail.
+  // A single error is often repeated in the detail.
   const errors = (problem.errors ?? []).filter((/** @type {any} */ error, /** @type {number} */ _, /** @type {any[]} */ all) => all.length > 1 || !problem.detail?.includes(error.detail));
   return el(
     "div",
@@ -104,17 +104,17 @@ export function failure(error, retry) {
   );
 }
 
-/** @param {string} text What the service says of an error. @returns {string} With a capital at its start, but where that is a field's name. */
+/** @param {string} text An error's detail. @returns {string} With a capital letter at its start, unless it starts with a field's name. */
 function sentence(text) {
   return /^[a-z]+[ ,]/.test(text) ? text[0].toUpperCase() + text.slice(1) : text;
 }
 
 /**
- * A table with a caption, which sorts by a click on a column.
+ * A table with a caption, which can be sorted by clicking on a column.
  *
  * @param {{caption: string, hideCaption?: boolean, columns: {text: Child, number?: boolean, minor?: boolean}[], rows: Child[][]}} table
- *   The first cell of a row names it. Columns that are `minor` are left out on a narrow page.
- * @returns {HTMLElement} The table in a region that scrolls.
+ *   The first cell of a row names the row. Columns that are `minor` are hidden on a narrow page.
+ * @returns {HTMLElement} The table in a scrollable region.
  */
 export function table({ caption, hideCaption = false, columns, rows }) {
   const classOf = (/** @type {{number?: boolean, minor?: boolean}} */ { number, minor }) => [number && "number", minor && "minor"].filter(Boolean).join(" ") || null;
@@ -131,7 +131,7 @@ export function table({ caption, hideCaption = false, columns, rows }) {
     const inside = sorts ? el("button", { type: "button", title: "Sort", on: { click: () => sortBy(i) } }, column.text) : column.text;
     return el("th", { scope: "col", class: classOf(column) }, inside);
   });
-  /** @param {number} at Sorts by a column: upwards, then downwards, then as given. */
+  /** @param {number} at Sorts by this column: ascending, then descending, then in the original order. */
   function sortBy(at) {
     const now = heads[at].getAttribute("aria-sort");
     const next = now === null ? "ascending" : now === "ascending" ? "descending" : null;
@@ -149,11 +149,11 @@ export function table({ caption, hideCaption = false, columns, rows }) {
   );
 }
 
-/** A number at the start of a cell, with its unit: `84.9M`, `3 EFLOP`, `52.1 %`, `1,000`. An interval behind it is left out. */
+/** A number at the start of a cell, with its unit: `84.9M`, `3 EFLOP`, `52.1 %`, `1,000`. An interval after it is ignored. */
 const NUMBER = /^[<>]?\s*([+−-]?[\d.,]+(?:e[+-]?\d+)?\s?[A-Za-z%]*)/;
 
 /**
- * Which of two cells comes first: numbers by size, before texts, which go by their letters.
+ * Compares two cells: numbers by value and before texts, texts alphabetically.
  *
  * @param {string} a
  * @param {string} b
@@ -168,7 +168,7 @@ export function compareCells(a, b) {
 }
 
 /**
- * A name that is cut in its middle where there is no room: what tells runs of a sweep apart stands at the end.
+ * A name that is shortened in its middle if there is no room: the end of a name tells the runs of a sweep apart.
  *
  * @param {string} name
  * @returns {HTMLElement}
@@ -178,15 +178,15 @@ export function nameOf(name) {
   return el("span", { class: "name", title: name }, el("span", { class: "start" }, name.slice(0, -NAME_END)), el("span", { class: "end" }, name.slice(-NAME_END)));
 }
 
-/** Letters of the end of a name that are always seen. */
+/** Number of letters at the end of a name that are always shown. */
 const NAME_END = 12;
 
 /**
  * A labelled control.
  *
  * @param {string} label
- * @param {HTMLElement} control Gets an id where it has none.
- * @param {Child} [hint] Stands below and describes the control.
+ * @param {HTMLElement} control Gets an id if it has none.
+ * @param {Child} [hint] Shown below the control and describes it.
  * @returns {HTMLElement}
  */
 export function field(label, control, hint) {
@@ -199,10 +199,10 @@ export function field(label, control, hint) {
 let fieldCount = 0;
 
 /**
- * A modal dialog; resolves with what closed it (`""` where it was dismissed).
+ * A modal dialog; resolves with the value of the button that closed it (`""` if it was dismissed).
  *
  * @param {string} title
- * @param {Child[]} body Within a form; the buttons' values are the outcomes.
+ * @param {Child[]} body Put into a form; the values of its buttons are the outcomes.
  * @returns {Promise<{outcome: string, data: FormData}>}
  */
 export function dialog(title, ...body) {
@@ -220,7 +220,7 @@ export function dialog(title, ...body) {
 }
 
 /**
- * A field in which a word has to be typed before a dialog does what cannot be undone.
+ * A field into which a word must be typed before a dialog does something that cannot be undone.
  *
  * @param {string} word
  * @param {string} label
@@ -238,7 +238,7 @@ export function typed(word, label) {
  * The buttons of a dialog.
  *
  * @param {string} yes Text of the button whose outcome is `yes`.
- * @param {boolean} [dangerous] Whether it does what cannot be undone.
+ * @param {boolean} [dangerous] Whether the action cannot be undone.
  * @returns {HTMLElement}
  */
 export function dialogButtons(yes, dangerous = false) {

@@ -1,6 +1,6 @@
 /**
- * From answers of the API to what is said of their pictures: values under the pointer, a sentence, a table; and the
- * sketches that the service does not draw. Pure.
+ * Turns answers of the API into the details of their pictures: values under the pointer, a sentence, and a table; and
+ * into the sketches that the service does not draw. Pure functions.
  *
  * @module figures
  */
@@ -18,9 +18,9 @@ const SPARSITIES = { name: "sparsity", format: (/** @type {number} */ value) => 
 const LOSSES = { name: "loss", format: (/** @type {number} */ value) => formatLoss(value), parse: parseNumber };
 
 /**
- * Predicted against measured loss.
+ * Predicted loss against measured loss.
  *
- * @param {{items: any[], noise?: number | null}} answer Of `fit-quality`.
+ * @param {{items: any[], noise?: number | null}} answer Answer of `fit-quality`.
  * @param {{unit: string, total: number | null, residuals: boolean}} family
  * @returns {Details | string}
  */
@@ -58,9 +58,9 @@ export function fitDetails(answer, { unit, total, residuals }) {
 }
 
 /**
- * Budgets at which each sparsity is best, with the user's point.
+ * Budgets at which each sparsity is best, with the point that the user asks about.
  *
- * @param {any} answer Of `contours`.
+ * @param {any} answer Answer of `contours`.
  * @param {{nonzero_params: number, compute: number, sparsity: number, trusted: boolean}} point
  * @returns {Details}
  */
@@ -93,8 +93,8 @@ export function contoursDetails(answer, point) {
 /**
  * Loss against sparsity at the user's size and budget.
  *
- * @param {any} answer Of `loss-by-sparsity`.
- * @param {{pattern?: any, own?: any}} marks The best pattern, and a prediction at a sparsity of the user's own.
+ * @param {any} answer Answer of `loss-by-sparsity`.
+ * @param {{pattern?: any, own?: any}} marks The best pattern, and a prediction at a sparsity chosen by the user.
  * @param {string} unit
  * @returns {Details}
  */
@@ -135,7 +135,7 @@ export function lossDetails(answer, { pattern, own }, unit) {
 /**
  * What zeros are worth.
  *
- * @param {any} answer Of `gain`.
+ * @param {any} answer Answer of `gain`.
  * @param {{sparsity: number, gain: number, intervals?: any}} optimum
  * @returns {Details}
  */
@@ -166,7 +166,7 @@ export function gainDetails(answer, optimum) {
 
 /** @param {string} axes @returns {"log" | "linear"} */
 const lossScale = (axes) => (axes === "log" ? "log" : "linear");
-/** @param {number} value @returns {string} A tick. */
+/** @param {number} value @returns {string} Text of a tick. */
 const short = (value) => formatNumber(value, 4);
 
 /**
@@ -212,9 +212,9 @@ export function forecastsFigure(scored) {
 }
 
 /**
- * An answer by the versions of the laws that gave it: its sparsity, and the loss there.
+ * How an answer changed over the versions of the law: its sparsity, and the loss at it.
  *
- * @param {any[]} answered Laws of a history that have an answer, newest first.
+ * @param {any[]} answered Laws of the history that have an answer, newest first.
  * @param {string} unit
  * @returns {{title: string, key: string, draw: Draw}[]}
  */
@@ -268,7 +268,7 @@ export function historyFigures(answered, unit) {
 }
 
 /**
- * The trade-off of loss and cost.
+ * The trade-off between loss and cost.
  *
  * @param {any} plan
  * @returns {Draw}
@@ -308,7 +308,7 @@ export function frontierFigure(plan) {
 /**
  * What a training step costs at each sparsity.
  *
- * @param {any} profile Its `cost`, `patterns` and `pattern_costs`.
+ * @param {any} profile With `cost`, `patterns` and `pattern_costs`.
  * @returns {Draw}
  */
 export function stepCostFigure({ cost, patterns, pattern_costs }) {
@@ -355,7 +355,7 @@ export function stepCostFigure({ cost, patterns, pattern_costs }) {
 }
 
 /**
- * The cost of a step as the service computes it.
+ * The cost of a training step, as the service computes it.
  *
  * @param {any} cost `{prunable_share, efficiency}` or `{points}`.
  * @returns {(sparsity: number) => number}

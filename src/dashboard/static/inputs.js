@@ -12,12 +12,12 @@ import { parseFraction, parseNumber } from "./numbers.js";
  * @typedef {object} NumberField
  * @property {HTMLElement} node
  * @property {HTMLInputElement} input
- * @property {() => number | null} read The number; null where the field is empty or wrong.
- * @property {() => boolean} ok Whether what stands there can be used.
+ * @property {() => number | null} read The number; null if the field is empty or its content is wrong.
+ * @property {() => boolean} ok Whether the content can be used.
  */
 
 /**
- * A field for a number as people write it; below it stands how it was understood.
+ * A field for a number as people write it; the text below shows how it was understood.
  *
  * @param {object} options
  * @param {string} options.label
@@ -27,9 +27,9 @@ import { parseFraction, parseNumber } from "./numbers.js";
  * @param {number} options.min
  * @param {number} options.max
  * @param {boolean} [options.required]
- * @param {boolean} [options.fraction] Whether it is one, below 1, and percent are understood.
+ * @param {boolean} [options.fraction] Whether it is a fraction below 1, which may also be given in percent.
  * @param {string} [options.placeholder]
- * @param {string} [options.hint] Stands below while the field is empty.
+ * @param {string} [options.hint] Shown below while the field is empty.
  * @returns {NumberField}
  */
 export function numberField({ label, name, value = "", format, min, max, required = false, fraction = false, placeholder, hint = "" }) {
@@ -63,11 +63,11 @@ export function numberField({ label, name, value = "", format, min, max, require
 }
 
 /**
- * A choice of the names by which a law tells runs of one sparsity apart.
+ * A select for the names by which a law tells runs of the same sparsity apart.
  *
  * @param {any} law
  * @param {string} [value]
- * @returns {HTMLSelectElement | null} Null of a law without such names.
+ * @returns {HTMLSelectElement | null} Null for a law without such names.
  */
 export function levelSelect(law, value = "") {
   const names = new Set((law.own_coefficients ?? []).map((/** @type {any} */ each) => each.level).filter(Boolean));
@@ -79,13 +79,13 @@ export function levelSelect(law, value = "") {
 /** @type {Promise<any[]> | null} */
 let profiles = null;
 
-/** Has the next choice of modes ask for the profiles anew. */
+/** Makes the next select of modes fetch the profiles again. */
 export function forgetProfiles() {
   profiles = null;
 }
 
 /**
- * A choice of FLOP modes: dense, sparse and the hardware profiles, which arrive a moment later.
+ * A select for FLOP modes: dense, sparse, and the hardware profiles, which are added once they are loaded.
  *
  * @param {string} value
  * @returns {HTMLSelectElement}
@@ -107,14 +107,14 @@ export function modeSelect(value) {
       if (names.length > 0) select.append(el("optgroup", { label: "hardware profiles" }, names.map((name) => el("option", { value: name, selected: name === chosen }, name))));
       if (select.value !== chosen) select.append(el("option", { value: chosen, selected: true }, chosen));
     },
-    // The two built-in modes can be asked without it; the next view tries again.
+    // The two built-in modes work without the profiles; the next view tries again.
     () => { profiles = null; },
   );
   return select;
 }
 
 /**
- * Calls at most once in a while, and once more when calls end.
+ * Limits how often a function is called: at most once per interval, and once more after the last call.
  *
  * @param {() => void} call
  * @param {number} wait_ms

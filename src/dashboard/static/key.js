@@ -1,15 +1,15 @@
 /**
- * The API key of this browser: where it is kept, shared by the tabs of the page, and forgotten.
+ * The API key of this browser: stored, shared between the tabs of the page, and forgotten.
  *
- * Unless somebody wants it kept, a key is in the session storage of each tab, which ends with the tab. Tabs tell it each
- * other, so that it is asked for once. Kept on the device it is in the local storage, until somebody logs out.
+ * By default the key is in the session storage of each tab, which ends with the tab. Tabs pass it on to each other, so
+ * the user enters it only once. If it is to be kept on the device, it is in the local storage until the user logs out.
  *
  * @module key
  */
 
-/** Another service may stand below another path of the same host: its key is another. */
+/** The path is part of the name: another service may run below another path of the same host, with another key. */
 const name = () => `sparsity-planner-key ${new URL(".", document.baseURI).pathname}`;
-/** How long other tabs may take to say the key. */
+/** How long other tabs may take to send the key. */
 const TOLD_MS = 250;
 
 /** @returns {string | null} */
@@ -36,18 +36,18 @@ function put(given, keep) {
 /** @type {Set<() => void>} */
 const told = new Set();
 
-/** Other tabs of the page. They say that they want a key, which it is, that another was given, and that it is forgotten. @type {BroadcastChannel} */
+/** Channel to the other tabs of the page: that a key is wanted, which one it is, that another was given, and that it was forgotten. @type {BroadcastChannel} */
 let others;
 let hadKey = false;
 
-/** Listens to what other tabs say of the key. Called once, before anything else here but `key`. */
+/** Listens to messages of other tabs about the key. Called once, before anything else here but `key`. */
 export function hearOtherTabs() {
   others = new BroadcastChannel(name());
   others.addEventListener("message", ({ data }) => {
     const mine = sessionStorage.getItem(name());
     if (data.kind === "wanted" && mine) others.postMessage({ kind: "is", key: mine });
     else if (data.kind === "given" || (data.kind === "is" && !key())) {
-      // What another process has written into the local storage may be there later than what it says.
+      // Another process's write to the local storage may become visible here later than its message.
       put(data.key, data.keep === true);
       told.forEach((listener) => listener());
       dispatchEvent(new Event("keychange"));
@@ -56,16 +56,16 @@ export function hearOtherTabs() {
       location.reload();
     }
   });
-  // Whoever goes back to the page after somebody logged out must not see what it was.
+  // After a logout, going back in the history must not show the page as it was.
   addEventListener("pagehide", () => { hadKey = key() !== null; });
   addEventListener("pageshow", ({ persisted }) => { if (persisted && hadKey && key() === null) location.reload(); });
 }
 
 /**
- * Waits a moment for another tab that has a key.
+ * Waits for a moment whether another tab has a key.
  *
- * @param {string | null} refused The key that the service did not accept, which is none.
- * @returns {Promise<boolean>} Whether there is one now.
+ * @param {string | null} refused The key that the service refused, which does not count.
+ * @returns {Promise<boolean>} Whether there is a key now.
  */
 export async function fromOtherTabs(refused) {
   if (key() !== refused) return key() !== null;
@@ -83,17 +83,17 @@ export async function fromOtherTabs(refused) {
   return key() !== null;
 }
 
-/** @param {() => void} listener Called when another tab has said the key. @returns {() => void} Ends that. */
+/** @param {() => void} listener Called when another tab has sent the key. @returns {() => void} Removes the listener. */
 export function whenTold(listener) {
   told.add(listener);
   return () => told.delete(listener);
 }
 
 /**
- * Uses a key from now on, in all tabs. Where the key is another the window is told, as `keychange`.
+ * Uses a key from now on, in all tabs. Dispatches `keychange` on the window.
  *
  * @param {string} given
- * @param {boolean} keep Whether it outlasts the tabs.
+ * @param {boolean} keep Whether the key outlasts the tabs.
  */
 export function use(given, keep) {
   put(given, keep);
@@ -101,10 +101,10 @@ export function use(given, keep) {
   dispatchEvent(new Event("keychange"));
 }
 
-/** Forgets the key in all tabs, and what they show, which it was shown to. */
+/** Forgets the key in all tabs, together with everything that was loaded with it. */
 export function forget() {
   remove();
   others.postMessage({ kind: "forgotten" });
-  // Anew, and not only another view: nothing that was loaded with the key is left.
+  // Loads the page again instead of showing another view, so that nothing loaded with the key remains.
   location.replace(new URL("./", document.baseURI));
 }

@@ -1,30 +1,30 @@
 /**
- * What happens to a family while its page is open.
+ * Follows a family while its page is open.
  *
  * @module live
  */
 
 import { events, familyPath, get, Problem } from "./api.js";
 
-/** After this long without an answer the stream is asked for again. */
+/** Pause before a stream that ended or failed is opened again. */
 const RECONNECT_MS = 2000;
-/** How often it is asked where there is no stream. */
+/** Interval of polling where there is no stream. */
 const LOOK_MS = 5000;
-/** How long the first event may take: a proxy that keeps events back is no stream. */
+/** How long the first event may take: a proxy may hold events back, which is as bad as no stream. */
 const FIRST_MS = 10_000;
-/** For how long it is asked before a stream is tried again. */
+/** How long the page polls before it tries a stream again. */
 const WITHOUT_MS = 60_000;
-/** As many refits as are worth a look. */
+/** Number of the newest refits that are polled. */
 const NEWEST = 8;
 
 /**
- * @typedef {object} Standing How a family stands.
+ * @typedef {object} Standing The state of a family.
  * @property {string} updated_at
  * @property {{version: number} | null} active_law
  * @property {boolean} pinned
  * @property {number | null} newest_law
  * @property {{all: number, used: number, since_law: {added: number, changed: number, removed: number} | null} | null} runs
- *   Null where only the stream would say it.
+ *   Null when polling, as only the stream reports it.
  */
 
 /**
@@ -32,15 +32,15 @@ const NEWEST = 8;
  * @property {(standing: Standing) => void} standing
  * @property {(refit: any) => void} refit
  * @property {() => void} deleted
- * @property {(isAway: boolean) => void} away Whether the service can be reached: told each time that it was tried.
+ * @property {(isAway: boolean) => void} away Whether the service is unreachable: called after each attempt.
  */
 
 /**
- * Follows a family by a stream of events, and by asking where there is none. A page that is not seen follows nothing:
- * browsers open six connections to a service, and each stream is one.
+ * Follows a family by a stream of events, or by polling where there is no stream. A hidden page follows nothing:
+ * browsers open only six connections to a service, and each stream takes one.
  *
  * @param {string} name
- * @param {AbortSignal} signal Ends it.
+ * @param {AbortSignal} signal Stops following.
  * @param {Listener} listener
  */
 export async function follow(name, signal, listener) {
@@ -60,14 +60,14 @@ export async function follow(name, signal, listener) {
     } catch (error) {
       if (signal.aborted) return;
       const status = error instanceof Problem ? error.status : -1;
-      // What the service refused, it will refuse again.
+      // The service would refuse it again.
       if (status === 401 || status === 403) return;
       if (status === 404 && (await isGone(name, signal))) {
         listener.deleted();
         return;
       }
       listener.away(status === 0);
-      // A service that is not there is asked for its stream again; one that gives none is asked otherwise.
+      // If the service is unreachable, its stream is tried again; if it provides no stream, the page polls.
       if (status !== 0) asks = performance.now() + WITHOUT_MS;
       await pause(RECONNECT_MS, signal);
     }
@@ -102,7 +102,7 @@ async function stream(name, signal, listener) {
       }
     }
   } catch (error) {
-    // One that breaks off, as where the service stops, is asked for again.
+    // A stream that breaks off, for example because the service stops, is opened again.
     if (!begun && (!end.signal.aborted || late)) throw error;
   } finally {
     clearTimeout(first);
@@ -130,7 +130,7 @@ async function isGone(name, signal) {
   return get(familyPath(name), {}, signal).then(() => false, (error) => error instanceof Problem && error.status === 404);
 }
 
-/** @param {AbortSignal} signal @returns {Promise<void>} When the page is seen. */
+/** @param {AbortSignal} signal @returns {Promise<void>} Resolves when the page is visible. */
 function seen(signal) {
   return new Promise((resolve) => {
     const look = () => {

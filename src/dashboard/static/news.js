@@ -1,5 +1,5 @@
 /**
- * What has happened to a family since its page was shown, above all of its views.
+ * News about a family since its page was shown, displayed above all of its views.
  *
  * @module news
  */
@@ -10,30 +10,30 @@ import { formatPercent, plural } from "./numbers.js";
 import { STATES } from "./refit.js";
 import { address, go } from "./url.js";
 
-/** How long it waits for what comes with it: what the page itself did is shown by its view, and is no news. */
+/** Delay before news is shown: changes made by the page itself are shown by its view meanwhile, and are no news. */
 const REST_MS = 400;
 
 /**
  * @typedef {object} News
  * @property {HTMLElement} node
- * @property {import("./live.js").Listener} listener Told of what happens.
- * @property {() => void} show Shows what is news to the page as it is now.
+ * @property {import("./live.js").Listener} listener Receives what happens to the family.
+ * @property {() => void} show Shows what differs from the page in its present state.
  */
 
 /**
- * @typedef {object} Page What a page shows.
- * @property {string} name Of the family.
+ * @typedef {object} Page What the page shows.
+ * @property {string} name Name of the family.
  * @property {any} family
  * @property {any | null} law
- * @property {string} readOnly Why the user may change nothing; empty where they may.
+ * @property {string} readOnly Why the user may change nothing; empty if they may.
  * @property {AbortSignal} signal
  */
 
 /**
- * @param {Page} page Changes as the page shows other things.
+ * @param {Page} page Updated as the page shows other things.
  * @param {{ofOneView: Record<string, null>, showsRefits: () => boolean, showsSettings: () => boolean, renew: () => void}} options
- *   What is left of the address for another view, whether the view shows refits and settings itself, and what shows the
- *   page anew.
+ *   Parameters to remove from the address for another view, whether the view itself shows refits and settings, and a
+ *   function that shows the page again.
  * @returns {News}
  */
 export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
@@ -42,11 +42,11 @@ export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
   let standing = null;
   let isDeleted = false;
   let isAway = false;
-  /** By their ids. @type {Map<string, any>} */
+  /** Refits by id. @type {Map<string, any>} */
   const refits = new Map();
   /** Refits that ended while the page was open. @type {Set<string>} */
   const ended = new Set();
-  /** What is shown, by what it is about. @type {Map<string, {text: string, node: HTMLElement}>} */
+  /** The news shown, by subject. @type {Map<string, {text: string, node: HTMLElement}>} */
   const shown = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let resting;
@@ -64,8 +64,8 @@ export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
   async function refit(button) {
     button.disabled = true;
     try {
-      // As the law that answers was made: one with a borrowed gain, say, has runs that make no other. Its delta is what was
-      // found, and no option.
+      // With the options of the answering law: for example, one with a borrowed gain has runs that cannot determine
+      // another form. Its delta is left out, as it was found by the fit and is not an option.
       const { without: _, delta: __, ...options } = page.law?.options ?? {};
       const asked = await change("POST", familyPath(page.name, "/refits"), options);
       go(refitAddress(asked.id));
@@ -84,7 +84,7 @@ export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
 
   function show() {
     if (page.signal.aborted) return;
-    /** What is to be shown: about what, in which words, and what can be done. @type {[string, string, () => import("./dom.js").Child][]} */
+    /** The news to show: its subject, its text, and the action it offers. @type {[string, string, () => import("./dom.js").Child][]} */
     const items = [];
     const running = [...refits.values()].filter((one) => !one.finished_at);
     if (isAway) items.push(["away", "The service cannot be reached for now: what stands here is what it said last.", () => null]);
@@ -96,7 +96,7 @@ export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
       if (now !== undefined && now !== here) {
         items.push(["law", here === undefined ? `Law ${now} answers now.` : `Law ${now} answers now; this page was made with law ${here}.`, () => button(`Show law ${now}`, renew)]);
       } else if (showsSettings() && standing.pinned === page.family.pinned) {
-        // The form has both.
+        // The settings form shows the change itself.
       } else if (Date.parse(standing.updated_at) !== Date.parse(page.family.updated_at) || standing.pinned !== page.family.pinned) {
         items.push(["settings", "The settings of this family were changed.", () => button("Show them", renew)]);
       }
@@ -130,12 +130,12 @@ export function newsOf(page, { ofOneView, showsRefits, showsSettings, renew }) {
       const state = `${text}|${Boolean(act())}`;
       if (before?.text === state) continue;
       const fresh = el("div", { class: `item${key === "deleted" || key === "away" ? " gone" : ""}` }, el("span", {}, text), act());
-      // Whoever has the keyboard on it keeps it.
+      // Keep the keyboard focus on an item that is replaced.
       const focused = before?.node.contains(document.activeElement);
       if (before) before.node.replaceWith(fresh);
       else node.append(fresh);
       if (focused) /** @type {HTMLElement | null} */ (fresh.querySelector("a, button"))?.focus();
-      // How far a refit is is not said with every percent.
+      // Progress of a refit is not announced with every percent.
       if (!refits.has(key) || !before) announce(text);
       shown.set(key, { text: state, node: fresh });
     }

@@ -4,7 +4,7 @@
  * @module numbers
  */
 
-/** Powers of ten by prefix. Sizes of models count in B and T, FLOPs and bytes in G and T. */
+/** Powers of ten by prefix. Sizes of models use B and T; FLOPs and bytes use G and T. */
 const PREFIXES = new Map([
   ["", 1], ["k", 1e3], ["m", 1e6], ["b", 1e9], ["g", 1e9], ["t", 1e12], ["p", 1e15], ["e", 1e18], ["z", 1e21], ["y", 1e24], ["r", 1e27], ["q", 1e30],
   ["thousand", 1e3], ["million", 1e6], ["billion", 1e9], ["trillion", 1e12],
@@ -12,23 +12,23 @@ const PREFIXES = new Map([
   ["ki", 2 ** 10], ["mi", 2 ** 20], ["gi", 2 ** 30], ["ti", 2 ** 40],
 ]);
 
-/** Units that may follow a prefix and change nothing. */
+/** Units that may follow a prefix and do not change the value. */
 const UNIT = /(flops?|params?|parameters?|tokens?|bytes?|images?|examples?)$/;
 
-/** FLOPs of a petaFLOP/s for a day. */
+/** FLOPs of one petaFLOP/s-day. */
 const PF_DAY = 8.64e19;
 
 /**
- * Reads a number.
+ * Parses a number.
  *
  * @param {string} text Such as `70M`, `1e21`, `3 EFLOP`, `84,934,656`, `12 PF-days`.
- * @returns {number} NaN where it is none.
+ * @returns {number} NaN if it is not a number.
  */
 export function parseNumber(text) {
   const match = /^([+-]?(?:\d{1,3}(?:[,\s_]\d{3})+|\d+)?(?:\.\d*)?(?:e[+-]?\d+)?)\s*(.*)$/i.exec(text.trim());
   if (!match || !/\d/.test(match[1])) return NaN;
   const value = Number(match[1].replace(/[,\s_]/g, ""));
-  // Somebody is about to write 1e21; 3E is exa.
+  // The user may be about to type 1e21; an upper-case 3E means exa.
   if (match[2] === "e") return NaN;
   let unit = match[2].trim().toLowerCase();
   if (/^p(eta)?f(lops?)?(\/s)?[- ]?days?$/.test(unit)) return value * PF_DAY;
@@ -41,10 +41,10 @@ export function parseNumber(text) {
 }
 
 /**
- * Reads a fraction.
+ * Parses a fraction.
  *
- * @param {string} text `0.52`, `52 %` or `52`: what is at least 1 is taken for percent.
- * @returns {number} NaN where it is none.
+ * @param {string} text `0.52`, `52 %` or `52`: a value of at least 1 is taken as percent.
+ * @returns {number} NaN if it is not a number.
  */
 export function parseFraction(text) {
   const value = parseNumber(text);
@@ -52,7 +52,7 @@ export function parseFraction(text) {
 }
 
 /**
- * A number to some significant digits, without exponents up to a million.
+ * Formats a number with some significant digits, without an exponent up to a million.
  *
  * @param {number} value
  * @param {number} [digits]
@@ -66,14 +66,14 @@ export function formatNumber(value, digits = 4) {
 }
 
 /**
- * A loss: zeros at the end stay, so that digits stand under digits.
+ * Formats a loss. Trailing zeros are kept, so that digits line up in tables.
  *
  * @param {number} value
  * @param {number} [digits]
  * @returns {string}
  */
 export function formatLoss(value, digits = 4) {
-  // No model has such a loss: what is left to say is that the law knows no bound.
+  // No model has such a loss: it only means that the law gives no upper bound.
   if (value >= 1e6) return ">\u00a010⁶";
   return value >= 1e-3 && value < 1e5 ? value.toPrecision(digits) : formatNumber(value, digits);
 }
@@ -129,10 +129,10 @@ export function formatBytes(value) {
 }
 
 /**
- * An estimate in percent. Close to 100 % the digits tell what is left: 99.95 %.
+ * An estimate in percent. Close to 100 % it shows enough digits for what is missing: 99.95 %.
  *
  * @param {number} value
- * @param {number} [digits] Digits after the point; as many as are needed unless said otherwise.
+ * @param {number} [digits] Digits after the decimal point; by default as many as needed.
  * @returns {string}
  */
 export function formatPercent(value, digits) {
@@ -140,7 +140,7 @@ export function formatPercent(value, digits) {
 }
 
 /**
- * A level in percent, without zeros that say nothing: 50 %, 87.5 %.
+ * A level in percent, without trailing zeros: 50 %, 87.5 %.
  *
  * @param {number} value
  * @returns {string}
@@ -161,27 +161,27 @@ function percentDigits(value, digits) {
  *
  * @param {{low: number, high: number} | null | undefined} interval
  * @param {(value: number) => string} format
- * @returns {string} Empty where there is none.
+ * @returns {string} Empty if there is no interval.
  */
 export function formatInterval(interval, format) {
   if (!interval) return "";
   const low = format(interval.low);
   const high = format(interval.high);
   if (low.endsWith("×")) return `${low.slice(0, -1)}–${high}`;
-  // 45 % – 58 % is 45–58 %.
+  // 45 % – 58 % is shortened to 45–58 %.
   const unit = /^(\S+)\u00a0(\D\S*)$/;
   const [a, b] = [unit.exec(low), unit.exec(high)];
   return a && b && a[2] === b[2] ? `${a[1]}–${b[1]}\u00a0${a[2]}` : `${low}–${high}`;
 }
 
 /**
- * An estimate of a factor: 1.80×.
+ * An estimated factor: 1.80×.
  *
  * @param {number} value
  * @returns {string}
  */
 export function formatTimes(value) {
-  // So many decades say that nothing is known; their digits would say otherwise.
+  // A range of so many decades means that nothing is known, and its digits would suggest otherwise.
   if (value >= 1e6) return ">\u00a010⁶×";
   if (value < 1e-6) return "<\u00a010⁻⁶×";
   return value < 1000 ? `${value.toPrecision(3)}×` : `${formatWhole(Math.round(value))}×`;
@@ -206,7 +206,7 @@ export function formatAge(time, now = Date.now()) {
 }
 
 /**
- * A number in full, with commas between thousands. The browser's own formatter takes longer to start than a page to show.
+ * A number in full, with commas between thousands. The browser's own formatter takes longer to start than a page takes to show.
  *
  * @param {number} value
  * @returns {string} Such as `84,934,656`.

@@ -1,6 +1,6 @@
 /**
- * Frames for pictures: the SVG that the service draws, with hover, zoom, keys and downloads on top, a
- * sentence, and a table of its numbers. Few pictures of forms are sketched here.
+ * Frames for pictures: the SVG that the service draws, with hovering, zooming, keyboard control and downloads on top, a
+ * sentence, and a table of its numbers. A few pictures, such as those of forms, are sketched here.
  *
  * @module plots
  */
@@ -12,15 +12,15 @@ import { saveBlob, toPng } from "./save.js";
 import { geometryOf, nearest, neighbour, pathsOf, zoomed } from "./scales.js";
 import { sketch } from "./sketch.js";
 
-/** @typedef {{x: [number, number] | null, y: [number, number] | null}} Window Values at the ends of what is shown. */
+/** @typedef {{x: [number, number] | null, y: [number, number] | null}} Window Values at the ends of the visible range. */
 
 /**
- * @typedef {object} Series Values of a picture, which lie where the picture has them.
+ * @typedef {object} Series Values of a picture, at the places where the picture shows them.
  * @property {string} name
- * @property {[number, number][]} points As the axes count.
- * @property {boolean} [line] Whether what lies between two points is a value too.
- * @property {(index: number, x: number, y: number) => string[]} say What one value means, a line each, the first its name.
- * @property {(index: number) => string | null} [link] Where a click leads.
+ * @property {[number, number][]} points In the units of the axes.
+ * @property {boolean} [line] Whether places between two points are values too.
+ * @property {(index: number, x: number, y: number) => string[]} say Describes a value in lines, the first of which names it.
+ * @property {(index: number) => string | null} [link] Address that a click leads to.
  */
 
 /** @typedef {{name: string, format: (value: number) => string, parse: (text: string) => number}} Axis */
@@ -30,35 +30,35 @@ import { sketch } from "./sketch.js";
  * @property {Series[]} series
  * @property {Axis} x
  * @property {Axis} y
- * @property {string} summary What is to be seen, in a sentence.
+ * @property {string} summary What the picture shows, in one sentence.
  * @property {import("./dom.js").Child[]} [notes] Further sentences below the picture.
- * @property {{columns: {text: string, number?: boolean}[], rows: import("./dom.js").Child[][]}} table The same in numbers.
+ * @property {{columns: {text: string, number?: boolean}[], rows: import("./dom.js").Child[][]}} table The picture's numbers.
  */
 
 /**
  * @typedef {object} Figure
- * @property {string} [path] Of the service's picture.
- * @property {import("./api.js").Query} [query] Of the picture, without its look.
- * @property {import("./sketch.js").Sketch} [sketch] In place of a picture of the service.
- * @property {import("./copy.js").Asked} [asked] The question whose answer it is, to be copied.
- * @property {Details | string | Promise<Details | string>} details Or why there is no picture.
+ * @property {string} [path] Path of the service's picture.
+ * @property {import("./api.js").Query} [query] Query of the picture, without parameters for its look.
+ * @property {import("./sketch.js").Sketch} [sketch] Drawn instead of a picture of the service.
+ * @property {import("./copy.js").Asked} [asked] The question that the picture answers, for copying.
+ * @property {Details | string | Promise<Details | string>} details Details, or the reason why there is no picture.
  */
 
-/** @typedef {(axes: string) => Figure} Draw `axes` is the choice of the frame; "" is the usual one. */
+/** @typedef {(axes: string) => Figure} Draw `axes` is the choice made in the frame; "" is the default. */
 
-/** Pixels within which a value counts as pointed at. */
+/** Distance in pixels within which the pointer selects a value. */
 const NEAR = 24;
-/** A shorter way with the button down is a click. */
+/** A shorter movement with the button pressed counts as a click. */
 const DRAG = 6;
-/** How long a size must rest before the picture is drawn for it. */
+/** How long the size must be stable before the picture is drawn again. */
 const REST_MS = 150;
 
 /**
  * @typedef {object} Frame
  * @property {HTMLElement} node
  * @property {(draw: Draw) => Promise<void>} show
- * @property {(error: unknown, retry?: () => void) => void} fail Says why there is no picture.
- * @property {(text: string) => void} say Says what stands in place of a picture.
+ * @property {(error: unknown, retry?: () => void) => void} fail Shows why there is no picture.
+ * @property {(text: string) => void} say Shows a text instead of a picture.
  * @property {() => void} busy
  */
 
@@ -67,12 +67,12 @@ const REST_MS = 150;
  *
  * @param {object} options
  * @param {string} options.title
- * @param {string} options.name Of the frame in ids and in the address, and of files.
- * @param {[string, string][]} [options.choices] Kinds of axes and their names; the first, "", is the usual one.
- * @param {string} [options.axes] The kind to start with.
- * @param {(axes: string) => void} [options.onAxes] Told when the user switches.
- * @param {(to: string) => void} [options.onLink] Told where a click leads.
- * @param {AbortSignal} options.signal Ends the picture.
+ * @param {string} options.name Name of the frame in ids, in the address, and of files.
+ * @param {[string, string][]} [options.choices] Kinds of axes and their names; the first, "", is the default.
+ * @param {string} [options.axes] The initial kind of axes.
+ * @param {(axes: string) => void} [options.onAxes] Called when the user switches the axes.
+ * @param {(to: string) => void} [options.onLink] Called with the address that a click leads to.
+ * @param {AbortSignal} options.signal Ends the frame.
  * @returns {Frame}
  */
 export function picture({ title, name, choices = [], axes = "", onAxes, onLink, signal }) {
@@ -90,7 +90,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     { "aria-label": `Axes: ${title}`, hidden: choices.length === 0, on: { change: () => { axes = choice.value; onAxes?.(axes); shown = { x: null, y: null }; redraw(); } } },
     choices.map(([value, text]) => el("option", { value, selected: value === axes }, text)),
   );
-  // There is nothing to zoom where there is no picture.
+  // Without a picture there is nothing to zoom.
   const tools = el("span", { class: "tools" }, tool("−", "Zoom out", () => zoom(2)), tool("+", "Zoom in", () => zoom(0.5)), tool("Reset", "Reset to the whole picture", whole), choice, tool("SVG", "Download as SVG", () => save("svg")), tool("PNG", "Download as PNG", () => save("png")));
   const node = el(
     "figure",
@@ -108,22 +108,22 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
 
   /** @type {Draw | null} */
   let last = null;
-  /** @type {Figure | null} What is drawn. */
+  /** @type {Figure | null} The figure that is drawn. */
   let figure = null;
   /** @type {Details | null} */
   let details = null;
-  /** @type {Window} What was zoomed to: it outlasts another question. */
+  /** @type {Window} The range zoomed to; it is kept when another question is asked. */
   let shown = { x: null, y: null };
   /** @type {import("./scales.js").Geometry | null} */
   let geometry = null;
-  /** @type {import("./scales.js").Paths} Where the values lie. */
+  /** @type {import("./scales.js").Paths} Places of the values. */
   let paths = [];
-  /** @type {import("./scales.js").Spot | null} What is pointed at. */
+  /** @type {import("./scales.js").Spot | null} The selected value. */
   let spot = null;
   let drawing = new AbortController();
   let size = [0, 0];
 
-  /** @param {number} factor Of what is seen: above 1 shows more. */
+  /** @param {number} factor Change of the visible range: above 1 shows more. */
   function zoom(factor) {
     if (!geometry) return;
     shown = zoomed(geometry, [0.5 - factor / 2, 0.5 + factor / 2], [0.5 - factor / 2, 0.5 + factor / 2]);
@@ -135,7 +135,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     redraw();
   }
 
-  /** Draws what was shown last, as it is wanted now. */
+  /** Draws the last figure again, with the present settings. */
   async function redraw() {
     if (!last || signal.aborted) return;
     drawing.abort();
@@ -145,7 +145,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     try {
       figure = last(axes);
       const wanted = figure;
-      // The picture need not wait for what is said of it.
+      // The picture need not wait for its details.
       const [, told] = await Promise.all([place(wanted, now), wanted.details]);
       if (now.aborted || signal.aborted) return;
       if (typeof told === "string") {
@@ -159,15 +159,15 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
       node.removeAttribute("aria-busy");
     } catch (error) {
       if (now.aborted || signal.aborted) return;
-      // Another question is about to be asked: what is drawn stays until then.
+      // Another question is about to be asked; until then the old picture stays.
       if (/** @type {Error} */ (error).name === "AbortError") node.removeAttribute("aria-busy");
-      // To ask again would not help: the runs do not tell.
+      // Retrying would not help: the runs do not determine the answer.
       else if (/** @type {any} */ (error).status === 409) instead(empty("No picture: ", /** @type {any} */ (error).detail, "."), true);
       else instead(failure(error, () => redraw()), true);
     }
   }
 
-  /** @param {Figure} wanted @param {AbortSignal} now Puts the picture where it is seen. */
+  /** @param {Figure} wanted @param {AbortSignal} now Puts the picture into its place. */
   async function place(wanted, now) {
     plot.hidden = false;
     size = [plot.clientWidth || 600, plot.clientHeight || 320];
@@ -176,7 +176,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
       ? sketch(wanted.sketch, { width, height, shown, title })
       : await getPicture(/** @type {string} */ (wanted.path), { ...wanted.query, ...look(), bare: true, width: Math.min(2400, Math.max(280, width)), height: Math.min(1800, Math.max(200, height)) }, now);
     if (now.aborted || signal.aborted) return;
-    // It is named by the frame; a title of its own would cover what is pointed at.
+    // The frame names the picture; a title of its own would show a tooltip over the selected value.
     svg.querySelector("title")?.remove();
     svg.setAttribute("aria-hidden", "true");
     svg.removeAttribute("role");
@@ -189,13 +189,13 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     geometry = geometryOf(svg);
   }
 
-  /** @returns {import("./api.js").Query} What the service is asked of a picture's look. */
+  /** @returns {import("./api.js").Query} Parameters for the look of a picture. */
   function look() {
     const range = (/** @type {[number, number] | null} */ ends) => ends?.map((end) => Number(end.toPrecision(8))).join(",");
     return { axes, x_range: range(shown.x), y_range: range(shown.y), theme: isDark() ? "dark" : "light" };
   }
 
-  /** Says in words and numbers what is drawn. */
+  /** Shows summary, notes and table of what is drawn. */
   function tell() {
     if (!details) return;
     fill(caption, details.summary, (details.notes ?? []).map((entry) => [" ", entry]));
@@ -211,7 +211,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     tellRanges();
   }
 
-  /** Inputs for the ends of the axes. */
+  /** Shows inputs for the ends of the axes. */
   function tellRanges() {
     const at = geometry;
     const about = details;
@@ -239,7 +239,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     ranges.hidden = false;
   }
 
-  /** @param {import("./scales.js").Spot | null} found Marks what is pointed at, and says what it is. */
+  /** @param {import("./scales.js").Spot | null} found Marks the selected value and describes it. */
   function point(found) {
     spot = found;
     const svg = plot.querySelector("svg");
@@ -268,7 +268,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
   /** @param {import("./scales.js").Spot} found @returns {string | null} */
   const linkOf = (found) => (found.series < 0 ? null : (details?.series[found.series].link?.(found.index) ?? null));
 
-  /** @param {PointerEvent} event @returns {[number, number] | null} Where it is, in units of the picture. */
+  /** @param {PointerEvent} event @returns {[number, number] | null} Its place in units of the picture. */
   function placeOf(event) {
     const matrix = plot.querySelector("svg")?.getScreenCTM();
     if (!matrix) return null;
@@ -329,7 +329,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
       shown = zoomed(geometry, [start[0] - end[0], 1 + start[0] - end[0]], [start[1] - end[1], 1 + start[1] - end[1]]);
     } else {
       const [x, y] = [order(from[0], to[0]), order(from[1], to[1])];
-      // A stroke along one axis leaves the other.
+      // A movement along one axis leaves the other axis as it is.
       const thin = 0.03;
       shown = zoomed(geometry, x[1] - x[0] < thin ? [0, 1] : x, y[1] - y[0] < thin ? [0, 1] : y);
     }
@@ -391,7 +391,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
     drawing.abort();
   });
 
-  /** @param {HTMLElement} content @param {boolean} [again] Whether the picture may yet be drawn. */
+  /** @param {HTMLElement} content @param {boolean} [again] Whether the picture may be drawn later. */
   function instead(content, again = false) {
     if (signal.aborted) return;
     if (!again) last = null;
@@ -425,7 +425,7 @@ export function picture({ title, name, choices = [], axes = "", onAxes, onLink, 
   };
 }
 
-/** @returns {boolean} Whether the page is dark. */
+/** @returns {boolean} Whether the page uses dark colours. */
 export function isDark() {
   return getComputedStyle(document.documentElement).getPropertyValue("--scheme").trim() === "dark";
 }

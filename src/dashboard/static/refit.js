@@ -1,5 +1,5 @@
 /**
- * A refit as it goes on, and the comparison of two laws.
+ * The progress of a refit, and the comparison of two laws.
  *
  * @module refit
  */
@@ -9,19 +9,19 @@ import { copyButtons } from "./copy.js";
 import { announce, el, failure, fill, loading, table } from "./dom.js";
 import { formatCount, formatFlops, formatInterval, formatLevel, formatLoss, formatNumber, formatPercent, formatTimes, plural } from "./numbers.js";
 
-/** What a refit is at, by its state. @type {Record<string, string>} */
+/** Description of a refit by its state. @type {Record<string, string>} */
 export const STATES = { queued: "waiting for a worker", running: "running", succeeded: "done", failed: "failed", cancelled: "cancelled" };
 
-/** After this long without an answer the stream is asked for again. */
+/** Pause before a stream that ended or failed is opened again. */
 const RECONNECT_MS = 1000;
 
 /**
  * Shows a refit until it ends.
  *
- * @param {HTMLElement} node Where.
+ * @param {HTMLElement} node Element to show it in.
  * @param {string} id
- * @param {AbortSignal} signal Stops watching, not the refit.
- * @param {boolean} mayCancel Whether the user may.
+ * @param {AbortSignal} signal Stops watching, but not the refit.
+ * @param {boolean} mayCancel Whether the user may cancel it.
  * @returns {Promise<any | null>} The refit as it ended; null where watching ended first.
  */
 export async function watchRefit(node, id, signal, mayCancel) {
@@ -63,7 +63,7 @@ export async function watchRefit(node, id, signal, mayCancel) {
     } catch (error) {
       if (signal.aborted) return null;
       fill(trouble, failure(error));
-      // What the service refused, it will refuse again.
+      // The service would refuse it again.
       if (error instanceof Problem && error.status >= 400 && error.status < 500) return null;
     }
     await new Promise((resolve) => setTimeout(resolve, RECONNECT_MS));
@@ -72,14 +72,14 @@ export async function watchRefit(node, id, signal, mayCancel) {
 }
 
 /**
- * An old law against a new one.
+ * Compares an old law with a new one.
  *
- * @param {HTMLElement} node Where.
+ * @param {HTMLElement} node Element to show it in.
  * @param {string} family
- * @param {number} old Version.
- * @param {number} young Version.
+ * @param {number} old Version of the old law.
+ * @param {number} young Version of the new law.
  * @param {AbortSignal} signal
- * @param {string} [youngName] What the new one is called; by its version unless said otherwise.
+ * @param {string} [youngName] Name of the new law; by default its version.
  */
 export async function showComparison(node, family, old, young, signal, youngName = `Law ${young}`) {
   fill(node, loading("Comparing…"));
@@ -93,12 +93,12 @@ export async function showComparison(node, family, old, young, signal, youngName
 }
 
 /**
- * What two laws answer to one question, with their intervals.
+ * Compares the answers of two laws to the same question, with their intervals.
  *
- * @param {HTMLElement} node Where.
+ * @param {HTMLElement} node Element to show it in.
  * @param {string} family
  * @param {{nonzero_params: number, compute: number, flop_mode: string, sparsity: number | null}} question
- * @param {{old: number, young: number, unit: string}} laws Versions, and what their data counts.
+ * @param {{old: number, young: number, unit: string}} laws Versions of the laws, and their data unit.
  * @param {AbortSignal} signal
  */
 export async function showAtPoint(node, family, { sparsity, ...question }, { old, young, unit }, signal) {

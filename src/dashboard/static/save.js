@@ -6,7 +6,7 @@
 
 import { el } from "./dom.js";
 
-/** How long the browser may take to begin with a file. */
+/** How long the browser may take to start saving a file. */
 const KEPT_MS = 60_000;
 
 /** @param {Blob} blob @param {string} name */
@@ -19,7 +19,7 @@ export function saveBlob(blob, name) {
   setTimeout(() => URL.revokeObjectURL(url), KEPT_MS);
 }
 
-/** Pixels of a saved picture for each of the page's. */
+/** Pixels of a saved picture per pixel of the page. */
 const FINE = 2;
 
 /**

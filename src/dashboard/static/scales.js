@@ -1,12 +1,12 @@
 /**
- * Where values lie in a picture, and which of them is near a place. Pure.
+ * Places of values in a picture, and finding the value near a place. Pure functions.
  *
  * @module scales
  */
 
 /**
  * @typedef {object} Scale
- * @property {(value: number) => number} share Of the way along the axis; outside of 0 to 1 beyond it.
+ * @property {(value: number) => number} share Position along the axis: 0 to 1 within it, other numbers outside.
  * @property {(share: number) => number} value
  */
 
@@ -14,17 +14,17 @@
  * @typedef {object} Geometry
  * @property {Scale} x
  * @property {Scale} y
- * @property {(share: [number, number]) => [number, number]} at In units of the picture, y downwards.
+ * @property {(share: [number, number]) => [number, number]} at Place in units of the picture, with y pointing down.
  * @property {(at: [number, number]) => [number, number]} share
  * @property {(at: [number, number]) => boolean} holds Whether a place is within the axes.
- * @property {(at: [number, number]) => [number, number]} within The same place, or the one nearest to it within the axes.
+ * @property {(at: [number, number]) => [number, number]} within The place itself, or the nearest one within the axes.
  */
 
-/** @typedef {{series: number, index: number, x: number, y: number, at: [number, number], lines: string[]}} Spot A value; series -1 is none. */
+/** @typedef {{series: number, index: number, x: number, y: number, at: [number, number], lines: string[]}} Spot A selected value; a series of -1 means none. */
 
 /** @typedef {{places: [number, number][], points: [number, number][], line: boolean, geometry: Geometry}[]} Paths */
 
-/** How values become places, as the service describes axes. @type {Record<string, {place: (value: number) => number, value: (place: number) => number}>} */
+/** Conversion between values and places, for each kind of axis of the service. @type {Record<string, {place: (value: number) => number, value: (place: number) => number}>} */
 const KINDS = {
   linear: { place: (value) => value, value: (place) => place },
   log: { place: Math.log10, value: (place) => 10 ** place },
@@ -32,7 +32,7 @@ const KINDS = {
 };
 
 /**
- * @param {string} description Scale, and places of the ends: `log 6 9.5`.
+ * @param {string} description Kind of scale, and places of its ends: `log 6 9.5`.
  * @returns {Scale}
  */
 export function scaleOf(description) {
@@ -42,12 +42,12 @@ export function scaleOf(description) {
   return { share: (given) => (place(given) - low) / (high - low), value: (share) => value(low + share * (high - low)) };
 }
 
-/** @param {string} kind @param {number} value @returns {number} Where a value lies on an axis of a kind. */
+/** @param {string} kind @param {number} value @returns {number} Place of a value on an axis of this kind. */
 export const placeOn = (kind, value) => KINDS[kind].place(value);
 /** @param {string} kind @param {number} place @returns {number} */
 export const valueOn = (kind, place) => KINDS[kind].value(place);
 
-/** @param {Element} svg With the attributes that the service writes. @returns {Geometry | null} Null where it has no axes. */
+/** @param {Element} svg With the attributes that the service writes. @returns {Geometry | null} Null if it has no axes. */
 export function geometryOf(svg) {
   const [area, across, up] = ["data-plot", "data-x", "data-y"].map((name) => svg.getAttribute(name));
   if (!area || !across || !up) return null;
@@ -68,10 +68,10 @@ export function geometry(area, across, up) {
 }
 
 /**
- * What is shown after a zoom.
+ * The visible range after a zoom.
  *
- * @param {Geometry} geometry Of what is shown now.
- * @param {[number, number]} x Shares of the axis.
+ * @param {Geometry} geometry The present geometry.
+ * @param {[number, number]} x New ends as shares of the present axis.
  * @param {[number, number]} y
  * @returns {import("./plots.js").Window}
  */
@@ -90,16 +90,16 @@ export function pathsOf(geometry, series) {
   }));
 }
 
-/** Whoever is so close to a mark, in units, means it, and not the line below. */
+/** Within this distance, in units of the picture, a mark takes precedence over a line below it. */
 const ON_MARK = 10;
 
 /**
- * The value nearest to a place, of those that are seen.
+ * The visible value nearest to a place.
  *
  * @param {Paths} paths
  * @param {Geometry} geometry
  * @param {[number, number]} at
- * @param {number} most How far away, in units.
+ * @param {number} most Largest distance, in units of the picture.
  * @returns {Spot | null}
  */
 export function nearest(paths, geometry, at, most) {
@@ -129,7 +129,7 @@ export function nearest(paths, geometry, at, most) {
   return found;
 }
 
-/** @param {[number, number]} a @param {[number, number]} b @param {[number, number]} p @returns {[number, number]} The place from a to b that is nearest to p. */
+/** @param {[number, number]} a @param {[number, number]} b @param {[number, number]} p @returns {[number, number]} The place between a and b that is nearest to p. */
 function foot(a, b, p) {
   const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
   const length = dx * dx + dy * dy;
@@ -138,7 +138,7 @@ function foot(a, b, p) {
 }
 
 /**
- * The value that a key leads to: left and right along a series, up and down to another.
+ * The value that a key selects: left and right move along a series, up and down to another one.
  *
  * @param {Paths} paths
  * @param {Spot | null} from

@@ -1,28 +1,28 @@
 /**
- * Small pictures of what is typed or planned, which the service does not draw: axes, lines, bars and marks, with the
- * attributes by which the frame finds values, as pictures of the service have them.
+ * Small pictures of what is typed or planned, which the service does not draw: axes, lines, bars and marks. They have the
+ * same attributes as the service's pictures, by which the frame finds values.
  *
  * @module sketch
  */
 
 import { placeOn, valueOn } from "./scales.js";
 
-/** @typedef {"accent" | "point" | "muted" | "text"} Role A colour of the page by what it is for. */
+/** @typedef {"accent" | "point" | "muted" | "text"} Role Purpose of a colour of the page. */
 
 /**
  * @typedef {object} SketchAxis
  * @property {string} name
  * @property {"linear" | "log" | "density"} scale
  * @property {(value: number) => string} format
- * @property {boolean} [zero] Whether it shows 0.
- * @property {boolean} [whole] Whether it has whole numbers alone.
+ * @property {boolean} [zero] Whether the axis includes 0.
+ * @property {boolean} [whole] Whether the axis has whole numbers only.
  */
 
 /**
  * @typedef {object} Sketch
  * @property {SketchAxis} x
  * @property {SketchAxis} y
- * @property {{points: [number, number][], role: Role, dashed?: boolean, name?: string}[]} lines Those with names stand in the legend.
+ * @property {{points: [number, number][], role: Role, dashed?: boolean, name?: string}[]} lines Lines with a name appear in the legend.
  * @property {{x: number, low: number, high: number, role: Role}[]} [bars]
  * @property {{points: [number, number][], role: Role, shape: Shape, name?: string, labels?: string[]}[]} [marks]
  */
@@ -31,7 +31,7 @@ import { placeOn, valueOn } from "./scales.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const [LEFT, RIGHT, BOTTOM, ROW] = [64, 14, 46, 18];
-/** Average width of a letter. */
+/** Average width of a letter, in units of the picture. */
 const LETTER = 6.6;
 
 /** @param {string} tag @param {Record<string, string | number>} attributes @param {string} [text] @returns {SVGElement} */
@@ -130,10 +130,10 @@ function ends({ scale, zero }, values, shown) {
   return [Number.isFinite(from) ? from : low, Number.isFinite(to) ? to : high];
 }
 
-/** Sparsities that an axis by density names. */
+/** Sparsities labelled on an axis of kind density. */
 const DENSITIES = [0, 0.25, 0.5, 0.75, 0.875, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999];
 
-/** @param {SketchAxis} axis @param {[number, number]} ends @param {number} most @returns {number[]} Values that are named. */
+/** @param {SketchAxis} axis @param {[number, number]} ends @param {number} most @returns {number[]} Values that get a label. */
 function ticks({ scale, whole }, [low, high], most) {
   if (whole) return even(low, high, Math.min(most, Math.max(2, high - low))).filter(Number.isInteger);
   if (scale === "density") {

@@ -1,10 +1,10 @@
 /**
- * What is looked at, in the address: a view can be shared.
+ * The state of the page in its address, so that a view can be shared.
  *
  * @module url
  */
 
-/** @returns {URLSearchParams} What the address says. */
+/** @returns {URLSearchParams} Parameters of the address. */
 export function params() {
   return new URLSearchParams(location.search);
 }
@@ -12,8 +12,8 @@ export function params() {
 /**
  * The address with some parameters changed.
  *
- * @param {Record<string, string | number | null | undefined>} patch Null, undefined and "" remove one.
- * @param {URLSearchParams} [from] What is kept; everything unless said otherwise.
+ * @param {Record<string, string | number | null | undefined>} patch Null, undefined and "" remove a parameter.
+ * @param {URLSearchParams} [from] Parameters to start from; by default the present ones.
  * @returns {string}
  */
 export function address(patch, from = params()) {
@@ -23,12 +23,12 @@ export function address(patch, from = params()) {
     else next.set(name, String(value));
   }
   const query = next.toString();
-  // Relative: the service may stand below a path of a proxy.
+  // Relative, as a proxy may expose the service under a path prefix.
   return query ? `./?${query}` : "./";
 }
 
 /**
- * Notes what is looked at, without a new entry in the history.
+ * Records the state of the page in the address, without a new entry in the history.
  *
  * @param {Record<string, string | number | null | undefined>} patch
  */

@@ -6,13 +6,13 @@
 
 import { formatCount, formatFlops, formatInterval, formatLevel, formatNumber, formatPercent, formatWhole, plural } from "./numbers.js";
 
-/** @param {number} value @returns {string} A factor in passing: `1.8×`. */
+/** @param {number} value @returns {string} A rough factor: `1.8×`. */
 const times = (value) => `${formatNumber(value, 3)}×`;
 
 /**
- * What an optimal sparsity means. What is to be done is said only where the answer can be trusted.
+ * What an optimal sparsity means. A recommendation is made only if the answer can be trusted.
  *
- * @param {any} answer Of `optimal-sparsity`.
+ * @param {any} answer Answer of `optimal-sparsity`.
  * @returns {string} Such as `Train 1.8× longer than Chinchilla: 52 % sparse, 45–58 %.`
  */
 export function meaning(answer) {
@@ -76,7 +76,7 @@ export function trustInWords({ level, because }) {
 const VARIABLES = { nonzero_params: "size", sparsity: "sparsity", data: "data", compute: "compute" };
 
 /**
- * Where a question leaves the runs behind the law.
+ * Where a question lies outside the range of the runs behind the law.
  *
  * @param {{variable: string, factor: number, limit: number, side: string}} entry
  * @returns {string} Such as `data: 2.4× beyond the largest of the runs (65.5B)`.
@@ -93,7 +93,7 @@ export function extrapolation({ variable, factor, limit, side }) {
     : `${name}: ${times(factor)} below the ${end} of the runs (${shown})`;
 }
 
-/** @param {any} value Of an option. @returns {string} In a few letters. */
+/** @param {any} value Value of an option. @returns {string} The value in a few letters. */
 function optionValue(value) {
   if (value === null || value === undefined) return "none";
   if (typeof value === "number") return formatNumber(value, 6);
@@ -106,8 +106,8 @@ function optionValue(value) {
 /**
  * What changed from one law to the next.
  *
- * @param {any} changes Of the history of an answer; null of the first law.
- * @param {string} source Of the law: `fit` or `published`.
+ * @param {any} changes From the history of an answer; null for the first law.
+ * @param {string} source Source of the law: `fit` or `published`.
  * @returns {string[]} Such as `12 runs added, 1 removed` and `bootstrap: 1,000 → 2,000`.
  */
 export function changesInWords(changes, source) {

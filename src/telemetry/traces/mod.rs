@@ -1,8 +1,8 @@
-//! Traces: spans of requests, and of the refits that they ask for, sent to a collector over OTLP.
+//! Traces: spans of requests, and of the refits that they start, sent to a collector over OTLP.
 //!
-//! Spans are made by hand where the work is done, and not out of those of the log. So a request pays
-//! nothing for traces that nobody asked for, the log's filter does not decide what is traced, and
-//! nothing is in a span that was not put there by name: no header, no query, no URL of a database.
+//! Spans are created explicitly where the work is done, and not derived from the log's spans. So a request pays nothing
+//! while tracing is off, the log's filter does not affect the traces, and a span contains nothing that was not added to
+//! it by name: no headers, no queries, no database URLs.
 //!
 //! Without the feature `otlp` there are no traces, and everything here does nothing.
 
@@ -18,19 +18,19 @@ pub use off::{Span, Traces};
 #[cfg(feature = "otlp")]
 pub use otlp::{Span, Traces};
 
-/// Where traces go, and how many.
+/// Where traces are sent, and how many of them.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs and traces")]
 pub struct TracesConfig {
-    /// OpenTelemetry collector that traces are sent to, such as `http://127.0.0.1:4318`: OTLP as
-    /// protobuf over HTTP, to /v1/traces below it. None unless said.
+    /// OpenTelemetry collector to send traces to, such as `http://127.0.0.1:4318`: OTLP as protobuf over HTTP, sent to
+    /// /v1/traces below this URL. None by default.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
-    /// The service's name in traces.
+    /// Name of the service in traces.
     #[arg(long, env = "OTEL_SERVICE_NAME", default_value = "sparsity-planner")]
     pub otlp_service_name: String,
-    /// Share of the traces that begin here and are sent, 0 to 1. A trace that a caller began is sent
-    /// where the caller sends it.
+    /// Share of traces begun by this service that are sent, from 0 to 1. A trace begun by a caller is sent if the
+    /// caller samples it.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_parser = ratio)]
     pub otlp_sample_ratio: f64,
 }
@@ -41,7 +41,7 @@ fn ratio(text: &str) -> Result<f64, String> {
 }
 
 impl TracesConfig {
-    /// The collector; an empty variable names none.
+    /// The collector's URL; an empty variable counts as none.
     fn endpoint(&self) -> Option<&str> {
         self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty())
     }

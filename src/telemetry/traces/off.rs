@@ -1,4 +1,4 @@
-//! No traces: what [`super::otlp`] has, doing nothing.
+//! Stand-in for [`super::otlp`] in builds without traces; does nothing.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use axum::extract::{MatchedPath, Request};
 use crate::domain::refit::ClaimedRefit;
 use crate::telemetry::traces::TracesConfig;
 
-/// Nowhere to send spans.
+/// The absence of a collector.
 #[derive(Debug, Clone, Default)]
 pub struct Traces(());
 
 impl Traces {
-    /// Says so where a collector is configured.
+    /// Warns if a collector is configured.
     ///
     /// # Errors
-    /// None.
+    /// Never fails.
     pub fn start(config: &TracesConfig) -> anyhow::Result<Self> {
         if config.endpoint().is_some() {
             tracing::warn!("this program was built without traces: none are sent");
@@ -31,11 +31,11 @@ impl Traces {
         Span(())
     }
 
-    /// Nothing is left to be sent.
+    /// Does nothing, as there is nothing to send.
     pub async fn close(self, _: Duration) {}
 }
 
-/// A span that nobody sees.
+/// A span that is not recorded.
 #[derive(Debug, Clone, Default)]
 pub struct Span(());
 

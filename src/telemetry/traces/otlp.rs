@@ -1,8 +1,7 @@
-//! Spans by OpenTelemetry, sent as protobuf over HTTP.
+//! OpenTelemetry spans, sent as protobuf over HTTP.
 //!
-//! Ended spans wait in a queue of bounded length for a thread of the SDK, which sends them in batches;
-//! where the queue is full they are dropped. So a collector that is slow or away costs a request
-//! nothing.
+//! Finished spans wait in a bounded queue for a thread of the SDK, which sends them in batches; if the queue is full,
+//! they are dropped. So a slow or unreachable collector costs a request nothing.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,10 +32,10 @@ use crate::telemetry::traces::TracesConfig;
 
 /// How long the collector may take to accept a batch.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two lines of the log that say that spans cannot be sent.
+/// Minimum time between two log lines about spans that cannot be sent.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
 
-/// Where spans are sent; clones are the same. By default nowhere.
+/// Where spans are sent; clones share it. By default they are not sent.
 #[derive(Debug, Clone, Default)]
 pub struct Traces(Option<Arc<Sending>>);
 
@@ -48,11 +47,10 @@ struct Sending {
 }
 
 impl Traces {
-    /// Sends spans to the collector of the configuration, if there is one. Needs a runtime of tokio.
+    /// Starts sending spans to the configured collector, if there is one. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// Where the endpoint is no HTTP URL, or the variables of OpenTelemetry for the exporter cannot be
-    /// read.
+    /// If the endpoint is not an HTTP URL, or the exporter's OpenTelemetry variables are invalid.
     pub fn start(config: &TracesConfig) -> anyhow::Result<Self> {
         let Some(endpoint) = config.endpoint() else { return Ok(Self::default()) };
         let url = spans_url(endpoint)?;
@@ -64,7 +62,7 @@ impl Traces {
             .with_timeout(TIMEOUT)
             .build()
             .context("setting up traces")?;
-        // What a caller began is kept or left as the caller does, so that a trace is whole.
+        // Follows the caller's sampling decision, so that traces are complete.
         let sampler = Sampler::TraceIdRatioBased(config.otlp_sample_ratio);
         let resource = Resource::builder()
             .with_service_name(config.otlp_service_name.clone())
@@ -81,8 +79,8 @@ impl Traces {
         Ok(Self(Some(Arc::new(Sending { provider, tracer, propagator }))))
     }
 
-    /// The span of a request, in the trace of its caller where it names one. None for what only asks
-    /// how the service is: such requests come all the time.
+    /// The span of a request, within the caller's trace if it names one. Health checks and metrics get none, as such
+    /// requests come all the time.
     pub(crate) fn request(
         &self,
         request: &Request,
@@ -109,7 +107,7 @@ impl Traces {
         sending.begin(name, SpanKind::Server, attributes, &parent)
     }
 
-    /// The span of a refit, below that of the request that asked for it, whichever process took that.
+    /// The span of a refit, as a child of the request that started it, even if another process handled that.
     pub(crate) fn refit(&self, claimed: &ClaimedRefit) -> Span {
         let Some(sending) = &self.0 else { return Span::default() };
         let asked: HashMap<_, _> = claimed
@@ -125,11 +123,11 @@ impl Traces {
         sending.begin("job.refit".into(), SpanKind::Consumer, attributes, &parent)
     }
 
-    /// Sends what was not sent yet, for at most so long.
+    /// Sends the remaining spans, for at most `patience`.
     pub async fn close(self, patience: Duration) {
         let Some(sending) = self.0 else { return };
         let closing = move || sending.provider.shutdown_with_timeout(patience);
-        // It gives up by itself; a failure was logged where it was seen.
+        // The shutdown has a time limit of its own, and failures to send have been logged already.
         if !matches!(tokio::task::spawn_blocking(closing).await, Ok(Ok(()))) {
             tracing::warn!("not all traces were sent");
         }
@@ -150,30 +148,30 @@ impl Sending {
     }
 }
 
-/// A span under way, or none; it ends when its last clone is dropped.
+/// A span in progress, or none. It ends when its last clone is dropped.
 #[derive(Debug, Clone, Default)]
 pub struct Span(Option<(Context, Arc<Sending>)>);
 
 impl Span {
-    /// A span below this one.
+    /// A child of this span.
     pub(crate) fn child(&self, name: &'static str) -> Self {
         let Some((context, sending)) = &self.0 else { return Self::default() };
         sending.begin(name.into(), SpanKind::Internal, Vec::new(), context)
     }
 
-    /// Lets the handlers of a request know its span.
+    /// Makes the span available to the handlers of a request.
     pub(crate) fn hand_to(&self, request: &mut Request) {
         if self.0.is_some() {
             request.extensions_mut().insert(self.clone());
         }
     }
 
-    /// Adds what is known by now.
+    /// Adds an attribute.
     pub(crate) fn note(&self, key: &'static str, value: &str) {
         self.set(key, value.to_owned());
     }
 
-    /// Ends the span of a request: here its answer begins.
+    /// Ends the span of a request, at the point where its answer begins.
     pub(crate) fn answered(&self, status: u16) {
         let Some((context, _)) = &self.0 else { return };
         self.set("http.response.status_code", i64::from(status));
@@ -189,12 +187,12 @@ impl Span {
         context.span().set_status(Status::error(why.to_owned()));
     }
 
-    /// Ends the span here, if nobody else holds it.
+    /// Ends the span, unless other clones exist.
     pub(crate) fn end(self) {
         drop(self);
     }
 
-    /// Id of the trace, where the span is one that is sent.
+    /// Id of the trace, if the span is sampled.
     pub(crate) fn trace_id(&self) -> Option<String> {
         let (context, _) = self.0.as_ref()?;
         let span = context.span();
@@ -202,7 +200,7 @@ impl Span {
         context.is_sampled().then(|| context.trace_id().to_string())
     }
 
-    /// What goes on this trace elsewhere, as the W3C's `traceparent`.
+    /// The W3C `traceparent` with which another process can continue this trace.
     pub(crate) fn context(&self) -> Option<String> {
         let (context, sending) = self.0.as_ref()?;
         let mut carrier = HashMap::new();
@@ -217,7 +215,7 @@ impl Span {
     }
 }
 
-/// A method as traces name it: what a caller invents is no name for a kind of request.
+/// The method's name for traces. Made-up methods are grouped, as a span's name must not depend on the caller.
 fn known(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -231,9 +229,9 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Where spans go below a collector's base.
+/// The URL for spans below a collector's base URL.
 fn spans_url(endpoint: &str) -> anyhow::Result<Url> {
-    // The endpoint is not repeated: it may hold a password.
+    // The error does not repeat the endpoint, which may hold a password.
     let mut url = Url::parse(endpoint)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"))
@@ -244,9 +242,9 @@ fn spans_url(endpoint: &str) -> anyhow::Result<Url> {
     Ok(url)
 }
 
-/// Carries batches to the collector, and says in the log where that fails.
+/// Sends batches to the collector, and logs failures.
 ///
-/// The SDK asks it from a thread of its own; the HTTP client needs the runtime.
+/// The SDK calls it from a thread of its own, while the HTTP client needs the runtime.
 #[derive(Debug)]
 struct Courier {
     client: Client,
@@ -256,12 +254,12 @@ struct Courier {
 
 impl Courier {
     fn new(url: &Url) -> anyhow::Result<Self> {
-        // Fails only where a provider is installed already.
+        // Fails only if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // No redirects: they would carry the batch, and its headers, to where nobody said.
+        // No redirects: they would send the batch and its headers to a place that nobody configured.
         let mut client = Client::builder().timeout(TIMEOUT).redirect(Policy::none());
         if url.scheme() == "http" {
-            // It speaks no TLS, so that a machine without certificates may send traces too.
+            // Without TLS no certificates are needed, so that traces also work on a machine that has none.
             client = client.tls_certs_only([]);
         }
         let client = client.build().context("setting up the HTTP client of traces")?;
@@ -286,7 +284,7 @@ impl HttpClient for Courier {
     }
 }
 
-/// The innermost cause of an error. Those above it may name the URL.
+/// The innermost cause of an error, as the outer ones may contain the URL.
 fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -299,7 +297,7 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// Failures since one was last logged.
+/// Number of failures since the last log line about them, and its time.
 #[derive(Debug, Default)]
 struct Failures(Mutex<(u64, Option<Instant>)>);
 

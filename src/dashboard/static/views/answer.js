@@ -15,9 +15,9 @@ import { address, go, note, params } from "../url.js";
 import { extrapolation, levelName, meaning } from "../words.js";
 import { trustLine, warningNotes } from "./families.js";
 
-/** The most runs that the service draws. */
+/** Most runs that the service draws. */
 const MOST_DRAWN = 10_000;
-/** How long typing must rest before it is a question. */
+/** How long typing must pause before the question is asked. */
 const REST_MS = 200;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
@@ -48,9 +48,9 @@ export function showAnswer(main, context) {
     el("button", { class: "unseen", type: "submit", tabindex: "-1" }, "Ask"),
   );
 
-  /** @type {Map<string, string>} Kinds of axes by picture, where they are not the usual ones. */
+  /** @type {Map<string, string>} Kinds of axes by picture, where they differ from the default. */
   const chosen = new Map((asked.get("axes") ?? "").split(",").filter(Boolean).map((entry) => /** @type {[string, string]} */ (entry.split("."))));
-  /** @param {string} key @param {string} title @param {[string, string][]} choices The first is the usual one. */
+  /** @param {string} key @param {string} title @param {[string, string][]} choices The first is the default. */
   const frame = (key, title, choices) =>
     picture({
       title, name: key, choices, axes: chosen.get(key) ?? "", signal, onLink: go,
@@ -77,7 +77,7 @@ export function showAnswer(main, context) {
     ),
   );
 
-  /** Ends a question that another replaced. */
+  /** Aborts a question when another one replaces it. */
   let question = new AbortController();
   signal.addEventListener("abort", () => question.abort());
 
@@ -125,21 +125,21 @@ export function showAnswer(main, context) {
   }
 
   /**
-   * Has the service draw an answer, and says what is in it.
+   * Lets the service draw an answer, and shows the details of what is in it.
    *
    * @param {"contours" | "loss" | "gain"} key
-   * @param {string} path Below the family.
+   * @param {string} path Path below the family.
    * @param {import("../api.js").Query} query
-   * @param {import("../api.js").Query} drawn What differs for the picture.
+   * @param {import("../api.js").Query} drawn Further parameters of the picture.
    * @param {AbortSignal} now
    * @param {(answer: any) => import("../plots.js").Details} say
    */
   function show(key, path, query, drawn, now, say) {
     const from = familyPath(name, path);
-    /** @type {Promise<any> | null} One question, however often it is drawn. */
+    /** @type {Promise<any> | null} Fetched once, however often it is drawn. */
     let answer = null;
     const call = /** @type {const} */ ({ contours: "contours", loss: "loss_by_sparsity", gain: "gain" })[key];
-    // The usual sparsities of the gain are the client's, too.
+    // The gain's sparsities are the client's default too, so they are left out of the copied question.
     const copied = key === "gain" ? {} : query;
     pictures[key].show(() => ({ path: from, query: { ...query, ...drawn }, asked: { method: "GET", path: from, query: copied, family: name, call }, details: (answer ??= get(from, query, now)).then(say, (error) => { answer = null; throw error; }) }));
   }
@@ -159,11 +159,11 @@ export function showAnswer(main, context) {
   ask();
 }
 
-/** Even in the logarithm of the density, as the curve bends near 1. */
+/** Evenly spaced in the logarithm of the density, because the curve bends near 1. */
 const GAIN_SPARSITIES = Array.from({ length: 49 }, (_, i) => (1 - 2 ** (-i / 8)).toFixed(6)).join(",");
 
 /**
- * What the calculator asks: what the address says, or about the law's largest runs.
+ * The calculator's question: from the address, or else about the law's largest runs.
  *
  * @param {any} law
  * @returns {{nonzero_params: number, compute: number, flop_mode: string, sparsity: number | null}}
@@ -184,7 +184,7 @@ export function questionOf(law) {
   };
 }
 
-/** @param {any} law @returns {{size: string, compute: string}} A question about its largest runs. */
+/** @param {any} law @returns {{size: string, compute: string}} A question about the law's largest runs. */
 function exampleOf(law) {
   if (law.support.length === 0) return { size: "100M", compute: "1e20" };
   const size = Math.max(...law.support.map((/** @type {any} */ level) => level.nonzero_params.max));
@@ -194,10 +194,10 @@ function exampleOf(law) {
 }
 
 /**
- * An answer as people read it.
+ * Presents an answer for people.
  *
- * @param {any} answer Of `optimal-sparsity`.
- * @param {any} prediction At a sparsity of the user's own.
+ * @param {any} answer Answer of `optimal-sparsity`.
+ * @param {any} prediction Prediction at a sparsity chosen by the user.
  * @param {number | null} own That sparsity.
  * @param {import("./family.js").Context} context
  * @returns {import("../dom.js").Child[]}
@@ -215,7 +215,7 @@ function answerOf(answer, prediction, own, { family, law }) {
     ["Data", data(answer.data)],
     [answer.active_params ? "Parameters, all experts" : "Parameters with zeros", formatCount(answer.total_params)],
   ];
-  // Laws of levels may know no dense model, and by laws of experts none may be as good.
+  // Laws of levels may know no dense model, and for laws of experts no dense model may be as good.
   if (answer.gain !== null) pairs.push(["Worth a dense model of", [formatTimes(answer.gain), range(answer.intervals?.gain, formatTimes)]]);
   if (answer.chinchilla_ratio !== null) pairs.push(["Compute over Chinchilla's", [formatTimes(answer.chinchilla_ratio), range(answer.intervals?.chinchilla_ratio, formatTimes)]]);
   if (answer.dense) {
@@ -253,7 +253,7 @@ function answerOf(answer, prediction, own, { family, law }) {
   const headline = el("p", { class: "headline" }, formatPercent(answer.sparsity), " ", el("small", {}, answer.interval ? `${formatInterval(answer.interval, percent)}, ${levelName(answer.interval)}` : answer.best_measured_level ? "the best of the measured sparsities" : "no interval: this law has none"));
   const numbers = el("dl", { class: "pairs" }, pairs.map(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
   return [
-    // What it is not good for comes before it.
+    // Warn about an untrusted answer before showing it.
     untrusted && el("div", { class: "warning" }, trustLine(answer.trust), el("p", {}, el("a", { href: address({ view: "next" }) }, "Which runs would settle it?"))),
     !untrusted && [headline, trustLine(answer.trust)],
     el("p", { class: "means" }, meaning(answer)),

@@ -1,5 +1,5 @@
 /**
- * All families with their laws at a glance, and a form for a new one.
+ * The list of all families with a summary of their laws, and a form for a new family.
  *
  * @module views/families
  */
@@ -12,15 +12,15 @@ import { formatAge, formatNumber, formatWhole, parseNumber, plural } from "../nu
 import { address, go, note, params } from "../url.js";
 import { REASONS, trustInWords } from "../words.js";
 
-/** More are found by name in the address. */
+/** Further families can be opened by their name in the address. */
 const MOST = 2000;
-/** Rows that are shown until more are asked for. */
+/** Rows that are shown before the user asks for more. */
 const PAGE = 100;
 
-/** Worst last. @type {Record<string, number>} */
+/** Rank of trust levels, worst last. @type {Record<string, number>} */
 const LEVELS = { good: 0, weak: 1, none: 2 };
 
-/** @type {{key: string, text: string, number?: boolean, minor?: boolean, of: (family: any) => any}[]} What is undefined comes last. */
+/** @type {{key: string, text: string, number?: boolean, minor?: boolean, of: (family: any) => any}[]} Undefined values are sorted last. */
 const COLUMNS = [
   { key: "name", text: "Family", of: (family) => family.name },
   { key: "law", text: "Active law", of: (family) => family.active_law?.version },
@@ -57,7 +57,7 @@ export async function showFamilies(main, signal) {
     const holds = FILTERS.find(([value]) => value === filter.value)?.[2] ?? (() => true);
     const kept = items.filter((family) => holds(family) && words.every((/** @type {string} */ word) => `${family.name} ${family.description} ${family.data_unit}`.toLowerCase().includes(word)));
     const column = COLUMNS.find(({ key }) => key === sort.replace("-", ""));
-    // The service has the newest first.
+    // The service lists the newest first.
     if (!column) return kept;
     const sign = sort.startsWith("-") ? -1 : 1;
     return kept.sort((a, b) => {
@@ -106,7 +106,7 @@ export async function showFamilies(main, signal) {
   performance.mark("families");
 }
 
-/** How long typing must rest before it is a search. */
+/** How long typing must pause before the search starts. */
 const REST_MS = 120;
 
 /** @param {any} family @returns {HTMLElement} */
@@ -126,7 +126,7 @@ function row(family) {
 }
 
 /**
- * How far a law or an answer can be trusted, in a word, with its reasons beside it.
+ * A badge that shows how far a law or an answer can be trusted, with the reasons as its tooltip.
  *
  * @param {{level: string, because: string[]}} trust
  * @returns {HTMLElement}
@@ -137,7 +137,7 @@ export function trustOf(trust) {
 }
 
 /**
- * How far an answer can be trusted, in a sentence.
+ * A sentence on how far an answer can be trusted.
  *
  * @param {{level: string, because: string[]}} trust
  * @returns {HTMLElement}
@@ -148,7 +148,7 @@ export function trustLine(trust) {
 }
 
 /**
- * Warnings that open on a click.
+ * Warnings that unfold on a click.
  *
  * @param {{code: string, detail: string}[]} warnings
  * @returns {HTMLElement}
@@ -158,7 +158,7 @@ export function warningsOf(warnings) {
   return el("details", {}, el("summary", {}, el("span", { class: "badge warn" }, plural(warnings.length, "warning"))), el("ul", { class: "plain" }, warnings.map((w) => el("li", {}, w.detail))));
 }
 
-/** @param {string[] | null} only The only names that the user's key is for. */
+/** @param {string[] | null} only The only names allowed by the user's key. */
 async function newFamily(only) {
   const status = el("div", {});
   let values = { name: "", description: "", data_unit: "tokens", tokens_per_data_unit: "" };
@@ -191,8 +191,8 @@ async function newFamily(only) {
 }
 
 /**
- * What to know of an answer: what is about it, or a reason of the word that it has, before what is said of the law
- * whatever it is asked.
+ * The warnings of an answer: first those about the answer itself or behind its trust level, then remarks that
+ * apply to the law in general.
  *
  * @param {{code: string, detail: string, of: string}[]} warnings
  * @param {{level: string, because: string[]}} trust

@@ -1,5 +1,5 @@
 /**
- * A family: its law at a glance, and the views of it.
+ * A family: a summary of its law, and the family's views.
  *
  * @module views/family
  */
@@ -15,20 +15,20 @@ import { showAnswer } from "./answer.js";
 import { trustOf, warningsOf } from "./families.js";
 
 /**
- * @typedef {object} Context What a view of a family works with.
+ * @typedef {object} Context What a view of a family has to work with.
  * @property {string} name
  * @property {any} family
  * @property {any | null} law The active law.
- * @property {string} readOnly Why the user may change nothing of it; empty where they may.
+ * @property {string} readOnly Why the user may change nothing of the family; empty if they may.
  * @property {AbortSignal} signal Aborted when the view ends.
- * @property {() => Promise<void>} refresh Reads the family and its law anew, and shows them.
- * @property {(listener: Partial<import("../live.js").Listener>) => void} listen Is told of what happens to the family from
- *   now on, until the view ends.
+ * @property {() => Promise<void>} refresh Reads the family and its law again, and shows them.
+ * @property {(listener: Partial<import("../live.js").Listener>) => void} listen Registers a listener for what happens to
+ *   the family, until the view ends.
  */
 
 /** @typedef {(main: HTMLElement, context: Context) => Promise<void> | void} Show */
 
-/** Those that are not shown at first are loaded when they are asked for. @type {[string, string, () => Promise<Show> | Show][]} */
+/** Views that are not shown at first are loaded on demand. @type {[string, string, () => Promise<Show> | Show][]} */
 const VIEWS = [
   ["answer", "Answer", () => showAnswer],
   ["runs", "Runs", async () => (await import("./runs.js")).showRuns],
@@ -41,18 +41,18 @@ const VIEWS = [
   ["settings", "Settings", async () => (await import("./settings.js")).showSettings],
 ];
 
-/** How long the first view has the page's thread for itself, at least. */
+/** Minimum time for which the first view has the page's thread to itself. */
 const FIRST_MS = 3000;
-/** Loads the other views: the service may be of another version when they are asked for. */
+/** Loads the other views in advance: by the time they are opened, the service may have another version. */
 const loadOthers = once(function later() {
   setTimeout(() => {
     if (document.querySelector("[aria-busy='true']")) return later();
-    // One that cannot be loaded now is asked for again when it is opened.
+    // A view that cannot be loaded now is loaded again when it is opened.
     for (const [, , load] of VIEWS) Promise.resolve(load()).catch(() => {});
   }, FIRST_MS);
 });
 
-/** @param {() => void} act @returns {() => void} Does it the first time alone. */
+/** @param {() => void} act @returns {() => void} Calls the function the first time only. */
 function once(act) {
   let done = false;
   return () => {
@@ -61,7 +61,7 @@ function once(act) {
   };
 }
 
-/** Parameters that mean something in one view alone. */
+/** Parameters that have a meaning in one view only. */
 const OF_ONE_VIEW = { q: null, state: null, sort: null, page: null, refit: null, law: null, a: null, b: null, import: null };
 
 /** @param {HTMLElement} main @param {string} name @param {AbortSignal} signal */
@@ -77,7 +77,7 @@ export async function showFamily(main, name, signal) {
   /** @param {Partial<import("../live.js").Listener>} listener */
   function listen(listener) {
     listeners.push(listener);
-    // It may have come while the view was made.
+    // The state may have arrived while the view was being built.
     if (last) listener.standing?.(last);
   }
   const news = newsOf(context, { ofOneView: OF_ONE_VIEW, showsRefits: () => view === "laws", showsSettings: () => view === "settings", renew: () => dispatchEvent(new PopStateEvent("popstate")) });
@@ -93,13 +93,13 @@ export async function showFamily(main, name, signal) {
   const asked = params().get("view");
   const [view, title, load] = VIEWS.find(([key]) => key === asked) ?? VIEWS[0];
   const [show] = await Promise.all([load(), refresh()]);
-  // After it: who the user is may only be known once a key was asked for.
+  // Only now, because the user may be known only after a key was asked for.
   context.readOnly = await whyNot("write", { family: name });
 
   const tabs = VIEWS.map(([key, text]) =>
     el("a", { href: address({ ...OF_ONE_VIEW, view: key === "answer" ? null : key }), "aria-current": key === view ? "page" : null }, text),
   );
-  // The parameters change while a view is open: the links go with them.
+  // The parameters change while a view is open, so the links are updated when they are about to be used.
   const nav = el("nav", { class: "tabs", "aria-label": `Views of ${name}` }, tabs);
   nav.addEventListener("pointerdown", refreshLinks);
   nav.addEventListener("focusin", refreshLinks);
@@ -110,7 +110,7 @@ export async function showFamily(main, name, signal) {
   const body = el("div", {}, loading());
   document.title = `${title} · ${name} · Sparsity planner`;
   fill(main, el("div", { class: "family-head" }, el("h1", {}, name), description), lawLine, news.node, nav, body);
-  // On a narrow page the tabs scroll. To scroll to an element would have the Tab key go on from there.
+  // On a narrow page the tabs scroll. scrollIntoView would move the starting point of the Tab key there.
   const current = tabs.find((tab) => tab.hasAttribute("aria-current"));
   if (current) nav.scrollLeft = current.getBoundingClientRect().right - nav.getBoundingClientRect().right;
   listen(news.listener);

@@ -1,5 +1,5 @@
 /**
- * Hardware profiles: FLOP modes beyond dense and sparse, with the curve of what a step costs.
+ * Hardware profiles: FLOP modes besides dense and sparse, with the curve of what a training step costs.
  *
  * @module views/hardware
  */
@@ -13,11 +13,11 @@ import { formatAge, formatLevel, formatNumber, parseFraction, parseNumber } from
 import { picture } from "../plots.js";
 import { address, go, note, params } from "../url.js";
 
-/** More are found by name in the address. */
+/** Further profiles can be opened by their name in the address. */
 const MOST = 1000;
 const STORAGES = ["dense", "bitmask", "csr", "2:4"];
 const PATH = "/v1/hardware-profiles";
-/** The name of the form of a new one in the address: no profile can have it. */
+/** Stands for the form of a new profile in the address; no profile can have this name. */
 const NEW = "+";
 
 /** @param {HTMLElement} main @param {AbortSignal} signal */
@@ -65,11 +65,11 @@ function costText(cost) {
 }
 
 /**
- * Lines of numbers.
+ * Parses measured points.
  *
- * @param {string} text Such as `0.5 0.8` or `75 %, 0.55`, one point a line.
+ * @param {string} text Such as `0.5 0.8` or `75 %, 0.55`, one point per line.
  * @returns {[number, number][]}
- * @throws {Error} Naming the first line that is no point.
+ * @throws {Error} Naming the first line that is not a point.
  */
 export function parsePoints(text) {
   return lines(text).map((line) => {
@@ -81,11 +81,11 @@ export function parsePoints(text) {
 }
 
 /**
- * Patterns, each with its measured cost where there is one.
+ * Parses patterns, each with its measured cost if there is one.
  *
- * @param {string} text Such as `2:4 0.7`, one a line.
+ * @param {string} text Such as `2:4 0.7`, one pattern per line.
  * @returns {{patterns: string[], pattern_costs: Record<string, number>}}
- * @throws {Error} Naming the first line whose cost is no number.
+ * @throws {Error} Naming the first line whose cost is not a number.
  */
 export function parsePatterns(text) {
   /** @type {[string, number][]} */
@@ -100,7 +100,7 @@ export function parsePatterns(text) {
   return { patterns, pattern_costs: Object.fromEntries(costs) };
 }
 
-/** @param {number} value @returns {string} As the field reads it back to the last digit: what is at least 1 it takes for percent. */
+/** @param {number} value @returns {string} In a form that the field parses exactly; it takes values of at least 1 as percent. */
 function fraction(value) {
   return value === 1 ? "100 %" : String(value);
 }
@@ -111,11 +111,11 @@ function lines(text) {
 }
 
 /**
- * A form for a profile, and beside it the curve that it makes.
+ * A form for a profile, and beside it the resulting curve.
  *
- * @param {any | null} profile Null makes a new one.
- * @param {HTMLElement} listed What stands below the curve.
- * @param {string} readOnly Why the user may change none; empty where they may.
+ * @param {any | null} profile Null for a new one.
+ * @param {HTMLElement} listed Shown below the curve.
+ * @param {string} readOnly Why the user may change nothing; empty if they may.
  * @param {AbortSignal} signal
  * @returns {import("../dom.js").Child[]}
  */
@@ -144,7 +144,7 @@ function editor(profile, listed, readOnly, signal) {
     status,
   );
 
-  /** @returns {any} What the form says. @throws {Error} Where it cannot be read. */
+  /** @returns {any} The content of the form. @throws {Error} If it cannot be parsed. */
   function read() {
     const byShare = kind.value === "share";
     const wrong = byShare && [prunable, efficiency].find((f) => !f.ok());
@@ -205,7 +205,7 @@ function editor(profile, listed, readOnly, signal) {
   const rested = settled(draw, 200);
   [prunable.input, efficiency.input, points, patterns].forEach((input) => input.addEventListener("input", rested));
   kind.addEventListener("change", draw);
-  // The picture wants a place on the page before it is drawn.
+  // The picture must be part of the page before it is drawn.
   queueMicrotask(draw);
   if (!profile) note({ profile: NEW });
   return [el("section", { class: "panel", "aria-labelledby": "profile" }, el("h2", { id: "profile" }, profile?.name ?? "New profile"), form), el("div", {}, curve.node, el("div", { class: "gap" }, listed))];

@@ -1,5 +1,5 @@
 /**
- * One question by each law that the family had: sparsity and loss by version, and what changed between.
+ * One question answered by each law that the family had: sparsity and loss by version, and what changed in between.
  *
  * @module views/history
  */
@@ -16,7 +16,7 @@ import { changesInWords } from "../words.js";
 import { questionOf } from "./answer.js";
 import { trustOf } from "./families.js";
 
-/** How long typing must rest before it is a question. */
+/** How long typing must pause before the question is asked. */
 const REST_MS = 300;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
@@ -47,7 +47,7 @@ export function showHistory(main, context) {
 
   /** Version of the law that answers. @type {number | null} */
   let answering = law.version;
-  /** Ends a question that another replaced. */
+  /** Aborts a question when another one replaces it. */
   let question = new AbortController();
   signal.addEventListener("abort", () => question.abort());
 
@@ -76,7 +76,7 @@ export function showHistory(main, context) {
     }
   }
 
-  /** What the pictures of a question belong to. */
+  /** Aborted when the pictures of a question are replaced. */
   let drawing = new AbortController();
   signal.addEventListener("abort", () => drawing.abort());
 
@@ -106,7 +106,7 @@ export function showHistory(main, context) {
     });
     const pictures = answered.length === 0 ? null : historyFigures(answered, family.data_unit).map(({ title, key, draw }) => {
       const frame = picture({ title, name: key, signal: drawing.signal, onLink: go });
-      // The picture wants a place on the page before it is drawn.
+      // The picture must be part of the page before it is drawn.
       queueMicrotask(() => frame.show(draw));
       return frame.node;
     });
@@ -150,7 +150,7 @@ export function showHistory(main, context) {
   [size, compute, most].forEach(({ input }) => input.addEventListener("input", rested));
   mode.addEventListener("change", ask);
   ask();
-  // Another law has another row.
+  // Asks again when another law answers, or a newer one exists, as the answer then has another row.
   let newest = -1;
   context.listen({
     standing: ({ newest_law: now, active_law: active }) => {

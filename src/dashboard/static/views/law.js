@@ -1,5 +1,5 @@
 /**
- * One law: its coefficients, what its runs cover, and what the fit says of itself.
+ * A law: its coefficients, the range of its runs, and the diagnostics of its fit.
  *
  * @module views/law
  */
@@ -11,7 +11,7 @@ import { formatCount, formatInterval, formatLevel, formatNumber, formatPercent, 
 import { levelName } from "../words.js";
 import { trustLine } from "./families.js";
 
-/** What was left out of the fit, to be predicted by it, from a limit on. @type {Record<string, (limit: number) => string>} */
+/** What was held out from the fit, from the given limit on. @type {Record<string, (limit: number) => string>} */
 const LEFT_OUT = {
   nonzero_params: (limit) => `models from ${formatCount(limit)} on`,
   data: (limit) => `data from ${formatCount(limit)} on`,
@@ -19,7 +19,7 @@ const LEFT_OUT = {
   rolling: (limit) => `models of ${formatCount(limit)}, by smaller ones`,
 };
 
-/** @param {any} law @returns {(residual: number) => string} Logarithms of losses are relative errors. */
+/** @param {any} law @returns {(residual: number) => string} Differences of logarithms are shown as relative errors. */
 function residualIn(law) {
   return law.options?.objective?.residual === "linear" ? (residual) => formatNumber(residual, 2) : (residual) => formatPercent(residual, 2);
 }
@@ -52,7 +52,7 @@ export function lawDetails(family, law) {
 /** @param {any} law @returns {HTMLElement} */
 function coefficientTable(law) {
   const profiles = new Map((law.diagnostics?.profiles ?? []).map((/** @type {any} */ profile) => [profile.coefficient, profile]));
-  // An end that is less than a millionth of the other is none: its digits say nothing.
+  // An end below a millionth of the other one is shown as 0: its digits mean nothing.
   const range = (/** @type {any} */ interval) => formatInterval(interval, (v) => (v < 1e-6 * interval.high ? "0" : formatNumber(v))) || "none";
   return table({
     caption: `Coefficients${law.intervals?.a_s ? `, ${levelName(law.intervals.a_s)}s` : ""}`,
@@ -139,7 +139,7 @@ function correlationTable({ coefficients, matrix }) {
   });
 }
 
-/** From here on two coefficients can hardly be told apart. */
+/** From this correlation on, two coefficients can hardly be told apart. */
 const NEAR_ONE = 0.95;
 
 /** @param {any} law @returns {HTMLElement} */
@@ -155,7 +155,7 @@ function span({ min, max }) {
 }
 
 /**
- * The runs that would settle what the runs of a law leave open.
+ * The runs that would determine what the runs of a law leave open.
  *
  * @param {any} law
  * @returns {HTMLElement | false}

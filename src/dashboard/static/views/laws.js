@@ -1,5 +1,5 @@
 /**
- * Laws of a family: refit with live progress, old against new, which one answers.
+ * Laws of a family: refits with live progress, comparison of old and new, and which one answers.
  *
  * @module views/laws
  */
@@ -13,10 +13,10 @@ import { note, params } from "../url.js";
 import { warningsOf } from "./families.js";
 import { lawDetails } from "./law.js";
 
-/** Older laws are found by their version in the address. */
+/** Older laws can be opened by their version in the address. */
 const MOST = 100;
 
-/** As many refits as are worth a look. */
+/** Number of refits that are listed. */
 const MOST_REFITS = 8;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
@@ -30,7 +30,7 @@ export async function showLaws(main, context) {
   const asked = el("section", { class: "panel", "aria-labelledby": "asked", hidden: true });
   fill(main, el("div", { class: "columns" }, el("div", {}, refits, asked, imports), el("div", {}, laws, details, compared)));
 
-  /** The newest law of the list. @type {number | null} */
+  /** Newest law of the list. @type {number | null} */
   let shownNewest = null;
   /** @type {any[]} */
   let shownLaws = [];
@@ -116,14 +116,14 @@ export async function showLaws(main, context) {
     compare();
   }
 
-  /** Shows the law that the address names, else the one that answers. @param {any[]} items */
+  /** Shows the law named in the address, or else the one that answers. @param {any[]} items */
   async function showDetails(items) {
     const version = Number(params().get("law")) || items.find((law) => law.active)?.version;
     details.hidden = !version;
     if (!version) return;
     const title = el("h2", { id: "law", tabindex: "-1" }, `Law ${version}`);
     try {
-      // One that is older than those of the list is there all the same.
+      // A law older than those of the list can be shown too.
       const law = items.find((law) => law.version === version) ?? (await get(familyPath(name, `/laws/${version}`), {}, signal));
       title.append(law.active ? ", which answers" : law.what_if ? ", a what-if" : ", which does not answer");
       fill(details, title, lawDetails(name, law));
@@ -132,7 +132,7 @@ export async function showLaws(main, context) {
     }
   }
 
-  /** Refits by their ids, which are in the order in which they were asked for. @type {Map<string, any>} */
+  /** Refits by id; ids are in the order of requests. @type {Map<string, any>} */
   const known = new Map();
 
   function showRefits() {
@@ -141,7 +141,7 @@ export async function showLaws(main, context) {
     fill(asked, el("h2", { id: "asked" }, "Refits, newest first"), refitTable(newest));
   }
 
-  /** Shows refits and laws as they come, also those of others. */
+  /** Shows refits and laws as they arrive, including those of other users. */
   async function watchAll() {
     context.listen({
       refit: (refit) => {
@@ -228,15 +228,15 @@ export async function showLaws(main, context) {
   if (running) follow(running).catch((error) => fill(progress, failure(error)));
 }
 
-/** In the order of the law. */
+/** In the order in which the law's formula has them. */
 const COEFFICIENTS = ["a_s", "b_s", "c_s", "b_n", "a_d", "b_d", "c"];
 
 /**
- * Imports published coefficients: those of another family, or typed.
+ * Imports published coefficients: those of another family, or typed ones.
  *
  * @param {HTMLElement} node
  * @param {import("./family.js").Context} context
- * @param {() => Promise<void>} changed Shows the laws anew.
+ * @param {() => Promise<void>} changed Shows the laws again.
  */
 function showImport(node, { name, family, signal }, changed) {
   const from = el("select", { name: "import", disabled: true }, el("option", { value: "" }, "typed below"));
@@ -247,7 +247,7 @@ function showImport(node, { name, family, signal }, changed) {
   const status = el("div", {});
   const usual = `In raw units: sizes in parameters, data in ${family.data_unit}.`;
   const unit = el("p", { class: "foot" }, usual);
-  /** What is known of the chosen law beside its coefficients. @type {any} */
+  /** What is known of the chosen law besides its coefficients. @type {any} */
   let known = {};
   const form = el(
     "form",
@@ -284,7 +284,7 @@ function showImport(node, { name, family, signal }, changed) {
     }
   }
   from.addEventListener("change", choose);
-  // Other coefficients have another objective.
+  // The chosen law's objective does not apply to changed coefficients.
   fields.forEach(({ input }) => input.addEventListener("input", () => { known = {}; }));
 
   /** @param {Event} event */

@@ -1,5 +1,5 @@
 /**
- * Runs of a family: search, exclusion with a reason, deletion, and what a law without some of them would say.
+ * Runs of a family: search, exclusion with a reason, deletion, and what-if refits without some of them.
  *
  * @module views/runs
  */
@@ -12,20 +12,20 @@ import { showAtPoint, showComparison, watchRefit } from "../refit.js";
 import { address, note, params } from "../url.js";
 import { questionOf } from "./answer.js";
 
-/** More are not searched here; the API filters any number. */
+/** Most runs that are loaded and searched here; the API can filter any number. */
 const MOST = 20_000;
 const PAGE = 100;
 
-/** The most runs that the API leaves out of a what-if. */
+/** Most runs that the API can leave out of a what-if. */
 const MOST_WITHOUT = 1000;
 
-/** Of more runs their number is to be typed before they are deleted. */
+/** To delete more runs than this, the user must type their number. */
 const FEW = 10;
 
-/** After so many runs it is said how far it is. */
+/** From this many runs on, progress is shown. */
 const REPORTED = 10;
 
-/** How long after the last change it is looked whether the page has the runs as they are. */
+/** Delay after the last change before the page is compared with the family's runs. */
 const COMPARE_MS = 1000;
 
 /** @type {{key: string, text: string, number?: boolean, minor?: boolean, of: (run: any) => any}[]} */
@@ -47,7 +47,7 @@ export async function showRuns(main, context) {
   /** @type {any[]} */
   let runs = [];
   let more = false;
-  /** @type {Set<string>} Ids. */
+  /** @type {Set<string>} Ids of the chosen runs. */
   const chosen = new Set();
   const asked = params();
   let page = Math.max(1, Number(asked.get("page")) || 1);
@@ -95,10 +95,10 @@ export async function showRuns(main, context) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let comparing;
   signal.addEventListener("abort", () => clearTimeout(comparing));
-  /** Says where there are other runs than these. @param {import("../live.js").Standing} standing */
+  /** Shows a hint if the family's runs differ from those on the page. @param {import("../live.js").Standing} standing */
   function compareWith({ runs: now }) {
     clearTimeout(comparing);
-    // What this page itself changes is told of, too, and may come first.
+    // Changes made by the page itself are reported as well, possibly before its own request is answered.
     comparing = setTimeout(() => {
       fresh.hidden = !now || more || (now.all === runs.length && now.used === runs.filter((run) => !run.excluded).length);
     }, COMPARE_MS);
@@ -118,7 +118,7 @@ export async function showRuns(main, context) {
   }
 
   function show() {
-    // Typing may come to rest after the view has ended.
+    // The delayed call of a search may come after the view has ended.
     if (signal.aborted) return;
     const kept = found();
     const last = Math.max(1, Math.ceil(kept.length / PAGE));
@@ -194,7 +194,7 @@ export async function showRuns(main, context) {
     const inside = some.filter((run) => !run.excluded);
     const outside = some.filter((run) => run.excluded);
     const counted = (/** @type {any[]} */ of) => (of.length > 0 ? ` ${formatWhole(of.length)}` : "");
-    // A button that was used stays where it is, with the keyboard on it, for as long as there is something to do.
+    // A used button stays in place and keeps the keyboard focus, as long as there is something to do.
     fill(
       actions,
       el("button", { type: "button", disabled: inside.length === 0, on: { click: () => askReason(inside) } }, `Exclude${counted(inside)}…`),
@@ -207,13 +207,13 @@ export async function showRuns(main, context) {
   }
 
   /**
-   * Does something to each of some runs; one by one, as the API does. What somebody else has deleted is gone, and no reason
-   * to stop.
+   * Applies an action to some runs, one by one as the API requires. A run that somebody else has deleted meanwhile is
+   * removed from the page, and the others go on.
    *
    * @param {any[]} some
-   * @param {(run: any) => Promise<any>} act Returns the run as it is then; null where it is gone.
-   * @param {string} done What was done to them: `excluded`.
-   * @param {string} [after] What that means.
+   * @param {(run: any) => Promise<any>} act Returns the run's new state; null if it is gone.
+   * @param {string} done What was done to them, such as `excluded`.
+   * @param {string} [after] What that has as a consequence.
    */
   async function each(some, act, done, after = "") {
     let [count, gone] = [0, 0];
@@ -244,7 +244,7 @@ export async function showRuns(main, context) {
     show();
   }
 
-  /** @returns {Promise<boolean>} Whether the family is there. @throws {Error} Where that cannot be said. */
+  /** @returns {Promise<boolean>} Whether the family exists. @throws {Error} If that cannot be found out. */
   async function isThere() {
     return get(familyPath(name), {}, signal).then(() => true, (error) => { if (error instanceof Problem && error.status === 404) return false; throw error; });
   }
@@ -287,8 +287,8 @@ export async function showRuns(main, context) {
   /** @param {any[]} some */
   async function askWhatIf(some) {
     try {
-      // With the options of the law that answers: only the runs are to differ. Its delta is what was found, and
-      // no option.
+      // With the options of the answering law, so that only the runs differ. Its delta is left out, as it was found by
+      // the fit and is not an option.
       const { without: _, delta: __, ...options } = context.law.options ?? {};
       const refit = await change("POST", familyPath(name, "/refits"), { ...options, holdout: [], without: some.map((run) => run.external_id) });
       fill(status);
@@ -299,7 +299,7 @@ export async function showRuns(main, context) {
     }
   }
 
-  /** @param {string} id A refit without some runs. */
+  /** @param {string} id A refit that leaves out some runs. */
   async function follow(id) {
     const progress = el("div", {});
     const result = el("div", {});
@@ -315,7 +315,7 @@ export async function showRuns(main, context) {
     const ended = await watchRefit(progress, id, signal, !readOnly);
     if (signal.aborted || !ended) return;
     const { without } = ended.options;
-    // The address may name a refit of all runs.
+    // The id from the address may be that of a refit of all runs.
     if (without.length === 0) return end();
     const left = plural(without.length, "run");
     if (ended.state !== "succeeded") {

@@ -1,7 +1,7 @@
 /**
- * Settings of a family: what of it can be changed, and its end.
+ * Settings of a family: changing them, and deleting the family.
  *
- * What the user has not touched follows what others change; what they have stands beside it, and is sent alone.
+ * Settings that the user has not touched follow the changes of others; those that they have are kept, and only these are sent.
  *
  * @module views/settings
  */
@@ -14,15 +14,15 @@ import { go } from "../url.js";
 
 /**
  * @typedef {object} Setting
- * @property {string} key As the API names it.
+ * @property {string} key Name in the API.
  * @property {string} label
  * @property {HTMLElement} node
- * @property {(value: any) => void} write Puts a value of the family into its controls.
- * @property {() => any} read What the controls say; throws where they say nothing that can be sent.
- * @property {(value: any) => string} say A value in words.
+ * @property {(value: any) => void} write Shows a value of the family in the controls.
+ * @property {() => any} read The value in the controls; throws if it cannot be sent.
+ * @property {(value: any) => string} say Describes a value in words.
  */
 
-/** How often a number that a family counts is looked for before "or more" is said. */
+/** Runs and laws are counted up to this number; beyond it the dialog says "more than". */
 const COUNTED = 1000;
 
 /** @param {HTMLElement} main @param {import("./family.js").Context} context */
@@ -32,7 +32,7 @@ export async function showSettings(main, context) {
   const inUse = Boolean(context.family.active_law) || first.items.length > 0;
   const settings = settingsOf(inUse);
   const { readOnly } = context;
-  /** The family as the form has it where nothing was touched. */
+  /** The family whose values the untouched settings show. */
   let base = context.family;
   const notice = el("div", {});
   const status = el("div", {});
@@ -58,7 +58,7 @@ export async function showSettings(main, context) {
   fill(main, el("div", { class: "columns-2" }, el("section", { class: "panel", "aria-labelledby": "settings" }, el("h2", { id: "settings" }, "Settings"), form), end));
   settings.forEach((setting) => setting.write(base[setting.key]));
 
-  /** @param {Setting} setting @returns {boolean} Whether the user has made something else of it. */
+  /** @param {Setting} setting @returns {boolean} Whether the user has changed it. */
   function isTouched(setting) {
     try {
       return !same(setting.read(), base[setting.key]);
@@ -74,10 +74,10 @@ export async function showSettings(main, context) {
   }
 
   /**
-   * Takes over what others have changed, and says so.
+   * Takes over the changes of others, and reports them.
    *
-   * @param {any} now The family as it is.
-   * @returns {boolean} Whether something differs that the user has touched as well.
+   * @param {any} now The family in its present state.
+   * @returns {boolean} Whether others have changed something that the user has changed too.
    */
   function follow(now) {
     const others = settings.filter((setting) => !same(now[setting.key], base[setting.key]));
@@ -103,7 +103,7 @@ export async function showSettings(main, context) {
     fill(status);
     marks(settings, []);
     try {
-      // What somebody changed a moment ago, and this page has not heard of, is not overwritten unseen.
+      // A change that somebody made a moment ago, and that this page does not know yet, must not be overwritten unseen.
       const now = await get(familyPath(name), {}, signal);
       if (Date.parse(now.updated_at) !== Date.parse(base.updated_at) && follow(now)) return;
       const changes = Object.fromEntries(settings.filter(isTouched).map((setting) => [setting.key, setting.read()]));
@@ -127,7 +127,7 @@ export async function showSettings(main, context) {
   context.listen({
     standing: ({ updated_at }) => {
       if (Date.parse(updated_at) <= Date.parse(base.updated_at)) return;
-      // What this page itself changes is told of, too, and may come first.
+      // Changes made by the page itself are reported as well, possibly before its own request is answered.
       get(familyPath(name), {}, signal).then((now) => { if (Date.parse(now.updated_at) > Date.parse(base.updated_at)) { context.family = now; follow(now); } }, () => {});
     },
   });
@@ -154,7 +154,7 @@ export async function showSettings(main, context) {
   }
 }
 
-/** @param {Setting} setting @returns {any} What it says; undefined where it says nothing that can be sent. */
+/** @param {Setting} setting @returns {any} The value in the controls; undefined if it cannot be sent. */
 function attempt(setting) {
   try {
     return setting.read();
@@ -171,7 +171,7 @@ function same(a, b) {
   return [...keys].every((key) => same(a[key], b[key]));
 }
 
-/** @param {Setting[]} settings @param {{pointer: string, detail: string}[]} errors Shown at the settings that they are about. */
+/** @param {Setting[]} settings @param {{pointer: string, detail: string}[]} errors Shown beside the settings concerned. */
 function marks(settings, errors) {
   for (const { key, node } of settings) {
     const wrong = errors.filter(({ pointer }) => pointer === `/${key}` || pointer.startsWith(`/${key}/`));
@@ -181,7 +181,7 @@ function marks(settings, errors) {
   }
 }
 
-/** @param {string} detail @returns {Error} Of a field that says nothing that could be sent. */
+/** @param {string} detail @returns {Error} About a field whose content cannot be sent. */
 const unreadable = (detail) => Object.assign(new Error(detail), { title: "This cannot be saved" });
 
 /** @param {string} text @param {string} label @returns {number} @throws {Error} */
@@ -193,13 +193,13 @@ function number(text, label) {
 
 /** @param {string} text @param {string} label @returns {number} @throws {Error} */
 function share(text, label) {
-  // 1 is the end of training here, and not a percent of it.
+  // Here 1 means the end of training, and not one percent of it.
   const value = text.trim() === "1" ? 1 : text.includes("%") ? parseNumber(text.replace("%", "")) / 100 : parseFraction(text);
   if (Number.isNaN(value)) throw unreadable(`${label}: “${text}” is no share: 0.25 or 25 %.`);
   return value;
 }
 
-/** @param {number} value @returns {string} As it is read back to the last digit. */
+/** @param {number} value @returns {string} In a form that is parsed exactly. */
 const plain = (value) => String(value);
 
 /** @param {boolean} inUse Whether the family has runs or laws. @returns {Setting[]} */
@@ -226,7 +226,7 @@ function settingsOf(inUse) {
     ramp.hidden = kind.value !== "ramp";
     measured.hidden = kind.value === "ramp";
     ofExperts.hidden = zeros.value !== "experts";
-    // What is hidden must not keep the form from being sent.
+    // Hidden fields must not keep the form from being sent.
     [start, finish, exponent].forEach((input) => { input.disabled = kind.value !== "ramp"; });
   };
   [kind, zeros].forEach((select) => select.addEventListener("change", showKinds));

@@ -1,5 +1,5 @@
 /**
- * What to run next: the runs that narrow an answer most, within a budget.
+ * Suggestions of what to run next: the runs that narrow an answer most, within a budget.
  *
  * @module views/suggestions
  */
@@ -18,7 +18,7 @@ const TARGETS = [["optimal_sparsity", "the best sparsity"], ["prediction", "a pr
 const COEFFICIENTS = ["a_s", "b_s", "c_s", "b_n", "a_d", "b_d", "c"];
 
 /**
- * The coefficients of a law, each as a target of suggestions names it.
+ * The coefficients of a law, in the form in which suggestions take them as targets.
  *
  * @param {any} law
  * @returns {{text: string, target: any}[]}
@@ -32,12 +32,12 @@ export function coefficientsOf(law) {
 }
 
 /**
- * Values that may be run.
+ * Parses the values that a quantity of a run may have.
  *
  * @param {string} text `1e6, 1e7`, or `1e6 to 1e9 in 7`.
  * @param {(text: string) => number} [parse]
- * @returns {number[] | {from: number, to: number, steps: number} | undefined} Undefined where nothing is given.
- * @throws {Error} Naming what is no number.
+ * @returns {number[] | {from: number, to: number, steps: number} | undefined} Undefined if nothing is given.
+ * @throws {Error} Naming the part that is not a number.
  */
 export function parseValues(text, parse = parseNumber) {
   if (text.trim() === "") return undefined;
@@ -145,7 +145,7 @@ export function showSuggestions(main, context) {
     }
   }
 
-  /** @param {any} answer @param {any} body What was asked. */
+  /** @param {any} answer @param {any} body The question. */
   function show(answer, body) {
     const format = target.value === "optimal_sparsity" ? (/** @type {number} */ v) => formatPercent(v) : target.value === "prediction" ? formatLoss : (/** @type {number} */ v) => formatNumber(v);
     const what = target.value === "coefficient" ? coefficient.value : target.value === "prediction" ? "predicted loss" : "best sparsity";
@@ -171,7 +171,7 @@ export function showSuggestions(main, context) {
     announce(said);
   }
 
-  /** @param {any} answer @param {any} body @returns {HTMLElement} Buttons that copy the runs as a table, and the question. */
+  /** @param {any} answer @param {any} body @returns {HTMLElement} Buttons to copy the runs as a table, and the question. */
   function copies(answer, body) {
     const grids = Object.entries(body.grid).filter(([, values]) => values !== null && values !== undefined);
     const asked = { ...body, grid: grids.length > 0 ? Object.fromEntries(grids) : null };

@@ -1,8 +1,8 @@
 /**
- * Upload: a file, how the service reads it, and only then the request that stores it.
+ * Upload: a file, how the service understands it, and only then the request that stores it.
  *
- * Nothing of the file is read here. The service is asked what it would store (`dry_run`), with the options that
- * are set, and its answer is shown; what is stored are the same bytes with the same options.
+ * The page does not read the file. It asks the service what it would store (`dry_run`) with the present options and
+ * shows the answer; what is then stored are the same bytes with the same options.
  *
  * @module views/upload
  */
@@ -13,7 +13,7 @@ import { settled } from "../inputs.js";
 import { formatCount, formatLevel, formatLoss, formatWhole, plural } from "../numbers.js";
 import { address } from "../url.js";
 
-/** After this long without another letter the service is asked. */
+/** How long typing must pause before the service is asked. */
 const SETTLED_MS = 350;
 const MOST_ERRORS = 100;
 
@@ -28,7 +28,7 @@ const FORMATS = [
   ["application/zip", "zip archive"],
 ];
 
-/** @type {Record<string, string>} Media types by the ending of a file's name. */
+/** @type {Record<string, string>} Media types by file extension. */
 const ENDINGS = {
   csv: "text/csv",
   tsv: "text/csv",
@@ -47,7 +47,7 @@ const ENDINGS = {
 const CODINGS = { gz: "gzip", zst: "zstd", xz: "xz", bz2: "bzip2" };
 
 /**
- * What a file's name says of what is in it.
+ * What a file's name says about its content.
  *
  * @param {string} name
  * @returns {{format: string | null, coding: string | null}} Null where it says nothing.
@@ -75,14 +75,14 @@ const FIELDS = [
   ["exclusion_reason", "Reason to exclude"],
 ];
 
-/** @type {Record<string, string>} What stands between cells, in words. */
+/** @type {Record<string, string>} Separators of cells, in words. */
 const SEPARATORS = { ",": "commas", ";": "semicolons", tab: "tabs", "|": "bars" };
 
 /**
- * @typedef {object} Option A control and the place beside it where the service's word on it stands.
+ * @typedef {object} Option A control, with a place beside it for the service's remarks on it.
  * @property {HTMLElement} node
  * @property {any} control
- * @property {(text: string, bad?: boolean) => void} say With an empty text the hint stands there again.
+ * @property {(text: string, bad?: boolean) => void} say Shows a remark; an empty text shows the hint again.
  */
 
 /**
@@ -120,7 +120,7 @@ function choiceOption(label, name, choices, hint = "") {
  * The options of an upload.
  *
  * @param {any} family
- * @param {() => void} changed Called at every change.
+ * @param {() => void} changed Called after every change.
  */
 function optionsForm(family, changed) {
   const format = choiceOption("Format", "format", FORMATS);
@@ -157,7 +157,7 @@ function optionsForm(family, changed) {
     ),
   );
 
-  /** Forgets what was said beside the options. */
+  /** Removes the remarks beside the options. */
   function quiet() {
     for (const each of [format, ...Object.values(options), ...Object.values(fields)]) each.say("");
     fill(mapProblems);
@@ -181,10 +181,10 @@ function optionsForm(family, changed) {
       for (const [name, { say }] of Object.entries(fields)) say(columns[name] === undefined ? "" : `from ${columns[name]}`);
     },
     /**
-     * Puts the service's errors beside the options that they are about.
+     * Shows the service's errors beside the options concerned.
      *
      * @param {{pointer: string, detail: string}[]} errors
-     * @returns {{pointer: string, detail: string}[]} Those about none.
+     * @returns {{pointer: string, detail: string}[]} The errors that concern no option.
      */
     showErrors(errors) {
       quiet();
@@ -192,11 +192,11 @@ function optionsForm(family, changed) {
         const name = pointer.replace(/^\//, "");
         const about = Object.hasOwn(options, name) ? options[name] : Object.hasOwn(fields, name) ? fields[name] : null;
         if (about) {
-          // The first word is about the cause.
+          // The first error is about the cause.
           if (!about.control.hasAttribute("aria-invalid")) about.say(detail, true);
           show(about.node);
         } else if (name === "map") {
-          // The detail begins with the field, or with a column that may be all that was typed.
+          // The detail begins with the field, or with the name of a column, which may be all that was typed.
           const meant = Object.entries(fields).filter(([key, { control }]) => {
             const text = control.value.trim();
             return text !== "" && [`${key} `, `${key}:`, `there is no column ${text};`].some((start) => detail.startsWith(start));
@@ -214,7 +214,7 @@ function optionsForm(family, changed) {
   };
 }
 
-/** @param {HTMLElement} node Opens what hides it. */
+/** @param {HTMLElement} node Unfolds the section that hides it. */
 function show(node) {
   const details = node.closest("details");
   if (details) details.open = true;
@@ -256,7 +256,7 @@ export function showUpload(main, context) {
     const dropped = event.dataTransfer?.files[0];
     if (dropped) open(dropped);
   });
-  // A file that was changed may be chosen again.
+  // Allows the same file to be chosen again after it was changed.
   input.addEventListener("click", () => { input.value = ""; });
   input.addEventListener("change", () => input.files[0] && open(input.files[0]));
   signal.addEventListener("abort", () => asked.abort());
@@ -274,7 +274,7 @@ export function showUpload(main, context) {
     check();
   }
 
-  /** What is shown is no longer what would be sent. */
+  /** Marks the findings as outdated: they are no longer about what would be sent. */
   function stale() {
     asked.abort();
     findings.querySelectorAll("button").forEach((/** @type {HTMLButtonElement} */ button) => { button.disabled = true; });
@@ -287,7 +287,7 @@ export function showUpload(main, context) {
     return sendFile(familyPath(name, "/runs"), query, of, { "Content-Type": options.format.value, ...(coding && { "Content-Encoding": coding }) }, until);
   }
 
-  /** Asks what would be stored, and shows it. */
+  /** Asks the service what it would store, and shows that. */
   async function check() {
     if (!file || signal.aborted) return;
     stale();
@@ -308,7 +308,7 @@ export function showUpload(main, context) {
         const others = options.showErrors(error.errors);
         const beside = error.errors.length - others.length;
         const shown = beside === 0 ? { title: error.title, detail: error.detail, errors: byDetail(others) } : { title: error.title, detail: `See what is said beside the options: ${error.detail}`, errors: byDetail(others) };
-        // What was refused is refused again.
+        // Offer a retry only for errors that may pass; a refused file would be refused again.
         const passing = error.status === 0 || error.status === 429 || error.status >= 500;
         fill(findings, failure(shown, passing ? check : undefined));
       } else {
@@ -318,7 +318,7 @@ export function showUpload(main, context) {
     }
   }
 
-  /** @param {any} result @param {[string, string][]} query That it answers. */
+  /** @param {any} result @param {[string, string][]} query The query that it answers. */
   function showFindings(result, query) {
     const { recognised, preview, warnings, left_out, errors } = result;
     const good = result.created + result.updated + result.unchanged;
@@ -388,7 +388,7 @@ export function showUpload(main, context) {
   }
 
   /**
-   * Stores the file, as it was shown.
+   * Stores the file, with what was shown.
    *
    * @param {[string, string][]} query
    * @param {HTMLButtonElement} button
@@ -409,7 +409,7 @@ export function showUpload(main, context) {
       if (signal.aborted) return;
       const problem = /** @type {any} */ (error);
       const shown = error instanceof Problem ? { title: error.title, detail: error.detail, errors: byDetail(error.errors) } : problem;
-      // A connection may end after all was stored, before the answer came.
+      // The connection may have ended after everything was stored but before the answer arrived.
       const written = error instanceof Problem && error.status > 0 ? "Nothing was written." : "It is not known whether it was written. Sending it again is safe.";
       fill(outcome, failure(shown), el("p", {}, written));
       button.disabled = false;
@@ -421,7 +421,7 @@ export function showUpload(main, context) {
 }
 
 /**
- * Errors that say the same of several places, such as columns, as one.
+ * Merges errors that say the same about several places, such as columns.
  *
  * @param {{pointer: string, detail: string}[]} errors
  * @returns {{pointer: string, detail: string}[]}
