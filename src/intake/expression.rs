@@ -9,10 +9,13 @@
 //! negated    = [ "not" ] comparison          comparison = sum [ ("==" | "!=" | "<" | "<=" | ">" | ">=") sum ]
 //! sum        = product { ("+" | "-") product }
 //! product    = signed { ("*" | "/") signed } signed = "-" signed | power
-//! power      = atom [ "^" signed ]
+//! power      = atom [ "^" [ "-" ] atom ]
 //! atom       = number | 'text' | "text" | true | false | null | column | `any column`
 //!            | function "(" condition { "," condition } ")" | "(" condition ")"
 //! ```
+//!
+//! Other spellings are `||`, `&&`, `!`, `=` for `==`, and `**` for `^`. `2^3^2` is refused, as languages disagree on what
+//! it is.
 //!
 //! Parsing takes time proportional to the text, which is at most [`MOST_BYTES`] long and at most [`MOST_DEPTH`] levels
 //! deep; evaluation takes time proportional to the number of parts. There are no loops, and the only names are columns.

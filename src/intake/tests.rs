@@ -540,7 +540,6 @@ mod parquet {
     #[test]
     fn a_codec_that_is_not_built_in_is_named() {
         let batch = RecordBatch::try_from_iter(columns()).unwrap();
-        let mut bytes = file(columns());
         // The file is written with LZ4 and then changed to claim Brotli, because the build has no encoder for Brotli.
         // The directory holds the codec of each column.
         let plain = ::parquet::file::properties::WriterProperties::builder()
@@ -548,8 +547,7 @@ mod parquet {
             .build();
         let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(plain)).unwrap();
         writer.write(&batch).unwrap();
-        bytes.clear();
-        bytes.extend(writer.into_inner().unwrap());
+        let bytes = writer.into_inner().unwrap();
         let (runs, _) = of_parquet(&bytes).unwrap();
         assert_eq!(only(&runs).external_id, "a");
         // Thrift's compact encoding of `codec: LZ4_RAW` (7, encoded as 0x0e) in a column's description; Brotli is 4,

@@ -129,7 +129,7 @@ impl AnswerPoints {
         }
     }
 
-    /// Waits for room for the points of a question; up to [`FEW`] points need none. Requests of one owner get room in the
+    /// Waits for room for the points of a question; 500 points or fewer need none. Requests of one owner get room in the
     /// order in which they came, and so do those of different owners once their own room suffices.
     ///
     /// # Errors
