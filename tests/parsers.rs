@@ -1,7 +1,7 @@
-//! Damaged uploads: whatever bytes come, the readers of all formats end without a panic, hand on only runs
-//! that hold what is documented of them, and read what is written of these as the same.
+//! Damaged uploads: whatever the bytes are, the readers of all formats end without a panic, return only runs within
+//! their documented ranges, and read what is written from these as the same runs.
 //!
-//! Every case damages an upload that was right. `PROPTEST_CASES=100000 cargo test --test parsers` looks longer.
+//! Every case damages a valid upload. `PROPTEST_CASES=100000 cargo test --test parsers` tries more cases.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -26,7 +26,7 @@ const LIMITS: IngestLimits = IngestLimits {
     archive_files: 100,
 };
 
-/// Texts that are special to one reader or another.
+/// Texts that have a special meaning to some reader.
 const TOKENS: [&[u8]; 40] = [
     b"\0",
     b"\"",
@@ -70,7 +70,7 @@ const TOKENS: [&[u8]; 40] = [
     b"PAR1",
 ];
 
-/// One piece of damage, at a place.
+/// A change of some bytes at a place.
 #[derive(Debug, Clone)]
 enum Damage {
     Byte(u8),
@@ -130,7 +130,7 @@ fn reading(format: Format, coding: Coding, columns: ColumnOptions) -> Reading {
     Reading { format, coding, columns, limits: LIMITS, skip_errors: true, stop: Stop::default() }
 }
 
-/// The runs of an upload, or nothing where it is refused as a whole.
+/// The runs of an upload; `None` if it is refused as a whole.
 fn read(reading: &Reading, bytes: &[u8]) -> Option<Vec<SubmittedRun>> {
     let mut runs = Vec::new();
     let intake = reading.run(bytes, &mut |batch| {
@@ -149,7 +149,7 @@ fn written(format: Format, runs: &[SubmittedRun]) -> Vec<u8> {
     bytes
 }
 
-/// Whatever was read is in its range, and comes back the same from every format that it is written in.
+/// Checks that whatever was read is in its range, and comes back the same from every format in which it is written.
 fn check(reading: &Reading, bytes: &[u8]) -> TestCaseResult {
     let Some(runs) = read(reading, bytes) else { return Ok(()) };
     for run in &runs {
@@ -225,7 +225,7 @@ fn the_undamaged_uploads_are_read() {
     );
     assert!(read(&wandb(), WANDB.as_bytes()).is_some_and(|runs| !runs.is_empty()));
     assert!(read(&mlflow(), MLFLOW.as_bytes()).is_some_and(|runs| !runs.is_empty()));
-    // One that is cut short within its second row.
+    // An upload that is cut within its second row.
     assert_eq!(
         read(
             &reading(Format::Ndjson, Coding::Identity, ColumnOptions::default()),
@@ -254,7 +254,7 @@ fn mlflow() -> Reading {
     reading(Format::Json, Coding::Identity, columns)
 }
 
-/// Inputs that fuzzing has found worth keeping (`fuzz/`), each on a way of its own through a reader.
+/// Inputs that fuzzing has kept (`fuzz/`), each of which takes a different path through a reader.
 #[test]
 fn what_fuzzing_kept_is_read_or_refused() {
     for &format in Format::ALL {

@@ -1,4 +1,4 @@
-/** What is changed and deleted from the page, by whom, and how an answer came to be what it is. */
+/** Changing and deleting from the page, what each key allows, and the history of an answer. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -12,7 +12,7 @@ after(() => browser.close());
 
 const QUICK = { starts: 4, bootstrap: 100, holdout: [] };
 
-/** @param {string} text @returns {string} With plain spaces, where units are kept on the line of their number. */
+/** @param {string} text @returns {string} The text with the non-breaking spaces before units replaced by plain ones. */
 const spaced = (text) => text.replaceAll("\u00a0", " ");
 
 test("settings are changed, one by one, and what is wrong is said where it stands", async (t) => {
@@ -30,7 +30,8 @@ test("settings are changed, one by one, and what is wrong is said where it stand
   assert.ok(await save.isDisabled());
   await page.locator(".family-head").getByText("after").waitFor();
 
-  // What the service refuses is said with the field and the value; what the page cannot read, before it is sent.
+  // An error from the service names the field and the value; input that the page itself cannot read is reported
+  // before it is sent.
   const field = page.locator(".field", { has: page.getByLabel("Tokens in one of these") });
   await page.getByLabel("Tokens in one of these").fill("1e15");
   await save.click();
@@ -56,7 +57,7 @@ test("settings are changed, one by one, and what is wrong is said where it stand
   const now = await api("GET", "/v1/families/to-set");
   assert.deepEqual([now.pruning, now.zeros, now.experts], [{ points: [[0.25, 0], [0.75, 1]] }, "experts", { counts: [8, 16], active: [1, 2], shared_share: 0.33 }]);
   assert.deepEqual([now.description, now.flops_per_param, now.objective.delta], ["after", 8, "auto"]);
-  // Without runs and laws the unit may be another; with them it is fixed.
+  // Without runs and laws the unit can be changed; with them it is fixed.
   assert.ok(await page.getByLabel("Data is counted in").isEnabled());
   await api("POST", "/v1/families/to-set/runs", synthetic(2, "set"));
   await page.reload();
@@ -69,11 +70,11 @@ test("what others change in the meantime is seen, and not overwritten unseen", a
   const page = await open(t, browser);
   await page.goto(`${base}/?family=shared&view=settings`);
   await page.getByLabel("FLOPs per parameter").fill("7");
-  // Another field is taken over, and what was typed stays.
+  // Another field takes the new value, and what was typed stays.
   await api("PATCH", "/v1/families/shared", { description: "theirs" });
   await page.locator(".notes", { hasText: "Somebody else changed this family: description is “theirs” now." }).waitFor();
   assert.deepEqual([await page.getByLabel("Description").inputValue(), await page.getByLabel("FLOPs per parameter").inputValue()], ["theirs", "7"]);
-  // Of the same field both stand there.
+  // For the same field both values are shown.
   await api("PATCH", "/v1/families/shared", { flops_per_param: 9 });
   await page.locator(".notes", { hasText: "flops per parameter is 9 now" }).waitFor();
   assert.equal(await page.getByLabel("FLOPs per parameter").inputValue(), "7");
@@ -84,7 +85,7 @@ test("what others change in the meantime is seen, and not overwritten unseen", a
   assert.ok(await page.getByRole("button", { name: "Save" }).isDisabled());
   assert.equal(await page.locator(".news .item").count(), 0);
 
-  // A change that the page has not heard of is found before it saves.
+  // A change that the page was not told about is found before it saves.
   const deaf = await open(t, browser, { expected: /ERR_FAILED/ });
   await deaf.route("**/v1/families/shared/events", (route) => route.abort());
   await deaf.goto(`${base}/?family=shared&view=settings`);
@@ -93,7 +94,7 @@ test("what others change in the meantime is seen, and not overwritten unseen", a
   await deaf.getByRole("button", { name: "Save" }).click();
   await deaf.locator(".notes", { hasText: "description is “someone's” now" }).waitFor();
   assert.equal((await api("GET", "/v1/families/shared")).description, "someone's");
-  // Seen, it may be replaced.
+  // Once it has been seen, it may be replaced.
   await deaf.getByRole("button", { name: "Save" }).click();
   await deaf.getByText("Saved: description.").first().waitFor();
   assert.equal((await api("GET", "/v1/families/shared")).description, "mine");
@@ -144,7 +145,7 @@ test("runs are deleted, one or several, and those that others deleted are no rea
   await page.locator("main").getByText("1 run excluded. 1 run had been deleted by somebody else.").waitFor();
   await page.locator("main").getByText("58 runs, 1 excluded").waitFor();
 
-  // Of many their number is typed.
+  // To delete many runs, one types their number.
   await page.getByRole("checkbox", { name: "Choose all of this page" }).check();
   await page.getByRole("button", { name: "Delete 58…" }).click();
   await dialog.getByRole("button", { name: "Delete for good" }).click();
@@ -158,7 +159,7 @@ test("runs are deleted, one or several, and those that others deleted are no rea
 });
 
 /**
- * Has a context's pages find a service that wants a key: those of this table, with what they may do.
+ * Makes the service require a key for the pages of a context: one of this table, with its scope and families.
  *
  * @param {import("playwright-core").BrowserContext} context
  * @param {Record<string, any>} keys
@@ -232,7 +233,7 @@ test("keys for some families, and those that may not delete, are told so", async
   await other.getByRole("button", { name: "Delete this family…" }).waitFor();
 });
 
-/** @param {import("playwright-core").Page} page @returns {Promise<string[][]>} What the page keeps of keys, in the tab and on the device. */
+/** @param {import("playwright-core").Page} page @returns {Promise<string[][]>} The keys that the page stores, in the tab and on the device. */
 const kept = (page) => page.evaluate(() => [sessionStorage, localStorage].map((storage) => Object.keys(storage).filter((name) => name.includes("key")).map((name) => String(storage.getItem(name)))));
 
 test("a key is asked for once in a browser, and logging out forgets it in every tab", async (t) => {
@@ -243,7 +244,7 @@ test("a key is asked for once in a browser, and logging out forgets it in every 
   await giveKey(page, "writer");
   await page.getByRole("heading", { name: /which answers/ }).waitFor();
   assert.deepEqual(await kept(page), [["writer"], []]);
-  // Another tab has it from this one.
+  // Another tab gets the key from this one.
   const tab = await context.newPage();
   await tab.goto(`${base}/?family=demo&view=runs`);
   await tab.getByRole("button", { name: "Exclude…" }).waitFor();
@@ -257,13 +258,13 @@ test("a key is asked for once in a browser, and logging out forgets it in every 
   await accessible(tab);
   await shoot(tab, "caller", false);
   await dialog.getByRole("button", { name: "Log out" }).click();
-  // Both ask again, and neither shows anything.
+  // Both tabs ask for a key again, and neither shows anything.
   for (const one of [tab, page]) {
     await one.getByRole("dialog").getByText("This service answers to those who have a key.").waitFor();
     assert.deepEqual(await kept(one), [[], []]);
     assert.ok(!(await one.locator("main").innerText()).includes("demo-0"));
   }
-  // What is given in one is not asked for in the other.
+  // A key that is entered in one tab is not asked for in the other.
   await giveKey(tab, "reader", true);
   await tab.getByRole("button", { name: /laptop/ }).waitFor();
   await page.getByRole("button", { name: /laptop/ }).waitFor();
@@ -272,7 +273,7 @@ test("a key is asked for once in a browser, and logging out forgets it in every 
   await tab.getByRole("button", { name: /laptop/ }).click();
   await tab.getByText("on this device, until you log out").waitFor();
   await tab.close();
-  // It outlasts the tabs.
+  // The key survives when all tabs are closed.
   await page.close();
   const later = await context.newPage();
   await later.goto(`${base}/?family=demo&view=runs`);
@@ -312,7 +313,7 @@ test("one question is answered by each law, with what changed between", async (t
   assert.match(spaced(await page.locator('[data-picture="history-sparsity"] figcaption').innerText()), /by 4 laws: law 4 says .* Bars are 95 % intervals\./);
   await accessible(page);
   await shoot(page, "history");
-  // A law is read by a click, and by the keyboard.
+  // A law is opened by a click, and with the keyboard.
   await page.locator('[data-picture="history-loss"] .plot').focus();
   await page.keyboard.press("End");
   await page.locator('[data-picture="history-loss"] .tip').getByText("law 4, fitted").waitFor();
@@ -321,13 +322,13 @@ test("one question is answered by each law, with what changed between", async (t
   await page.goBack();
   await drawn(page);
 
-  // Another question, and a law that comes meanwhile.
+  // Another question, and a law that is added meanwhile.
   await page.getByLabel("Training compute").fill("1e21");
   await page.waitForFunction(() => new URLSearchParams(location.search).get("c") === "1e21" && !document.querySelector(".findings.old"));
   await api("POST", "/v1/families/older/runs", synthetic(66, "old"));
   await refitted((await api("POST", "/v1/families/older/refits", QUICK)).id);
   await row(6).waitFor();
-  // Older laws are asked for where there are more.
+  // Older laws are loaded on demand.
   await page.route("**/optimal-sparsity/history?*", (route) => {
     const url = new URL(route.request().url());
     if (!url.searchParams.has("limit")) url.searchParams.set("limit", "2");
@@ -343,7 +344,7 @@ test("one question is answered by each law, with what changed between", async (t
   await page.getByText("All 6 laws; small numbers are intervals.").waitFor();
   await drawn(page);
 
-  // Errors can be tried again.
+  // A failed request can be tried again.
   await page.unroute("**/optimal-sparsity/history?*");
   let broken = true;
   await page.route("**/optimal-sparsity/history?*", (route) => (broken ? route.fulfill({ status: 503, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/unavailable", title: "Unavailable", status: 503, detail: "no room" }) }) : route.continue()));

@@ -1,6 +1,6 @@
 /**
- * The flows of the dashboard, each in a page of its own. The `demo` family stays as it is; tests that
- * write have families of their own.
+ * The main flows of the dashboard, each in a new page. The `demo` family is never changed: tests that
+ * write create their own families.
  */
 
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ import { accessible, api, base, drawn, family, launch, open, refitted, shoot, sy
 /** @type {import("playwright-core").Browser} */
 let browser;
 
-/** @param {string} text @returns {string} With plain spaces, where units are kept on the line of their number. */
+/** @param {string} text @returns {string} The text with the non-breaking spaces before units replaced by plain ones. */
 const spaced = (text) => text.replaceAll("\u00a0", " ");
 
 before(async () => {
@@ -95,17 +95,17 @@ test("where the data stop is said in words, and what is no number too", async (t
   await shoot(page, "invalid");
 });
 
-/** @param {import("playwright-core").Page} page @param {string} name @returns {Promise<string | null>} What the horizontal axis of a picture shows. */
+/** @param {import("playwright-core").Page} page @param {string} name @returns {Promise<string | null>} The scale and ends of the horizontal axis of a picture. */
 const axisOf = (page, name) => page.locator(`[data-picture="${name}"] .plot svg`).getAttribute("data-x");
 
-/** @param {import("playwright-core").Page} page @param {string} name @param {string | null} was Waits until a picture shows something else. */
+/** @param {import("playwright-core").Page} page @param {string} name @param {string | null} was Waits until the horizontal axis of a picture is another one. */
 const moved = (page, name, was) => page.waitForFunction(([name, was]) => {
   const picture = document.querySelector(`[data-picture="${name}"]:not([aria-busy])`);
   const now = picture?.querySelector(".plot svg")?.getAttribute("data-x");
   return now && now !== was;
 }, [name, was]);
 
-/** The mark of the first run: those of the legend come before. */
+/** The mark of the first run, after those of the legend. */
 const FIRST_RUN = '[data-picture="fit"] .plot svg > g:last-of-type .mark';
 
 test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
@@ -118,7 +118,7 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   assert.equal(await page.locator("figure.picture").count(), 4);
   await shoot(page, "answer-light");
 
-  // They are the service's pictures: the same lines in the same colours.
+  // The page shows the pictures of the service: the same lines in the same colours.
   const contours = page.locator('[data-picture="contours"]');
   const served = await (await fetch(`${base}/v1/families/demo/contours?flop_mode=sparse&mark=7e7,1e20`, { headers: { accept: "image/svg+xml" } })).text();
   const colours = [...served.matchAll(/<path class="level"[^>]*stroke="(#[0-9a-f]{6})"/g)].map((match) => match[1]);
@@ -126,7 +126,7 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   assert.deepEqual(await contours.locator(".plot path.level").evaluateAll((lines) => lines.map((line) => line.getAttribute("stroke"))), colours);
   assert.equal(await axisOf(page, "contours"), /data-x="([^"]*)"/.exec(served)?.[1]);
 
-  // Hover shows the run, a value on a line, and where there is neither the place.
+  // Hovering shows the run or the value on a line and, elsewhere, the position.
   const fit = page.locator('[data-picture="fit"]');
   const box = await page.locator(FIRST_RUN).first().boundingBox();
   await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
@@ -139,11 +139,11 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await page.mouse.move(area.x + area.width * 0.7, area.y + area.height * 0.78);
   await contours.locator(".tip").getByText(/M|B.*FLOP/).first().waitFor();
 
-  // Zoom: by button, by dragging, and back.
+  // Zoom: with a button, by dragging, and back.
   const whole = await axisOf(page, "contours");
   await contours.getByRole("button", { name: /Zoom in/ }).click();
   await moved(page, "contours", whole);
-  // It outlasts another question.
+  // The zoom stays when another question is asked.
   const near = await axisOf(page, "contours");
   await page.getByLabel("Non-zero parameters").fill("60M");
   await page.waitForFunction(() => new URLSearchParams(location.search).get("n") === "60M" && !document.querySelector("[aria-busy], .answer.old"));
@@ -162,7 +162,7 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await drag();
   await moved(page, "contours", whole);
   const dragged = await axisOf(page, "contours");
-  // With shift it moves, and keeps how much is seen.
+  // With shift, dragging moves the picture and keeps its scale.
   await page.keyboard.down("Shift");
   await drag();
   await page.keyboard.up("Shift");
@@ -197,7 +197,7 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await fit.getByRole("combobox").selectOption("residuals");
   await fit.getByText("residual, above 0 where predicted too high").waitFor();
 
-  // Each is saved as the service draws it, with its title.
+  // Each picture is saved as the service draws it, with its title.
   for (const [kind, start] of /** @type {const} */ ([["SVG", "<svg"], ["PNG", "\x89PNG"]])) {
     const saving = page.waitForEvent("download");
     await contours.getByRole("button", { name: `Download as ${kind}: Contours` }).click();
@@ -208,10 +208,10 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
     if (kind === "SVG") assert.match(bytes.toString(), /Optimal sparsity of demo, law \d+, FLOP mode sparse[\s\S]*data-x|data-x[\s\S]*Optimal sparsity of demo/);
   }
 
-  // No script but the page's own modules draws.
+  // Only the page's own modules draw.
   assert.ok(scripts.length > 10 && scripts.every((url) => /\/dashboard\/[0-9a-f]+\/[a-z/]+\.js$/.test(url)), scripts.join("\n"));
 
-  // Another mode, and a hardware profile: other answers and other contours.
+  // Another mode and a hardware profile give other answers and other contours.
   const sparse = await page.locator(".headline").innerText();
   await page.getByLabel("What a step costs").selectOption("dense");
   await page.waitForFunction((was) => /** @type {HTMLElement} */ (document.querySelector(".headline")).innerText !== was, sparse);
@@ -220,18 +220,18 @@ test("the four pictures are drawn, hovered, zoomed and switched", async (t) => {
   await contours.getByText(/in example-a100-2-4 mode/).waitFor();
   await page.locator("main").getByText(/Best pattern/).waitFor();
   await page.locator("main").getByText("Its loss over the best").waitFor();
-  // No number is longer than its place.
+  // No number is wider than its place.
   const cut = await page.locator("dl").evaluateAll((lists) => lists.filter((list) => list.scrollWidth > list.clientWidth + 1).map((list) => list.textContent));
   assert.deepEqual(cut, []);
   await drawn(page);
   await shoot(page, "profile");
 
-  // The same in numbers.
+  // The same as a table of numbers.
   await contours.getByText("Numbers of this picture").click();
   await contours.getByRole("row").nth(3).waitFor();
   await accessible(page);
 
-  // A click on a run leads to it.
+  // A click on a run opens it.
   await fit.scrollIntoViewIfNeeded();
   const again = await page.locator(FIRST_RUN).first().boundingBox();
   await page.mouse.click(again.x + again.width / 2, again.y + again.height / 2);
@@ -261,7 +261,7 @@ test("dark, narrow and wide", async (t) => {
       const more = view === "next" ? "&budget=1e20" : view === "hardware" ? "&profile=example-a100-2-4" : "";
       await page.goto(`${base}/?${view === "hardware" ? "" : "family=demo&"}view=${view}${more}`);
       await page.getByRole("heading", { level: 2 }).or(page.getByRole("searchbox")).first().waitFor();
-      // The stream of the family's events goes on: the network is never idle.
+      // The event stream of the family stays open, so the network is never idle.
       await page.waitForFunction(() => !document.querySelector("[aria-busy='true']"));
       await accessible(page);
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${view} ${name} scrolls sideways`);
@@ -277,7 +277,7 @@ test("colours can be chosen, and are kept", async (t) => {
   const ground = () => page.locator('[data-picture="fit"] .plot svg > rect').first().getAttribute("fill");
   assert.equal(await ground(), "#ffffff");
   await page.getByLabel("Colours").selectOption("dark");
-  // As dark as the page.
+  // The picture has the same dark background as the page.
   await page.waitForFunction(() => document.querySelector('[data-picture="fit"] .plot svg > rect')?.getAttribute("fill") === getComputedStyle(document.documentElement).getPropertyValue("--surface").trim());
   await page.reload();
   assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
@@ -304,7 +304,7 @@ test("everything can be reached by the keyboard", async (t) => {
     assert.ok(seen.includes(wanted), `${wanted} is not among ${seen.join("; ")}`);
   }
   assert.ok(!seen.some((entry) => entry.startsWith("hidden ")), seen.join("; "));
-  // The values of a picture, one by one, with a word for those who do not see it.
+  // The values of a picture can be visited one by one, and each is announced to screen readers.
   const plot = page.locator('[data-picture="fit"] .plot');
   await plot.focus();
   const said = () => page.locator("#announcer").innerText();
@@ -326,7 +326,7 @@ test("everything can be reached by the keyboard", async (t) => {
   await page.locator("main").getByText(/^1 run of 48/).waitFor();
   await page.goBack();
   await page.getByRole("heading", { name: "How sparse?" }).waitFor();
-  // A link moves the focus to what it opened.
+  // A link moves the focus to the view that it opened.
   await page.getByRole("link", { name: "Runs", exact: true }).focus();
   await page.keyboard.press("Enter");
   await page.getByRole("searchbox").waitFor();
@@ -381,7 +381,7 @@ test("what a law without some runs would say, with nothing changed", async (t) =
   await panel.getByText("Nothing was changed: the 9 runs are in fits as before, and law 1 answers.").waitFor();
   await panel.getByText("Law 1 rests on 60 runs, the what-if on 51 runs.").waitFor();
   await panel.getByRole("table", { name: "Coefficients" }).waitFor();
-  // The calculator's question by both laws.
+  // The calculator's question, answered by both laws.
   const point = panel.getByRole("table", { name: /70M non-zero parameters/ });
   await point.waitFor();
   const question = "nonzero_params=7e7&compute=1e20&flop_mode=sparse";
@@ -397,7 +397,7 @@ test("what a law without some runs would say, with nothing changed", async (t) =
   // The view can be left and found again.
   await page.reload();
   await page.getByRole("region", { name: /What if these runs/ }).getByText("Left out: 9 runs").waitFor();
-  // Among the laws it is told from the others, and cannot be made to answer.
+  // In the list of laws the what-if is marked, and cannot be made to answer.
   const laws = await open(t, browser);
   await laws.goto(`${base}/?family=what-if&view=laws`);
   const row = laws.getByRole("row", { name: /what-if, without 9 runs/ });
@@ -406,7 +406,7 @@ test("what a law without some runs would say, with nothing changed", async (t) =
   await accessible(laws);
   await shoot(laws, "laws-what-if");
 
-  // To leave them out for good is another step, with a reason.
+  // Leaving the runs out for good is a separate step, with a reason.
   await page.getByRole("button", { name: "Exclude these 9 from fits…" }).click();
   await page.getByRole("textbox", { name: "Reason" }).fill("a broken node");
   await page.getByRole("button", { name: "Exclude", exact: true }).click();
@@ -418,7 +418,7 @@ test("what a law without some runs would say, with nothing changed", async (t) =
 });
 
 /**
- * A page that has chosen a file of `files`.
+ * The upload view with a chosen file, from `files` or given here.
  *
  * @param {import("node:test").TestContext} t
  * @param {string} family
@@ -433,7 +433,7 @@ async function upload(t, family, file, options) {
   return page;
 }
 
-/** @param {string} family @returns {Promise<Record<string, any>>} Its runs by name. */
+/** @param {string} family @returns {Promise<Record<string, any>>} The runs of the family by name. */
 async function runsOf(family) {
   const { items } = await api("GET", `/v1/families/${family}/runs?limit=1000`);
   return Object.fromEntries(items.map((/** @type {any} */ run) => [run.external_id, run]));
@@ -472,7 +472,7 @@ test("a dropped file is shown as the service reads it before anything is written
   const first = (await runsOf("to-upload"))[name];
   assert.deepEqual([first.nonzero_params, first.sparsity, first.data, first.loss], [1e6, 0.5, 65536000, 3.1]);
 
-  // A name is text, whatever it looks like.
+  // A name is shown as text, even if it looks like HTML.
   await page.getByRole("link", { name: "see the runs" }).click();
   await page.locator("main").getByText(name).first().waitFor();
   assert.equal(await page.locator("main img").count(), 0);
@@ -503,7 +503,7 @@ test("a table with semicolons and decimal commas is uploaded as it is, on any pa
 test("of a table of Weights & Biases the run that still runs is left out", async (t) => {
   await api("POST", "/v1/families", { name: "from-wandb", data_unit: "tokens" });
   const page = await upload(t, "from-wandb", "wandb.csv", { expected: /400 \(Bad Request\)|422/ });
-  // Nothing is guessed: columns of others are refused by name until it is said whose they are.
+  // Nothing is guessed: unknown columns are refused by name until the user says which tool wrote the table.
   await page.getByRole("alert").getByText("Name, State, Sweep, ID, config.total_params").waitFor();
   await shoot(page, "upload-refused");
   await page.getByLabel("Written by").selectOption("wandb");
@@ -513,7 +513,7 @@ test("of a table of Weights & Biases the run that still runs is left out", async
   await page.getByLabel("Columns as tags").fill("Sweep");
   await page.locator("main").getByText("2 runs can be written").waitFor();
   await page.locator("main").getByText("1 row: State is running").waitFor();
-  // What each field came from stands beside it.
+  // Each field shows which column it was taken from.
   await page.locator(".field", { has: page.getByLabel("Validation loss") }).getByText("from summary.val_loss").waitFor();
   await page.locator(".field", { has: page.getByLabel("Name of the run") }).getByText("from ID").waitFor();
   await shoot(page, "upload-wandb");
@@ -576,7 +576,7 @@ test("fields are computed, rows chosen, and a wrong column is named beside its o
   await beside.getByText(/there is no column ppl; there are/).waitFor();
   assert.equal(await loss.getAttribute("aria-invalid"), "true");
 
-  // Asked when typing ends, not at every letter; and earlier questions are dropped.
+  // The page asks when typing ends, not at every letter, and drops earlier questions.
   let asked = 0;
   page.on("request", (request) => { asked += Number(request.url().includes("dry_run")); });
   await loss.clear();
@@ -597,7 +597,7 @@ test("a file that cannot be read says why; what the service does not take is its
   await page.getByRole("alert").getByText(/line 2/).waitFor();
   await page.getByLabel(/Drop a file/).setInputFiles({ name: "runs.parquet", mimeType: "", buffer: Buffer.from("external_id\n") });
   await page.getByRole("alert").getByText(/Parquet/).waitFor();
-  // Larger than what a page could hold as text is no matter: it is the service that says what is too much.
+  // The page does not limit the size of a file: the service says what is too large.
   await page.route("**/v1/families/to-upload/runs?dry_run=true", (route) => route.fulfill({ status: 413, contentType: "application/problem+json", body: JSON.stringify({ type: "/problems/too-large", title: "Too large", status: 413, detail: "the body is larger than --max-upload-bytes" }) }));
   await page.getByLabel(/Drop a file/).setInputFiles(path.join(import.meta.dirname, "files/semicolons.csv"));
   await page.getByRole("alert").getByText("the body is larger than --max-upload-bytes").waitFor();
@@ -626,7 +626,7 @@ test("a refit shows its progress, is cancelled, and is compared with the old law
   await page.waitForFunction(() => /** @type {HTMLProgressElement} */ (document.querySelector("progress")).value > 0);
   await accessible(page);
   await shoot(page, "refit-running");
-  // A reload goes on watching.
+  // After a reload the page keeps watching.
   await page.reload();
   await page.locator("main").getByText(/^running: /).first().waitFor();
   await page.getByRole("button", { name: "Cancel this refit" }).click();
@@ -643,7 +643,7 @@ test("a refit shows its progress, is cancelled, and is compared with the old law
   await page.locator("main").getByText(/Over \d+ questions within the runs the best sparsity moves by at most/).waitFor();
   await accessible(page);
   await shoot(page, "laws");
-  // What a fit says of itself, also of the law before.
+  // The quality of a fit is shown, also that of an earlier law.
   await page.getByRole("table", { name: /How well laws of the other runs predict/ }).waitFor();
   await page.getByRole("button", { name: "law 1", exact: true }).click();
   await page.getByRole("heading", { name: "Law 1, which does not answer" }).waitFor();
@@ -737,7 +737,7 @@ test("runs are suggested that narrow an answer", async (t) => {
   await shared.goto(page.url());
   await shared.getByRole("table", { name: /To be made together/ }).waitFor();
   assert.equal(await shared.locator("main section").last().innerText(), text);
-  // A coefficient, by the keyboard.
+  // A coefficient, with the keyboard.
   await page.getByLabel("Answer", { exact: true }).selectOption("coefficient");
   await page.getByLabel("Coefficient", { exact: true }).selectOption("b_d");
   assert.equal(await page.getByLabel("Non-zero parameters").isVisible(), false);
@@ -797,7 +797,7 @@ test("a published law is chosen, imported and made to answer", async (t) => {
   const [mine, theirs] = [await api("GET", "/v1/families/importing/laws/1"), await api("GET", "/v1/families/t5-c4/laws/1")];
   assert.deepEqual(mine.coefficients, theirs.coefficients);
   assert.deepEqual([mine.reference, mine.fitted_at, mine.runs], [theirs.reference, theirs.fitted_at, theirs.runs]);
-  // Typed over, and pinned.
+  // Typed coefficients, and a pinned law.
   await page.getByLabel("b_d", { exact: true }).fill("0.3");
   await page.getByLabel("Where they stand").fill("our report");
   await page.getByLabel("Use this law, and pin it").check();
@@ -837,7 +837,7 @@ test("hardware profiles are made, drawn, changed and deleted", async (t) => {
   await drawn(page);
   await accessible(page);
   await shoot(page, "hardware");
-  // What the service refuses is said with the place.
+  // An error from the service names the place.
   await page.getByLabel("Patterns that it runs, one a line").fill("4:2");
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("alert").getByText(/patterns\/0/).waitFor();
@@ -848,7 +848,7 @@ test("hardware profiles are made, drawn, changed and deleted", async (t) => {
   await page.locator("main").getByText("80 % prunable, 70 % of the ideal").waitFor();
   const changed = await api("GET", "/v1/hardware-profiles/my-accelerator");
   assert.deepEqual([changed.cost, changed.patterns, changed.pattern_costs], [{ prunable_share: 0.8, efficiency: 0.7 }, ["2:4"], {}]);
-  // It can be asked for at once, and not once it is gone.
+  // The profile can be used in questions at once, and no longer once it is deleted.
   await page.goto(`${base}/?family=demo`);
   await page.getByLabel("What a step costs").selectOption("my-accelerator");
   await page.locator("main").getByText(/Best pattern/).waitFor();
@@ -905,7 +905,7 @@ test("where the service wants a key it is asked for once, kept out of the addres
   assert.ok(!page.url().includes("right"));
   await page.getByRole("button", { name: "Refit", exact: true }).click();
   await page.getByRole("alert").getByText("The key may only read", { exact: true }).waitFor();
-  // The stream of events carries the key too.
+  // Event streams carry the key too.
   const refit = await api("POST", "/v1/families/to-refit/refits", { bootstrap: 100, starts: 1 });
   await page.goto(`${base}/?family=to-refit&view=laws&refit=${refit.id}`);
   await page.locator("main").getByText(/^Law \d+ is there\./).waitFor();

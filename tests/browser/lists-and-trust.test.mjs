@@ -1,5 +1,5 @@
 /**
- * Lists of families, tables and copies; and answers that cannot be trusted, which must look like it.
+ * Lists of families, tables, copying; and answers that cannot be trusted, which must look like it.
  */
 
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ import { accessible, api, base, drawn, family, launch, open, shoot, synthetic } 
 /** @type {import("playwright-core").Browser} */
 let browser;
 
-/** @param {string} text @returns {string} With plain spaces, where units are kept on the line of their number. */
+/** @param {string} text @returns {string} The text with the non-breaking spaces before units replaced by plain ones. */
 const spaced = (text) => text.replaceAll("\u00a0", " ");
 
 before(async () => { browser = await launch(); });
@@ -30,7 +30,7 @@ test("a thousand families are there in a second, with one request, and searched,
   await page.goto(base);
   await page.locator("main").getByText(`${(1000 + there).toLocaleString("en")} families`).waitFor();
   t.diagnostic(`families after ${(await page.evaluate(() => performance.getEntriesByName("families")[0].startTime)).toFixed(0)} ms`);
-  // As many pages of a thousand as there are.
+  // One request per page of a thousand families.
   assert.equal(requests.length, Math.ceil((1000 + there) / 1000), requests.join("\n"));
   await page.getByRole("searchbox").fill("of-many-0042");
   await page.locator("main").getByText(`1 of ${(1000 + there).toLocaleString("en")} families`).waitFor();
@@ -64,7 +64,7 @@ test("an answer that cannot be trusted looks worthless, and stays within its car
     await page.goto(`${base}/?family=demo&n=70M&c=1e20`);
     await drawn(page);
     const card = page.locator(".answer");
-    // Why not comes first, nothing is told to be done, and the number is no headline.
+    // The reasons come first, nothing is recommended, and the number is not a headline.
     assert.match(await card.innerText(), /^trust: none\s+the runs do not determine every coefficient; the interval is wide/);
     assert.ok(!/\bTrain\b/.test(await card.innerText()));
     await card.getByText(/^The runs do not settle what is best\. The law's guess is .* could be\.$/).waitFor();
@@ -90,7 +90,7 @@ test("runs that determine nothing are said to, without a picture of nothing", as
   await page.locator('[data-picture="fit"][data-drawn]').waitFor();
   await accessible(page);
   await shoot(page, "undetermined");
-  // A long name is cut in its middle, and is whole for those who search or copy it.
+  // A long name is cut in the middle, but complete for searching and copying.
   await page.goto(`${base}/?family=one-level&view=runs&q=0007`);
   const name = page.locator(".name", { hasText: "dense-only-sweep-with-a-long-name-that-has-no-room-0007" });
   await name.waitFor();

@@ -1,4 +1,4 @@
-/** What happens to a family while its page is open. */
+/** Changes to a family while its page is open. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -25,11 +25,11 @@ test("runs, refits and laws of others are seen at once, and a page of an older l
   await accessible(page);
   await shoot(page, "live-runs", false);
 
-  // The one asks for a refit; the other sees it, and its law.
+  // One page asks for a refit; the other sees it, and its law.
   await page.getByRole("button", { name: "Refit" }).click();
   await page.getByRole("heading", { name: "Refits, newest first" }).waitFor();
   await page.locator("tr", { hasText: "done" }).filter({ hasText: "law 2" }).waitFor();
-  // It was fitted as the law before.
+  // It was fitted with the options of the law before.
   const { options } = await api("GET", "/v1/families/live/laws/2");
   assert.deepEqual([options.starts, options.bootstrap, options.holdout], [QUICK.starts, QUICK.bootstrap, QUICK.holdout]);
   await other.locator(".news", { hasText: "Law 2 answers now; this page was made with law 1." }).waitFor();
@@ -38,7 +38,7 @@ test("runs, refits and laws of others are seen at once, and a page of an older l
   await other.locator(".answer .foot", { hasText: "By law 2, fitted from 42 runs" }).waitFor();
   await other.waitForFunction(() => document.querySelectorAll(".news .item").length === 0);
 
-  // One that fails after it was seen: nobody has to look for why.
+  // A refit that fails is shown with the reason, without having to look for it.
   await api("PATCH", "/v1/families/live/runs/by-external-id/live-0001", { excluded: true, exclusion_reason: "diverged" });
   await other.locator(".news", { hasText: "Since law 2: 1 run was taken out." }).waitFor();
   const refit = await api("POST", "/v1/families/live/refits", { starts: 4096, bootstrap: 1000 });

@@ -1,5 +1,5 @@
 /**
- * A browser on the dashboard of a running demo, which `run` names in BASE.
+ * Opens the dashboard of a running demo in a browser. `run` sets BASE to its address.
  */
 
 import assert from "node:assert/strict";
@@ -14,7 +14,7 @@ export const base = process.env.BASE ?? assert.fail("BASE names the service: see
 const screenshots = process.env.SCREENSHOTS ?? "target/browser";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-/** @returns {Promise<import("playwright-core").Browser>} Without anything that would ask other hosts. */
+/** @returns {Promise<import("playwright-core").Browser>} A browser without features that contact other hosts. */
 export function launch() {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -23,8 +23,8 @@ export function launch() {
 }
 
 /**
- * A page in a profile of its own. What it asks of other hosts fails, and so does the test; likewise
- * what it reports as an error, unless `expected` says otherwise.
+ * A page in a new profile. The test fails if the page contacts another host or reports an error, except
+ * for errors that match `expected`.
  *
  * @param {import("node:test").TestContext} t
  * @param {import("playwright-core").Browser} browser
@@ -54,7 +54,7 @@ export async function open(t, browser, { width = 1440, height = 1000, scheme = "
 }
 
 /**
- * Keeps what the page looks like.
+ * Saves a screenshot of the page.
  *
  * @param {import("playwright-core").Page} page
  * @param {string} name
@@ -65,14 +65,14 @@ export async function shoot(page, name, fullPage = true) {
 }
 
 /**
- * Fails where axe finds something that keeps people out.
+ * Fails if axe finds an accessibility problem.
  *
  * @param {import("playwright-core").Page} page
  */
 export async function accessible(page) {
-  // What fades in has less contrast on its way; what turns for ever is not waited for.
+  // Elements that fade in have less contrast meanwhile, so wait for animations to end, except endless ones.
   await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((each) => each.effect?.getComputedTiming().endTime !== Infinity).map((each) => each.finished)));
-  // Into the page's world by the debugger, as the page's own policy allows no other script.
+  // Run in the page through the debugger, as the page's own policy allows no other script.
   await page.evaluate(axe);
   const found = await page.evaluate(async () => {
     const { violations } = await /** @type {any} */ (window).axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] });
@@ -102,7 +102,7 @@ export async function api(method, address, body) {
   return text ? JSON.parse(text) : null;
 }
 
-/** @param {string} id @returns {Promise<any>} The refit as it ended. */
+/** @param {string} id @returns {Promise<any>} The refit, once it has ended. */
 export async function refitted(id) {
   for (;;) {
     const refit = await api("GET", `/v1/refits/${id}`);
@@ -111,7 +111,7 @@ export async function refitted(id) {
   }
 }
 
-/** About the published law of T5 with sizes in millions, by which synthetic runs are made. */
+/** Roughly the published law of T5 with sizes in millions; synthetic runs follow it. */
 const LAW = { a_s: 0.57, b_s: 0.722, c_s: 1.53, b_n: 0.245, a_d: 6.9e8, b_d: 0.203, c: 0.651 };
 
 /**
@@ -135,7 +135,7 @@ export function synthetic(count, prefix) {
 }
 
 /**
- * A family with runs and a law.
+ * Creates a family with runs and a law.
  *
  * @param {string} name
  * @param {any[]} runs

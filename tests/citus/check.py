@@ -1,8 +1,8 @@
-"""A service whose tables lie over three nodes, by Citus: a coordinator and two workers.
+"""Tests a service whose tables are distributed by Citus over three nodes: a coordinator and two workers.
 
-In this order: on a worker nothing starts; the tables are distributed while runs are uploaded; everything is asked beside a
-service on plain PostgreSQL, which has to answer the same; equal requests at once; a worker dies and comes back; the
-coordinator dies under uploads and comes back. What was acknowledged has to be there at the end of each.
+The tests, in this order: no service starts on a worker; the tables are distributed while runs are uploaded; all requests are
+also sent to a service on plain PostgreSQL, which must give the same answers; equal requests at the same time; a worker dies
+and comes back; the coordinator dies under uploads and comes back. After each, everything acknowledged must still be there.
 """
 
 import concurrent.futures
@@ -42,7 +42,7 @@ FAMILIES = [f"family-{i}" for i in range(8)]
 
 @contextmanager
 def nodes(shards):
-    """A coordinator and two workers, which know each other only where `joined` says so."""
+    """Starts a coordinator and two workers, which do not know each other until `joined` is called."""
     with ExitStack() as stack:
         found = []
         for name in ("coordinator", "one", "other"):
@@ -63,19 +63,19 @@ def join(coordinator, workers):
 
 
 def url_of(node):
-    # The certificate that Citus makes at its first start is too old to be checked.
+    # The certificate that Citus creates at its first start is too old to be checked.
     return f"{node.url(DATABASE)}?sslmode=disable"
 
 
 def planner(url, *arguments):
-    """A command of the program: its exit code, and what it says."""
+    """Runs a command of the program; returns its exit code and its output."""
     command = [PROGRAM, "--log", "warn", *arguments]
     done = subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stderr
 
 
 def send(base, method, path, body=None, **headers):
-    """Status and text of whatever is sent."""
+    """Sends a request; returns the status and text of the answer."""
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None and not isinstance(body, bytes):
         body, headers = json.dumps(body).encode(), {"content-type": "application/json", **headers}
@@ -93,7 +93,7 @@ def refit(base, family, **options):
 
 
 class Walk:
-    """Requests over all operations; what differs by nature between two services is left out of their answers."""
+    """Requests of all operations; values that must differ between two services are left out of the answers."""
 
     OWN = re.compile(
         r'"(id|\w+_id|\w+_at|at|as_of|until|request_id|fit_ms|next_cursor|data_digest)":("[^"]*"|[\d.]+|null)'
@@ -123,13 +123,13 @@ class Walk:
         self.ask("GET", f"{family}/mappings")
         self.ask("GET", f"{family}/mappings/nightly")
         self.ask("DELETE", f"{family}/mappings/nightly")
-        # Runs in, in three ways, again, wrong, corrected and deleted.
+        # Store runs in three ways; send them again, with errors and with corrections; delete some.
         self.ask("POST", f"{family}/runs", SWEEP[:20])
         self.ask("POST", f"{family}/runs", SWEEP[:20])
         header = ",".join(SWEEP[0])
         table = "\n".join([header, *(",".join(map(str, row.values())) for row in SWEEP[20:])]).encode()
         self.ask("POST", f"{family}/runs", table, content_type="text/csv")
-        # So many are staged in a table.
+        # This many runs go through the staging table.
         self.ask("POST", own, {"name": "many"})
         many = [run(f"many-{i}", 1e6 + i, 0.5, 4e9) for i in range(5000)]
         lines = "\n".join(map(json.dumps, many)).encode()
@@ -193,7 +193,7 @@ class Walk:
         self.ask("POST", f"{family}/plans", {"compute": 1e20, "flop_mode": "sparse"})
         self.ask("POST", f"{family}/suggestions", {"runs": 3, "compute": 1e20, "target": {"coefficient": "b_d"}})
         self.ask("GET", f"/v1/compare?a=walk&b=t5-c4&{mode}")
-        # Forecasts: before, beside and after their runs.
+        # Forecasts: registered before, together with and after their runs.
         forecast = {"external_id": "planned", "nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}
         id = self.ask("POST", f"{family}/forecasts", forecast)["id"]
         self.ask("POST", f"{family}/forecasts", forecast)
@@ -204,7 +204,7 @@ class Walk:
         send(self.base, "GET", f"{family}/forecasts/{id}")
         self.ask("GET", f"{family}/forecasts/calibration")
         self.ask("GET", f"{family}/optimal-sparsity?{size}&compute=1e20&{mode}")
-        # Profiles, the log, other lists.
+        # Profiles, the audit log, and other lists.
         profile = {"name": "walked", "cost": {"points": [[0.5, 0.8], [0.75, 0.5]]}}
         self.ask("POST", "/v1/hardware-profiles", profile)
         self.ask("POST", "/v1/hardware-profiles", profile, 409)
@@ -235,7 +235,7 @@ def main():
 
 
 class Kept:
-    """Uploads without pause, and what was acknowledged of them."""
+    """Continuous uploads, and the runs that were acknowledged."""
 
     def __init__(self, base):
         self.base, self.ids, self.failed = base, [], []
@@ -274,7 +274,7 @@ class Kept:
 
 
 def check_workers_refuse(coordinator, workers):
-    """A service on a coordinator that knows no nodes is as any other; on a worker there is none, and it leaves nothing."""
+    """A coordinator without workers is an ordinary PostgreSQL; on a worker the service does not start and leaves nothing."""
     coordinator.ask("CREATE DATABASE alone TEMPLATE template0")
     coordinator.ask("CREATE EXTENSION citus", "alone")
     alone = f"{coordinator.url('alone')}?sslmode=disable"
@@ -304,7 +304,7 @@ def distribute_in_use(url, base, kept):
 
         def distributed():
             code, said = planner(url, "migrate", "--distribute")
-            # A table was in use for too long.
+            # A statement gave up because a table was in use for too long.
             assert code == 0 or "what was done stays" in said, said
             return code == 0
 
@@ -320,7 +320,7 @@ def distribute_in_use(url, base, kept):
 
 
 def walk_beside_plain(base):
-    """The same requests to a service on plain PostgreSQL, and the same answers."""
+    """Sends the same requests to a service on plain PostgreSQL, and compares the answers."""
     begun = time.monotonic()
     here = Walk(base).walk()
     took = time.monotonic() - begun
@@ -333,14 +333,14 @@ def walk_beside_plain(base):
     assert not differ, "\n".join(f"{one}\n    {other}" for one, other in differ)
     failed = [one for one in here if one[1] >= 500]
     assert not failed, failed
-    # Lists of everything hold what else was done.
+    # Lists of all families also contain those of other tests.
     others = [(one, other) for one, other in zip(here, there, strict=True) if one != other and "families?" not in one[0]]
     assert not others, "\n".join(f"{one}\n    {other}" for one, other in others)
     print(f"{len(here)} requests were answered as on plain PostgreSQL, in {took:.1f} s")
 
 
 def at_once(base):
-    """Equal refits, laws, families, and forecasts beside their runs, from many clients at once."""
+    """Equal requests for refits, families and runs, and forecasts together with their runs, from many clients at once."""
     with concurrent.futures.ThreadPoolExecutor(16) as threads:
 
         def together(requests):
@@ -360,18 +360,18 @@ def at_once(base):
             family = f"/v1/families/{FAMILIES[0]}"
             one = (f"{family}/forecasts", forecast)
             other = (f"{family}/runs", [run(name, 1e8, 0.5, 1e10)])
-            # Now one is sent first, and now the other.
+            # The two requests are sent in alternating order.
             sent = together([one, other][:: 1 if i % 2 else -1])
             (status, _), (stored, _) = sent[:: 1 if i % 2 else -1]
             assert status in (201, 409) and stored == 200, (status, stored)
             both += status == 201
-        # One that was stored was there before its run: no clock says otherwise.
+        # An accepted forecast was stored before its run, so it must be scored.
         scored = json.loads(send(base, "GET", f"/v1/families/{FAMILIES[0]}/forecasts?limit=100")[1])["items"]
         assert len(scored) == both, (len(scored), both)
 
 
 def family_on(coordinator, worker):
-    """Which of the families lie on a worker."""
+    """The families whose runs are on a worker."""
     on = coordinator.ask(
         f"""SELECT string_agg(name, ',') FROM families WHERE (
             SELECT nodeport FROM citus_shards
@@ -392,15 +392,15 @@ def kill_a_worker(base, coordinator, workers, kept):
     workers[0].kill()
     status, ready = ask(base, "/readyz")
     assert status == 200, ready
-    # What lies on the worker is away for now; a question about a law in memory is answered.
+    # The rows on the dead worker cannot be read or written; a question about a law in memory is answered.
     one = f"/v1/families/{dead[0]}"
     assert ask(base, f"{one}/runs")[0] == 503
     assert ask(base, f"{one}/runs", SWEEP[:1])[0] == 503
     assert ask(base, f"{one}/{question}")[0] == 200
     other = f"/v1/families/{alive[0]}"
     until("runs of the others are read", lambda: ask(base, f"{other}/runs")[0] == 200)
-    # Refits: of the dead worker's families none can be asked for; one that was asked for before is put off, and another
-    # family's is computed. Its law is stored when all nodes are back, as laws lie on each.
+    # Refits: none can be requested for families on the dead worker. One that was requested before is postponed, and a
+    # refit of another family is computed; its law is stored when all nodes are back, as laws are on every node.
     assert ask(base, f"{one}/refits", {"bootstrap": 0, "starts": 4, "seed": 2})[0] == 503
     put_off = coordinator.ask(
         f"""INSERT INTO refits (id, family_id, state, phase, progress, options, attempts, cancel_requested, created_at,
@@ -447,8 +447,8 @@ def kill_the_coordinator(base, coordinator, kept):
 
 
 def speed():
-    """How fast runs are uploaded, asked for and exported, beside plain PostgreSQL: prints a table and asserts nothing of it.
-    What is short is the least of 21.
+    """Measures uploads, reads and exports, compared with plain PostgreSQL. Prints a table and asserts nothing about it.
+    Short times are the least of 21.
     """
     rows = "".join(
         f"run-{i},{1e6 * (1 + i % 97):g},{0.25 * (i % 4)},{1e9 * (1 + i % 89):g},{2.5 + i % 83 / 100}\n" for i in range(100_000)
@@ -492,7 +492,7 @@ def speed():
 
 
 def suite():
-    """The tests of the service, each on a database over the three nodes."""
+    """Runs the tests of the service, each on a database over the three nodes."""
     with nodes(4) as found:
         urls = ",".join(f"{node.url()}?sslmode=disable" for node in found)
         command = ["cargo", "test", "--locked", "--test", "it", "--", *os.environ.get("TESTS", "").split()]

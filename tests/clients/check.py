@@ -1,4 +1,4 @@
-"""One question by each generated client, whose answers must be that of the service.
+"""Asks one question with each generated client, and compares the answers with that of the service.
 
 Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
 """

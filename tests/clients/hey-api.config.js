@@ -1,4 +1,4 @@
-// What @hey-api/openapi-ts makes of the document that DOCUMENT names.
+// Configuration of @hey-api/openapi-ts for the document that DOCUMENT names.
 export default {
   input: process.env.DOCUMENT,
   output: { path: "hey-api", module: { extension: ".js" } },

@@ -1,4 +1,5 @@
-// What orval makes of the document that DOCUMENT names. It finds no default export in an ES module.
+// Configuration of orval for the document that DOCUMENT names. A CommonJS file, as orval finds no default export in
+// an ES module.
 module.exports = {
   planner: {
     input: { target: process.env.DOCUMENT },

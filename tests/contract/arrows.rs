@@ -1,12 +1,12 @@
-//! Who may use whom: read from the paths that the code names, file by file.
+//! Which module may use which, read from the paths that the code names, file by file.
 //!
-//! A path leads to the file that declares what it names; what a module file hands on (`pub use`) is followed
-//! to where it stands. So a circle cannot hide behind a file that only hands names on.
+//! A path leads to the file that declares the name. Re-exports of a module file (`pub use`) are followed to their
+//! origin, so that a cycle cannot hide behind a file that only re-exports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// The rooms of the service, and what each may use of the others. A room may always use itself.
+/// The modules of the service, and which others each may use. A module may always use itself.
 const ROOMS: [(&str, &str); 18] = [
     ("cli", "app api clock config domain intake live pipeline postgres store telemetry"),
     ("app", "api background clock config domain jobs live oidc postgres server store telemetry"),
@@ -28,7 +28,7 @@ const ROOMS: [(&str, &str); 18] = [
     ("postgres", ""),
 ];
 
-/// Words that a room's code must not hold, where the compiler does not keep them out.
+/// Words that the code of a module must not contain, where the compiler cannot ensure this.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("src/domain", &["axum", "sqlx", "tokio", "async ", "utoipa", "std::env"]),
     ("src/intake", &["axum", "sqlx", "utoipa", "async ", "std::env"]),
@@ -78,7 +78,7 @@ impl Sources {
         Self { files }
     }
 
-    /// What each file uses, by module path.
+    /// The files that each file uses, by module path.
     fn arrows(&self) -> BTreeMap<&[String], BTreeSet<&[String]>> {
         let handed_on: HashMap<&[String], Vec<Vec<String>>> = self
             .files
@@ -97,7 +97,7 @@ impl Sources {
         arrows
     }
 
-    /// What a module file names of the files below it, by paths that begin with their names.
+    /// What a module file uses of the files below it, by paths that begin with their names.
     fn named_below(&self, module: &[String], code: &str) -> Vec<Vec<String>> {
         let below = self
             .files
@@ -111,7 +111,7 @@ impl Sources {
                 if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                     continue;
                 }
-                // What is handed on is followed from those who use it.
+                // Re-exports are followed from those who use them.
                 let line = code[..at].rfind('\n').map_or(0, |end| end + 1);
                 if code[line..at].trim_start().starts_with("pub") {
                     continue;
@@ -141,11 +141,11 @@ impl Sources {
     }
 }
 
-/// A file without comments and the tests at its end, and with the paths of the modules inside it as the file
+/// The code of a file without comments and the tests at its end. Paths in inline modules are rewritten as the file
 /// itself would write them.
 fn code(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
-    // The indents of the modules that a line stands in.
+    // The indents of the inline modules that contain a line.
     let mut inside: Vec<&str> = Vec::new();
     let lines = text.lines().map(|line| {
         let line = match line.find("//") {
@@ -166,7 +166,7 @@ fn code(text: &str) -> String {
         if outward.is_empty() {
             return line.to_owned();
         }
-        // What leads further out than to the file keeps the steps that are left.
+        // A path that leads out of the file keeps the remaining `super` steps.
         line.replace(&format!("{outward}super::"), "\0")
             .replace(&outward, "")
             .replace('\0', "super::")
@@ -174,7 +174,7 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The trees of a file's `use` statements, and whether each hands on what it names.
+/// The trees of a file's `use` statements, and whether each is a re-export.
 fn uses(code: &str) -> Vec<(bool, &str)> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -193,11 +193,11 @@ fn uses(code: &str) -> Vec<(bool, &str)> {
     found
 }
 
-/// What a module hands on: paths from the crate's root.
+/// What a module re-exports: paths from the crate's root.
 fn handed_on(module: &[String], code: &str) -> Vec<Vec<String>> {
     let visible = uses(code).into_iter().filter(|(visible, _)| *visible);
     let paths = visible.flat_map(|(_, tree)| leaves(tree));
-    // What begins with no keyword is below the module itself, or in another crate, where no file is found.
+    // A path that begins with no keyword is below the module itself, or in another crate, for which no file is found.
     paths.map(|path| absolute(module, &path).unwrap_or_else(|| [module, &path].concat())).collect()
 }
 
@@ -212,7 +212,7 @@ fn named(module: &[String], code: &str) -> Vec<Vec<String>> {
         for (at, _) in code.match_indices(start) {
             let end = code[at..].find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
             let path = &code[at..][..end.unwrap_or(code.len() - at)];
-            // What a brace follows is the beginning of a tree, read above.
+            // A path before a brace is the beginning of a tree, which was read above.
             if path.ends_with(':') {
                 continue;
             }
@@ -223,7 +223,7 @@ fn named(module: &[String], code: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// `a::{b, c::{self, d}}` as its paths.
+/// `a::{b, c::{self, d}}` as a list of paths.
 fn leaves(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     if let Some(open) = tree.find('{') {
@@ -262,7 +262,7 @@ fn leaves(tree: &str) -> Vec<Vec<String>> {
     vec![path.split("::").map(|part| part.trim().to_owned()).collect()]
 }
 
-/// A path from the crate's root; `None` where it leads out of the crate.
+/// A path from the crate's root; `None` if it leads out of the crate.
 fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
     match path.first()?.as_str() {
         "crate" => Some(path[1..].to_vec()),
@@ -275,7 +275,7 @@ fn absolute(module: &[String], path: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// The files that lead back to themselves, if there are any.
+/// The files of a cycle, if there is one.
 fn circle(arrows: &BTreeMap<&[String], BTreeSet<&[String]>>) -> Option<Vec<String>> {
     let leads_back = |module: &[String]| {
         let mut reached = BTreeSet::new();
@@ -295,7 +295,7 @@ fn no_file_uses_one_that_uses_it() {
     for directory in ["src", "crates/sparsity-law/src"] {
         let sources = Sources::of(directory);
         let arrows = sources.arrows();
-        // Enough to be sure that the paths were understood.
+        // There must be enough arrows to be sure that the paths were understood.
         assert!(arrows.values().map(BTreeSet::len).sum::<usize>() > 60, "{directory}");
         if let Some(circle) = circle(&arrows) {
             panic!("in {directory} these lead back to themselves: {circle:#?}");
@@ -322,7 +322,7 @@ fn rooms_use_only_what_stands_below_them() {
             seen.insert((*name, other.clone()));
         }
     }
-    // A permission that nobody needs is an arrow that comes unnoticed.
+    // A permission that nothing uses would let a new arrow pass unnoticed.
     let unused: Vec<_> = ROOMS
         .iter()
         .flat_map(|(name, may_use)| {
@@ -333,7 +333,7 @@ fn rooms_use_only_what_stands_below_them() {
     assert!(unused.is_empty(), "strike what is not used: {unused:?}");
 }
 
-/// Law knows nothing of the fit.
+/// `law` does not depend on `fit`.
 #[test]
 fn the_law_stands_below_the_fit() {
     let sources = Sources::of("crates/sparsity-law/src");
@@ -363,7 +363,7 @@ fn sql_stands_in_the_store_alone_and_problems_in_the_api() {
     for (module, (path, code)) in Sources::of("src").files {
         let room = module.first().map_or("", String::as_str);
         let holds = |word: &str| code.contains(word);
-        // The private server is asked about itself, before there is a schema.
+        // `postgres` queries the private server itself, before there is a schema.
         if room != "store" && room != "postgres" {
             for word in ["query!", "query_as!", "query_scalar!", "sqlx::query"] {
                 assert!(!holds(word), "{} holds {word}", path.display());
@@ -375,10 +375,10 @@ fn sql_stands_in_the_store_alone_and_problems_in_the_api() {
     }
 }
 
-/// The metric of the database's calls measures these spans.
+/// The metric of database calls measures these spans.
 #[test]
 fn functions_of_the_store_have_a_span_of_their_own() {
-    // What opens connections, migrates, or only looks whether a connection is alive.
+    // Functions that open connections, migrate, or only check whether a connection is alive.
     const WITHOUT: [&str; 3] = ["connect", "migrate", "find_answer"];
     let mut spans = BTreeSet::new();
     for (module, (path, code)) in Sources::of("src").files {

@@ -1,5 +1,5 @@
-//! Whether a client that was written by the last release's document (`openapi/released.json`) still works: what would
-//! break it is a line in the changelog, `- Breaking: ...`, that names the operation and what of it.
+//! Whether a client that was written for the last release's document (`openapi/released.json`) still works. A change
+//! that breaks it needs a line in the changelog, `- Breaking: ...`, that names the operation and the change.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -8,20 +8,20 @@ use serde_json::{Map, Value, json};
 
 use crate::document;
 
-/// Which way a value goes: a request may take more than before, an answer may say more.
+/// The direction of a value: requests may accept more than before, and answers may contain more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     In,
     Out,
 }
 
-/// A change that breaks clients: the operation, and what of it.
+/// A change that breaks clients: the operation, and what changed.
 type Break = (String, String);
 
 struct Comparison<'a> {
     before: &'a Value,
     after: &'a Value,
-    /// Pairs of named schemas that are being compared, or were.
+    /// Pairs of named schemas that have been compared, or are being compared.
     seen: BTreeSet<(String, String, Way)>,
     found: Vec<Break>,
     operation: String,
@@ -41,7 +41,7 @@ fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flat_map(Map::iter)
 }
 
-/// Its types, however they are written: in a list, or as alternatives.
+/// The types of a schema, whether they are written as a list or as alternatives.
 fn types(document: &Value, schema: &Value) -> BTreeSet<String> {
     let schema = resolve(document, schema);
     let mut found = BTreeSet::new();
@@ -59,7 +59,7 @@ fn types(document: &Value, schema: &Value) -> BTreeSet<String> {
             found.extend(types(document, part));
         }
     }
-    // A number takes what an integer is.
+    // A number includes integers.
     if found.contains("number") {
         found.remove("integer");
     }
@@ -70,7 +70,7 @@ fn names(value: &Value) -> BTreeSet<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// Properties with those of the parts that hold together, and which of them are required.
+/// The properties of a schema, including those of the parts of `allOf`, and which of them are required.
 fn properties<'a>(
     document: &'a Value,
     schema: &'a Value,
@@ -161,7 +161,7 @@ impl<'a> Comparison<'a> {
         let covers = |kind: &String| {
             understood.contains(kind) || (kind == "integer" && understood.contains("number"))
         };
-        // Where nothing is said of the type, anything goes.
+        // A schema without a type allows any.
         if !was.is_empty() && !is.is_empty() && !sent.iter().all(covers) {
             self.breaks(name.to_owned());
         }
@@ -177,7 +177,7 @@ impl<'a> Comparison<'a> {
         properties(self.after, new, &mut has, &mut needs);
         for (property, old) in &had {
             match has.iter().find(|(name, _)| name == property) {
-                // Of a request it would be refused.
+                // A request with the removed field would be refused.
                 None => self.breaks((*property).to_owned()),
                 Some((_, new)) => self.schemas(property, old, new, way),
             }
@@ -193,7 +193,7 @@ impl<'a> Comparison<'a> {
         if old["items"].is_object() && new["items"].is_object() {
             self.schemas(name, &old["items"], &new["items"], way);
         }
-        // Alternatives are told from one another by their order at most; a new one of an answer is for those who look.
+        // Alternatives can only be matched by their order. A new alternative in an answer is left to review.
         for word in ["oneOf", "anyOf"] {
             let (was, is) = (old[word].as_array(), new[word].as_array());
             if let (Some(was), Some(is)) = (was, is) {

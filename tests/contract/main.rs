@@ -1,4 +1,4 @@
-//! What must hold without a database: the committed document, its names, and the module rule.
+//! What must hold without a database: the committed OpenAPI document, its names, and the rules for modules.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -73,7 +73,7 @@ fn every_operation_is_described_with_every_answer() {
     }
 }
 
-/// A new route cannot be forgotten: what has no scope here is not in the guard's table.
+/// Ensures that no route is forgotten: a route without a scope here is not in the guard's table.
 #[test]
 fn every_operation_says_which_scope_it_needs() {
     let document = document();
@@ -95,7 +95,7 @@ fn every_operation_says_which_scope_it_needs() {
     }
 }
 
-/// What generators would make arrays of integers or lists of any length of.
+/// Without these, client generators would make arrays of integers, or lists of any length.
 #[test]
 fn files_are_binary_and_points_have_a_length() {
     fn look(value: &Value, path: &str, found: &mut (usize, usize)) {
@@ -107,7 +107,7 @@ fn files_are_binary_and_points_have_a_length() {
                 let of_body = path.contains("/content/") && path.ends_with("/schema");
                 assert!(!of_body || value["items"]["format"] != "int32", "{path} is a file");
                 let tuple = &value["items"];
-                // A matrix has as many rows as columns, which a schema cannot say.
+                // A matrix has as many rows as columns, which a schema cannot express.
                 let named = path.ends_with("/matrix") || path.ends_with("/properties");
                 if tuple["type"] == "array" && !named {
                     assert!(tuple["minItems"].is_u64(), "{path}");
@@ -132,7 +132,7 @@ fn every_field_of_every_schema_is_described() {
     let document = document();
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-            // A nullable reference carries its description inside.
+            // A nullable reference has its description inside.
             let variants = property["oneOf"].as_array().into_iter().flatten();
             let described =
                 variants.chain([property]).any(|schema| schema["description"].is_string());

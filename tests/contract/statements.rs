@@ -1,7 +1,7 @@
-//! What Citus needs of every statement and migration, held on plain PostgreSQL: `docs/scaling.md` has the layout that it
-//! is for, in which `runs` and `forecasts` are distributed by family.
+//! What Citus requires of every statement and migration, checked on plain PostgreSQL. `docs/scaling.md` describes the
+//! layout, in which `runs` and `forecasts` are distributed by family.
 //!
-//! A statement is read by its scopes: what stands between the brackets of a subquery is one of its own.
+//! A statement is read scope by scope: each subquery in brackets is a separate scope.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,12 +12,12 @@ use serde_json::Value;
 const BY_FAMILY: [&str; 3] = ["runs", "forecasts", "forecast_scores"];
 /// Tables that are distributed by law.
 const BY_LAW: [&str; 2] = ["law_runs", "law_resamples"];
-/// Tables that lie on other nodes than the coordinator, too: a statement that reads one may run there.
+/// Tables that also lie on other nodes than the coordinator: a statement that reads one may run there.
 const ON_OTHER_NODES: [&str; 7] =
     ["families", "laws", "runs", "forecasts", "forecast_scores", "law_runs", "law_resamples"];
-/// Columns of the system, which partitioned tables do not have.
+/// System columns, which partitioned tables do not have.
 const SYSTEM: [&str; 6] = ["xmin", "xmax", "cmin", "cmax", "ctid", "tableoid"];
-/// Functions whose values differ by node.
+/// Functions whose values differ between nodes.
 const VOLATILE: [&str; 8] = [
     "clock_timestamp",
     "timeofday",
@@ -28,13 +28,13 @@ const VOLATILE: [&str; 8] = [
     "nextval",
     "setval",
 ];
-/// The last migration from before there was a rule.
+/// The last migration before this rule.
 const BEFORE: &str = "20261130120000";
 
-/// The last migration that changed an index beside something else.
+/// The last migration that changed an index together with something else.
 const ALONE: &str = "20261130170000";
 
-/// A statement in words: names with what they are of, numbers, and signs.
+/// A statement as a list of words: names with their qualifiers, numbers, and signs.
 fn words(sql: &str) -> Vec<String> {
     let code: String =
         sql.lines().map(|line| line.split("--").next().unwrap().to_owned() + "\n").collect();
@@ -42,7 +42,7 @@ fn words(sql: &str) -> Vec<String> {
     let mut quoted = false;
     let mut word = String::new();
     for c in code.chars() {
-        // Texts say nothing about tables.
+        // Texts do not name tables.
         if c == '\'' {
             quoted = !quoted;
             continue;
@@ -140,7 +140,7 @@ fn wrong(sql: &str) -> Vec<String> {
     };
     for scope in scopes(&words) {
         found.extend(without_family(&scope));
-        // What a WITH finds is carried from where it lies to where it is needed.
+        // Results of a WITH may be joined: they are sent to the node that needs them.
         if named(&scope, &BY_LAW) && named(&scope, &BY_FAMILY) {
             found.push("tables that lie by law beside some that lie by family".to_owned());
         }
@@ -154,14 +154,14 @@ fn wrong(sql: &str) -> Vec<String> {
     found
 }
 
-/// Tables that are distributed by family and that a scope reads or writes without naming it.
+/// Tables distributed by family that a scope reads or writes without naming the family.
 fn without_family(scope: &[String]) -> Vec<String> {
     let word = |at: usize| scope.get(at).map_or("", String::as_str);
     let mut found = Vec::new();
     let named: BTreeSet<&str> = scope
         .windows(2)
         .flat_map(|pair| match (pair[0].as_str(), pair[1].as_str()) {
-            // Equal to something, or to one of several.
+            // Equal to a value, or to one of several.
             (name, "=") | ("=", name) if name.ends_with("family_id") => Some(name),
             _ => None,
         })
@@ -197,7 +197,7 @@ fn without_family(scope: &[String]) -> Vec<String> {
             "as" => word(at + 3),
             _ => table,
         };
-        // Where there is one table, its column needs no name before it.
+        // If the scope has a single table, its column needs no qualifier.
         let of_it = format!("{alias}.family_id");
         let is_named = named.contains(of_it.as_str()) || (is_one && named.contains("family_id"));
         if !is_named {
@@ -219,7 +219,7 @@ fn every_statement_names_the_family_and_is_the_same_on_every_node() {
         seen += 1;
     }
     assert!(seen > 60, "{seen}");
-    // What is put together when it runs is not among those.
+    // Statements that are put together at run time are not among those.
     let staging = fs::read_to_string("src/store/staging.rs").unwrap();
     assert!(SYSTEM.iter().all(|column| !staging.contains(&format!(" {column}"))));
     assert!(found.is_empty(), "{}", found.join("\n"));
@@ -271,7 +271,7 @@ fn the_rules_find_what_they_are_for() {
     }
 }
 
-/// A change of a distributed table goes to its shards one by one.
+/// A change of a distributed table is applied to its shards one by one.
 #[test]
 fn a_migration_changes_one_thing_a_statement() {
     let mut seen = 0;
@@ -285,8 +285,8 @@ fn a_migration_changes_one_thing_a_statement() {
         let words = words(&fs::read_to_string(&path).unwrap());
         let statements = words.split(|word| word == ";").filter(|statement| !statement.is_empty());
         let indexes = |statement: &&[String]| statement.iter().any(|word| word == "index");
-        // The coordinator sends its workers the whole text that a change of an index stands in, as one statement. Tables that
-        // came before this rule lie on the coordinator alone.
+        // The coordinator sends its workers the whole text that contains a change of an index, as one statement.
+        // Older migrations only concern tables on the coordinator.
         if name.as_str() > ALONE && statements.clone().any(|statement| indexes(&statement)) {
             assert_eq!(statements.clone().count(), 1, "{name}");
         }

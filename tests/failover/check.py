@@ -1,8 +1,8 @@
 """Failover of the database under load: nothing that was acknowledged may be lost.
 
-Two services reach PostgreSQL through HAProxy, which leads to the primary, and where that is down to the standby. The primary
-is killed with all of its processes, as when its machine loses power; the standby, to which it replicates synchronously, is
-promoted.
+Two services reach PostgreSQL through HAProxy, which leads to the primary or, if that is down, to the standby. The primary is
+killed with all of its processes, as in a power failure of its machine. Then the standby, to which it replicates
+synchronously, is promoted.
 """
 
 import sys
@@ -21,7 +21,7 @@ INSTALLATION = Installation(BIN, DATA)
 
 @contextmanager
 def pair():
-    """A primary and its synchronous standby."""
+    """Starts a primary and its synchronous standby."""
     primary, standby = INSTALLATION.initialised("primary"), Server(INSTALLATION, "standby")
     with primary.started():
         source = f"host=127.0.0.1 port={primary.port} user=planner password={INSTALLATION.password}"
@@ -30,8 +30,8 @@ def pair():
             "--write-recovery-conf", "--checkpoint=fast",
         )  # fmt: skip
         with standby.started():
-            # From now on a commit is answered when the standby has it, too. The standby does not know this of itself: when it
-            # is promoted it has none of its own yet.
+            # From now on a commit is acknowledged only once the standby has it, too. The standby does not inherit
+            # this setting, so after its promotion it waits for nobody.
             primary.ask("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
             primary.ask("SELECT pg_reload_conf()")
             state = "SELECT sync_state FROM pg_stat_replication"

@@ -1,5 +1,5 @@
-"""Load under a failover, and what was acknowledged of it. Clients send again what was not answered, as `docs/operating.md`
-tells them to.
+"""Load during a failover, and a check of what was acknowledged. Clients send unanswered requests again, as
+`docs/operating.md` advises.
 """
 
 import sys
@@ -13,12 +13,12 @@ from client import all_runs, ask, run, service, sure  # noqa: E402
 from processes import free_port, listens, running, until  # noqa: E402
 
 BATCH = 50
-# Of each kind, acknowledged before a failover, and again after it.
+# Number of uploads and laws to be acknowledged before a failover, and again after it.
 UPLOADS, LAWS = 40, 3
 
 
 class Load:
-    """Uploads and refits without pause, and what was acknowledged of them."""
+    """Continuous uploads and refits, and those that were acknowledged."""
 
     def __init__(self, bases):
         self.bases, self.stop, self.failed = bases, threading.Event(), []
@@ -73,9 +73,9 @@ class Load:
         assert not self.failed, self.failed
 
     def over(self, failover):
-        """Fails over under the load; seconds from the failover's begin to its end and to the first write after it.
+        """Fails over under the load. Returns the seconds from its beginning to its end, and to the first write after it.
 
-        `failover` gives the time at which it began, and returns where a new primary takes writes.
+        `failover` returns once a new primary accepts writes, and gives the time at which it began.
         """
         self.until_done(UPLOADS, LAWS)
         before = (len(self.uploads), len(self.laws))
@@ -87,7 +87,7 @@ class Load:
         return ended - began, written - began
 
     def kept(self):
-        """Fails where anything that was acknowledged is lost or changed; else says how much is kept."""
+        """Fails if anything acknowledged is lost or changed; otherwise says how much was kept."""
         stored = all_runs(self.bases, "uploads")
         lost = [id for ids, _ in self.uploads for id in ids if id not in stored]
         assert not lost, f"acknowledged runs are lost: {lost}"
@@ -108,7 +108,7 @@ class Load:
 
 @contextmanager
 def two_services(program, url, data):
-    """Two services on one database, with the families of the load; their addresses."""
+    """Starts two services on one database and creates the families of the load; returns the addresses."""
     with ExitStack() as stack:
         bases = [stack.enter_context(service(program, url, data / f"{name}.log")) for name in ("one", "other")]
         for family in ("uploads", "refits"):
@@ -123,7 +123,7 @@ def two_services(program, url, data):
 
 @contextmanager
 def haproxy(program, data, servers):
-    """HAProxy before servers of a database, of which it takes the first that is well; its port."""
+    """Starts HAProxy in front of database servers, of which it uses the first healthy one; returns its port."""
     port, settings, log = free_port(), data / "haproxy.cfg", data / "haproxy.log"
     settings.write_text(f"""
 defaults

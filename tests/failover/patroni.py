@@ -1,8 +1,8 @@
 """Failover by Patroni under load: nothing that was acknowledged may be lost.
 
-Two nodes of Patroni replicate synchronously and agree by etcd on which of them is the primary; HAProxy asks them. First the
-primary is told to hand over, then the new one is killed with its Patroni and all of its processes, as when its machine loses
-power; nobody promotes by hand. The node that was killed comes back as the standby.
+Two nodes of Patroni replicate synchronously and agree through etcd on which of them is the primary; HAProxy asks them. First
+the primary is told to hand over, then the new one is killed with its Patroni and all of its processes, as in a power failure
+of its machine; nobody promotes by hand. The node that was killed comes back as the standby.
 """
 
 import json
@@ -26,7 +26,7 @@ INSTALLATION = Installation(BIN, DATA)
 
 @contextmanager
 def etcd():
-    """The store by which the nodes agree; its address."""
+    """Starts the store through which the nodes agree; returns its address."""
     client, peer, log = free_port(), free_port(), DATA / "etcd.log"
     home = DATA / "etcd"
     home.mkdir(mode=0o700)
@@ -42,7 +42,7 @@ def etcd():
 
 
 class Node:
-    """A server of PostgreSQL below Patroni."""
+    """A PostgreSQL server that Patroni runs."""
 
     def __init__(self, name, store):
         self.name, self.port, self.rest = name, free_port(), free_port()
@@ -50,7 +50,7 @@ class Node:
         home = DATA / f"node-{name}"
         home.mkdir(mode=0o700)
         user = {"username": "planner", "password": INSTALLATION.password}
-        # JSON is YAML, too.
+        # JSON is also valid YAML.
         settings = {
             "scope": "planner",
             "name": name,
@@ -58,7 +58,7 @@ class Node:
             "etcd3": {"host": store},
             "bootstrap": {
                 "dcs": {
-                    # The least that Patroni takes.
+                    # The smallest value that Patroni accepts.
                     "ttl": 20,
                     "loop_wait": 1,
                     "retry_timeout": 5,
@@ -102,11 +102,11 @@ class Node:
             self.process.wait(timeout=60)
 
     def kill(self):
-        """With Patroni and all of its processes, as when its machine loses power."""
+        """Kills Patroni and the server with all of their processes, as in a power failure."""
         kill_with_its_own(self.process)
 
     def ask(self, path, body=None):
-        """The status and the JSON of an answer of Patroni; 0 where none comes."""
+        """Status and JSON of an answer of Patroni; status 0 if there is none."""
         assert self.process.poll() is None, self.log.read_text()
         data = None if body is None else json.dumps(body).encode()
         try:
@@ -139,7 +139,7 @@ def main():
     server left 127.0.0.1:{left.port} port {left.rest}
     server right 127.0.0.1:{right.port} port {right.rest}"""
         port = stack.enter_context(haproxy(HAPROXY, DATA, servers))
-        # It takes every server for a primary until it has looked.
+        # HAProxy takes every server for a primary until its first check.
         log = DATA / "haproxy.log"
         until("HAProxy knows the standby", lambda: "Server planner/right is DOWN" in log.read_text())
         url = f"postgres://planner:{INSTALLATION.password}@127.0.0.1:{port}/postgres"

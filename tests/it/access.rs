@@ -1,4 +1,4 @@
-//! Who may do what: keys, scopes, families, and how soon a change holds.
+//! Access control: keys, scopes, families, and how soon a change of keys takes effect.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::support::{
 
 const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
-/// Stores a key as the command does, without telling the service.
+/// Stores a key like the command line does, without telling the service.
 async fn stored_key(
     app: &App,
     scope: Scope,
@@ -49,7 +49,7 @@ async fn stored_key(
     text
 }
 
-/// A key that the service knows.
+/// Creates a key and has the service read it.
 pub async fn key(app: &App, scope: Scope, families: &[&str]) -> KeyText {
     let key = stored_key(app, scope, families, None).await;
     app.access.read_again().await.unwrap();
@@ -60,7 +60,7 @@ async fn revoke(app: &App, key: &KeyText) {
     keys::update_key_revoked(&app.pool, key.id(), app.clock.now()).await.unwrap();
 }
 
-/// A request with a key.
+/// A request that is sent with a key.
 pub fn with(app: &App, key: &KeyText, method: &Method, path: &str) -> TestRequest {
     app.server.method(method.clone(), path).authorization_bearer(key.reveal())
 }
@@ -69,7 +69,7 @@ pub async fn get(app: &App, key: &KeyText, path: &str) -> TestResponse {
     with(app, key, &Method::GET, path).await
 }
 
-/// Waits until a key is answered with this status.
+/// Waits until a request with this key is answered with this status.
 async fn until_answered(app: &App, key: &KeyText, status: StatusCode) {
     let is_so = async || get(app, key, "/v1/families").await.status_code() == status;
     until(is_so, &format!("the key is answered with {status}")).await;
@@ -79,7 +79,7 @@ async fn until_answered(app: &App, key: &KeyText, status: StatusCode) {
 async fn the_first_key_closes_the_service_for_good() {
     let app = App::new().await;
     app.get("/v1/families").await.assert_status(OK);
-    // Nobody who reaches an open service can lock its owner out.
+    // Nobody who reaches an open service may create its first key over HTTP and so lock its owner out.
     let mine = json!({"name": "mine", "scope": "admin"});
     problem(&app.post("/v1/keys", mine).await, 403, "forbidden");
     let only = key(&app, Scope::Read, &[]).await;
@@ -89,7 +89,7 @@ async fn the_first_key_closes_the_service_for_good() {
     for open in ["/healthz", "/readyz", "/docs/", "/openapi.json", "/book/problems"] {
         app.get(open).await.assert_status(OK);
     }
-    // What does not exist is no secret, and neither is what a path can do.
+    // What does not exist, and which methods a path has, is answered without a key.
     problem(&app.get("/v1/nothing").await, 404, "not-found");
     problem(&app.server.put("/v1/families").await, 405, "method-not-allowed");
     get(&app, &only, "/v1/families").await.assert_status(OK);
@@ -97,11 +97,11 @@ async fn the_first_key_closes_the_service_for_good() {
     app.access.read_again().await.unwrap();
     problem(&get(&app, &only, "/v1/families").await, 401, "unauthenticated");
     problem(&app.get("/v1/families").await, 401, "unauthenticated");
-    // Neither does another start open it.
+    // A restart does not open the service again.
     problem(&app.replica().await.get("/v1/families").await, 401, "unauthenticated");
 }
 
-/// Every operation of the document with the scope that it names; the path leads to nothing.
+/// Every operation of the OpenAPI document with the scope that it names; the paths lead to nothing that exists.
 fn operations() -> Vec<(Method, String, Scope)> {
     let document = serde_json::to_value(sparsity_planner::api::document::openapi()).unwrap();
     let mut found = Vec::new();
@@ -121,7 +121,7 @@ fn operations() -> Vec<(Method, String, Scope)> {
     found
 }
 
-/// Rows of every table.
+/// Number of rows in the tables together.
 async fn rows(app: &App) -> i64 {
     sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM families) + (SELECT count(*) FROM runs)
@@ -196,7 +196,7 @@ async fn what_a_browser_keeps_for_one_key_is_not_for_another() {
     };
     let question =
         "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
-    // What is asked for each time is refused without its key anyway.
+    // Browsers must ask the service each time for this answer, and a request without its key is refused anyway.
     assert!(!vary(question).await);
     assert!(vary(&format!("{question}&law_version=1")).await);
     assert!(vary("/v1/families/t5-c4/gain?law_version=1").await);
@@ -213,7 +213,7 @@ async fn a_key_that_reads_cannot_write_what_a_key_that_writes_can() {
     get(&app, &reader, "/v1/families/mine").await.assert_status(NOT_FOUND);
     create(&writer).await.assert_status(CREATED);
     get(&app, &reader, "/v1/families/mine").await.assert_status(OK);
-    // A question is no write, however it is put.
+    // A question needs no right to write, even if it is sent by POST.
     let plan = json!({"flop_mode": "sparse", "compute": 1e21});
     let asked = with(&app, &reader, &Method::POST, "/v1/families/t5-c4/plans").json(&plan).await;
     asked.assert_status(OK);
@@ -241,7 +241,7 @@ async fn a_key_for_some_families_sees_and_touches_only_these() {
     let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|f| &f["name"]).collect();
     assert_eq!(names, ["mine", "t5-c4"]);
 
-    // Whether there is such a family is not told.
+    // The answer must not reveal whether the family exists.
     let paths = ["theirs", "none", "theirs/laws", "%74heirs", "theirs%2Fruns", "mine%2F..", "MINE"];
     for path in paths {
         let path = format!("/v1/families/{path}");
@@ -252,7 +252,7 @@ async fn a_key_for_some_families_sees_and_touches_only_these() {
     let runs = with(&app, &key, &Method::POST, "/v1/families/mine/runs");
     runs.json(&run("a")).await.assert_status(OK);
 
-    // The refits of others are none.
+    // Refits of other families are not found.
     problem(&get(&app, &key, &theirs).await, 404, "not-found");
     problem(&get(&app, &key, &format!("{theirs}/events")).await, 404, "not-found");
     problem(&with(&app, &key, &Method::DELETE, &theirs).await, 404, "not-found");
@@ -263,13 +263,13 @@ async fn a_key_for_some_families_sees_and_touches_only_these() {
     let mine = mine.header("location").to_str().unwrap().to_owned();
     get(&app, &key, &mine).await.assert_status(OK);
 
-    // Recipes are compared only of families that it is for.
+    // Both families of a comparison must be among those of the key.
     let compare = |a: &str, b: &str| format!("/v1/compare?a={a}&b={b}&flop_mode=dense");
     problem(&get(&app, &key, &compare("mine", "theirs")).await, 403, "forbidden");
     problem(&get(&app, &key, &compare("theirs", "mine")).await, 403, "forbidden");
     problem(&get(&app, &key, &compare("mine", "mine")).await, 409, "no-law");
 
-    // What all share is read only, and keys and the like are not for it.
+    // Shared objects can be read but not changed, and keys are not accessible.
     get(&app, &key, "/v1/hardware-profiles").await.assert_status(OK);
     let path = "/v1/hardware-profiles/example-block-sparse";
     problem(&with(&app, &key, &Method::DELETE, path).await, 403, "forbidden");
@@ -289,7 +289,7 @@ async fn a_key_ends_when_it_expires() {
     get(&app, &key, "/v1/families").await.assert_status(OK);
     app.clock.advance(TimeDelta::microseconds(1));
     problem(&get(&app, &key, "/v1/families").await, 401, "unauthenticated");
-    // Expired keys close the service too.
+    // A service whose keys have all expired stays closed.
     app.access.read_again().await.unwrap();
     problem(&app.get("/v1/families").await, 401, "unauthenticated");
 }
@@ -306,14 +306,14 @@ async fn administrators_create_and_revoke_keys() {
     let created: Value = created.json();
     let text = KeyText::parse(created["key"].as_str().unwrap()).unwrap();
     assert_eq!(created["created_by"], admin.id().to_string());
-    // It holds at once.
+    // The new key works at once.
     get(&app, &text, "/v1/families").await.assert_status(OK);
 
     let mut shown: Value = get(&app, &admin, &path).await.json();
     assert_eq!(shown["families"], json!(["mine"]));
     shown["key"] = created["key"].clone();
     assert_eq!(shown, created);
-    // What is stored, listed and shown does not tell the key.
+    // Neither the stored row nor the answers contain the secret.
     let secret = text.reveal().rsplit('_').next().unwrap().to_owned();
     let list = get(&app, &admin, "/v1/keys").await.text();
     assert!(list.contains("\"ci\"") && !list.contains(&secret), "{list}");
@@ -349,7 +349,7 @@ async fn every_replica_hears_of_keys() {
     let there = here.replica().await;
     there.follow().await;
     there.get("/v1/families").await.assert_status(OK);
-    // The first key closes both.
+    // The first key closes both replicas.
     let key = stored_key(&here, Scope::Read, &[], None).await;
     for app in [&here, &there] {
         until_answered(app, &key, OK).await;
@@ -375,7 +375,7 @@ async fn a_replica_that_hears_nothing_reads_the_keys_at_its_interval() {
     until_answered(&deaf, &key, UNAUTHORIZED).await;
     stop.cancel();
     keeping.await.unwrap();
-    // One that cannot read them either lets nobody in, and says that it will again.
+    // A replica that cannot read the keys lets nobody in, and says when to ask again.
     until_answered(&deaf, &key, StatusCode::SERVICE_UNAVAILABLE).await;
     let refused = get(&deaf, &key, "/v1/families").await;
     problem(&refused, 503, "unavailable");
@@ -389,7 +389,8 @@ async fn a_key_of_a_moment_ago_is_asked_for() {
     key(&app, Scope::Read, &[]).await;
     let new = stored_key(&app, Scope::Write, &[], None).await;
     get(&app, &new, "/v1/families").await.assert_status(OK);
-    // So is the first, which closes the service: what it may not touch is refused at once.
+    // The first key is looked up in the same way and closes the service: requests that it does not allow are refused
+    // at once.
     let open = App::new().await;
     let nobodys = KeyText::random(new.id()).unwrap();
     get(&open, &nobodys, "/v1/families").await.assert_status(OK);
@@ -397,7 +398,7 @@ async fn a_key_of_a_moment_ago_is_asked_for() {
     let first = stored_key(&open, Scope::Read, &["t5-c4"], None).await;
     problem(&get(&open, &first, "/v1/families/vit-jft").await, 403, "forbidden");
     problem(&open.get("/v1/families").await, 401, "unauthenticated");
-    // The right id with another secret is another key.
+    // The id of a known key with another secret is refused.
     let forged = KeyText::random(new.id()).unwrap();
     problem(&get(&app, &forged, "/v1/families").await, 401, "unauthenticated");
 }
@@ -456,7 +457,7 @@ async fn the_last_use_of_a_key_is_reported_in_time() {
     assert_eq!(get(&app, &key, &path).await.json::<Value>()["last_used_at"], Value::Null);
     app.clock.advance(TimeDelta::hours(1));
     get(&app, &key, "/v1/families").await.assert_status(OK);
-    // What is read again in between is not forgotten.
+    // Reading the keys again in between does not discard the time of the last use.
     app.access.read_again().await.unwrap();
     app.access.report().await;
     let shown: Value = get(&app, &key, &path).await.json();
@@ -467,7 +468,7 @@ async fn the_last_use_of_a_key_is_reported_in_time() {
 async fn a_stream_ends_with_its_key() {
     let app = App::new().await;
     app.demo_family("mine").await;
-    // Nobody works on it.
+    // No worker runs, so the refit stays queued.
     let refit = app.post("/v1/families/mine/refits", json!({})).await;
     let refit = format!("{}/events", refit.header("location").to_str().unwrap());
     for path in [&*refit, "/v1/families/mine/events"] {
@@ -488,7 +489,7 @@ async fn a_key_has_its_quota() {
     let per_key = Rate::per_second(1, 3);
     let app = App::with_throttle(ThrottleConfig { per_key, ..ThrottleConfig::unlimited() }).await;
     let (one, other) = (key(&app, Scope::Read, &[]).await, key(&app, Scope::Read, &[]).await);
-    // Three may come at once, and one more each second.
+    // Three requests may come at once, and one more each second.
     let mut refused = None;
     for _ in 0..1000 {
         let answer = get(&app, &one, "/v1/hardware-profiles/none").await;
@@ -523,7 +524,7 @@ async fn what_finds_no_room_is_turned_away_at_once() {
     app.get("/v1/hardware-profiles").await.assert_status(OK);
 }
 
-/// Whoever sends keys that nobody knows must not keep the places of those who are known.
+/// Requests with unknown keys must not take the places of requests with known ones while they are looked up.
 #[tokio::test]
 async fn a_key_that_is_looked_up_takes_no_place_meanwhile() {
     let throttle = ThrottleConfig { concurrent: 1, ..ThrottleConfig::unlimited() };
@@ -560,7 +561,7 @@ async fn only_pages_of_configured_origins_may_ask() {
     assert!(answer.maybe_header("access-control-allow-credentials").is_none());
     let answer = ask("https://example.org").await;
     assert!(answer.maybe_header("access-control-allow-origin").is_none());
-    // The question before the question needs no key, and a refusal can be read.
+    // A preflight request needs no key, and pages of the allowed origin can read a refusal.
     key(&app, Scope::Read, &[]).await;
     let preflight = app
         .server
@@ -586,7 +587,7 @@ async fn browsers_are_told_not_to_guess_tell_or_embed() {
     for rule in ["default-src 'self'", "script-src 'self';", "frame-ancestors 'none'"] {
         assert!(policy.contains(rule), "{policy}");
     }
-    // The page needs no script of its own text, which the policy forbids.
+    // The policy forbids inline scripts, so the page must not have any.
     assert!(!page.text().replace(" </script>", "</script>").contains("<script>"));
     assert_eq!(page.header("x-frame-options"), "DENY");
     assert_eq!(page.header("referrer-policy"), "no-referrer");
@@ -626,7 +627,7 @@ async fn an_address_that_others_reach_needs_a_key() {
     for way in ["keys create", "127.0.0.1", "--insecure-no-auth"] {
         assert!(message.contains(way), "{message}");
     }
-    // On loopback it needs none, and with one it may listen anywhere.
+    // On loopback the service needs no key; with a key it may listen anywhere.
     drop(Process::serve(&url, &[]).await);
     succeeded(&planner(&url, &["keys", "create", "--name", "a", "--scope", "admin"]));
     let service = Process::serve_on("0.0.0.0:0", &url, &[], &[]).await;
@@ -642,7 +643,7 @@ async fn keys_are_created_listed_and_revoked_by_command() {
         Process::serve(&url, &["--log", "trace", "--failures-per-address", "3"]).await;
     let create = ["keys", "create", "--name", "ci", "--scope", "write", "--family", "t5-c4"];
     let output = planner(&url, &[&create[..], &["--expires-in-days", "30"]].concat());
-    // The key alone: scripts take it as it is.
+    // Standard output has the key and nothing else, so that scripts can use it.
     let key = succeeded(&output).trim_end().to_owned();
     let text = KeyText::parse(&key).unwrap();
     let secret = key.rsplit('_').next().unwrap();
@@ -665,7 +666,7 @@ async fn keys_are_created_listed_and_revoked_by_command() {
     let id = text.id().to_string();
     succeeded(&planner(&url, &["keys", "revoke", &id]));
     until_status("401").await;
-    // Failures are counted by address: after a few their sender is told to wait.
+    // Refused keys are counted by address: after a few the sender is told to wait.
     let failures = "for i in 1 2 3 4; do curl -sS -D - $BASE/v1/families; done";
     let answers = script(service.base(), failures).to_lowercase();
     assert!(answers.contains("429 too many requests"), "{answers}");
@@ -674,7 +675,7 @@ async fn keys_are_created_listed_and_revoked_by_command() {
     let log = service.stop();
     assert!(log.contains("/v1/families/t5-c4"), "{log:.500}");
     assert!(!log.contains(secret), "the log has the key");
-    // Its last use was stored when the service stopped.
+    // The time of its last use was stored when the service stopped.
     let listed: Value =
         serde_json::from_str(&succeeded(&planner(&url, &["keys", "list"]))).unwrap();
     assert!(listed[0]["last_used_at"].is_string(), "{listed}");

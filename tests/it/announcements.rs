@@ -1,5 +1,5 @@
-//! Laws in memory: questions need no database while announcements are followed, and every replica
-//! hears of another law.
+//! Laws in memory: while announcements arrive, questions need no database, and every replica learns of another active
+//! law.
 
 use axum_test::TestResponse;
 use serde_json::{Value, json};
@@ -29,12 +29,12 @@ async fn until_answered(app: &App, expected: impl Fn(&TestResponse) -> bool) {
     until(async || expected(&app.get(QUESTION).await), "the answer is as expected").await;
 }
 
-/// The version that an answer names.
+/// The version of the law that an answer names.
 fn version(answer: &TestResponse) -> Option<i64> {
     answer.json::<Value>()["law"]["version"].as_i64()
 }
 
-/// On a worker of Citus, whose table says so; here it is one of the same name.
+/// Imitates a worker node of Citus by a table with the name of the one by which such a node is recognised.
 #[tokio::test]
 async fn a_node_on_which_others_are_not_heard_announces_nothing_and_is_refused() {
     let database = empty_database().await;
@@ -98,14 +98,14 @@ async fn every_replica_hears_of_another_law() {
         assert_eq!(answering_version(app).await, 1);
     }
     import(&here).await;
-    // Whoever changed it is answered by it at once.
+    // The replica that made the change uses it at once.
     assert_eq!(answering_version(&here).await, 2);
     until_answered(&there, |answer| version(answer) == Some(2)).await;
     let pin = json!({"version": 1});
     there.server.put("/v1/families/t5-c4/active-law").json(&pin).await.assert_status(OK);
     assert_eq!(answering_version(&there).await, 1);
     until_answered(&here, |answer| version(answer) == Some(1)).await;
-    // A family that is gone is gone everywhere.
+    // A deleted family disappears on every replica.
     here.server.delete("/v1/families/t5-c4").await;
     problem(&here.get(QUESTION).await, 404, "not-found");
     until_answered(&there, |answer| answer.status_code() == NOT_FOUND).await;
@@ -133,7 +133,7 @@ async fn a_replica_that_lost_its_connection_says_so_and_catches_up() {
     app.follow().await;
     assert_eq!(ready().await, true);
     assert_eq!(answering_version(&app).await, 1);
-    // What was announced while nobody listened is not missed.
+    // Changes that were announced while the replica did not listen are not missed.
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()
                    AND (query LIKE 'LISTEN%' OR query LIKE '%still listens%')";
@@ -162,7 +162,8 @@ async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_cha
         answer.json::<Value>()["sparsity"].as_f64().unwrap()
     };
     let free = sparsity(&there).await;
-    // The announcement of its making may come in between, and then it is not remembered the first time.
+    // The announcement of the profile's creation may arrive in between; the profile is then not remembered the first
+    // time.
     let known = || {
         let is_mine = |name: &ProfileName| name.as_str() == "mine";
         there.profiles.find(|profiles| profiles.keys().any(is_mine).then_some(())).is_some()
@@ -180,7 +181,7 @@ async fn a_hardware_profile_is_kept_in_memory_and_every_replica_hears_of_its_cha
     let path = "/v1/hardware-profiles/mine";
     let dear = json!({"cost": {"prunable_share": 0.1, "efficiency": 1.0}});
     here.server.patch(path).json(&dear).await.assert_status(OK);
-    // Who changed it sees it at once, the others when they hear of it.
+    // The replica that made the change sees it at once, the other one when it hears of it.
     assert!(sparsity(&here).await < free);
     until(async || sparsity(&there).await < free, "the other replica hears of the change").await;
     here.server.delete(path).await.assert_status(NO_CONTENT);

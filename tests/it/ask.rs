@@ -1,4 +1,4 @@
-//! The command that asks a service elsewhere, as a pipeline runs it.
+//! The command `ask`, which asks a running service, as a pipeline uses it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use crate::support::{PROGRAM, empty_database};
 const OPTIMUM: &str =
     "optimal-sparsity --family t5-c4 --nonzero-params 1e8 --compute 1e20 --flop-mode sparse";
 
-/// Asks a service, with the arguments separated by spaces.
+/// Runs `ask` against a service, with the arguments separated by spaces.
 fn ask(base: &str, key: Option<&str>, arguments: &str) -> Output {
     let mut command = Command::new(PROGRAM);
     command.arg("ask").args(arguments.split(' ')).env("SPARSITY_PLANNER_URL", base);
@@ -24,7 +24,7 @@ fn ask(base: &str, key: Option<&str>, arguments: &str) -> Output {
     command.output().unwrap()
 }
 
-/// How it ended, and what it printed and complained of.
+/// Exit code, standard output and standard error.
 fn told(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
@@ -53,7 +53,8 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     assert!(sentence.contains(" (95 % interval 0."), "{sentence}");
     assert!(sentence.ends_with(" dense, says law 1 of mine (fitted)."), "{sentence}");
     assert!(caveats.contains("extrapolation: nonzero_params is above the runs"), "{caveats}");
-    // The word first, what is about this answer next, and what is said of the law in one line.
+    // The trust level comes first, then the reasons and what concerns this answer, and last, in one line, what
+    // concerns the law.
     let lines: Vec<&str> = caveats.lines().collect();
     assert!(lines[0].starts_with("trust: "), "{caveats}");
     let standing: Vec<&&str> = lines.iter().filter(|line| line.starts_with("on the law")).collect();
@@ -119,7 +120,7 @@ async fn an_answer_is_one_sentence_or_json_and_doubts_stop_a_pipeline() {
     );
     assert_eq!((code, text.contains(" % interval ")), (0, true), "{text}");
 
-    // A law without resamples has no interval that could be narrow enough.
+    // A law without resamples has no interval, so none is narrow enough.
     let (code, _, errors) = ask(&format!("{OPTIMUM} --law-version 1 --max-interval 1"));
     assert_eq!(code, 2);
     assert!(errors.contains("no interval for this answer"), "{errors}");
@@ -139,7 +140,7 @@ async fn errors_end_with_1_and_the_words_of_the_service() {
         assert_eq!((code, text.as_str()), (1, ""), "{errors}");
         assert!(errors.contains(expected), "{errors}");
     }
-    // Where no TLS is spoken, there is no answer to one who speaks it.
+    // A client that speaks TLS gets no answer from a server that does not.
     let (code, _, errors) = told(&ask(&service.base().replace("http:", "https:"), None, OPTIMUM));
     assert_eq!((code, errors.starts_with("error: no answer")), (1, true), "{errors}");
 }
@@ -160,7 +161,7 @@ async fn a_key_is_sent_and_not_shown() {
     assert!(!help.1.contains(key.trim()));
 }
 
-/// Answers each connection with the next of these, and returns the address and the requests.
+/// Serves each connection the next of these answers. Returns the address, and a thread that gives the requests.
 fn canned(answers: Vec<String>) -> (String, thread::JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

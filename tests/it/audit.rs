@@ -1,4 +1,4 @@
-//! The audit log: what was done is in it, in an order in which nothing comes before what was seen.
+//! The audit log: it contains what was done, and no event appears before one that was already seen.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::access::{get, key, with};
 use crate::support::wait::{until, until_some};
 use crate::support::{App, CREATED, OK, StatusCode, problem, run};
 
-/// The events of the log once there are so many, the oldest first, without what differs each time.
+/// The events of the log, once there are this many, the oldest first, without the fields that differ each time.
 async fn events(app: &App, key: &KeyText, query: &str, count: usize) -> Vec<Value> {
     let find = async || {
         let list: Value = get(app, key, &format!("/v1/audit-events{query}")).await.json();
@@ -36,10 +36,10 @@ async fn writes_and_refusals_are_in_the_audit_log() {
         with(&app, key, &Method::POST, "/v1/families").add_header("x-request-id", "r-1").json(&body)
     };
     create(&reader).await.assert_status(StatusCode::FORBIDDEN);
-    // Refusals are collected for a moment, and writes are not.
+    // Refusals are collected for a moment before they are stored, writes are not; so wait for the refusal first.
     events(&app, &admin, "", 1).await;
     create(&admin).await.assert_status(CREATED);
-    // Neither what failed nor what only read is there.
+    // Failed writes and reads are not in the log.
     problem(&create(&admin).await, 409, "family-exists");
     get(&app, &admin, "/v1/keys").await.assert_status(OK);
     let plan = json!({"flop_mode": "sparse", "compute": 1e21});
@@ -78,7 +78,7 @@ async fn writes_and_refusals_are_in_the_audit_log() {
     let by = format!("?actor={}", reader.id());
     assert_eq!(events(&app, &admin, &by, 1).await[0]["status"], 403);
     assert_eq!(events(&app, &admin, "?family=mine", 2).await.len(), 2);
-    // Ranges go by when events were stored, by the clock of the database.
+    // `from` and `to` refer to the time of storing, by the clock of the database.
     let third = found[2]["stored_at"].as_str().unwrap();
     let (before, from) = (format!("?to={third}&family=mine"), format!("?from={third}"));
     assert_eq!(events(&app, &admin, &before, 1).await, found[1..2]);
@@ -93,7 +93,7 @@ async fn writes_and_refusals_are_in_the_audit_log() {
     }
 }
 
-/// Stores an event that happened long ago.
+/// Stores an event with a time long ago.
 const LATE: &str = "INSERT INTO audit_events (id, at, actor, method, path, target, status)
                     VALUES (gen_random_uuid(), '2026-01-01', 'late', 'POST', '/', '/', 200)";
 
@@ -119,7 +119,7 @@ async fn a_range_of_the_audit_log_that_was_read_never_changes() {
     let first = read("").await;
     let until = first["until"].as_str().unwrap();
 
-    // An event is stored and not committed; that of a write after it waits for it, rather than to be seen before.
+    // While this event is stored but not committed, the event of a later write waits, so that it is not seen first.
     let mut held = app.pool.begin().await.unwrap();
     sqlx::query(LATE).execute(&mut *held).await.unwrap();
     write("second").await;
@@ -142,10 +142,10 @@ async fn a_range_of_the_audit_log_that_was_read_never_changes() {
     assert_eq!(read(&format!("?to={until}")).await["items"], first["items"]);
     let new = read(&format!("?from={until}")).await;
     assert_eq!(actors(&new), [admin.id().to_string(), "late".to_owned()]);
-    // The end is the end of all events, whichever are asked for.
+    // `until` refers to all events, whichever are requested.
     assert_eq!(read("?actor=late").await["until"], new["until"]);
 
-    // Nor where the clock of the database is set back.
+    // It also holds if the clock of the database is set back.
     for statement in [
         "ALTER TABLE audit_events DISABLE TRIGGER audit_events_place",
         "UPDATE audit_events SET stored_at = now() + interval '1 hour'
@@ -187,14 +187,14 @@ async fn refusals_that_are_alike_are_counted_and_leave_room_for_writes() {
     assert!(list().await.len() < 20);
 }
 
-/// Statements that two tests look at the notes by.
+/// Counts the notes of writes that are not in the log yet.
 const NOTED: &str = "SELECT count(*) FROM audit_notes";
 
 #[tokio::test]
 async fn a_write_is_noted_in_its_transaction_or_not_done() {
     let app = App::new().await;
     let admin = key(&app, Scope::Admin, &[]).await;
-    // Nobody puts notes into the log meanwhile.
+    // This lock keeps services from moving notes into the log.
     let mut held = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE audit_events IN EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
     let body = json!({"name": "mine"});
@@ -211,7 +211,7 @@ async fn a_write_is_noted_in_its_transaction_or_not_done() {
             sqlx::query_scalar(AssertSqlSafe(same)).fetch_one(&app.pool).await.unwrap();
         assert!(same, "{table} and their notes");
     }
-    // What is refused, rehearsed or taken back leaves no note.
+    // Writes that are refused, dry runs or rolled back leave no note.
     let wrong = json!([run("b"), {"external_id": "c"}]);
     let refused = with(&app, &admin, &Method::POST, "/v1/families/mine/runs").json(&wrong).await;
     refused.assert_status(StatusCode::UNPROCESSABLE_ENTITY);
@@ -227,7 +227,7 @@ async fn a_write_is_noted_in_its_transaction_or_not_done() {
     assert_eq!(left, 0);
 }
 
-/// A note is left whatever becomes of the process: another puts it into the log.
+/// The note of a process that was killed is put into the log by another one.
 #[tokio::test]
 async fn notes_of_a_process_that_is_gone_are_put_into_the_log() {
     let app = App::new().await;
@@ -345,7 +345,7 @@ async fn old_events_are_deleted() {
                SELECT gen_random_uuid(), now(), $1, 'anonymous', 'POST', '/', '/', 200
                FROM generate_series(1, 2500)";
     let now: DateTime<Utc> = sqlx::query_scalar("SELECT now()").fetch_one(&app.pool).await.unwrap();
-    // As they would be stored then.
+    // Without the trigger, events can be stored with the times that they would have had then.
     sqlx::query("ALTER TABLE audit_events DISABLE TRIGGER audit_events_place")
         .execute(&app.pool)
         .await
@@ -353,7 +353,8 @@ async fn old_events_are_deleted() {
     for days in [366, 364] {
         sqlx::query(old).bind(now - TimeDelta::days(days)).execute(&app.pool).await.unwrap();
     }
-    // Each looks for old events when it starts. By the clock of this one the database's is wrong, or its own is.
+    // Each replica deletes old events when it starts. The clock of this one differs so much from the database's that
+    // it must delete none.
     assert!((now - app.clock.now()).abs() > TimeDelta::days(1));
     drop(app.replica().await);
     let other = app.replica_with_the_systems_clock().await;

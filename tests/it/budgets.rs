@@ -1,10 +1,10 @@
-//! Budgets in hours, days and money, by what a hardware profile says of its machine.
+//! Budgets in hours, days and money, computed from a hardware profile.
 
 use serde_json::{Value, json};
 
 use crate::support::{App, CREATED, OK, problem};
 
-/// 1e15 FLOPs a second at 40 %, 64 devices, 2.5 an hour: 1.44e18 FLOPs in an hour of one device.
+/// 1e15 FLOPs a second at 40 %, 64 devices, 2.5 an hour: one device does 1.44e18 FLOPs in an hour.
 async fn with_profiles() -> App {
     let app = App::new().await;
     let profile = json!({
@@ -57,7 +57,7 @@ async fn every_way_to_say_a_budget_gives_the_same_answer() {
             assert_eq!((&answer["loss"], &answer["optimum"]), (&flops["loss"], &flops["optimum"]));
         }
     }
-    // What the profile does not say is not answered.
+    // Numbers that the profile does not give are null in the answer.
     let silent =
         asked(&app, "optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=silent").await;
     assert_eq!(
@@ -108,7 +108,7 @@ async fn lists_and_plans_take_them_too() {
     for budget in [json!({"days": 1}), json!({"cost": 3840}), json!({"device_hours": 1536})] {
         assert_eq!(plan(budget).await["optimum"], flops["optimum"]);
     }
-    // The least cost of a loss, in money.
+    // The least cost, in money, of reaching a loss.
     let target = plan(json!({"target_loss": flops["optimum"]["loss"]})).await;
     let cost = target["optimum"]["budget"]["cost"].as_f64().unwrap();
     assert!((cost / 3840.0 - 1.0).abs() < 1e-6, "{cost}");

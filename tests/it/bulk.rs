@@ -1,4 +1,4 @@
-//! Many points at once: the same answers as one by one, in order.
+//! Lists of questions: the same answers as to single questions, in the same order.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
@@ -17,7 +17,7 @@ async fn fitted() -> App {
     app
 }
 
-/// Optima of many questions are solved together, and agree to rounding.
+/// Asserts equality to rounding, as the optima of a list are solved together.
 fn assert_near(many: &Value, single: &Value) {
     let end = |of: &Value, which: &str| of[which].as_f64().unwrap();
     for which in ["low", "high"] {
@@ -185,7 +185,7 @@ async fn a_bad_point_is_named_by_its_index() {
     let body = json!({"flop_mode": "sparse", "points": points});
     assert_eq!(refused(body).await, ["/points/1/flop_mode"]);
     assert_eq!(refused(json!({"flop_mode": "none", "points": [good]})).await, ["/flop_mode"]);
-    // Pays for less data than there is.
+    // The compute pays for less than the least amount of data.
     let points = json!([good, {"nonzero_params": 1e18, "compute": 1}]);
     assert_eq!(refused(json!({"flop_mode": "sparse", "points": points})).await, ["/points/1"]);
     assert_eq!(refused(json!({"flop_mode": "sparse", "points": []})).await, ["/points"]);
@@ -218,7 +218,7 @@ async fn a_hundred_thousand_points_are_answered() {
     let results = grid["results"].as_array().unwrap();
     assert_eq!(results.len(), 100_000);
     let sparsity = |index: usize| results[index]["sparsity"].as_f64().unwrap();
-    // More compute at the same size never asks for fewer zeros.
+    // With more compute at the same size the best sparsity never falls.
     assert!((1..400).all(|index| sparsity(index) >= sparsity(index - 1)));
     assert!(sparsity(399) > 0.5);
 }

@@ -1,8 +1,8 @@
 //! The commands of the documentation, run as they are written.
 //!
-//! Every fenced block of commands in the README, SECURITY.md and docs/ is run against a service of its
-//! page, in the order of the page and in one shell, so that what one block sets the next can use. What
-//! cannot be run so is named below with the reason; a block that is in neither place is run.
+//! Every fenced block of commands in the README, SECURITY.md and docs/ is run against a separate service for each
+//! page, in the order of the page and in one shell, so that a block can use what an earlier one has set. Blocks that
+//! cannot be run are listed below with the reason; all others are run.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ use crate::support::{PROGRAM, empty_database};
 
 /// Why a block is not run here.
 enum Why {
-    /// This test runs it: module and function.
+    /// Another test runs it: module and function.
     RunBy(&'static str, &'static str),
-    /// Nothing in the default tests does.
+    /// No default test runs it, for this reason.
     Not(&'static str),
 }
 
-/// What serves until it is stopped.
+/// For commands that serve until they are stopped.
 const SERVES: Why = RunBy("process", "the_demo_answers_a_question_and_serves_on");
 
-/// Blocks that are not run here: page, first line, reason.
+/// Blocks that this test does not run: page, beginning of the first line, reason.
 const ELSEWHERE: &[(&str, &str, Why)] = &[
     ("README.md", "cargo run --release -- demo ", SERVES),
     (
@@ -98,7 +98,7 @@ const ELSEWHERE: &[(&str, &str, Why)] = &[
     ),
 ];
 
-/// What the commands of a page print, among other things.
+/// Texts that the commands of a page must print.
 const PRINTED: &[(&str, &[&str])] = &[
     ("README.md", &["\"sparsity\":0.59", "says law 1 of t5-c4 (published)"]),
     ("docs/access.md", &["\"name\": \"laptop\"", "\"items\":[]"]),
@@ -137,10 +137,10 @@ const PRINTED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// How long the commands of a page may take: what waits for ever must not hold up the tests.
+/// Time limit for the commands of a page, so that one that never ends does not hold up the tests.
 const LONGEST: Duration = Duration::from_secs(180);
 
-/// Languages of blocks that are commands.
+/// Languages of fenced blocks that are commands.
 const COMMANDS: [&str; 5] = ["sh", "console", "bash", "shell", "zsh"];
 
 /// A block of commands.
@@ -151,7 +151,7 @@ struct Block {
 }
 
 impl Block {
-    /// Whether it is the one of this page that begins so.
+    /// Whether this block is on that page and begins with this text.
     fn is(&self, page: &str, first: &str) -> bool {
         self.page == page && self.code.starts_with(first)
     }
@@ -165,7 +165,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The pages, by their path from the root.
+/// Paths of the pages, from the root of the repository.
 fn pages() -> Vec<String> {
     let listed = std::fs::read_dir(root().join("docs")).unwrap();
     let names = listed.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -201,7 +201,7 @@ fn blocks(page: &str) -> Vec<Block> {
     found
 }
 
-/// Runs blocks one after the other in one shell, beside a service with the family `demo`; what they print.
+/// Runs blocks one after the other in one shell, beside a service with the family `demo`. Returns what they print.
 async fn run(blocks: &[Block]) -> String {
     let database = empty_database().await;
     let service = Process::serve(&database, &[]).await;
@@ -221,7 +221,7 @@ async fn run(blocks: &[Block]) -> String {
         let path = entry.unwrap().path();
         std::fs::copy(&path, examples.join(path.file_name().unwrap())).unwrap();
     }
-    // A request that is refused fails its block, unless it is a part of a pipe.
+    // A refused request fails its block, except within a pipe.
     let mut code = format!(
         "PATH={}:$PATH\ncurl() {{ command curl --fail-with-body \"$@\"; }}\n",
         Path::new(PROGRAM).parent().unwrap().display()

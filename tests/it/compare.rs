@@ -1,4 +1,4 @@
-//! `/v1/compare`: what the compute of one recipe is worth in compute of another.
+//! `/v1/compare`: how much compute of one recipe a unit of compute of another is worth.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ async fn the_multiple_is_the_compute_that_reaches_the_same_loss() {
         assert!((number(&worth["optimum"]["loss"]) / number(&point["b_loss"]) - 1.0).abs() < 1e-9);
     }
     assert_eq!(answer["middle"]["budget"]["compute"], points[1]["budget"]["compute"]);
-    // Without a sparsity that of the best recipe, which is worth at least as much as any other.
+    // Without a sparsity the best one is used, which is worth at least as much as any other.
     let best = compared(
         &app,
         "a=t5-c4&b=t5-c4&a_sparsity=0&flop_mode=sparse&min_compute=1e19&max_compute=1e21",
@@ -55,13 +55,13 @@ async fn the_multiple_is_the_compute_that_reaches_the_same_loss() {
     assert_eq!(best["b"]["given"], false);
     assert!(number(&best["middle"]["multiple"]) >= number(&answer["middle"]["multiple"]), "{best}");
     assert!(number(&best["middle"]["multiple"]) > 1.0);
-    // The same against itself is worth itself.
+    // A recipe compared with itself has the multiple 1.
     let same = compared(&app, "a=vit-jft&b=vit-jft&flop_mode=dense").await;
     assert!((number(&same["middle"]["multiple"]) - 1.0).abs() < 1e-9, "{same}");
     assert_eq!(same["crossings"], json!([]));
 }
 
-/// Two fitted families of one law, the second of which trains a pattern from the first step on.
+/// Two fitted families with the same law; the second trains a pattern from the first step on.
 async fn fitted() -> App {
     let app = App::with_worker().await;
     app.demo_family("dense").await;
@@ -93,7 +93,7 @@ async fn intervals_pictures_and_what_lies_outside_the_runs() {
         compared(&app, &format!("{query}&min_compute=1e18&max_compute=1e30&intervals=false")).await;
     let last = far["points"].as_array().unwrap().last().unwrap().clone();
     assert!(number(&last["a_beyond"]) > 10.0, "{last}");
-    // The number in the middle of so wide a range lies far outside the runs.
+    // The middle of such a wide range lies far outside the runs.
     let trust = |answer: &Value| answer["trust"]["because"].as_array().unwrap().clone();
     assert!(number(&far["middle"]["a_beyond"]) > 10.0, "{}", far["middle"]);
     assert!(trust(&far).contains(&json!("extrapolation")), "{}", far["trust"]);
@@ -146,7 +146,7 @@ async fn what_cannot_be_compared_is_named() {
     problem(&app.get("/v1/compare?a=none&b=t5-c4&flop_mode=dense").await, 404, "not-found");
     app.post("/v1/families", json!({"name": "empty"})).await.assert_status(CREATED);
     problem(&app.get("/v1/compare?a=empty&b=t5-c4&flop_mode=dense").await, 409, "no-law");
-    // Losses of images and of tokens are no losses of one thing.
+    // Losses on images and on tokens cannot be compared.
     let answer = compared(&app, base).await;
     assert_eq!(answer["warnings"][0]["code"], "other_data_unit");
 }

@@ -27,10 +27,10 @@ pub const LIMITS: ConnectionLimits = ConnectionLimits {
     write_timeout: Duration::from_secs(60),
 };
 
-/// More than the system holds of an answer that is not taken.
+/// More bytes than the system buffers of an answer that the client does not read.
 pub const LARGE: usize = 64 << 20;
 
-/// Serves the address of whoever asks, while the client talks to it.
+/// Serves an app that answers with the address of the caller, while a blocking client runs.
 async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send + 'static) {
     let client = async |address| {
         tokio::task::spawn_blocking(move || client(address)).await.unwrap();
@@ -38,7 +38,7 @@ async fn served(limits: ConnectionLimits, client: impl FnOnce(SocketAddr) + Send
     served_to(limits, client).await;
 }
 
-/// The same to a client that waits as others do.
+/// The same for an asynchronous client.
 pub async fn served_to(limits: ConnectionLimits, client: impl AsyncFnOnce(SocketAddr)) {
     let peer = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -70,7 +70,7 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends and reads until the server closes.
+/// Sends a request and reads until the server closes the connection.
 fn exchange(mut stream: &TcpStream, request: &str) -> String {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -95,11 +95,11 @@ async fn a_request_carries_the_address_of_its_sender() {
 async fn headers_that_do_not_end_are_not_waited_for() {
     let limits = ConnectionLimits { header_timeout: Duration::from_millis(1500), ..LIMITS };
     served(limits, |address| {
-        // It is closed, where it would be held for ever.
+        // The connection is closed and not held for ever.
         let answer = exchange(&connect(address), "GET / HTTP/1.1\r\nhost: a\r\nx-slow: ");
         assert!(!answer.contains("200 OK"), "{answer}");
-        // Nor those of a later request, whose time begins with their first byte: a connection that was idle for longer
-        // than headers may take is used again.
+        // This also applies to the headers of a later request. Their time begins with their first byte, so a
+        // connection that was idle for longer can be used again.
         let mut stream = connect(address);
         for _ in 0..2 {
             stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -118,7 +118,7 @@ async fn a_connection_that_is_idle_is_closed_in_its_time_and_not_in_the_midst_of
     served(limits, |address| {
         let mut idle = used(address);
         assert_eq!(idle.read(&mut [0; 64]).unwrap(), 0);
-        // One that takes its answer slowly is not.
+        // A client that reads its answer slowly is not cut off.
         let mut slow = connect(address);
         slow.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
         let (mut taken, mut part) = (0, vec![0; LARGE / 8]);
@@ -143,7 +143,7 @@ async fn large_headers_are_refused() {
     .await;
 }
 
-/// A connection that is in use: its first request was answered, and it stays.
+/// A connection in use: its first request was answered, and it stays open.
 fn used(address: SocketAddr) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -151,7 +151,8 @@ fn used(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Asks on new connections until it is answered so: what ended a moment ago may still be counted.
+/// Asks on new connections until the answer has this status, as a connection that was just closed may still be
+/// counted.
 fn until_answered(address: SocketAddr, status: &str) {
     for _ in 0..6_000 {
         if exchange(&connect(address), REQUEST).starts_with(status) {
@@ -171,7 +172,7 @@ async fn one_connection_more_is_told_so_and_still_learns_how_the_service_is() {
             let first = used(address);
             let answer = exchange(&connect(address), REQUEST);
             assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-            // Whether or not it asks for that, the connection ends.
+            // The server closes the connection whether or not the client asks for it.
             let answer = exchange(&connect(address), "GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n");
             assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("well"), "{answer}");
             assert!(answer.contains("connection: close"), "{answer}");
@@ -196,7 +197,7 @@ async fn an_answer_that_nobody_takes_is_given_up() {
         let mut slow = connect(address);
         slow.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
         assert_ne!(slow.read(&mut [0; 64]).unwrap(), 0);
-        // Its place is free although it stays and has read nothing more.
+        // The place is free again although the client keeps its connection and has read nothing more.
         until_answered(address, "HTTP/1.1 200");
         let mut rest = Vec::new();
         let _ = slow.read_to_end(&mut rest);
@@ -221,7 +222,8 @@ async fn a_refused_body_is_read_where_it_is_small_and_ends_the_connection_where_
             assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
             assert!(!answer.contains("connection: close"), "{answer}");
         }
-        // The whole body is sent, also where the answer came before: it is not lost to a reset.
+        // The client sends the whole body even after the answer, and the answer must not be lost to a connection
+        // reset.
         let mut stream = connect(address);
         stream.write_all(head(4 << 20).as_bytes()).unwrap();
         for _ in 0..64 {
@@ -250,8 +252,8 @@ async fn the_limit_of_open_files_is_raised_to_what_the_connections_need() {
     }
 }
 
-/// Where the system gives no more files, others wait until there are some, and the service neither turns round and round
-/// nor fills its log.
+/// If the system provides no more file descriptors, new connections wait until there are some. The service must
+/// neither spin nor fill its log.
 #[tokio::test]
 async fn a_process_without_another_file_serves_on_and_says_so_once() {
     let database = empty_database().await;
@@ -262,7 +264,7 @@ async fn a_process_without_another_file_serves_on_and_says_so_once() {
     let many: Vec<TcpStream> = (0..120).map(|_| connect(address)).collect();
     let failed = "connections cannot be accepted for now";
     service.until_logged(failed).await;
-    // Of processor time, in ticks of 10 ms: field 14 and 15, two of them before the name's closing bracket.
+    // Processor time in ticks of 10 ms: fields 14 and 15, of which two come before the closing bracket of the name.
     let busy = || -> u64 {
         let stat = service.file("stat");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -273,14 +275,15 @@ async fn a_process_without_another_file_serves_on_and_says_so_once() {
     let spent = busy() - before;
     assert!(spent < 100, "half of a processor or more: {spent}");
     let answer = exchange(&first, REQUEST);
-    // It is not known by this name.
+    // 421, as the request uses a host name that is not the service's.
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
     drop(many);
     until_answered(address, "HTTP/1.1 421");
     assert_eq!(service.log().matches(failed).count(), 1, "{}", service.log());
 }
 
-/// Whatever a proxy does with its path, requests arrive and `Location` leads back through it.
+/// Behind a proxy with a path, requests arrive and `Location` leads back through the proxy, whether it removes the
+/// path or not.
 #[tokio::test]
 async fn a_service_is_reached_below_a_path_of_a_proxy() {
     let database = empty_database().await;
@@ -304,7 +307,7 @@ async fn a_service_is_reached_below_a_path_of_a_proxy() {
     let document = script(service.base(), "curl -sS $BASE/planner/openapi.json");
     let document: Value = serde_json::from_str(&document).unwrap();
     assert_eq!(document["servers"][0]["url"], "/planner");
-    // Every address of the pages is relative, so they lead below the path.
+    // All addresses in the pages are relative, so they also work below the path.
     for page in ["/planner/", "/planner/docs/"] {
         let text = script(service.base(), &format!("curl -sS --fail-with-body $BASE{page}"));
         for attribute in ["href=\"/", "src=\"/"] {

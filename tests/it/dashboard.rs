@@ -1,4 +1,4 @@
-//! The page at `/` and its files, as a browser asks for them.
+//! The page at `/` and its files, as a browser requests them.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,10 @@ use axum_test::TestResponse;
 
 use crate::support::{App, OK, problem};
 
-/// Addresses of files that the page names.
+/// Paths of the files that the page names.
 fn files(page: &str) -> HashSet<String> {
     let parts = page.split(['"', '\'']).filter(|part| part.starts_with("dashboard/"));
-    // Relative to the page.
+    // The page names them relative to itself.
     parts.map(|part| format!("/{part}")).collect()
 }
 
@@ -30,7 +30,7 @@ async fn the_page_allows_nothing_of_others_and_names_nothing_of_theirs() {
     assert!(policy.contains("script-src 'self';") && policy.contains("frame-ancestors 'none'"));
     let text = page.text();
     assert!(!text.contains("http://") && !text.contains("https://"), "{text}");
-    // No script within the page: the policy would refuse it.
+    // The content security policy forbids inline scripts.
     assert!(!text.contains("<script>"), "{text}");
 }
 

@@ -1,4 +1,4 @@
-//! What the service says of itself: health, the OpenAPI document, its examples and its browser.
+//! Health, the OpenAPI document with its examples and browser, the manual, and headers that all answers share.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn it_is_alive_and_ready() {
     assert_eq!(app.get("/readyz").await.json::<Value>()["status"], "ready");
     app.pool.close().await;
     app.get("/healthz").await.assert_status(OK);
-    // A look of the last moment is good for all who ask.
+    // The result of a check is reused for a moment, so the failure is not seen at once.
     let is_away = async || app.get("/readyz").await.status_code() != OK;
     until(is_away, "it is seen that the database is away").await;
     let response = app.get("/readyz").await;
@@ -46,13 +46,13 @@ async fn the_document_and_its_browser_are_served_from_the_binary() {
     assert_eq!(document, committed);
     let page = app.get("/docs/").await;
     page.assert_status(OK);
-    // Everything that the page loads is relative: nothing comes from another host.
+    // Everything that the page loads has a relative address: nothing comes from another host.
     assert!(!page.text().contains("https://"), "{}", page.text());
     app.get("/docs/swagger-ui-bundle.js").await.assert_status(OK);
 }
 
-/// The examples of the document are the answers of a new installation to the examples of its
-/// parameters. `UPDATE_EXAMPLES=1` writes them anew.
+/// The examples of the document are the answers of a new installation to requests with the example parameters.
+/// `UPDATE_EXAMPLES=1` rewrites them.
 #[tokio::test]
 async fn the_examples_in_the_document_are_real() {
     let app = App::new().await;
@@ -91,7 +91,7 @@ async fn the_examples_in_the_document_are_real() {
     assert_eq!(checked, sparsity_planner::api::document::EXAMPLES.len());
 }
 
-/// A parameter that is ignored is a question that was not asked.
+/// If an unknown parameter were ignored, the answer would be to another question than the caller meant.
 #[tokio::test]
 async fn unknown_parameters_are_refused_by_every_operation() {
     let app = App::new().await;
@@ -121,7 +121,7 @@ async fn unknown_parameters_are_refused_by_every_operation() {
         }
     }
     assert!(asked > 45, "{asked}");
-    // A method that the path has not is told first.
+    // A method that the path does not have is reported before an unknown parameter.
     let trace = app.server.method(axum::http::Method::TRACE, "/v1/families?limit=1").await;
     assert_eq!(trace.status_code(), 405);
 }
@@ -146,7 +146,7 @@ async fn no_cache_keeps_what_may_change() {
     }
 }
 
-/// The order of the fields in the source is nobody's contract.
+/// Structs and enums must be sent by name: serde's forms by position must not become part of the API.
 #[tokio::test]
 async fn an_array_is_taken_for_no_object_and_a_number_for_no_word() {
     let app = App::new().await;
@@ -218,13 +218,13 @@ async fn answers_are_compressed_for_who_takes_it_where_that_is_worth_it() {
         assert!(varies.any(|value| value == "accept-encoding"));
         let bytes = small.as_bytes();
         assert!(bytes.starts_with(magic) && bytes.len() < plain.as_bytes().len());
-        // The bytes are others, so the tag is weak; it is known again all the same.
+        // The compressed bytes differ, so the tag is weak; the service still recognises it.
         let tag = small.header("etag").to_str().unwrap().to_owned();
         assert_eq!(tag, format!("W/{}", plain.header("etag").to_str().unwrap()));
         let again = app.server.get(contours).add_header("if-none-match", tag).await;
         assert_eq!(again.status_code(), StatusCode::NOT_MODIFIED);
     }
-    // One question's answer is short.
+    // The answer to a single question is too short to be worth compressing.
     let question = "/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&data=1e10";
     let answer = app.server.get(question).add_header("accept-encoding", "gzip").await;
     assert!(answer.maybe_header("content-encoding").is_none());

@@ -1,4 +1,4 @@
-//! Tables as they are, over HTTP: what was recognised, what was left out, and what would be stored.
+//! Tables as other tools export them, over HTTP: what was recognised, what was left out, and what would be stored.
 
 use axum_test::TestResponse;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn a_table_comes_in_as_it_is_and_the_answer_says_how_it_was_read() {
     assert_eq!(wide["data"], 20_000.0 * 512.0 * 1024.0);
     assert_eq!(wide["loss"], 12.5_f64.ln());
     assert_eq!(wide["tags"], json!({"State": "finished"}));
-    // Sent again nothing changes, whatever row stands on top.
+    // Sending the table again changes nothing, even if a row was added above.
     let (header, rows) = TABLE.split_once('\n').unwrap();
     let table = format!("{header}\nnew,1,finished,50M,100M,20000,512,12.5\n{rows}");
     let answer: Value = send(&app, &QUERY, &table).await.json();
@@ -81,13 +81,13 @@ async fn a_dry_run_says_what_would_be_stored_and_stores_nothing() {
     let answer: Value = response.json();
     assert_eq!((&answer["created"], &answer["errors"]), (&json!(2), &json!(2)));
     assert_eq!(answer["preview"]["runs"][0]["external_id"], "wide:1");
-    // One line a kind, with the rows that have it.
+    // Each kind of error is one entry, with the rows that have it.
     let kinds = answer["preview"]["errors"].as_array().unwrap();
     assert_eq!(kinds.len(), 1, "{kinds:?}");
     assert_eq!((&kinds[0]["field"], &kinds[0]["rows"]), (&json!("loss"), &json!([3, 4])));
     let runs: Value = app.get("/v1/families/door/runs").await.json();
     assert_eq!(runs["items"], json!([]));
-    // Of many rows too, which go another way.
+    // The same for many rows, which are processed differently.
     let many: String =
         (0..3000).map(|i| format!("many,{i},finished,50M,100M,20000,512,12.5\n")).collect();
     let (header, _) = TABLE.split_once('\n').unwrap();
@@ -131,7 +131,7 @@ async fn an_export_comes_back_as_it_went_out() {
     for kind in ["text/csv", "application/x-ndjson", "application/json"] {
         let export = app.server.get("/v1/families/door/runs").add_header("accept", kind).await;
         export.assert_status(OK);
-        // A page of JSON has its runs inside.
+        // A page of JSON has its runs in `items`.
         let body = match kind {
             "application/json" => export.json::<Value>()["items"].to_string(),
             _ => export.text(),

@@ -5,7 +5,7 @@ use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
 
 use crate::support::{App, OK, problem};
 
-/// A family whose law knows 2:4 and pretrained starts.
+/// A family whose law has runs with 2:4 and from pretrained starts.
 async fn fitted() -> App {
     let app = App::with_worker().await;
     app.demo_family("mine").await;
@@ -17,11 +17,11 @@ async fn fitted() -> App {
     let mut runs = Vec::new();
     for n in [2e6, 8e6, 32e6] {
         for d in [1.7e10, 3.3e10, 6.5e10] {
-            // As good as 40 % unstructured.
+            // The pattern is made to be as good as 40 % unstructured zeros.
             runs.push(json!({"external_id": format!("2:4 {n} {d}"), "nonzero_params": n,
                 "sparsity": 0.5, "data": d, "pattern": "2:4", "loss": loss(n, 0.4, d)}));
             for s in [0.5, 0.75] {
-                // The checkpoint is worth four times the data of the sparse phase.
+                // The checkpoint is made to be worth four times the data of the sparse phase.
                 runs.push(json!({"external_id": format!("pre {n} {s} {d}"), "nonzero_params": n,
                     "sparsity": s, "data": d / 4.0, "start": "pretrained",
                     "pretraining_data": d, "loss": loss(n, s, d)}));
@@ -80,7 +80,7 @@ async fn the_published_gains_lead_forward_and_back() {
     let far = ask(&app, "t5-c4", "effective-params?nonzero_params=8e7&sparsity=0.3").await;
     let variables: Vec<_> =
         far["extrapolation"].as_array().unwrap().iter().map(|e| &e["variable"]).collect();
-    // The sparse model is within the runs, its dense equal is not.
+    // The sparse model lies within the runs, but the dense model that it equals does not.
     assert_eq!(variables, ["dense_params"]);
     assert_eq!(codes(&far), ["interpolated", "not_checked", "not_optimum", "no_intervals"]);
 }
@@ -108,10 +108,10 @@ async fn a_pattern_is_worth_what_its_runs_say() {
     let (low, high) = ends(&answer["nonzero_params"]);
     let nonzero = value(&answer["nonzero_params"]);
     assert!(low < nonzero && nonzero < high);
-    // Half of the parameters are there, however good the pattern.
+    // Half of all parameters are not zero, however good the pattern.
     assert!((value(&answer["total_params"]) / nonzero - 2.0).abs() < 1e-12);
 
-    // A pattern without runs.
+    // A pattern that has no runs.
     let answer = ask(&app, "mine", "effective-params?nonzero_params=1e7&pattern=1:4").await;
     assert_eq!((&answer["sparsity"], &answer["effective_sparsity"]), (&json!(0.75), &Value::Null));
     assert_eq!(answer["gain"], answer["unstructured_gain"]);
@@ -138,7 +138,7 @@ async fn sizes_and_zeros_are_checked() {
         let response = app.get(&format!("/v1/families/t5-c4/effective-params?{query}")).await;
         assert_eq!(problem(&response, 422, "invalid"), pointers, "{query}");
     }
-    // No model has fewer parameters than one, or more than the largest.
+    // The equivalent model would have fewer parameters than one, or more than the largest supported number.
     for query in ["dense_params=1&sparsity=0.5", "nonzero_params=1e18&sparsity=0.5"] {
         let response = app.get(&format!("/v1/families/t5-c4/effective-params?{query}")).await;
         problem(&response, 422, "not-representable");
@@ -165,12 +165,12 @@ async fn a_pretrained_start_saves_data() {
     let question = "data-multiplier?nonzero_params=8e6&sparsity=0.5&data=8.25e9";
     let answer = ask(&app, "mine", question).await;
     let sparse = answer["sparse_phase"].as_f64().unwrap();
-    // 4 within what noisy runs tell.
+    // 4, as far as noisy runs determine it.
     assert!((2.0..8.0).contains(&sparse), "{answer}");
     let needed = answer["scratch_data"].as_f64().unwrap();
     assert!((needed / (sparse * 8.25e9) - 1.0).abs() < 1e-12);
     assert_eq!(answer["both_phases"], Value::Null);
-    // The law from scratch says so too.
+    // The law from scratch gives the same loss at that amount of data.
     let path = format!("prediction?nonzero_params=8e6&sparsity=0.5&data={needed}");
     let loss = ask(&app, "mine", &path).await["loss"].as_f64().unwrap();
     assert!((loss / answer["loss"].as_f64().unwrap() - 1.0).abs() < 1e-9);
@@ -186,7 +186,7 @@ async fn a_pretrained_start_saves_data() {
     let outside = "data-multiplier?nonzero_params=8e6&sparsity=0.9&data=8.25e9";
     assert!(codes(&ask(&app, "mine", outside).await).contains(&"outside_pretrained"));
 
-    // A start that is better than any amount of data.
+    // A pretrained start that is better than any amount of data from scratch.
     let sql = "UPDATE laws SET pretrained = jsonb_set(pretrained, '{coefficients,c}', '1e-3')";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
     let app = app.replica().await;
@@ -196,7 +196,7 @@ async fn a_pretrained_start_saves_data() {
         assert_eq!(answer[field], Value::Null, "{answer}");
     }
     assert!(codes(&answer).contains(&"unreachable"));
-    // A group that never varied one quantity knows one value of it.
+    // If a quantity never varied in the pretrained runs, their law only knows that value.
     let sql = "UPDATE laws SET pretrained = jsonb_set(pretrained, '{coefficients,a_d}', '0')";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
     let app = app.replica().await;

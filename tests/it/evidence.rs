@@ -1,4 +1,4 @@
-//! What stands behind a law: intervals, the runs, other readings, comparison, reproduction.
+//! What a law is based on: intervals, runs, other uses of the law, comparison, reproduction.
 
 use serde_json::{Value, json};
 use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
@@ -6,7 +6,7 @@ use sparsity_planner::store::law_evidence::list_law_models;
 
 use crate::support::{App, CREATED, OK, problem};
 
-/// Fewest resamples that make an interval: enough for tests.
+/// The smallest number of resamples that gives intervals, which is enough for tests.
 fn quick() -> Value {
     json!({"starts": 8, "bootstrap": 100})
 }
@@ -19,14 +19,14 @@ async fn fitted() -> App {
     app
 }
 
-/// Ends of an interval, which are in order and finite.
+/// Ends of an interval, after checking that they are finite and in order.
 fn ends(interval: &Value) -> (f64, f64) {
     let (low, high) = (interval["low"].as_f64().unwrap(), interval["high"].as_f64().unwrap());
     assert!(low <= high && interval["level"] == 0.95, "{interval}");
     (low, high)
 }
 
-/// As pictures of many runs have them: spread over all, with both ends.
+/// Pictures of laws with many runs read a sample of them: spread over all, with both ends.
 #[tokio::test]
 async fn models_of_a_law_are_read_in_steps() {
     let app = fitted().await;
@@ -59,7 +59,7 @@ async fn every_answer_of_a_fitted_law_has_its_interval() {
     let (low, high) = ends(&prediction["interval"]);
     let loss = prediction["loss"].as_f64().unwrap();
     assert!(low < loss && loss < high && high - low < 0.1 * loss, "{prediction}");
-    // A new run scatters about the mean.
+    // A new run scatters about the mean, so its interval is wider.
     let (new_low, new_high) = ends(&prediction["prediction_interval"]);
     assert!(new_low < low && high < new_high, "{prediction}");
     let optimum = ask("optimal-sparsity?nonzero_params=1e7&compute=1e19&flop_mode=sparse").await;
@@ -77,7 +77,7 @@ async fn every_answer_of_a_fitted_law_has_its_interval() {
     let bare = ask(&format!("{at}&intervals=false")).await;
     assert_eq!((bare.get("interval"), bare.get("prediction_interval")), (None, None));
     assert_eq!(bare["loss"], prediction["loss"]);
-    // Without resamples there is no interval, and the answer says so.
+    // Without resamples there is no interval, and a warning says so.
     app.refit("mine", json!({"bootstrap": 0, "holdout": []})).await;
     let without = ask(at).await;
     assert_eq!(without["interval"], Value::Null);
@@ -92,7 +92,7 @@ async fn a_law_says_how_good_it_is() {
     let law: Value = app.get("/v1/families/mine/laws/1").await.json();
     let diagnostics = &law["diagnostics"];
     let noise = diagnostics["noise"].as_f64().unwrap();
-    // The demo's noise is half a percent.
+    // The demo's runs have noise of half a percent.
     assert!((0.002..0.012).contains(&noise), "{noise}");
     let matrix = diagnostics["correlations"]["matrix"].as_array().unwrap();
     assert_eq!(matrix.len(), 7);
@@ -103,9 +103,9 @@ async fn a_law_says_how_good_it_is() {
     assert_eq!(names, ["b_s", "b_n", "b_d"]);
     let holdouts = diagnostics["holdouts"].as_array().unwrap();
     let kinds: Vec<_> = holdouts.iter().map(|report| &report["holdout"]).collect();
-    // Of the sizes only the last is predicted by laws of three.
+    // Of the sizes, only the largest can be predicted from three smaller ones.
     assert_eq!(kinds, ["nonzero_params", "data", "sparsity", "rolling"]);
-    // The runs have three amounts of data, so two are left without the largest.
+    // The runs have three amounts of data, so without the largest there are only two, which is too few.
     assert_eq!((&holdouts[1]["rms"], &holdouts[1]["bias"]), (&Value::Null, &Value::Null));
     assert_eq!(diagnostics["resamples"], 100);
     assert_eq!(diagnostics["failed_resamples"], 0);
@@ -145,7 +145,7 @@ async fn the_runs_of_a_law_are_shown_with_what_it_says_of_them() {
     let names: Vec<_> =
         outliers["items"].as_array().unwrap().iter().map(|run| &run["external_id"]).collect();
     assert_eq!(names, ["wild"]);
-    // A run that is gone stays a run of the law, without its name.
+    // A deleted run stays in the list of the law's runs, without its name.
     let runs: Value = app.get("/v1/families/mine/runs?min_loss=4.9").await.json();
     let id = runs["items"][0]["id"].as_str().unwrap();
     app.server.delete(&format!("/v1/families/mine/runs/{id}")).await;
@@ -197,7 +197,7 @@ async fn dense_runs_give_a_dense_law_that_refuses_sparsity_questions() {
         problem(&response, 409, "undetermined");
         assert!(response.json::<Value>()["detail"].as_str().unwrap().contains("same sparsity"));
     }
-    // What a fit of such runs cannot hold is a failure that says so.
+    // Fixing a coefficient that these runs do not show makes the refit fail with the reason.
     let refit = app.refit("mine", json!({"fixed": {"b_s": 1}})).await;
     assert_eq!(refit["error"]["type"], "/problems/not-identifiable");
     assert!(refit["error"]["detail"].as_str().unwrap().starts_with("fixed/b_s"), "{refit}");
@@ -210,7 +210,7 @@ async fn a_law_is_fitted_again_and_compared_to_the_bit() {
     let options = json!({"starts": 8, "bootstrap": 100, "seed": 5, "fixed": {"c": 0.6},
         "weights": [{"tag": "origin", "value": "synthetic", "weight": 0.5}]});
     app.refit("mine", options).await;
-    // The runs of now do not matter: the law has its own.
+    // The present runs of the family do not matter, as the law keeps its own.
     let wild = json!({"external_id": "wild", "nonzero_params": 1e7, "sparsity": 0.5,
                       "data": 3e10, "loss": 5.0});
     app.post("/v1/families/mine/runs", wild).await.assert_status(OK);
@@ -224,7 +224,7 @@ async fn a_law_is_fitted_again_and_compared_to_the_bit() {
     assert_eq!(refit["options"]["fixed"], json!({"c": 0.6}));
     let laws: Value = app.get("/v1/families/mine/laws").await.json();
     assert_eq!(laws["items"].as_array().unwrap().len(), 1);
-    // What does not come out the same is told.
+    // A difference from the stored law makes the refit fail.
     let sql = "UPDATE law_resamples SET noise[1] = 0";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
     let refit = app.refit("mine", json!({"reproduces": 1})).await;
@@ -251,11 +251,11 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     let mut runs = Vec::new();
     for n in [2e6, 8e6, 32e6] {
         for d in [1.7e10, 3.3e10, 6.5e10] {
-            // As good as 40 % unstructured.
+            // The pattern is made to be as good as 40 % unstructured zeros.
             runs.push(json!({"external_id": format!("2:4 {n} {d}"), "nonzero_params": n,
                 "sparsity": 0.5, "data": d, "pattern": "2:4", "loss": loss(n, 0.4, d)}));
             for s in [0.5, 0.75] {
-                // The checkpoint is worth four times the data of the sparse phase.
+                // The checkpoint is made to be worth four times the data of the sparse phase.
                 runs.push(json!({"external_id": format!("pre {n} {s} {d}"), "nonzero_params": n,
                     "sparsity": s, "data": d / 4.0, "start": "pretrained",
                     "pretraining_data": d, "loss": loss(n, s, d)}));
@@ -273,7 +273,7 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     let (low, high) = ends(&effective["interval"]);
     assert!(low < 0.4 && 0.4 < high, "{effective}");
     assert!(pattern["gain"]["value"].as_f64() < pattern["unstructured_gain"].as_f64());
-    // In hardware that runs it, its loss is known to an interval that takes in what it is worth.
+    // On hardware that runs the pattern, the interval of its loss includes how well its worth is known.
     let path = "/v1/families/mine/optimal-sparsity?nonzero_params=8e6&compute=2e18&flop_mode=example-2-4-peak";
     let answer: Value = app.get(path).await.json();
     let choice = &answer["pattern"];
@@ -289,7 +289,7 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
         let by_worth = (value(&at, "loss") - value(choice, "loss")) * sign;
         assert!((end - value(choice, "loss")) * sign > by_worth && by_worth > 0.0, "{choice} {at}");
     }
-    // What makes both losses higher or lower is not in the difference.
+    // What moves both losses up or down cancels in their difference.
     let excess = ends(&choice["excess_loss_interval"]);
     assert!(excess.0 < value(choice, "excess_loss") && value(choice, "excess_loss") < excess.1);
     let of_best = ends(&answer["intervals"]["loss"]);
@@ -299,7 +299,7 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     let bulk: Value = app.post("/v1/families/mine/optimal-sparsities", points).await.json();
     let of_bulk = &bulk["results"][0]["pattern"];
     assert_eq!(of_bulk["interval"], choice["interval"]);
-    // To rounding, as the best loss is found among others.
+    // Equal to rounding only, as the best loss is found in a different way.
     let bulk_excess = ends(&of_bulk["excess_loss_interval"]);
     assert!((bulk_excess.0 - excess.0).abs() + (bulk_excess.1 - excess.1).abs() < 1e-12);
     let without: Value = app.get(&format!("{path}&intervals=false")).await.json();
@@ -311,7 +311,7 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
     for multiplier in multipliers {
         let sparse = multiplier["sparse_phase"]["value"].as_f64().unwrap();
         let both = multiplier["both_phases"]["value"].as_f64().unwrap();
-        // The law from scratch is fitted to noisy runs: 4 and 4 / 5 within a factor of two.
+        // The law from scratch is fitted to noisy runs, so 4 and 4 / 5 are met within a factor of two only.
         assert!((2.0..8.0).contains(&sparse), "{multiplier}");
         assert!((both / sparse - 0.2).abs() < 1e-9, "{multiplier}");
     }
@@ -320,7 +320,7 @@ async fn patterns_and_pretrained_starts_are_reported_beside_the_law() {
 #[tokio::test]
 async fn contours_are_straight_lines_with_bands() {
     let app = fitted().await;
-    // The table of the published laws.
+    // Ratios from the table of the published laws.
     let path = "/v1/families/vit-jft/contours?flop_mode=dense&min_nonzero_params=1e6&max_nonzero_params=1e8&points=3";
     let contours: Value = app.get(path).await.json();
     for (line, ratio) in contours["lines"].as_array().unwrap().iter().zip([1.27, 4.817, 18.3, 69.2])
@@ -340,7 +340,7 @@ async fn contours_are_straight_lines_with_bands() {
         app.get("/v1/families/mine/contours?flop_mode=sparse&levels=0.5&points=2").await.json();
     let line = &contours["lines"][0];
     let point = &line["points"][0];
-    // The size of the smallest run.
+    // The axis begins at the size of the smallest run.
     assert!((point[0].as_f64().unwrap() / 1_327_104.0 - 1.0).abs() < 1e-12);
     let band = &line["band"][0];
     assert!(band[1].as_f64() <= band[2].as_f64());
@@ -391,7 +391,7 @@ async fn two_laws_are_compared() {
     };
     let both: Value = compare(1, 2).await.json();
     let law: Value = app.get("/v1/families/mine/laws/1").await.json();
-    // The common runs are the law's own here, and so is the objective.
+    // The common runs are all runs of the law here, so the objective is the law's own.
     assert_eq!(both["common_runs"]["data_digest"], law["data_digest"]);
     let (a, own) = (both["common_runs"]["a"].as_f64().unwrap(), law["objective"].as_f64().unwrap());
     assert!((a / own - 1.0).abs() < 1e-9, "{a} {own}");
@@ -406,7 +406,7 @@ async fn two_laws_are_compared() {
     problem(&compare(1, 9).await, 404, "not-found");
     let missing = app.get("/v1/families/mine/laws/compare?a=1").await;
     assert_eq!(problem(&missing, 422, "invalid"), ["/b"]);
-    // A published law has neither resamples nor, in this family, runs.
+    // A published law has no resamples and, in this family, no runs.
     let import = json!({"coefficients": {"a_s": 16.8, "b_s": 0.72, "c_s": 45.0, "b_n": 0.245,
         "a_d": 6.9e8, "b_d": 0.2, "c": 0.65}, "reference": "x"});
     app.post("/v1/families/mine/laws", import).await.assert_status(CREATED);
@@ -427,7 +427,7 @@ async fn a_sweep_along_a_line_warns_in_the_law_and_in_its_answers() {
         for s in [0.0, 0.5, 0.75, 0.875] {
             let (size, sparsity) = (NonzeroParams::new(n).unwrap(), Sparsity::new(s).unwrap());
             let loss = truth.loss(sparsity.density(), size, Data::new(20.0 * n).unwrap());
-            // Some noise, or the fit is exact.
+            // Some noise, as otherwise the fit would be exact.
             let loss = loss * (1.0 + 0.003 * (rows.len() as f64).sin());
             rows.push(json!({"external_id": rows.len().to_string(), "nonzero_params": n,
                              "sparsity": s, "data": 20.0 * n, "loss": loss}));

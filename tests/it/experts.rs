@@ -9,7 +9,7 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// A family of experts with runs of the published law, given by active and total parameters.
+/// A family of experts whose runs follow the published law and are given by active and total parameters.
 async fn fitted() -> App {
     let app = App::with_worker().await;
     let family = json!({
@@ -62,7 +62,7 @@ async fn runs_and_answers_speak_of_active_and_total_parameters() {
         (&prediction["active_params"], &prediction["total_params"]),
         (&json!(2e7), &json!(8e7))
     );
-    // Of weights nobody speaks so.
+    // Families with weights as zeros do not have these names.
     let weights: Value = app
         .get("/v1/families/t5-c4/prediction?nonzero_params=2e7&sparsity=0.75&data=2e10")
         .await
@@ -89,7 +89,8 @@ async fn the_best_mixture_is_the_largest_that_the_bound_leaves() {
     };
     let path = "/v1/families/moe/optimal-sparsity?nonzero_params=2e7&compute=1e19&flop_mode=sparse";
     assert_eq!(problem(&app.get(path).await, 422, "invalid"), ["/max_sparsity"]);
-    // (1 - f + f E) / (1 - f + f k) with f = 0.75: 8 choose 1 is 6.25 times the active parameters, 16 choose 2 seven.
+    // (1 - f + f E) / (1 - f + f k) with f = 0.75: 8 choose 1 has 6.25 times the active parameters, 16 choose 2 seven
+    // times.
     for (bound, name, count, active, total) in [
         ("max_total_params=1.3e8", "8 choose 1", 8, 1, 6.25),
         ("max_total_params=1.45e8", "16 choose 2", 16, 2, 12.25 / 1.75),
@@ -103,14 +104,14 @@ async fn the_best_mixture_is_the_largest_that_the_bound_leaves() {
         assert!((number(&pattern["sparsity"]) - (1.0 - 1.0 / total)).abs() < 1e-12);
         assert_eq!(answer["active_params"], 2e7);
         assert_eq!(answer["binding"], json!([bound.split('=').next().unwrap()]));
-        // The law has no runs of such a name, and needs none.
+        // A mixture needs no runs that are named after it, unlike a pattern.
         assert!(
             !answer["trust"]["because"].as_array().unwrap().contains(&json!("unmeasured_pattern"))
         );
     }
     let none = ask("flop_mode=sparse&max_total_params=3e7").await;
     assert_eq!((&none["pattern"]["name"], none["pattern"].get("experts")), (&json!("dense"), None));
-    // In dense mode every expert costs, and there is an optimum without a bound.
+    // In dense mode every expert costs, so there is an optimum without a bound.
     let dense = ask("flop_mode=dense").await;
     assert!(number(&dense["sparsity"]) < 0.7 && dense["binding"] == json!([]), "{dense}");
     let plan: Value = app
@@ -143,7 +144,7 @@ async fn measured_costs_of_experts_turn_the_choice() {
     assert_eq!(free["pattern"]["name"], "64 choose 1");
     let routed: Value = app.get(&format!("{path}routed")).await.json();
     assert_eq!(routed["pattern"]["name"], "8 choose 1", "{routed}");
-    // 1.02 times a dense step of as many active parameters.
+    // The step costs 1.02 times a dense step of as many active parameters.
     near(&routed["pattern"]["data"], 1e18 / (6.0 * 2e7 * 1.02));
 }
 

@@ -1,4 +1,4 @@
-//! Exports: all runs of a family as a stream, which goes in again as it is.
+//! Exports: all runs of a family as a stream that can be uploaded again unchanged.
 
 use axum_test::TestResponse;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ async fn export(app: &App, path: &str, kind: &str) -> TestResponse {
     response
 }
 
-/// Runs with everything that a run can have.
+/// Runs with every field that a run can have.
 async fn varied() -> App {
     let app = App::new().await;
     for name in ["mine", "other"] {
@@ -30,7 +30,7 @@ async fn varied() -> App {
             "exclusion_reason": "two\nlines, and \"quotes\""},
     ]);
     app.post(RUNS, runs).await.assert_status(OK);
-    // Enough for several batches and row groups.
+    // Enough runs for several batches and row groups.
     sqlx::query(
         "INSERT INTO runs (id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
              tags, excluded, created_at, updated_at)
@@ -67,7 +67,7 @@ async fn what_comes_out_goes_in_again_and_comes_out_the_same() {
         assert_eq!(again.json::<Value>()["created"], 12_003, "{kind}");
         let back = export(&app, other, "application/x-ndjson").await.text();
         assert!(back == lines, "{kind}");
-        // And into the family that it came from.
+        // The same for an upload into the family that the export came from.
         let same = app.server.post(RUNS).bytes(bytes).content_type(kind).await;
         assert_eq!(same.json::<Value>()["unchanged"], 12_003, "{kind}");
     }
@@ -95,7 +95,7 @@ async fn filters_choose_what_is_exported() {
     let response = refused("limit=5&cursor=x", "text/csv").await;
     assert_eq!(problem(&response, 422, "invalid"), ["/limit", "/cursor"]);
     problem(&refused("", "image/png").await, 406, "not-acceptable");
-    // A browser's Accept still gets a page.
+    // The `Accept` header of a browser still gets a page.
     let page = refused("limit=1", "text/html, */*;q=0.8").await;
     assert_eq!(page.json::<Value>()["items"].as_array().unwrap().len(), 1);
 }

@@ -103,7 +103,7 @@ async fn what_is_no_name_is_no_family() {
     {
         problem(&app.get(path).await, 404, "not-found");
     }
-    // No UTF-8 at all.
+    // The name is not valid UTF-8.
     problem(&app.get("/v1/families/%ff").await, 400, "malformed");
 }
 
@@ -197,11 +197,12 @@ async fn a_unit_of_many_tokens_costs_as_many_times_as_much() {
     let response = app.post("/v1/families", wrong).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/flops_per_param"]);
     assert!(response.text().contains("393216"), "{}", response.text());
-    // Where nothing is known of tokens it stays 6.
+    // If nothing says how many tokens a unit has, it stays 6.
     let images = json!({"name": "images", "data_unit": "images"});
     let family: Value = app.post("/v1/families", images).await.json();
     assert_eq!(family["flops_per_param"], 6.0);
-    // Learnt later they are given with the cost of the whole unit, or the cost would be that of one token.
+    // If the tokens are added later, the cost of the whole unit must be given with them, as 6 would be the cost of
+    // one token.
     let patch = async |body: Value| app.server.patch("/v1/families/images").json(&body).await;
     let response = patch(json!({"tokens_per_data_unit": 196})).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/tokens_per_data_unit"]);

@@ -1,4 +1,4 @@
-//! What those who look at a family are told of it.
+//! The stream of events of a family.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn patch(app: &App, path: &str, body: Value) -> TestResponse {
     app.server.patch(path).json(&body).await
 }
 
-/// Whether an event says of the runs since the law that so many were added, changed and removed.
+/// Whether an event says that this many runs were added, changed and removed since the law.
 fn since(added: i64, changed: i64, removed: i64) -> impl Fn(&str, &Value) -> bool {
     let expected = json!({"added": added, "changed": changed, "removed": removed});
     move |kind, data| kind == "family" && data["runs"]["since_law"] == expected
@@ -37,7 +37,7 @@ async fn a_family_is_told_of_as_it_stands_and_as_it_changes() {
     });
     assert_eq!(first, expected);
 
-    // A refit from its begin to its end, and its law.
+    // The events of a refit from beginning to end, and of its law.
     let refit = app.post("/v1/families/mine/refits", json!({"starts": 4, "bootstrap": 100})).await;
     refit.assert_status(ACCEPTED);
     let refit: Value = refit.json();
@@ -56,7 +56,7 @@ async fn a_family_is_told_of_as_it_stands_and_as_it_changes() {
     }
     assert_eq!(ended.unwrap()["law"]["id"], law["active_law"]["id"]);
 
-    // Its runs, as they differ from those of the law.
+    // The runs, compared with those of the law.
     app.post(RUNS, json!([run("new-1"), run("new-2")])).await.assert_status(OK);
     let now = events.until(since(2, 0, 0)).await;
     assert_eq!((&now["runs"]["all"], &now["runs"]["used"]), (&json!(50), &json!(50)));
@@ -96,8 +96,8 @@ async fn a_family_is_told_of_as_it_stands_and_as_it_changes() {
 async fn a_new_law_is_told_of_with_what_came_since_however_long_counting_takes() {
     let app = App::with_worker().await;
     app.demo_family("mine").await;
-    // The first count waits for a table: as runs are not counted again for many times as long, that would go on past the
-    // refit.
+    // The first count waits for a locked table. A slow count delays the next one by many times its duration, so
+    // without the refit's event it would come only after the refit.
     let mut held = app.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE law_runs IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
     let mut events = app.events(EVENTS).await;
@@ -153,13 +153,13 @@ async fn of_a_published_law_it_is_not_known_what_came_since() {
 async fn what_other_processes_do_is_seen_where_nothing_is_heard() {
     let app = App::new().await;
     app.demo_family("mine").await;
-    // Neither follows announcements, as behind a pooler that lends connections by transaction.
+    // Neither replica receives announcements, as behind a pooler in transaction mode.
     let other = app.replica().await;
     let mut events = app.events(EVENTS).await;
     events.next().await.unwrap();
     other.post(RUNS, run("theirs")).await.assert_status(OK);
     events.until(|kind, data| kind == "family" && data["runs"]["used"] == 49).await;
-    // No new run, and nothing that is heard: runs are counted now and then.
+    // An exclusion adds no run and is not announced here, so it is seen only when the runs are counted again.
     let reason = json!({"excluded": true, "exclusion_reason": "diverged"});
     let path = format!("{RUNS}/by-external-id/theirs");
     patch(&other, &path, reason).await.assert_status(OK);
@@ -171,7 +171,7 @@ async fn what_other_processes_do_is_seen_where_nothing_is_heard() {
     assert_eq!(queued["state"], "queued");
     other.server.delete(&path).await.assert_status(OK);
     events.until(|kind, data| kind == "refit" && data["state"] == "cancelled").await;
-    // Whoever comes later is told of what is under way, and this one has ended.
+    // A new stream begins with refits that wait or run; this one has ended.
     let mut late = app.events(EVENTS).await;
     assert_eq!(late.next().await.unwrap().0, "family");
     other.server.delete("/v1/families/mine").await.assert_status(NO_CONTENT);
@@ -192,7 +192,7 @@ async fn streams_of_a_family_share_their_looks_and_count_runs_once() {
     let refused = app.get(EVENTS).await;
     problem(&refused, 503, "unavailable");
     assert!(refused.text().contains("--event-streams-per-key"), "{}", refused.text());
-    // They are told by the same looks, and where nothing happens runs are not counted at each.
+    // All streams share the same reads of the database, and if nothing happens most reads do not count the runs.
     let uncounted = || {
         let (looks, counts) = app.family_watch.looks();
         looks - counts
@@ -205,7 +205,7 @@ async fn streams_of_a_family_share_their_looks_and_count_runs_once() {
     }
     drop(streams);
     until(async || app.family_watch.followed() == 0, "nobody follows it").await;
-    // All their places are free again.
+    // All places of the closed streams are free again.
     let places: Vec<_> = std::iter::from_fn(|| app.streams.try_enter(Owner::Unknown)).collect();
     assert_eq!(places.len(), LIMITS.streams.each);
 }

@@ -1,6 +1,6 @@
-//! What goes wrong around the service: killed and stopped processes, a database that restarts, stands
-//! still, is read only or of another version, and clocks that jump. Real processes on a real PostgreSQL;
-//! docs/operating.md lists every fault with its test. Waits are bounded by count.
+//! Faults around the service: killed and suspended processes, a database that restarts, hangs, is read only or of
+//! another version, and clocks that jump. The tests use real processes and a real PostgreSQL; docs/operating.md lists
+//! every fault with its test. Waits are bounded by a count of attempts.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,13 +27,13 @@ const RUNS: &str = "/v1/families/t5-c4/runs";
 const QUESTION: &str =
     "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse";
 
-/// What tests ask a service in a process of its own.
+/// Requests of these tests to a service in a separate process.
 impl Process {
     fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         ask(self.base(), method, path, &body.to_string())
     }
 
-    /// What a question is answered with, which must be 200.
+    /// The JSON of an answer, which must have the status 200.
     fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask("GET", path, &Value::Null).whole();
         assert_eq!(status, 200, "{body}");
@@ -44,7 +44,8 @@ impl Process {
         self.ask("GET", path, &Value::Null).whole().0
     }
 
-    /// Uploads the demo's runs to a new family and asks for a fit of so many starts: its path.
+    /// Uploads the demo's runs to a new family and asks for a fit with this many starts. Returns the path of the
+    /// refit.
     fn ask_for_refit(&self, starts: u32) -> String {
         let (status, body) = self.ask("POST", "/v1/families", &json!({"name": "mine"})).whole();
         assert_eq!(status, 201, "{body}");
@@ -57,8 +58,8 @@ impl Process {
         format!("/v1/refits/{}", refit["id"].as_str().unwrap())
     }
 
-    /// Waits until announcements are followed, or are not. A service whose database came back a moment ago may
-    /// still answer that it cannot say: its connections find out one after the other.
+    /// Waits until announcements are followed, or are not. If the database came back a moment ago, the service may
+    /// still answer 503, as its connections notice it one after the other.
     async fn until_followed(&self, wanted: bool) {
         let is_so = async || {
             let answer = self.ask("GET", "/readyz", &Value::Null);
@@ -78,7 +79,7 @@ impl Process {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Debug)]
 enum Answer {
     Whole {
@@ -86,19 +87,19 @@ enum Answer {
         retry_after: bool,
         body: String,
     },
-    /// The connection was there, and no whole answer came.
+    /// The connection was made, but no whole answer came.
     Cut,
     Refused,
 }
 
 impl Answer {
-    /// Status and body of an answer that must have come.
+    /// Status and body of an answer that must have arrived.
     fn whole(self) -> (u16, String) {
         let Self::Whole { status, body, .. } = self else { panic!("no answer: {self:?}") };
         (status, body)
     }
 
-    /// 503, with the time after which to try again.
+    /// Whether it is a 503 that says when to try again.
     fn is_later(&self) -> bool {
         matches!(self, Self::Whole { status: 503, retry_after: true, .. })
     }
@@ -108,7 +109,7 @@ impl Answer {
     }
 }
 
-/// Sends one request on a connection of its own.
+/// Sends one request on a new connection.
 fn ask(base: &str, method: &str, path: &str, body: &str) -> Answer {
     let address = base.strip_prefix("http://").unwrap();
     let Ok(mut stream) = TcpStream::connect(address) else { return Answer::Refused };
@@ -133,7 +134,7 @@ fn ask(base: &str, method: &str, path: &str, body: &str) -> Answer {
     Answer::Whole { status, retry_after, body: body.to_owned() }
 }
 
-/// Clients that upload one run after the other, each of a name of its own.
+/// Clients that upload one run after the other, each under its own name.
 struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -155,7 +156,7 @@ impl Load {
                         Answer::Whole { status: 200, .. } => {
                             acknowledged.fetch_add(1, Ordering::Relaxed);
                         }
-                        // As told.
+                        // A refused upload is tried again later, as the answer says.
                         _ => std::thread::sleep(Duration::from_millis(20)),
                     }
                     answers.push((name, answer));
@@ -167,20 +168,20 @@ impl Load {
         Self { stop, acknowledged, clients }
     }
 
-    /// Waits for so many acknowledged uploads more.
+    /// Waits until this many more uploads are acknowledged.
     async fn until_acknowledged(&self, more: usize) {
         let enough = self.acknowledged.load(Ordering::Relaxed) + more;
         until(|| async { self.acknowledged.load(Ordering::Relaxed) >= enough }, "uploads").await;
     }
 
-    /// Ends, and returns what came of every upload.
+    /// Stops the clients, and returns the outcome of every upload.
     fn end(self) -> Vec<(String, Answer)> {
         self.stop.store(true, Ordering::Relaxed);
         self.clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     }
 }
 
-/// Names of the uploads that were acknowledged, in order.
+/// Names of the acknowledged uploads, sorted.
 fn acknowledged(answers: &[(String, Answer)]) -> Vec<&str> {
     let ok = answers.iter().filter(|(_, answer)| answer.is_ok());
     let mut names: Vec<&str> = ok.map(|(name, _)| name.as_str()).collect();
@@ -192,7 +193,7 @@ async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url).await.unwrap()
 }
 
-/// Names of the runs that are stored, in order.
+/// Names of the stored runs, sorted.
 async fn stored(url: &str) -> Vec<String> {
     let names = "SELECT external_id FROM runs ORDER BY external_id COLLATE \"C\"";
     sqlx::query_scalar(names).fetch_all(&mut connect(url).await).await.unwrap()
@@ -206,7 +207,7 @@ async fn execute(url: &str, sql: &'static str) {
     sqlx::raw_sql(sql).execute(&mut connect(url).await).await.unwrap();
 }
 
-/// A server that one test has for itself, to stop and start.
+/// A PostgreSQL server for one test, which it can stop and start.
 struct OwnPostgres {
     server: Server,
     pg_ctl: PathBuf,
@@ -235,7 +236,7 @@ impl OwnPostgres {
         let owner = std::fs::metadata(&self.cluster).unwrap();
         let mut command = Command::new(&self.pg_ctl);
         command.args(arguments).args(["-w", "-t", "60", "-D"]).arg(&self.cluster);
-        // The server keeps what it is started with: files, and the directory that paths are relative to.
+        // The server inherits open files and the working directory, to which its paths are relative.
         command.args(["-l", "server.log"]).current_dir(self.cluster.parent().unwrap());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         if owner.uid() != nix::unistd::geteuid().as_raw() {
@@ -248,7 +249,7 @@ impl OwnPostgres {
         self.control(&["stop", "-m", "fast"]);
     }
 
-    /// Starts it again as it was.
+    /// Starts the server again with the same settings.
     fn start_again(&self) {
         let port = self.server.url.parse::<sqlx::postgres::PgConnectOptions>().unwrap().get_port();
         let options = format!(
@@ -269,7 +270,7 @@ async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
     }
     load.until_acknowledged(50).await;
     postgres.stop();
-    // While it is away the service lives, and says so.
+    // While the database is away the service lives and reports it.
     assert_eq!(service.status("/healthz"), 200);
     assert!(service.ask("GET", "/readyz", &Value::Null).is_later());
     assert!(service.ask("POST", RUNS, &json!([run("away")])).is_later());
@@ -288,16 +289,16 @@ async fn a_postgres_restarted_under_load_loses_nothing_that_was_acknowledged() {
     service.until_followed(true).await;
 }
 
-/// Citus makes one at its first start, and turns TLS on.
+/// Citus creates such a certificate at its first start, and turns TLS on.
 #[tokio::test]
 async fn a_certificate_that_is_too_old_to_be_checked_is_told_with_what_helps() {
     let postgres = OwnPostgres::start().await;
-    // Valid for a hundred years, so that its age is all that is wrong.
+    // The certificate is valid for a hundred years, so that only its version is wrong.
     for (file, text) in [
         ("server.crt", include_str!("old-certificate.crt")),
         ("server.key", include_str!("old-certificate.key")),
     ] {
-        // A line a row, in which nothing has to be escaped.
+        // One line per row, so that COPY has nothing to escape.
         let lines = format!("SELECT unnest(string_to_array(rtrim('{text}', E'\\n'), E'\\n'))");
         let write = format!("COPY ({lines}) TO PROGRAM 'umask 077; cat > {file}'");
         let mut connection = connect(postgres.url()).await;
@@ -321,7 +322,7 @@ async fn a_refit_outlives_the_absence_of_its_database() {
     let refit = service.ask_for_refit(512);
     service.until_logged("refit claimed").await;
     postgres.stop();
-    // Past the end of its lease.
+    // Longer than the lease.
     tokio::time::sleep(Duration::from_secs(4)).await;
     postgres.start_again();
     let finished = || async {
@@ -343,7 +344,7 @@ async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
     execute(postgres.url(), read_only).await;
     execute(postgres.url(), "SELECT pg_reload_conf()").await;
     let write = |name| service.ask("POST", RUNS, &json!([run(name)]));
-    // Connections hear of it one after the other.
+    // The connections notice the change one after the other.
     until(|| async { write("before").is_later() }, "writes are refused").await;
     for (path, body) in [
         ("/v1/families", json!({"name": "late"})),
@@ -363,10 +364,10 @@ async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
     }
     let ready = service.get("/readyz");
     assert_eq!((&ready["status"], &ready["claims_refits"]), (&json!("degraded"), &json!(false)));
-    // A replica starts, as there is nothing to migrate.
+    // A replica can start, as there is nothing to migrate.
     let other = Process::serve(postgres.url(), &[]).await;
     assert_eq!(other.get(QUESTION), service.get(QUESTION));
-    // ALTER SYSTEM stands alone.
+    // ALTER SYSTEM must be a statement by itself.
     let mut connection = connect(postgres.url()).await;
     for sql in [
         "SET default_transaction_read_only = off",
@@ -381,7 +382,7 @@ async fn a_read_only_database_refuses_writes_for_now_and_answers_questions() {
     assert!(stored(postgres.url()).await.iter().all(|name| !name.starts_with("many")));
 }
 
-/// Known keys are believed while the database is away, for as long as is set, and then nobody is let in.
+/// While the database is away, known keys are accepted for the time that is set, and after it nobody is let in.
 #[tokio::test]
 async fn known_keys_are_believed_for_a_while_when_the_database_is_away() {
     let postgres = OwnPostgres::start().await;
@@ -406,7 +407,7 @@ async fn known_keys_are_believed_for_a_while_when_the_database_is_away() {
     }
     postgres.stop();
     until(async || ask(&short, &known) == "503", "its keys are not believed any more").await;
-    // Long after those of the other were given up it goes on, and lets in nobody else.
+    // This service still accepts known keys, long after the other one stopped, but no unknown ones.
     assert_eq!(ask(&long, &known), "200");
     let unknown = format!("sp_{}_{}", "0".repeat(32), "0".repeat(64));
     assert_ne!(ask(&long, &unknown), "200");
@@ -433,7 +434,7 @@ async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
             })
         })
         .collect();
-    // Four connections hold at most four of them.
+    // The pool has four connections, so the lock holds up at most four uploads; the other four must give up.
     let mut all = Vec::new();
     for _ in 0..4 {
         let (name, answer) = answers.recv().unwrap();
@@ -455,7 +456,7 @@ async fn an_exhausted_pool_is_told_and_questions_are_answered_on() {
 #[tokio::test]
 async fn a_service_stopped_under_load_answers_what_it_accepted_and_refuses_the_rest() {
     let url = empty_database().await;
-    // As long as the machine needs.
+    // The drain time is long enough for a slow machine.
     let mut service = Process::serve(&url, &PATIENT).await;
     let base = service.base().to_owned();
     let load = Load::start(&base);
@@ -469,7 +470,7 @@ async fn a_service_stopped_under_load_answers_what_it_accepted_and_refuses_the_r
     for (name, answer) in whole {
         assert!(answer.is_ok() || answer.is_later(), "{name}: {answer:?}");
     }
-    // What had an effect was answered, and the reverse.
+    // Every upload that was stored was acknowledged, and the reverse.
     assert_eq!(stored(&url).await, acknowledged(&answers));
     assert!(!log.contains("still under way"), "{log}");
 }
@@ -481,7 +482,7 @@ async fn a_killed_workers_refit_goes_on_with_another_and_ends_in_one_law() {
     let refit = service.ask_for_refit(512);
     service.until_logged("refit claimed").await;
     let worker = Process::worker(&url, &[]).await;
-    // It gives the refit back.
+    // The stopping service gives the refit back.
     service.signal("-TERM");
     worker.until_logged("refit claimed").await;
     worker.signal("-KILL");
@@ -503,7 +504,7 @@ async fn a_worker_stopped_past_its_lease_does_not_save_when_it_wakes() {
     worker.until_logged("refit ended").await;
     sleeper.signal("-CONT");
     sleeper.until_logged("the refit is another worker's now, or gone").await;
-    // It lets nobody in until it has read the keys again.
+    // After it wakes, the service lets nobody in until it has read the keys again.
     let answers = || async { sleeper.ask("GET", &refit, &Value::Null).whole().0 == 200 };
     until(answers, "the service that woke answers").await;
     assert_eq!(sleeper.get(&refit)["state"], "succeeded");
@@ -528,7 +529,7 @@ async fn a_refit_is_cancelled_by_way_of_a_replica_that_does_not_run_it() {
     assert_eq!(count(&url, "SELECT count(*) FROM laws WHERE source = 'fit'").await, 0);
 }
 
-/// A process that stands still until the end of the test.
+/// Keeps a process suspended until the end of the test.
 struct Stopped(String);
 
 impl Stopped {
@@ -544,7 +545,7 @@ impl Drop for Stopped {
     }
 }
 
-/// Process of the database that tells a service of other laws.
+/// Process id of the database session on which a service listens for announcements of laws.
 async fn listening_backend(url: &str) -> i32 {
     let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
         AND (query LIKE 'LISTEN%laws%' OR query LIKE '%still listens%') AND pid <> pg_backend_pid()";
@@ -568,7 +569,7 @@ async fn a_lost_and_a_silent_listener_are_noticed_and_another_law_answers_all_th
     here.until_followed(true).await;
     assert_eq!(here.get(QUESTION)["law"]["version"], 1);
 
-    // The connection is there, and nothing comes any more: as with a network that lost it.
+    // The connection stays open but nothing arrives any more, as in a network that has lost it.
     let stopped = Stopped::new(listening_backend(&url).await);
     let there = Process::serve(&url, &[]).await;
     assert_eq!(there.ask("POST", "/v1/families/t5-c4/laws", &law).whole().0, 201);
@@ -648,7 +649,7 @@ async fn a_clock_that_jumps_back_breaks_nothing() {
         app.post("/v1/families/mine/forecasts", forecast).await.assert_status(CREATED);
         let families: Value = app.get("/v1/families").await.json();
         assert_eq!(families["items"][0]["name"], "mine");
-        // What came last is first, whatever time it carries.
+        // The newest run comes first, whatever time it carries.
         let runs: Value = app.get("/v1/families/mine/runs?limit=2").await.json();
         let newest: Vec<_> = runs["items"].as_array().unwrap().iter().collect();
         assert!(newest.iter().any(|run| run["external_id"] == name.as_str()), "{runs}");

@@ -1,4 +1,4 @@
-//! Forecasts: registered before their run, scored when it arrives.
+//! Forecasts: registered before their run, scored when the run arrives.
 
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -23,7 +23,7 @@ fn question(external_id: &str) -> Value {
     json!({"external_id": external_id, "nonzero_params": 1e7, "sparsity": 0.5, "data": 3e10})
 }
 
-/// The run that such a question plans.
+/// The run that the question of this name plans.
 fn run(external_id: &str, loss: f64) -> Value {
     let mut run = question(external_id);
     run["loss"] = loss.into();
@@ -62,7 +62,7 @@ async fn a_forecast_says_what_the_prediction_says() {
     assert!(forecast["interval"]["low"].is_number());
     assert_eq!((&forecast["score"], &forecast["total_params"]), (&Value::Null, &json!(2e7)));
 
-    // By compute, beyond the data, of a law without intervals.
+    // A question by compute, beyond the data of the runs, about a law without intervals.
     let asked = json!({"external_id": "b", "total_params": 4e10, "sparsity": 0.75, "compute": 1e23,
         "flop_mode": "sparse", "law_version": 1, "note": "the big one\n"});
     let forecast: Value = app.post("/v1/families/t5-c4/forecasts", asked).await.json();
@@ -74,7 +74,7 @@ async fn a_forecast_says_what_the_prediction_says() {
     assert!(forecast["extrapolation"][0]["factor"].as_f64().unwrap() > 100.0);
     assert_eq!((&forecast["flop_mode"], &forecast["compute"]), (&json!("sparse"), &json!(1e23)));
     assert_eq!(forecast["note"], "the big one\n");
-    // It stays as it was said, with the others in the list.
+    // The list shows the trust level that the forecast had when it was registered.
     assert_eq!(forecast["trust"]["level"], "weak");
     let listed: Value = app.get("/v1/families/t5-c4/forecasts").await.json();
     assert_eq!(listed["items"][0]["trust"], forecast["trust"]);
@@ -84,7 +84,7 @@ async fn a_forecast_says_what_the_prediction_says() {
 async fn a_retry_is_the_same_forecast_and_another_question_is_refused() {
     let app = fitted().await;
     let first = register(&app, "a").await;
-    // Another law is active by then: a retry gets what was registered.
+    // Although another law is active by now, a retry returns what was registered.
     app.refit("mine", json!({"starts": 8, "bootstrap": 0, "holdout": [], "seed": 1})).await;
     let again = app.post(FORECASTS, question("a")).await;
     again.assert_status(OK);
@@ -102,16 +102,16 @@ async fn a_retry_is_the_same_forecast_and_another_question_is_refused() {
     let by_compute = json!({"external_id": "a", "nonzero_params": 1e7, "sparsity": 0.5,
         "compute": 1e19, "flop_mode": "sparse"});
     problem(&app.post(FORECASTS, by_compute).await, 409, "forecast-exists");
-    // Also when the run has come.
+    // This also holds after the run has arrived.
     app.post(RUNS, run("a", 2.5)).await.assert_status(OK);
     app.post(FORECASTS, question("a")).await.assert_status(OK);
-    // Nothing changes or deletes a forecast.
+    // A forecast can be neither changed nor deleted.
     let path = format!("{FORECASTS}/{}", first["id"].as_str().unwrap());
     problem(&app.server.delete(&path).await, 405, "method-not-allowed");
     problem(&app.server.patch(&path).json(&json!({})).await, 405, "method-not-allowed");
 }
 
-/// Hours, days and money are kept as they were asked: a retry is the same forecast whatever the profile says by then.
+/// A budget is kept as it was asked, so a retry is the same forecast even if the profile has changed.
 #[tokio::test]
 async fn a_budget_is_asked_in_hours_days_or_money() {
     let app = App::new().await;
@@ -152,7 +152,7 @@ async fn a_budget_is_asked_in_hours_days_or_money() {
     let again = app.post(forecasts, asked("device_hours", "device_hours", 1536.0)).await;
     again.assert_status(OK);
     assert_eq!(again.json::<Value>(), of_hours);
-    // As many FLOPs in another currency are another question.
+    // The same FLOPs in another unit are another question.
     let flops = of_hours["compute"].as_f64().unwrap();
     let other = app.post(forecasts, asked("device_hours", "compute", flops)).await;
     problem(&other, 409, "forecast-exists");
@@ -180,11 +180,11 @@ async fn a_forecast_is_made_before_its_run() {
     app.post("/v1/families/t5-c4/runs", run("a", 2.5)).await.assert_status(OK);
     let response = app.post("/v1/families/t5-c4/forecasts", question("a")).await;
     problem(&response, 409, "run-exists");
-    // Of another family the name is free.
+    // In another family the name is free.
     app.post("/v1/families/vit-jft/forecasts", question("a")).await.assert_status(CREATED);
 }
 
-/// Whoever comes first, a forecast that is taken has an earlier transaction than its run.
+/// In whatever order they come, an accepted forecast has an earlier transaction than its run.
 #[tokio::test]
 async fn a_run_that_is_arriving_is_waited_for() {
     let app = App::new().await;
@@ -224,7 +224,7 @@ async fn of_many_at_once_one_is_registered() {
     }
     ids.dedup();
     assert_eq!((created, ids.len()), (1, 1));
-    // Forecasts and runs of the same names at once: none that was refused is counted.
+    // Forecasts and runs of the same names at the same time: a refused forecast is never counted.
     let both = (0..16).map(|i| {
         let (name, app) = (format!("race-{}", i / 2), &app);
         async move {
@@ -254,18 +254,18 @@ async fn a_run_scores_its_forecast_as_it_is_now() {
     assert_eq!(score["inside_prediction_interval"], true);
     assert_eq!((&score["as_planned"], &score["excluded"]), (&json!(true), &json!(false)));
     assert_eq!(score["arrived_at"], "2026-03-02T12:00:00Z");
-    // Corrected.
+    // The run is corrected.
     app.post(RUNS, run("a", predicted * 1.5)).await.assert_status(OK);
     let score = shown(&app, &forecast).await["score"].clone();
     assert_eq!(score["inside_prediction_interval"], false);
     assert_eq!(score["inside_interval"], false);
-    // Excluded.
+    // The run is excluded.
     let path = format!("{RUNS}/{}", score["run_id"].as_str().unwrap());
     let excluded = json!({"excluded": true, "exclusion_reason": "diverged"});
     app.server.patch(&path).json(&excluded).await.assert_status(OK);
     assert_eq!(shown(&app, &forecast).await["score"]["excluded"], true);
     assert_eq!(calibration(&app).await["left_out"]["excluded"], 1);
-    // Deleted.
+    // The run is deleted.
     app.server.delete(&path).await.assert_status(NO_CONTENT);
     assert_eq!(shown(&app, &forecast).await, forecast);
     assert_eq!(calibration(&app).await["open"], 1);
@@ -298,7 +298,7 @@ async fn another_run_than_planned_does_not_count() {
     assert_eq!((&calibration["scored"], &calibration["counted"]), (&json!(8), &json!(3)));
     let left_out = json!({"not_as_planned": 5, "excluded": 0, "without_interval": 3});
     assert_eq!(calibration["left_out"], left_out);
-    // Without intervals there are errors and no share.
+    // Without intervals there are errors, but no share inside.
     assert_eq!(
         (&calibration["share_inside"], &calibration["share_interval"]),
         (&Value::Null, &Value::Null)
@@ -319,7 +319,7 @@ async fn the_calibration_counts_and_has_a_course() {
     for i in 0..12 {
         predicted = register(&app, &format!("run-{i}")).await["loss"].as_f64().unwrap();
     }
-    // Eight in March, of which one far off; two in May; two are still to come.
+    // Eight runs arrive in March, one of them far off, and two in May; two are still to come.
     for i in 0..10 {
         if i == 8 {
             app.clock.advance(TimeDelta::days(65));
@@ -354,7 +354,7 @@ async fn the_calibration_counts_and_has_a_course() {
             (&json!("2026-05-01"), &json!(2), &json!(9)),
         ]
     );
-    // Another family has its own.
+    // Each family has its own calibration.
     let other: Value = app.get("/v1/families/t5-c4/forecasts/calibration").await.json();
     assert_eq!(other["scored"], 0);
 }
@@ -439,7 +439,7 @@ async fn what_is_wrong_with_a_question_is_named() {
     }
     let unknown = app.post(path, with(json!({"law_version": 9}))).await;
     problem(&unknown, 404, "not-found");
-    // No run can have the loss of a model on next to no data.
+    // The loss of a model with next to no data is too large for a run.
     let far = json!({"nonzero_params": 1e18, "sparsity": 0.5, "data": 1e-6, "external_id": "far"});
     problem(&app.post("/v1/families/vit-jft/forecasts", far).await, 422, "not-representable");
     app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
@@ -461,7 +461,7 @@ async fn forecasts_go_with_their_family() {
 const OPTIMUM: &str =
     "/v1/families/mine/optimal-sparsity?nonzero_params=1e8&compute=1e20&flop_mode=sparse";
 
-/// What an answer says of its law's forecasts.
+/// The text of the warning `forecasts_missed` with the trust level of an answer, if it has the reason.
 async fn missed(app: &App, path: &str) -> Option<String> {
     let answer: Value = app.get(path).await.json();
     let because = answer["trust"]["because"].as_array().unwrap();
@@ -481,11 +481,11 @@ async fn forecasts_that_miss_lower_the_trust_of_the_next_answer() {
         register(&app, name).await;
     }
     let wrong: Vec<_> = names.iter().map(|name| run(name, 9.0)).collect();
-    // One that misses is chance.
+    // A single miss may be chance.
     app.post(RUNS, json!([wrong[0]])).await.assert_status(OK);
     let one = async || app.get(OPTIMUM).await.header("etag").to_str().unwrap().to_owned();
     let before = one().await;
-    // Announced, so that answers of every replica change.
+    // The result is announced, so that answers of every replica change.
     app.post(RUNS, json!(wrong[..3])).await.assert_status(OK);
     until(async || missed(&app, OPTIMUM).await.is_some(), "the misses are said").await;
     let said = missed(&app, OPTIMUM).await.unwrap();
@@ -496,10 +496,10 @@ async fn forecasts_that_miss_lower_the_trust_of_the_next_answer() {
         missed(&app, OPTIMUM).await.is_some_and(|said| said.starts_with("\"none\": \"0 of the 6"))
     };
     until(none, "nothing is worth anything").await;
-    // Answers by a version never change.
+    // Answers that name a version never change.
     let version = app.get(OPTIMUM).await.json::<Value>()["law"]["version"].clone();
     assert_eq!(missed(&app, &format!("{OPTIMUM}&law_version={version}")).await, None);
-    // Runs that turn out to have diverged are no evidence, nor are those that are deleted.
+    // Runs that are excluded, for example as they diverged, are no evidence, nor are deleted ones.
     for name in &names[..4] {
         let path = format!("{RUNS}/by-external-id/{name}");
         let body = json!({"excluded": true, "exclusion_reason": "diverged"});

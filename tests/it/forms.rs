@@ -1,4 +1,4 @@
-//! Forms of the law, gains that are borrowed, and data that is seen again.
+//! Forms of the law, borrowed gains, and repeated data.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn codes(answer: &Value) -> Vec<&str> {
     warnings.iter().map(|warning| warning["code"].as_str().unwrap()).collect()
 }
 
-/// Losses of a law of T5's kind over a grid, with a wobble of 0.2 %.
+/// Losses by a law like that of T5 over a grid, with a ripple of 0.2 %.
 fn runs(sparsities: &[f64], epochs: &[f64], decay: f64) -> Value {
     let mut runs = Vec::new();
     for n in [1e6, 4e6, 16e6, 64e6] {
@@ -80,7 +80,7 @@ async fn a_published_dense_law_answers_with_a_borrowed_gain() {
         let because = best["trust"]["because"].as_array().unwrap();
         assert!(because.contains(&json!("borrowed_gain")), "{best}");
     }
-    // Every question about sparsity is answered, as by a law that has a gain of its own.
+    // Every question about sparsity is answered, as by a law with its own gain.
     for question in [
         "gain",
         "contours?flop_mode=dense",
@@ -118,7 +118,7 @@ async fn what_cannot_be_borrowed_is_refused_by_name() {
     for (change, pointers) in [
         (json!({"gain": {"borrow": "nobody"}}), vec!["/gain/borrow"]),
         (json!({"gain": {"borrow": "Not a name"}}), vec!["/gain/borrow"]),
-        // Its own law says nothing of sparsity.
+        // The family's own law does not know the effect of sparsity.
         (json!({"gain": {"borrow": "mine"}}), vec!["/gain/borrow"]),
         (json!({"gain": {"borrow": "t5-c4", "version": 9}}), vec!["/gain/version"]),
         (json!({"form": "average_params"}), vec!["/form"]),
@@ -178,7 +178,7 @@ async fn dense_runs_fit_their_own_law_and_borrow_the_gain() {
     let sparsities: Vec<&Value> = suggested.iter().map(|run| &run["sparsity"]).collect();
     assert_eq!(sparsities, [0.5, 0.75, 0.875]);
 
-    // The interval holds what each published lender would say.
+    // The interval includes the answer with the gain of each published lender.
     let best = answer(&app, "mine", QUESTION).await;
     let (low, high) = (best["interval"]["low"].as_f64(), best["interval"]["high"].as_f64());
     let gain = |family: &'static str| {
@@ -209,7 +209,7 @@ async fn dense_runs_fit_their_own_law_and_borrow_the_gain() {
     let again = app.refit("mine", json!({"reproduces": 1})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
 
-    // A run with zeros says itself what sparsity does.
+    // A run with zeros shows the effect of sparsity itself, so these refits fail.
     let sparse = json!({"external_id": "sparse", "nonzero_params": 1e6, "sparsity": 0.5, "data": 1e9, "loss": 2.8});
     app.post("/v1/families/mine/runs", sparse).await.assert_status(OK);
     for options in [json!({"gain": {"borrow": "t5-c4"}}), json!({"form": "dense"})] {
@@ -234,7 +234,7 @@ async fn the_forms_of_a_law_are_ranked_and_those_that_disagree_are_named() {
     assert_eq!(forms, ["average_params", "experts", "levels", "sparse"]);
     let of = |form: &str| rivals.iter().find(|rival| rival["form"] == form).unwrap();
     assert_eq!(of("sparse")["excess"]["high"], 0.0);
-    // These runs are nothing like a count of mean parameters.
+    // These runs do not follow the form of mean parameters at all.
     assert_eq!(of("average_params")["no_worse"], false);
     let levels = of("levels")["law"]["levels"]["levels"].as_array().unwrap();
     assert_eq!(levels.len(), 4);
@@ -242,7 +242,7 @@ async fn the_forms_of_a_law_are_ranked_and_those_that_disagree_are_named() {
     let best = answer(&app, "mine", QUESTION).await;
     assert!(!codes(&best).contains(&"forms_disagree"), "{best}");
 
-    // The law of a form that fits badly is contradicted by those that predict better.
+    // A law of a form that fits badly is contradicted by forms that predict better.
     let options = json!({"starts": 4, "bootstrap": 100, "form": "average_params", "forms": "all"});
     let refit = app.refit("mine", options).await;
     assert_eq!(refit["state"], "succeeded", "{refit}");
@@ -268,12 +268,12 @@ async fn the_forms_of_a_law_are_ranked_and_those_that_disagree_are_named() {
     assert_eq!(again["state"], "succeeded", "{again}");
 }
 
-/// What to run next to know a loss better.
+/// A target of suggestions: the loss of a large model with this sparsity.
 fn loss_of(sparsity: f64) -> Value {
     json!({"prediction": {"nonzero_params": 3e8, "sparsity": sparsity, "data": 1e11}})
 }
 
-/// The runs that narrow an answer of a family's law, and what is said of them.
+/// Suggestions that narrow an answer of a family's law.
 async fn narrowed(app: &App, family: &str, target: &Value) -> Value {
     let body = json!({"target": target, "compute": 1e21, "runs": 2});
     let response = app.post(&format!("/v1/families/{family}/suggestions"), body).await;
@@ -287,14 +287,14 @@ async fn narrowed(app: &App, family: &str, target: &Value) -> Value {
     found
 }
 
-/// Every question that a law with coefficients of its own does not answer, each with the reason.
+/// Checks that the questions which a law with coefficients of its own does not answer are refused with the reason.
 async fn refuses_the_others(app: &App, family: &str, form: &str) {
     let path = |question: &str| format!("/v1/families/{family}/{question}");
     let mut refused = vec![
         app.get(&path("effective-params?nonzero_params=1e7&sparsity=0.5")).await,
         app.get(&path("loss-by-sparsity?nonzero_params=1e7&compute=1e18&flop_mode=weird")).await,
     ];
-    // Nothing is asked of the law where the question itself is wrong.
+    // An error of the question itself is found before the law is used.
     assert_eq!(problem(&refused.remove(1), 422, "invalid"), ["/flop_mode"]);
     for response in refused {
         problem(&response, 409, "undetermined");
@@ -324,13 +324,13 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
     assert_eq!(law["coefficients"]["a_s"], json!(null));
     assert_eq!(law["coefficients"]["c_s"], own[0]["value"]);
     assert_eq!(law["diagnostics"]["resamples"], 100);
-    // The paper's form made these runs, and levels hold it.
+    // The runs follow the paper's form, which the form of levels can describe.
     let active: Value = app.get("/v1/families/mine/laws?limit=1").await.json();
     assert_eq!(active["items"][0]["own_coefficients"], law["own_coefficients"]);
 
     let best = answer(&app, "mine", QUESTION).await;
     assert_eq!(best["best_measured_level"], true);
-    // What to run next, at the levels of the law alone; of the best one it is its lead that is narrowed.
+    // Suggested runs lie at the levels of the law; for the best level, its lead over the next one is narrowed.
     let budget = json!({"nonzero_params": 1e8, "compute": 1e19, "flop_mode": "sparse"});
     for target in [
         json!({"coefficient": "b_n"}),
@@ -360,7 +360,7 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
     }
     let between = json!({"target": loss_of(0.6), "compute": 1e21});
     problem(&app.post(suggestions, between).await, 409, "undetermined");
-    // What the form sparse says lies between the neighbours of the best level.
+    // The answer of the form `sparse` lies between the neighbours of the best level.
     assert!(!codes(&best).contains(&"forms_disagree"), "{best}");
     let levels = best["measured_levels"].as_array().unwrap();
     let share: f64 = levels.iter().map(|level| level["share"].as_f64().unwrap()).sum();
@@ -397,7 +397,7 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
     stream.assert_status(OK);
     assert!(stream.as_bytes().len() > 1000);
 
-    // A bound leaves the levels that keep it, and says so.
+    // A bound excludes the levels that violate it, and the answer says so.
     let under = answer(&app, "mine", &format!("{QUESTION}&max_sparsity=0.3")).await;
     assert_eq!((&under["sparsity"], &under["binding"]), (&json!(0.0), &json!(["max_sparsity"])));
     assert_eq!(under["measured_levels"].as_array().unwrap().len(), 1);
@@ -450,14 +450,14 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
 
     let again = app.refit("mine", json!({"reproduces": 1})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
-    // A law of another form answers what this one does not, by its version or as the next one.
+    // A law of another form answers what this one cannot, asked by its version or once it is active.
     let refit = app.refit("mine", json!({"starts": 4, "bootstrap": 0})).await;
     assert_eq!(refit["state"], "succeeded", "{refit}");
     answer(&app, "mine", "contours?flop_mode=sparse").await;
     let asked = app.get("/v1/families/mine/contours?flop_mode=sparse&law_version=1").await;
     problem(&asked, 409, "undetermined");
 
-    // A level that has too few runs is left out by name.
+    // A level with too few runs is left out and named.
     let odd = json!({"external_id": "odd", "nonzero_params": 1e6, "sparsity": 0.3, "data": 1e9, "loss": 2.8});
     app.post("/v1/families/mine/runs", odd).await.assert_status(OK);
     let refit = app.refit("mine", json!({"form": "levels", "starts": 4, "bootstrap": 0})).await;
@@ -471,7 +471,7 @@ async fn a_law_of_levels_answers_at_its_levels_and_nowhere_else() {
     assert_eq!(again["state"], "succeeded", "{again}");
 }
 
-/// The runs of [`runs`] at 0 and 0.5, the sparse ones again with a pattern that is worth less, and by three recipes.
+/// The runs of [`runs`] at 0 and 0.5; the sparse ones also with a pattern that is worth less, and with three recipes.
 fn named_runs() -> Value {
     let plain = runs(&[0.0, 0.5], &[1.0], 15.39);
     let mut all = Vec::new();
@@ -494,7 +494,7 @@ fn named_runs() -> Value {
     Value::Array(all)
 }
 
-/// Imports a law into a family of its own, `copied`, and compares what both say of single models.
+/// Imports a law into the new family `copied`, and compares the predictions of both for single models.
 async fn imports_alike(app: &App, family: &str, import: &Value, models: &[&str]) {
     let own = json!({"name": "copied", "zeros": "weights"});
     app.post("/v1/families", own).await.assert_status(CREATED);
@@ -529,7 +529,7 @@ async fn imports_alike(app: &App, family: &str, import: &Value, models: &[&str])
 async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let app = App::with_worker().await;
     family(&app, "mine", named_runs()).await;
-    // One run with a pattern does not show by how much such runs scatter.
+    // A single run with this pattern does not show how much such runs scatter.
     let odd = json!({"external_id": "odd", "nonzero_params": 1e6, "sparsity": 0.75, "pattern": "1:4", "data": 1e9,
         "loss": 2.8});
     app.post("/v1/families/mine/runs", odd).await.assert_status(OK);
@@ -547,7 +547,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let told = law["warnings"].to_string();
     assert!(told.contains("sparsity 0.75 (1:4) has 1 run"), "{told}");
 
-    // Each level has a loss of its own, and the best of all answers.
+    // Each level has its own loss, and the best of them is the answer.
     let at = |rest: &str| format!("prediction?nonzero_params=1e7&sparsity=0.5&data=1e10{rest}");
     let plain = answer(&app, "mine", &at("")).await["loss"].as_f64().unwrap();
     for (level, worse) in [("2:4", 1.01), ("4:8", 1.005)] {
@@ -575,7 +575,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
             .await;
     assert_eq!(losses["points"][3]["level"], four, "{losses}");
 
-    // A run to make next says of which level it is, and an answer about a level is narrowed by runs of it.
+    // A suggested run names its level, and an answer about a level is narrowed by runs of that level.
     let target = json!({"prediction":
         {"nonzero_params": 3e8, "sparsity": 0.5, "data": 1e11, "level": "4:8"}});
     let found = narrowed(&app, "mine", &target).await;
@@ -587,7 +587,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let wrong = app.post("/v1/families/mine/suggestions", wrong).await;
     assert_eq!(problem(&wrong, 422, "invalid"), ["/target/prediction/level"]);
 
-    // Lists of predictions name levels, too: each point its own, or all the same.
+    // Lists of predictions take levels too: one for each point, or one for all.
     let point = |more: Value| {
         let mut point = json!({"nonzero_params": 1e7, "sparsity": 0.5, "data": 1e10});
         point.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -609,14 +609,15 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let wrong = app.post("/v1/families/mine/predictions", json!({"points": points})).await;
     assert_eq!(problem(&wrong, 422, "invalid"), ["/points/1/level"]);
 
-    // On hardware that runs a pattern in a tenth of the time its level costs that, in whatever is asked.
+    // On hardware that runs a pattern in a tenth of the time, the level of that pattern has this cost in every
+    // question.
     let profile = json!({"name": "runs-2-of-4", "cost": {"points": [[0.5, 0.99]]}, "patterns": ["2:4"],
         "pattern_costs": {"2:4": 0.1}, "source": "invented"});
     app.post("/v1/hardware-profiles", profile).await.assert_status(CREATED);
     let best =
         answer(&app, "mine", &QUESTION.replace("flop_mode=sparse", "flop_mode=runs-2-of-4")).await;
     assert_eq!((&best["sparsity"], &best["level"]), (&half, &two), "{best}");
-    // (t + (1 - t) h) / (1 - S), pruning ending at t = .75.
+    // (t + (1 - t) h) / (1 - S), with pruning ending at t = .75.
     let per_unit = 6.0 * 1e8 * (0.75 + 0.25 * 0.1) / 0.5;
     assert!((best["data"].as_f64().unwrap() / (1e19 / per_unit) - 1.0).abs() < 1e-12, "{best}");
     let asked =
@@ -629,7 +630,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let loss = plan["optimum"]["loss"].as_f64().unwrap();
     assert!((loss / best["loss"].as_f64().unwrap() - 1.0).abs() < 1e-9, "{plan} {best}");
 
-    // A plan with a pattern is by its own runs.
+    // A plan with a pattern uses the level of that pattern.
     let body = json!({"flop_mode": "sparse", "compute": 1e19, "patterns": ["2:4"], "sparsity": {"min": 0.4}});
     let plan: Value = app.post("/v1/families/mine/plans", body).await.json();
     let optimum = &plan["optimum"];
@@ -649,7 +650,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let again = app.refit("mine", json!({"reproduces": 1})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
 
-    // By recipe, where no level of a sparsity is without a name, one has to be named.
+    // With levels by recipe, no level is without a name, so the question must name one.
     let options = json!({"starts": 4, "bootstrap": 100, "form": "levels", "levels": "tag:recipe"});
     let refit = app.refit("mine", options).await;
     assert_eq!(refit["state"], "succeeded", "{refit}");
@@ -667,7 +668,7 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     let again = app.refit("mine", json!({"reproduces": 2})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
 
-    // A law is taken elsewhere as it is shown, and says there what it says here, without intervals.
+    // A law can be imported elsewhere as it is shown, and answers the same there, without intervals.
     let shown: Value = app.get("/v1/families/mine/laws/1").await.json();
     let import = json!({"form": "levels", "own_coefficients": shown["own_coefficients"], "reference": "law 1 of mine"});
     imports_alike(
@@ -715,8 +716,8 @@ async fn levels_are_told_apart_by_pattern_and_by_recipe() {
     }
 }
 
-/// Forecasts by the laws of `mine`, of which the first tells levels apart by the pattern and the second by the recipe, and
-/// of `copied`, which does not say by what.
+/// Forecasts by the laws of `mine`, the first with levels by pattern and the second by recipe, and by the law of
+/// `copied`, which does not say what its levels are named after.
 async fn forecasts_name_levels(app: &App) {
     let planned = json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
     let with = |more: Value| {
@@ -745,7 +746,7 @@ async fn forecasts_name_levels(app: &App) {
         made.assert_status(CREATED);
         let forecast: Value = made.json();
         assert_eq!(forecast.get("level"), asked.get("level"), "{forecast}");
-        // Sent again it is the same one, and about another level another.
+        // Sent again it is the same forecast; about another level it is another one.
         app.post(path, body.clone()).await.assert_status(OK);
         body["level"] = json!("4:8");
         problem(&app.post(path, body).await, 409, "forecast-exists");
@@ -764,7 +765,7 @@ async fn forecasts_name_levels(app: &App) {
     problem(&copied, 409, "undetermined");
 }
 
-/// Plans and comparisons of the law of levels of `mine`.
+/// Plans and comparisons with the law of levels of `mine`.
 async fn levels_are_planned_with_and_compared(app: &App) {
     let plans = "/v1/families/mine/plans";
     let body = json!({"flop_mode": "sparse", "compute": 1e19, "inference_tokens": 1e10, "frontier_points": 3});
@@ -778,7 +779,7 @@ async fn levels_are_planned_with_and_compared(app: &App) {
     let loss = best["loss"].as_f64();
     assert!(interval("loss")[0] < loss && loss < interval("loss")[1], "{plan}");
     assert!(plan["frontier"].as_array().unwrap().len() >= 2, "{plan}");
-    // A plan at each level by itself is no better, and the best of them is the plan.
+    // No plan at a single level is better than the plan, and the best of them equals it.
     let mut least = f64::INFINITY;
     for level in [0.0, 0.5, 0.75, 0.875] {
         let mut body = body.clone();
@@ -798,7 +799,7 @@ async fn levels_are_planned_with_and_compared(app: &App) {
     let mut between = body.clone();
     between["sparsity"] = json!({"min": 0.55, "max": 0.7});
     problem(&app.post(plans, between).await, 422, "infeasible");
-    // Of patterns those of a level are planned with.
+    // A pattern can only be planned with if its sparsity is a level.
     let mut by_pattern = body.clone();
     by_pattern["patterns"] = json!(["2:4"]);
     let two: Value = app.post(plans, by_pattern.clone()).await.json();
@@ -830,7 +831,7 @@ async fn levels_are_planned_with_and_compared(app: &App) {
     assert_eq!(problem(&response, 422, "invalid"), ["/a_pattern"]);
 }
 
-/// Plans, contours and comparisons of the law of experts of `routed`.
+/// Plans, contours and comparisons with the law of experts of `routed`.
 async fn experts_are_planned_with_and_compared(app: &App) {
     let plans = "/v1/families/routed/plans";
     let body = json!({"flop_mode": "dense", "compute": 1e22, "frontier_points": 3});
@@ -840,7 +841,8 @@ async fn experts_are_planned_with_and_compared(app: &App) {
     let best = &plan["optimum"];
     let number = |name: &str| best[name].as_f64().unwrap();
     assert!(plan["intervals"]["sparsity"].is_object(), "{plan}");
-    // The sparsity that is best for its size, and no other size is better with the one that is best for that.
+    // The planned sparsity is the best one at the planned size, and no other size with its best sparsity has a lower
+    // loss.
     let question = |size: f64| {
         format!(
             "/v1/families/routed/optimal-sparsity?nonzero_params={size}&compute=1e22&flop_mode=dense&intervals=false"
@@ -858,7 +860,7 @@ async fn experts_are_planned_with_and_compared(app: &App) {
     let cost = cheapest["optimum"]["compute"].as_f64().unwrap();
     assert!((cost / 1e22 - 1.0).abs() < 1e-6, "{cheapest}");
 
-    // On a contour the sparsity is the best one, at every size; and these lines are not parallel.
+    // On a contour the sparsity is the best one at every size, and the lines are not parallel.
     let contours = "/v1/families/routed/contours?flop_mode=dense&levels=0.5,0.75&points=5";
     let lines: Value = app.get(contours).await.json();
     for line in lines["lines"].as_array().unwrap() {
@@ -886,7 +888,7 @@ async fn experts_are_planned_with_and_compared(app: &App) {
     let middle = &both["middle"];
     let multiple = middle["multiple"].as_f64().unwrap();
     assert!(middle["interval"]["low"].as_f64() <= Some(multiple), "{both}");
-    // What it says is what plans say: the least loss of the one, and the cost of that loss by the other.
+    // The comparison agrees with plans: the least loss of one side, and the cost of that loss on the other.
     let plan = |body: Value| {
         let app = &app;
         async move { app.post(plans, body).await.json::<Value>()["optimum"].clone() }
@@ -904,7 +906,7 @@ async fn experts_are_planned_with_and_compared(app: &App) {
     assert_eq!(problem(&response, 422, "invalid"), ["/b_sparsity"]);
 }
 
-/// Losses of a law of experts over a grid of active sizes, shares of experts at rest, and data.
+/// Losses by a law of experts over a grid of active sizes, shares of active parameters, and data.
 fn expert_runs(amounts: &[f64]) -> Value {
     let mut runs = Vec::new();
     for n in [1e6, 4e6, 16e6, 64e6, 256e6] {
@@ -960,7 +962,7 @@ async fn a_law_of_experts_answers_by_total_parameters() {
     );
     assert!(loss["interval"]["low"].as_f64().unwrap() < truth * 1.001, "{loss}");
 
-    // Experts at rest cost nothing in this mode: without a bound there is no best.
+    // Inactive experts cost nothing in this mode, so without a bound no sparsity is best.
     let question = "optimal-sparsity?nonzero_params=2e7&compute=1e19&flop_mode=sparse";
     let unbound = app.get(&format!("/v1/families/routed/{question}")).await;
     assert_eq!(problem(&unbound, 422, "invalid"), ["/max_sparsity"]);
@@ -968,7 +970,7 @@ async fn a_law_of_experts_answers_by_total_parameters() {
     assert!((bound["sparsity"].as_f64().unwrap() - 0.95).abs() < 1e-9, "{bound}");
     assert_eq!(bound["binding"], json!(["max_total_params"]));
     assert_eq!(bound["best_measured_level"], false);
-    // Where every parameter costs, the best lies inside, and no other is better.
+    // If every parameter costs, the best sparsity lies inside the range, and no other one is better.
     let question = "optimal-sparsity?nonzero_params=2e7&compute=1e19&flop_mode=dense";
     let best = answer(&app, "routed", question).await;
     let sparsity = best["sparsity"].as_f64().unwrap();
@@ -1001,7 +1003,7 @@ async fn a_law_of_experts_answers_by_total_parameters() {
         let found = narrowed(&app, "routed", &target).await;
         assert!(!codes(&found).contains(&"between_levels"), "{found}");
     }
-    // By this form what sparsity is worth depends on the size.
+    // In this form the gain depends on the size.
     problem(&app.get("/v1/families/routed/gain").await, 409, "undetermined");
     refuses_the_others(&app, "routed", "experts").await;
     experts_are_planned_with_and_compared(&app).await;
@@ -1050,7 +1052,7 @@ async fn runs_that_repeat_their_data_are_fitted_by_what_they_learn() {
     assert_eq!(repeated["fitted"], true, "{repeated}");
     assert!((repeated["decay"].as_f64().unwrap() / 6.0 - 1.0).abs() < 0.25, "{repeated}");
     assert!(repeated["interval"]["low"].as_f64().unwrap() < 6.0, "{repeated}");
-    // Costs and ranges count what was trained on.
+    // Costs and ranges count all data that was trained on, repeats included.
     assert_eq!(law["support"][0]["data"]["max"], 64e9);
 
     let scarce = answer(&app, "mine", &format!("{QUESTION}&unique_data=1e9")).await;
@@ -1069,7 +1071,7 @@ async fn runs_that_repeat_their_data_are_fitted_by_what_they_learn() {
 #[tokio::test]
 async fn questions_say_how_much_different_data_there_is() {
     let app = App::new().await;
-    // Thirty thousand million tokens, seen four, twenty and a hundred times.
+    // 30 B different tokens, seen four, twenty and a hundred times.
     for (data, worth) in [(120e9, 1.117713e11), (600e9, 3.573636e11), (3e12, 4.909576e11)] {
         let asked =
             format!("prediction?nonzero_params=1e8&sparsity=0.5&data={data}&unique_data=30e9");
@@ -1079,7 +1081,7 @@ async fn questions_say_how_much_different_data_there_is() {
         assert_eq!(repeated["data"], data);
         let asked = format!("prediction?nonzero_params=1e8&sparsity=0.5&data={got}");
         assert_eq!(answer(&app, "t5-c4", &asked).await["loss"], repeated["loss"]);
-        // No run of this law shows what repeating is worth.
+        // No run of this law shows the worth of repeated data.
         assert_eq!(codes(&repeated)[0], "repetition_assumed");
     }
     let enough = answer(&app, "t5-c4", &format!("{QUESTION}&unique_data=1e30")).await;
@@ -1118,7 +1120,7 @@ async fn questions_say_how_much_different_data_there_is() {
         let response = plan(serde_json::from_str(wrong).unwrap()).await;
         assert_eq!(problem(&response, 422, "invalid"), ["/unique_data"], "{wrong}");
     }
-    // Resampled laws would be searched one by one, and this law has none.
+    // The limit is on resampled laws, which would be searched one by one; this law has none, so the list is answered.
     let points: Vec<Value> =
         (0..1001).map(|_| json!({"nonzero_params": 1e8, "compute": 1e19})).collect();
     let many = json!({"flop_mode": "sparse", "unique_data": 1e9, "points": points});

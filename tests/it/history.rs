@@ -1,4 +1,4 @@
-//! `/v1/families/{family}/optimal-sparsity/history`: one question by each law that a family had.
+//! `/v1/families/{family}/optimal-sparsity/history`: one question, asked of each law that a family had.
 
 use serde_json::{Value, json};
 use sparsity_planner::api::layers::answer_points::BulkLimits;
@@ -9,7 +9,7 @@ use crate::support::{App, CREATED, LIMITS, NO_CONTENT, NOT_FOUND, OK, StatusCode
 const QUESTION: &str = "nonzero_params=1e8&compute=1e20&flop_mode=sparse";
 const QUICK: [(&str, i64); 2] = [("starts", 2), ("bootstrap", 100)];
 
-/// Options of a quick refit, with these beside.
+/// Options of a quick refit, together with these.
 fn quick(others: Value) -> Value {
     let mut options = json!({"holdout": []});
     for (name, value) in QUICK {
@@ -39,7 +39,7 @@ async fn each_law_answers_as_it_does_by_its_version_and_what_changed_is_said() {
     app.demo_family("mine").await;
     assert_eq!(history(&app, QUESTION).await, json!({"items": [], "next_cursor": null}));
     app.refit("mine", quick(json!({}))).await;
-    // One comes, one is measured otherwise, and two go.
+    // One run is added, one is measured again, and two are removed.
     let path = "/v1/families/mine/runs";
     let corrected: Value = app.get(&format!("{path}?external_id=demo-03")).await.json();
     let was = &corrected["items"][0];
@@ -53,7 +53,7 @@ async fn each_law_answers_as_it_does_by_its_version_and_what_changed_is_said() {
     app.server.patch(&by_name("demo-01")).json(&out).await.assert_status(OK);
     app.server.delete(&by_name("demo-02")).await.assert_status(NO_CONTENT);
     app.refit("mine", quick(json!({"seed": 7, "bootstrap": 120}))).await;
-    // A what-if never answered.
+    // A what-if is not part of the history.
     app.refit("mine", quick(json!({"without": ["demo-04"]}))).await;
     let settings = json!({"flops_per_param": 8, "objective": {"residual": "log", "delta": 0.001}});
     app.server.patch("/v1/families/mine").json(&settings).await.assert_status(OK);
@@ -90,7 +90,7 @@ async fn each_law_answers_as_it_does_by_its_version_and_what_changed_is_said() {
     assert_eq!(*changes[1], expected);
     assert_eq!(*changes[2], Value::Null);
 
-    // Without intervals there are none, and pages follow one another.
+    // `intervals=false` leaves intervals out, and `next_cursor` leads to the next page.
     let first = history(&app, &format!("{QUESTION}&intervals=false&limit=1")).await;
     assert_eq!((versions(&first), &first["next_cursor"]), (vec![4], &json!("4")));
     assert_eq!(first["items"][0]["answer"].get("interval"), None);
@@ -112,7 +112,7 @@ async fn a_history_is_sent_once_until_there_is_another_law() {
     let other = again().await;
     other.assert_status(OK);
     assert_ne!(other.header("etag"), tag);
-    // In the mode of a profile it changes with that, too.
+    // In the mode of a hardware profile the answer also changes with the profile.
     let profile = json!({"name": "slow", "cost": {"prunable_share": 0.9, "efficiency": 0.5}, "source": "a guess"});
     app.post("/v1/hardware-profiles", profile).await.assert_status(CREATED);
     let path = path.replace("=sparse", "=slow");
@@ -135,11 +135,11 @@ async fn a_law_that_does_not_know_has_a_problem_in_place_of_an_answer() {
     app.refit("mine", quick(json!({}))).await;
     let found = history(&app, QUESTION).await;
     assert_eq!(versions(&found), [2, 1]);
-    // What changed in its runs and options since a published law is not known.
+    // Since a published law has no known runs and options, changes to it are unknown.
     let fitted = &found["items"][0];
     assert_eq!(fitted["changes"], json!({"since": 1, "runs": null, "options": []}));
     assert!(fitted["answer"]["sparsity"].is_number() && fitted["problem"].is_null());
-    // The form dense says nothing of sparsity.
+    // A law of the form `dense` does not know the effect of sparsity.
     let dense = &found["items"][1];
     assert_eq!((&dense["answer"], &dense["runs"]), (&Value::Null, &Value::Null));
     let path = format!("/v1/families/mine/optimal-sparsity?{QUESTION}&law_version=1");
@@ -179,7 +179,7 @@ async fn so_many_laws_are_asked_and_no_more() {
     app.get(&format!("/v1/families/nobody/optimal-sparsity/history?{QUESTION}"))
         .await
         .assert_status(NOT_FOUND);
-    // Two laws of 100 resamples each: in the mode of a profile each of these is searched.
+    // There are two laws with 100 resamples each, and in the mode of a profile each resample is searched.
     app.get(&format!("{path}?{QUESTION}")).await.assert_status(OK);
     let searched = QUESTION.replace("=sparse", "=example-block-sparse");
     let refused = app.get(&format!("{path}?{searched}")).await;
@@ -193,7 +193,8 @@ async fn so_many_laws_are_asked_and_no_more() {
     );
     app.get(&format!("{path}?{searched}&limit=1")).await.assert_status(OK);
     app.get(&format!("{path}?{searched}&intervals=false")).await.assert_status(OK);
-    // The same runs need not be looked at; two laws of 48 others are more than 95.
+    // The runs of both laws are the same, so they need not be read; once they differ, 48 and 49 are more than the
+    // limit of 95.
     let found = history(&app, QUESTION).await;
     assert_eq!(
         found["items"][0]["changes"]["runs"],

@@ -1,5 +1,5 @@
-//! What nobody sends by mistake: each is refused with a problem and writes nothing, or is kept as it is
-//! where it is only odd.
+//! Input that nobody sends by mistake. It is refused with a problem and nothing is stored, or, if it is only unusual,
+//! stored as it is.
 
 use axum::http::{HeaderValue, Method};
 use axum_test::TestResponse;
@@ -11,14 +11,14 @@ use sqlx::AssertSqlSafe;
 
 use crate::support::{App, CREATED, NOT_FOUND, OK, ORIGIN, StatusCode, problem, run};
 
-/// An operation that takes JSON, with a body that it takes.
+/// An operation that takes JSON, with a valid body.
 struct Taken {
     method: Method,
     path: String,
     body: Value,
 }
 
-/// A service with something of everything, and what can be sent to it.
+/// A service with one object of each kind, and the operations to test.
 async fn service() -> (App, Vec<Taken>) {
     let app = App::new().await;
     app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
@@ -124,7 +124,7 @@ async fn send(app: &App, taken: &Taken, body: impl Into<Vec<u8>>) -> TestRespons
         .await
 }
 
-/// Checks that an answer is a problem that is the sender's fault.
+/// Checks that an answer is a problem with a 4xx status.
 fn refused(response: &TestResponse, what: &str) {
     let status = response.status_code();
     assert!(status.is_client_error(), "{what}: {status} {}", response.text());
@@ -132,7 +132,7 @@ fn refused(response: &TestResponse, what: &str) {
     assert_eq!(response.json::<Value>()["status"], status.as_u16(), "{what}");
 }
 
-/// Everything that is stored, but for the audit log, which comes after the answer.
+/// The contents of all tables except the audit log, which is written after the answer.
 async fn stored(app: &App) -> Vec<(String, String)> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT table_name::text FROM information_schema.tables
@@ -154,7 +154,7 @@ async fn stored(app: &App) -> Vec<(String, String)> {
     stored
 }
 
-/// Pointers to every value in a value that is no object or list.
+/// Collects pointers to all values that are neither objects nor lists.
 fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(entries) => {
@@ -168,7 +168,7 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The body as text with something else, as it is, in the place of a value.
+/// The body as text, with the value at a pointer replaced by this text as it is.
 fn with(body: &Value, pointer: &str, text: &str) -> String {
     const MARK: &str = "the mark of the place";
     let mut body = body.clone();
@@ -190,7 +190,7 @@ async fn hostile_values_are_refused_in_every_field_of_every_body() {
                 r#""a\u0000b""#,
                 "\"a\0b\"",
                 r#""\u0007""#,
-                // Half of a pair.
+                // Half of a surrogate pair.
                 r#""\ud800""#,
                 &long,
                 &deep,
@@ -205,7 +205,7 @@ async fn hostile_values_are_refused_in_every_field_of_every_body() {
                 "\"NaN\"",
             ];
             for value in values {
-                // A text that is fine as it is, where any text may be; and the coefficients of a law, which
+                // Skip `NaN` as a text where any text is allowed, and a large number as a coefficient of a law, which
                 // may have any size.
                 let is_text = taken.body.pointer(place).unwrap().is_string();
                 if (value == "\"NaN\"" && is_text)
@@ -231,7 +231,7 @@ async fn a_body_says_everything_once_and_in_utf_8() {
         let mut found = Vec::new();
         leaves(&taken.body, "", &mut found);
         for leaf in found {
-            // Every object on the way to a value.
+            // All objects that contain the value.
             let ends = leaf.match_indices('/').map(|(end, _)| leaf[..end].to_owned());
             objects.extend(ends.filter(|end| taken.body.pointer(end).unwrap().is_object()));
         }
@@ -270,7 +270,7 @@ async fn a_body_says_everything_once_and_in_utf_8() {
     assert_eq!(stored(&app).await, before);
 }
 
-/// What would be something else than a text, were it ever put into SQL, HTML, a shell or a format.
+/// Texts that would have a special meaning if they got into SQL, HTML, a shell or a format string.
 const ODD: [&str; 10] = [
     "'; DROP TABLE runs; --",
     "' OR '1'='1",
@@ -299,7 +299,7 @@ async fn odd_texts_are_kept_as_they_are_and_found_by_nothing_but_themselves() {
     for format in ["application/x-ndjson", "text/csv", "application/vnd.apache.parquet"] {
         let out = app.server.get("/v1/families/mine/runs").add_header("accept", format).await;
         out.assert_status(OK);
-        // What comes out goes in again and is the same.
+        // The export can be uploaded again unchanged.
         let back = app.server.post("/v1/families/mine/runs").content_type(format);
         let back: Value = back.bytes(out.into_bytes()).await.json();
         assert_eq!(back["unchanged"], ODD.len(), "{format}: {back}");
@@ -312,7 +312,7 @@ async fn odd_texts_are_kept_as_they_are_and_found_by_nothing_but_themselves() {
             .assert_status(OK);
         let family: Value = app.get("/v1/families/mine").await.json();
         assert_eq!(family["description"], text);
-        // A comma stands between two tags, and a colon in one.
+        // The filter cannot express tags with a comma or a colon.
         if !text.contains([',', ':']) {
             let found = app.server.get("/v1/families/mine/runs");
             let found: Value = found.add_query_param("tags", format!("{text}:{text}")).await.json();
@@ -397,7 +397,7 @@ async fn hostile_paths_and_queries_are_refused() {
     }
 }
 
-/// Rows of each format that reads text: one is wrong, and so none is stored.
+/// Each format that contains text: one row is wrong, so none is stored.
 #[tokio::test]
 async fn hostile_rows_are_refused_in_every_format() {
     let (app, _) = service().await;
@@ -460,7 +460,7 @@ async fn hostile_rows_are_refused_in_every_format() {
     assert_eq!(stored(&app).await, before);
 }
 
-/// A little that becomes a lot.
+/// Small bodies that decompress to large ones.
 #[tokio::test]
 async fn what_grows_when_it_is_decompressed_is_cut_off() {
     use std::io::Write;
@@ -468,7 +468,7 @@ async fn what_grows_when_it_is_decompressed_is_cut_off() {
     let (app, _) = service().await;
     let before = stored(&app).await;
     let line = [b' '; 64 * 1024];
-    // Each begins as its format does.
+    // Each body begins like its format, as other bodies are refused at once.
     for (kind, start) in [
         ("application/json", ""),
         ("application/x-ndjson", ""),
@@ -495,7 +495,7 @@ async fn what_grows_when_it_is_decompressed_is_cut_off() {
     assert_eq!(stored(&app).await, before);
 }
 
-/// Pages of other sites reach a service on the machine of whoever opens them.
+/// A page of another site can send requests to a service on the machine of whoever opens it.
 #[tokio::test]
 async fn pages_of_other_sites_cannot_use_a_service_without_keys() {
     let app = App::new().await;
@@ -508,7 +508,7 @@ async fn pages_of_other_sites_cannot_use_a_service_without_keys() {
         }
         request.await
     };
-    // A refit needs no body, so that a browser asks nobody before it sends this.
+    // A refit needs no body, so browsers send this request without a preflight.
     const REFITS: &str = "/v1/families/mine/refits";
     let own = ("host", "127.0.0.1:8080");
     for headers in [
@@ -520,7 +520,7 @@ async fn pages_of_other_sites_cannot_use_a_service_without_keys() {
     ] {
         problem(&ask(Method::POST, REFITS, headers).await, 403, "cross-site");
         problem(&ask(Method::DELETE, "/v1/families/mine", headers).await, 403, "cross-site");
-        // An answer that the page cannot read.
+        // The request is answered, but the page cannot read the answer.
         ask(Method::GET, "/v1/families", headers).await.assert_status(OK);
     }
     let rebound = [("host", "attacker.example:8080"), ("sec-fetch-site", "same-origin")];
@@ -536,14 +536,14 @@ async fn pages_of_other_sites_cannot_use_a_service_without_keys() {
     ask(Method::GET, "/v1/families", &named).await.assert_status(OK);
     let trusted = [own, ("origin", ORIGIN), ("sec-fetch-site", "cross-site")];
     ask(Method::POST, REFITS, &trusted).await.assert_status(StatusCode::ACCEPTED);
-    // The service's own page, and what is no browser.
+    // The service's own page, and programs that are no browser, are let through.
     let page = [own, ("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")];
     ask(Method::POST, REFITS, &page).await.assert_status(OK);
     ask(Method::POST, REFITS, &[own]).await.assert_status(OK);
     ask(Method::GET, "/v1/families/none", &[own]).await.assert_status(NOT_FOUND);
 }
 
-/// Questions of a new installation, by every way of reading a query.
+/// Questions to a new installation that cover every way of reading a query.
 const QUESTIONS: [&str; 9] = [
     "/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.75&data=3e10",
     "/v1/families/t5-c4/prediction?nonzero_params=1e7&sparsity=0.5&compute=1e+19&flop_mode=example-block-sparse",
@@ -561,7 +561,7 @@ const PIECES: [&str; 24] = [
     "[]", "\u{feff}", "\"", "{", "]", "\\", "'",
 ];
 
-/// What may stand in a query as it is.
+/// Characters that are percent-encoded in a query.
 const KEPT: AsciiSet = CONTROLS
     .add(b' ')
     .add(b'"')
@@ -575,7 +575,7 @@ const KEPT: AsciiSet = CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// A text with some of it put elsewhere, left out, or in another form.
+/// A text of which parts are moved, left out, or changed.
 fn damaged(text: &str, random: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     for _ in 0..random.random_range(0..3) {
@@ -596,7 +596,7 @@ fn damaged(text: &str, random: &mut ChaCha8Rng) -> Vec<u8> {
     bytes
 }
 
-/// `CASES` asks for more of them.
+/// The environment variable `CASES` sets the number of cases.
 #[tokio::test]
 async fn damaged_questions_and_profiles_are_answered_or_refused() {
     let app = App::new().await;
@@ -632,7 +632,7 @@ async fn damaged_questions_and_profiles_are_answered_or_refused() {
             refused(&response, &shown);
             continue;
         }
-        // What was taken is in its range, and comes back as it is.
+        // What was accepted is in its range, and is returned as it was stored.
         let created: Value = response.json();
         let path = response.header("location").to_str().unwrap().to_owned();
         assert_eq!(app.get(&path).await.json::<Value>(), created, "{shown}");

@@ -1,5 +1,5 @@
-//! What is asked often reads an index, not the whole table of runs: PostgreSQL's own counts say so of the
-//! statements that the service really sends.
+//! Frequent requests read an index and never the whole table of runs. This is checked by PostgreSQL's own statistics
+//! for the statements that the service really sends.
 
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::support::wait::{until, until_some};
 use crate::support::{App, CREATED, NO_CONTENT, OK, database_of, run};
 
-/// So many families of so many runs.
+/// Fills the tables with families and runs.
 async fn fill(pool: &PgPool) {
     for statement in [
         "INSERT INTO families (id, name, description, data_unit, flops_per_param, pruning_start,
@@ -40,7 +40,7 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
     let app = App::with_worker().await;
     fill(&app.pool).await;
     let runs = "/v1/families/family-7/runs";
-    // More often than it takes PostgreSQL to settle for a plan.
+    // More executions than PostgreSQL needs to choose a generic plan.
     for _ in 0..8 {
         let page: Value = app.get(runs).await.json();
         let next = page["next_cursor"].as_str().unwrap();
@@ -69,10 +69,10 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
     app.refit("family-8", json!({"starts": 1, "bootstrap": 0, "holdout": []})).await;
     app.server.delete("/v1/families/family-9").await.assert_status(NO_CONTENT);
 
-    // One session: a pool may open another, which would be counted as one that has not ended.
+    // Keep one session, as a pool might open another one, which would count as not ended.
     let mut watcher = database_of(&app.pool).await.acquire().await.unwrap();
     app.pool.close().await;
-    // Sessions hand in their counts when they end, which PostgreSQL does in its own time.
+    // Sessions report their statistics when they end, which takes PostgreSQL some time.
     let find = async || {
         let sessions: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
@@ -90,7 +90,7 @@ async fn no_hot_path_reads_the_whole_table_of_runs() {
     assert_eq!(counted.0, 0);
 }
 
-/// Laws that were asked lately are remembered by their ids: the limit of memory is one.
+/// What is remembered beside the cache names laws by their ids only, so the limit of the cache bounds the memory of laws.
 #[tokio::test]
 async fn laws_take_no_more_memory_than_they_may() {
     const MOST: u64 = 64 * 1024;
@@ -125,7 +125,7 @@ async fn laws_take_no_more_memory_than_they_may() {
     assert!(kept < laws.len() as u64, "{kept} laws of 500 resamples need more than {MOST} bytes");
 }
 
-/// Who polls a refit that has ended does not make others wait for the database.
+/// A client that polls a finished refit must not make other requests wait for the database.
 #[tokio::test]
 async fn a_finished_refit_that_is_polled_forgets_no_law() {
     let app = App::new().await;
@@ -147,6 +147,6 @@ async fn a_finished_refit_that_is_polled_forgets_no_law() {
         }
         app.laws.lookups() == before
     };
-    // An announcement that is still on its way may be heard in between.
+    // An announcement that is still on its way may arrive in between.
     until(settled, "questions are answered from memory while a finished refit is polled").await;
 }

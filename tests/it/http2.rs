@@ -17,10 +17,10 @@ use crate::support::empty_database;
 use crate::support::process::{Process, script};
 use crate::support::wait::until;
 
-/// What a client sends first.
+/// The first bytes that a client sends.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection, and what keeps it going: how it ended.
+/// A connection, and the task that drives it, which gives how it ended.
 struct Client {
     send: SendRequest<Bytes>,
     connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
@@ -74,9 +74,9 @@ async fn both_versions_are_answered_at_one_address() {
             assert_eq!(status, StatusCode::OK);
             assert!(peer.parse::<SocketAddr>().unwrap().ip().is_loopback());
         }
-        // The handlers find what they find in HTTP/1.1.
+        // Handlers find the same values in a request as with HTTP/1.1.
         assert_eq!(client.get("/asked?a=b").await.1, "planner.example /asked?a=b");
-        // The first bytes of HTTP/1.1 may be those of the other's, and may come one by one.
+        // A request by HTTP/1.1 may begin with the same bytes as HTTP/2, and may arrive one byte at a time.
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         for byte in b"PRI / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n" {
@@ -99,7 +99,7 @@ async fn streams_and_headers_are_limited() {
             Request::get("http://a/").header("x-large", "a".repeat(4_096)).body(()).unwrap();
         let answer = client.ask_with(large).await.await.unwrap();
         assert_eq!(answer.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-        // The connection serves on.
+        // The connection stays usable.
         assert_eq!(client.get("/").await.0, StatusCode::OK);
     })
     .await;
@@ -126,7 +126,7 @@ async fn a_connection_that_is_idle_is_told_so_and_closed_whatever_it_pings() {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            // In order: it was told that no more is taken.
+            // The connection ended in order: the server announced that it accepts no more requests.
             ended = connection => ended.unwrap().unwrap(),
             () = pings => {}
         }
@@ -146,7 +146,7 @@ async fn what_does_not_begin_is_not_waited_for() {
     let limits = ConnectionLimits { idle_timeout: Duration::from_millis(300), ..LIMITS };
     served_to(limits, async |address| {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        // Its settings, and of the headers of a request the beginning of their frame.
+        // The client's settings, and the beginning of a frame with the headers of a request.
         let begun = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &[0, 0, 50, 1, 5, 0, 0, 0, 1]].concat();
         stream.write_all(&begun).await.unwrap();
         let mut told = Vec::new();
@@ -167,7 +167,7 @@ async fn an_answer_that_nobody_takes_is_given_up_and_others_of_its_connection_ar
         let mut body = left.into_body();
         let mut taken = 0;
         let reason = loop {
-            // Nothing is asked for beyond the first window.
+            // The test grants no more than the first window.
             match body.data().await {
                 Some(Ok(part)) => taken += part.len(),
                 Some(Err(error)) => break error.reason(),
@@ -182,7 +182,7 @@ async fn an_answer_that_nobody_takes_is_given_up_and_others_of_its_connection_ar
     .await;
 }
 
-/// A frame: its kind, flags, stream and what it carries.
+/// A frame: its type, flags, stream and payload.
 fn frame(kind: u8, flags: u8, stream: u32, carried: &[u8]) -> Vec<u8> {
     let length = u8::try_from(carried.len()).unwrap();
     [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], carried].concat()
@@ -201,14 +201,14 @@ async fn streams_that_are_reset_at_once_end_the_connection() {
         stream.write_all(&sent).await.unwrap();
         let mut told = Vec::new();
         let _ = stream.read_to_end(&mut told).await;
-        // GOAWAY, with ENHANCE_YOUR_CALM behind the last stream that was seen.
+        // GOAWAY with ENHANCE_YOUR_CALM, after the number of the last stream that was seen.
         let calm = told.windows(17).any(|bytes| bytes[3] == 7 && bytes[13..] == [0, 0, 0, 11]);
         assert!(calm, "{told:?}");
     })
     .await;
 }
 
-/// The whole service by it: each request has its own limits, whatever connection it comes by.
+/// With the whole service: limits apply to each request, whichever connection it comes through.
 #[tokio::test]
 async fn requests_are_limited_each_whatever_connection_they_share() {
     let database = empty_database().await;

@@ -1,4 +1,4 @@
-//! `/v1/families/{family}/laws` and which of them answers.
+//! `/v1/families/{family}/laws`, and which of the laws answers.
 
 use serde_json::{Value, json};
 
@@ -61,7 +61,7 @@ async fn the_newest_fit_answers_unless_another_law_is_pinned() {
     assert_eq!(active().await, (1, false));
     app.refit("mine", json!({"starts": 4})).await;
     assert_eq!(active().await, (2, false));
-    // A law imported after the fit does not take its place by itself.
+    // A law that is imported after the fit does not become active by itself.
     app.post("/v1/families/mine/laws", import).await.assert_status(CREATED);
     assert_eq!(active().await, (2, false));
 
@@ -109,7 +109,7 @@ async fn a_law_that_is_known_is_not_sent_again() {
     assert_eq!(again.text(), "");
     let other = app.server.get(path).add_header("if-none-match", "\"other\"").await;
     other.assert_status(OK);
-    // Another law is active now, and this one says so.
+    // Another law is active now, so the ETag of this one changes.
     let import = json!({"coefficients": coefficients(), "reference": "x"});
     app.post("/v1/families/t5-c4/laws", import).await.assert_status(CREATED);
     app.server.get(path).add_header("if-none-match", etag).await.assert_status(OK);

@@ -1,4 +1,4 @@
-//! What one request may take of memory and time, and that others are answered meanwhile.
+//! Limits on the memory and time of a request, and on how much one caller can hold up others.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ async fn only_questions_about_many_points_have_large_bodies() {
     let refused = app.post(&format!("{T5}/predictions"), body).await;
     problem(&refused, 413, "too-large");
     assert!(refused.text().contains("--max-body-bytes"));
-    // Nothing is left of what was held.
+    // The memory of the body was released.
     assert_eq!(app.bodies.bytes(), 0);
 }
 
@@ -77,7 +77,7 @@ async fn only_questions_about_many_points_have_large_bodies() {
 async fn bodies_that_find_no_room_are_told_to_come_again() {
     let limits = BodyLimits { small: 100_000, bulk: 100_000, together: 120_000, per_second: 0 };
     let app = App::with_limits(Limits { bodies: limits, ..LIMITS }).await;
-    // As a body that is on its way holds it.
+    // Imitates a body of another caller that is still arriving.
     let mut held = app.bodies.begin(Owner::Address([192, 0, 2, 7].into()));
     held.cover(100_000).unwrap();
     let points = vec![json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}); 1_000];
@@ -114,7 +114,7 @@ async fn an_answer_to_many_points_holds_its_room_until_it_is_taken() {
             assert_eq!(app.answer_points.held(), 0, "{path} as {kind}");
         }
     }
-    // One that is refused holds none.
+    // A refused request holds no points.
     let wrong = json!({"points": [{"nonzero_params": -1, "sparsity": 0.5, "data": 1e10}]});
     problem(&app.post(&format!("{T5}/predictions"), wrong).await, 422, "invalid");
     assert_eq!(app.answer_points.held(), 0);
@@ -125,7 +125,7 @@ async fn points_that_find_no_room_are_told_to_come_again() {
     let app = App::with_limits(Limits { request_timeout: Duration::from_secs(2), ..LIMITS }).await;
     let held = app.answer_points.hold(Owner::Unknown, LIMITS.bulk.points).await.unwrap();
     let point = json!({"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10});
-    // A few need no room.
+    // Questions about a few points need no room.
     let few = json!({"points": vec![&point; 500]});
     app.post(&format!("{T5}/predictions"), few).await.assert_status(OK);
     let body = json!({"points": vec![&point; 501]});
@@ -154,7 +154,7 @@ async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands
             "{detail}"
         );
     }
-    // A list is read as far as it may go, and no further.
+    // A list is read up to its limit and no further.
     for (body, pointer) in [
         (json!({"points": vec![json!({"nonzero_params": 1}); 100_001]}), "/points"),
         (json!({"nonzero_params": vec![1; 100_001], "compute": 1e20}), "/nonzero_params"),
@@ -167,7 +167,7 @@ async fn a_name_or_value_that_is_as_long_as_a_body_is_refused_by_where_it_stands
         assert_eq!(problem(&refused, 422, "invalid"), [pointer]);
         assert!(refused.text().contains("at most 100000 entries"), "{}", refused.text());
     }
-    // A long list is no object, whatever is in it.
+    // A long list is not an object, whatever it contains.
     let list = json!(vec![1.5; 100_000]);
     let refused = app.post(&format!("{T5}/optimal-sparsities"), list).await;
     assert_eq!(problem(&refused, 422, "invalid"), [""]);
@@ -185,7 +185,7 @@ async fn a_large_body_is_read_at_its_rate_and_whole() {
     let answer = app.post(&format!("{T5}/predictions"), body.clone()).await;
     answer.assert_status(OK);
     assert_eq!(answer.json::<Value>()["results"].as_array().unwrap().len(), 15_000);
-    // Less than its last block may be unpaid for: no machine is too fast for that.
+    // Only the last block may be read ahead of the rate, so even the fastest machine takes at least this long.
     let paid = body.to_string().len() as f64 - 256.0 * 1024.0;
     assert!(begun.elapsed().as_secs_f64() >= paid / per_second as f64);
 }
@@ -235,7 +235,7 @@ async fn two_laws_are_compared_on_so_many_runs_and_no_more() {
     app.post("/v1/families/mine/runs", one).await.assert_status(OK);
     let more = compare().await;
     assert_eq!(more["common_runs"], Value::Null);
-    // What does not depend on the runs is the same, and was not computed again.
+    // The part that does not depend on the runs is the same, and was not computed again.
     assert_eq!(more["optimal_sparsity"], both["optimal_sparsity"]);
     app.comparisons.run_pending_tasks().await;
     assert_eq!(app.comparisons.entry_count(), 1);
@@ -255,7 +255,7 @@ async fn streams_of_events_are_limited_and_share_their_looks() {
     drop(followers);
     until(async || app.refit_watch.followed() == 0, "nobody follows it").await;
 
-    // As streams of the same caller hold them.
+    // Takes all places for streams that this caller may have.
     let held: Vec<_> = std::iter::from_fn(|| app.streams.try_enter(Owner::Unknown)).collect();
     assert_eq!(held.len(), LIMITS.streams.each);
     let refused = app.get(&format!("{path}/events")).await;
@@ -322,7 +322,7 @@ async fn laws_in_memory_answer_while_the_database_is_away() {
     let points = json!({"points": [{"nonzero_params": 1e8, "sparsity": 0.5, "data": 1e10}]});
     let answer = app.post(&format!("{T5}/predictions"), points).await;
     assert_eq!(answer.header("x-as-of"), "2026-03-01T12:00:00Z");
-    // A picture lacks the runs, says so, and is not to be kept.
+    // The picture is drawn without the runs, says so, and must not be cached.
     for (question, kept) in [("", "x-as-of"), ("&law_version=1", "etag")] {
         let path = format!("{T5}/contours?flop_mode=sparse{question}");
         let answer = app.server.get(&path).add_header("accept", "image/svg+xml").await;
@@ -332,7 +332,7 @@ async fn laws_in_memory_answer_while_the_database_is_away() {
         assert_eq!(answer.header("cache-control"), "private, no-cache");
         assert_ne!(answer.header("etag"), whole, "{path}");
     }
-    // What nobody asked before is not known.
+    // What was never asked before is not in memory.
     problem(&app.get("/v1/families/vit-jft/contours?flop_mode=sparse").await, 503, "unavailable");
 }
 
@@ -356,7 +356,7 @@ async fn cells_that_are_formulas_are_made_harmless_where_asked() {
     assert_eq!(problem(&json, 422, "invalid"), ["/formulas"]);
 }
 
-/// Rows without end.
+/// An endless body of rows.
 #[derive(Default)]
 struct Endless {
     rows: u64,
@@ -405,7 +405,7 @@ async fn a_copy_that_is_given_up_leaves_no_answer_for_the_next_query() {
             read = pipeline::read(&pool, &clock, reading, Endless::default(), 0) => panic!("{read:?}"),
             () = until(async || copying().await > 0, "rows are copied") => {}
         }
-        // Every query has its own answer, on all connections that there are.
+        // Every query gets its own answer, on every connection of the pool.
         for number in 0..20_i64 {
             let query = sqlx::query_scalar::<_, i64>("SELECT $1::bigint").bind(number);
             assert_eq!(query.fetch_one(&pool).await.unwrap(), number);

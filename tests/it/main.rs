@@ -1,5 +1,4 @@
-//! The service against a real PostgreSQL: one private server for the whole run, a database of its
-//! own for each test.
+//! The service against a real PostgreSQL: one private server for all tests, and a separate database for each.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

@@ -1,4 +1,4 @@
-//! What columns mean, kept under a name.
+//! Stored mappings, which say what columns of a table mean.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ async fn a_table_is_read_by_the_mapping_that_is_named() {
     assert_eq!((&run["external_id"], &run["loss"]), (&json!("wide:1"), &json!(12.5_f64.ln())));
     assert_eq!(run["data"], 20_000.0 * 524_288.0);
     assert_eq!(run["tags"], json!({"State": "finished"}));
-    // What is said beside it comes before: of map and scale field by field.
+    // Parameters of the upload take precedence, for map and scale field by field.
     let answer =
         send("&map=loss:loss2&scale=data:2&where=steps%20%3C%204000&tag_columns=seed").await;
     let run = &answer["preview"]["runs"][0];
@@ -108,7 +108,7 @@ async fn a_family_keeps_a_limited_number_of_mappings_which_go_with_it() {
     let more = app.server.put(&path(most)).json(&json!({})).await;
     problem(&more, 413, "too-large");
     assert!(more.text().contains("--max-mappings"), "{}", more.text());
-    // One that is there is kept anew.
+    // A mapping that exists can be replaced at the limit.
     app.server.put(&path(0)).json(&mapping()).await.assert_status(OK);
     let page: Value = app.get("/v1/families/mine/mappings?limit=3").await.json();
     let names = |page: &Value| -> Vec<String> {

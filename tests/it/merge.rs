@@ -1,4 +1,4 @@
-//! Runs that are sent again: what stays, what goes; and runs by the name that their submitter gave them.
+//! Runs that are sent again: which fields stay and which go; and runs addressed by their `external_id`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const FULL: &str = r#"{"external_id": "a/1", "nonzero_params": 1e7, "sparsity": 
     "start": "pretrained", "pretraining_data": 1e9, "unique_data": 5e8, "pattern": "2:4", "tags": {"sweep": "3", "by": "me"},
     "exclusion_reason": "diverged"}"#;
 
-/// The columns that every row has, with another loss.
+/// The required columns of a row, with another loss.
 const REQUIRED: [(&str, &str); 5] = [
     ("external_id", "a/1"),
     ("nonzero_params", "1e7"),
@@ -90,7 +90,7 @@ fn batch(cells: &[(&str, &str)]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
-/// A way to write a row.
+/// Writes the cells of a row in a format.
 type Writer = fn(&[(&str, &str)]) -> Vec<u8>;
 
 /// Media types, and how a row is written in each.
@@ -103,7 +103,7 @@ const FORMATS: &[(&str, Writer)] = &[
     ("application/vnd.apache.arrow.stream", arrow),
 ];
 
-/// What is in the optional fields.
+/// The values of the optional fields.
 fn optional(run: &Value) -> Value {
     json!([
         run["start"],
@@ -141,18 +141,18 @@ async fn what_a_row_does_not_bring_stays_and_an_empty_cell_empties() {
         assert_eq!(again(&[("pattern", "")], "").await, expected, "{kind}");
         expected[3] = json!({});
         assert_eq!(again(&[("pattern", ""), ("tags", "")], "").await, expected, "{kind}");
-        // The tags are one field.
+        // The tags are one field, so they are replaced together.
         expected = full.clone();
         expected[3] = json!({"sweep": "four"});
         let tags = [("tags", r#"{"sweep": "four"}"#)];
         assert_eq!(again(&tags, "").await, expected, "{kind}");
-        // Nothing is behind a run from scratch.
+        // A run from scratch has no pretraining data.
         expected = full.clone();
         (expected[0], expected[1]) = (json!("scratch"), Value::Null);
         assert_eq!(again(&[("start", "scratch")], "").await, expected, "{kind}");
         assert_eq!(again(&[("start", "")], "").await, expected, "{kind}");
         assert_eq!(again(&[("start", "pretrained")], "").await, full, "{kind}");
-        // Whoever excluded the run knew why.
+        // An empty reason does not include the run again, as whoever excluded it had a reason.
         assert_eq!(again(&[("exclusion_reason", "")], "").await, full, "{kind}");
         let cleared = again(&[("exclusion_reason", "")], "?absent=clear").await;
         assert_eq!(cleared[4], Value::Null, "{kind}");
@@ -162,7 +162,8 @@ async fn what_a_row_does_not_bring_stays_and_an_empty_cell_empties() {
     }
 }
 
-/// Two stored runs: three quarters of the first are zeros by its pattern, half of the second by none.
+/// Two stored runs: one with a pattern, by which three quarters are zeros, and one without a pattern, of which half
+/// is.
 async fn app_with_patterns() -> App {
     let app = app().await;
     let rows = json!([
@@ -173,7 +174,7 @@ async fn app_with_patterns() -> App {
     app
 }
 
-/// Cells of a row with this sparsity, and another loss than is stored.
+/// Cells of a row with this sparsity and another loss than the stored one.
 fn with_sparsity(sparsity: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut cells = REQUIRED.to_vec();
     cells[2].1 = sparsity;
@@ -202,7 +203,7 @@ async fn a_pattern_does_not_stay_beside_a_sparsity_that_contradicts_it() {
         assert_eq!(skipped["rejected"][0]["field"], "pattern", "{kind}");
         assert_eq!(stored(&app).await, before, "{kind}");
 
-        // What says the pattern, empties it, or agrees with it, is taken.
+        // A row that gives a pattern, empties it, or agrees with the stored one is accepted.
         for (cells, query, pattern) in [
             ([with_sparsity("0.25"), vec![("pattern", "3:4")]].concat(), "", json!("3:4")),
             ([with_sparsity("0.25"), vec![("pattern", "")]].concat(), "", Value::Null),
@@ -222,7 +223,7 @@ async fn a_pattern_does_not_stay_beside_a_sparsity_that_contradicts_it() {
     }
 }
 
-/// The same among few rows and among more than go as parameters of one statement: nothing is half written.
+/// The same with few rows and with more than fit into the parameters of one statement: nothing is stored in part.
 #[tokio::test]
 async fn what_contradicts_a_pattern_is_named_among_the_rows_and_nothing_else_is_stored() {
     let app = app_with_patterns().await;
@@ -285,7 +286,7 @@ async fn the_database_and_the_service_agree_on_what_contradicts_a_pattern() {
     }
 }
 
-/// More rows than go as parameters of one statement, some with a field and some without.
+/// More rows than fit into the parameters of one statement, some with a field and some without.
 #[tokio::test]
 async fn many_rows_each_leave_what_they_do_not_bring() {
     const MANY: usize = 2500;

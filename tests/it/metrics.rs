@@ -1,4 +1,4 @@
-//! What the service says of itself to Prometheus.
+//! The metrics that the service gives to Prometheus.
 
 use axum_test::TestServer;
 use serde_json::json;
@@ -40,12 +40,12 @@ async fn requests_refits_connections_and_laws_are_counted() {
     assert!(value(&text, "sparsity_planner_database_connections") >= 1.0);
     assert_eq!(value(&text, "sparsity_planner_database_connections_limit"), 5.0);
     assert_eq!(value(&text, "sparsity_planner_announcements_followed"), 0.0);
-    // This request itself.
+    // This request itself is in progress.
     assert_eq!(value(&text, "sparsity_planner_http_requests_in_flight"), 1.0);
     let uploads = r#"sparsity_planner_http_requests_total{method="POST",route="/v1/families/{family}/runs",status="200"}"#;
     assert_eq!(value(&text, uploads), 1.0);
     assert!(text.ends_with("# EOF\n"));
-    // Others read the older format.
+    // Clients that do not accept OpenMetrics get the older format.
     let response = app.get("/metrics").await;
     assert_eq!(response.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let text = response.text();
@@ -60,7 +60,7 @@ async fn a_refit_is_timed_by_how_it_ended() {
     let refit = app.refit("timed", json!({"bootstrap": 100})).await;
     assert_eq!(refit["state"], "succeeded");
     let name = r#"sparsity_planner_refit_duration_seconds_count{outcome="succeeded"}"#;
-    // It is counted just after it is stored.
+    // The refit is counted just after it is stored.
     let find = async || {
         let text = app.get("/metrics").await.text();
         text.contains(name).then_some(text)
@@ -95,7 +95,7 @@ async fn a_worker_alone_says_how_it_is_and_nothing_of_laws_that_it_does_not_answ
     worker.get("/readyz").await.assert_status(OK);
     let text = worker.get("/metrics").await.text();
     assert_eq!(value(&text, "sparsity_planner_refits_queued"), 0.0);
-    // An alert on it would never end.
+    // A worker does not have these metrics; alerts on them would never end.
     assert!(!text.contains("announcements_followed") && !text.contains("law_cache"), "{text}");
 }
 

@@ -1,5 +1,5 @@
-//! Tokens of an issuer: which are taken, what they allow, and what happens while the issuer changes its
-//! keys or is away.
+//! Tokens of an issuer: which are accepted, what they allow, and what happens while the issuer changes its keys or is
+//! away.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A key of an issuer of these tests; nothing else knows it.
+/// A key of the test's issuer, which is used nowhere else.
 enum Signer {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
@@ -94,7 +94,7 @@ impl Signer {
         jwk
     }
 
-    /// A token with these claims.
+    /// A token with these claims, signed by this key.
     fn token(&self, id: &str, claims: &Value) -> String {
         token(&json!({"alg": self.algorithm(), "kid": id}), claims, |text| self.sign(text))
     }
@@ -188,7 +188,7 @@ impl Issuer {
         }
     }
 
-    /// Claims of a token that reads, for an hour.
+    /// Claims of a token with the scope `read`, valid for an hour.
     fn claims(&self, clock: &Clock) -> Value {
         let now = clock.now().timestamp();
         json!({
@@ -214,7 +214,7 @@ async fn ask(app: &App, token: &str) -> TestResponse {
     app.server.get("/v1/families").authorization_bearer(token).await
 }
 
-/// Checks that a token is refused as such, and says why.
+/// Checks that a token is refused as invalid, and returns the answer with the reason.
 async fn refused(app: &App, token: &str) -> String {
     let answer = ask(app, token).await;
     problem(&answer, 401, "unauthenticated");
@@ -232,20 +232,20 @@ async fn tokens_of_each_algorithm_are_taken_and_keys_beside_them() {
     for (id, signer) in &signers {
         let token = signer.token(id, &claims);
         ask(&app, &token).await.assert_status(OK);
-        // Again, as it is remembered.
+        // The second time the token is remembered.
         ask(&app, &token).await.assert_status(OK);
-        // There is one key of its kind, so that it need not be named.
+        // There is only one key of its type, so the token need not name it.
         let header = json!({"alg": signer.algorithm()});
         ask(&app, &self::token(&header, &claims, |text| signer.sign(text))).await.assert_status(OK);
         let audiences = with(&claims, "aud", json!(["other", AUDIENCE]));
         ask(&app, &signer.token(id, &audiences)).await.assert_status(OK);
     }
-    // Nobody gets in without, although no key was ever created.
+    // Nobody gets in without a token, although no key was ever created.
     let bare = app.get("/v1/families").await;
     problem(&bare, 401, "unauthenticated");
     assert_eq!(bare.header("www-authenticate"), "Bearer");
     app.get("/healthz").await.assert_status(OK);
-    // An administrator by token may create a key, which is taken too.
+    // An administrator with a token may create a key, and the key is accepted too.
     let boss = with(&claims, "scope", json!("plan:admin"));
     let boss = signers[1].1.token("e", &boss);
     let created = app.server.post("/v1/keys").authorization_bearer(&boss);
@@ -287,7 +287,7 @@ async fn tokens_for_others_or_other_times_are_refused() {
         let detail = refused(&app, &signer.token("e", &claims)).await;
         assert!(detail.contains(why), "{detail}: {claims}");
     }
-    // A remembered token ends too.
+    // A remembered token expires too.
     let short = signer.token("e", &with(&claims, "exp", json!(now + 60)));
     ask(&app, &short).await.assert_status(OK);
     app.clock.advance(TimeDelta::seconds(89));
@@ -309,7 +309,7 @@ async fn what_is_not_signed_as_it_should_be_is_refused() {
 
     let header = |algorithm: &str| json!({"alg": algorithm, "kid": "r", "typ": "JWT"});
     let unsigned = |algorithm: &str| token(&header(algorithm), &claims, |_| Vec::new());
-    // The public key as the secret of HS256, in the forms that libraries have taken for one.
+    // The public key as the secret of HS256, in the forms in which libraries have accepted it.
     let modulus = URL_SAFE_NO_PAD.decode(jwk["n"].as_str().unwrap()).unwrap();
     let der = pair.public().as_ref().to_vec();
     let hs256 = |secret: &[u8]| {
@@ -330,12 +330,12 @@ async fn what_is_not_signed_as_it_should_be_is_refused() {
         hs256(&der),
         hs256(jwk.to_string().as_bytes()),
         token(&header("RS512"), &claims, |text| rsa_signature(pair, &RSA_PKCS1_SHA512, text)),
-        // The right signature under the name of another algorithm or key.
+        // A valid signature under the name of another algorithm or key.
         token(&header("ES256"), &claims, |text| rsa.sign(text)),
         token(&json!({"alg": "RS256", "kid": "e"}), &claims, |text| rsa.sign(text)),
         token(&json!({"alg": "ES256", "kid": "r"}), &claims, |text| other.sign(text)),
         token(&critical, &claims, |text| rsa.sign(text)),
-        // A key of one's own in the header.
+        // The attacker's own key in the header.
         token(&json!({"alg": "ES256", "kid": "e", "jwk": other.jwk("e")}), &claims, |text| {
             Signer::ec().sign(text)
         }),
@@ -370,7 +370,7 @@ async fn a_new_key_is_found_at_once_and_invented_ones_cost_the_issuer_nothing() 
     issuer.publish(json!([new.jwk("new")]));
     ask(&app, &new.token("new", &claims)).await.assert_status(OK);
     assert_eq!(issuer.asked(), 2);
-    // The old one was withdrawn, also where a token of it is remembered.
+    // The old key was withdrawn, so a remembered token signed by it is refused too.
     assert!(refused(&app, &before).await.contains("not known"));
     for invented in 0..20 {
         refused(&app, &new.token(&format!("invented-{invented}"), &claims)).await;
@@ -389,7 +389,7 @@ async fn keys_serve_on_while_the_issuer_is_away_but_not_for_ever() {
     let kept = CancellationToken::new();
     let (access, shutdown) = (strict.access.clone(), kept.clone());
     tokio::spawn(async move { access.keep(&shutdown).await });
-    // While the issuer answers they are read again and again.
+    // While the issuer answers, its keys are read again and again.
     let asked = issuer.asked();
     until(async || issuer.asked() > asked + 2, "the issuer is asked").await;
     ask(&strict, &token).await.assert_status(OK);
@@ -400,7 +400,7 @@ async fn keys_serve_on_while_the_issuer_is_away_but_not_for_ever() {
     assert!(answer.headers().contains_key("retry-after"));
     ask(&patient, &token).await.assert_status(OK);
     kept.cancel();
-    // A service that starts meanwhile lets nobody in, and starts.
+    // A service that starts meanwhile does start, but lets nobody in.
     let late = app(&issuer.config()).await;
     problem(&ask(&late, &token).await, 503, "unavailable");
     problem(&late.get("/v1/families").await, 401, "unauthenticated");
@@ -427,7 +427,7 @@ async fn claims_say_what_a_holder_may_do_and_the_audit_log_who_did_it() {
     problem(&send(Method::POST, "/v1/families", &reader).await, 403, "forbidden");
     send(Method::POST, "/v1/families", &writer).await.assert_status(CREATED);
     problem(&send(Method::DELETE, "/v1/families/mine", &writer).await, 403, "forbidden");
-    // A token for some families sees these, and nothing of what concerns all.
+    // A token for some families allows these, and nothing that concerns all families.
     send(Method::GET, "/v1/families/t5-c4", &reader).await.assert_status(OK);
     problem(&send(Method::GET, "/v1/families/vit-jft", &boss).await, 403, "forbidden");
     let listed: Value = ask(&app, &reader).await.json();
@@ -450,7 +450,7 @@ async fn claims_say_what_a_holder_may_do_and_the_audit_log_who_did_it() {
     };
     until(async || log().await.len() == 4, "four events").await;
     let events = log().await;
-    // Refusals are stored behind the writes, in their own time.
+    // Refusals are stored separately from the writes, so their order may differ.
     let mut statuses: Vec<_> =
         events.iter().map(|event| event["status"].as_u64().unwrap()).collect();
     statuses.sort_unstable();
@@ -538,7 +538,7 @@ async fn a_service_with_an_issuer_may_listen_anywhere_and_logs_no_token() {
             assert!(!log.contains(part), "part of a token is in the log");
         }
     }
-    // Half a configuration is none.
+    // An incomplete configuration is refused.
     let complete = &arguments[..6];
     let plain = ["--oidc-issuer", "http://id.example.org"];
     for arguments in [

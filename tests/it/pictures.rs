@@ -1,4 +1,4 @@
-//! Pictures of answers: negotiation, bytes, and what they show.
+//! Pictures of answers: content negotiation, bytes, and what they show.
 
 use axum_test::TestResponse;
 use resvg::tiny_skia::Pixmap;
@@ -40,7 +40,7 @@ async fn fitted(options: Value) -> App {
     app
 }
 
-/// A picture for a page that says itself what stands around it.
+/// A picture without title and notes, for a page that shows these itself.
 async fn bare_of(app: &App) -> String {
     let look = "bare=true&width=300&height=220&x_range=1e7,1e8&y_range=1e17,1e20&mark=5e7,1e19";
     let drawn = svg(app, &format!("/v1/families/mine/contours?flop_mode=dense&{look}")).await;
@@ -68,7 +68,7 @@ async fn a_picture_is_drawn_in_the_format_and_size_that_are_asked_for() {
         );
         let pixels = Pixmap::decode_png(response.as_bytes()).unwrap();
         assert_eq!((pixels.width(), pixels.height()), (width, height));
-        // A sheet with lines and letters is neither blank nor full.
+        // A picture with lines and letters is neither blank nor full.
         let ground = pixels.pixel(0, 0).unwrap();
         let marked = pixels.pixels().iter().filter(|pixel| **pixel != ground).count();
         let share = marked as f64 / f64::from(width * height);
@@ -119,7 +119,7 @@ async fn representations_are_negotiated_and_cached_apart() {
         assert!(!tags.contains(&tag), "{tag:?} twice");
         tags.push(tag);
     }
-    // The tag of one is not the tag of another.
+    // The ETag of one representation is not valid for another.
     let other = app.server.get(CONTOURS).add_header("accept", SVG);
     assert_eq!(other.add_header("if-none-match", tags[2].clone()).await.status_code(), OK);
     assert_eq!(app.get(CONTOURS).await.header("content-type"), "application/json");
@@ -133,7 +133,7 @@ async fn representations_are_negotiated_and_cached_apart() {
         assert_eq!(accept(&app, &path, "image/*").await.header("content-type"), SVG, "{path}");
         assert_eq!(app.get(&path).await.header("vary"), "accept", "{path}");
     }
-    // A problem is a problem in every representation.
+    // A problem is sent as JSON, whatever representation was requested.
     let path = "/v1/families/none/contours?flop_mode=sparse";
     problem(&accept(&app, path, PNG).await, 404, "not-found");
     app.post("/v1/families", json!({"name": "mine"})).await.assert_status(CREATED);
@@ -159,15 +159,15 @@ async fn a_fitted_law_is_drawn_with_its_runs_and_bands() {
         (elements(&gain, "gain"), elements(&gain, "band"), elements(&gain, "limit")),
         (1, 1, 1)
     );
-    // The limit's; a curve of a hundred points has none.
+    // The only mark is that of the limit, as a curve of a hundred points has no marks.
     assert_eq!(elements(&gain, "mark"), 1);
     let some = svg(&app, "/v1/families/mine/gain?sparsities=0,0.5,0.9").await;
     assert_eq!(elements(&some, "mark"), 4);
 
-    // The runs of the law, and what lies beyond them.
+    // The lines where the runs support them, and a note that they go beyond the runs.
     assert_eq!((elements(&contours, "supported"), elements(&bare_of(&app).await, "title")), (3, 0));
     assert!(contours.contains("beyond the runs"), "{contours}");
-    // All runs, whatever page JSON would show, and the legend's mark of each level.
+    // All runs are drawn, whatever page JSON would show, and the legend marks each level.
     let runs = svg(&app, "/v1/families/mine/fit-quality?limit=1").await;
     assert_eq!((elements(&runs, "mark"), elements(&runs, "outlier")), (49 + 4, 1));
     assert!(runs.contains("residual noise 0."), "{runs}");
@@ -210,7 +210,7 @@ async fn the_loss_by_sparsity_has_its_least_at_the_optimum() {
             }
             let last = value(&points[100], "sparsity");
             assert!(1.0 - last < 0.14 * (1.0 - at) && last > 0.95, "{last} {at}");
-            // The prediction at each sparsity is the same answer.
+            // The prediction at this sparsity gives the same loss.
             let sparsity = value(&points[40], "sparsity");
             let path = format!("/v1/families/{family}/prediction?{question}&sparsity={sparsity}");
             let prediction: Value = app.get(&path).await.json();
@@ -225,7 +225,8 @@ async fn the_loss_by_sparsity_has_its_least_at_the_optimum() {
         (elements(&drawn, "loss"), elements(&drawn, "dense"), elements(&drawn, "band")),
         (1, 1, 1)
     );
-    // The best sparsity; with a pattern of the hardware, and one to compare, and both signs of the legend.
+    // Marks: the best sparsity; in the mode of hardware also the best pattern, the compared sparsity and their signs
+    // in the legend.
     assert_eq!(elements(&drawn, "mark"), 2);
     let path_of = |mode: &str| {
         let question = "loss-by-sparsity?nonzero_params=1e8&compute=1e20";

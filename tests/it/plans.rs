@@ -40,7 +40,7 @@ async fn the_least_loss_of_a_budget_is_the_optimum_of_its_size() {
         let best: Value = app.get(&path).await.json();
         assert!((number(&best["sparsity"]) - number(&optimum["sparsity"])).abs() < 1e-6);
         assert_close(&best["loss"], number(&optimum["loss"]));
-        // At that size fixed, the same, and the size is said to bind only away from it.
+        // With another size fixed, the bound on the size binds.
         let n = number(&optimum["nonzero_params"]);
         let fixed = json!({
             "flop_mode": mode, "compute": 1e20, "nonzero_params": {"min": n / 10.0, "max": n / 10.0}
@@ -48,7 +48,7 @@ async fn the_least_loss_of_a_budget_is_the_optimum_of_its_size() {
         let fixed = plan(&app, family, fixed).await;
         assert_eq!(fixed["optimum"]["nonzero_params"], n / 10.0);
         assert_eq!(fixed["binding"][0], "nonzero_params.max");
-        // More compute for a dense model of that loss.
+        // A dense model with that loss needs at least as much compute.
         let equal = &answer["dense_at_equal_loss"];
         assert_close(&equal["loss"], number(&optimum["loss"]));
         assert!(number(&equal["compute"]) >= 1e20 * (1.0 - 1e-9));
@@ -73,7 +73,7 @@ async fn the_least_cost_of_a_loss_is_its_inverse() {
         assert!((number(&cost["inference_compute"]) - served).abs() <= 1e-9 * served);
         let sum = number(&cost["training_compute"]) + number(&cost["inference_compute"]);
         assert_close(&cost["compute"], sum);
-        // At equal cost the dense model loses.
+        // At equal cost the dense model has a higher loss.
         assert!(number(&answer["dense"]["loss"]) > number(&cost["loss"]));
     }
 }
@@ -87,7 +87,7 @@ async fn two_of_four_hold_more_in_little_memory() {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
-    // The profile stores 2:4, which only patterns can be.
+    // The profile stores 2:4, which only structured patterns can use.
     let answer = plan(&app, "t5-c4", body(json!({}))).await;
     let optimum = &answer["optimum"];
     assert_eq!((&optimum["pattern"], &optimum["sparsity"]), (&json!("2:4"), &json!(0.5)));
@@ -96,19 +96,19 @@ async fn two_of_four_hold_more_in_little_memory() {
     assert_close(&optimum["total_params"], 2e8 * 8.0 / 9.0);
     assert_eq!(answer["assumed"]["patterns"], json!(["2:4"]));
     assert_close(&answer["dense"]["total_params"], 1e8);
-    // What it is by hand: steps cost 0.941 of dense ones in the last quarter.
+    // The same computed by hand: steps cost 0.941 of dense ones in the last quarter.
     let n = number(&optimum["nonzero_params"]);
     let data = 1e21 * 0.5 / (6.0 * n * (0.75 + 0.25 * 0.941));
     assert_close(&optimum["data"], data);
-    // With fewer bits more fits.
+    // With fewer bits per parameter a larger model fits.
     let answer = plan(&app, "t5-c4", body(json!({"bits_per_param": 8}))).await;
     assert_close(&answer["optimum"]["total_params"], 2e8 * 8.0 / 5.0);
-    // Zeros anywhere, in another storage; the best pattern is said beside.
+    // Another storage allows unstructured zeros; the best pattern is reported in addition.
     let answer = plan(&app, "t5-c4", body(json!({"storage": "bitmask"}))).await;
     assert_eq!(answer["optimum"]["pattern"], Value::Null);
     assert_eq!(answer["pattern"]["pattern"], "2:4");
     assert!(number(&answer["pattern"]["loss"]) >= number(&answer["optimum"]["loss"]));
-    // Only dense.
+    // Without patterns only a dense model is left.
     let answer = plan(&app, "t5-c4", body(json!({"patterns": []}))).await;
     assert_eq!(answer["optimum"]["sparsity"], 0.0);
     assert_eq!(answer["optimum"], answer["dense"]);
@@ -117,7 +117,7 @@ async fn two_of_four_hold_more_in_little_memory() {
 #[tokio::test]
 async fn no_plan_is_sparser_than_the_runs_unless_asked() {
     let app = App::new().await;
-    // A small model of much compute.
+    // A small model with much compute.
     let body = |max: Value| {
         json!({
             "flop_mode": "sparse", "compute": 1e22, "nonzero_params": {"max": 1e7}, "sparsity": max
@@ -133,7 +133,7 @@ async fn no_plan_is_sparser_than_the_runs_unless_asked() {
     let outside: Vec<_> = beyond["extrapolation"].as_array().unwrap().iter().collect();
     assert!(outside.iter().any(|entry| entry["variable"] == "sparsity"), "{beyond}");
     assert!(number(&beyond["optimum"]["loss"]) < number(&answer["optimum"]["loss"]));
-    // What is forced is planned, and it is said that it is worse.
+    // A forced sparsity is planned, with a warning that a dense model would be better.
     let body = json!({
         "flop_mode": "dense", "compute": 1e18, "sparsity": {"min": 0.9}, "frontier_points": 0
     });
@@ -163,7 +163,7 @@ async fn the_frontier_rises_in_cost_and_falls_in_loss() {
             assert_close(&frontier[20]["compute"], 1e22);
         }
     }
-    // Where data is capped no money helps beyond.
+    // With a bound on the data, more compute does not help.
     let body = json!({
         "flop_mode": "dense", "compute": 1e24, "data": {"max": 1e9}, "total_params": {"max": 1e8}
     });
@@ -207,10 +207,10 @@ async fn what_is_in_the_way_is_said() {
         assert_eq!(problem(&response, 422, "infeasible"), pointers, "{body}");
         assert!(response.text().contains(detail), "{body}: {}", response.text());
     }
-    // What is said to be enough is.
+    // The value that the problem says is enough is enough.
     let body = json!({"flop_mode": "sparse", "compute": 1.571848e20, "target_loss": 1.5});
     plan(&app, "t5-c4", body).await;
-    // A dense model that cannot be is no reason not to plan a sparse one.
+    // A sparse model is planned even if the bounds exclude every dense one.
     let body = json!({
         "flop_mode": "sparse", "compute": 1e20, "nonzero_params": {"max": 1e8},
         "total_params": {"min": 2e8}

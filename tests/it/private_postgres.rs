@@ -1,4 +1,4 @@
-//! The private Postgres against real server programs; each test has a directory of its own.
+//! The private PostgreSQL with real server programs; each test has its own directory.
 
 use std::fs::{self, Permissions};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::process::send;
 use crate::support::wait::until;
 
-/// A directory that a server's unprivileged user may pass through, as data directories usually are.
+/// A directory that the server's unprivileged user can enter, as is usual for data directories.
 fn data_directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
@@ -25,7 +25,7 @@ async fn started(data_dir: &Path) -> PrivatePostgres {
     PrivatePostgres::start(Some(data_dir), None).await.unwrap()
 }
 
-/// The answer of a server to `SELECT 40 + 2`, asked by way of its URL.
+/// The server's answer to `SELECT 40 + 2`, through its URL.
 async fn answer(server: &PrivatePostgres) -> i32 {
     let mut connection = PgConnection::connect(&server.url()).await.unwrap();
     sqlx::query_scalar("SELECT 40 + 2").fetch_one(&mut connection).await.unwrap()
@@ -63,7 +63,7 @@ async fn data_outlives_a_restart_and_the_server_stops_with_its_only_user() {
         .unwrap();
     assert_eq!(sockets, "");
     let first_port = port(&server);
-    // The connection is left open: a fast stop does not wait for clients.
+    // The connection stays open: a fast stop does not wait for clients.
     server.stop().await.unwrap();
     assert!(!listens(first_port));
 
@@ -75,7 +75,7 @@ async fn data_outlives_a_restart_and_the_server_stops_with_its_only_user() {
     server.stop().await.unwrap();
 }
 
-/// As after an upgrade of the machine's packages, which leave the cluster of before.
+/// This happens after an upgrade of the machine's packages, which leave the old cluster.
 #[tokio::test]
 async fn a_cluster_of_an_older_version_is_told_with_what_helps_and_left_alone() {
     let directory = data_directory();

@@ -1,4 +1,4 @@
-//! The program as people start it: commands and signals.
+//! The program as users start it: commands and signals.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -15,7 +15,7 @@ async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
     for signal in ["-TERM", "-INT"] {
         let mut service = Process::serve(&empty_database().await, &[]).await;
         let refit = upload_and_ask(service.base(), 4096);
-        // An open stream of events must not hold the service up.
+        // An open event stream must not delay the stop.
         let mut stream = Command::new("curl")
             .args(["-sS", "--no-buffer", &format!("{}{refit}/events", service.base())])
             .stdout(Stdio::piped())
@@ -31,7 +31,7 @@ async fn a_signal_stops_the_service_within_seconds_and_gives_its_refit_back() {
         let (status, log) = service.ended();
         assert!(status.success(), "{status}");
         assert!(log.contains("given back"), "{log}");
-        // Nothing had to be cut off when the time to drain was over.
+        // No request had to be cut off at the end of the drain time.
         assert!(!log.contains("still under way"), "{log}");
         assert!(stream.wait().unwrap().success(), "the stream was not ended in order");
     }
@@ -84,7 +84,7 @@ async fn the_demo_answers_a_question_and_serves_on() {
     demo.stop();
 }
 
-/// The columns of the authors' T5 file, with synthetic values.
+/// A table with the columns of the authors' T5 file and synthetic values.
 fn t5_like(directory: &Path) -> String {
     let runs = serde_json::to_value(demo_runs::runs()).unwrap();
     let mut csv = String::from(",sparsity,scale,val-loss,steps\n");
@@ -152,7 +152,7 @@ async fn a_file_with_errors_is_refused_whole_unless_told_to_skip() {
     assert_eq!(result["rejected"].as_array().unwrap().len(), 1);
 }
 
-/// A directory with the same table in pieces, each written otherwise; and what else lies about.
+/// A directory with one table in several files, each in another format, and some unrelated files.
 fn pieces(directory: &Path) {
     let row = |i: usize| (format!("r{i}"), 1e6 * 1.5_f64.powi(i as i32 % 7), 2.0 + i as f64 / 50.0);
     let csv = |rows: std::ops::Range<usize>, separator: &str| {
@@ -195,14 +195,14 @@ async fn a_directory_of_files_is_one_table() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("not read:") && said.contains("notes.txt"), "{said}");
     assert!(!said.contains("hidden"), "{said}");
-    // Twice the same run, in one file and the other: nothing is stored, and both are named.
+    // The same run is in two files: nothing is stored, and the error names both.
     let file = directory.path().join("a.CSV");
     let again = planner(&url, &["import", "--family", "mine", path, file.to_str().unwrap()]);
     assert!(!again.status.success());
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     let expected = format!("{0}: row 0: external_id is that of row 0 of {0} too", file.display());
     assert!(said.contains(&expected), "{said}");
-    // A wrong one is named by its file, its row there and its line.
+    // An error names the file, the row in it and the line.
     let wrong = directory.path().join("wrong.csv");
     std::fs::write(&wrong, "external_id,nonzero_params,sparsity,data,loss\nx,1e6,7,1e9,3\n")
         .unwrap();
@@ -255,7 +255,7 @@ async fn an_archive_and_standard_input_are_read() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        // It may have ended already, where the format is not clear.
+        // The program may have exited already, if it could not tell the format.
         let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
         child.wait_with_output().unwrap()
     };
@@ -274,7 +274,7 @@ async fn an_archive_and_standard_input_are_read() {
 
 #[test]
 fn who_reads_no_further_is_no_failure() {
-    // More than a pipe holds.
+    // More than a pipe buffers.
     let mut child = std::process::Command::new(crate::support::PROGRAM)
         .arg("openapi")
         .stdout(std::process::Stdio::piped())
@@ -365,7 +365,7 @@ fn a_database_out_of_reach_is_an_error_that_shows_no_password() {
     assert!(!message.contains("hunter2"));
 }
 
-/// The authors' T5 runs, imported by the README's command, refitted and asked over HTTP.
+/// The authors' T5 runs, imported by the command of docs/papers-runs.md, refitted and asked over HTTP.
 #[tokio::test]
 #[ignore = "needs the authors' run data"]
 async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
@@ -378,7 +378,7 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
     let result: Value = serde_json::from_str(&succeeded(&planner(&url, &import))).unwrap();
     assert_eq!(result["created"], 48);
     let service = Process::serve(&url, &[]).await;
-    // The paper's delta: its known answers are held to that.
+    // The paper's delta, as the known results were computed with it.
     let refit = "refit=$(curl -sS --fail-with-body -X POST -o /dev/null -w '%header{location}' \
                  -H 'Content-Type: application/json' \
                  -d '{\"objective\": {\"residual\": \"log\", \"delta\": 0.001}}' \
@@ -387,7 +387,7 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
                  curl -sS --fail-with-body $BASE/v1/families/t5-runs/laws/1";
     let law: Value = serde_json::from_str(&script(service.base(), refit)).unwrap();
     let objective = law["objective"].as_f64().unwrap();
-    // The known minimum has seven digits.
+    // The known minimum is given to seven digits.
     assert!((objective / 4.880117e-6 - 1.0).abs() < 2e-7, "{objective:e}");
     let codes: Vec<&str> = law["warnings"]
         .as_array()
@@ -399,7 +399,7 @@ async fn the_papers_t5_runs_reach_the_global_minimum_over_http() {
     {
         assert!(codes.contains(&code), "{code}: {codes:?}");
     }
-    // The run that the paper extrapolates to: 7 times the largest size, loss 1.48278.
+    // The run to which the paper extrapolates: 7 times the largest size, loss 1.48278.
     let question = "curl -sS --fail-with-body \
                     \"$BASE/v1/families/t5-runs/prediction?nonzero_params=603979776&sparsity=0.75&data=3.2768e10\"";
     let answer: Value = serde_json::from_str(&script(service.base(), question)).unwrap();
@@ -426,7 +426,7 @@ fn shells_and_manuals_know_every_command() {
     }
 }
 
-/// Names and tags may hold any letter.
+/// Names and tags may contain any character, which other encodings than UTF-8 cannot store.
 #[tokio::test]
 async fn a_database_that_cannot_keep_every_letter_is_refused() {
     let database = empty_database_in("LATIN1").await;
@@ -437,7 +437,7 @@ async fn a_database_that_cannot_keep_every_letter_is_refused() {
     assert_eq!(error.matches("LATIN1").count(), 1, "said once: {error}");
 }
 
-/// Who collects metrics needs no key at an address that answers nothing else.
+/// Metrics can be collected without a key, at an address that answers nothing else.
 #[tokio::test]
 async fn health_and_metrics_have_an_address_of_their_own() {
     let database = empty_database().await;

@@ -1,4 +1,4 @@
-//! `/v1/hardware-profiles`, and answers by them.
+//! `/v1/hardware-profiles`, and answers in the mode of a profile.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ async fn create(app: &App, body: Value) -> Value {
     created.json()
 }
 
-/// An answer of the ViT law at 1e8 non-zeros and 1e19 FLOPs.
+/// An answer of the ViT law for 1e8 non-zeros and 1e19 FLOPs.
 async fn optimum(app: &App, mode: &str) -> Value {
     let path = format!(
         "/v1/families/vit-jft/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode={mode}"
@@ -81,7 +81,7 @@ async fn a_profile_is_created_shown_changed_and_deleted() {
     let profile: Value = app.get(path).await.json();
     assert_eq!(profile, changed.json::<Value>());
     assert_eq!(profile["cost"], json!({"prunable_share": 0.9, "efficiency": 0.7}));
-    // The cost of the pattern that went has gone with it.
+    // The cost of a removed pattern is removed with it.
     assert_eq!((&profile["patterns"], &profile["pattern_costs"]), (&json!(["1:4"]), &json!({})));
     assert_eq!((&profile["storage"], &profile["source"]), (&json!("csr"), &json!("measured")));
     assert_eq!(profile["updated_at"], "2026-03-01T13:00:00Z");
@@ -238,7 +238,7 @@ async fn hardware_lies_between_the_two_modes() {
 async fn the_best_pattern_is_said() {
     let app = App::new().await;
     let answer = optimum(&app, "example-2-4-peak").await;
-    // Unstructured zeros gain nothing there.
+    // On this hardware unstructured zeros save nothing.
     let dense = optimum(&app, "dense").await;
     assert_eq!(answer["sparsity"], dense["sparsity"]);
     let pattern = &answer["pattern"];
@@ -251,11 +251,12 @@ async fn the_best_pattern_is_said() {
     assert!((number(&pattern["data"]) / data - 1.0).abs() < 1e-12, "{pattern}");
     let excess = number(&pattern["loss"]) - number(&answer["loss"]);
     assert!((number(&pattern["excess_loss"]) - excess).abs() < 1e-12);
-    // Without a measured cost that of the curve; the sparser pattern is better at this budget.
+    // Without a measured cost of the pattern, that of the curve applies; the sparser pattern is better at this
+    // budget.
     let cost = json!({"points": [[0.5, 0.6], [0.75, 0.4]]});
     create(&app, json!({"name": "both", "cost": cost, "patterns": ["2:4", "1:4"]})).await;
     assert_eq!(optimum(&app, "both").await["pattern"]["name"], "1:4");
-    // At a small budget no pattern pays.
+    // At a small budget no pattern pays off.
     let small = "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e9&compute=1e16&flop_mode=example-a100-2-4";
     let answer: Value = app.get(small).await.json();
     let pattern = &answer["pattern"];
@@ -301,12 +302,12 @@ async fn an_answer_is_known_until_its_profile_changes() {
     let app = App::new().await;
     let path = "/v1/families/t5-c4/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=example-block-sparse&law_version=1";
     let first = app.get(path).await;
-    // The version pins the law, and nothing the profile.
+    // `law_version` fixes the law, but not the profile.
     assert_eq!(first.header("cache-control"), "private, no-cache");
     let etag = first.header("etag");
     let again = app.server.get(path).add_header("if-none-match", etag.clone()).await;
     assert_eq!(again.status_code(), 304);
-    // The clock stands still.
+    // The test clock does not move, so both changes have the same time.
     let profile = "/v1/hardware-profiles/example-block-sparse";
     let change = json!({"cost": {"prunable_share": 0.5, "efficiency": 0.7}});
     app.server.patch(profile).json(&change).await.assert_status(OK);

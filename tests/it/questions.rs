@@ -5,7 +5,7 @@ use sparsity_law::law::{CoefficientName, PublishedLaw, T5_C4, VIT_JFT};
 
 use crate::support::{App, CREATED, OK, problem};
 
-/// The known answers of the built-in laws; the acceptance tolerance.
+/// Relative tolerance for the known answers of the built-in laws.
 const TOLERANCE: f64 = 1e-6;
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn a_new_installation_knows_the_published_answers() {
             let sparsity = answer["sparsity"].as_f64().unwrap();
             assert!((sparsity - expected).abs() < TOLERANCE, "{path}: {sparsity}");
             assert!(answer["loss"].as_f64() < answer["dense"]["loss"].as_f64());
-            // The prediction at the optimum is the optimum's loss.
+            // A prediction at the optimum gives the loss of the optimum.
             let path = format!(
                 "/v1/families/{family}/prediction?nonzero_params={n}&sparsity={sparsity}&compute={c}&flop_mode={mode}"
             );
@@ -148,7 +148,7 @@ async fn answers_are_finite_to_the_ends_of_every_range() {
                     "/v1/families/vit-jft/optimal-sparsity?nonzero_params={n}&compute={c}&flop_mode={mode}"
                 );
                 let response = app.get(&path).await;
-                // Either a finite answer or a problem that says why there is none.
+                // The answer is either finite or a problem that says why there is none.
                 if response.status_code() != OK {
                     problem(&response, 422, "not-representable");
                     continue;
@@ -160,7 +160,8 @@ async fn answers_are_finite_to_the_ends_of_every_range() {
             }
         }
     }
-    // The smallest model on the smallest budget, and the largest on the largest, in both modes.
+    // Only the smallest model with the smallest budget, and the largest with the largest, are answered, in both
+    // modes.
     assert_eq!(answered, 4);
 }
 
@@ -180,7 +181,8 @@ async fn an_answer_that_is_known_is_not_computed_again() {
     assert_eq!(pinned.json::<Value>(), first.json::<Value>());
 }
 
-/// Whatever was asked before, and by whom: near questions that were, a few laws are asked in place of all.
+/// Intervals are the same whatever was asked before, although near earlier questions only a few of the laws are
+/// asked.
 #[tokio::test]
 async fn intervals_are_the_same_alone_and_among_many() {
     let app = App::with_worker().await;
@@ -210,7 +212,7 @@ async fn intervals_are_the_same_alone_and_among_many() {
             let query = format!("nonzero_params={n:e}&compute={c:e}&flop_mode={mode}");
             let path = format!("/v1/families/mine/optimal-sparsity?{query}");
             let single = app.get(&path).await.json::<Value>();
-            // Many of one mode are solved together, one alone.
+            // Many questions of one mode are solved together, a single one is not, so the numbers agree to rounding.
             for field in ["sparsity", "loss", "data", "gain", "chinchilla_ratio"] {
                 let number = |of: &Value| of[field].as_f64().unwrap();
                 let apart = (number(&single) - number(direct)).abs();

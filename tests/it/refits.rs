@@ -37,7 +37,7 @@ async fn a_refit_of_uploaded_runs_becomes_the_active_law() {
     assert!(codes.contains(&"weakly_determined"), "{codes:?}");
     let family: Value = app.get("/v1/families/mine").await.json();
     assert_eq!(family["active_law"]["id"], law["id"]);
-    // The noise is half a percent, so the prediction at a run is about as good.
+    // The noise is half a percent, so a prediction at a run is about as accurate.
     let answer: Value = app
         .get("/v1/families/mine/prediction?nonzero_params=1327104&sparsity=0&data=16384000000")
         .await
@@ -92,13 +92,13 @@ async fn one_refit_a_family_waits_and_is_returned_to_who_asks_again() {
     app.demo_family("mine").await;
     let first = app.post("/v1/families/mine/refits", json!({})).await;
     first.assert_status(ACCEPTED);
-    // Without a body at all.
+    // The request may have no body at all.
     let again = app.server.post("/v1/families/mine/refits").await;
     again.assert_status(OK);
     assert_eq!(first.json::<Value>(), again.json::<Value>());
     assert_eq!(first.header("location"), again.header("location"));
     assert_eq!(first.json::<Value>()["state"], "queued");
-    // Another family has its own queue.
+    // Each family has its own queue.
     app.demo_family("other").await;
     app.post("/v1/families/other/refits", json!({})).await.assert_status(ACCEPTED);
 }
@@ -122,7 +122,7 @@ async fn options_are_taken_as_they_are_shown() {
         assert_eq!(refit["state"], "succeeded", "{refit}");
         let version = &refit["law"]["version"];
         let law: Value = app.get(&format!("/v1/families/mine/laws/{version}")).await.json();
-        // A law shows the delta that was found beside auto.
+        // Beside `auto`, a law shows the delta that was found.
         assert!(law["options"]["delta"].is_number());
         let asked_delta = refit["options"]["objective"]["delta"].clone();
         for shown in [&refit["options"], &law["options"]] {
@@ -138,7 +138,7 @@ async fn options_are_taken_as_they_are_shown() {
     }
 }
 
-/// The runs of the demo, of which those of a size and sparsity are checkpoints of one training.
+/// The demo's runs, tagged so that those of one size and sparsity are checkpoints of one training.
 async fn family_of_trainings(app: &App, name: &str) {
     let demo = include_str!("../../examples/demo-runs.json");
     let mut runs: Vec<Value> = serde_json::from_str(demo).unwrap();
@@ -181,7 +181,7 @@ async fn runs_of_one_training_are_resampled_together() {
     };
     assert!(codes(&together).contains(&"untagged_runs".to_owned()), "{:?}", codes(&together));
     assert!(!codes(&alone).contains(&"untagged_runs".to_owned()));
-    // The runs of a law know which of them were drawn together.
+    // The stored runs of a law contain the clusters, so it can be reproduced.
     let again = app.refit("mine", json!({"reproduces": 2})).await;
     assert_eq!(again["state"], "succeeded", "{again}");
 }
@@ -251,7 +251,7 @@ async fn options_are_checked() {
     let weight = json!({"tag": "a", "value": "b", "weight": 1});
     let many = app.post("/v1/families/mine/refits", json!({"weights": vec![weight; 51]})).await;
     assert_eq!(problem(&many, 422, "invalid"), ["/weights"]);
-    // Everything that is wrong is named at once.
+    // All errors are named at once.
     let response = app.post("/v1/families/mine/refits", json!({"starts": 0, "bootstrap": 1})).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/starts", "/bootstrap"]);
     problem(&app.post("/v1/families/none/refits", json!({})).await, 404, "not-found");
@@ -300,14 +300,14 @@ async fn a_waiting_refit_is_cancelled_at_once_and_a_running_one_soon() {
     tokio::spawn(app.worker().run());
     let response = app.post("/v1/families/mine/refits", json!({"starts": 4096})).await;
     let path = response.header("location").to_str().unwrap().to_owned();
-    // The fit takes far longer than the claim.
+    // The fit takes far longer than claiming it.
     let claimed = async || app.get(&path).await.json::<Value>()["state"] != "queued";
     until(claimed, "the refit runs").await;
     app.server.delete(&path).await.assert_status(OK);
     let refit = app.finished(&path).await;
     assert_eq!(refit["state"], "cancelled");
     assert_eq!(refit["law"], Value::Null);
-    // What has ended stays as it is.
+    // A refit that has ended does not change.
     let again: Value = app.server.delete(&path).await.json();
     assert_eq!(again, refit);
 }
@@ -332,7 +332,7 @@ async fn events_follow_a_refit_to_its_end() {
 
 const LEASE: Duration = Duration::from_secs(60);
 
-/// What the passing of time does to a worker that says nothing.
+/// Makes all leases expire, as time does for a worker that does not renew them.
 async fn expire_leases(app: &App) {
     let sql = "UPDATE refits SET lease_expires_at = now() WHERE state = 'running'";
     sqlx::query(sql).execute(&app.pool).await.unwrap();
@@ -350,7 +350,7 @@ async fn the_refit_of_a_dead_worker_is_taken_over_after_its_lease() {
     let heir = claim().await.unwrap().unwrap();
     assert_eq!((heir.id, heir.attempts), (dead.id, 2));
 
-    // The one that was taken for dead comes back: it can neither renew nor finish.
+    // The worker that was believed dead comes back: it can neither renew its lease nor finish.
     let renewal = refits::renew_lease(&app.pool, &dead, LEASE, "fitting", 0.5);
     assert_eq!(renewal.await.unwrap(), Renewal::Lost);
     let failure = RefitFailure { kind: RefitFailureKind::Internal, detail: "late".into() };
@@ -396,7 +396,7 @@ async fn a_refit_that_kills_its_workers_is_given_up() {
     assert_eq!(refit["error"]["type"], "/problems/worker-lost");
 }
 
-/// A node of several that is away, as one server shows it: what lies there cannot be read, and the rest can.
+/// Imitates a node that is away: its runs cannot be read, and everything else can.
 #[tokio::test]
 async fn a_refit_whose_runs_cannot_be_read_is_put_off_and_others_go_on() {
     let app = App::new().await;
@@ -529,7 +529,7 @@ async fn those_who_ask_and_families_take_turns() {
         let claimed = refits::claim_refit(&app.pool, app.clock.new_id(), LEASE, now, most_work);
         claimed.await.unwrap().map(|claimed| claimed.id)
     };
-    // One asks for many, and another for one after them.
+    // One caller has asked for several refits, and another for a single one after that.
     let (a, b, c) = (
         insert("a", "one", 10).await,
         insert("b", "one", 1_000).await,
@@ -537,10 +537,10 @@ async fn those_who_ask_and_families_take_turns() {
     );
     let other = insert("d", "other", 1_000).await;
     assert_eq!(claim(None).await, Some(a));
-    // The family of the first had its turn, and so had who asked for it.
+    // Both the family and the caller of the first refit have had their turn.
     let again = insert("a", "one", 10).await;
     assert_eq!(claim(None).await, Some(other));
-    // What is small does not wait for what is large.
+    // A small refit does not wait for large ones.
     assert_eq!(claim(Some(100)).await, Some(c));
     assert_eq!(claim(None).await, Some(b));
     assert_eq!(claim(None).await, Some(again));

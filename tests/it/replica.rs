@@ -1,4 +1,4 @@
-//! Reads from a streaming replica of PostgreSQL, made with `pg_basebackup` from the server of the test.
+//! Reads from a streaming replica of PostgreSQL, made with `pg_basebackup` from the test's server.
 
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -19,13 +19,13 @@ use crate::support::wait::until;
 use crate::support::{App, CREATED, NOT_FOUND, OK, database, empty_database, problem, run};
 
 const READ_AFTER: &str = "x-read-after";
-/// Older than anything gets within a test.
+/// Longer than any test runs, so that nothing counts as too old.
 const ANY_AGE: Duration = Duration::from_secs(3600);
 const PATIENT: Duration = Duration::from_secs(60);
 
 /// A primary with the service's schema, and a streaming replica of it.
 struct Pair {
-    // Stopped before the primary that it streams from.
+    // Stopped before the primary from which it streams.
     standby: Standby,
     pool: PgPool,
     _primary: Server,
@@ -99,8 +99,8 @@ fn as_owner(program: &Path, (uid, gid): (u32, u32)) -> Command {
 }
 
 impl Standby {
-    /// Starts it, or starts it again. It ends when our end of its standard input closes, however this process
-    /// ends.
+    /// Starts the server, or starts it again. It stops when our end of its standard input closes, however this
+    /// process ends.
     async fn start(&mut self) {
         let script =
             r#""$@" </dev/null >>server.log 2>&1 & pid=$!; cat; kill -INT $pid; wait $pid"#;
@@ -140,7 +140,7 @@ impl Standby {
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     }
 
-    /// Stands still: what is written from now on is not seen here.
+    /// Pauses replay: later writes are not visible here.
     async fn pause(&self) {
         self.execute("SELECT pg_wal_replay_pause()").await;
         let paused = async || {
@@ -197,7 +197,7 @@ async fn counted(app: &App, outcome: &str) -> u64 {
 
 const FAMILY: &str = "/v1/families/mine";
 
-/// A family with a law, a run, an open forecast and a scored one; and a hardware profile.
+/// Creates a family with a law, a run, an open forecast and a scored one, and a hardware profile.
 async fn fill(app: &App, name: &str) -> String {
     let family = format!("/v1/families/{name}");
     write(app, "/v1/families", json!({"name": name})).await;
@@ -225,7 +225,7 @@ async fn reads_come_from_the_replica_and_a_writer_sees_its_writes() {
         until_state(app, "used").await;
     }
     let position = fill(&writer, "mine").await;
-    // Whichever of the two answers it.
+    // Either the replica or the primary may answer this.
     let runs: Value = get_after(&reader, &format!("{FAMILY}/runs"), &position).await.json();
     let id = runs["items"][0]["id"].as_str().unwrap().to_owned();
     let list: Value = reader.get(&format!("{FAMILY}/forecasts")).await.json();
@@ -255,7 +255,7 @@ async fn reads_come_from_the_replica_and_a_writer_sees_its_writes() {
     }
 
     pair.standby.pause().await;
-    // Changes every one of those answers.
+    // This changes every one of those answers.
     fill(&writer, "other").await;
     write(&writer, &format!("{FAMILY}/laws"), json!({
         "coefficients": {"a_s": 17.0, "b_s": 0.7, "c_s": 0.5, "b_n": 0.25, "a_d": 6.9e8, "b_d": 0.2, "c": 1.1},
@@ -290,7 +290,7 @@ async fn reads_come_from_the_replica_and_a_writer_sees_its_writes() {
     assert_eq!(counted(&reader, "replica").await, from_replica + twelve);
     assert_eq!(counted(&reader, "behind").await, behind + twelve);
 
-    // Exports too.
+    // The same holds for exports.
     let export = async |app: &App, position: &str| {
         let request = app.server.get(&format!("{FAMILY}/runs")).add_header("accept", "text/csv");
         let answer = request.add_header(READ_AFTER, position).await;
@@ -301,12 +301,12 @@ async fn reads_come_from_the_replica_and_a_writer_sees_its_writes() {
     assert_eq!(export(&reader, &position).await, 2);
     assert_eq!(export(&writer, "0").await, 2);
 
-    // What a question is put to is asked of the primary, and so is what decides.
+    // The laws that questions use are read from the primary, and so is whatever decides.
     let question = format!("{FAMILY}/prediction?nonzero_params=1e7&sparsity=0.5&data=2e10");
     assert_eq!(reader.get(&question).await.json::<Value>()["law"]["version"], 2);
     let again = reader.post(&format!("{FAMILY}/runs"), later).await;
     assert_eq!(again.json::<Value>()["unchanged"], 1);
-    // The reader wrote, and is no longer behind its own write.
+    // The reader has written, so its reads now show at least its own write.
     assert_eq!(
         names(&reader.get(&format!("{FAMILY}/runs")).await.json(), "external_id"),
         ["later", "first"]
@@ -372,7 +372,7 @@ async fn a_replica_that_stops_is_replaced_and_used_again_until_it_is_promoted() 
     let position = write(&writer, "/v1/families", json!({"name": "mine"})).await;
 
     pair.standby.stop();
-    // At once, whether its absence was noticed or not.
+    // The primary answers at once, whether the absence was noticed or not.
     get_after(&reader, FAMILY, &position).await.assert_status(OK);
     until_state(&reader, "away").await;
     let away = counted(&reader, "away").await;
@@ -380,7 +380,7 @@ async fn a_replica_that_stops_is_replaced_and_used_again_until_it_is_promoted() 
     assert_eq!(counted(&reader, "away").await, away + 1);
     let metrics = reader.get("/metrics").await.text();
     assert!(metrics.contains("sparsity_planner_read_replica_used 0"), "{metrics}");
-    // A service starts without it too.
+    // A service can start without the replica too.
     let started = pair.app(ANY_AGE).await;
     started.get(FAMILY).await.assert_status(OK);
 
@@ -417,7 +417,7 @@ async fn a_read_that_the_replica_fails_is_answered_by_the_primary() {
         };
         until(caught_up, "the replica has it").await;
     }
-    // A lock that the replica replays and, as it stands still then, does not see released.
+    // The replica replays this lock and then pauses, so that it does not see the release.
     let mut transaction = pair.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *transaction)
@@ -429,12 +429,12 @@ async fn a_read_that_the_replica_fails_is_answered_by_the_primary() {
     pair.standby.pause().await;
     transaction.commit().await.unwrap();
 
-    // One that does not answer in half of the time.
+    // The replica does not answer within half of the time limit.
     let runs = format!("{FAMILY}/runs");
     assert_eq!(names(&hasty.get(&runs).await.json(), "external_id"), ["first"]);
     assert_eq!(counted(&hasty, "failed").await, 1);
 
-    // One that is cancelled, as for the sake of replay.
+    // The query is cancelled, as happens for the sake of replay.
     let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
         WHERE wait_event_type = 'Lock' AND backend_type = 'client backend'";
     let cancelled = until(async || pair.standby.find::<i64>(cancel).await > 0, "the read waits");
@@ -469,7 +469,7 @@ async fn a_position_that_is_none_is_refused_where_there_is_a_replica() {
     let app = App::reading_from(pool, primary, ANY_AGE, PATIENT).await;
     let response = get_after(&app, "/v1/families", "0/16B3748").await;
     assert_eq!(problem(&response, 422, "invalid"), ["/x-read-after"]);
-    // Nobody asks elsewhere.
+    // A service without a replica does not use the header.
     let app = App::new().await;
     let created = app.post("/v1/families", json!({"name": "mine"})).await;
     created.assert_status(CREATED);

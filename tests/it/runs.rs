@@ -126,7 +126,7 @@ async fn rows_that_no_run_can_be_read_from_are_refused() {
         r#"[{"external_id": "a", "nonzero_params": 1e7, "sparsity": 0, "data": 1e999, "loss": 2}]"#;
     let response = app.server.post(RUNS).text(text).content_type("application/json").await;
     assert_eq!(problem(&response, 422, "invalid"), ["/0"]);
-    // A row that is an array is no run, even if its places would fit.
+    // An array is not a run, even if its values are in the order of the fields.
     let text = r#"[["a", 1e6, null, 0.5, 1e9, 3, null, null, {}]]"#;
     let response = app.server.post(RUNS).text(text).content_type("application/json").await;
     assert_eq!(problem(&response, 422, "invalid"), ["/0"]);

@@ -1,10 +1,10 @@
-//! Pruning schedules as tools keep them, zeros from the first step, and bounds on the sparsity.
+//! Measured pruning schedules, zeros from the first step, and bounds on the sparsity.
 
 use serde_json::{Value, json};
 
 use crate::support::{App, CREATED, OK, problem};
 
-/// A family with the published law of T5 and a schedule of its own.
+/// A family with the published law of T5 and its own schedule.
 async fn family(app: &App, name: &str, pruning: Value) {
     let body = json!({"name": name, "pruning": pruning});
     app.post("/v1/families", body).await.assert_status(CREATED);
@@ -31,13 +31,13 @@ fn number(value: &Value) -> f64 {
 #[tokio::test]
 async fn a_measured_schedule_costs_what_its_mean_says() {
     let app = App::new().await;
-    // The mean shares that tools leave of .625 where they prune only ten and twenty steps apart.
+    // The mean shares of tools that prune only every ten or twenty steps, where the formula gives .625.
     for (name, share, expected) in [("tfmot-10", 0.58, 0.5657), ("tfmot-20", 0.514, 0.5262)] {
         let jump = 1.0 - share;
         family(&app, name, json!({"points": [[jump, 0.0], [jump, 1.0]]})).await;
         let answer = best(&app, name, "flop_mode=sparse").await;
         let sparsity = number(&answer["sparsity"]);
-        // Coefficients of six digits.
+        // The coefficients have six digits.
         assert!((sparsity - expected).abs() < 1e-3, "{name}: {sparsity}");
     }
     let shown: Value = app.get("/v1/families/tfmot-10").await.json();
@@ -45,7 +45,7 @@ async fn a_measured_schedule_costs_what_its_mean_says() {
         shown["pruning"],
         json!({"points": [[0.42000000000000004, 0.0], [0.42000000000000004, 1.0]]})
     );
-    // What is shown is taken, and the law keeps the schedule that it was made with.
+    // The shown schedule can be sent again, and the law keeps the schedule with which it was made.
     let change = json!({"pruning": {"start": 0.25, "end": 0.75}});
     let changed = app.server.patch("/v1/families/tfmot-10").json(&change).await;
     assert_eq!(
@@ -85,7 +85,7 @@ async fn kernels_of_a_pattern_start_where_the_family_says() {
         assert_eq!(pattern["name"], "2:4", "{answer}");
         let got = 1e20 / (6e7 * number(&pattern["data"]));
         assert!((got / multiplier - 1.0).abs() < 1e-9, "{name}: {got}");
-        // Plans count it in the same way.
+        // Plans compute the same cost.
         let body = json!({"flop_mode": "fast", "compute": 1e20, "patterns": ["2:4"], "sparsity": {"min": 0.5}});
         let plan: Value = app.post(&format!("/v1/families/{name}/plans"), body).await.json();
         let (n, d) = (number(&plan["optimum"]["nonzero_params"]), number(&plan["optimum"]["data"]));
@@ -99,7 +99,7 @@ async fn zeros_from_the_first_step_want_a_bound_where_they_are_free() {
     family(&app, "constant", json!({"start": 0, "end": 0})).await;
     family(&app, "as-points", json!({"points": [[0, 1]]})).await;
     for name in ["constant", "as-points"] {
-        // Dense mode has an optimum: the zeros cost.
+        // In dense mode there is an optimum, as zeros cost as much as other weights.
         let dense = best(&app, name, "flop_mode=dense").await;
         assert_eq!(dense["binding"], json!([]));
         assert!((number(&dense["sparsity"]) - 0.2121).abs() < 1e-3, "{dense}");
@@ -118,11 +118,11 @@ async fn zeros_from_the_first_step_want_a_bound_where_they_are_free() {
             let answer = best(&app, name, &format!("flop_mode=sparse&{bound}")).await;
             assert!((number(&answer["sparsity"]) - sparsity).abs() < 1e-9, "{bound}: {answer}");
             assert_eq!(answer["binding"], json!([binds]), "{bound}");
-            // Zeros cost nothing: as much data as the dense model.
+            // Zeros cost nothing, so there is as much data as for the dense model.
             assert_eq!(answer["data"], answer["dense"]["data"]);
             assert!(number(&answer["loss"]) < number(&answer["dense"]["loss"]));
         }
-        // Where nothing is best there are no lines, no curve without an end, and nothing to narrow.
+        // If no sparsity is best, there are no contours, no unbounded curve, and nothing to narrow.
         let contours = app.get(&format!("/v1/families/{name}/contours?flop_mode=sparse")).await;
         problem(&contours, 409, "undetermined");
         let curve = format!(
@@ -131,7 +131,7 @@ async fn zeros_from_the_first_step_want_a_bound_where_they_are_free() {
         assert_eq!(problem(&app.get(&curve).await, 422, "invalid"), ["/max_sparsity"]);
         let curve: Value = app.get(&format!("{curve}&max_sparsity=0.96875")).await.json();
         assert_eq!(curve["optimum"]["sparsity"], 0.96875);
-        // A plan says what it took for the highest sparsity.
+        // A plan says which highest sparsity it assumed.
         let plan: Value = app
             .post(
                 &format!("/v1/families/{name}/plans"),
@@ -154,7 +154,7 @@ async fn bounds_hold_for_every_question_and_say_that_they_bind() {
     let bound = best(&app, "t5-c4", "flop_mode=sparse&max_sparsity=0.5&max_total_params=1e9").await;
     assert_eq!((&bound["sparsity"], &bound["binding"]), (&json!(0.5), &json!(["max_sparsity"])));
     assert!(number(&bound["loss"]) > number(&free["loss"]));
-    // In a list, for all points and for one.
+    // Bounds in a list of questions, for all points and for one.
     let body = json!({
         "flop_mode": "sparse", "max_sparsity": 0.5, "points": [
             {"nonzero_params": 1e8, "compute": 1e19},
@@ -170,7 +170,7 @@ async fn bounds_hold_for_every_question_and_say_that_they_bind() {
     assert_eq!(results[1]["binding"], json!([]));
     assert!((number(&results[2]["sparsity"]) - 0.2).abs() < 1e-9, "{many}");
     assert_eq!(results[2]["binding"], json!(["memory_bytes"]));
-    // Plans take the same words.
+    // Plans accept the same bounds.
     let plan = |bounds: Value| {
         let app = &app;
         async move {

@@ -1,4 +1,4 @@
-//! The schema: applied once however many start, and commented throughout.
+//! The schema: applied once even if many services start, and documented by comments on every table and column.
 
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ async fn every_constraint_has_the_name_that_its_migration_gives_it() {
     }
 }
 
-/// What takes away or changes something that earlier versions may use.
+/// Statements that remove or change something that earlier versions may use.
 const TAKING: [&str; 6] =
     ["DROP TABLE", "DROP COLUMN", "RENAME", "DROP FUNCTION", "DROP CONSTRAINT", " TYPE "];
 
@@ -159,7 +159,7 @@ async fn runs_are_put_into_parts_by_command_under_a_service_that_goes_on() {
     succeeded(&planner(&url, &["migrate"]));
 }
 
-/// Citus is no package here: functions and a view of the same names and signatures note what is asked of them.
+/// Citus is not installed here: functions and a view with the same names and signatures record the calls.
 const STAND_IN: &[&str] = &[
     "CREATE TABLE asked (number serial, what text)",
     "CREATE TABLE lies (table_name regclass PRIMARY KEY, citus_table_type text, distribution_column text)",
@@ -227,7 +227,7 @@ async fn the_layout_of_several_nodes_is_applied_statement_by_statement_or_refuse
             "DROP FUNCTION citus_get_active_worker_nodes; \
              ALTER FUNCTION nodes RENAME TO citus_get_active_worker_nodes",
         ),
-        // As an earlier page advised.
+        // This is what an earlier version of the documentation advised.
         (
             "INSERT INTO lies VALUES ('laws', 'distributed', 'family_id')",
             "laws is distributed by family_id already, and would have to be on every node",
@@ -245,7 +245,7 @@ async fn the_layout_of_several_nodes_is_applied_statement_by_statement_or_refuse
     }
     assert!(asked().await.is_empty());
 
-    // Interrupted, and begun again.
+    // The command is interrupted, and started again.
     let fails =
         format!("ALTER DATABASE {} SET stand_in.fails_after = 3", url.rsplit_once('/').unwrap().1);
     sqlx::query(sqlx::AssertSqlSafe(fails.clone())).execute(&pool).await.unwrap();
@@ -268,7 +268,7 @@ async fn the_layout_of_several_nodes_is_applied_statement_by_statement_or_refuse
         ]
     );
     refused(distribute(), "distributed already");
-    // The service works with these keys, and says where it may not start.
+    // The service works with the new keys, and says where it may not start.
     let service = Process::serve(&url, &[]).await;
     let upload = "curl -sS --fail-with-body -H 'Content-Type: application/json' -d \
         '{\"external_id\": \"a\", \"nonzero_params\": 1e7, \"sparsity\": 0.5, \"data\": 2e10, \"loss\": 2.5}' \
@@ -280,7 +280,7 @@ async fn the_layout_of_several_nodes_is_applied_statement_by_statement_or_refuse
     refused(planner(&url, &["serve", "--bind", "127.0.0.1:0"]), "names a worker of Citus");
 }
 
-/// Tables on a worker would be in the way when the coordinator's are distributed.
+/// Tables on a worker node would be in the way when the coordinator's are distributed.
 #[tokio::test]
 async fn on_a_worker_of_citus_nothing_is_migrated() {
     let url = empty_database().await;

@@ -1,4 +1,4 @@
-//! What to run next, over HTTP.
+//! Suggestions of what to run next, over HTTP.
 
 use serde_json::{Value, json};
 
@@ -137,7 +137,7 @@ async fn a_suggestion_is_checked() {
             "data": {"from": 1e9, "to": 1e12, "steps": 1000}}}),
             vec!["/grid"],
         ),
-        // A budget that pays for nothing.
+        // This budget is too small for any run.
         (json!({"target": target, "compute": 1}), vec!["/compute"]),
     ] {
         let response = app.post(PATH, body.clone()).await;
@@ -155,7 +155,7 @@ async fn a_law_that_no_run_is_known_to_help_says_so() {
     problem(&published, 409, "no-suggestion");
     app.post("/v1/families", json!({"name": "empty"})).await.assert_status(CREATED);
     problem(&app.post("/v1/families/empty/suggestions", body).await, 409, "no-law");
-    // Far below the contour at which zeros begin to pay.
+    // Far below the contour at which zeros begin to pay off.
     let settled = json!({
         "target": {"optimal_sparsity": {"nonzero_params": 1e9, "compute": 1e13, "flop_mode": "dense"}},
         "compute": 1e20
@@ -166,7 +166,7 @@ async fn a_law_that_no_run_is_known_to_help_says_so() {
     assert_eq!(refit["state"], "succeeded", "{refit}");
     let held = json!({"target": {"coefficient": "b_d"}, "compute": 1e20});
     problem(&app.post(PATH, held).await, 409, "no-suggestion");
-    // Without resamples there is no interval, and still a next run.
+    // Without resamples there is no interval, but a run is still suggested.
     let free = json!({"target": {"coefficient": "b_n"}, "compute": 1e20});
     let answer: Value = app.post(PATH, free).await.json();
     assert_eq!(answer["target"]["interval"], Value::Null);

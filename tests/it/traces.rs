@@ -1,4 +1,4 @@
-//! Traces: from a caller's request to the worker's stages, and what happens where no collector is.
+//! Traces: from a caller's request to the worker's stages, and what happens without a collector.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +16,7 @@ use crate::support::empty_database;
 use crate::support::process::{Process, script, upload_and_ask_with};
 use crate::support::wait::until_some;
 
-/// A span, and who sent it.
+/// A span, and the service that sent it.
 #[derive(Debug, Clone)]
 struct Received {
     service: String,
@@ -47,7 +47,7 @@ fn value(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-/// A collector on loopback that keeps what it is sent.
+/// A collector on loopback that keeps what it receives.
 #[derive(Debug, Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Bytes>>>);
 
@@ -80,20 +80,20 @@ impl Collector {
         received
     }
 
-    /// Waits for a span of a name.
+    /// Waits for a span with this name.
     async fn until(&self, name: &str) -> Received {
         let find = async || self.spans().into_iter().find(|sent| sent.span.name == name);
         until_some(find, name).await
     }
 
-    /// Whether a text is anywhere in what was sent.
+    /// Whether a text occurs anywhere in what was received.
     fn has(&self, text: &str) -> bool {
         let batches = self.0.lock().unwrap();
         batches.iter().any(|batch| batch.windows(text.len()).any(|part| part == text.as_bytes()))
     }
 }
 
-/// Spans are sent at once.
+/// Has spans sent at once.
 const AT_ONCE: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -104,7 +104,7 @@ const REQUEST: &str = "POST /v1/families/{family}/refits";
 async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
     let (collector, endpoint) = Collector::start().await;
     let url = empty_database().await;
-    // Of its own accord it sends nothing; what the caller traces is sent.
+    // With the ratio 0 only traces that the caller samples are sent.
     let arguments = ["--otlp-endpoint", &endpoint, "--otlp-sample-ratio", "0"];
     let service = Process::serve_on("127.0.0.1:0", &url, &arguments, &[AT_ONCE]).await;
     let traced = format!("traceparent: 00-{TRACE}-{CALLER}-01");
@@ -146,7 +146,7 @@ async fn a_callers_trace_goes_on_in_the_worker_that_takes_over_its_refit() {
 async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
     let (collector, endpoint) = Collector::start().await;
     let url = empty_database().await;
-    // The end comes long before spans would be sent otherwise.
+    // The service stops long before spans would be sent otherwise.
     let late = ("OTEL_BSP_SCHEDULE_DELAY", "600000");
     let arguments = ["--otlp-endpoint", &endpoint];
     let mut service = Process::serve_on("127.0.0.1:0", &url, &arguments, &[late]).await;
@@ -163,7 +163,7 @@ async fn a_trace_holds_nothing_secret_and_is_sent_by_the_end() {
     assert_eq!(names, ["GET /v1/families/{family}", "_OTHER"]);
     let asked = spans.iter().find(|sent| sent.span.name.starts_with("GET")).unwrap();
     assert_eq!(asked.attribute("request.id"), "seen-id");
-    // The log leads to the trace.
+    // The log names the trace.
     let line = log.lines().find(|line| line.contains("seen-id")).unwrap();
     assert!(line.contains(&hex::encode(&asked.span.trace_id)), "{line}");
     let password = url.split(['@', ':']).nth(2).unwrap();
@@ -188,19 +188,19 @@ async fn a_collector_that_is_down_changes_nothing_for_callers() {
         "for i in 1 2 3 4 5 6 7 8; do curl -sS --fail-with-body \"{question}\"; echo; sleep 0.05; done"
     );
     assert_eq!(script(traced.base(), &ask), script(plain.base(), &ask));
-    // A refit too, which the other service must not take.
+    // The same for a refit; the other service must not claim it.
     drop(plain);
     upload_and_ask_with(traced.base(), 4, "x-nothing: nothing");
     traced.until_logged("refit ended").await;
     traced.until_logged("does not take traces").await;
     let log = traced.stop();
-    // Batch after batch fails, each several times; the log has one line a minute of it.
+    // Batch after batch fails, each several times, but the log has only one line a minute about it.
     assert_eq!(log.matches("does not take traces").count(), 1, "{log}");
 }
 
 #[tokio::test]
 async fn a_collector_that_never_answers_holds_nobody_up() {
-    // Connections wait in the listener's queue, and nobody accepts them.
+    // Connections wait in the listener's queue and are never accepted.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let arguments = ["--otlp-endpoint", &endpoint, "--drain-timeout-ms", "300"];

@@ -1,4 +1,4 @@
-//! Uploads and exports over real connections: those that break off, stand still or come all at once.
+//! Uploads and exports over real connections: broken off, standing still, or many at once.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::support::wait::until;
 
 const HEADER: &str = "external_id,nonzero_params,sparsity,data,loss\n";
 
-/// The published family, to upload into.
+/// The built-in family, to upload into.
 const RUNS: &str = "/v1/families/t5-c4/runs";
 
 async fn pool(url: &str) -> PgPool {
@@ -24,7 +24,7 @@ async fn stored(pool: &PgPool) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM runs").fetch_one(pool).await.unwrap()
 }
 
-/// Waits until so many transactions of the service are open.
+/// Waits until the service has this many open transactions.
 async fn until_open(pool: &PgPool, wanted: i64) {
     let open = async || -> i64 {
         sqlx::query_scalar(
@@ -40,7 +40,7 @@ async fn until_open(pool: &PgPool, wanted: i64) {
     until(async || open().await == wanted, &format!("{wanted} open transactions")).await;
 }
 
-/// Waits until an upload has its place and copies its rows: other transactions may be open before it.
+/// Waits until an upload has its place and copies its rows. Other transactions may be open before that.
 async fn until_copying(pool: &PgPool) {
     let copying = async || -> i64 {
         sqlx::query_scalar(
@@ -55,7 +55,7 @@ async fn until_copying(pool: &PgPool) {
     until(async || copying().await > 0, "an upload is copied").await;
 }
 
-/// An upload that has begun: its head and so many rows, and no end.
+/// Begins an upload: sends its head and this many rows, but not its end.
 fn begin(service: &Process, rows: u32) -> TcpStream {
     let address = service.base().strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -73,20 +73,20 @@ fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
     write!(stream, "{:x}\r\n{text}\r\n", text.len())
 }
 
-/// What is answered first, up to a few kilobytes.
+/// Reads the beginning of the answer, up to a few kilobytes.
 fn answer(stream: &mut TcpStream) -> String {
     let mut text = [0; 4096];
     let read = stream.read(&mut text).unwrap();
     String::from_utf8_lossy(&text[..read]).into_owned()
 }
 
-/// Ends an upload.
+/// Sends the end of an upload, and reads the answer.
 fn end(mut stream: TcpStream) -> String {
     stream.write_all(b"0\r\n\r\n").unwrap();
     answer(&mut stream)
 }
 
-/// Does what blocks on a thread of its own.
+/// Runs blocking work on another thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
@@ -105,7 +105,7 @@ async fn a_client_that_goes_away_leaves_nothing() {
         until_open(&pool, 0).await;
         assert_eq!(stored(&pool).await, 0, "{rows}");
     }
-    // Sent again to its end it is stored, over the connections that broke off.
+    // Sent again completely it is stored, over the database connections of the broken uploads.
     let stream = begin(&service, 50_000);
     let answer = blocking(move || end(stream)).await;
     assert!(answer.contains("\"created\":50000"), "{answer}");
@@ -156,7 +156,7 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     let service = Process::serve(&url, &limits).await;
     let pool = pool(&url).await;
     let mut first = begin(&service, 50_000);
-    // Pieces keep the first from standing still, however busy the machine is.
+    // Small pieces keep the first upload from timing out, however busy the machine is.
     let (enough, ended) = std::sync::mpsc::channel::<()>();
     let fed = std::thread::spawn(move || {
         while ended.recv_timeout(Duration::from_millis(100)).is_err() {
@@ -166,7 +166,7 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
         }
     });
     until_copying(&pool).await;
-    // A few runs need no place.
+    // Uploads of a few runs need no place.
     let few = begin(&service, 10);
     let answered = blocking(move || end(few)).await;
     assert!(answered.starts_with("HTTP/1.1 200"), "{answered}");
@@ -178,7 +178,7 @@ async fn more_transfers_than_there_are_places_wait_and_then_are_told() {
     assert!(answer.to_lowercase().contains("retry-after"), "{answer}");
 }
 
-/// More runs of the family than wait anywhere between the database and a client.
+/// Stores more runs than are buffered anywhere between the database and a client.
 async fn store_many(pool: &PgPool) {
     sqlx::query(
         "INSERT INTO runs (id, family_id, external_id, nonzero_params, sparsity, data, loss, start,
@@ -192,7 +192,7 @@ async fn store_many(pool: &PgPool) {
     .unwrap();
 }
 
-/// An export that has begun, and waits for us to read on.
+/// Begins an export, of which nothing is read yet.
 fn begin_export(service: &Process, kind: &str) -> (Child, ChildStdout) {
     let mut export = Command::new("curl")
         .args(["-sS", "-H", &format!("Accept: {kind}"), &format!("{}{RUNS}", service.base())])
@@ -205,7 +205,7 @@ fn begin_export(service: &Process, kind: &str) -> (Child, ChildStdout) {
     (export, out)
 }
 
-/// The session of the database that reads for an export.
+/// Process id of the database session that reads for an export.
 async fn exporting(pool: &PgPool) -> i32 {
     sqlx::query_scalar(
         "SELECT pid FROM pg_stat_activity
@@ -265,7 +265,7 @@ async fn an_export_that_is_given_up_is_not_read_to_its_end() {
             .unwrap()
     };
     until(async || !is_there().await, "the session of the export is closed").await;
-    // One that is taken whole leaves its session to others.
+    // After a complete export, others can use the session.
     let (export, mut out) = begin_export(&service, "text/csv");
     let session = exporting(&pool).await;
     blocking(move || out.read_to_end(&mut Vec::new()).unwrap()).await;
@@ -308,7 +308,7 @@ async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
     service.signal("-KILL");
     until_open(&pool, 0).await;
     assert_eq!(stored(&pool).await, 0);
-    // Sent again it is stored whole.
+    // Sent again, it is stored completely.
     let other = Process::serve(&url, &[]).await;
     let again = begin(&other, 50_000);
     let answer = blocking(move || end(again)).await;
@@ -318,13 +318,13 @@ async fn a_service_killed_in_the_middle_of_an_upload_leaves_nothing_of_it() {
 #[tokio::test]
 async fn an_upload_under_way_is_answered_by_a_service_that_stops() {
     let url = empty_database().await;
-    // Fifty thousand runs take a busy machine longer than the drain that a service has otherwise.
+    // On a busy machine, fifty thousand runs take longer than the default drain time.
     let mut service = Process::serve(&url, &PATIENT).await;
     let pool = pool(&url).await;
     let stream = begin(&service, 50_000);
     until_open(&pool, 1).await;
     service.signal("-TERM");
-    // It stops: others are refused.
+    // The service is stopping: new connections are refused.
     let address = service.base().strip_prefix("http://").unwrap().to_owned();
     until(async || TcpStream::connect(&address).is_err(), "others are refused").await;
     let answer = blocking(move || end(stream)).await;

@@ -1,11 +1,12 @@
-//! What the runs do not determine is refused with what settles it, and every answer says how far it can be trusted.
+//! Questions that the runs do not determine are refused with the runs that would settle them, and every answer has a
+//! trust level.
 
 use serde_json::{Value, json};
 use sparsity_law::law::{Data, NonzeroParams, Sparsity, T5_C4};
 
 use crate::support::{App, CREATED, OK, problem};
 
-/// Runs of the published law of T5 on a grid, each a little off.
+/// Runs by the published law of T5 on a grid, each slightly off.
 fn grid(sizes: &[f64], sparsities: &[f64], amounts: &[f64]) -> Vec<Value> {
     let mut runs = Vec::new();
     for n in sizes {
@@ -80,7 +81,7 @@ async fn two_sparsities_tell_which_of_them_is_better_and_no_more() {
     assert!(low.as_f64().unwrap() < high.as_f64().unwrap());
     assert!(answer["trust"]["because"].as_array().unwrap().contains(&json!("not_identified")));
 
-    // In bulk the same.
+    // The same in bulk.
     let body = json!({"flop_mode": "sparse", "points": [{"nonzero_params": 4e6, "compute": 1e18}]});
     let bulk: Value = app.post(&path("optimal-sparsities"), body).await.json();
     let row = &bulk["results"][0];
@@ -152,7 +153,7 @@ async fn a_law_through_all_of_its_runs_answers_nothing() {
         .collect();
     let law = family(&app, "six", &runs, quick()).await;
     assert_eq!(law["intervals"], Value::Null);
-    // It can answer nothing, and says so wherever it is shown.
+    // Such a law can answer nothing, and says so wherever it is shown.
     assert_eq!(law["trust"]["level"], "none");
     let because = law["trust"]["because"].as_array().unwrap();
     assert!(because.contains(&json!("not_identified")), "{law}");
@@ -180,7 +181,7 @@ async fn a_law_without_its_main_answer_is_none_and_what_it_knows_has_a_word_of_i
     let law = family(&app, "dense", &runs, quick()).await;
     assert_eq!(law["trust"], json!({"level": "none", "because": ["not_identified"]}));
     problem(&app.get(&format!("/v1/families/dense/{OPTIMUM}")).await, 409, "undetermined");
-    // The loss of another size is what dense runs are for.
+    // Dense runs do determine the loss at another size.
     let path = "/v1/families/dense/prediction?nonzero_params=3e6&sparsity=0&data=3e9";
     let answer: Value = app.get(path).await.json();
     assert_eq!(answer["trust"], json!({"level": "good", "because": []}), "{answer}");
@@ -244,7 +245,7 @@ async fn a_pattern_without_runs_is_worth_what_a_measured_one_of_its_ratio_is() {
     let app = App::with_worker().await;
     let mut runs = grid(&SIZES, &[0.0, 0.5, 0.75, 0.875], &AMOUNTS);
     for (i, n) in SIZES.iter().enumerate() {
-        // As good as 44 % unstructured.
+        // The pattern is made to be as good as 44 % unstructured zeros.
         let mut measured = run(200 + i, *n, 0.44, 1.6e10);
         measured["sparsity"] = json!(0.5);
         measured["pattern"] = json!("2:4");

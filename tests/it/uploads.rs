@@ -1,4 +1,4 @@
-//! Uploads of runs in every format: what is stored, what is refused, and that nothing is half done.
+//! Uploads of runs in every format: what is stored, what is refused, and that nothing is stored in part.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -45,7 +45,7 @@ async fn stored(app: &App) -> i64 {
     count.fetch_one(&app.pool).await.unwrap()
 }
 
-/// So many rows of CSV with this loss; enough of them go through the staging table.
+/// Rows of CSV with these numbers and this loss; larger numbers of them go through the staging table.
 fn rows(numbers: std::ops::Range<u32>, loss: f64) -> String {
     numbers.map(|i| format!("run-{i},{},0.{},2e9,{loss}\n", 1_000_000 + i, i % 10)).collect()
 }
@@ -57,7 +57,7 @@ async fn many_runs_are_merged_as_few_are() {
     assert_eq!(counts(&csv(&app, "", &rows(0..5000, 2.5)).await), [0, 0, 5000, 0]);
     let corrected = rows(0..1000, 2.5) + &rows(1000..3000, 2.4) + &rows(5000..6000, 2.5);
     assert_eq!(counts(&csv(&app, "", &corrected).await), [1000, 2000, 1000, 0]);
-    // Few, over the same keys.
+    // A few rows with the same names.
     assert_eq!(counts(&csv(&app, "", &rows(2990..3010, 2.4)).await), [0, 10, 10, 0]);
     assert_eq!(stored(&app).await, 6000);
     // Ids rise in the order of the rows.
@@ -65,7 +65,7 @@ async fn many_runs_are_merged_as_few_are() {
     assert_eq!(list["items"][0]["external_id"], "run-5999");
 }
 
-/// A connection that is closed behind each upload costs the next one another, and a pooler its patience.
+/// If connections were closed after each upload, the next one would need a new one, which also burdens a pooler.
 #[tokio::test]
 async fn uploads_of_many_runs_give_their_connection_back() {
     let app = app().await;
@@ -81,7 +81,7 @@ async fn uploads_of_many_runs_give_their_connection_back() {
     }
     let after = connections().await;
     assert!(before.is_subset(&after), "{before:?} {after:?}");
-    // One that ended early, and what it was in the middle of, are not for others.
+    // A failed upload must leave nothing in the connection that later uploads could see.
     let wrong = rows(0..4000, 2.5) + "bad,1,2,3,4\n";
     problem(&csv(&app, "", &wrong).await, 422, "invalid");
     assert_eq!(counts(&csv(&app, "", &rows(0..4000, 2.2)).await), [0, 0, 4000, 0]);
@@ -94,7 +94,7 @@ async fn one_wrong_row_of_many_and_nothing_is_stored() {
     let response = csv(&app, "", &wrong).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/4000/sparsity"]);
     assert!(response.text().contains("(line 4002)"), "{}", response.text());
-    // Repeated rows are found wherever the first is.
+    // Repeated rows are found wherever the first one is.
     let repeated = rows(0..4000, 2.5) + &rows(10..12, 2.5);
     let response = csv(&app, "", &repeated).await;
     assert_eq!(problem(&response, 422, "invalid"), ["/4000/external_id", "/4001/external_id"]);
@@ -122,7 +122,7 @@ async fn a_reason_for_exclusion_comes_in_and_stays() {
     app.post(RUNS, json!([excluded, run("b")])).await.assert_status(OK);
     let list: Value = app.get(&format!("{RUNS}?excluded=true")).await.json();
     assert_eq!(list["items"][0]["exclusion_reason"], "diverged");
-    // Sent without a reason, the run stays as it is, few or many.
+    // Sent without a reason, the run stays as it is, among few rows or many.
     assert_eq!(counts(&app.post(RUNS, run("a")).await), [0, 0, 1, 0]);
     let many = "a,1e7,0.5,2e10,2.5\n".to_owned() + &rows(0..4000, 2.5);
     assert_eq!(counts(&csv(&app, "", &many).await), [4000, 0, 1, 0]);
@@ -136,7 +136,7 @@ async fn batches_over_the_same_runs_neither_deadlock_nor_double() {
     let uploads = (0..8_u32).map(|task| {
         let app = &app;
         async move {
-            // Many and few, each in an order of its own and with losses of its own.
+            // Large and small uploads, each with its own order and losses.
             let size = if task % 2 == 0 { 3000 } else { 300 };
             let mut keys: Vec<u32> = (0..size).collect();
             keys.sort_by_key(|key| key.wrapping_mul(2_654_435_761).rotate_left(task * 4));
@@ -179,7 +179,7 @@ async fn bodies_may_be_compressed() {
     assert_eq!(kind.text().contains("parquet"), cfg!(feature = "parquet"));
 }
 
-/// A table of one run as xz compresses it.
+/// A table with one run, compressed by xz.
 #[cfg(feature = "archives")]
 const XZ: &[u8] = &[
     253, 55, 122, 88, 90, 0, 0, 4, 230, 214, 180, 70, 2, 0, 33, 1, 16, 0, 0, 0, 168, 112, 142, 134,
@@ -260,7 +260,7 @@ async fn each_limit_is_kept_and_named() {
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
 
-/// A batch with a name of so many bytes.
+/// A batch with a name of this many bytes.
 fn arrow_of(bytes: usize) -> Vec<u8> {
     use arrow_array::{ArrayRef, RecordBatch, StringArray};
 
@@ -301,7 +301,7 @@ async fn an_archive_is_one_table() {
     let answer: Value = answer.json();
     assert_eq!(answer["recognised"]["format"], "application/zip");
     assert_eq!(answer["warnings"][0]["code"], "files_not_read", "{answer}");
-    // Stored whole or not at all, and the file of an error is named.
+    // The archive is stored completely or not at all, and an error names the file.
     files[0].1 = table(5..6, 2.5) + &rows(6..7, -1.0);
     let refused = send(&app, "", "application/zip", zip(&files)).await;
     problem(&refused, 422, "invalid");
@@ -317,7 +317,7 @@ async fn an_archive_is_one_table() {
     assert!(refused.text().contains("--max-archive-files"), "{}", refused.text());
 }
 
-/// Files as pyarrow, pandas, polars and openpyxl wrote them.
+/// Files written by pyarrow, pandas, polars and openpyxl.
 #[tokio::test]
 async fn files_of_other_tools_are_read_as_they_are() {
     let app = app().await;
@@ -328,7 +328,7 @@ async fn files_of_other_tools_are_read_as_they_are() {
         ("arrow/feather-lz4", file_of_arrow),
         ("arrow/feather-zstd", file_of_arrow),
         ("arrow/feather-uncompressed", file_of_arrow),
-        // Which of the two it is says its first word.
+        // The first bytes tell which of the two Arrow formats it is.
         ("arrow/feather-lz4", ARROW),
     ] {
         let answer = send(&app, "", kind, file(name)).await;
@@ -337,7 +337,7 @@ async fn files_of_other_tools_are_read_as_they_are() {
     let list: Value = app.get(RUNS).await.json();
     assert_eq!(list["items"][1]["tags"], json!({"sweep": "3"}));
     let response = send(&app, "", file_of_arrow, file("arrow/polars")).await;
-    // By its directory: it is a table, and none of runs.
+    // It is read as an Arrow file, by the index at its end: a table, but not of runs.
     assert_eq!(problem(&response, 422, "invalid")[0], "/a");
     let kept = "tag_columns=when&map=external_id:u,nonzero_params:n,sparsity:s,data:d,pattern:p";
     if cfg!(feature = "parquet") {
@@ -395,7 +395,7 @@ async fn columns_of_exports_are_mapped_by_the_query() {
 async fn a_family_that_goes_during_an_upload_is_not_found() {
     let app = app().await;
     let mut holding = app.pool.begin().await.unwrap();
-    // The merge waits for the family, which then goes.
+    // The merge waits for the row of the family, which is then deleted.
     sqlx::query("DELETE FROM families WHERE name = 'mine'").execute(&mut *holding).await.unwrap();
     let body = rows(0..3000, 2.5);
     let upload = csv(&app, "", &body);

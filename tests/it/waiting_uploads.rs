@@ -1,5 +1,5 @@
-//! Uploads that are answered before they are stored (`Prefer: respond-async`): what was accepted is stored, once,
-//! whatever becomes of the process that accepted it.
+//! Uploads that are answered before they are stored (`Prefer: respond-async`): what was accepted is stored, exactly
+//! once, even if the process that accepted it dies.
 
 use std::io::Write;
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn app() -> App {
     app_with(TRANSFERS).await
 }
 
-/// So many rows of CSV; some thousands go through the staging table.
+/// This many rows of CSV; some thousands go through the staging table.
 fn rows(count: u32) -> String {
     (0..count).map(|i| format!("run-{i},{},0.{},2e9,2.5\n", 1_000_000 + i, i % 10)).collect()
 }
@@ -64,7 +64,7 @@ async fn count(app: &App, table: &str) -> i64 {
 #[tokio::test]
 async fn an_upload_is_answered_before_it_is_stored_and_ends_as_any_other() {
     let app = app().await;
-    // One batch, and many pieces compressed.
+    // One upload is a single batch, the other has many compressed pieces.
     let few = format!("{HEADER}{}", rows(10));
     let many = {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
@@ -86,7 +86,7 @@ async fn an_upload_is_answered_before_it_is_stored_and_ends_as_any_other() {
     assert_eq!((count(&app, "runs").await, count(&app, "upload_pieces").await), (100_000, 0));
     assert_eq!(second["bytes"], many.len());
     assert_eq!(second["result"]["created"], 99_990);
-    // What they would have been answered is what others are answered.
+    // The result equals the answer to an upload without the preference.
     app.post("/v1/families", json!({"name": "other"})).await.assert_status(CREATED);
     let upload = app.server.post("/v1/families/other/runs").bytes(few.into());
     assert_eq!(first["result"], upload.content_type("text/csv").await.json::<Value>());
@@ -100,7 +100,7 @@ async fn an_upload_is_answered_before_it_is_stored_and_ends_as_any_other() {
     let next = list["next_cursor"].as_str().unwrap();
     let list: Value = app.get(&format!("/v1/families/mine/uploads?cursor={next}")).await.json();
     assert_eq!(list["items"][0]["id"], first["id"]);
-    // Noted when it was accepted, and when it was stored.
+    // The audit log has an event for the acceptance and one for the storing.
     let noted = async || {
         let list: Value = app.get("/v1/audit-events?family=mine").await.json();
         let items = list["items"].as_array().unwrap().iter();
@@ -120,7 +120,7 @@ async fn an_upload_is_answered_before_it_is_stored_and_ends_as_any_other() {
 async fn what_is_wrong_is_told_at_once_or_as_the_end_of_the_upload() {
     let app = app().await;
     app.stores_uploads();
-    // What is known before the first row.
+    // Errors that can be found before the first row are answered at once.
     problem(&send(&app, "?map=x", HEADER).await, 422, "invalid");
     let kind = app.server.post(RUNS).bytes("a".into()).content_type("image/png");
     problem(&kind.add_header("prefer", "respond-async").await, 415, "unsupported-media-type");
@@ -135,11 +135,11 @@ async fn what_is_wrong_is_told_at_once_or_as_the_end_of_the_upload() {
     let answered = app.server.post(RUNS).bytes(wrong.clone().into()).content_type("text/csv").await;
     assert_eq!(upload["error"], answered.json::<Value>());
     assert_eq!((count(&app, "runs").await, count(&app, "upload_pieces").await), (0, 0));
-    // A dry run stores nothing, and ends with what it saw.
+    // A dry run stores nothing, and its result is what it found.
     let upload = ended(&app, &accepted(&send(&app, "?dry_run=true", wrong).await)).await;
     assert_eq!(upload["result"]["preview"]["runs"][0]["external_id"], "a");
     assert_eq!((&upload["result"]["created"], count(&app, "runs").await), (&json!(1), 0));
-    // An upload of a family goes with it.
+    // Uploads are deleted with their family.
     let location = accepted(&send(&app, "", HEADER).await);
     app.server.delete("/v1/families/mine").await.assert_status(NO_CONTENT);
     app.get(&location).await.assert_status(NOT_FOUND);
@@ -152,7 +152,7 @@ async fn what_a_dead_process_left_is_stored_by_another_and_given_up_when_it_kill
     let body = format!("{HEADER}{}", rows(3_000));
     let (left, deadly) = (send(&app, "", body).await, send(&app, "", HEADER).await);
     let (left, deadly) = (accepted(&left), accepted(&deadly));
-    // Processes that claim it and say nothing more.
+    // Imitates processes that claim an upload and then die.
     let claim = async || {
         let (token, now) = (app.clock.new_id(), app.clock.now());
         claim_upload(&app.pool, token, Duration::ZERO, now).await.unwrap().unwrap()
@@ -187,7 +187,7 @@ async fn limits_of_what_waits_are_kept_and_named() {
     accepted(&send(&app, "", "x".repeat(400)).await);
     refused(&app, "x".to_owned(), "--waiting-uploads-per-key").await;
     assert_eq!(count(&app, "upload_pieces").await, 2);
-    // What has ended does not wait.
+    // Uploads that have ended no longer count as waiting.
     app.stores_uploads();
     let list: Value = app.get("/v1/families/mine/uploads").await.json();
     for upload in list["items"].as_array().unwrap() {
@@ -198,7 +198,7 @@ async fn limits_of_what_waits_are_kept_and_named() {
     problem(&send(&app, "", "x".repeat(101)).await, 413, "too-large");
     assert_eq!(count(&app, "upload_pieces").await, 0);
 
-    // Where none may wait each is answered when it is stored.
+    // If none may wait, each upload is answered when it is stored.
     let app = app_with(limited(WaitingLimits { each: 0, ..waiting })).await;
     let stored = send(&app, "", format!("{HEADER}{}", rows(2))).await;
     stored.assert_status(OK);
@@ -216,7 +216,8 @@ async fn results_are_forgotten_after_their_days() {
         .execute(&app.pool)
         .await
         .unwrap();
-    // Each looks for them when it starts. By the clock of this one the database's is wrong, or its own is.
+    // Each replica deletes old results when it starts. The clock of the first one differs too much from the
+    // database's, so it must delete none.
     app.stores_uploads();
     let other = app.replica_with_the_systems_clock().await;
     app.get(&location).await.assert_status(OK);
@@ -225,7 +226,7 @@ async fn results_are_forgotten_after_their_days() {
     until_some(is_gone, "it is forgotten").await;
 }
 
-/// The promise of 202.
+/// This is what the answer 202 promises.
 #[tokio::test]
 async fn what_a_killed_service_accepted_is_stored_by_another() {
     let url = empty_database().await;

@@ -15,7 +15,7 @@ async fn a_what_if_leaves_runs_and_answers_as_they_are() {
     let family: Value = app.get("/v1/families/mine").await.json();
     let answer: Value = app.get(&format!("/v1/families/mine/{QUESTION}")).await.json();
 
-    // In any order, and twice: it is the same what-if.
+    // The order of the names and repeated ones make no difference.
     let without = json!(["demo-07", "demo-02", "demo-44", "demo-13", "demo-02"]);
     let options = json!({"starts": 4, "bootstrap": 100, "without": without});
     let refit = app.refit("mine", options).await;
@@ -33,14 +33,14 @@ async fn a_what_if_leaves_runs_and_answers_as_they_are() {
     assert_eq!(listed.len(), 44);
     assert!(!listed.iter().any(|run| run["external_id"] == "demo-07"));
 
-    // Neither the runs nor the family nor what it answers changed.
+    // The runs, the family and its answers have not changed.
     assert_eq!(app.get("/v1/families/mine/runs?limit=1000").await.json::<Value>(), runs);
     assert_eq!(app.get("/v1/families/mine").await.json::<Value>(), family);
     let again: Value = app.get(&format!("/v1/families/mine/{QUESTION}")).await.json();
     assert_eq!(again, answer);
     assert_eq!(answer["law"]["version"], 1);
 
-    // Asked by its version it answers, and says what it is.
+    // Asked by its version, the what-if answers and says what it is.
     let what_if: Value =
         app.get(&format!("/v1/families/mine/{QUESTION}&law_version=2")).await.json();
     assert_ne!(what_if["sparsity"], answer["sparsity"]);
@@ -54,16 +54,16 @@ async fn a_what_if_leaves_runs_and_answers_as_they_are() {
     let compared: Value = app.get("/v1/families/mine/laws/compare?a=1&b=2").await.json();
     assert_eq!(compared["common_runs"]["runs"], 48);
 
-    // It cannot be made to answer.
+    // It cannot be made active.
     let pinned = app.server.put("/v1/families/mine/active-law").json(&json!({"version": 2})).await;
     assert_eq!(problem(&pinned, 422, "invalid"), ["/version"]);
-    // The next law of all runs has the next version, and answers.
+    // The next law of all runs gets the next version and becomes active.
     app.refit("mine", json!({"starts": 4, "bootstrap": 100})).await;
     let laws: Value = app.get("/v1/families/mine/laws").await.json();
     let flags: Vec<_> =
         laws["items"].as_array().unwrap().iter().map(|law| &law["active"]).collect();
     assert_eq!(flags, [true, false, false]);
-    // It is fitted again from its own runs like any other.
+    // It can be fitted again from its own runs like any other law.
     let again = app.refit("mine", json!({"reproduces": 2})).await;
     assert_eq!((&again["state"], &again["law"]["version"]), (&json!("succeeded"), &json!(2)));
 }

@@ -1,4 +1,4 @@
-"""One caller does the worst that its key allows; how another one fares meanwhile."""
+"""Measures how one caller fares while another does the worst that its key allows."""
 
 import contextlib
 import http.client
@@ -17,12 +17,12 @@ import time
 PROGRAM, SECONDS = sys.argv[1], float(sys.argv[2])
 SLOWER = float(os.environ.get("SLOWER", "5"))
 FLOOR_MS = float(os.environ.get("FLOOR_MS", "20"))
-# Two measurements of the same on one machine differ by as much.
+# Two measurements of the same case on one machine differ by up to this factor.
 NOISE = float(os.environ.get("NOISE", "1.25"))
 HEALTH_MS = float(os.environ.get("HEALTH_MS", "100"))
 MEMORY_MIB = 512.0
 DRAIN_MS = 2000
-# What may pass on a machine whose cores are all taken.
+# Time to stop on a machine whose cores are all busy.
 STOP_SECONDS = DRAIN_MS / 1000 + 2
 RUNS = 100_000
 
@@ -88,7 +88,7 @@ class Service:
         return self
 
     def __exit__(self, *_):
-        # Not killed: its PostgreSQL is its own, and ends with it.
+        # The service is not killed, as it must also stop its PostgreSQL.
         if self.process.poll() is None:
             self.stop()
 
@@ -103,7 +103,7 @@ class Service:
 
 
 def run(i):
-    """A run of a law, with noise that depends on nothing but its number."""
+    """A run by a law, with noise that depends only on its number."""
     size, sparsity, data = 1e6 * (1 + i % 40), 0.25 * (i % 4), 1e9 * (1 + i * 7 % 50)
     loss = (8.0 * (1 - sparsity) ** 0.4 + 2.0) * size ** -0.15 + (5e7 / data) ** 0.3 + 0.7
     return f"run-{i},{size},{sparsity},{data},{loss * (1 + (i * 37 % 97 - 48) / 20_000)}"
@@ -131,7 +131,7 @@ def prepare(service):
 
 
 def neighbour(service, seconds):
-    """Asks, uploads and looks at /healthz for so long: the times of each, in milliseconds, and what failed."""
+    """Asks, uploads and reads /healthz for this long. Returns the times of each, in milliseconds, and the failures."""
     times, failed = {"question": [], "upload": [], "health": []}, []
     end = time.monotonic() + seconds
 
@@ -171,10 +171,11 @@ def p99(times):
 
 
 class Aggressor:
-    """A process with threads that do something over and over, whatever is answered."""
+    """A process with threads that repeat an action, whatever the answers are."""
 
     def __init__(self, threads, act):
-        # A process of its own: the neighbour's times are the service's, not those of threads beside it.
+        # A separate process, so that the neighbour's times are those of the service and not of threads in the same
+        # process.
         forked = multiprocessing.get_context("fork")
         self.stopped = forked.Event()
         self.process = forked.Process(target=self.run, args=(threads, act), daemon=True)
@@ -198,7 +199,7 @@ class Aggressor:
 
 
 def raw(service, head, stopped, read=0):
-    """A connection that sends this, reads so many bytes, and then stands still."""
+    """Opens a connection that sends this head, reads this many bytes, and then stands still."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as stream:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stream.sendall(head.encode())
@@ -208,7 +209,7 @@ def raw(service, head, stopped, read=0):
 
 
 def cases(service):
-    """What is done, by how many at once."""
+    """The actions of the aggressor: name, number of threads, and function."""
     key = service.keys["aggressor"]
     ask = lambda *words, **more: service.ask(*words, key="aggressor", **more)
     long_name = json.dumps({"name": "a", "x" * 15_000_000: 1})
@@ -246,8 +247,8 @@ def cases(service):
 
 
 def fare(service, threads, act, memory):
-    """How the neighbour of a service fares while an aggressor does something: 99th percentiles of questions and uploads and
-    the longest /healthz in milliseconds, memory above idle in MiB, and what failed.
+    """Measures how the neighbour of a service fares during an action of the aggressor. Returns 99th percentiles of questions
+    and uploads and the longest /healthz in milliseconds, memory above idle in MiB, and the failures.
     """
     aggressor = Aggressor(threads, act)
     time.sleep(0.3)
@@ -268,7 +269,7 @@ def fare(service, threads, act, memory):
 
 
 def stopped(service):
-    """How long it takes to stop while the longest questions are computed, in seconds."""
+    """Seconds that the service takes to stop while the longest questions are computed."""
     aggressor = Aggressor(6, lambda n, s: service.ask(
         "POST", "/v1/families/small/optimal-sparsities", key="aggressor",
         body={"flop_mode": "example-block-sparse",
@@ -283,7 +284,7 @@ def main():
     failures = []
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         os.chmod(directory, 0o755)
-        # Of the other one the neighbour asks nothing: what an aggressor does to it shows what the machine costs.
+        # The neighbour sends nothing to the other service: attacking that one shows the cost of sharing the machine.
         service, other = (stack.enter_context(Service(os.path.join(directory, name))) for name in ("one", "other"))
         for each in (service, other):
             prepare(each)
@@ -309,7 +310,7 @@ def main():
             cells = " | ".join(f"{here:.1f} ({there:.1f})" for here, there in zip(found, beside, strict=True))
             print(f"| {name} | {cells} | {grown:.0f} | {len(failed)} |", flush=True)
             for kind, here, there, most in zip(("question p99", "upload p99", "/healthz"), found, beside, limits, strict=True):
-                # One that is no slower than where the aggressor has a service of its own waits for the machine.
+                # If the times are as long while another service is attacked, the machine is the cause.
                 if here > max(most, NOISE * there):
                     failures.append(f"{name}: {kind} {here:.1f} ms, more than {most:.1f}, and {there:.1f} beside another service")
             if grown > MEMORY_MIB:

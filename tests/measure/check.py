@@ -1,4 +1,4 @@
-"""Checkpoints as the safetensors package writes them, counted by the program and by NumPy.
+"""Counts checkpoints written by the safetensors package, with the program and with NumPy.
 
     check.py PROGRAM              compares
     check.py --example FILE       writes the small checkpoint of docs/measure.md
@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 
 def two_of_four(rng, rows, columns):
-    """A matrix of which each four in a row keep the two that are largest."""
+    """A matrix in which, of each four neighbours in a row, the two largest are kept."""
     groups = rng.standard_normal((rows * columns // 4, 4)).astype(np.float16)
     np.put_along_axis(groups, np.argsort(np.abs(groups), axis=1)[:, :2], 0, axis=1)
     return groups.reshape(rows, columns)
@@ -69,7 +69,7 @@ def compare(program, folder):
     assert 0.22 < answer["measurement"]["all"]["sparsity"] < 0.25
     assert codes(answer) == ["rounding_zeros"], codes(answer)
 
-    # An array that is not in C order is written as it lies in memory, under its own shape.
+    # An array that is not in C order is written as it lies in memory, but with its logical shape.
     columns_first = np.asfortranarray(two_of_four(rng, 96, 64))
     answer = counted("order", {"a.weight": columns_first})
     assert answer["run"]["pattern"] is None and codes(answer) == ["half_without_pattern"], answer

@@ -1,4 +1,4 @@
-"""Refits through a pooler: no replica may answer by an old law that it takes for the newest.
+"""Refits through a pooler: no replica may take an old law for the newest and answer by it.
 
 Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
 """
@@ -20,7 +20,7 @@ from processes import PATIENCE_S, free_port, listens, running, until  # noqa: E4
 
 PROGRAM, PGBOUNCER, DATA = sys.argv[1], sys.argv[2], Path(sys.argv[3])
 SERVER = urllib.parse.urlsplit(os.environ["DATABASE_URL"])
-# Prepared statements are carried over from this version on.
+# From this version on PgBouncer carries prepared statements over to other connections.
 CARRIES_STATEMENTS = (1, 21)
 REFITS = 8
 
@@ -33,7 +33,7 @@ def version() -> tuple[int, int]:
 
 @contextmanager
 def pooler(mode):
-    """PgBouncer with its default settings, but for what it needs to know; gives the URL through it."""
+    """Runs PgBouncer with its default settings except for the necessary ones; gives the URL through it."""
     home = DATA / f"pooler-{mode}"
     home.mkdir()
     port = free_port()
@@ -45,7 +45,7 @@ def pooler(mode):
     )
     options = {}
     if os.geteuid() == 0:
-        # It does not run as root.
+        # PgBouncer does not run as root.
         nobody = pwd.getpwnam("nobody")
         options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         for path in (home, *home.iterdir()):
@@ -57,7 +57,7 @@ def pooler(mode):
 
 
 def ask(base, path, body=None):
-    """An answer's JSON, and its status."""
+    """JSON and status of an answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base + path, data, {"content-type": "application/json"})
     try:
@@ -76,7 +76,7 @@ def good(base, path, body=None):
 
 @contextmanager
 def replica(name, url, *arguments):
-    """A service on this URL; gives its address once it listens."""
+    """Runs a service on this database URL; gives its address once it listens."""
     log = DATA / f"{name}.log"
     command = [PROGRAM, "--log", "info", "serve", "--bind", "127.0.0.1:0", *arguments]
     environment = {**os.environ, "DATABASE_URL": url}
@@ -92,7 +92,7 @@ def replica(name, url, *arguments):
 
 
 def runs():
-    """A sweep by the published law, in its own units."""
+    """Runs of a sweep that follow the published law, in its units."""
     for n in (1e6, 4e6, 1.6e7, 6.4e7):
         for s in (0.0, 0.5, 0.75, 0.875):
             for d in (4e9, 1.6e10, 6.4e10):
@@ -103,7 +103,7 @@ def runs():
 
 
 def never_old(family, bases):
-    """Refits, each asked of one replica; all answer by its law at once, and have the same answer."""
+    """Requests refits from one replica after the other; soon after each, all replicas answer by its law, and alike."""
     good(bases[0], "/v1/families", {"name": family})
     good(bases[0], f"/v1/families/{family}/runs", list(runs()))
     question = f"/v1/families/{family}/optimal-sparsity?nonzero_params=1e8&compute=1e19&flop_mode=sparse"
@@ -119,7 +119,7 @@ def never_old(family, bases):
 
         newest = until("the refit ends", law)
         for base in bases:
-            # Hearing takes a moment; an old law that stays is what must not be.
+            # Announcements take a moment; the test fails if a replica keeps answering by an old law.
             until(
                 f"law {newest} answers at {base}",
                 lambda base=base: good(base, question)["law"]["version"] == newest,

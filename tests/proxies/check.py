@@ -1,4 +1,4 @@
-"""Uploads, events, addresses of callers and links, through nginx, HAProxy, Caddy and Envoy as docs/proxies.md has them.
+"""Uploads, events, addresses of callers and links through nginx, HAProxy, Caddy and Envoy, configured as in docs/proxies.md.
 
 Runs below `sparsity-planner postgres`, which names its server in DATABASE_URL.
 """
@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from processes import PATIENCE_S, free_port, listens, running, until  # noqa: E402
 
 PROGRAM, DATA, PAGE, ENVOY = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text(), sys.argv[4]
-# More than nginx takes unless told otherwise.
+# A larger body than nginx accepts by default.
 ROWS = 20_000
 
 
 def configuration(name, service, port):
-    """The block of the page behind this marker, for these ports."""
+    """The configuration that follows this marker in the page, changed to these ports."""
     block = re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)[1]
     return block.replace("8080", str(service)).replace("8443", str(port))
 
@@ -63,7 +63,7 @@ def haproxy(service, options="", impatient=False):
 def caddy(service):
     port, home = free_port(), DATA / "caddy"
     home.mkdir()
-    # Neither an address for orders nor files in the home of whoever runs this.
+    # No admin address, and no files in the home directory of the user.
     (home / "conf").write_text("{\nadmin off\n}\n" + configuration("caddy", service, port))
     log = DATA / "caddy.log"
     command = [tool("caddy"), "run", "--adapter", "caddyfile", "--config", str(home / "conf")]
@@ -77,11 +77,11 @@ def caddy(service):
 def envoy(service):
     port, settings, log = free_port(), DATA / "envoy.yaml", DATA / "envoy.log"
     settings.write_text(configuration("envoy", service, port))
-    # Without an address of its own for orders; of several at once each has another id.
+    # No admin address; each of several instances gets its own id.
     command = [ENVOY, "--config-path", str(settings), "--use-dynamic-base-id", "--log-level", "warning"]
     with running(command, log) as process:
         until("Envoy listens", lambda: listens(process, log, port))
-        # Until the health check has found the service, Envoy answers for it.
+        # Until its health check has found the service, Envoy answers by itself.
         until("Envoy finds the service", lambda: ask(port, "GET", "/planner/readyz")[0].status == 200)
         yield port
 
@@ -92,7 +92,7 @@ def tool(name):
 
 @contextmanager
 def planner(name, *arguments):
-    """A service; gives its port."""
+    """Runs a service; gives its port."""
     log = DATA / f"{name}.log"
     command = [PROGRAM, "--log-format", "json", "serve", "--bind", "127.0.0.1:0", *arguments]
     with running(command, log):
@@ -116,7 +116,7 @@ def rows():
 
 
 def check(name, port):
-    """What must work through any proxy below /planner."""
+    """Checks what must work through any proxy below /planner."""
     json_body = {"content-type": "application/json"}
     answer, text = ask(port, "POST", "/planner/v1/families", json.dumps({"name": name}), json_body)
     assert answer.status == 201, text
@@ -139,7 +139,7 @@ def check(name, port):
     answer, text = ask(port, "GET", answer.headers["location"] + "/events")
     assert answer.status == 200 and b'"succeeded"' in text, text
 
-    # Every address that the page names leads through the proxy.
+    # Every address in the page leads through the proxy.
     answer, page = ask(port, "GET", "/planner/")
     assert answer.status == 200, page
     for address in re.findall(r'(?:href|src)="([^"]+)"', page.decode()):
@@ -150,7 +150,7 @@ def check(name, port):
 
 @contextmanager
 def held(table):
-    """Keep others from writing to a table, as long as a large upload would keep its answer waiting."""
+    """Locks a table against writes, so that uploads wait for their answer as long as large ones do."""
     psql = [tool("psql"), "--quiet", "--no-psqlrc", "--tuples-only", os.environ["DATABASE_URL"]]
     with subprocess.Popen(psql, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         process.stdin.write(f"BEGIN; LOCK TABLE {table} IN EXCLUSIVE MODE; SELECT 'held';\n")
@@ -163,7 +163,7 @@ def held(table):
 
 
 def check_impatient(port):
-    """What a proxy that waits two seconds for an answer cuts off, and what it does not."""
+    """Checks what a proxy cuts off that waits two seconds for an answer, and what it does not."""
     name, csv = "impatient", {"content-type": "text/csv"}
     ask(port, "POST", "/planner/v1/families", json.dumps({"name": name}), {"content-type": "application/json"})
     path = f"/planner/v1/families/{name}/runs"
@@ -182,13 +182,13 @@ def check_impatient(port):
         assert answer.status == 200, text
         return json.loads(text)["result"]
 
-    # What was cut off may have been stored before its caller's end was seen.
+    # The upload may have been stored before the service noticed that the connection was cut.
     counts = until("the upload is stored", result)
     assert counts["created"] + counts["unchanged"] == ROWS, counts
 
 
 def main():
-    # Refused keys are counted by the address that a trusted proxy names.
+    # Quotas are counted by the address that a trusted proxy names.
     options = ("--trusted-proxies", "127.0.0.1", "--rate-per-address", "1000", "--burst-per-address", "1000")
     with planner("behind-nginx", *options) as service, nginx(service) as port:
         check("nginx", port)

@@ -1,4 +1,4 @@
-"""A service beside a test, and what it is asked."""
+"""A service for a test, and requests to it."""
 
 import http.client
 import json
@@ -13,7 +13,7 @@ from processes import running, until
 
 @contextmanager
 def service(program, url, log):
-    """A service on a database; its address."""
+    """Runs a service on a database; gives its address."""
     command = [program, "serve", "--bind", "127.0.0.1:0", "--lease-ms", "3000", "--poll-interval-ms", "200"]
     with running(command, log, env={**os.environ, "DATABASE_URL": url}) as process:
 
@@ -27,7 +27,7 @@ def service(program, url, log):
 
 
 def ask(base, path, body=None):
-    """An answer's status and JSON; 0 where none came."""
+    """Status and JSON of an answer; status 0 if there was none."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(base + path, data, {"content-type": "application/json"})
     try:
@@ -40,13 +40,13 @@ def ask(base, path, body=None):
 
 
 def sure(bases, path, body=None):
-    """An answer, asked for again as long as the service says that it cannot for now."""
+    """Sends a request, again and again while the service cannot answer for now; returns the answer."""
 
     def answered():
         sure.turn += 1
         status, answer = ask(bases[sure.turn % len(bases)], path, body)
         if status in (0, 500, 503):
-            # What went wrong is told from what is away for now.
+            # A 500 is a defect of the service, not a database that is away.
             assert status != 500, (path, answer)
             return None
         assert status in (200, 201, 202), (status, path, answer)

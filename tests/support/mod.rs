@@ -1,5 +1,5 @@
-//! What tests share: the server of the run, databases of their own, the service on one of them, the program
-//! in a process of its own, and waits.
+//! What tests share: the PostgreSQL server, a separate database for each test, the service on one of them, the
+//! program in a separate process, and waiting.
 
 pub mod postgres;
 pub mod process;
@@ -41,7 +41,7 @@ use crate::support::wait::{until, until_some};
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_sparsity-planner");
 
-/// The server of this run, which ends with it.
+/// The server of all tests, which ends with them.
 static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 
 static TEMPLATE: OnceCell<()> = OnceCell::const_new();
@@ -65,7 +65,7 @@ pub async fn empty_database() -> String {
     format!("{server}/{name}")
 }
 
-/// URL of a new, empty database that keeps its text in this encoding.
+/// URL of a new, empty database with this encoding.
 pub async fn empty_database_in(encoding: &str) -> String {
     let url = empty_database().await;
     let (_, name) = url.rsplit_once('/').unwrap();
@@ -87,8 +87,8 @@ pub async fn database() -> PgPool {
     store::connect(nodes[0].clone().database(&name), 5, TIMEOUT).await.unwrap()
 }
 
-/// The servers that a database of a test lies on: that of this run, or where `TEST_CITUS` names them by their URLs, with
-/// commas between them, a coordinator of Citus and its workers. The whole suite holds for tables that are distributed.
+/// The servers on which test databases are: the private one or, if `TEST_CITUS` names them by their URLs, separated
+/// by commas, a coordinator of Citus and its workers. The tests also hold for distributed tables.
 fn nodes() -> Vec<PgConnectOptions> {
     match std::env::var("TEST_CITUS") {
         Ok(urls) => urls.split(',').map(|url| url.parse().unwrap()).collect(),
@@ -98,7 +98,8 @@ fn nodes() -> Vec<PgConnectOptions> {
 
 async fn make_template(nodes: &[PgConnectOptions]) {
     if let [own] = nodes {
-        // Hundreds of databases are made and thrown away: their files are not worth waiting for the disk.
+        // Hundreds of databases are created and dropped: not waiting for the disk saves time, and their files need
+        // not survive a crash.
         execute_on(own, "ALTER SYSTEM SET fsync = off".to_owned()).await;
         execute_on(own, "SELECT pg_reload_conf()".to_owned()).await;
     }
@@ -121,7 +122,7 @@ async fn make_template(nodes: &[PgConnectOptions]) {
     let pool = store::connect(here(&nodes[0]), 2, TIMEOUT).await.unwrap();
     store::migrate(&pool).await.unwrap();
     let mut connection = pool.acquire().await.unwrap();
-    // The whole suite holds for a table of runs in parts, too.
+    // The tests also hold for a partitioned table of runs.
     if let Ok(parts) = std::env::var("TEST_PARTITIONS") {
         let parts = parts.parse().unwrap();
         assert!(store::partitions::partition_runs(&mut connection, parts).await.unwrap());
@@ -132,7 +133,7 @@ async fn make_template(nodes: &[PgConnectOptions]) {
     drop(connection);
     pool.close().await;
     for node in nodes {
-        // What Citus keeps running in it would keep it from being copied.
+        // Background processes of Citus in the template would keep it from being copied.
         let close = "ALTER DATABASE template_planner ALLOW_CONNECTIONS false";
         execute_on(node, close.to_owned()).await;
         let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = 'template_planner'";
@@ -146,7 +147,7 @@ pub async fn database_of(pool: &PgPool) -> PgPool {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// No test takes so long.
+/// Longer than any test runs.
 const LONG: Duration = Duration::from_secs(3600);
 pub const LIMITS: Limits = Limits {
     bodies: BodyLimits {
@@ -197,7 +198,7 @@ pub fn clock() -> Arc<Clock> {
     Arc::new(Clock::mock(start))
 }
 
-/// How a service of a test differs from others.
+/// How the service of a test differs from the usual one.
 struct Settings {
     config: AppConfig,
     tokens: Tokens,
@@ -227,7 +228,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The usual ones, but for what is changed.
+    /// The usual settings with a change.
     fn but(change: impl FnOnce(&mut AppConfig)) -> Self {
         let mut settings = Self::default();
         change(&mut settings.config);
@@ -235,13 +236,13 @@ impl Settings {
     }
 }
 
-/// The service on a database of its own, with a clock that stands still.
+/// The service on a separate database, with a clock that stands still.
 pub struct App {
     pub server: TestServer,
     state: AppState,
 }
 
-/// What handlers use, tests look at.
+/// Lets tests use the same parts as handlers.
 impl Deref for App {
     type Target = AppParts;
 
@@ -260,12 +261,12 @@ impl App {
         Self::on(database().await, Settings::but(|config| config.limits = limits)).await
     }
 
-    /// The same with so much memory for laws.
+    /// The same with this much memory for laws.
     pub async fn with_law_cache(bytes: u64) -> Self {
         Self::on(database().await, Settings::but(|config| config.law_cache_bytes = bytes)).await
     }
 
-    /// The same with limits of who may use it how much.
+    /// The same with other rates and concurrency limits.
     pub async fn with_throttle(throttle: ThrottleConfig) -> Self {
         Self::on(database().await, Settings::but(|config| config.throttle = throttle)).await
     }
@@ -275,7 +276,7 @@ impl App {
         Self::on(database().await, Settings::but(|config| config.transfers = transfers)).await
     }
 
-    /// The same taking tokens, by the clock that they are checked by.
+    /// The same accepting tokens, with the clock by which they are checked.
     #[cfg(feature = "oidc")]
     pub async fn with_tokens(tokens: Tokens, clock: Arc<Clock>, throttle: ThrottleConfig) -> Self {
         let usual = Settings::but(|config| config.throttle = throttle);
@@ -287,19 +288,19 @@ impl App {
         self.replica_reading_keys_every(LONG).await
     }
 
-    /// Another replica that reads the keys again after so long, announced or not.
+    /// Another replica that reads the keys again at this interval.
     pub async fn replica_reading_keys_every(&self, key_refresh: Duration) -> Self {
         let settings = Settings::but(|config| config.key_refresh = key_refresh);
         Self::on(self.pool.clone(), settings).await
     }
 
-    /// Another replica by the clock of this machine, which is the database's.
+    /// Another replica that uses the clock of this machine, which is also the database's.
     pub async fn replica_with_the_systems_clock(&self) -> Self {
         let settings = Settings { clock: Arc::new(Clock::system()), ..Settings::default() };
         Self::on(self.pool.clone(), settings).await
     }
 
-    /// One that reads from a replica of its database.
+    /// A service that reads from a replica of its database.
     pub async fn reading_from(
         pool: PgPool,
         replica: PgConnectOptions,
@@ -339,7 +340,7 @@ impl App {
         tokio::spawn(wired::store_uploads(self.state.clone()));
     }
 
-    /// The same with a worker beside it.
+    /// The same with a worker.
     pub async fn with_worker() -> Self {
         let app = Self::new().await;
         tokio::spawn(app.worker().run());
@@ -361,12 +362,12 @@ impl App {
         self.server.get(path).await
     }
 
-    /// A stream of events, which is read while it goes on.
+    /// A stream of events, which can be read while it goes on.
     pub async fn events(&self, path: &str) -> Events {
         self.events_by("", path).await
     }
 
-    /// The same by whoever has this key; by nobody where it is empty.
+    /// The same with this key, or without one if it is empty.
     pub async fn events_by(&self, key: &str, path: &str) -> Events {
         let mut request = Request::get(path).header("host", "localhost");
         if !key.is_empty() {
@@ -380,7 +381,7 @@ impl App {
         Events { data: answer.into_body().into_data_stream(), text: String::new() }
     }
 
-    /// An answer of which the body is still to be read.
+    /// An answer whose body has not been read yet.
     pub async fn unread(&self, request: Request<Body>) -> Response<Body> {
         api::router(self.state.clone()).oneshot(request).await.unwrap()
     }
@@ -389,7 +390,7 @@ impl App {
         self.server.post(path).json(&body).await
     }
 
-    /// A family with the demo runs.
+    /// Creates a family with the demo runs.
     pub async fn demo_family(&self, name: &str) {
         self.post("/v1/families", serde_json::json!({"name": name})).await.assert_status(CREATED);
         let runs = serde_json::to_value(demo_runs::runs()).unwrap();
@@ -423,12 +424,12 @@ impl Drop for App {
 /// A stream of events.
 pub struct Events {
     data: BodyDataStream,
-    /// What has arrived and was not read.
+    /// What has arrived but was not read yet.
     text: String,
 }
 
 impl Events {
-    /// The next event, by its type and its data; `None` at the end.
+    /// The next event, as its type and data; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -437,7 +438,7 @@ impl Events {
                 let found = found
                     .map(|(kind, data)| (kind.to_owned(), serde_json::from_str(data).unwrap()));
                 self.text = rest.to_owned();
-                // What only keeps the connection alive has neither.
+                // Comments, which only keep the connection alive, have neither.
                 if found.is_some() {
                     return found;
                 }
@@ -448,7 +449,7 @@ impl Events {
         }
     }
 
-    /// Reads on to the first event that is as expected.
+    /// Reads up to the first event that is as expected, and returns its data.
     pub async fn until(&mut self, expected: impl Fn(&str, &Value) -> bool) -> Value {
         let found = async {
             while let Some((kind, data)) = self.next().await {

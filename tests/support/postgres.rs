@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::PROGRAM;
 
-/// A private server. It ends when our end of its standard input closes, however this process ends, and
-/// takes its directory with it.
+/// A private server. It stops when our end of its standard input closes, however this process ends, and then deletes
+/// its directory.
 pub struct Server {
     pub url: String,
     child: Child,
@@ -26,7 +26,7 @@ impl Server {
         let mut child = Command::new("sh")
             .args(["-c", script, "sh", PROGRAM])
             .arg(&directory)
-            // Ctrl-C is for the tests; this one cleans up after them.
+            // Ctrl-C ends the tests; the server must outlive them to clean up.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The program as people start it: in a process of its own, with all that it prints and logs.
+//! The program as users start it: in a separate process, with all that it prints and logs.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
@@ -11,17 +11,17 @@ use serde_json::Value;
 use crate::support::PROGRAM;
 use crate::support::wait::until;
 
-/// Long enough that a worker on a busy machine does not lose its refit, and short enough to wait for.
+/// Long enough that a worker on a busy machine keeps its refit, and short enough to wait for.
 const LEASE: [&str; 2] = ["--lease-ms", "10000"];
 
-/// What a service or worker of a test is started with, but for what the test sets itself.
+/// Arguments with the defaults of tests, except for those that the test sets itself.
 fn with_defaults(arguments: &[&str], more: &[&str]) -> Vec<String> {
     let lease = if more.contains(&LEASE[0]) { &[][..] } else { &LEASE };
     let all = [arguments, lease, &["--poll-interval-ms", "100"], more].concat();
     all.into_iter().map(str::to_owned).collect()
 }
 
-/// For a service that stops with requests under way: as long as a busy machine needs to answer them.
+/// For a service that stops with requests in progress: time to answer them on a busy machine.
 pub const PATIENT: [&str; 2] = ["--drain-timeout-ms", "120000"];
 
 /// A process of the program, killed at the end of the test if it still runs.
@@ -32,7 +32,7 @@ pub struct Process {
     base: Option<String>,
 }
 
-/// What has come out of a pipe. A pipe that nobody reads would hold its process up.
+/// What has come out of a pipe. The pipe must always be read, as a full one would block the process.
 struct Text {
     lines: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
@@ -54,7 +54,7 @@ impl Text {
         self.lines.lock().unwrap().clone()
     }
 
-    /// All of it, once the process has ended.
+    /// The whole output, once the process has ended.
     fn whole(&mut self) -> String {
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
@@ -69,12 +69,12 @@ impl Process {
         Self::start_with(arguments, &[("DATABASE_URL", database_url)])
     }
 
-    /// The same with variables; without a `DATABASE_URL` among them it has none.
+    /// The same with environment variables; `DATABASE_URL` is only set if it is among them.
     pub fn start_with(arguments: &[impl AsRef<OsStr>], variables: &[(&str, &str)]) -> Self {
         Self::spawn(Command::new(PROGRAM).args(arguments), variables)
     }
 
-    /// A service that is up and was started where the system allows so many open files, the soft limit and the hard.
+    /// A running service, started with these limits of open files: the soft and the hard one.
     pub async fn serve_with_files(database_url: &str, files: (u32, u32), more: &[&str]) -> Self {
         let limited =
             format!("ulimit -Sn {} && ulimit -Hn {} && exec \"$0\" \"$@\"", files.0, files.1);
@@ -99,12 +99,12 @@ impl Process {
         Self { child, printed, logged, base: None }
     }
 
-    /// A service that is up.
+    /// A running service.
     pub async fn serve(database_url: &str, more: &[&str]) -> Self {
         Self::serve_on("127.0.0.1:0", database_url, more, &[]).await
     }
 
-    /// The same on an address, with variables of its own.
+    /// The same on this address, with additional environment variables.
     pub async fn serve_on(
         bind: &str,
         database_url: &str,
@@ -118,7 +118,7 @@ impl Process {
         service
     }
 
-    /// Waits until a service is up.
+    /// Waits until the service listens.
     pub async fn until_listening(&mut self) {
         self.until_logged("listening").await;
         let log = self.log();
@@ -126,7 +126,7 @@ impl Process {
         self.base = Some(format!("http://{}", line.rsplit("address=").next().unwrap().trim()));
     }
 
-    /// A worker that is up.
+    /// A running worker.
     pub async fn worker(database_url: &str, variables: &[(&str, &str)]) -> Self {
         let worker = with_defaults(&["worker"], &[]);
         let variables = [&[("DATABASE_URL", database_url)], variables].concat();
@@ -135,28 +135,28 @@ impl Process {
         worker
     }
 
-    /// Where a service that is up is asked.
+    /// The URL of a running service.
     pub fn base(&self) -> &str {
         self.base.as_deref().expect("it is a service, and up")
     }
 
-    /// What it has logged so far.
+    /// What the process has logged so far.
     pub fn log(&self) -> String {
         self.logged.so_far()
     }
 
-    /// Waits until it logs something.
+    /// Waits until the log contains a text.
     pub async fn until_logged(&self, text: &str) {
         until(async || self.has(&self.logged, text), text).await;
     }
 
-    /// Waits until it prints something, and returns all that it has printed.
+    /// Waits until the output contains a text, and returns all that was printed.
     pub async fn until_printed(&self, text: &str) -> String {
         until(async || self.has(&self.printed, text), text).await;
         self.printed.so_far()
     }
 
-    /// Whether there is this text. Where the process has ended and will say no more, the test ends too.
+    /// Whether the output contains this text. Fails the test if the process has ended without it.
     fn has(&self, output: &Text, text: &str) -> bool {
         let ended = output.reader.as_ref().is_none_or(JoinHandle::is_finished);
         let so_far = output.so_far();
@@ -165,23 +165,23 @@ impl Process {
         has
     }
 
-    /// What the system says of it in this file.
+    /// Contents of a file of the process below `/proc`.
     pub fn file(&self, name: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: &str) {
         send(signal, &self.child.id().to_string());
     }
 
-    /// Waits for its end: how it ended, and all that it logged.
+    /// Waits until the process ends. Returns its status and all that it logged.
     pub fn ended(&mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         (status, self.logged.whole())
     }
 
-    /// Asks it to stop, and returns all that it logged.
+    /// Stops the process in order, and returns all that it logged.
     pub fn stop(&mut self) -> String {
         self.signal("-TERM");
         let (status, log) = self.ended();
@@ -197,12 +197,12 @@ impl Drop for Process {
     }
 }
 
-/// Sends a signal.
+/// Sends a signal to a process.
 pub fn send(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success());
 }
 
-/// A command of the program to its end.
+/// Runs a command of the program to its end.
 pub fn planner(database_url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.args(["--log", "warn"]).args(arguments).env("DATABASE_URL", database_url);
@@ -229,12 +229,12 @@ pub fn script(base: &str, script: &str) -> String {
     succeeded(&command.env("BASE", base).output().unwrap())
 }
 
-/// Uploads the walk's runs and asks for a fit of so many starts: the path of the refit.
+/// Uploads the runs of the quick start and asks for a fit with this many starts. Returns the path of the refit.
 pub fn upload_and_ask(base: &str, starts: u32) -> String {
     upload_and_ask_with(base, starts, "x-nothing: nothing")
 }
 
-/// The same, asking with one more header.
+/// The same with one more header in the request for the fit.
 pub fn upload_and_ask_with(base: &str, starts: u32, header: &str) -> String {
     let walk = block("walk");
     let upload = walk.split("# Ask for a fit").next().unwrap();

@@ -1,4 +1,4 @@
-"""Processes beside a test, and states that it waits for."""
+"""Processes for a test, and waiting for states."""
 
 import socket
 import subprocess
@@ -9,7 +9,7 @@ PATIENCE_S = 120
 
 
 def until(what, holds):
-    """Waits for a state, and gives what `holds` found."""
+    """Waits until `holds` returns something true, and returns it."""
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:
         found = holds()
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def listens(process, log, port) -> bool:
-    """Whether a process takes connections; one that has ended is an error."""
+    """Whether a process accepts connections on a port; fails if the process has ended."""
     if process.poll() is not None:
         raise SystemExit(f"it ended: {log.read_text()}")
     with socket.socket() as one:
@@ -35,7 +35,7 @@ def listens(process, log, port) -> bool:
 
 @contextmanager
 def running(command, log, **options):
-    """A process that is stopped at the end."""
+    """Runs a process, which is stopped at the end of the context."""
     with open(log, "w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, **options)
     try:

@@ -1,4 +1,4 @@
-"""Servers of PostgreSQL beside a test."""
+"""PostgreSQL servers for a test."""
 
 import os
 import pwd
@@ -18,10 +18,10 @@ if os.geteuid() == 0:
 
 
 def kill_with_its_own(process):
-    """Kills a process and all that it has started, and they, as when their machine loses power."""
+    """Kills a process with all of its descendants, as in a power failure of their machine."""
     killed = [process.pid]
     for each in killed:
-        # One that ends meanwhile is gone anyway.
+        # The process may have ended meanwhile.
         with suppress(OSError):
             for children in Path(f"/proc/{each}/task").glob("*/children"):
                 killed += map(int, children.read_text().split())
@@ -31,13 +31,13 @@ def kill_with_its_own(process):
 
 
 class Installation:
-    """The programs of PostgreSQL in a directory, and where servers that they run keep their data."""
+    """PostgreSQL's programs in a directory, and the directory for the data of their servers."""
 
     def __init__(self, programs, data):
         self.programs, self.data, self.password = programs, data, secrets.token_hex(16)
 
     def run(self, name, *arguments):
-        """What a program prints; one that fails is an error."""
+        """Runs a program and returns what it prints; raises an error if it fails."""
         environment = {**os.environ, "PGPASSWORD": self.password}
         done = subprocess.run(
             [self.programs / name, *arguments],
@@ -47,7 +47,7 @@ class Installation:
         return done.stdout.strip()
 
     def initialised(self, name, auth="scram-sha-256"):
-        """A server of its own, with the user planner."""
+        """Creates a new server with the user planner."""
         password = self.data / "password"
         password.write_text(self.password)
         password.chmod(0o644)
@@ -60,7 +60,7 @@ class Installation:
 
 
 class Server:
-    """A server of PostgreSQL."""
+    """A PostgreSQL server."""
 
     def __init__(self, installation, name):
         self.installation, self.name, self.port = installation, name, free_port()
@@ -83,7 +83,8 @@ class Server:
     def start(self):
         command = [self.installation.programs / "postgres", "-D", self.home, "-p", str(self.port)]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-        # Where a server is a client of others (Citus), it looks for certificates in a home that it may read.
+        # If the server is also a client of others (Citus), it looks for certificates in its home directory, which it
+        # must be able to read.
         environment = {**os.environ, "HOME": str(self.home)}
         with open(self.log, "a") as output:
             self.process = subprocess.Popen(
@@ -97,7 +98,7 @@ class Server:
         self.process.wait(timeout=60)
 
     def kill(self):
-        """With all of its processes, as when its machine loses power."""
+        """Kills the server with all of its processes, as in a power failure."""
         kill_with_its_own(self.process)
 
     @contextmanager

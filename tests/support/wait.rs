@@ -1,16 +1,16 @@
-//! Waits for states, never for times: a busy machine takes longer and ends the same.
+//! Waits for states and never for times: a busy machine takes longer, with the same result.
 
 use std::time::Duration;
 
-/// Looks that are taken at something before it is given up: minutes, where a look takes next to no time.
+/// How often a state is checked before the test fails: some minutes, if a check takes next to no time.
 const MOST_LOOKS: usize = 12_000;
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub async fn until(mut is_so: impl AsyncFnMut() -> bool, what: &str) {
     until_some(async || is_so().await.then_some(()), what).await;
 }
 
-/// Waits until there is something, and returns it.
+/// Waits until a value is found, and returns it.
 pub async fn until_some<T>(mut find: impl AsyncFnMut() -> Option<T>, what: &str) -> T {
     for _ in 0..MOST_LOOKS {
         if let Some(found) = find().await {
