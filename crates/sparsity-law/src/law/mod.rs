@@ -24,7 +24,7 @@
 //! | `ensemble`, `prepared`, `sampled` | resampled laws and intervals |
 //! | `order`, `answers`, `window`, `cells`, `nearby` | the few laws among which the ends of an interval lie |
 //! | `recommendation` | the optimal sparsity with everything that is said beside it |
-//! | `storage`, `limits`, `design`, `means`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best model, the plan as a whole |
+//! | `storage`, `limits`, `design`, `means`, `minima`, `plan`, `planning` | plans: memory, bounds, the best size at one sparsity, the ways to be sparse, the best models along a line of sparsities, the best model, the plan as a whole |
 //! | `support` | where the runs behind a law end |
 //! | `identification`, `measured` | what the runs behind a law leave open; the best of the measured sparsities |
 //! | `widening` | intervals outside the runs, by what rolling hold-outs show |
@@ -59,6 +59,7 @@ mod loss_curve;
 mod many;
 mod means;
 mod measured;
+mod minima;
 mod nearby;
 mod numeric;
 mod optimum;
