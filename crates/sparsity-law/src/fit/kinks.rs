@@ -18,10 +18,10 @@
 //! valley in which a term of data and the constant make up for each other is straighter that way. What still
 //! bends is made up for by a step of the amplitudes alone.
 
+use super::linearised::Linear;
 use super::normalised::{BOUNDS, COUNT, Point, at};
 use super::objective::{Evaluation, Gradient, Hessian, Objective, solve};
 use super::parameters::Parameters;
-use super::passes::Linear;
 
 /// Runs up to which leaps pay: with more the kinks are so many that a quadratic model sees none.
 pub(super) const MOST_RUNS: usize = 512;

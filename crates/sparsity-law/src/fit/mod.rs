@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `observations`, `form`, `normalised` | runs in canonical order; which quantities vary over them; runs in units near 1 |
 //! | `config`, `control` | the options of a fit, checked; how a running fit is followed and stopped |
-//! | `objective`, `passes`, `parameters` | what is minimised, with exact derivatives; the loops over the runs; what is free to move |
+//! | `objective`, `passes`, `lanes`, `linearised`, `parameters` | what is minimised, with exact derivatives; the loops over the runs; their numbers in vectors; the objective with linear residuals; what is free to move |
 //! | `newton`, `descent` | one descent from one point, under argmin's executor |
 //! | `delta` | where the Huber loss turns linear, from the residuals |
 //! | `starts`, `sketch`, `search` | where descents start; fewer runs to search on where there are many; the best of many descents |
@@ -49,6 +49,8 @@ mod holdout;
 mod identify;
 mod kinks;
 mod lack_of_fit;
+mod lanes;
+mod linearised;
 mod model;
 mod multistart;
 mod newton;
