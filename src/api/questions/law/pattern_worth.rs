@@ -1,0 +1,76 @@
+//! What patterns are worth by a law, and what is said of those that none of its runs has.
+
+use std::sync::Arc;
+
+use sparsity_law::fit::{Estimate, PatternReport};
+use sparsity_law::law::{FormLaw, PatternWorth, SampledForm, Sparsity};
+
+use super::AskedLaw;
+use crate::api::wire::views::WarningView;
+use crate::domain::text::Pattern;
+
+/// What a choice of patterns says where none is better than the dense model.
+const DENSE: &str = "dense";
+
+/// Ratios of patterns closer than this are the same.
+const SAME_RATIO: f64 = 1e-9;
+
+impl AskedLaw {
+    /// What a pattern is worth; `None` where its numbers are out of range.
+    pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
+        let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
+        let reports = &self.law.content.patterns;
+        let measured = reports.iter().find(|report| report.name == pattern.as_str());
+        // A pattern without runs must not beat a measured one of its ratio by being taken at its word; the worst of
+        // those is borrowed. Laws of versions that took it at its word answer as they did.
+        let of_ratio = || {
+            let same = |report: &&PatternReport| {
+                (report.nominal_sparsity - pattern.sparsity()).abs() < SAME_RATIO
+            };
+            let worth = |report: &PatternReport| report.effective_sparsity.value;
+            let all = reports.iter().filter(same);
+            all.min_by(|a, b| worth(a).total_cmp(&worth(b)))
+        };
+        let report = match measured {
+            None if self.law.content.identification().is_some() => of_ratio(),
+            _ => measured,
+        };
+        let effective = match report {
+            Some(report) => {
+                let Estimate { value, interval } = report.effective_sparsity;
+                Some((Sparsity::new(value).ok()?, interval))
+            }
+            None => None,
+        };
+        Some(PatternWorth { nominal, effective })
+    }
+
+    /// Patterns with those that the law has runs of first: of equal ones the first is recommended.
+    pub fn measured_first<'p>(&self, patterns: &'p [Pattern]) -> Vec<&'p Pattern> {
+        let mut ordered: Vec<&Pattern> = patterns.iter().collect();
+        if self.law.content.identification().is_some() {
+            ordered.sort_by_key(|pattern| self.unmeasured(Some(pattern.as_str())).is_some());
+        }
+        ordered
+    }
+
+    /// What is said of a recommended pattern that no run of the law has; `None` of one that has runs, and of none.
+    pub fn unmeasured<'a>(&'a self, pattern: Option<&str>) -> Option<&'a Arc<WarningView>> {
+        // How sparse a mixture of experts is says all that the law knows of it.
+        let name =
+            pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
+        let measured = self.law.content.patterns.iter().any(|report| report.name == name)
+            || self.has_level(name);
+        (!measured).then_some(&self.unmeasured_pattern)
+    }
+
+    /// Whether a law of levels has one of this name.
+    fn has_level(&self, name: &str) -> bool {
+        match self.own.as_ref().map(SampledForm::law) {
+            Some(FormLaw::Levels(levels)) => {
+                levels.levels.iter().any(|level| level.name.as_deref() == Some(name))
+            }
+            _ => false,
+        }
+    }
+}
