@@ -82,7 +82,7 @@ impl KeptLaw for AskedLaw {
             trust.doubt(level, code);
         }
         // A law with an ensemble was fitted; without a residual there is no noise either.
-        let residual = law.content.options.as_ref().map(|options| options.fit.residual);
+        let residual = law.content.origin.fit().map(|fit| fit.options.fit.residual);
         let measured = |loss, noise| match residual {
             Some(residual) => residual.measured(loss, noise),
             None => loss,
@@ -297,7 +297,7 @@ impl AskedLaw {
 
     /// How the fit compared prediction and measurement; `None` for a published law.
     pub fn residual(&self) -> Option<Residual> {
-        self.law.content.options.as_ref().map(|options| options.fit.residual)
+        self.law.content.origin.fit().map(|fit| fit.options.fit.residual)
     }
 
     /// The best of the measured sparsities at a size and a budget, of those with at least the least density if there

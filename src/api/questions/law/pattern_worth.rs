@@ -19,7 +19,7 @@ impl AskedLaw {
     /// What a pattern is worth; `None` where its numbers are out of range.
     pub fn worth(&self, pattern: &Pattern) -> Option<PatternWorth> {
         let nominal = Sparsity::new(pattern.sparsity()).ok()?.density();
-        let reports = &self.law.content.patterns;
+        let reports = self.law.content.origin.patterns();
         let measured = reports.iter().find(|report| report.name == pattern.as_str());
         // A pattern without runs must not beat a measured one of its ratio by being taken at its word; the worst of
         // those is borrowed. Laws of versions that took it at its word answer as they did.
@@ -59,7 +59,7 @@ impl AskedLaw {
         // How sparse a mixture of experts is says all that the law knows of it.
         let name =
             pattern.filter(|name| *name != DENSE && !self.law.content.zeros.are_experts())?;
-        let measured = self.law.content.patterns.iter().any(|report| report.name == name)
+        let measured = self.law.content.origin.patterns().iter().any(|report| report.name == name)
             || self.has_level(name);
         (!measured).then_some(&self.unmeasured_pattern)
     }
